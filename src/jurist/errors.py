@@ -1,0 +1,73 @@
+"""Everything that can go wrong, drawn once.
+
+    JuristError
+    ├── SettingError        a key, a value or a name we do not know
+    ├── DataError           a file or a row that is not what it should be
+    ├── RunError            a run folder or journal that cannot be used
+    ├── MissingExtra        a part of Jurist that is not installed
+    ├── BudgetSpent         the cap is reached; the run can be taken up again
+    └── EngineError
+        ├── CallFailed      one call gave nothing, however often it was tried
+        ├── CallRefused     one call was turned down for what it asks (a 4xx); trying again is no use
+        └── EngineDown      nothing gets through any more; the run stops and can be taken up again
+
+Each message says what happened, the value we got, and ends in the next thing to type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class JuristError(Exception):
+    """The root: the command line prints these in one line and exits with 2."""
+
+
+class SettingError(JuristError):
+    """A key, a value or a name we do not know."""
+
+
+class DataError(JuristError):
+    """A file or a row that is not what it should be."""
+
+
+class RunError(JuristError):
+    """A run folder or journal that cannot be used."""
+
+
+class MissingExtra(JuristError):
+    """A part of Jurist that is not installed."""
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed. Install it with: pip install 'jurist[{extra}]'"
+        )
+
+
+class BudgetSpent(JuristError):
+    """The cap is reached; the run can be taken up again."""
+
+
+class EngineError(JuristError):
+    """An engine did not give us text."""
+
+
+class CallFailed(EngineError):
+    """One call gave nothing, however often it was tried."""
+
+
+class CallRefused(EngineError):
+    """One call was turned down for what it asks; trying again is no use."""
+
+
+class EngineDown(EngineError):
+    """Nothing gets through any more."""
+
+
+def nearest(kind: str, got: str, known: Iterable[str]) -> str:
+    """`no judge called 'shortr'; there is jury, pairwise, shorter. Did you mean 'shorter'?`"""
+    names = sorted(known)
+    close = get_close_matches(got, names, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"no {kind} called '{got}'; there is {', '.join(names)}.{hint}"
