@@ -40,9 +40,8 @@ class MissingExtra(JuristError):
     """A part of Jurist that is not installed."""
 
     def __init__(self, purpose: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{purpose} needs {package}, which is not installed. Install it with: pip install 'jurist[{extra}]'"
-        )
+        install = f"Install it with: pip install 'jurist[{extra}]'"
+        super().__init__(f"{purpose} needs {package}, which is not installed. {install}")
 
 
 class BudgetSpent(JuristError):

@@ -98,7 +98,7 @@ class Group(Struct, frozen=True):
     prompt: Prompt
     completions: tuple[Completion, ...]
     pairs: tuple[tuple[int, int], ...] = ()
-    """Which completions meet, by index, where the user's file says so; empty: decided by the matchup scheme."""
+    """Which completions meet, by index, where the user's file says so; empty: the matchup scheme decides."""
     said: tuple[Verdict, ...] = ()
     """Labels that came with the data, e.g. a person's chosen and rejected."""
 

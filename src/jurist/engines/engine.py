@@ -1,12 +1,13 @@
-"""An engine turns messages into text. This file is the whole contract; `endpoint`, `local` and `scripted` keep it.
+"""An engine turns messages into text. This is the whole contract; `endpoint`, `local`, `scripted` keep it.
 
-One method is required: `answer`. An engine that can draw several samples for one reading of the prompt also has
-`answer_many`. Engines raise `CallFailed` when one call gave nothing, `CallRefused` when it never will, and
-`EngineDown` when nothing gets through at all; they never return an invented reply.
+One method is required: `answer`. An engine that can draw several samples for one reading of the prompt also
+has `answer_many`. Engines raise `CallFailed` when one call gave nothing, `CallRefused` when it never will,
+and `EngineDown` when nothing gets through at all; they never return an invented reply.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -74,3 +75,14 @@ class DrawsMany(Protocol):
     """An engine that reads the prompt once for several samples."""
 
     async def answer_many(self, ask: Ask, n: int) -> list[Reply]: ...
+
+
+@runtime_checkable
+class Queues(Protocol):
+    """An engine that holds requests back: it says when one is really sent and when it has come back.
+
+    `on_send` may raise `BudgetSpent`, and then nothing is sent.
+    """
+
+    on_send: Callable[[], None]
+    on_back: Callable[[], None]

@@ -14,10 +14,10 @@ class Opinion(Struct, frozen=True):
     second_id: str
     judge: str = ""
     p_first: float | None = None
-    """Probability that the completion in the first seat is better. None: no usable opinion; `unread` says why."""
+    """Probability that the completion in the first seat is better. None: no usable opinion, see `unread`."""
     unread: str = ""
     seat_gap: float | None = None
-    """p_first as given minus p_first from the turned question, mapped back: 0 when the seat made no difference."""
+    """p_first as given minus p_first from the turned question, mapped back: 0 when seats made no difference."""
     scores: tuple[float, float] | None = None
     """Mean scores of first and second where a judge scored them one by one."""
     verdict_ids: tuple[str, ...] = ()

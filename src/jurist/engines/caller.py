@@ -1,0 +1,166 @@
+"""Every model call goes through here: the journal first, then the budget, then the engine, then the journal.
+
+A `Caller` keeps the contract of the engine it wraps, so policies and judges do not know the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from hashlib import blake2b
+
+import msgspec
+from msgspec.structs import replace
+
+from ..errors import BudgetSpent
+from ..journal import Journal
+from ..records import Usage
+from .engine import Ask, DrawsMany, Engine, Queues, Reply
+
+_encode_ask = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode_reply = msgspec.msgpack.Encoder().encode
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def call_key(engine_name: str, ask: Ask) -> bytes:
+    """The name of a call: what was asked of which model, and which draw of it this is."""
+    return blake2b(_encode_ask(ask), digest_size=16, key=_short(engine_name)).digest()
+
+
+def _short(name: str) -> bytes:
+    encoded = name.encode()
+    return encoded if len(encoded) <= 64 else blake2b(encoded, digest_size=32).digest()
+
+
+class Purse:
+    """What the run has spent, counted from its first start, and the most it may spend."""
+
+    def __init__(self, cap: float | None = None, already: float = 0.0) -> None:
+        self.cap = cap
+        self.spent = already
+        self.calls = 0
+        self.kept = 0
+        """Calls answered from the journal."""
+        self.paid = 0.0
+        """Dollars spent since this start."""
+        self.usage = Usage()
+        self._in_flight = 0
+
+    def check(self) -> None:
+        """Called just before a request leaves. Calls under way are counted at the mean price so far."""
+        if self.cap is None:
+            return
+        expected = self._in_flight * self.paid / self.calls if self.calls else 0.0
+        if self.spent + expected >= self.cap:
+            raise BudgetSpent(
+                f"the budget of ${self.cap:g} is reached: ${self.spent:.4f} spent."
+                " Everything paid for is kept. To go on, run again with a higher --budget"
+            )
+
+    def leave(self) -> None:
+        self.check()
+        self._in_flight += 1
+
+    def back(self) -> None:
+        self._in_flight -= 1
+
+    def pay(self, reply: Reply) -> None:
+        self.calls += 1
+        self.spent += reply.cost
+        self.paid += reply.cost
+        self.usage = self.usage + reply.usage
+
+
+class Caller:
+    """An engine whose every reply is kept."""
+
+    def __init__(self, engine: Engine, journal: Journal, purse: Purse) -> None:
+        self.engine = engine
+        self.name = engine.name
+        self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
+        self._journal = journal
+        self._purse = purse
+        self._under_way: dict[bytes, asyncio.Future[Reply]] = {}
+        # An engine that queues requests asks for leave when one is really sent, not when it joins the queue.
+        self._leave: Callable[[], None] = purse.leave
+        self._back: Callable[[], None] = purse.back
+        if isinstance(engine, Queues):
+            engine.on_send, engine.on_back = purse.leave, purse.back
+            self._leave = self._back = _nothing
+
+    async def answer(self, ask: Ask) -> Reply:
+        key = call_key(self.name, ask)
+        kept = self.kept(key)
+        if kept is not None:
+            return kept
+        twin = self._under_way.get(key)
+        if twin is not None:
+            return await asyncio.shield(twin)
+        waiting = self._under_way[key] = asyncio.get_running_loop().create_future()
+        try:
+            self._leave()
+            try:
+                reply = await self.engine.answer(_seeded(ask))
+            finally:
+                self._back()
+            reply = await self._keep(key, reply)
+        except BaseException as error:
+            _fail(waiting, error)
+            raise
+        finally:
+            del self._under_way[key]
+        waiting.set_result(reply)
+        return reply
+
+    async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
+        """Draws 0 to n-1 of one question; only those the journal lacks are asked for, together if possible."""
+        asks = [replace(ask, sample=draw) for draw in range(n)]
+        keys = [call_key(self.name, one) for one in asks]
+        replies = [self.kept(key) for key in keys]
+        lacking = [draw for draw, reply in enumerate(replies) if reply is None]
+        if len(lacking) > 1 and isinstance(self.engine, DrawsMany):
+            self._leave()
+            try:
+                drawn = await self.engine.answer_many(_seeded(asks[lacking[0]]), len(lacking))
+            finally:
+                self._back()
+            new = await asyncio.gather(
+                *(self._keep(keys[draw], reply) for draw, reply in zip(lacking, drawn, strict=True))
+            )
+        else:
+            new = await asyncio.gather(*(self.answer(asks[draw]) for draw in lacking))
+        for draw, reply in zip(lacking, new, strict=True):
+            replies[draw] = reply
+        return [reply for reply in replies if reply is not None]
+
+    def kept(self, key: bytes) -> Reply | None:
+        stored = self._journal.get(key)
+        if stored is None:
+            return None
+        self._purse.kept += 1
+        return replace(_decode_reply(stored), call=key.hex())
+
+    async def _keep(self, key: bytes, reply: Reply) -> Reply:
+        self._purse.pay(reply)
+        await self._journal.put(key, _encode_reply(reply), reply.cost)
+        return replace(reply, call=key.hex())
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+def _seeded(ask: Ask) -> Ask:
+    """A seed makes one draw repeatable; further draws need their own, or they would repeat it."""
+    return ask if ask.seed is None or not ask.sample else replace(ask, seed=ask.seed + ask.sample)
+
+
+def _fail(waiting: asyncio.Future[Reply], error: BaseException) -> None:
+    if isinstance(error, Exception):
+        waiting.set_exception(error)
+        waiting.exception()  # nobody may be waiting: that is no reason to warn
+    else:
+        waiting.cancel()
+
+
+def _nothing() -> None:
+    """The engine itself asks for leave."""

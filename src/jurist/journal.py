@@ -1,0 +1,162 @@
+"""Every model call, kept once, under the hash of what was asked.
+
+Everything else in a run can be made again from it. SQLite in WAL mode with 16 KB pages. Rows are committed in
+groups (256 rows or 20 ms, whichever comes first), in a thread, because one commit costs as much as forty
+inserts; a call counts as done only once its group is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .errors import RunError
+
+VERSION = 1
+GROUP = 256
+WINDOW_SECONDS = 0.02
+_SQUEEZE_OVER = 512
+"""Replies longer than this are worth the 10 us that zlib takes: chain-of-thought text shrinks to a half."""
+
+_SCHEMA = """
+CREATE TABLE calls (key BLOB PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL);
+"""
+
+
+class Journal:
+    """`get` a reply by key; `put` one and be told when it is safe on disk."""
+
+    def __init__(self, path: Path, *, run: str = "", synchronous: str = "FULL") -> None:
+        self.path = path
+        self.run = run
+        """Whose money new calls are: several runs may share one journal."""
+        self._waiting: list[tuple[bytes, bytes, float]] = []
+        self._settled: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._reader = _connect(path, synchronous)
+        self._writer = _connect(path, synchronous)
+        row = self._reader.execute("SELECT calls, usd FROM spent WHERE run = ?", (run,)).fetchone()
+        self.calls_before: int = row[0] if row else 0
+        self.usd_before: float = row[1] if row else 0.0
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            row = self._reader.execute("SELECT value FROM calls WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from error
+        return None if row is None else _expand(row[0])
+
+    def __len__(self) -> int:
+        count: int = self._reader.execute("SELECT count(*) FROM calls").fetchone()[0]
+        return count
+
+    async def put(self, key: bytes, value: bytes, usd: float = 0.0) -> None:
+        """Returns when the row is committed."""
+        if self._settled is None:
+            loop = asyncio.get_running_loop()
+            self._settled = loop.create_future()
+            self._timer = loop.call_later(WINDOW_SECONDS, self._commit_soon)
+        self._waiting.append((key, _squeeze(value), usd))
+        settled = self._settled
+        if len(self._waiting) >= GROUP:
+            self._commit_soon()
+        await asyncio.shield(settled)
+
+    def _commit_soon(self) -> None:
+        rows, settled, timer = self._waiting, self._settled, self._timer
+        if settled is None:
+            return
+        self._waiting, self._settled, self._timer = [], None, None
+        if timer is not None:
+            timer.cancel()
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, rows)
+        work.add_done_callback(lambda done: _pass_on(done, settled))
+
+    def _commit(self, rows: list[tuple[bytes, bytes, float]]) -> None:
+        try:
+            with self._writer:
+                self._writer.executemany(
+                    "INSERT OR IGNORE INTO calls (key, value) VALUES (?, ?)", [row[:2] for row in rows]
+                )
+                self._writer.execute(
+                    "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE"
+                    " SET calls = calls + excluded.calls, usd = usd + excluded.usd",
+                    (self.run, len(rows), sum(row[2] for row in rows)),
+                )
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from error
+
+    async def flush(self) -> None:
+        """Wait until everything put so far is committed."""
+        settled = self._settled
+        if settled is not None:
+            self._commit_soon()
+            await settled
+        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+
+    def close(self) -> None:
+        if self._waiting:
+            self._thread.submit(self._commit, self._waiting).result()
+            self._waiting, self._settled = [], None
+        self._thread.shutdown(wait=True)
+        self._reader.close()
+        self._writer.close()
+
+
+def _pass_on(done: asyncio.Future[Any], settled: asyncio.Future[None]) -> None:
+    if settled.done():
+        return
+    error = done.exception()
+    if error is None:
+        settled.set_result(None)
+    else:
+        settled.set_exception(error)
+        settled.exception()  # a run that is already stopping must not be told about it twice
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA page_size = 16384")
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if version != VERSION and not (version == 0 and empty):
+            raise RunError(
+                f"the journal {path} is of version {version}, this Jurist reads version {VERSION}."
+                f" Keep it and start a new one with: --journal {path.with_name('journal-new.sqlite')}"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        if empty:
+            with connection:
+                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    return connection
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> RunError:
+    text = str(error)
+    if "full" in text:
+        return RunError(
+            f"the disk is full: {path} takes no more. What is in it is safe: free some space and run again"
+        )
+    if "not a database" in text or "malformed" in text:
+        return RunError(
+            f"{path} is not a journal ({text}). Move it away and run again: mv {path} {path}.damaged"
+        )
+    return RunError(f"the journal {path} cannot be used: {text}. Check it with: ls -l {path.parent}")
+
+
+def _squeeze(value: bytes) -> bytes:
+    return b"z" + zlib.compress(value, 1) if len(value) > _SQUEEZE_OVER else b"=" + value
+
+
+def _expand(stored: bytes) -> bytes:
+    return zlib.decompress(stored[1:]) if stored[:1] == b"z" else stored[1:]

@@ -1,0 +1,177 @@
+"""A run: the folder where all of one piece of work lies.
+
+`journal.sqlite` is what was paid for, and is never rewritten. Every other file is derived from it and from
+the user's own files, in input order, and takes the place of its forerunner only when it is whole: so starting
+a run again after kill -9 makes the same files once more, and asks no call twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from .errors import DataError, JuristError, RunError
+from .journal import Journal
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_encode_json = msgspec.json.Encoder(order="deterministic").encode
+_FLUSH_BYTES: Final = 1 << 16
+
+
+class Run:
+    """Open it with `with Run(path) as run:`; one process at a time."""
+
+    def __init__(
+        self, path: str | Path, *, journal: str | Path | None = None, synchronous: str = "FULL"
+    ) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+            # In a shared journal the folder says whose money was spent; a run's own journal may move with it.
+            self.journal = (
+                Journal(Path(journal), run=str(self.path.resolve()), synchronous=synchronous)
+                if journal
+                else Journal(self.path / "journal.sqlite", synchronous=synchronous)
+            )
+        except OSError as error:
+            raise _no_folder(self.path, error) from error
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.journal.close()
+        os.close(self._lock)
+
+    def file(self, noun: str) -> Path:
+        return self.path / f"{noun}.jsonl"
+
+    @contextmanager
+    def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
+        """Writers for these nouns; the files appear together at the end, or not at all."""
+        writers = {noun: Writer(self.file(noun)) for noun in nouns}
+        try:
+            yield writers
+            for writer in writers.values():
+                writer.finish()
+        except OSError as error:
+            raise _no_room(self.path, error) from error
+        finally:
+            for writer in writers.values():
+                writer.close()
+        for writer in writers.values():
+            writer.appear()
+
+    def write_text(self, name: str, text: str) -> None:
+        """A small file, whole or not at all."""
+        part = self.path / f"{name}.partial"
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(self.path / name)
+        except OSError as error:
+            raise _no_room(self.path, error) from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_text(name, msgspec.json.format(_encode_json(value), indent=1).decode() + "\n")
+
+
+class Writer:
+    """Records to one JSONL file, in large writes; invisible under its name until `appear`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._part = path.with_name(path.name + ".partial")
+        self._buffer = bytearray()
+        try:
+            self._file = self._part.open("wb", buffering=0)
+        except OSError as error:
+            raise _no_folder(path.parent, error) from error
+
+    def add(self, record: msgspec.Struct) -> None:
+        self._buffer += _encode_json(record)
+        self._buffer += b"\n"
+        self.rows += 1
+        if len(self._buffer) > _FLUSH_BYTES:
+            self._drain()
+
+    def _drain(self) -> None:
+        view = memoryview(bytes(self._buffer))
+        self._buffer.clear()
+        while view:
+            view = view[self._file.write(view) :]
+
+    def finish(self) -> None:
+        self._drain()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def appear(self) -> None:
+        self._part.replace(self.path)
+
+
+def read_records(path: Path, cls: type[S]) -> Iterator[S]:
+    """Records of one JSONL file, one at a time."""
+    decode = msgspec.json.Decoder(cls).decode
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield decode(line)
+                except msgspec.DecodeError as error:
+                    raise DataError(
+                        f"{path}:{number} is not a {cls.__name__.lower()}: {error}."
+                        f" Look at it with: sed -n {number}p {path}"
+                    ) from None
+    except FileNotFoundError:
+        raise RunError(
+            f"there is no {path.name} in {path.parent}. Make it with: jurist label --out {path.parent}"
+        ) from None
+
+
+def _lock(folder: Path) -> int:
+    """Two processes in one folder would overwrite each other's files."""
+    import fcntl
+
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(handle, 32).decode(errors="replace").strip() or "another process"
+        os.close(handle)
+        raise RunError(
+            f"{folder} is being worked on by process {owner}. Wait for it, or choose another --out"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    return handle
+
+
+def _no_folder(path: Path, error: OSError) -> JuristError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _no_room(path, error)
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return RunError(f"cannot write in {path} ({reason.lower()}). Choose another folder with: --out FOLDER")
+
+
+def _no_room(path: Path, error: OSError) -> JuristError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"the disk is full: {path} takes no more. Every call paid for is safe in the journal:"
+            " free some space and run again"
+        )
+    return _no_folder(path, error)
