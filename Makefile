@@ -1,0 +1,56 @@
+# Each target does its own set-up: any of them can be the first command on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test slow lint docs bench bench-label bench-peers evidence evidence-all clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Jurist needs Python 3.11 or newer. Name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "setting up $(VENV) (a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . --group test --group lint
+	@touch $(READY)
+
+demo: setup
+	@$(BIN)/jurist demo
+
+test: setup
+	@$(BIN)/python -m pytest
+
+slow: setup
+	@$(BIN)/python -m pytest -m slow
+
+lint: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python tests/long_files.py
+
+docs: setup
+	@$(BIN)/python docs/build.py
+
+bench: bench-label
+
+bench-label: setup
+	@$(BIN)/python bench/label.py
+
+bench-peers:
+	@bash bench/peers/install.sh
+
+evidence: setup
+	@for script in $$(grep -L '^SLOW' experiments/*.py | grep -v 'experiments/evidence.py'); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+evidence-all: setup
+	@for script in $$(ls experiments/*.py | grep -v 'experiments/evidence.py'); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

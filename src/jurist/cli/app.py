@@ -1,0 +1,220 @@
+"""The verbs, as typer reads them. What they do is in the files beside this one and in `recipes/`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import JuristError
+
+app = typer.Typer(
+    name="jurist",
+    help="Preference data you can trust from AI judges, and the models trained on it.",
+    epilog="Any setting of the recipe can be given as --key.sub value, e.g. --judge.reason true.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]
+Out = Annotated[str | None, typer.Option("--out", "-o", help="The run folder.")]
+Prompts = Annotated[str | None, typer.Option(help="Prompts: JSONL, JSON, CSV, Parquet or hub:owner/name.")]
+Completions = Annotated[str | None, typer.Option(help="Prompts with ready-made completions.")]
+Pairs = Annotated[str | None, typer.Option(help="Prompts with two completions each.")]
+Policy = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy", help="Who writes completions, e.g. vllm:MODEL@http://host:8000/v1. May be repeated."
+    ),
+]
+Judge = Annotated[
+    list[str] | None, typer.Option(help="Who judges, e.g. openai:gpt-5-mini. Several make a jury.")
+]
+Budget = Annotated[str | None, typer.Option(help="The most the run may cost, e.g. 5usd.")]
+Limit = Annotated[int | None, typer.Option(help="Read only this many rows.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+K = Annotated[int | None, typer.Option("-k", help="Completions per prompt.")]
+Seed = Annotated[int | None, typer.Option(help="Decides every draw that is not the model's.")]
+SharedJournal = Annotated[str | None, typer.Option("--journal", help="A journal shared with other runs.")]
+
+
+def main() -> None:
+    """Our own errors are one line and exit code 2; anything else is a defect and shows itself."""
+    try:
+        app()
+    except JuristError as error:
+        print(f"jurist: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("jurist: stopped. Every call paid for is kept; run the same command to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command(context_settings=_OPEN)
+def label(
+    ctx: typer.Context,
+    recipe: Recipe = None,
+    out: Out = None,
+    prompts: Prompts = None,
+    completions: Completions = None,
+    pairs: Pairs = None,
+    policy: Policy = None,
+    judge: Judge = None,
+    budget: Budget = None,
+    limit: Limit = None,
+    k: K = None,
+    seed: Seed = None,
+    journal: SharedJournal = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge completions and decide which to train on: prompts in, preference pairs out."""
+    from ..recipes.label import label as run_label
+    from .progress import progress
+    from .summary import print_summary, report
+
+    cfg = _settings(ctx, recipe, **_given(locals()))
+    with progress("json" if as_json else None) as watch:
+        summary = run_label(cfg, watch)
+    report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
+
+
+@app.command(context_settings=_OPEN)
+def sample(
+    ctx: typer.Context,
+    recipe: Recipe = None,
+    out: Out = None,
+    prompts: Prompts = None,
+    policy: Policy = None,
+    budget: Budget = None,
+    limit: Limit = None,
+    k: K = None,
+    seed: Seed = None,
+    journal: SharedJournal = None,
+    as_json: AsJson = False,
+) -> None:
+    """Only write completions: k for each prompt, from one policy or a weighted mixture."""
+    from ..recipes.sample import sample as run_sample
+    from .progress import progress
+    from .summary import print_summary, report
+
+    cfg = _settings(ctx, recipe, **_given(locals()))
+    with progress("json" if as_json else None) as watch:
+        summary = run_sample(cfg, watch)
+    report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
+
+
+@app.command(context_settings=_OPEN)
+def estimate(
+    ctx: typer.Context,
+    recipe: Recipe = None,
+    out: Out = None,
+    prompts: Prompts = None,
+    completions: Completions = None,
+    pairs: Pairs = None,
+    policy: Policy = None,
+    judge: Judge = None,
+    budget: Budget = None,
+    limit: Limit = None,
+    k: K = None,
+    seed: Seed = None,
+    journal: SharedJournal = None,
+    as_json: AsJson = False,
+) -> None:
+    """Price the same job as `label` would run, before a call is made."""
+    from ..recipes.estimate import estimate as run_estimate
+    from .summary import print_estimate, report
+
+    found = run_estimate(_settings(ctx, recipe, **_given(locals())))
+    report(found, as_json, lambda: print_estimate(found))
+
+
+@app.command(context_settings=_OPEN)
+def export(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", "-f", help="trl, kto, sft, openrlhf, ... May be repeated.")
+    ] = None,
+    push_to: Annotated[str, typer.Option(help="Also push to this data set on the hub: owner/name.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Decide again from the verdicts of a run, with any --prefer.* setting changed, and write the files."""
+    from ..recipes.export import export as run_export
+    from .summary import print_summary, report
+
+    summary = run_export(run, tuple(formats or ()), list(ctx.args), push_to=push_to)
+    report(summary, as_json, lambda: print_summary(summary, run))
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    unread: Annotated[bool, typer.Option(help="Matchups with a reply that could not be read.")] = False,
+    flips: Annotated[bool, typer.Option(help="Matchups where the verdict followed the seat.")] = False,
+    pair: Annotated[str, typer.Option(help="The one whose id, or whose label's id, starts so.")] = "",
+    limit: Annotated[int, typer.Option(help="At most this many.")] = 10,
+    full: Annotated[bool, typer.Option(help="Do not cut long texts.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a run came to, or the evidence behind its labels."""
+    from .show import show as print_evidence
+
+    print_evidence(run, unread=unread, flips=flips, pair=pair, limit=limit, full=full, as_json=as_json)
+
+
+@app.command()
+def selftest(
+    rows: Annotated[int, typer.Option(help="Pairs for each judge.")] = 60,
+    keep: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send judges whose answers are known through the whole pipeline over HTTP, and check what comes out."""
+    from ..selftest import run_selftest
+    from .summary import print_selftest, report
+
+    result = run_selftest(rows, keep)
+    report(result, as_json, lambda: print_selftest(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("runs/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Label the shipped example prompts with embedded, scripted policies and judge: no key, no network."""
+    from ..recipes.demo import demo_settings, true_accuracy
+    from ..recipes.label import label as run_label
+    from .progress import progress
+    from .summary import print_demo, report
+
+    cfg = demo_settings(out)
+    with progress("json" if as_json else None) as watch:
+        summary = run_label(cfg, watch)
+    report(summary, as_json, lambda: print_demo(summary, out, true_accuracy(out)))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """The named options, under the names that the settings have."""
+    names = {"policy": "policies", "judge": "judge"}
+    plain = {key: value for key, value in values.items() if key not in ("ctx", "recipe", "as_json")}
+    return {
+        names.get(key, key): (
+            value[0] if key == "judge" and isinstance(value, list) and len(value) == 1 else value
+        )
+        for key, value in plain.items()
+        if value is not None and value != []
+    }
+
+
+def _settings(ctx: typer.Context, recipe: Path | None, **given: Any) -> Any:
+    from ..config import load_settings
+    from ..recipes.label import LabelConfig
+
+    return load_settings(LabelConfig, recipe, list(ctx.args), **given)

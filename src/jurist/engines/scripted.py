@@ -1,0 +1,61 @@
+"""The engine that answers from a plain function: for tests, demos, and judges that are rules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any
+
+from msgspec.structs import replace
+
+from ..errors import SettingError
+from ..records import Usage
+from .engine import Ask, Reply
+
+Function = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
+
+
+class Scripted:
+    """Answers from `function`; a reply without usage is counted at four characters a token."""
+
+    gives_logprobs = True
+
+    def __init__(self, function: Function, name: str = "scripted") -> None:
+        self.name = name
+        self.calls = 0
+        self._function = function
+
+    async def answer(self, ask: Ask) -> Reply:
+        self.calls += 1
+        said = self._function(ask)
+        if not isinstance(said, str | Reply):
+            said = await said
+        reply = Reply(said) if isinstance(said, str) else said
+        return reply if reply.usage != Usage() else replace(reply, usage=guessed_usage(ask, reply))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def guessed_usage(ask: Ask, reply: Reply) -> Usage:
+    """Four characters a token, where nothing better is known."""
+    thought = len(reply.reasoning) // 4
+    read = sum(len(message.content) for message in ask.messages) // 4
+    return Usage(read, 0, len(reply.text) // 4 + thought, thought)
+
+
+def load_function(spec: str) -> Any:
+    """The object at `module:name`; modules in the current folder count."""
+    module, _, name = spec.partition(":")
+    if not name:
+        raise SettingError(f"'{spec}' names no function. Write it as module:function")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as why:
+        raise SettingError(
+            f"cannot load '{spec}': {why}. Write module:function, and start where the module lies"
+        ) from None

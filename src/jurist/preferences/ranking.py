@@ -1,0 +1,105 @@
+"""How good each completion of one prompt is, from what a judge said of its pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, log, tanh
+from statistics import median, quantiles
+
+from ..records import Completion
+from ..verdicts.opinion import Opinion
+
+Pair = tuple[str, str]
+_SURE = 0.99  # where certainty is cut off before it becomes log-odds
+
+
+def strengths(wins: Mapping[Pair, float], scores: Mapping[str, float]) -> dict[str, float]:
+    """Higher is better: the scores when the judge gave scores, else a ranking of the pairs.
+
+    `wins` has the probability that the first of each pair is better. Where everyone met everyone the ranking is
+    the mean win probability, which then has the order of a Bradley-Terry fit (Ford 1957); where some pairs are
+    missing, it is that fit.
+    """
+    if scores:
+        return dict(scores)
+    names = list(dict.fromkeys(name for pair in wins for name in pair))
+    if len(wins) == len(names) * (len(names) - 1) // 2:
+        total = dict.fromkeys(names, 0.0)
+        for (one, other), p in wins.items():
+            total[one] += p
+            total[other] += 1.0 - p
+        return {name: won / (len(names) - 1) for name, won in total.items()}
+    return bradley_terry(wins, names)
+
+
+def bradley_terry(wins: Mapping[Pair, float], names: Sequence[str], prior: float = 0.5) -> dict[str, float]:
+    """Log-strengths by minorisation-maximisation (Hunter 2004).
+
+    Everyone also plays one average player, who wins `prior` games and loses as many, so that someone who never
+    lost stays finite and groups that never met are comparable.
+    """
+    worth = dict.fromkeys(names, 1.0)
+    won = dict.fromkeys(names, prior)
+    for (one, other), p in wins.items():
+        won[one] += p
+        won[other] += 1.0 - p
+    for _ in range(200):
+        played = {name: 2 * prior / (worth[name] + 1.0) for name in names}
+        for one, other in wins:
+            share = 1.0 / (worth[one] + worth[other])
+            played[one] += share
+            played[other] += share
+        new = {name: won[name] / played[name] for name in names}
+        moved = max(abs(log(new[name] / worth[name])) for name in names)
+        worth = new
+        if moved < 1e-6:
+            break
+    return {name: log(w) for name, w in worth.items()}
+
+
+def length_terms(completions: Sequence[Completion]) -> dict[str, float]:
+    """tanh((length - median) / IQR) in characters, among the completions of one prompt.
+
+    The spread is taken as at least a tenth of the median: among answers of nearly one length, a few characters
+    are no difference.
+    """
+    lengths = [len(c.text) for c in completions]
+    middle = median(lengths)
+    spread = 0.0
+    if len(lengths) > 1:
+        low, _, high = quantiles(lengths, n=4, method="inclusive")
+        spread = high - low
+    spread = max(spread, middle / 10, 1.0)
+    return {c.id: tanh((len(c.text) - middle) / spread) for c in completions}
+
+
+def without_length(opinion: Opinion, terms: Mapping[str, float], penalty: float) -> tuple[float, float, float]:
+    """p and the two scores of an opinion after s - penalty * tanh((length - median) / IQR) of both.
+
+    Without scores the log-odds are what is penalised. With scores p keeps its own scale: its log-odds shrink or
+    turn in the proportion in which the difference of scores did.
+    """
+    p = opinion.p_first
+    if p is None:
+        raise ValueError("an opinion that was not read has nothing to adjust")
+    one, other = penalty * terms[opinion.first_id], penalty * terms[opinion.second_id]
+    odds = _log_odds(p)
+    if opinion.scores is None:
+        return _probability(odds - one + other), 0.0, 0.0
+    first, second = opinion.scores[0] - one, opinion.scores[1] - other
+    before = opinion.scores[0] - opinion.scores[1]
+    after = first - second
+    if before == 0.0:
+        return _probability(after), first, second
+    return _probability(odds * after / before), first, second
+
+
+def _log_odds(p: float) -> float:
+    p = min(max(p, 1.0 - _SURE), _SURE)
+    return log(p / (1.0 - p))
+
+
+def _probability(odds: float) -> float:
+    if odds < 0:
+        return 1.0 - 1.0 / (1.0 + exp(max(odds, -700.0)))
+    return 1.0 / (1.0 + exp(-min(odds, 700.0)))

@@ -1,0 +1,84 @@
+"""A case: one prompt, its completions, who met whom, and all that was said.
+
+On disk it is a few lines in each of `prompts`, `completions`, `matchups` and `verdicts`, read together, in step,
+in constant memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from ..errors import DataError
+from ..records import Completion, Matchup, Prompt, Verdict
+from ..run import read_records
+
+NOUNS = ("prompts", "completions", "matchups", "verdicts")
+
+
+class Case(Struct, frozen=True):
+    """Everything about one prompt."""
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    matchups: tuple[Matchup, ...]
+    verdicts: tuple[Verdict, ...]
+    paired: bool = False
+    """The user's file said who meets whom: each matchup is decided on its own."""
+
+
+class Docket(Struct, frozen=True, omit_defaults=True):
+    """One line of `matchups.jsonl`: who met whom, and how many lines of the other files are this prompt's."""
+
+    prompt_id: str
+    completions: int
+    verdicts: int
+    matchups: tuple[tuple[str, str, str], ...]
+    """Id, the completion given first, the completion given second."""
+    paired: bool = False
+
+
+class Adds(Protocol):
+    def add(self, record: Struct) -> None: ...
+
+
+def write_case(case: Case, writers: dict[str, Adds]) -> None:
+    writers["prompts"].add(case.prompt)
+    for completion in case.completions:
+        writers["completions"].add(completion)
+    for verdict in case.verdicts:
+        writers["verdicts"].add(verdict)
+    seats = tuple((one.id, one.first.id, one.second.id) for one in case.matchups)
+    writers["matchups"].add(
+        Docket(case.prompt.id, len(case.completions), len(case.verdicts), seats, case.paired)
+    )
+
+
+def read_cases(folder: Path) -> Iterator[Case]:
+    """The cases of a run, in the order in which they were written."""
+    completions = read_records(folder / "completions.jsonl", Completion)
+    verdicts = read_records(folder / "verdicts.jsonl", Verdict)
+    dockets = read_records(folder / "matchups.jsonl", Docket)
+    prompts = read_records(folder / "prompts.jsonl", Prompt)
+    for number, (prompt, docket) in enumerate(zip(prompts, dockets, strict=False), 1):
+        texts = tuple(islice(completions, docket.completions))
+        said = tuple(islice(verdicts, docket.verdicts))
+        known = {one.id: one for one in texts}
+        if docket.prompt_id != prompt.id or len(said) != docket.verdicts or len(known) != docket.completions:
+            raise _out_of_step(folder, number)
+        try:
+            met = tuple(Matchup(name, prompt, known[one], known[two]) for name, one, two in docket.matchups)
+        except KeyError:
+            raise _out_of_step(folder, number) from None
+        yield Case(prompt, texts, met, said, docket.paired)
+
+
+def _out_of_step(folder: Path, number: int) -> DataError:
+    return DataError(
+        f"line {number} of {folder}/matchups.jsonl does not fit the other files; they were edited or cut."
+        f" The journal is whole: make them again with: jurist label --recipe {folder}/recipe.yaml"
+    )

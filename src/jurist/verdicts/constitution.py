@@ -1,0 +1,119 @@
+"""A constitution: written principles, one of which is drawn for each question.
+
+Each principle comes in three wordings: what to compare two responses by, and a request to criticise and a request
+to revise one response (the supervised phase of Bai et al. 2022). Drawing is by content, so a matchup is asked about
+under the same principle in both orders and whenever the run is taken up again.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import blake2b
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import DataError, nearest
+from ..records import content_id
+
+OURS: Final = Path(__file__).parent / "constitution.yaml"
+
+
+class Principle(Struct, frozen=True, forbid_unknown_fields=True):
+    """One written criterion."""
+
+    id: str
+    title: str
+    text: str
+    """What to choose the better of two responses by."""
+    critique: str
+    """The request to find fault with one response."""
+    revise: str
+    """The request to write it anew."""
+    tags: tuple[str, ...] = ()
+    """`helpful`, `honest`, `harmless`, `not_preachy`."""
+    weight: float = 1.0
+    """How often it is drawn, next to the others."""
+
+
+class Constitution(Struct, frozen=True, dict=True):
+    """The principles of one file."""
+
+    principles: tuple[Principle, ...]
+
+    @cached_property
+    def id(self) -> str:
+        """A name for what it says."""
+        return content_id("constitution", self.principles)
+
+    @cached_property
+    def steps(self) -> tuple[float, ...]:
+        """Running totals of the weights."""
+        return tuple(accumulate(principle.weight for principle in self.principles))
+
+    def get(self, principle_id: str) -> Principle:
+        for principle in self.principles:
+            if principle.id == principle_id:
+                return principle
+        raise DataError(nearest("principle", principle_id, [one.id for one in self.principles]))
+
+    def tagged(self, tag: str) -> Constitution:
+        """Only the principles with this tag."""
+        kept = tuple(one for one in self.principles if tag in one.tags)
+        if not kept:
+            tags = {name for one in self.principles for name in one.tags}
+            raise DataError(nearest("tag in the constitution", tag, tags))
+        return Constitution(kept)
+
+
+def draw(constitution: Constitution, matchup_id: str, seed: int = 0, sample: int = 0) -> Principle:
+    """The principle for this question: by chance as far as the content goes, and always the same one."""
+    digest = blake2b(f"{matchup_id} {seed} {sample}".encode(), digest_size=8).digest()
+    steps = constitution.steps
+    place = int.from_bytes(digest, "big") / 2**64 * steps[-1]
+    for principle, step in zip(constitution.principles, steps, strict=True):
+        if place < step:
+            return principle
+    return constitution.principles[-1]
+
+
+def load_constitution(path: str | Path = "") -> Constitution:
+    """The file's principles; ours when no path is given."""
+    import yaml
+
+    where = Path(path) if path else OURS
+    try:
+        tree = yaml.safe_load(where.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"there is no constitution at {where}. Start from a copy of: {OURS}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"the constitution {where} cannot be read: {reason}. Open it: $EDITOR {where}"
+        ) from None
+    rows = tree.get("principles") if isinstance(tree, dict) else tree
+    try:
+        principles = msgspec.convert(rows, tuple[Principle, ...])
+    except msgspec.ValidationError as error:
+        raise DataError(f"the constitution {where}: {error}. Compare it with: {OURS}") from None
+    return Constitution(_checked(principles, where))
+
+
+def _checked(principles: tuple[Principle, ...], where: Path) -> tuple[Principle, ...]:
+    ids = [principle.id for principle in principles]
+    if twice := sorted({one for one in ids if ids.count(one) > 1}):
+        raise DataError(
+            f"the constitution {where} has two principles called '{twice[0]}'. Rename one: $EDITOR {where}"
+        )
+    for principle in principles:
+        if principle.weight < 0 or not principle.text.strip() or not principle.id:
+            what = f"weight {principle.weight}" if principle.weight < 0 else "no id or no text"
+            raise DataError(
+                f"the constitution {where}: '{principle.id}' has {what}. Mend it: $EDITOR {where}"
+            )
+    if not sum(principle.weight for principle in principles) > 0:
+        raise DataError(f"the constitution {where} has no principle to draw. Start from a copy of: {OURS}")
+    return principles

@@ -1,0 +1,136 @@
+"""Learning a jury from one pass over its opinions and a few labels from people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from ...errors import DataError, SettingError
+from ...stats import effective_jurors, sign_test
+from ..dawid_skene import MISSING, fit_tables
+from ..opinion import Opinion
+from .anchored import STACK_FROM, finish, stack, weigh_votes
+from .seen import Gold, Seen, average, error_correlation, sided
+from .weights import Juror, JuryConfig, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+REFUSE_FROM = 10
+"""Labels below which nothing is refused: chance alone would do it."""
+ALIKE = 0.3
+"""Error correlation from which Dawid-Skene's probabilities are not to be believed."""
+
+_MIRROR = {0: 1, 1: 0, 2: 2, MISSING: MISSING}
+
+
+def fit_jury(opinions_by_matchup: Iterable[Sequence[Opinion]], gold: Gold, cfg: JuryConfig) -> Weights:
+    """Weigh the members on people's labels; refuse to count heads where one member alone does better."""
+    import numpy as np
+
+    seen = Seen(cfg.combine == "dawid_skene")
+    for opinions in opinions_by_matchup:
+        if opinions:
+            seen.add(opinions, gold)
+    if not seen.place:
+        raise DataError("no opinions to fit a jury on; label some matchups with its members first")
+    p, gap, y = seen.table()
+    right = sided(p, y)
+    jurors = tuple(
+        Juror(
+            judge,
+            accuracy=average(right[:, j]),
+            n=int((~np.isnan(right[:, j])).sum()),
+            bias=seen.gaps[j][0] / seen.gaps[j][1] / 2 if seen.gaps[j][1] else 0.0,
+            unread=seen.unread[j],
+        )
+        for judge, j in seen.place.items()
+    )
+    rho = error_correlation(right)
+    bare = Weights(
+        cfg.combine,
+        jurors,
+        n_gold=len(y),
+        rho=rho,
+        effective=None if rho is None else effective_jurors(len(jurors), rho),
+    )
+    if cfg.combine == "anchored":
+        if not len(y):
+            raise SettingError(
+                "combine: anchored learns from people's labels, and none of the 0 given matches a matchup; "
+                "give some with --labels FILE, or set combine: mean"
+                if not gold
+                else f"combine: anchored found none of the {len(gold)} labelled matchups among the opinions; "
+                "check that the labels belong to this run, or set combine: mean"
+            )
+        return stack(bare, p, gap, y) if len(y) >= STACK_FROM else weigh_votes(bare, p, right, y)
+    if cfg.combine == "dawid_skene":
+        return _dawid_skene(bare, seen, p, y)
+    return _equal(bare, p, right, y, cfg)
+
+
+def _equal(bare: Weights, p: Array, right: Array, y: Array, cfg: JuryConfig) -> Weights:
+    import numpy as np
+
+    if not len(y):
+        return bare
+    heads = np.where(np.isnan(p), np.nan, (p > 0.5) + 0.5 * (p == 0.5)) if cfg.combine == "vote" else p
+    read = ~np.isnan(heads)
+    share = np.where(read, heads, 0).sum(axis=1) / np.maximum(read.sum(axis=1), 1)
+    # Rounding must not turn an even vote into a majority.
+    share = np.where(np.abs(share - 0.5) < 1e-9, 0.5, share)
+    jury = sided(np.where(read.any(axis=1), share, np.nan)[:, None], y)[:, 0]
+    done = replace(bare, accuracy=average(jury))
+    best = max(bare.jurors, key=lambda juror: (juror.accuracy or 0.0, juror.judge))
+    column = right[:, [juror.judge for juror in bare.jurors].index(best.judge)]
+    both = ~np.isnan(column) & ~np.isnan(jury)
+    n, ours, alone = int(both.sum()), average(jury[both]), average(column[both])
+    if n < REFUSE_FROM or ours is None or alone is None or ours >= alone:
+        return done
+    chance = sign_test(int((column > jury)[both].sum()), int((column < jury)[both].sum()))
+    found = (
+        f"combine: {cfg.combine} agrees with {ours:.1%} of {n} human labels, judge {best.judge} alone "
+        f"with {alone:.1%} (by chance in {chance:.0%} of cases)"
+    )
+    if cfg.force:
+        return replace(done, warning=found)
+    raise SettingError(f"{found}; use combine: anchored or the judge {best.judge} alone; or set force: true")
+
+
+def _dawid_skene(bare: Weights, seen: Seen, p: Array, y: Array) -> Weights:
+    """EM over all matchups, each also seen from its other seat: which seat is called first is an accident."""
+    import numpy as np
+
+    k = len(bare.jurors)
+    patterns, counts, gold = [], [], []
+    for (pattern, label), count in seen.patterns.items():
+        full = pattern + (MISSING,) * (k - len(pattern))
+        known = None if label is None else (label, 1 - label)
+        for said, truth in ((full, known), (tuple(_MIRROR[a] for a in full), known and (known[1], known[0]))):
+            patterns.append(said)
+            counts.append(count / 2)
+            gold.append(truth)
+    says = fit_tables(patterns, counts, gold).says
+    jurors = tuple(replace(juror, says=table) for juror, table in zip(bare.jurors, says, strict=True))
+    done = replace(bare, jurors=jurors, method="tables")
+    if not len(y):
+        return replace(
+            done, warning="no human labels: Dawid-Skene may have settled upside down; label 30 by hand"
+        )
+    answer = np.where(p > 0.5, 0, np.where(p < 0.5, 1, 2))
+    tables = np.asarray(says)
+    words = np.log(tables[np.arange(k), 0, answer] / tables[np.arange(k), 1, answer])
+    scores = np.where(np.isnan(p), 0.0, words).sum(axis=1)
+    none = np.zeros(k)
+    done = replace(finish(done, none + 1, none, scores, y, "tables"))
+    if bare.rho is None or bare.rho < ALIKE:
+        return done
+    return replace(
+        done,
+        warning=f"the members err together (correlation {bare.rho:.2f}: {bare.effective:.1f} effective jurors of "
+        f"{k}), which makes Dawid-Skene falsely sure; use combine: anchored",
+    )

@@ -1,0 +1,55 @@
+"""Which of two completions is better, asked of a model; alone or under a principle drawn for each question."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..engines.engine import Engine
+from ..records import Matchup, Verdict, content_id
+from .ask import Question
+from .constitution import Constitution, draw
+from .read import LOW_MASS, Reading, rationale_of, read_choice
+from .settings import JudgeConfig
+
+
+class Pairwise:
+    """Judges a matchup as it is seated. Asking in both orders is up to the caller, see `judge.hear`."""
+
+    kind: Literal["pairwise"] = "pairwise"
+
+    def __init__(
+        self, cfg: JudgeConfig, engine: Engine, constitution: Constitution | None = None, seed: int = 0
+    ) -> None:
+        self.swap, self.samples = cfg.swap, cfg.samples
+        self.engine, self.constitution, self.seed = engine, constitution, seed
+        self.question = Question(cfg, "pairwise", engine, f"{constitution.id} {seed}" if constitution else "")
+        self.name = self.question.name
+
+    async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
+        principle = None
+        if self.constitution is not None:
+            principle = draw(self.constitution, matchup.id, self.seed, sample)
+        ask = self.question.pair(matchup, principle, sample)
+        reply = await self.question.put_to(self.engine, ask)
+        if self.question.lacks_logprobs(reply):
+            reading = Reading(unread=LOW_MASS)
+        else:
+            reading = read_choice(reply.text, self.question.menu, reply.finish, reply.tokens)
+        first, second = matchup.first.id, matchup.second.id
+        return Verdict(
+            id=content_id(self.name, first, second, sample),
+            judge=self.name,
+            matchup_id=matchup.id,
+            first_id=first,
+            second_id=second,
+            p_first=reading.p_first,
+            unread=reading.unread,
+            sample=sample,
+            principle=principle.id if principle else "",
+            rationale=rationale_of(reply.text, reading) or reply.reasoning,
+            raw=reply.text,
+            call=reply.call,
+            usage=reply.usage,
+            cost=reply.cost,
+            seconds=reply.seconds,
+        )

@@ -1,0 +1,182 @@
+"""The labels of a menu, found in a reply however they are dressed: `A`, `(a)`, `**Response A**`, `[[A]]`, `回答A`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from .read_words import NOUNS, NOUNS_UNSPACED
+from .reading import Menu
+
+FIRST, SECOND, TIE = 0, 1, 2
+P_FIRST = (1.0, 0.0, 0.5)
+
+OPENERS = "([{<\"'`*_“‘«「『【《（［\\$"
+CLOSERS = ")]}>\"'`*_”’»」』】》）］$"
+_DRESS = " \t\r\n.:;,!#" + OPENERS + CLOSERS + "。！：\u3000\ufeff"
+# Letters and digits of spaced scripts. Chinese, Japanese, Korean and Thai are written on without a space, so their
+# characters may stand next to a label.
+_WORD = r"[^\W\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f]"
+
+
+class Mention(NamedTuple):
+    """One place where a label stands in the text."""
+
+    side: int
+    start: int
+    """With its noun and opening marks: `**Response A**` starts at the first asterisk."""
+    noun: int
+    """Without the marks: where `Response` starts, or `A` where there is no noun."""
+    core: int
+    """Where the part starts that tells the labels apart."""
+    core_end: int
+    end: int
+    """With its closing marks."""
+    named: bool
+    """With a noun or brackets; a bare `A` may be an article."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A menu made ready for reading."""
+
+    exact: dict[str, int]
+    """Whole replies that are nothing but a label, without their dress."""
+    pattern: re.Pattern[str] | None
+    """None: the labels cannot be told apart, and nothing can be read."""
+    cores: dict[str, int]
+    fold: bool
+    """Whether `a` may stand for `A`."""
+    letters: frozenset[str]
+    """Cores that are a single letter: bare, they are read in capitals or as offered."""
+    head: str
+    """The words before the core which all labels share, lowercased: `output`, `model answer`."""
+    tie_offered: bool
+
+    def side(self, core: str) -> int | None:
+        return self.cores.get(core.lower() if self.fold else core)
+
+    def mentions(self, text: str, low: str, start: int = 0) -> list[Mention]:
+        """All places from `start` on, in order; of very many, the first few and the last."""
+        if self.pattern is None:
+            return []
+        places = [hit.span() for hit in self.pattern.finditer(text, start)]
+        if len(places) > _MOST:  # a reply that repeats itself: verdicts stand at its ends
+            places = places[:_FIRST_FEW] + places[_FIRST_FEW - _MOST :]
+        return [mention for span in places if (mention := self._dressed(text, low, *span)) is not None]
+
+    def _dressed(self, text: str, low: str, core: int, core_end: int) -> Mention | None:
+        side = self.side(text[core:core_end])
+        if side is None:
+            return None
+        left, right = core, core_end
+        floor, ceiling = max(0, core - 12), core_end + 12
+        while left > floor and text[left - 1] in OPENERS:
+            left -= 1
+        while right < ceiling and text[right : right + 1] and text[right] in CLOSERS:
+            right += 1
+        bracketed = left < core and text[left] in "([{<【「『（［《" and right > core_end
+        gap = left
+        while gap > floor and low[gap - 1] in " \t#-_:*（(":
+            gap -= 1
+        noun = gap
+        while noun > max(0, gap - 16) and low[noun - 1].isalpha():
+            noun -= 1
+        word = low[noun:gap]
+        if (word in NOUNS or (word and self.head.endswith(word))) and ":" not in low[gap:left]:
+            start = noun
+            if self.head and low.startswith(self.head, gap - len(self.head)):
+                start = noun = gap - len(self.head)
+            while start > floor - 16 and start > 0 and text[start - 1] in OPENERS:
+                start -= 1
+            return Mention(side, start, noun, core, core_end, right, True)
+        if word.endswith(NOUNS_UNSPACED):
+            return Mention(side, left, core, core, core_end, right, True)
+        return Mention(side, left, core, core, core_end, right, bracketed)
+
+
+_FIRST_FEW, _MOST = 16, 96
+
+
+@lru_cache(maxsize=256)
+def labels_of(menu: Menu) -> Labels:
+    """The cores that tell the labels apart, and the pattern that finds them."""
+    given = [menu.first, menu.second] + ([menu.tie] if menu.tie is not None else [])
+    heads, cores = _split([" ".join(label.split()) for label in given])
+    lowered = [core.lower() for core in cores]
+    fold = len(set(lowered)) == len(lowered)
+    known = {(core.lower() if fold else core): side for side, core in enumerate(cores)}
+    usable = len(known) == len(cores) and all(known)
+    exact: dict[str, int] = {}
+    for side, (label, core) in enumerate(zip(given, cores, strict=True)):
+        for form in (label.strip(_DRESS), core, f"{heads}{core}", *(f"{n} {core}" for n in _COMMON)):
+            for cased in {form, form.lower(), form.upper(), form.capitalize()} if fold else {form}:
+                if cased and usable:
+                    exact.setdefault(cased, side)
+    letters = frozenset(core for core in cores if len(core) == 1 and core.isalpha())
+    return Labels(
+        exact, _pattern(cores, fold) if usable else None, known, fold, letters, heads.strip().lower(),
+        menu.tie is not None,
+    )  # fmt: skip
+
+
+_COMMON = ("Response", "Answer", "Output", "Assistant", "Option", "Model", "Completion", "Candidate")
+
+
+def undressed(text: str) -> str:
+    """Without brackets, quotation marks, asterisks and full stops around it."""
+    return text.strip(_DRESS)
+
+
+def undressed_at(text: str) -> int:
+    return len(text) - len(text.lstrip(_DRESS))
+
+
+def _split(labels: list[str]) -> tuple[str, list[str]]:
+    """`Output (a)`, `Output (b)` -> `Output `, [`a`, `b`]: what the labels share at either end is not the label."""
+    first, second = (label.split(" ") for label in labels[:2])
+    least = min(len(first), len(second)) - 1
+    head = 0
+    while head < least and first[head].lower() == second[head].lower():
+        head += 1
+    tail = 0
+    while tail < least - head and first[-1 - tail].lower() == second[-1 - tail].lower():
+        tail += 1
+    shared = " ".join(first[:head])
+    cores = [" ".join(words[head : len(words) - tail]) for words in (first, second)]
+    for label in labels[2:]:
+        inside = label[len(shared) + 1 :] if shared and label.lower().startswith(shared.lower() + " ") else label
+        cores.append(inside)
+    bare = [core.strip(_DRESS) for core in cores]
+    if all(bare) and len(set(bare)) == len(bare):
+        cores = bare
+    return (f"{shared} " if shared else ""), cores
+
+
+def _pattern(cores: list[str], fold: bool) -> re.Pattern[str]:
+    """One scan for all labels. It opens with a set of first letters, which `re` skips to quickly; the look-behind
+    for a word's beginning comes after that letter."""
+    longest = sorted(set(cores), key=lambda core: (-len(core), core))
+    starts = "".join(re.escape(char) for core in longest for char in sorted(_cases(core[0], fold)))
+    bodies = []
+    for core in longest:
+        lead = "".join(re.escape(char) for char in sorted(_cases(core[0], fold)))
+        rest = "".join(_either(char, fold) for char in core[1:])
+        before = rf"(?<!{_WORD}.)" if core[0].isalnum() else ""
+        after = rf"(?!{_WORD})" if core[-1].isalnum() else ""
+        if core[0].isdigit():
+            before += r"(?<![0-9][.,].)(?<![\s:=(\[]-.)"
+        if core[-1].isdigit():
+            after += r"(?![.,]?[0-9]|\s?[%°])"
+        bodies.append(rf"(?<=[{lead}]){before}{rest}{after}")
+    return re.compile(rf"[{starts}](?:{'|'.join(bodies)})", re.DOTALL)
+
+
+def _cases(char: str, fold: bool) -> set[str]:
+    return {c for c in (char, char.lower(), char.upper()) if len(c) == 1} if fold else {char}
+
+
+def _either(char: str, fold: bool) -> str:
+    return r"\s+" if char == " " else f"[{''.join(re.escape(c) for c in sorted(_cases(char, fold)))}]"

@@ -1,0 +1,129 @@
+"""The settings of a judge: one Struct, which is also its YAML and its command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from ..errors import SettingError
+
+RATIONALE_TOKENS: Final = 512
+"""Room for the rationale where it is a call of its own (Lee et al. 2023)."""
+
+
+class Example(Struct, frozen=True, forbid_unknown_fields=True):
+    """A question already answered, shown to the judge before its own."""
+
+    request: str
+    first: str
+    """The completion in the first seat; for a score, the completion itself."""
+    verdict: str
+    """`first`, `second` or `tie`; for a score, the number."""
+    second: str = ""
+    reason: str = ""
+
+
+class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a judge asks. Two judges with the same settings and engine have the same name."""
+
+    kind: str = "pairwise"
+    """`pairwise`, `pointwise`, `constitution`, a rule such as `exact` or `regex:PATTERN`, or your `module:name`."""
+    engine: str | dict[str, Any] | None = None
+    """Who answers, e.g. `openai:gpt-5-mini`; rules need none."""
+    name: str = ""
+    """What to call this judge; its kind when empty."""
+    swap: str = "always"
+    """Ask in both orders: `always`, `never`, or `fraction:0.2` of the matchups."""
+    reason: bool = False
+    """Reason first, then decide; the rationale is kept. Measure it: it helps on some tasks and harms on others."""
+    reason_calls: Literal[1, 2] = 1
+    """2: the rationale is one call, the verdict after it another, read from log-probs."""
+    logprobs: bool | None = None
+    """Read the probability from log-probs. None: where the engine gives them; true: insist on them."""
+    ties: bool = False
+    """Offer the judge a tie."""
+    samples: int = 1
+    temperature: float | None = None
+    """None: 0 for one sample, 0.7 for several."""
+    max_tokens: int = 1024
+    """Room for a reply, hidden thinking included. A judge told to answer in one letter stops there by itself."""
+    reference: bool = False
+    """Show the prompt's reference answer where it has one."""
+    against_length: bool = False
+    """Tell the judge that length is no merit."""
+    rubric: str = ""
+    """What to judge by: text, or the path of a text file."""
+    template: str = ""
+    """Path of a Jinja file with the blocks `system` and `user`, instead of ours."""
+    scale: tuple[int, int] = (1, 9)
+    """Lowest and highest score. Not 10 by default: it is two tokens to many models, so its log-prob is not in one place."""
+    additive: bool = False
+    """Score by five points earned one by one (Yuan et al. 2024), from 0 to 5, instead of on the scale."""
+    examples: tuple[Example, ...] = ()
+    constitution: str = ""
+    """Path of a constitution; ours when empty."""
+    clamp: tuple[float, float] | None = None
+    """Hold each probability inside these bounds, e.g. [0.4, 0.6] for judges that reason (Bai et al. 2022)."""
+
+    def __post_init__(self) -> None:
+        read_swap(self.swap)
+        if self.samples < 1:
+            raise SettingError(f"a judge is asked at least once, got samples: {self.samples}; set samples: 1")
+        if self.samples > 1 and self.temperature == 0:
+            raise SettingError(
+                f"samples: {self.samples} at temperature: 0 asks for the same reply again; set temperature: 0.7"
+            )
+        if self.max_tokens < 1:
+            raise SettingError(
+                f"max_tokens leaves no room for a reply, got {self.max_tokens}; set max_tokens: 1024"
+            )
+        if not self.scale[0] < self.scale[1]:
+            raise SettingError(f"a scale runs from low to high, got {list(self.scale)}; set scale: [1, 9]")
+        if self.clamp is not None and not 0 <= self.clamp[0] < self.clamp[1] <= 1:
+            raise SettingError(
+                f"clamp holds two probabilities, low then high, got {list(self.clamp)}; set clamp: [0.4, 0.6]"
+            )
+
+    @property
+    def heat(self) -> float:
+        """The temperature that is used."""
+        return self.temperature if self.temperature is not None else (0.7 if self.samples > 1 else 0.0)
+
+    @property
+    def stage(self) -> Literal["verdict", "reason", "rationale"]:
+        """What the first call has to bring: the verdict, a rationale and the verdict, or the rationale alone."""
+        if not self.reason:
+            return "verdict"
+        return "rationale" if self.reason_calls == 2 else "reason"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return (0, 5) if self.additive else self.scale
+
+
+def read_swap(swap: str) -> float:
+    """The share of matchups that is asked in both orders."""
+    if swap in ("always", "never"):
+        return float(swap == "always")
+    word, _, share = swap.partition(":")
+    try:
+        asked = float(share)
+    except ValueError:
+        asked = -1.0
+    if word != "fraction" or not 0 <= asked <= 1:
+        raise SettingError(f"swap is always, never or a fraction, got '{swap}'; set swap: fraction:0.2")
+    return asked
+
+
+def text_of(setting: str) -> str:
+    """A setting that is either the text itself or the path of a file with it."""
+    is_path = "\n" not in setting and len(setting) < 1024 and (Path(setting).suffix or "/" in setting)
+    if not setting or not is_path:
+        return setting
+    if Path(setting).is_file():
+        return Path(setting).read_text(encoding="utf-8").strip()
+    if " " not in setting and Path(setting).suffix in (".txt", ".md", ".jinja"):
+        raise SettingError(f"there is no file {setting}. Look with: ls {Path(setting).parent}")
+    return setting

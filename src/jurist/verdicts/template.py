@@ -1,0 +1,148 @@
+"""Jinja templates of questions, compiled once a judge.
+
+Most templates print the texts of a question and do nothing else with them. Such a template is rendered once with
+marks in their places and cut there; after that a question costs one join. A template that looks at the texts (a
+filter, a test, a loop) is rendered anew for each question: slower, and the same in everything else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..errors import SettingError
+
+OURS: Final = Path(__file__).parent / "templates"
+SLOTS: Final = frozenset({"conversation", "reference", "first", "second", "response", "prompt"})
+"""What differs from question to question: fenced texts, and `prompt`, the record."""
+
+_MARK: Final = uuid4().hex
+_CUT: Final = re.compile(rf"{_MARK}:(\w+);")
+_MARKS: Final = {slot: f"{_MARK}:{slot};" for slot in SLOTS}
+_OPEN: Final = (nodes.Block, nodes.If, nodes.For, nodes.Output)
+_BORROWING: Final = (nodes.Include, nodes.Import, nodes.FromImport)
+
+
+class Form:
+    """The question of one judge under one principle: fixed text with places for what differs."""
+
+    def __init__(self, template: QuestionTemplate, fixed: Mapping[str, Any]) -> None:
+        self._template, self._fixed = template, fixed
+        self._pieces: list[str] | None = None
+        if template.prints_only:
+            system, user = self._render(_MARKS)
+            if _MARK not in system:
+                self._system, self._pieces = system, _CUT.split(user)
+                self._places = [(at, self._pieces[at]) for at in range(1, len(self._pieces), 2)]
+
+    def fill(self, values: Mapping[str, Any]) -> tuple[str, str]:
+        """The system turn and the user turn."""
+        if self._pieces is None:
+            return self._render(values)
+        pieces = self._pieces.copy()
+        for at, slot in self._places:
+            pieces[at] = values[slot]
+        return self._system, "".join(pieces)
+
+    def _render(self, values: Mapping[str, Any]) -> tuple[str, str]:
+        blocks = self._template.render({**self._fixed, **values})
+        return blocks["system"], blocks["user"]
+
+
+class QuestionTemplate:
+    """A template file with the blocks `system` and `user`, and perhaps `final`."""
+
+    def __init__(self, path: str, ours: str) -> None:
+        """`path` is the user's file, which may extend one of ours; `ours` is taken when it is empty."""
+        self.path = path or ours
+        try:
+            source = (Path(path) if path else OURS / ours).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise SettingError(
+                f"no template can be read at {path}. Start from a copy of: {OURS / ours}"
+            ) from None
+        try:
+            self._loaded: Template = _environment().from_string(source)
+            self.sources = _with_parents(source)
+        except TemplateError as error:
+            raise self._broken(error) from None
+        self.prints_only = all(prints_only(_environment().parse(source)) for source in self.sources)
+
+    def render(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """The text of each block, inherited ones included."""
+        try:
+            context = self._loaded.new_context(dict(values))
+            for _ in self._loaded.root_render_func(context):
+                pass  # running the root is what makes a child template take up its parent's blocks
+            blocks = {name: "".join(chain[0](context)).strip() for name, chain in context.blocks.items()}
+        except (TemplateError, TypeError, ValueError) as error:
+            raise self._broken(error) from None
+        for name in ("system", "user"):
+            if name not in blocks:
+                raise SettingError(
+                    f"the template {self.path} has no block '{name}'. Add: {{% block {name} %}}...{{% endblock %}}"
+                )
+        return blocks
+
+    def _broken(self, error: Exception) -> SettingError:
+        where = f" in line {line}" if (line := getattr(error, "lineno", None)) else ""
+        return SettingError(
+            f"the template {self.path} cannot be used{where}: {error}. Compare it with: {OURS / 'pairwise.jinja'}"
+        )
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Sandboxed: a template may come with somebody else's recipe."""
+    return ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(OURS), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+
+
+def _with_parents(source: str) -> list[str]:
+    """The file and all it is built on: what a judge's name has to depend on."""
+    below = meta.find_referenced_templates(_environment().parse(source))
+    return [
+        source,
+        *(text for one in below if one for text in _with_parents((OURS / one).read_text("utf-8"))),
+    ]
+
+
+def prints_only(node: nodes.Node) -> bool:
+    """Whether the texts of a question are printed as they are, and nothing depends on them."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, _BORROWING):
+            return False
+        if isinstance(node, nodes.Output) and (_is_text(child) or _is_super(child)):
+            continue
+        if isinstance(child, _OPEN):
+            if not prints_only(child):
+                return False
+        elif _is_slot(child) or any(map(_is_slot, child.find_all(nodes.Name))) or _reaches_blocks(child):
+            return False
+    return True
+
+
+def _is_slot(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name in SLOTS
+
+
+def _is_text(node: nodes.Node) -> bool:
+    return _is_slot(node) and getattr(node, "name", "") != "prompt"
+
+
+def _is_super(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "super"
+
+
+def _reaches_blocks(node: nodes.Node) -> bool:
+    """`self.user()` or a filtered `super()`: text of a block, put to another use than printing."""
+    names = [node] if isinstance(node, nodes.Name) else node.find_all(nodes.Name)
+    return any(isinstance(one, nodes.Name) and one.name in ("self", "super") for one in names)

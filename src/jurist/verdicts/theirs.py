@@ -1,0 +1,79 @@
+"""A user's own function as a judge."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ..errors import DataError
+from ..records import Completion, Matchup, Prompt, Verdict, content_id
+from .read import NO_VERDICT
+from .settings import JudgeConfig
+
+
+class TheirJudge:
+    """A user's function as a judge: it may return a probability, `first`, `second`, `tie`, None or a Verdict."""
+
+    kind: Literal["pairwise"] = "pairwise"
+
+    def __init__(self, cfg: JudgeConfig, function: Callable[[Matchup], Any]) -> None:
+        self.name, self.swap, self.samples = cfg.name or cfg.kind, cfg.swap, cfg.samples
+        self._function = function
+
+    async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
+        said = await _settled(self._function(matchup))
+        if isinstance(said, Verdict):
+            return said
+        if isinstance(said, str):
+            said = {"first": 1.0, "second": 0.0, "tie": 0.5}.get(said, said)
+        if said is not None and not (isinstance(said, int | float) and 0 <= said <= 1):
+            raise DataError(
+                f"the judge {self.name} answered {said!r} about matchup {matchup.id}. "
+                "Return a probability from 0 to 1, 'first', 'second', 'tie', None or a Verdict"
+            )
+        first, second = matchup.first.id, matchup.second.id
+        return Verdict(
+            id=content_id(self.name, first, second, sample),
+            judge=self.name,
+            matchup_id=matchup.id,
+            first_id=first,
+            second_id=second,
+            p_first=None if said is None else float(said),
+            unread=NO_VERDICT if said is None else "",
+            sample=sample,
+        )
+
+
+class TheirScorer:
+    """A user's function as a scorer; it says so by its attribute `kind = "pointwise"`."""
+
+    kind: Literal["pointwise"] = "pointwise"
+    swap = "never"
+
+    def __init__(self, cfg: JudgeConfig, function: Callable[[Prompt, Completion], Any]) -> None:
+        self.name, self.samples = cfg.name or cfg.kind, cfg.samples
+        self._function = function
+
+    async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
+        said = await _settled(self._function(prompt, completion))
+        if isinstance(said, Verdict):
+            return said
+        if said is not None and not (isinstance(said, int | float) and math.isfinite(said)):
+            raise DataError(
+                f"the scorer {self.name} answered {said!r} about completion {completion.id}. "
+                "Return a number, None or a Verdict"
+            )
+        return Verdict(
+            id=content_id(self.name, completion.id, sample),
+            judge=self.name,
+            first_id=completion.id,
+            score=None if said is None else float(said),
+            unread=NO_VERDICT if said is None else "",
+            sample=sample,
+        )
+
+
+async def _settled(said: Any) -> Any:
+    return await said if inspect.isawaitable(said) else said

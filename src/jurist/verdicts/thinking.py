@@ -1,0 +1,59 @@
+"""What a reasoning model thought aloud in its reply is not its verdict."""
+
+from __future__ import annotations
+
+import re
+
+_TAG = re.compile(
+    r"<(?P<angle>/?)(?:seed:)?(?:think|thinking|thought|thoughts|antthinking|scratchpad)(?:\s[^<>]{0,80})?>"
+    r"|\[(?P<square>/?)THINK\]|◁(?P<kimi>/?)think▷|<\|(?P<word>begin|end)_of_thought\|>",
+    re.IGNORECASE,
+)
+_FINAL, _ANALYSIS = "<|channel|>final<|message|>", "<|channel|>analysis"
+
+
+def thinking_spans(text: str) -> tuple[list[tuple[int, int]], bool]:
+    """Where the thinking stands, and whether the reply ended in the middle of it.
+
+    A closing tag without an opening one closes what the prompt's template opened, so all before it is thought.
+    """
+    if "<" not in text and "[" not in text and "◁" not in text:
+        return [], False
+    if _ANALYSIS in text or _FINAL in text:
+        at = text.rfind(_FINAL)
+        return ([(0, at + len(_FINAL))], False) if at >= 0 else ([(0, len(text))], True)
+    spans: list[tuple[int, int]] = []
+    opened = -1
+    for tag in _TAG.finditer(text):
+        closing = bool(tag["angle"] or tag["square"] or tag["kimi"]) or tag["word"] == "end"
+        if not closing:
+            opened = tag.start() if opened < 0 else opened
+        elif opened >= 0:
+            spans.append((opened, tag.end()))
+            opened = -1
+        else:
+            spans = [(0, tag.end())]
+    if opened >= 0:
+        spans.append((opened, len(text)))
+    return spans, opened >= 0
+
+
+def strip_thinking(text: str) -> str:
+    """The reply without what was thought aloud; nothing after a block that was never closed."""
+    spans, _ = thinking_spans(text)
+    return _without(text, spans, fill=False).strip() if spans else text
+
+
+def hide_thinking(text: str) -> tuple[str, bool]:
+    """The reply with its thinking blanked out, so that offsets stay what they were; and whether it was cut off."""
+    spans, cut = thinking_spans(text)
+    return (_without(text, spans, fill=True) if spans else text), cut
+
+
+def _without(text: str, spans: list[tuple[int, int]], fill: bool) -> str:
+    pieces: list[str] = []
+    end = 0
+    for start, stop in spans:
+        pieces += [text[end:start], " " * (stop - start) if fill else ""]
+        end = stop
+    return "".join([*pieces, text[end:]])
