@@ -60,8 +60,8 @@ def pair_of(row: dict[str, Any], where: str) -> Answered:
         columns = " or ".join(f"{s.first} and {s.second}" for s in PAIRS)
         raise BadRow(
             "no_pair",
-            f"{where}: a pair is {columns}; {missing('chosen', row)} Say which hold them with columns: "
-            "{first: ..., second: ...}",
+            f"{where}: a pair is {columns}; {missing('chosen', row)} Say which hold them with: "
+            "--columns.first ... --columns.second ...",
         )
     one, other = row[seats.first], row[seats.second]
     if _whole_dialogue(one) and _whole_dialogue(other):
@@ -105,8 +105,8 @@ def _one_of(row: dict[str, Any], where: str) -> Answered:
         if len(said) == len(messages) or said[-1].role != "assistant":
             raise BadRow(
                 "no_completion",
-                f"{where}: {missing('completion', row)} Say which one holds it with columns: "
-                "{completion: ...}",
+                f"{where}: {missing('completion', row)} Say which one holds it with: "
+                "--columns.completion ...",
             )
         text, messages = said[-1].content, said[:-1]
     else:
@@ -140,7 +140,7 @@ def winner(row: dict[str, Any], where: str) -> float | None:
     raise BadRow(
         "unknown_label",
         f"{where}: the label is {clip(value)}; it is one of {', '.join(WINNERS)}. "
-        "Leave such rows out with: on_error=drop",
+        "Leave such rows out with: --on_error drop",
     )
 
 
@@ -185,5 +185,5 @@ def completion(prompt: Prompt, text: str, policy: Any, where: str) -> Completion
         return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "")
     except UnicodeEncodeError as error:
         raise BadRow(
-            "not_utf8", f"{where} holds half of a surrogate pair. Leave such rows out with: on_error=drop"
+            "not_utf8", f"{where} holds half of a surrogate pair. Leave such rows out with: --on_error drop"
         ) from error

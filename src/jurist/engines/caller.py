@@ -78,6 +78,9 @@ class Caller:
         self.engine = engine
         self.name = engine.name
         self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
+        self.concurrency: int = getattr(engine, "concurrency", 64)
+        self.priced: bool = getattr(engine, "price", 0.0) is not None
+        """False where nobody said what a call costs. An engine without a price of its own is free."""
         self._journal = journal
         self._purse = purse
         self._under_way: dict[bytes, asyncio.Future[Reply]] = {}

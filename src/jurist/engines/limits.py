@@ -1,10 +1,11 @@
 """How many requests may be under way, found out by trying; and caps a minute, where a vendor sets them.
 
-The limit grows while all is well: doubling at first, later by its square root in a round trip. It shrinks, at
-most once in a round trip, for either of two reasons. A share of the requests was turned away or timed out that
-is too large to be bad luck. Or latency grew faster than the square root of the concurrency: a batching server
-answers 4 times as many requests in twice the time and earns it back, but a saturated one only queues, and never
-says 429. When less concurrency does not bring the latency down, it was not ours, and becomes the new normal.
+The limit grows while all is well: doubling at first, later by its square root in a round trip. It shrinks,
+at most once in a round trip, for either of two reasons. A share of the requests was turned away or timed out
+that is too large to be bad luck. Or latency grew faster than the square root of the concurrency: a batching
+server answers 4 times as many requests in twice the time and earns it back, but a saturated one only queues,
+and never says 429. When less concurrency does not bring the latency down, it was not ours, and becomes the
+new normal.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from statistics import median
 
 from msgspec import Struct
 
-START = 64
+START = 32
 SHRINK = 0.7
 BAD_LUCK = 0.12
 """A share of refusals up to this costs less than the throughput that shrinking would."""
 INFLATED = 2.0
+TOO_SHORT = 0.02
+"""Latencies that differ by less than this are not worth a thought, whatever their ratio."""
 ROUND = 16
 """Replies that make a round trip at the least: fewer say nothing about shares or medians."""
 KEPT_ROUNDS = 30
@@ -30,6 +33,7 @@ class Round(Struct, frozen=True):
     """What one round trip showed."""
 
     limit: float
+    """Its mean over the round."""
     refused: float
     """Share of requests turned away or timed out."""
     latency: float
@@ -43,10 +47,13 @@ class Adaptive:
         self.ceiling = ceiling
         self.limit = float(min(START, ceiling))
         self._opening = True
+        self._settling = False
+        """The round holds requests sent before the last cut, which tell nothing about it."""
         self._calmest: deque[Round] = deque(maxlen=KEPT_ROUNDS)
         self._before_cut: Round | None = None
         self._latencies: list[float] = []
         self._refused = 0
+        self._started_at = self.limit
 
     def answered(self, seconds: float, busy: bool) -> None:
         """`busy`: the limit was in the way, so a higher one would have been used."""
@@ -63,29 +70,35 @@ class Adaptive:
 
     def _turn(self) -> None:
         seen = len(self._latencies) + self._refused
-        if seen < max(ROUND, self.limit):
+        if seen < max(ROUND, self._started_at):
             return
         latency = median(self._latencies) if self._latencies else 0.0
-        now = Round(self.limit, self._refused / seen, latency)
+        now = Round((self._started_at + self.limit) / 2, self._refused / seen, latency)
         self._latencies, self._refused = [], 0
-        if now.refused > BAD_LUCK:
+        if self._settling:
+            self._settling = False
+        elif now.refused > BAD_LUCK:
             self._cut(max(0.5, 1.0 - now.refused))
         elif latency:
             self._weigh(now)
+        self._started_at = self.limit
 
     def _weigh(self, now: Round) -> None:
         before, self._before_cut = self._before_cut, None
         if before is not None and now.latency > 0.9 * before.latency:
             self._calmest.clear()
+            self.limit = max(self.limit, before.limit)
         self._calmest.append(now)
         calm = min(self._calmest, key=lambda one: one.latency)
         earned = math.sqrt(max(1.0, now.limit / calm.limit))
-        if now.latency > calm.latency * max(INFLATED, earned):
-            self._before_cut = now
+        grown = now.latency - calm.latency
+        if now.latency > calm.latency * max(INFLATED, earned) and grown > TOO_SHORT:
+            if not self._opening:  # while doubling, a round's latency belongs to half its limit
+                self._before_cut = now
             self._cut(SHRINK)
 
     def _cut(self, factor: float) -> None:
-        self._opening = False
+        self._opening, self._settling = False, True
         self.limit = max(1.0, self.limit * min(SHRINK, factor))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
 
-from ..errors import SettingError
 from ..records import Usage
+
+_DATED = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+"""gpt-4o-2024-08-06, claude-sonnet-4-20250514: a model with its date costs what the model costs."""
 
 
 class Price(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,19 +50,8 @@ def price_list() -> PriceList:
 
 def known_price(name: str) -> Price | None:
     """The list price of an engine by its name, dated snapshots included; None: we were never told."""
-    kind, _, model = name.partition(":")
-    if kind not in ("openai", "anthropic"):
-        return None
     models = price_list().models
-    if name in models:
-        return models[name]
-    # gpt-4o-2024-08-06, claude-sonnet-4-20250514 and -latest are the model without its date.
-    words = model.split("-")
-    while len(words) > 1 and (words[-1].isdigit() or words[-1] == "latest"):
-        words.pop()
-        if f"{kind}:{'-'.join(words)}" in models:
-            return models[f"{kind}:{'-'.join(words)}"]
-    return None
+    return models.get(name) or models.get(_DATED.sub("", name))
 
 
 def cost_of(usage: Usage, price: Price | None, seconds: float = 0.0) -> float:

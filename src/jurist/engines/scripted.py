@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ..errors import SettingError
 from ..records import Usage
 from .engine import Ask, Reply
+from .settings import EngineConfig
 
 Function = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
 
@@ -37,6 +38,15 @@ class Scripted:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+def open_scripted(config: EngineConfig) -> Scripted:
+    """`scripted:module:function`."""
+    spec = config.engine.partition(":")[2]
+    found = load_function(spec)
+    if not callable(found):
+        raise SettingError(f"'{spec}' is a {type(found).__name__}, not a function from an Ask to text")
+    return Scripted(found, f"scripted:{spec}")
 
 
 def guessed_usage(ask: Ask, reply: Reply) -> Usage:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Mapping
+from time import perf_counter
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -25,17 +25,19 @@ class Tls:
             trust_env=True,
         )
 
-    async def post(self, body: bytes, timeout: float) -> Answered:
+    async def post(self, data: bytes, within: float) -> Answered:
+        started = perf_counter()
         try:
             async with self._session.post(
-                self._url, data=body, timeout=aiohttp.ClientTimeout(total=timeout), allow_redirects=False
+                self._url, data=data, timeout=aiohttp.ClientTimeout(total=within), allow_redirects=False
             ) as got:
                 headers = {name.lower(): value for name, value in got.headers.items()}
-                return Answered(got.status, await got.read(), headers)
+                body = await got.read()
+                return Answered(got.status, body, perf_counter() - started, headers)
         except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as why:
             raise Unreached(str(why)) from None
-        except asyncio.TimeoutError:
-            raise Late(f"no reply within {timeout:g} s") from None
+        except TimeoutError:
+            raise Late(f"no reply within {within:g} s") from None
         except (aiohttp.ClientError, OSError) as why:
             raise Broken(str(why) or type(why).__name__) from None
 

@@ -17,6 +17,8 @@ class Answered(Struct, frozen=True):
 
     status: int
     body: bytes
+    seconds: float = 0.0
+    """From the request being written to the reply being whole; making the connection is not in it."""
     headers: Mapping[str, str] = {}
     """Names in lower case. A wire may leave them out of a 200, where nobody looks."""
 
@@ -40,7 +42,7 @@ class Late(TransportError):
 class Transport(Protocol):
     """Carries bodies to one address; opened for the event loop that runs."""
 
-    async def post(self, body: bytes, timeout: float) -> Answered: ...
+    async def post(self, data: bytes, within: float) -> Answered: ...
 
     async def close(self) -> None: ...
 

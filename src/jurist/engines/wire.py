@@ -23,7 +23,7 @@ CONNECT_WITHIN = 10.0
 
 
 class Wire:
-    """Connections to one address. The most recently used goes first, so that spare ones can grow old and go."""
+    """Connections to one address. The last one used goes first, so that spare ones grow old and go."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
@@ -39,28 +39,26 @@ class Wire:
         self.opened = 0
         """Connections made so far."""
 
-    async def post(self, body: bytes, timeout: float) -> Answered:
-        connection = self._idle.pop() if self._idle else await self._open(timeout)
+    async def post(self, data: bytes, within: float) -> Answered:
+        connection = self._idle.pop() if self._idle else await self._open(within)
         rested = self._loop.time() - connection.since > MAY_BE_STALE
         try:
-            return await self._exchange(connection, body, timeout)
+            return await self._exchange(connection, data, within)
         except Broken:
             if connection.answered == 0 or connection.began or not rested:
                 raise
-        return await self._exchange(await self._open(timeout), body, timeout)
+        return await self._exchange(await self._open(within), data, within)
 
-    async def _exchange(self, connection: _Connection, body: bytes, timeout: float) -> Answered:
+    async def _exchange(self, connection: _Connection, body: bytes, within: float) -> Answered:
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
-        waiting = connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), timeout)
-        self._busy.add(connection)
+        waiting = connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), within)
         try:
             return await waiting
         except asyncio.CancelledError:
-            connection.end(Broken("given up by the caller"))
+            if waiting.cancelled():  # else the reply is in, and the connection somebody else's by now
+                connection.end(Broken("given up by the caller"))
             raise
-        finally:
-            self._busy.discard(connection)
 
     async def close(self) -> None:
         if self._sweeper is not None:
@@ -71,11 +69,11 @@ class Wire:
         self._idle.clear()
         await asyncio.sleep(0)
 
-    async def _open(self, timeout: float) -> _Connection:
+    async def _open(self, within: float) -> _Connection:
         try:
-            async with asyncio.timeout(min(timeout, CONNECT_WITHIN)):
+            async with asyncio.timeout(min(within, CONNECT_WITHIN)):
                 _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self._loop, self._idle), self._host, self._port
+                    lambda: _Connection(self._loop, self._idle, self._busy), self._host, self._port
                 )
         except TimeoutError:
             raise Unreached(f"{self._host}:{self._port} does not take the connection") from None
@@ -97,9 +95,11 @@ class Wire:
 class _Connection(asyncio.Protocol):
     """One connection, with at most one request on it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, idle: list[_Connection]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, idle: list[_Connection], busy: set[_Connection]
+    ) -> None:
         self._loop = loop
-        self._pool = idle
+        self._pool, self._busy = idle, busy
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[Answered] | None = None
@@ -111,17 +111,19 @@ class _Connection(asyncio.Protocol):
         self.began = False
         """Some of the reply has arrived."""
         self.since = loop.time()
-        self.deadline = self.allowed = 0.0
+        self.deadline = self.allowed = self._sent = 0.0
 
-    def send(self, data: bytes, timeout: float) -> asyncio.Future[Answered]:
-        self._waiting = self._loop.create_future()
-        self.began, self.allowed = False, timeout
-        self.deadline = self._loop.time() + timeout
+    def send(self, data: bytes, within: float) -> asyncio.Future[Answered]:
+        waiting = self._waiting = self._loop.create_future()
+        self._busy.add(self)
+        self.began, self.allowed = False, within
+        self._sent = self._loop.time()
+        self.deadline = self._sent + within
         if self._transport is None:
             self._fail(Broken("the connection is closed"))
         else:
             self._transport.write(data)
-        return self._waiting
+        return waiting
 
     def end(self, why: Exception) -> None:
         """Close it now; whoever waits on it is told why."""
@@ -136,6 +138,7 @@ class _Connection(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(why)
         self._waiting = None
+        self._busy.discard(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own kind is not a subclass
@@ -194,5 +197,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(Answered(self._status, body, self._headers))
+            seconds = self._loop.time() - self._sent
+            self._waiting.set_result(Answered(self._status, body, seconds, self._headers))
         self._waiting = None
+        self._busy.discard(self)

@@ -1,0 +1,1 @@
+"""What we decided to train on: pairs, targets, their hygiene, export and card."""

@@ -16,8 +16,8 @@ from ..records import Completion, Dropped, Prompt
 _REFUSAL = re.compile(
     r"^\W*(?:(?:hi|hello|thanks|thank you)\b[^.!]*[.!]\s*)?"
     r"(?:(?:i(?:'|’)?m|i am) (?:(?:really|very|so) )?sorry\b|sorry,|i apologi[sz]e\b|unfortunately, i\b"
-    r"|(?:as an ai\b[^.]{0,60}, )?i (?:can(?:'|’)t|cannot|can not|won(?:'|’)t|will not|must decline|have to decline"
-    r"|am unable|am not able|don(?:'|’)t feel comfortable)\b"
+    r"|(?:as an ai\b[^.]{0,60}, )?i (?:can(?:'|’)t|cannot|can not|won(?:'|’)t|will not|must decline"
+    r"|have to decline|am unable|am not able|don(?:'|’)t feel comfortable)\b"
     r"|i(?:'|’)m (?:unable|not able|not comfortable)\b)",
     re.IGNORECASE,
 )
@@ -40,13 +40,13 @@ def is_truncated(completion: Completion) -> bool:
 def near_duplicates(one: str, other: str, threshold: float) -> bool:
     """Whether two texts share at least this part of their word triples (Jaccard, as in Broder 1997).
 
-    At 1.0: texts that differ in nothing but case, white space and the punctuation at the edges of words. Texts
-    with different numbers are never near-duplicates: in arithmetic the one digit is what the label is about.
+    At 1.0: texts that differ in nothing but case, white space and the punctuation at the edges of words.
+    Texts with other numbers in them are never near-duplicates: in arithmetic the one digit is what counts.
     """
     short, long = sorted((len(one), len(other)))
     if short < threshold * long * 0.8:  # cannot share so much; spares most pairs the counting
         return False
-    if threshold >= 1.0 and one[:1].casefold() != other[:1].casefold() and one[:1].isalnum() and other[:1].isalnum():
+    if threshold >= 1.0 and not _may_be_equal(_words(one[:80]), _words(other[:80])):
         return False
     words, others = _words(one), _words(other)
     if words == others:
@@ -55,6 +55,12 @@ def near_duplicates(one: str, other: str, threshold: float) -> bool:
         return False
     triples, other_triples = _triples(words), _triples(others)
     return len(triples & other_triples) >= threshold * len(triples | other_triples)
+
+
+def _may_be_equal(start: list[str], other: list[str]) -> bool:
+    """Whether two beginnings agree, but for a last word that may be cut off."""
+    whole = min(len(start), len(other)) - 1
+    return start[:whole] == other[:whole] if whole > 0 else True
 
 
 def _words(text: str) -> list[str]:

@@ -1,92 +1,25 @@
-"""From opinions to preferences: which pairs of one prompt are trained on.
+"""From opinions to preferences.
 
-Every opinion ends as a preference or as a dropped row with its reason, and only pairs that a judge was asked about
-become preferences, so each has its evidence. The rules:
-
-| rule | chosen and rejected | from |
-|---|---|---|
-| best_vs_worst | the best and the worst | Self-Rewarding, Yuan 2024 |
-| best_vs_random_lower | the best and a random one below it | Tulu 3, Lambert 2024 |
-| worst_of_5 | the best and the worst of five random others | Xiao 2025, "sweet spot" |
-| rho | the shortest near the top and the longest near the bottom | Meta-Rewarding, Wu 2024 |
-| west_of_n | best and worst, where the judge is sure enough of them | West-of-N, Pace 2024 |
-| all_pairs | every pair | InstructGPT, Ouyang 2022 |
-
-`west_of_n` keeps a pair when P(best beats worst) reaches `sure`. The paper takes a quantile over the whole set
-instead, which needs a second pass over it; read the quantile off the card and set `sure` to it.
+Every opinion ends as a preference or as a dropped row with its reason. Only pairs that a judge was asked
+about become preferences, so each has its evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Literal
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from ..completions.matchups import same_words
-from ..errors import SettingError
 from ..records import Completion, Dropped, Preference, Prompt, content_id
 from ..verdicts.opinion import Opinion
 from .hygiene import is_refusal, is_truncated, near_duplicates
 from .ranking import length_terms, strengths, without_length
+from .rules import RULES, Compared
+from .settings import PreferConfig
 
-Rule = Literal["best_vs_worst", "best_vs_random_lower", "worst_of_5", "rho", "all_pairs", "west_of_n"]
-
-
-class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """How opinions become preferences."""
-
-    rule: Rule = "best_vs_worst"
-    ties: Literal["drop", "soft"] = "drop"
-    """An exact tie leaves by name, or stays as a row with p = 0.5."""
-    min_margin: float = 0.0
-    """Pairs nearer to each other than this, on the judge's own scale, leave by name."""
-    consistent_only: bool = False
-    """Pairs whose verdict turned with the seats leave by name."""
-    rho: float = 0.0
-    """How much of the range of scores counts as the top and as the bottom, for the rule `rho`."""
-    sure: float = 0.8
-    """The probability that best beats worst which the rule `west_of_n` asks for."""
-    length_penalty: float = 0.0
-    """b in s - b * tanh((length - median) / IQR); scores, or log-odds where there are none."""
-    truncated: Literal["drop", "flag"] = "drop"
-    """What becomes of a pair whose better one was cut off; a rejected one that was cut off is only flagged."""
-    refusals: Literal["flag", "drop"] = "flag"
-    """What becomes of a pair whose better one is a refusal; drop them only where nothing should be declined."""
-    near_duplicates: float = 1.0
-    """Pairs that share this part of their word triples leave by name; 0 keeps them all."""
-    max_length_ratio: float = 3.0
-    """Pairs with one this many times as long as the other are flagged `length_gap`; 0 flags none."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            if not low <= getattr(self, name) <= high:
-                raise SettingError(
-                    f"{name} is {getattr(self, name)}; it lies between {low} and {high}. Write e.g. {name}: {low}"
-                )
-
-
-_RANGES = (
-    ("rho", 0.0, 1.0),
-    ("sure", 0.5, 1.0),
-    ("near_duplicates", 0.0, 1.0),
-    ("min_margin", 0.0, float("inf")),
-    ("length_penalty", 0.0, float("inf")),
-    ("max_length_ratio", 0.0, float("inf")),
-)
-
-
-class _Pair(Struct, frozen=True):
-    """An opinion told from the better one's side."""
-
-    opinion: Opinion
-    chosen: Completion
-    rejected: Completion
-    p: float
-    margin: float
-    flags: tuple[str, ...]
+__all__ = ["PreferConfig", "choose"]
 
 
 def choose(
@@ -96,26 +29,160 @@ def choose(
     cfg: PreferConfig,
     judge: str = "",
 ) -> tuple[list[Preference], list[Dropped]]:
-    """The preferences of one prompt. Preferences and dropped rows are as many as opinions."""
-    dropped: list[Dropped] = []
-    read = _read(completions, opinions, dropped)
-    terms = length_terms(completions) if cfg.length_penalty and read else {}
-    worth, told = _weighed(read, terms, cfg)
-    by_id = {c.id: c for c in completions}
-    pairs: list[_Pair] = []
-    for opinion, p, margin in told:
-        one, other = by_id[opinion.first_id], by_id[opinion.second_id]
-        pair = _from_the_better_side(opinion, one, other, p, margin, worth, cfg)
-        reason = _reason_to_drop(pair, cfg)
-        if reason:
-            dropped.append(_dropped(opinion, reason))
+    """The preferences of one prompt. Preferences and dropped rows together are as many as the opinions."""
+    known = {c.id: c for c in completions}
+    read, dropped = readable(opinions, known)
+    if not read:
+        return [], dropped
+    read = weighed(read, completions, cfg.length_penalty)
+    worth = ranked(read)
+    pairs: list[Compared] = []
+    for opinion in read:
+        pair = _told(opinion, known, worth, cfg)
+        if reason := _reason_to_drop(pair, cfg):
+            dropped.append(_drop(pair, reason))
         else:
             pairs.append(pair)
-    taken, why = _selected(pairs, worth, prompt, cfg)
-    preferences = []
-    for pair in pairs:
-        if pair is taken or taken is None and cfg.rule == "all_pairs":
-            preferences.append(_preference(prompt, pair, cfg, judge or pair.opinion.judge))
+    kept, left = _selected(pairs, worth, prompt.id, cfg)
+    return [_preference(prompt, pair, cfg.rule, judge) for pair in kept], dropped + left
+
+
+def readable(
+    opinions: Sequence[Opinion], known: Mapping[str, Completion]
+) -> tuple[list[Opinion], list[Dropped]]:
+    """The opinions that can be used, told from the same side however they came; the others by name."""
+    read: list[Opinion] = []
+    dropped: list[Dropped] = []
+    seen: set[str] = set()
+    for opinion in opinions:
+        if opinion.first_id not in known or opinion.second_id not in known:
+            reason, detail = "unknown_completion", f"{opinion.first_id} or {opinion.second_id}"
+        elif opinion.p_first is None:
+            reason, detail = "unread", opinion.unread
+        elif not 0.0 <= opinion.p_first <= 1.0:
+            reason, detail = "unread", f"p_first is {opinion.p_first}"
+        elif opinion.first_id == opinion.second_id:
+            reason, detail = "identical", ""
+        elif opinion.matchup_id in seen:
+            reason, detail = "duplicate", opinion.judge
         else:
-            dropped.append(_dropped(pair.opinion, why if pair is not taken else "below_threshold"))
-    return preferences, dropped
+            seen.add(opinion.matchup_id)
+            read.append(opinion if opinion.first_id < opinion.second_id else opinion.turned())
+            continue
+        dropped.append(Dropped(opinion.matchup_id, "preferences", reason, detail))
+    return read, dropped
+
+
+def weighed(
+    opinions: Sequence[Opinion], completions: Sequence[Completion], penalty: float = 0.0
+) -> list[Opinion]:
+    """The opinions after the length penalty."""
+    terms = length_terms(completions) if penalty else {}
+    return [without_length(opinion, terms, penalty) for opinion in opinions]
+
+
+def ranked(opinions: Sequence[Opinion]) -> dict[str, float]:
+    """How good each completion is, rounded so that equal ones are equal."""
+    scores: dict[str, list[float]] = {}
+    wins: dict[tuple[str, str], float] = {}
+    for opinion in opinions:
+        if opinion.scores is not None:
+            scores.setdefault(opinion.first_id, []).append(opinion.scores[0])
+            scores.setdefault(opinion.second_id, []).append(opinion.scores[1])
+        if opinion.p_first is not None:
+            wins[opinion.first_id, opinion.second_id] = opinion.p_first
+    scored = all(opinion.scores is not None for opinion in opinions)
+    means = {name: sum(values) / len(values) for name, values in scores.items()} if scored else {}
+    return {name: round(worth, 9) for name, worth in strengths(wins, means).items()}
+
+
+def _told(
+    opinion: Opinion, known: Mapping[str, Completion], worth: Mapping[str, float], cfg: PreferConfig
+) -> Compared:
+    """The pair with the better one as chosen. An exact tie goes by rank, then by name, which is chance."""
+    p = opinion.p_first or 0.0
+    first, second = known[opinion.first_id], known[opinion.second_id]
+    if p < 0.5 or (p == 0.5 and worth[first.id] < worth[second.id]):
+        first, second, p = second, first, 1.0 - p
+    margin = 2 * p - 1 if opinion.scores is None else abs(opinion.scores[0] - opinion.scores[1])
+    return Compared(opinion, first, second, p, margin, _flags(opinion, first, second, p, cfg))
+
+
+def _flags(
+    opinion: Opinion, chosen: Completion, rejected: Completion, p: float, cfg: PreferConfig
+) -> tuple[str, ...]:
+    flags = []
+    if p == 0.5:
+        flags.append("tie")
+    if opinion.flipped:
+        flags.append("flipped")
+    short, long = sorted((len(chosen.text), len(rejected.text)))
+    if cfg.max_length_ratio and long >= cfg.max_length_ratio * short:
+        flags.append("length_gap")
+    if is_truncated(chosen) or is_truncated(rejected):
+        flags.append("truncated")
+    if is_refusal(chosen.text) or is_refusal(rejected.text):
+        flags.append("refusal")
+    return tuple(flags)
+
+
+def _reason_to_drop(pair: Compared, cfg: PreferConfig) -> str:
+    """Why a pair that was read is no good; empty when it is."""
+    chosen, rejected = pair.chosen, pair.rejected
+    if same_words(chosen.text, rejected.text):
+        return "identical"
+    if cfg.consistent_only and pair.opinion.flipped:
+        return "inconsistent"
+    if pair.p == 0.5 and cfg.ties == "drop":
+        return "tie"
+    if pair.margin < cfg.min_margin:
+        return "below_margin"
+    if cfg.truncated == "drop" and is_truncated(chosen):
+        return "truncated"
+    if cfg.refusals == "drop" and "refusal" in pair.flags and is_refusal(chosen.text):
+        return "refusal"
+    if cfg.near_duplicates and near_duplicates(chosen.text, rejected.text, cfg.near_duplicates):
+        return "near_duplicate"
+    return ""
+
+
+def _selected(
+    pairs: list[Compared], worth: Mapping[str, float], prompt_id: str, cfg: PreferConfig
+) -> tuple[list[Compared], list[Dropped]]:
+    """The pairs the rule takes; the others by name."""
+    if cfg.rule == "all_pairs":
+        return pairs, []
+    against = [pair for pair in pairs if worth[pair.chosen.id] < worth[pair.rejected.id]]
+    left = [_drop(pair, "not_selected", "the ranking has them the other way round") for pair in against]
+    agreeing = [pair for pair in pairs if worth[pair.chosen.id] >= worth[pair.rejected.id]]
+    if not agreeing:
+        return [], left
+    taken, tied = RULES[cfg.rule](agreeing, worth, cfg, lambda name: _lot(cfg.seed, prompt_id, name))
+    left += [_drop(pair, "not_selected") for pair in agreeing if pair is not taken]
+    if cfg.rule == "west_of_n" and taken.p < cfg.sure:
+        return [], [*left, _drop(taken, "below_threshold", f"p = {taken.p:.3f}")]
+    return [replace(taken, flags=(*taken.flags, "tie_broken")) if tied else taken], left
+
+
+def _lot(seed: int, prompt_id: str, name: str) -> bytes:
+    return blake2b(f"lot {seed} {prompt_id} {name}".encode(), digest_size=8).digest()
+
+
+def _drop(pair: Compared, reason: str, detail: str = "") -> Dropped:
+    return Dropped(pair.opinion.matchup_id, "preferences", reason, detail)
+
+
+def _preference(prompt: Prompt, pair: Compared, rule: str, judge: str) -> Preference:
+    judge = judge or pair.opinion.judge
+    source = f"{rule}:{judge}" if judge else rule
+    return Preference(
+        id=content_id("preference", prompt.id, pair.chosen.id, pair.rejected.id, source),
+        prompt=prompt,
+        chosen=pair.chosen,
+        rejected=pair.rejected,
+        p=pair.p,
+        margin=pair.margin,
+        source=source,
+        verdict_ids=pair.opinion.verdict_ids,
+        flags=(*pair.flags, "human") if judge.startswith("human") else pair.flags,
+    )

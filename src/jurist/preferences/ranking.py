@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import exp, log, tanh
 from statistics import median, quantiles
 
+from msgspec.structs import replace
+
 from ..records import Completion
 from ..verdicts.opinion import Opinion
 
@@ -16,9 +18,9 @@ _SURE = 0.99  # where certainty is cut off before it becomes log-odds
 def strengths(wins: Mapping[Pair, float], scores: Mapping[str, float]) -> dict[str, float]:
     """Higher is better: the scores when the judge gave scores, else a ranking of the pairs.
 
-    `wins` has the probability that the first of each pair is better. Where everyone met everyone the ranking is
-    the mean win probability, which then has the order of a Bradley-Terry fit (Ford 1957); where some pairs are
-    missing, it is that fit.
+    `wins` has the probability that the first of each pair is better. Where everyone met everyone the ranking
+    is the mean win probability, which then has the order of a Bradley-Terry fit (Ford 1957); where some pairs
+    are missing, it is that fit.
     """
     if scores:
         return dict(scores)
@@ -35,8 +37,8 @@ def strengths(wins: Mapping[Pair, float], scores: Mapping[str, float]) -> dict[s
 def bradley_terry(wins: Mapping[Pair, float], names: Sequence[str], prior: float = 0.5) -> dict[str, float]:
     """Log-strengths by minorisation-maximisation (Hunter 2004).
 
-    Everyone also plays one average player, who wins `prior` games and loses as many, so that someone who never
-    lost stays finite and groups that never met are comparable.
+    Everyone also plays one average player, who wins `prior` games and loses as many, so that someone who
+    never lost stays finite and groups that never met are comparable.
     """
     worth = dict.fromkeys(names, 1.0)
     won = dict.fromkeys(names, prior)
@@ -60,8 +62,8 @@ def bradley_terry(wins: Mapping[Pair, float], names: Sequence[str], prior: float
 def length_terms(completions: Sequence[Completion]) -> dict[str, float]:
     """tanh((length - median) / IQR) in characters, among the completions of one prompt.
 
-    The spread is taken as at least a tenth of the median: among answers of nearly one length, a few characters
-    are no difference.
+    The spread is taken as at least a tenth of the median: among answers of nearly one length, a few
+    characters are no difference.
     """
     lengths = [len(c.text) for c in completions]
     middle = median(lengths)
@@ -73,25 +75,27 @@ def length_terms(completions: Sequence[Completion]) -> dict[str, float]:
     return {c.id: tanh((len(c.text) - middle) / spread) for c in completions}
 
 
-def without_length(opinion: Opinion, terms: Mapping[str, float], penalty: float) -> tuple[float, float, float]:
-    """p and the two scores of an opinion after s - penalty * tanh((length - median) / IQR) of both.
+def without_length(opinion: Opinion, terms: Mapping[str, float], penalty: float) -> Opinion:
+    """An opinion after s - penalty * tanh((length - median) / IQR) of both completions.
 
-    Without scores the log-odds are what is penalised. With scores p keeps its own scale: its log-odds shrink or
-    turn in the proportion in which the difference of scores did.
+    Without scores the log-odds are what is penalised. With scores p keeps its own scale: its log-odds shrink
+    or turn in the proportion in which the difference of scores did. p is rounded in any case: told from the
+    other seat and back, a float is not quite what it was.
     """
     p = opinion.p_first
     if p is None:
-        raise ValueError("an opinion that was not read has nothing to adjust")
+        return opinion
+    if not penalty:
+        return replace(opinion, p_first=round(p, 9))
     one, other = penalty * terms[opinion.first_id], penalty * terms[opinion.second_id]
     odds = _log_odds(p)
     if opinion.scores is None:
-        return _probability(odds - one + other), 0.0, 0.0
-    first, second = opinion.scores[0] - one, opinion.scores[1] - other
+        return replace(opinion, p_first=round(_probability(odds - one + other), 9))
     before = opinion.scores[0] - opinion.scores[1]
-    after = first - second
-    if before == 0.0:
-        return _probability(after), first, second
-    return _probability(odds * after / before), first, second
+    after = before - one + other
+    turned = _probability(odds * after / before) if before else _probability(after)
+    scores = (opinion.scores[0] - one, opinion.scores[1] - other)
+    return replace(opinion, p_first=round(turned, 9), scores=scores)
 
 
 def _log_odds(p: float) -> float:

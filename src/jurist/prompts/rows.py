@@ -127,7 +127,7 @@ def _parsed(line: bytes, path: Path, n: int) -> Any:
 
 def _bad_line(line: bytes, path: Path, n: int, error: Exception) -> BadRow:
     where = f"{path}:{n}"
-    way_out = f"Look at it with: sed -n {n}p {path}; or leave such rows out with: on_error=drop"
+    way_out = f"Look at it with: sed -n {n}p {path}; or leave such rows out with: --on_error drop"
     try:
         text = line.decode()
     except UnicodeDecodeError as utf8:

@@ -64,7 +64,7 @@ def renamed(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
         if ours not in COLUMNS:
             raise SettingError(nearest("column", ours, COLUMNS))
         if theirs not in row:
-            raise BadRow("no_column", f"{where}: {missing(theirs, row)} Write it as columns: {{{ours}: ...}}")
+            raise BadRow("no_column", f"{where}: {missing(theirs, row)} Write it as: --columns.{ours} ...")
     taken = set(columns.values())
     return {k: v for k, v in row.items() if k not in taken} | {o: row[t] for o, t in columns.items()}
 
@@ -116,7 +116,7 @@ def dressed(messages: tuple[Message, ...], row: dict[str, Any], used: tuple[str,
 
 def _half_a_character(where: str) -> BadRow:
     return BadRow(
-        "not_utf8", f"{where} holds half of a surrogate pair. Leave such rows out with: on_error=drop"
+        "not_utf8", f"{where} holds half of a surrogate pair. Leave such rows out with: --on_error drop"
     )
 
 
@@ -146,7 +146,7 @@ def _no_prompt(row: Mapping[str, Any], where: str) -> BadRow:
     guess = (get_close_matches("prompt", texts, 1) or [k for k in texts if k not in ANSWERS] or ["..."])[0]
     return BadRow(
         "no_prompt",
-        f"{where}: {missing('prompt', row)} Say which one holds the prompt with columns: {{prompt: {guess}}}",
+        f"{where}: {missing('prompt', row)} Say which one holds the prompt with: --columns.prompt {guess}",
     )
 
 
@@ -171,7 +171,7 @@ def _explicit(value: Any, where: str) -> tuple[Message, ...]:
         raise BadRow(
             "not_a_conversation",
             f"{where}: the prompt ends with the assistant's turn {clip(messages[-1].content)}, so nothing "
-            "awaits an answer. To leave that turn off, write columns: {messages: prompt}",
+            "awaits an answer. To leave that turn off, write: --columns.messages prompt",
         )
     return messages
 
@@ -214,7 +214,7 @@ def turns(value: Any, column: str, where: str) -> tuple[Message, ...]:
             raise BadRow(
                 "not_a_conversation",
                 f"{where}: a turn in {column} is by {clip(said_by)}; turns are by system, user or assistant. "
-                "Leave such rows out with: on_error=drop",
+                "Leave such rows out with: --on_error drop",
             )
         if isinstance(content, list) and all(
             isinstance(part, dict) and isinstance(part.get("text"), str) for part in content
@@ -251,7 +251,7 @@ def shared_beginning(chosen: Any, rejected: Any, where: str) -> tuple[tuple[Mess
         raise BadRow(
             "not_a_conversation",
             f"{where}: chosen and rejected have to end with the assistant's turn. "
-            "Leave such rows out with: on_error=drop",
+            "Leave such rows out with: --on_error drop",
         )
     if one[:-1] != other[:-1]:
         raise BadRow("prompts_differ", f"{where}: chosen and rejected answer different conversations")
@@ -265,7 +265,7 @@ def _whole(value: Any, column: str, where: str) -> tuple[Message, ...]:
         raise BadRow(
             "no_prompt",
             f"{where}: no prompt, and {column} is no dialogue either ({clip(value)}). "
-            "Say which column holds the prompt with columns: {prompt: ...}",
+            "Say which column holds the prompt with: --columns.prompt ...",
         )
     return dialogue(value)
 
@@ -277,7 +277,7 @@ def check(messages: tuple[Message, ...], where: str) -> None:
         raise BadRow(
             "not_a_conversation",
             f"{where}: the prompt {last}; it has to end with the user's. "
-            "Leave such rows out with: on_error=drop",
+            "Leave such rows out with: --on_error drop",
         )
     content = messages[-1].content
     if not content or content.isspace():

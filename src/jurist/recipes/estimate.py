@@ -1,33 +1,179 @@
 """What a job will cost, before a call is made.
 
-A sample of rows goes through the real pipeline, with an engine that answers nothing useful but counts: so what is
-counted is what would be sent, templates, both orders, jury and all. What a model will write back is a guess, and
-the guesses are printed.
+A sample of rows goes through the real pipeline, with engines that count instead of asking: so what is
+counted is what would be sent, templates, both orders, jury and all. What a model will write back is a
+guess; the guesses are printed with the result.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from ..completions import matchups, mixture, sample
-from ..config import parse_money
+from ..completions import matchups, mixture
 from ..engines.caller import call_key
-from ..engines.engine import Ask, Reply
-from ..engines.open import engine_name
-from ..engines.prices import cost_of, price_of
+from ..engines.engine import Ask, Engine, Reply
+from ..engines.open import open_engine
+from ..engines.prices import cost_of
 from ..errors import DataError
 from ..journal import Journal
-from ..records import Dropped, Group, Prompt, Usage
+from ..records import Group, Prompt, Usage
 from ..verdicts.judge import hear, open_judge
-from .label import LabelConfig, check, expected_rows, judge_configs, policy_config, read_rows
+from .label import read_rows, sampled
+from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
+from .stream import run_async
 
 CHARACTERS_PER_TOKEN = 4
 """Of English prose in the usual vocabularies; other scripts take more tokens."""
-RATIONALE_TOKENS = 150
 COMPLETION_TOKENS = 200
+RATIONALE_TOKENS = 150
+VERDICT_TOKENS = 2
 SAMPLE_ROWS = 200
+LOOK_AT_MOST = 100_000
+"""Rows over which the sample is spread."""
+
+
+class EngineEstimate(Struct, frozen=True):
+    """One engine's share of the job."""
+
+    name: str
+    calls: int
+    kept: int
+    """Calls that are in the journal already and cost nothing."""
+    usage: Usage
+    """Of the calls still to be made."""
+    usd: float | None
+    """None: no price is known for it."""
+
+
+class Estimate(Struct, frozen=True):
+    rows: int
+    sampled: int
+    matchups: int
+    engines: tuple[EngineEstimate, ...]
+    usd: float | None
+    """None where some engine's price is unknown."""
+    usd_per_matchup: float | None
+    assumed: dict[str, int]
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.rows:,} rows, about {self.matchups:,} matchups (from a sample of {self.sampled:,} rows)"
+        for one in self.engines:
+            price = "no price known" if one.usd is None else f"${one.usd:,.2f}"
+            kept = f", {one.kept:,} more are paid for already" if one.kept else ""
+            tokens = f"{one.usage.tokens_in:,} tokens in, {one.usage.tokens_out:,} out"
+            yield f"  {one.name}: {one.calls:,} calls{kept}; {tokens}; {price}"
+        if self.usd is None:
+            yield "total: unknown. Say the price in the recipe: price: {input: 0.2, output: 0.8} beside engine:"
+        else:
+            each = f", ${self.usd_per_matchup:.5f} a matchup" if self.usd_per_matchup is not None else ""
+            yield f"total: about ${self.usd:,.2f}{each} (a person's label costs $0.50 to $5)"
+        yield "assumed: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.assumed.items())
+
+
+class Counting:
+    """Stands in for an engine: counts what it is asked, and answers something of the length expected."""
+
+    def __init__(self, engine: Engine, journal: Journal | None, tokens_out: int) -> None:
+        self.name = engine.name
+        self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
+        self.price = getattr(engine, "price", None)
+        self.priced: bool = getattr(engine, "price", 0.0) is not None
+        self.calls = self.kept = self._read = self._written = 0
+        self._journal = journal
+        self._tokens_out = tokens_out
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self._read, 0, self._written)
+
+    async def answer(self, ask: Ask) -> Reply:
+        if self._journal is not None and self._journal.get(call_key(self.name, ask)) is not None:
+            self.kept += 1
+        else:
+            self.calls += 1
+            characters = sum(len(message.content) for message in ask.messages)
+            self._read += -(-characters // CHARACTERS_PER_TOKEN) + 4 * len(ask.messages)
+            self._written += min(self._tokens_out, ask.max_tokens)
+        # A different text for each draw: equal completions would never meet.
+        return Reply(f"{ask.sample} " + "word " * max(0, self._tokens_out - 3) + "Verdict: A")
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+def estimate(cfg: LabelConfig) -> Estimate:
+    """The job's calls, tokens and price, scaled up from a sample of its rows."""
+    check(cfg)
+    path = Path(cfg.journal) if cfg.journal else Path(cfg.out) / "journal.sqlite"
+    journal = Journal(path) if path.exists() else None
+    counting: list[Counting] = []
+
+    def called(spec: str | dict[str, Any], tokens_out: int) -> Engine:
+        counting.append(Counting(open_engine(spec), journal, tokens_out))
+        return counting[-1]
+
+    policies = [(called(one.engine, COMPLETION_TOKENS), one.weight) for one in policy_configs(cfg)]
+    judges = []
+    for judge in judge_configs(cfg):
+        written = RATIONALE_TOKENS if judge.reason else VERDICT_TOKENS
+        judges.append(open_judge(judge, lambda spec, out=written: called(spec, out), cfg.seed))  # type:
+        ignore[misc]
+
+    async def look(rows: list[Prompt | Group]) -> int:
+        met = 0
+        for row in rows:
+            group, _ = await sampled(row, mixture(policies) if policies else None, cfg)
+            pairs, _ = matchups(group, cfg.matchups, cfg.seed)
+            await hear(group.prompt, group.completions, pairs, judges, cfg.seed)
+            met += len(pairs)
+        return met
+
+    rows, total = _spread(cfg)
+    met = run_async(look(rows))
+    if journal is not None:
+        journal.close()
+    scale = total / len(rows)
+    engines = tuple(_scaled(one, scale) for one in counting)
+    usd = None if any(one.usd is None for one in engines) else sum(one.usd or 0.0 for one in engines)
+    matched = round(met * scale)
+    each = usd / matched if usd is not None and matched else None
+    assumed = {
+        "characters_per_token": CHARACTERS_PER_TOKEN,
+        "completion_tokens": COMPLETION_TOKENS,
+        "rationale_tokens": RATIONALE_TOKENS,
+    }
+    return Estimate(total, len(rows), matched, engines, usd, each, assumed)
+
+
+def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
+    """Rows taken evenly from the file, so that one sorted by length is not misjudged; and how many there
+    are.
+    """
+    known = expected_rows(cfg)
+    stride = max(1, min(known or SAMPLE_ROWS, LOOK_AT_MOST) // SAMPLE_ROWS)
+    looked = islice(read_rows(cfg, lambda _: None), LOOK_AT_MOST)
+    taken: list[Prompt | Group] = []
+    count = 0
+    for row in looked:
+        if count % stride == 0 and len(taken) < SAMPLE_ROWS:
+            taken.append(row)
+        count += 1
+    if not taken:
+        raise DataError(
+            f"there is no usable row in {cfg.prompts or cfg.completions or cfg.pairs}."
+            " See why with: jurist label ... --on_error drop"
+        )
+    # Fewer rows than lines were read where the file repeats itself; more than we look at are taken as they
+    # come.
+    return taken, count if count < LOOK_AT_MOST else max(known or 0, count)
+
+
+def _scaled(one: Counting, scale: float) -> EngineEstimate:
+    usage = Usage(round(one.usage.tokens_in * scale), 0, round(one.usage.tokens_out * scale))
+    usd = cost_of(usage, one.price) if one.priced else None
+    return EngineEstimate(one.name, round(one.calls * scale), round(one.kept * scale), usage, usd)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from ..engines.caller import Purse
 from ..records import Verdict
+from ..verdicts.cases import Case
+from ..verdicts.human import WHO
 
 
 @dataclass
@@ -30,10 +32,15 @@ class Tally:
     first_seat: int = 0
     decided: int = 0
     """Verdicts for one seat or the other; ties and unread ones are not among them."""
-    dropped: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
 
-    def hear(self, verdicts: tuple[Verdict, ...]) -> None:
+    def add(self, case: Case) -> None:
+        self.rows += 1
+        self.completions += len(case.completions)
+        self.matchups += len(case.matchups)
+        self._hear([one for one in case.verdicts if not one.judge.startswith(WHO)])
+
+    def _hear(self, verdicts: list[Verdict]) -> None:
         self.verdicts += len(verdicts)
         waiting: dict[tuple[str, str, int], Verdict] = {}
         for verdict in verdicts:

@@ -129,11 +129,11 @@ KNOWN: tuple[Known, ...] = (
         True,
     ),
     Known("shifted", shifted, (most_rows_are_labelled, chosen_is_better, dropped_as(*_UNREAD))),
-    Known("scoring", scoring, (chosen_is_better, dropped_as("tie"), none_unread), {"kind": "pointwise"}),
+    Known("scoring", scoring, (every_row_is_labelled, chosen_is_better, none_unread), {"kind": "pointwise"}),
     Known(
         "scoring_shifted",
         stumbling_scores,
-        (most_rows_are_labelled, chosen_is_better, dropped_as("tie", *_UNREAD)),
+        (most_rows_are_labelled, chosen_is_better, dropped_as(*_UNREAD)),
         {"kind": "pointwise"},
     ),
 )

@@ -1,7 +1,7 @@
 """Judges whose answer is known beforehand, speaking the same text protocol as a real one.
 
 Each reads the question as it was rendered, finds the two responses between their fences, and writes a reply.
-Use them as `scripted:jurist.tiny.judges:longer`, or put them behind an HTTP server: the pipeline cannot tell.
+Use them as `tiny:longer`, or put them behind an HTTP server: the pipeline cannot tell.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from math import log
+from typing import Final
 
 from ..engines.engine import Ask, Reply, Token
 from ..records import content_id
@@ -120,3 +121,9 @@ def weighing(difference: float, ask: Ask) -> Reply:
         return Reply(label)
     top = (("A", log(p)), ("B", log(1 - p)))
     return Reply(label, tokens=(Token(label, max(log(p), log(1 - p)), top),))
+
+
+BY_NAME: Final[dict[str, Callable[[Ask], str | Reply]]] = {
+    one.__name__: one
+    for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling, fair, leaning)
+}

@@ -1,6 +1,6 @@
 """Assistants that answer from a function: a careful one, a sloppy one, and one that rambles.
 
-Use them as `scripted:jurist.tiny.policies:careful` wherever an engine is named.
+Use them as `tiny:careful` wherever an engine is named.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import random
 import re
 
-from ..engines.engine import Ask
+from ..engines.engine import Ask, Engine
+from ..engines.scripted import Scripted
+from ..engines.settings import EngineConfig
+from ..errors import SettingError, nearest
 from ..records import content_id
 
 _FILLER = (
@@ -50,3 +53,15 @@ def _answer(ask: Ask, *, wrong: float, harmful: float, rude: float) -> str:
         return f"{opening}: {reason}. Talk to them instead."
     mood = draw.choice(("a walk", "a cup of tea", "a good book", "an early night"))
     return f"I hope {mood} helps. How are you?" if polite else f"Try {mood}."
+
+
+def open_policy(config: EngineConfig) -> Engine:
+    """`tiny:careful`, and for judges `tiny:leaning`: whatever answers here or in `judges`, by its name."""
+    from . import judges
+
+    name = config.engine.partition(":")[2]
+    here = {one.__name__: one for one in (careful, sloppy, wordy)}
+    known = {**here, **judges.BY_NAME}
+    if name not in known:
+        raise SettingError(nearest("tiny policy or judge", name, known))
+    return Scripted(known[name], f"tiny:{name}")

@@ -1,7 +1,7 @@
 """A matchup or a completion, and how to ask about it, become an Ask.
 
-Text that many questions share comes first (instructions, rubric, principle, reference, conversation), then the
-candidates: servers that keep what they have read need to read only the candidates again.
+Text that many questions share comes first (instructions, rubric, principle, reference, conversation), then
+the candidates: servers that keep what they have read need to read only the candidates again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import SettingError
 from ..records import Completion, Matchup, Message, Prompt, content_id
 from .constitution import Principle
 from .fence import code_for, fence
-from .read import Menu
+from .reading import Menu
 from .settings import RATIONALE_TOKENS, Example, JudgeConfig, text_of
 from .template import Form, QuestionTemplate
 
@@ -36,7 +36,8 @@ class Question:
         self.labels = labels_of(cfg, kind, self.menu)
         self.top_logprobs = top_logprobs(cfg, engine)
         ours = "pairwise" if kind == "pairwise" else "additive" if cfg.additive else "pointwise"
-        self._template = QuestionTemplate(cfg.template, f"{ours}.jinja")
+        shows = ("conversation", "first", "second") if kind == "pairwise" else ("conversation", "response")
+        self._template = QuestionTemplate(cfg.template, f"{ours}.jinja", shows)
         self._fixed: dict[str, Any] = {
             "stage": self.stage,
             "against_length": cfg.against_length,
@@ -75,7 +76,7 @@ class Question:
         return self._ask(self._form(None, shown), shown, sample)
 
     async def put_to(self, engine: Engine, ask: Ask) -> Reply:
-        """The reply; of two calls, the second one's, with the rationale as its reasoning and what both cost."""
+        """The reply; of two calls, the second, with the rationale as its reasoning and what both cost."""
         reply = await engine.answer(ask)
         if self.stage != "rationale" or reply.finish == "refused" or not reply.text.strip():
             return reply
@@ -124,7 +125,7 @@ class Question:
         )
 
     def _show(self, prompt: Prompt) -> dict[str, Any]:
-        """The texts of this prompt; kept until the next, since all questions about one prompt come together."""
+        """The texts of this prompt, kept until the next: questions about one prompt come together."""
         if prompt is not self._prompt:
             code = code_for(prompt.id, *(turn.content for turn in prompt.messages), prompt.reference or "")
             turns = (fence(f"turn-{turn.role}", turn.content, code) for turn in prompt.messages)
@@ -142,7 +143,7 @@ class Question:
         form = self._forms.get(key)
         if form is None:
             fixed = {**self._fixed, "principle": principle.text if principle else "", "has_reference": key[1]}
-            form = self._forms[key] = Form(self._template, fixed)
+            form = self._forms[key] = Form(self._template, fixed, shown)
         return form
 
     def _render_final(self) -> str:

@@ -1,8 +1,8 @@
 """A constitution: written principles, one of which is drawn for each question.
 
-Each principle comes in three wordings: what to compare two responses by, and a request to criticise and a request
-to revise one response (the supervised phase of Bai et al. 2022). Drawing is by content, so a matchup is asked about
-under the same principle in both orders and whenever the run is taken up again.
+Each principle comes in three wordings: what to compare two responses by, and a request to criticise and a
+request to revise one response (the supervised phase of Bai et al. 2022). Drawing is by content, so a
+matchup is asked about under the same principle in both orders and whenever the run is taken up again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Fences around text that a judge is shown, so that no text can pretend to end and speak with another voice.
 
-Each text stands between tags that end in a code made from what is shown and found nowhere in it. What only looks
-like one of our tags inside a text gets a backslash: the smallest change that is plain to see and can be undone.
+Each text stands between tags that end in a code made from what is shown and found nowhere in it. What only
+looks like one of our tags inside a text gets a backslash: the smallest change that is plain to see and can
+be undone.
 """
 
 from __future__ import annotations

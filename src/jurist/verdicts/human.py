@@ -151,7 +151,7 @@ class Labels(Struct, frozen=True):
 
 
 def gather(verdicts: Iterable[Verdict]) -> Labels:
-    """Join people's verdicts by what they are about. Who labels a matchup again corrects the earlier label."""
+    """Join people's verdicts by what they are about. Who labels a matchup again corrects it."""
     by_item: dict[str, dict[tuple[str, int], Verdict]] = {}
     for v in verdicts:
         by_item.setdefault(v.matchup_id, {})[v.judge, v.sample] = v

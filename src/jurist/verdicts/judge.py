@@ -1,7 +1,7 @@
 """Judges by name, and asking them everything about one prompt.
 
-A judge is a callable from a matchup to a verdict, or from a prompt and a completion to one with a score. Ours sit
-in the dictionary `JUDGES`; anyone else's is named as `module:name`.
+A judge is a callable from a matchup to a verdict, or from a prompt and a completion to one with a score.
+Ours sit in the dictionary `JUDGES`; anyone else's is named as `module:name`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from ..config import settings_from
 from ..engines.engine import Engine
+from ..engines.open import KINDS
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError, nearest
 from ..records import Completion, Matchup, Prompt, Verdict, content_id
@@ -22,7 +23,7 @@ from . import rules
 from .constitution import load_constitution
 from .pairwise import Pairwise
 from .pointwise import Pointwise
-from .read import CALL_FAILED, CALL_REFUSED
+from .reading import CALL_FAILED, CALL_REFUSED
 from .settings import Example, JudgeConfig, read_swap
 from .theirs import TheirJudge, TheirScorer
 
@@ -83,19 +84,27 @@ JUDGES: Final[dict[str, Callable[[Needs], Judge | Scorer]]] = {
     "numeric": lambda needs: rules.Rule(needs.name, rules.numeric(_tolerance(needs.argument))),
     "regex": lambda needs: rules.Rule(needs.name, rules.regex(needs.argument)),
     "json_schema": lambda needs: rules.Rule(needs.name, rules.json_schema(needs.argument)),
-    "shorter": lambda needs: rules.Planted(needs.name, rules.shorter),
-    "longer": lambda needs: rules.Planted(needs.name, rules.longer),
-    "first": lambda needs: rules.Planted(needs.name, rules.first),
-    "second": lambda needs: rules.Planted(needs.name, rules.second),
+    "shorter": lambda needs: rules.Planted(needs.name, rules.shorter, needs.cfg.swap),
+    "longer": lambda needs: rules.Planted(needs.name, rules.longer, needs.cfg.swap),
+    "first": lambda needs: rules.Planted(needs.name, rules.first, needs.cfg.swap),
+    "second": lambda needs: rules.Planted(needs.name, rules.second, needs.cfg.swap),
 }
+
+
+def judge_config(spec: JudgeConfig | str | dict[str, Any]) -> JudgeConfig:
+    """The settings behind a short form: `shorter`, `my_module:my_judge`, or `openai:gpt-5-mini` to ask in pairs."""
+    if isinstance(spec, JudgeConfig):
+        return spec
+    if isinstance(spec, dict):
+        return settings_from(JudgeConfig, spec)
+    kind = spec.partition(":")[0]
+    is_engine = kind not in JUDGES and kind in KINDS
+    return JudgeConfig(engine=spec) if is_engine else JudgeConfig(kind=spec)
 
 
 def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed: int = 0) -> Judge | Scorer:
     """The judge these settings describe; `engine` opens the engine they name."""
-    if isinstance(cfg, str):
-        cfg = JudgeConfig(kind=cfg)
-    elif isinstance(cfg, dict):
-        cfg = settings_from(JudgeConfig, cfg)
+    cfg = judge_config(cfg)
     kind, _, argument = cfg.kind.partition(":")
     if kind in JUDGES:
         return JUDGES[kind](Needs(cfg, argument, engine, seed))
@@ -135,9 +144,9 @@ async def hear(
     judges: Sequence[Judge | Scorer],
     seed: int = 0,
 ) -> list[Verdict]:
-    """Everything these judges say about one prompt, asked at once, in the order judge, matchup, order, sample.
+    """All these judges say about one prompt, asked at once, in the order judge, matchup, order, sample.
 
-    A call that failed is an unread verdict. What stops a whole job travels on, once the calls in flight are back.
+    A call that failed is an unread verdict. What stops a whole job travels on once calls in flight are back.
     """
     asked = [one for judge in judges for one in _questions(group_prompt, completions, matchups, judge, seed)]
     if len(asked) < 2:

@@ -1,4 +1,4 @@
-"""Which of two completions is better, asked of a model; alone or under a principle drawn for each question."""
+"""Which of two completions is better, asked of a model; perhaps under a principle drawn for each question."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from ..engines.engine import Engine
 from ..records import Matchup, Verdict, content_id
 from .ask import Question
 from .constitution import Constitution, draw
-from .read import LOW_MASS, Reading, rationale_of, read_choice
+from .read import rationale_of, read_choice
+from .reading import LOW_MASS, Reading
 from .settings import JudgeConfig
 
 

@@ -1,7 +1,7 @@
 """How good one completion is, asked of a model: a number on a scale, or five points earned one by one.
 
-With log-probs the score is the expectation over the score tokens, which tells near-equals apart where the likeliest
-number alone would tie (Lee et al. 2023).
+With log-probs the score is the expectation over the score tokens, which tells near-equals apart where the
+likeliest number alone would tie (Lee et al. 2023).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Literal
 from ..engines.engine import Engine
 from ..records import Completion, Prompt, Verdict, content_id
 from .ask import Question
-from .read import LOW_MASS, Reading, rationale_of
+from .read import rationale_of
 from .read_score import read_score
+from .reading import LOW_MASS, Reading
 from .settings import JudgeConfig
 
 

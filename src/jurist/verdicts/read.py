@@ -12,10 +12,11 @@ import re
 from collections.abc import Sequence
 
 from ..engines.engine import Token
-from .read_claims import CLAIMS, DECLARES, IMPLIES, Claim, claims
+from .read_claims import DECLARES, IMPLIES, Claim, claims
 from .read_json import fields
 from .read_labels import P_FIRST, TIE, Labels, labels_of, undressed, undressed_at
 from .read_words import REFUSAL
+from .read_words import TIE as TIE_WORDS
 from .reading import (
     CALL_FAILED,
     CALL_REFUSED,
@@ -31,7 +32,7 @@ from .reading import (
     Reading,
 )
 from .thinking import hide_thinking, strip_thinking
-from .tokens import p_first_at, p_first_from_one
+from .tokens import weighed
 
 __all__ = [
     "CALL_FAILED",
@@ -61,16 +62,122 @@ def read_choice(
     if finish == REFUSED:
         return Reading(unread=REFUSED)
     labels = labels_of(menu)
-    side = labels.exact.get(undressed(text))
-    if side is not None:
+    whole = labels.exact.get(undressed(text))
+    if whole is not None:
+        side, inside = whole
         at = undressed_at(text)
-        found: Claim | str = Claim(side, DECLARES, at, at, at, at)
-        source = "text"
+        reading, core = Reading(P_FIRST[side], at=at, source="text"), at + inside
     else:
-        shown, cut = hide_thinking(text)
-        found, source = _find(shown.rstrip(), labels, cut or finish == "length")
-    if isinstance(found, Claim):
-        reading = Reading(p_first=P_FIRST[found.side], at=found.at, source=source)
-        return (p_first_at(text, found.core, tokens, menu, reading)) if tokens else reading
-    reading = Reading(unread=found)
-    return p_first_from_one(tokens, menu, reading) if tokens else reading
+        reading, core = _read(text, labels, finish)
+    return weighed(reading, text, core, tokens, labels) if tokens else reading
+
+
+def _read(text: str, labels: Labels, finish: str) -> tuple[Reading, int]:
+    shown, cut = hide_thinking(text)
+    shown, cut = shown.rstrip(), cut or finish == "length"
+    if not shown:
+        return Reading(unread=CUT_OFF if cut else NO_VERDICT if text.strip() else EMPTY), -1
+    found = _field(shown, labels)
+    if found is not None:
+        return Reading(P_FIRST[found.side], at=found.at, source="json"), found.core
+    low = lowered(shown)
+    decided = _decide(shown, low, labels, cut)
+    if isinstance(decided, Claim):
+        return Reading(P_FIRST[decided.side], at=decided.at, source="text"), decided.core
+    return Reading(unread=decided or _reason(low, labels, cut)), -1
+
+
+_VERDICT_KEYS = frozenset(
+    """verdict winner winning preferred preference choice chosen choose answer better best decision judgment judgement
+    label result selection selected pick vote conclusion prediction output response option""".split()
+)
+_OTHER_KEYS = frozenset(
+    """score scores rating reason reasons reasoning explanation rationale confidence analysis criteria thought thoughts
+    why justification feedback comment comments strengths weaknesses""".split()
+)
+
+
+def _field(text: str, labels: Labels) -> Claim | None:
+    """The last field of a JSON object whose key asks for a verdict and whose value is a label; `final` ones first."""
+    best: tuple[bool, Claim] | None = None
+    for key, value, at in fields(text) if "{" in text else ():
+        if key & _VERDICT_KEYS and not key & _OTHER_KEYS:
+            whole = labels.exact.get(undressed(value))
+            if whole is not None:
+                at += undressed_at(value)
+                final = "final" in key or "overall" in key
+                if best is None or final or not best[0]:
+                    best = final, Claim(whole[0], DECLARES, at, at + whole[1], at, at)
+    return best[1] if best is not None else None
+
+
+_TAIL, _LONG = 420, 600
+
+
+def _decide(text: str, low: str, labels: Labels, cut: bool) -> Claim | str | None:
+    """The claim that decides, CONTRADICTORY, or None. A declared verdict near the end makes the rest not worth reading."""
+    if len(text) > _LONG and "[[" not in text and "</" not in text:
+        start = low.find(" ", len(low) - _TAIL) + 1
+        near = _last(claims(text, low, labels, start, DECLARES), labels, low, DECLARES) if start else None
+        if near is not None:
+            return near
+    return _last(claims(text, low, labels), labels, low, DECLARES if cut else IMPLIES)
+
+
+_NOTHING_BETWEEN = re.compile(r"[\s\W]*(?:(?:and|or|but|also|so|is|und|et|y|и|和|better)[\s\W]*){0,2}")
+
+
+def _last(found: list[Claim], labels: Labels, low: str, least: int) -> Claim | str | None:
+    """The firmest claim, and the last of equally firm ones, unless the same statement names both."""
+    valid = [claim for claim in found if claim.side != TIE or labels.tie_offered]
+    strength = max((claim.strength for claim in valid), default=0)
+    if strength < least:
+        return None
+    firmest = [claim for claim in valid if claim.strength == strength]
+    last = firmest[-1]
+    if strength == IMPLIES:
+        return last if all(claim.side == last.side for claim in firmest) else CONTRADICTORY
+    for claim in firmest[-2:-1]:
+        if claim.side != last.side and _NOTHING_BETWEEN.fullmatch(low, claim.end, max(claim.end, last.start)):
+            return CONTRADICTORY
+    return last
+
+
+_ANSWERED = re.compile(
+    r"\[\[[^\[\]]{1,40}\]\]|\\boxed\{[^{}]{1,40}\}|"
+    r"(?<!\w)(?:verdict|winner|answer|choice|decision|preferred|preference|judge?ment)[\"'*]{0,3}\s{0,3}[:=]\s{0,3}[\"'*(\[]{0,3}"
+    r"[^\s\"'*()\[\]]{1,20}[\"'*)\].]{0,3}\s{0,3}(?:$|[\n,}])"
+)
+
+
+def _reason(low: str, labels: Labels, cut: bool) -> str:
+    """Why there is no verdict."""
+    if cut:
+        return CUT_OFF
+    if REFUSAL.search(low):
+        return REFUSED
+    if _ANSWERED.search(low) or (not labels.tie_offered and TIE_WORDS.search(low)):
+        return OFF_MENU
+    return NO_VERDICT
+
+
+def lowered(text: str) -> str:
+    """In lower case and of the same length, so that offsets hold in both."""
+    low = text.lower()
+    if len(low) == len(text):
+        return low
+    return "".join(small if len(small := char.lower()) == 1 else char for char in text)
+
+
+def rationale_of(text: str, reading: Reading) -> str:
+    """The judge's reasons: what stands before the sentence with the verdict, or after it when it came first."""
+    if reading.at < 0:
+        return ""
+    shown, _ = hide_thinking(text)
+    line = max(shown.rfind("\n", 0, reading.at), shown.rfind(". ", 0, reading.at) + 1)
+    before = shown[: line + 1].strip()
+    if before.strip("#*-{[(\"'` \n"):
+        return before
+    after = shown[reading.at :]
+    stop = min((at for mark in ("\n", ". ") if (at := after.find(mark)) >= 0), default=len(after))
+    return after[stop + 1 :].strip()

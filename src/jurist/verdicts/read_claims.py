@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .read_labels import CLOSERS, FIRST, OPENERS, SECOND, TIE, Labels, Mention
+from .read_labels import CLOSERS, FIRST, SECOND, TIE, Labels, Mention, Mentions
 from .read_words import (
     AFTER,
     ASPECT,
@@ -24,6 +24,7 @@ from .read_words import (
     DECLARED,
     DECLARING_END,
     DOUBTED,
+    DOUBTING,
     HEADED,
     IF_NEXT,
     LINK,
@@ -34,7 +35,7 @@ from .read_words import (
 from .read_words import TIE as TIE_WORDS
 
 DECLARES, CLAIMS, IMPLIES = 3, 2, 1
-_SEEN_BEFORE, _SEEN_AFTER = 110, 160
+_SEEN_BEFORE, _SEEN_AFTER, _DECLARING = 110, 160, 80
 
 _VERSUS = re.compile(r"\s*(>+|≫|<+|≪|=+|≈)\s*")
 _STOP = re.compile(r"\s*(?:[.!;。！]|\n|$|[\"'”*_`)\]]*\s*(?:$|[.!\n]))")
@@ -56,33 +57,47 @@ class Claim(NamedTuple):
     end: int
 
 
-def claims(text: str, low: str, labels: Labels, start: int = 0, ties: bool = True) -> list[Claim]:
-    """All claims from `start` on, in the order they stand in the text."""
+def claims(text: str, low: str, labels: Labels, start: int = 0, enough: int = 9) -> list[Claim]:
+    """The claims from `start` on, in the order they stand in the text.
+
+    It is read from the end, and reading stops at a claim that is firm `enough`, once all that belongs to the same
+    statement is read as well: only the last such claim matters.
+    """
     mentions = labels.mentions(text, low, start)
     found: list[Claim] = []
-    last = len(mentions) - 1
-    skip = -1
-    for i, mention in enumerate(mentions):
-        if i <= skip:
-            continue
-        if i < last and (contest := _contest(low, mention, mentions[i + 1])) is not None:
-            found.append(contest)
-            skip = i + 1
-            continue
-        listed = (i < last and _linked(low, mention, mentions[i + 1])) or (
-            i > 0 and _linked(low, mentions[i - 1], mention)
-        )
-        if not listed and (claim := _claim(text, low, labels, mention, mentions)) is not None:
+    firm: Claim | None = None
+    i = len(mentions) - 1
+    while i >= 0:
+        if firm is not None and firm.start - mentions.places[i] > _SAME_STATEMENT:
+            break
+        mention = mentions[i]
+        contest = _contest(low, mentions, i)
+        claim = contest or (None if _listed(low, mentions, i) else _claim(text, low, labels, mention, mentions))
+        if claim is not None:
             found.append(claim)
-    if ties:
-        found += _ties(low, start)
-        found.sort(key=lambda claim: claim.start)
+            if claim.strength >= enough and firm is None and (claim.side != TIE or labels.tie_offered):
+                firm = claim
+        i -= 1 if contest is None else 2
+    found.reverse()
+    if labels.tie_offered:
+        found += _ties(low, firm.start if firm is not None else start)
+        found.sort(key=_by_place)
     return found
 
 
-def _contest(low: str, one: Mention, other: Mention) -> Claim | None:
-    """`A>B`, `[[B>>A]]`, `A=B`."""
-    if other.core - one.core_end > 12 or one.side == other.side or TIE in (one.side, other.side):
+_SAME_STATEMENT, _NEAR = 60, 40
+
+
+def _by_place(claim: Claim) -> int:
+    return claim.start
+
+
+def _contest(low: str, mentions: Mentions, i: int) -> Claim | None:
+    """`A>B`, `[[B>>A]]`, `A=B`: this label and the one before it."""
+    if i == 0 or mentions.places[i] - mentions.places[i - 1] > _NEAR:
+        return None
+    one, other = mentions[i - 1], mentions[i]
+    if one.side == other.side or TIE in (one.side, other.side):
         return None
     between = _VERSUS.fullmatch(low, one.core_end, other.core)
     if between is None and (between := _VERSUS.fullmatch(low, one.end, other.start)) is None:
@@ -93,15 +108,21 @@ def _contest(low: str, one: Mention, other: Mention) -> Claim | None:
     return Claim(side, DECLARES, winner.noun, winner.core, one.start, other.end)
 
 
-def _linked(low: str, one: Mention, other: Mention) -> bool:
-    return (
-        0 <= other.start - one.end <= 14
-        and one.side != other.side
-        and LINK.fullmatch(low, one.end, other.start) is not None
-    )
+def _listed(low: str, mentions: Mentions, i: int) -> bool:
+    """Whether a label only stands in a list with its neighbour: `A or B`."""
+    return _linked(low, mentions, i - 1) or _linked(low, mentions, i)
 
 
-def _claim(text: str, low: str, labels: Labels, mention: Mention, mentions: list[Mention]) -> Claim | None:
+def _linked(low: str, mentions: Mentions, i: int) -> bool:
+    """Whether this label and the next are only listed."""
+    places = mentions.places
+    if i < 0 or i + 1 >= len(places) or places[i + 1] - places[i] > _NEAR:
+        return False
+    one, other = mentions[i], mentions[i + 1]
+    return one.side != other.side and LINK.fullmatch(low, one.end, max(one.end, other.start)) is not None
+
+
+def _claim(text: str, low: str, labels: Labels, mention: Mention, mentions: Mentions) -> Claim | None:
     floor = max(0, mention.start - _SEEN_BEFORE)
     tail = " ".join(low[floor : mention.start].split())
     reach = mention.end + _SEEN_AFTER
@@ -133,7 +154,7 @@ def _marked(text: str, low: str, mention: Mention, tail: str, reach: int) -> int
     return 0
 
 
-def _alone(text: str, mention: Mention, mentions: list[Mention]) -> int:
+def _alone(text: str, mention: Mention, mentions: Mentions) -> int:
     """A first or last line that is the label and nothing else, or a reply that opens with it."""
     line = text.rfind("\n", 0, mention.start) + 1
     if mention.start - line > 12 or text[line : mention.start].strip(" \t#>-*"):
@@ -151,7 +172,7 @@ def _alone(text: str, mention: Mention, mentions: list[Mention]) -> int:
     return 0
 
 
-def _heads(text: str, mention: Mention, mentions: list[Mention]) -> bool:
+def _heads(text: str, mention: Mention, mentions: Mentions) -> bool:
     """Whether the label opens a paragraph of its own, as the other one does further down."""
     after = text[mention.end : mention.end + 1]
     return any(
@@ -160,7 +181,7 @@ def _heads(text: str, mention: Mention, mentions: list[Mention]) -> bool:
         and text[max(0, other.start - 1) : other.start] in ("\n", "")
         and text[other.end : other.end + 1] == after
         and text[other.end :].strip(" .\n*")
-        for other in mentions[:_HEADINGS]
+        for other in (mentions[i] for i in range(min(_HEADINGS, len(mentions))))
     )
 
 
@@ -186,7 +207,7 @@ def _object(text: str, low: str, labels: Labels, mention: Mention, tail: str, re
         if not UNCHOOSING.search(before[-60:]):
             strength = DECLARES
     elif last[-1] in ":：=→>—–-|*\"'“(" or not last[-1].isascii() or word in DECLARING_END:
-        if DECLARED.search(tail) is not None and not _one_of_many(tail):
+        if DECLARED.search(tail[-_DECLARING:]) is not None:
             strength = DECLARES
     if not strength and _STOP.match(low, mention.end, reach) is not None:
         sentence = low[_sentence_start(low, mention.start) : mention.start]
@@ -199,15 +220,9 @@ def _object(text: str, low: str, labels: Labels, mention: Mention, tail: str, re
     if IF_NEXT.match(low, mention.end, reach) is not None:
         return 0
     sentence = low[_sentence_start(low, mention.start) : mention.start]
-    if DOUBTED.search(sentence[-60:]) or (CONDITIONAL.search(sentence) and last[-1] not in ":：="):
+    if _doubted(sentence) or (CONDITIONAL.search(sentence) and last[-1] not in ":：="):
         return 0
     return strength
-
-
-def _one_of_many(tail: str) -> bool:
-    """`Clarity: A` heads an aspect; `Verdict: A` does not. `better response for clarity: A` is left as declared."""
-    headed = HEADED.search(tail)
-    return headed is not None and headed.start() == 0 and DECLARED.search(headed[0] + " ") is None
 
 
 def _subject(low: str, mention: Mention, tail: str, reach: int) -> tuple[int, int, int]:
@@ -221,8 +236,8 @@ def _subject(low: str, mention: Mention, tail: str, reach: int) -> tuple[int, in
         return nothing
     begin = _sentence_start(low, mention.start)
     sentence = low[begin : mention.start]
-    ending = low[said.end() : reach]
-    if CONDITIONAL.search(sentence) or DOUBTED.search(sentence[-60:]) or "?" in ending.split("\n")[0].split(".")[0]:
+    asked = low[said.end() : said.end() + 3].lstrip().startswith("?")
+    if asked or _doubted(sentence) or CONDITIONAL.search(sentence):
         return nothing
     side = mention.side
     if said["bad"]:
@@ -237,17 +252,31 @@ def _subject(low: str, mention: Mention, tail: str, reach: int) -> tuple[int, in
         strength = DECLARES
     if CONCESSION.match(sentence) or ASPECT.match(sentence):
         strength = IMPLIES
-    elif strength == DECLARES and (headed := HEADED.search(sentence)) and not CONCLUDES.search(sentence):
-        if headed.start() == 0 and DECLARED.search(" ".join(sentence.split()) + " ") is None:
-            strength = IMPLIES
+    elif strength == DECLARES and _headed(sentence) and not CONCLUDES.search(sentence):
+        strength = IMPLIES
     return strength, side, said.end()
+
+
+def _doubted(sentence: str) -> bool:
+    """`I don't think that A is better`, `some might say A is better`."""
+    last = sentence[-24:].rsplit(None, 1)
+    return bool(last) and last[-1] in DOUBTING and DOUBTED.search(sentence[-60:]) is not None
+
+
+def _headed(sentence: str) -> bool:
+    """`Clarity: ` before a label names an aspect; `Verdict: ` does not."""
+    return (
+        sentence.rstrip(" *").endswith((":", "："))
+        and HEADED.match(sentence) is not None
+        and DECLARED.search(" ".join(sentence.split()) + " ") is None
+    )
 
 
 def _ties(low: str, start: int) -> list[Claim]:
     found = []
     for hit in TIE_WORDS.finditer(low, start):
         sentence = low[_sentence_start(low, hit.start()) : hit.start()]
-        if CONDITIONAL.search(sentence) or DOUBTED.search(sentence[-60:]) or CONCESSION.match(sentence):
+        if CONDITIONAL.search(sentence) or _doubted(sentence) or CONCESSION.match(sentence):
             continue
         if ASPECT.match(sentence):
             strength = IMPLIES
@@ -267,6 +296,3 @@ def _sentence_start(low: str, at: int) -> int:
         if found >= 0:
             begin = found + len(mark)
     return begin
-
-
-__all__ = ["CLAIMS", "DECLARES", "IMPLIES", "OPENERS", "Claim", "claims"]

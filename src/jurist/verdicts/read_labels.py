@@ -42,8 +42,8 @@ class Mention(NamedTuple):
 class Labels:
     """A menu made ready for reading."""
 
-    exact: dict[str, int]
-    """Whole replies that are nothing but a label, without their dress."""
+    exact: dict[str, tuple[int, int]]
+    """Whole replies that are nothing but a label, without their dress: its side, and where its core starts."""
     pattern: re.Pattern[str] | None
     """None: the labels cannot be told apart, and nothing can be read."""
     cores: dict[str, int]
@@ -54,47 +54,67 @@ class Labels:
     head: str
     """The words before the core which all labels share, lowercased: `output`, `model answer`."""
     tie_offered: bool
+    one_char: bool
+    """Whether every core is a single character."""
 
-    def side(self, core: str) -> int | None:
-        return self.cores.get(core.lower() if self.fold else core)
-
-    def mentions(self, text: str, low: str, start: int = 0) -> list[Mention]:
+    def mentions(self, text: str, low: str, start: int = 0) -> Mentions:
         """All places from `start` on, in order; of very many, the first few and the last."""
         if self.pattern is None:
-            return []
-        places = [hit.span() for hit in self.pattern.finditer(text, start)]
+            return Mentions(text, low, self, [])
+        places = [hit.start() for hit in self.pattern.finditer(text, start)]
         if len(places) > _MOST:  # a reply that repeats itself: verdicts stand at its ends
             places = places[:_FIRST_FEW] + places[_FIRST_FEW - _MOST :]
-        return [mention for span in places if (mention := self._dressed(text, low, *span)) is not None]
+        return Mentions(text, low, self, places)
 
-    def _dressed(self, text: str, low: str, core: int, core_end: int) -> Mention | None:
-        side = self.side(text[core:core_end])
-        if side is None:
-            return None
+    def dressed(self, text: str, low: str, core: int) -> Mention:
+        """The label whose core starts here, with the marks around it and the noun before it."""
+        core_end = core + 1 if self.one_char else self.ends(text, core)
         left, right = core, core_end
-        floor, ceiling = max(0, core - 12), core_end + 12
+        floor, ceiling = max(0, core - 12), min(core_end + 12, len(text))
         while left > floor and text[left - 1] in OPENERS:
             left -= 1
-        while right < ceiling and text[right : right + 1] and text[right] in CLOSERS:
+        while right < ceiling and text[right] in CLOSERS:
             right += 1
         bracketed = left < core and text[left] in "([{<【「『（［《" and right > core_end
         gap = left
         while gap > floor and low[gap - 1] in " \t#-_:*（(":
             gap -= 1
-        noun = gap
-        while noun > max(0, gap - 16) and low[noun - 1].isalpha():
-            noun -= 1
-        word = low[noun:gap]
-        if (word in NOUNS or (word and self.head.endswith(word))) and ":" not in low[gap:left]:
-            start = noun
-            if self.head and low.startswith(self.head, gap - len(self.head)):
-                start = noun = gap - len(self.head)
-            while start > floor - 16 and start > 0 and text[start - 1] in OPENERS:
-                start -= 1
-            return Mention(side, start, noun, core, core_end, right, True)
-        if word.endswith(NOUNS_UNSPACED):
-            return Mention(side, left, core, core, core_end, right, True)
+        before = low[max(0, gap - 16) : gap].split()
+        word = before[-1].lstrip(OPENERS) if before else ""
+        side = self.cores[text[core:core_end].lower() if self.fold else text[core:core_end]]
+        if word in NOUNS or (word and self.head.endswith(word)):
+            if ":" not in low[gap:left]:
+                noun = gap - len(word)
+                if self.head and low.startswith(self.head, gap - len(self.head)):
+                    noun = gap - len(self.head)
+                start = noun
+                while start > 0 and start > noun - 12 and text[start - 1] in OPENERS:
+                    start -= 1
+                return Mention(side, start, noun, core, core_end, right, True)
+        elif word.endswith(NOUNS_UNSPACED):
+            bracketed = True
         return Mention(side, left, core, core, core_end, right, bracketed)
+
+    def ends(self, text: str, core: int) -> int:
+        found = self.pattern.match(text, core) if self.pattern is not None else None
+        return found.end() if found is not None else core + 1
+
+
+class Mentions:
+    """The places where labels stand, looked at closely only when asked for: most never are."""
+
+    def __init__(self, text: str, low: str, labels: Labels, places: list[int]) -> None:
+        self.text, self.low, self.labels, self.places = text, low, labels, places
+        self._seen: dict[int, Mention] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> Mention:
+        seen = self._seen.get(i)
+        if seen is None:
+            seen = self._seen[i] = self.labels.dressed(self.text, self.low, self.places[i])
+        return seen
 
 
 _FIRST_FEW, _MOST = 16, 96
@@ -109,16 +129,16 @@ def labels_of(menu: Menu) -> Labels:
     fold = len(set(lowered)) == len(lowered)
     known = {(core.lower() if fold else core): side for side, core in enumerate(cores)}
     usable = len(known) == len(cores) and all(known)
-    exact: dict[str, int] = {}
+    exact: dict[str, tuple[int, int]] = {}
     for side, (label, core) in enumerate(zip(given, cores, strict=True)):
         for form in (label.strip(_DRESS), core, f"{heads}{core}", *(f"{n} {core}" for n in _COMMON)):
             for cased in {form, form.lower(), form.upper(), form.capitalize()} if fold else {form}:
                 if cased and usable:
-                    exact.setdefault(cased, side)
+                    exact.setdefault(cased, (side, max(0, cased.lower().rfind(core.lower()))))
     letters = frozenset(core for core in cores if len(core) == 1 and core.isalpha())
     return Labels(
         exact, _pattern(cores, fold) if usable else None, known, fold, letters, heads.strip().lower(),
-        menu.tie is not None,
+        menu.tie is not None, all(len(core) == 1 for core in cores),
     )  # fmt: skip
 
 
@@ -159,6 +179,9 @@ def _pattern(cores: list[str], fold: bool) -> re.Pattern[str]:
     """One scan for all labels. It opens with a set of first letters, which `re` skips to quickly; the look-behind
     for a word's beginning comes after that letter."""
     longest = sorted(set(cores), key=lambda core: (-len(core), core))
+    if all(len(core) == 1 and core.isalpha() for core in longest):
+        chars = "".join(re.escape(char) for core in longest for char in sorted(_cases(core, fold)))
+        return re.compile(rf"[{chars}](?<!{_WORD}.)(?!{_WORD})", re.DOTALL)
     starts = "".join(re.escape(char) for core in longest for char in sorted(_cases(core[0], fold)))
     bodies = []
     for core in longest:

@@ -117,7 +117,7 @@ DECLARED = re.compile(
 """Just before a label: words that declare it the verdict. `$` is the label's own start (searched with endpos)."""
 
 DECLARING_END = frozenset(
-    """is was are be to remains ist lautet est es é è это the that clearly therefore definitely verdict winner decision
+    """is was are be to remains ist lautet est es é è это the clearly definitely verdict winner decision
     preferred preference choice pick conclusion der die das la le el o a il вердикт победитель""".split()
 )
 """Last words before a label that make the search for DECLARED worth its time; punctuation does too."""
@@ -156,7 +156,8 @@ CONCLUDES = re.compile(
     r"したがって|よって|総合|따라서|결론"
 )
 CONDITIONAL = re.compile(
-    r"(?<!\w)(?:if|whether|unless|suppose|assuming|which|had|wenn|ob|falls|если|whichever|when)(?!\w)|如果|是否|もし|만약"
+    r"(?<!\w)(?:if|whether|unless|suppose|assuming|which\s+(?:is|one|output|response|answer|of)|wenn|ob|falls|если|"
+    r"whichever)(?!\w)|如果|是否|もし|만약"
 )
 CONCESSION = re.compile(
     r"\W*(?:(?:but|and|however|so|yet|overall|therefore|thus)\W+)?"
@@ -168,8 +169,15 @@ CONCESSION = re.compile(
 DOUBTED = re.compile(
     r"(?:n['’]t|(?<!\w)not|cannot|never)\s+(?:\w+\s+){0,2}(?:think|believe|say|feel|agree|claim|conclude|mean|clear|sure|"
     r"evident|convinced|because|that|true|the\s+case)\s*(?:that|if|whether)?\s*(?:the\s*)?$|"
-    r"(?:might|some(?:one)?\s+(?:may|might|could))\s+(?:say|think|argue|believe|claim|prefer)\s*(?:that\s*)?(?:the\s*)?$"
+    r"(?:might|some(?:one)?\s+(?:may|might|could))\s+(?:say|think|argue|believe|claim|prefer)\s*(?:that\s*)?(?:the\s*)?$|"
+    r"(?:argues|claims|thinks|believes|says|states)\s+(?:that\s+)?(?:the\s+)?$"
 )
+DOUBTING = frozenset(
+    """think believe say feel agree claim conclude mean clear sure evident convinced because that true case if whether
+    the argue prefer argues claims thinks believes says states""".split()
+)
+"""Last words before a label that make the search for DOUBTED worth its time."""
+
 ASPECT = re.compile(
     r"\W*(?:\d+[.)]\s*)?(?:in\s+terms\s+of|regarding|as\s+for|when\s+it\s+comes|with\s+(?:regard|respect)|concerning|"
     r"for\s+(?:the\s+)?\w+,|on\s+the\s+(?:aspect|dimension|criterion|other\s+side)|from\s+(?:the|a)\s)"
@@ -195,7 +203,7 @@ TIE = re.compile(
     r"neither\s+(?:(?:one|response|answer|output|assistant|option|model|of\s+\w+(?:\s+\w+)?)\s+)?"
     r"(?:is|was|wins|stands\s+out)(?:\s+(?:clearly|better|superior|the\s+winner))*|"
     r"no\s+(?:clear\s+|obvious\s+|significant\s+|real\s+|meaningful\s+)?(?:winner|preference|difference)(?!\w)|"
-    r"can(?:not|['’]t)\s+(?:choose|decide)\s+between|tie(?=[.!\s]*$)|gleich\s+gut|gleichwertig|unentschieden|"
+    r"neither\s+[^.\n]{1,40}?\s+nor\s+[^.\n]{1,40}?\s+(?:is|was)\s+(?:clearly\s+)?better|tie(?=[.!\s]*$)|gleich\s+gut|gleichwertig|unentschieden|"
     r"aussi\s+bonnes?|équivalente?s|égalité|igual(?:mente)?\s+(?:de\s+)?(?:buen[oa]s|bo[an]s)|empate|equivalentes|"
     r"одинаково\s+хорош\w*|ничья|равноценны)(?!\w)|平局|一样好|同样好|不相上下|引き分け|同等|同じくらい|무승부|동등"
 )

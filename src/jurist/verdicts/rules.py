@@ -1,7 +1,7 @@
 """Judges that need no model: rules for what can be checked, and planted judges whose fault is known.
 
-A rule scores one completion 1 or 0. Where it cannot tell, because there is no reference to check against, it gives
-no score and says why.
+A rule scores one completion 1 or 0. Where it cannot tell, because there is no reference to check against,
+it gives no score and says why.
 """
 
 from __future__ import annotations
@@ -54,11 +54,10 @@ class Planted:
     """A judge of pairs that goes by one thing only."""
 
     kind: Literal["pairwise"] = "pairwise"
-    swap = "always"
     samples = 1
 
-    def __init__(self, name: str, p_first: Callable[[Matchup], float]) -> None:
-        self.name, self.p_first = name, p_first
+    def __init__(self, name: str, p_first: Callable[[Matchup], float], swap: str = "always") -> None:
+        self.name, self.p_first, self.swap = name, p_first, swap
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
         first, second = matchup.first.id, matchup.second.id
@@ -99,7 +98,7 @@ def exact(prompt: Prompt, completion: Completion) -> float | str:
 
 
 def numeric(tolerance: float) -> Check:
-    """The last number of the answer is the last number of the reference, within the tolerance (relative or absolute)."""
+    """The answer's last number is the reference's, within the tolerance (relative or absolute)."""
 
     def check(prompt: Prompt, completion: Completion) -> float | str:
         if prompt.reference is None:
@@ -144,7 +143,7 @@ def _follows(text: str, schema: Any) -> bool:
 
 
 def final_answer(text: str) -> str:
-    """What follows the last "answer is", `####` or stands in the last \\boxed{}; all of it where there is no such."""
+    """What follows the last "answer is" or `####`, or stands in \\boxed{}; all of it where there is none."""
     found = list(_ANSWER.finditer(text))
     return next((part for part in found[-1].groups() if part is not None), text) if found else text
 

@@ -29,7 +29,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How a judge asks. Two judges with the same settings and engine have the same name."""
 
     kind: str = "pairwise"
-    """`pairwise`, `pointwise`, `constitution`, a rule such as `exact` or `regex:PATTERN`, or your `module:name`."""
+    """`pairwise`, `pointwise`, `constitution`, a rule like `exact` or `regex:PATTERN`, or a `module:name`."""
     engine: str | dict[str, Any] | None = None
     """Who answers, e.g. `openai:gpt-5-mini`; rules need none."""
     name: str = ""
@@ -37,7 +37,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     swap: str = "always"
     """Ask in both orders: `always`, `never`, or `fraction:0.2` of the matchups."""
     reason: bool = False
-    """Reason first, then decide; the rationale is kept. Measure it: it helps on some tasks and harms on others."""
+    """Reason first, then decide; the rationale is kept. Measure it: it helps on some tasks only."""
     reason_calls: Literal[1, 2] = 1
     """2: the rationale is one call, the verdict after it another, read from log-probs."""
     logprobs: bool | None = None
@@ -48,7 +48,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float | None = None
     """None: 0 for one sample, 0.7 for several."""
     max_tokens: int = 1024
-    """Room for a reply, hidden thinking included. A judge told to answer in one letter stops there by itself."""
+    """Room for a reply, hidden thinking included; a judge told to answer in one letter stops there."""
     reference: bool = False
     """Show the prompt's reference answer where it has one."""
     against_length: bool = False
@@ -58,7 +58,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     template: str = ""
     """Path of a Jinja file with the blocks `system` and `user`, instead of ours."""
     scale: tuple[int, int] = (1, 9)
-    """Lowest and highest score. Not 10 by default: it is two tokens to many models, so its log-prob is not in one place."""
+    """Lowest and highest score. Not up to 10 by default: many models write 10 as two tokens."""
     additive: bool = False
     """Score by five points earned one by one (Yuan et al. 2024), from 0 to 5, instead of on the scale."""
     examples: tuple[Example, ...] = ()
@@ -73,7 +73,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise SettingError(f"a judge is asked at least once, got samples: {self.samples}; set samples: 1")
         if self.samples > 1 and self.temperature == 0:
             raise SettingError(
-                f"samples: {self.samples} at temperature: 0 asks for the same reply again; set temperature: 0.7"
+                f"samples: {self.samples} at temperature: 0 asks the same again; set temperature: 0.7"
             )
         if self.max_tokens < 1:
             raise SettingError(
@@ -93,7 +93,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def stage(self) -> Literal["verdict", "reason", "rationale"]:
-        """What the first call has to bring: the verdict, a rationale and the verdict, or the rationale alone."""
+        """What the first call brings: the verdict, a rationale and the verdict, or the rationale alone."""
         if not self.reason:
             return "verdict"
         return "rationale" if self.reason_calls == 2 else "reason"

@@ -1,7 +1,8 @@
 """All that one judge said about one matchup comes to one opinion.
 
-Samples are averaged within an order, then the two orders with each other, so that what a judge gives to a seat
-cancels. Which completion a verdict speaks for is decided by the ids it carries, never by its place in a list.
+Samples are averaged within an order, then the two orders with each other, so that what a judge gives to a
+seat cancels. Which completion a verdict speaks for is decided by the ids it carries, never by its place in
+a list.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Final
 
 from ..errors import DataError
 from ..records import Matchup, Verdict
+from ..stats import logit, sigmoid
 from .opinion import Opinion
 
 SlotBias = Callable[[float], float] | float
-"""What a first seat is worth to a judge: log-odds to take away, or a function from p as shown to p corrected."""
+"""What the first seat is worth to a judge: log-odds to take away, or a function that corrects p as shown."""
 
 NOT_ASKED: Final = "not_asked"
-_EDGE: Final = 1e-6
 
 
 def settle(
@@ -114,16 +115,7 @@ def correct(p: float, slot_bias: SlotBias | None) -> float:
         return p
     if callable(slot_bias):
         return slot_bias(p)
-    p = min(max(p, _EDGE), 1 - _EDGE)
-    return sigmoid(math.log(p / (1 - p)) - slot_bias)
-
-
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)), for any x."""
-    if x >= 0:
-        return 1.0 / (1.0 + math.exp(-x))
-    small = math.exp(x)
-    return small / (1.0 + small)
+    return sigmoid(logit(p) - slot_bias)
 
 
 def judge_of(verdicts: Sequence[Verdict]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -54,7 +55,7 @@ class SlotBias(Struct, frozen=True, omit_defaults=True):
     n_swapped: int
     n_single: int
     singles_used: bool
-    """False where seats in the file are not random, so that verdicts asked once say nothing about the slot."""
+    """False where the seats are not random, so that verdicts asked once say nothing about the slot."""
 
 
 class _Tally:
@@ -110,32 +111,40 @@ def _fit(judge: str, tally: _Tally) -> SlotBias:
     both = (one + other) / 2
     settled = (one + 1 - other) / 2
     drift = abs(lean * (settled.mean() - 0.5))
-    random = len(single) > 1 and drift <= 2 * abs(lean) * settled.std() / math.sqrt(n)
-    share, error = both.mean(), max(both.std() / math.sqrt(n), _NEVER / math.sqrt(n))
+    random = len(single) > 1 and bool(drift <= 2 * abs(lean) * settled.std() / math.sqrt(n))
+    share, trust = float(both.mean()), 1.0
+    error = max(float(both.std()), _NEVER) / math.sqrt(n)
     if random:
-        error_single = max(single.std() / math.sqrt(len(single)), _NEVER / math.sqrt(len(single)))
+        error_single = max(float(single.std()), _NEVER) / math.sqrt(len(single))
         trust = error_single**2 / (error**2 + error_single**2)
-        share = trust * share + (1 - trust) * single.mean()
+        share = trust * share + (1 - trust) * float(single.mean())
         error = error * math.sqrt(trust)
-    reach = z_of(0.95) * error
-    low, high = max(0.0, share - reach), min(1.0, share + reach)
-    shown = np.concatenate([one, other, single] if random else [one, other])
-    slope, intercept = _other_order(one, other, shown, 1 - share)
-    spread = _spread(share, float((one * (1 - other) + (1 - one) * other).mean()))
+    # How often the two orders favour the same text, counting a p of 0.7 as seven tenths of a vote.
+    same = one * (1 - other) + (1 - one) * other
+    spread = _spread(share, float(same.mean()))
+    bias, bias_error = _slot(share, spread), _error_of_slot(share, error, same, both, trust)
+    reach = z_of(0.95)
+    if random:
+        said, unsaid = np.concatenate([one, other]), np.concatenate([1 - other, 1 - one])
+        slope, intercept = _other_order(said, unsaid, np.concatenate([said, single]), 1 - share)
+    else:
+        # Then the verdicts to correct are like the given order, or like the turned one, and not like both.
+        said, unsaid = (one, 1 - other) if lean >= 0 else (other, 1 - one)
+        slope, intercept = _other_order(said, unsaid, said, float(unsaid.mean()))
     return SlotBias(
         judge=judge,
-        first_share=float(share),
-        low=float(low),
-        high=float(high),
-        bias=_slot(share, spread),
-        bias_low=_slot(low, spread),
-        bias_high=_slot(high, spread),
+        first_share=share,
+        low=max(0.0, share - reach * error),
+        high=min(1.0, share + reach * error),
+        bias=bias,
+        bias_low=bias - reach * bias_error,
+        bias_high=bias + reach * bias_error,
         spread=spread,
         slope=slope,
         intercept=intercept,
         n_swapped=n,
         n_single=len(single),
-        singles_used=bool(random),
+        singles_used=random,
     )
 
 
@@ -160,18 +169,15 @@ def _join(tally: _Tally) -> tuple[Array, Array, Array, float]:
     return given[pair], other[pair], single, lean
 
 
-def _other_order(one: Array, other: Array, shown: Array, wanted: float) -> tuple[float, float]:
-    """Slope and intercept of the other order's log-odds, such that its mean over all that was shown is
-    `wanted`.
-    """
+def _other_order(said: Array, unsaid: Array, shown: Array, wanted: float) -> tuple[float, float]:
+    """Slope and intercept of the other order's log-odds; over all that was shown its mean is `wanted`."""
     import numpy as np
 
     def side(p: Array) -> Array:
         held = np.clip(p, EDGE, 1 - EDGE)
         return np.asarray(np.log(held / (1 - held)))
 
-    x = np.concatenate([side(one), side(other)])
-    y = np.concatenate([1 - other, 1 - one])
+    x, y = side(said), unsaid
     design = np.stack([x, np.ones_like(x)], axis=1)
     w = np.zeros(2)
     for _ in range(50):
@@ -192,15 +198,39 @@ def _other_order(one: Array, other: Array, shown: Array, wanted: float) -> tuple
     return slope, (low + high) / 2
 
 
+@cache
+def _normal() -> tuple[Array, Array]:
+    """Forty points of a standard normal and their weights (Gauss-Hermite)."""
+    import numpy as np
+
+    nodes, mass = np.polynomial.hermite_e.hermegauss(40)
+    return nodes, mass / mass.sum()
+
+
 def _average(bias: float, spread: float) -> tuple[float, float]:
     """Under the model: the first seat's share, and how often the two orders favour the same text."""
     import numpy as np
 
-    nodes, mass = np.polynomial.hermite_e.hermegauss(40)
-    mass = mass / mass.sum()
+    nodes, mass = _normal()
     here = 1 / (1 + np.exp(-(spread * nodes + bias)))
     there = 1 / (1 + np.exp(-(-spread * nodes + bias)))
     return float(mass @ here), float(mass @ (here * (1 - there) + (1 - here) * there))
+
+
+def _error_of_slot(share: float, error: float, same: Array, both: Array, trust: float) -> float:
+    """Standard error of the slot term, which is learnt from the share and from the agreement of the two orders."""
+    import numpy as np
+
+    middle, wobble = float(same.mean()), max(float(same.std()) / math.sqrt(len(same)), _NEVER)
+    together = trust * float(np.cov(both, same)[0, 1]) / len(same)
+
+    def slot(share: float, same_text: float) -> float:
+        return _slot(share, _spread(share, same_text))
+
+    by_share = (slot(share + error / 2, middle) - slot(share - error / 2, middle)) / error
+    by_same = (slot(share, middle + wobble / 2) - slot(share, middle - wobble / 2)) / wobble
+    variance = (by_share * error) ** 2 + (by_same * wobble) ** 2 + 2 * by_share * by_same * together
+    return math.sqrt(max(variance, 0.0))
 
 
 def _slot(share: float, spread: float) -> float:

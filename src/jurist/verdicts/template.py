@@ -1,14 +1,15 @@
 """Jinja templates of questions, compiled once a judge.
 
-Most templates print the texts of a question and do nothing else with them. Such a template is rendered once with
-marks in their places and cut there; after that a question costs one join. A template that looks at the texts (a
-filter, a test, a loop) is rendered anew for each question: slower, and the same in everything else.
+Most templates print the texts of a question and do nothing else with them. Such a template is rendered once
+with marks in their places and cut there; after that a question costs one join. A template that looks at the
+texts (a filter, a test, a loop) is rendered anew for each question: slower, and the same in everything
+else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,6 @@ SLOTS: Final = frozenset({"conversation", "reference", "first", "second", "respo
 
 _MARK: Final = uuid4().hex
 _CUT: Final = re.compile(rf"{_MARK}:(\w+);")
-_MARKS: Final = {slot: f"{_MARK}:{slot};" for slot in SLOTS}
 _OPEN: Final = (nodes.Block, nodes.If, nodes.For, nodes.Output)
 _BORROWING: Final = (nodes.Include, nodes.Import, nodes.FromImport)
 
@@ -33,11 +33,11 @@ _BORROWING: Final = (nodes.Include, nodes.Import, nodes.FromImport)
 class Form:
     """The question of one judge under one principle: fixed text with places for what differs."""
 
-    def __init__(self, template: QuestionTemplate, fixed: Mapping[str, Any]) -> None:
+    def __init__(self, template: QuestionTemplate, fixed: Mapping[str, Any], slots: Iterable[str]) -> None:
         self._template, self._fixed = template, fixed
         self._pieces: list[str] | None = None
         if template.prints_only:
-            system, user = self._render(_MARKS)
+            system, user = self._render({slot: f"{_MARK}:{slot};" for slot in slots})
             if _MARK not in system:
                 self._system, self._pieces = system, _CUT.split(user)
                 self._places = [(at, self._pieces[at]) for at in range(1, len(self._pieces), 2)]
@@ -59,8 +59,11 @@ class Form:
 class QuestionTemplate:
     """A template file with the blocks `system` and `user`, and perhaps `final`."""
 
-    def __init__(self, path: str, ours: str) -> None:
-        """`path` is the user's file, which may extend one of ours; `ours` is taken when it is empty."""
+    def __init__(self, path: str, ours: str, shows: Iterable[str]) -> None:
+        """`path` is the user's file, which may extend one of ours; `ours` is taken when it is empty.
+
+        It has to show all the texts named in `shows`.
+        """
         self.path = path or ours
         try:
             source = (Path(path) if path else OURS / ours).read_text(encoding="utf-8")
@@ -73,7 +76,13 @@ class QuestionTemplate:
             self.sources = _with_parents(source)
         except TemplateError as error:
             raise self._broken(error) from None
-        self.prints_only = all(prints_only(_environment().parse(source)) for source in self.sources)
+        trees = [_environment().parse(source) for source in self.sources]
+        self.prints_only = all(map(prints_only, trees))
+        named = {name for tree in trees for name in meta.find_undeclared_variables(tree)}
+        if left_out := sorted(set(shows) - named):
+            raise SettingError(
+                f"the template {self.path} never shows {{{{ {left_out[0]} }}}}. Put it in the block 'user'"
+            )
 
     def render(self, values: Mapping[str, Any]) -> dict[str, str]:
         """The text of each block, inherited ones included."""
@@ -87,14 +96,16 @@ class QuestionTemplate:
         for name in ("system", "user"):
             if name not in blocks:
                 raise SettingError(
-                    f"the template {self.path} has no block '{name}'. Add: {{% block {name} %}}...{{% endblock %}}"
+                    f"the template {self.path} has no block '{name}'. "
+                    f"Add: {{% block {name} %}}...{{% endblock %}}"
                 )
         return blocks
 
     def _broken(self, error: Exception) -> SettingError:
         where = f" in line {line}" if (line := getattr(error, "lineno", None)) else ""
         return SettingError(
-            f"the template {self.path} cannot be used{where}: {error}. Compare it with: {OURS / 'pairwise.jinja'}"
+            f"the template {self.path} cannot be used{where}: {error}. "
+            f"Compare it with: {OURS / 'pairwise.jinja'}"
         )
 
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from ..errors import DataError
 from ..records import Completion, Matchup, Prompt, Verdict, content_id
-from .read import NO_VERDICT
+from .reading import NO_VERDICT
 from .settings import JudgeConfig
 
 
 class TheirJudge:
-    """A user's function as a judge: it may return a probability, `first`, `second`, `tie`, None or a Verdict."""
+    """A user's function as a judge: it returns a probability, `first`, `second`, `tie`, None or a Verdict."""
 
     kind: Literal["pairwise"] = "pairwise"
 

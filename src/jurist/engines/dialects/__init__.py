@@ -1,7 +1,7 @@
 """How the vendors want to be asked, and how they answer: one file a dialect.
 
-A dialect turns an Ask into the bytes of a request and the bytes of a response into Replies. It knows nothing of
-connections, tries or prices.
+A dialect turns an Ask into the bytes of a request and the bytes of a response into Replies. It knows nothing
+of connections, tries or prices.
 """
 
 from __future__ import annotations

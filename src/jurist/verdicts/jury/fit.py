@@ -60,12 +60,12 @@ def fit_jury(opinions_by_matchup: Iterable[Sequence[Opinion]], gold: Gold, cfg: 
     )
     if cfg.combine == "anchored":
         if not len(y):
+            found = (
+                f"none of the {len(gold)} given is about a matchup of this run" if gold else "there are none"
+            )
             raise SettingError(
-                "combine: anchored learns from people's labels, and none of the 0 given matches a matchup; "
-                "give some with --labels FILE, or set combine: mean"
-                if not gold
-                else f"combine: anchored found none of the {len(gold)} labelled matchups among the opinions; "
-                "check that the labels belong to this run, or set combine: mean"
+                f"combine: anchored learns from people's labels, and {found}; give some with --labels FILE, "
+                "or set combine: mean"
             )
         return stack(bare, p, gap, y) if len(y) >= STACK_FROM else weigh_votes(bare, p, right, y)
     if cfg.combine == "dawid_skene":
@@ -94,7 +94,7 @@ def _equal(bare: Weights, p: Array, right: Array, y: Array, cfg: JuryConfig) -> 
     chance = sign_test(int((column > jury)[both].sum()), int((column < jury)[both].sum()))
     found = (
         f"combine: {cfg.combine} agrees with {ours:.1%} of {n} human labels, judge {best.judge} alone "
-        f"with {alone:.1%} (by chance in {chance:.0%} of cases)"
+        f"with {alone:.1%} (chance alone does that in {chance:.0%} of cases)"
     )
     if cfg.force:
         return replace(done, warning=found)
@@ -126,11 +126,18 @@ def _dawid_skene(bare: Weights, seen: Seen, p: Array, y: Array) -> Weights:
     words = np.log(tables[np.arange(k), 0, answer] / tables[np.arange(k), 1, answer])
     scores = np.where(np.isnan(p), 0.0, words).sum(axis=1)
     none = np.zeros(k)
-    done = replace(finish(done, none + 1, none, scores, y, "tables"))
+    done = finish(done, none + 1, none, scores, y, "tables")
+    best = max(bare.jurors, key=lambda juror: juror.accuracy or 0.0)
+    if (done.accuracy or 0.0) < (best.accuracy or 0.0):
+        return replace(
+            done,
+            warning=f"Dawid-Skene agrees with {done.accuracy:.1%} of the human labels, judge {best.judge} "
+            f"alone with {best.accuracy:.1%}; use combine: anchored",
+        )
     if bare.rho is None or bare.rho < ALIKE:
         return done
     return replace(
         done,
-        warning=f"the members err together (correlation {bare.rho:.2f}: {bare.effective:.1f} effective jurors of "
-        f"{k}), which makes Dawid-Skene falsely sure; use combine: anchored",
+        warning=f"the members err together (correlation {bare.rho:.2f}: {k} of them are worth "
+        f"{bare.effective:.1f}), which makes Dawid-Skene falsely sure; use combine: anchored",
     )

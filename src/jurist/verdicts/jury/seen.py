@@ -92,8 +92,8 @@ def label_of(said: Opinion | float | None, head: Opinion) -> float | None:
     if isinstance(said, Opinion) and said.first_id and said.first_id != head.first_id:
         if said.first_id != head.second_id:
             raise DataError(
-                f"the label of matchup {head.matchup_id} is about completion {said.first_id}, which is not in it; "
-                "make the labels again from this run's matchups"
+                f"the label of matchup {head.matchup_id} is about completion {said.first_id}, not one of the "
+                "two; make the labels again from this run's matchups"
             )
         p = 1.0 - p
     return 1.0 if p > 0.5 else 0.0

@@ -1,0 +1,151 @@
+"""Rows onto disk: each file is written under another name and renamed when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Protocol
+
+import msgspec
+
+from ..errors import DataError
+from ..prompts.rows import needed
+
+_encoder = msgspec.json.Encoder()
+
+
+class Writer(Protocol):
+    """Takes rows; `finish` puts the whole file in its place, `abandon` leaves none."""
+
+    def write(self, row: Any) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class JsonLines:
+    """One row a line."""
+
+    suffix = ".jsonl"
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.draft = path, _draft(path)
+        self.file = self.draft.open("wb", buffering=1 << 16)
+
+    def write(self, row: Any) -> None:
+        self.file.write(_encoder.encode(row) + b"\n")
+
+    def finish(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self.draft.replace(self.path)
+
+    def abandon(self) -> None:
+        with suppress(OSError):  # closing flushes, and a full disk is a likely reason to be here
+            self.file.close()
+        self.draft.unlink(missing_ok=True)
+
+
+class Parquet:
+    """Row groups of a thousand, so that memory does not grow with the file."""
+
+    suffix = ".parquet"
+
+    def __init__(self, path: Path) -> None:
+        self.arrow = needed("pyarrow", f"writing {path}", "parquet")
+        parquet = needed("pyarrow.parquet", f"writing {path}", "parquet")
+        self.path, self.draft = path, _draft(path)
+        self.schema = self._schema()
+        self.file = parquet.ParquetWriter(self.draft, self.schema)
+        self.rows: list[Any] = []
+
+    def _schema(self) -> Any:
+        pa = self.arrow
+        messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        texts = [(name, messages) for name in ("prompt", "chosen", "rejected")]
+        numbers = [(name, pa.float64()) for name in ("p", "margin", "weight")]
+        return pa.schema([*texts, *numbers, ("id", pa.string())])
+
+    def write(self, row: Any) -> None:
+        self.rows.append(msgspec.to_builtins(row))
+        if len(self.rows) == 1000:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.rows:
+            self.file.write_table(self.arrow.Table.from_pylist(self.rows, schema=self.schema))
+            self.rows = []
+
+    def finish(self) -> None:
+        self._flush()
+        self.file.close()
+        self.draft.replace(self.path)
+
+    def abandon(self) -> None:
+        with suppress(OSError):
+            self.file.close()
+        self.draft.unlink(missing_ok=True)
+
+
+class SavedDataset:
+    """A folder for `datasets.load_from_disk`, made from a Parquet file that is then taken away."""
+
+    suffix = ""
+
+    def __init__(self, path: Path) -> None:
+        self.datasets = needed("datasets", f"writing {path}", "hub")
+        self.path, self.draft = path, path.with_name(f".{path.name}.part")
+        self.parquet = Parquet(path.with_name(f".{path.name}.parquet"))
+
+    def write(self, row: Any) -> None:
+        self.parquet.write(row)
+
+    def finish(self) -> None:
+        self.parquet.finish()
+        cache = self.path.with_name(f".{self.path.name}.cache")
+        try:
+            loaded = self.datasets.Dataset.from_parquet(str(self.parquet.path), cache_dir=str(cache))
+            loaded.save_to_disk(str(self.draft))
+        finally:
+            self.parquet.path.unlink(missing_ok=True)
+            rmtree(cache, ignore_errors=True)
+        if self.path.exists():
+            rmtree(self.path)
+        self.draft.replace(self.path)
+
+    def abandon(self) -> None:
+        self.parquet.abandon()
+        rmtree(self.draft, ignore_errors=True)
+
+
+WRITERS: dict[str, tuple[Callable[[Path], Writer], str]] = {
+    "jsonl": (JsonLines, JsonLines.suffix),
+    "parquet": (Parquet, Parquet.suffix),
+    "datasets": (SavedDataset, SavedDataset.suffix),
+}
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def in_place(out: Path, split: str, suffix: str, is_test: bool) -> Path:
+    """Where a split goes: into the folder `out`, or beside the file `out` when that is named as a file."""
+    if not out.suffix or out.is_dir():
+        return out / f"{split}{suffix}"
+    return out.with_stem(f"{out.stem}_{split}") if is_test else out
+
+
+def made_room(path: Path) -> None:
+    """The folder a file will lie in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot make the folder {path.parent}: {error.strerror}. Look at it with: ls -ld {path.parent}"
+        ) from error

@@ -1,0 +1,77 @@
+"""The last step, alone: decide again from the verdicts a run has, and write the files. Nothing is asked of
+any model.
+
+`jurist export run/ --format openrlhf --prefer.ties soft` changes how verdicts become labels, for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from ..config import load_settings
+from ..errors import RunError
+from ..preferences.card import Counts, write_card
+from ..preferences.decide import decide, read_members
+from ..preferences.export import export as export_rows
+from ..records import Dropped, Preference
+from ..run import Run, read_records
+from .settings import LabelConfig, recipe_text, versions
+from .summary import Summary
+
+
+def export(
+    folder: Path, formats: tuple[str, ...] = (), overrides: list[str] | None = None, *, push_to: str = ""
+) -> Summary:
+    """Decide and export a finished or stopped run once more, with any setting of deciding changed."""
+    recipe = folder / "recipe.yaml"
+    if not recipe.exists():
+        raise RunError(f"there is no run at {folder}. Make one with: jurist label --out {folder} ...")
+    cfg = load_settings(LabelConfig, recipe, overrides or (), export=list(formats) or None)
+    cfg = replace(cfg, out=str(folder))
+    with Run(folder, journal=cfg.journal) as run:
+        counts, learnt = decide(run, read_members(folder), cfg.prefer, cfg.jury, cfg.labels)
+        exported = export_all(run, cfg, counts, push_to)
+        run.write_text("recipe.yaml", recipe_text(cfg))
+        summary = replace(
+            _before(folder),
+            labels=counts.preferences,
+            dropped=counts.dropped,
+            flags=counts.flags,
+            learnt=learnt,
+            exported=exported,
+        )
+        run.write_json("summary.json", summary)
+    return summary
+
+
+def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") -> dict[str, dict[str, int]]:
+    """The preferences of the run in every format that was asked for, each with its card."""
+    written: dict[str, dict[str, int]] = {}
+    for name in cfg.export:
+        folder = run.path / "export" / name
+        left_out: Counter[str] = Counter()
+
+        def drop(row: Dropped, left_out: Counter[str] = left_out) -> None:
+            left_out[f"left out: {row.reason}"] += 1
+
+        rows = read_records(run.file("preferences"), Preference)
+        splits = export_rows(rows, folder, name, split_test=cfg.held_out, dropped=drop, push_to=push_to)
+        write_card(
+            folder,
+            counts,
+            name=Path(cfg.out).name,
+            splits={split: f"{split}*" for split in splits},
+            settings=msgspec.to_builtins(cfg),
+            versions=versions(),
+        )
+        written[name] = {**splits, **left_out}
+    return written
+
+
+def _before(folder: Path) -> Summary:
+    path = folder / "summary.json"
+    return msgspec.json.decode(path.read_bytes(), type=Summary) if path.exists() else Summary(run=str(folder))

@@ -1,0 +1,124 @@
+"""The settings of a labelling job: one Struct, which is the YAML and the command line."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from ..config import dump_yaml
+from ..engines.open import KINDS
+from ..errors import SettingError
+from ..preferences.settings import PreferConfig
+from ..records import Sampling
+from ..verdicts.jury import JuryConfig
+from ..verdicts.settings import JudgeConfig
+
+
+class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who writes completions, and how large a share of them."""
+
+    engine: str | dict[str, Any]
+    weight: float = 1.0
+
+
+class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One labelling job."""
+
+    out: str = "run"
+    """The run folder."""
+    prompts: str | None = None
+    """A file of prompts, for which the policies write completions."""
+    completions: str | None = None
+    """A file of prompts with ready-made completions, instead of policies."""
+    pairs: str | None = None
+    """A file of prompts with two completions each, chosen/rejected or first/second, to be judged (again)."""
+    columns: dict[str, str] = {}
+    """Which of the file's columns is which of ours, e.g. `prompt: question`."""
+    limit: int | None = None
+    """Read only this many rows."""
+    on_error: Literal["stop", "drop"] = "stop"
+    """What to do with a row that cannot be read: stop there, or drop it by name."""
+    policies: tuple[str | PolicyConfig, ...] = ()
+    k: int = 2
+    """Completions per prompt."""
+    sampling: Sampling = Sampling()
+    matchups: str = "all"
+    """Who meets whom among the completions of a prompt: `all`, `chain`, `star` or `random:3`."""
+    judge: str | JudgeConfig | tuple[str | JudgeConfig, ...] = ()
+    """One judge, or a list of them: a jury."""
+    jury: JuryConfig = JuryConfig()
+    labels: str | None = None
+    """People's labels, to weigh the jury and calibrate judges: a file, or `given` for those in the rows."""
+    prefer: PreferConfig = PreferConfig()
+    export: tuple[str, ...] = ("trl",)
+    held_out: float = 0.0
+    """Share of prompts that goes to the test split of the export."""
+    budget: str | float | None = None
+    """The most this run may cost, e.g. `5usd`."""
+    journal: str | None = None
+    """A journal shared with other runs; the run's own by default."""
+    seed: int = 0
+
+
+def check(cfg: LabelConfig) -> None:
+    """What no type can say: which settings need each other."""
+    given = [name for name in ("prompts", "completions", "pairs") if getattr(cfg, name)]
+    if len(given) != 1:
+        got = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise SettingError(
+            f"a job needs one of --prompts, --completions and --pairs, got {got}."
+            " Try: --prompts prompts.jsonl"
+        )
+    if cfg.prompts and not cfg.policies:
+        raise SettingError(
+            "prompts need a policy to write completions. Name one with: --policy openai:gpt-5-mini,"
+            " or bring completions with: --completions FILE"
+        )
+    if cfg.k < 1:
+        raise SettingError(f"k is the number of completions per prompt, got {cfg.k}; set -k 2")
+    if not 0 <= cfg.held_out < 1:
+        raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
+
+
+def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
+    return [PolicyConfig(one) if isinstance(one, str) else one for one in cfg.policies]
+
+
+def judge_configs(cfg: LabelConfig) -> list[JudgeConfig]:
+    """Each judge in full: a plain name is an engine to be asked pairwise, or a judge that needs none."""
+    listed = (cfg.judge,) if isinstance(cfg.judge, str | JudgeConfig) else cfg.judge
+    if not listed:
+        raise SettingError("no judge. Name one with: --judge openai:gpt-5-mini")
+    return [_judge(one) if isinstance(one, str) else one for one in listed]
+
+
+def _judge(name: str) -> JudgeConfig:
+    kind = name.partition(":")[0]
+    return JudgeConfig(engine=name) if kind in KINDS else JudgeConfig(kind=name)
+
+
+def expected_rows(cfg: LabelConfig) -> int | None:
+    """Lines of the file, where it has lines and counting them is quick."""
+    path = Path(cfg.prompts or cfg.completions or cfg.pairs or "")
+    if path.suffix != ".jsonl" or not path.is_file():
+        return cfg.limit
+    with path.open("rb") as file:
+        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    return lines if cfg.limit is None else min(lines, cfg.limit)
+
+
+def recipe_text(cfg: LabelConfig) -> str:
+    """The settings as resolved, to be run again as they are, and what they were run with."""
+    return f"# {' · '.join(f'{name} {number}' for name, number in versions().items())}\n{dump_yaml(cfg)}"
+
+
+def versions() -> dict[str, str]:
+    try:
+        ours = version("jurist")
+    except PackageNotFoundError:
+        ours = "from a source tree"
+    return {"jurist": ours, "python": ".".join(map(str, sys.version_info[:3])), "platform": sys.platform}

@@ -1,0 +1,25 @@
+from jurist.records import content_id
+from jurist.seen import Seen
+
+
+def test_an_id_is_new_once():
+    seen = Seen()
+    ids = [content_id(i) for i in range(5000)]
+
+    assert all(seen.add(id) for id in ids)
+    assert not any(seen.add(id) for id in ids)
+    assert len(seen) == 5000
+
+
+def test_ids_that_share_their_last_bits_are_told_apart():
+    seen = Seen()
+
+    assert all(seen.add(f"{i << 40:016x}") for i in range(1, 400))
+    assert not any(seen.add(f"{i << 40:016x}") for i in range(1, 400))
+
+
+def test_the_id_of_all_zeros_is_an_id_too():
+    seen = Seen()
+
+    assert seen.add("0" * 32)
+    assert not seen.add("0" * 32)
