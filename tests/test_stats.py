@@ -29,8 +29,10 @@ def test_wilson_gives_the_textbook_interval():
 
 def test_nothing_seen_says_nothing():
     assert stats.wilson(0, 0) == stats.clopper_pearson(0, 0) == (0.0, 1.0)
-    assert math.isnan(stats.agreement([], [])) and math.isnan(stats.cohen_kappa([], []))
-    assert math.isnan(stats.ece([], [])) and math.isnan(stats.correlation([], []))
+    assert math.isnan(stats.agreement([], []))
+    assert math.isnan(stats.cohen_kappa([], []))
+    assert math.isnan(stats.ece([], []))
+    assert math.isnan(stats.correlation([], []))
     assert all(math.isnan(x) for x in stats.bootstrap([]))
     assert stats.bradley_terry([]) == {}
 
@@ -110,7 +112,8 @@ def test_a_table_of_wins_and_a_list_of_wins_give_the_same_scores():
 def test_one_who_never_loses_gets_a_finite_score():
     scores = stats.bradley_terry([("a", "b", 5), ("b", "c", 1), ("c", "b", 1)])
 
-    assert math.isfinite(scores["a"]) and scores["a"] > scores["b"]
+    assert math.isfinite(scores["a"])
+    assert scores["a"] > scores["b"]
 
 
 def test_four_hundred_elo_points_are_ten_to_one():
@@ -121,8 +124,10 @@ def test_four_hundred_elo_points_are_ten_to_one():
 
 
 def test_sigmoid_and_logit_undo_each_other_and_never_overflow():
-    assert stats.sigmoid(-1e6) == 0.0 and stats.sigmoid(1e6) == 1.0
-    assert math.isfinite(stats.logit(0.0)) and stats.logit(0.0) == pytest.approx(-stats.logit(1.0))
+    assert stats.sigmoid(-1e6) == 0.0
+    assert stats.sigmoid(1e6) == 1.0
+    assert math.isfinite(stats.logit(0.0))
+    assert stats.logit(0.0) == pytest.approx(-stats.logit(1.0))
     assert stats.sigmoid(stats.logit(0.3)) == pytest.approx(0.3)
 
 
@@ -148,7 +153,8 @@ def test_the_bootstrap_repeats_itself_and_covers_the_mean():
     low, high = stats.bootstrap(values, seed=4)
 
     assert (low, high) == stats.bootstrap(values, seed=4)
-    assert low < 3 < high and high - low == pytest.approx(2 * 1.96 / math.sqrt(200), rel=0.15)
+    assert low < 3 < high
+    assert high - low == pytest.approx(2 * 1.96 / math.sqrt(200), rel=0.15)
     assert stats.bootstrap(values, lambda v: max(v), draws=50)[1] == max(values)
 
 

@@ -1,0 +1,48 @@
+"""Preference data you can trust from AI judges, and the models trained on it.
+
+    from jurist import LabelConfig, label
+
+    summary = label(LabelConfig(pairs="pairs.jsonl", judge="openai:gpt-5-mini", out="run"))
+
+Everything here is imported when it is first used: `import jurist` itself loads next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .preferences.settings import PreferConfig as PreferConfig
+    from .prompts import load_prompts as load_prompts
+    from .recipes.estimate import estimate as estimate
+    from .recipes.export import export as export
+    from .recipes.label import label as label
+    from .recipes.sample import sample as sample
+    from .recipes.settings import LabelConfig as LabelConfig
+    from .recipes.settings import PolicyConfig as PolicyConfig
+    from .verdicts.cases import read_cases as read_cases
+    from .verdicts.jury import JuryConfig as JuryConfig
+    from .verdicts.settings import JudgeConfig as JudgeConfig
+
+_PLACES = {
+    "JudgeConfig": ".verdicts.settings",
+    "JuryConfig": ".verdicts.jury",
+    "LabelConfig": ".recipes.settings",
+    "PolicyConfig": ".recipes.settings",
+    "PreferConfig": ".preferences.settings",
+    "estimate": ".recipes.estimate",
+    "export": ".recipes.export",
+    "label": ".recipes.label",
+    "load_prompts": ".prompts",
+    "read_cases": ".verdicts.cases",
+    "sample": ".recipes.sample",
+}
+
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'jurist' has no attribute '{name}'; there is {', '.join(__all__)}")
+    return getattr(import_module(_PLACES[name], __name__), name)

@@ -22,7 +22,8 @@ def test_the_temperature_finds_how_overconfident_a_judge_is():
     found = fit_calibration("loud", ps, labels)
 
     assert found.temperature == pytest.approx(2.5, rel=0.08)
-    assert found.ece_before > 0.1 and found.ece_after < 0.03
+    assert found.ece_before > 0.1
+    assert found.ece_after < 0.03
     assert found.loss_after < found.loss_before
 
 
@@ -73,7 +74,8 @@ def test_an_opinion_is_calibrated_with_its_seat_gap_and_unread_stays_unread():
     before = Opinion("m", "a", "b", "loud", 0.8, seat_gap=0.2)
     after = calibrate(before, how)
 
-    assert 0.5 < after.p_first < 0.8 and 0 < after.seat_gap < 0.3
+    assert 0.5 < after.p_first < 0.8
+    assert 0 < after.seat_gap < 0.3
     assert calibrate(before.turned(), how).p_first == pytest.approx(1 - after.p_first)
     unread = Opinion("m", "a", "b", "loud", unread="refused")
     assert calibrate(unread, how) == unread

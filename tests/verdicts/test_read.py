@@ -161,7 +161,11 @@ OTHERS = [
     (OUTPUTS, "(b)", 0.0),
     (OUTPUTS, "b", 0.0),
     (OUTPUTS, "Therefore, Output (b) is better.", 0.0),
-    (OUTPUTS, '# Which is better, Output (a) or Output (b)? Answer "Output (a)" or "Output (b)":\nOutput (b)', 0.0),
+    (
+        OUTPUTS,
+        '# Which is better, Output (a) or Output (b)? Answer "Output (a)" or "Output (b)":\nOutput (b)',
+        0.0,
+    ),
     (OUTPUTS, "Output (b) (Output (a) is inappropriate)", 0.0),
     (RESPONSES, "A", 1.0),
     (RESPONSES, "Response B", 0.0),
@@ -304,6 +308,16 @@ def test_the_rationale_is_what_stands_before_the_verdict_or_after_it():
 
 
 def test_every_reason_is_explained_in_one_line():
-    for reason in (EMPTY, REFUSED, CUT_OFF, NO_VERDICT, OFF_MENU, CONTRADICTORY, "low_mass", "call_failed", "call_refused"):
+    for reason in (
+        EMPTY,
+        REFUSED,
+        CUT_OFF,
+        NO_VERDICT,
+        OFF_MENU,
+        CONTRADICTORY,
+        "low_mass",
+        "call_failed",
+        "call_refused",
+    ):
         assert UNREAD[reason]
         assert "\n" not in UNREAD[reason]

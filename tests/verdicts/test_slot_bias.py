@@ -47,13 +47,14 @@ def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twi
 
 def test_the_slot_bias_comes_with_an_interval_that_holds_the_truth():
     held = 0
-    for seed in range(20):
+    for seed in range(10):
         found = fit_slot_bias(triples(*verdicts(True, LEAN, n=1500, seed=seed)))
         held += found.bias_low < LEAN < found.bias_high
         assert found.low < found.first_share < found.high
 
-    assert held >= 17
-    assert found.bias == pytest.approx(LEAN, abs=0.25) and found.spread == pytest.approx(1.5, abs=0.5)
+    assert held >= 8
+    assert found.bias == pytest.approx(LEAN, abs=0.25)
+    assert found.spread == pytest.approx(1.5, abs=0.5)
 
 
 def test_matchups_asked_once_make_the_interval_narrower():
@@ -67,7 +68,8 @@ def test_matchups_asked_once_make_the_interval_narrower():
 def test_a_fair_judge_is_cleared():
     found = fit_slot_bias(triples(*verdicts(True, 0.0)))
 
-    assert found.low < 0.5 < found.high and found.bias_low < 0 < found.bias_high
+    assert found.low < 0.5 < found.high
+    assert found.bias_low < 0 < found.bias_high
 
 
 def test_better_texts_kept_in_the_first_seat_are_not_taken_for_bias():
@@ -112,5 +114,5 @@ def test_verdicts_of_several_judges_in_any_order_are_kept_apart_and_unread_ones_
 
 
 def test_too_few_matchups_in_both_orders_is_refused_with_the_way_out():
-    with pytest.raises(SettingError, match="--swap fraction:0.2"):
+    with pytest.raises(SettingError, match=r"--swap fraction:0\.2"):
         fit_slot_bias([("m", "given", 1.0), ("m", "turned", 0.0)])

@@ -215,6 +215,6 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(ctx: typer.Context, recipe: Path | None, **given: Any) -> Any:
     from ..config import load_settings
-    from ..recipes.label import LabelConfig
+    from ..recipes.settings import LabelConfig
 
     return load_settings(LabelConfig, recipe, list(ctx.args), **given)

@@ -90,7 +90,8 @@ class Desk:
 
     def take(self, slot: Slot, method: bytes, path: bytes, body: bytes) -> None:
         """Answer one request into its slot, now or later."""
-        if method != b"POST":
+        messages = path.endswith(b"/messages")
+        if method != b"POST" or not (messages or path.endswith(b"/chat/completions")):
             slot.give(self._get(path))
             return
         stats = self.stats
@@ -110,7 +111,6 @@ class Desk:
             if kind not in ("malformed", "truncated"):
                 self._spoil(kind, wait, slot)
                 return
-        messages = path.split(b"?")[0].endswith(b"/messages")
         try:
             order = Order(slot, wait, kind, key, messages, read_request(body))
             said = self._ask(order)

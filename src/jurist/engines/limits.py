@@ -26,7 +26,6 @@ TOO_SHORT = 0.02
 """Latencies that differ by less than this are not worth a thought, whatever their ratio."""
 ROUND = 16
 """Replies that make a round trip at the least: fewer say nothing about shares or medians."""
-KEPT_ROUNDS = 30
 
 
 class Round(Struct, frozen=True):
@@ -49,7 +48,8 @@ class Adaptive:
         self._opening = True
         self._settling = False
         """The round holds requests sent before the last cut, which tell nothing about it."""
-        self._calmest: deque[Round] = deque(maxlen=KEPT_ROUNDS)
+        self._calm: Round | None = None
+        """The best round so far: what latency is like when nothing queues."""
         self._before_cut: Round | None = None
         self._latencies: list[float] = []
         self._refused = 0
@@ -86,10 +86,11 @@ class Adaptive:
     def _weigh(self, now: Round) -> None:
         before, self._before_cut = self._before_cut, None
         if before is not None and now.latency > 0.9 * before.latency:
-            self._calmest.clear()
+            self._calm = None
             self.limit = max(self.limit, before.limit)
-        self._calmest.append(now)
-        calm = min(self._calmest, key=lambda one: one.latency)
+        if self._calm is None or now.latency < self._calm.latency:
+            self._calm = now
+        calm = self._calm
         earned = math.sqrt(max(1.0, now.limit / calm.limit))
         grown = now.latency - calm.latency
         if now.latency > calm.latency * max(INFLATED, earned) and grown > TOO_SHORT:

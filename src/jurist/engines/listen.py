@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._body = []
 
     def on_url(self, url: bytes) -> None:
-        self._path = url
+        self._path = url.partition(b"?")[0]
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)

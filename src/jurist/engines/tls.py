@@ -15,21 +15,24 @@ from .transport import Answered, Broken, Late, Unreached
 class Tls:
     """One pooled aiohttp session."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], proxy: str | None = None) -> None:
         # A context of our own, so that SSL_CERT_FILE counts as it stands when the engine is opened.
         context = ssl.create_default_context() if urlsplit(url).scheme == "https" else False
-        self._url = url
+        self._url, self._proxy = url, proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context),
             headers={"Content-Type": "application/json", **headers},
-            trust_env=True,
         )
 
     async def post(self, data: bytes, within: float) -> Answered:
         started = perf_counter()
         try:
             async with self._session.post(
-                self._url, data=data, timeout=aiohttp.ClientTimeout(total=within), allow_redirects=False
+                self._url,
+                data=data,
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(total=within),
+                allow_redirects=False,
             ) as got:
                 headers = {name.lower(): value for name, value in got.headers.items()}
                 body = await got.read()

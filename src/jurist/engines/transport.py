@@ -52,17 +52,18 @@ def connect(url: str, headers: Mapping[str, str]) -> Transport:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError(f"'{url}' is not a web address. Write it like http://localhost:8000/v1")
-    if parts.scheme == "http" and not _proxied(parts.hostname):
+    proxy = _proxy(parts.scheme, parts.hostname)
+    if parts.scheme == "http" and proxy is None:
         from .wire import Wire
 
         return Wire(url, headers)
     from .tls import Tls
 
-    return Tls(url, headers)
+    return Tls(url, headers, proxy)
 
 
-def _proxied(host: str) -> bool:
-    """This machine itself is never reached through a proxy, whatever the environment says."""
-    if host == "localhost" or host.startswith("127.") or host == "::1":
-        return False
-    return "http" in getproxies() and not proxy_bypass(host)
+def _proxy(scheme: str, host: str) -> str | None:
+    """From the environment; but this machine itself is never reached through a proxy."""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return None
+    return getproxies().get(scheme)

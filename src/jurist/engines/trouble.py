@@ -19,7 +19,7 @@ from .transport import Answered
 AGAIN = frozenset({408, 409, 425, 429})
 LOADED = frozenset({429, 503, 529})
 SPENT = ("insufficient_quota", "billing_hard_limit", "credit balance is too low", "billing_not_active")
-_KEYS = re.compile(r"(sk|pk|key|org|proj)-[\w*.-]{4,}|Bearer\s+\S+", re.IGNORECASE)
+_KEYS = re.compile(r"(sk|pk|key|org|proj)-[\w*.-]{4,}|Bearer\s+\S+|(?<=://)[^/@\s]+(?=@)", re.IGNORECASE)
 
 
 class Trouble(Struct, frozen=True):

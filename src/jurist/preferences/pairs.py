@@ -34,11 +34,12 @@ def choose(
     read, dropped = readable(opinions, known)
     if not read:
         return [], dropped
+    turned = {opinion.matchup_id for opinion in read if opinion.flipped}  # before p is touched
     read = weighed(read, completions, cfg.length_penalty)
     worth = ranked(read)
     pairs: list[Compared] = []
     for opinion in read:
-        pair = _told(opinion, known, worth, cfg)
+        pair = _told(opinion, known, worth, opinion.matchup_id in turned, cfg)
         if reason := _reason_to_drop(pair, cfg):
             dropped.append(_drop(pair, reason))
         else:
@@ -97,33 +98,29 @@ def ranked(opinions: Sequence[Opinion]) -> dict[str, float]:
 
 
 def _told(
-    opinion: Opinion, known: Mapping[str, Completion], worth: Mapping[str, float], cfg: PreferConfig
+    opinion: Opinion,
+    known: Mapping[str, Completion],
+    worth: Mapping[str, float],
+    flipped: bool,
+    cfg: PreferConfig,
 ) -> Compared:
     """The pair with the better one as chosen. An exact tie goes by rank, then by name, which is chance."""
     p = opinion.p_first or 0.0
     first, second = known[opinion.first_id], known[opinion.second_id]
     if p < 0.5 or (p == 0.5 and worth[first.id] < worth[second.id]):
-        first, second, p = second, first, 1.0 - p
-    margin = 2 * p - 1 if opinion.scores is None else abs(opinion.scores[0] - opinion.scores[1])
-    return Compared(opinion, first, second, p, margin, _flags(opinion, first, second, p, cfg))
-
-
-def _flags(
-    opinion: Opinion, chosen: Completion, rejected: Completion, p: float, cfg: PreferConfig
-) -> tuple[str, ...]:
-    flags = []
-    if p == 0.5:
-        flags.append("tie")
-    if opinion.flipped:
+        first, second, p = second, first, round(1.0 - p, 9)
+    margin = round(2 * p - 1, 9) if opinion.scores is None else abs(opinion.scores[0] - opinion.scores[1])
+    flags = ["tie"] if p == 0.5 else []
+    if flipped:
         flags.append("flipped")
-    short, long = sorted((len(chosen.text), len(rejected.text)))
+    short, long = sorted((len(first.text), len(second.text)))
     if cfg.max_length_ratio and long >= cfg.max_length_ratio * short:
         flags.append("length_gap")
-    if is_truncated(chosen) or is_truncated(rejected):
+    if is_truncated(first) or is_truncated(second):
         flags.append("truncated")
-    if is_refusal(chosen.text) or is_refusal(rejected.text):
+    if is_refusal(first.text) or is_refusal(second.text):
         flags.append("refusal")
-    return tuple(flags)
+    return Compared(opinion, first, second, p, margin, tuple(flags))
 
 
 def _reason_to_drop(pair: Compared, cfg: PreferConfig) -> str:
@@ -131,7 +128,7 @@ def _reason_to_drop(pair: Compared, cfg: PreferConfig) -> str:
     chosen, rejected = pair.chosen, pair.rejected
     if same_words(chosen.text, rejected.text):
         return "identical"
-    if cfg.consistent_only and pair.opinion.flipped:
+    if cfg.consistent_only and "flipped" in pair.flags:
         return "inconsistent"
     if pair.p == 0.5 and cfg.ties == "drop":
         return "tie"

@@ -134,10 +134,19 @@ def _bad_line(line: bytes, path: Path, n: int, error: Exception) -> BadRow:
         at = f"byte {line[utf8.start]:#04x} at column {utf8.start + 1}"
         return BadRow("not_utf8", f"{where} is not UTF-8 ({at}). {way_out}")
     ends = text.rstrip()
-    if not ends.endswith("}") and ends.startswith("{"):
+    if ends.startswith("{") and not ends.endswith("}") and "truncated" in str(_error(ends)):
         last = f"...{ends[-24:]}" if len(ends) > 24 else ends
         return BadRow("not_json", f"{where} stops in the middle of a row ({last!r}). {way_out}")
     return BadRow("not_json", f"{where} is not JSON ({error}). {way_out}")
+
+
+def _error(text: str) -> Exception | None:
+    """What is wrong with the line once its end is taken off, which inside a text is an error of its own."""
+    try:
+        _decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return error
+    return None
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:

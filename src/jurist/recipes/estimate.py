@@ -8,6 +8,7 @@ guess; the guesses are printed with the result.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Estimate(Struct, frozen=True):
             tokens = f"{one.usage.tokens_in:,} tokens in, {one.usage.tokens_out:,} out"
             yield f"  {one.name}: {one.calls:,} calls{kept}; {tokens}; {price}"
         if self.usd is None:
-            yield "total: unknown. Say the price in the recipe: price: {input: 0.2, output: 0.8} beside engine:"
+            yield "total: unknown. Say the price in the recipe, beside engine: price: {input: 0.2, output: 1}"
         else:
             each = f", ${self.usd_per_matchup:.5f} a matchup" if self.usd_per_matchup is not None else ""
             yield f"total: about ${self.usd:,.2f}{each} (a person's label costs $0.50 to $5)"
@@ -121,8 +122,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
     judges = []
     for judge in judge_configs(cfg):
         written = RATIONALE_TOKENS if judge.reason else VERDICT_TOKENS
-        judges.append(open_judge(judge, lambda spec, out=written: called(spec, out), cfg.seed))  # type:
-        ignore[misc]
+        judges.append(open_judge(judge, partial(called, tokens_out=written), cfg.seed))
 
     async def look(rows: list[Prompt | Group]) -> int:
         met = 0

@@ -8,7 +8,7 @@ what is new is asked: every call is in the run's journal, and everything else is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
@@ -124,7 +124,9 @@ def rows_under_way(engines: list[Caller]) -> int:
 
 def _member(judge: Judge | Scorer) -> Member:
     swap = getattr(judge, "swap", "always")
-    both = "all" if swap == "always" else "none" if swap == "never" else "some"
+    both: Literal["all", "some", "none"] = (
+        "all" if swap == "always" else "none" if swap == "never" else "some"
+    )
     return Member(judge.name, judge.kind, both, getattr(judge, "clamp", None))
 
 

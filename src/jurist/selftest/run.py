@@ -13,7 +13,8 @@ from msgspec import Struct
 from ..config import settings_from
 from ..engines.serve import serving
 from ..errors import JuristError
-from ..recipes.label import LabelConfig, label
+from ..recipes.label import label
+from ..recipes.settings import LabelConfig
 from .judges import KNOWN, Known
 from .outcome import Outcome, mismatches, read_outcome
 from .rows import make_rows, write_rows

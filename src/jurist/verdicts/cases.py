@@ -6,7 +6,7 @@ in constant memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -46,7 +46,7 @@ class Adds(Protocol):
     def add(self, record: Struct) -> None: ...
 
 
-def write_case(case: Case, writers: dict[str, Adds]) -> None:
+def write_case(case: Case, writers: Mapping[str, Adds]) -> None:
     writers["prompts"].add(case.prompt)
     for completion in case.completions:
         writers["completions"].add(completion)

@@ -92,7 +92,7 @@ JUDGES: Final[dict[str, Callable[[Needs], Judge | Scorer]]] = {
 
 
 def judge_config(spec: JudgeConfig | str | dict[str, Any]) -> JudgeConfig:
-    """The settings behind a short form: `shorter`, `my_module:my_judge`, or `openai:gpt-5-mini` to ask in pairs."""
+    """The settings of a short form: `shorter`, `my_module:my_judge`, or an engine, to be asked in pairs."""
     if isinstance(spec, JudgeConfig):
         return spec
     if isinstance(spec, dict):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..engines.engine import Token
 from .read_claims import DECLARES, IMPLIES, Claim, claims
-from .read_json import fields
+from .read_json import Field, deciding, fields, reasons
 from .read_labels import P_FIRST, TIE, Labels, labels_of, undressed, undressed_at
 from .read_words import REFUSAL
 from .read_words import TIE as TIE_WORDS
@@ -77,9 +77,16 @@ def _read(text: str, labels: Labels, finish: str) -> tuple[Reading, int]:
     shown, cut = shown.rstrip(), cut or finish == "length"
     if not shown:
         return Reading(unread=CUT_OFF if cut else NO_VERDICT if text.strip() else EMPTY), -1
-    found = _field(shown, labels)
-    if found is not None:
-        return Reading(P_FIRST[found.side], at=found.at, source="json"), found.core
+    if shown is not text and (whole := labels.exact.get(undressed(shown))) is not None:
+        at = undressed_at(shown)
+        return Reading(P_FIRST[whole[0]], at=at, source="text"), at + whole[1]
+    found = _fields(shown, labels) if "{" in shown else []
+    if len(found) > 1:
+        return Reading(unread=CONTRADICTORY), -1
+    if found:
+        (field, (side, inside)) = found[0]
+        at = field.at + undressed_at(field.value)
+        return Reading(P_FIRST[side], at=at, source="json"), at + inside
     low = lowered(shown)
     decided = _decide(shown, low, labels, cut)
     if isinstance(decided, Claim):
@@ -97,18 +104,20 @@ _OTHER_KEYS = frozenset(
 )
 
 
-def _field(text: str, labels: Labels) -> Claim | None:
-    """The last field of a JSON object whose key asks for a verdict and whose value is a label; `final` ones first."""
-    best: tuple[bool, Claim] | None = None
-    for key, value, at in fields(text) if "{" in text else ():
-        if key & _VERDICT_KEYS and not key & _OTHER_KEYS:
-            whole = labels.exact.get(undressed(value))
-            if whole is not None:
-                at += undressed_at(value)
-                final = "final" in key or "overall" in key
-                if best is None or final or not best[0]:
-                    best = final, Claim(whole[0], DECLARES, at, at + whole[1], at, at)
-    return best[1] if best is not None else None
+def _fields(text: str, labels: Labels) -> list[tuple[Field, tuple[int, int]]]:
+    """The field whose key asks for a verdict and whose value is a label; two of them if they disagree."""
+    found = [
+        (field, whole)
+        for field in fields(text)
+        if field.key & _VERDICT_KEYS
+        and not field.key & _OTHER_KEYS
+        and (whole := labels.exact.get(undressed(field.value))) is not None
+    ]
+    return deciding(text, found, _same_side)
+
+
+def _same_side(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] == other[0]
 
 
 _TAIL, _LONG = 420, 600
@@ -144,9 +153,9 @@ def _last(found: list[Claim], labels: Labels, low: str, least: int) -> Claim | s
 
 
 _ANSWERED = re.compile(
-    r"\[\[[^\[\]]{1,40}\]\]|\\boxed\{[^{}]{1,40}\}|"
-    r"(?<!\w)(?:verdict|winner|answer|choice|decision|preferred|preference|judge?ment)[\"'*]{0,3}\s{0,3}[:=]\s{0,3}[\"'*(\[]{0,3}"
-    r"[^\s\"'*()\[\]]{1,20}[\"'*)\].]{0,3}\s{0,3}(?:$|[\n,}])"
+    r"\[\[([^\[\]]{1,40})\]\]|\\boxed\{([^{}]{1,40})\}|"
+    r"(?<!\w)(?:verdict|winner|answer|choice|decision|preferred|preference|judge?ment)"
+    r"[\"'*]{0,3}\s{0,3}[:=]\s{0,3}[\"'*(\[]{0,3}([^\s\"'*()\[\]]{1,20})[\"'*)\].]{0,3}\s{0,3}(?:$|[\n,}])"
 )
 
 
@@ -156,8 +165,11 @@ def _reason(low: str, labels: Labels, cut: bool) -> str:
         return CUT_OFF
     if REFUSAL.search(low):
         return REFUSED
-    if _ANSWERED.search(low) or (not labels.tie_offered and TIE_WORDS.search(low)):
+    if not labels.tie_offered and TIE_WORDS.search(low):
         return OFF_MENU
+    for answered in _ANSWERED.finditer(low):
+        if labels.exact.get(undressed(answered[answered.lastindex or 0])) is None:
+            return OFF_MENU
     return NO_VERDICT
 
 
@@ -174,8 +186,10 @@ def rationale_of(text: str, reading: Reading) -> str:
     if reading.at < 0:
         return ""
     shown, _ = hide_thinking(text)
-    line = max(shown.rfind("\n", 0, reading.at), shown.rfind(". ", 0, reading.at) + 1)
-    before = shown[: line + 1].strip()
+    if reading.source == "json" and (given := reasons(shown)):
+        return given
+    begin = max(shown.rfind(mark, 0, reading.at) + len(mark) for mark in ("\n", ". "))
+    before = shown[:begin].strip() if begin > 1 else ""
     if before.strip("#*-{[(\"'` \n"):
         return before
     after = shown[reading.at :]

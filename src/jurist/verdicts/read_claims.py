@@ -43,7 +43,9 @@ _SPOKEN_END = re.compile(
     r"[\"'”’*_`)\]]*\s*(?:$|[.!,;:。！，\n(–—]|(?:because|since|as|for|over|than|due|by|is|in|here|with|which|to|instead|"
     r"rather|and|but|weil|da|car|porque|parce|perché|потому|так)(?!\w)|因为|，)"
 )
-_LEAD = re.compile(r"[\"'”*_`)\]]*\s*(?:$|[,;(\n–—]|-\s|[.:]\s|(?:because|since|as\s|due\s|is\s+better|weil|car|porque|因为))")
+_LEAD = re.compile(
+    r"[\"'”*_`)\]]*\s*(?:$|[,;(\n–—]|-\s|[.:]\s|(?:because|since|as\s|due\s|is\s+better|weil|car|porque|因为))"
+)
 _TAGGED = re.compile(r"<([a-z_]{2,20})>\s*$")
 _PLAIN_TAGS = frozenset(("strong", "em", "span", "div", "li", "td", "think", "reasoning", "analysis"))
 
@@ -72,7 +74,9 @@ def claims(text: str, low: str, labels: Labels, start: int = 0, enough: int = 9)
             break
         mention = mentions[i]
         contest = _contest(low, mentions, i)
-        claim = contest or (None if _listed(low, mentions, i) else _claim(text, low, labels, mention, mentions))
+        claim = contest or (
+            None if _listed(low, mentions, i) else _claim(text, low, labels, mention, mentions)
+        )
         if claim is not None:
             found.append(claim)
             if claim.strength >= enough and firm is None and (claim.side != TIE or labels.tie_offered):
@@ -144,12 +148,18 @@ def _marked(text: str, low: str, mention: Mention, tail: str, reach: int) -> int
     """`[[A]]`, `\\boxed{A}`, `<verdict>A</verdict>`: the forms that prompts ask for."""
     inside, around = text[mention.start : mention.core], text[mention.core_end : mention.end]
     marked = ("[[" in inside and "]]" in around) or (
-        "{" in inside and "}" in around and tail.endswith(("\\boxed", "\\boxed{\\text", "\\boxed{\\textbf", "\\fbox"))
+        "{" in inside
+        and "}" in around
+        and tail.endswith(("\\boxed", "\\boxed{\\text", "\\boxed{\\textbf", "\\fbox"))
     )
     if not marked and low.startswith("</", mention.end):
         tag = _TAGGED.search(tail)
         marked = tag is not None and tag[1] not in _PLAIN_TAGS
-    if marked and IF_NEXT.match(low, mention.end, reach) is None and not tail.endswith(("either", "not", "use")):
+    if (
+        marked
+        and IF_NEXT.match(low, mention.end, reach) is None
+        and not tail.endswith(("either", "not", "use"))
+    ):
         return DECLARES
     return 0
 
@@ -157,7 +167,7 @@ def _marked(text: str, low: str, mention: Mention, tail: str, reach: int) -> int
 def _alone(text: str, mention: Mention, mentions: Mentions) -> int:
     """A first or last line that is the label and nothing else, or a reply that opens with it."""
     line = text.rfind("\n", 0, mention.start) + 1
-    if mention.start - line > 12 or text[line : mention.start].strip(" \t#>-*"):
+    if text[line : mention.start].strip(" \t#>-*"):
         return 0
     stop = text.find("\n", mention.end)
     stop = len(text) if stop < 0 else stop

@@ -47,6 +47,7 @@ class Labels:
     pattern: re.Pattern[str] | None
     """None: the labels cannot be told apart, and nothing can be read."""
     cores: dict[str, int]
+    """What tells the labels apart, and whose it is: `a` and `b` of `Output (a)` and `Output (b)`."""
     fold: bool
     """Whether `a` may stand for `A`."""
     letters: frozenset[str]
@@ -167,7 +168,9 @@ def _split(labels: list[str]) -> tuple[str, list[str]]:
     shared = " ".join(first[:head])
     cores = [" ".join(words[head : len(words) - tail]) for words in (first, second)]
     for label in labels[2:]:
-        inside = label[len(shared) + 1 :] if shared and label.lower().startswith(shared.lower() + " ") else label
+        inside = (
+            label[len(shared) + 1 :] if shared and label.lower().startswith(shared.lower() + " ") else label
+        )
         cores.append(inside)
     bare = [core.strip(_DRESS) for core in cores]
     if all(bare) and len(set(bare)) == len(bare):

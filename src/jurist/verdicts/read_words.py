@@ -187,7 +187,9 @@ ASPECT = re.compile(
 HEADED = re.compile(r"\W*(?:\d+[.)]\s*)?\**([^\W\d_][\w /&-]{1,30}?)\**\s*[:：]\**\s*$")
 """`Clarity: ` before a label."""
 
-IF_NEXT = re.compile(r"[\"'”’`)\]*]*\s*,?\s*(?:if|when|whenever|in\s+case|for\s+the\s+case|wenn|falls|si\s|если|如果|の場合|인\s*경우)")
+IF_NEXT = re.compile(
+    r"[\"'”’`)\]*]*\s*,?\s*(?:if|when|whenever|in\s+case|for\s+the\s+case|wenn|falls|si\s|если|如果|の場合|인\s*경우)"
+)
 LINK = re.compile(
     r"\s*(?:,?\s*(?:or|nor|and\s*/\s*or|oder|ou|или)\s|(?:and|und|et|y|e|и|vs\.?|versus|with|to)\s|/|&|\||和|与|或|跟|と|와|과)"
     r"\s*(?:the\s+)?[\"'“‘`(\[*]*"
@@ -213,7 +215,7 @@ REFUSAL = re.compile(
     r"(?<!\w)(?:i(?:['’]m|\s+am)\s+(?:sorry|unable|not\s+able|not\s+comfortable|afraid)|"
     r"i\s+(?:can(?:not|['’]t)|won['’]t|will\s+not|must\s+decline|do\s+not\s+feel|decline|refuse)|"
     r"i\s+(?:apologi[sz]e)|as\s+an?\s+(?:ai|artificial|large\s+language|language)|against\s+my\s+(?:programming|policy|"
-    r"guidelines)|not\s+appropriate\s+(?:for\s+me\s+)?to|ich\s+kann\s+(?:diese\w*\s+|das\s+)?(?:nicht|keine)|"
+    r"guidelines)|not\s+appropriate\s+(?:for\s+me\s+)?to|ich\s+kann\s+(?:\w+\s+){0,3}(?:nicht|keine)|"
     r"je\s+(?:ne\s+peux|suis\s+désolé)|no\s+puedo|lo\s+siento|não\s+posso|non\s+posso|я\s+не\s+могу|извините)(?!\w)|"
     r"我(?:无法|不能|不便)|抱歉|对不起|申し訳|お答えできません|죄송"
 )

@@ -43,7 +43,9 @@ def settle(
     if not verdicts:
         unread = NOT_ASKED
     elif (given and p_given is None) or (turned and p_turned is None):
-        unread = _reason(given if given and p_given is None else turned)
+        unread = _reason(
+            [one for some, p in ((given, p_given), (turned, p_turned)) if p is None for one in some]
+        )
     elif p_given is not None and p_turned is not None:
         p, gap = (p_given + 1.0 - p_turned) / 2.0, p_given + p_turned - 1.0
     elif p_given is not None:
@@ -140,5 +142,6 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _reason(unread: Sequence[Verdict]) -> str:
-    """The commonest reason; the first to appear among equals."""
-    return Counter(one.unread for one in unread).most_common(1)[0][0] if unread else NOT_ASKED
+    """The commonest reason, whatever order they come in."""
+    counts = Counter(one.unread for one in unread)
+    return min(counts, key=lambda reason: (-counts[reason], reason)) if counts else NOT_ASKED

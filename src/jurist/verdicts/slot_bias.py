@@ -113,9 +113,10 @@ def _fit(judge: str, tally: _Tally) -> SlotBias:
     drift = abs(lean * (settled.mean() - 0.5))
     random = len(single) > 1 and bool(drift <= 2 * abs(lean) * settled.std() / math.sqrt(n))
     share, trust = float(both.mean()), 1.0
-    error = max(float(both.std()), _NEVER) / math.sqrt(n)
+    # A judge that has said the same a hundred times may still say otherwise the next time.
+    error = max(float(both.std()), 1 / math.sqrt(n)) / math.sqrt(n)
     if random:
-        error_single = max(float(single.std()), _NEVER) / math.sqrt(len(single))
+        error_single = max(float(single.std()), 1 / math.sqrt(len(single))) / math.sqrt(len(single))
         trust = error_single**2 / (error**2 + error_single**2)
         share = trust * share + (1 - trust) * float(single.mean())
         error = error * math.sqrt(trust)
@@ -218,7 +219,7 @@ def _average(bias: float, spread: float) -> tuple[float, float]:
 
 
 def _error_of_slot(share: float, error: float, same: Array, both: Array, trust: float) -> float:
-    """Standard error of the slot term, which is learnt from the share and from the agreement of the two orders."""
+    """Standard error of the slot term, learnt as it is from the share and the agreement of the two orders."""
     import numpy as np
 
     middle, wobble = float(same.mean()), max(float(same.std()) / math.sqrt(len(same)), _NEVER)
@@ -237,7 +238,7 @@ def _slot(share: float, spread: float) -> float:
     """The slot term that gives the first seat this share."""
     share = min(max(share, _NEVER), 1 - _NEVER)
     low, high = -40.0, 40.0
-    for _ in range(50):
+    for _ in range(32):
         middle = (low + high) / 2
         low, high = (middle, high) if _average(middle, spread)[0] < share else (low, middle)
     return (low + high) / 2
@@ -246,7 +247,7 @@ def _slot(share: float, spread: float) -> float:
 def _spread(share: float, same_text: float) -> float:
     """How far apart the texts must be for the two orders to agree this often."""
     low, high = 0.0, 20.0
-    for _ in range(30):
+    for _ in range(26):
         middle = (low + high) / 2
         agrees = _average(_slot(share, middle), middle)[1]
         low, high = (middle, high) if agrees < same_text else (low, middle)

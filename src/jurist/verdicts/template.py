@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import SettingError
@@ -120,10 +120,14 @@ def _environment() -> ImmutableSandboxedEnvironment:
 def _with_parents(source: str) -> list[str]:
     """The file and all it is built on: what a judge's name has to depend on."""
     below = meta.find_referenced_templates(_environment().parse(source))
-    return [
-        source,
-        *(text for one in below if one for text in _with_parents((OURS / one).read_text("utf-8"))),
-    ]
+    return [source, *(text for one in below if one for text in _with_parents(_ours(one)))]
+
+
+def _ours(name: str) -> str:
+    if not (OURS / name).is_file():
+        there = ", ".join(sorted(path.name for path in OURS.iterdir()))
+        raise TemplateNotFound(name, f"'{name}' is not one of {there}")
+    return (OURS / name).read_text("utf-8")
 
 
 def prints_only(node: nodes.Node) -> bool:

@@ -95,3 +95,52 @@ def token_at(text: str, at: int, tokens: Sequence[Token]) -> int | None:
         if at < end:
             return i
     return None
+
+
+def expected(reading: Reading, text: str, low: float, high: float, tokens: Sequence[Token]) -> Reading:
+    """The score as an expectation over the score tokens: `sum i P(i) / sum P(i)`.
+
+    Most tokenizers write 10 as `1`, `0`, so a `1` may be a 10 that has only begun. Where the reply itself took that
+    branch, the next token says how likely the 0 was; where it did not, nobody knows, and that `1` is left out.
+    """
+    if reading.score is None or reading.score != int(reading.score):
+        return reading
+    found = token_at(text, reading.at, tokens)
+    if found is None:
+        return reading
+    said, written = _number(tokens[found].text), str(int(reading.score))
+    begun = said == 1 and written == "10"
+    if said is None or not (begun or written == str(said)):
+        return reading
+    chances = _score_chances(tokens[found], low, high)
+    listed = alternatives(tokens[found])
+    if high >= 10 and 1 in chances and all(_number(other) != 10 for other, _ in listed):
+        one = chances.pop(1)
+        if said == 1:
+            nought = _nought(tokens[found + 1]) if found + 1 < len(tokens) else 0.0
+            if low <= 1:
+                chances[1] = one * (1.0 - nought)
+            chances[10] = one * nought
+    mass = sum(chances.values())
+    if mass < _LEAST_MASS:
+        return Reading(unread=LOW_MASS, at=reading.at, source="tokens")
+    mean = sum(score * chance for score, chance in chances.items()) / mass
+    return replace(reading, score=min(max(mean, low), high), source="tokens")
+
+
+def _score_chances(token: Token, low: float, high: float) -> dict[int, float]:
+    chances: dict[int, float] = {}
+    for text, chance in alternatives(token):
+        score = _number(text)
+        if score is not None and (low <= score <= high or (score == 1 and high >= 10)):
+            chances[score] = chances.get(score, 0.0) + chance
+    return chances
+
+
+def _nought(token: Token) -> float:
+    return min(1.0, sum(chance for text, chance in alternatives(token) if text.startswith("0")))
+
+
+def _number(text: str) -> int | None:
+    word = undressed(text.translate(_SPACES))
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 4 else None

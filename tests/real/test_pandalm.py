@@ -1,0 +1,132 @@
+"""999 pairs with three people's labels each, and two judges' answers (PandaLM, Wang et al. 2023)."""
+
+import json
+import os
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from jurist.records import Completion, Matchup, Prompt, Verdict
+from jurist.stats import agreement, cohen_kappa, macro_scores
+from jurist.verdicts.human import gather, load_labels
+
+DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "pandalm"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
+
+SIDES = {1: "first", 2: "second", 0: "tie"}
+READ = {"1": 1.0, "2": 0.0, "Tie": 0.5, "0": 0.5}
+
+
+def rows(name):
+    return json.loads((DATA / name).read_text())
+
+
+def side(p):
+    """first, second or tie; None for what was not read."""
+    return None if p is None else "first" if p > 0.5 else "second" if p < 0.5 else "tie"
+
+
+@pytest.fixture(scope="module")
+def matchups():
+    made = []
+    for row in rows("testset-v1.json"):
+        prompt = Prompt.of(f"{row['instruction']}\n{row['input']}\n#{row['idx']}")
+        answers = (Completion.of(prompt.id, row[f"response{n}"], policy=f"model{n}") for n in (1, 2))
+        made.append(Matchup.of(prompt, *answers))
+    return made
+
+
+@pytest.fixture(scope="module")
+def people(matchups, tmp_path_factory):
+    """The three columns as a file of labels written by hand on texts, read by our own loader."""
+    file = tmp_path_factory.mktemp("pandalm") / "labels.jsonl"
+    with file.open("w") as out:
+        for row, matchup in zip(rows("testset-v1.json"), matchups, strict=True):
+            about = {
+                "prompt": matchup.prompt.messages[0].content,
+                "first": matchup.first.text,
+                "second": matchup.second.text,
+            }
+            for who in (1, 2, 3):
+                print(json.dumps(about | {"who": who, "label": SIDES[row[f"annotator{who}"]]}), file=out)
+    return list(load_labels(file))
+
+
+@pytest.fixture(scope="module")
+def majority(people):
+    by_item = {}
+    for verdict in people:
+        by_item.setdefault(verdict.matchup_id, []).append(side(verdict.p_first))
+    return [max(set(said), key=said.count) for said in by_item.values()]
+
+
+def judged(name, field, matchups):
+    """A judge's answers as verdicts; what cannot be read has a reason and no probability."""
+    made = []
+    for row, matchup in zip(rows(name), matchups, strict=True):
+        p = READ.get(str(row[field]))
+        made.append(
+            Verdict(
+                str(row["idx"]),
+                name,
+                matchup.id,
+                matchup.first.id,
+                matchup.second.id,
+                p_first=p,
+                unread="" if p is not None else "no verdict",
+            )
+        )
+    return made
+
+
+def test_people_agree_as_the_paper_says(people):
+    said = {}
+    for verdict in people:
+        said.setdefault(verdict.judge, []).append(side(verdict.p_first))
+
+    assert list(said) == ["human:1", "human:2", "human:3"]
+    kappas = [round(cohen_kappa(one, other), 4) for one, other in combinations(said.values(), 2)]
+    assert kappas == [0.852, 0.8789, 0.8617]
+
+
+def test_labels_written_on_texts_find_their_matchups(people, majority, matchups):
+    found = gather(people)
+
+    assert found.n_pairs == 3 * 999
+    assert 0.90 < found.agreement < 0.93
+    assert [majority.count(word) for word in ("tie", "first", "second")] == [105, 422, 472]
+    for matchup, word in zip(matchups, majority, strict=True):
+        if word != "tie":
+            # Two against one, or two and a tie: the mean leans where the majority does.
+            assert side(found.find(matchup).p_first) == word
+
+
+def test_what_an_unread_answer_is_taken_for_decides_the_headline(majority, matchups):
+    said = [side(v.p_first) for v in judged("gpt-3.5-turbo-testset-v1.json", "gpt_result", matchups)]
+    assert said.count(None) == 25
+
+    as_wrong = [word or "unread" for word in said]
+    as_tie = [word or "tie" for word in said]
+    kept = [(g, word) for g, word in zip(majority, said, strict=True) if word]
+
+    assert round(agreement(majority, as_wrong), 4) == 0.6977
+    assert round(agreement(majority, as_tie), 4) == 0.7107
+    # Ours: what was not read is left out, and counted.
+    assert (len(kept), round(agreement(majority, said), 4)) == (974, 0.7156)
+    assert rounded(macro_scores(majority, as_tie)) == [0.5879, 0.5736, 0.5755]
+    assert rounded(macro_scores(*zip(*kept, strict=True))) == [0.5365, 0.5417, 0.5331]
+    # Averaged over the three real labels: `unread` is no class of its own.
+    p, r, f1 = (4 / 3 * value for value in macro_scores(majority, as_wrong))
+    assert rounded((p, r, f1)) == [0.5365, 0.5324, 0.5274]
+
+
+def test_the_trained_judge_scores_as_published(majority, matchups):
+    said = [side(v.p_first) for v in judged("pandalm-7b-testset-v1.json", "pandalm_result", matchups)]
+
+    assert round(agreement(majority, said), 4) == 0.6677
+    assert rounded(macro_scores(majority, said)) == [0.5738, 0.575, 0.5743]
+
+
+def rounded(values):
+    return [round(value, 4) for value in values]

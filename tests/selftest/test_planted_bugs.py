@@ -1,0 +1,105 @@
+"""The self-test can fail: each bug that shipped elsewhere is planted in a copy of the package, and is found."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jurist
+
+SOURCE = Path(jurist.__file__).parent
+
+# What it does, where, what stands there, what is put in its place, and the judge that must give it away.
+BUGS = {
+    "the swap is not mapped back": (
+        "verdicts/settle.py",
+        "(p_given + 1.0 - p_turned) / 2.0",
+        "(p_given + p_turned) / 2.0",
+        "oracle",
+    ),
+    "an unread reply is a tie": (
+        "verdicts/settle.py",
+        "[one.p_first for one in verdicts if one.p_first is not None]",
+        "[0.5 if one.p_first is None else one.p_first for one in verdicts]",
+        "garbage",
+    ),
+    "an unread score is -1": (
+        "verdicts/settle.py",
+        "[one.score for one in some if one.score is not None]",
+        "[-1.0 if one.score is None else one.score for one in some]",
+        "scoring_shifted",
+    ),
+    "verdicts move up when one before them was not read": (
+        "verdicts/judge.py",
+        "    return [one for one in heard if isinstance(one, Verdict)]",
+        "    read = [one for one in heard if not one.unread]\n"
+        "    return [replace(to, p_first=of.p_first, score=of.score, unread='') for to, of in zip(heard, read)]",
+        "shifted",
+    ),
+    "unread rows are left out without a word": (
+        "preferences/decide.py",
+        "            for row in lost:\n                drop(row)",
+        "            for row in lost:\n                drop(row) if 'unread' not in row.reason else None",
+        "garbage",
+    ),
+    "one order is enough when the other was not read": (
+        "verdicts/settle.py",
+        "(given and p_given is None) or (turned and p_turned is None)",
+        "p_given is None and p_turned is None",
+        "shifted",
+    ),
+    "chosen and rejected change places on the way out": (
+        "preferences/formats.py",
+        "chosen=_said(preference.chosen)",
+        "chosen=_said(preference.rejected)",
+        "oracle",
+    ),
+    "fences can be forged": (
+        "verdicts/fence.py",
+        'return f"<{name}-{code}>\\n{shield(text)}\\n</{name}-{code}>"',
+        'return f"<{name}>\\n{text}\\n</{name}>"',
+        "injected",
+    ),
+}
+
+
+def selftest(package: Path) -> tuple[int, dict]:
+    done = subprocess.run(
+        [sys.executable, "-c", "from jurist.cli import main; main()", "selftest", "--rows", "20", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=package.parent,
+        env={"PYTHONPATH": str(package.parent), "PATH": ""},
+        timeout=120,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_package_as_it_is_passes(tmp_path):
+    shutil.copytree(SOURCE, tmp_path / "jurist")
+
+    code, result = selftest(tmp_path / "jurist")
+
+    assert [check for check in result["checks"] if not check["passed"]] == []
+    assert (code, result["passed"]) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug, tmp_path):
+    file, right, wrong, judge = BUGS[bug]
+    shutil.copytree(SOURCE, tmp_path / "jurist")
+    path = tmp_path / "jurist" / file
+    text = path.read_text()
+    assert text.count(right) == 1, f"{file} no longer holds the line this bug is planted in"
+    path.write_text(text.replace(right, wrong))
+
+    code, result = selftest(tmp_path / "jurist")
+
+    failed = [check["judge"] for check in result["checks"] if not check["passed"]]
+    assert code == 1
+    assert judge in failed

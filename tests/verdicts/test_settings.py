@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from jurist.errors import SettingError
+from jurist.verdicts.settings import JudgeConfig
+
+WRONG = [
+    ({"swap": "sometimes"}, "got 'sometimes'; set swap: fraction:0.2"),
+    ({"swap": "fraction:2"}, "got 'fraction:2'"),
+    ({"samples": 0}, "got samples: 0"),
+    ({"samples": 3, "temperature": 0.0}, "set temperature: 0.7"),
+    ({"max_tokens": 0}, "set max_tokens: 1024"),
+    ({"scale": (5, 1)}, "set scale: [1, 9]"),
+    ({"clamp": (0.6, 0.4)}, "set clamp: [0.4, 0.6]"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG)
+def test_a_setting_that_makes_no_sense_is_refused_with_one_that_does(settings, said):
+    with pytest.raises(SettingError) as error:
+        JudgeConfig(**settings)
+    assert said in str(error.value)
+
+
+def test_a_judge_has_at_most_twenty_settings():
+    assert len(JudgeConfig.__struct_fields__) <= 20
