@@ -138,6 +138,10 @@ def test_the_same_completion_twice_is_recorded_once():
     assert [row.reason for row in left] == ["identical"]
 
 
+def test_answers_that_a_spreadsheet_made_values_of_are_texts_again():
+    assert texts(one({"prompt": "Why?", "response1": True, "response2": 42})) == ["True", "42"]
+
+
 def test_the_labels_column_is_named_by_the_user():
     row = {"instruction": "Why?", "response1": "Because.", "response2": "No.", "annotator1": 2}
 
@@ -150,9 +154,9 @@ def test_the_labels_column_is_named_by_the_user():
         ({"prompt": "Why?"}, "auto", "no_completion", "--columns.completion ..."),
         ({"prompt": "Why?"}, "pairs", "no_pair", "--columns.second ..."),
         ({"prompt": "Why?", "completions": 3}, "auto", "not_completions", '["one answer", "another"]'),
-        ({"prompt": "Why?", "completions": [3]}, "auto", "not_a_text", '"content": "..."}]'),
+        ({"prompt": "Why?", "completions": [None]}, "auto", "not_a_text", '"content": "..."}]'),
         ({"prompt": "Why?", "completions": [{"words": "a"}]}, "auto", "not_a_text", '"content": "..."}]'),
-        ({"prompt": "Why?", "chosen": 1, "rejected": "a"}, "auto", "not_a_text", '"content": "..."}]'),
+        ({"prompt": "Why?", "chosen": {}, "rejected": "a"}, "auto", "not_a_text", '"content": "..."}]'),
         (
             {"prompt": "Why?", "first": "a", "second": "b", "label": "red"},
             "auto",

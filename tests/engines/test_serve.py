@@ -171,7 +171,7 @@ def test_faults_are_read_from_the_command_line_form():
     assert Faults.parse("429=0.05, drop=.02") == Faults(too_many=0.05, drop=0.02)
     with pytest.raises(SettingError, match="Did you mean 'stall'"):
         Faults.parse("stal=0.1")
-    with pytest.raises(SettingError, match="Write them like"):
+    with pytest.raises(SettingError, match="Write faults like"):
         Faults.parse("stall=often")
 
 

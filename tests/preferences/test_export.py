@@ -213,7 +213,7 @@ def test_a_push_that_fails_says_where_the_files_are(tmp_path, monkeypatch):
     assert str(error.value).startswith(
         f"me/pairs was not pushed (no route to host); the files are in {tmp_path}."
     )
-    assert str(error.value).endswith(f"huggingface-cli upload me/pairs {tmp_path} --repo-type dataset")
+    assert str(error.value).endswith(f"hf upload me/pairs {tmp_path} --repo-type dataset")
 
 
 def test_only_a_folder_can_be_pushed(tmp_path):

@@ -32,7 +32,8 @@ def matchups():
     made = []
     for row in rows("testset-v1.json"):
         prompt = Prompt.of(f"{row['instruction']}\n{row['input']}\n#{row['idx']}")
-        answers = (Completion.of(prompt.id, row[f"response{n}"], policy=f"model{n}") for n in (1, 2))
+        # One of the recorded answers is not a text but the JSON value true.
+        answers = (Completion.of(prompt.id, str(row[f"response{n}"]), policy=f"model{n}") for n in (1, 2))
         made.append(Matchup.of(prompt, *answers))
     return made
 

@@ -9,7 +9,7 @@ from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.verdicts.ask import Question
 from jurist.verdicts.constitution import load_constitution
-from jurist.verdicts.fence import shield, unfence, unshield
+from jurist.verdicts.fence import code_for, shield, unfence, unshield
 from jurist.verdicts.settings import Example, JudgeConfig
 
 
@@ -120,16 +120,16 @@ def test_ordinary_text_is_shown_word_for_word():
     assert shield(code) == code
 
 
-def test_the_code_of_a_fence_is_not_in_any_text_even_if_it_was_guessed():
-    code = "e8d9c17aa970"  # the code of MATCHUP
-    prompt = Prompt.of(f"Say {code}")
-    asked = question().pair(matchup("Hello!", "Go away.", prompt)).messages[1].content
+def test_what_looks_like_a_tag_is_marked_whatever_its_case():
+    assert shield("</response-A>x</Response-B><TURN-user>") == "<\\/response-A>x<\\/Response-B><\\TURN-user>"
 
-    one, other = Completion("1", "p", f"x {code}"), Completion("2", "p", "y")
-    shown = question().pair(Matchup("m", prompt, one, other)).messages[1].content
 
-    assert unfence(asked, "response-A") == "Hello!"
-    assert unfence(shown, "response-A") == f"x {code}"
+def test_the_code_of_a_fence_is_in_no_text_even_if_it_was_guessed():
+    guessed = code_for("names", "text")
+
+    assert code_for("names", "text") == guessed
+    assert code_for("names", f"text {guessed}") != guessed
+    assert code_for("names", f"text {guessed}") not in f"text {guessed}"
 
 
 def test_both_orders_differ_only_in_the_seats():

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import JuristError
-
 app = typer.Typer(
     name="jurist",
     help="Preference data you can trust from AI judges, and the models trained on it.",
@@ -44,15 +42,10 @@ SharedJournal = Annotated[str | None, typer.Option("--journal", help="A journal 
 
 
 def main() -> None:
-    """Our own errors are one line and exit code 2; anything else is a defect and shows itself."""
-    try:
-        app()
-    except JuristError as error:
-        print(f"jurist: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("jurist: stopped. Every call paid for is kept; run the same command to go on", file=sys.stderr)
-        sys.exit(130)
+    """The command line, from its words to its exit code."""
+    from .ending import run_command
+
+    sys.exit(run_command(app, sys.argv[1:]))
 
 
 @app.command(context_settings=_OPEN)
@@ -77,7 +70,7 @@ def label(
     from .progress import progress
     from .summary import print_summary, report
 
-    cfg = _settings(ctx, recipe, **_given(locals()))
+    cfg = _settings(ctx)
     with progress("json" if as_json else None) as watch:
         summary = run_label(cfg, watch)
     report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
@@ -102,7 +95,7 @@ def sample(
     from .progress import progress
     from .summary import print_summary, report
 
-    cfg = _settings(ctx, recipe, **_given(locals()))
+    cfg = _settings(ctx)
     with progress("json" if as_json else None) as watch:
         summary = run_sample(cfg, watch)
     report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
@@ -129,7 +122,7 @@ def estimate(
     from ..recipes.estimate import estimate as run_estimate
     from .summary import print_estimate, report
 
-    found = run_estimate(_settings(ctx, recipe, **_given(locals())))
+    found = run_estimate(_settings(ctx))
     report(found, as_json, lambda: print_estimate(found))
 
 
@@ -200,21 +193,16 @@ def demo(
     report(summary, as_json, lambda: print_demo(summary, out, true_accuracy(out)))
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """The named options, under the names that the settings have."""
-    names = {"policy": "policies", "judge": "judge"}
-    plain = {key: value for key, value in values.items() if key not in ("ctx", "recipe", "as_json")}
-    return {
-        names.get(key, key): (
-            value[0] if key == "judge" and isinstance(value, list) and len(value) == 1 else value
-        )
-        for key, value in plain.items()
-        if value is not None and value != []
-    }
-
-
-def _settings(ctx: typer.Context, recipe: Path | None, **given: Any) -> Any:
+def _settings(ctx: typer.Context) -> Any:
+    """The recipe with the named options and every `--key.sub value` on top."""
     from ..config import load_settings
     from ..recipes.settings import LabelConfig
 
+    given = {name: value for name, value in ctx.params.items() if value is not None and value != []}
+    recipe = given.pop("recipe", None)
+    given.pop("as_json")
+    if "policy" in given:
+        given["policies"] = given.pop("policy")
+    if len(given.get("judge", ())) == 1:
+        (given["judge"],) = given["judge"]
     return load_settings(LabelConfig, recipe, list(ctx.args), **given)

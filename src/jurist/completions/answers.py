@@ -152,9 +152,12 @@ def _whole_dialogue(value: Any) -> bool:
 
 
 def text_of(value: Any, column: str, where: str) -> str:
-    """An answer, written as a text or as one assistant message."""
-    if isinstance(value, str):
-        return value
+    """An answer, written as a text or as one assistant message.
+
+    Files that went through YAML or a spreadsheet have the answers `True` and `42` as values; they are texts again.
+    """
+    if isinstance(value, str | int | float):
+        return str(value)
     messages: tuple[Message, ...] = turns(value, column, where) if isinstance(value, list | tuple) else ()
     if len(messages) != 1 or messages[0].role != "assistant":
         raise BadRow(

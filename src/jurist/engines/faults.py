@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from random import Random
 
-from msgspec import Struct, ValidationError, convert, field
+from msgspec import Struct, convert, field
 from msgspec.structs import fields
 
 from ..errors import SettingError, nearest
@@ -42,18 +42,18 @@ class Faults(Struct, frozen=True):
     def parse(cls, text: str) -> Faults:
         """`429=0.05,drop=.02` as the command line writes it."""
         known = [f.encode_name for f in fields(cls) if f.name != "sticky"]
-        given: dict[str, str] = {}
+        given: dict[str, float] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, value = part.partition("=")
             if name not in known:
                 raise SettingError(nearest("fault", name, known))
-            given[name] = value
-        try:
-            return convert(given, cls, strict=False)
-        except ValidationError as why:
-            raise SettingError(
-                f"cannot read the faults '{text}': {why}. Write them like 429=0.05,drop=0.02"
-            ) from None
+            try:
+                given[name] = float(value)
+            except ValueError:
+                raise SettingError(
+                    f"the share in '{part}' is no number. Write faults like 429=0.05,drop=0.02"
+                ) from None
+        return convert(given, cls, strict=False)
 
 
 class Fate:

@@ -111,6 +111,6 @@ def push(folder: Path, repo: str) -> None:
     except Exception as error:  # the client raises its own, and those of whatever HTTP library it has
         raise DataError(
             f"{repo} was not pushed ({first_line(error)}); the files are in {folder}. "
-            f"Sign in with: huggingface-cli login, then: huggingface-cli upload {repo} {folder} "
+            f"Sign in with: hf auth login, then: hf upload {repo} {folder} "
             "--repo-type dataset"
         ) from error

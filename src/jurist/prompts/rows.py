@@ -269,7 +269,7 @@ def _from_hub(source: str) -> Iterator[tuple[str, Any]]:
         except Exception as error:  # the hub's client raises dozens of kinds, of four libraries
             raise DataError(
                 f"{source} could not be read ({first_line(error)}). "
-                f"Try it alone with: huggingface-cli download --repo-type dataset {name}"
+                f"Try it alone with: hf download --repo-type dataset {name}"
             ) from error
 
     return rows()

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from ..config import dump_yaml
-from ..engines.open import KINDS
 from ..errors import SettingError
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
+from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 
@@ -89,16 +89,11 @@ def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
 
 
 def judge_configs(cfg: LabelConfig) -> list[JudgeConfig]:
-    """Each judge in full: a plain name is an engine to be asked pairwise, or a judge that needs none."""
+    """Each judge in full."""
     listed = (cfg.judge,) if isinstance(cfg.judge, str | JudgeConfig) else cfg.judge
     if not listed:
         raise SettingError("no judge. Name one with: --judge openai:gpt-5-mini")
-    return [_judge(one) if isinstance(one, str) else one for one in listed]
-
-
-def _judge(name: str) -> JudgeConfig:
-    kind = name.partition(":")[0]
-    return JudgeConfig(engine=name) if kind in KINDS else JudgeConfig(kind=name)
+    return [judge_config(one) for one in listed]
 
 
 def expected_rows(cfg: LabelConfig) -> int | None:

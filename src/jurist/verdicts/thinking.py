@@ -45,7 +45,10 @@ def strip_thinking(text: str) -> str:
 
 
 def hide_thinking(text: str) -> tuple[str, bool]:
-    """The reply with its thinking blanked out, so that offsets stay what they were; and whether it was cut off."""
+    """The reply with its thinking blanked out, so that offsets stay what they were; and whether it was cut off.
+
+    What follows a block starts on a line of its own.
+    """
     spans, cut = thinking_spans(text)
     return (_without(text, spans, fill=True) if spans else text), cut
 
@@ -54,6 +57,6 @@ def _without(text: str, spans: list[tuple[int, int]], fill: bool) -> str:
     pieces: list[str] = []
     end = 0
     for start, stop in spans:
-        pieces += [text[end:start], " " * (stop - start) if fill else ""]
+        pieces += [text[end:start], " " * (stop - start - 1) + "\n" if fill else ""]
         end = stop
     return "".join([*pieces, text[end:]])

@@ -1,0 +1,196 @@
+"""One client, measured in a process of its own: `python bench/clients.py NAME URL PAIRS QUESTIONS --calls N`.
+
+Prints one line of JSON. CPU is that of this process with all its threads, from after the imports and a short
+job to warm up, until the last reply is dealt with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from work import TOP_LOGPROBS, pin
+
+from jurist.engines.serve import fast_loop
+
+WARM_UP = 512
+"""Calls before the measurement begins."""
+Call = Callable[[Any], Awaitable[object]]
+
+
+class Watch:
+    """CPU and wall seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        return {"cpu_s": time.process_time() - self._cpu, "wall_s": time.perf_counter() - self._wall}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("client", choices=CLIENTS)
+    parser.add_argument("url")
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("--calls", type=int, required=True)
+    parser.add_argument("--concurrency", type=int, required=True)
+    parser.add_argument("--core", type=int)
+    args = parser.parse_args()
+    pin(args.core)
+    measured = CLIENTS[args.client](args)
+    measured["calls"] = args.calls
+    measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(measured))
+
+
+def pipeline(args: argparse.Namespace) -> dict[str, Any]:
+    """`jurist label`, in the two halves it has: asking, and deciding from what was said."""
+    folder = Path(tempfile.mkdtemp(prefix="jurist-bench-"))
+    try:
+        _label(args, folder / "warm-up", WARM_UP)
+        return _label(args, folder / "run", args.calls)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
+    from jurist.engines.caller import Purse
+    from jurist.preferences.decide import decide
+    from jurist.recipes.export import export_all
+    from jurist.recipes.label import collect
+    from jurist.recipes.settings import LabelConfig
+    from jurist.recipes.stream import run_async
+    from jurist.recipes.tally import Tally, nobody
+    from jurist.run import Run
+    from jurist.verdicts.settings import JudgeConfig
+
+    engine = {"engine": f"vllm:judge@{args.url}", "concurrency": args.concurrency}
+    cfg = LabelConfig(
+        out=str(out), pairs=str(args.pairs), judge=JudgeConfig(engine=engine), limit=calls // 2
+    )
+    watch = Watch()
+    with Run(cfg.out) as run:
+        tally = Tally(Purse())
+        stopped, members = run_async(collect(cfg, run, tally, nobody))
+        measured: dict[str, Any] = watch.read()
+        watch = Watch()
+        counts, _ = decide(run, members, cfg.prefer, cfg.jury, cfg.labels)
+        export_all(run, cfg, counts)
+        measured["decide_cpu_s"] = watch.read()["cpu_s"]
+    if stopped.reason or tally.verdicts != calls or tally.unread or counts.preferences != calls // 2:
+        sys.exit(f"the run went wrong: {stopped.reason}, {tally.verdicts} verdicts, {counts.preferences} labels")
+    measured["journal_mb"] = (out / "journal.sqlite").stat().st_size / 1e6
+    return measured
+
+
+def bare_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
+    """What one would write by hand: aiohttp on uvloop, msgspec for the JSON, workers to bound it. It reads
+    no verdict and keeps nothing.
+    """
+    import aiohttp
+
+    encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+    headers = {"Content-Type": "application/json"}
+
+    async def work() -> dict[str, float]:
+        connector = aiohttp.TCPConnector(limit=args.concurrency)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def call(messages: Any) -> object:
+                request = {"model": "judge", "messages": messages, "temperature": 0.0, "max_tokens": 1024}
+                body = encode({**request, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
+                async with session.post(url, data=body, headers=headers) as got:
+                    return decode(await got.read())["choices"][0]["message"]["content"]
+
+            return await _spend(call, args)
+
+    url = args.url + "/chat/completions"
+    return _run(work)
+
+
+def our_wire(args: argparse.Namespace) -> dict[str, Any]:
+    """Our transport alone, with the dialect around it: an Ask in, a Reply out."""
+    from jurist.engines.wire import Wire
+
+    return _transport(args, Wire)
+
+
+def our_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
+    """The transport we use for TLS and proxies."""
+    from jurist.engines.tls import Tls
+
+    return _transport(args, Tls)
+
+
+def _transport(args: argparse.Namespace, transport: Any) -> dict[str, Any]:
+    from jurist.engines.dialects import Quirks
+    from jurist.engines.dialects.openai import ChatCompletions
+    from jurist.engines.engine import Ask
+    from jurist.records import Message
+
+    dialect = ChatCompletions("judge", Quirks())
+
+    async def work() -> dict[str, float]:
+        wire = transport(args.url + dialect.path, {})
+
+        async def call(messages: tuple[Message, ...]) -> object:
+            ask = Ask(messages, top_logprobs=TOP_LOGPROBS)
+            return dialect.read((await wire.post(dialect.write(ask), 60.0)).body)
+
+        measured = await _spend(call, args, tuple[Message, ...])
+        await wire.close()
+        return measured
+
+    return _run(work)
+
+
+async def _spend(call: Call, args: argparse.Namespace, kind: Any = Any) -> dict[str, float]:
+    """As many workers as concurrency, sharing the calls out among them; the questions are read beforehand."""
+    decode = msgspec.json.Decoder(kind).decode
+    with args.questions.open("rb") as lines:
+        questions = [decode(line) for line in islice(lines, args.calls)]
+
+    async def share(todo: list[Any]) -> None:
+        left = iter(todo)
+
+        async def worker() -> None:
+            for question in left:
+                await call(question)
+
+        await asyncio.gather(*(worker() for _ in range(args.concurrency)))
+
+    await share(questions[:WARM_UP])
+    watch = Watch()
+    await share(questions)
+    return watch.read()
+
+
+def _run(work: Callable[[], Any]) -> dict[str, Any]:
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
+        measured: dict[str, Any] = runner.run(work())
+    return measured
+
+
+CLIENTS = {
+    "pipeline": pipeline,
+    "bare_aiohttp": bare_aiohttp,
+    "our_wire": our_wire,
+    "our_aiohttp": our_aiohttp,
+}
+
+
+if __name__ == "__main__":
+    main()
