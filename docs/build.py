@@ -1,8 +1,9 @@
 """Makes the parts of the documentation that can be made: outputs of commands, settings, nouns, evidence.
 
 A block between `<!-- made by: COMMAND -->` and `<!-- end -->` in README.md or docs/*.md is replaced by what
-the command printed, run in an empty folder. `make docs` runs this; CI runs it too, and fails where anything
-changed.
+the command printed, run in an empty folder, or by what one of the makers at the end of this file says.
+`make docs` runs this; CI runs it too, and fails where anything changed. So nothing made here may depend on
+the machine, the clock, the width of a terminal or the version of a library.
 """
 
 from __future__ import annotations
@@ -17,26 +18,35 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "jurist"
 BLOCK = re.compile(r"(<!-- made by: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-# What changes from one machine or run to the next is written as it was on the day the page was first made.
+# What changes from one machine or run to the next is written as on a day when everything took a second.
 NOISE = (
-    (re.compile(r"\b\d+\.\d s\b"), "1.0 s"),
+    (re.compile(r"\b\d+\.\d+ s\b"), "1.0 s"),
     (re.compile(r"^(time\s+)[\d:]+$", re.MULTILINE), r"\g<1>0:01"),
-    (re.compile(r"0\.\d\d s$", re.MULTILINE), "0.00 s"),
 )
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def main() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
-        made = BLOCK.sub(lambda block: block[1] + make(block[2]) + block[3], text)
+        made = remade(text)
         if made != text:
             page.write_text(made, encoding="utf-8")
             print(f"made anew: {page.relative_to(ROOT)}")
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def remade(text: str) -> str:
+    return BLOCK.sub(lambda block: block[1] + make(block[2]) + block[3], text)
 
 
 def make(command: str) -> str:
@@ -50,12 +60,14 @@ def printed_by(commands: str) -> str:
     """What these commands print in a fresh folder; of several, joined by `&&`, the last one's output."""
     bin_folder = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
-    env |= {"TERM": "dumb", "NO_COLOR": "1"}
+    env |= {"TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
     shown = ""
     with tempfile.TemporaryDirectory() as folder:
         for command in commands.split(" && "):
             done = subprocess.run(shlex.split(command), cwd=folder, env=env, capture_output=True, text=True)
             shown = done.stdout if done.returncode in (0, 1) else done.stderr
+            if done.returncode and not shown:
+                raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stderr}")
     for pattern, instead in NOISE:
         shown = pattern.sub(instead, shown)
     return "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
@@ -66,14 +78,20 @@ def fields(argument: str) -> str:
     file, name = argument.split()
     tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
     struct = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    rows = ["| field | type | default | meaning |", "| --- | --- | --- | --- |"]
-    rows += [
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in _documented(struct)
-    ]
-    return "\n".join(rows) + "\n"
+    rows = _documented(struct, dict(_aliases(tree)))
+    return _table(("field", "type", "default", "meaning"), rows)
 
 
-def _documented(struct: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
+def _aliases(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Names that the file gives to types, such as `Rule = Literal[...]`."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value
+
+
+def _documented(struct: ast.ClassDef, aliases: dict[str, ast.expr]) -> Iterator[tuple[str, ...]]:
     for node, after in zip(struct.body, [*struct.body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
@@ -81,19 +99,102 @@ def _documented(struct: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             told = " ".join(str(after.value.value).split())
         default = "" if node.value is None else f"`{ast.unparse(node.value)}`"
-        yield f"`{node.target.id}`", f"`{ast.unparse(node.annotation)}`", default, told
+        yield f"`{node.target.id}`", f"`{_type(node.annotation, aliases)}`", default, told
+
+
+def _type(annotation: ast.expr, aliases: dict[str, ast.expr]) -> str:
+    """A type as a reader of YAML would say it: aliases spelt out, bounds in words, a choice as its values."""
+
+    class Plain(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> Any:
+            return self.visit(aliases[node.id]) if node.id in aliases else node
+
+        def visit_Subscript(self, node: ast.Subscript) -> Any:
+            self.generic_visit(node)
+            head = ast.unparse(node.value)
+            if head == "Literal":
+                values = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+                return ast.Name(" | ".join(map(_value, values)))
+            if head == "Annotated" and isinstance(node.slice, ast.Tuple):
+                return ast.Name(f"{ast.unparse(node.slice.elts[0])} {_bound(node.slice.elts[1])}")
+            return node
+
+    return ast.unparse(Plain().visit(annotation))
+
+
+def _value(node: ast.expr) -> str:
+    said = ast.literal_eval(node)
+    return str(said) if said != "" else '""'
+
+
+def _bound(meta: ast.expr) -> str:
+    assert isinstance(meta, ast.Call)
+    return " and ".join(f"{BOUNDS[str(one.arg)]} {ast.unparse(one.value)}" for one in meta.keywords)
+
+
+def table(argument: str) -> str:
+    """The table in a module's docstring: `table prompts/shapes.py`."""
+    told = ast.get_docstring(ast.parse((SOURCE / argument).read_text(encoding="utf-8"))) or ""
+    return "".join(f"{line}\n" for line in told.splitlines() if line.startswith("|"))
+
+
+def verb(name: str) -> str:
+    """What `jurist VERB --help` says, without the parts that change with the library that prints it."""
+    from typer.main import get_command
+
+    from jurist.cli.app import app
+
+    command: Any = getattr(get_command(app), "commands")[name]  # noqa: B009
+    places = [one for one in command.params if one.param_type_name == "argument"]
+    usage = " ".join(["jurist", name, *(one.name.upper() for one in places), "[OPTIONS]"])
+    rows = [(f"`{one.name.upper()}`", _sentence(one.help)) for one in places]
+    for one in command.params:
+        if one.param_type_name != "argument":
+            names = ", ".join(f"`{opt}`" for opt in one.opts)
+            default = f" Default: `{one.default}`." if _worth_saying(one.default) else ""
+            rows.append((names, _sentence(one.help) + default))
+    told = [" ".join(part.split()) for part in (command.help, command.epilog) if part]
+    return "\n\n".join([f"```text\n{usage}\n```", *told, _table(("option", "meaning"), rows)])
+
+
+def _worth_saying(default: Any) -> bool:
+    return default not in (None, False, "", [], ()) and not callable(default)
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def unread(_: str) -> str:
+    """Why a verdict can be unread, from the list the reader and the engines choose from."""
+    from jurist.verdicts.reading import UNREAD
+
+    return _table(("reason", "meaning"), ((f"`{name}`", told) for name, told in UNREAD.items()))
+
+
+def prices(_: str) -> str:
+    """The list prices that are known without being told."""
+    from jurist.engines.prices import price_list
+
+    known = price_list()
+    rows = (
+        (f"`{name}`", *(f"{usd:g}" for usd in (one.input, one.cached or one.input, one.output)))
+        for name, one in known.models.items()
+    )
+    said = f"US dollars a million tokens, as of {known.as_of}:\n\n"
+    return said + _table(("engine", "input", "cached", "output"), rows)
 
 
 def evidence(_: str) -> str:
     """One row a claim, from `evidence/*.json`."""
-    rows = ["| claim | measured | bar | holds | made again with |", "| --- | --- | --- | --- | --- |"]
+    rows = []
     for path in sorted((ROOT / "evidence").glob("*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         width = "" if found["low"] is None else f" ({_number(found['low'])} to {_number(found['high'])})"
-        measured = f"{_number(found['value'])}{width}"
         holds = "yes" if found["holds"] else "**no**"
-        rows.append(f"| `{found['claim']}` | {measured} | {found['bar']} | {holds} | `{found['command']}` |")
-    return "\n".join(rows) + "\n"
+        measured = f"{_number(found['value'])}{width}"
+        rows.append((f"`{found['claim']}`", measured, found["bar"], holds, f"`{found['command']}`"))
+    return _table(("claim", "measured", "bar", "holds", "made again with"), rows)
 
 
 def _number(value: float) -> str:
@@ -101,12 +202,25 @@ def _number(value: float) -> str:
 
 
 def source(argument: str) -> str:
-    """A file of the repository, word for word: `source recipes/label.yaml`."""
+    """A file of the repository, word for word: `source recipes/jury.yaml`."""
     path = ROOT / argument
     return f"```{path.suffix[1:]}\n{path.read_text(encoding='utf-8')}```\n"
 
 
-MAKERS: dict[str, Callable[[str], str]] = {"fields": fields, "evidence": evidence, "source": source}
+def _table(heads: tuple[str, ...], rows: Any) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
+
+
+MAKERS: dict[str, Callable[[str], str]] = {
+    "fields": fields,
+    "table": table,
+    "verb": verb,
+    "unread": unread,
+    "prices": prices,
+    "evidence": evidence,
+    "source": source,
+}
 
 if __name__ == "__main__":
     main()

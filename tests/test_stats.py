@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist import stats
@@ -37,6 +37,7 @@ def test_nothing_seen_says_nothing():
     assert stats.bradley_terry([]) == {}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 40))
 def test_intervals_lie_within_zero_and_one_and_hold_the_share(hits, extra):
     n = max(hits, 1) + extra - 1 if hits else extra
@@ -61,6 +62,7 @@ def test_wilson_agrees_with_scipy():
         assert stats.wilson(hits, n, 0.9) == pytest.approx((want.low, want.high), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(LABELS)
 def test_kappa_and_macro_scores_agree_with_scikit_learn(pairs):
     from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support

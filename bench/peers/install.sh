@@ -11,7 +11,7 @@ install() {
     local bin="$folder/$name/bin"
     test -x "$bin/python" || "$python" -m venv "$folder/$name" || return 1
     echo "installing $name: $*"
-    "$bin/python" -m pip install --quiet --disable-pip-version-check "$@" \
+    "$bin/python" -m pip install -qq --disable-pip-version-check "$@" \
         || echo "$name could not be installed; the benchmark goes on without it"
 }
 

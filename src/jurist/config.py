@@ -6,7 +6,7 @@ ignored costs a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,16 +17,27 @@ from msgspec import inspect
 from .errors import SettingError, nearest
 
 S = TypeVar("S", bound=msgspec.Struct)
+FullForm = Callable[[str, str], dict[str, Any]]
+"""From a key and the short form found there to the mapping it stands for."""
+
+
+def names_engine(_: str, text: str) -> dict[str, Any]:
+    """`engine: openai:x` followed by `--engine.rpm`: the text was the engine's name."""
+    return {"engine": text}
 
 
 def load_settings(
-    cls: type[S], recipe: str | Path | None = None, overrides: Sequence[str] = (), **given: Any
+    cls: type[S],
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    full: FullForm = names_engine,
+    **given: Any,
 ) -> S:
     """Defaults, then the recipe, then what was `given` by name, then overrides: the later one wins."""
     tree = read_recipe(recipe) if recipe else {}
     tree.update({key: value for key, value in given.items() if value is not None})
     for path, value in parse_overrides(overrides):
-        put(tree, path, value)
+        put(tree, path, value, full)
     return settings_from(cls, tree)
 
 
@@ -80,30 +91,30 @@ def _scalar(yaml: Any, key: str, text: str) -> Any:
         raise SettingError(f"--{key} got {text!r}, which is not YAML; quote it: --{key} '\"...\"'") from None
 
 
-def put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(tree: dict[str, Any], path: Sequence[str], value: Any, full: FullForm = names_engine) -> None:
     """Set `tree[a][b] = value`, making mappings on the way; digits index into lists."""
     here: Any = tree
+    name = ""
     for part, after in pairwise(path):
         if isinstance(here, list):
-            here = here[_index(here, part, path)]
-            continue
-        below = here.get(part)
-        if isinstance(below, str) and not after.isdigit():
-            # `judge: openai:x` followed by `--judge.reason`: the short form names the engine.
-            below = here[part] = {"engine": below}
-        if not isinstance(below, dict | list):
-            below = here[part] = {}
+            place: Any = _index(here, part, path)
+        else:
+            place = name = part
+        below = here[place] if isinstance(here, list) else here.get(place)
+        if isinstance(below, str):
+            below = [below] if after.isdigit() else full(name, below)
+        elif not isinstance(below, dict | list):
+            below = {}
+        here[place] = below
         here = below
-    if isinstance(here, list):
-        here[_index(here, path[-1], path)] = value
-    else:
-        here[path[-1]] = value
+    here[_index(here, path[-1], path) if isinstance(here, list) else path[-1]] = value
 
 
 def _index(items: list[Any], part: str, path: Sequence[str]) -> int:
     if not part.isdigit() or int(part) >= len(items):
         raise SettingError(
-            f"--{'.'.join(path)}: '{part}' is no place in a list of {len(items)}; they count from 0"
+            f"--{'.'.join(path)}: '{part}' is no place in a list of {len(items)}, which count from 0."
+            f" Write --{path[0]}.0"
         )
     return int(part)
 

@@ -101,12 +101,14 @@ class Journal:
         await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
 
     def close(self) -> None:
-        if self._waiting:
-            self._thread.submit(self._commit, self._waiting).result()
+        try:
+            if self._waiting:
+                self._thread.submit(self._commit, self._waiting).result()
+        finally:
             self._waiting, self._settled = [], None
-        self._thread.shutdown(wait=True)
-        self._reader.close()
-        self._writer.close()
+            self._thread.shutdown(wait=True)
+            self._reader.close()
+            self._writer.close()
 
 
 def _pass_on(done: asyncio.Future[Any], settled: asyncio.Future[None]) -> None:

@@ -21,6 +21,7 @@ from .errors import DataError, JuristError, RunError
 from .journal import Journal
 
 S = TypeVar("S", bound=msgspec.Struct)
+V = TypeVar("V")
 
 _encode_json = msgspec.json.Encoder(order="deterministic").encode
 _FLUSH_BYTES: Final = 1 << 16
@@ -33,6 +34,7 @@ class Run:
         self, path: str | Path, *, journal: str | Path | None = None, synchronous: str = "FULL"
     ) -> None:
         self.path = Path(path)
+        self._lock: int | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
@@ -44,6 +46,9 @@ class Run:
             )
         except OSError as error:
             raise _no_folder(self.path, error) from error
+        except JuristError:
+            self._unlock()
+            raise
 
     def __enter__(self) -> Run:
         return self
@@ -52,8 +57,15 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        self.journal.close()
-        os.close(self._lock)
+        try:
+            self.journal.close()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def file(self, noun: str) -> Path:
         return self.path / f"{noun}.jsonl"
@@ -132,7 +144,7 @@ def read_records(path: Path, cls: type[S]) -> Iterator[S]:
             for number, line in enumerate(lines, 1):
                 try:
                     yield decode(line)
-                except msgspec.DecodeError as error:
+                except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                     raise DataError(
                         f"{path}:{number} is not a {cls.__name__.lower()}: {error}."
                         f" Look at it with: sed -n {number}p {path}"
@@ -141,6 +153,25 @@ def read_records(path: Path, cls: type[S]) -> Iterator[S]:
         raise RunError(
             f"there is no {path.name} in {path.parent}. Make it with: jurist label --out {path.parent}"
         ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_json(path: Path, cls: type[V]) -> V:
+    """One of the run's small JSON files."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}). Nothing is lost, the journal is whole: make it again with:"
+            f" jurist label --recipe {path.parent / 'recipe.yaml'}"
+        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot read {path} ({_reason(error)}). Look at it with: ls -ld {path}")
 
 
 def _lock(folder: Path) -> int:
@@ -164,8 +195,11 @@ def _lock(folder: Path) -> int:
 def _no_folder(path: Path, error: OSError) -> JuristError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _no_room(path, error)
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return RunError(f"cannot write in {path} ({reason.lower()}). Choose another folder with: --out FOLDER")
+    return RunError(f"cannot write in {path} ({_reason(error)}). Choose another folder with: --out FOLDER")
+
+
+def _reason(error: OSError) -> str:
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def _no_room(path: Path, error: OSError) -> JuristError:

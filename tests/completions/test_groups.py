@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jurist.completions import FILE_JUDGE, load_groups, matchups
 from jurist.errors import DataError, SettingError
+from jurist.prompts.shapes import COLUMNS
 from jurist.records import Completion, Dropped, Message, Prompt
 
 ASKED = [{"role": "user", "content": "Why?"}]
@@ -183,11 +184,13 @@ def test_a_row_without_completions_stops_with_the_next_thing_to_type(row, kind, 
     assert [(row.stage, row.reason) for row in left] == [("completions", reason)]
 
 
-def test_an_empty_completion_leaves_by_name_without_stopping():
+def test_an_empty_completion_leaves_by_name_without_stopping_unless_someone_labelled_it():
     left: list[Dropped] = []
+    rows = [{"prompt": "Why?", "first": "a", "second": " "}, {"prompt": "Why?", "completions": ["a", ""]}]
 
-    assert list(load_groups([{"prompt": "Why?", "chosen": "a", "rejected": " "}], dropped=left.append)) == []
-    assert [row.reason for row in left] == ["empty"]
+    assert list(load_groups(rows, dropped=left.append)) == []
+    assert [row.reason for row in left] == ["empty", "empty"]
+    assert texts(one({"prompt": "Why?", "chosen": "a", "rejected": " "})) == ["a", " "]
 
 
 def test_an_unknown_kind_is_refused():
@@ -240,31 +243,7 @@ VALUE = st.recursive(
     ),
     max_leaves=6,
 )
-NAMES = st.sampled_from(
-    [
-        "prompt",
-        "messages",
-        "chosen",
-        "rejected",
-        "first",
-        "second",
-        "label",
-        "winner",
-        "completions",
-        "responses",
-    ]
-    + [
-        "completion",
-        "policy",
-        "model",
-        "instruction",
-        "input",
-        "output",
-        "response_a",
-        "response_b",
-        "question",
-    ]
-)
+NAMES = st.sampled_from(sorted(COLUMNS | {"model"}))
 
 
 @settings(max_examples=300, deadline=None)

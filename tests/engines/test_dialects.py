@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.engines.dialects import Quirks, Unreadable
@@ -144,6 +144,7 @@ def test_a_logprob_of_null_is_as_good_as_impossible():
 
 
 @pytest.mark.parametrize("dialect", [CHAT, Messages("m", Quirks())])
+@settings(max_examples=30)
 @given(body=st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_a_body_that_is_no_reply_is_unreadable_and_nothing_else(dialect, body):
     with pytest.raises(Unreadable):

@@ -40,6 +40,9 @@ def test_a_server_that_turns_most_away_is_asked_for_less_down_to_one():
     adaptive = Adaptive(256)
     for _ in range(40):
         round_trip(adaptive, lambda limit: 1.0, refused=0.8)
+    assert adaptive.limit < 10
+    for _ in range(40):
+        round_trip(adaptive, lambda limit: 1.0, refused=1.0)
 
     assert adaptive.limit == 1.0
 

@@ -134,9 +134,8 @@ def test_pipelined_requests_are_answered_in_their_order():
         with socket.create_connection((parts.hostname, parts.port)) as client:
             for text in ("first", "second"):
                 body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
-                client.sendall(
-                    f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-                )
+                head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+                client.sendall((head + body).encode())
             got = b""
             while got.count(b'"usage"') < 2:
                 got += client.recv(65536)

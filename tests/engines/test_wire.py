@@ -216,7 +216,8 @@ def test_a_call_given_up_does_not_leave_its_reply_to_the_next():
     assert against(handle, work).body == b"new"
 
 
-def test_every_late_call_ends_even_when_its_connection_served_another_just_before():
+def test_every_late_call_ends_even_when_its_connection_served_another_just_before(monkeypatch):
+    monkeypatch.setattr(wire, "SWEEP", 0.03)
     count = 0
 
     async def handle(reader, writer):
@@ -256,13 +257,10 @@ def test_nothing_but_a_web_address_is_an_address(monkeypatch):
 
 def test_tls_certificates_are_checked(tmp_path, monkeypatch):
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost"],
-        check=True,
-        capture_output=True,
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command.split(), *files, *subject], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 

@@ -172,7 +172,7 @@ def test_a_file_with_the_wrong_ending_is_refused_with_the_right_one(tmp_path):
 
 
 def test_a_share_that_is_none_is_refused(tmp_path):
-    with pytest.raises(SettingError, match="split_test: 0.05"):
+    with pytest.raises(SettingError, match=r"split_test: 0\.05"):
         export([ONE], tmp_path, "trl", split_test=1.0)
 
 

@@ -43,7 +43,8 @@ def test_an_answer_is_no_refusal(text):
     assert not is_refusal(text)
 
 
-WORDS = "the quick brown fox jumps over the lazy dog and runs far away from the very old barn by the river".split()
+TEXT = "the quick brown fox jumps over the lazy dog and runs far away from the very old barn by the river"
+WORDS = TEXT.split()
 
 
 def test_near_duplicates_share_their_word_triples():

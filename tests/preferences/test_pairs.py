@@ -42,7 +42,10 @@ def pair_of(completions, opinions, **settings):
 A, B = completion("one answer"), completion("another one")
 
 
-def one(p, chosen=A, rejected=B, cfg=PreferConfig(), **fields):
+USUAL = PreferConfig()
+
+
+def one(p, chosen=A, rejected=B, cfg=USUAL, **fields):
     kept, dropped = choose(PROMPT, [chosen, rejected], [opinion(chosen, rejected, p, **fields)], cfg, "judge")
     assert len(kept) + len(dropped) == 1
     return kept[0] if kept else dropped[0].reason
@@ -103,6 +106,10 @@ def test_a_verdict_that_turned_with_the_seats_is_flagged_or_leaves_by_name():
 def test_chosen_never_equals_rejected():
     assert one(0.9, A, completion("one  answer\n")) == "identical"
     assert choose(PROMPT, [A], [opinion(A, A, 0.9)], PreferConfig())[1][0].reason == "identical"
+
+
+def test_an_empty_answer_is_no_side_of_a_pair():
+    assert one(0.9, A, completion(" ")) == "empty"
 
 
 def test_near_duplicates_leave_by_name():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jurist.errors import DataError, MissingExtra, SettingError
 from jurist.prompts import load_prompts, split_of
+from jurist.prompts.shapes import COLUMNS
 from jurist.records import Dropped, content_id
 
 ROWS = [{"prompt": "Why?", "domain": "d"}, {"prompt": "How?"}, {"prompt": "Why?"}]
@@ -154,21 +155,7 @@ def test_a_prompt_never_changes_sides():
     assert {split_of(id, 0.0) for id in ids} == {"train"}
 
 
-NAMES = st.sampled_from(
-    ["prompt", "messages", "role", "content", "from", "value", "chosen", "rejected", "instruction", "input"]
-    + [
-        "question",
-        "conversations",
-        "domain",
-        "stakes",
-        "answer",
-        "meta",
-        "id",
-        "completions",
-        "text",
-        "system",
-    ]
-)
+NAMES = st.sampled_from(sorted(COLUMNS | {"role", "content", "from", "value", "meta", "id", "text"}))
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: (

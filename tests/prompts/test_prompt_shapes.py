@@ -130,7 +130,7 @@ def test_a_row_that_is_no_prompt_stops_with_the_next_thing_to_type_or_leaves_by_
 
 
 def test_a_missing_column_is_named_with_its_nearest():
-    with pytest.raises(DataError, match="no column called 'txt'; there is text. Did you mean 'text'"):
+    with pytest.raises(DataError, match=r"no column called 'txt'; there is text\. Did you mean 'text'"):
         one({"text": "Why?"}, columns={"prompt": "txt"})
 
 

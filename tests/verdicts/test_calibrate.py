@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.errors import DataError
@@ -55,6 +55,7 @@ def test_a_judge_that_is_wrong_says_nothing_afterwards_and_is_not_turned_round()
     assert 0.5 < apply(0.9, found.temperature) < 0.51
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 10))
 def test_cooling_keeps_the_order_of_two_probabilities_and_the_tie(p, q, temperature):
     low, high = sorted((p, q))

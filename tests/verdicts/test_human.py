@@ -60,6 +60,8 @@ def test_a_tie_is_a_half_and_an_empty_label_is_unread_and_not_a_tie(tmp_path):
     assert p_of(tmp_path, texts | {"label": "tie"}).p_first == 0.5
     said = p_of(tmp_path, texts | {"label": ""})
     assert (said.p_first, said.unread) == (None, "unlabelled")
+    (verdict,) = load_labels(labels(tmp_path, texts | {"label": None}))
+    assert (verdict.p_first, verdict.unread) == (None, "unlabelled")
 
 
 def test_several_people_are_averaged_and_their_agreement_reported(tmp_path):

@@ -8,7 +8,7 @@ import time
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -65,6 +65,7 @@ gaps = st.one_of(st.none(), st.floats(-1, 1))
 juries = st.tuples(*[st.builds(opinion, st.just(j), probabilities, gaps) for j in "pqr"])
 
 
+@settings(deadline=None)
 @given(juries, st.permutations(range(3)), st.sampled_from(RULES))
 def test_the_order_in_which_members_answer_does_not_matter(members, order, rule):
     cfg = JuryConfig(rule)
@@ -72,6 +73,7 @@ def test_the_order_in_which_members_answer_does_not_matter(members, order, rule)
     assert combine(members, FITTED[rule], cfg) == combine([members[i] for i in order], FITTED[rule], cfg)
 
 
+@settings(deadline=None)
 @given(juries, st.sampled_from(RULES))
 def test_turning_all_opinions_turns_the_result(members, rule):
     cfg = JuryConfig(rule)
@@ -83,6 +85,7 @@ def test_turning_all_opinions_turns_the_result(members, rule):
     assert one.seat_gap == pytest.approx(other.seat_gap, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(juries, st.integers(0, 2), st.sampled_from(RULES))
 def test_members_are_aligned_by_what_they_judged_and_not_by_where_it_sat(members, which, rule):
     cfg = JuryConfig(rule)
@@ -93,6 +96,7 @@ def test_members_are_aligned_by_what_they_judged_and_not_by_where_it_sat(members
     assert one.p_first == pytest.approx(other.p_first, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(RULES))
 def test_an_unread_member_is_left_out_and_is_no_tie(p, q, rule):
     cfg = JuryConfig(rule)
@@ -268,6 +272,26 @@ def test_dawid_skene_by_hand_from_known_truths():
 
     assert tables.prior == pytest.approx((0.5, 0.5))
     assert np.array(tables.says[0]) == pytest.approx(np.array([[0.75, 0.25], [0.0, 1.0]]))
+
+
+def test_dawid_skene_takes_gold_as_known_however_the_votes_went():
+    patterns, gold = [(0, 0), (1, 1), (0, 0)], [None, None, (0.0, 1.0)]
+    tables = fit_tables(patterns, [20, 22, 2], gold, answers=2, smoothing=0)
+
+    assert [judge[1][0] for judge in tables.says] == pytest.approx([2 / 24] * 2, abs=0.01)
+
+
+def test_dawid_skene_does_not_care_which_seat_was_called_first():
+    rows, _ = hard_jury({"a": 0.9, "b": 0.7, "c": 0.6}, 300)
+    # All but a few seated so that the first is better.
+    rows = [row if i % 9 == 0 or row[0].p_first else [o.turned() for o in row] for i, row in enumerate(rows)]
+    cfg = JuryConfig("dawid_skene")
+    weights = fit_jury(rows, {}, cfg)
+
+    turned = fit_jury([[o.turned() for o in row] for row in rows], {}, cfg)
+    for one, other in zip(weights.jurors, turned.jurors, strict=True):
+        assert np.array(one.says) == pytest.approx(np.array(other.says), abs=1e-6)
+        assert one.says[0][:2] == pytest.approx(one.says[1][1::-1], abs=1e-6)
 
 
 def test_labels_written_for_the_other_seating_are_turned():

@@ -161,10 +161,12 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def shuffled(rng: random.Random) -> str:
+def shuffled(rng: random.Random, labels: list[str]) -> str:
     """A reply that looks real, then damaged: pieces cut out, doubled, exchanged, strange characters put in."""
     text = " ".join(
-        shape.format(*(rng.choice(PIECES) for _ in range(shape.count("{}"))))
+        shape.format(
+            *(rng.choice(labels if rng.random() < 0.7 else PIECES) for _ in range(shape.count("{}")))
+        )
         for shape in rng.choices(SHAPES, k=rng.randint(1, 4))
     )
     for _ in range(rng.randint(0, 6)):
@@ -204,8 +206,8 @@ def fuzz(count: int, seed: int) -> tuple[int, int]:
     rng = random.Random(seed)
     verdicts = invented = 0
     for i in range(count):
-        text = shuffled(rng) if i % 3 else random_text(rng)
-        menu = rng.choice(MENUS)
+        menu, named = rng.choice(MENUS), rng.choice(MENUS)
+        text = shuffled(rng, [named.first, named.second]) if i % 3 else random_text(rng)
         reading = read_choice(text, menu, rng.choice(["stop", "stop", "length"]))
         assert (reading.p_first is None) != (reading.unread == "")
         score = read_score(text)
@@ -220,7 +222,7 @@ def fuzz(count: int, seed: int) -> tuple[int, int]:
 def test_no_verdict_is_invented_where_no_label_stands():
     verdicts, invented = fuzz(4_000, seed=1)
 
-    assert verdicts > 500
+    assert verdicts > 300
     assert invented == 0
 
 
@@ -228,5 +230,5 @@ def test_no_verdict_is_invented_where_no_label_stands():
 def test_200_000_damaged_replies_neither_crash_the_reader_nor_make_it_invent():
     verdicts, invented = fuzz(200_000, seed=2)
 
-    assert verdicts > 25_000
+    assert verdicts > 15_000
     assert invented == 0

@@ -46,15 +46,17 @@ def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twi
 
 
 def test_the_slot_bias_comes_with_an_interval_that_holds_the_truth():
-    held = 0
+    held, biases, spreads = 0, [], []
     for seed in range(10):
         found = fit_slot_bias(triples(*verdicts(True, LEAN, n=1500, seed=seed)))
+        biases.append(found.bias)
+        spreads.append(found.spread)
         held += found.bias_low < LEAN < found.bias_high
         assert found.low < found.first_share < found.high
 
     assert held >= 8
-    assert found.bias == pytest.approx(LEAN, abs=0.25)
-    assert found.spread == pytest.approx(1.5, abs=0.5)
+    assert np.mean(biases) == pytest.approx(LEAN, abs=0.15)
+    assert np.mean(spreads) == pytest.approx(1.5, abs=0.25)
 
 
 def test_matchups_asked_once_make_the_interval_narrower():

@@ -67,6 +67,7 @@ def label(
 ) -> None:
     """Judge completions and decide which to train on: prompts in, preference pairs out."""
     from ..recipes.label import label as run_label
+    from .ending import ended
     from .progress import progress
     from .summary import print_summary, report
 
@@ -74,6 +75,7 @@ def label(
     with progress("json" if as_json else None) as watch:
         summary = run_label(cfg, watch)
     report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
+    ended(summary)
 
 
 @app.command(context_settings=_OPEN)
@@ -92,6 +94,7 @@ def sample(
 ) -> None:
     """Only write completions: k for each prompt, from one policy or a weighted mixture."""
     from ..recipes.sample import sample as run_sample
+    from .ending import ended
     from .progress import progress
     from .summary import print_summary, report
 
@@ -99,6 +102,7 @@ def sample(
     with progress("json" if as_json else None) as watch:
         summary = run_sample(cfg, watch)
     report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
+    ended(summary)
 
 
 @app.command(context_settings=_OPEN)
@@ -195,14 +199,13 @@ def demo(
 
 def _settings(ctx: typer.Context) -> Any:
     """The recipe with the named options and every `--key.sub value` on top."""
-    from ..config import load_settings
-    from ..recipes.settings import LabelConfig
+    from ..recipes.settings import label_settings
 
-    given = {name: value for name, value in ctx.params.items() if value is not None and value != []}
+    given = {name: value for name, value in ctx.params.items() if value not in (None, [], ())}
     recipe = given.pop("recipe", None)
     given.pop("as_json")
     if "policy" in given:
         given["policies"] = given.pop("policy")
     if len(given.get("judge", ())) == 1:
         (given["judge"],) = given["judge"]
-    return load_settings(LabelConfig, recipe, list(ctx.args), **given)
+    return label_settings(recipe, list(ctx.args), **given)

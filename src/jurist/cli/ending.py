@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -58,6 +58,12 @@ def ending_of(act: Callable[[], int]) -> int:
         if not hasattr(error, "format_message"):
             raise
         return _usage(error)
+
+
+def ended(summary: Any) -> None:
+    """A run that stopped before its input did is not a success, though what it has is exported."""
+    if summary.state == "stopped":
+        raise typer.Exit(say(summary.stopped, SPENT if summary.spent else WRONG))
 
 
 def say(message: str, code: int) -> int:

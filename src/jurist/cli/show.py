@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ import msgspec
 
 from ..errors import DataError, RunError
 from ..records import Completion, Dropped, Matchup, Preference, Verdict
-from ..run import read_records
+from ..run import read_json, read_records
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.read import UNREAD
 
@@ -128,12 +127,13 @@ def _show_summary(run: Path, as_json: bool) -> None:
         raise RunError(
             f"{run} has no summary yet: nothing was finished in it. Go on with: jurist label --out {run} ..."
         )
+    facts = read_json(path, dict[str, Any])
     if as_json:
-        sys.stdout.write(path.read_text())
+        print(msgspec.json.encode(facts).decode())
         return
     from .summary import print_summary
 
-    print_summary(msgspec.json.decode(path.read_bytes()), run)
+    print_summary(facts, run)
 
 
 def _print_exhibit(run: Path, exhibit: Exhibit, width: int | None) -> None:

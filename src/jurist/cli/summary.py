@@ -28,7 +28,7 @@ def print_summary(summary: Any, run: Path) -> None:
     for name, text in summary_lines(facts):
         print(f"{name:<12} {text}")
     if facts.get("stopped"):
-        print(f"{'stopped':<12} {facts['stopped']}")
+        print(f"{'state':<12} stopped before its end: {facts['stopped']}")
     if facts.get("unread"):
         print(f"{'see':<12} jurist show {run} --unread")
     if (facts.get("flip_rate") or {}).get("value"):

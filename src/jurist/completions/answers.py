@@ -71,11 +71,12 @@ def pair_of(row: dict[str, Any], where: str) -> Answered:
         messages, used = conversation(row, where)
         first, second = text_of(one, seats.first, where), text_of(other, seats.second, where)
     prompt = dressed(messages, row, (*used, *seats, *_label_columns(row)), where)
-    completions = (
-        completion(prompt, first, row.get(seats.first_policy), where),
-        completion(prompt, second, row.get(seats.second_policy), where),
-    )
     p_first = 1.0 if seats.first == "chosen" else winner(row, where)
+    labelled = p_first is not None
+    completions = (
+        completion(prompt, first, row.get(seats.first_policy), where, labelled),
+        completion(prompt, second, row.get(seats.second_policy), where, labelled),
+    )
     return Answered(prompt, completions, p_first, is_pair=True)
 
 
@@ -154,7 +155,7 @@ def _whole_dialogue(value: Any) -> bool:
 def text_of(value: Any, column: str, where: str) -> str:
     """An answer, written as a text or as one assistant message.
 
-    Files that went through YAML or a spreadsheet have the answers `True` and `42` as values; they are texts again.
+    Files that went through YAML or a spreadsheet have `True` and `42` as values; they are texts again.
     """
     if isinstance(value, str | int | float):
         return str(value)
@@ -180,9 +181,9 @@ def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
     )
 
 
-def completion(prompt: Prompt, text: str, policy: Any, where: str) -> Completion:
-    """A completion with something in it."""
-    if not text or text.isspace():
+def completion(prompt: Prompt, text: str, policy: Any, where: str, may_be_empty: bool = False) -> Completion:
+    """A completion; an empty one only where someone compared it with another, for a label is never lost."""
+    if not may_be_empty and (not text or text.isspace()):
         raise BadRow("empty", f"{where}: a completion is empty")
     try:
         return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "")

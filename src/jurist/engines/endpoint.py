@@ -11,7 +11,6 @@ import itertools
 import random
 from collections.abc import Callable
 from time import perf_counter
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -62,10 +61,9 @@ class Endpoint:
         self.on_send: Callable[[], None] = _nothing
         self.on_back: Callable[[], None] = _nothing
         self.price = price
-        self._url = url.rstrip("/") + dialect.path
+        self._base = url.rstrip("/")
         self._dialect, self._config, self._key = dialect, config, key
         self._key_env = config.key_env or dialect.key_env
-        self._host = urlsplit(url).netloc.rpartition("@")[2]
         self._numbers = itertools.count()
         self._random = random.Random()
         self._meter = Meter(priced=price is not None)
@@ -184,10 +182,11 @@ class Endpoint:
             if tries >= self._config.max_tries and self._breaker.alone(first_sent):
                 self._fail(trouble, tries)
         self._meter.retries += 1
+        longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * 2.0 ** (tries - 1))
         if trouble.after:
             self._gate.pause(trouble.after)
-        longest = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (tries - 1))
-        await self._sleep(self._random.uniform(0.0, min(longest, self._config.give_up_after / 4)))
+            longest = FIRST_WAIT
+        await self._sleep(self._random.uniform(0.0, longest))
 
     def _fail(self, trouble: Trouble, tries: int) -> None:
         self._meter.failed += 1
@@ -195,8 +194,8 @@ class Endpoint:
 
     def _trip(self, trouble: Trouble, what: str) -> None:
         """Stop everything that waits or is under way, and say so."""
-        next_step = advice(trouble, self.name, self._host, self._key_env, bool(self._key))
-        self._down = f"{self.name} at {self._host}: {what} ({trouble.message}). {next_step}"
+        next_step = advice(trouble, self.name, self._base, self._key_env, bool(self._key))
+        self._down = f"{self.name} at {self._base}: {what} ({trouble.message}). {next_step}"
         self._down_until = perf_counter() + REST_WHEN_DOWN
         self._gate.fail(EngineDown(self._down))
         self._stop.set()
@@ -212,7 +211,7 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
-            self._transport = connect(self._url, self._dialect.headers(self._key))
+            self._transport = connect(self._base + self._dialect.path, self._dialect.headers(self._key))
             self._gate = Gate(self._config.concurrency)
             self._breaker = Breaker(self._config.give_up_after)
             self._stop = asyncio.Event()

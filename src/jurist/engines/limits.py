@@ -54,11 +54,14 @@ class Adaptive:
         self._latencies: list[float] = []
         self._refused = 0
         self._started_at = self.limit
+        self._length = self.limit
+        """Replies until this round is over."""
 
     def answered(self, seconds: float, busy: bool) -> None:
         """`busy`: the limit was in the way, so a higher one would have been used."""
         self._latencies.append(seconds)
-        if busy and self.limit < self.ceiling:
+        weighing_a_cut = self._settling or self._before_cut is not None
+        if busy and self.limit < self.ceiling and not weighing_a_cut:
             step = 1.0 if self._opening else 1.0 / math.sqrt(self.limit)
             self.limit = min(float(self.ceiling), self.limit + step)
         self._turn()
@@ -70,9 +73,10 @@ class Adaptive:
 
     def _turn(self) -> None:
         seen = len(self._latencies) + self._refused
-        if seen < max(ROUND, self._started_at):
+        if seen < max(ROUND, self._length):
             return
         latency = median(self._latencies) if self._latencies else 0.0
+        before = self.limit
         now = Round((self._started_at + self.limit) / 2, self._refused / seen, latency)
         self._latencies, self._refused = [], 0
         if self._settling:
@@ -82,6 +86,7 @@ class Adaptive:
         elif latency:
             self._weigh(now)
         self._started_at = self.limit
+        self._length = before if self._settling else self.limit
 
     def _weigh(self, now: Round) -> None:
         before, self._before_cut = self._before_cut, None

@@ -16,6 +16,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +66,32 @@ async def serve(
 
 @contextlib.contextmanager
 def serving(answer: Answer | Mapping[str, Answer], **options: Any) -> Iterator[Served]:
-    """The same from code without an event loop: the server lives in a thread until the block ends."""
-    with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        served = runner.run(serve(answer, **options))
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_forever, name="jurist-serve", daemon=True)
-        thread.start()
+    """The same in a thread with a loop of its own, until the block ends."""
+    ready: Future[tuple[Served, Callable[[], object]]] = Future()
+
+    async def stay() -> None:
         try:
-            yield served
-        finally:
-            asyncio.run_coroutine_threadsafe(served.close(), loop).result(10)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+            served = await serve(answer, **options)
+        except BaseException as why:
+            ready.set_exception(why)
+            return
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        ready.set_result((served, partial(loop.call_soon_threadsafe, stop.set)))
+        await stop.wait()
+        await served.close()
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:
+            runner.run(stay())
+
+    thread = threading.Thread(target=work, name="jurist-serve", daemon=True)
+    thread.start()
+    served, stop = ready.result()
+    try:
+        yield served
+    finally:
+        stop()
+        thread.join()
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -147,10 +147,10 @@ class Breaker:
         return not self.began or len(self._failing) >= self.FEW
 
 
-def advice(trouble: Trouble, name: str, host: str, key_env: str, has_key: bool) -> str:
+def advice(trouble: Trouble, name: str, url: str, key_env: str, has_key: bool) -> str:
     """The next thing to type, by what went wrong."""
     if trouble.unreached:
-        return f"See whether it is up with: curl http://{host}/v1/models"
+        return f"See whether it is up with: curl {url}/models - then run the same command again"
     if trouble.status == 401 and not has_key:
         return f"Set the key with: export {key_env}=..."
     if trouble.status in (401, 403):

@@ -7,6 +7,7 @@ sweep looks at all open requests a few times a second, so a try may end that muc
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
@@ -78,7 +79,7 @@ class Wire:
         except TimeoutError:
             raise Unreached(f"{self._host}:{self._port} does not take the connection") from None
         except OSError as why:
-            raise Unreached(why.strerror or str(why)) from None
+            raise Unreached(_unreached(why, self._host)) from None
         self.opened += 1
         return connection
 
@@ -90,6 +91,13 @@ class Wire:
         for connection in [one for one in self._idle if now - one.since > MAX_IDLE]:
             connection.end(Broken("idle"))
         self._sweeper = self._loop.call_later(SWEEP, self._sweep) if self._busy or self._idle else None
+
+
+def _unreached(why: OSError, host: str) -> str:
+    """The event loops word it differently, and at length."""
+    if isinstance(why, socket.gaierror):
+        return f"no host called '{host}'"
+    return "connection refused" if isinstance(why, ConnectionRefusedError) else str(why)
 
 
 class _Connection(asyncio.Protocol):

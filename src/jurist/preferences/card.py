@@ -109,8 +109,8 @@ def card(
     """The card's text. The licence is the user's to write: it hangs on the prompts and the policies."""
     parts = [
         _header(name, splits),
-        f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that `chosen` "
-        "is the better one, after both seat orders were averaged.\n",
+        f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
+        "`chosen` is the better one, after both seat orders were averaged.\n",
         _table("Rows", _rows(counts)),
         _table("Judges", {f"`{judge}`, verdicts": n for judge, n in sorted(counts.judges.items())}),
         _table("Preferences by p", _bins(counts)),

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..records import Dropped, Matchup, Preference, Verdict
-from ..run import Run, read_records
+from ..run import Run, read_json, read_records
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import WHO, Labels, gather, load_labels
@@ -223,7 +222,7 @@ def _dropped_before(folder: Path) -> Iterator[Dropped]:
 def read_members(folder: Path) -> list[Member]:
     """The judges of a run, as they were when it was labelled."""
     path = folder / "judges.json"
-    return msgspec.json.decode(path.read_bytes(), type=list[Member]) if path.exists() else []
+    return read_json(path, list[Member]) if path.exists() else []
 
 
 def write_members(run: Run, members: list[Member]) -> None:

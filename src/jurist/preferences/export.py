@@ -86,7 +86,8 @@ def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float
     except OSError as error:
         _abandon(writers)
         raise DataError(
-            f"cannot write {out}: {error.strerror or error}. See how full the disk is with: df -h {out.parent}"
+            f"cannot write {out}: {error.strerror or error}. "
+            f"See how full the disk is with: df -h {out.parent}"
         ) from error
     except BaseException:
         _abandon(writers)

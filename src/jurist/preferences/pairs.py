@@ -128,6 +128,8 @@ def _reason_to_drop(pair: Compared, cfg: PreferConfig) -> str:
     chosen, rejected = pair.chosen, pair.rejected
     if same_words(chosen.text, rejected.text):
         return "identical"
+    if not chosen.text.strip() or not rejected.text.strip():
+        return "empty"
     if cfg.consistent_only and "flipped" in pair.flags:
         return "inconsistent"
     if pair.p == 0.5 and cfg.ties == "drop":

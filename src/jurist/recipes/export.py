@@ -12,14 +12,13 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ..config import load_settings
 from ..errors import RunError
 from ..preferences.card import Counts, write_card
 from ..preferences.decide import decide, read_members
 from ..preferences.export import export as export_rows
 from ..records import Dropped, Preference
-from ..run import Run, read_records
-from .settings import LabelConfig, recipe_text, versions
+from ..run import Run, read_json, read_records
+from .settings import LabelConfig, label_settings, recipe_text, versions
 from .summary import Summary
 
 
@@ -30,7 +29,7 @@ def export(
     recipe = folder / "recipe.yaml"
     if not recipe.exists():
         raise RunError(f"there is no run at {folder}. Make one with: jurist label --out {folder} ...")
-    cfg = load_settings(LabelConfig, recipe, overrides or (), export=list(formats) or None)
+    cfg = label_settings(recipe, overrides or (), export=list(formats) or None)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
         counts, learnt = decide(run, read_members(folder), cfg.prefer, cfg.jury, cfg.labels)
@@ -74,4 +73,4 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
 
 def _before(folder: Path) -> Summary:
     path = folder / "summary.json"
-    return msgspec.json.decode(path.read_bytes(), type=Summary) if path.exists() else Summary(run=str(folder))
+    return read_json(path, Summary) if path.exists() else Summary(run=str(folder))

@@ -8,6 +8,8 @@ what is new is asked: every call is in the run's journal, and everything else is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
@@ -15,7 +17,7 @@ from ..config import parse_money
 from ..engines.caller import Caller, Purse
 from ..engines.engine import Engine
 from ..engines.open import open_engine
-from ..errors import SettingError
+from ..errors import DataError, SettingError
 from ..preferences.decide import Member, decide, write_members
 from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
@@ -33,9 +35,9 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """Everything from the file to the exported pairs; what a stop leaves undone, the next start does."""
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
-        run.write_text("recipe.yaml", recipe_text(cfg))
         tally = Tally(Purse(parse_money(cfg.budget), run.journal.usd_before), total=expected_rows(cfg))
         stopped, members = run_async(collect(cfg, run, tally, watch))
+        need_rows(cfg, tally, stopped)
         counts, learnt = decide(run, members, cfg.prefer, cfg.jury, cfg.labels)
         exported = export_all(run, cfg, counts)
         return summarise(cfg, run, tally, counts, learnt, exported, stopped)
@@ -54,8 +56,9 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
         policies = open_policies(cfg, called)
         judges = [open_judge(one, called, cfg.seed) for one in judge_configs(cfg)]
         members = [_member(judge) for judge in judges]
-        write_members(run, members)
         need_prices(cfg, engines)
+        run.write_text("recipe.yaml", recipe_text(cfg))
+        write_members(run, members)
         lost: list[Dropped] = []
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
@@ -67,13 +70,14 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
 
         rows = read_rows(cfg, lost.append)
         with run.writing(*NOUNS, "dropped") as files:
-            async for case, gone in in_order(rows, work, rows_under_way(engines), stopped):
-                write_case(case, files)
-                for row in (*lost, *gone):
-                    files["dropped"].add(row)
-                lost.clear()
-                tally.add(case)
-                watch(tally)
+            async with aclosing(in_order(rows, work, rows_under_way(engines), stopped)) as cases:
+                async for case, gone in cases:
+                    write_case(case, files)
+                    for row in (*lost, *gone):
+                        files["dropped"].add(row)
+                    lost.clear()
+                    tally.add(case)
+                    watch(tally)
             for row in lost:
                 files["dropped"].add(row)
     finally:
@@ -128,6 +132,17 @@ def _member(judge: Judge | Scorer) -> Member:
         "all" if swap == "always" else "none" if swap == "never" else "some"
     )
     return Member(judge.name, judge.kind, both, getattr(judge, "clamp", None))
+
+
+def need_rows(cfg: LabelConfig, tally: Tally, stopped: Stopped) -> None:
+    """A file from which nothing can be used is the wrong file."""
+    if tally.rows or stopped.reason is not None:
+        return
+    source = cfg.prompts or cfg.completions or cfg.pairs
+    raise DataError(
+        f"there is no usable row in {source}. See what was left out, and why, with:"
+        f" head {Path(cfg.out) / 'dropped.jsonl'}"
+    )
 
 
 def need_prices(cfg: LabelConfig, engines: list[Caller]) -> None:

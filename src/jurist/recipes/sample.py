@@ -15,7 +15,7 @@ from ..engines.open import open_engine
 from ..errors import SettingError
 from ..records import Completion, Dropped, Group, Prompt
 from ..run import Run
-from .label import need_prices, open_policies, read_rows, rows_under_way, sampled
+from .label import need_prices, need_rows, open_policies, read_rows, rows_under_way, sampled
 from .settings import LabelConfig, expected_rows, recipe_text
 from .stream import Stopped, in_order, run_async
 from .summary import Summary, calls_of, end_of
@@ -30,9 +30,9 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
             " Try: jurist sample --prompts prompts.jsonl --policy openai:gpt-5-mini"
         )
     with Run(cfg.out, journal=cfg.journal) as run:
-        run.write_text("recipe.yaml", recipe_text(cfg))
         tally = Tally(Purse(parse_money(cfg.budget), run.journal.usd_before), total=expected_rows(cfg))
         stopped, dropped = run_async(_collect(cfg, run, tally, watch))
+        need_rows(cfg, tally, stopped)
         summary = Summary(
             run=cfg.out,
             prompts=tally.rows,
@@ -57,6 +57,7 @@ async def _collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tu
     try:
         policies = open_policies(cfg, called)
         need_prices(cfg, engines)
+        run.write_text("recipe.yaml", recipe_text(cfg))
 
         async def work(row: Prompt | Group) -> tuple[Prompt, tuple[Completion, ...], list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from ..config import dump_yaml
+from ..config import dump_yaml, load_settings
 from ..errors import SettingError
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
@@ -62,6 +63,19 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     journal: str | None = None
     """A journal shared with other runs; the run's own by default."""
     seed: int = 0
+
+
+def label_settings(
+    recipe: str | Path | None = None, overrides: Sequence[str] = (), **given: Any
+) -> LabelConfig:
+    """A job's settings from a recipe, from what is given by name, and from `--key.sub value` words."""
+    return load_settings(LabelConfig, recipe, overrides, full_form, **given)
+
+
+def full_form(key: str, text: str) -> dict[str, Any]:
+    """A judge's or an engine's short form as the mapping it stands for, to be given more settings."""
+    is_rule = key == "judge" and judge_config(text).engine is None
+    return {"kind": text} if is_rule else {"engine": text}
 
 
 def check(cfg: LabelConfig) -> None:

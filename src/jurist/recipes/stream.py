@@ -54,6 +54,10 @@ async def in_order(
             under_way.popleft()
             start()
             yield result
+    except (Exception, GeneratorExit):
+        # What is under way may be paid for: it comes home before the error travels on.
+        await asyncio.gather(*under_way, return_exceptions=True)
+        raise
     finally:
         for task in under_way:
             task.cancel()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from ..errors import BudgetSpent
 from ..preferences.card import Counts
 from ..preferences.decide import Learnt
 from ..records import Usage
@@ -32,6 +33,8 @@ class Summary(Struct, frozen=True, omit_defaults=True):
     state: Literal["done", "stopped"] = "done"
     stopped: str = ""
     """Why it ended before its input did."""
+    spent: bool = False
+    """It was the budget that stopped it, as agreed; otherwise something went wrong."""
     prompts: int = 0
     completions: int = 0
     matchups: int = 0
@@ -117,4 +120,6 @@ def calls_of(tally: Tally) -> dict[str, Any]:
 
 def end_of(stopped: Stopped) -> dict[str, Any]:
     reason = stopped.reason
-    return {"state": "done"} if reason is None else {"state": "stopped", "stopped": str(reason)}
+    if reason is None:
+        return {"state": "done"}
+    return {"state": "stopped", "stopped": str(reason), "spent": isinstance(reason, BudgetSpent)}

@@ -57,10 +57,6 @@ def fit_temperature(ps: Sequence[float], labels: Sequence[float]) -> float:
         return float(x @ (1 / (1 + np.exp(-np.clip(cold * x, -500, 500))) - y))
 
     low, high = 1 / HOTTEST, 1 / COOLEST
-    if slope(low) >= 0:
-        return HOTTEST
-    if slope(high) <= 0:
-        return COOLEST
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)

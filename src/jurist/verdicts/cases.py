@@ -7,7 +7,7 @@ in constant memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -64,7 +64,10 @@ def read_cases(folder: Path) -> Iterator[Case]:
     verdicts = read_records(folder / "verdicts.jsonl", Verdict)
     dockets = read_records(folder / "matchups.jsonl", Docket)
     prompts = read_records(folder / "prompts.jsonl", Prompt)
-    for number, (prompt, docket) in enumerate(zip(prompts, dockets, strict=False), 1):
+    number = 0
+    for number, (prompt, docket) in enumerate(zip_longest(prompts, dockets), 1):
+        if prompt is None or docket is None:
+            raise _out_of_step(folder, number)
         texts = tuple(islice(completions, docket.completions))
         said = tuple(islice(verdicts, docket.verdicts))
         known = {one.id: one for one in texts}
@@ -75,6 +78,8 @@ def read_cases(folder: Path) -> Iterator[Case]:
         except KeyError:
             raise _out_of_step(folder, number) from None
         yield Case(prompt, texts, met, said, docket.paired)
+    if next(completions, None) is not None or next(verdicts, None) is not None:
+        raise _out_of_step(folder, number + 1)
 
 
 def _out_of_step(folder: Path, number: int) -> DataError:

@@ -1,9 +1,10 @@
 """A judge's reply becomes a verdict, or unread with a reason. Nothing read is not a tie.
 
-Pure and total: any text, any finish and any tokens give a Reading and never an exception. The reader knows the labels
-that were offered and nothing else about the judge. It looks for JSON first, then for what the text says of the
-labels (`read_claims`); the firmest verdict wins, and of equally firm ones the last. Where the engine gave
-log-probs, the verdict becomes a probability at the token where the deciding label stands (`tokens`).
+Pure and total: any text, any finish and any tokens give a Reading and never an exception. The reader knows
+the labels that were offered and nothing else about the judge. It looks for JSON first, then for what the text
+says of the labels (`read_claims`); the firmest verdict wins, and of equally firm ones the last. Where the
+engine gave log-probs, the verdict becomes a probability at the token where the deciding label stands
+(`tokens`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import re
 from collections.abc import Sequence
 
 from ..engines.engine import Token
-from .read_claims import DECLARES, IMPLIES, Claim, claims
+from .read_claims import claims
 from .read_json import Field, deciding, fields, reasons
 from .read_labels import P_FIRST, TIE, Labels, labels_of, undressed, undressed_at
-from .read_words import REFUSAL
+from .read_mention import DECLARES, IMPLIES, Claim
+from .read_words import REFUSAL, word_set
 from .read_words import TIE as TIE_WORDS
 from .reading import (
     CALL_FAILED,
@@ -94,13 +96,13 @@ def _read(text: str, labels: Labels, finish: str) -> tuple[Reading, int]:
     return Reading(unread=decided or _reason(low, labels, cut)), -1
 
 
-_VERDICT_KEYS = frozenset(
-    """verdict winner winning preferred preference choice chosen choose answer better best decision judgment judgement
-    label result selection selected pick vote conclusion prediction output response option""".split()
+_VERDICT_KEYS = word_set(
+    """verdict winner winning preferred preference choice chosen choose answer better best decision judgment
+    judgement label result selection selected pick vote conclusion prediction output response option"""
 )
-_OTHER_KEYS = frozenset(
-    """score scores rating reason reasons reasoning explanation rationale confidence analysis criteria thought thoughts
-    why justification feedback comment comments strengths weaknesses""".split()
+_OTHER_KEYS = word_set(
+    """score scores rating reason reasons reasoning explanation rationale confidence analysis criteria thought
+    thoughts why justification feedback comment comments strengths weaknesses"""
 )
 
 
@@ -124,7 +126,8 @@ _TAIL, _LONG = 420, 600
 
 
 def _decide(text: str, low: str, labels: Labels, cut: bool) -> Claim | str | None:
-    """The claim that decides, CONTRADICTORY, or None. A declared verdict near the end makes the rest not worth reading."""
+    """The claim that decides, CONTRADICTORY, or None. A declared verdict near the end makes the rest not
+    worth reading."""
     if len(text) > _LONG and "[[" not in text and "</" not in text:
         start = low.find(" ", len(low) - _TAIL) + 1
         near = _last(claims(text, low, labels, start, DECLARES), labels, low, DECLARES) if start else None
@@ -159,10 +162,14 @@ _ANSWERED = re.compile(
 )
 
 
+_ENDS = 4_000
+
+
 def _reason(low: str, labels: Labels, cut: bool) -> str:
     """Why there is no verdict."""
     if cut:
         return CUT_OFF
+    low = low[:_ENDS] + low[-_ENDS:] if len(low) > 2 * _ENDS else low
     if REFUSAL.search(low):
         return REFUSED
     if not labels.tie_offered and TIE_WORDS.search(low):
@@ -182,7 +189,8 @@ def lowered(text: str) -> str:
 
 
 def rationale_of(text: str, reading: Reading) -> str:
-    """The judge's reasons: what stands before the sentence with the verdict, or after it when it came first."""
+    """The judge's reasons: what stands before the sentence with the verdict, or after it when it came
+    first."""
     if reading.at < 0:
         return ""
     shown, _ = hide_thinking(text)

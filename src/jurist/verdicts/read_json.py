@@ -1,4 +1,5 @@
-"""Verdicts and scores in JSON, however broken: fenced, nested, cut off, with single quotes, with prose around."""
+"""Verdicts and scores in JSON, however broken: fenced, nested, cut off, with single quotes, with prose
+around."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 import msgspec
+
+from .read_words import word_set
 
 _FIELD = re.compile(
     r"""["']([^"'\\\n]{1,60})["']\s{0,8}[:=]\s{0,8}"""
@@ -48,8 +51,8 @@ def _words(key: str) -> frozenset[str]:
 def deciding(text: str, found: list[tuple[Field, T]], same: Callable[[T, T], bool]) -> list[tuple[Field, T]]:
     """The field that decides, alone; two that contradict each other within one object; or nothing.
 
-    `final` and `overall` come before all, then keys that are plainly the verdict, then those nearer the top; of
-    equals the last one counts, unless both stand in the same object and disagree.
+    `final` and `overall` come before all, then keys that are plainly the verdict, then those nearer the top;
+    of equals the last one counts, unless both stand in the same object and disagree.
     """
     if not found:
         return []
@@ -82,9 +85,9 @@ def _one_object(text: str, one: int, other: int) -> bool:
     return True
 
 
-_REASONS = frozenset(
-    """reason reasons reasoning explanation rationale analysis thought thoughts why justification feedback comment
-    comments""".split()
+_REASONS = word_set(
+    """reason reasons reasoning explanation rationale analysis thought thoughts why justification feedback
+    comment comments"""
 )
 
 

@@ -1,4 +1,5 @@
-"""The labels of a menu, found in a reply however they are dressed: `A`, `(a)`, `**Response A**`, `[[A]]`, `回答A`."""
+"""The labels of a menu, found in a reply however they are dressed: `A`, `(a)`, `**Response A**`, `[[A]]`,
+`回答A`."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ P_FIRST = (1.0, 0.0, 0.5)
 OPENERS = "([{<\"'`*_“‘«「『【《（［\\$"
 CLOSERS = ")]}>\"'`*_”’»」』】》）］$"
 _DRESS = " \t\r\n.:;,!#" + OPENERS + CLOSERS + "。！：\u3000\ufeff"
-# Letters and digits of spaced scripts. Chinese, Japanese, Korean and Thai are written on without a space, so their
-# characters may stand next to a label.
+# Letters and digits of spaced scripts. Chinese, Japanese, Korean and Thai are written on without a space,
+# so their characters may stand next to a label.
 _WORD = r"[^\W\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f]"
 
 
@@ -43,7 +44,8 @@ class Labels:
     """A menu made ready for reading."""
 
     exact: dict[str, tuple[int, int]]
-    """Whole replies that are nothing but a label, without their dress: its side, and where its core starts."""
+    """Whole replies that are nothing but a label, without their dress: its side, and where its core
+    starts."""
     pattern: re.Pattern[str] | None
     """None: the labels cannot be told apart, and nothing can be read."""
     cores: dict[str, int]
@@ -156,7 +158,8 @@ def undressed_at(text: str) -> int:
 
 
 def _split(labels: list[str]) -> tuple[str, list[str]]:
-    """`Output (a)`, `Output (b)` -> `Output `, [`a`, `b`]: what the labels share at either end is not the label."""
+    """`Output (a)`, `Output (b)` -> `Output `, [`a`, `b`]: what the labels share at either end is not the
+    label."""
     first, second = (label.split(" ") for label in labels[:2])
     least = min(len(first), len(second)) - 1
     head = 0
@@ -179,8 +182,8 @@ def _split(labels: list[str]) -> tuple[str, list[str]]:
 
 
 def _pattern(cores: list[str], fold: bool) -> re.Pattern[str]:
-    """One scan for all labels. It opens with a set of first letters, which `re` skips to quickly; the look-behind
-    for a word's beginning comes after that letter."""
+    """One scan for all labels. It opens with a set of first letters, which `re` skips to quickly; the
+    look-behind for a word's beginning comes after that letter."""
     longest = sorted(set(cores), key=lambda core: (-len(core), core))
     if all(len(core) == 1 and core.isalpha() for core in longest):
         chars = "".join(re.escape(char) for core in longest for char in sorted(_cases(core, fold)))

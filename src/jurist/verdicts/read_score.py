@@ -1,8 +1,8 @@
 """A judge's reply becomes a score, or unread with a reason.
 
-A number is a score where the reply declares it (`Score: 7`, `8/10`, `I give it a 9`, a line with nothing else, a JSON
-field); any other number is prose. The last declared one counts. One that lies off the scale is not clipped: it is
-unread. With log-probs the score becomes the expectation over the score tokens.
+A number is a score where the reply declares it (`Score: 7`, `8/10`, `I give it a 9`, a line with nothing
+else, a JSON field); any other number is prose. The last declared one counts. One that lies off the scale is
+not clipped: it is unread. With log-probs the score becomes the expectation over the score tokens.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ..engines.engine import Token
-from .read_json import Field, deciding, fields
-from .read_words import REFUSAL
+from .read_json import deciding, fields
+from .read_words import REFUSAL, word_set
 from .reading import CONTRADICTORY, CUT_OFF, EMPTY, NO_VERDICT, OFF_MENU, REFUSED, Reading
 from .thinking import hide_thinking
 from .tokens import expected
@@ -45,18 +45,19 @@ _OVER = re.compile(
     rf"(?P<whole>[0-9]{{1,4}})(?![\w/]|[.,][0-9])"
 )
 _LINE = re.compile(
-    rf"^[ \t#>*]{{0,8}}{OPEN}(?P<score>{NUMBER}){CLOSE}[ \t]{{0,4}}(?:points?|punkte|分|点|점)?[ \t.!。*]{{0,6}}$",
+    rf"^[ \t#>*]{{0,8}}{OPEN}(?P<score>{NUMBER}){CLOSE}[ \t]{{0,4}}"
+    r"(?:points?|punkte|分|点|점)?[ \t.!。*]{0,6}$",
     re.MULTILINE,
 )
 _TAGGED = re.compile(
     rf"<(?:score|rating|grade|points|answer|verdict)>\s{{0,9}}(?P<score>{NUMBER})\s{{0,9}}</|"
     rf"\[\[\s{{0,3}}(?P<marked>{NUMBER})\s{{0,3}}\]\]|\\boxed\{{\s{{0,3}}(?P<boxed>{NUMBER})\s{{0,3}}\}}"
 )
-_KEYS = frozenset(
-    """score rating grade points total mark marks overall quality verdict result evaluation assessment answer value
-    bewertung note nota""".split()
+_KEYS = word_set(
+    """score rating grade points total mark marks overall quality verdict result evaluation assessment answer
+    value bewertung note nota"""
 )
-_NOT_KEYS = frozenset("max maximum min minimum scale out confidence weight".split())
+_NOT_KEYS = word_set("max maximum min minimum scale out confidence weight")
 
 
 def read_score(
@@ -105,35 +106,33 @@ def _read(text: str, low: float, high: float) -> Reading:
 def _declared(words: str) -> list[tuple[int, str, float | None]]:
     """Every declared number: where it starts, as written, and out of how many it is said to be."""
     found: list[tuple[int, str, float | None]] = []
+    start = max(0, len(words) - _READ)
     for pattern in (_DECLARED, _GIVEN, _OVER):
-        for hit in list(pattern.finditer(words))[-_MOST:]:
+        for hit in pattern.finditer(words, start):
             found.append((hit.start("score"), hit["score"], float(hit["whole"]) if hit["whole"] else None))
-    for hit in list(_TAGGED.finditer(words))[-_MOST:]:
+    for hit in _TAGGED.finditer(words, start):
         group = hit.lastgroup or "score"
         found.append((hit.start(group), hit[group], None))
-    lines = list(_LINE.finditer(words))
-    first, last = len(words) - len(words.lstrip()), len(words)
-    found += [
-        (hit.start("score"), hit["score"], None)
-        for hit in lines[:1] + lines[-1:]
-        if hit.start() <= first or hit.end() >= last
-    ]
+    first = _LINE.search(words, 0, _READ)
+    if first is not None and not words[: first.start()].strip():
+        found.append((first.start("score"), first["score"], None))
+    last = _LINE.match(words, words.rfind("\n") + 1)
+    if last is not None:
+        found.append((last.start("score"), last["score"], None))
     return found
 
 
-_MOST = 64
+_READ = 20_000
+"""Of a reply longer than this, a loop in all likelihood, the end is read and the first line."""
 
 
 def _from_fields(text: str, low: float, high: float) -> Reading | None:
     found = [
         (field, number)
         for field in fields(text)
-        if field.key & _KEYS
-        and not field.key & _NOT_KEYS
-        and (number := _PLAIN.match(field.value.strip(" *[(")))
-        and field.value.strip(" *[(")[number.end() :].strip(" *])")[:1] in ("", "/")
+        if field.key & _KEYS and not field.key & _NOT_KEYS and (number := _number(field.value))
     ]
-    chosen = deciding(text, [(field, number[0]) for field, number in found], str.__eq__)
+    chosen = deciding(text, found, str.__eq__)
     if len(chosen) > 1:
         return Reading(unread=CONTRADICTORY)
     if not chosen:
@@ -141,3 +140,12 @@ def _from_fields(text: str, low: float, high: float) -> Reading | None:
     field, number = chosen[0]
     reading = placed(number, field.at + field.value.find(number), low, high)
     return reading if reading.unread else replace(reading, source="json")
+
+
+def _number(value: str) -> str:
+    """`8`, `8/10`, `[[8]]` -> `8`; nothing where the value says more than a number."""
+    inside = value.strip(" *[(")
+    found = _PLAIN.match(inside)
+    if found is None or inside[found.end() :].strip(" *])")[:1] not in ("", "/"):
+        return ""
+    return found[0]

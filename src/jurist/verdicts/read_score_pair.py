@@ -1,4 +1,5 @@
-"""Two scores from one reply: `8 7` on a line, `Assistant 1: 8 ... Assistant 2: 7`, `Output: (8, 7)`, JSON."""
+"""Two scores from one reply: `8 7` on a line, `Assistant 1: 8 ... Assistant 2: 7`, `Output: (8, 7)`,
+JSON."""
 
 from __future__ import annotations
 

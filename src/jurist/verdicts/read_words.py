@@ -1,24 +1,49 @@
 """How judges put a verdict into words, in the languages they are asked in: the patterns the reader looks for.
 
-All patterns are matched against lowercased text, anchored at a label or within a bounded stretch before it, so
-that none of them can run away on a long reply. Adverbs between verb and comparative are listed one by one: a word
-that is not listed, `not` above all, breaks the match, and a negated claim is therefore no claim.
+All patterns are matched against lowercased text, anchored at a label or within a bounded stretch before it,
+so that none of them can run away on a long reply. Adverbs between verb and comparative are listed one by one:
+a word that is not listed, `not` above all, breaks the match, and a negated claim is therefore no claim.
 """
 
 from __future__ import annotations
 
 import re
 
-NOUNS = frozenset(
-    """response responses answer answers output outputs assistant option completion candidate model reply choice text
-    summary system passage solution story essay chatbot version translation agent bot player conversation dialogue
-    generation result item letter number label document article poem code program
-    antwort ausgabe modell assistent text lösung variante réponse sortie modèle assistante texte respuesta salida
-    modelo asistente texto opción resposta saída opção risposta modello assistente testo opzione
-    ответ ответа вариант модель ассистент текст решение ассистента""".split()
+
+def word_set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+NOUNS = word_set(
+    """response responses answer answers output outputs assistant option completion candidate model reply
+    choice text summary system passage solution story essay chatbot version translation agent bot player
+    conversation dialogue generation result item letter number label document article poem code program
+    antwort ausgabe modell assistent text lösung variante réponse sortie modèle assistante texte respuesta
+    salida modelo asistente texto opción resposta saída opção risposta modello assistente testo opzione ответ
+    ответа вариант модель ассистент текст решение ассистента"""
 )
-NOUNS_UNSPACED = ("回答", "答案", "回复", "输出", "助手", "选项", "模型", "回應", "答え", "応答", "出力", "選択肢", "アシスタント",
-                  "モデル", "답변", "응답", "모델", "어시스턴트", "选择", "方案")  # fmt: skip
+NOUNS_UNSPACED = (
+    "回答",
+    "答案",
+    "回复",
+    "输出",
+    "助手",
+    "选项",
+    "模型",
+    "回應",
+    "答え",
+    "応答",
+    "出力",
+    "選択肢",
+    "アシスタント",
+    "モデル",
+    "답변",
+    "응답",
+    "모델",
+    "어시스턴트",
+    "选择",
+    "方案",
+)
 _NOUN = (
     r"(?:response|answer|output|assistant|option|completion|candidate|model|reply|choice|text|summary|one|"
     r"of\s+the\s+two|solution|system|chatbot|version|translation|fit|match|performer|alternative)s?"
@@ -114,26 +139,28 @@ DECLARED = re.compile(
     r"(?:clearly|therefore|thus|definitely|the|that|der|die|das|la|le|el|o|a|il)?\s*"
     r"(?:[:：=>→|—–-]|is\s*:)*\s*[\"'“‘*_`(\[{【『「]*\s*$"
 )
-"""Just before a label: words that declare it the verdict. `$` is the label's own start (searched with endpos)."""
+"""Just before a label: words that declare it the verdict. `$` is the label's own start (searched with
+endpos)."""
 
-DECLARING_END = frozenset(
+DECLARING_END = word_set(
     """is was are be to remains ist lautet est es é è это the clearly definitely verdict winner decision
-    preferred preference choice pick conclusion der die das la le el o a il вердикт победитель""".split()
+    preferred preference choice pick conclusion der die das la le el o a il вердикт победитель"""
 )
 """Last words before a label that make the search for DECLARED worth its time; punctuation does too."""
 
-CHOOSING = frozenset(
-    """prefer prefers preferred choose chooses chose choosing chosen select selects selected selecting pick picks picked
-    favor favors favour favours recommend recommends declare declares output
-    wähle bevorzuge choisis préfère elijo prefiero escolho prefiro scelgo preferisco выбираю предпочитаю
-    选 选择 我选 我选择 偏好 倾向于""".split()
+CHOOSING = word_set(
+    """prefer prefers preferred choose chooses chose choosing chosen select selects selected selecting
+    pick picks picked favor favors favour favours recommend recommends declare declares output wähle
+    bevorzuge choisis préfère elijo prefiero escolho prefiro scelgo preferisco выбираю предпочитаю 选 选择
+    我选 我选择 偏好 倾向于"""
 )
 CHOOSING_PHRASES = (
-    "go with", "going with", "went with", "vote for", "votes for", "voting for", "opt for", "opting for", "side with",
-    "lean towards", "lean toward", "leaning towards", "leaning toward", "in favor of", "in favour of", "choose the",
-    "select the", "pick the", "prefer the", "settle on", "decided on", "give it to", "vote is for", "vote goes to",
-    "win goes to", "preference is for", "preference for", "award it to", "me decanto por", "opte pour",
-    "entscheide mich für", "je choisis la", "je préfère la", "elijo la", "prefiero la", "за",
+    "go with", "going with", "went with", "vote for", "votes for", "voting for", "opt for", "opting for",
+    "side with", "lean towards", "lean toward", "leaning towards", "leaning toward", "in favor of",
+    "in favour of", "choose the", "select the", "pick the", "prefer the", "settle on", "decided on",
+    "give it to", "vote is for", "vote goes to", "win goes to", "preference is for", "preference for",
+    "award it to", "me decanto por", "opte pour", "entscheide mich für", "je choisis la", "je préfère la",
+    "elijo la", "prefiero la", "за",
 )  # fmt: skip
 UNCHOOSING = re.compile(
     r"(?:n['’]t|(?<!\w)not|cannot|never|neither|nor|hardly|unable\s+to|refuse\s+to|nicht|pas|no|не|不|没)\s*"
@@ -141,9 +168,9 @@ UNCHOOSING = re.compile(
 )
 """Before a verb of choosing: it was not chosen."""
 
-BESIDE = frozenset(
-    """than over against unlike versus vs vs. besides neither not nor de que als gegenüber чем 比 compared beyond
-    either both instead""".split()
+BESIDE = word_set(
+    """than over against unlike versus vs vs. besides neither not nor de que als gegenüber чем 比 compared
+    beyond either both instead"""
 )
 """A label right after one of these is what another is measured by, not what is spoken of."""
 
@@ -172,9 +199,9 @@ DOUBTED = re.compile(
     r"(?:might|some(?:one)?\s+(?:may|might|could))\s+(?:say|think|argue|believe|claim|prefer)\s*(?:that\s*)?(?:the\s*)?$|"
     r"(?:argues|claims|thinks|believes|says|states)\s+(?:that\s+)?(?:the\s+)?$"
 )
-DOUBTING = frozenset(
-    """think believe say feel agree claim conclude mean clear sure evident convinced because that true case if whether
-    the argue prefer argues claims thinks believes says states""".split()
+DOUBTING = word_set(
+    """think believe say feel agree claim conclude mean clear sure evident convinced because that true case if
+    whether the argue prefer argues claims thinks believes says states"""
 )
 """Last words before a label that make the search for DOUBTED worth its time."""
 

@@ -1,4 +1,5 @@
-"""What a reader is told and what it answers: the labels on offer, a verdict or the reason why there is none."""
+"""What a reader is told and what it answers: the labels on offer, a verdict or the reason why there is
+none."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ UNREAD: dict[str, str] = {
     CALL_FAILED: "the call gave nothing, however often it was tried",
     CALL_REFUSED: "the endpoint turned the call down",
 }
-"""Why a verdict can be unread, each in one line. The last two are given by the engine, the others by the reader."""
+"""Why a verdict can be unread, each in one line. The last two are given by the engine, the others by the
+reader."""
 
 
 class Menu(Struct, frozen=True):

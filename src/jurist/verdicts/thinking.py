@@ -15,7 +15,8 @@ _FINAL, _ANALYSIS = "<|channel|>final<|message|>", "<|channel|>analysis"
 def thinking_spans(text: str) -> tuple[list[tuple[int, int]], bool]:
     """Where the thinking stands, and whether the reply ended in the middle of it.
 
-    A closing tag without an opening one closes what the prompt's template opened, so all before it is thought.
+    A closing tag without an opening one closes what the prompt's template opened, so all before it is
+    thought.
     """
     if "<" not in text and "[" not in text and "◁" not in text:
         return [], False
@@ -45,7 +46,8 @@ def strip_thinking(text: str) -> str:
 
 
 def hide_thinking(text: str) -> tuple[str, bool]:
-    """The reply with its thinking blanked out, so that offsets stay what they were; and whether it was cut off.
+    """The reply with its thinking blanked out, so that offsets stay what they were; and whether it was cut
+    off.
 
     What follows a block starts on a line of its own.
     """

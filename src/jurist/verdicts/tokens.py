@@ -1,8 +1,9 @@
 """From the log-probs at the token where the label stands to a probability.
 
-`p = exp(lA) / (exp(lA) + exp(lB))`, each summed over the ways to write the label (`A`, ` A`, `▁A`, `(A`). A label that
-is not among the alternatives reported is no likelier than the least of them; that bound stands in for it. Where the
-labels together hold less than half of the probability the judge was about to say something else, and nothing is read.
+`p = exp(lA) / (exp(lA) + exp(lB))`, each summed over the ways to write the label (`A`, ` A`, `▁A`, `(A`). A
+label that is not among the alternatives reported is no likelier than the least of them; that bound stands in
+for it. Where the labels together hold less than half of the probability the judge was about to say something
+else, and nothing is read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _LEAST_MASS = 0.5
 
 
 def weighed(reading: Reading, text: str, core: int, tokens: Sequence[Token], labels: Labels) -> Reading:
-    """The verdict that was read, with the probability its tokens give it. Without a token to hold on to: as it was."""
+    """The verdict that was read, with the probability its tokens give it. Without a token to hold on to: as
+    it was."""
     if reading.unread:
         return _from_one(reading, tokens[0], labels) if len(tokens) == 1 else reading
     found = token_at(text, core, tokens)
@@ -71,7 +73,8 @@ def _side(text: str, labels: Labels) -> int | None:
 
 
 def alternatives(token: Token) -> list[tuple[str, float]]:
-    """What could have stood at a token's place, with probabilities; itself always among them, nothing unsound."""
+    """What could have stood at a token's place, with probabilities; itself always among them, nothing
+    unsound."""
     listed = [(text, exp(min(0.0, logprob))) for text, logprob in token.top if isfinite(logprob)]
     if all(text != token.text for text, _ in listed) and isfinite(token.logprob):
         listed.append((token.text, exp(min(0.0, token.logprob))))
@@ -100,8 +103,9 @@ def token_at(text: str, at: int, tokens: Sequence[Token]) -> int | None:
 def expected(reading: Reading, text: str, low: float, high: float, tokens: Sequence[Token]) -> Reading:
     """The score as an expectation over the score tokens: `sum i P(i) / sum P(i)`.
 
-    Most tokenizers write 10 as `1`, `0`, so a `1` may be a 10 that has only begun. Where the reply itself took that
-    branch, the next token says how likely the 0 was; where it did not, nobody knows, and that `1` is left out.
+    Most tokenizers write 10 as `1`, `0`, so a `1` may be a 10 that has only begun. Where the reply itself
+    took that branch, the next token says how likely the 0 was; where it did not, nobody knows, and that `1`
+    is left out.
     """
     if reading.score is None or reading.score != int(reading.score):
         return reading

@@ -12,7 +12,7 @@ from ...stats import effective_jurors, sign_test
 from ..dawid_skene import MISSING, fit_tables
 from ..opinion import Opinion
 from .anchored import STACK_FROM, finish, stack, weigh_votes
-from .seen import Gold, Seen, average, error_correlation, sided
+from .seen import Gold, Seen, answers, average, error_correlation, sided
 from .weights import Juror, JuryConfig, Weights
 
 if TYPE_CHECKING:
@@ -78,18 +78,21 @@ def _equal(bare: Weights, p: Array, right: Array, y: Array, cfg: JuryConfig) -> 
 
     if not len(y):
         return bare
-    heads = np.where(np.isnan(p), np.nan, (p > 0.5) + 0.5 * (p == 0.5)) if cfg.combine == "vote" else p
+    # Votes as probabilities: 1 for first, 0 for second, a half for a tie.
+    heads = np.array([1.0, 0.0, 0.5, np.nan])[np.nan_to_num(answers(p), nan=3).astype(int)]
+    heads = heads if cfg.combine == "vote" else p
     read = ~np.isnan(heads)
     share = np.where(read, heads, 0).sum(axis=1) / np.maximum(read.sum(axis=1), 1)
-    # Rounding must not turn an even vote into a majority.
-    share = np.where(np.abs(share - 0.5) < 1e-9, 0.5, share)
     jury = sided(np.where(read.any(axis=1), share, np.nan)[:, None], y)[:, 0]
     done = replace(bare, accuracy=average(jury))
-    best = max(bare.jurors, key=lambda juror: (juror.accuracy or 0.0, juror.judge))
+    known = [juror for juror in bare.jurors if juror.n >= REFUSE_FROM]
+    if not known:
+        return done
+    best = max(known, key=lambda juror: (juror.accuracy or 0.0, juror.judge))
     column = right[:, [juror.judge for juror in bare.jurors].index(best.judge)]
     both = ~np.isnan(column) & ~np.isnan(jury)
     n, ours, alone = int(both.sum()), average(jury[both]), average(column[both])
-    if n < REFUSE_FROM or ours is None or alone is None or ours >= alone:
+    if ours is None or alone is None or ours >= alone:
         return done
     chance = sign_test(int((column > jury)[both].sum()), int((column < jury)[both].sum()))
     found = (
@@ -121,7 +124,7 @@ def _dawid_skene(bare: Weights, seen: Seen, p: Array, y: Array) -> Weights:
         return replace(
             done, warning="no human labels: Dawid-Skene may have settled upside down; label 30 by hand"
         )
-    answer = np.where(p > 0.5, 0, np.where(p < 0.5, 1, 2))
+    answer = np.nan_to_num(answers(p)).astype(int)
     tables = np.asarray(says)
     words = np.log(tables[np.arange(k), 0, answer] / tables[np.arange(k), 1, answer])
     scores = np.where(np.isnan(p), 0.0, words).sum(axis=1)

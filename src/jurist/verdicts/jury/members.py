@@ -9,7 +9,7 @@ from operator import attrgetter
 from ...errors import DataError, SettingError, nearest
 from ...stats import sigmoid
 from ..opinion import Opinion
-from .weights import Juror, JuryConfig, Weights
+from .weights import EVEN, Juror, JuryConfig, Weights
 
 # A hard yes counts as 0.98, so that one sure judge cannot drown the others in the stack.
 EDGE = 0.02
@@ -99,14 +99,19 @@ def _mean(members: Sequence[Member]) -> float:
 def _vote(members: Sequence[Member]) -> float:
     total = 0.0
     for _, p, _ in members:
-        total += 1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0
+        total += 1.0 if p > 0.5 + EVEN else 0.0 if p < 0.5 - EVEN else 0.5
     return total / len(members)
+
+
+def answer_of(p: float) -> int:
+    """0 for first, 1 for second, 2 for a tie."""
+    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else 2
 
 
 def _word(juror: Juror, p: float, gap: float, method: str) -> float:
     """What one member adds to the log-odds. Odd in p, so that turning the seats turns the sum."""
     if method == "tables":
-        answer = 0 if p > 0.5 else 1 if p < 0.5 else 2
+        answer = answer_of(p)
         return math.log(juror.says[0][answer] / juror.says[1][answer])
     if method == "stack":
         side = _SIDE if p > 1 - EDGE else -_SIDE if p < EDGE else math.log(p / (1 - p))

@@ -15,6 +15,8 @@ from ...errors import DataError
 from ...stats import mean
 from ..dawid_skene import MISSING
 from ..opinion import Opinion
+from .members import answer_of
+from .weights import EVEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +62,7 @@ class Seen:
                 self.gaps[j][1] += 1
             if o.first_id != head.first_id:
                 p = 1.0 - p
-            pattern[j] = 0 if p > 0.5 else 1 if p < 0.5 else 2
+            pattern[j] = answer_of(p)
             if label is not None:
                 self.row.append(len(self.labels))
                 self.judge.append(j)
@@ -86,7 +88,7 @@ class Seen:
 def label_of(said: Opinion | float | None, head: Opinion) -> float | None:
     """1 where people prefer the first seat, 0 the second; None where they are split or silent."""
     p = said.p_first if isinstance(said, Opinion) else said
-    if p is None or p == 0.5:
+    if p is None or abs(p - 0.5) < EVEN:
         return None
     # A label without completion ids was given to the matchup as it came.
     if isinstance(said, Opinion) and said.first_id and said.first_id != head.first_id:
@@ -99,11 +101,20 @@ def label_of(said: Opinion | float | None, head: Opinion) -> float | None:
     return 1.0 if p > 0.5 else 0.0
 
 
+def answers(p: Array) -> Array:
+    """0 where p favours the first seat, 1 the second, 2 neither; nan where there is no p."""
+    import numpy as np
+
+    named = np.where(p > 0.5 + EVEN, 0.0, np.where(p < 0.5 - EVEN, 1.0, 2.0))
+    return np.where(np.isnan(p), np.nan, named)
+
+
 def sided(p: Array, y: Array) -> Array:
     """1 where the judge sided with people, 0 where not, a half where it named neither, nan where unread."""
     import numpy as np
 
-    return np.where(np.isnan(p), np.nan, np.where(p == 0.5, 0.5, (p > 0.5) == (y[:, None] > 0.5)))
+    said, truth = answers(p), np.where(y > 0.5, 0.0, 1.0)[:, None]
+    return np.where(np.isnan(said), np.nan, np.where(said == 2, 0.5, said == truth))
 
 
 def error_correlation(right: Array) -> float | None:

@@ -8,6 +8,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+EVEN = 1e-9
+"""A p this close to a half is a half: adding up two orders leaves dust."""
+
 Combine = Literal["vote", "mean", "dawid_skene", "anchored"]
 
 

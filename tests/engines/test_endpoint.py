@@ -1,0 +1,436 @@
+"""An endpoint against a real server that goes wrong in planned ways."""
+
+import asyncio
+import logging
+import math
+import socket
+import time
+from collections import Counter
+
+import pytest
+from asking import ask, ask_all, engine_for, with_engine
+
+from jurist.engines import endpoint as endpoint_module
+from jurist.engines.engine import Reply, Token
+from jurist.engines.faults import Faults
+from jurist.engines.open import open_engine
+from jurist.engines.serve import serving
+from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown
+from jurist.records import Usage
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(endpoint_module, "FIRST_WAIT", 0.01)
+
+
+def closed_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_a_reply_comes_with_logprobs_usage_time_and_price():
+    said = Reply(
+        "A", tokens=(Token("A", -0.1, (("A", -0.1),)),), reasoning="hm", usage=Usage(1000, 400, 60, 50)
+    )
+    with serving(lambda ask: said, latency=0.02) as served:
+
+        async def work(engine):
+            return await engine.answer(ask(top_logprobs=1)), engine.meter
+
+        reply, meter = with_engine(served.url, work, price={"input": 2.0, "cached": 1.0, "output": 10.0})
+
+    assert (reply.text, reply.tokens, reply.reasoning, reply.usage) == ("A", said.tokens, "hm", said.usage)
+    assert 0.02 <= reply.seconds < 1.0
+    assert math.isclose(reply.cost, (600 * 2.0 + 400 * 1.0 + 60 * 10.0) / 1e6)
+    assert (meter.calls, meter.usage, meter.cost, meter.priced) == (1, said.usage, reply.cost, True)
+
+
+def test_a_machine_by_the_hour_costs_its_busy_time_however_many_calls_share_it():
+    with serving(lambda ask: "A", latency=0.05) as served:
+
+        async def work(engine):
+            started = time.perf_counter()
+            replies = await ask_all(engine, 16)
+            return sum(reply.cost for reply in replies), time.perf_counter() - started
+
+        cost, seconds = with_engine(served.url, work, price={"gpu_hour": 3600.0})
+
+    assert 0.8 * seconds < cost <= seconds
+
+
+def test_several_samples_are_one_request_where_the_server_can_and_several_where_not():
+    for draws_many, calls in ((True, 1), (False, 3)):
+        with serving(lambda ask: Reply("A", usage=Usage(10, 0, 2))) as served:
+
+            async def work(engine):
+                return await engine.answer_many(ask(temperature=1.0), 3)
+
+            replies = with_engine(served.url, work, draws_many=draws_many)
+
+        assert served.stats.calls == calls
+        assert len(replies) == 3
+        assert sum(reply.usage.tokens_out for reply in replies) == 6
+
+
+def test_the_anthropic_dialect_goes_all_the_way():
+    with serving(lambda ask: Reply("A", "length", usage=Usage(10, 4, 2))) as served:
+
+        async def main():
+            engine = open_engine(f"anthropic:claude-x@{served.url}")
+            replies = await engine.answer_many(ask(top_logprobs=5), 2)
+            await engine.close()
+            return engine, replies
+
+        engine, replies = asyncio.run(main())
+
+    assert not engine.gives_logprobs
+    assert [(reply.text, reply.finish, reply.usage) for reply in replies] == [
+        ("A", "length", Usage(10, 4, 2))
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["too_many", "error", "unavailable", "drop", "truncated", "malformed", "stall"]
+)
+def test_what_may_pass_is_tried_again_until_it_does(kind):
+    faults = Faults(**{kind: 0.5}, sticky=())
+    with serving(lambda ask: ask.messages[0].content, faults=faults) as served:
+
+        async def work(engine):
+            return await ask_all(engine, 30), engine.meter
+
+        replies, meter = with_engine(served.url, work, timeout=0.1, max_tries=40)
+
+    assert [reply.text for reply in replies] == [f"question {number}" for number in range(30)]
+    assert meter.retries == served.stats.faults.total() > 5
+
+
+def test_a_question_the_server_refuses_is_sent_once_and_quotes_the_server():
+    with serving(lambda ask: "A", faults=Faults(bad_request=1.0)) as served:
+
+        async def work(engine):
+            with pytest.raises(CallRefused, match=r"vllm:m refused the question \(400: planned fault 400"):
+                await engine.answer(ask())
+            return engine.meter
+
+        assert with_engine(served.url, work).refused == 1
+    assert served.stats.calls == 1
+
+
+def test_a_call_that_never_succeeds_among_others_that_do_fails_alone():
+    with serving(lambda ask: "A", faults=Faults(malformed=0.2)) as served:
+        results = with_engine(served.url, lambda engine: ask_all(engine, 40), max_tries=3)
+
+    kinds = Counter(type(result) for result in results)
+    assert set(kinds) == {Reply, CallFailed}
+    assert served.stats.faults["malformed"] == 3 * kinds[CallFailed]
+    assert "gave nothing in 3 tries" in str(next(one for one in results if isinstance(one, CallFailed)))
+
+
+def test_retry_after_holds_the_whole_engine_back():
+    with serving(lambda ask: "A", faults=Faults(too_many=0.3, retry_after=0.1)) as served:
+
+        async def work(engine):
+            started = time.perf_counter()
+            results = await ask_all(engine, 12)
+            assert all(isinstance(result, Reply) for result in results)
+            return time.perf_counter() - started
+
+        seconds = with_engine(served.url, work, concurrency=1)
+
+    assert served.stats.faults["429"] >= 2
+    assert seconds >= 0.1 * served.stats.faults["429"]
+
+
+def test_every_call_ends_whatever_goes_wrong():
+    faults = Faults(
+        too_many=0.025, error=0.025, drop=0.025, stall=0.025, truncated=0.01, bad_request=0.01, malformed=0.01
+    )
+    with serving(lambda ask: ask.messages[0].content, latency=0.01, faults=faults) as served:
+
+        async def work(engine):
+            async with asyncio.timeout(30):
+                return await ask_all(engine, 2000), engine.meter
+
+        results, meter = with_engine(served.url, work, timeout=0.4)
+
+    kinds = Counter(type(result) for result in results)
+    assert kinds[Reply] > 1900
+    assert 0 < kinds[CallRefused] < 50
+    assert 0 < kinds[CallFailed] < 50
+    assert kinds.total() == 2000
+    assert len(kinds) == 3
+    for number, result in enumerate(results):
+        assert not isinstance(result, Reply) or result.text == f"question {number}"
+    assert (meter.calls, meter.refused, meter.failed) == tuple(
+        kinds[kind] for kind in (Reply, CallRefused, CallFailed)
+    )
+    assert meter.in_flight == 0
+
+
+def test_five_in_a_hundred_429s_and_500s_do_not_bring_the_rate_down():
+    def seconds(faults):
+        with serving(lambda ask: "A", latency=0.02, faults=faults) as served:
+
+            async def work(engine):
+                started = time.perf_counter()
+                results = await ask_all(engine, 3000)
+                assert all(isinstance(result, Reply) for result in results)
+                assert engine.meter.limit >= 200
+                return time.perf_counter() - started
+
+            return with_engine(served.url, work)
+
+    assert seconds(Faults(too_many=0.05, error=0.05)) < 2.0 * seconds(None) + 0.5
+
+
+def test_a_server_that_takes_eight_at_a_time_is_sent_about_eight():
+    busy = Counter()
+
+    async def eight(ask):
+        if busy["now"] >= 8:
+            busy["refused"] += 1
+            raise EngineDown("too many")  # 503
+        busy["now"] += 1
+        await asyncio.sleep(0.01)
+        busy["now"] -= 1
+        return "A"
+
+    with serving(eight) as served:
+
+        async def work(engine):
+            return await ask_all(engine, 600), engine.meter.limit
+
+        results, limit = with_engine(served.url, work, max_tries=30)
+
+    assert all(isinstance(result, Reply) for result in results)
+    assert limit <= 24
+    assert busy["refused"] < 400
+
+
+def test_a_saturated_server_is_found_out_by_its_latency():
+    with serving(lambda ask: "A", latency=lambda under_way: 0.025 * max(1.0, under_way / 20)) as served:
+
+        async def work(engine):
+            await ask_all(engine, 1500)
+            return engine.meter.limit
+
+        assert with_engine(served.url, work) < 100
+
+
+def test_nobody_listening_stops_soon_and_says_what_to_do():
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+
+    async def work(engine):
+        async with asyncio.timeout(5):
+            return await ask_all(engine, 300)
+
+    started = time.perf_counter()
+    results = with_engine(url, work, give_up_after=1.5)
+
+    assert time.perf_counter() - started < 2.0
+    assert {type(result) for result in results} == {EngineDown}
+    told = str(results[0])
+    assert f"curl {url}/models" in told
+    assert "refused" in told
+
+
+def test_a_server_that_dies_in_the_middle_stops_the_run_and_loses_no_row_to_it():
+    async def main():
+        with serving(lambda ask: "A", latency=0.01) as served:
+            engine = engine_for(served.url, give_up_after=0.5, concurrency=32)
+            before = await ask_all(engine, 100)
+        async with asyncio.timeout(5):
+            after = await ask_all(engine, 300)
+        await engine.close()
+        return before, after
+
+    before, after = asyncio.run(main())
+
+    assert {type(result) for result in before} == {Reply}
+    assert {type(result) for result in after} == {EngineDown}
+    assert "nothing gets through any more" in str(after[0])
+    assert "run the same command again" in str(after[0])
+
+
+def test_a_server_that_takes_everything_and_answers_nothing_stops_the_run():
+    with serving(lambda ask: "A", faults=Faults(stall=1.0)) as served:
+
+        async def work(engine):
+            async with asyncio.timeout(5):
+                return await ask_all(engine, 100)
+
+        results = with_engine(served.url, work, timeout=0.3, give_up_after=1.0)
+
+    assert {type(result) for result in results} == {EngineDown}
+
+
+def test_an_engine_that_was_down_may_be_asked_again_after_a_rest(monkeypatch):
+    monkeypatch.setattr(endpoint_module, "REST_WHEN_DOWN", 0.2)
+    port = closed_port()
+
+    async def main():
+        engine = engine_for(f"http://127.0.0.1:{port}/v1", give_up_after=0.3)
+        with pytest.raises(EngineDown):
+            await engine.answer(ask())
+        with serving(lambda ask: "A", port=port):
+            with pytest.raises(EngineDown):
+                await engine.answer(ask())
+            await asyncio.sleep(0.25)
+            reply = await engine.answer(ask())
+        await engine.close()
+        return reply
+
+    assert asyncio.run(main()).text == "A"
+
+
+def raw_server(reply, work, monkeypatch=None, spec="openai:gpt-x@{url}", **settings):
+    """An engine against a server that says `reply` to everything; returns what the server read, too."""
+    seen = []
+
+    async def handle(reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                seen.append(head + await reader.readexactly(length))
+                writer.write(reply)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def main():
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        engine = open_engine({"engine": spec.format(url=url), **settings})
+        try:
+            return await work(engine)
+        finally:
+            await engine.close()
+            server.close()
+
+    return asyncio.run(main()), seen
+
+
+def failing(status, body):
+    return b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "key", "want"),
+    [
+        (401, b'{"error": "no key"}', "", "export OPENAI_API_KEY=..."),
+        (401, b'{"error": "wrong key sk-SECRET99"}', "sk-SECRET99", "holds a key for this server"),
+        (403, b'{"error": "not yours: sk-SECRET99"}', "sk-SECRET99", "export OPENAI_API_KEY=..."),
+        (404, b'{"error": "no such model"}', "sk-SECRET99", "'gpt-x' is the model's name there"),
+        (402, b'{"error": "no money"}', "sk-SECRET99", "Add credit"),
+        (308, b"", "sk-SECRET99", "the address has moved"),
+    ],
+)
+def test_what_no_question_can_get_past_stops_at_once_and_never_shows_the_key(
+    status, body, key, want, monkeypatch, caplog
+):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    caplog.set_level(logging.DEBUG)
+
+    async def work(engine):
+        results = await ask_all(engine, 5)
+        return results, repr(engine) + repr(engine.meter) + engine.name
+
+    (results, shown), seen = raw_server(failing(status, body), work)
+
+    assert {type(result) for result in results} == {EngineDown}
+    assert want in str(results[0])
+    assert len(seen) <= 5
+    if key:
+        assert b"Authorization: Bearer sk-SECRET99" in seen[0]
+        assert "SECRET99" not in shown + caplog.text + "".join(map(str, results))
+
+
+def test_the_key_is_taken_from_the_variable_that_the_settings_name(monkeypatch):
+    monkeypatch.setenv("MY_KEY", "mine")
+
+    async def work(engine):
+        return await ask_all(engine, 1)
+
+    _, seen = raw_server(failing(401, b"{}"), work, spec="anthropic:claude@{url}", key_env="MY_KEY")
+
+    assert b"x-api-key: mine\r\n" in seen[0]
+    assert b"anthropic-version: " in seen[0]
+
+
+def test_a_model_that_refuses_every_question_alike_stops_the_run():
+    body = b'{"error": {"message": "temperature is not supported"}}'
+
+    async def work(engine):
+        return await ask_all(engine, 100)
+
+    results, _ = raw_server(failing(400, body), work)
+
+    assert isinstance(results[-1], EngineDown)
+    assert "sends_temperature" in str(results[-1])
+
+
+def test_a_cap_on_requests_a_minute_is_kept():
+    with serving(lambda ask: "A") as served:
+
+        async def work(engine):
+            started = time.perf_counter()
+            await ask_all(engine, 30)
+            return time.perf_counter() - started
+
+        seconds = with_engine(served.url, work, rpm=60 * 50)
+        assert seconds > 0.0
+        seconds = with_engine(served.url, work, rpm=60 * 20)
+
+    assert 0.45 < seconds < 1.5
+
+
+def test_a_cap_on_tokens_a_minute_is_kept():
+    with serving(lambda ask: Reply("A", usage=Usage(90, 0, 10))) as served:
+
+        async def work(engine):
+            await engine.answer(ask(max_tokens=10))
+            started = time.perf_counter()
+            for _ in range(29):
+                await engine.answer(ask(max_tokens=10))
+            return time.perf_counter() - started
+
+        seconds = with_engine(served.url, work, tpm=60 * 2000)
+
+    # 3,000 tokens at 2,000 a second, of which a second's worth is there from the start.
+    assert 0.4 < seconds < 1.0
+
+
+def test_whoever_holds_the_purse_is_asked_before_each_request_and_told_of_each_return():
+    told = []
+
+    def stop():
+        if told.count("sent") == 3:
+            raise BudgetSpent("enough")
+        told.append("sent")
+
+    with serving(lambda ask: "A", latency=0.01) as served:
+
+        async def work(engine):
+            engine.on_send, engine.on_back = stop, lambda: told.append("back")
+            results = await asyncio.gather(
+                *(engine.answer(ask(str(number))) for number in range(5)), return_exceptions=True
+            )
+            return Counter(type(result) for result in results), engine.meter
+
+        kinds, meter = with_engine(served.url, work)
+
+    assert kinds == {Reply: 3, BudgetSpent: 2}
+    assert Counter(told) == {"sent": 3, "back": 3}
+    assert served.stats.calls == 3
+    assert meter.in_flight == 0
+
+
+def test_one_engine_serves_several_event_loops_one_after_the_other():
+    with serving(lambda ask: "A") as served:
+        engine = engine_for(served.url)
+
+        for _ in range(2):
+            assert asyncio.run(engine.answer(ask())).text == "A"
