@@ -78,9 +78,7 @@ def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
     from jurist.verdicts.settings import JudgeConfig
 
     engine = {"engine": f"vllm:judge@{args.url}", "concurrency": args.concurrency}
-    cfg = LabelConfig(
-        out=str(out), pairs=str(args.pairs), judge=JudgeConfig(engine=engine), limit=calls // 2
-    )
+    cfg = LabelConfig(out=str(out), pairs=str(args.pairs), judge=JudgeConfig(engine=engine), limit=calls // 2)
     watch = Watch()
     with Run(cfg.out) as run:
         tally = Tally(Purse())
@@ -91,9 +89,20 @@ def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
         export_all(run, cfg, counts)
         measured["decide_cpu_s"] = watch.read()["cpu_s"]
     if stopped.reason or tally.verdicts != calls or tally.unread or counts.preferences != calls // 2:
-        sys.exit(f"the run went wrong: {stopped.reason}, {tally.verdicts} verdicts, {counts.preferences} labels")
+        sys.exit(
+            f"the run went wrong: {stopped.reason}, {tally.verdicts} verdicts, {counts.preferences} labels"
+        )
     measured["journal_mb"] = (out / "journal.sqlite").stat().st_size / 1e6
     return measured
+
+
+def pipeline_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
+    """The same, carried by the transport that is otherwise for TLS and proxies."""
+    from jurist.engines import endpoint
+    from jurist.engines.tls import Tls
+
+    endpoint.connect = Tls  # type: ignore[assignment]
+    return pipeline(args)
 
 
 def bare_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
@@ -186,6 +195,7 @@ def _run(work: Callable[[], Any]) -> dict[str, Any]:
 
 CLIENTS = {
     "pipeline": pipeline,
+    "pipeline_aiohttp": pipeline_aiohttp,
     "bare_aiohttp": bare_aiohttp,
     "our_wire": our_wire,
     "our_aiohttp": our_aiohttp,

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from evidence import record
-
 from jurist.engines.serve import Served, serving
 from jurist.journal import WINDOW_SECONDS, Journal
 from jurist.selftest.rows import Row, make_rows, write_rows
@@ -156,14 +155,15 @@ class Killer:
             self.once("starting", after(draw.uniform(0.05, 0.6)))
         for calls in sorted(draw.sample(range(20, CALLS - 20), KILLS_BY_CALLS)):
             self.once("asking", lambda calls=calls: len(self.served.stats.seen) >= calls)
-        for _ in range(KILLS_AT_THE_END):
-            self.once("ending", self._after_the_last(draw.uniform(0.0, 0.4)))
+        wanted = len(self.kills) + KILLS_AT_THE_END
+        while len(self.kills) < wanted:
+            self.once("ending", self._after_the_last(draw.uniform(0.3, 1.1)))
         return self.kills
 
     def _after_the_last(self, seconds: float) -> Callable[[], bool]:
-        """So long after the last answer, or after being up without anything left to ask."""
-        quiet = after(seconds + 0.6)
-        return lambda: len(self.served.stats.seen) == CALLS and not self.served.stats.in_flight and quiet()
+        """So long after the start, and never before the last answer."""
+        due = after(seconds)
+        return lambda: len(self.served.stats.seen) == CALLS and not self.served.stats.in_flight and due()
 
 
 def after(seconds: float) -> Callable[[], bool]:

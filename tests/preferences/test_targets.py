@@ -28,7 +28,7 @@ def test_an_answer_that_was_cut_off_is_no_target():
 def test_nothing_read_gives_no_target():
     unread = Opinion("m", LONG.id, BAD.id, unread="refused")
 
-    assert best_of_k(PROMPT, [LONG, BAD], [unread]) == Dropped(PROMPT.id, "preferences", "unread", "refused")
+    assert best_of_k(PROMPT, [LONG, BAD], [unread]) == Dropped(PROMPT.id, "preferences", "unread: refused")
     assert best_of_k(PROMPT, [LONG, BAD], []) == Dropped(PROMPT.id, "preferences", "not_judged")
 
 

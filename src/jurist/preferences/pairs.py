@@ -59,9 +59,9 @@ def readable(
         if opinion.first_id not in known or opinion.second_id not in known:
             reason, detail = "unknown_completion", f"{opinion.first_id} or {opinion.second_id}"
         elif opinion.p_first is None:
-            reason, detail = "unread", opinion.unread
+            reason, detail = f"unread: {opinion.unread}", ""
         elif not 0.0 <= opinion.p_first <= 1.0:
-            reason, detail = "unread", f"p_first is {opinion.p_first}"
+            reason, detail = "unread: no_probability", f"p_first is {opinion.p_first}"
         elif opinion.first_id == opinion.second_id:
             reason, detail = "identical", ""
         elif opinion.matchup_id in seen:
@@ -105,7 +105,7 @@ def _told(
     cfg: PreferConfig,
 ) -> Compared:
     """The pair with the better one as chosen. An exact tie goes by rank, then by name, which is chance."""
-    p = opinion.p_first or 0.0
+    p = round(opinion.p_first or 0.0, 9)  # sums of probabilities leave dust beside 0.5, which is no opinion
     first, second = known[opinion.first_id], known[opinion.second_id]
     if p < 0.5 or (p == 0.5 and worth[first.id] < worth[second.id]):
         first, second, p = second, first, round(1.0 - p, 9)

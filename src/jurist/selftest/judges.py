@@ -14,6 +14,7 @@ from ..engines.engine import Ask
 from ..records import content_id
 from ..tiny import judges, world
 from ..verdicts.fence import unfence
+from ..verdicts.read import UNREAD
 from .outcome import Outcome
 
 Expectation = Callable[[Outcome], str]
@@ -105,7 +106,7 @@ def none_unread(seen: Outcome) -> str:
     return "" if not seen.unread else f"{seen.unread} verdicts were not read"
 
 
-_UNREAD = ("empty", "refused", "no_verdict", "off_menu", "contradictory", "cut_off", "low_mass")
+_UNREAD = tuple(f"unread: {reason}" for reason in UNREAD)
 _longer = chosen_is(lambda chosen, rejected: len(chosen) > len(rejected), "longer")
 _shorter = chosen_is(lambda chosen, rejected: len(chosen) < len(rejected), "shorter")
 

@@ -122,17 +122,20 @@ def _same_side(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one[0] == other[0]
 
 
-_TAIL, _LONG = 420, 600
+_NEAR_THE_END = (420, 1_200, 4_000)
 
 
 def _decide(text: str, low: str, labels: Labels, cut: bool) -> Claim | str | None:
-    """The claim that decides, CONTRADICTORY, or None. A declared verdict near the end makes the rest not
-    worth reading."""
-    if len(text) > _LONG and "[[" not in text and "</" not in text:
-        start = low.find(" ", len(low) - _TAIL) + 1
-        near = _last(claims(text, low, labels, start, DECLARES), labels, low, DECLARES) if start else None
-        if near is not None:
-            return near
+    """The claim that decides, CONTRADICTORY, or None.
+
+    A verdict declared near the end makes the rest not worth reading, so ever longer ends are tried first.
+    """
+    for length in _NEAR_THE_END:
+        start = low.find(" ", len(low) - length) + 1 if len(low) > 1.5 * length else 0
+        if start:
+            near = _last(claims(text, low, labels, start, DECLARES), labels, low, DECLARES)
+            if near is not None:
+                return near
     return _last(claims(text, low, labels), labels, low, DECLARES if cut else IMPLIES)
 
 

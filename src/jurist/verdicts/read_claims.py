@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 
 from .read_labels import TIE, Labels, Mentions
-from .read_mention import CLAIMS, DECLARES, IMPLIES, Claim, claim_at, granted, sentence_start
-from .read_words import ASPECT, CONCESSION, CONCLUDES, LINK
+from .read_mention import CLAIMS, DECLARES, IMPLIES, STOP, Claim, claim_at, granted, sentence_start
+from .read_words import ASPECT, COMMA, CONCESSION, CONCLUDES, LINK
 from .read_words import TIE as TIE_WORDS
 
 _VERSUS = re.compile(r"\s*(>+|≫|<+|≪|=+|≈)\s*")
@@ -81,7 +81,12 @@ def _linked(low: str, mentions: Mentions, i: int) -> bool:
     if i < 0 or i + 1 >= len(places) or places[i + 1] - places[i] > _NEAR:
         return False
     one, other = mentions[i], mentions[i + 1]
-    return one.side != other.side and LINK.fullmatch(low, one.end, max(one.end, other.start)) is not None
+    between = (one.end, max(one.end, other.start))
+    if one.side == other.side:
+        return False
+    return LINK.fullmatch(low, *between) is not None or (
+        COMMA.fullmatch(low, *between) is not None and STOP.match(low, other.end) is not None
+    )
 
 
 def _ties(low: str, start: int) -> list[Claim]:
@@ -89,7 +94,7 @@ def _ties(low: str, start: int) -> list[Claim]:
     found = []
     for hit in TIE_WORDS.finditer(low, start):
         sentence = low[sentence_start(low, hit.start()) : hit.start()]
-        if granted(sentence) or CONCESSION.match(sentence):
+        if granted(sentence) or CONCESSION.match(sentence) or sentence.endswith("for "):
             continue
         if ASPECT.match(sentence):
             strength = IMPLIES

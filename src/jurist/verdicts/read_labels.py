@@ -16,6 +16,7 @@ P_FIRST = (1.0, 0.0, 0.5)
 
 OPENERS = "([{<\"'`*_“‘«「『【《（［\\$"
 CLOSERS = ")]}>\"'`*_”’»」』】》）］$"
+_POSSESSIVE = ("'s", "’s")
 _DRESS = " \t\r\n.:;,!#" + OPENERS + CLOSERS + "。！：\u3000\ufeff"
 # Letters and digits of spaced scripts. Chinese, Japanese, Korean and Thai are written on without a space,
 # so their characters may stand next to a label.
@@ -76,7 +77,7 @@ class Labels:
         floor, ceiling = max(0, core - 12), min(core_end + 12, len(text))
         while left > floor and text[left - 1] in OPENERS:
             left -= 1
-        while right < ceiling and text[right] in CLOSERS:
+        while right < ceiling and text[right] in CLOSERS and text[right : right + 2] not in _POSSESSIVE:
             right += 1
         bracketed = left < core and text[left] in "([{<【「『（［《" and right > core_end
         gap = left

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from .read_labels import CLOSERS, FIRST, SECOND, TIE, Labels, Mention, Mentions
 from .read_words import (
     AFTER,
+    ARTICLES,
     ASPECT,
     BESIDE,
+    BESIDE_UNSPACED,
     CHOOSING,
     CHOOSING_PHRASES,
     CONCESSION,
@@ -19,9 +21,12 @@ from .read_words import (
     DECLARING_END,
     DOUBTED,
     DOUBTING,
+    FINDS,
+    FOUND_BETTER,
     HEADED,
     IF_NEXT,
     NOUNS,
+    ONLY_IF,
     QUALIFIED,
     UNCHOOSING,
 )
@@ -29,13 +34,14 @@ from .read_words import (
 DECLARES, CLAIMS, IMPLIES = 3, 2, 1
 _SEEN_BEFORE, _SEEN_AFTER, _DECLARING, _SENTENCE, _HEADINGS = 110, 160, 80, 300, 24
 
-_STOP = re.compile(r"\s*(?:[.!;。！]|\n|$|[\"'”*_`)\]]*\s*(?:$|[.!\n]))")
+STOP = re.compile(r"\s*(?:[.!;。！]|\n|$|[\"'”*_`)\]]*\s*(?:$|[.!\n]))")
 _SPOKEN_END = re.compile(
     r"[\"'”’*_`)\]]*\s*(?:$|[.!,;:。！，\n(–—]|(?:because|since|as|for|over|than|due|by|is|in|here|with|which|to|instead|"
     r"rather|and|but|weil|da|car|porque|parce|perché|потому|так)(?!\w)|因为|，)"
 )
 _LEAD = re.compile(
-    r"[\"'”*_`)\]]*\s*(?:$|[,;(\n–—]|-\s|[.:]\s|(?:because|since|as\s|due\s|is\s+better|weil|car|porque|因为))"
+    r"[\"'”*_`)\]]*\s*(?:$|[,;(\n–—]|-\s|[.:]\s+(?![0-9])|"
+    r"(?:because|since|as\s|due\s|is\s+better|weil|car|porque|因为))"
 )
 _TAGGED = re.compile(r"<([a-z_]{2,20})>\s*$")
 _PLAIN_TAGS = frozenset(("strong", "em", "span", "div", "li", "td", "think", "reasoning", "analysis"))
@@ -77,6 +83,8 @@ def claim_at(text: str, low: str, labels: Labels, mention: Mention, mentions: Me
 
 def _marked(text: str, low: str, mention: Mention, tail: str, reach: int) -> int:
     """`[[A]]`, `\\boxed{A}`, `<verdict>A</verdict>`: the forms that prompts ask for."""
+    if mention.core - mention.start < 1 and not low.startswith("<", mention.end):
+        return 0
     inside, around = text[mention.start : mention.core], text[mention.core_end : mention.end]
     marked = ("[[" in inside and "]]" in around) or (
         "{" in inside
@@ -107,7 +115,7 @@ def _alone(text: str, mention: Mention, mentions: Mentions) -> int:
         if not text[stop : stop + 40].strip() and not text[stop:].strip():
             return DECLARES
         return DECLARES if opens and not _heads(text, mention, mentions) else 0
-    if opens and _LEAD.match(text, mention.end, mention.end + 40) is not None:
+    if opens and text[mention.start] != "{" and _LEAD.match(text, mention.end, mention.end + 40) is not None:
         numbered = text[mention.core].isdigit() and text.startswith(".", mention.end)
         return 0 if numbered or _heads(text, mention, mentions) else DECLARES
     return 0
@@ -131,19 +139,20 @@ def _object(text: str, low: str, labels: Labels, mention: Mention, tail: str, re
     if not tail:
         return 0
     bare = not mention.named and mention.core_end - mention.core == 1
-    stops = _STOP.match(low, mention.end, reach) is not None
+    stops = STOP.match(low, mention.end, reach) is not None
+    if not stops and tail[-1] in ".!?;":  # opens a sentence: whatever is said of it comes after
+        return 0
     small = bare and text[mention.core].isalpha() and text[mention.core] not in labels.letters
     if small and not (stops and tail[-1] in ":：="):
         return 0
     last = tail.rsplit(" ", 1)[-1]
     word = last.strip("\"'“*_`(,[")
-    if word in BESIDE:
+    if _beside(word):
         return 0
     strength = 0
-    if word in CHOOSING or tail.endswith(CHOOSING_PHRASES):
-        before = tail[: tail.rfind(word)]
-        if not UNCHOOSING.search(before[-60:]):
-            strength = DECLARES
+    chosen = _choosing(tail, word)
+    if chosen is not None:
+        strength = 0 if UNCHOOSING.search(chosen[-60:]) else DECLARES
     elif (
         last[-1] in ":：=→>—–-|*\"'“(" or not last[-1].isascii() or word in DECLARING_END
     ) and DECLARED.search(tail[-_DECLARING:]):
@@ -162,14 +171,35 @@ def _object(text: str, low: str, labels: Labels, mention: Mention, tail: str, re
     return strength
 
 
+def _beside(word: str) -> bool:
+    """Whether a label after this word is only what another is measured by."""
+    return word in BESIDE or (not word.isascii() and BESIDE_UNSPACED.search(word) is not None)
+
+
+def _choosing(tail: str, word: str) -> str | None:
+    """What comes before a verb of choosing that ends here, `I would` of `I would go with the`; or None."""
+    if word in ARTICLES:
+        tail = tail[: tail.rfind(word)].rstrip()
+        word = tail.rsplit(" ", 1)[-1]
+    if word in CHOOSING:
+        return tail[: tail.rfind(word)]
+    tail = tail.rstrip("\"'“*_`([ ")
+    if tail.endswith(CHOOSING_PHRASES):
+        return tail[: -max(len(phrase) for phrase in CHOOSING_PHRASES if tail.endswith(phrase))]
+    return None
+
+
 def _subject(low: str, mention: Mention, tail: str, reach: int) -> tuple[int, int, int]:
     """What comes after says that the label is better, or worse."""
     said = AFTER.match(low, mention.end, reach)
     nothing = (0, mention.side, mention.end)
     if said is None:
-        return nothing
+        found = FOUND_BETTER.match(low, mention.end, reach)
+        if found is None or not FINDS.search(f"{tail[-30:]} ") or UNCHOOSING.search(tail.rsplit(" ", 1)[0]):
+            return nothing
+        return DECLARES, mention.side, found.end()
     last = tail.rsplit(" ", 1)[-1].strip("\"'“*_`([") if tail else ""
-    if last in BESIDE:
+    if _beside(last) or ONLY_IF.match(low, said.end(), reach):
         return nothing
     sentence = low[sentence_start(low, mention.start) : mention.start]
     asked = low[said.end() : said.end() + 3].lstrip().startswith("?")

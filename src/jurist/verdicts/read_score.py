@@ -30,12 +30,13 @@ _NOUN = (
 _NOUN_UNSPACED = r"(?:评分|得分|分数|打分|总分|评价|スコア|点数|評価|得点|点|점수|평점)"
 _DECLARED = re.compile(
     rf"(?:(?<!\w){_NOUN}(?!\w)(?:\s+(?:for|of)\s+(?:the\s+|this\s+)?[a-z]+(?:\s+[ab12])?(?![\w:]))?|{_NOUN_UNSPACED})"
+    r"(?:\s?\([^()\n]{1,20}\))?"
     rf"[\"'”*_`)\]]{{0,4}}\s{{0,3}}(?:(?:is|of|would\s+be|as|at|ist|est|es|é|è|为|是|は)(?!\w)|[:=：→–—-])*[:=：]?{OPEN}"
     rf"(?P<score>{NUMBER}){CLOSE}(?P<over>\s{{0,2}}(?:/|out\s+of|von|sur|de|из)\s{{0,2}}(?P<whole>[0-9]{{1,4}}))?"
     rf"(?!\s{{0,2}}(?:-|–|to|bis)\s{{0,2}}[0-9]|[0-9]|[.,][0-9])"
 )
 _GIVEN = re.compile(
-    rf"(?<!\w)(?:give|gives|assign|award|deserves?|rate|merits?|earns?|score|receives?|scores|rated|gave|gebe|donne|doy|"
+    rf"(?<!\w)(?:give|gives|assign|award|deserves?|rate|merits?|earns?|score|receives?|scores|rated|gave|say|gebe|donne|doy|"
     rf"dou)\s(?:[a-z]+\s){{0,5}}?{OPEN}(?P<score>{NUMBER}){CLOSE}"
     rf"(?P<over>\s{{0,2}}(?:/|out\s+of|von|sur|de)\s{{0,2}}(?P<whole>[0-9]{{1,4}}))?"
     rf"(?=\s{{0,2}}(?:points?)?\s{{0,2}}(?:$|[.,;!\n)]|because|for|since|as|due|overall|out))"
@@ -48,6 +49,9 @@ _LINE = re.compile(
     rf"^[ \t#>*]{{0,8}}{OPEN}(?P<score>{NUMBER}){CLOSE}[ \t]{{0,4}}"
     r"(?:points?|punkte|分|点|점)?[ \t.!。*]{0,6}$",
     re.MULTILINE,
+)
+_LEADS = re.compile(
+    rf"\s{{0,9}}[*\"'`(\[]{{0,4}}(?P<score>{NUMBER}){CLOSE}\s?(?:[:–—-]|,\s?(?:because|since|as))\s+(?![0-9])"
 )
 _TAGGED = re.compile(
     rf"<(?:score|rating|grade|points|answer|verdict)>\s{{0,9}}(?P<score>{NUMBER})\s{{0,9}}</|"
@@ -116,6 +120,9 @@ def _declared(words: str) -> list[tuple[int, str, float | None]]:
     first = _LINE.search(words, 0, _READ)
     if first is not None and not words[: first.start()].strip():
         found.append((first.start("score"), first["score"], None))
+    leads = _LEADS.match(words)
+    if leads is not None:
+        found.append((leads.start("score"), leads["score"], None))
     last = _LINE.match(words, words.rfind("\n") + 1)
     if last is not None:
         found.append((last.start("score"), last["score"], None))

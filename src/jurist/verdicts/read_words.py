@@ -80,10 +80,11 @@ _LEANS = (
 _WORSE = (
     r"(?:is|was|seems|appears)\s+(?:(?:clearly|slightly|much|far|overall|significantly|considerably|the|a|also|"
     r"somewhat|still|generally)\s+){0,3}(?:worse|worst|inferior|weaker|weakest|less\s+[a-z]+|not\s+(?:nearly\s+)?as\s+"
-    r"(?:good|strong|helpful|accurate)|loser)(?!\w)|loses(?!\w)|falls\s+short\s+of"
+    r"(?:good|strong|helpful|accurate)|loser)(?!\w)|loses(?!\w)|falls\s+short\s+of|"
+    r"不如|不及|逊于|没有[^，。,.\n]{1,16}?好"
 )
 _GOOD_ABROAD = (
-    r"ist\s+(?:(?:eindeutig|klar|deutlich|etwas|insgesamt|die|der|das|viel|leicht|daher|somit|am)\s+){0,3}"
+    r"(?:besser|meilleure?|mejor|melhor|migliore)(?!\w)|ist\s+(?:(?:eindeutig|klar|deutlich|etwas|insgesamt|die|der|das|viel|leicht|daher|somit|am)\s+){0,3}"
     r"(?:besser\w*|besten?|überlegen|vorzuziehen|sieger(?:in)?|gewinner(?:in)?)(?!\w)|gewinnt(?!\w)|"
     r"est\s+(?:(?:clairement|nettement|légèrement|globalement|bien|donc|la|le|plus)\s+){0,3}"
     r"(?:meilleure?|supérieure?|préférable|gagnante?)(?!\w)|l['’]emporte(?!\w)|gagne(?!\w)|"
@@ -94,7 +95,7 @@ _GOOD_ABROAD = (
     r"vince(?!\w)|(?:[—–-]\s*)?(?:явно|немного|значительно|гораздо|намного|в\s+целом|однозначно)?\s*"
     r"(?:лучше|предпочтительнее|лучший|побеждает|выигрывает|превосходит)(?!\w)|"
     r"(?:的)?(?:回答|答案|表现|质量)?(?:是|要|明显|显然|总体|整体|稍微|略|相对|确实)*(?:更好|较好|更优|更佳|更胜一筹|胜出|"
-    r"最好|最佳|优于|获胜|好于|比较好|较优|较佳)|(?:の(?:ほう|方|回答))?(?:が|は)(?:より|明らかに|やや|全体的に|最も)*"
+    r"最好|最佳|优于|获胜|好于|比较好|较优|较佳)|比[^，。,.\n]{1,16}?(?:更好|更优|更佳|更强|好|强)|(?:の(?:ほう|方|回答))?(?:が|は)(?:より|明らかに|やや|全体的に|最も)*"
     r"(?:優れ|良い|よい|いい|良く|適切|勝|勝利|好ましい)|を(?:選び|選択|選ぶ|選好)|"
     r"(?:의\s*답변)?(?:이|가|은|는)?\s*더\s*(?:좋|낫|나은|우수|뛰어)|(?:을|를)\s*선택(?:합니다|하겠습니다|한다)"
 )
@@ -133,7 +134,8 @@ _BETTER_NOUN = (
     rf"\s+(?:{_NOUN}|antwort|réponse|respuesta|resposta|risposta)(?:\s+[\w'’-]+){{0,7}}"
 )
 DECLARED = re.compile(
-    rf"(?:(?<!\w)(?:{_KEY}|{_BETTER_NOUN}|{_KEY_ABROAD})|(?<=[终的为案论]){_KEY_ABROAD})"
+    rf"(?:(?<!\w)(?:{_KEY}|{_BETTER_NOUN}|{_KEY_ABROAD}|it(?=\s+(?:is|has\s+to\s+be|must\s+be))|it['’]s)|"
+    rf"(?<=[终的为案论]){_KEY_ABROAD})"
     r"[\"'’”*_`)\]】』」]*\s*(?:(?:would|should|must|will)\s+)?"
     r"(?:is|was|are|be|goes\s+to|has\s+to\s+be|remains|ist|lautet|est|es|é|è|это|是|为|は|は、|은|는)?\s*"
     r"(?:clearly|therefore|thus|definitely|the|that|der|die|das|la|le|el|o|a|il)?\s*"
@@ -143,25 +145,24 @@ DECLARED = re.compile(
 endpos)."""
 
 DECLARING_END = word_set(
-    """is was are be to remains ist lautet est es é è это the clearly definitely verdict winner decision
-    preferred preference choice pick conclusion der die das la le el o a il вердикт победитель"""
+    """is was are be it's it’s to remains ist lautet est es é è это the clearly definitely verdict winner
+    decision preferred preference choice pick conclusion der die das la le el o a il вердикт победитель"""
 )
 """Last words before a label that make the search for DECLARED worth its time; punctuation does too."""
 
 CHOOSING = word_set(
     """prefer prefers preferred choose chooses chose choosing chosen select selects selected selecting
     pick picks picked favor favors favour favours recommend recommends declare declares output wähle
-    bevorzuge choisis préfère elijo prefiero escolho prefiro scelgo preferisco выбираю предпочитаю 选 选择
-    我选 我选择 偏好 倾向于"""
+    bevorzuge choisis préfère elijo prefiero escolho prefiro scelgo preferisco выбираю предпочитаю"""
 )
 CHOOSING_PHRASES = (
     "go with", "going with", "went with", "vote for", "votes for", "voting for", "opt for", "opting for",
     "side with", "lean towards", "lean toward", "leaning towards", "leaning toward", "in favor of",
-    "in favour of", "choose the", "select the", "pick the", "prefer the", "settle on", "decided on",
-    "give it to", "vote is for", "vote goes to", "win goes to", "preference is for", "preference for",
-    "award it to", "me decanto por", "opte pour", "entscheide mich für", "je choisis la", "je préfère la",
-    "elijo la", "prefiero la", "за",
+    "in favour of", "settle on", "decided on", "give it to", "vote is for", "vote goes to", "win goes to",
+    "preference is for", "preference for", "award it to", "me decanto por", "opte pour", "entscheide mich für",
+    "喜欢", "选", "选择", "偏好", "推荐", "倾向于",
 )  # fmt: skip
+ARTICLES = frozenset(("the", "die", "der", "das", "la", "le", "el", "o", "a", "il"))
 UNCHOOSING = re.compile(
     r"(?:n['’]t|(?<!\w)not|cannot|never|neither|nor|hardly|unable\s+to|refuse\s+to|nicht|pas|no|не|不|没)\s*"
     r"(?:\w+\s+){0,2}$"
@@ -172,6 +173,7 @@ BESIDE = word_set(
     """than over against unlike versus vs vs. besides neither not nor de que als gegenüber чем 比 compared
     beyond either both instead"""
 )
+BESIDE_UNSPACED = re.compile(rf"(?:比|不如|没有|优于|不及|より)(?:{'|'.join(NOUNS_UNSPACED)})?$")
 """A label right after one of these is what another is measured by, not what is spoken of."""
 
 CONCLUDES = re.compile(
@@ -183,8 +185,8 @@ CONCLUDES = re.compile(
     r"したがって|よって|総合|따라서|결론"
 )
 CONDITIONAL = re.compile(
-    r"(?<!\w)(?:if|whether|unless|suppose|assuming|which\s+(?:is|one|output|response|answer|of)|wenn|ob|falls|если|"
-    r"whichever)(?!\w)|如果|是否|もし|만약"
+    r"(?<!\w)(?:if|unless|suppose|assuming|wenn|falls|если)(?!\w)|如果|もし|만약|"
+    r"(?:(?<!\w)(?:whether|which\s+(?:is|one|output|response|answer|of)|whichever|ob)(?!\w)|是否)[^,，:：]*$"
 )
 CONCESSION = re.compile(
     r"\W*(?:(?:but|and|however|so|yet|overall|therefore|thus)\W+)?"
@@ -215,8 +217,21 @@ HEADED = re.compile(r"\W*(?:\d+[.)]\s*)?\**([^\W\d_][\w /&-]{1,30}?)\**\s*[:：]
 """`Clarity: ` before a label."""
 
 IF_NEXT = re.compile(
-    r"[\"'”’`)\]*]*\s*,?\s*(?:if|when|whenever|in\s+case|for\s+the\s+case|wenn|falls|si\s|если|如果|の場合|인\s*경우)"
+    r"[\"'”’`)\]*]*\s*,?\s*(?:if|for\s+(?:a\s+)?(?:tie|draw)|when|whenever|in\s+case|"
+    r"for\s+the\s+case|wenn|falls|si\s|если|如果|の場合|인\s*경우)"
 )
+ONLY_IF = re.compile(rf"\s*(?:{_NOUN}\s+)?(?:if|unless|only\s+if|for\s+those\s+who)(?!\w)")
+"""After `is better`: on one condition, which nobody has said is met."""
+
+FINDS = re.compile(
+    r"(?<!\w)(?:find|found|consider|considered|deem|judge|judged|rate|rank|ranked)\s+(?:that\s+)?(?:the\s+)?$"
+)
+FOUND_BETTER = re.compile(
+    r"\s+(?:to\s+be\s+)?(?:(?:slightly|much|clearly|the|a\s+bit|far)\s+){0,2}(?:better|best|superior|preferable|stronger)(?!\w)"
+)
+"""`I find B better`."""
+
+COMMA = re.compile(r"\s*[,;]\s*")
 LINK = re.compile(
     r"\s*(?:,?\s*(?:or|nor|and\s*/\s*or|oder|ou|или)\s|(?:and|und|et|y|e|и|vs\.?|versus|with|to)\s|/|&|\||和|与|或|跟|と|와|과)"
     r"\s*(?:the\s+)?[\"'“‘`(\[*]*"

@@ -1,0 +1,154 @@
+"""The tables of docs/performance.md, made from what the benchmarks wrote.
+
+python bench/tables.py           write them into the page
+python bench/tables.py --check   fail if the page shows anything else
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+NAMES = {
+    "pipeline": "**`jurist label`, everything included**",
+    "bare_aiohttp": "bare aiohttp loop",
+    "pipeline_aiohttp": "`jurist label` over our aiohttp transport",
+    "our_wire": "our wire and the parsing of replies, alone",
+    "our_aiohttp": "our aiohttp transport and the parsing, alone",
+    "openai": "AsyncOpenAI, nothing around it",
+    "curator": "curator",
+    "distilabel": "distilabel",
+}
+AT_MOST_BARE = 1.3
+AT_LEAST = {"curator": 8.0, "distilabel": 25.0}
+WISH_MS = 0.12
+Row = dict[str, Any]
+
+
+def bars(rows: Iterable[Row]) -> list[Row]:
+    """What was promised, and what was measured: the worst of the concurrencies counts."""
+    by = {(row["client"], row["concurrency"]): row for row in rows}
+    ours = {at: row for (client, at), row in by.items() if client == "pipeline"}
+    worst = max(row["against_bare"] for row in ours.values())
+    found = [
+        {
+            "bar": f"CPU a call, at most {AT_MOST_BARE} x a bare aiohttp loop",
+            "value": worst,
+            "holds": worst <= AT_MOST_BARE,
+        }
+    ]
+    for peer, least in AT_LEAST.items():
+        times = [by[peer, at]["cpu_ms"] / row["cpu_ms"] for at, row in ours.items() if (peer, at) in by]
+        if times:
+            value = round(min(times), 1)
+            found.append(
+                {"bar": f"at least {least:g} x less CPU than {peer}", "value": value, "holds": value >= least}
+            )
+    dearest = max(row["cpu_ms"] for row in ours.values())
+    wish = {"bar": f"the wish: {WISH_MS} CPU-ms a call", "value": dearest, "holds": dearest <= WISH_MS}
+    return [*found, wish]
+
+
+def cost_table(results: Row) -> str:
+    """CPU a call and rows a second, a column for each concurrency."""
+    rows = {(row["client"], row["concurrency"]): row for row in results["rows"]}
+    columns = sorted({at for _, at in rows})
+    lines = [
+        "| CPU-ms a call · rows/s | " + " | ".join(f"{at:,} at once" for at in columns) + " | peak MB |",
+        "| --- |" + " ---: |" * (len(columns) + 1),
+    ]
+    for client, name in NAMES.items():
+        found = [rows.get((client, at)) for at in columns]
+        if any(found):
+            cells = [f"{_ms(row['cpu_ms'])} · {row['rows_per_s']:,.0f}" if row else "" for row in found]
+            peak = max(row["peak_mb"] for row in found if row)
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {peak:.0f} |")
+    return "\n".join(lines)
+
+
+def bars_table(results: Row) -> str:
+    lines = ["| promised | measured | |", "| --- | ---: | --- |"]
+    lines += [
+        f"| {bar['bar']} | {bar['value']:g} | {'holds' if bar['holds'] else 'falls short'} |"
+        for bar in results["bars"]
+    ]
+    return "\n".join(lines)
+
+
+def extras_table(results: Row) -> str:
+    """What is not in a row's price: deciding and exporting afterwards, and what the peers need to start."""
+    lines = ["| beside the calls | CPU |", "| --- | ---: |"]
+    decide = [row["decide_ms"] for row in results["rows"] if "decide_ms" in row]
+    lines.append(f"| `jurist label`, deciding and exporting afterwards, a call | {_ms(max(decide))} ms |")
+    for peer in ("openai", "curator", "distilabel"):
+        starts = [row["start_cpu_s"] for row in results["rows"] if row["client"] == peer]
+        if starts:
+            lines.append(f"| {NAMES[peer].split(',')[0]}, to start | {max(starts):.1f} s |")
+    return "\n".join(lines)
+
+
+def setting(results: Row) -> str:
+    machine, job, versions = results["machine"], results["job"], results["versions"]
+    named = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "jurist")
+    return (
+        f"Measured on {results['date']}: {machine['cores']} cores, {machine['system']} on {machine['processor']},"
+        f" load average {machine['load_before']:g} before and {machine['load_after']:g} after;"
+        f" {job['calls']:,} calls with requests of {job['request_bytes'] / 1000:.1f} KB,"
+        f" median of {job['rounds']} rounds. Versions: {named}."
+    )
+
+
+def memory_table(evidence: Row) -> str:
+    lines = ["| rows | peak MB | rows/s | journal MB |", "| ---: | ---: | ---: | ---: |"]
+    lines += [
+        f"| {run['rows']:,} | {run['peak_mb']:.0f} | {run['rows_per_s']:,.0f} | {run['journal_mb']:,.0f} |"
+        for run in evidence["runs"]
+    ]
+    return "\n".join(lines)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f}" if value < 1 else f"{value:.1f}"
+
+
+LABEL, MEMORY = ROOT / "bench/results/label.json", ROOT / "evidence/label_memory.json"
+TABLES: dict[str, tuple[Path, Callable[[Row], str]]] = {
+    "setting": (LABEL, setting),
+    "cost": (LABEL, cost_table),
+    "bars": (LABEL, bars_table),
+    "extras": (LABEL, extras_table),
+    "memory": (MEMORY, memory_table),
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table between its marks made anew."""
+    for name, (source, table) in TABLES.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        before, found, rest = page.partition(begin)
+        if not found or end not in rest:
+            raise SystemExit(f"docs/performance.md lacks the marks {begin} and {end}; put them back")
+        if source.exists():
+            text = table(json.loads(source.read_text()))
+            page = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+def main(arguments: Sequence[str]) -> int:
+    page = PAGE.read_text()
+    new = filled(page)
+    if "--check" in arguments:
+        if new != page:
+            print("docs/performance.md is out of date. Mend it with: python bench/tables.py")
+        return int(new != page)
+    PAGE.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,129 @@
+"""What the README and the docs say is true: their commands run, their links lead somewhere, their outputs are made."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from jurist.config import settings_from
+from jurist.engines import vendors
+from jurist.engines.open import KINDS
+from jurist.engines.serve import Served, serving
+from jurist.preferences.formats import FORMATS
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig, check
+from jurist.verdicts.judge import JUDGES
+
+sys.path.insert(0, str(Path(__file__).parent))
+from walk import ADDRESS, BLOCK, ROOT, Reader, answer, blocks, pages  # noqa: E402
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with serving(answer) as served:
+        yield served
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Served) -> Iterator[Reader]:
+    """A reader with an empty folder, for whom vendors and servers are at our own server's address."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for vendor in ("OPENAI", "ANTHROPIC"):
+        monkeypatch.setattr(vendors, vendor, server.url)
+        monkeypatch.setenv(f"{vendor}_API_KEY", "a key for nothing")
+    known = set(sys.modules)
+    reader = Reader(tmp_path, server.url, monkeypatch)
+    for name in ("prompts", "pairs", "completions"):
+        (tmp_path / f"{name}.jsonl").write_bytes((ROOT / f"src/jurist/examples/{name}.jsonl").read_bytes())
+    yield reader
+    reader.close()
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_command_and_snippet_of_a_page_works(page: Path, reader: Reader):
+    for block in blocks(page.read_text(encoding="utf-8")):
+        reader.follow(block)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_what_is_made_on_a_page_is_what_would_be_made_today(page: Path):
+    text = page.read_text(encoding="utf-8")
+
+    assert build().remade(text) == text, "the docs are older than the code; run: make docs"
+
+
+@pytest.mark.parametrize("page", [*pages(), ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path):
+    for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in {slug(heading) for heading in HEADING.findall(target.read_text())}, link
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading has on the web."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_readme_is_short_and_starts_with_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+
+    assert 500 <= len(text.split()) <= 800
+    first = next(number for number, line in enumerate(lines, 1) if line.startswith("```"))
+    assert first < 25
+    commands = next(block.text for block in blocks(text)).splitlines()
+    assert [line.split("#")[0].strip() for line in commands] == ["make demo", "make test"]
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+
+    assert [page.name for page in pages()[1:] if page.name != "index.md" and f"({page.name})" not in index] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "names"), [("judges", JUDGES), ("engines", KINDS), ("labelling", FORMATS)], ids=str
+)
+def test_every_kind_we_ship_is_explained(page: str, names: dict[str, object]):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_runs(recipe: Path, reader: Reader):
+    tree = yaml.safe_load(ADDRESS.sub(reader.url, recipe.read_text(encoding="utf-8")))
+    cfg = settings_from(LabelConfig, {**tree, "limit": 40})
+    check(cfg)
+    summary = label(cfg)
+
+    assert summary.state == "done"
+    assert summary.labels > 0

@@ -1,0 +1,147 @@
+"""Reads a page as somebody who follows it would: writes the files it shows, runs its commands and its Python.
+
+A fenced block with a name (```yaml mixture.yaml) is a file. Without one, `sh` holds commands, `python` is
+executed, `yaml` holds settings of a recipe, `jsonl` rows of input, and `text` is what `docs/build.py` made.
+Any other block is refused, so that nothing on a page goes untried.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from jurist.cli.app import app
+from jurist.cli.ending import run_command
+from jurist.completions import load_groups
+from jurist.config import settings_from
+from jurist.engines.engine import Ask, Reply
+from jurist.prompts import load_prompts
+from jurist.prompts.shapes import ANSWERS
+from jurist.recipes.settings import LabelConfig
+from jurist.selftest.judges import scoring
+from jurist.tiny import judges, policies
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MADE = re.compile(r"<!-- made by: .+? -->\n.*?<!-- end -->", re.DOTALL)
+ADDRESS = re.compile(r"http://[\w.-]+:800\d/v1")
+EXITS = re.compile(r"# exits with (\d+)")
+
+
+class Block(NamedTuple):
+    language: str
+    name: str
+    text: str
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """The blocks that a person wrote."""
+    for language, name, body in BLOCK.findall(MADE.sub("", text)):
+        yield Block(language, name, body)
+
+
+async def answer(ask: Ask) -> str | Reply:
+    """Every model of the docs at once: policies answer, judges judge, and those told to reason do so."""
+    shown = next((m for m in reversed(ask.messages) if "<response" in m.content), None)
+    if shown is None:
+        return policies.careful(ask) if ask.sample % 2 else policies.wordy(ask)
+    asked = Ask((shown,), top_logprobs=ask.top_logprobs, sample=ask.sample)
+    if "<response-A-" not in shown.content:
+        return scoring(asked)
+    if "last line" in shown.content:
+        return f"One is shorter than the other.\nVerdict: {judges.oracle(asked)}"
+    return judges.fair(asked)
+
+
+class Reader:
+    """Follows one page in one folder. `url` is where every server of the page is to be found."""
+
+    def __init__(self, folder: Path, url: str, env: Any) -> None:
+        self.folder, self.url, self.env = folder, url, env
+        self.namespace: dict[str, Any] = {"__name__": "page"}
+        self.servers: list[subprocess.Popen[str]] = []
+
+    def follow(self, block: Block) -> None:
+        text = ADDRESS.sub(self.url, block.text)
+        if block.name:
+            (self.folder / block.name).write_text(text, encoding="utf-8")
+        elif block.language == "sh":
+            for line in text.replace("\\\n", " ").splitlines():
+                self.type(line)
+        elif block.language == "python":
+            exec(compile(text, "the page", "exec"), self.namespace)
+        elif block.language == "yaml":
+            settings_from(LabelConfig, yaml.safe_load(text))
+        elif block.language == "jsonl":
+            assert list(rows_of(text)), text
+        else:
+            raise AssertionError(f"no way to try a block of '{block.language}':\n{text}")
+
+    def type(self, line: str) -> None:
+        words = shlex.split(line, comments=True)
+        wanted = int(found[1]) if (found := EXITS.search(line)) else 0
+        match words:
+            case []:
+                pass
+            case ["jurist", *rest]:
+                assert run_command(app, rest) == wanted, line
+            case ["make", target]:
+                assert f"\n{target}:" in (ROOT / "Makefile").read_text(), line
+            case ["pip", "install", *what]:
+                assert all(map(can_be_installed, what)), line
+            case ["export", setting]:
+                self.env.setenv(*setting.split("=", 1))
+            case ["python", "-m", "jurist.engines.serve", *rest, "&"]:
+                self.serve(rest)
+            case ["curl", address]:
+                with urllib.request.urlopen(address, timeout=5) as reply:
+                    assert reply.status == 200, line
+            case _:
+                raise AssertionError(f"no way to try this command: {line}")
+
+    def serve(self, words: list[str]) -> None:
+        """The page's own server, on any free port, takes over from ours."""
+        words = [word for pair in zip(words[::2], words[1::2], strict=True) if pair[0] != "--port" for word in pair]
+        command = [sys.executable, "-m", "jurist.engines.serve", *words]
+        started = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        self.servers.append(started)
+        assert started.stdout is not None
+        self.url = started.stdout.readline().strip()
+        assert self.url.startswith("http://"), words
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.terminate()
+        deadline = time.monotonic() + 5
+        for server in self.servers:
+            server.wait(max(0.1, deadline - time.monotonic()))
+
+
+def rows_of(text: str) -> Iterator[Any]:
+    """The rows as the loaders understand them."""
+    import json
+
+    rows = [json.loads(line) for line in text.splitlines()]
+    answered = any(set(row) & ANSWERS for row in rows)
+    return load_groups(rows) if answered else load_prompts(rows)
+
+
+def can_be_installed(what: str) -> bool:
+    """`.`, `jurist[extra]` or an option: only extras that pyproject.toml has."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = re.fullmatch(r"(?:-\w+|(?:\.|jurist)(?:\[([\w,]+)\])?)", what)
+    return found is not None and all(extra in known for extra in (found[1] or "").split(",") if extra)
