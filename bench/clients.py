@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from work import TOP_LOGPROBS, pin
 
 from jurist.engines.serve import fast_loop
+from work import TOP_LOGPROBS, pin
 
 WARM_UP = 512
 """Calls before the measurement begins."""

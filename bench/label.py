@@ -1,5 +1,5 @@
-"""What a judge call costs this machine's processor: `jurist label`, a bare aiohttp loop, our transports alone,
-and the peers that `make bench-peers` installed, all in one run.
+"""What a judge call costs the processor: `jurist label`, a bare aiohttp loop, our transports alone, and the
+peers that `make bench-peers` installed, all in one run.
 
     python bench/label.py [--calls 20000] [--concurrency 64 256 1024] [--rounds 5] [--no-peers]
 

@@ -96,7 +96,8 @@ def setting(results: Row) -> str:
     machine, job, versions = results["machine"], results["job"], results["versions"]
     named = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "jurist")
     return (
-        f"Measured on {results['date']}: {machine['cores']} cores, {machine['system']} on {machine['processor']},"
+        f"Measured on {results['date']}: {machine['cores']} cores,"
+        f" {machine['system']} on {machine['processor']},"
         f" load average {machine['load_before']:g} before and {machine['load_after']:g} after;"
         f" {job['calls']:,} calls with requests of {job['request_bytes'] / 1000:.1f} KB,"
         f" median of {job['rounds']} rounds. Versions: {named}."

@@ -28,7 +28,25 @@ LATENCY = 0.05
 TOP_LOGPROBS = 5
 BETTER = "Certainly: "
 """How the better of two answers begins, so that the server can tell it at the price of one search."""
-SYLLABLES = "ka lo mi ren tu sa vel dor in pha ost er un gri bel no ta shi cu mar".split()
+SYLLABLES = (
+    "ka",
+    "lo",
+    "mi",
+    "ren",
+    "tu",
+    "sa",
+    "vel",
+    "dor",
+    "in",
+    "pha",
+    "ost",
+    "er",
+    "gri",
+    "bel",
+    "no",
+    "ta",
+    "mar",
+)
 
 
 def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 860, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""How a claim is written down: one JSON file each, so that every number in the docs can be traced and made again."""
+"""How a claim is written down: one JSON file each, so that every number in the docs can be made again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does every row end as a label or as dropped by name, whatever the server does, and does a dead one stop the run?
+"""Does every row end as a label or dropped by name, whatever the server does? Does a dead one stop the run?
 
 2,500 pairs are judged in both orders by a server that answers 2.5 % of the tries with 429, 2.5 % with 500,
 drops 2.5 % of the connections and leaves 2.5 % of the tries without any answer; 1 % of the questions are
@@ -64,7 +64,6 @@ class Ended:
     def lines(self, noun: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.run / f"{noun}.jsonl").read_text().splitlines()]
 
-    @property
     def labels(self) -> dict[str, str]:
         return {row["id"]: row["chosen"]["id"] for row in self.lines("preferences")}
 
@@ -83,14 +82,15 @@ def faulty(folder: Path) -> dict[str, Any]:
         stats = served.stats.summary()
     matchups = {one["matchups"][0][0] for one in got.lines("matchups")}
     lost = [row for row in got.lines("dropped") if row["subject_id"] in matchups]
+    labels, expected_labels = got.labels(), expected.labels()
     named = Counter(row["reason"] + (f" ({row['detail']})" if row.get("detail") else "") for row in lost)
     return {
         "rows": len(matchups),
-        "labels": len(got.labels),
+        "labels": len(labels),
         "dropped": dict(named.most_common(12)),
         "unread": got.summary["unread"],
-        "lost": ROWS - len(got.labels) - len(lost),
-        "labels_that_differ": sum(expected.labels.get(id) != chosen for id, chosen in got.labels.items()),
+        "lost": ROWS - len(labels) - len(lost),
+        "labels_that_differ": sum(expected_labels.get(id) != chosen for id, chosen in labels.items()),
         "arrived": stats,
         "seconds": got.seconds,
         "seconds_without_faults": expected.seconds,

@@ -1,4 +1,4 @@
-"""The reader against replies that judges really wrote: LLMBar (Zeng et al. 2024) and QLoRA (Dettmers et al. 2023).
+"""The reader on replies that judges really wrote: LLMBar (Zeng et al. 2024), QLoRA (Dettmers et al. 2023).
 
 One reader for all of them, told nothing but the labels that were offered. Agreement is with the verdict on
 record, which each study's own patterns took from the same text; every disagreement falls into a named class.
@@ -100,7 +100,11 @@ def on_llmbar() -> dict[str, Any]:
         reading = read_choice(reply.text, OUTPUTS, reply.finish)
         seconds += time.process_time() - started
         agrees = reading.p_first == reply.recorded
-        for name in ("all", f"strict {reply.strict}", f"{'plain' if not reply.ambiguous else 'both'} {reply.strict}"):
+        for name in (
+            "all",
+            f"strict {reply.strict}",
+            f"{'plain' if not reply.ambiguous else 'both'} {reply.strict}",
+        ):
             asked[name] += 1
             right[name] += agrees
         if not agrees:
@@ -132,7 +136,13 @@ def on_llmbar() -> dict[str, Any]:
 
 def _share(right: int, n: int) -> dict[str, float]:
     low, high = wilson(right, n)
-    return {"right": right, "n": n, "share": round(right / n, 5), "low": round(low, 5), "high": round(high, 5)}
+    return {
+        "right": right,
+        "n": n,
+        "share": round(right / n, 5),
+        "low": round(low, 5),
+        "high": round(high, 5),
+    }
 
 
 def _told(p: float | None) -> str:
@@ -147,7 +157,11 @@ def on_qlora() -> dict[str, Any]:
     rows = list(_rows(REAL_DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz"))
     readings = [read_choice(row["text"], ASSISTANTS) for row in rows]
     wrong = [
-        {"recorded": row["score"], "read": r.p_first if r.p_first is not None else r.unread, "reply": _ends(row["text"])}
+        {
+            "recorded": row["score"],
+            "read": r.p_first if r.p_first is not None else r.unread,
+            "reply": _ends(row["text"]),
+        }
         for row, r in zip(rows, readings, strict=True)
         if r.p_first != P_OF[str(row["score"])]
     ]
@@ -190,7 +204,8 @@ def _ratings(rows: list[dict[str, Any]], ps: list[float | None]) -> dict[str, fl
         pair = row["file"].removesuffix("-gpt-4-reviewer-threeclass.jsonl").split("-vs-")
         for answer in (row["answer1_id"], row["answer2_id"]):
             seen.setdefault(answer, Counter()).update(
-                name.removeprefix("answer-").removesuffix("-vicuna-generations-topp0.9-temp0.7") for name in pair
+                name.removeprefix("answer-").removesuffix("-vicuna-generations-topp0.9-temp0.7")
+                for name in pair
             )
     wrote = {answer: count.most_common(1)[0][0] for answer, count in seen.items()}
     wins = []
@@ -240,7 +255,7 @@ def main() -> None:
         value=bar["all"]["share"],
         low=bar["all"]["low"],
         high=bar["all"]["high"],
-        bar="all >= 0.985; strict prompts >= 0.999 of the records that the reply decides; QLoRA pairs >= 0.995",
+        bar="all >= 0.985; strict prompts >= 0.999 where the reply decides the record; QLoRA pairs >= 0.995",
         holds=bar["all"]["share"] >= 0.985
         and bar["strict_decided_by_the_reply"]["share"] >= 0.999
         and pairs["share"] >= 0.995

@@ -54,7 +54,9 @@ def test_the_same_call_is_kept_once_and_the_first_reply_stays(tmp_path):
 def test_rows_are_committed_in_groups_and_not_one_by_one(tmp_path, monkeypatch):
     commits = []
     commit = Journal._commit
-    monkeypatch.setattr(Journal, "_commit", lambda self, rows: (commits.append(len(rows)), commit(self, rows))[1])
+    monkeypatch.setattr(
+        Journal, "_commit", lambda self, rows: (commits.append(len(rows)), commit(self, rows))[1]
+    )
 
     put_all(tmp_path / "j", [(n.to_bytes(16, "big"), b"x") for n in range(GROUP * 2 + 10)])
 

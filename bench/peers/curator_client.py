@@ -21,7 +21,7 @@ os.environ.update(
     HOSTED_CURATOR_VIEWER="0",
 )
 
-import tiktoken
+import tiktoken  # noqa: E402
 
 
 class Quarters:
@@ -33,7 +33,7 @@ class Quarters:
 
 tiktoken.get_encoding = lambda _: Quarters()
 
-from bespokelabs import curator
+from bespokelabs import curator  # noqa: E402
 
 
 class Judge(curator.LLM):

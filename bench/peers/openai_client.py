@@ -10,9 +10,13 @@ import uvloop
 from openai import AsyncOpenAI
 
 
-async def main(url: str, questions: str, calls: int, concurrency: int) -> int:
+def read(questions: str, calls: int) -> list[list[dict]]:
     with open(questions, "rb") as lines:
-        todo = iter([json.loads(line) for line, _ in zip(lines, range(calls), strict=False)])
+        return [json.loads(line) for line, _ in zip(lines, range(calls), strict=False)]
+
+
+async def main(url: str, questions: str, calls: int, concurrency: int) -> int:
+    todo = iter(read(questions, calls))
     answered = 0
     async with AsyncOpenAI(base_url=url, api_key="none") as client:
 

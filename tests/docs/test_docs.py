@@ -1,4 +1,4 @@
-"""What the README and the docs say is true: their commands run, their links lead somewhere, their outputs are made."""
+"""What the README and the docs say holds: commands run, links lead somewhere, outputs are made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from walk import ADDRESS, BLOCK, ROOT, Reader, answer, blocks, pages
 
 from jurist.config import settings_from
 from jurist.engines import vendors
@@ -20,9 +21,6 @@ from jurist.preferences.formats import FORMATS
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig, check
 from jurist.verdicts.judge import JUDGES
-
-sys.path.insert(0, str(Path(__file__).parent))
-from walk import ADDRESS, BLOCK, ROOT, Reader, answer, blocks, pages  # noqa: E402
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -56,7 +54,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Served) -> I
 
 def build() -> ModuleType:
     spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -105,8 +104,9 @@ def test_the_readme_is_short_and_starts_with_two_commands():
 
 def test_the_index_lists_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    others = [page.name for page in pages()[1:] if page.name != "index.md"]
 
-    assert [page.name for page in pages()[1:] if page.name != "index.md" and f"({page.name})" not in index] == []
+    assert [name for name in others if f"({name})" not in index] == []
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,9 @@ class Reader:
 
     def serve(self, words: list[str]) -> None:
         """The page's own server, on any free port, takes over from ours."""
-        words = [word for pair in zip(words[::2], words[1::2], strict=True) if pair[0] != "--port" for word in pair]
+        if "--port" in words:
+            at = words.index("--port")
+            words = words[:at] + words[at + 2 :]
         command = [sys.executable, "-m", "jurist.engines.serve", *words]
         started = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         self.servers.append(started)

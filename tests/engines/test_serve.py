@@ -184,6 +184,15 @@ def test_a_faulty_connection_is_dropped_or_cut_short():
         post(served.url)
 
 
+def test_a_port_that_is_taken_is_said_to_be_taken():
+    with (
+        serving(lambda ask: "A") as served,
+        pytest.raises(SettingError, match=r"cannot listen on .* in use.*--port 0"),
+        serving(lambda ask: "A", port=urlsplit(served.url).port),
+    ):
+        pass
+
+
 def test_the_server_runs_as_a_process_of_its_own_and_leaves_its_counts(tmp_path):
     (tmp_path / "my_judges.py").write_text("def first(ask):\n    return '[[A]]'\n")
     stats = tmp_path / "stats.json"

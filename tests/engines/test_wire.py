@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from jurist.engines import transport, wire
+from jurist.engines import wire
+from jurist.engines.connect import _proxy, connect
 from jurist.engines.tls import Tls
-from jurist.engines.transport import Broken, Late, Unreached, connect
+from jurist.engines.transport import Broken, Late, Unreached
 from jurist.engines.wire import Wire
 from jurist.errors import SettingError
 
@@ -210,10 +211,26 @@ def test_a_call_given_up_does_not_leave_its_reply_to_the_next():
         first = asyncio.create_task(client.post(b"body", 5.0))
         await asyncio.sleep(0.01)
         first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert not client._busy  # the server is told, and may stop writing
         await asyncio.sleep(0.05)
         return await client.post(b"body", 5.0)
 
     assert against(handle, work).body == b"new"
+
+
+def test_a_call_given_up_as_its_reply_arrives_does_no_harm_to_the_connection():
+    async def work(client, server):
+        first = asyncio.create_task(client.post(b"body", 5.0))
+        while not client._idle:  # noqa: ASYNC110  the very moment is what is tested
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert first.cancelled()
+        await client.post(b"body", 5.0)
+        return client.opened
+
+    assert against(replying(OK), work) == 1
 
 
 def test_every_late_call_ends_even_when_its_connection_served_another_just_before(monkeypatch):
@@ -251,8 +268,8 @@ def test_nothing_but_a_web_address_is_an_address(monkeypatch):
     with pytest.raises(SettingError, match="not a web address"):
         connect("localhost:8000", {})
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
-    assert transport._proxy("http", "judge.example") == "http://proxy:3128"
-    assert transport._proxy("http", "127.0.0.1") is None
+    assert _proxy("http", "judge.example") == "http://proxy:3128"
+    assert _proxy("http", "127.0.0.1") is None
 
 
 def test_tls_certificates_are_checked(tmp_path, monkeypatch):

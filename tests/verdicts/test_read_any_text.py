@@ -26,12 +26,17 @@ MENUS = [
     Menu("左", "右"),
 ]
 PIECES = [
-    "A", "B", "a", "b", "1", "2", "3", "C", "m", "M", "Output (a)", "Output (b)", "Response A", "Response B", "[[A]]",
+    "A", "B", "a", "b", "1", "2", "3", "C", "m", "M", "Output (a)", "Output (b)", "Response A",
+    "Response B", "[[A]]",
     "[[B]]", "[[A>>B]]", "Answer:", "Verdict: ", "final verdict is", " is better", " is not better", " than ",
-    "Therefore, ", "Although ", "while", ", ", ". ", "\n", "\n\n", " ", "**", "(", ")", '"', "{", "}", '{"winner": "A"}',
-    '{"score": 7}', "7/10", "Score: 8", "8 7", "I prefer ", "I cannot ", "neither", "nor ", " or ", " and ", "it's a tie",
-    "equally good", "<think>", "</think>", "答案：", "更好", "<answer>", "</answer>", "\\boxed{", "first", "second", "if ",
-    "the better response is ", "e\u0301", "\u202e", "İ", "ß", "\x00", "😀", "if", "?", "not ", "[THINK]", "左", "右",
+    "Therefore, ", "Although ", "while", ", ", ". ", "\n", "\n\n", " ", "**", "(", ")", '"', "{", "}",
+    '{"winner": "A"}',
+    '{"score": 7}', "7/10", "Score: 8", "8 7", "I prefer ", "I cannot ", "neither", "nor ", " or ",
+    " and ", "it's a tie",
+    "equally good", "<think>", "</think>", "答案：", "更好", "<answer>", "</answer>", "\\boxed{", "first",
+    "second", "if ",
+    "the better response is ", "e\u0301", "\u202e", "İ", "ß", "\x00", "😀", "if", "?", "not ", "[THINK]",
+    "左", "右",
 ]  # fmt: skip
 replies = st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
 menus = st.one_of(st.sampled_from(MENUS), st.builds(Menu, st.text(), st.text(), st.none() | st.text()))
@@ -57,7 +62,7 @@ def test_any_text_gives_a_verdict_or_a_reason_and_never_an_exception(text, menu,
         assert one.score is None
         assert one.unread == "" or one.unread in UNREAD
         assert one.p_first is None or 0.0 <= one.p_first <= 1.0
-        assert one.unread or 0 <= one.at < len(text)
+        assert one.unread or 0 <= one.at < len(text) or (one.at, one.source) == (-1, "tokens")
         assert isinstance(rationale_of(text, one), str)
     assert isinstance(strip_thinking(text), str)
 
@@ -154,15 +159,19 @@ def test_a_long_hostile_reply_is_read_in_linear_time(piece):
 
 
 SHAPES = [
-    "{}", "[[{}]]", "Answer: {}", "**Final verdict:** {}", "The better response is {}.", "Therefore, {} is better.",
-    "{} is better than {}.", "I prefer {} over {}.", "Although {} is kind, {} is better.", '{{"winner": "{}"}}',
+    "{}", "[[{}]]", "Answer: {}", "**Final verdict:** {}", "The better response is {}.",
+    "Therefore, {} is better.",
+    "{} is better than {}.", "I prefer {} over {}.", "Although {} is kind, {} is better.",
+    '{{"winner": "{}"}}',
     "<answer>{}</answer>", "<think>{} is better</think>{}", "\\boxed{{{}}}", "Neither {} nor {} is better.",
-    "答案：{}", "La réponse {} est meilleure.", "{}\n\n{} is more precise.", "Score: {}", "{}/10", "Clarity: {}\nTruth: {}",
+    "答案：{}", "La réponse {} est meilleure.", "{}\n\n{} is more precise.", "Score: {}", "{}/10",
+    "Clarity: {}\nTruth: {}",
 ]  # fmt: skip
 
 
 def shuffled(rng: random.Random, labels: list[str]) -> str:
-    """A reply that looks real, then damaged: pieces cut out, doubled, exchanged, strange characters put in."""
+    """A reply that looks real, then damaged: pieces cut out, doubled, exchanged, strange characters put
+    in."""
     text = " ".join(
         shape.format(
             *(rng.choice(labels if rng.random() < 0.7 else PIECES) for _ in range(shape.count("{}")))
@@ -193,7 +202,8 @@ def random_text(rng: random.Random) -> str:
 
 
 def occurs(text: str, menu: Menu) -> bool:
-    """Whether any label, or what tells it apart, stands in the text as a word; underscores and CJK do not bind."""
+    """Whether any label, or what tells it apart, stands in the text as a word; underscores and CJK do not
+    bind."""
     low = text.lower()
     letter = r"[^\W\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\u0e00-\u0e7f]"
     return any(

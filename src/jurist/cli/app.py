@@ -8,10 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+_MORE = (
+    "Every key of a recipe can be given as --key.sub value: --judge.reason true --prefer.ties soft"
+    " --labels labels.jsonl. What they are: docs/settings.md"
+)
+
 app = typer.Typer(
     name="jurist",
     help="Preference data you can trust from AI judges, and the models trained on it.",
-    epilog="Any setting of the recipe can be given as --key.sub value, e.g. --judge.reason true.",
+    epilog=_MORE,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,7 +53,7 @@ def main() -> None:
     sys.exit(run_command(app, sys.argv[1:]))
 
 
-@app.command(context_settings=_OPEN)
+@app.command(context_settings=_OPEN, epilog=_MORE)
 def label(
     ctx: typer.Context,
     recipe: Recipe = None,
@@ -78,7 +83,7 @@ def label(
     ended(summary)
 
 
-@app.command(context_settings=_OPEN)
+@app.command(context_settings=_OPEN, epilog=_MORE)
 def sample(
     ctx: typer.Context,
     recipe: Recipe = None,
@@ -105,7 +110,7 @@ def sample(
     ended(summary)
 
 
-@app.command(context_settings=_OPEN)
+@app.command(context_settings=_OPEN, epilog=_MORE)
 def estimate(
     ctx: typer.Context,
     recipe: Recipe = None,
@@ -130,12 +135,13 @@ def estimate(
     report(found, as_json, lambda: print_estimate(found))
 
 
-@app.command(context_settings=_OPEN)
+@app.command(context_settings=_OPEN, epilog=_MORE)
 def export(
     ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     formats: Annotated[
-        list[str] | None, typer.Option("--format", "-f", help="trl, kto, sft, openrlhf, ... May be repeated.")
+        list[str] | None,
+        typer.Option("--format", "-f", help="trl, kto, sft, openrlhf, jsonl ... May be repeated."),
     ] = None,
     push_to: Annotated[str, typer.Option(help="Also push to this data set on the hub: owner/name.")] = "",
     as_json: AsJson = False,
@@ -151,11 +157,13 @@ def export(
 @app.command()
 def show(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
-    unread: Annotated[bool, typer.Option(help="Matchups with a reply that could not be read.")] = False,
-    flips: Annotated[bool, typer.Option(help="Matchups where the verdict followed the seat.")] = False,
+    unread: Annotated[bool, typer.Option("--unread", help="Matchups with an unread reply.")] = False,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Matchups where the verdict followed the seat.")
+    ] = False,
     pair: Annotated[str, typer.Option(help="The one whose id, or whose label's id, starts so.")] = "",
     limit: Annotated[int, typer.Option(help="At most this many.")] = 10,
-    full: Annotated[bool, typer.Option(help="Do not cut long texts.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Do not cut long texts.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What a run came to, or the evidence behind its labels."""

@@ -50,6 +50,7 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("flips", f"{interval(facts['flip_rate'])} of matchups read in both orders"))
     if facts.get("first_share"):
         lines.append(("first seat", f"{interval(facts['first_share'])} of decided verdicts"))
+    lines += _jury_lines((facts.get("learnt") or {}).get("weights") or {})
     lines.append(
         ("calls", f"{facts.get('calls', 0):,} sent, {facts.get('calls_kept', 0):,} kept from before")
     )
@@ -60,6 +61,19 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("time", clock(facts.get("seconds", 0))))
     for name, files in facts.get("exported", {}).items():
         lines.append(("exported", f"{name}: " + ", ".join(f"{file} {n:,}" for file, n in files.items())))
+    return lines
+
+
+def _jury_lines(weights: dict[str, Any]) -> list[tuple[str, str]]:
+    """How a jury does on people's labels, and what to beware of."""
+    lines = []
+    if weights.get("n_gold") and weights.get("accuracy") is not None:
+        said = f"agrees with {weights['accuracy']:.1%} of {weights['n_gold']:,} labels from people"
+        if weights.get("effective") is not None:
+            said += f"; {len(weights['jurors'])} judges, worth {weights['effective']:.1f} independent ones"
+        lines.append(("jury", said))
+    if weights.get("warning"):
+        lines.append(("beware", weights["warning"]))
     return lines
 
 

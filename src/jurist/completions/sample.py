@@ -67,7 +67,9 @@ async def _by_one(
 ) -> tuple[list[Completion], list[Dropped]]:
     """All draws of one policy: in one reading of the prompt where the engine can, else one call each."""
     sent: list[tuple[Sampling, Reply | BaseException]] = []
-    if isinstance(engine, DrawsMany) and len(which) > 1:
+    if sampling.seed is not None:
+        seed = sampling.seed
+    if isinstance(engine, DrawsMany):
         how = replace(sampling, seed=_seed(prompt.id, engine.name, which[0], seed))
         try:
             replies = await engine.answer_many(_ask(prompt, how, which[0]), len(which))

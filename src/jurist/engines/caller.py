@@ -81,6 +81,7 @@ class Caller:
         self.concurrency: int = getattr(engine, "concurrency", 64)
         self.priced: bool = getattr(engine, "price", 0.0) is not None
         """False where nobody said what a call costs. An engine without a price of its own is free."""
+        self.lacks_key: str = getattr(engine, "lacks_key", "")
         self._journal = journal
         self._purse = purse
         self._under_way: dict[bytes, asyncio.Future[Reply]] = {}
@@ -116,7 +117,7 @@ class Caller:
         return reply
 
     async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
-        """Draws 0 to n-1 of one question; only those the journal lacks are asked for, together if possible."""
+        """Draws 0 to n-1 of one question; those the journal lacks are asked for together, if possible."""
         asks = [replace(ask, sample=draw) for draw in range(n)]
         keys = [call_key(self.name, one) for one in asks]
         replies = [self.kept(key) for key in keys]

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 
 from ..errors import CallFailed, CallRefused, EngineDown
 from ..records import Usage
+from .connect import connect
 from .dialects import Dialect, Unreadable
 from .engine import Ask, Reply
 from .limits import Bucket, Gate
 from .prices import Price, SharedTime, cost_of
 from .settings import EngineConfig
-from .transport import Late, Transport, TransportError, Unreached, connect
+from .transport import Late, Transport, TransportError, Unreached
 from .trouble import Breaker, Trouble, advice, read_trouble, scrubbed
 
 FIRST_WAIT = 0.5
@@ -57,6 +58,8 @@ class Endpoint:
         self, name: str, url: str, dialect: Dialect, config: EngineConfig, price: Price | None, key: str
     ) -> None:
         self.name = name
+        self.lacks_key = ""
+        """The variable that has to hold a key and does not, where that is known before anything is sent."""
         self.gives_logprobs = dialect.quirks.gives_logprobs
         self.on_send: Callable[[], None] = _nothing
         self.on_back: Callable[[], None] = _nothing
@@ -190,7 +193,10 @@ class Endpoint:
 
     def _fail(self, trouble: Trouble, tries: int) -> None:
         self._meter.failed += 1
-        raise CallFailed(f"{self.name} gave nothing in {tries} tries (the last: {trouble.message})")
+        raise CallFailed(
+            f"{self.name} gave nothing in {tries} tries (the last: {trouble.message})."
+            " Run the same command again to ask once more"
+        )
 
     def _trip(self, trouble: Trouble, what: str) -> None:
         """Stop everything that waits or is under way, and say so."""

@@ -55,10 +55,12 @@ def _opener(kind: str) -> Callable[[EngineConfig], Engine]:
     module, _, name = KINDS[kind].partition(":")
     try:
         opener: Callable[[EngineConfig], Engine] = getattr(import_module(module), name)
-    except ImportError as why:
-        if module in NEEDS:
+    except (ImportError, AttributeError) as why:
+        if module in NEEDS and isinstance(why, ImportError):
             raise MissingExtra(*NEEDS[module]) from None
-        raise SettingError(f"engines of kind '{kind}' cannot be loaded: {why}") from None
+        raise SettingError(
+            f"engines of kind '{kind}' cannot be loaded: {why}. See: pip show jurist"
+        ) from None
     return opener
 
 

@@ -15,6 +15,9 @@ from ..records import Usage
 from .engine import Ask, Reply
 from .settings import EngineConfig
 
+CHARACTERS_PER_TOKEN = 4
+"""Of English prose in the usual vocabularies; other scripts take more tokens."""
+
 Function = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
 
 
@@ -51,9 +54,9 @@ def open_scripted(config: EngineConfig) -> Scripted:
 
 def guessed_usage(ask: Ask, reply: Reply) -> Usage:
     """Four characters a token, where nothing better is known."""
-    thought = len(reply.reasoning) // 4
-    read = sum(len(message.content) for message in ask.messages) // 4
-    return Usage(read, 0, len(reply.text) // 4 + thought, thought)
+    thought = len(reply.reasoning) // CHARACTERS_PER_TOKEN
+    read = sum(len(message.content) for message in ask.messages) // CHARACTERS_PER_TOKEN
+    return Usage(read, 0, len(reply.text) // CHARACTERS_PER_TOKEN + thought, thought)
 
 
 def load_function(spec: str) -> Any:

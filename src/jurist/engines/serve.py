@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import JuristError
+from ..errors import JuristError, SettingError
 from .desk import Answer, Desk, Latency, Stats
 from .faults import Faults
 from .listen import Connection
@@ -59,7 +59,12 @@ async def serve(
     """Serve one function for every model name, or one a name; `raw` is a body to answer everything with."""
     desk = Desk(answer, latency, faults, raw)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(desk.take, desk.open), host, port, backlog=4096)
+    try:
+        server = await loop.create_server(lambda: Connection(desk.take, desk.open), host, port, backlog=4096)
+    except OSError as why:
+        raise SettingError(
+            f"cannot listen on {host}:{port}: {why.strerror or why}. Take any free port with: --port 0"
+        ) from None
     address = server.sockets[0].getsockname()
     return Served(f"http://{address[0]}:{address[1]}/v1", desk.stats, server, desk.open)
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ..errors import SettingError
+from ..records import content_id
 from .dialects import Dialect, Quirks
 from .dialects.anthropic import Messages
 from .dialects.openai import ChatCompletions
@@ -73,6 +74,12 @@ def _quirks(config: EngineConfig, **usual: Any) -> Quirks:
 
 def _open(config: EngineConfig, url: str, dialect: Dialect) -> Endpoint:
     kind, _, rest = config.engine.partition(":")
-    name = f"{kind}:{rest.partition('@http')[0]}"
-    price = config.price or (known_price(name) if url in (OPENAI, ANTHROPIC) else None)
-    return Endpoint(name, url, dialect, config, price, key_from(config.key_env or dialect.key_env))
+    model = f"{kind}:{rest.partition('@http')[0]}"
+    price = config.price or (known_price(model) if url in (OPENAI, ANTHROPIC) else None)
+    # What is merged into every request changes the replies: another `extra` is another engine to the journal.
+    name = f"{model}+{content_id(config.extra)[:6]}" if config.extra else model
+    key_env = config.key_env or dialect.key_env
+    endpoint = Endpoint(name, url, dialect, config, price, key_from(key_env))
+    if url in (OPENAI, ANTHROPIC) and not key_from(key_env):
+        endpoint.lacks_key = key_env
+    return endpoint

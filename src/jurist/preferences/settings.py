@@ -15,6 +15,7 @@ class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Which pairs of one prompt are kept, and what is left out by name."""
 
     rule: Rule = "best_vs_worst"
+    """Which pairs of several completions are trained on; pairs that a file names are all decided."""
     ties: Literal["drop", "soft"] = "drop"
     """An exact tie leaves by name, or stays as a row with p = 0.5."""
     min_margin: float = 0.0
@@ -36,6 +37,7 @@ class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
     max_length_ratio: float = 3.0
     """Pairs with one this many times as long as the other are flagged `length_gap`; 0 flags none."""
     seed: int = 0
+    """For the rules that draw."""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

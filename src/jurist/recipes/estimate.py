@@ -20,6 +20,7 @@ from ..engines.caller import call_key
 from ..engines.engine import Ask, Engine, Reply
 from ..engines.open import open_engine
 from ..engines.prices import cost_of
+from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..errors import DataError
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
@@ -28,8 +29,6 @@ from .label import read_rows, sampled
 from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
 from .stream import run_async
 
-CHARACTERS_PER_TOKEN = 4
-"""Of English prose in the usual vocabularies; other scripts take more tokens."""
 COMPLETION_TOKENS = 200
 RATIONALE_TOKENS = 150
 VERDICT_TOKENS = 2
@@ -74,6 +73,7 @@ class Estimate(Struct, frozen=True):
             each = f", ${self.usd_per_matchup:.5f} a matchup" if self.usd_per_matchup is not None else ""
             yield f"total: about ${self.usd:,.2f}{each} (a person's label costs $0.50 to $5)"
         yield "assumed: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.assumed.items())
+        yield "not counted: what a model thinks before it answers, and repeats after a failure"
 
 
 class Counting:
@@ -97,8 +97,7 @@ class Counting:
             self.kept += 1
         else:
             self.calls += 1
-            characters = sum(len(message.content) for message in ask.messages)
-            self._read += -(-characters // CHARACTERS_PER_TOKEN) + 4 * len(ask.messages)
+            self._read += guessed_usage(ask, Reply("")).tokens_in
             self._written += min(self._tokens_out, ask.max_tokens)
         # A different text for each draw: equal completions would never meet.
         return Reply(f"{ask.sample} " + "word " * max(0, self._tokens_out - 3) + "Verdict: A")

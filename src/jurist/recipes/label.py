@@ -56,6 +56,7 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
         policies = open_policies(cfg, called)
         judges = [open_judge(one, called, cfg.seed) for one in judge_configs(cfg)]
         members = [_member(judge) for judge in judges]
+        need_keys(engines)
         need_prices(cfg, engines)
         run.write_text("recipe.yaml", recipe_text(cfg))
         write_members(run, members)
@@ -143,6 +144,16 @@ def need_rows(cfg: LabelConfig, tally: Tally, stopped: Stopped) -> None:
         f"there is no usable row in {source}. See what was left out, and why, with:"
         f" head {Path(cfg.out) / 'dropped.jsonl'}"
     )
+
+
+def need_keys(engines: list[Caller]) -> None:
+    """Said before the first row is read, not after the first refusal."""
+    for engine in engines:
+        if engine.lacks_key:
+            raise SettingError(
+                f"{engine.name} needs a key, and {engine.lacks_key} holds none."
+                f" Set it with: export {engine.lacks_key}=..."
+            )
 
 
 def need_prices(cfg: LabelConfig, engines: list[Caller]) -> None:

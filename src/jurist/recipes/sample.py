@@ -15,7 +15,7 @@ from ..engines.open import open_engine
 from ..errors import SettingError
 from ..records import Completion, Dropped, Group, Prompt
 from ..run import Run
-from .label import need_prices, need_rows, open_policies, read_rows, rows_under_way, sampled
+from .label import need_keys, need_prices, need_rows, open_policies, read_rows, rows_under_way, sampled
 from .settings import LabelConfig, expected_rows, recipe_text
 from .stream import Stopped, in_order, run_async
 from .summary import Summary, calls_of, end_of
@@ -56,6 +56,7 @@ async def _collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tu
     lost: list[Dropped] = []
     try:
         policies = open_policies(cfg, called)
+        need_keys(engines)
         need_prices(cfg, engines)
         run.write_text("recipe.yaml", recipe_text(cfg))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from ..config import dump_yaml, load_settings
-from ..errors import SettingError
+from ..config import dump_yaml, load_settings, parse_money
+from ..errors import SettingError, nearest
+from ..preferences.formats import FORMATS
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
+from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
@@ -23,7 +26,9 @@ class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Who writes completions, and how large a share of them."""
 
     engine: str | dict[str, Any]
+    """As an engine is named anywhere, or a mapping with its settings."""
     weight: float = 1.0
+    """Its share of the draws, next to the other policies' weights."""
 
 
 class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +49,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     on_error: Literal["stop", "drop"] = "stop"
     """What to do with a row that cannot be read: stop there, or drop it by name."""
     policies: tuple[str | PolicyConfig, ...] = ()
+    """Who writes completions; of several, each draw is made by one."""
     k: int = 2
     """Completions per prompt."""
     sampling: Sampling = Sampling()
@@ -52,10 +58,13 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     judge: str | JudgeConfig | tuple[str | JudgeConfig, ...] = ()
     """One judge, or a list of them: a jury."""
     jury: JuryConfig = JuryConfig()
+    """How the opinions of several judges become one."""
     labels: str | None = None
     """People's labels, to weigh the jury and calibrate judges: a file, or `given` for those in the rows."""
     prefer: PreferConfig = PreferConfig()
+    """Which pairs are kept."""
     export: tuple[str, ...] = ("trl",)
+    """Formats to write at the end."""
     held_out: float = 0.0
     """Share of prompts that goes to the test split of the export."""
     budget: str | float | None = None
@@ -63,6 +72,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     journal: str | None = None
     """A journal shared with other runs; the run's own by default."""
     seed: int = 0
+    """Decides every draw that is not the model's."""
 
 
 def label_settings(
@@ -79,7 +89,7 @@ def full_form(key: str, text: str) -> dict[str, Any]:
 
 
 def check(cfg: LabelConfig) -> None:
-    """What no type can say: which settings need each other."""
+    """What no type can say: which settings need each other, and what would only be needed at the end."""
     given = [name for name in ("prompts", "completions", "pairs") if getattr(cfg, name)]
     if len(given) != 1:
         got = " and ".join(f"--{name}" for name in given) or "none of them"
@@ -96,6 +106,12 @@ def check(cfg: LabelConfig) -> None:
         raise SettingError(f"k is the number of completions per prompt, got {cfg.k}; set -k 2")
     if not 0 <= cfg.held_out < 1:
         raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
+    parse_money(cfg.budget)
+    for name in cfg.export:
+        if name not in FORMATS:
+            raise SettingError(nearest("format", name, FORMATS))
+    if cfg.labels is not None and cfg.labels != "given":
+        deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
 
 
 def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar, cast
 
 from ..errors import BudgetSpent, EngineDown, RunError
 
@@ -16,6 +16,13 @@ STOPS = (BudgetSpent, EngineDown, RunError)
 """What ends a run early: nothing new is started, what is under way comes home, and the run can be resumed."""
 
 
+HELD = 8
+"""So many windows of rows may wait, finished, for a slow one before them: they cost memory, it costs time."""
+
+
+_END: Final = object()
+
+
 class Stopped:
     """Why the stream ended before its input did, if it did."""
 
@@ -24,44 +31,63 @@ class Stopped:
 
 async def in_order(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], window: int, stopped: Stopped
-) -> AsyncIterator[R]:
-    """`work(item)` for every item, at most `window` of them under way or waiting for an earlier one."""
+) -> AsyncGenerator[R, None]:
+    """`work(item)` for every item, at most `window` of them under way; results in the order of the items."""
     source = iter(items)
-    under_way: deque[asyncio.Task[R]] = deque()
+    line: deque[asyncio.Task[R]] = deque()
+    under_way = 0
+    broken: Exception | None = None
+    closing = False
 
     async def one(item: T) -> R:
         return await work(item)
 
-    def start() -> bool:
-        if stopped.reason is not None:
-            return False
-        for item in source:
-            under_way.append(asyncio.create_task(one(item)))
-            return True
-        return False
+    def start() -> None:
+        nonlocal under_way, broken
+        while under_way < window and len(line) < HELD * window and not (stopped.reason or broken or closing):
+            try:
+                item = next(source, _END)
+            except Exception as error:
+                broken = error  # the rows before it are whole, and go their way first
+                return
+            if item is _END:
+                return
+            task = asyncio.create_task(one(cast(T, item)))
+            task.add_done_callback(done)
+            line.append(task)
+            under_way += 1
+
+    def done(task: asyncio.Task[R]) -> None:
+        nonlocal under_way
+        under_way -= 1
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, STOPS):
+            stopped.reason = stopped.reason or error
+        start()
 
     try:
-        while len(under_way) < window and start():
-            pass
-        while under_way:
+        start()
+        while line:
             try:
-                # The oldest first: whoever overtook it waits its turn in the window.
-                result = await under_way[0]
-            except STOPS as reason:
-                stopped.reason = stopped.reason or reason
-                under_way.popleft()
+                result = await line[0]
+            except STOPS:
+                line.popleft()
                 continue
-            under_way.popleft()
+            line.popleft()
             start()
             yield result
+        if broken is not None:
+            raise broken
     except (Exception, GeneratorExit):
         # What is under way may be paid for: it comes home before the error travels on.
-        await asyncio.gather(*under_way, return_exceptions=True)
+        closing = True
+        await asyncio.gather(*line, return_exceptions=True)
         raise
     finally:
-        for task in under_way:
+        closing = True
+        for task in line:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*line, return_exceptions=True)
 
 
 def run_async(main: Coroutine[Any, Any, R]) -> R:

@@ -109,7 +109,7 @@ def leaning(ask: Ask) -> Reply:
     """A sensible judge with a taste for the first seat and for length: what the demo is there to show."""
     request, one, two = shown(ask)
     longer_by = (len(one.split()) - len(two.split())) / 100
-    return weighing(true_score(request, one) - true_score(request, two) + 0.6 + longer_by, ask)
+    return weighing(true_score(request, one) - true_score(request, two) + 0.3 + longer_by, ask)
 
 
 def weighing(difference: float, ask: Ask) -> Reply:

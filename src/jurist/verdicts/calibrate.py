@@ -45,7 +45,7 @@ def fit_temperature(ps: Sequence[float], labels: Sequence[float]) -> float:
     if len(ps) == 0 or len(ps) != len(labels):
         raise DataError(
             f"a temperature needs as many labels as probabilities, and got {len(labels)} for {len(ps)}; "
-            "give it people's labels with --labels FILE"
+            "give it people's labels with --labels labels.jsonl"
         )
     import numpy as np
 

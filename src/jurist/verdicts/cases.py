@@ -1,7 +1,7 @@
 """A case: one prompt, its completions, who met whom, and all that was said.
 
-On disk it is a few lines in each of `prompts`, `completions`, `matchups` and `verdicts`, read together, in step,
-in constant memory.
+On disk it is a few lines in each of `prompts`, `completions`, `matchups` and `verdicts`, read together, in
+step, in constant memory.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Opinion(Struct, frozen=True):
     """Probability that the completion in the first seat is better. None: no usable opinion, see `unread`."""
     unread: str = ""
     seat_gap: float | None = None
-    """p_first as given minus p_first from the turned question, mapped back: 0 when seats made no difference."""
+    """p_first as given minus p_first from the turned question, mapped back: 0 when seats do not matter."""
     scores: tuple[float, float] | None = None
     """Mean scores of first and second where a judge scored them one by one."""
     verdict_ids: tuple[str, ...] = ()

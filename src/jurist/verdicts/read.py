@@ -2,7 +2,8 @@
 
 Pure and total: any text, any finish and any tokens give a Reading and never an exception. The reader knows
 the labels that were offered and nothing else about the judge. It looks for JSON first, then for what the text
-says of the labels (`read_claims`); the firmest verdict wins, and of equally firm ones the last. Where the
+says of the labels (`read_claims`), or says after the JSON; the firmest verdict wins, and of equally firm ones
+the last. Where the
 engine gave log-probs, the verdict becomes a probability at the token where the deciding label stands
 (`tokens`).
 """
@@ -82,14 +83,20 @@ def _read(text: str, labels: Labels, finish: str) -> tuple[Reading, int]:
     if shown is not text and (whole := labels.exact.get(undressed(shown))) is not None:
         at = undressed_at(shown)
         return Reading(P_FIRST[whole[0]], at=at, source="text"), at + whole[1]
+    low = lowered(shown)
     found = _fields(shown, labels) if "{" in shown else []
     if len(found) > 1:
         return Reading(unread=CONTRADICTORY), -1
     if found:
         (field, (side, inside)) = found[0]
+        # JSON may be quoted from a candidate: a verdict declared after it takes its place.
+        later = _last(
+            claims(shown, low, labels, field.at + len(field.value), DECLARES), labels, low, DECLARES
+        )
+        if isinstance(later, Claim):
+            return Reading(P_FIRST[later.side], at=later.at, source="text"), later.core
         at = field.at + undressed_at(field.value)
         return Reading(P_FIRST[side], at=at, source="json"), at + inside
-    low = lowered(shown)
     decided = _decide(shown, low, labels, cut)
     if isinstance(decided, Claim):
         return Reading(P_FIRST[decided.side], at=decided.at, source="text"), decided.core

@@ -84,7 +84,7 @@ class Labels:
         while gap > floor and low[gap - 1] in " \t#-_:*（(":
             gap -= 1
         before = low[max(0, gap - 16) : gap].split()
-        word = before[-1].lstrip(OPENERS) if before else ""
+        word = before[-1].lstrip(OPENERS) if before and not low[gap - 1].isspace() else ""
         side = self.cores[text[core:core_end].lower() if self.fold else text[core:core_end]]
         if word in NOUNS or (word and self.head.endswith(word)):
             if ":" not in low[gap:left]:

@@ -11,6 +11,7 @@ from .read_words import (
     ARTICLES,
     ASPECT,
     BESIDE,
+    BESIDE_PHRASES,
     BESIDE_UNSPACED,
     CHOOSING,
     CHOOSING_PHRASES,
@@ -40,7 +41,7 @@ _SPOKEN_END = re.compile(
     r"rather|and|but|weil|da|car|porque|parce|perché|потому|так)(?!\w)|因为|，)"
 )
 _LEAD = re.compile(
-    r"[\"'”*_`)\]]*\s*(?:$|[,;(\n–—]|-\s|[.:]\s+(?![0-9])|"
+    r"[\"'”*_`)\]]*\s*(?:$|[,;(\n–—]|-\s|\.\s|:[ \t]+(?![0-9\n])|"
     r"(?:because|since|as\s|due\s|is\s+better|weil|car|porque|因为))"
 )
 _TAGGED = re.compile(r"<([a-z_]{2,20})>\s*$")
@@ -147,7 +148,7 @@ def _object(text: str, low: str, labels: Labels, mention: Mention, tail: str, re
         return 0
     last = tail.rsplit(" ", 1)[-1]
     word = last.strip("\"'“*_`(,[")
-    if _beside(word):
+    if _beside(tail, word):
         return 0
     strength = 0
     chosen = _choosing(tail, word)
@@ -171,9 +172,13 @@ def _object(text: str, low: str, labels: Labels, mention: Mention, tail: str, re
     return strength
 
 
-def _beside(word: str) -> bool:
-    """Whether a label after this word is only what another is measured by."""
-    return word in BESIDE or (not word.isascii() and BESIDE_UNSPACED.search(word) is not None)
+def _beside(tail: str, word: str) -> bool:
+    """Whether a label after these words is only what another is measured by."""
+    return (
+        word in BESIDE
+        or tail.endswith(BESIDE_PHRASES)
+        or (not word.isascii() and BESIDE_UNSPACED.search(word) is not None)
+    )
 
 
 def _choosing(tail: str, word: str) -> str | None:
@@ -199,7 +204,7 @@ def _subject(low: str, mention: Mention, tail: str, reach: int) -> tuple[int, in
             return nothing
         return DECLARES, mention.side, found.end()
     last = tail.rsplit(" ", 1)[-1].strip("\"'“*_`([") if tail else ""
-    if _beside(last) or ONLY_IF.match(low, said.end(), reach):
+    if _beside(tail, last) or ONLY_IF.match(low, said.end(), reach):
         return nothing
     sentence = low[sentence_start(low, mention.start) : mention.start]
     asked = low[said.end() : said.end() + 3].lstrip().startswith("?")
@@ -216,6 +221,8 @@ def _subject(low: str, mention: Mention, tail: str, reach: int) -> tuple[int, in
         strength = CLAIMS if QUALIFIED.match(low, said.end(), reach) else DECLARES
     if strength == CLAIMS and CONCLUDES.search(sentence) and not said["bad"]:
         strength = DECLARES
+    if said["lean"] and ASPECT.match(sentence):  # `In terms of detail, A is more detailed`
+        return nothing
     headed = strength == DECLARES and _headed(sentence) and not CONCLUDES.search(sentence)
     if headed or CONCESSION.match(sentence) or ASPECT.match(sentence):
         strength = IMPLIES

@@ -102,7 +102,7 @@ _GOOD_ABROAD = (
 
 AFTER = re.compile(
     r"(?:['’]s?(?=\s))?(?:\s+(?:response|answer|output|reply|solution|text|completion)(?=\s))?"
-    r"(?:\s*,\s*(?:which|with|being|on\s+the\s+other\s+hand|however|by\s+contrast|in\s+contrast|overall|therefore)"
+    r"(?:\s*,\s*(?:which|with|being|unlike|compared|on\s+the\s+other\s+hand|however|by\s+contrast|in\s+contrast|overall|therefore)"
     r"(?:\s[^,.\n]{0,80})?,)?\s*"
     rf"(?:(?P<good>{_BE}\s+(?:{_ADVERB}\s+){{0,5}}{_BETTER}|{_DOES_BETTER}|{_GOOD_ABROAD})|"
     rf"(?P<bad>{_WORSE})|(?P<lean>{_LEANS}))"
@@ -159,8 +159,8 @@ CHOOSING_PHRASES = (
     "go with", "going with", "went with", "vote for", "votes for", "voting for", "opt for", "opting for",
     "side with", "lean towards", "lean toward", "leaning towards", "leaning toward", "in favor of",
     "in favour of", "settle on", "decided on", "give it to", "vote is for", "vote goes to", "win goes to",
-    "preference is for", "preference for", "award it to", "me decanto por", "opte pour", "entscheide mich für",
-    "喜欢", "选", "选择", "偏好", "推荐", "倾向于",
+    "preference is for", "preference for", "award it to", "me decanto por", "opte pour",
+    "entscheide mich für", "喜欢", "选", "选择", "偏好", "推荐", "倾向于",
 )  # fmt: skip
 ARTICLES = frozenset(("the", "die", "der", "das", "la", "le", "el", "o", "a", "il"))
 UNCHOOSING = re.compile(
@@ -173,6 +173,7 @@ BESIDE = word_set(
     """than over against unlike versus vs vs. besides neither not nor de que als gegenüber чем 比 compared
     beyond either both instead"""
 )
+BESIDE_PHRASES = ("compared to", "compared with", "opposed to", "relative to", "contrast to", "instead of")
 BESIDE_UNSPACED = re.compile(rf"(?:比|不如|没有|优于|不及|より)(?:{'|'.join(NOUNS_UNSPACED)})?$")
 """A label right after one of these is what another is measured by, not what is spoken of."""
 

@@ -45,6 +45,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ties: bool = False
     """Offer the judge a tie."""
     samples: int = 1
+    """How often each question is asked; the draws are averaged."""
     temperature: float | None = None
     """None: 0 for one sample, 0.7 for several."""
     max_tokens: int = 1024
@@ -62,6 +63,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     additive: bool = False
     """Score by five points earned one by one (Yuan et al. 2024), from 0 to 5, instead of on the scale."""
     examples: tuple[Example, ...] = ()
+    """Questions already answered, shown first."""
     constitution: str = ""
     """Path of a constitution; ours when empty."""
     clamp: tuple[float, float] | None = None

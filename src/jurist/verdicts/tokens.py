@@ -36,7 +36,7 @@ def _from_one(reading: Reading, token: Token, labels: Labels) -> Reading:
     """A reply of one token that is no label: the labels may still have been the likeliest things to say."""
     if not any(_side(text, labels) is not None for text, _ in token.top):
         return reading
-    return _p_first(replace(reading, unread="", at=0), token, labels)
+    return _p_first(replace(reading, unread=""), token, labels)
 
 
 def _p_first(reading: Reading, token: Token, labels: Labels) -> Reading:

@@ -24,7 +24,9 @@ Rule = Callable[[Sequence[Member]], float]
 def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfig) -> Opinion:
     """The jury's opinion on one matchup: one opinion a judge in, one out, whatever their order."""
     if not opinions:
-        raise DataError("a jury got no opinion at all; name its members under judge.members")
+        raise DataError(
+            "a jury got no opinion at all; name its members: --judge openai:gpt-5-mini --judge shorter"
+        )
     # A fixed order, so that neither the sum nor the seats depend on who answered first.
     opinions = sorted(opinions, key=_by_judge) if len(opinions) > 1 else opinions
     head = opinions[0]

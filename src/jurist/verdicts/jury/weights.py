@@ -18,6 +18,7 @@ class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How the members' opinions become one."""
 
     combine: Combine = "mean"
+    """`vote`, `mean` of probabilities, `dawid_skene`, or `anchored` on people's labels."""
     quorum: float = 0.5
     """Share of the members that must have given a usable opinion; one at least."""
     force: bool = False

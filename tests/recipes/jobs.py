@@ -1,0 +1,64 @@
+"""Small jobs for these tests: rows of the small world, and its judges behind a real HTTP server."""
+
+import json
+
+from jurist.config import settings_from
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig
+from jurist.selftest.rows import make_rows, write_rows
+from jurist.tiny import world
+
+
+def write_pairs(folder, n=20):
+    rows = make_rows(n)
+    write_rows(rows, folder / "pairs.jsonl")
+    return rows
+
+
+def write_prompts(folder, n=12):
+    lines = [json.dumps({"prompt": one.messages[-1].content}) for one in world.prompts(n)]
+    (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def settings(folder, judge, **others):
+    source = {} if {"prompts", "completions", "pairs"} & others.keys() else {"pairs": "pairs.jsonl"}
+    named = {**source, "out": "run", **others}
+    paths = {"out", "prompts", "completions", "pairs", "labels"}
+    tree = {
+        key: str(folder / value) if key in paths and value != "given" else value
+        for key, value in named.items()
+    }
+    return settings_from(LabelConfig, {"judge": judge, **tree})
+
+
+def run(folder, judge, **others):
+    return label(settings(folder, judge, **others))
+
+
+def at(served, name="oracle", **engine):
+    """A judge behind that server."""
+    return {"engine": {"engine": f"vllm:{name}@{served.url}", **engine}}
+
+
+def lines(folder, noun):
+    return [json.loads(line) for line in (folder / "run" / f"{noun}.jsonl").read_text().splitlines()]
+
+
+def everything(folder):
+    """All that a run is, but for what depends on the clock."""
+    nouns = ("prompts", "completions", "matchups", "verdicts", "preferences", "dropped")
+    found = {noun: lines(folder, noun) for noun in nouns}
+    for verdict in found["verdicts"]:
+        verdict.pop("seconds", None)
+    return found
+
+
+def accounted(folder):
+    """Each matchup of the run, and what became of it: it has to be exactly one thing."""
+    met = [one[0] for row in lines(folder, "matchups") for one in row["matchups"]]
+    labels = {frozenset((one["chosen"]["id"], one["rejected"]["id"])) for one in lines(folder, "preferences")}
+    labelled = [
+        one[0] for row in lines(folder, "matchups") for one in row["matchups"] if frozenset(one[1:]) in labels
+    ]
+    lost = [row["subject_id"] for row in lines(folder, "dropped") if row["subject_id"] in set(met)]
+    return sorted(labelled + lost) == sorted(met)

@@ -1,0 +1,260 @@
+"""The whole pipeline, from a file to exported labels, over a real HTTP server wherever a model is asked."""
+
+import json
+
+import pytest
+from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
+
+from jurist.cli.progress import progress
+from jurist.config import load_settings
+from jurist.engines.serve import serving
+from jurist.errors import DataError, SettingError
+from jurist.recipes.estimate import estimate
+from jurist.recipes.export import export
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig
+from jurist.tiny import judges
+from jurist.tiny.policies import careful, sloppy, wordy
+from jurist.tiny.world import true_score
+
+
+@pytest.fixture
+def served():
+    with serving({**judges.BY_NAME, "careful": careful, "sloppy": sloppy, "wordy": wordy}) as server:
+        yield server
+
+
+def test_every_matchup_is_asked_in_both_orders_by_default(tmp_path, served):
+    write_pairs(tmp_path)
+    summary = run(tmp_path, at(served))
+    assert served.stats.calls == 40
+    seats = [(one["first_id"], one["second_id"]) for one in lines(tmp_path, "verdicts")]
+    assert {turned[::-1] for turned in seats} == set(seats)
+    assert (summary.labels, summary.calls, summary.flip_rate.value) == (20, 40, 0)
+
+
+def test_an_oracle_in_the_pipeline_gives_only_true_labels(tmp_path, served):
+    better = {row.prompt: row.better for row in write_pairs(tmp_path)}
+    run(tmp_path, at(served))
+    rows = [json.loads(line) for line in (tmp_path / "run/export/trl/train.jsonl").read_text().splitlines()]
+    assert len(rows) == 20
+    assert all(row["chosen"][-1]["content"] == better[row["prompt"][-1]["content"]] for row in rows)
+    assert accounted(tmp_path)
+
+
+def test_a_judge_that_never_swaps_is_asked_once(tmp_path, served):
+    write_pairs(tmp_path)
+    run(tmp_path, {**at(served), "swap": "never"})
+    assert served.stats.calls == 20
+
+
+def test_a_fraction_of_the_matchups_is_asked_twice_and_the_seat_is_learnt_from_it(tmp_path, served):
+    write_pairs(tmp_path, 60)
+    summary = run(tmp_path, {**at(served, "leaning"), "swap": "fraction:0.5"})
+    assert 60 < served.stats.calls < 120
+    assert summary.calls == served.stats.calls
+    (bias,) = summary.learnt.slot_biases.values()
+    assert accounted(tmp_path)
+    assert bias.bias > 0
+
+
+@pytest.mark.parametrize("combine", ["vote", "mean"])
+def test_a_jury_asks_each_member_in_both_orders(tmp_path, served, combine):
+    write_pairs(tmp_path)
+    jury = [at(served, name) for name in ("oracle", "longer", "shorter")]
+    summary = run(tmp_path, jury, jury={"combine": combine})
+    assert served.stats.calls == 3 * 2 * 20
+    assert len({one["judge"] for one in lines(tmp_path, "verdicts")}) == 3
+    # Two members cancel each other, the third is always right.
+    better = {row.better for row in write_pairs(tmp_path)}
+    assert all(row["chosen"]["text"] in better for row in lines(tmp_path, "preferences"))
+    assert summary.labels == 20
+
+
+def write_labelled(folder, n=60):
+    """Pairs whose chosen one is truly better, as people would have labelled them."""
+    rows = write_pairs(folder, n)
+    text = "".join(
+        json.dumps({"prompt": row.prompt, "chosen": row.better, "rejected": row.worse}) + "\n" for row in rows
+    )
+    (folder / "labelled.jsonl").write_text(text)
+    return {row.better for row in rows}
+
+
+@pytest.mark.parametrize("labels", ["labelled.jsonl", "given"])
+def test_a_jury_anchored_on_peoples_labels_outvotes_a_majority_that_is_wrong(tmp_path, served, labels):
+    better = write_labelled(tmp_path)
+    # These answers are better when they are shorter, so that two of the three are wrong.
+    jury = [
+        at(served, "oracle"),
+        {**at(served, "longer"), "name": "one"},
+        {**at(served, "longer"), "name": "two"},
+    ]
+    source = "labelled.jsonl" if labels == "given" else "pairs.jsonl"
+    found = {}
+    for combine in ("vote", "anchored"):
+        chosen = {"combine": combine, "force": True}
+        summary = run(tmp_path, jury, jury=chosen, labels=labels, pairs=source)
+        rows = lines(tmp_path, "preferences")
+        found[combine] = sum(row["chosen"]["text"] in better for row in rows) / max(1, len(rows))
+        assert summary.learnt.labels == 60
+        assert accounted(tmp_path)
+    assert found["anchored"] > 0.95 > found["vote"]
+
+
+def test_peoples_labels_never_reach_the_judge(tmp_path, served):
+    write_labelled(tmp_path, 20)
+    run(tmp_path, at(served, "coin"), pairs="labelled.jsonl")
+    seated_first = [row["matchups"][0][1] for row in lines(tmp_path, "matchups")]
+    said = [one for one in lines(tmp_path, "verdicts") if one["judge"] == "human:file"]
+    chosen = {one["first_id"] if one["p_first"] > 0.5 else one["second_id"] for one in said}
+    assert len(said) == 20
+    assert 0 < len(chosen & set(seated_first)) < 20
+
+
+def test_scores_are_asked_once_for_each_completion(tmp_path):
+    def score(ask):
+        return "Score: 9" if "Gladly" in ask.messages[-1].content else "Score: 2"
+
+    write_pairs(tmp_path)
+    with serving(score) as served:
+        summary = run(tmp_path, {**at(served), "kind": "pointwise"})
+        assert served.stats.calls == 40
+    assert {one["score"] for one in lines(tmp_path, "verdicts")} <= {2, 9}
+    assert summary.labels + sum(summary.dropped.values()) == 20
+
+
+def test_under_a_constitution_each_verdict_names_the_principle_it_was_asked_under(tmp_path, served):
+    write_pairs(tmp_path)
+    run(tmp_path, {**at(served), "kind": "constitution"})
+    principles = {one["principle"] for one in lines(tmp_path, "verdicts")}
+    by_matchup = {}
+    for one in lines(tmp_path, "verdicts"):
+        by_matchup.setdefault(one["matchup_id"], set()).add(one["principle"])
+    assert len(principles) > 5
+    assert "" not in principles
+    assert all(len(both_orders) == 1 for both_orders in by_matchup.values())
+
+
+def test_a_rule_needs_no_engine_and_makes_no_call(tmp_path):
+    write_pairs(tmp_path)
+    summary = run(tmp_path, "shorter")
+    assert summary.labels == 20
+    assert summary.calls == 0
+    assert all(
+        len(row["chosen"]["text"]) < len(row["rejected"]["text"]) for row in lines(tmp_path, "preferences")
+    )
+
+
+def test_prompts_are_answered_by_a_weighted_mixture_of_policies_and_judged(tmp_path, served):
+    write_prompts(tmp_path, 30)
+    policies = [
+        {"engine": f"vllm:careful@{served.url}", "weight": 3},
+        {"engine": f"vllm:wordy@{served.url}", "weight": 1},
+    ]
+    summary = run(tmp_path, at(served), prompts="prompts.jsonl", policies=policies, k=3)
+    written = [one["policy"] for one in lines(tmp_path, "completions")]
+    asked = {"vllm:careful": 0, "vllm:wordy": 0}
+    for policy in written:
+        asked[policy] += 1
+    identical = sum(row["reason"] == "identical" for row in lines(tmp_path, "dropped"))
+    assert len(written) + identical == 90
+    assert asked["vllm:careful"] > 1.5 * asked["vllm:wordy"] > 0
+    assert summary.prompts == 30
+
+
+def test_ready_made_completions_meet_each_other(tmp_path, served):
+    rows = [
+        {
+            "prompt": f"What is {n} plus 100?",
+            "completions": [f"{n + 100}", f"Gladly: {n + 100}", f"{n}", "No idea."],
+        }
+        for n in range(5)
+    ]
+    (tmp_path / "four.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = run(tmp_path, at(served), completions="four.jsonl")
+    assert summary.matchups == 5 * 6
+    assert served.stats.calls == 5 * 6 * 2
+    assert summary.labels == 5
+    for row in lines(tmp_path, "preferences"):
+        request = row["prompt"]["messages"][-1]["content"]
+        assert true_score(request, row["chosen"]["text"]) > true_score(request, row["rejected"]["text"])
+
+
+def test_a_users_own_function_is_a_judge(tmp_path, monkeypatch):
+    (tmp_path / "their_judges.py").write_text(
+        "def shouting(matchup):\n"
+        "    return 'first' if len(matchup.first.text) > len(matchup.second.text) else 'second'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path)
+    summary = run(tmp_path, "their_judges:shouting")
+    assert summary.labels == 20
+    assert all(
+        len(row["chosen"]["text"]) > len(row["rejected"]["text"]) for row in lines(tmp_path, "preferences")
+    )
+
+
+def test_deciding_again_asks_nothing(tmp_path, served):
+    write_pairs(tmp_path)
+    before = run(tmp_path, at(served, "first"))
+    calls = served.stats.calls
+    assert (before.labels, before.dropped) == (0, {"preferences: tie": 20})
+    after = export(tmp_path / "run", overrides=["--prefer.ties", "soft"])
+    assert served.stats.calls == calls
+    assert after.labels == 20
+    assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.5}
+
+
+@pytest.mark.parametrize("swap", ["always", "never"])
+def test_an_estimate_is_what_is_really_sent(tmp_path, served, swap):
+    write_pairs(tmp_path, 50)
+    job = settings(tmp_path, {**at(served, price={"input": 1.0, "output": 2.0}), "swap": swap})
+    said = estimate(job)
+    assert served.stats.calls == 0
+    really = label(job)
+    (engine,) = said.engines
+    assert engine.calls == really.calls == served.stats.calls
+    assert engine.usage.tokens_in == pytest.approx(really.usage.tokens_in, rel=0.02)
+
+
+def test_an_estimate_knows_what_is_paid_for(tmp_path, served):
+    write_pairs(tmp_path, 30)
+    job = settings(tmp_path, at(served))
+    label(settings(tmp_path, at(served), limit=10))
+    (engine,) = estimate(job).engines
+    assert (engine.calls, engine.kept) == (40, 20)
+
+
+def test_the_recipe_in_a_run_can_be_run_as_it_is(tmp_path, served):
+    write_pairs(tmp_path)
+    first = run(tmp_path, {**at(served), "against_length": True}, prefer={"min_margin": 0.1}, seed=3)
+    again = label(load_settings(LabelConfig, tmp_path / "run" / "recipe.yaml"))
+    assert (again.labels, again.calls, again.calls_kept) == (first.labels, 0, 40)
+
+
+def test_progress_goes_to_stderr_in_plain_lines_where_nobody_watches(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jurist.cli.progress._PLAIN_EVERY", 0.0)
+    write_pairs(tmp_path)
+    with progress() as watch:
+        label(settings(tmp_path, "shorter"), watch)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("20 of 20 rows")
+
+
+def test_a_job_without_a_usable_row_says_so_and_keeps_the_reasons(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "Hello?", "first": "Yes"}\n')
+    with pytest.raises(DataError, match="no usable row"):
+        run(tmp_path, "shorter", on_error="drop")
+    assert len((tmp_path / "run" / "dropped.jsonl").read_text().splitlines()) == 1
+
+
+def test_settings_that_cannot_work_leave_an_earlier_run_as_it_was(tmp_path):
+    write_pairs(tmp_path)
+    run(tmp_path, "shorter")
+    recipe = (tmp_path / "run" / "recipe.yaml").read_text()
+    with pytest.raises(SettingError):
+        run(tmp_path, "shortr")
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == recipe
+    assert len(lines(tmp_path, "preferences")) == 20
