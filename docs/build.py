@@ -167,7 +167,7 @@ def _sentence(text: str | None) -> str:
 
 def unread(_: str) -> str:
     """Why a verdict can be unread, from the list the reader and the engines choose from."""
-    from jurist.verdicts.reading import UNREAD
+    from jurist.verdicts.read import UNREAD
 
     return _table(("reason", "meaning"), ((f"`{name}`", told) for name, told in UNREAD.items()))
 

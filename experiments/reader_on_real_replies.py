@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 
 from evidence import REAL_DATA, record
 from jurist.stats import bradley_terry, elo, wilson
-from jurist.verdicts.read import NO_VERDICT, REFUSED, UNREAD, Menu, read_choice
-from jurist.verdicts.read_score_pair import read_score_pair
+from jurist.verdicts.read import NO_VERDICT, REFUSED, UNREAD, Menu, read_choice, read_score_pair
 
 OUTPUTS, ASSISTANTS = Menu("Output (a)", "Output (b)"), Menu("1", "2", "3")
 STRICT = ("Vanilla", "Metrics", "Reference")

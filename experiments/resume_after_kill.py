@@ -226,7 +226,7 @@ def afterwards(folder: Path, served: Served, rows: list[Row]) -> dict[str, int]:
 
     source, other = folder / "src", folder / "changed"
     shutil.copytree(source, other)
-    with (other / "jurist/verdicts/read.py").open("a") as reader:
+    with (other / "jurist/verdicts/read/choice.py").open("a") as reader:
         reader.write(ANOTHER_READER)
     before = lines(folder / "killed", "verdicts")
     run("another_reader", settings(folder, "killed", served.url), other)

@@ -117,7 +117,7 @@ def test_a_full_disk_is_an_error_for_each_call_that_was_not_kept(tmp_path):
         await journal.put(b"a" * 16, b"safe")
         pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
         journal._writer.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(RunError, match="the disk is full.*run again"):
+        with pytest.raises(RunError, match=r"the disk is full.*run again"):
             await journal.put(b"b" * 16, os.urandom(100_000))
         assert journal.get(b"a" * 16) == b"safe"
         assert journal.get(b"b" * 16) is None

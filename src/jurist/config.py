@@ -56,7 +56,10 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise SettingError(f"the recipe {path} holds a {type(tree).__name__}, not `key: value` lines")
+        raise SettingError(
+            f"the recipe {path} holds a {type(tree).__name__}, not `key: value` lines."
+            f" Open it with: $EDITOR {path}"
+        )
     return tree
 
 
@@ -128,11 +131,15 @@ def settings_from(cls: type[S], tree: dict[str, Any]) -> S:
         what, _, where = str(error).partition(" - at ")
         key = where.strip("`").removeprefix("$").lstrip(".") or "the settings"
         got = _value_at(tree, key)
-        raise SettingError(f"{key}: {_lower(what)}, got {got!r}. See: jurist label --help") from None
+        a_list = what.startswith("Expected `array") and isinstance(got, str)
+        way_out = f"Write it as a list: --{key} '[{got}]'" if a_list else "See: jurist label --help"
+        raise SettingError(f"{key}: {_lower(what)}, got {got!r}. {way_out}") from None
 
 
 def refuse_unknown(info: inspect.Type, value: Any, path: str) -> None:
     """Walk settings and their types side by side; msgspec alone would not say which key was meant."""
+    if isinstance(info, inspect.LiteralType) and isinstance(value, str) and value not in info.values:
+        raise SettingError(nearest(f"{path}", value, [str(one) for one in info.values]))
     if isinstance(info, inspect.UnionType):
         structs = [one for one in info.types if isinstance(one, inspect.StructType | inspect.ListType)]
         fitting = [one for one in structs if isinstance(value, list) == isinstance(one, inspect.ListType)]

@@ -12,7 +12,6 @@ import sqlite3
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from .errors import RunError
 
@@ -28,6 +27,10 @@ CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT N
 """
 
 
+_Row = tuple[bytes, bytes, float, "asyncio.Future[None]"]
+"""Key, value, dollars, and whom to tell when it is on disk."""
+
+
 class Journal:
     """`get` a reply by key; `put` one and be told when it is safe on disk."""
 
@@ -35,8 +38,7 @@ class Journal:
         self.path = path
         self.run = run
         """Whose money new calls are: several runs may share one journal."""
-        self._waiting: list[tuple[bytes, bytes, float]] = []
-        self._settled: asyncio.Future[None] | None = None
+        self._waiting: list[_Row] = []
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._reader = _connect(path, synchronous)
@@ -58,27 +60,25 @@ class Journal:
 
     async def put(self, key: bytes, value: bytes, usd: float = 0.0) -> None:
         """Returns when the row is committed."""
-        if self._settled is None:
-            loop = asyncio.get_running_loop()
-            self._settled = loop.create_future()
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
             self._timer = loop.call_later(WINDOW_SECONDS, self._commit_soon)
-        self._waiting.append((key, _squeeze(value), usd))
-        settled = self._settled
+        committed: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((key, _squeeze(value), usd, committed))
         if len(self._waiting) >= GROUP:
             self._commit_soon()
-        await asyncio.shield(settled)
+        await committed
 
     def _commit_soon(self) -> None:
-        rows, settled, timer = self._waiting, self._settled, self._timer
-        if settled is None:
-            return
-        self._waiting, self._settled, self._timer = [], None, None
-        if timer is not None:
-            timer.cancel()
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, rows)
-        work.add_done_callback(lambda done: _pass_on(done, settled))
+        rows, self._waiting = self._waiting, []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if rows:
+            work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, rows)
+            work.add_done_callback(lambda done: _tell(rows, done.exception()))
 
-    def _commit(self, rows: list[tuple[bytes, bytes, float]]) -> None:
+    def _commit(self, rows: list[_Row]) -> None:
         try:
             with self._writer:
                 self._writer.executemany(
@@ -92,34 +92,26 @@ class Journal:
         except sqlite3.Error as error:
             raise _unusable(self.path, error) from error
 
-    async def flush(self) -> None:
-        """Wait until everything put so far is committed."""
-        settled = self._settled
-        if settled is not None:
-            self._commit_soon()
-            await settled
-        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
-
     def close(self) -> None:
         try:
             if self._waiting:
                 self._thread.submit(self._commit, self._waiting).result()
         finally:
-            self._waiting, self._settled = [], None
+            self._waiting = []
             self._thread.shutdown(wait=True)
             self._reader.close()
             self._writer.close()
 
 
-def _pass_on(done: asyncio.Future[Any], settled: asyncio.Future[None]) -> None:
-    if settled.done():
-        return
-    error = done.exception()
-    if error is None:
-        settled.set_result(None)
-    else:
-        settled.set_exception(error)
-        settled.exception()  # a run that is already stopping must not be told about it twice
+def _tell(rows: list[_Row], error: BaseException | None) -> None:
+    """Each row of a group that it is on disk, or that it never will be."""
+    for *_, committed in rows:
+        if committed.done():  # whoever waited was called off
+            continue
+        if error is None:
+            committed.set_result(None)
+        else:
+            committed.set_exception(error)
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jurist.verdicts.read import Menu, read_choice
-from jurist.verdicts.read_score_pair import read_score_pair
+from jurist.verdicts.read import Menu, read_choice, read_score_pair
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")

@@ -1,4 +1,4 @@
-"""The self-test can fail: each bug that shipped elsewhere is planted in a copy of the package, and is found."""
+"""The self-test can fail: each bug that shipped elsewhere is planted in a copy of the package, and found."""
 
 import json
 import shutil
@@ -36,7 +36,9 @@ BUGS = {
         "verdicts/judge.py",
         "    return [one for one in heard if isinstance(one, Verdict)]",
         "    read = [one for one in heard if not one.unread]\n"
-        "    return [replace(to, p_first=of.p_first, score=of.score, unread='') for to, of in zip(heard, read)]",
+        "    return [\n"
+        "        replace(to, p_first=of.p_first, score=of.score, unread='') for to, of in zip(heard, read)\n"
+        "    ]",
         "shifted",
     ),
     "unread rows are left out without a word": (

@@ -10,10 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.engines.engine import Token
-from jurist.verdicts.read import UNREAD, Menu, rationale_of, read_choice, strip_thinking
-from jurist.verdicts.read_labels import labels_of
-from jurist.verdicts.read_score import read_score
-from jurist.verdicts.read_score_pair import read_score_pair
+from jurist.verdicts.read import (
+    UNREAD,
+    Menu,
+    rationale_of,
+    read_choice,
+    read_score,
+    read_score_pair,
+    strip_thinking,
+)
+from jurist.verdicts.read.labels import labels_of
 
 MENUS = [
     Menu(),

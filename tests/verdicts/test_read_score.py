@@ -2,9 +2,16 @@
 
 import pytest
 
-from jurist.verdicts.read import CONTRADICTORY, CUT_OFF, EMPTY, NO_VERDICT, OFF_MENU, REFUSED
-from jurist.verdicts.read_score import read_score
-from jurist.verdicts.read_score_pair import read_score_pair
+from jurist.verdicts.read import (
+    CONTRADICTORY,
+    CUT_OFF,
+    EMPTY,
+    NO_VERDICT,
+    OFF_MENU,
+    REFUSED,
+    read_score,
+    read_score_pair,
+)
 
 SCORES = [
     ("7", 7),

@@ -116,5 +116,5 @@ def test_verdicts_of_several_judges_in_any_order_are_kept_apart_and_unread_ones_
 
 
 def test_too_few_matchups_in_both_orders_is_refused_with_the_way_out():
-    with pytest.raises(SettingError, match=r"--swap fraction:0\.2"):
+    with pytest.raises(SettingError, match=r"--judge\.swap fraction:0\.2"):
         fit_slot_bias([("m", "given", 1.0), ("m", "turned", 0.0)])

@@ -5,8 +5,7 @@ from math import inf, isclose, log, nan
 import pytest
 
 from jurist.engines.engine import Token
-from jurist.verdicts.read import LOW_MASS, NO_VERDICT, Menu, read_choice
-from jurist.verdicts.read_score import read_score
+from jurist.verdicts.read import LOW_MASS, NO_VERDICT, Menu, read_choice, read_score
 
 
 def at(text, *alternatives):

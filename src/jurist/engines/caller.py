@@ -6,8 +6,9 @@ A `Caller` keeps the contract of the engine it wraps, so policies and judges do 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +17,8 @@ from ..errors import BudgetSpent
 from ..journal import Journal
 from ..records import Usage
 from .engine import Ask, DrawsMany, Engine, Queues, Reply
+from .open import engine_config, open_engine
+from .settings import EngineConfig
 
 _encode_ask = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_reply = msgspec.msgpack.Encoder().encode
@@ -74,11 +77,12 @@ class Purse:
 class Caller:
     """An engine whose every reply is kept."""
 
-    def __init__(self, engine: Engine, journal: Journal, purse: Purse) -> None:
+    def __init__(self, engine: Engine, journal: Journal, purse: Purse, concurrency: int = 64) -> None:
         self.engine = engine
         self.name = engine.name
         self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
-        self.concurrency: int = getattr(engine, "concurrency", 64)
+        self.concurrency = concurrency
+        """The most calls it may have under way."""
         self.priced: bool = getattr(engine, "price", 0.0) is not None
         """False where nobody said what a call costs. An engine without a price of its own is free."""
         self.lacks_key: str = getattr(engine, "lacks_key", "")
@@ -151,6 +155,12 @@ class Caller:
 
     async def close(self) -> None:
         await self.engine.close()
+
+
+def open_caller(spec: str | Mapping[str, Any] | EngineConfig, journal: Journal, purse: Purse) -> Caller:
+    """The engine of this name or with these settings, its every reply kept."""
+    config = engine_config(spec)
+    return Caller(open_engine(config), journal, purse, config.concurrency)
 
 
 def _seeded(ask: Ask) -> Ask:

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
-from ..engines.caller import Caller, Purse
+from ..engines.caller import Caller, Purse, open_caller
 from ..engines.engine import Engine
-from ..engines.open import open_engine
 from ..errors import DataError, SettingError
 from ..preferences.decide import Member, decide, write_members
 from ..prompts import load_prompts
@@ -48,7 +47,7 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
     engines: list[Caller] = []
 
     def called(spec: str | dict[str, Any]) -> Engine:
-        engines.append(Caller(open_engine(spec), run.journal, tally.purse))
+        engines.append(open_caller(spec, run.journal, tally.purse))
         return engines[-1]
 
     stopped = Stopped()
@@ -124,7 +123,7 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
 def rows_under_way(engines: list[Caller]) -> int:
     """Enough rows to keep every engine busy while replies wait to be committed, and no more."""
     most = max((one.concurrency for one in engines), default=64)
-    return max(64, 2 * most)
+    return max(64, most + most // 2)
 
 
 def _member(judge: Judge | Scorer) -> Member:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
 from ..errors import SettingError, nearest
 from ..preferences.formats import FORMATS
@@ -107,6 +108,7 @@ def check(cfg: LabelConfig) -> None:
     if not 0 <= cfg.held_out < 1:
         raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
     parse_money(cfg.budget)
+    parsed(cfg.matchups)
     for name in cfg.export:
         if name not in FORMATS:
             raise SettingError(nearest("format", name, FORMATS))

@@ -15,7 +15,7 @@ from ..errors import SettingError
 from ..records import Completion, Matchup, Message, Prompt, content_id
 from .constitution import Principle
 from .fence import code_for, fence
-from .reading import Menu
+from .read import Menu
 from .settings import RATIONALE_TOKENS, Example, JudgeConfig, text_of
 from .template import Form, QuestionTemplate
 

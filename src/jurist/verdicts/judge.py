@@ -23,7 +23,7 @@ from . import rules
 from .constitution import load_constitution
 from .pairwise import Pairwise
 from .pointwise import Pointwise
-from .reading import CALL_FAILED, CALL_REFUSED
+from .read import CALL_FAILED, CALL_REFUSED
 from .settings import Example, JudgeConfig, read_swap
 from .theirs import TheirJudge, TheirScorer
 
@@ -110,6 +110,9 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
         return JUDGES[kind](Needs(cfg, argument, engine, seed))
     if not argument:
         raise SettingError(nearest("judge", cfg.kind, JUDGES) + " Or name your own as module:name")
+    if not argument.isidentifier():
+        # `vlm:MODEL@http://...` was meant as an engine; no function is called like that.
+        raise SettingError(nearest("kind of engine", kind, KINDS))
     theirs = load_function(cfg.kind)
     if not callable(theirs):
         raise SettingError(

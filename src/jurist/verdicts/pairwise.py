@@ -8,8 +8,7 @@ from ..engines.engine import Engine
 from ..records import Matchup, Verdict, content_id
 from .ask import Question
 from .constitution import Constitution, draw
-from .read import rationale_of, read_choice
-from .reading import LOW_MASS, Reading
+from .read import LOW_MASS, Reading, rationale_of, read_choice
 from .settings import JudgeConfig
 
 

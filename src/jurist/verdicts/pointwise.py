@@ -11,9 +11,7 @@ from typing import Literal
 from ..engines.engine import Engine
 from ..records import Completion, Prompt, Verdict, content_id
 from .ask import Question
-from .read import rationale_of
-from .read_score import read_score
-from .reading import LOW_MASS, Reading
+from .read import LOW_MASS, Reading, rationale_of, read_score
 from .settings import JudgeConfig
 
 

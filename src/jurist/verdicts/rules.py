@@ -17,12 +17,12 @@ import msgspec
 
 from ..errors import SettingError
 from ..records import Completion, Matchup, Prompt, Verdict, content_id
+from .read import NO_REFERENCE
 from .schema import check_schema, fits
 
 Check = Callable[[Prompt, Completion], float | str]
 """A score, or the reason why there is none."""
 
-NO_REFERENCE: Final = "no_reference"
 _ANSWER: Final = re.compile(r"\\boxed\{([^{}]*)\}|####\s*(.+)|\banswer\s*(?:is|:)\s*(.+)", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?")
 _FENCED: Final = re.compile(r"```(?:json)?\s*\n(.*?)\n\s*```", re.DOTALL)

@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from ..errors import DataError
 from ..records import Matchup, Verdict
 from ..stats import logit, sigmoid
 from .opinion import Opinion
+from .read import NOT_ASKED
 
 SlotBias = Callable[[float], float] | float
 """What the first seat is worth to a judge: log-odds to take away, or a function that corrects p as shown."""
-
-NOT_ASKED: Final = "not_asked"
 
 
 def settle(

@@ -1,6 +1,6 @@
 """What the seat is worth to a judge, from matchups of which only some were asked in both orders.
 
-Asking twice costs twice. With a fifth of the matchups asked in both orders (`--judge.swap fraction:0.2`) those
+Asking twice costs twice. With a fifth of them asked in both orders (`--judge.swap fraction:0.2`) those
 show what the judge says of the same two texts from the other seat; all of them show how often it favours
 the first. From the two we learn the judge's slot bias - as the share the first seat gets, and as the slot
 term of a Bradley-Terry model whose strengths are drawn from a normal - and a map from what was said in one
@@ -102,8 +102,8 @@ def _fit(judge: str, tally: _Tally) -> SlotBias:
     n = len(one)
     if n < FEWEST:
         raise SettingError(
-            f"judge {judge or 'given'} has {n} matchups read in both orders, too few for its slot bias; "
-            f"{FEWEST} are the least: ask more with --judge.swap fraction:0.2, or all with --judge.swap always"
+            f"judge {judge or 'given'} has {n} matchups read in both orders, too few for its slot bias: "
+            f"{FEWEST} are the least. Ask more with --judge.swap fraction:0.2, or all: --judge.swap always"
         )
     # In a swapped pair the texts cancel, so what is left is the seat; asked once, they cancel only on
     # average,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import DataError
 from ..records import Completion, Matchup, Prompt, Verdict, content_id
-from .reading import NO_VERDICT
+from .read import NO_VERDICT
 from .settings import JudgeConfig
 
 

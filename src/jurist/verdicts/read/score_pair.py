@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .read_json import fields
-from .read_score import OPEN, placed
+from .fields import fields
 from .reading import CUT_OFF, EMPTY, NO_VERDICT, OFF_MENU, REFUSED, Reading
+from .score import OPEN, placed
 from .thinking import hide_thinking
 
 _N = r"-?[0-9]{1,4}(?:\.[0-9]{1,3})?"

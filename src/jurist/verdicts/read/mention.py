@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .read_labels import CLOSERS, FIRST, SECOND, TIE, Labels, Mention, Mentions
-from .read_words import (
+from .labels import CLOSERS, FIRST, SECOND, TIE, Labels, Mention, Mentions
+from .words import (
     AFTER,
     ARTICLES,
     ASPECT,

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..engines.engine import Token
-from .read_json import deciding, fields
-from .read_words import REFUSAL, word_set
+from ...engines.engine import Token
+from .fields import deciding, fields
 from .reading import CONTRADICTORY, CUT_OFF, EMPTY, NO_VERDICT, OFF_MENU, REFUSED, Reading
 from .thinking import hide_thinking
 from .tokens import expected
+from .words import REFUSAL, word_set
 
 NUMBER = r"-?[0-9]{1,6}(?:[.,][0-9]{1,4})?"
 _PLAIN = re.compile(NUMBER)

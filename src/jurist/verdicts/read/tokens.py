@@ -13,8 +13,8 @@ from math import exp, isfinite
 
 from msgspec.structs import replace
 
-from ..engines.engine import Token
-from .read_labels import P_FIRST, Labels, undressed
+from ...engines.engine import Token
+from .labels import P_FIRST, Labels, undressed
 from .reading import LOW_MASS, Reading
 
 _SPACES = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n"})

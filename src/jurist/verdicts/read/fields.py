@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from .read_words import word_set
+from .words import word_set
 
 _FIELD = re.compile(
     r"""["']([^"'\\\n]{1,60})["']\s{0,8}[:=]\s{0,8}"""

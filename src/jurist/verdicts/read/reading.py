@@ -16,6 +16,8 @@ LOW_MASS = "low_mass"
 EMPTY = "empty"
 CALL_FAILED = "call_failed"
 CALL_REFUSED = "call_refused"
+NO_REFERENCE = "no_reference"
+NOT_ASKED = "not_asked"
 
 UNREAD: dict[str, str] = {
     REFUSED: "the judge declined to answer",
@@ -27,9 +29,10 @@ UNREAD: dict[str, str] = {
     EMPTY: "the reply is empty",
     CALL_FAILED: "the call gave nothing, however often it was tried",
     CALL_REFUSED: "the endpoint turned the call down",
+    NO_REFERENCE: "a rule checks against a reference answer, and the prompt has none",
+    NOT_ASKED: "no judge was asked about this matchup",
 }
-"""Why a verdict can be unread, each in one line. The last two are given by the engine, the others by the
-reader."""
+"""Why a verdict can be unread, each in one line. What no reply can be blamed for comes last."""
 
 
 class Menu(Struct, frozen=True):

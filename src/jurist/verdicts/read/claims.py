@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 
-from .read_labels import TIE, Labels, Mentions
-from .read_mention import CLAIMS, DECLARES, IMPLIES, STOP, Claim, claim_at, granted, sentence_start
-from .read_words import ASPECT, COMMA, CONCESSION, CONCLUDES, LINK
-from .read_words import TIE as TIE_WORDS
+from .labels import TIE, Labels, Mentions
+from .mention import CLAIMS, DECLARES, IMPLIES, STOP, Claim, claim_at, granted, sentence_start
+from .words import ASPECT, COMMA, CONCESSION, CONCLUDES, LINK
+from .words import TIE as TIE_WORDS
 
 _VERSUS = re.compile(r"\s*(>+|≫|<+|≪|=+|≈)\s*")
 _SAME_STATEMENT, _NEAR, _MOST_TIES = 60, 40, 8

@@ -2,10 +2,9 @@
 
 Pure and total: any text, any finish and any tokens give a Reading and never an exception. The reader knows
 the labels that were offered and nothing else about the judge. It looks for JSON first, then for what the text
-says of the labels (`read_claims`), or says after the JSON; the firmest verdict wins, and of equally firm ones
-the last. Where the
-engine gave log-probs, the verdict becomes a probability at the token where the deciding label stands
-(`tokens`).
+says of the labels (`claims`), or says after the JSON; the firmest verdict wins, and of equally firm ones
+the last. Where the engine gave log-probs, the verdict becomes a probability at the token where the deciding
+label stands (`tokens`).
 """
 
 from __future__ import annotations
@@ -13,47 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..engines.engine import Token
-from .read_claims import claims
-from .read_json import Field, deciding, fields, reasons
-from .read_labels import P_FIRST, TIE, Labels, labels_of, undressed, undressed_at
-from .read_mention import DECLARES, IMPLIES, Claim
-from .read_words import REFUSAL, word_set
-from .read_words import TIE as TIE_WORDS
-from .reading import (
-    CALL_FAILED,
-    CALL_REFUSED,
-    CONTRADICTORY,
-    CUT_OFF,
-    EMPTY,
-    LOW_MASS,
-    NO_VERDICT,
-    OFF_MENU,
-    REFUSED,
-    UNREAD,
-    Menu,
-    Reading,
-)
-from .thinking import hide_thinking, strip_thinking
+from ...engines.engine import Token
+from .claims import claims
+from .fields import Field, deciding, fields, reasons
+from .labels import P_FIRST, TIE, Labels, labels_of, undressed, undressed_at
+from .mention import DECLARES, IMPLIES, Claim
+from .reading import CONTRADICTORY, CUT_OFF, EMPTY, NO_VERDICT, OFF_MENU, REFUSED, Menu, Reading
+from .thinking import hide_thinking
 from .tokens import weighed
-
-__all__ = [
-    "CALL_FAILED",
-    "CALL_REFUSED",
-    "CONTRADICTORY",
-    "CUT_OFF",
-    "EMPTY",
-    "LOW_MASS",
-    "NO_VERDICT",
-    "OFF_MENU",
-    "REFUSED",
-    "UNREAD",
-    "Menu",
-    "Reading",
-    "rationale_of",
-    "read_choice",
-    "strip_thinking",
-]
+from .words import REFUSAL, word_set
+from .words import TIE as TIE_WORDS
 
 _PLAIN = Menu()
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from .read_words import NOUNS, NOUNS_UNSPACED
 from .reading import Menu
+from .words import NOUNS, NOUNS_UNSPACED
 
 FIRST, SECOND, TIE = 0, 1, 2
 P_FIRST = (1.0, 0.0, 0.5)
