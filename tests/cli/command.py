@@ -2,8 +2,12 @@
 
 import json
 
+import typer
+
 from jurist.cli.app import app
 from jurist.cli.ending import run_command
+
+COMMAND = typer.main.get_command(app)
 
 
 class Said:
@@ -17,7 +21,7 @@ class Said:
 
 def jurist(capsys, *words):
     capsys.readouterr()
-    code = run_command(app, [str(word) for word in words])
+    code = run_command(COMMAND, [str(word) for word in words])
     out, err = capsys.readouterr()
     return Said(code, out, err)
 

@@ -50,7 +50,7 @@ def main() -> None:
     """The command line, from its words to its exit code."""
     from .ending import run_command
 
-    sys.exit(run_command(app, sys.argv[1:]))
+    sys.exit(run_command(typer.main.get_command(app), sys.argv[1:]))
 
 
 @app.command(context_settings=_OPEN, epilog=_MORE)

@@ -24,9 +24,8 @@ INTERRUPTED: Final = 130
 NOBODY_READS: Final = 141
 
 
-def run_command(app: typer.Typer, words: list[str]) -> int:
+def run_command(command: Any, words: list[str]) -> int:
     """The exit code of one command line. A defect of ours is not among the endings: it shows itself."""
-    command = typer.main.get_command(app)
 
     def act() -> int:
         with command.make_context("jurist", words) as context:
