@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any
 import msgspec
 
 from jurist.engines.serve import fast_loop
-from work import TOP_LOGPROBS, pin
+from work import TOP_LOGPROBS, peak_mb, pin
 
 WARM_UP = 512
 """Calls before the measurement begins."""
@@ -52,7 +51,7 @@ def main() -> None:
     pin(args.core)
     measured = CLIENTS[args.client](args)
     measured["calls"] = args.calls
-    measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    measured["peak_mb"] = peak_mb()
     print(json.dumps(measured))
 
 

@@ -7,6 +7,7 @@ python bench/tables.py --check   fail if the page shows anything else
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
+MARKED = re.compile(r"(<!-- measured: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 NAMES = {
     "pipeline": "**`jurist label`, everything included**",
     "bare_aiohttp": "bare aiohttp loop",
@@ -128,16 +130,14 @@ TABLES: dict[str, tuple[Path, Callable[[Row], str]]] = {
 
 
 def filled(page: str) -> str:
-    """The page with every table between its marks made anew."""
-    for name, (source, table) in TABLES.items():
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        before, found, rest = page.partition(begin)
-        if not found or end not in rest:
-            raise SystemExit(f"docs/performance.md lacks the marks {begin} and {end}; put them back")
-        if source.exists():
-            text = table(json.loads(source.read_text()))
-            page = f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
-    return page
+    """The page with the part after each `<!-- measured: NAME -->`, up to `<!-- end -->`, made anew."""
+    return MARKED.sub(lambda part: part[1] + made(part[2], part[3]) + part[4], page)
+
+
+def made(name: str, before: str = "") -> str:
+    """One of the tables; what was there before, where its measurement has not been made."""
+    source, table = TABLES[name]
+    return f"{table(json.loads(source.read_text()))}\n" if source.exists() else before
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,6 +8,8 @@ import asyncio
 import multiprocessing
 import os
 import random
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
@@ -140,3 +142,13 @@ def cores() -> tuple[int | None, int | None]:
 def pin(core: int | None) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})
+
+
+def peak_mb() -> float:
+    """The most memory this process ever held; what `getrusage` says starts from the parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)

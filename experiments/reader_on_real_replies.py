@@ -251,15 +251,17 @@ def main() -> None:
     print("two scores in one reply:", scores)
     record(
         "reader_on_real_replies",
-        value=bar["all"]["share"],
-        low=bar["all"]["low"],
-        high=bar["all"]["high"],
-        bar="all >= 0.985; strict prompts >= 0.999 where the reply decides the record; QLoRA pairs >= 0.995",
-        holds=bar["all"]["share"] >= 0.985
-        and bar["strict_decided_by_the_reply"]["share"] >= 0.999
+        value=bar["strict_as_recorded"]["share"],
+        low=bar["strict_as_recorded"]["low"],
+        high=bar["strict_as_recorded"]["high"],
+        bar="agreement with the record: strict prompts >= 0.999, all LLMBar >= 0.985, QLoRA pairs >= 0.995",
+        holds=bar["strict_as_recorded"]["share"] >= 0.999
+        and bar["all"]["share"] >= 0.985
         and pairs["share"] >= 0.995
         and pairs["order_as_expected"],
-        strict_as_recorded_reaches_0_999=bar["strict_as_recorded"]["share"] >= 0.999,
+        why="The strict bar cannot be met by reading rightly: most of the disagreements are records of (a) for"
+        " replies that begin 'Output (b) is better.', because both of the record's patterns match and (a) was"
+        " tried first. Where the reply decides its record, agreement is strict_decided_by_the_reply.",
         llmbar=bar,
         qlora_pairs=pairs,
         qlora_scores=scores,

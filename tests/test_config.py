@@ -18,14 +18,14 @@ class Outer(Struct, frozen=True):
     inner: Inner | str = Inner()
     several: tuple[str | Inner, ...] = ()
     share: float = 0.5
-    on: bool = False
+    quick: bool = False
 
 
 def test_the_command_line_goes_over_what_is_given_which_goes_over_the_recipe(tmp_path):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("share: 0.1\non: true\ninner: {size: 2}\n")
+    recipe.write_text("share: 0.1\nquick: true\ninner: {size: 2}\n")
     got = load_settings(Outer, recipe, ["--inner.size", "7"], share=0.2)
-    assert got == Outer(inner=Inner(size=7), share=0.2, on=True)
+    assert got == Outer(inner=Inner(size=7), share=0.2, quick=True)
 
 
 @pytest.mark.parametrize(

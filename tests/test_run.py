@@ -23,6 +23,12 @@ def write(run, *texts):
             files["notes"].add(Note(text))
 
 
+def break_off(run, why):
+    with run.writing("notes", "others") as files:
+        files["notes"].add(Note("half"))
+        raise why
+
+
 def test_records_come_back_as_they_were_written(tmp_path):
     texts = ["one", "zwei\nDrei", "四 \U0001f600", "x" * 200_000]
     with Run(tmp_path) as run:
@@ -33,17 +39,15 @@ def test_records_come_back_as_they_were_written(tmp_path):
 def test_an_interrupted_write_leaves_the_file_before_it_untouched(tmp_path):
     with Run(tmp_path) as run:
         write(run, "whole")
-        with pytest.raises(KeyboardInterrupt), run.writing("notes") as files:
-            files["notes"].add(Note("half"))
-            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            break_off(run, KeyboardInterrupt())
     assert notes(tmp_path / "notes.jsonl") == ["whole"]
 
 
 def test_files_written_together_appear_together(tmp_path):
     with Run(tmp_path) as run:
-        with pytest.raises(ZeroDivisionError), run.writing("notes", "others") as files:
-            files["notes"].add(Note("one"))
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            break_off(run, ZeroDivisionError())
         assert not (tmp_path / "notes.jsonl").exists()
         assert not (tmp_path / "others.jsonl").exists()
         with run.writing("notes", "others") as files:
@@ -56,9 +60,8 @@ def test_files_written_together_appear_together(tmp_path):
 def test_a_disk_that_fills_up_is_reported_and_leaves_the_file_before_it(tmp_path):
     with Run(tmp_path) as run:
         write(run, "whole")
-        with pytest.raises(RunError, match="the disk is full"), run.writing("notes") as files:
-            files["notes"].add(Note("half"))
-            raise OSError(errno.ENOSPC, "No space left on device")
+        with pytest.raises(RunError, match="the disk is full"):
+            break_off(run, OSError(errno.ENOSPC, "No space left on device"))
     assert notes(tmp_path / "notes.jsonl") == ["whole"]
 
 

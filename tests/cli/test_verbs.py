@@ -139,6 +139,15 @@ def test_export_decides_again_and_writes_other_formats(here, capsys):
     assert (here / "run/export/kto").is_dir()
 
 
+def test_a_run_that_was_moved_is_exported_where_it_lies_now(here, capsys):
+    label(capsys, "tiny:oracle")
+    (here / "run").rename(here / "moved")
+    assert jurist(capsys, "export", "moved", "--format", "kto").code == 0
+    assert (here / "moved/export/kto").is_dir()
+    assert "out: moved" in (here / "moved/recipe.yaml").read_text()
+    assert not (here / "run").exists()
+
+
 def test_show_prints_the_summary_as_it_was(here, capsys):
     facts = label(capsys, "tiny:oracle", "--json").json
     assert jurist(capsys, "show", "run", "--json").json == facts

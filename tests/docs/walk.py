@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import typer
 import yaml
 
 from jurist.cli.app import app
@@ -32,6 +33,7 @@ from jurist.selftest.judges import scoring
 from jurist.tiny import judges, policies
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = typer.main.get_command(app)
 BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE = re.compile(r"<!-- made by: .+? -->\n.*?<!-- end -->", re.DOTALL)
 ADDRESS = re.compile(r"http://[\w.-]+:800\d/v1")
@@ -98,7 +100,7 @@ class Reader:
             case []:
                 pass
             case ["jurist", *rest]:
-                assert run_command(app, rest) == wanted, line
+                assert run_command(COMMAND, rest) == wanted, line
             case ["make", target]:
                 assert f"\n{target}:" in (ROOT / "Makefile").read_text(), line
             case ["pip", "install", *what]:

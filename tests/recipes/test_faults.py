@@ -12,7 +12,7 @@ QUICK = {"timeout": 0.3, "max_tries": 3, "give_up_after": 2.0}
 
 def test_every_row_ends_as_a_label_or_by_name(tmp_path):
     write_pairs(tmp_path, 60)
-    faults = Faults.parse("429=.03,500=.03,drop=.03,400=.03,malformed=.03")
+    faults = Faults.parse("429=.03,500=.03,drop=.03,400=.06,malformed=.03")
     with serving(judges.oracle, faults=faults) as served:
         summary = run(tmp_path, at(served, **QUICK))
         assert served.stats.faults.total() > 10

@@ -148,7 +148,7 @@ def test_a_slow_row_holds_back_its_successors_and_not_the_work():
 
     async def work(n):
         if n == 0:
-            await waited.wait()
+            await asyncio.wait_for(waited.wait(), 5)
         done.append(n)
         if len(done) == 4 * HELD - 1:
             waited.set()
