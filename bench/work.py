@@ -51,7 +51,7 @@ SYLLABLES = (
 )
 
 
-def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 860, seed: int = 0) -> None:
+def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 930, seed: int = 0) -> None:
     """Pairs of distinct texts of about so many characters: with our template, requests of 3.2 KB."""
     draw = random.Random(seed)
     words = ["".join(draw.choices(SYLLABLES, k=draw.randint(1, 4))) for _ in range(4000)]

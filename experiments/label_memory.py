@@ -29,24 +29,14 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.verdicts.settings import JudgeConfig
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
+from work import peak_mb
+
 SLOW = "some ten minutes"
 HERE = Path(__file__).resolve().parent
 SIZES = (10_000, 100_000, 1_000_000)
 BAR = 1.3
-WORDS = (
-    "river",
-    "stone",
-    "lamp",
-    "green",
-    "seven",
-    "under",
-    "glass",
-    "bread",
-    "quiet",
-    "north",
-    "paper",
-    "salt",
-)
+WORDS = ("river", "stone", "lamp", "green", "seven", "glass", "bread", "quiet", "north", "paper", "salt")
 
 
 def judge(ask: Ask) -> str:
@@ -83,18 +73,6 @@ def run(rows: int, folder: Path) -> dict[str, Any]:
         "cpu_us_per_row": round((time.process_time() - cpu) / rows * 1e6, 1),
         "journal_mb": round((out / "journal.sqlite").stat().st_size / 1e6, 1),
     }
-
-
-def peak_mb() -> float:
-    """The most memory this process ever held; what `getrusage` says starts from the parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def measured(rows: int) -> dict[str, Any]:

@@ -31,6 +31,23 @@ def test_what_was_put_comes_back_and_nothing_else(tmp_path):
     assert journal.get(b"\xff" * 16) is None
 
 
+def test_processes_that_start_at_once_share_a_new_journal(tmp_path):
+    script = """
+import sys
+from pathlib import Path
+from jurist.journal import Journal
+sys.stdin.read()
+for path in sys.argv[1:]:
+    Journal(Path(path)).close()
+"""
+    paths = [str(tmp_path / f"j{n}") for n in range(25)]
+    command = [sys.executable, "-c", script, *paths]
+    together = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    for one in together:
+        one.stdin.close()
+    assert [one.wait() for one in together] == [0, 0, 0], together[0].stderr.read()
+
+
 def test_long_replies_are_squeezed_and_come_back_whole(tmp_path):
     text = b"because the second answer is right, " * 200
     put_all(tmp_path / "j", [(b"k" * 16, text)])

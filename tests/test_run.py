@@ -65,6 +65,18 @@ def test_a_disk_that_fills_up_is_reported_and_leaves_the_file_before_it(tmp_path
     assert notes(tmp_path / "notes.jsonl") == ["whole"]
 
 
+def test_a_system_error_that_is_not_the_disks_keeps_its_name(tmp_path):
+    with Run(tmp_path) as run, pytest.raises(FileNotFoundError, match=r"mine\.json"):
+        break_off(run, FileNotFoundError(errno.ENOENT, "No such file or directory", "mine.json"))
+
+
+def test_an_interrupted_write_leaves_no_half_of_a_file(tmp_path):
+    with Run(tmp_path) as run:
+        with pytest.raises(ZeroDivisionError):
+            break_off(run, ZeroDivisionError())
+        assert not list(tmp_path.glob("*.partial"))
+
+
 def test_a_small_file_is_replaced_whole(tmp_path):
     with Run(tmp_path) as run:
         run.write_json("facts.json", {"n": 1})

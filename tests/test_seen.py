@@ -23,3 +23,12 @@ def test_the_id_of_all_zeros_is_an_id_too():
 
     assert seen.add("0" * 32)
     assert not seen.add("0" * 32)
+
+
+def test_the_end_of_one_id_and_the_start_of_the_next_are_not_an_id():
+    seen = Seen()
+
+    assert seen.add("000" + "0102030405060" + "0" * 16)
+    assert seen.add("000" + "0708090a0b0c0" + "0" * 16)
+    assert seen.add("000" + "0405060708090" + "0" * 16)
+    assert not seen.add("000" + "0708090a0b0c0" + "0" * 16)

@@ -21,10 +21,11 @@ WINDOW_SECONDS = 0.02
 _SQUEEZE_OVER = 512
 """Replies longer than this are worth the 10 us that zlib takes: chain-of-thought text shrinks to a half."""
 
-_SCHEMA = """
-CREATE TABLE calls (key BLOB PRIMARY KEY, value BLOB NOT NULL);
-CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL);
-"""
+_SCHEMA = (
+    "CREATE TABLE calls (key BLOB PRIMARY KEY, value BLOB NOT NULL)",
+    "CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL)",
+    f"PRAGMA user_version = {VERSION}",
+)
 
 
 _Row = tuple[bytes, bytes, float, "asyncio.Future[None]"]
@@ -118,21 +119,34 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
         connection.execute("PRAGMA page_size = 16384")
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if version != VERSION and not (version == 0 and empty):
+        # Keys are hashes, so hardly a page is looked at twice: the usual cache of 2 MB would gain nothing.
+        connection.execute("PRAGMA cache_size = -512")
+        version = _version(connection) or _made(connection)
+        if version != VERSION:
             raise RunError(
                 f"the journal {path} is of version {version}, this Jurist reads version {VERSION}."
                 f" Keep it and start a new one with: --journal {path.with_name('journal-new.sqlite')}"
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
-        if empty:
-            with connection:
-                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
     return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _made(connection: sqlite3.Connection) -> int:
+    """Give an empty file its tables; of several processes that start at once, one does."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        return _version(connection)
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> RunError:

@@ -23,8 +23,9 @@ from .journal import Journal
 S = TypeVar("S", bound=msgspec.Struct)
 V = TypeVar("V")
 
-_encode_json = msgspec.json.Encoder(order="deterministic").encode
+_encode_json = msgspec.json.Encoder().encode
 _FLUSH_BYTES: Final = 1 << 16
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Run:
@@ -73,16 +74,19 @@ class Run:
     @contextmanager
     def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
         """Writers for these nouns; the files appear together at the end, or not at all."""
-        writers = {noun: Writer(self.file(noun)) for noun in nouns}
+        writers: dict[str, Writer] = {}
         try:
+            for noun in nouns:
+                writers[noun] = Writer(self.file(noun))
             yield writers
             for writer in writers.values():
                 writer.finish()
-        except OSError as error:
-            raise _no_room(self.path, error) from error
-        finally:
+        except BaseException as error:
             for writer in writers.values():
-                writer.close()
+                writer.abandon()
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise _no_room(self.path, error) from error
+            raise  # another system error may be about the user's own files: it keeps its name
         for writer in writers.values():
             writer.appear()
 
@@ -104,7 +108,6 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows = 0
         self._part = path.with_name(path.name + ".partial")
         self._buffer = bytearray()
         try:
@@ -112,10 +115,9 @@ class Writer:
         except OSError as error:
             raise _no_folder(path.parent, error) from error
 
-    def add(self, record: msgspec.Struct) -> None:
+    def add(self, record: Any) -> None:
         self._buffer += _encode_json(record)
         self._buffer += b"\n"
-        self.rows += 1
         if len(self._buffer) > _FLUSH_BYTES:
             self._drain()
 
@@ -128,12 +130,14 @@ class Writer:
     def finish(self) -> None:
         self._drain()
         os.fsync(self._file.fileno())
-
-    def close(self) -> None:
         self._file.close()
 
     def appear(self) -> None:
         self._part.replace(self.path)
+
+    def abandon(self) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
 
 
 def read_records(path: Path, cls: type[S]) -> Iterator[S]:
@@ -193,7 +197,7 @@ def _lock(folder: Path) -> int:
 
 
 def _no_folder(path: Path, error: OSError) -> JuristError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return _no_room(path, error)
     return RunError(f"cannot write in {path} ({_reason(error)}). Choose another folder with: --out FOLDER")
 
@@ -203,7 +207,7 @@ def _reason(error: OSError) -> str:
 
 
 def _no_room(path: Path, error: OSError) -> JuristError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return RunError(
             f"the disk is full: {path} takes no more. Every call paid for is safe in the journal:"
             " free some space and run again"

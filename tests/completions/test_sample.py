@@ -4,8 +4,10 @@ from collections import Counter
 import pytest
 
 from jurist.completions import mixture, sample
+from jurist.engines.caller import Caller, Purse
 from jurist.engines.engine import Ask, Reply
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown, SettingError
+from jurist.journal import Journal
 from jurist.records import Message, Prompt, Sampling, Usage
 
 PROMPT = Prompt.of("Why?")
@@ -73,6 +75,30 @@ def test_an_engine_that_draws_many_reads_the_prompt_once():
 
     assert len(engine.asks) == 1
     assert [c.text for c in completions] == ["answer 0", "answer 1", "answer 2", "answer 3"]
+
+
+@pytest.mark.parametrize("how", ["one by one", "together"])
+def test_one_draw_that_fails_takes_no_other_with_it_through_the_journal(tmp_path, how):
+    class Served(Says):
+        async def answer_many(self, ask, n):
+            return [Reply("the only one a server without n gives")]
+
+    def reply(ask):
+        return CallRefused("too long") if ask.sample == 1 else f"answer {ask.sample}"
+
+    async def main():
+        journal = Journal(tmp_path / "journal.sqlite")
+        engine = Caller((Served if how == "together" else Says)(reply), journal, Purse())
+        drawn = await sample(PROMPT, mixture([(engine, 1.0)]), 4)
+        journal.close()
+        return drawn
+
+    completions, dropped = asyncio.run(main())
+
+    assert len(completions) == 3
+    assert [d.stage for d in dropped] == ["completions"]
+    if how == "one by one":
+        assert [(d.reason, d.detail) for d in dropped] == [("refused", "says: too long")]
 
 
 def test_too_few_samples_are_missed_by_name():

@@ -8,11 +8,13 @@ from collections import Counter
 import pytest
 from asking import ask, ask_all, engine_for, with_engine
 
+from jurist.engines.caller import Caller, Purse
 from jurist.engines.engine import Reply, Token
 from jurist.engines.faults import Faults
 from jurist.engines.open import open_engine
 from jurist.engines.serve import serving
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown
+from jurist.journal import Journal
 from jurist.records import Usage
 
 
@@ -46,12 +48,15 @@ def test_a_machine_by_the_hour_costs_its_busy_time_however_many_calls_share_it()
     assert 0.8 * seconds < cost <= seconds
 
 
-def test_several_samples_are_one_request_where_the_server_can_and_several_where_not():
+def test_several_samples_are_one_request_where_the_server_can_and_several_where_not(tmp_path):
     for draws_many, calls in ((True, 1), (False, 3)):
         with serving(lambda ask: Reply("A", usage=Usage(10, 0, 2))) as served:
 
-            async def work(engine):
-                return await engine.answer_many(ask(temperature=1.0), 3)
+            async def work(engine, path=tmp_path / f"{calls}.sqlite"):
+                journal = Journal(path)
+                replies = await Caller(engine, journal, Purse()).answer_many(ask(temperature=1.0), 3)
+                journal.close()
+                return replies
 
             replies = with_engine(served.url, work, draws_many=draws_many)
 
@@ -65,7 +70,7 @@ def test_the_anthropic_dialect_goes_all_the_way():
 
         async def main():
             engine = open_engine(f"anthropic:claude-x@{served.url}")
-            replies = await engine.answer_many(ask(top_logprobs=5), 2)
+            replies = [await engine.answer(ask(top_logprobs=5, sample=draw)) for draw in range(2)]
             await engine.close()
             return engine, replies
 

@@ -120,6 +120,14 @@ def test_a_file_has_its_test_split_beside_it(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs.jsonl", "pairs_test.jsonl"]
 
 
+def test_an_export_without_a_test_split_takes_the_old_one_away(tmp_path):
+    export(MANY, tmp_path, "trl", split_test=0.2)
+    export(MANY, tmp_path, "trl")
+
+    assert [p.name for p in tmp_path.iterdir()] == ["train.jsonl"]
+    assert len(lines(tmp_path / "train.jsonl")) == len(MANY)
+
+
 @pytest.mark.parametrize("format", ["kto", "sft"])
 def test_a_format_that_cannot_tell_a_tie_leaves_ties_out_by_name(tmp_path, format):
     left = []

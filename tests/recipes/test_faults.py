@@ -56,7 +56,7 @@ def test_a_dead_server_stops_the_run_and_says_what_to_type(tmp_path, fault):
 
 
 def test_a_server_that_died_and_was_revived_finishes_the_job(tmp_path):
-    write_pairs(tmp_path, 60)
+    write_pairs(tmp_path, 150)
     answered = 0
 
     def mortal(ask):
@@ -73,6 +73,6 @@ def test_a_server_that_died_and_was_revived_finishes_the_job(tmp_path):
     assert 0 < len(read) <= 50
     with serving(judges.oracle) as served:
         finished = run(tmp_path, at(served, "any"))
-        assert served.stats.calls == 120 - 50
-    assert (finished.state, finished.labels) == ("done", 60)
+        assert served.stats.calls == 300 - 50
+    assert (finished.state, finished.labels) == ("done", 150)
     assert accounted(tmp_path)

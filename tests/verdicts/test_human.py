@@ -48,6 +48,22 @@ def test_a_label_written_in_any_shape_finds_its_matchup_and_its_seats(tmp_path, 
         assert (turned.p_first, turned.first_id) == (0.0, EIGHT.id)
 
 
+@pytest.mark.parametrize(
+    "row", [{"chosen": "7", "rejected": "8"}, {"first": "7", "second": "8", "label": "first"}]
+)
+def test_a_matchup_id_beside_the_texts_does_not_seat_them(tmp_path, row):
+    for matchup in (MATCHUP, MATCHUP.turned()):
+        full = {"matchup_id": matchup.id, "prompt": "Name a prime.", **row}
+        said = gather(load_labels(labels(tmp_path, full))).find(matchup)
+        assert said.p_first == float(matchup.first == SEVEN)
+
+
+def test_a_chosen_text_without_its_prompt_is_refused_and_not_guessed(tmp_path):
+    row = {"matchup_id": MATCHUP.id, "chosen": "7", "rejected": "8"}
+    with pytest.raises(DataError, match="no 'prompt'; a label needs prompt, chosen and rejected"):
+        p_of(tmp_path, row)
+
+
 def test_a_text_key_does_not_depend_on_seats_or_on_who_wrote():
     unsigned = Matchup.of(PROMPT, Completion.of(PROMPT.id, "7"), Completion.of(PROMPT.id, "8"))
 

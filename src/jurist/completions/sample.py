@@ -69,7 +69,7 @@ async def _by_one(
     sent: list[tuple[Sampling, Reply | BaseException]] = []
     if sampling.seed is not None:
         seed = sampling.seed
-    if isinstance(engine, DrawsMany):
+    if isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True):
         how = replace(sampling, seed=_seed(prompt.id, engine.name, which[0], seed))
         try:
             replies = await engine.answer_many(_ask(prompt, how, which[0]), len(which))

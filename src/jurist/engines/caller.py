@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import BudgetSpent
+from ..errors import BudgetSpent, CallFailed, CallRefused
 from ..journal import Journal
 from ..records import Usage
 from .engine import Ask, DrawsMany, Engine, Queues, Reply
@@ -81,6 +81,7 @@ class Caller:
         self.engine = engine
         self.name = engine.name
         self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
+        self.draws_many: bool = isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True)
         self.concurrency = concurrency
         """The most calls it may have under way."""
         self.priced: bool = getattr(engine, "price", 0.0) is not None
@@ -121,25 +122,35 @@ class Caller:
         return reply
 
     async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
-        """Draws 0 to n-1 of one question; those the journal lacks are asked for together, if possible."""
+        """Draws 0 to n-1 of one question; those the journal lacks are asked for together, if possible.
+
+        A draw that gave nothing is left out; only when none gave anything is the reason raised.
+        """
         asks = [replace(ask, sample=draw) for draw in range(n)]
-        keys = [call_key(self.name, one) for one in asks]
-        replies = [self.kept(key) for key in keys]
+        replies = [self.kept(call_key(self.name, one)) for one in asks]
         lacking = [draw for draw, reply in enumerate(replies) if reply is None]
-        if len(lacking) > 1 and isinstance(self.engine, DrawsMany):
+        if len(lacking) > 1 and self.draws_many and isinstance(self.engine, DrawsMany):
             self._leave()
             try:
                 drawn = await self.engine.answer_many(_seeded(asks[lacking[0]]), len(lacking))
             finally:
                 self._back()
-            new = await asyncio.gather(
-                *(self._keep(keys[draw], reply) for draw, reply in zip(lacking, drawn, strict=True))
-            )
-        else:
-            new = await asyncio.gather(*(self.answer(asks[draw]) for draw in lacking))
-        for draw, reply in zip(lacking, new, strict=True):
-            replies[draw] = reply
-        return [reply for reply in replies if reply is not None]
+            together, lacking = lacking[: len(drawn)], lacking[len(drawn) :]
+            keys = [call_key(self.name, asks[draw]) for draw in together]
+            new = await asyncio.gather(*map(self._keep, keys, drawn))
+            for draw, reply in zip(together, new, strict=True):
+                replies[draw] = reply
+        alone = await asyncio.gather(*(self.answer(asks[draw]) for draw in lacking), return_exceptions=True)
+        for draw, got in zip(lacking, alone, strict=True):
+            if isinstance(got, Reply):
+                replies[draw] = got
+            elif not isinstance(got, CallFailed | CallRefused):
+                raise got
+        whole = [reply for reply in replies if reply is not None]
+        for got in alone:
+            if isinstance(got, BaseException) and not whole:
+                raise got
+        return whole
 
     def kept(self, key: bytes) -> Reply | None:
         stored = self._journal.get(key)

@@ -61,6 +61,7 @@ class Endpoint:
         self.lacks_key = ""
         """The variable that has to hold a key and does not, where that is known before anything is sent."""
         self.gives_logprobs = dialect.quirks.gives_logprobs
+        self.draws_many = dialect.quirks.draws_many
         self.on_send: Callable[[], None] = _nothing
         self.on_back: Callable[[], None] = _nothing
         self.price = price
@@ -97,15 +98,8 @@ class Endpoint:
         return (await self._call(ask, 1))[0]
 
     async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
-        """n samples of one question: in one request where the server can, else in n."""
-        if n > 1 and self._dialect.quirks.draws_many:
-            replies = await self._call(ask, n)
-            if len(replies) >= n:
-                return replies[:n]
-            missing = range(len(replies), n)
-        else:
-            replies, missing = [], range(n)
-        return replies + list(await asyncio.gather(*(self.answer(_draw(ask, index)) for index in missing)))
+        """n samples of one question in one request; fewer where the server does not know how."""
+        return (await self._call(ask, n if self.draws_many else 1))[:n]
 
     async def close(self) -> None:
         if self._loop is not None and self._loop is asyncio.get_running_loop():
@@ -185,7 +179,9 @@ class Endpoint:
             if tries >= self._config.max_tries and self._breaker.alone(first_sent):
                 self._fail(trouble, tries)
         self._meter.retries += 1
-        longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * 2.0 ** (tries - 1))
+        # Waiting longer each time is for a server under load, not for one that answers nonsense.
+        grown = 1.0 if trouble.answers else 2.0 ** (tries - 1)
+        longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * grown)
         if trouble.after:
             self._gate.pause(trouble.after)
             longest = FIRST_WAIT
@@ -267,12 +263,6 @@ class Endpoint:
             used = sum(reply.usage.tokens_in + reply.usage.tokens_out for reply in replies)
             self._tokens.give_back(reserved - used)
         return replies
-
-
-def _draw(ask: Ask, index: int) -> Ask:
-    """A seed makes one draw repeatable; each further draw needs its own."""
-    seed = None if ask.seed is None else ask.seed + index
-    return replace(ask, sample=ask.sample + index, seed=seed)
 
 
 def _nothing() -> None:

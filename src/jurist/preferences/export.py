@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from ..errors import DataError, SettingError, nearest
@@ -12,7 +13,7 @@ from ..prompts.rows import first_line, ignore, needed
 from ..records import Completion, Dropped, Preference, Prompt
 from ..seen import Seen
 from .formats import FORMATS, Format, target
-from .writers import WRITERS, Writer, in_place, made_room
+from .writers import WRITERS, Rows, in_place, made_room
 
 Parts = Iterator[tuple[str, list[Any]]]
 
@@ -70,7 +71,7 @@ def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float
     train, test = how.splits
     splits = {"train": train, "test": test} if split_test else {"train": train}
     counts = dict.fromkeys(splits.values(), 0)
-    writers: dict[str, Writer] = {}
+    writers: dict[str, Rows] = {}
     try:
         for side, split in splits.items():
             path = in_place(out, split, suffix, side == "test")
@@ -79,25 +80,32 @@ def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float
         for prompt_id, parts in rows:
             split = splits[split_of(prompt_id, split_test)]
             for row in parts:
-                writers[split].write(row)
+                writers[split].add(row)
             counts[split] += len(parts)
         for writer in writers.values():
             writer.finish()
-    except OSError as error:
-        _abandon(writers)
-        raise DataError(
-            f"cannot write {out}: {error.strerror or error}. "
-            f"See how full the disk is with: df -h {out.parent}"
-        ) from error
-    except BaseException:
-        _abandon(writers)
+        for writer in writers.values():
+            writer.appear()
+    except BaseException as error:
+        for writer in writers.values():
+            writer.abandon()
+        if isinstance(error, OSError):
+            raise DataError(
+                f"cannot write {out}: {error.strerror or error}. "
+                f"See how full the disk is with: df -h {out.parent}"
+            ) from error
         raise
+    if not split_test and out.is_dir():
+        _removed(in_place(out, test, suffix, is_test=True))
     return counts
 
 
-def _abandon(writers: dict[str, Writer]) -> None:
-    for writer in writers.values():
-        writer.abandon()
+def _removed(path: Path) -> None:
+    """The test split of an earlier export, whose prompts are in the training split now."""
+    if path.is_dir():
+        rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def push(folder: Path, repo: str) -> None:

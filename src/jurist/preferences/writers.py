@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,53 +12,30 @@ import msgspec
 
 from ..errors import DataError
 from ..prompts.rows import needed
+from ..run import Writer
 
-_encoder = msgspec.json.Encoder()
 
+class Rows(Protocol):
+    """Takes rows; `finish` writes the last of them, `appear` puts the file in its place, `abandon` leaves
+    none.
+    """
 
-class Writer(Protocol):
-    """Takes rows; `finish` puts the whole file in its place, `abandon` leaves none."""
-
-    def write(self, row: Any) -> None: ...
+    def add(self, record: Any) -> None: ...
 
     def finish(self) -> None: ...
 
+    def appear(self) -> None: ...
+
     def abandon(self) -> None: ...
-
-
-class JsonLines:
-    """One row a line."""
-
-    suffix = ".jsonl"
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.draft = path, _draft(path)
-        self.file = self.draft.open("wb", buffering=1 << 16)
-
-    def write(self, row: Any) -> None:
-        self.file.write(_encoder.encode(row) + b"\n")
-
-    def finish(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        self.draft.replace(self.path)
-
-    def abandon(self) -> None:
-        with suppress(OSError):  # closing flushes, and a full disk is a likely reason to be here
-            self.file.close()
-        self.draft.unlink(missing_ok=True)
 
 
 class Parquet:
     """Row groups of a thousand, so that memory does not grow with the file."""
 
-    suffix = ".parquet"
-
     def __init__(self, path: Path) -> None:
         self.arrow = needed("pyarrow", f"writing {path}", "parquet")
         parquet = needed("pyarrow.parquet", f"writing {path}", "parquet")
-        self.path, self.draft = path, _draft(path)
+        self.path, self.draft = path, path.with_name(f".{path.name}.part")
         self.schema = self._schema()
         self.file = parquet.ParquetWriter(self.draft, self.schema)
         self.rows: list[Any] = []
@@ -71,8 +47,8 @@ class Parquet:
         numbers = [(name, pa.float64()) for name in ("p", "margin", "weight")]
         return pa.schema([*texts, *numbers, ("id", pa.string())])
 
-    def write(self, row: Any) -> None:
-        self.rows.append(msgspec.to_builtins(row))
+    def add(self, record: Any) -> None:
+        self.rows.append(msgspec.to_builtins(record))
         if len(self.rows) == 1000:
             self._flush()
 
@@ -84,6 +60,8 @@ class Parquet:
     def finish(self) -> None:
         self._flush()
         self.file.close()
+
+    def appear(self) -> None:
         self.draft.replace(self.path)
 
     def abandon(self) -> None:
@@ -95,18 +73,17 @@ class Parquet:
 class SavedDataset:
     """A folder for `datasets.load_from_disk`, made from a Parquet file that is then taken away."""
 
-    suffix = ""
-
     def __init__(self, path: Path) -> None:
         self.datasets = needed("datasets", f"writing {path}", "hub")
         self.path, self.draft = path, path.with_name(f".{path.name}.part")
         self.parquet = Parquet(path.with_name(f".{path.name}.parquet"))
 
-    def write(self, row: Any) -> None:
-        self.parquet.write(row)
+    def add(self, record: Any) -> None:
+        self.parquet.add(record)
 
     def finish(self) -> None:
         self.parquet.finish()
+        self.parquet.appear()
         cache = self.path.with_name(f".{self.path.name}.cache")
         try:
             loaded = self.datasets.Dataset.from_parquet(str(self.parquet.path), cache_dir=str(cache))
@@ -114,6 +91,8 @@ class SavedDataset:
         finally:
             self.parquet.path.unlink(missing_ok=True)
             rmtree(cache, ignore_errors=True)
+
+    def appear(self) -> None:
         if self.path.exists():
             rmtree(self.path)
         self.draft.replace(self.path)
@@ -123,15 +102,12 @@ class SavedDataset:
         rmtree(self.draft, ignore_errors=True)
 
 
-WRITERS: dict[str, tuple[Callable[[Path], Writer], str]] = {
-    "jsonl": (JsonLines, JsonLines.suffix),
-    "parquet": (Parquet, Parquet.suffix),
-    "datasets": (SavedDataset, SavedDataset.suffix),
+WRITERS: dict[str, tuple[Callable[[Path], Rows], str]] = {
+    "jsonl": (Writer, ".jsonl"),
+    "parquet": (Parquet, ".parquet"),
+    "datasets": (SavedDataset, ""),
 }
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+"""Each with the ending of the files it writes."""
 
 
 def in_place(out: Path, split: str, suffix: str, is_test: bool) -> Path:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..completions import matchups, mixture
 from ..engines.caller import call_key
-from ..engines.engine import Ask, Engine, Reply
+from ..engines.engine import Ask, DrawsMany, Engine, Reply
 from ..engines.open import open_engine
 from ..engines.prices import cost_of
 from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
@@ -82,6 +83,7 @@ class Counting:
     def __init__(self, engine: Engine, journal: Journal | None, tokens_out: int) -> None:
         self.name = engine.name
         self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
+        self.draws_many: bool = isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True)
         self.price = getattr(engine, "price", None)
         self.priced: bool = getattr(engine, "price", 0.0) is not None
         self.calls = self.kept = self._read = self._written = 0
@@ -93,11 +95,22 @@ class Counting:
         return Usage(self._read, 0, self._written)
 
     async def answer(self, ask: Ask) -> Reply:
+        return self._draw(ask, guessed_usage(ask, Reply("")).tokens_in)
+
+    async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
+        """The prompt is read once for all that are new."""
+        replies: list[Reply] = []
+        tokens_in, before = guessed_usage(ask, Reply("")).tokens_in, self.calls
+        for sample in range(n):
+            replies.append(self._draw(replace(ask, sample=sample), 0 if self.calls > before else tokens_in))
+        return replies
+
+    def _draw(self, ask: Ask, tokens_in: int) -> Reply:
         if self._journal is not None and self._journal.get(call_key(self.name, ask)) is not None:
             self.kept += 1
         else:
             self.calls += 1
-            self._read += guessed_usage(ask, Reply("")).tokens_in
+            self._read += tokens_in
             self._written += min(self._tokens_out, ask.max_tokens)
         # A different text for each draw: equal completions would never meet.
         return Reply(f"{ask.sample} " + "word " * max(0, self._tokens_out - 3) + "Verdict: A")

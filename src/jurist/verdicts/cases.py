@@ -71,7 +71,7 @@ def read_cases(folder: Path) -> Iterator[Case]:
         texts = tuple(islice(completions, docket.completions))
         said = tuple(islice(verdicts, docket.verdicts))
         known = {one.id: one for one in texts}
-        if docket.prompt_id != prompt.id or len(said) != docket.verdicts or len(known) != docket.completions:
+        if docket.prompt_id != prompt.id or len(said) != docket.verdicts or len(texts) != docket.completions:
             raise _out_of_step(folder, number)
         try:
             met = tuple(Matchup(name, prompt, known[one], known[two]) for name, one, two in docket.matchups)

@@ -73,11 +73,13 @@ def _from_row(row: dict[str, Any], where: str, number: int) -> Verdict:
     seats = ("chosen", "rejected") if chose else ("first", "second")
     matchup_id = str(row.get("matchup_id") or "")
     first_id, second_id = str(row.get("first_id") or ""), str(row.get("second_id") or "")
-    if not matchup_id:
-        missing = [key for key in ("prompt", *seats) if row.get(key) is None]
+    missing = [key for key in ("prompt", *seats) if row.get(key) is None]
+    # Texts say which is meant; a matchup id alone means its seats as they came, and has no chosen one.
+    if chose or not matchup_id or not (missing or first_id):
         if missing:
             raise DataError(
-                f"{where}: no '{missing[0]}'; a label needs matchup_id, or prompt, first and second"
+                f"{where}: no '{missing[0]}'; a label needs prompt, {seats[0]} and {seats[1]}, "
+                "or matchup_id and a label that is first, second or tie"
             )
         prompt_id = _prompt(row["prompt"], where).id
         first, second = (_text(row[seat], where) for seat in seats)

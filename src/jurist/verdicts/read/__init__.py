@@ -1,8 +1,8 @@
 """A judge's reply becomes a verdict, or unread with a reason: pure, total, never raises.
 
-`choice` reads which of two is better, `score` a number, `score_pair` two numbers in one reply. What
-they share is what a reply can look like: fields of JSON, labels dressed in all manner of brackets, what is said of them
-and in which words, thinking that is not part of the answer, and the log-probs at the label's token.
+`choice` reads which of two is better, `score` a number, `score_pair` two numbers in one reply. What they
+share is what a reply can look like: fields of JSON, labels dressed in all manner of brackets, what is said of
+them and in which words, thinking that is not part of the answer, and the log-probs at the label's token.
 """
 
 from .choice import rationale_of, read_choice
