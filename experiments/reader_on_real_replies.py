@@ -259,7 +259,7 @@ def main() -> None:
         and bar["all"]["share"] >= 0.985
         and pairs["share"] >= 0.995
         and pairs["order_as_expected"],
-        why="The strict bar cannot be met by reading rightly: most of the disagreements are records of (a) for"
+        why="The strict bar cannot be met by reading rightly: most disagreements are records of (a) for"
         " replies that begin 'Output (b) is better.', because both of the record's patterns match and (a) was"
         " tried first. Where the reply decides its record, agreement is strict_decided_by_the_reply.",
         llmbar=bar,

@@ -35,15 +35,15 @@ _Row = tuple[bytes, bytes, float, "asyncio.Future[None]"]
 class Journal:
     """`get` a reply by key; `put` one and be told when it is safe on disk."""
 
-    def __init__(self, path: Path, *, run: str = "", synchronous: str = "FULL") -> None:
+    def __init__(self, path: Path, *, run: str = "") -> None:
         self.path = path
         self.run = run
         """Whose money new calls are: several runs may share one journal."""
         self._waiting: list[_Row] = []
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._reader = _connect(path, synchronous)
-        self._writer = _connect(path, synchronous)
+        self._reader = _connect(path)
+        self._writer = _connect(path)
         row = self._reader.execute("SELECT calls, usd FROM spent WHERE run = ?", (run,)).fetchone()
         self.calls_before: int = row[0] if row else 0
         self.usd_before: float = row[1] if row else 0.0
@@ -115,7 +115,7 @@ def _tell(rows: list[_Row], error: BaseException | None) -> None:
             committed.set_exception(error)
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
         connection.execute("PRAGMA page_size = 16384")
@@ -128,7 +128,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
                 f" Keep it and start a new one with: --journal {path.with_name('journal-new.sqlite')}"
             )
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
     return connection

@@ -203,6 +203,11 @@ class Dropped(Struct, frozen=True, omit_defaults=True):
     """A short word, so that reasons can be counted."""
     detail: str = ""
 
+    @property
+    def kind(self) -> str:
+        """What it is counted under: `preferences: tie`."""
+        return f"{self.stage}: {self.reason}"
+
 
 class Finding(Struct, frozen=True, omit_defaults=True):
     """What an audit says. No data gives no finding: n = 0 and no value."""

@@ -31,9 +31,7 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 class Run:
     """Open it with `with Run(path) as run:`; one process at a time."""
 
-    def __init__(
-        self, path: str | Path, *, journal: str | Path | None = None, synchronous: str = "FULL"
-    ) -> None:
+    def __init__(self, path: str | Path, *, journal: str | Path | None = None) -> None:
         self.path = Path(path)
         self._lock: int | None = None
         try:
@@ -41,9 +39,9 @@ class Run:
             self._lock = _lock(self.path)
             # In a shared journal the folder says whose money was spent; a run's own journal may move with it.
             self.journal = (
-                Journal(Path(journal), run=str(self.path.resolve()), synchronous=synchronous)
+                Journal(Path(journal), run=str(self.path.resolve()))
                 if journal
-                else Journal(self.path / "journal.sqlite", synchronous=synchronous)
+                else Journal(self.path / "journal.sqlite")
             )
         except OSError as error:
             raise _no_folder(self.path, error) from error

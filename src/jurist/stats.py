@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
-
-from .errors import DataError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,18 +60,6 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
     )
 
 
-def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval: wider than Wilson's, and never covers less than it says."""
-    if n <= 0:
-        return 0.0, 1.0
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
-    return low, high
-
-
 def agreement(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> float:
     """Share of items with the same label. A label of None was not read: the item is left out."""
     both = _labelled(ours, theirs)
@@ -93,20 +79,6 @@ def cohen_kappa(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> float:
     return math.nan if chance == 1.0 else (seen - chance) / (1 - chance)
 
 
-def macro_scores(gold: Iterable[Hashable], said: Iterable[Hashable]) -> tuple[float, float, float]:
-    """Precision, recall and F1, each averaged over all the labels that occur; an undefined one counts 0."""
-    pairs = list(zip(gold, said, strict=True))
-    labels = {label for pair in pairs for label in pair}
-    if not labels:
-        return math.nan, math.nan, math.nan
-    right = Counter(g for g, s in pairs if g == s)
-    is_gold, was_said = Counter(g for g, _ in pairs), Counter(s for _, s in pairs)
-    precisions = [right[x] / was_said[x] if was_said[x] else 0.0 for x in labels]
-    recalls = [right[x] / is_gold[x] if is_gold[x] else 0.0 for x in labels]
-    f1s = [2 * right[x] / (is_gold[x] + was_said[x]) for x in labels]
-    return mean(precisions), mean(recalls), mean(f1s)
-
-
 def _labelled(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> list[tuple[Hashable, Hashable]]:
     return [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
 
@@ -123,11 +95,6 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
     if xx <= 1e-24 * len(xs) or yy <= 1e-24 * len(ys):
         return math.nan
     return max(-1.0, min(1.0, xy / math.sqrt(xx * yy)))
-
-
-def brier(ps: Sequence[float], labels: Sequence[float]) -> float:
-    """Mean squared distance between probabilities and labels."""
-    return mean((p - y) ** 2 for p, y in zip(ps, labels, strict=True))
 
 
 def log_loss(ps: Sequence[float], labels: Sequence[float], edge: float = 1e-4) -> float:
@@ -157,31 +124,15 @@ def elo(scores: Mapping[T, float], middle: float = 1000.0) -> dict[T, float]:
     return {name: middle + ELO_PER_NAT * (score - centre) for name, score in scores.items()}
 
 
-@overload
-def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = ...) -> dict[T, float]: ...
+def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> dict[T, float]:
+    """Strengths such that P(a beats b) = sigmoid(a - b), with mean 0, from (winner, loser, weight).
 
-
-@overload
-def bradley_terry(wins: np.ndarray[Any, Any] | list[list[float]], ridge: float = ...) -> list[float]: ...
-
-
-def bradley_terry(wins: Any, ridge: float = 1e-9) -> Any:
-    """Strengths such that P(a beats b) = sigmoid(a - b), with mean 0. A tie is half a win each way.
-
-    From (winner, loser, weight) tuples, scores by name; from a square table where `wins[i][j]` is how often
-    i beat j, a list. The ridge is far too small to be seen in ordinary data; it keeps finite whoever never
-    lost, and centres groups that never met.
+    A tie is half a win each way. The ridge is far too small to be seen in ordinary data; it keeps finite
+    whoever never lost, and centres groups that never met.
     """
     import numpy as np
 
-    rows = wins if isinstance(wins, np.ndarray) else list(wins)
-    if isinstance(rows, np.ndarray) or (rows and isinstance(rows[0], list)):
-        won = np.asarray(rows, dtype=float)
-        if won.ndim != 2 or won.shape[0] != won.shape[1]:
-            raise DataError(
-                f"a table of wins must be square, not {won.shape}; give (winner, loser, weight) rows"
-            )
-        return _strengths(won, ridge).tolist()
+    rows = list(wins)
     place = {name: i for i, name in enumerate(dict.fromkeys(name for row in rows for name in row[:2]))}
     won = np.zeros((len(place), len(place)))
     for winner, loser, weight in rows:

@@ -198,33 +198,40 @@ def test_an_unknown_kind_is_refused():
         list(load_groups([], kind="pair"))
 
 
-def test_a_run_is_joined_by_prompt_whatever_the_order_of_its_files(tmp_path):
-    import msgspec
+def write_run(folder, prompts, completions):
+    for name, records in (("prompts", prompts), ("completions", completions)):
+        (folder / f"{name}.jsonl").write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in records))
 
-    prompts = [Prompt.of(text) for text in ("Why?", "How?", "Who?")]
-    why, how, _ = prompts
-    lone = Prompt.of("lost")
+
+def test_the_completions_of_a_run_are_joined_to_their_prompts(tmp_path):
+    prompts = [Prompt.of(text) for text in ("Who?", "Why?", "How?", "When?")]
+    _, why, how, _ = prompts
     completions = [
-        Completion.of(how.id, "So.", "a"),
         Completion.of(why.id, "Because.", "a", finish="length"),
-        Completion.of(lone.id, "Nobody asked."),
+        Completion.of(how.id, "So.", "a"),
         Completion.of(how.id, "Thus.", "b"),
         Completion.of(how.id, "Thus.", "b"),
     ]
-    for name, records in (("prompts", prompts), ("completions", completions)):
-        (tmp_path / f"{name}.jsonl").write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in records))
+    write_run(tmp_path, prompts, completions)
     left: list[Dropped] = []
     groups = list(load_groups(tmp_path, dropped=left.append))
 
     assert [(g.prompt, texts(g)) for g in groups] == [(why, ["Because."]), (how, ["So.", "Thus."])]
-    assert groups[0].completions[0] == completions[1]
-    assert sorted(row.reason for row in left) == ["duplicate", "no_completion", "no_prompt"]
+    assert groups[0].completions[0] == completions[0]
+    assert sorted(row.reason for row in left) == ["identical", "no_completion", "no_completion"]
+
+
+def test_a_run_with_completions_of_no_prompt_is_refused(tmp_path):
+    why, lost = Prompt.of("Why?"), Prompt.of("lost")
+    write_run(tmp_path, [why], [Completion.of(lost.id, "Nobody asked."), Completion.of(why.id, "Because.")])
+    with pytest.raises(DataError, match=rf"holds completions of {lost.id}.* grep -n {lost.id}"):
+        list(load_groups(tmp_path))
 
 
 def test_a_run_with_a_torn_line_says_which(tmp_path):
     (tmp_path / "prompts.jsonl").write_text("")
     (tmp_path / "completions.jsonl").write_text('{"id": "a", "prompt_')
-    with pytest.raises(DataError, match=r"completions.jsonl:1 is not a record of ours.*sed -n 1p"):
+    with pytest.raises(DataError, match=r"completions.jsonl:1 is not a completion.*sed -n 1p"):
         list(load_groups(tmp_path))
 
 

@@ -12,7 +12,7 @@ from jurist.engines.engine import DrawsMany, Engine, Queues
 from jurist.engines.open import open_engine
 from jurist.engines.scripted import Scripted
 from jurist.engines.vendors import ANTHROPIC, OPENAI
-from jurist.errors import MissingExtra, SettingError
+from jurist.errors import SettingError
 
 
 def sent_by(engine, **fields):
@@ -90,9 +90,19 @@ def test_only_the_vendors_own_address_has_the_vendors_price():
         ({"engine": "openai:m", "price": {"imput": 5}}, "Did you mean 'input'"),
         ({"engine": "openai:m", "concurrency": 0}, "concurrency"),
         ({"engine": "openai:m", "timeout": -1}, "timeout"),
+        ("vllm:m@http:///v1", "http://localhost:8000/v1"),
+        ("vllm:m@http://h:99999/v1", "http://localhost:8000/v1"),
+        ("vllm:m@http://h:abc/v1", "http://localhost:8000/v1"),
+        ("vllm:m@127.0.0.1:8000", "Write vllm:m@http://127.0.0.1:8000"),
+        ("hf:./checkpoint", "vllm:MODEL@http://localhost:8000/v1"),
+        ("broken_rules:judge", "cannot load 'broken_rules:judge': SyntaxError"),
+        ("raising_rules:judge", "cannot load 'raising_rules:judge': ValueError: no"),
     ],
 )
-def test_what_cannot_be_opened_is_refused_with_the_way_out(spec, message):
+def test_what_cannot_be_opened_is_refused_with_the_way_out(spec, message, tmp_path, monkeypatch):
+    (tmp_path / "broken_rules.py").write_text("def judge(:\n")
+    (tmp_path / "raising_rules.py").write_text("raise ValueError('no')\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingError) as why:
         open_engine(spec)
 
@@ -112,14 +122,29 @@ def test_a_function_is_an_engine(tmp_path, monkeypatch):
         assert (reply.text, reply.usage.tokens_in, reply.usage.tokens_out) == ("hgfedcba", 2, 2)
 
 
-def test_a_checkpoint_without_the_training_extra_says_what_to_install():
-    try:
-        import jurist.engines.local  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingExtra, match=r"pip install 'jurist\[train\]'"):
-            open_engine("hf:./checkpoint")
-    else:
-        pytest.skip("checkpoints can be opened here")
+@pytest.mark.parametrize("key", ["sk-1\nHost: elsewhere", "sk 1", "\u201csk-1\u201d"])
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(SettingError, match="Set it again with: export OPENAI_API_KEY=") as why:
+        open_engine("openai:gpt-4o")
+
+    assert "sk" not in str(why.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise ValueError('my bug')", r"failed: ValueError: my bug \(\S*faulty_rules.py:2\)"),
+        ("return 5", "answered 5"),
+        ("return None", "answered None"),
+    ],
+)
+def test_a_function_that_fails_is_named_with_the_line_where_it_did(body, message, tmp_path, monkeypatch):
+    (tmp_path / "faulty_rules.py").write_text(f"def judge(ask):\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty_rules", raising=False)
+    with pytest.raises(SettingError, match=message):
+        asyncio.run(open_engine("faulty_rules:judge").answer(ask("hello")))
 
 
 def test_opening_is_light_until_an_endpoint_is_called():

@@ -193,17 +193,14 @@ def test_a_port_that_is_taken_is_said_to_be_taken():
         pass
 
 
-def test_the_server_runs_as_a_process_of_its_own_and_leaves_its_counts(tmp_path):
+def test_the_server_runs_as_a_process_of_its_own_and_tells_its_counts(tmp_path):
     (tmp_path / "my_judges.py").write_text("def first(ask):\n    return '[[A]]'\n")
-    stats = tmp_path / "stats.json"
     command = [sys.executable, "-m", "jurist.engines.serve", "--answer", "my_judges:first"]
-    process = subprocess.Popen(
-        [*command, "--stats", str(stats)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         url = process.stdout.readline().strip()
         assert post(url)[1]["choices"][0]["message"]["content"] == "[[A]]"
+        assert json.loads(urllib.request.urlopen(url + "/stats").read())["answered"] == 1
     finally:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(10) == 0
-    assert json.loads(stats.read_text())["answered"] == 1

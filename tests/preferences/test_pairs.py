@@ -17,7 +17,8 @@ USUAL = PreferConfig()
 
 
 def one(p, chosen=A, rejected=B, cfg=USUAL, **fields):
-    kept, dropped = choose(PROMPT, [chosen, rejected], [opinion(chosen, rejected, p, **fields)], cfg, "judge")
+    said = opinion(chosen, rejected, p, judge="judge", **fields)
+    kept, dropped = choose(PROMPT, [chosen, rejected], [said], cfg)
     assert len(kept) + len(dropped) == 1
     return kept[0] if kept else dropped[0].reason
 
@@ -114,7 +115,7 @@ def test_a_gap_in_length_is_flagged():
 
 
 def test_people_are_flagged_as_such():
-    kept, _ = choose(PROMPT, [A, B], [opinion(A, B, 1.0)], PreferConfig(), "human:ana")
+    kept, _ = choose(PROMPT, [A, B], [opinion(A, B, 1.0, judge="human:ana")], PreferConfig())
 
     assert kept[0].flags == ("human",)
 
@@ -169,7 +170,7 @@ def judged(draw):
 @given(given_=judged(), cfg=SETTINGS)
 def test_every_opinion_ends_as_a_preference_or_a_reason(given_, cfg):
     completions, opinions = given_
-    kept, dropped = choose(PROMPT, completions, opinions, cfg, "judge")
+    kept, dropped = choose(PROMPT, completions, opinions, cfg)
 
     assert len(kept) + len(dropped) == len(opinions)
     assert all(d.reason and d.stage == "preferences" for d in dropped)

@@ -1,10 +1,9 @@
 import math
 
-import pytest
 from one_prompt import PROMPT, completion, opinion, pair_of
 
 from jurist.preferences.pairs import PreferConfig, choose
-from jurist.preferences.ranking import bradley_terry, length_terms, strengths
+from jurist.preferences.ranking import length_terms, strengths
 
 
 def test_a_length_penalty_turns_what_only_length_decided():
@@ -47,23 +46,8 @@ def test_mean_win_probability_by_hand():
     assert {name: round(value, 9) for name, value in worth.items()} == {"a": 0.8, "b": 0.35, "c": 0.35}
 
 
-def test_bradley_terry_agrees_with_choix():
-    choix = pytest.importorskip("choix")
-    wins = {("a", "b"): 0.8, ("b", "c"): 0.7, ("c", "d"): 0.6, ("a", "d"): 0.75}
-    names = ["a", "b", "c", "d"]
-    got = bradley_terry(wins, names, prior=1e-6)
-    data = [(names.index(i), names.index(j)) for (i, j), p in wins.items() for _ in range(round(p * 100))]
-    data += [
-        (names.index(j), names.index(i)) for (i, j), p in wins.items() for _ in range(round(100 - p * 100))
-    ]
-    want = choix.ilsr_pairwise(4, data)
-
-    middle = sum(got.values()) / 4
-    assert [round(got[name] - middle, 2) for name in names] == [round(x, 2) for x in want]
-
-
 def test_who_never_lost_stays_finite():
-    worth = bradley_terry({("a", "b"): 1.0, ("b", "c"): 1.0}, ["a", "b", "c"])
+    worth = strengths({("a", "b"): 1.0, ("b", "c"): 1.0}, {})
 
     assert worth["a"] > worth["b"] > worth["c"]
     assert all(map(math.isfinite, worth.values()))

@@ -2,13 +2,15 @@
 
 import json
 
+import msgspec
 import pytest
 from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
 
 from jurist.cli.progress import progress
+from jurist.cli.summary import summary_lines
 from jurist.config import load_settings
 from jurist.engines.serve import serving
-from jurist.errors import DataError, SettingError
+from jurist.errors import BudgetSpent, DataError, SettingError
 from jurist.recipes.estimate import estimate
 from jurist.recipes.export import export
 from jurist.recipes.label import label
@@ -258,3 +260,94 @@ def test_settings_that_cannot_work_leave_an_earlier_run_as_it_was(tmp_path):
         run(tmp_path, "shortr")
     assert (tmp_path / "run" / "recipe.yaml").read_text() == recipe
     assert len(lines(tmp_path, "preferences")) == 20
+
+
+def test_a_clamp_holds_every_label_inside_its_bounds(tmp_path, served):
+    write_pairs(tmp_path)
+    run(tmp_path, {**at(served), "clamp": [0.4, 0.6]})
+    assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.6}
+
+
+def test_two_judges_that_could_not_be_told_apart_are_refused(tmp_path, served):
+    write_pairs(tmp_path)
+    twice = [at(served), {**at(served), "clamp": [0.4, 0.6]}]
+    with pytest.raises(SettingError, match=r"could not be told apart.*--judge\.1\.name"):
+        run(tmp_path, twice)
+    with pytest.raises(SettingError, match="could not be told apart"):
+        estimate(settings(tmp_path, twice))
+    assert run(tmp_path, [at(served), {**at(served), "name": "another"}]).verdicts == 80
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"jury": {"combine": "anchored"}}, "there is one. Name another"),
+        ({"policies": ["tiny:careful"]}, "--pairs and policies do not go together"),
+        ({"sampling": {"temperature": 0.5}}, "--pairs and sampling do not go together"),
+        ({"matchups": "star"}, "it says who meets whom"),
+    ],
+)
+def test_a_setting_that_a_job_has_no_use_for_is_refused(tmp_path, others, said):
+    write_pairs(tmp_path)
+    with pytest.raises(SettingError, match=said):
+        run(tmp_path, "shorter", **others)
+
+
+def test_an_export_refuses_to_change_what_was_settled_by_labelling(tmp_path):
+    write_pairs(tmp_path)
+    run(tmp_path, "shorter")
+    recipe = (tmp_path / "run/recipe.yaml").read_text()
+    with pytest.raises(SettingError, match=r"k was settled when .* an export can change prefer, jury"):
+        export(tmp_path / "run", overrides=["--k", "7"])
+    assert (tmp_path / "run/recipe.yaml").read_text() == recipe
+
+
+def test_an_export_with_fewer_labels_has_dearer_ones(tmp_path, served):
+    write_pairs(tmp_path)
+    judge = at(served, "oracle", price={"input": 1.0})
+    before = run(tmp_path, {**judge, "swap": "never"})
+    after = export(tmp_path / "run", overrides=["--prefer.rule", "west_of_n", "--prefer.refusals", "drop"])
+    assert 0 < after.labels < before.labels
+    assert after.usd_per_label == pytest.approx(before.usd / after.labels)
+
+
+def test_the_seed_of_a_run_decides_the_draws_of_its_pair_rule(tmp_path):
+    write_prompts(tmp_path)
+    chosen = []
+    for seed in (1, 2):
+        rule = {"rule": "best_vs_random_lower", "seed": seed}
+        for how in ({"prefer": {**rule, "seed": None}, "seed": seed}, {"prefer": rule, "seed": 5}):
+            write = {"policies": ["tiny:careful", "tiny:sloppy", "tiny:wordy"], "k": 6}
+            run(tmp_path, "longer", prompts="prompts.jsonl", sampling={"seed": 0}, **write, **how)
+            chosen.append([row["rejected"]["text"] for row in lines(tmp_path, "preferences")])
+    assert chosen[1] != chosen[3]
+    assert chosen[0] != chosen[2]
+
+
+def test_labels_that_are_about_nothing_here_are_told_of(tmp_path):
+    write_pairs(tmp_path)
+    (tmp_path / "labels.jsonl").write_text(
+        json.dumps({"prompt": "never seen", "first": "a", "second": "b", "label": "first"}) + "\n"
+    )
+    found = run(tmp_path, "shorter", labels="labels.jsonl")
+    assert found.learnt.warning == (
+        f"none of the 1 matchups labelled in {tmp_path / 'labels.jsonl'} is one of this run's"
+    )
+    assert ("beware", found.learnt.warning) in summary_lines(msgspec.to_builtins(found))
+    assert run(tmp_path, "shorter", labels="given").learnt.warning.startswith("labels: given, but no row")
+
+
+def test_a_stop_is_what_is_said_when_it_leaves_too_little_to_learn_from(tmp_path, served):
+    write_pairs(tmp_path, 60)
+    judge = {**at(served, "oracle", price={"input": 1000}), "swap": "fraction:0.5"}
+    with pytest.raises(BudgetSpent, match="run again with a higher --budget"):
+        run(tmp_path, judge, budget=0.5)
+
+
+def test_an_estimate_counts_a_prompt_once_that_is_read_once_for_all_its_draws(tmp_path, served):
+    write_prompts(tmp_path)
+    policy = {"engine": {"engine": f"vllm:careful@{served.url}", "price": {"input": 1.0}}}
+    job = settings(tmp_path, "shorter", prompts="prompts.jsonl", policies=[policy], k=4)
+    (found,) = estimate(job).engines
+    summary = label(job)
+    assert (found.calls, found.usage.tokens_in) == (summary.calls, summary.usage.tokens_in)

@@ -26,7 +26,7 @@ class Deaf:
 
 
 def question(kind: str = "pairwise", **settings: object) -> Question:
-    cfg = JudgeConfig(**settings)  # type: ignore[arg-type]
+    cfg = JudgeConfig(kind=kind, **settings)  # type: ignore[arg-type]
     return Question(cfg, kind, Deaf())
 
 
@@ -217,7 +217,6 @@ SAME_QUESTION = [
     {"swap": "never"},
     {"samples": 1},
     {"clamp": (0.4, 0.6)},
-    {"reason_calls": 2},
     {"temperature": 0.0},
 ]
 OTHER_QUESTION = [

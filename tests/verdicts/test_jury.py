@@ -370,3 +370,19 @@ def test_combining_costs_little_and_importing_it_loads_no_numpy():
     assert best < 20e-6
     code = "import jurist.verdicts.jury, sys; sys.exit(bool({'numpy', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_seat_gaps_that_are_only_rounding_dust_earn_no_weight():
+    dice = np.random.default_rng(3)
+    rows, truth = [], {}
+    for i in range(200):
+        truth[f"m{i}"] = float(dice.random() < 0.5)
+        said = truth[f"m{i}"] if dice.random() < 0.85 else 1 - truth[f"m{i}"]
+        dust = float(dice.choice([0.0, 1.1e-16, -2.2e-16]))
+        rows.append([opinion("soft", 0.1 + 0.8 * said, dust, f"m{i}"), opinion("hard", said, 0.0, f"m{i}")])
+    cfg = JuryConfig("anchored")
+    fitted = fit_jury(rows, truth, cfg)
+    assert all(abs(juror.gap_weight) < 1 for juror in fitted.jurors)
+    # a later matchup with a real gap is still decided by what the judges say
+    later = combine([opinion("soft", 0.9, 0.15), opinion("hard", 1.0, 0.0)], fitted, cfg)
+    assert later.p_first > 0.6

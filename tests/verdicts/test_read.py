@@ -11,8 +11,8 @@ from jurist.verdicts.read import (
     Menu,
     rationale_of,
     read_choice,
-    strip_thinking,
 )
+from jurist.verdicts.read.thinking import hide_thinking
 
 AB = Menu("A", "B")
 OUTPUTS = Menu("Output (a)", "Output (b)")
@@ -57,10 +57,12 @@ def test_labels_that_cannot_be_told_apart_are_never_read():
 
 
 def test_thinking_is_left_out():
-    assert strip_thinking("<think>hm</think>\nA") == "A"
-    assert strip_thinking("hm</think>A") == "A"
-    assert strip_thinking("<thinking>one</thinking>A<think>two") == "A"
-    assert strip_thinking("A < B") == "A < B"
+    for text in ("<think>hm</think>\nA", "hm</think>A", "<thinking>one</thinking>A<think>two"):
+        shown, cut = hide_thinking(text)
+        assert shown.strip() == "A"
+        assert shown.index("A") == text.index("A")
+        assert cut == text.endswith("two")
+    assert hide_thinking("A < B") == ("A < B", False)
 
 
 def test_the_rationale_is_what_stands_before_the_verdict_or_after_it():

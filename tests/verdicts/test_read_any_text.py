@@ -17,9 +17,9 @@ from jurist.verdicts.read import (
     read_choice,
     read_score,
     read_score_pair,
-    strip_thinking,
 )
 from jurist.verdicts.read.labels import labels_of
+from jurist.verdicts.read.thinking import hide_thinking
 
 MENUS = [
     Menu(),
@@ -70,7 +70,7 @@ def test_any_text_gives_a_verdict_or_a_reason_and_never_an_exception(text, menu,
         assert one.p_first is None or 0.0 <= one.p_first <= 1.0
         assert one.unread or 0 <= one.at < len(text) or (one.at, one.source) == (-1, "tokens")
         assert isinstance(rationale_of(text, one), str)
-    assert isinstance(strip_thinking(text), str)
+    assert len(hide_thinking(text)[0]) == len(text)
 
 
 @given(replies, st.sampled_from([(1, 10), (0, 5), (1, 5), (0, 100), (0, 1)]), finishes, token_lists)

@@ -13,6 +13,15 @@ WRONG = [
     ({"max_tokens": 0}, "set max_tokens: 1024"),
     ({"scale": (5, 1)}, "set scale: [1, 9]"),
     ({"clamp": (0.6, 0.4)}, "set clamp: [0.4, 0.6]"),
+    ({"reason_calls": 2}, "set reason: true"),
+    ({"constitution": "mine.yaml"}, "has no use for constitution, got 'mine.yaml'"),
+    ({"scale": (1, 5)}, "leave it out, or set kind: pointwise"),
+    ({"kind": "pointwise", "swap": "never"}, "'pointwise' has no use for swap"),
+    ({"kind": "pointwise", "clamp": (0.4, 0.6)}, "'pointwise' has no use for clamp"),
+    ({"kind": "pointwise", "additive": True, "scale": (1, 5)}, "leave out one of them"),
+    ({"kind": "numeric:0.1", "samples": 3}, "'numeric' has no use for samples"),
+    ({"kind": "shorter", "engine": "openai:x"}, "'shorter' has no use for engine"),
+    ({"kind": "mine:judge", "rubric": "be kind"}, "'mine' has no use for rubric"),
 ]
 
 

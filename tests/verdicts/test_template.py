@@ -8,8 +8,10 @@ from jurist.engines.scripted import Scripted
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.ask import Question
+from jurist.verdicts.constitution import load_constitution
 from jurist.verdicts.fence import unfence
 from jurist.verdicts.settings import JudgeConfig
+from jurist.verdicts.template import OURS, Form, QuestionTemplate
 
 
 def question(**settings: object) -> Question:
@@ -52,23 +54,16 @@ def test_a_template_that_looks_at_the_texts_is_rendered_for_each_question(tmp_pa
     assert unfence(user.content, "response-B") == "x"
 
 
-FILTERED = [
-    "{{ first | trim }}",
-    "{% set one = first %}{{ one }}",
-    "{% filter upper %}{{ first }}{% endfilter %}",
-]
+@pytest.mark.parametrize("principle", [None, load_constitution().principles[0]])
+@pytest.mark.parametrize("ours", sorted(path.name for path in OURS.glob("*.jinja")))
+def test_our_templates_cut_beforehand_say_what_they_say_rendered(ours, principle):
+    fixed = {"stage": "verdict", "against_length": True, "rubric": "", "ties": True, "low": 1, "high": 9}
+    fixed |= {"has_reference": True, "principle": principle.text if principle else ""}
+    texts = {slot: f"<{slot}>" for slot in ("conversation", "reference", "first", "second", "response")}
+    template = QuestionTemplate("", ours, ())
+    blocks = template.render({**fixed, **texts})
 
-
-@pytest.mark.parametrize("shown", [*FILTERED, "{% for x in [first] %}{{ x }}{% endfor %}"])
-def test_only_a_template_that_does_nothing_but_print_the_texts_is_cut_beforehand(tmp_path, shown):
-    template = tmp_path / "mine.jinja"
-    rest = "{{ conversation }}{{ second }}"
-    template.write_text(
-        f"{{% block system %}}{{% endblock %}}{{% block user %}}{shown}{rest}{{% endblock %}}"
-    )
-
-    assert not question(template=str(template))._template.prints_only
-    assert question()._template.prints_only
+    assert Form(template, fixed, texts).fill(texts) == (blocks["system"], blocks["user"])
 
 
 SYSTEM_ONLY, TEXTS_SHOWN = "{% block system %}{% endblock %}", "{{ conversation }}{{ first }}{{ second }}"

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import typer
 
-from ..errors import JuristError
+from ..errors import BudgetSpent, JuristError
 
 WRONG: Final = 2
 SPENT: Final = 3
@@ -43,7 +43,7 @@ def ending_of(act: Callable[[], int]) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except JuristError as error:
-        return say(str(error), WRONG)
+        return say(str(error), SPENT if isinstance(error, BudgetSpent) else WRONG)
     except KeyboardInterrupt:
         return say("stopped. Every call paid for is kept: run the same command to go on", INTERRUPTED)
     except BrokenPipeError:

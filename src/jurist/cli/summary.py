@@ -50,7 +50,10 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("flips", f"{interval(facts['flip_rate'])} of matchups read in both orders"))
     if facts.get("first_share"):
         lines.append(("first seat", f"{interval(facts['first_share'])} of decided verdicts"))
-    lines += _jury_lines((facts.get("learnt") or {}).get("weights") or {})
+    learnt = facts.get("learnt") or {}
+    lines += _jury_lines(learnt.get("weights") or {})
+    if learnt.get("warning"):
+        lines.append(("beware", learnt["warning"]))
     lines.append(
         ("calls", f"{facts.get('calls', 0):,} sent, {facts.get('calls_kept', 0):,} kept from before")
     )

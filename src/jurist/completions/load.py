@@ -7,17 +7,19 @@ are drawn by content in `matchups`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import SettingError, nearest
+from ..errors import DataError, SettingError, nearest
 from ..prompts.load import OnError, check_on_error, leave_out
 from ..prompts.rows import BadRow, Source, ignore, read_rows
 from ..prompts.shapes import renamed
 from ..records import Completion, Dropped, Group, Matchup, Prompt, Verdict, content_id
+from ..run import read_records
 from ..seen import Seen
 from .answers import Answered, pair_of, seats_in, several_of
-from .folder import groups_of_run
 
 Kind = Literal["completions", "pairs", "auto"]
 FILE_JUDGE = "human:file"
@@ -54,8 +56,26 @@ def _groups(
     on_error: OnError,
 ) -> Iterator[Group]:
     if isinstance(source, str | Path) and (Path(source) / "completions.jsonl").exists():
-        return groups_of_run(Path(source), dropped)
+        return _of_run(Path(source), dropped)
     return _gathered(_answered(source, kind, dropped, columns, on_error), dropped)
+
+
+def _of_run(folder: Path, dropped: Callable[[Dropped], None]) -> Iterator[Group]:
+    """Every prompt of a run with its completions: both files are in the order of the prompts."""
+    path = folder / "completions.jsonl"
+    parts = groupby(read_records(path, Completion), key=attrgetter("prompt_id"))
+    name, texts = next(parts, ("", iter(())))
+    for prompt in read_records(folder / "prompts.jsonl", Prompt):
+        if prompt.id == name:
+            yield _group(prompt, list(texts), dropped)
+            name, texts = next(parts, ("", iter(())))
+        else:
+            dropped(Dropped(prompt.id, "completions", "no_completion"))
+    if name:
+        raise DataError(
+            f"{path} holds completions of {name}, and no such prompt follows in prompts.jsonl; the files were "
+            f"edited or cut. See where with: grep -n {name} {folder}/*.jsonl"
+        )
 
 
 def _answered(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import SettingError
@@ -13,9 +13,8 @@ from .wire import Wire
 
 def connect(url: str, headers: Mapping[str, str]) -> Transport:
     """The cheapest transport that can reach this address from here."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingError(f"'{url}' is not a web address. Write it like http://localhost:8000/v1")
+    parts = checked(url)
+    assert parts.hostname is not None
     proxy = _proxy(parts.scheme, parts.hostname)
     if parts.scheme == "http" and proxy is None:
         return Wire(url, headers)
@@ -23,6 +22,18 @@ def connect(url: str, headers: Mapping[str, str]) -> Transport:
     from .tls import Tls
 
     return Tls(url, headers, proxy)
+
+
+def checked(url: str) -> SplitResult:
+    """The parts of a web address that can be reached at all."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or too large a one
+        usable = False
+    if not usable:
+        raise SettingError(f"'{url}' is not a web address. Write it like http://localhost:8000/v1")
+    return parts
 
 
 def _proxy(scheme: str, host: str) -> str | None:

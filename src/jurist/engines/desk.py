@@ -43,7 +43,7 @@ class Stats(Struct):
     most_in_flight: int = 0
 
     def summary(self) -> dict[str, Any]:
-        """The counts alone, as `--stats` writes them."""
+        """The counts alone, as `GET /stats` tells them."""
         return {
             "calls": self.calls,
             "faults": dict(self.faults),

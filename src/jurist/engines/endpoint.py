@@ -212,11 +212,11 @@ class Endpoint:
             self._down, self._loop = "", None
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop = loop
             self._transport = connect(self._base + self._dialect.path, self._dialect.headers(self._key))
             self._gate = Gate(self._config.concurrency)
             self._breaker = Breaker(self._config.give_up_after)
             self._stop = asyncio.Event()
+            self._loop = loop
 
     async def _sleep(self, seconds: float) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..errors import MissingExtra, SettingError, nearest
+from ..errors import SettingError, nearest
 from .engine import Engine
 from .settings import EngineConfig
 
@@ -24,8 +24,6 @@ KINDS: dict[str, str] = {
     "tiny": "jurist.tiny.policies:open_policy",
 }
 """Each opens an engine from its settings; named, not imported, so that only the one in use is loaded."""
-
-NEEDS = {"jurist.engines.local": ("a checkpoint in this process", "torch", "train")}
 
 
 def open_engine(spec: str | Mapping[str, Any] | EngineConfig) -> Engine:
@@ -56,8 +54,11 @@ def _opener(kind: str) -> Callable[[EngineConfig], Engine]:
     try:
         opener: Callable[[EngineConfig], Engine] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as why:
-        if module in NEEDS and isinstance(why, ImportError):
-            raise MissingExtra(*NEEDS[module]) from None
+        if isinstance(why, ModuleNotFoundError) and why.name == module:
+            raise SettingError(
+                f"engines of kind '{kind}' are not there yet. Serve the checkpoint, and name it as:"
+                " vllm:MODEL@http://localhost:8000/v1"
+            ) from None
         raise SettingError(
             f"engines of kind '{kind}' cannot be loaded: {why}. See: pip show jurist"
         ) from None
@@ -66,4 +67,10 @@ def _opener(kind: str) -> Callable[[EngineConfig], Engine]:
 
 def key_from(env: str) -> str:
     """Keys come from the environment only, so that no recipe, log or run folder can hold one."""
-    return os.environ.get(env, "").strip()
+    key = os.environ.get(env, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingError(
+            f"what {env} holds is no key: there is a space, a line break or a curly quote in it."
+            f" Set it again with: export {env}=..."
+        )
+    return key

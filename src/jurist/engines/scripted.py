@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from inspect import isawaitable
+from traceback import extract_tb
 from typing import Any
 
 from msgspec.structs import replace
 
-from ..errors import SettingError
+from ..errors import JuristError, SettingError
 from ..records import Usage
 from .engine import Ask, Reply
 from .settings import EngineConfig
@@ -33,9 +35,16 @@ class Scripted:
 
     async def answer(self, ask: Ask) -> Reply:
         self.calls += 1
-        said = self._function(ask)
+        try:
+            said: Any = self._function(ask)
+            if isawaitable(said):
+                said = await said
+        except JuristError:
+            raise
+        except Exception as why:
+            raise SettingError(f"the function behind {self.name} failed: {blame(why)}") from why
         if not isinstance(said, str | Reply):
-            said = await said
+            raise SettingError(f"the function behind {self.name} answered {said!r}. Return a text or a Reply")
         reply = Reply(said) if isinstance(said, str) else said
         return reply if reply.usage != Usage() else replace(reply, usage=guessed_usage(ask, reply))
 
@@ -72,3 +81,15 @@ def load_function(spec: str) -> Any:
         raise SettingError(
             f"cannot load '{spec}': {why}. Write module:function, and start where the module lies"
         ) from None
+    except Exception as why:  # whatever the module does when it is read
+        raise SettingError(
+            f"cannot load '{spec}': {type(why).__name__}: {why}."
+            f" See it whole with: python -c 'import {module}'"
+        ) from why
+
+
+def blame(why: Exception) -> str:
+    """What went wrong in a user's own code, and where; ends in where to look."""
+    last = extract_tb(why.__traceback__)[-1]
+    said = " ".join(str(why).split())
+    return f"{type(why).__name__}: {said} ({last.filename}:{last.lineno}). Mend it there and run again"

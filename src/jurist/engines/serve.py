@@ -18,10 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from ..errors import JuristError, SettingError
 from .desk import Answer, Desk, Latency, Stats
@@ -120,7 +117,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--faults", default="", help="shares, e.g. 429=0.05,500=0.05,drop=.02,stall=.02")
-    parser.add_argument("--stats", type=Path, help="a JSON file to keep the counts in")
     args = parser.parse_args(argv)
     try:
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
@@ -144,16 +140,8 @@ async def _stay(args: argparse.Namespace) -> None:
         faults=Faults.parse(args.faults) if args.faults else None,
     )
     print(served.url, flush=True)
-    written = -1
-    while not stop.is_set():
-        if args.stats and served.stats.calls != written:
-            written = served.stats.calls
-            _write(args.stats, served.stats)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.2)
+    await stop.wait()
     await served.close()
-    if args.stats:
-        _write(args.stats, served.stats)
 
 
 def _answer_of(args: argparse.Namespace) -> Answer:
@@ -163,13 +151,6 @@ def _answer_of(args: argparse.Namespace) -> Answer:
         return open_engine(args.engine).answer
     function: Answer = load_function(args.answer)
     return function
-
-
-def _write(path: Path, stats: Stats) -> None:
-    """Whole or not at all: whoever reads the file while we run must not see half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(msgspec.json.encode(stats.summary()))
-    partial.replace(path)
 
 
 if __name__ == "__main__":

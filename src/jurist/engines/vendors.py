@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..records import content_id
+from .connect import checked
 from .dialects import Dialect, Quirks
 from .dialects.anthropic import Messages
 from .dialects.openai import ChatCompletions
@@ -45,7 +46,10 @@ def open_self_hosted(config: EngineConfig) -> Endpoint:
     model, url = _model_and_url(config)
     if not url:
         kind = config.engine.partition(":")[0]
-        raise SettingError(f"'{config.engine}' has no address. Write {kind}:{model}@http://localhost:8000/v1")
+        name, _, host = model.rpartition("@")
+        bare = name and (":" in host or "." in host or host.startswith("localhost"))
+        place = f"{name}@http://{host}" if bare else f"{model}@http://localhost:8000/v1"
+        raise SettingError(f"'{config.engine}' has no address. Write {kind}:{place}")
     return _open(config, url, ChatCompletions(model, _quirks(config)))
 
 
@@ -73,6 +77,7 @@ def _quirks(config: EngineConfig, **usual: Any) -> Quirks:
 
 
 def _open(config: EngineConfig, url: str, dialect: Dialect) -> Endpoint:
+    checked(url)
     kind, _, rest = config.engine.partition(":")
     model = f"{kind}:{rest.partition('@http')[0]}"
     price = config.price or (known_price(model) if url in (OPENAI, ANTHROPIC) else None)

@@ -78,8 +78,7 @@ class Counts(Struct):
             self.flags[flag] = self.flags.get(flag, 0) + 1
 
     def drop(self, row: Dropped) -> None:
-        name = f"{row.stage}: {row.reason}"
-        self.dropped[name] = self.dropped.get(name, 0) + 1
+        self.dropped[row.kind] = self.dropped.get(row.kind, 0) + 1
 
 
 def write_card(
@@ -145,10 +144,10 @@ def _rows(c: Counts) -> dict[str, Any]:
         "preferences": c.preferences,
         "on high-stakes prompts": _share(c.high_stakes, c.preferences),
         "dropped": sum(c.dropped.values()),
-        "cost, US dollars": f"{c.cost:.2f}",
+        "cost of the verdicts, US dollars": f"{c.cost:.2f}",
     }
     if c.preferences:
-        rows["cost a preference, US dollars"] = f"{c.cost / c.preferences:.5f}"
+        rows["the same a preference"] = f"{c.cost / c.preferences:.5f}"
     return rows
 
 

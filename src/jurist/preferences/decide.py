@@ -54,6 +54,7 @@ class Learnt(Struct, frozen=True):
     """Matchups that people had labelled."""
     human_agreement: float | None = None
     """How often two people who saw the same matchup said the same."""
+    warning: str = ""
 
 
 def decide(
@@ -162,14 +163,24 @@ def learn(folder: Path, known: Mapping[str, Member], jury: JuryConfig, labels: s
             verdict for case in read_cases(folder) for verdict in case.verdicts if verdict.judge in some
         )
     people = _people(folder, labels)
+    lost = _lost_labels(labels, len(people.opinions))
     if not people.opinions and (len(known) < 2 or jury.combine in ("mean", "vote")):
-        return Learnt(slot_biases)
+        return Learnt(slot_biases, warning=lost)
     gold: dict[str, Opinion | float] = {}
     calibrations = _calibrations(folder, known, slot_biases, people, gold)
     weights = None
     if len(known) > 1:
         weights = fit_jury(_by_matchup(folder, known, Learnt(slot_biases, calibrations)), gold, jury)
-    return Learnt(slot_biases, calibrations, weights, len(gold), people.agreement)
+    return Learnt(slot_biases, calibrations, weights, len(gold), people.agreement, "" if gold else lost)
+
+
+def _lost_labels(labels: str | None, n: int) -> str:
+    """What to say where people's labels were given and none was found again."""
+    if labels is None:
+        return ""
+    if labels == "given":
+        return "labels: given, but no row came with one"
+    return f"none of the {n} matchups labelled in {labels} is one of this run's"
 
 
 def _people(folder: Path, labels: str | None) -> Labels:

@@ -27,7 +27,6 @@ def choose(
     completions: Sequence[Completion],
     opinions: Sequence[Opinion],
     cfg: PreferConfig,
-    judge: str = "",
 ) -> tuple[list[Preference], list[Dropped]]:
     """The preferences of one prompt. Preferences and dropped rows together are as many as the opinions."""
     known = {c.id: c for c in completions}
@@ -45,7 +44,7 @@ def choose(
         else:
             pairs.append(pair)
     kept, left = _selected(pairs, worth, prompt.id, cfg)
-    return [_preference(prompt, pair, cfg.rule, judge) for pair in kept], dropped + left
+    return [_preference(prompt, pair, cfg.rule) for pair in kept], dropped + left
 
 
 def readable(
@@ -156,7 +155,7 @@ def _selected(
     agreeing = [pair for pair in pairs if worth[pair.chosen.id] >= worth[pair.rejected.id]]
     if not agreeing:
         return [], left
-    taken, tied = RULES[cfg.rule](agreeing, worth, cfg, lambda name: _lot(cfg.seed, prompt_id, name))
+    taken, tied = RULES[cfg.rule](agreeing, worth, cfg, lambda name: _lot(cfg.seed or 0, prompt_id, name))
     left += [_drop(pair, "not_selected") for pair in agreeing if pair is not taken]
     if cfg.rule == "west_of_n" and taken.p < cfg.sure:
         return [], [*left, _drop(taken, "below_threshold", f"p = {taken.p:.3f}")]
@@ -171,8 +170,8 @@ def _drop(pair: Compared, reason: str, detail: str = "") -> Dropped:
     return Dropped(pair.opinion.matchup_id, "preferences", reason, detail)
 
 
-def _preference(prompt: Prompt, pair: Compared, rule: str, judge: str) -> Preference:
-    judge = judge or pair.opinion.judge
+def _preference(prompt: Prompt, pair: Compared, rule: str) -> Preference:
+    judge = pair.opinion.judge
     source = f"{rule}:{judge}" if judge else rule
     return Preference(
         id=content_id("preference", prompt.id, pair.chosen.id, pair.rejected.id, source),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, log, tanh
+from math import tanh
 from statistics import median, quantiles
 
 from msgspec.structs import replace
 
 from ..records import Completion
+from ..stats import bradley_terry, logit, sigmoid
 from ..verdicts.opinion import Opinion
 
 Pair = tuple[str, str]
-_SURE = 0.99  # where certainty is cut off before it becomes log-odds
+_EDGE = 0.01  # where certainty is cut off before it becomes log-odds
+PULL = 0.1
+"""The ridge of the fit: a prior on log-strengths of variance 10, so that who never lost stays in sight."""
 
 
 def strengths(wins: Mapping[Pair, float], scores: Mapping[str, float]) -> dict[str, float]:
@@ -31,32 +34,8 @@ def strengths(wins: Mapping[Pair, float], scores: Mapping[str, float]) -> dict[s
             total[one] += p
             total[other] += 1.0 - p
         return {name: won / (len(names) - 1) for name, won in total.items()}
-    return bradley_terry(wins, names)
-
-
-def bradley_terry(wins: Mapping[Pair, float], names: Sequence[str], prior: float = 0.5) -> dict[str, float]:
-    """Log-strengths by minorisation-maximisation (Hunter 2004).
-
-    Everyone also plays one average player, who wins `prior` games and loses as many, so that someone who
-    never lost stays finite and groups that never met are comparable.
-    """
-    worth = dict.fromkeys(names, 1.0)
-    won = dict.fromkeys(names, prior)
-    for (one, other), p in wins.items():
-        won[one] += p
-        won[other] += 1.0 - p
-    for _ in range(200):
-        played = {name: 2 * prior / (worth[name] + 1.0) for name in names}
-        for one, other in wins:
-            share = 1.0 / (worth[one] + worth[other])
-            played[one] += share
-            played[other] += share
-        new = {name: won[name] / played[name] for name in names}
-        moved = max(abs(log(new[name] / worth[name])) for name in names)
-        worth = new
-        if moved < 1e-6:
-            break
-    return {name: log(w) for name, w in worth.items()}
+    both = [row for (one, other), p in wins.items() for row in ((one, other, p), (other, one, 1.0 - p))]
+    return bradley_terry(both, PULL)
 
 
 def length_terms(completions: Sequence[Completion]) -> dict[str, float]:
@@ -88,22 +67,11 @@ def without_length(opinion: Opinion, terms: Mapping[str, float], penalty: float)
     if not penalty:
         return replace(opinion, p_first=round(p, 9))
     one, other = penalty * terms[opinion.first_id], penalty * terms[opinion.second_id]
-    odds = _log_odds(p)
+    odds = logit(p, _EDGE)
     if opinion.scores is None:
-        return replace(opinion, p_first=round(_probability(odds - one + other), 9))
+        return replace(opinion, p_first=round(sigmoid(odds - one + other), 9))
     before = opinion.scores[0] - opinion.scores[1]
     after = before - one + other
-    turned = _probability(odds * after / before) if before else _probability(after)
+    turned = sigmoid(odds * after / before) if before else sigmoid(after)
     scores = (opinion.scores[0] - one, opinion.scores[1] - other)
     return replace(opinion, p_first=round(turned, 9), scores=scores)
-
-
-def _log_odds(p: float) -> float:
-    p = min(max(p, 1.0 - _SURE), _SURE)
-    return log(p / (1.0 - p))
-
-
-def _probability(odds: float) -> float:
-    if odds < 0:
-        return 1.0 - 1.0 / (1.0 + exp(max(odds, -700.0)))
-    return 1.0 / (1.0 + exp(-min(odds, 700.0)))

@@ -36,8 +36,8 @@ class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Pairs that share this part of their word triples leave by name; 0 keeps them all."""
     max_length_ratio: float = 3.0
     """Pairs with one this many times as long as the other are flagged `length_gap`; 0 flags none."""
-    seed: int = 0
-    """For the rules that draw."""
+    seed: int | None = None
+    """For the rules that draw; the run's seed when empty."""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

@@ -107,22 +107,15 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
     def rows() -> Iterator[tuple[str, Any]]:
         with _opened(path) as file:
             for n, line in enumerate(file, 1):
+                if n == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
                 try:
                     yield f"{path}:{n}", _decode(line)
                 except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-                    if n == 1 and line.startswith(b"\xef\xbb\xbf"):
-                        yield f"{path}:{n}", _parsed(line[3:], path, n)
-                    elif line.strip():
+                    if line.strip():
                         yield f"{path}:{n}", _bad_line(line, path, n, error)
 
     return _guarded(path, rows())
-
-
-def _parsed(line: bytes, path: Path, n: int) -> Any:
-    try:
-        return _decode(line)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return _bad_line(line, path, n, error)
 
 
 def _bad_line(line: bytes, path: Path, n: int, error: Exception) -> BadRow:

@@ -26,7 +26,7 @@ from ..errors import DataError
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
 from ..verdicts.judge import hear, open_judge
-from .label import read_rows, sampled
+from .label import need_names, read_rows, sampled
 from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
 from .stream import run_async
 
@@ -135,6 +135,8 @@ def estimate(cfg: LabelConfig) -> Estimate:
     for judge in judge_configs(cfg):
         written = RATIONALE_TOKENS if judge.reason else VERDICT_TOKENS
         judges.append(open_judge(judge, partial(called, tokens_out=written), cfg.seed))
+
+    need_names(judges)
 
     async def look(rows: list[Prompt | Group]) -> int:
         met = 0

@@ -12,14 +12,17 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import RunError
+from ..errors import RunError, SettingError
 from ..preferences.card import Counts, write_card
 from ..preferences.decide import decide, read_members
 from ..preferences.export import export as export_rows
 from ..records import Dropped, Preference
 from ..run import Run, read_json, read_records
-from .settings import LabelConfig, label_settings, recipe_text, versions
+from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
 from .summary import Summary
+
+DECIDING = ("prefer", "jury", "labels", "export", "held_out")
+"""The settings that come after the last verdict."""
 
 
 def export(
@@ -29,19 +32,29 @@ def export(
     recipe = folder / "recipe.yaml"
     if not recipe.exists():
         raise RunError(f"there is no run at {folder}. Make one with: jurist label --out {folder} ...")
+    before = label_settings(recipe)
     cfg = label_settings(recipe, overrides or (), export=list(formats) or None)
+    for name in LabelConfig.__struct_fields__:
+        if name not in DECIDING and getattr(cfg, name) != getattr(before, name):
+            raise SettingError(
+                f"{name} was settled when {folder} was labelled; an export can change {', '.join(DECIDING)}."
+                f" Label again with: jurist label --recipe {recipe} --{name} ..."
+            )
+    check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
-        counts, learnt = decide(run, read_members(folder), cfg.prefer, cfg.jury, cfg.labels)
+        counts, learnt = decide(run, read_members(folder), prefer_config(cfg), cfg.jury, cfg.labels)
         exported = export_all(run, cfg, counts, push_to)
         run.write_text("recipe.yaml", recipe_text(cfg))
+        summary = _before(folder)
         summary = replace(
-            _before(folder),
+            summary,
             labels=counts.preferences,
             dropped=counts.dropped,
             flags=counts.flags,
             learnt=learnt,
             exported=exported,
+            usd_per_label=summary.usd / counts.preferences if counts.preferences else None,
         )
         run.write_json("summary.json", summary)
     return summary

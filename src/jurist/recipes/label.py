@@ -7,7 +7,7 @@ what is new is asked: every call is in the run's journal, and everything else is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +16,24 @@ from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
 from ..engines.caller import Caller, Purse, open_caller
 from ..engines.engine import Engine
-from ..errors import DataError, SettingError
+from ..errors import DataError, JuristError, SettingError
 from ..preferences.decide import Member, decide, write_members
 from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
 from ..run import Run
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, Scorer, hear, open_judge
+from ..verdicts.settings import JudgeConfig
 from .export import export_all
-from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs, recipe_text
+from .settings import (
+    LabelConfig,
+    check,
+    expected_rows,
+    judge_configs,
+    policy_configs,
+    prefer_config,
+    recipe_text,
+)
 from .stream import Stopped, in_order, run_async
 from .summary import Summary, summarise
 from .tally import Tally, Watch, nobody
@@ -35,15 +44,21 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         tally = Tally(Purse(parse_money(cfg.budget), run.journal.usd_before), total=expected_rows(cfg))
-        stopped, members = run_async(collect(cfg, run, tally, watch))
+        stopped, members = run_async(collect(cfg, judge_configs(cfg), run, tally, watch))
         need_rows(cfg, tally, stopped)
-        counts, learnt = decide(run, members, cfg.prefer, cfg.jury, cfg.labels)
+        try:
+            counts, learnt = decide(run, members, prefer_config(cfg), cfg.jury, cfg.labels)
+        except JuristError as error:
+            # Too little to learn from, perhaps, because the run was stopped: then that is what to say.
+            raise stopped.reason or error from error
         exported = export_all(run, cfg, counts)
         return summarise(cfg, run, tally, counts, learnt, exported, stopped)
 
 
-async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tuple[Stopped, list[Member]]:
-    """Completions and verdicts for every prompt, streamed into the run's files."""
+async def collect(
+    cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, tally: Tally, watch: Watch
+) -> tuple[Stopped, list[Member]]:
+    """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
     engines: list[Caller] = []
 
     def called(spec: str | dict[str, Any]) -> Engine:
@@ -53,8 +68,9 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
     stopped = Stopped()
     try:
         policies = open_policies(cfg, called)
-        judges = [open_judge(one, called, cfg.seed) for one in judge_configs(cfg)]
-        members = [_member(judge) for judge in judges]
+        judges = [open_judge(one, called, cfg.seed) for one in asked]
+        need_names(judges)
+        members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
         need_keys(engines)
         need_prices(cfg, engines)
         run.write_text("recipe.yaml", recipe_text(cfg))
@@ -63,6 +79,8 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)
+            if not judges:
+                return Case(group.prompt, group.completions, (), group.said), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
             said = await hear(group.prompt, group.completions, met, judges, cfg.seed)
             case = Case(group.prompt, group.completions, tuple(met), (*group.said, *said), bool(group.pairs))
@@ -70,16 +88,20 @@ async def collect(cfg: LabelConfig, run: Run, tally: Tally, watch: Watch) -> tup
 
         rows = read_rows(cfg, lost.append)
         with run.writing(*NOUNS, "dropped") as files:
+
+            def drop(rows: Sequence[Dropped]) -> None:
+                for row in rows:
+                    files["dropped"].add(row)
+                    tally.dropped[row.kind] += 1
+
             async with aclosing(in_order(rows, work, rows_under_way(engines), stopped)) as cases:
                 async for case, gone in cases:
                     write_case(case, files)
-                    for row in (*lost, *gone):
-                        files["dropped"].add(row)
+                    drop((*lost, *gone))
                     lost.clear()
                     tally.add(case)
                     watch(tally)
-            for row in lost:
-                files["dropped"].add(row)
+            drop(lost)
     finally:
         for engine in engines:
             await engine.close()
@@ -126,12 +148,22 @@ def rows_under_way(engines: list[Caller]) -> int:
     return max(64, most + most // 2)
 
 
-def _member(judge: Judge | Scorer) -> Member:
-    swap = getattr(judge, "swap", "always")
+def _member(judge: Judge | Scorer, cfg: JudgeConfig) -> Member:
     both: Literal["all", "some", "none"] = (
-        "all" if swap == "always" else "none" if swap == "never" else "some"
+        "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
     )
-    return Member(judge.name, judge.kind, both, getattr(judge, "clamp", None))
+    return Member(judge.name, judge.kind, both, cfg.clamp)
+
+
+def need_names(judges: Sequence[Judge | Scorer]) -> None:
+    """Verdicts are told apart by the judge's name."""
+    names = [judge.name for judge in judges]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise SettingError(
+                f"two judges are called {name}, so that their verdicts could not be told apart."
+                f" Leave one out, or name it: --judge.{place}.name another"
+            )
 
 
 def need_rows(cfg: LabelConfig, tally: Tally, stopped: Stopped) -> None:

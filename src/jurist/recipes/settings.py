@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
@@ -109,11 +110,44 @@ def check(cfg: LabelConfig) -> None:
         raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
     parse_money(cfg.budget)
     parsed(cfg.matchups)
+    _refuse_idle(cfg)
     for name in cfg.export:
         if name not in FORMATS:
             raise SettingError(nearest("format", name, FORMATS))
     if cfg.labels is not None and cfg.labels != "given":
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
+
+
+IDLE = {
+    "completions": {"policies": "it brings its completions", "sampling": "it brings its completions"},
+    "pairs": {
+        "policies": "it brings its completions",
+        "sampling": "it brings its completions",
+        "matchups": "it says who meets whom",
+    },
+}
+"""What a file of this kind leaves nothing to do for."""
+
+
+def _refuse_idle(cfg: LabelConfig) -> None:
+    usual = LabelConfig()
+    for source, settings in IDLE.items():
+        for name, why in settings.items():
+            if getattr(cfg, source) and getattr(cfg, name) != getattr(usual, name):
+                raise SettingError(
+                    f"--{source} and {name} do not go together: {why}."
+                    f" Leave out {name}, or name a file of prompts with: --prompts FILE"
+                )
+    if cfg.jury != usual.jury and isinstance(cfg.judge, str | JudgeConfig):
+        raise SettingError(
+            f"jury says how several judges become one (combine: {cfg.jury.combine}), and there is one."
+            " Name another with: --judge shorter"
+        )
+
+
+def prefer_config(cfg: LabelConfig) -> PreferConfig:
+    """The run's seed decides the draws of the pair rules too, unless they have their own."""
+    return cfg.prefer if cfg.prefer.seed is not None else replace(cfg.prefer, seed=cfg.seed)
 
 
 def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:

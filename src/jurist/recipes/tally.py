@@ -25,6 +25,8 @@ class Tally:
     matchups: int = 0
     verdicts: int = 0
     unread: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows that came to no verdict, by stage and reason."""
     asked_twice: int = 0
     """Matchups that one judge read in both orders."""
     flipped: int = 0

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from ..errors import DataError, nearest
+from ..errors import DataError
 from ..records import content_id
 
 OURS: Final = Path(__file__).parent / "constitution.yaml"
@@ -53,20 +53,6 @@ class Constitution(Struct, frozen=True, dict=True):
     def steps(self) -> tuple[float, ...]:
         """Running totals of the weights."""
         return tuple(accumulate(principle.weight for principle in self.principles))
-
-    def get(self, principle_id: str) -> Principle:
-        for principle in self.principles:
-            if principle.id == principle_id:
-                return principle
-        raise DataError(nearest("principle", principle_id, [one.id for one in self.principles]))
-
-    def tagged(self, tag: str) -> Constitution:
-        """Only the principles with this tag."""
-        kept = tuple(one for one in self.principles if tag in one.tags)
-        if not kept:
-            tags = {name for one in self.principles for name in one.tags}
-            raise DataError(nearest("tag in the constitution", tag, tags))
-        return Constitution(kept)
 
 
 def draw(constitution: Constitution, matchup_id: str, seed: int = 0, sample: int = 0) -> Principle:

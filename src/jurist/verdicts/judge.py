@@ -18,7 +18,7 @@ from ..engines.engine import Engine
 from ..engines.open import KINDS
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError, nearest
-from ..records import Completion, Matchup, Prompt, Verdict, content_id
+from ..records import Completion, Matchup, Prompt, Verdict
 from . import rules
 from .constitution import load_constitution
 from .pairwise import Pairwise
@@ -26,6 +26,7 @@ from .pointwise import Pointwise
 from .read import CALL_FAILED, CALL_REFUSED
 from .settings import Example, JudgeConfig, read_swap
 from .theirs import TheirJudge, TheirScorer
+from .told import about_one, about_pair
 
 __all__ = ["JUDGES", "Example", "Judge", "JudgeConfig", "Scorer", "hear", "open_judge", "orders"]
 
@@ -185,17 +186,7 @@ async def _compare(judge: Judge, matchup: Matchup, turned: bool, sample: int) ->
     try:
         verdict = await judge(matchup, sample)
     except (CallFailed, CallRefused) as error:
-        first, second = matchup.first.id, matchup.second.id
-        verdict = Verdict(
-            id=content_id(judge.name, first, second, sample),
-            judge=judge.name,
-            matchup_id=matchup.id,
-            first_id=first,
-            second_id=second,
-            unread=CALL_REFUSED if isinstance(error, CallRefused) else CALL_FAILED,
-            sample=sample,
-            raw=str(error),
-        )
+        verdict = about_pair(judge.name, matchup, sample, **_nothing(error))
     return replace(verdict, seat_order="turned") if turned else verdict
 
 
@@ -203,11 +194,8 @@ async def _score(judge: Scorer, prompt: Prompt, completion: Completion, sample: 
     try:
         return await judge(prompt, completion, sample)
     except (CallFailed, CallRefused) as error:
-        return Verdict(
-            id=content_id(judge.name, completion.id, sample),
-            judge=judge.name,
-            first_id=completion.id,
-            unread=CALL_REFUSED if isinstance(error, CallRefused) else CALL_FAILED,
-            sample=sample,
-            raw=str(error),
-        )
+        return about_one(judge.name, completion, sample, **_nothing(error))
+
+
+def _nothing(error: CallFailed | CallRefused) -> dict[str, str]:
+    return {"unread": CALL_REFUSED if isinstance(error, CallRefused) else CALL_FAILED, "raw": str(error)}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from ..engines.engine import Engine
-from ..records import Matchup, Verdict, content_id
+from ..records import Matchup, Verdict
 from .ask import Question
 from .constitution import Constitution, draw
-from .read import LOW_MASS, Reading, rationale_of, read_choice
+from .read import LOW_MASS, Reading, read_choice
 from .settings import JudgeConfig
+from .told import about_pair, evidence
 
 
 class Pairwise:
@@ -35,21 +36,11 @@ class Pairwise:
             reading = Reading(unread=LOW_MASS)
         else:
             reading = read_choice(reply.text, self.question.menu, reply.finish, reply.tokens)
-        first, second = matchup.first.id, matchup.second.id
-        return Verdict(
-            id=content_id(self.name, first, second, sample),
-            judge=self.name,
-            matchup_id=matchup.id,
-            first_id=first,
-            second_id=second,
+        return about_pair(
+            self.name,
+            matchup,
+            sample,
             p_first=reading.p_first,
-            unread=reading.unread,
-            sample=sample,
             principle=principle.id if principle else "",
-            rationale=rationale_of(reply.text, reading) or reply.reasoning,
-            raw=reply.text,
-            call=reply.call,
-            usage=reply.usage,
-            cost=reply.cost,
-            seconds=reply.seconds,
+            **evidence(reply, reading),
         )

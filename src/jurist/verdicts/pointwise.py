@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 from ..engines.engine import Engine
-from ..records import Completion, Prompt, Verdict, content_id
+from ..records import Completion, Prompt, Verdict
 from .ask import Question
-from .read import LOW_MASS, Reading, rationale_of, read_score
+from .read import LOW_MASS, Reading, read_score
 from .settings import JudgeConfig
+from .told import about_one, evidence
 
 
 class Pointwise:
@@ -34,17 +35,4 @@ class Pointwise:
             reading = Reading(unread=LOW_MASS)
         else:
             reading = read_score(reply.text, *self.scale, reply.finish, reply.tokens)
-        return Verdict(
-            id=content_id(self.name, completion.id, sample),
-            judge=self.name,
-            first_id=completion.id,
-            score=reading.score,
-            unread=reading.unread,
-            sample=sample,
-            rationale=rationale_of(reply.text, reading) or reply.reasoning,
-            raw=reply.text,
-            call=reply.call,
-            usage=reply.usage,
-            cost=reply.cost,
-            seconds=reply.seconds,
-        )
+        return about_one(self.name, completion, sample, score=reading.score, **evidence(reply, reading))

@@ -16,9 +16,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ..errors import SettingError
-from ..records import Completion, Matchup, Prompt, Verdict, content_id
+from ..records import Completion, Matchup, Prompt, Verdict
 from .read import NO_REFERENCE
 from .schema import check_schema, fits
+from .told import about_one, about_pair
 
 Check = Callable[[Prompt, Completion], float | str]
 """A score, or the reason why there is none."""
@@ -40,14 +41,8 @@ class Rule:
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
         got = self.check(prompt, completion)
-        return Verdict(
-            id=content_id(self.name, completion.id, sample),
-            judge=self.name,
-            first_id=completion.id,
-            score=None if isinstance(got, str) else got,
-            unread=got if isinstance(got, str) else "",
-            sample=sample,
-        )
+        said = {"unread": got} if isinstance(got, str) else {"score": got}
+        return about_one(self.name, completion, sample, **said)
 
 
 class Planted:
@@ -60,16 +55,7 @@ class Planted:
         self.name, self.p_first, self.swap = name, p_first, swap
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        first, second = matchup.first.id, matchup.second.id
-        return Verdict(
-            id=content_id(self.name, first, second, sample),
-            judge=self.name,
-            matchup_id=matchup.id,
-            first_id=first,
-            second_id=second,
-            p_first=self.p_first(matchup),
-            sample=sample,
-        )
+        return about_pair(self.name, matchup, sample, p_first=self.p_first(matchup))
 
 
 def shorter(matchup: Matchup) -> float:

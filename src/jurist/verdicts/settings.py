@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from ..errors import SettingError
 
@@ -87,6 +88,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise SettingError(
                 f"clamp holds two probabilities, low then high, got {list(self.clamp)}; set clamp: [0.4, 0.6]"
             )
+        _refuse_idle(self)
 
     @property
     def heat(self) -> float:
@@ -103,6 +105,38 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def bounds(self) -> tuple[int, int]:
         return (0, 5) if self.additive else self.scale
+
+
+_ASKING: Final = ("pairwise", "pointwise", "constitution")
+_SCORING: Final = ("pointwise", "exact", "numeric", "regex", "json_schema")
+_RULES: Final = ("exact", "numeric", "regex", "json_schema", "shorter", "longer", "first", "second")
+_ONLY_FOR: Final = {
+    **dict.fromkeys(("engine", "reason", "logprobs", "temperature", "max_tokens", "reference"), _ASKING),
+    **dict.fromkeys(("against_length", "rubric", "template", "examples"), _ASKING),
+    "ties": ("pairwise", "constitution"),
+    "scale": ("pointwise",),
+    "additive": ("pointwise",),
+    "constitution": ("constitution",),
+}
+_NOT_FOR: Final = {"swap": _SCORING, "clamp": _SCORING, "samples": _RULES}
+
+
+def _refuse_idle(cfg: JudgeConfig) -> None:
+    """A setting that this judge has no use for was meant for something."""
+    kind = cfg.kind.partition(":")[0]
+    for field in fields(cfg):
+        name, value = field.name, getattr(cfg, field.name)
+        idle = kind not in _ONLY_FOR.get(name, (kind,)) or kind in _NOT_FOR.get(name, ())
+        if idle and value != field.default:
+            others = _ONLY_FOR.get(name, ())
+            way_out = f"leave it out, or set kind: {others[-1]}" if others else "leave it out"
+            raise SettingError(f"a judge of kind '{kind}' has no use for {name}, got {value!r}; {way_out}")
+    if cfg.reason_calls == 2 and not cfg.reason:
+        raise SettingError("reason_calls: 2 is for a judge that reasons; set reason: true")
+    if cfg.additive and cfg.scale != (1, 9):
+        raise SettingError(
+            f"additive scores from 0 to 5, and scale is {list(cfg.scale)}; leave out one of them"
+        )
 
 
 def read_swap(swap: str) -> float:

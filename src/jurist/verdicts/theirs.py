@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ..errors import DataError
-from ..records import Completion, Matchup, Prompt, Verdict, content_id
+from ..records import Completion, Matchup, Prompt, Verdict
 from .read import NO_VERDICT
 from .settings import JudgeConfig
+from .told import about_one, about_pair
 
 
 class TheirJudge:
@@ -33,17 +34,8 @@ class TheirJudge:
                 f"the judge {self.name} answered {said!r} about matchup {matchup.id}. "
                 "Return a probability from 0 to 1, 'first', 'second', 'tie', None or a Verdict"
             )
-        first, second = matchup.first.id, matchup.second.id
-        return Verdict(
-            id=content_id(self.name, first, second, sample),
-            judge=self.name,
-            matchup_id=matchup.id,
-            first_id=first,
-            second_id=second,
-            p_first=None if said is None else float(said),
-            unread=NO_VERDICT if said is None else "",
-            sample=sample,
-        )
+        told = {"unread": NO_VERDICT} if said is None else {"p_first": float(said)}
+        return about_pair(self.name, matchup, sample, **told)
 
 
 class TheirScorer:
@@ -65,14 +57,8 @@ class TheirScorer:
                 f"the scorer {self.name} answered {said!r} about completion {completion.id}. "
                 "Return a number, None or a Verdict"
             )
-        return Verdict(
-            id=content_id(self.name, completion.id, sample),
-            judge=self.name,
-            first_id=completion.id,
-            score=None if said is None else float(said),
-            unread=NO_VERDICT if said is None else "",
-            sample=sample,
-        )
+        told = {"unread": NO_VERDICT} if said is None else {"score": float(said)}
+        return about_one(self.name, completion, sample, **told)
 
 
 async def _settled(said: Any) -> Any:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STACK_FROM = 150
 """Labels from which a regression beats weights by accuracy; below, it has too much to learn from."""
+SMALL_GAP = 0.05
+"""Seat gaps that stay below this, down to rounding dust, are not scaled up until they look like something."""
 
 
 def weigh_votes(bare: Weights, p: Array, right: Array, y: Array) -> Weights:
@@ -47,14 +49,15 @@ def stack(bare: Weights, p: Array, gap: Array, y: Array, folds: int = 10) -> Wei
     held = np.clip(np.where(np.isnan(p), 0.5, p), EDGE, 1 - EDGE)
     side = np.log(held / (1 - held))
     x = np.concatenate([side, side * gap], axis=1)
+    half = len(bare.jurors)
     scale = np.sqrt((x**2).mean(axis=0))
+    scale[half:] = np.maximum(scale[half:], SMALL_GAP * scale[:half])
     scale = np.where(scale > 0, scale, 1.0)
     fold = np.arange(len(y)) % folds
     honest = np.zeros(len(y))
     for k in range(folds):
         honest[fold == k] = x[fold == k] / scale @ logistic(x[fold != k] / scale, y[fold != k])
     weight = logistic(x / scale, y) / scale
-    half = len(bare.jurors)
     return finish(bare, weight[:half], weight[half:], honest, y, "stack")
 
 

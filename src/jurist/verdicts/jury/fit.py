@@ -12,7 +12,7 @@ from ...stats import effective_jurors, sign_test
 from ..dawid_skene import MISSING, fit_tables
 from ..opinion import Opinion
 from .anchored import STACK_FROM, finish, stack, weigh_votes
-from .seen import Gold, Seen, answers, average, error_correlation, sided
+from .ballots import Ballots, Gold, answers, average, error_correlation, sided
 from .weights import Juror, JuryConfig, Weights
 
 if TYPE_CHECKING:
@@ -32,23 +32,23 @@ def fit_jury(opinions_by_matchup: Iterable[Sequence[Opinion]], gold: Gold, cfg: 
     """Weigh the members on people's labels; refuse to count heads where one member alone does better."""
     import numpy as np
 
-    seen = Seen(cfg.combine == "dawid_skene")
+    ballots = Ballots(cfg.combine == "dawid_skene")
     for opinions in opinions_by_matchup:
         if opinions:
-            seen.add(opinions, gold)
-    if not seen.place:
+            ballots.add(opinions, gold)
+    if not ballots.place:
         raise DataError("no opinions to fit a jury on; label some matchups with its members first")
-    p, gap, y = seen.table()
+    p, gap, y = ballots.table()
     right = sided(p, y)
     jurors = tuple(
         Juror(
             judge,
             accuracy=average(right[:, j]),
             n=int((~np.isnan(right[:, j])).sum()),
-            bias=seen.gaps[j][0] / seen.gaps[j][1] / 2 if seen.gaps[j][1] else 0.0,
-            unread=seen.unread[j],
+            bias=ballots.gaps[j][0] / ballots.gaps[j][1] / 2 if ballots.gaps[j][1] else 0.0,
+            unread=ballots.unread[j],
         )
-        for judge, j in seen.place.items()
+        for judge, j in ballots.place.items()
     )
     rho = error_correlation(right)
     bare = Weights(
@@ -69,7 +69,7 @@ def fit_jury(opinions_by_matchup: Iterable[Sequence[Opinion]], gold: Gold, cfg: 
             )
         return stack(bare, p, gap, y) if len(y) >= STACK_FROM else weigh_votes(bare, p, right, y)
     if cfg.combine == "dawid_skene":
-        return _dawid_skene(bare, seen, p, y)
+        return _dawid_skene(bare, ballots, p, y)
     return _equal(bare, p, right, y, cfg)
 
 
@@ -104,13 +104,13 @@ def _equal(bare: Weights, p: Array, right: Array, y: Array, cfg: JuryConfig) -> 
     raise SettingError(f"{found}; use combine: anchored or the judge {best.judge} alone; or set force: true")
 
 
-def _dawid_skene(bare: Weights, seen: Seen, p: Array, y: Array) -> Weights:
+def _dawid_skene(bare: Weights, ballots: Ballots, p: Array, y: Array) -> Weights:
     """EM over all matchups, each also seen from its other seat: which seat is called first is an accident."""
     import numpy as np
 
     k = len(bare.jurors)
     patterns, counts, gold = [], [], []
-    for (pattern, label), count in seen.patterns.items():
+    for (pattern, label), count in ballots.patterns.items():
         full = pattern + (MISSING,) * (k - len(pattern))
         known = None if label is None else (label, 1 - label)
         for said, truth in ((full, known), (tuple(_MIRROR[a] for a in full), known and (known[1], known[0]))):

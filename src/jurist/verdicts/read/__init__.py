@@ -24,7 +24,6 @@ from .reading import (
 )
 from .score import read_score
 from .score_pair import read_score_pair
-from .thinking import strip_thinking
 
 __all__ = [
     "CALL_FAILED",
@@ -45,5 +44,4 @@ __all__ = [
     "read_choice",
     "read_score",
     "read_score_pair",
-    "strip_thinking",
 ]

@@ -39,12 +39,6 @@ def thinking_spans(text: str) -> tuple[list[tuple[int, int]], bool]:
     return spans, opened >= 0
 
 
-def strip_thinking(text: str) -> str:
-    """The reply without what was thought aloud; nothing after a block that was never closed."""
-    spans, _ = thinking_spans(text)
-    return _without(text, spans, fill=False).strip() if spans else text
-
-
 def hide_thinking(text: str) -> tuple[str, bool]:
     """The reply with its thinking blanked out, so that offsets stay what they were; and whether it was cut
     off.
@@ -52,13 +46,9 @@ def hide_thinking(text: str) -> tuple[str, bool]:
     What follows a block starts on a line of its own.
     """
     spans, cut = thinking_spans(text)
-    return (_without(text, spans, fill=True) if spans else text), cut
-
-
-def _without(text: str, spans: list[tuple[int, int]], fill: bool) -> str:
     pieces: list[str] = []
     end = 0
     for start, stop in spans:
-        pieces += [text[end:start], " " * (stop - start - 1) + "\n" if fill else ""]
+        pieces += [text[end:start], " " * (stop - start - 1), "\n"]
         end = stop
-    return "".join([*pieces, text[end:]])
+    return "".join([*pieces, text[end:]]) if spans else text, cut

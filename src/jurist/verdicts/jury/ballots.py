@@ -29,7 +29,7 @@ opinion's seats.
 """
 
 
-class Seen:
+class Ballots:
     """What one pass over the opinions leaves behind."""
 
     def __init__(self, keep_patterns: bool) -> None:
