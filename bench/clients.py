@@ -66,32 +66,25 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
-    from jurist.engines.caller import Purse
-    from jurist.preferences.decide import decide
-    from jurist.recipes.export import export_all
-    from jurist.recipes.label import collect
+    from jurist.recipes.label import label
     from jurist.recipes.settings import LabelConfig
-    from jurist.recipes.stream import run_async
-    from jurist.recipes.tally import Tally, nobody
-    from jurist.run import Run
+    from jurist.recipes.tally import Tally
     from jurist.verdicts.settings import JudgeConfig
 
+    rows = calls // 2
     engine = {"engine": f"vllm:judge@{args.url}", "concurrency": args.concurrency}
-    cfg = LabelConfig(out=str(out), pairs=str(args.pairs), judge=JudgeConfig(engine=engine), limit=calls // 2)
+    cfg = LabelConfig(out=str(out), pairs=str(args.pairs), judge=JudgeConfig(engine=engine), limit=rows)
+    measured: dict[str, Any] = {}
     watch = Watch()
-    with Run(cfg.out) as run:
-        tally = Tally(Purse())
-        stopped, members = run_async(collect(cfg, run, tally, nobody))
-        measured: dict[str, Any] = watch.read()
-        watch = Watch()
-        counts, _ = decide(run, members, cfg.prefer, cfg.jury, cfg.labels)
-        export_all(run, cfg, counts)
-        measured["decide_cpu_s"] = watch.read()["cpu_s"]
-    if stopped.reason or tally.verdicts != calls or tally.unread or counts.preferences != calls // 2:
-        sys.exit(
-            f"the run went wrong: {stopped.reason}, {tally.verdicts} verdicts, {counts.preferences} labels"
-        )
-    measured["journal_mb"] = (out / "journal.sqlite").stat().st_size / 1e6
+
+    def look(tally: Tally) -> None:
+        if tally.rows == rows:  # all is asked and written; what follows is deciding and exporting
+            measured.update(watch.read())
+
+    summary = label(cfg, look)
+    if summary.calls != calls or summary.unread or summary.labels != rows:
+        sys.exit(f"the run went wrong: {summary}")
+    measured["decide_cpu_s"] = watch.read()["cpu_s"] - measured["cpu_s"]
     return measured
 
 

@@ -108,19 +108,40 @@ def bench(calls: int) -> Iterator[Bench]:
         yield Bench(Path(folder), url, client_core, calls)
 
 
-def take_turns(bench: Bench, clients: Sequence[str], concurrency: int, rounds: int) -> list[Row]:
-    """Each client once a round, in turn and back again; one row a client, with the medians."""
+def take_turns(
+    bench: Bench,
+    clients: Sequence[str],
+    concurrency: int,
+    rounds: int,
+    peers: Sequence[str] = (),
+    skipped: dict[str, str] | None = None,
+) -> list[Row]:
+    """Each client once a round, in turn and back again, the peers in the first rounds only; a row a client.
+
+    Ratios are taken round by round: neighbours in time saw the same machine.
+    """
     measured: dict[str, list[Row]] = {name: [] for name in clients}
     for number in range(rounds):
         for name in clients if number % 2 == 0 else reversed(clients):
             measured[name].append(bench.ours(name, concurrency))
+        for name in peers if number < PEER_ROUNDS else ():
+            run = bench.peer(name, concurrency)
+            if isinstance(run, str):
+                (skipped if skipped is not None else {})[name] = f"failed at {concurrency}: {run}"
+            else:
+                measured.setdefault(name, []).append(run)
     rows = [summed(name, concurrency, runs) for name, runs in measured.items()]
-    if "bare_aiohttp" in measured:
-        for row in rows:
-            # Round by round: two neighbours in time saw the same machine.
-            pairs = zip(measured[row["client"]], measured["bare_aiohttp"], strict=True)
-            row["against_bare"] = round(median(one["cpu_ms"] / bare["cpu_ms"] for one, bare in pairs), 3)
+    ours, bare = measured["pipeline"], measured["bare_aiohttp"]
+    for row in rows:
+        runs = measured[row["client"]]
+        row["against_bare"] = _ratio(runs, bare)
+        row["against_ours"] = _ratio(runs, ours)
     return rows
+
+
+def _ratio(runs: Sequence[Row], others: Sequence[Row]) -> float:
+    pairs = zip(runs, others, strict=False)
+    return round(median(one["cpu_ms"] / other["cpu_ms"] for one, other in pairs), 3)
 
 
 def summed(name: str, concurrency: int, runs: Sequence[Row]) -> Row:
@@ -133,19 +154,12 @@ def _rounded(value: float) -> float:
     return round(value, 4) if value < 100 else round(value)
 
 
-def ask_peers(bench: Bench, concurrency: int, rounds: int, skipped: dict[str, str]) -> list[Row]:
-    rows = []
-    for name in PEER_NAMES:
-        if not (PEERS / name / "bin" / "python").exists():
-            skipped.setdefault(name, "not installed; install it with: make bench-peers")
-            continue
-        runs = [bench.peer(name, concurrency) for _ in range(rounds)]
-        whole = [run for run in runs if not isinstance(run, str)]
-        if whole:
-            rows.append({**summed(name, concurrency, whole), "calls": PEER_CALLS})
-        else:
-            skipped[name] = f"failed at {concurrency}: {runs[0]}"
-    return rows
+def installed(skipped: dict[str, str]) -> list[str]:
+    """The peers that are there; the others go by name."""
+    there = [name for name in PEER_NAMES if (PEERS / name / "bin" / "python").exists()]
+    missing = dict.fromkeys(PEER_NAMES.keys() - there, "not installed; install it with: make bench-peers")
+    skipped.update(missing)
+    return there
 
 
 def machine() -> Row:
@@ -191,11 +205,10 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     args = parser.parse_args()
     where, rows, skipped = machine(), [], dict[str, str]()
+    peers = [] if args.no_peers else installed(skipped)
     with bench(args.calls) as one:
         for concurrency in args.concurrency:
-            some = take_turns(one, CLIENTS, concurrency, args.rounds)
-            if not args.no_peers:
-                some += ask_peers(one, concurrency, min(PEER_ROUNDS, args.rounds), skipped)
+            some = take_turns(one, CLIENTS, concurrency, args.rounds, peers, skipped)
             show(some)
             rows += some
         size = one.request_bytes

@@ -45,7 +45,7 @@ def bars(rows: Iterable[Row]) -> list[Row]:
         }
     ]
     for peer, least in AT_LEAST.items():
-        times = [by[peer, at]["cpu_ms"] / row["cpu_ms"] for at, row in ours.items() if (peer, at) in by]
+        times = [by[peer, at]["against_ours"] for at in ours if (peer, at) in by]
         if times:
             value = round(min(times), 1)
             found.append(

@@ -44,9 +44,8 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._reader = _connect(path)
         self._writer = _connect(path)
-        row = self._reader.execute("SELECT calls, usd FROM spent WHERE run = ?", (run,)).fetchone()
-        self.calls_before: int = row[0] if row else 0
-        self.usd_before: float = row[1] if row else 0.0
+        row = self._reader.execute("SELECT usd FROM spent WHERE run = ?", (run,)).fetchone()
+        self.usd_before: float = row[0] if row else 0.0
 
     def get(self, key: bytes) -> bytes | None:
         try:

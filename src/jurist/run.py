@@ -153,10 +153,16 @@ def read_records(path: Path, cls: type[S]) -> Iterator[S]:
                     ) from None
     except FileNotFoundError:
         raise RunError(
-            f"there is no {path.name} in {path.parent}. Make it with: jurist label --out {path.parent}"
+            f"there is no {path.name} in {path.parent}. Make it with: {again(path.parent)}"
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def again(folder: Path) -> str:
+    """The command that takes up what was begun in a folder, as far as it can be told."""
+    recipe = folder / "recipe.yaml"
+    return f"jurist label --recipe {recipe}" if recipe.exists() else f"jurist label --out {folder} ..."
 
 
 def read_json(path: Path, cls: type[V]) -> V:

@@ -97,6 +97,11 @@ WORDS = {
     "--judge shorter --budget lots": "write --budget 5usd",
     "--judge shorter --limit few": "jurist label --help",
     "--judge shorter -k 0": "set -k 2",
+    "--judge shorter --limit 0": "set --limit 100",
+    "--judge shorter --limit -1": "set --limit 100",
+    "--judge tiny:fair --judge.temperature -1": "set temperature: 0",
+    "--judge shorter --judge longer --jury.quorum 5": "set quorum: 0.5",
+    "--judge shorter --judge vllm:m@http://127.0.0.1:99999/v1": "http://localhost:8000/v1",
     "--judge shorter stray": "--key stray",
     "--judge shorter --out": "--help",
     "--judge shorter --recipe nowhere.yaml": "ls .",
@@ -113,6 +118,25 @@ WORDS = {
 def test_a_setting_that_cannot_be_used_ends_in_what_to_type(here, capsys, words):
     line = refused(jurist(capsys, "label", "--pairs", "pairs.jsonl", *words.split()))
     assert WORDS[words] in line
+
+
+@pytest.mark.parametrize(
+    "words", ["temperature -1", "temperature .nan", "top_p 0", "top_p 2", "max_tokens 0"]
+)
+def test_a_way_to_draw_that_no_model_has_is_refused_before_any_call(here, capsys, words):
+    job = ("--prompts", "pairs.jsonl", "--policy", "tiny:careful", f"--sampling.{words.split()[0]}")
+    for verb in (("label", "--judge", "shorter"), ("sample",), ("estimate", "--judge", "shorter")):
+        line = refused(jurist(capsys, *verb, *job, words.split()[1]))
+        assert f"set --sampling.{words.split()[0]}" in line
+
+
+def test_a_format_whose_package_is_missing_is_refused_before_any_call(here, capsys, monkeypatch):
+    monkeypatch.setattr("jurist.recipes.settings.find_spec", lambda name: None)
+    for name in ("parquet", "datasets"):
+        with serving(judges.oracle) as served:
+            job = ("--pairs", "pairs.jsonl", "--judge", f"vllm:oracle@{served.url}", "--export", f"[{name}]")
+            assert "Install it with: pip install" in refused(jurist(capsys, "label", *job))
+            assert served.stats.calls == 0
 
 
 RECIPES = {
@@ -147,6 +171,12 @@ def test_a_budget_without_a_price_is_refused_before_any_call(here, capsys):
 def test_a_folder_that_holds_no_run_is_refused(here, capsys, verb):
     for folder in ("nowhere", ".", "pairs.jsonl"):
         assert "jurist label" in refused(jurist(capsys, verb, folder))
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_showing_less_than_one_matchup_is_refused(here, capsys, limit):
+    labelled(here, capsys)
+    assert "--limit 10" in refused(jurist(capsys, "show", "run", "--flips", "--limit", limit))
 
 
 def labelled(here, capsys):

@@ -37,6 +37,20 @@ def test_label_in_json_is_one_object_that_accounts_for_every_row(here, capsys):
     assert facts["verdicts"] == facts["calls"] == 24
 
 
+def test_json_says_everything_a_script_may_ask_for_even_where_it_is_nothing(here, capsys):
+    facts = label(capsys, "tiny:oracle", "--json").json
+    assert (facts["state"], facts["stopped"], facts["spent"]) == ("done", "", False)
+    assert (facts["unread"], facts["dropped"], facts["calls_kept"], facts["usd"]) == ({}, {}, 0, 0.0)
+    assert jurist(capsys, "show", "run", "--json").json == facts
+
+
+def test_a_run_without_a_single_label_says_so(here, capsys):
+    assert "labels       0" in label(capsys, "tiny:garbage").out
+    (here / "alone.jsonl").write_text('{"prompt": "Hello?", "completion": "Hello!"}\n')
+    words = ("--completions", "alone.jsonl", "--judge", "shorter", "--out", "alone")
+    assert "labels       0" in jurist(capsys, "label", *words).out
+
+
 def test_a_setting_on_the_command_line_goes_on_top_of_the_recipe(here, capsys):
     (here / "recipe.yaml").write_text("pairs: pairs.jsonl\njudge: tiny:oracle\nout: run\nseed: 1\n")
     words = (
@@ -184,6 +198,34 @@ def test_show_pair_finds_a_label_by_the_start_of_its_id(here, capsys):
     facts = jurist(capsys, "show", "run", "--pair", row["id"][:12], "--json").json
     assert {one["id"] for one in facts["verdicts"]} == set(row["verdict_ids"])
     assert facts["outcome"]["id"] == row["id"]
+
+
+def test_a_reply_cannot_write_to_the_terminal(here, capsys):
+    (here / "my.py").write_text("def judge(ask):\n    return 'A\\x1b[2J\\x1b]0;title\\x07\\r\\n'\n")
+    label(capsys, "scripted:my:judge")
+    said = jurist(capsys, "show", "run", "--unread", "--flips")
+    assert "A\\x1b[2J" in said.out
+    assert not set(said.out) & {"\x1b", "\x07", "\r"}
+
+
+def test_a_run_that_ended_early_says_how_to_go_on(here, capsys):
+    label(capsys, "tiny:oracle")
+    for gone in ("summary.json", "prompts.jsonl"):
+        (here / "run" / gone).unlink()
+    for words in (("show", "run"), ("show", "run", "--flips"), ("export", "run")):
+        said = jurist(capsys, *words)
+        assert said.code == 2
+        assert "with: jurist label --recipe run/recipe.yaml" in said.err
+
+
+def test_the_recipe_of_a_moved_run_goes_on_where_it_lies_now(here, capsys):
+    label(capsys, "tiny:oracle")
+    (here / "run").rename(here / "moved")
+    facts = jurist(capsys, "label", "--recipe", "moved/recipe.yaml", "--json").json
+    assert (facts["run"], facts.get("calls", 0), facts["calls_kept"]) == ("moved", 0, 24)
+    assert not (here / "run").exists()
+    elsewhere = jurist(capsys, "label", "--recipe", "moved/recipe.yaml", "--out", "new", "--json").json
+    assert (elsewhere["run"], elsewhere["calls"]) == ("new", 24)
 
 
 def test_demo_labels_the_shipped_prompts_and_says_how_right_it_is(here, capsys):

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -219,6 +220,17 @@ def test_the_completions_of_a_run_are_joined_to_their_prompts(tmp_path):
     assert [(g.prompt, texts(g)) for g in groups] == [(why, ["Because."]), (how, ["So.", "Thus."])]
     assert groups[0].completions[0] == completions[0]
     assert sorted(row.reason for row in left) == ["identical", "no_completion", "no_completion"]
+
+
+def test_two_pairs_of_one_prompt_in_a_run_are_one_group(tmp_path):
+    why, how = Prompt.of("Why?"), Prompt.of("How?")
+    answers = [Completion.of(why.id, text) for text in ("one", "two", "three", "four")]
+    write_run(tmp_path, [why, why, how], [*answers, Completion.of(how.id, "So.")])
+    left: list[Dropped] = []
+    groups = list(load_groups(tmp_path, dropped=left.append))
+
+    assert [texts(g) for g in groups] == [["one", "two", "three", "four"], ["So."]]
+    assert left == []
 
 
 def test_a_run_with_completions_of_no_prompt_is_refused(tmp_path):

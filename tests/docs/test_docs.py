@@ -40,7 +40,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Served) -> I
     monkeypatch.syspath_prepend(str(tmp_path))
     for vendor in ("OPENAI", "ANTHROPIC"):
         monkeypatch.setattr(vendors, vendor, server.url)
-        monkeypatch.setenv(f"{vendor}_API_KEY", "a key for nothing")
+        monkeypatch.setenv(f"{vendor}_API_KEY", "a-key-for-nothing")
     known = set(sys.modules)
     reader = Reader(tmp_path, server.url, monkeypatch)
     for name in ("prompts", "pairs", "completions"):

@@ -23,8 +23,8 @@ def test_a_bar_is_held_to_the_worst_of_the_concurrencies():
     rows = [
         row("pipeline", 64, 0.2, against_bare=1.4),
         row("pipeline", 256, 0.1, against_bare=0.9),
-        row("curator", 64, 1.0),
-        row("curator", 256, 2.0),
+        row("curator", 64, 1.0, against_ours=5.0),
+        row("curator", 256, 2.0, against_ours=20.0),
     ]
     measured = {bar["bar"]: (bar["value"], bar["holds"]) for bar in tables.bars(rows)}
 

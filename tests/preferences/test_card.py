@@ -11,6 +11,7 @@ def counted():
     long, short = Completion.of(prompt.id, "a long answer"), Completion.of(prompt.id, "short")
     counts.verdict(Verdict("v1", "j|1", p_first=0.9, cost=0.25))
     counts.verdict(Verdict("v2", "j|1", unread="refused", seat_order="turned", cost=0.25))
+    counts.verdict(Verdict("v3", "human:file", p_first=1.0))
     counts.opinion(Opinion("m", long.id, short.id, p_first=0.9, seat_gap=0.1))
     counts.opinion(Opinion("n", long.id, short.id, p_first=0.5, seat_gap=0.8))
     counts.opinion(Opinion("o", long.id, short.id, unread="refused"))
@@ -32,7 +33,9 @@ def test_the_card_has_every_count():
 
     for line in (
         "| prompts | 3 |",
+        "| verdicts | 2 |",
         "| unread verdicts | 1 (50.0%) |",
+        "| `human:file`, verdicts | 1 |",
         "| verdicts with the seats exchanged | 1 (50.0%) |",
         "| asked in both orders | 2 (66.7%) |",
         "| of these, went with the seat (flip rate) | 1 (50.0%) |",

@@ -30,6 +30,23 @@ def test_the_cap_stops_the_run_within_the_calls_in_flight(tmp_path, served):
     assert summary.labels == summary.prompts
 
 
+def test_the_first_calls_keep_to_the_cap_before_any_has_come_back(tmp_path, served):
+    write_pairs(tmp_path, 60)
+    whole = run(tmp_path, at(served, price=PRICE), out="whole")
+    cap = 5 * whole.usd / 120
+    summary = run(tmp_path, at(served, price=PRICE), budget=cap)
+    assert summary.spent
+    assert 0 < summary.usd < 1.5 * cap
+
+
+def test_a_budget_below_the_price_of_one_call_sends_none_and_says_so(tmp_path, served):
+    write_pairs(tmp_path)
+    summary = run(tmp_path, at(served, price=PRICE), budget="0.001usd")
+    assert served.stats.calls == 0
+    assert (summary.state, summary.spent, summary.usd) == ("stopped", True, 0.0)
+    assert "the next call costs about" in summary.stopped
+
+
 def test_a_higher_budget_goes_on_without_asking_anything_twice(tmp_path, served):
     write_pairs(tmp_path, 60)
     judge = at(served, price=PRICE, concurrency=4)

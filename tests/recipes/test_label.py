@@ -267,6 +267,11 @@ def test_a_clamp_holds_every_label_inside_its_bounds(tmp_path, served):
     run(tmp_path, {**at(served), "clamp": [0.4, 0.6]})
     assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.6}
 
+    write_labelled(tmp_path)
+    found = run(tmp_path, {**at(served), "clamp": [0.4, 0.6]}, pairs="labelled.jsonl", labels="given")
+    assert found.learnt.labels == 60
+    assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.6}
+
 
 def test_two_judges_that_could_not_be_told_apart_are_refused(tmp_path, served):
     write_pairs(tmp_path)

@@ -51,18 +51,18 @@ BUGS = {
         "verdicts/settle.py",
         "(given and p_given is None) or (turned and p_turned is None)",
         "p_given is None and p_turned is None",
-        "shifted",
+        "halting",
     ),
     "chosen and rejected change places on the way out": (
         "preferences/formats.py",
-        "chosen=_said(preference.chosen)",
-        "chosen=_said(preference.rejected)",
+        '"chosen": _answer(preference.chosen)',
+        '"chosen": _answer(preference.rejected)',
         "oracle",
     ),
     "fences can be forged": (
         "verdicts/fence.py",
         'return f"<{name}-{code}>\\n{shield(text)}\\n</{name}-{code}>"',
-        'return f"<{name}>\\n{text}\\n</{name}>"',
+        'return f"<{name}-000000000000>\\n{text}\\n</{name}-000000000000>"',
         "injected",
     ),
 }

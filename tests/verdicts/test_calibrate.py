@@ -65,11 +65,6 @@ def test_cooling_keeps_the_order_of_two_probabilities_and_the_tie(p, q, temperat
     assert apply(1 - p, temperature) == pytest.approx(1 - apply(p, temperature), abs=1e-9)
 
 
-def test_the_clamp_of_the_constitutional_paper():
-    assert apply(0.97, 1.0, (0.4, 0.6)) == 0.6
-    assert apply(0.5, 1.0, (0.4, 0.6)) == 0.5
-
-
 def test_an_opinion_is_calibrated_with_its_seat_gap_and_unread_stays_unread():
     how = fit_calibration("loud", *overconfident(2000, by=2.5))
     before = Opinion("m", "a", "b", "loud", 0.8, seat_gap=0.2)

@@ -131,6 +131,8 @@ def test_asked_in_both_orders_nothing_is_corrected():
 def test_the_clamp_holds_every_probability_before_it_is_averaged():
     verdicts = [said(1.0), said(0.0, turned=True), said(0.5, turned=True, sample=1)]
 
+    assert settle([said(0.97)], MATCHUP, clamp=(0.4, 0.6)).p_first == 0.6
+    assert settle([said(0.5)], MATCHUP, clamp=(0.4, 0.6)).p_first == 0.5
     assert settle(verdicts, MATCHUP, clamp=(0.4, 0.6)).p_first == pytest.approx((0.6 + 1 - 0.45) / 2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,15 +73,8 @@ def label(
 ) -> None:
     """Judge completions and decide which to train on: prompts in, preference pairs out."""
     from ..recipes.label import label as run_label
-    from .ending import ended
-    from .progress import progress
-    from .summary import print_summary, report
 
-    cfg = _settings(ctx)
-    with progress("json" if as_json else None) as watch:
-        summary = run_label(cfg, watch)
-    report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
-    ended(summary)
+    _work(run_label, _settings(ctx), as_json)
 
 
 @app.command(context_settings=_OPEN, epilog=_MORE)
@@ -99,15 +93,8 @@ def sample(
 ) -> None:
     """Only write completions: k for each prompt, from one policy or a weighted mixture."""
     from ..recipes.sample import sample as run_sample
-    from .ending import ended
-    from .progress import progress
-    from .summary import print_summary, report
 
-    cfg = _settings(ctx)
-    with progress("json" if as_json else None) as watch:
-        summary = run_sample(cfg, watch)
-    report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
-    ended(summary)
+    _work(run_sample, _settings(ctx), as_json)
 
 
 @app.command(context_settings=_OPEN, epilog=_MORE)
@@ -203,6 +190,18 @@ def demo(
     with progress("json" if as_json else None) as watch:
         summary = run_label(cfg, watch)
     report(summary, as_json, lambda: print_demo(summary, out, true_accuracy(out)))
+
+
+def _work(recipe: Callable[..., Any], cfg: Any, as_json: bool) -> None:
+    """A run as it goes, what it came to, and how it ended."""
+    from .ending import ended
+    from .progress import progress
+    from .summary import print_summary, report
+
+    with progress("json" if as_json else None) as watch:
+        summary = recipe(cfg, watch)
+    report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
+    ended(summary)
 
 
 def _settings(ctx: typer.Context) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import DataError, RunError
+from ..errors import DataError, RunError, SettingError
 from ..records import Completion, Dropped, Matchup, Preference, Verdict
-from ..run import read_json, read_records
+from ..run import again, read_json, read_records
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.read import UNREAD
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 400
 """Characters of a text shown before it is cut; `--full` shows it whole."""
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal would obey instead of showing it: nobody knows what is in a reply."""
 
 
 class Exhibit(msgspec.Struct, frozen=True):
@@ -62,6 +65,8 @@ def exhibits(run: Path) -> Iterator[Exhibit]:
 def show(run: Path, *, unread: bool, flips: bool, pair: str, limit: int, full: bool, as_json: bool) -> None:
     if not run.is_dir():
         raise RunError(f"there is no run at {run}. Make one with: jurist label --out {run} ...")
+    if limit < 1:
+        raise SettingError(f"there is nothing to show with --limit {limit}. Write e.g. --limit 10")
     if not (unread or flips or pair):
         _show_summary(run, as_json)
         return
@@ -124,9 +129,7 @@ def _plain(run: Path, exhibit: Exhibit) -> dict[str, Any]:
 def _show_summary(run: Path, as_json: bool) -> None:
     path = run / "summary.json"
     if not path.exists():
-        raise RunError(
-            f"{run} has no summary yet: nothing was finished in it. Go on with: jurist label --out {run} ..."
-        )
+        raise RunError(f"{run} has no summary yet: nothing was finished in it. Go on with: {again(run)}")
     facts = read_json(path, dict[str, Any])
     if as_json:
         print(msgspec.json.encode(facts).decode())
@@ -187,4 +190,4 @@ def _field(out: Console, name: str, text: str, width: int | None) -> None:
     if width is not None and len(text) > width:
         text = text[:width] + f" ... ({len(text) - width:,} more characters; --full shows them)"
     out.print(f"{name}:", style="bold cyan", end=" ")
-    out.print(text)
+    out.print(_COMMANDS.sub(lambda found: repr(found[0])[1:-1], text))

@@ -40,9 +40,11 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [("run", str(facts["run"]))]
     rows = f"{facts.get('prompts', 0):,} prompts, {facts.get('completions', 0):,} completions"
     lines.append(("rows", rows + (f", {facts['matchups']:,} matchups" if facts.get("matchups") else "")))
-    if "verdicts" in facts:
+    if facts.get("verdicts") or facts.get("exported"):  # nobody judges a run that was only sampled
         unread = counted(facts.get("unread", {}))
-        lines.append(("verdicts", f"{facts['verdicts']:,}" + (f", unread: {unread}" if unread else "")))
+        lines.append(
+            ("verdicts", f"{facts.get('verdicts', 0):,}" + (f", unread: {unread}" if unread else ""))
+        )
         lines.append(("labels", f"{facts.get('labels', 0):,}{_flagged(facts)}"))
     if facts.get("dropped"):
         lines.append(("dropped", counted(facts["dropped"])))

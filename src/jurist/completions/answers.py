@@ -57,12 +57,7 @@ def pair_of(row: dict[str, Any], where: str) -> Answered:
     """A row that compares two completions."""
     seats = seats_in(row)
     if seats is None:
-        columns = " or ".join(f"{s.first} and {s.second}" for s in PAIRS)
-        raise BadRow(
-            "no_pair",
-            f"{where}: a pair is {columns}; {missing('chosen', row)} Say which hold them with: "
-            "--columns.first ... --columns.second ...",
-        )
+        raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
     one, other = row[seats.first], row[seats.second]
     if _whole_dialogue(one) and _whole_dialogue(other):
         messages, first, second = shared_beginning(one, other, where)
@@ -78,6 +73,24 @@ def pair_of(row: dict[str, Any], where: str) -> Answered:
         completion(prompt, second, row.get(seats.second_policy), where, labelled),
     )
     return Answered(prompt, completions, p_first, is_pair=True)
+
+
+def _no_pair(row: dict[str, Any]) -> str:
+    """What a row would need to be a pair."""
+    for seats in PAIRS:
+        absent = [column for column in seats[:2] if column not in row]
+        if len(absent) == 1:
+            return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
+        if not absent:
+            nothing = " and ".join(column for column in seats[:2] if row[column] is None)
+            return f"nothing stands under {nothing}. Leave such rows out with: --on_error drop"
+    if any(column in row for column in (*LISTS, *TEXTS)):
+        return "these are completions, and no pair of them is named. Let them meet with: --completions FILE"
+    columns = " or ".join(f"{s.first} and {s.second}" for s in PAIRS)
+    return (
+        f"a pair is {columns}; {missing('chosen', row)} Say which hold them with: "
+        "--columns.first ... --columns.second ..."
+    )
 
 
 def several_of(row: dict[str, Any], where: str) -> Answered:
@@ -159,6 +172,8 @@ def text_of(value: Any, column: str, where: str) -> str:
     """
     if isinstance(value, str | int | float):
         return str(value)
+    if isinstance(value, dict) and ("role" in value or "from" in value):
+        value = [value]
     messages: tuple[Message, ...] = turns(value, column, where) if isinstance(value, list | tuple) else ()
     if len(messages) != 1 or messages[0].role != "assistant":
         raise BadRow(

@@ -41,23 +41,15 @@ def load_groups(
     left = -1 if limit is None else max(limit, 0)
     if not left:
         return
-    for group in _new(_groups(source, kind, dropped, columns or {}, on_error), dropped):
+    if isinstance(source, str | Path) and (Path(source) / "completions.jsonl").exists():
+        groups = _of_run(Path(source), dropped)
+    else:
+        groups = _gathered(_answered(source, kind, dropped, columns or {}, on_error), dropped)
+    for group in _new(groups, dropped):
         yield group
         left -= 1
         if not left:
             return
-
-
-def _groups(
-    source: Source,
-    kind: Kind,
-    dropped: Callable[[Dropped], None],
-    columns: Mapping[str, str],
-    on_error: OnError,
-) -> Iterator[Group]:
-    if isinstance(source, str | Path) and (Path(source) / "completions.jsonl").exists():
-        return _of_run(Path(source), dropped)
-    return _gathered(_answered(source, kind, dropped, columns, on_error), dropped)
 
 
 def _of_run(folder: Path, dropped: Callable[[Dropped], None]) -> Iterator[Group]:
@@ -65,7 +57,8 @@ def _of_run(folder: Path, dropped: Callable[[Dropped], None]) -> Iterator[Group]
     path = folder / "completions.jsonl"
     parts = groupby(read_records(path, Completion), key=attrgetter("prompt_id"))
     name, texts = next(parts, ("", iter(())))
-    for prompt in read_records(folder / "prompts.jsonl", Prompt):
+    for _, same in groupby(read_records(folder / "prompts.jsonl", Prompt), key=attrgetter("id")):
+        prompt = next(same)  # pairs of one prompt follow each other, and so do their completions
         if prompt.id == name:
             yield _group(prompt, list(texts), dropped)
             name, texts = next(parts, ("", iter(())))
@@ -73,8 +66,8 @@ def _of_run(folder: Path, dropped: Callable[[Dropped], None]) -> Iterator[Group]
             dropped(Dropped(prompt.id, "completions", "no_completion"))
     if name:
         raise DataError(
-            f"{path} holds completions of {name}, and no such prompt follows in prompts.jsonl; the files were "
-            f"edited or cut. See where with: grep -n {name} {folder}/*.jsonl"
+            f"{path} holds completions of {name}, and no such prompt follows in prompts.jsonl; the files "
+            f"were edited or cut. See where with: grep -n {name} {folder}/*.jsonl"
         )
 
 

@@ -18,6 +18,8 @@ from ..journal import Journal
 from ..records import Usage
 from .engine import Ask, DrawsMany, Engine, Queues, Reply
 from .open import engine_config, open_engine
+from .prices import cost_of
+from .scripted import guessed_usage
 from .settings import EngineConfig
 
 _encode_ask = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -47,16 +49,24 @@ class Purse:
         self.paid = 0.0
         """Dollars spent since this start."""
         self.usage = Usage()
+        self.least = 0.0
+        """What a call costs at the least, before the first has come back."""
         self._in_flight = 0
 
+    @property
+    def knows_no_price(self) -> bool:
+        """There is a cap, and no call has come back yet that would say what one costs."""
+        return self.cap is not None and not self.calls
+
     def check(self) -> None:
-        """Called just before a request leaves. Calls under way are counted at the mean price so far."""
+        """Called just before a request leaves. With those under way it counts at the mean price so far."""
         if self.cap is None:
             return
-        expected = self._in_flight * self.paid / self.calls if self.calls else 0.0
-        if self.spent + expected >= self.cap:
+        each = self.paid / self.calls if self.calls else self.least
+        if self.spent >= self.cap or self.spent + (self._in_flight + 1) * each > self.cap:
             raise BudgetSpent(
-                f"the budget of ${self.cap:g} is reached: ${self.spent:.4f} spent."
+                f"the budget of ${self.cap:g} is reached: ${self.spent:.4f} spent, {self._in_flight} calls"
+                f" under way, and the next call costs about ${each:.4f}."
                 " Everything paid for is kept. To go on, run again with a higher --budget"
             )
 
@@ -106,6 +116,7 @@ class Caller:
         if twin is not None:
             return await asyncio.shield(twin)
         waiting = self._under_way[key] = asyncio.get_running_loop().create_future()
+        self._foresee(ask)
         try:
             self._leave()
             try:
@@ -130,6 +141,7 @@ class Caller:
         replies = [self.kept(call_key(self.name, one)) for one in asks]
         lacking = [draw for draw, reply in enumerate(replies) if reply is None]
         if len(lacking) > 1 and self.draws_many and isinstance(self.engine, DrawsMany):
+            self._foresee(ask)
             self._leave()
             try:
                 drawn = await self.engine.answer_many(_seeded(asks[lacking[0]]), len(lacking))
@@ -163,6 +175,12 @@ class Caller:
         self._purse.pay(reply)
         await self._journal.put(key, _encode_reply(reply), reply.cost)
         return replace(reply, call=key.hex())
+
+    def _foresee(self, ask: Ask) -> None:
+        """What the question costs to read, all of it cached: a guess too high would stop a run early."""
+        if self._purse.knows_no_price:
+            read = guessed_usage(ask, Reply("")).tokens_in
+            self._purse.least = cost_of(Usage(read, read), getattr(self.engine, "price", None))
 
     async def close(self) -> None:
         await self.engine.close()

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from ..records import Completion, Dropped, Matchup, Preference, Verdict
+from ..verdicts.human import WHO
 from ..verdicts.opinion import Opinion
 
 _BINS = 10
@@ -53,8 +54,10 @@ class Counts(Struct):
             self.verdict(verdict)
 
     def verdict(self, verdict: Verdict) -> None:
-        self.verdicts += 1
         self.judges[verdict.judge] = self.judges.get(verdict.judge, 0) + 1
+        if verdict.judge.startswith(WHO):  # a person was asked nothing by us
+            return
+        self.verdicts += 1
         self.unread += bool(verdict.unread)
         self.turned += verdict.seat_order == "turned"
         self.cost += verdict.cost

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from ..records import Dropped, Matchup, Preference, Verdict
 from ..run import Run, read_json, read_records
+from ..seen import Seen
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import WHO, Labels, gather, load_labels
@@ -68,7 +69,7 @@ def decide(
     known = {member.name: member for member in members}
     learnt = learn(run.path, known, jury, labels)
     run.write_json("learnt.json", learnt)
-    counts = Counts()
+    counts, labelled = Counts(), Seen()
     with run.writing("preferences", "dropped") as files:
 
         def drop(row: Dropped) -> None:
@@ -80,6 +81,10 @@ def decide(
                 drop(row)
         for case in read_cases(run.path):
             counts.case(case.completions, case.matchups, case.verdicts)
+            if _labelled_again(case, labelled):
+                for matchup in case.matchups:
+                    drop(Dropped(matchup.id, STAGE, "duplicate"))
+                continue
             kept, lost = judged(case, known, learnt, prefer, jury, counts.opinion)
             for preference in kept:
                 files["preferences"].add(preference)
@@ -87,6 +92,12 @@ def decide(
             for row in lost:
                 drop(row)
     return counts, learnt
+
+
+def _labelled_again(case: Case, labelled: Seen) -> bool:
+    """Another person's label on a pair that stands in the file already: one more word, and no more data."""
+    by_people = case.paired and any(one.judge.startswith(WHO) for one in case.verdicts)
+    return by_people and any(not labelled.add(matchup.id) for matchup in case.matchups)
 
 
 def judged(
@@ -212,8 +223,11 @@ def _calibrations(
                     ps, ys = pairs.setdefault(opinion.judge, ([], []))
                     ps.append(opinion.p_first)
                     ys.append(said.p_first)
+    clamped = {name for name, member in known.items() if member.clamp}  # a temperature would let it out again
     return {
-        judge: fit_calibration(judge, ps, ys) for judge, (ps, ys) in pairs.items() if len(ps) >= FEWEST_LABELS
+        judge: fit_calibration(judge, ps, ys)
+        for judge, (ps, ys) in pairs.items()
+        if len(ps) >= FEWEST_LABELS and judge not in clamped
     }
 
 

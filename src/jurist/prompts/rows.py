@@ -107,13 +107,12 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
     def rows() -> Iterator[tuple[str, Any]]:
         with _opened(path) as file:
             for n, line in enumerate(file, 1):
-                if n == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
+                text = line.removeprefix(b"\xef\xbb\xbf") if n == 1 else line
                 try:
-                    yield f"{path}:{n}", _decode(line)
+                    yield f"{path}:{n}", _decode(text)
                 except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                     if line.strip():
-                        yield f"{path}:{n}", _bad_line(line, path, n, error)
+                        yield f"{path}:{n}", _bad_line(text, path, n, error)
 
     return _guarded(path, rows())
 

@@ -37,6 +37,7 @@ ROLES: dict[str, Role] = {
     "chatgpt": "assistant",
     "model": "assistant",
 }
+CHATS = ("messages", "conversations", "conversation")
 DIALOGUE = re.compile(r"\n\n(Human|Assistant):")
 ANSWERS = frozenset(
     {"chosen", "rejected", "first", "second", "response_a", "response_b", "response1", "response2"}
@@ -124,12 +125,8 @@ def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], 
     """The turns that await an answer, and the columns they came from."""
     if (value := row.get("prompt")) is not None:
         messages, used = _explicit(value, where), ("prompt",)
-    elif (value := row.get("messages")) is not None:
-        messages, used = unanswered(turns(value, "messages", where)), ("messages",)
-    elif (value := row.get("conversations")) is not None:
-        messages, used = unanswered(turns(value, "conversations", where)), ("conversations",)
-    elif (value := row.get("conversation")) is not None:
-        messages, used = unanswered(turns(value, "conversation", where)), ("conversation",)
+    elif (column := next((name for name in CHATS if row.get(name) is not None), None)) is not None:
+        messages, used = unanswered(turns(row[column], column, where)), (column,)
     elif row.get("instruction") is not None:
         return _with_system(row, _instruction(row, where), ("instruction", "input"))
     elif row.get("question") is not None:

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
-from ..errors import SettingError, nearest
+from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
@@ -80,8 +81,15 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 def label_settings(
     recipe: str | Path | None = None, overrides: Sequence[str] = (), **given: Any
 ) -> LabelConfig:
-    """A job's settings from a recipe, from what is given by name, and from `--key.sub value` words."""
-    return load_settings(LabelConfig, recipe, overrides, full_form, **given)
+    """A job's settings from a recipe, from what is given by name, and from `--key.sub value` words.
+
+    The recipe in a run folder goes on in that folder, wherever it was moved to.
+    """
+    cfg = load_settings(LabelConfig, recipe, overrides, full_form, **given)
+    here = Path(recipe).parent if recipe else Path()
+    if recipe is None or "out" in given or not (here / "judges.json").exists():
+        return cfg
+    return cfg if Path(cfg.out).resolve() == here.resolve() else replace(cfg, out=str(here))
 
 
 def full_form(key: str, text: str) -> dict[str, Any]:
@@ -106,6 +114,9 @@ def check(cfg: LabelConfig) -> None:
         )
     if cfg.k < 1:
         raise SettingError(f"k is the number of completions per prompt, got {cfg.k}; set -k 2")
+    if cfg.limit is not None and cfg.limit < 1:
+        raise SettingError(f"limit is the most rows to read, got {cfg.limit}; set --limit 100")
+    _refuse_sampling(cfg.sampling)
     if not 0 <= cfg.held_out < 1:
         raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
     parse_money(cfg.budget)
@@ -114,8 +125,30 @@ def check(cfg: LabelConfig) -> None:
     for name in cfg.export:
         if name not in FORMATS:
             raise SettingError(nearest("format", name, FORMATS))
+        module, extra = NEEDS.get(FORMATS[name].writer, ("", ""))
+        if module and find_spec(module) is None:
+            raise MissingExtra(f"the format {name}", module, extra)
     if cfg.labels is not None and cfg.labels != "given":
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
+
+
+NEEDS = {"parquet": ("pyarrow", "parquet"), "datasets": ("datasets", "hub")}
+"""What some writers cannot do without, and which extra brings it."""
+
+
+def _refuse_sampling(how: Sampling) -> None:
+    usual = Sampling()
+    fits = {
+        "temperature": how.temperature >= 0,
+        "top_p": 0 < how.top_p <= 1,
+        "max_tokens": how.max_tokens >= 1,
+    }
+    for name, does in fits.items():
+        if not does:
+            raise SettingError(
+                f"no model draws with {name}: {getattr(how, name)};"
+                f" set --sampling.{name} {getattr(usual, name)}"
+            )
 
 
 IDLE = {

@@ -26,7 +26,7 @@ class Share(Struct, frozen=True):
     n: int
 
 
-class Summary(Struct, frozen=True, omit_defaults=True):
+class Summary(Struct, frozen=True):
     """Every row that came in is in `labels` or in `dropped`."""
 
     run: str

@@ -37,6 +37,11 @@ async def shifted(ask: Ask) -> str:
     return judges.stumbling(ask)
 
 
+def halting(ask: Ask) -> str:
+    """Always the first seat, or nothing that can be read: half an average would be all seat."""
+    return judges.garbage(ask) if random.Random(content_id(ask)).random() < 0.2 else "A"
+
+
 def scoring(ask: Ask) -> str:
     """The true score, on the scale from 1 to 9."""
     question = ask.messages[-1].content
@@ -130,6 +135,7 @@ KNOWN: tuple[Known, ...] = (
         True,
     ),
     Known("shifted", shifted, (most_rows_are_labelled, chosen_is_better, dropped_as(*_UNREAD))),
+    Known("halting", halting, (no_labels, dropped_as("tie", *_UNREAD))),
     Known("scoring", scoring, (every_row_is_labelled, chosen_is_better, none_unread), {"kind": "pointwise"}),
     Known(
         "scoring_shifted",

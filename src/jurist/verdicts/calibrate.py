@@ -1,9 +1,9 @@
 """Making a judge's probabilities mean what they say, with one number learnt from people's labels.
 
 Language models are far too sure of their verdicts. Dividing the log-odds by a temperature (Guo et al.
-2017), 2 to 3.5 for typical judges, repairs that without changing a single winner. `clamp` is the older,
-blunter cure of Bai et al. 2022, who held chain-of-thought labels between 0.4 and 0.6; it loses the order of
-what it flattens.
+2017), 2 to 3.5 for typical judges, repairs that without changing a single winner. A judge's `clamp` is the
+older, blunter cure of Bai et al. 2022, who held chain-of-thought labels between 0.4 and 0.6; it loses the
+order of what it flattens, and is applied in `settle`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ class Calibration(Struct, frozen=True, omit_defaults=True):
     temperature: float = 1.0
     n: int = 0
     """Labels it was learnt from."""
-    clamp: tuple[float, float] | None = None
-    """Probabilities are held inside these afterwards."""
     ece_before: float | None = None
     ece_after: float | None = None
     loss_before: float | None = None
@@ -63,25 +61,21 @@ def fit_temperature(ps: Sequence[float], labels: Sequence[float]) -> float:
     return 2 / (low + high)
 
 
-def apply(p: float, temperature: float, clamp: tuple[float, float] | None = None) -> float:
-    """One probability, cooled down and held inside the clamp. 0.5 stays 0.5."""
-    p = sigmoid(logit(p) / temperature) if temperature != 1.0 else p
-    return p if clamp is None else min(max(p, clamp[0]), clamp[1])
+def apply(p: float, temperature: float) -> float:
+    """One probability, cooled down. 0.5 stays 0.5."""
+    return sigmoid(logit(p) / temperature) if temperature != 1.0 else p
 
 
-def fit_calibration(
-    judge: str, ps: Sequence[float], labels: Sequence[float], clamp: tuple[float, float] | None = None
-) -> Calibration:
+def fit_calibration(judge: str, ps: Sequence[float], labels: Sequence[float]) -> Calibration:
     """Learn a judge's temperature, and report its calibration before and after on the same labels."""
     # Platt's correction: a handful of labels that are all right must not make the judge certain.
     pull = 1 / (len(labels) + 2) if labels else 0.0
     temperature = fit_temperature(ps, [pull + (1 - 2 * pull) * y for y in labels])
-    after = [apply(p, temperature, clamp) for p in ps]
+    after = [apply(p, temperature) for p in ps]
     return Calibration(
         judge,
         temperature,
         len(labels),
-        clamp,
         ece(ps, labels),
         ece(after, labels),
         log_loss(ps, labels),
@@ -96,5 +90,5 @@ def calibrate(opinion: Opinion, how: Calibration) -> Opinion:
     gap = opinion.seat_gap
     if gap is not None:
         given, turned = opinion.p_first + gap / 2, opinion.p_first - gap / 2
-        gap = apply(given, how.temperature, how.clamp) - apply(turned, how.temperature, how.clamp)
-    return replace(opinion, p_first=apply(opinion.p_first, how.temperature, how.clamp), seat_gap=gap)
+        gap = apply(given, how.temperature) - apply(turned, how.temperature)
+    return replace(opinion, p_first=apply(opinion.p_first, how.temperature), seat_gap=gap)

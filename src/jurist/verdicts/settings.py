@@ -74,6 +74,8 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
         read_swap(self.swap)
         if self.samples < 1:
             raise SettingError(f"a judge is asked at least once, got samples: {self.samples}; set samples: 1")
+        if self.temperature is not None and not self.temperature >= 0:
+            raise SettingError(f"no model draws at temperature: {self.temperature}; set temperature: 0")
         if self.samples > 1 and self.temperature == 0:
             raise SettingError(
                 f"samples: {self.samples} at temperature: 0 asks the same again; set temperature: 0.7"

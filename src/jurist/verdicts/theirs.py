@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..errors import DataError
+from ..engines.scripted import blame
+from ..errors import DataError, JuristError
 from ..records import Completion, Matchup, Prompt, Verdict
 from .read import NO_VERDICT
 from .settings import JudgeConfig
@@ -24,7 +25,7 @@ class TheirJudge:
         self._function = function
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        said = await _settled(self._function(matchup))
+        said = await _heard(self.name, self._function, matchup)
         if isinstance(said, Verdict):
             return said
         if isinstance(said, str):
@@ -49,7 +50,7 @@ class TheirScorer:
         self._function = function
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
-        said = await _settled(self._function(prompt, completion))
+        said = await _heard(self.name, self._function, prompt, completion)
         if isinstance(said, Verdict):
             return said
         if said is not None and not (isinstance(said, int | float) and math.isfinite(said)):
@@ -61,5 +62,15 @@ class TheirScorer:
         return about_one(self.name, completion, sample, **told)
 
 
-async def _settled(said: Any) -> Any:
-    return await said if inspect.isawaitable(said) else said
+async def _heard(judge: str, function: Callable[..., Any], *about: Any) -> Any:
+    """What their function says. A fault in it is theirs to mend, so it is named with its line."""
+    try:
+        said = function(*about)
+        if inspect.isawaitable(said):
+            said = await said
+    except JuristError:
+        raise
+    except Exception as why:
+        raise DataError(f"the judge {judge} failed: {blame(why)}") from why
+    # a single number of numpy's or torch's
+    return said.item() if getattr(said, "ndim", None) == 0 else said

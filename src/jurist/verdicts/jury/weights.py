@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ...errors import SettingError
+
 EVEN = 1e-9
 """A p this close to a half is a half: adding up two orders leaves dust."""
 
@@ -23,6 +25,10 @@ class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Share of the members that must have given a usable opinion; one at least."""
     force: bool = False
     """Count heads even where the labels show that one member alone is better."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quorum <= 1:
+            raise SettingError(f"quorum is a share of the members, got {self.quorum}; set quorum: 0.5")
 
 
 class Juror(Struct, frozen=True, omit_defaults=True):
