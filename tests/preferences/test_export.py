@@ -84,11 +84,13 @@ def test_parquet_reads_back_row_for_row(tmp_path):
 def test_a_datasets_folder_reads_back_row_for_row(tmp_path):
     datasets = pytest.importorskip("datasets")
     counts = export(MANY, tmp_path / "set", "datasets", split_test=0.2)
+    whole = datasets.load_from_disk(str(tmp_path / "set"))
+    assert {split: len(rows) for split, rows in whole.items()} == counts
     train = datasets.load_from_disk(str(tmp_path / "set" / "train"))
     export(MANY, tmp_path / "lines", "trl", split_test=0.2)
 
     assert counts["train"] == len(train)
-    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["test", "train"]
+    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["dataset_dict.json", "test", "train"]
     assert list(train) == lines(tmp_path / "lines" / "train.jsonl")
 
 

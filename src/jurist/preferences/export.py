@@ -13,7 +13,7 @@ from ..prompts.rows import first_line, ignore, needed
 from ..records import Completion, Dropped, Preference, Prompt
 from ..seen import Seen
 from .formats import FORMATS, Format, target
-from .writers import WRITERS, Rows, in_place, made_room
+from .writers import WRITERS, Rows, in_place, list_splits, made_room
 
 Parts = Iterator[tuple[str, list[Any]]]
 
@@ -86,6 +86,8 @@ def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float
             writer.finish()
         for writer in writers.values():
             writer.appear()
+        if how.writer == "datasets":
+            list_splits(out, list(counts))
     except BaseException as error:
         for writer in writers.values():
             writer.abandon()

@@ -110,6 +110,11 @@ WRITERS: dict[str, tuple[Callable[[Path], Rows], str]] = {
 """Each with the ending of the files it writes."""
 
 
+def list_splits(folder: Path, splits: list[str]) -> None:
+    """The file by which `datasets.load_from_disk` knows a folder of several splits."""
+    (folder / "dataset_dict.json").write_bytes(msgspec.json.encode({"splits": splits}))
+
+
 def in_place(out: Path, split: str, suffix: str, is_test: bool) -> Path:
     """Where a split goes: into the folder `out`, or beside the file `out` when that is named as a file."""
     if not out.suffix or out.is_dir():
