@@ -97,6 +97,7 @@ WORDS = {
     "--judge shorter --budget lots": "write --budget 5usd",
     "--judge shorter --limit few": "jurist label --help",
     "--judge shorter -k 0": "set -k 2",
+    "--judge gpt-4": "openai:MODEL",
     "--judge shorter --limit 0": "set --limit 100",
     "--judge shorter --limit -1": "set --limit 100",
     "--judge tiny:fair --judge.temperature -1": "set temperature: 0",

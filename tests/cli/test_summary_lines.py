@@ -24,3 +24,13 @@ def test_what_was_learnt_with_a_warning_is_not_told_without_it():
 
 def test_a_single_judge_is_no_jury():
     assert "jury" not in dict(summary_lines({"run": "run", "learnt": {"weights": None}}))
+
+
+def test_peoples_labels_are_told_with_what_they_did_for_a_single_judge():
+    fitted = {"j": {"judge": "j", "temperature": 3.04, "n": 200, "ece_before": 0.164, "ece_after": 0.149}}
+    lines = dict(summary_lines({"run": "run", "learnt": {"labels": 200, "calibrations": fitted}}))
+    assert lines["people"] == "200 matchups labelled; j calibrated: error 16.4% before, 14.9% after"
+
+    lines = dict(summary_lines({"run": "run", "learnt": {"labels": 12, "calibrations": {}}}))
+    assert lines["people"] == "12 matchups labelled; no judge calibrated: 30 labels are the least"
+    assert "people" not in dict(summary_lines({"run": "run", "learnt": {"labels": 0}}))

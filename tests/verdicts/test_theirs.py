@@ -52,6 +52,12 @@ def test_a_fault_in_a_users_function_is_named_with_its_line(function, made):
         asyncio.run(made(CFG, function)(*about))
 
 
+def test_a_function_that_takes_the_wrong_arguments_is_not_blamed_on_a_line_of_ours():
+    with pytest.raises(DataError, match="takes 0 positional arguments") as why:
+        heard(lambda: "first")
+    assert ".py" not in str(why.value)
+
+
 def test_a_call_that_failed_inside_a_users_function_stays_one():
     def asks(matchup):
         raise CallFailed("gave nothing")

@@ -53,7 +53,7 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if facts.get("first_share"):
         lines.append(("first seat", f"{interval(facts['first_share'])} of decided verdicts"))
     learnt = facts.get("learnt") or {}
-    lines += _jury_lines(learnt.get("weights") or {})
+    lines += _people_lines(learnt) + _jury_lines(learnt.get("weights") or {})
     if learnt.get("warning"):
         lines.append(("beware", learnt["warning"]))
     lines.append(
@@ -67,6 +67,19 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     for name, files in facts.get("exported", {}).items():
         lines.append(("exported", f"{name}: " + ", ".join(f"{file} {n:,}" for file, n in files.items())))
     return lines
+
+
+def _people_lines(learnt: dict[str, Any]) -> list[tuple[str, str]]:
+    """What people's labels did for the judges."""
+    n, fitted = learnt.get("labels", 0), (learnt.get("calibrations") or {}).values()
+    if not n:
+        return []
+    done = [
+        f"{one['judge']} calibrated: error {one['ece_before']:.1%} before, {one['ece_after']:.1%} after"
+        for one in fitted
+    ]
+    none = "no judge calibrated" + (": 30 labels are the least" if n < 30 else "")
+    return [("people", "; ".join([f"{n:,} matchups labelled", *(done or [none])]))]
 
 
 def _jury_lines(weights: dict[str, Any]) -> list[tuple[str, str]]:

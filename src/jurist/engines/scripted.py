@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from inspect import isawaitable
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
@@ -19,6 +20,8 @@ from .settings import EngineConfig
 
 CHARACTERS_PER_TOKEN = 4
 """Of English prose in the usual vocabularies; other scripts take more tokens."""
+
+_OURS = str(Path(__file__).parents[1])
 
 Function = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
 
@@ -89,7 +92,7 @@ def load_function(spec: str) -> Any:
 
 
 def blame(why: Exception) -> str:
-    """What went wrong in a user's own code, and where; ends in where to look."""
-    last = extract_tb(why.__traceback__)[-1]
-    said = " ".join(str(why).split())
-    return f"{type(why).__name__}: {said} ({last.filename}:{last.lineno}). Mend it there and run again"
+    """What went wrong in a user's own code, and in which line of theirs; ends in what to do."""
+    theirs = [at for at in extract_tb(why.__traceback__) if not at.filename.startswith(_OURS)]
+    where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+    return f"{type(why).__name__}: {' '.join(str(why).split())}{where}. Mend the function and run again"

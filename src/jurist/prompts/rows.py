@@ -111,7 +111,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
                 try:
                     yield f"{path}:{n}", _decode(text)
                 except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-                    if line.strip():
+                    if text.strip():
                         yield f"{path}:{n}", _bad_line(text, path, n, error)
 
     return _guarded(path, rows())

@@ -16,6 +16,7 @@ from ..errors import RunError, SettingError
 from ..preferences.card import Counts, write_card
 from ..preferences.decide import decide, read_members
 from ..preferences.export import export as export_rows
+from ..preferences.formats import FORMATS
 from ..records import Dropped, Preference
 from ..run import Run, read_json, read_records
 from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
@@ -33,7 +34,9 @@ def export(
     if not recipe.exists():
         raise RunError(f"there is no run at {folder}. Make one with: jurist label --out {folder} ...")
     before = label_settings(recipe)
-    cfg = label_settings(recipe, overrides or (), export=list(formats) or None)
+    # What was exported before is decided anew too: nobody shall train on a file that the run no longer means.
+    lying = sorted(path.name for path in (folder / "export").glob("*") if path.name in FORMATS)
+    cfg = label_settings(recipe, overrides or (), export=list(dict.fromkeys((*formats, *lying))) or None)
     for name in LabelConfig.__struct_fields__:
         if name not in DECIDING and getattr(cfg, name) != getattr(before, name):
             raise SettingError(

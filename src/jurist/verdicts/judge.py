@@ -110,7 +110,10 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
     if kind in JUDGES:
         return JUDGES[kind](Needs(cfg, argument, engine, seed))
     if not argument:
-        raise SettingError(nearest("judge", cfg.kind, JUDGES) + " Or name your own as module:name")
+        raise SettingError(
+            nearest("judge", cfg.kind, JUDGES)
+            + " Or name an engine, openai:MODEL, or your own as module:name"
+        )
     if not argument.isidentifier():
         # `vlm:MODEL@http://...` was meant as an engine; no function is called like that.
         raise SettingError(nearest("kind of engine", kind, KINDS))
