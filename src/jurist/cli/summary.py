@@ -57,7 +57,7 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if learnt.get("warning"):
         lines.append(("beware", learnt["warning"]))
     lines.append(
-        ("calls", f"{facts.get('calls', 0):,} sent, {facts.get('calls_kept', 0):,} kept from before")
+        ("calls", f"{facts.get('calls', 0):,} answered, {facts.get('calls_kept', 0):,} kept from before")
     )
     per_label = facts.get("usd_per_label")
     lines.append(

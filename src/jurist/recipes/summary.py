@@ -50,7 +50,7 @@ class Summary(Struct, frozen=True):
     first_share: Share | None = None
     """Of the decided verdicts, those for the first seat."""
     calls: int = 0
-    """Calls sent by this start."""
+    """Calls answered in this start."""
     calls_kept: int = 0
     """Calls answered from the journal."""
     usd: float = 0.0
