@@ -1,8 +1,7 @@
 """The statistics everything else leans on: intervals, agreement, strengths from wins, calibration.
 
-Plain Python where a loop over the data is cheap; numpy is loaded only inside the functions that fit something,
-so importing this module costs nothing. No data gives `nan` (or the whole interval), never
-zero.
+Plain Python where a loop over the data is cheap; numpy is loaded only inside the functions that fit
+something, so importing this costs nothing. No data gives `nan` (or the whole interval), never zero.
 """
 
 from __future__ import annotations
