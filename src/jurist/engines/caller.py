@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ..errors import BudgetSpent, CallFailed, CallRefused
 from ..journal import Journal
 from ..records import Usage
-from .engine import Ask, DrawsMany, Engine, Queues, Reply
+from .engine import Ask, DrawsMany, Engine, Queues, Reply, StandIn
 from .open import engine_config, open_engine
 from .prices import cost_of
 from .scripted import guessed_usage
@@ -84,18 +84,14 @@ class Purse:
         self.usage = self.usage + reply.usage
 
 
-class Caller:
+class Caller(StandIn):
     """An engine whose every reply is kept."""
 
     def __init__(self, engine: Engine, journal: Journal, purse: Purse, concurrency: int = 64) -> None:
+        super().__init__(engine)
         self.engine = engine
-        self.name = engine.name
-        self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
-        self.draws_many: bool = isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True)
         self.concurrency = concurrency
         """The most calls it may have under way."""
-        self.priced: bool = getattr(engine, "price", 0.0) is not None
-        """False where nobody said what a call costs. An engine without a price of its own is free."""
         self.lacks_key: str = getattr(engine, "lacks_key", "")
         self._journal = journal
         self._purse = purse
@@ -180,7 +176,7 @@ class Caller:
         """What the question costs to read, all of it cached: a guess too high would stop a run early."""
         if self._purse.knows_no_price:
             read = guessed_usage(ask, Reply("")).tokens_in
-            self._purse.least = cost_of(Usage(read, read), getattr(self.engine, "price", None))
+            self._purse.least = cost_of(Usage(read, read), self.price)
 
     async def close(self) -> None:
         await self.engine.close()

@@ -86,3 +86,15 @@ class Queues(Protocol):
 
     on_send: Callable[[], None]
     on_back: Callable[[], None]
+
+
+class StandIn:
+    """What is known of an engine, on whatever stands in its place: a journal, an estimate."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name = engine.name
+        self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
+        self.draws_many: bool = isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True)
+        self.price: Any = getattr(engine, "price", None)
+        self.priced: bool = getattr(engine, "price", 0.0) is not None
+        """False where nobody said what a call costs. An engine without a price of its own is free."""

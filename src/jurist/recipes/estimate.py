@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ..completions import matchups, mixture
 from ..engines.caller import call_key
-from ..engines.engine import Ask, DrawsMany, Engine, Reply
+from ..engines.engine import Ask, Engine, Reply, StandIn
 from ..engines.open import open_engine
 from ..engines.prices import cost_of
 from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
@@ -77,15 +77,11 @@ class Estimate(Struct, frozen=True):
         yield "not counted: what a model thinks before it answers, and repeats after a failure"
 
 
-class Counting:
-    """Stands in for an engine: counts what it is asked, and answers something of the length expected."""
+class Counting(StandIn):
+    """Counts what it is asked, and answers something of the length expected."""
 
     def __init__(self, engine: Engine, journal: Journal | None, tokens_out: int) -> None:
-        self.name = engine.name
-        self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
-        self.draws_many: bool = isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True)
-        self.price = getattr(engine, "price", None)
-        self.priced: bool = getattr(engine, "price", 0.0) is not None
+        super().__init__(engine)
         self.calls = self.kept = self._read = self._written = 0
         self._journal = journal
         self._tokens_out = tokens_out
