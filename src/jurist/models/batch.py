@@ -1,0 +1,152 @@
+"""From conversations to token ids, and from many rows to batches that waste few slots on padding.
+
+A row is a prompt with its answers. The prompt is tokenised once, as it is when the policy is asked to write,
+and every answer is what follows it, up to and with the token that ends the turn. So training sees exactly the
+ids that generation produces.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from ..errors import DataError
+from ..records import Prompt
+from .policy import end_of_turn
+
+MEGA = 16
+"""Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
+
+
+class Example(Struct, frozen=True):
+    """A prompt and its answers as token ids."""
+
+    prompt_ids: list[int]
+    answers: list[list[int]]
+    p: float = 1.0
+    """For a pair: how probable it is that the first answer, the chosen one, is better."""
+    margin: float = 0.0
+    weight: float = 1.0
+    anchor: tuple[float, ...] = ()
+    """For each answer the anchor's log-prob, once it has been computed."""
+    exact: bool = True
+    """False where the template renders the prompt otherwise once an answer follows; the ids are then those of
+    the prompt and of the answer, each rendered alone."""
+    id: str = ""
+
+    @property
+    def length(self) -> int:
+        """Token slots the row takes when its answers share the prompt."""
+        return len(self.prompt_ids) + sum(map(len, self.answers))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with its longest answer."""
+        return len(self.prompt_ids) + max(map(len, self.answers), default=0)
+
+
+def tokenise(prompt: Prompt, completions: Sequence[str], tokenizer: Any, **labels: Any) -> Example:
+    """The prompt's ids, and those of each completion with the token that ends it."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+    head = _render(tokenizer, turns, prompt, add_generation_prompt=True)
+    prompt_ids = _ids(tokenizer, head)
+    end = end_of_turn(tokenizer)
+    answers, exact = [], True
+    for text in completions:
+        whole = _render(tokenizer, [*turns, {"role": "assistant", "content": text}], prompt)
+        ids = _ids(tokenizer, whole)
+        if ids[: len(prompt_ids)] == prompt_ids and whole.startswith(head + text):
+            answer = ids[len(prompt_ids) :]
+        else:
+            exact = False
+            answer = _ids(tokenizer, text)
+        answers.append(_closed(answer, end))
+    return Example(prompt_ids, answers, exact=exact, **labels)
+
+
+def _render(tokenizer: Any, turns: list[dict[str, str]], prompt: Prompt, **how: Any) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **how))
+    except Exception as error:  # a template raises whatever its author chose
+        raise DataError(
+            f"the chat template refuses prompt {prompt.id} ({error}). Look at the prompt with:"
+            f" grep {prompt.id} prompts.jsonl"
+        ) from None
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    # The template has written the special tokens already.
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _closed(answer: list[int], end: int) -> list[int]:
+    """Up to and with the end of the turn: what templates write after it, no policy ever samples."""
+    if end in answer:
+        return answer[: len(answer) - answer[::-1].index(end)]
+    return [*answer, end]
+
+
+def buckets(examples: Sequence[Example], tokens_per_batch: int, seed: int) -> list[list[int]]:
+    """Indices of batches that hold at most so many token slots, padding counted.
+
+    Shuffle, cut into mega-batches, sort each by length, cut that into batches, shuffle the batches.
+    """
+    draw = random.Random(seed)
+    lengths = [example.length for example in examples]
+    typical = max(1, tokens_per_batch * len(lengths) // max(1, sum(lengths)))
+    batches = [
+        batch
+        for mega in _megas(lengths, typical * MEGA, draw)
+        for batch in cut(mega, lengths, tokens_per_batch)
+    ]
+    draw.shuffle(batches)
+    return batches
+
+
+def steps(examples: Sequence[Example], rows: int, seed: int) -> list[list[int]]:
+    """The same, in batches of so many rows each: the steps of one epoch."""
+    draw = random.Random(seed)
+    lengths = [example.length for example in examples]
+    batches = [
+        mega[start : start + rows]
+        for mega in _megas(lengths, rows * MEGA, draw)
+        for start in range(0, len(mega), rows)
+    ]
+    draw.shuffle(batches)
+    return batches
+
+
+def _megas(lengths: list[int], size: int, draw: random.Random) -> Iterator[list[int]]:
+    order = list(range(len(lengths)))
+    draw.shuffle(order)
+    for start in range(0, len(order), size):
+        yield sorted(order[start : start + size], key=lengths.__getitem__)
+
+
+def cut(rows: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Neighbours together, as long as rows times the longest fit into `tokens`; a longer row stands alone."""
+    batches: list[list[int]] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, lengths[row])
+        if not batches or longest * (len(batches[-1]) + 1) > tokens:
+            batches.append([])
+            longest = lengths[row]
+        batches[-1].append(row)
+    return batches
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int = 0) -> tuple[Any, Any]:
+    """Ids padded on the right, and a mask that is True on what is real."""
+    import torch
+
+    longest = max((len(row) for row in rows), default=0)
+    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[index, : len(row)] = True
+    return ids, mask

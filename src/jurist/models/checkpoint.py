@@ -1,0 +1,130 @@
+"""Where a training run has got to, on disk: whole or not at all, and nothing but safetensors and JSON.
+
+A step draws its random numbers from its own seed and its rows from the epoch's, so weights, optimiser and the
+number of the step are all there is to keep: a run that was killed goes on to the same numbers.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from msgspec import Struct
+from torch import Tensor
+
+from ..errors import RunError
+
+
+class State(Struct, frozen=True):
+    """What a checkpoint belongs to."""
+
+    step: int
+    fingerprint: str
+    """Of settings, data and base: another run's checkpoint is not taken up."""
+
+
+def save_checkpoint(
+    folder: Path, step: int, fingerprint: str, model: Any, optimizer: Any, main: bool
+) -> None:
+    """Put a checkpoint in place of the last one. Every process calls it; one writes."""
+    from safetensors.torch import save_file
+
+    weights, moments = _model_state(model), _optimizer_state(model, optimizer)
+    if not main:
+        return
+    part = folder / "next.partial"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        save_file(weights, part / "weights.safetensors")
+        save_file(moments, part / "optimizer.safetensors")
+        (part / "state.json").write_bytes(msgspec.json.encode(State(step, fingerprint)))
+        part.replace(folder / f"step-{step:08}")
+    except OSError as error:
+        raise RunError(
+            f"cannot write a checkpoint to {folder} ({error.strerror or error}). See: df -h {folder}"
+        ) from error
+    for older in _checkpoints(folder)[:-1]:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) -> int:
+    """Take up the last checkpoint; the step it was written after, or 0 where there is none."""
+    from safetensors.torch import load_file
+    from torch.distributed.checkpoint.state_dict import (
+        StateDictOptions,
+        set_model_state_dict,
+        set_optimizer_state_dict,
+    )
+
+    found = _checkpoints(folder)
+    if not found:
+        return 0
+    last = found[-1]
+    state = msgspec.json.decode((last / "state.json").read_bytes(), type=State)
+    if state.fingerprint != fingerprint:
+        raise RunError(
+            f"{folder.parent} holds half of a run with other settings, data or base, at step {state.step}."
+            f" Choose another --out, or throw it away with: rm -r {folder}"
+        )
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    set_model_state_dict(model, load_file(last / "weights.safetensors"), options=options)
+    whole = _whole_optimizer(model, optimizer)
+    for key, value in load_file(last / "optimizer.safetensors").items():
+        weight, _, name = key.rpartition("/")
+        whole["state"][weight][name] = value
+    set_optimizer_state_dict(model, optimizer, whole, options=StateDictOptions(full_state_dict=True))
+    return state.step
+
+
+def full_state(model: Any) -> dict[str, Tensor]:
+    """All weights under the names the base model knows them by, gathered from every process."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_model_state_dict(model, options=options)
+    return {name.removeprefix("model."): weight for name, weight in state.items()}
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.glob("step-*") if (one / "state.json").exists())
+
+
+def _model_state(model: Any) -> dict[str, Tensor]:
+    """The weights that learn; the others are in the base."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    return _apart(get_model_state_dict(model, options=options))
+
+
+def _optimizer_state(model: Any, optimizer: Any) -> dict[str, Tensor]:
+    """Its moments, as `weight/moment`; its settings come from ours and are not kept."""
+    moments = _whole_optimizer(model, optimizer)["state"].items()
+    return _apart({f"{weight}/{name}": value for weight, its in moments for name, value in its.items()})
+
+
+def _whole_optimizer(model: Any, optimizer: Any) -> dict[str, Any]:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_optimizer_state_dict(model, optimizer, options=options)
+
+
+def _apart(tensors: dict[str, Any]) -> dict[str, Tensor]:
+    """Each tensor once: tied weights have two names, and safetensors takes only one."""
+    seen: dict[int, str] = {}
+    return {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in tensors.items()
+        if seen.setdefault(tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor), name)
+        == name
+    }
+
+
+def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights that learn."""
+    return [weight for weight in model.parameters() if weight.requires_grad]

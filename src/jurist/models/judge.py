@@ -1,0 +1,102 @@
+"""A trained reward model as a judge: `--judge reward:FOLDER`. It scores completions; p is the sigmoid of two.
+
+Calls that come in together go through the model together, those to one prompt sharing it, in a thread beside
+the event loop. As a PPO reward the same object scores a whole step at once, by `score_many`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import SettingError
+from ..records import Completion, Prompt, Verdict, content_id
+
+TOKENS = 16384
+"""Token slots in one forward pass."""
+_GATHER_SECONDS = 0.005
+Row = tuple[Prompt, Completion]
+
+
+class RewardJudge:
+    """Scores one completion."""
+
+    kind: Literal["pointwise"] = "pointwise"
+    swap = "never"
+    samples = 1
+
+    def __init__(self, folder: str | Path, name: str = "") -> None:
+        from .policy import load_policy
+        from .reward import Scorer
+
+        if not str(folder):
+            raise SettingError(
+                "a reward model is a folder. Write it as: --judge reward:runs/mine/reward/model"
+            )
+        policy = load_policy(folder, kind="reward", dtype="auto")
+        self._tokenizer = policy.tokenizer
+        self._scorer = Scorer(policy.model.to(_device())).eval()
+        self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
+        self._waiting: list[tuple[Row, asyncio.Future[float]]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
+
+    async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[float] = loop.create_future()
+        self._waiting.append(((prompt, completion), answer))
+        if len(self._waiting) == 1:
+            loop.call_later(_GATHER_SECONDS, lambda: loop.create_task(self._score_waiting()))
+        return Verdict(
+            id=content_id(self.name, completion.id, sample),
+            judge=self.name,
+            first_id=completion.id,
+            score=await answer,
+            sample=sample,
+        )
+
+    async def _score_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        rows = [row for row, _ in waiting]
+        loop = asyncio.get_running_loop()
+        try:
+            scores = await loop.run_in_executor(self._thread, self.score_many, rows)
+        except Exception as error:  # whoever waits hears of it, whatever it is
+            for _, answer in waiting:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for (_, answer), score in zip(waiting, scores, strict=True):
+            if not answer.done():
+                answer.set_result(score)
+
+    def score_many(self, rows: Sequence[Row]) -> list[float]:
+        """The score of each completion; those to one prompt share it."""
+        from .batch import tokenise
+        from .reward import score
+
+        order = sorted(range(len(rows)), key=lambda index: rows[index][0].id)
+        groups = [list(group) for _, group in groupby(order, key=lambda index: rows[index][0].id)]
+        examples = [
+            tokenise(rows[group[0]][0], [rows[index][1].text for index in group], self._tokenizer)
+            for group in groups
+        ]
+        found = [0.0] * len(rows)
+        for group, scores in zip(groups, score(self._scorer, examples, TOKENS), strict=True):
+            for index, value in zip(group, scores, strict=True):
+                found[index] = value
+        return found
+
+
+def open_reward(needs: Any) -> RewardJudge:
+    """From what a judge is made of."""
+    return RewardJudge(needs.argument, needs.cfg.name)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

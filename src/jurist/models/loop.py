@@ -1,0 +1,241 @@
+"""What every trainer's loop stands on: steps, parts, the optimiser, checkpoints and metrics.
+
+A step is so many rows, wherever they are computed. They are shared out among the processes and cut into
+parts that fit into memory; each part's loss is divided by the weight of the whole step, so neither the
+number of processes nor the cutting changes a gradient. Use it like this:
+
+    with Loop(cfg, policy, examples, weights, watch) as loop:
+        for step in loop.steps():
+            for part in loop.parts(step):
+                loss_B = ...
+                loop.backward((part.weight_B * loss_B).sum())
+                loop.note(part, loss=loss_B)
+            loop.update(step)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor
+
+from ..errors import RunError
+from .batch import Example, steps
+from .checkpoint import full_state, load_checkpoint, save_checkpoint, trainable
+from .forward import AnswersModel
+from .plan import accelerator_for, fingerprint, keep_first, lr_share, open_tracker, recompute, shared_out
+from .policy import Dtype, Kind, Policy, load_policy, save_policy
+from .settings import Training
+
+MAX_NORM: Final = 1.0
+"""Longer gradients are shortened to this."""
+
+
+class Step(NamedTuple):
+    number: int
+    """From 1."""
+    rows: list[int]
+
+
+class Part(NamedTuple):
+    """Rows that go through the model at once."""
+
+    examples: list[Example]
+    weight_B: Tensor
+    """Each row's share of the step's loss."""
+
+
+class Progress(NamedTuple):
+    """Told after every step."""
+
+    step: int
+    steps: int
+    seconds_left: float
+    metrics: dict[str, float]
+
+
+Watch = Callable[[Progress], None]
+
+
+def nobody(_: Progress) -> None:
+    """For callers who do not look."""
+
+
+def start_from(cfg: Training, kind: Kind = "causal") -> Policy:
+    """The base as it is trained: in float32, or below an adapter as it comes."""
+    dtype: Dtype = "auto" if cfg.lora else "float32"
+    return load_policy(cfg.base, lora=cfg.lora, dtype=dtype, kind=kind, seed=cfg.seed)
+
+
+class Loop:
+    """One training run in one folder, from its start or from where it was killed.
+
+    `module` is what is called in each part, a model whose forward is `answers_forward` unless said otherwise;
+    `beside` names what else the numbers depend on, such as an anchor.
+    """
+
+    def __init__(
+        self,
+        cfg: Training,
+        policy: Policy,
+        examples: Sequence[Example],
+        weights: Sequence[float],
+        watch: Watch = nobody,
+        module: Any = None,
+        beside: str = "",
+    ) -> None:
+        self.cfg, self.policy, self.examples, self.weights = cfg, policy, examples, weights
+        self.out = Path(cfg.out)
+        self.watch, self._tracker = watch, None
+        self.accelerator = accelerator_for(cfg)
+        module = AnswersModel(policy.model) if module is None else module
+        if cfg.checkpointing:
+            recompute(policy.model)
+        self.model = self.accelerator.prepare(module)
+        self.optimizer = torch.optim.AdamW(
+            trainable(self.model), lr=cfg.lr, betas=(0.9, 0.95), weight_decay=cfg.weight_decay
+        )
+        self._a_step: dict[str, list[Tensor]] = {}
+        self.total = max(1, math.ceil(cfg.epochs * math.ceil(len(examples) / cfg.batch)))
+        self.fingerprint = fingerprint(cfg, policy, examples, beside)
+        self.metrics: dict[str, float] = {}
+        self.done = 0
+
+    def __enter__(self) -> Loop:
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.done = load_checkpoint(self._checkpoints, self.fingerprint, self.model, self.optimizer)
+        if self.main:
+            keep_first(self.out / "metrics.jsonl", self.done)
+            self._tracker = open_tracker(self.cfg)
+        self._metrics_file = (self.out / "metrics.jsonl").open("a") if self.main else None
+        self.accelerator.wait_for_everyone()
+        self.model.train()
+        self._began, self._first = time.monotonic(), self.done
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._metrics_file is not None:
+            self._metrics_file.close()
+        if self._tracker is not None:
+            self._tracker.finish()
+
+    @property
+    def main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.out / "checkpoints"
+
+    def steps(self) -> Iterator[Step]:
+        """What is left of the epochs. Each seeds itself, so that a resumed one draws the same dropout."""
+        number, epoch = 0, 0
+        while number < self.total:
+            for rows in steps(self.examples, self.cfg.batch, self.cfg.seed + 7919 * epoch):
+                number += 1
+                if number > self.total:
+                    return
+                if number > self._first:
+                    torch.manual_seed(self.cfg.seed * 1_000_003 + number + self.accelerator.process_index)
+                    yield Step(number, rows)
+            epoch += 1
+
+    def epoch_ends(self, step: Step) -> bool:
+        return step.number % math.ceil(len(self.examples) / self.cfg.batch) == 0 or step.number == self.total
+
+    def parts(self, step: Step) -> Iterator[Part]:
+        """This process's share of a step, cut to fit; gradients are exchanged with the last."""
+        total = sum(self.weights[row] for row in step.rows)
+        mine = shared_out(step.rows, [one.length for one in self.examples], self.cfg.tokens, self.world)
+        cuts = mine[self.accelerator.process_index]
+        for number, rows in enumerate(cuts, 1):
+            # A process with nothing left takes part without weight: the others would wait for it.
+            weights = [self.weights[row] / total for row in rows] or [0.0]
+            part = [self.examples[row] for row in rows or step.rows[:1]]
+            weight_B = torch.tensor(weights, device=self.accelerator.device)
+            with nullcontext() if number == len(cuts) else self.accelerator.no_sync(self.model):
+                yield Part(part, weight_B)
+
+    @property
+    def world(self) -> int:
+        return int(self.accelerator.num_processes)
+
+    def backward(self, loss: Tensor) -> None:
+        # Gradients are averaged over the processes; the parts are shares of one sum.
+        self.accelerator.backward(loss * self.world)
+
+    def note(self, part: Part, **values: Tensor) -> None:
+        """What a row scored, to be averaged over the step."""
+        for name, value_B in values.items():
+            mine = (part.weight_B * value_B.detach().float()).sum()
+            self._a_step.setdefault(name, []).append(mine)
+
+    def update(self, step: Step) -> None:
+        """Shorten the gradient, step, write the metrics, keep a checkpoint when it is time."""
+        rate = self.cfg.lr * lr_share(step.number, self.total, self.cfg.warmup, self.cfg.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), MAX_NORM)
+        sums = torch.stack([torch.stack(noted).sum() for noted in self._a_step.values()])
+        means = self.accelerator.reduce(sums, "sum").tolist()
+        self.metrics = dict(zip(self._a_step, means, strict=True)) | {"grad_norm": float(norm), "lr": rate}
+        self._a_step = {}
+        self._refuse_nan(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.done = step.number
+        self.write(step.number, self.metrics)
+        if self.cfg.save_every and step.number % self.cfg.save_every == 0 and step.number < self.total:
+            self._save_checkpoint()
+        each = (time.monotonic() - self._began) / (step.number - self._first)
+        if self.main:
+            self.watch(Progress(step.number, self.total, each * (self.total - step.number), self.metrics))
+
+    def _refuse_nan(self, step: Step) -> None:
+        if all(map(math.isfinite, self.metrics.values())):
+            return
+        ids = ", ".join(self.examples[row].id or f"row {row}" for row in step.rows[:3])
+        raise RunError(
+            f"the loss is {self.metrics.get('loss')} and the gradient {self.metrics['grad_norm']} at step"
+            f" {step.number}, with rows {ids} ...; the model of the step before is not overwritten. Lower the"
+            f" rate: --lr {self.cfg.lr / 4:g}, or compute in full: --precision float32"
+        )
+
+    def _save_checkpoint(self) -> None:
+        save_checkpoint(self._checkpoints, self.done, self.fingerprint, self.model, self.optimizer, self.main)
+        self.accelerator.wait_for_everyone()
+
+    def write(self, step: int, metrics: dict[str, float], **more: Any) -> None:
+        """A line of metrics.jsonl."""
+        if self._metrics_file is not None:
+            line = {"step": step, **more, **{name: float(f"{value:.7g}") for name, value in metrics.items()}}
+            self._metrics_file.write(json.dumps(line) + "\n")
+            self._metrics_file.flush()
+        if self._tracker is not None:
+            self._tracker.log({**metrics, "step": step})
+
+    def finish(self, **facts: Any) -> Path:
+        """The model in its place; the checkpoints have served."""
+        model = self.accelerator.unwrap_model(self.model).model
+        # Only sharded weights have to be gathered, but asking for them costs the others nothing.
+        state = full_state(self.model) if self.world > 1 else None
+        if self.main:
+            folder = save_policy(replace(self.policy, model=model), self.out / "model", state=state)
+            facts = {"base": str(self.policy.path), "base_hash": self.policy.hash, **facts}
+            facts |= {"settings": msgspec.to_builtins(self.cfg), "steps": self.total, "metrics": self.metrics}
+            facts |= {"fingerprint": self.fingerprint, "processes": self.world}
+            (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+            shutil.rmtree(self._checkpoints, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        return self.out / "model"

@@ -1,0 +1,112 @@
+"""How a run is laid out before it starts: who computes what, how fast, where it is heard of."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from ..errors import MissingExtra
+from ..records import content_id
+from .batch import Example, cut
+from .policy import Policy
+from .settings import Training
+
+_NO_NUMBER_CHANGES = ("out", "tokens", "save_every", "track", "checkpointing")
+"""Settings with which a run may be taken up again though they are different now."""
+
+
+def accelerator_for(cfg: Training) -> Any:
+    """One process or many, CPU or GPU, as `accelerate launch` set it up."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # A second run in the same process may compute in another precision; the state would refuse it.
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="bf16" if in_bfloat16(cfg) else "no")
+
+
+def in_bfloat16(cfg: Training) -> bool:
+    if cfg.precision == "auto":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return cfg.precision == "bfloat16"
+
+
+def fingerprint(cfg: Training, policy: Policy, examples: Sequence[Example], beside: str) -> str:
+    """A name for what decides every number of a run."""
+    settings = {k: v for k, v in msgspec.to_builtins(cfg).items() if k not in _NO_NUMBER_CHANGES}
+    rows = [(one.prompt_ids, one.answers, one.p, one.margin, one.weight) for one in examples]
+    return content_id(type(cfg).__name__, settings, policy.hash, rows, beside)
+
+
+def shared_out(
+    rows: Sequence[int], lengths: Sequence[int], tokens: int, processes: int
+) -> list[list[list[int]]]:
+    """For each process its rows, cut into parts that fit; every process gets the same number of parts.
+
+    Rows go round by length, so that all have like work. Equal numbers matter where each forward pass is a
+    meeting of all processes, as with sharded weights; some parts may be empty.
+    """
+    ordered = sorted(rows, key=lambda row: (lengths[row], row))
+    mine = [cut(ordered[rank::processes], lengths, tokens) for rank in range(processes)]
+    most = max(map(len, mine))
+    return [_stretched(cuts, most) for cuts in mine]
+
+
+def _stretched(cuts: list[list[int]], parts: int) -> list[list[int]]:
+    """Split the largest parts until there are so many; what cannot be split is joined by empty ones."""
+    while len(cuts) < parts:
+        largest = max(range(len(cuts)), key=lambda index: len(cuts[index])) if cuts else 0
+        if not cuts or len(cuts[largest]) < 2:
+            cuts = [*cuts, []]
+        else:
+            half = len(cuts[largest]) // 2
+            cuts = [*cuts[:largest], cuts[largest][:half], cuts[largest][half:], *cuts[largest + 1 :]]
+    return cuts
+
+
+def lr_share(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """The learning rate at a step, as a share of its height."""
+    rising = math.ceil(warmup * steps)
+    if step <= rising:
+        return step / rising
+    if schedule == "constant":
+        return 1.0
+    way = (step - rising) / max(1, steps - rising)
+    return 1.0 - way if schedule == "linear" else 0.1 + 0.45 * (1 + math.cos(math.pi * way))
+
+
+def recompute(model: Any) -> None:
+    """Keep no activations; compute them again on the way back."""
+    # transformers 5 renamed it and warns about the old name.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def open_tracker(cfg: Training) -> Any:
+    """wandb or trackio, where asked for."""
+    if not cfg.track:
+        return None
+    try:
+        module = import_module(cfg.track)
+    except ImportError:
+        raise MissingExtra(f"--track {cfg.track}", cfg.track, "track") from None
+    module.init(project="jurist", name=Path(cfg.out).name, config=msgspec.to_builtins(cfg))
+    return module
+
+
+def keep_first(metrics: Path, steps: int) -> None:
+    """Leave off the lines a killed run wrote after its last checkpoint."""
+    if not metrics.exists():
+        return
+    lines = [line for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    kept = [line for line in lines if json.loads(line)["step"] <= steps]
+    part = metrics.with_name(metrics.name + ".partial")
+    part.write_text("".join(kept))
+    part.replace(metrics)

@@ -1,0 +1,258 @@
+"""A policy on disk and in memory: any Hugging Face causal language model, its tokenizer and chat template.
+
+Saved as safetensors only, with everything the next program needs beside the weights: tokenizer, chat template
+and the tokens that end an answer. An adapter can be merged or kept apart.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from ..errors import DataError, MissingExtra, SettingError
+from .folder import ADAPTER, base_of
+from .folder import find_checkpoint as find_checkpoint
+from .folder import weights_hash as weights_hash
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Kind = Literal["causal", "reward"]
+
+
+class Lora(Struct, frozen=True):
+    """A low-rank adapter (Hu et al. 2021): the base stays as it is, a few matrices learn."""
+
+    r: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the layers it sits on."""
+
+
+@dataclass
+class Policy:
+    """A model with its tokenizer, and where it came from."""
+
+    model: Any
+    tokenizer: Any
+    path: Path
+    hash: str
+    """Of the weights as they were loaded: which anchor a run was held near is a matter of record."""
+
+
+def load_policy(
+    path: str | Path,
+    *,
+    lora: Lora | None = None,
+    dtype: Dtype = "auto",
+    kind: Kind = "causal",
+    seed: int = 0,
+) -> Policy:
+    """The checkpoint at `path`, a folder or a name on the hub, ready to be trained or sampled from.
+
+    With `kind="reward"` the head gives one number; a causal checkpoint gets a new head, started at zero, so
+    that an untrained reward model prefers nothing. An adapter's folder is loaded merged into its base.
+    """
+    transformers = _transformers()
+    folder = find_checkpoint(path)
+    tokenizer = load_tokenizer(folder)
+    with _quietly(transformers):
+        if (folder / ADAPTER).exists():
+            model = _load_adapter(folder, dtype, kind)
+        else:
+            model = _load(transformers, folder, dtype, kind)
+    _fit(model, tokenizer, folder)
+    if kind == "reward":
+        _pad_apart(model, tokenizer)
+    if lora is not None:
+        model = with_lora(model, lora, kind, seed)
+    return Policy(model, tokenizer, folder, weights_hash(folder))
+
+
+def save_policy(
+    policy: Policy, folder: str | Path, *, adapter: bool = False, state: dict[str, Any] | None = None
+) -> Path:
+    """Write the folder, whole or not at all; with `adapter` a LoRA stays apart from its base.
+
+    `state` is the gathered state dict where the weights are spread over several processes.
+    """
+    folder = Path(folder)
+    part = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    model = policy.model
+    if hasattr(model, "peft_config") and not adapter:
+        if state is not None:
+            from peft import set_peft_model_state_dict
+
+            set_peft_model_state_dict(model, state)
+            state = None
+        model = copy.deepcopy(model).merge_and_unload()
+    try:
+        with _quietly(_transformers()):
+            model.save_pretrained(part, **({"state_dict": state} if state is not None else {}))
+        policy.tokenizer.save_pretrained(part)
+        if (part / ADAPTER).exists():
+            model.get_base_model().config.save_pretrained(part)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.replace(folder)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the model to {folder} ({error.strerror or error}). See: df -h {folder.parent}"
+        ) from error
+    return folder
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The checkpoint's tokenizer; one without a chat template is refused, since it decides what a turn is."""
+    transformers = _transformers()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # a broken tokenizer file raises whatever its parser raises
+        raise DataError(
+            f"the tokenizer in {folder} cannot be loaded: {error}. Look with: ls {folder}"
+        ) from None
+    if not tokenizer.chat_template:
+        raise SettingError(
+            f"the tokenizer in {folder} has no chat template, so there is no telling a prompt from an answer."
+            f" Take an instruct model, or put one in {folder}/chat_template.jinja"
+        )
+    if tokenizer.eos_token_id is None:
+        raise SettingError(
+            f"the tokenizer in {folder} has no eos token, so no answer would end. Set eos_token in"
+            f" {folder}/tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """The token that closes an answer: what the template writes there, or eos where it writes none."""
+    return _end_of_turn(tokenizer, tokenizer.chat_template)
+
+
+@lru_cache(maxsize=8)
+def _end_of_turn(tokenizer: Any, template: str) -> int:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
+    text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for token in reversed(tokenizer(text, add_special_tokens=False)["input_ids"]):
+        if token in special:
+            return int(token)
+        if tokenizer.decode([token]).strip():
+            break
+    return int(tokenizer.eos_token_id)
+
+
+def _load(transformers: Any, folder: Path, dtype: Dtype, kind: Kind) -> Any:
+    import torch
+
+    wanted = "auto" if dtype == "auto" else getattr(torch, dtype)
+    try:
+        if kind == "causal":
+            return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=wanted)
+        classes = transformers.AutoModelForSequenceClassification
+        model = classes.from_pretrained(folder, dtype=wanted, num_labels=1)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"the checkpoint in {folder} cannot be loaded: {error}. Look with: ls {folder}"
+        ) from None
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if "ForSequenceClassification" not in "".join(config.architectures or ()):
+        torch.nn.init.zeros_(reward_head(model).weight)
+    return model
+
+
+def reward_head(model: Any) -> Any:
+    """The layer that turns the last hidden state into a number."""
+    for name in ("score", "classifier"):
+        if hasattr(model, name):
+            return getattr(model, name)
+    raise SettingError(
+        f"a {type(model).__name__} has no linear score head. Take a decoder such as Llama, Qwen or GPT-2"
+    )
+
+
+def _load_adapter(folder: Path, dtype: Dtype, kind: Kind) -> Any:
+    import peft
+
+    base = _load(_transformers(), find_checkpoint(base_of(folder)), dtype, kind)
+    return peft.PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+
+
+def with_lora(model: Any, lora: Lora, kind: Kind = "causal", seed: int = 0) -> Any:
+    """The model with an adapter on it; half of that starts at random, the other half at zero."""
+    import peft
+    import torch
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = peft.LoraConfig(
+        r=lora.r,
+        lora_alpha=int(lora.alpha),
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM" if kind == "causal" else "SEQ_CLS",
+    )
+    with _quietly(_transformers()), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return peft.get_peft_model(model, config)
+
+
+def _fit(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Model and tokenizer have to agree on the vocabulary and on what ends an answer."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise SettingError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model only {rows} embeddings:"
+            f" they do not belong together. Copy the base's own tokenizer files to {folder}"
+        )
+    ends = sorted({int(tokenizer.eos_token_id), end_of_turn(tokenizer)})
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _pad_apart(model: Any, tokenizer: Any) -> None:
+    """Whoever loads a reward model looks for the last token that is no padding: the end must not be one."""
+    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, end_of_turn(tokenizer)):
+        return
+    tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+@contextmanager
+def _quietly(transformers: Any) -> Iterator[None]:
+    """Without bars and reports of weights that are meant to be new."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names in transformers that peft has yet to follow
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as missing:
+        raise MissingExtra("training", missing.name or "transformers", "train") from None
+    return transformers

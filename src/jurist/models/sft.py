@@ -1,0 +1,59 @@
+"""Fine-tuning on answers: chosen ones, best of k, revisions, or any file of conversations.
+
+The loss is on the last answer only, up to and with the token that ends it; every token counts the same.
+
+    jurist train sft answers.jsonl --base FOLDER --out models/sft
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..records import Dropped
+from .batch import Example, cut
+from .loop import Loop, Watch, nobody, start_from
+from .rows import Target, answers_to_learn, load_targets
+from .settings import SftConfig, check
+
+
+def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Watch = nobody) -> Path:
+    """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
+    check(cfg, "sft")
+    policy = start_from(cfg)
+    left_out: Counter[str] = Counter()
+
+    def leave(row: Dropped) -> None:
+        left_out[row.reason] += 1
+
+    rows = load_targets(cfg.data, leave) if targets is None else targets
+    learnt, held, dropped = answers_to_learn(cfg, policy.tokenizer, rows, left_out)
+    how = "pack" if cfg.packing else "concat"
+    tokens = [float(len(one.answers[0])) for one in learnt]
+    with Loop(cfg, policy, learnt, tokens, watch) as loop:
+        for step in loop.steps():
+            for part in loop.parts(step):
+                said = loop.model(part.examples, how)
+                loss_B = -said.logprobs_AT.sum(-1) / said.mask_AT.sum(-1)
+                loop.backward((part.weight_B * loss_B).sum())
+                loop.note(part, loss=loss_B)
+            loop.update(step)
+            if held and loop.epoch_ends(step):
+                loop.write(step.number, measure(loop.model, held, cfg.tokens, how), of="held_out")
+        return loop.finish(rows=len(learnt), held_out=len(held), dropped=dropped)
+
+
+@torch.no_grad()
+def measure(model: Any, examples: Sequence[Example], tokens: int, how: str) -> dict[str, float]:
+    """Loss a token on answers that were not learnt."""
+    model.eval()
+    lengths = [one.length for one in examples]
+    total = 0.0
+    for rows in cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens):
+        total -= float(model([examples[row] for row in rows], how).logprobs_AT.sum())
+    model.train()
+    return {"loss": total / sum(len(one.answers[0]) for one in examples)}

@@ -1,0 +1,78 @@
+"""Small random checkpoints with a tokenizer and a chat template, written to disk like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+WORDS = (
+    "the sky is blue because light scatters in air yes no why how what tell me a long short answer one two"
+)
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+KINDS = ("llama", "qwen2", "gpt2")
+
+
+def tokenizer(kind: str = "llama", *, pad: bool = True) -> Any:
+    """A byte-level BPE of a few hundred tokens in the class that goes with the model."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Tokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    inner.train_from_iterator([WORDS] * 4, trainer)
+    ends = {"eos_token": "<|end|>", "unk_token": "<|end|>"} | ({"pad_token": "<|pad|>"} if pad else {})
+    cls = {"llama": PreTrainedTokenizerFast, "qwen2": Qwen2Tokenizer, "gpt2": GPT2Tokenizer}[kind]
+    made = (
+        cls(tokenizer_object=inner, **ends)
+        if kind == "llama"
+        else cls(**_vocabulary(inner), **ends, additional_special_tokens=SPECIAL[2:])
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+def _vocabulary(inner: Any) -> dict[str, Any]:
+    import json
+
+    model = json.loads(inner.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+
+
+def model(kind: str = "llama", *, vocabulary: int = 330, seed: int = 0, **more: Any) -> Any:
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+
+    torch.manual_seed(seed)
+    common = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    rope = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 256, **common, **more}
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**rope)).eval()
+    if kind == "qwen2":
+        return Qwen2ForCausalLM(Qwen2Config(**rope)).eval()
+    still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, **still, **common, **more)
+    return GPT2LMHeadModel(config).eval()
+
+
+def checkpoint(folder: Path, kind: str = "llama", **how: Any) -> Path:
+    model(kind, **how).save_pretrained(folder)
+    tokenizer(kind).save_pretrained(folder)
+    return folder

@@ -1,0 +1,98 @@
+import random
+
+import making
+import pytest
+
+from jurist.models.batch import Example, buckets, cut, padded, steps, tokenise
+from jurist.models.plan import lr_share, shared_out
+from jurist.records import Message, Prompt
+
+PROMPT = Prompt.of((Message("system", "yes"), Message("user", "why is the sky blue")))
+
+
+@pytest.mark.parametrize("kind", making.KINDS)
+def test_answers_are_what_follows_the_prompt_up_to_the_token_that_ends_the_turn(kind):
+    tokenizer = making.tokenizer(kind)
+    example = tokenise(PROMPT, ["because light scatters", "no"], tokenizer)
+
+    whole = tokenizer.decode(example.prompt_ids + example.answers[0])
+    assert whole == (
+        "<|system|>yes<|end|>\n<|user|>why is the sky blue<|end|>\n<|assistant|>because light scatters<|end|>"
+    )
+    assert example.exact
+    assert [answer[-1] for answer in example.answers] == [tokenizer.eos_token_id] * 2
+
+
+def test_a_template_that_strips_answers_is_worked_around_and_flagged():
+    tokenizer = making.tokenizer()
+    tokenizer.chat_template = making.TEMPLATE.replace("m['content']", "m['content'] | trim")
+    example = tokenise(PROMPT, ["  no"], tokenizer)
+
+    assert not example.exact
+    assert tokenizer.decode(example.answers[0]) == "  no<|end|>"
+
+
+def test_a_template_that_never_ends_an_answer_gets_its_end_from_the_tokenizer():
+    tokenizer = making.tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
+    example = tokenise(PROMPT, ["no"], tokenizer)
+
+    assert example.answers[0][-1] == tokenizer.eos_token_id
+
+
+def rows(*lengths: int) -> list[Example]:
+    return [Example([1] * (length - 1), [[2]]) for length in lengths]
+
+
+def test_buckets_hold_every_row_once_and_never_more_than_fits():
+    examples = rows(*(3 + 7 * n % 50 for n in range(200)))
+    batches = buckets(examples, 256, seed=1)
+
+    assert sorted(row for batch in batches for row in batch) == list(range(200))
+    assert all(len(batch) * max(examples[row].length for row in batch) <= 256 for batch in batches)
+
+
+def test_buckets_waste_less_than_a_tenth_on_lengths_that_waste_half_at_random():
+    draw = random.Random(0)
+    examples = rows(*(2 + int(draw.lognormvariate(4, 0.8)) for _ in range(3000)))
+
+    def used(batches: list[list[int]]) -> float:
+        slots = sum(len(batch) * max(examples[row].length for row in batch) for batch in batches)
+        return sum(example.length for example in examples) / slots
+
+    assert used([list(range(start, start + 30)) for start in range(0, 3000, 30)]) < 0.5
+    assert used(buckets(examples, 4096, seed=0)) > 0.9
+
+
+def test_steps_come_in_another_order_with_another_seed_and_in_the_same_with_the_same():
+    examples = rows(*range(2, 102))
+
+    assert steps(examples, 8, seed=1) == steps(examples, 8, seed=1)
+    assert steps(examples, 8, seed=1) != steps(examples, 8, seed=2)
+    assert sorted(row for step in steps(examples, 8, seed=1) for row in step) == list(range(100))
+
+
+def test_a_row_longer_than_a_batch_stands_alone():
+    assert cut([0, 1, 2], [2, 3, 50], 8) == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_processes_share_a_step_out_without_loss_and_with_equal_numbers_of_parts(processes):
+    lengths = [5, 9, 2, 30, 7, 7, 1, 12, 3]
+    shares = shared_out(list(range(9)), lengths, 24, processes)
+
+    assert sorted(row for parts in shares for part in parts for row in part) == list(range(9))
+    assert len({len(parts) for parts in shares}) == 1
+
+
+def test_padding_is_on_the_right_and_marked():
+    ids, mask = padded([[5, 6], [7]], pad=9)
+
+    assert ids.tolist() == [[5, 6], [7, 9]]
+    assert mask.tolist() == [[True, True], [True, False]]
+
+
+def test_the_learning_rate_rises_and_comes_down_as_its_schedule_says():
+    assert [round(lr_share(n, 10, 0.2, "linear"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.5, 0.0]
+    assert [round(lr_share(n, 10, 0.2, "cosine"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.55, 0.1]
+    assert lr_share(10, 10, 0.2, "constant") == 1.0

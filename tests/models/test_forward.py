@@ -1,0 +1,149 @@
+import making
+import pytest
+import torch
+from torch import Tensor
+
+from jurist.models.batch import Example
+from jurist.models.forms import shelved
+from jurist.models.forward import answers_forward, choose, shared_forms
+from jurist.models.policy import Lora, with_lora
+
+torch.set_num_threads(1)
+
+
+def ids(n: int, seed: int) -> list[int]:
+    return torch.randint(5, 300, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+PAIRS = [Example(ids(9, 1), [ids(4, 2), ids(7, 3)]), Example(ids(3, 4), [ids(1, 5), ids(2, 6)])]
+UNEVEN = [*PAIRS, Example(ids(20, 7), [ids(6, 8)]), Example(ids(1, 9), [ids(3, 10)] * 4)]
+
+
+def loss_and_gradient(model, examples, how, head="logprobs") -> tuple[Tensor, Tensor]:
+    """Something that depends on every number of the output in another way."""
+    model.zero_grad()
+    said = answers_forward(model, examples, how=how, head=head)
+    out = said.logprobs_AT if head == "logprobs" else said.hidden_AD
+    loss = (out * torch.linspace(0.5, 1.5, out.numel()).view_as(out)).mean()
+    loss.backward()
+    return loss.detach(), torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
+
+
+@pytest.mark.parametrize("kind", making.KINDS)
+@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("head", ["logprobs", "hidden"])
+def test_a_shared_prompt_gives_the_loss_and_gradients_of_the_concatenated_pass(kind, how, head):
+    model = making.model(kind)
+
+    want_loss, want_gradient = loss_and_gradient(model, UNEVEN, "concat", head)
+    loss, gradient = loss_and_gradient(model, UNEVEN, how, head)
+
+    torch.testing.assert_close(loss, want_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["mask", "cache"])
+def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(how):
+    model = with_lora(making.model(), Lora(r=4))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+
+    want_loss, want_gradient = loss_and_gradient(model, UNEVEN, "concat")
+    loss, gradient = loss_and_gradient(model, UNEVEN, how)
+
+    torch.testing.assert_close(loss, want_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("how", ["mask", "cache"])
+def test_in_bfloat16_a_shared_prompt_is_as_exact_as_bfloat16_is(how):
+    model = making.model().to(torch.bfloat16)
+
+    want = answers_forward(model, UNEVEN, how="concat").logprobs_AT
+    got = answers_forward(model, UNEVEN, how=how).logprobs_AT
+
+    torch.testing.assert_close(got, want, rtol=0, atol=0.05)  # log-probs near -6: 8 bits of mantissa
+
+
+@pytest.mark.parametrize("kind", making.KINDS)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_log_probs_are_those_of_the_model_called_plainly(kind, attention):
+    model = making.model(kind, attn_implementation=attention)
+    got = answers_forward(model, PAIRS).logprobs_AT
+
+    row = 0
+    for example in PAIRS:
+        for answer in example.answers:
+            whole = torch.tensor([example.prompt_ids + answer])
+            logp = model(whole).logits[0].log_softmax(-1)[len(example.prompt_ids) - 1 : -1]
+            want = logp.gather(-1, torch.tensor(answer)[:, None])[:, 0]
+            torch.testing.assert_close(got[row, : len(answer)], want, rtol=1e-5, atol=1e-5)
+            assert (got[row, len(answer) :] == 0).all()
+            row += 1
+
+
+def test_packed_rows_do_not_see_each_other():
+    model = making.model()
+    alone = [Example(ids(n, n), [ids(n % 5 + 1, n)]) for n in range(1, 14)]
+
+    want_loss, want_gradient = loss_and_gradient(model, alone, "concat")
+    loss, gradient = loss_and_gradient(model, alone, "pack")
+
+    torch.testing.assert_close(loss, want_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
+
+
+def test_shelves_hold_every_row_once_and_none_is_too_full():
+    lengths = [7, 3, 4, 2, 2, 5, 7, 1]
+    shelves = shelved(lengths)
+
+    assert sorted(row for shelf in shelves for row in shelf) == list(range(8))
+    assert all(sum(lengths[row] for row in shelf) <= 7 for shelf in shelves)
+    assert len(shelves) == 5  # 31 tokens need at least that many
+
+
+@pytest.mark.parametrize("kind", making.KINDS)
+def test_ordinary_decoders_can_share_a_prompt_both_ways(kind):
+    assert shared_forms(making.model(kind)) == ("mask", "cache")
+
+
+def test_a_sliding_window_falls_back_with_a_word():
+    from transformers import MistralConfig, MistralForCausalLM
+
+    small = {**making.SMALL, "num_key_value_heads": 2, "vocab_size": 330, "sliding_window": 4}
+    model = MistralForCausalLM(MistralConfig(**small)).eval()
+
+    with pytest.warns(UserWarning, match="cannot share a prompt"):
+        assert choose(model, PAIRS) == "concat"
+    got = answers_forward(model, PAIRS).logprobs_AT
+    torch.testing.assert_close(got, answers_forward(model, PAIRS, how="concat").logprobs_AT)
+
+
+def test_single_answers_share_nothing_and_long_prompts_share_a_cache():
+    model = making.model()
+
+    assert choose(model, [Example(ids(5, 1), [ids(2, 2)])]) == "concat"
+    assert choose(model, PAIRS) == "mask"
+    assert choose(model, [Example(ids(1500, 1), [ids(2, 2), ids(2, 3)])]) == "cache"
+
+
+def test_a_temperature_is_that_of_the_softmax():
+    model = making.model()
+    whole = torch.tensor([PAIRS[0].prompt_ids + PAIRS[0].answers[0]])
+    at = len(PAIRS[0].prompt_ids) - 1
+    want = (model(whole).logits[0, at] / 0.7).log_softmax(-1)[PAIRS[0].answers[0][0]]
+
+    got = answers_forward(model, PAIRS, temperature=0.7).logprobs_AT[0, 0]
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_dropping_the_reset_of_positions_would_be_noticed():
+    """The check that guards sharing has to fail for a model whose positions are taken from the row."""
+    model = making.model("gpt2")
+    plain = model.transformer.forward
+    model.transformer.forward = lambda position_ids=None, **how: plain(**how)
+
+    with pytest.warns(UserWarning, match="cannot share"):
+        assert shared_forms(model) == ()

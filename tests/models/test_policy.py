@@ -1,0 +1,86 @@
+import json
+
+import making
+import pytest
+import torch
+
+from jurist.errors import DataError, SettingError
+from jurist.models.policy import Lora, load_policy, save_policy, weights_hash
+
+torch.set_num_threads(1)
+IDS = torch.tensor([[2, 40, 50, 60, 1]])
+
+
+@pytest.mark.parametrize("kind", making.KINDS)
+def test_any_checkpoint_loads_and_saves_unchanged_as_safetensors(tmp_path, kind):
+    base = making.checkpoint(tmp_path / "base", kind)
+    policy = load_policy(base)
+    saved = save_policy(policy, tmp_path / "again")
+
+    torch.testing.assert_close(load_policy(saved).model(IDS).logits, policy.model(IDS).logits)
+    names = {file.name for file in saved.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt"))]
+    assert json.loads((saved / "generation_config.json").read_text())["eos_token_id"] == 1
+
+
+@pytest.mark.parametrize("kind", making.KINDS)
+def test_an_adapter_says_the_same_merged_and_apart(tmp_path, kind):
+    base = making.checkpoint(tmp_path / "base", kind)
+    policy = load_policy(base, lora=Lora(r=4))
+    for name, weight in policy.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    merged = load_policy(save_policy(policy, tmp_path / "merged"))
+    apart = load_policy(save_policy(policy, tmp_path / "apart", adapter=True))
+
+    want = policy.model(IDS).logits
+    torch.testing.assert_close(merged.model(IDS).logits, want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(apart.model(IDS).logits, want, rtol=1e-5, atol=1e-5)
+    assert (load_policy(base).model(IDS).logits - want).abs().max() > 0.01
+    assert not (tmp_path / "apart" / "model.safetensors").exists()
+
+
+def test_the_hash_names_the_weights(tmp_path):
+    one = weights_hash(making.checkpoint(tmp_path / "one"))
+
+    assert one == weights_hash(making.checkpoint(tmp_path / "same"))
+    assert one != weights_hash(making.checkpoint(tmp_path / "other", seed=1))
+
+
+def test_a_base_without_a_chat_template_is_refused(tmp_path):
+    base = making.checkpoint(tmp_path / "base")
+    (base / "chat_template.jinja").unlink()
+
+    with pytest.raises(SettingError, match="has no chat template"):
+        load_policy(base)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    base = making.checkpoint(tmp_path / "base", vocabulary=200)
+
+    with pytest.raises(SettingError, match="do not belong together"):
+        load_policy(base)
+
+
+def test_a_folder_without_a_checkpoint_and_a_name_nobody_has_are_refused(tmp_path):
+    with pytest.raises(SettingError, match=r"no config\.json"):
+        load_policy(tmp_path)
+    with pytest.raises(SettingError, match="there is no checkpoint at nobody/has-this"):
+        load_policy("nobody/has-this")
+
+
+def test_weights_that_are_no_safetensors_have_no_name(tmp_path):
+    with pytest.raises(DataError, match=r"no \.safetensors"):
+        weights_hash(tmp_path)
+
+
+def test_a_reward_model_starts_without_an_opinion_and_pads_with_something_else_than_the_end(tmp_path):
+    base = tmp_path / "base"
+    making.model().save_pretrained(base)
+    making.tokenizer(pad=False).save_pretrained(base)
+    policy = load_policy(base, kind="reward")
+
+    assert policy.model(IDS).logits.item() == 0.0
+    assert policy.tokenizer.pad_token_id != policy.tokenizer.eos_token_id
+    assert policy.model.config.pad_token_id == policy.tokenizer.pad_token_id

@@ -1,0 +1,239 @@
+import json
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from making import checkpoint  # noqa: E402
+
+from jurist.errors import DataError, EngineDown, RunError, SettingError  # noqa: E402
+from jurist.models.actor import Actor  # noqa: E402
+from jurist.models.anchor import Anchor, open_anchor  # noqa: E402
+from jurist.models.batch import Example  # noqa: E402
+from jurist.models.policy import Lora, load_policy, weights_hash  # noqa: E402
+from jurist.models.ppo import beta_after, load, steps, train_ppo  # noqa: E402
+from jurist.models.ppo_settings import PPOConfig  # noqa: E402
+from jurist.models.rollout import Written, think  # noqa: E402
+from jurist.models.rows import is_held_out  # noqa: E402
+from jurist.records import Completion, Prompt  # noqa: E402
+
+torch.set_num_threads(1)
+PROMPTS = [Prompt.of(f"tell me why {number}") for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("other") / "model", seed=1)
+
+
+def vowels(prompt, completion):
+    """Something any random model can learn to write more of."""
+    return sum(letter in "aeiou" for letter in completion.text) / 10
+
+
+def settings(base, out, **more):
+    usual = {
+        "batch": 4,
+        "samples": 2,
+        "max_tokens": 6,
+        "lr": 1e-3,
+        "value_lr": 1e-2,
+        "epochs": 2,
+        "warmup": 0.0,
+    }
+    return PPOConfig(base=str(base), out=str(out), **{**usual, **more})
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def facts(out):
+    return json.loads((out / "model" / "training.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "how", ["gae", pytest.param("rloo", marks=pytest.mark.slow), pytest.param("grpo", marks=pytest.mark.slow)]
+)
+def test_a_random_model_learns_what_is_rewarded(base, tmp_path, how):
+    cfg = settings(base, tmp_path, advantage=how, epochs=10, samples=4, lr=5e-3, beta=0.01)
+
+    model = train_ppo(cfg, PROMPTS, vowels)
+
+    said = metrics(tmp_path)
+    first, last = (sum(one["reward"] for one in part) / 5 for part in (said[:5], said[-5:]))
+    assert last > first + 0.1
+    assert load_policy(model).tokenizer.chat_template
+    assert not list(model.glob("*.bin"))
+
+
+def test_the_policy_starts_at_its_anchor_whose_hash_is_kept(base, tmp_path):
+    train_ppo(settings(base, tmp_path), PROMPTS, vowels)
+
+    start, *rest = metrics(tmp_path)
+    assert abs(start["kl_sequence"]) < 1e-5
+    assert rest[-1]["kl3_sequence"] > 1e-4
+    assert facts(tmp_path)["anchor_hash"] == weights_hash(base)
+
+
+def test_another_anchor_can_be_named_and_its_hash_is_the_one_kept(base, other, tmp_path):
+    train_ppo(settings(base, tmp_path, anchor=str(other), epochs=1), PROMPTS, vowels)
+
+    assert metrics(tmp_path)[0]["kl3_sequence"] > 0.01
+    assert facts(tmp_path)["anchor_hash"] == weights_hash(other) != weights_hash(base)
+
+
+def test_an_anchor_that_speaks_other_tokens_is_refused(base, tmp_path):
+    strange = checkpoint(tmp_path / "strange", kind="gpt2")
+    words = json.loads((strange / "tokenizer.json").read_text())
+    words["added_tokens"].append({**words["added_tokens"][-1], "id": 325, "content": "<|more|>"})
+    (strange / "tokenizer.json").write_text(json.dumps(words))
+
+    with pytest.raises(SettingError, match=r"other tokens than the policy.*--anchor"):
+        train_ppo(settings(base, tmp_path / "out", anchor=str(strange)), PROMPTS, vowels)
+
+
+def test_a_failed_verdict_skips_its_completion_and_is_counted(base, tmp_path):
+    def sometimes(prompt, completion):
+        return None if prompt is PROMPTS[0] else vowels(prompt, completion)
+
+    train_ppo(settings(base, tmp_path, epochs=1), PROMPTS, sometimes)
+
+    said = metrics(tmp_path)
+    assert sum(one["failed"] for one in said) == 2
+    assert all(one["failed"] + one["completions"] == 8 for one in said)
+
+
+@pytest.mark.parametrize("how", ["gae", "rloo"])
+def test_a_step_without_any_verdict_changes_nothing_and_the_training_goes_on(base, tmp_path, how):
+    train_ppo(settings(base, tmp_path, advantage=how, max_failed=1.0, epochs=1), PROMPTS, lambda p, c: None)
+
+    assert metrics(tmp_path)[-1]["failed"] == 8
+    ours = load_policy(tmp_path / "model").model.state_dict()
+    for name, weight in load_policy(base).model.state_dict().items():
+        assert torch.equal(ours[name], weight)
+
+
+def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
+    for name, tokens in (("whole", 16384), ("cut", 60)):
+        train_ppo(settings(base, tmp_path / name, tokens=tokens, passes=2), PROMPTS, vowels)
+
+    for one, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "cut"), strict=True):
+        for name, value in one.items():
+            assert math.isclose(value, other[name], rel_tol=1e-3, abs_tol=1e-4), name
+
+
+@pytest.mark.parametrize("how", [{}, {"kl_target": 0.01, "horizon": 50.0}, {"lora": Lora(r=4)}])
+def test_a_stopped_run_goes_on_to_the_same_numbers(base, tmp_path, how):
+    calls = 0
+
+    def breaks_down(prompt, completion):
+        nonlocal calls
+        calls += 1
+        if calls > 34:
+            raise EngineDown("nothing gets through")
+        return vowels(prompt, completion)
+
+    straight, broken = (settings(base, tmp_path / out, save_every=2, **how) for out in ("straight", "broken"))
+    train_ppo(straight, PROMPTS, vowels)
+    with pytest.raises(EngineDown):
+        train_ppo(broken, PROMPTS, breaks_down)
+    assert len(metrics(tmp_path / "broken")) == 4
+
+    train_ppo(broken, PROMPTS, vowels)
+
+    whole, resumed = metrics(tmp_path / "straight"), metrics(tmp_path / "broken")
+    assert [one["step"] for one in resumed] == [1, 2, 3, 4, 5, 6]
+    for name, value in whole[-1].items():
+        assert math.isclose(value, resumed[-1][name], rel_tol=1e-4, abs_tol=1e-5), name
+
+
+def test_under_a_lora_the_anchor_is_the_policy_without_its_adapter(base, tmp_path):
+    train_ppo(settings(base, tmp_path / "out", lora=Lora(r=4), epochs=4, lr=1e-2), PROMPTS, vowels)
+    first, *_, last = metrics(tmp_path / "out")
+    assert abs(first["kl_sequence"]) < 1e-5
+    assert last["kl3_sequence"] > 1e-3
+    assert not list((tmp_path / "out" / "model").glob("adapter*"))
+
+    policy = load_policy(base, lora=Lora(r=4))
+    for name, weight in policy.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    written = [Written(0, Example([5, 6], [[7, 8, 9]]), Completion.of("p", ""))]
+    beside = Anchor(base, "", load_policy(base).model).logp(written, 100, 1.0)
+    torch.testing.assert_close(open_anchor(base, policy).logp(written, 100, 1.0), beside)
+    assert not torch.allclose(think(Actor(policy.model), written, 100, 1.0).logp_BT, beside)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_with_a_way_out(base, tmp_path):
+    with pytest.raises(RunError, match=r"not a number.*--lr"):
+        train_ppo(settings(base, tmp_path, lr=1e30), PROMPTS, vowels)
+
+    assert not (tmp_path / "model").exists()
+
+
+def test_no_prompts_and_prompts_that_leave_no_room_are_refused(base, tmp_path):
+    with pytest.raises(DataError, match="of 0 prompts"):
+        train_ppo(settings(base, tmp_path), [], vowels)
+    with pytest.raises(DataError, match=r"none leaves room.*--max_length"):
+        train_ppo(settings(base, tmp_path, max_length=8), PROMPTS, vowels)
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(SettingError, match="samples: 4"):
+        PPOConfig(advantage="rloo", samples=1)
+    with pytest.raises(SettingError, match=r"beta: 0\.05"):
+        PPOConfig(rlaif=True, beta=1.5)
+    with pytest.raises(SettingError, match="cannot start from 0"):
+        PPOConfig(kl_target=4.0, beta=0.0)
+
+
+def test_the_number_of_samples_follows_the_method():
+    assert (PPOConfig().per_prompt, PPOConfig(advantage="rloo").per_prompt) == (1, 4)
+
+
+def test_every_prompt_has_its_turn_in_each_epoch_in_a_new_order():
+    class Fake:
+        total, done, world = 6, 0, 1
+
+    cfg = PPOConfig(batch=4, epochs=2)
+
+    rows = [step.rows for step in steps(12, Fake(), cfg)]
+
+    assert all(
+        sorted(row for rows in part for row in rows) == list(range(12)) for part in (rows[:3], rows[3:])
+    )
+    assert rows[:3] != rows[3:]
+
+
+def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif():
+    far = {"completions": 100.0, "kl_sequence": 50.0}
+
+    assert beta_after(0.1, far, PPOConfig()) == 0.1
+    assert beta_after(0.1, far, PPOConfig(kl_target=1.0, horizon=100)) == 0.2
+    assert beta_after(0.9, far, PPOConfig(kl_target=1.0, horizon=100, rlaif=True)) == 0.95
+
+
+def test_prompts_are_read_from_a_file_with_a_column_for_them(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "why?"}\n{"prompt": "how?"}\n')
+
+    assert [one.messages[0].content for one in load(str(tmp_path / "rows.jsonl"))] == ["why?", "how?"]
+
+
+def test_prompts_held_out_are_not_learnt_from(base, tmp_path):
+    asked = set()
+
+    def noting(prompt, completion):
+        asked.add(prompt.id)
+        return 0.0
+
+    train_ppo(settings(base, tmp_path, held_out=0.5, epochs=1), PROMPTS, noting)
+
+    assert asked == {one.id for one in PROMPTS if not is_held_out(one, 0.5)} != {one.id for one in PROMPTS}

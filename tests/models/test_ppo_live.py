@@ -1,0 +1,138 @@
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from making import checkpoint  # noqa: E402
+
+from jurist.engines.open import open_engine  # noqa: E402
+from jurist.engines.scripted import Scripted  # noqa: E402
+from jurist.errors import CallFailed, SettingError  # noqa: E402
+from jurist.models.live import reward_called  # noqa: E402
+from jurist.models.ppo import train_ppo  # noqa: E402
+from jurist.models.ppo_settings import PPOConfig  # noqa: E402
+from jurist.models.rewards import Rewards, Scored  # noqa: E402
+from jurist.records import Completion, Prompt  # noqa: E402
+
+torch.set_num_threads(1)
+PROMPTS = [Prompt.of(f"tell me why {number}", reference="4") for number in range(8)]
+
+JUDGE = """
+calls = 0
+def mark(ask):
+    global calls
+    calls += 1
+    return "7"
+def plain(prompt, completion):
+    return float(len(completion.text))
+async def later(prompt, completion):
+    return 0.5
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "their_reward.py").write_text(JUDGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "their_reward", raising=False)
+    return __import__("their_reward")
+
+
+def heard(spec, text="4", engine=open_engine):
+    with Rewards(reward_called(spec, engine)) as rewards:
+        rewards.start(PROMPTS[0], Completion.of(PROMPTS[0].id, text))
+        return rewards.collect()[0]
+
+
+@pytest.mark.parametrize(("said", "want"), [("9", 1.0), ("5", 0.0), ("1", -1.0), ("7", 0.5)])
+def test_a_live_judge_scores_on_minus_one_to_one_whatever_its_scale(said, want):
+    spec = {"engine": "x", "logprobs": False}
+
+    assert heard(spec, engine=lambda _: Scripted(lambda ask: said)) == Scored(want)
+    assert heard({**spec, "scale": [0, 100]}, engine=lambda _: Scripted(lambda ask: "75")) == Scored(0.5)
+
+
+def test_several_draws_of_a_judge_are_averaged_and_unread_ones_left_out():
+    spec = {"engine": "x", "samples": 3, "logprobs": False}
+    said = {0: "9", 1: "who knows", 2: "7"}
+
+    assert heard(spec, engine=lambda _: Scripted(lambda ask: said[ask.sample])).score == 0.75
+
+
+def test_a_reply_that_cannot_be_read_is_no_score():
+    spec = {"engine": "x", "logprobs": False}
+
+    scored = heard(spec, engine=lambda _: Scripted(lambda ask: "I would rather not say"))
+
+    assert scored.score is None
+    assert scored.failed
+
+
+def test_a_call_that_failed_is_no_score():
+    def fails(ask):
+        raise CallFailed("HTTP 503")
+
+    scored = heard({"engine": "x", "logprobs": False}, engine=lambda _: Scripted(fails))
+
+    assert (scored.score, scored.failed) == (None, "call_failed")
+
+
+def test_a_rule_rewards_as_it_scores():
+    assert heard("exact").score == 1.0
+    assert heard("exact", "5").score == 0.0
+
+
+def test_a_users_function_is_named_by_its_module(module):
+    assert heard("their_reward:plain", "four").score == 4.0
+    assert heard("their_reward:later").score == 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("", "no reward to learn from"),
+        ("shorter", "compares two completions"),
+        ({"kind": "pairwise", "engine": "tiny:fair"}, "compares two completions"),
+        ("exakt", "Did you mean 'exact'"),
+        ("their_reward:number", "cannot be called"),
+    ],
+)
+def test_what_is_no_reward_is_refused_with_a_way_out(module, spec, said):
+    with pytest.raises(SettingError, match=said):
+        reward_called(spec, open_engine)
+
+
+def test_a_reward_models_folder_scores_all_of_a_step_at_once(tmp_path):
+    from jurist.models.policy import load_policy, save_policy
+
+    base = checkpoint(tmp_path / "base")
+    policy = load_policy(base, kind="reward")
+    torch.nn.init.normal_(policy.model.score.weight)
+    folder = save_policy(policy, tmp_path / "reward")
+
+    reward = reward_called(str(folder), open_engine)
+    scored = reward.score_many([(PROMPTS[0], Completion.of("p", text)) for text in ("yes", "no", "yes")])
+
+    assert scored[0] == pytest.approx(scored[2], abs=1e-5)
+    assert abs(scored[0] - scored[1]) > 1e-4
+    train_ppo(PPOConfig(base=str(base), out=str(tmp_path / "out"), reward=str(folder), max_tokens=4), PROMPTS)
+    assert json.loads((tmp_path / "out" / "model" / "training.json").read_text())["reward"]
+
+
+def test_calls_to_a_live_judge_are_kept_so_that_drawing_again_pays_for_nothing(tmp_path, module):
+    base = checkpoint(tmp_path / "base")
+    judge = {"engine": "their_reward:mark", "logprobs": False}
+    cfg = PPOConfig(base=str(base), out=str(tmp_path / "out"), reward=judge, max_tokens=4, batch=4)
+
+    train_ppo(cfg, PROMPTS)
+    paid = module.calls
+    (tmp_path / "out" / "metrics.jsonl").unlink()
+    train_ppo(cfg, PROMPTS)
+
+    assert 0 < paid <= len(PROMPTS)
+    assert module.calls == paid
+    line = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["reward"] == 0.5

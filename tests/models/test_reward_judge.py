@@ -1,0 +1,85 @@
+import asyncio
+import json
+
+import making
+import pytest
+import torch
+from rows_for_tests import pairs_file, preferences
+
+from jurist.errors import SettingError
+from jurist.models.judge import RewardJudge
+from jurist.models.reward import train_reward
+from jurist.models.settings import RewardConfig
+from jurist.preferences.settings import PreferConfig
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig
+from jurist.verdicts.judge import open_judge
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("reward")
+    base = making.checkpoint(out / "base")
+    cfg = RewardConfig(data="rows", base=str(base), out=str(out), batch=32, lr=3e-3, epochs=3)
+    return train_reward(cfg, preferences(160))
+
+
+def no_engine(spec):
+    raise AssertionError(f"a reward model asks nobody, least of all {spec}")
+
+
+def test_a_reward_model_is_a_judge_that_scores(folder):
+    judge = open_judge(f"reward:{folder}", no_engine)
+    one = preferences(1, seed=3)[0]
+
+    async def both():
+        return await asyncio.gather(judge(one.prompt, one.chosen), judge(one.prompt, one.rejected))
+
+    good, bad = asyncio.run(both())
+    assert good.kind == "pointwise"
+    assert good.score > bad.score
+    assert good.judge == bad.judge == judge.name
+    assert good.id != bad.id
+
+
+def test_a_judge_scores_the_same_alone_and_in_company(folder):
+    judge = RewardJudge(folder)
+    rows = [(one.prompt, answer) for one in preferences(5, seed=3) for answer in (one.rejected, one.chosen)]
+    together = judge.score_many(rows)
+
+    alone = [judge.score_many([row])[0] for row in rows]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert judge.score_many([]) == []
+
+
+def test_calls_that_come_together_go_through_the_model_together(folder):
+    judge = RewardJudge(folder)
+    passes = []
+    score_many = judge.score_many
+    judge.score_many = lambda rows: passes.append(len(rows)) or score_many(rows)
+    rows = preferences(20, seed=4)
+
+    async def everything():
+        return await asyncio.gather(*(judge(one.prompt, one.chosen) for one in rows))
+
+    asyncio.run(everything())
+    assert passes == [20]
+
+
+def test_a_run_can_be_labelled_by_a_reward_model(folder, tmp_path):
+    pairs = pairs_file(tmp_path / "pairs.jsonl", 30)
+    cfg = LabelConfig(
+        pairs=str(pairs), judge=f"reward:{folder}", out=str(tmp_path / "run"), prefer=PreferConfig()
+    )
+    label(cfg)
+
+    rows = [json.loads(line) for line in (tmp_path / "run" / "preferences.jsonl").read_text().splitlines()]
+    assert len(rows) == 30
+    assert all(row["chosen"]["text"].startswith("yes") for row in rows)
+
+
+def test_a_reward_model_that_names_no_folder_is_refused():
+    with pytest.raises(SettingError, match="--judge reward:"):
+        open_judge("reward:", no_engine)

@@ -1,0 +1,205 @@
+import json
+import math
+
+import making
+import pytest
+import torch
+from msgspec.structs import replace
+from rows_for_tests import metrics, pairs_file, preferences
+
+from jurist.errors import DataError, RunError, SettingError
+from jurist.models.dpo import train_dpo
+from jurist.models.policy import Lora, load_policy
+from jurist.models.reward import Scorer, score, train_reward
+from jurist.models.rows import pair_example
+from jurist.models.settings import DpoConfig, RewardConfig, SftConfig
+from jurist.models.sft import train_sft
+
+torch.set_num_threads(1)
+SHORT = {"data": "rows", "batch": 32, "lr": 3e-3}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return making.checkpoint(tmp_path_factory.mktemp("base") / "llama")
+
+
+def test_a_reward_model_learns_what_the_judge_knew_and_is_as_sure_as_it_was(base, tmp_path):
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), epochs=4, held_out=0.1, centre=0.0, **SHORT)
+    folder = train_reward(cfg, preferences(320, p=0.8))
+
+    (*_, last) = (line for line in metrics(tmp_path) if line.get("of") == "held_out")
+    assert last["right"] == 1.0
+    assert last["loss"] < math.log(2) - 0.15  # 0.69 knows nothing; 0.50 is the entropy of p = 0.8
+    policy = load_policy(folder, kind="reward")
+    rows = [pair_example(one, policy.tokenizer) for one in preferences(40, seed=9)]
+    gaps = torch.tensor([one - other for one, other in score(Scorer(policy.model), rows, 4096)])
+    assert abs(gaps.mean().item() - math.log(0.8 / 0.2)) < 0.5
+
+
+def test_a_reward_model_is_an_ordinary_checkpoint_for_sequence_classification(base, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), lora=Lora(r=4), **SHORT)
+    folder = train_reward(cfg, preferences(64))
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    pairs = [pair_example(one, tokenizer) for one in preferences(3, seed=5)]
+    ours = score(Scorer(load_policy(folder, kind="reward").model), pairs, 4096)
+    for pair, want in zip(pairs, ours, strict=True):
+        rows = [{"input_ids": pair.prompt_ids + answer} for answer in pair.answers]
+        got = model(**tokenizer.pad(rows, return_tensors="pt")).logits[:, 0]
+        torch.testing.assert_close(got, torch.tensor(want), rtol=1e-4, atol=1e-5)
+    assert model.config.num_labels == 1
+
+
+@pytest.mark.parametrize("loss", ["dpo", "length_normalised", "r_dpo", "simpo", "ipo"])
+def test_every_form_of_dpo_moves_the_policy_to_what_is_preferred(base, tmp_path, loss):
+    cfg = DpoConfig(base=str(base), out=str(tmp_path), loss=loss, epochs=2, held_out=0.2, **SHORT)
+    train_dpo(cfg, preferences(160))
+
+    lines = metrics(tmp_path)
+    assert lines[0]["loss"] > lines[-2]["loss"]
+    assert lines[-1]["of"] == "held_out"
+    assert lines[-1]["right"] >= 0.9
+
+
+def test_dpo_starts_at_its_anchor(base, tmp_path):
+    train_dpo(DpoConfig(base=str(base), out=str(tmp_path), **SHORT), preferences(32))
+
+    first = metrics(tmp_path)[0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert first["gap"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_an_anchor_that_is_named_is_the_one_that_holds(base, tmp_path):
+    other = making.checkpoint(tmp_path / "other", seed=5)
+    cfg = DpoConfig(base=str(base), anchor=str(other), out=str(tmp_path / "out"), **SHORT)
+    folder = train_dpo(cfg, preferences(32))
+
+    facts = json.loads((folder / "training.json").read_text())
+    assert facts["anchor_hash"] == load_policy(other).hash != facts["base_hash"]
+    assert abs(metrics(tmp_path / "out")[0]["gap"]) > 1e-3
+
+
+def test_fine_tuning_learns_the_answers_and_not_the_prompts(base, tmp_path):
+    rows = [(one.prompt, one.chosen) for one in preferences(160)]
+    cfg = SftConfig(base=str(base), out=str(tmp_path), epochs=4, **{**SHORT, "lr": 1e-2})
+    policy = load_policy(train_sft(cfg, rows))
+
+    lines = metrics(tmp_path)
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    example = pair_example(preferences(1, seed=7)[0], policy.tokenizer)
+    logits = policy.model(torch.tensor([example.prompt_ids])).logits[0]
+    assert policy.tokenizer.decode([int(logits[-1].argmax())]) == "yes"
+    within = logits[:-1].log_softmax(-1).gather(-1, torch.tensor(example.prompt_ids[1:])[:, None])
+    assert within.mean() < -4.0  # the prompt is as strange to it as before: log(1/330) = -5.8
+
+
+def test_packing_changes_no_loss(base, tmp_path):
+    rows = [(one.prompt, one.chosen) for one in preferences(96)]
+    for packing in (True, False):
+        cfg = SftConfig(base=str(base), out=str(tmp_path / str(packing)), packing=packing, **SHORT)
+        train_sft(cfg, rows)
+
+    packed, plain = (metrics(tmp_path / name) for name in ("True", "False"))
+    assert [one["loss"] for one in packed] == pytest.approx([one["loss"] for one in plain], rel=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [64, 400])
+def test_how_a_step_is_cut_changes_no_loss(base, tmp_path, tokens):
+    for out, size in (("whole", 1 << 20), ("cut", tokens)):
+        cfg = RewardConfig(base=str(base), out=str(tmp_path / out), tokens=size, **SHORT)
+        train_reward(cfg, preferences(96))
+
+    cut, whole = (metrics(tmp_path / out) for out in ("cut", "whole"))
+    assert [one["loss"] for one in cut] == pytest.approx([one["loss"] for one in whole], abs=1e-4)
+    assert [one["grad_norm"] for one in cut] == pytest.approx([one["grad_norm"] for one in whole], rel=1e-3)
+
+
+def test_checkpointing_changes_no_loss(base, tmp_path):
+    for on in (True, False):
+        cfg = RewardConfig(base=str(base), out=str(tmp_path / str(on)), checkpointing=on, **SHORT)
+        train_reward(cfg, preferences(64))
+
+    on, off = (metrics(tmp_path / name) for name in ("True", "False"))
+    assert [one["loss"] for one in on] == pytest.approx([one["loss"] for one in off], abs=1e-5)
+
+
+def test_a_row_of_double_weight_counts_twice(base, tmp_path):
+    (one, other) = preferences(2)
+    for out, rows in (("twice", [one, one, other]), ("double", [replace(one, weight=2.0), other])):
+        train_reward(RewardConfig(base=str(base), out=str(tmp_path / out), epochs=3, **SHORT), rows)
+
+    twice, double = (metrics(tmp_path / out)[-1]["loss"] for out in ("twice", "double"))
+    assert twice == pytest.approx(double, abs=1e-5)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("lora", [None, Lora(r=4, dropout=0.1)])
+def test_a_run_that_stopped_goes_on_to_the_same_numbers(base, tmp_path, lora):
+    def stop(now) -> None:
+        if now.step == 5:
+            raise Killed
+
+    cfg = RewardConfig(
+        base=str(base), out=str(tmp_path / "whole"), epochs=2, save_every=3, lora=lora, **SHORT
+    )
+    train_reward(cfg, preferences(128))
+    halves = replace(cfg, out=str(tmp_path / "halves"))
+    with pytest.raises(Killed):
+        train_reward(halves, preferences(128), watch=stop)
+    assert len(metrics(tmp_path / "halves")) == 5
+    seen = []
+    train_reward(halves, preferences(128), watch=lambda now: seen.append(now.step))
+
+    assert seen == [4, 5, 6, 7, 8]
+    whole, again = metrics(tmp_path / "whole"), metrics(tmp_path / "halves")
+    assert [line["step"] for line in again] == list(range(1, 9))
+    assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in whole], abs=1e-6)
+    assert not (tmp_path / "halves" / "checkpoints").exists()
+
+
+def test_half_of_another_run_is_not_taken_up(base, tmp_path):
+    def stop(now) -> None:
+        if now.step == 2:
+            raise Killed
+
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), save_every=1, **SHORT)
+    with pytest.raises(Killed):
+        train_reward(cfg, preferences(128), watch=stop)
+    with pytest.raises(RunError, match="half of a run with other settings"):
+        train_reward(replace(cfg, lr=1e-4), preferences(128))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_with_the_way_out(base, tmp_path):
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), **SHORT)
+    rows = preferences(64)
+    rows[40] = replace(rows[40], margin=float("nan"))
+
+    with pytest.raises(RunError, match=r"the loss is nan .* at step \d.*--lr"):
+        train_reward(replace(cfg, margin=1.0), rows)
+    assert not (tmp_path / "model").exists()
+
+
+def test_nothing_to_learn_is_refused_and_says_why(base, tmp_path):
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), max_length=4, **SHORT)
+
+    with pytest.raises(DataError, match=r"0 preferences to learn in rows \(16 too_long"):
+        train_reward(cfg, preferences(16))
+    with pytest.raises(SettingError, match="--base FOLDER"):
+        train_reward(replace(cfg, base=""))
+
+
+def test_rows_as_trl_has_them_and_rows_of_ours_teach_the_same(base, tmp_path):
+    file = pairs_file(tmp_path / "pairs.jsonl", 32)
+    cfg = RewardConfig(base=str(base), **{**SHORT, "data": str(file)}, out=str(tmp_path / "file"))
+    train_reward(cfg)
+    train_reward(replace(cfg, out=str(tmp_path / "ours")), preferences(32))
+
+    theirs, ours = metrics(tmp_path / "file"), metrics(tmp_path / "ours")
+    assert [line["loss"] for line in theirs] == [line["loss"] for line in ours]
