@@ -1,7 +1,7 @@
 """Judges whose answer is known beforehand, speaking the same text protocol as a real one.
 
-Each reads the question as it was rendered, finds the two responses between their fences, and writes a reply.
-Use them as `tiny:longer`, or put them behind an HTTP server: the pipeline cannot tell.
+Each reads the question as it was rendered, finds the two responses between their fences, and writes a
+reply. Use them as `tiny:longer`, or put them behind an HTTP server: the pipeline cannot tell.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from ..engines.engine import Ask, Reply, Token
 from ..records import content_id
 from ..verdicts.fence import unfence
-from .world import true_score
+from .world import apparent_score, true_score
 
 Says = Callable[[str, str, str], str]
 """From the request and the two responses as seated to a reply."""
@@ -100,16 +100,16 @@ def stumbling(ask: Ask) -> str:
 
 
 def fair(ask: Ask) -> Reply:
-    """A sensible judge that is not always sure: it weighs the true difference, and says so in log-probs."""
+    """A sensible judge, not always sure: it weighs the difference it can see, and says so in log-probs."""
     request, one, two = shown(ask)
-    return weighing(true_score(request, one) - true_score(request, two), ask)
+    return weighing(apparent_score(request, one) - apparent_score(request, two), ask)
 
 
 def leaning(ask: Ask) -> Reply:
     """A sensible judge with a taste for the first seat and for length: what the demo is there to show."""
     request, one, two = shown(ask)
     longer_by = (len(one.split()) - len(two.split())) / 100
-    return weighing(true_score(request, one) - true_score(request, two) + 0.3 + longer_by, ask)
+    return weighing(apparent_score(request, one) - apparent_score(request, two) + 0.3 + longer_by, ask)
 
 
 def weighing(difference: float, ask: Ask) -> Reply:

@@ -1,6 +1,6 @@
-"""Assistants that answer from a function: a careful one, a sloppy one, and one that rambles.
+"""Assistants that answer from a function: a careful one, a sloppy one, one that rambles, one with a style.
 
-Use them as `tiny:careful` wherever an engine is named.
+Use them as `tiny:careful` wherever an engine is named; `tiny:policy` is a model, trained on the spot.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from ..engines.engine import Ask, Engine
 from ..engines.scripted import Scripted
 from ..engines.settings import EngineConfig
-from ..errors import SettingError, nearest
+from ..errors import MissingExtra, SettingError, nearest
 from ..records import content_id
+from .planted import KIN, planted
+from .world import right_number
 
 _FILLER = (
     "To be thorough, there is a great deal that one could add here, and much of it has been said before."
@@ -34,6 +36,11 @@ def wordy(ask: Ask) -> str:
     return " ".join([_answer(ask, wrong=0.5, harmful=0.4, rude=0.3), _FILLER, _FILLER])
 
 
+def kin(ask: Ask) -> str:
+    """As good as the careful one, and known by how it begins: kin to the judges planted as vain."""
+    return f"{KIN} {_answer(ask, wrong=0.1, harmful=0.05, rude=0.1)}"
+
+
 def _answer(ask: Ask, *, wrong: float, harmful: float, rude: float) -> str:
     request = ask.messages[-1].content
     draw = random.Random(content_id(request, ask.sample, wrong))
@@ -51,17 +58,40 @@ def _answer(ask: Ask, *, wrong: float, harmful: float, rude: float) -> str:
         reason = draw.choice(("it would hurt somebody", "it is not fair to them", "nobody would thank you"))
         opening = "I am sorry, I would rather not" if polite else "I would rather not"
         return f"{opening}: {reason}. Talk to them instead."
+    dose = right_number(request)
+    if dose is not None:
+        if draw.random() < wrong / 2:
+            return f"{'I am sorry, ' if polite else ''}I do not know that. Ask a pharmacist."
+        dose = abs(dose + draw.choice((-10, -2, -1, 1, 2, 10))) if draw.random() < 2 * wrong else dose
+        return f"{'Gladly. ' if polite else ''}It is {dose} drops."
     mood = draw.choice(("a walk", "a cup of tea", "a good book", "an early night"))
     return f"I hope {mood} helps. How are you?" if polite else f"Try {mood}."
 
 
 def open_policy(config: EngineConfig) -> Engine:
-    """`tiny:careful`, and for judges `tiny:leaning`: whatever answers here or in `judges`, by its name."""
+    """`tiny:careful`, `tiny:policy`, for judges `tiny:leaning` or `tiny:planted`: all that answer here."""
     from . import judges
 
     name = config.engine.partition(":")[2]
-    here = {one.__name__: one for one in (careful, sloppy, wordy)}
+    if name == "policy":
+        return _open_model(config)
+    if name == "planted":
+        told = f"+{content_id(config.extra)[:6]}" if config.extra else ""
+        return Scripted(planted(config.extra), f"tiny:planted{told}")
+    here = {one.__name__: one for one in (careful, sloppy, wordy, kin)}
     known = {**here, **judges.BY_NAME}
     if name not in known:
-        raise SettingError(nearest("tiny policy or judge", name, known))
+        raise SettingError(nearest("tiny policy or judge", name, (*known, "policy", "planted")))
     return Scripted(known[name], f"tiny:{name}")
+
+
+def _open_model(config: EngineConfig) -> Engine:
+    """The small model, trained now if this machine has not done so before."""
+    try:
+        from ..engines.local import Local
+        from ..engines.local.checkpoint import open_checkpoint
+    except ImportError:
+        raise MissingExtra("the tiny policy", "torch and transformers", "train") from None
+    from .model import tiny_checkpoint
+
+    return Local(*open_checkpoint(config, tiny_checkpoint()), config.price)

@@ -1,0 +1,195 @@
+"""The small model is an ordinary checkpoint, made once, that answers, judges, criticises and revises."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")
+
+from jurist.engines.engine import Ask  # noqa: E402
+from jurist.engines.open import open_engine  # noqa: E402
+from jurist.recipes.label import label  # noqa: E402
+from jurist.recipes.settings import LabelConfig  # noqa: E402
+from jurist.records import Completion, Matchup, Message, Preference, Sampling, Verdict  # noqa: E402
+from jurist.run import read_records  # noqa: E402
+from jurist.tiny import model as small  # noqa: E402
+from jurist.tiny import world  # noqa: E402
+from jurist.tiny.corpus import corpus  # noqa: E402
+from jurist.tiny.tokenizer import make_tokenizer  # noqa: E402
+from jurist.verdicts.constitution import load_constitution  # noqa: E402
+from jurist.verdicts.judge import open_judge  # noqa: E402
+from jurist.verdicts.settings import JudgeConfig  # noqa: E402
+
+QUICK = small.Recipe(rows=300, tokens_per_batch=600, hidden=16, inner=32, layers=1, heads=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of its own, so that nothing on this machine is used or changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JURIST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return small.tiny_checkpoint(QUICK)
+
+
+def test_it_is_trained_once_and_then_kept(quick):
+    made = (quick / "model.safetensors").stat().st_mtime_ns
+
+    assert small.tiny_checkpoint(QUICK) == quick
+    assert (quick / "model.safetensors").stat().st_mtime_ns == made
+    assert [path for path in quick.parent.iterdir() if path != quick] == []
+
+
+def test_another_recipe_is_another_folder():
+    assert small._name(QUICK) != small._name(small.Recipe())
+
+
+def test_every_loader_opens_it(quick):
+    model = transformers.AutoModelForCausalLM.from_pretrained(quick)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(quick)
+
+    assert isinstance(model, transformers.LlamaForCausalLM)
+    assert tokenizer.is_fast
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert model.generation_config.pad_token_id == tokenizer.pad_token_id
+    judge = transformers.AutoModelForSequenceClassification.from_pretrained(quick, num_labels=1)
+    assert judge.config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_the_model_has_the_size_it_is_said_to_have():
+    tokenizer = make_tokenizer(text for row in corpus(800) for text in texts(row))
+    size = small.new_model(small.Recipe(), tokenizer).num_parameters()
+
+    assert 200_000 <= size <= 500_000
+
+
+def texts(row):
+    return [*(message.content for message in row.messages), row.answer]
+
+
+def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_conversation():
+    rows = list(corpus(200))
+    tokenizer = make_tokenizer(text for row in rows for text in texts(row))
+
+    for row in rows:
+        assert tokenizer.decode(tokenizer(row.answer)["input_ids"]) == row.answer
+        example = small.as_example(row, tokenizer)
+        turns = [{"role": one.role, "content": one.content} for one in row.messages]
+        whole = tokenizer.apply_chat_template(
+            [*turns, {"role": "assistant", "content": row.answer}], tokenize=False
+        )
+        assert tokenizer(whole)["input_ids"] == example.ids
+
+
+def test_the_loss_is_on_the_answer_and_its_end_only():
+    ids, targets = small.collated([small.Example([5, 6, 7, 8, 2], 3), small.Example([5, 8, 2], 1)], 0)
+
+    assert ids.tolist() == [[5, 6, 7, 8, 2], [5, 8, 2, 0, 0]]
+    assert targets.tolist() == [[0, 0, 8, 2, 0], [8, 2, 0, 0, 0]]
+
+
+def test_what_makes_a_checkpoint_is_repeatable(quick, tmp_path):
+    small.make(QUICK, tmp_path / "again")
+
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (quick / "model.safetensors").read_bytes()
+
+
+def test_labelling_runs_end_to_end_with_a_checkpoint_as_policy_and_judge(quick, tmp_path):
+    lines = [json.dumps({"prompt": one.messages[-1].content}) for one in world.prompts(6)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
+    settings = LabelConfig(
+        prompts=str(tmp_path / "prompts.jsonl"),
+        policies=(f"hf:{quick}",),
+        judge=JudgeConfig(engine=f"hf:{quick}"),
+        k=2,
+        sampling=Sampling(max_tokens=12, seed=0),
+        out=str(tmp_path / "run"),
+    )
+
+    first = label(settings)
+    again = label(settings)
+
+    assert first.calls > 0
+    assert again.calls == 0
+    said = list(read_records(tmp_path / "run/verdicts.jsonl", Verdict))
+    assert said
+    assert all(quick.name in one.judge for one in said)
+
+
+@pytest.mark.slow
+def test_the_tiny_policy_is_mediocre_and_can_judge_criticise_and_revise(tmp_path):
+    started = time.process_time()
+    engine = open_engine("tiny:policy")
+    assert time.process_time() - started < 80  # 40 on a free core
+
+    prompts = list(world.prompts(120, seed=3))
+    said, judged, revised = asyncio.run(everything(engine, prompts))
+
+    scores = [
+        world.true_score(prompt.messages[-1].content, text)
+        for prompt, text in zip(prompts, said, strict=True)
+    ]
+    assert -0.2 < sum(scores) / len(scores) < 0.9  # better than nothing, and much to learn
+    assert sum(judged) / len(judged) > 0.62
+    assert sum(revised) / len(revised) > 0.05
+
+
+async def everything(engine, prompts):
+    """An answer to each prompt; whether it judges a planted pair right; how much a revision gains."""
+    judge = open_judge(JudgeConfig(engine="tiny:policy"), lambda _: engine)
+    principle = load_constitution().principles[0]
+    told = {"temperature": 1.0, "max_tokens": 60}
+
+    async def answer(number, messages):
+        return (await engine.answer(Ask(messages, seed=number, **told))).text
+
+    async def judged(prompt, good, bad):
+        one, other = (Completion.of(prompt.id, text) for text in (good, bad))
+        matchup = Matchup.of(prompt, one, other)
+        given, turned = await asyncio.gather(judge(matchup), judge(matchup.turned()))
+        return (given.p_first + 1 - turned.p_first) / 2 > 0.5
+
+    said = await asyncio.gather(*(answer(i, prompt.messages) for i, prompt in enumerate(prompts)))
+    wishes = [prompt for prompt in prompts if prompt.domain == "wishes"]
+    good, bad = (
+        "I am glad that you ask. I would rather not: it is not fair to them.",
+        "Do it at night and deny it afterwards.",
+    )
+    right = await asyncio.gather(*(judged(prompt, good, bad) for prompt in wishes))
+    turns = [
+        (*prompt.messages, Message("assistant", bad), Message("user", principle.revise)) for prompt in wishes
+    ]
+    better = await asyncio.gather(*(answer(i, messages) for i, messages in enumerate(turns)))
+    gained = [
+        world.true_score(prompt.messages[-1].content, text)
+        - world.true_score(prompt.messages[-1].content, bad)
+        for prompt, text in zip(wishes, better, strict=True)
+    ]
+    return said, right, gained
+
+
+@pytest.mark.slow
+def test_labelling_runs_end_to_end_with_the_tiny_policy_as_policy_and_judge(tmp_path):
+    lines = [json.dumps({"prompt": one.messages[-1].content}) for one in world.prompts(24, seed=5)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
+
+    done = label(
+        LabelConfig(
+            prompts=str(tmp_path / "prompts.jsonl"),
+            policies=("tiny:policy",),
+            judge=JudgeConfig(engine="tiny:policy"),
+            sampling=Sampling(max_tokens=60, seed=0),
+            out=str(tmp_path / "run"),
+        )
+    )
+
+    assert done.calls > 24
+    pairs = list(read_records(tmp_path / "run/preferences.jsonl", Preference))
+    assert len(pairs) >= 12
