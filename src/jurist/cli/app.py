@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .train import train
+
 _MORE = (
     "Every key of a recipe can be given as --key.sub value: --judge.reason true --prefer.ties soft"
     " --labels labels.jsonl. What they are: docs/settings.md"
@@ -23,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(train)
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]

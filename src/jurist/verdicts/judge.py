@@ -17,7 +17,7 @@ from ..config import settings_from
 from ..engines.engine import Engine
 from ..engines.open import KINDS
 from ..engines.scripted import load_function
-from ..errors import CallFailed, CallRefused, SettingError, nearest
+from ..errors import CallFailed, CallRefused, MissingExtra, SettingError, nearest
 from ..records import Completion, Matchup, Prompt, Verdict
 from . import rules
 from .constitution import load_constitution
@@ -77,10 +77,20 @@ def _constitution(needs: Needs) -> Pairwise:
     return Pairwise(needs.cfg, needs.engine, load_constitution(needs.cfg.constitution), needs.seed)
 
 
+def _reward_model(needs: Needs) -> Scorer:
+    """Named, not imported: whoever has no reward model needs no torch."""
+    try:
+        opened: Scorer = load_function("jurist.models.judge:open_reward")(needs)
+    except ImportError:
+        raise MissingExtra("a reward model as a judge", "torch", "train") from None
+    return opened
+
+
 JUDGES: Final[dict[str, Callable[[Needs], Judge | Scorer]]] = {
     "pairwise": lambda needs: Pairwise(needs.cfg, needs.engine),
     "pointwise": lambda needs: Pointwise(needs.cfg, needs.engine),
     "constitution": _constitution,
+    "reward": _reward_model,
     "exact": lambda needs: rules.Rule(needs.name, rules.exact),
     "numeric": lambda needs: rules.Rule(needs.name, rules.numeric(_tolerance(needs.argument))),
     "regex": lambda needs: rules.Rule(needs.name, rules.regex(needs.argument)),
