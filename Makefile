@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# First and by itself, so that what needs torch finds one and does not choose another build of it.
+TORCH ?= torch==2.13.0
 
 .PHONY: setup demo test slow lint docs bench bench-label bench-peers evidence evidence-all clean
 
@@ -12,9 +14,11 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Jurist needs Python 3.11 or newer. Name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	@echo "setting up $(VENV) (a minute the first time)"
+	@echo "setting up $(VENV) (some minutes the first time: torch is large)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . --group test --group lint
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . \
+		--group test --group train --group lint
 	@touch $(READY)
 
 demo: setup
