@@ -10,9 +10,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import torch
+from jinja2 import TemplateError
 from msgspec.structs import replace
 
 from ...errors import CallFailed, CallRefused
@@ -20,15 +21,16 @@ from ..engine import Ask, Reply
 from ..prices import Price, cost_of
 from ..settings import EngineConfig
 from .checkpoint import Checkpoint, open_checkpoint
-from .forward import Reader, neighbours
+from .forward import Reader
 from .generate import Job, generate
+from .tree import shared_length
 from .weigh import weigh
 
 GATHER: Final = 0.002
 """Seconds for which the first question waits for company."""
 MOST_ROWS: Final = 128
-MOST_ON_CPU: Final = 32
-"""Questions weighed at a time: more do not fit the processor's own memory, and take longer each."""
+PASS_ON_CPU: Final = 2048
+"""Tokens weighed at a time: more do not fit the processor's own memory, and take longer each."""
 CACHE_ON_CPU: Final = 1 << 30
 """Bytes for the keys and values of one batch; on a GPU, half of what is free."""
 
@@ -36,8 +38,17 @@ CACHE_ON_CPU: Final = 1 << 30
 class Waiting:
     """A question in the queue."""
 
-    def __init__(self, job: Job, wanted: asyncio.Future[list[Reply]]) -> None:
-        self.job, self.wanted = job, wanted
+    def __init__(self, ask: Ask, draws: int, wanted: asyncio.Future[list[Reply]]) -> None:
+        self.ask, self.draws, self.wanted = ask, draws, wanted
+        self.job: Job
+        """The question as tokens, once they are known."""
+
+    def fail(self, error: Exception) -> None:
+        if not self.wanted.done():
+            self.wanted.set_exception(error)
+
+
+How = Callable[[Checkpoint, Reader, Sequence[Job], Callable[[], bool]], list[list[Reply]]]
 
 
 class Local:
@@ -54,7 +65,6 @@ class Local:
         self._working: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jurist-local")
         self._slots = cache_slots(checkpoint)
-        self._most = MOST_ON_CPU if checkpoint.device.type == "cpu" else MOST_ROWS
 
     async def answer(self, ask: Ask) -> Reply:
         return (await self.answer_many(ask, 1))[0]
@@ -63,30 +73,21 @@ class Local:
         """n draws for one reading of the prompt; draw i is what `answer` gives with a seed higher by i."""
         if n < 1:
             return []
-        job = Job(self._tokens(ask), ask, n)
+        if ask.schema is not None:
+            raise CallRefused(
+                f"{self.name} cannot be held to a JSON schema. Use an endpoint: vllm:MODEL@http://..."
+            )
         wanted: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiting(job, wanted))
+        self._queue.append(Waiting(ask, n, wanted))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         return await wanted
 
     async def close(self) -> None:
+        """What is still waited for is answered first."""
         if self._working is not None:
-            await self._working
+            await asyncio.wait([self._working])
         self._thread.shutdown()
-
-    def _tokens(self, ask: Ask) -> list[int]:
-        if ask.schema is not None:
-            raise CallRefused(
-                f"{self.name} cannot be held to a JSON schema. Use an endpoint: vllm:MODEL@http://..."
-            )
-        row, room = self._checkpoint.prompt(ask.messages), self._checkpoint.room
-        if not row or len(row) >= room:
-            raise CallRefused(
-                f"a prompt of {len(row)} tokens leaves {self.name} no room for an answer: it reads {room}."
-                " Shorten the prompt, or choose a model that reads more"
-            )
-        return row
 
     async def _work(self) -> None:
         while True:
@@ -94,22 +95,80 @@ class Local:
             waiting, self._queue = [one for one in self._queue if not one.wanted.done()], []
             if not waiting:
                 return
-            for how in (weigh, generate):
-                some = [one for one in waiting if bool(one.job.ask.labels) == (how is weigh)]
-                for batch in batches(some, self._slots, self._most if how is weigh else MOST_ROWS):
-                    await self._answer(batch, how)
+            try:
+                await self._answer_all(waiting)
+            except Exception as error:
+                for one in waiting:
+                    one.fail(self._stumbled(error))
+            finally:  # nobody waits for ever, even where this task was cancelled
+                for one in waiting:
+                    one.wanted.cancel()
+
+    async def _answer_all(self, waiting: Sequence[Waiting]) -> None:
+        for one, row in zip(waiting, await self._aside(self._tokens, waiting), strict=True):
+            if isinstance(row, CallRefused):
+                one.fail(row)
+            else:
+                one.job = Job(row, one.ask, one.draws)
+        ready = [one for one in waiting if not one.wanted.done()]
+        weighed = sorted((one for one in ready if one.ask.labels), key=lambda one: one.job.row)
+        written = sorted((one for one in ready if not one.ask.labels), key=lambda one: len(one.job.row))
+        for batch in in_passes(weighed, self._pass) if self._reader.shares else self._cut(weighed):
+            await self._answer(batch, weigh)
+        for batch in self._cut(written):
+            await self._answer(batch, generate)
+
+    @property
+    def _pass(self) -> int:
+        return min(self._slots, PASS_ON_CPU) if self._checkpoint.device.type == "cpu" else self._slots
+
+    def _cut(self, waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+        return in_batches(waiting, self._slots)
+
+    async def _aside(self, work: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    def _tokens(self, waiting: Sequence[Waiting]) -> list[list[int] | CallRefused]:
+        """Each question as tokens, or why there will be no answer."""
+        texts: list[str] = []
+        refused: list[CallRefused | None] = []
+        for one in waiting:
+            try:
+                texts.append(self._checkpoint.text(one.ask.messages))
+                refused.append(None)
+            except TemplateError as why:
+                told = f"the chat template of {self.name} refuses this conversation: {why}"
+                refused.append(CallRefused(f"{told}. Look at: {self._checkpoint.folder}"))
+        rows = iter(self._checkpoint.tokens(texts))
+        return [why or self._fitting(next(rows)) for why in refused]
+
+    def _fitting(self, row: list[int]) -> list[int] | CallRefused:
+        room = self._checkpoint.room
+        if row and len(row) < room:
+            return row
+        return CallRefused(
+            f"a prompt of {len(row)} tokens leaves {self.name} no room for an answer: it reads {room}."
+            " Shorten the prompt, or choose a model that reads more"
+        )
 
     async def _answer(self, batch: Sequence[Waiting], how: How) -> None:
+        batch = [one for one in batch if not one.wanted.done()]
+        if not batch:
+            return
         started = time.perf_counter()
         jobs = [one.job for one in batch]
+
+        def wanted() -> bool:
+            return not all(one.wanted.done() for one in batch)
+
         try:
-            loop = asyncio.get_running_loop()
-            replies = await loop.run_in_executor(self._thread, how, self._checkpoint, self._reader, jobs)
-        except torch.OutOfMemoryError as error:
-            await self._smaller(batch, how, error)
-            return
+            replies = await self._aside(how, self._checkpoint, self._reader, jobs, wanted)
         except Exception as error:
-            _fail(batch, CallFailed(f"{self.name} stumbled: {type(error).__name__}: {error}"))
+            if out_of_memory(error):
+                await self._smaller(batch, how, error)
+                return
+            for one in batch:
+                one.fail(self._stumbled(error))
             return
         seconds = time.perf_counter() - started
         share = seconds / sum(job.draws for job in jobs)
@@ -119,20 +178,23 @@ class Local:
 
     async def _smaller(self, batch: Sequence[Waiting], how: How, error: Exception) -> None:
         """Half at a time, where the whole did not fit."""
-        torch.cuda.empty_cache()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         if len(batch) == 1:
-            _fail(batch, CallFailed(f"{self.name} ran out of memory on one question: {error}"))
+            told = f"{self.name} ran out of memory on one question: {' '.join(str(error).split())[:200]}"
+            batch[0].fail(CallFailed(f"{told}. Shorten the prompt, or set: extra: {{dtype: bfloat16}}"))
             return
         self._slots //= 2
         for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
             await self._answer(half, how)
 
+    def _stumbled(self, error: Exception) -> CallFailed:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return CallFailed(f"{self.name} stumbled: {told}. Look with: ls -l {self._checkpoint.folder}")
+
     def _charged(self, reply: Reply, seconds: float, share: float) -> Reply:
         price = self.price if isinstance(self.price, Price) else None
         return replace(reply, seconds=seconds, cost=cost_of(reply.usage, price, share))
-
-
-How = Callable[[Checkpoint, Reader, Sequence[Job]], list[list[Reply]]]
 
 
 def open_local(config: EngineConfig) -> Local:
@@ -140,34 +202,34 @@ def open_local(config: EngineConfig) -> Local:
     return Local(*open_checkpoint(config), config.price)
 
 
-def batches(waiting: Sequence[Waiting], slots: int, most: int = MOST_ROWS) -> list[list[Waiting]]:
-    """As many questions at a time as the cache has room for: those of like length together, so that little is
-    padding, or those that start alike, so that little is read twice; whichever leaves less to read."""
-    by_length = sorted(waiting, key=lambda one: (len(one.job.row) // 8, one.job.row))
-    by_start = sorted(waiting, key=lambda one: one.job.row)
-    plans = [list(_cut(ordered, slots, most)) for ordered in (by_length, by_start)]
-    return min(plans, key=lambda plan: sum(map(to_read, plan)))
+def in_passes(waiting: Sequence[Waiting], most: int) -> Iterator[list[Waiting]]:
+    """In the order of their tokens, so that those that start alike are read together; as many as bring no
+    more than so many new tokens."""
+    batch: list[Waiting] = []
+    used = 0
+    for one in waiting:
+        row = one.job.row
+        new = len(row) - (shared_length(batch[-1].job.row, row) if batch else 0)
+        if batch and (used + new > most or len(batch) == MOST_ROWS):
+            yield batch
+            batch, used, new = [], 0, len(row)
+        batch.append(one)
+        used += new
+    if batch:
+        yield batch
 
 
-def to_read(batch: Sequence[Waiting]) -> int:
-    """Tokens that the model goes through for this batch, padding included."""
-    rows = [one.job.row for one in batch]
-    groups = neighbours(rows)
-    heads = len(groups) * max(shared for _, shared in groups)
-    tails = len(rows) * max(len(rows[row]) - shared for members, shared in groups for row in members)
-    return min(heads + tails, len(rows) * max(map(len, rows)))
-
-
-def _cut(ordered: Sequence[Waiting], slots: int, most: int) -> Iterator[list[Waiting]]:
+def in_batches(waiting: Sequence[Waiting], slots: int) -> Iterator[list[Waiting]]:
+    """As many at a time as the cache has room for; those of like length follow one another."""
     batch: list[Waiting] = []
     used = rows = 0
-    for one in ordered:
-        size = one.job.draws * (len(one.job.row) + (0 if one.job.ask.labels else one.job.ask.max_tokens))
-        if batch and (used + size > slots or rows + one.job.draws > most):
+    for one in waiting:
+        size = one.draws * (len(one.job.row) + (0 if one.ask.labels else one.ask.max_tokens))
+        if batch and (used + size > slots or rows + one.draws > MOST_ROWS):
             yield batch
             batch, used, rows = [], 0, 0
         batch.append(one)
-        used, rows = used + size, rows + one.job.draws
+        used, rows = used + size, rows + one.draws
     if batch:
         yield batch
 
@@ -184,7 +246,6 @@ def cache_slots(checkpoint: Checkpoint) -> int:
     return max(1, int(room // a_token))
 
 
-def _fail(batch: Sequence[Waiting], error: Exception) -> None:
-    for one in batch:
-        if not one.wanted.done():
-            one.wanted.set_exception(error)
+def out_of_memory(error: Exception) -> bool:
+    """On a GPU it has a class of its own; on a CPU it is told in words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

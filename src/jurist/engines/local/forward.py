@@ -1,10 +1,9 @@
-"""Reading prompts: what many of them share is read once.
+"""Reading prompts: what many of them share is computed once.
 
-`read` takes rows of tokens and gives the cache after each and what the model would say next. Rows that
-start alike (instructions, the conversation shown to a judge, both orders of a matchup) have that part
-computed once: first what all of them share, kept for the batches to come, then what neighbours share, then
-the rest of each. Where a model does not attend to all that came before (sliding windows, recurrent layers),
-each row is read whole.
+Rows that start alike (instructions, the conversation shown to a judge, the answer in the first seat)
+are read as one tree, in one pass (`tree`, `attend`). What all of them start with is kept for the rows
+to come. Where a model cannot do that (sliding windows, recurrent layers, attention of its own), each
+row is read whole, padded; which of the two is found out once, by comparing them on a small example.
 """
 
 from __future__ import annotations
@@ -17,10 +16,14 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-Row = list[int]
+from .attend import Layers, Plan, attending
+from .tree import Row, Tree, shared_length
 
-WORTH_SHARING: Final = 16
-"""Tokens; a pass of its own for fewer costs more than it saves."""
+WORTH_KEEPING: Final = 16
+"""Tokens of a shared beginning for which it is looked up again."""
+ALIKE: Final = 1e-4
+ALIKE_IN_HALVES: Final = 3e-2
+"""How far logits may differ between the two ways, for their size: rounding, and no more."""
 
 
 class Context(NamedTuple):
@@ -29,117 +32,97 @@ class Context(NamedTuple):
     cache: Any
     mask_BT: Tensor
     length_B: Tensor
-    logits_BV: Tensor | None
-    """What comes next; None for a part of a prompt."""
+    logits_BV: Tensor
+    """What comes next."""
 
 
 class Reader:
-    """Reads rows with one model, and remembers the beginning that they share."""
+    """Reads rows with one model, and remembers the beginning that they shared."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.device = model.device
-        self.shares = sees_everything(model)
-        self._kept: tuple[list[int], Context] | None = None
-        self._last: list[int] = []
+        self._kept: Row = []
+        self._past: Layers = []
+        self.shares = True
+        self.shares = self._can_share()
+
+    @torch.inference_mode()
+    def ahead(self, rows: Sequence[Row]) -> Tensor:
+        """What comes next after each row: logits, `B V`."""
+        if not self.shares:
+            return read_padded(self.model, rows).logits_BV
+        return self._read_tree(rows)[0]
 
     @torch.inference_mode()
     def read(self, rows: Sequence[Row]) -> Context:
-        """Every row read to its end, in the order given."""
+        """The same, ready to be written on."""
         if not self.shares:
-            return self.extend(None, rows, [0] * len(rows))
+            return read_padded(self.model, rows)
+        logits_BV, tree, plan, past = self._read_tree(rows)
+        before = past[0][0].shape[2] if past else 0
+        paths = [[*range(before), *_slots(path, before)] for path in tree.paths]
+        ids_BT, mask_BT = left_padded(paths, self.device)
+        cache = DynamicCache()
+        for number, (key, value) in enumerate(plan.layers):
+            if past:
+                key, value = (torch.cat(pair, 2) for pair in zip(past[number], (key, value), strict=True))
+            rows_of = (part[0][:, ids_BT].transpose(0, 1).contiguous() for part in (key, value))
+            cache.update(*rows_of, number)
+        return Context(cache, mask_BT, mask_BT.sum(1), logits_BV)
+
+    def _read_tree(self, rows: Sequence[Row]) -> tuple[Tensor, Tree, Plan, Layers]:
         start = self._start(rows)
-        past, used = (start[1], len(start[0])) if start else (None, 0)
-        rests = [row[used:] for row in rows]
-        groups = neighbours(rests)
-        saved = sum((len(members) - 1) * shared for members, shared in groups)
-        if saved < max(WORTH_SHARING, sum(map(len, rests)) // 5) or min(map(len, rests)) < 2:
-            return self.extend(past, rests, [0] * len(rows))
-        heads = [rests[members[0]][:shared] for members, shared in groups]
-        middle = self.extend(past, heads, [0] * len(groups), whole=False)
-        order = [row for members, _ in groups for row in members]
-        origin = [group for group, (members, _) in enumerate(groups) for _ in members]
-        tails = [rests[row][len(heads[group]) :] for row, group in zip(order, origin, strict=True)]
-        end = self.extend(middle, tails, origin)
-        return chosen(end, torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=self.device))
+        past: Layers = [(key[:, :, :start], value[:, :, :start]) for key, value in self._past if start]
+        tree = Tree([row[start:] for row in rows], start)
+        plan = Plan(tree, past, self.device)
+        ends = torch.tensor([path[-1].end - 1 for path in tree.paths], device=self.device)
+        with attending(self.model, plan):
+            logits_1BV = self.model(
+                input_ids=torch.tensor([tree.ids], device=self.device),
+                position_ids=torch.tensor([tree.places], device=self.device),
+                use_cache=False,
+                logits_to_keep=ends,
+            ).logits
+        self._keep(rows[0][: start + tree.trunk], past, plan.layers)
+        return logits_1BV[0], tree, plan, past
 
-    @torch.inference_mode()
-    def extend(
-        self,
-        past: Context | None,
-        rows: Sequence[Row],
-        origin: Sequence[int],
-        whole: bool = True,
-        last: int = 1,
-    ) -> Context:
-        """Read on: row i continues row `origin[i]` of what is past. `whole`: say what comes next after the
-        last token, or after each of the `last` ones."""
-        longest = max(map(len, rows))
-        # Padded on the left, so that what comes next stands at the end of every row.
-        ids_BT = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=self.device)
-        mask_BT = torch.tensor(
-            [[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self.device
-        )
-        at_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-        length_B = mask_BT.sum(1)
-        cache = DynamicCache(config=self.model.config)
-        if past is not None:
-            which = torch.tensor(origin, device=self.device)
-            cache = continued(past.cache, which)
-            at_BT = at_BT + past.length_B[which, None]
-            length_B = length_B + past.length_B[which]
-            mask_BT = torch.cat([past.mask_BT[which], mask_BT], 1)
-        inputs = {
-            "attention_mask": mask_BT,
-            "position_ids": at_BT,
-            "past_key_values": cache,
-            "use_cache": True,
-        }
-        if not whole:
-            self.model.base_model(input_ids=ids_BT, **inputs)
-            return Context(cache, mask_BT, length_B, None)
-        logits = self.model(input_ids=ids_BT, logits_to_keep=last, **inputs).logits
-        return Context(cache, mask_BT, length_B, logits[:, -1] if last == 1 else logits[:, -last:])
+    def _start(self, rows: Sequence[Row]) -> int:
+        """For how many tokens all rows start with what is kept; each has one of its own after them."""
+        first, last = min(rows), max(rows)
+        alike = min(shared_length(self._kept, row) for row in (first, last))
+        alike = min(alike, min(map(len, rows)) - 1)
+        return alike if alike >= WORTH_KEEPING else 0
 
-    def _start(self, rows: Sequence[Row]) -> tuple[list[int], Context] | None:
-        """What all rows, and the one read before them, start with; every row keeps a token of its own."""
-        kept = self._kept
-        if kept is None or not all(
-            len(row) > len(kept[0]) and row[: len(kept[0])] == kept[0] for row in rows
-        ):
-            known = [*rows, self._last] if self._last else list(rows)
-            shared = shared_start(known)
-            shared = shared[: min(map(len, rows)) - 1]
-            kept = None
-            if len(known) > 1 and len(shared) >= WORTH_SHARING:
-                kept = shared, self.extend(None, [shared], [0], whole=False)
-        self._kept, self._last = kept, list(rows[-1])
-        return kept
+    def _keep(self, beginning: Row, past: Layers, layers: Layers) -> None:
+        """What these rows all started with, unless that is too little to be worth it."""
+        if len(beginning) < WORTH_KEEPING or beginning == self._kept:
+            return
+        start = past[0][0].shape[2] if past else 0
+        self._kept, self._past = beginning, []
+        for number, layer in enumerate(layers):
+            before = past[number] if past else [part[:, :, :0] for part in layer]
+            key, value = (
+                torch.cat([old, new[:, :, : len(beginning) - start]], 2)
+                for old, new in zip(before, layer, strict=True)
+            )
+            self._past.append((key, value))
 
-
-def neighbours(rows: Sequence[Row]) -> list[tuple[list[int], int]]:
-    """Rows in groups that start alike: the members, and for how many tokens. Each keeps one of its own."""
-    order = sorted(range(len(rows)), key=lambda row: rows[row])
-    groups: list[tuple[list[int], int]] = []
-    for row in order:
-        if groups:
-            members, shared = groups[-1]
-            alike = len(shared_start([rows[members[-1]], rows[row]]))
-            alike = min(alike, shared, len(rows[row]) - 1)
-            if alike >= WORTH_SHARING and 2 * alike >= shared:
-                groups[-1] = ([*members, row], alike)
-                continue
-        groups.append(([row], len(rows[row]) - 1))
-    return groups
-
-
-def shared_start(rows: Sequence[Row]) -> Row:
-    """What all of these start with: what the first and the last of them in order start with."""
-    first, last = min(rows), max(rows)
-    for at, (one, other) in enumerate(zip(first, last, strict=False)):
-        if one != other:
-            return first[:at]
-    return first
+    def _can_share(self) -> bool:
+        """Whether this model says over a tree what it says over each row alone."""
+        if not sees_everything(self.model) or self.model.config.get_text_config().vocab_size < 48:
+            return False
+        rows = [[*range(20), *more] for more in ([30, 31], [*range(20, 40), 7], [*range(20, 40), 9, 10])]
+        try:
+            self.ahead(rows)
+            over_tree = torch.cat([self.ahead(rows), self.read(rows).logits_BV]).float()
+            alone = torch.cat([read_padded(self.model, [row]).logits_BV for row in rows * 2]).float()
+        except Exception:  # whatever it is that a model of somebody else's cannot do
+            return False
+        finally:
+            self._kept, self._past = [], []
+        tolerance = ALIKE if self.model.dtype == torch.float32 else ALIKE_IN_HALVES
+        return float((over_tree - alone).norm()) <= tolerance * float(alone.norm())
 
 
 def sees_everything(model: Any) -> bool:
@@ -151,21 +134,29 @@ def sees_everything(model: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in layers)
 
 
-def continued(cache: Any, which: Tensor) -> Any:
-    """A cache whose row i goes on from row `which[i]`; the old one stays as it is."""
-    new = DynamicCache()
-    for number, layer in enumerate(cache.layers):
-        one = layer.keys.shape[0] == 1
-        keys, values = (
-            part.expand(len(which), -1, -1, -1) if one else part.index_select(0, which)
-            for part in (layer.keys, layer.values)
-        )
-        new.update(keys, values, number)
-    return new
+def _slots(path: Any, before: int) -> list[int]:
+    return [before + slot for branch in path for slot in range(branch.start, branch.end)]
 
 
-def chosen(context: Context, which: Tensor) -> Context:
-    """These rows of it, in this order; a row may come more than once. The old cache is used up."""
-    context.cache.reorder_cache(which)
-    logits = None if context.logits_BV is None else context.logits_BV[which]
-    return Context(context.cache, context.mask_BT[which], context.length_B[which], logits)
+@torch.inference_mode()
+def read_padded(model: Any, rows: Sequence[Row]) -> Context:
+    """Each row read whole, padded on the left, so that what comes next stands at the end of every row."""
+    ids_BT, mask_BT = left_padded(rows, model.device)
+    cache = DynamicCache(config=model.config)
+    logits = model(
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits
+    return Context(cache, mask_BT, mask_BT.sum(1), logits[:, -1])
+
+
+def left_padded(rows: Sequence[Row], device: Any) -> tuple[Tensor, Tensor]:
+    """The rows as a block, and where in it their tokens stand."""
+    width = max(map(len, rows))
+    ids = [[0] * (width - len(row)) + row for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -1,14 +1,14 @@
 """A verdict without writing one: the log-probs of the labels on offer, from one pass over the question.
 
-A label may be written as several tokens (`A`, ` A`): their probabilities are summed. A label of several
-tokens (`10` as `1`, `0`) is read on, and what it takes is taken from the label it begins like. The
-probabilities are not scaled up to one: where the model was about to say something else, the reader has to
-see that.
+A label may be written as several tokens (`A`, ` A`): their probabilities are summed. A label of
+several tokens (`10` as `1`, `0`) is read on in the same pass, and what it takes is taken from the
+label it begins like. The probabilities are not scaled up to one: where the model was about to say
+something else, the reader has to see that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import exp, log
 from typing import Any, Final
@@ -16,12 +16,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from msgspec import Struct
-from torch import Tensor
 
 from ...records import Usage
 from ..engine import Reply, Token
 from .checkpoint import Checkpoint
-from .forward import Context, Reader
+from .forward import Reader
 from .generate import Job, seed_of
 
 _MARKS: Final = ("", " ", "Ġ", "▁")
@@ -40,73 +39,74 @@ class Label(Struct, frozen=True):
 
 
 @torch.inference_mode()
-def weigh(checkpoint: Checkpoint, reader: Reader, jobs: Sequence[Job]) -> list[list[Reply]]:
-    """One reply of one token for each job, the labels its alternatives."""
-    context = reader.read([job.row for job in jobs])
-    assert context.logits_BV is not None
-    chances_BV = context.logits_BV.float().softmax(-1)
-    best = chances_BV.max(-1)
-    likeliest = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+def weigh(
+    checkpoint: Checkpoint, reader: Reader, jobs: Sequence[Job], wanted: Callable[[], bool]
+) -> list[list[Reply]]:
+    """For each job a reply of one token, the labels its alternatives."""
     menus = [menu(checkpoint.tokenizer, job.ask.labels) for job in jobs]
+    rows: list[list[int]] = []
+    starts = []
+    for job, labels in zip(jobs, menus, strict=True):
+        starts.append(len(rows))
+        rows.append(job.row)
+        rows += [[*job.row, *one.spelled[:end]] for one in labels for end in range(1, len(one.spelled))]
+    logits_BV = reader.ahead(rows).float()
+    whole_B = logits_BV.logsumexp(-1)
+    tokens = sorted({token for labels in menus for one in labels for token in (*one.tokens, *one.spelled)})
+    chances_BN = (logits_BV[:, tokens] - whole_B[:, None]).exp().tolist()
+    column = {token: number for number, token in enumerate(tokens)}
+    highest = logits_BV.max(-1)
+    likeliest = highest.indices.tolist(), (highest.values - whole_B).exp().tolist()
     replies = []
-    for row, (job, labels) in enumerate(zip(jobs, menus, strict=True)):
-        chances = {one.text: float(chances_BV[row, list(one.tokens)].sum()) for one in labels}
-        replies.append((job, labels, chances))
-    _spell(checkpoint, reader, context, chances_BV, replies)
-    return [
-        [_reply(job, chances, likeliest[row], checkpoint)] * job.draws
-        for row, (job, _, chances) in enumerate(replies)
-    ]
+    for start, job, labels in zip(starts, jobs, menus, strict=True):
+        chances = _chances(labels, column, chances_BN[start:])
+        other = likeliest[0][start], likeliest[1][start]
+        replies.append([_reply(job, number, chances, other, checkpoint) for number in range(job.draws)])
+    return replies
 
 
-Weighed = tuple[Job, tuple[Label, ...], dict[str, float]]
-
-
-def _spell(
-    checkpoint: Checkpoint, reader: Reader, context: Context, chances_BV: Tensor, weighed: Sequence[Weighed]
-) -> None:
-    """Labels of several tokens: what is likely after their first ones."""
-    wanted = [(row, one) for row, (_, labels, _) in enumerate(weighed) for one in labels if one.spelled]
-    if not wanted:
-        return
-    longest = max(len(one.spelled) for _, one in wanted) - 1
-    rows = [list(one.spelled[:-1]) for _, one in wanted]
-    if reader.shares:
-        read = reader.extend(context, rows, [row for row, _ in wanted], last=longest)
-    else:
-        whole = [weighed[row][0].row + rest for (row, _), rest in zip(wanted, rows, strict=True)]
-        read = reader.extend(None, whole, [0] * len(whole), last=longest)
-    assert read.logits_BV is not None
-    logits = read.logits_BV if read.logits_BV.dim() == 3 else read.logits_BV[:, None]
-    after = logits.float().softmax(-1)
-    for place, (row, one) in enumerate(wanted):
-        chance = float(chances_BV[row, one.spelled[0]])
-        rest = len(one.spelled) - 1
-        for step, token in enumerate(one.spelled[1:]):
-            chance *= float(after[place, longest - rest + step, token])
-        _, labels, chances = weighed[row]
+def _chances(
+    labels: Sequence[Label], column: dict[int, int], after: Sequence[Sequence[float]]
+) -> dict[str, float]:
+    """`after`: what is likely after the question, then after each beginning of each label that is spelled."""
+    chances = {one.text: sum(after[0][column[token]] for token in one.tokens) for one in labels}
+    row = 0
+    for one in labels:
+        if not one.spelled:
+            continue
+        chance = after[0][column[one.spelled[0]]]
+        for token in one.spelled[1:]:
+            row += 1
+            chance *= after[row][column[token]]
         chances[one.text] = chance
         for other in labels:
-            if other.tokens and one.spelled[0] in other.tokens:
+            if one.spelled[0] in other.tokens:
                 chances[other.text] = max(0.0, chances[other.text] - chance)
+    return chances
 
 
 def _reply(
-    job: Job, chances: dict[str, float], likeliest: tuple[int, float], checkpoint: Checkpoint
+    job: Job,
+    number: int,
+    chances: dict[str, float],
+    likeliest: tuple[int, float],
+    checkpoint: Checkpoint,
 ) -> Reply:
     """The likeliest label, or one drawn where the question has a temperature; all of them with log-probs."""
     ask = job.ask
     said = max(chances, key=chances.__getitem__)
     if ask.temperature > 0:
         shares = np.array([max(chance, _NOTHING) for chance in chances.values()]) ** (1 / ask.temperature)
-        said = str(np.random.default_rng(seed_of(ask, 0)).choice(list(chances), p=shares / shares.sum()))
+        draw = np.random.default_rng(seed_of(ask, number))
+        said = str(draw.choice(list(chances), p=shares / shares.sum()))
     usage = Usage(len(job.row), 0, 1)
     if not ask.top_logprobs:
         return Reply(said, usage=usage)
     top = [(text, log(max(chance, _NOTHING))) for text, chance in chances.items()]
-    other = checkpoint.tokenizer.decode([likeliest[0]])
-    if likeliest[1] > exp(max(chance for _, chance in top)) and other.strip() not in chances:
-        top.append((other, log(likeliest[1])))
+    if likeliest[1] > exp(max(chance for _, chance in top)):
+        other = checkpoint.tokenizer.decode([likeliest[0]])
+        if other.strip() not in chances:
+            top.append((other, log(likeliest[1])))
     top.sort(key=lambda one: -one[1])
     return Reply(said, tokens=(Token(said, dict(top)[said], tuple(top)),), usage=usage)
 
@@ -123,4 +123,5 @@ def _written(tokenizer: Any, label: str) -> Label:
     spellings = [tokenizer(mark + label, add_special_tokens=False)["input_ids"] for mark in ("", " ")]
     found |= {ids[0] for ids in spellings if len(ids) == 1}
     tokens = tuple(sorted(found - {None, unknown}))
-    return Label(label, tokens, () if tokens else tuple(spellings[0]))
+    spelled = tuple(spellings[0])
+    return Label(label, tokens, () if tokens or unknown in spelled else spelled)

@@ -1,0 +1,68 @@
+"""Checkpoints where they lie: found by path or by name, and named by what is in them. Needs no torch."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from msgspec import json
+
+from ..errors import DataError, MissingExtra, SettingError
+
+ADAPTER: Final = "adapter_config.json"
+_WEIGHTS: Final = "*.safetensors"
+_READING: Final = ("tokenizer*", "chat_template*", "*.model", "vocab*", "merges.txt", "*config.json")
+"""What decides how text becomes tokens and when an answer ends: as much part of a reply as the weights."""
+_BLOCK: Final = 1 << 22
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """A folder as it is; anything else is a name on the hub, or in its cache when offline."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).exists() for name in ("config.json", ADAPTER)):
+            raise SettingError(f"{folder} is no checkpoint: it has no config.json. Look with: ls {folder}")
+        return folder
+    name = str(path)
+    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise SettingError(f"there is no checkpoint folder at {path}. Look with: ls {folder.parent}")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingExtra("a checkpoint of the hub", "huggingface_hub", "train") from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=[_WEIGHTS, *_READING, "*.json"]))
+    except Exception as error:  # the hub's client raises its own, and those of the HTTP library it has
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SettingError(
+            f"there is no checkpoint at {path}, and the hub gave none: {reason}. Name a folder; look with: ls"
+        ) from None
+
+
+def weights_hash(folder: str | Path) -> str:
+    """One name for what a checkpoint says: its weights, its tokenizer, and the base below an adapter."""
+    folder = Path(folder)
+    digest = blake2b(digest_size=16)
+    files = {file for pattern in (_WEIGHTS, *_READING) for file in folder.glob(pattern) if file.is_file()}
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise DataError(
+            f"there are no .safetensors files in {folder}. Convert the weights with:"
+            " model.save_pretrained(folder, safe_serialization=True)"
+        )
+    for file in sorted(files):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(_BLOCK):
+                digest.update(block)
+    if (folder / ADAPTER).exists():
+        digest.update(weights_hash(find_checkpoint(base_of(folder))).encode())
+    return digest.hexdigest()
+
+
+def base_of(folder: Path) -> str:
+    """What an adapter was trained on."""
+    named = json.decode((folder / ADAPTER).read_bytes()).get("base_model_name_or_path")
+    if not named:
+        raise DataError(f"the adapter in {folder} names no base. Put it under: base_model_name_or_path")
+    return str(named)
