@@ -1,24 +1,21 @@
 """Sampling from a model in this process: each prompt is read once for all its samples.
 
-The prompts go through the model once, their keys and values are repeated along the batch, and the samples
-are written token by token; a row leaves the batch when it ends. Every completion has random numbers of its
-own, made from the seed and from which draw it is: the same completions come out however prompts are split
-over batches, processes and resumptions.
+Every completion has random numbers of its own, made from the seed and from which draw it is: the same
+completions come out however prompts are split over batches, processes and resumptions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from msgspec import Struct
 from torch import Tensor
 
+from ..engines.local.forward import read_padded
+from ..engines.local.sampler import write
 from ..records import content_id
-
-COMPACT_AT: Final = 0.75
-"""When this share of the rows is left, the others are taken out of the cache."""
 
 
 class Drawn(Struct, frozen=True):
@@ -33,6 +30,35 @@ class Drawn(Struct, frozen=True):
 
 
 OnEnd = Callable[[Drawn], None]
+
+
+class _Drawing:
+    """One completion being written."""
+
+    top_p = 1.0
+
+    def __init__(
+        self,
+        place: int,
+        sample: int,
+        temperature: float,
+        luck: list[float],
+        ends: Sequence[int],
+        ended: OnEnd,
+    ) -> None:
+        self.temperature = temperature
+        self.luck = iter(luck).__next__
+        self._place, self._sample, self._most = place, sample, len(luck)
+        self._ids: list[int] = []
+        self._ends, self._ended = ends, ended
+
+    def take(self, token: int, logits_V: Tensor) -> bool:
+        self._ids.append(token)
+        stops = token in self._ends
+        if not stops and len(self._ids) < self._most:
+            return True
+        self._ended(Drawn(self._place, self._sample, self._ids, "stop" if stops else "length"))
+        return False
 
 
 @torch.no_grad()
@@ -58,11 +84,16 @@ def draw(
         drawn[one.prompt, one.sample] = one
         on_end(one)
 
+    def drawing(place: int, sample: int) -> _Drawing:
+        luck = _luck(keys[place], sample, max_tokens)
+        return _Drawing(place, sample, temperature, luck, end_ids, ended)
+
     was_training = model.training
     model.eval()
     try:
         for batch in _batches(prompts, max(1, rows_at_once // samples)):
-            _draw_batch(model, prompts, batch, samples, max_tokens, end_ids, keys, temperature, ended)
+            context = read_padded(model, [list(prompts[place]) for place in batch])
+            write(model, context, [[drawing(place, sample) for sample in range(samples)] for place in batch])
     finally:
         model.train(was_training)
     return [drawn[place, sample] for place in range(len(prompts)) for sample in range(samples)]
@@ -75,90 +106,8 @@ def _batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]
         yield order[start : start + size]
 
 
-def _draw_batch(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    batch: list[int],
-    samples: int,
-    max_tokens: int,
-    end_ids: Sequence[int],
-    keys: Sequence[str],
-    temperature: float,
-    ended: OnEnd,
-) -> None:
-    device = next(model.parameters()).device
-    ids_BT, mask_BT = _left_padded([prompts[place] for place in batch], device)
-    position_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
-    out = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=position_BT,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache, logits_RV = out.past_key_values, out.logits[:, -1].repeat_interleave(samples, 0)
-    cache.batch_repeat_interleave(samples)
-    mask_RT = mask_BT.repeat_interleave(samples, 0)
-    next_R = position_BT[:, -1].repeat_interleave(samples, 0) + 1
-    rows = [(place, sample) for place in batch for sample in range(samples)]
-    luck_RT = torch.stack([_luck(keys[place], sample, max_tokens) for place, sample in rows]).to(device)
-    written: list[list[int]] = [[] for _ in rows]
-    alive = list(range(len(rows)))
-    """Which row each line of the batch is; a finished one stays, unread, until the next compaction."""
-    finished: set[int] = set()
-    stops = set(end_ids)
-
-    for step in range(max_tokens):
-        token_R = _pick(logits_RV, luck_RT[alive, step], temperature)
-        for row, token in zip(alive, token_R.tolist(), strict=True):
-            if row in finished:
-                continue
-            written[row].append(token)
-            if token in stops or step + 1 == max_tokens:
-                finished.add(row)
-                ended(Drawn(*rows[row], written[row], "stop" if token in stops else "length"))
-        left = [line for line, row in enumerate(alive) if row not in finished]
-        if not left:
-            return
-        if len(left) <= COMPACT_AT * len(alive):
-            kept = torch.tensor(left, device=device)
-            cache.batch_select_indices(kept)
-            token_R, mask_RT, next_R = token_R[kept], mask_RT[kept], next_R[kept]
-            alive = [alive[line] for line in left]
-        mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(alive), 1)], 1)
-        out = model(
-            input_ids=token_R[:, None],
-            attention_mask=mask_RT,
-            position_ids=next_R[:, None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache, logits_RV, next_R = out.past_key_values, out.logits[:, -1], next_R + 1
-
-
-def _pick(logits_RV: Tensor, luck_R: Tensor, temperature: float) -> Tensor:
-    """The token under which each row's random number falls; the likeliest at temperature 0."""
-    if temperature == 0:
-        return logits_RV.argmax(-1)
-    # In double: over a vocabulary of 150,000 the rounding of float32 would make tokens that cannot be drawn.
-    reach_RV = torch.softmax(logits_RV.float() / temperature, -1).double().cumsum(-1)
-    under_R1 = luck_R[:, None] * reach_RV[:, -1:]
-    return torch.searchsorted(reach_RV, under_R1, right=True).squeeze(-1).clamp(max=logits_RV.shape[-1] - 1)
-
-
-def _luck(key: str, sample: int, count: int) -> Tensor:
+def _luck(key: str, sample: int, count: int) -> list[float]:
     """This completion's own random numbers, one a token."""
     seed = int(content_id("draw", key, sample)[:15], 16)
-    return torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def _left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Generation goes on from the right edge, so the padding stands on the left; its id is never read."""
-    width = max(map(len, rows))
-    ids_BT = torch.zeros(len(rows), width, dtype=torch.long)
-    mask_BT = torch.zeros(len(rows), width, dtype=torch.long)
-    for line, row in enumerate(rows):
-        ids_BT[line, width - len(row) :] = torch.tensor(row)
-        mask_BT[line, width - len(row) :] = 1
-    return ids_BT.to(device), mask_BT.to(device)
+    generator = torch.Generator().manual_seed(seed)
+    return list(torch.rand(count, dtype=torch.float64, generator=generator).tolist())

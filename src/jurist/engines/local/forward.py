@@ -108,6 +108,10 @@ class Reader:
             )
             self._past.append((key, value))
 
+    @torch.inference_mode()
+    def _alone(self, rows: Sequence[Row]) -> Tensor:
+        return torch.cat([read_padded(self.model, [row]).logits_BV for row in rows]).float()
+
     def _can_share(self) -> bool:
         """Whether this model says over a tree what it says over each row alone."""
         if not sees_everything(self.model) or self.model.config.get_text_config().vocab_size < 48:
@@ -116,7 +120,7 @@ class Reader:
         try:
             self.ahead(rows)
             over_tree = torch.cat([self.ahead(rows), self.read(rows).logits_BV]).float()
-            alone = torch.cat([read_padded(self.model, [row]).logits_BV for row in rows * 2]).float()
+            alone = self._alone(rows * 2)
         except Exception:  # whatever it is that a model of somebody else's cannot do
             return False
         finally:
@@ -138,20 +142,17 @@ def _slots(path: Any, before: int) -> list[int]:
     return [before + slot for branch in path for slot in range(branch.start, branch.end)]
 
 
-@torch.inference_mode()
 def read_padded(model: Any, rows: Sequence[Row]) -> Context:
     """Each row read whole, padded on the left, so that what comes next stands at the end of every row."""
-    ids_BT, mask_BT = left_padded(rows, model.device)
-    cache = DynamicCache(config=model.config)
-    logits = model(
+    ids_BT, mask_BT = left_padded(rows, next(model.parameters()).device)
+    out = model(
         input_ids=ids_BT,
         attention_mask=mask_BT,
         position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
-    ).logits
-    return Context(cache, mask_BT, mask_BT.sum(1), logits[:, -1])
+    )
+    return Context(out.past_key_values, mask_BT, mask_BT.sum(1), out.logits[:, -1])
 
 
 def left_padded(rows: Sequence[Row], device: Any) -> tuple[Tensor, Tensor]:
