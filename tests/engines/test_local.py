@@ -6,12 +6,13 @@ import math
 import shutil
 
 import pytest
+from msgspec.structs import replace
 
 from jurist.engines.checkpoints import weights_hash
 from jurist.engines.engine import Ask, DrawsMany, Engine
 from jurist.engines.open import open_engine
 from jurist.engines.settings import EngineConfig
-from jurist.errors import CallRefused, DataError, SettingError
+from jurist.errors import CallFailed, CallRefused, DataError, SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.tiny.tokenizer import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
 from jurist.verdicts.judge import open_judge
@@ -341,6 +342,99 @@ def test_a_tokenizer_without_a_chat_template_is_refused(llama, tmp_path):
 def test_unknown_extras_are_refused_with_their_neighbour(llama):
     with pytest.raises(SettingError, match="Did you mean 'device'"):
         open_engine({"engine": f"hf:{llama}", "extra": {"devise": "cpu"}})
+
+
+def test_a_beginning_that_was_read_before_is_not_read_again(llama):
+    async def work(engine):
+        await engine.answer(ask(ALIKE[0], labels=("A", "B")))
+        seen = watched(engine)
+        await engine.answer(ask(ALIKE[1], labels=("A", "B")))
+        return seen
+
+    ((_, length),) = together(llama, work)
+
+    assert length < 10 < len(ALIKE[1].split())
+
+
+def test_a_cancelled_call_stops_nobody_else_and_is_not_written_to_its_end(llama):
+    async def work(engine):
+        seen = watched(engine)
+        longest = ask("one", max_tokens=2000, temperature=1.0, seed=1)
+        endless = [asyncio.create_task(engine.answer(replace(longest, seed=i))) for i in range(4)]
+        while len(seen) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for one in endless:
+            one.cancel()
+        told = await asyncio.gather(*endless, return_exceptions=True)
+        reply = await asyncio.wait_for(engine.answer(ask("two", labels=("A", "B"))), 5)
+        return told, reply, len(seen)
+
+    told, reply, passes = together(llama, work)
+
+    assert all(isinstance(one, asyncio.CancelledError) for one in told)
+    assert reply.text in ("A", "B")
+    assert passes < 1000
+
+
+def test_a_failure_reaches_everybody_who_waits_and_the_next_call_is_answered(llama, monkeypatch):
+    async def work(engine):
+        with monkeypatch.context() as broken:
+            broken.setattr(engine._checkpoint.model, "forward", stumble)
+            asks = [ask(text, labels=labels) for text in TEXTS for labels in ((), ("A", "B"))]
+            told = await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
+            broken.setattr(engine._checkpoint, "tokens", stumble)
+            told += await asyncio.gather(engine.answer(asks[0]), return_exceptions=True)
+        return told, await engine.answer(ask("one", max_tokens=2))
+
+    def stumble(*args, **fields):
+        raise ZeroDivisionError("no reason")
+
+    told, reply = together(llama, work)
+
+    assert len(told) == 2 * len(TEXTS) + 1
+    assert all(isinstance(one, CallFailed) and "no reason" in str(one) for one in told)
+    assert reply.usage.tokens_out == 2
+
+
+def test_what_does_not_fit_into_memory_is_read_in_halves(llama, monkeypatch):
+    most = 2
+
+    async def work(engine):
+        whole = engine._reader.ahead
+
+        def ahead(rows):
+            if len(rows) > most:
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate too much"
+                )
+            return whole(rows)
+
+        monkeypatch.setattr(engine._reader, "ahead", ahead)
+        asks = [ask(text, labels=("A", "B")) for text in TEXTS]
+        return await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
+
+    assert [one.text in ("A", "B") for one in together(llama, work)] == [True] * len(TEXTS)
+    most = 0
+    (*_, refused) = together(llama, work)
+    assert isinstance(refused, CallFailed)
+    assert str(refused).endswith("set: extra: {dtype: bfloat16}")
+
+
+def test_a_conversation_that_the_template_refuses_is_refused_alone(llama, tmp_path):
+    strict = shutil.copytree(llama, tmp_path / "strict")
+    said = (strict / "chat_template.jinja").read_text()
+    check = "{% if 'odd' in messages[0].content %}{{ raise_exception('no odd things') }}{% endif %}"
+    (strict / "chat_template.jinja").write_text(check + said)
+
+    async def work(engine):
+        asks = [ask(text, max_tokens=1) for text in ("one", "odd", "two")]
+        return await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
+
+    one, odd, two = together(strict, work)
+
+    assert one.usage.tokens_out == two.usage.tokens_out == 1
+    assert isinstance(odd, CallRefused)
+    assert "no odd things" in str(odd)
 
 
 def watched(engine):

@@ -20,6 +20,8 @@ from transformers import AttentionInterface
 from .tree import Branch, Tree
 
 NAME: Final = "jurist_tree"
+HAS_KERNEL: Final = frozenset({"cpu"})
+"""Where one call gives attention and what its softmax divides by."""
 _LIKE: Final = 0.75
 """A branch shorter than this share of the longest is put into another batch: padding costs attention too."""
 
@@ -134,7 +136,7 @@ def _attention(
     query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
 ) -> tuple[Tensor, Tensor]:
     """Attention, and the log of what its softmax divides by."""
-    if query.device.type == "cpu":
+    if query.device.type in HAS_KERNEL:
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out, total = flash(query, key, value, 0.0, causal, scale=scale)
         return out, total
