@@ -2,12 +2,13 @@
 
 SLOW: about two minutes on a core of its own.
 
-The same questions (the shipped template, all pairs of an instruction's answers, each in both orders), the same
-checkpoint, one run, one thread, CPU time. Both start from the question's messages. Ours is the whole judge
-call: rendered, made into tokens, batched, weighed and read. The other renders one question at a time, makes it
-into tokens and calls `model.generate` under `no_grad` for one new token with its scores. Every prompt has a
-conversation of its own. Three sizes with judge prompts of 380 to 430 tokens and four answers a prompt, which the
-bar is about; and, beside them, short prompts with two answers, where little is shared.
+The same questions (the shipped template, all pairs of a prompt's answers, each in both orders), the same
+checkpoint, one run, one thread, CPU time. Both start from the question's messages. Ours is the whole
+judge call: rendered, made into tokens, batched, weighed and read. The other renders one question at a
+time, makes it into tokens and calls `model.generate` under `no_grad` for one new token with its scores.
+Every prompt has a conversation of its own. Three sizes with judge prompts of about 400 tokens and four
+answers a prompt, which the bar is about; and, beside them, short prompts with two answers, where little
+is shared.
 
 python experiments/local_verdict_cost.py
 """

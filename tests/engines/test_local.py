@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import shutil
+from functools import cache
 
 import pytest
 from msgspec.structs import replace
@@ -86,7 +87,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+SLOWLY = {"qwen", "gpt2"}
+"""Read as the plain one is; their tokenizers and places differ."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=[pytest.mark.slow] * (one in SLOWLY)) for one in FAMILIES],
+)
 def folder(request, tmp_path_factory):
     return checkpoint(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -135,8 +143,7 @@ def test_it_keeps_the_contract_of_an_engine(llama):
 def test_greedy_answers_are_those_of_generate_row_by_row(folder):
     got = answers(folder, [ask(text) for text in TEXTS])
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = plain(folder)
     for text, reply in zip(TEXTS, got, strict=True):
         turns = [{"role": "user", "content": text}]
         ids = tokenizer.apply_chat_template(
@@ -198,10 +205,16 @@ def test_more_questions_than_a_batch_holds_are_all_answered(llama):
     assert len(got) == local.MOST_ROWS + 3
 
 
+@cache
+def plain(folder):
+    """The checkpoint as its own library opens it."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return transformers.AutoModelForCausalLM.from_pretrained(folder), tokenizer
+
+
 def plain_logprobs(folder, text):
     """What a single pass over this question alone says comes next."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = plain(folder)
     turns = [{"role": "user", "content": text}]
     ids = tokenizer.apply_chat_template(
         turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -245,7 +258,7 @@ def test_a_label_of_several_tokens_is_read_on_and_taken_from_what_it_begins_like
     (reply,) = answers(folder, [ask(TEXTS[1], labels=labels, top_logprobs=20)])
 
     tokenizer, ids, logprobs = plain_logprobs(folder, TEXTS[1])
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    model, _ = plain(folder)
     nine, ten = tokenizer("nine ten")["input_ids"]
     with torch.inference_mode():
         after = model(torch.cat([ids, torch.tensor([[nine]])], 1)).logits[0, -1].log_softmax(-1)
