@@ -1,6 +1,7 @@
 """Rows as a tree: each beginning stands there once, and what is said after each row is what it was."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -91,3 +92,17 @@ def test_a_model_with_attention_of_its_own_is_found_out_and_read_row_by_row():
     )
 
     assert not Reader(llama).shares
+
+
+def test_two_models_read_at_once_without_a_word_to_each_other():
+    readers = [Reader(model(num_key_value_heads=heads)) for heads in (2, 4)]
+    rows = [rows_of_all_kinds(seed) for seed in (1, 2)]
+    with torch.inference_mode():
+        alone = [reader.ahead(some) for reader, some in zip(readers, rows, strict=True)]
+
+    def again(reader, some, want):
+        with torch.inference_mode():
+            return all(torch.allclose(reader.ahead(some), want, atol=1e-5) for _ in range(20))
+
+    with ThreadPoolExecutor(2) as threads:
+        assert all(threads.map(again, readers, rows, alone))

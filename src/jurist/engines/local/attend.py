@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 import torch
@@ -61,21 +62,22 @@ def of_like_length(branches: Sequence[Branch]) -> list[list[Branch]]:
     return found
 
 
-_current: Plan
+_current: ContextVar[Plan] = ContextVar("plan")
+"""Of this thread: each engine has one of its own, and a policy and its judge may be at work at once."""
 
 
 @contextmanager
 def attending(model: Any, plan: Plan) -> Iterator[None]:
-    """Passes of this model go by the plan. One at a time: its engine has one thread."""
-    global _current
-    config, _current = model.config, plan
+    """Passes of this model go by the plan."""
+    config = model.config
     usual = config._attn_implementation
     config._attn_implementation = NAME
+    before = _current.set(plan)
     try:
         yield
     finally:
+        _current.reset(before)
         config._attn_implementation = usual
-        del _current
 
 
 def tree_attention(
@@ -87,7 +89,7 @@ def tree_attention(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    plan = _current
+    plan = _current.get()
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     plan.layers.append((key, value))
     times = query.shape[1] // key.shape[1]
