@@ -6,7 +6,6 @@ and the tokens that end an answer. An adapter can be merged or kept apart.
 
 from __future__ import annotations
 
-import copy
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -35,6 +34,8 @@ class Lora(Struct, frozen=True):
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all-linear"
     """Names of the layers it sits on."""
+    merge: bool = True
+    """Save the base with the adapter merged into it; false: only the adapter, which names its base."""
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Policy:
     path: Path
     hash: str
     """Of the weights as they were loaded: which anchor a run was held near is a matter of record."""
+    kind: Kind = "causal"
 
 
 def load_policy(
@@ -74,30 +76,24 @@ def load_policy(
         _pad_apart(model, tokenizer)
     if lora is not None:
         model = with_lora(model, lora, kind, seed)
-    return Policy(model, tokenizer, folder, weights_hash(folder))
+        # Where the adapter looks for its base once it is saved apart: not from where we stood.
+        named = str(folder.resolve()) if Path(path).is_dir() else str(path)
+        model.peft_config["default"].base_model_name_or_path = named
+    return Policy(model, tokenizer, folder, weights_hash(folder), kind)
 
 
-def save_policy(
-    policy: Policy, folder: str | Path, *, adapter: bool = False, state: dict[str, Any] | None = None
-) -> Path:
-    """Write the folder, whole or not at all; with `adapter` a LoRA stays apart from its base.
-
-    `state` is the gathered state dict where the weights are spread over several processes.
-    """
+def save_policy(policy: Policy, folder: str | Path, *, merge: bool = True) -> Path:
+    """Write the folder, whole or not at all. Merging changes the policy's model for good; without, a LoRA is
+    saved apart from its base."""
     folder = Path(folder)
     part = folder.with_name(folder.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
     model = policy.model
-    if hasattr(model, "peft_config") and not adapter:
-        if state is not None:
-            from peft import set_peft_model_state_dict
-
-            set_peft_model_state_dict(model, state)
-            state = None
-        model = copy.deepcopy(model).merge_and_unload()
+    if hasattr(model, "peft_config") and merge:
+        model = model.merge_and_unload()
     try:
         with _quietly(_transformers()):
-            model.save_pretrained(part, **({"state_dict": state} if state is not None else {}))
+            model.save_pretrained(part)
         policy.tokenizer.save_pretrained(part)
         if (part / ADAPTER).exists():
             model.get_base_model().config.save_pretrained(part)

@@ -40,7 +40,8 @@ class Scorer(nn.Module):
         hidden_AD = answers_forward(self.model, examples, head="hidden").hidden_AD
         assert hidden_AD is not None
         head = reward_head(causal_of(self.model))
-        return head(hidden_AD).squeeze(-1).float()
+        # A sum over the one label, not a view of it: sharded models do not give views away.
+        return head(hidden_AD).float().sum(-1)
 
 
 def train_reward(
