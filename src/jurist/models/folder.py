@@ -28,6 +28,11 @@ def weights_hash(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
+def weights_named(spec: object) -> str:
+    """The hash of the weights where a setting names a checkpoint's folder, else nothing."""
+    return weights_hash(spec) if isinstance(spec, str) and (Path(spec) / "config.json").exists() else ""
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """The folder of a checkpoint, from its path or its name on the hub."""
     folder = Path(path)

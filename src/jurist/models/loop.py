@@ -37,6 +37,7 @@ from .forward import AnswersModel
 from .plan import (
     accelerator_for,
     fingerprint,
+    is_finished,
     is_sharded,
     keep_first,
     lr_share,
@@ -122,11 +123,15 @@ class Loop:
         self.total = max(1, math.ceil(cfg.epochs * math.ceil(len(examples) / cfg.batch)))
         self.fingerprint = fingerprint(cfg, policy, examples, beside)
         self.metrics: dict[str, float] = {}
+        self.held_out: dict[str, float] = {}
         self.done = 0
 
     def __enter__(self) -> Loop:
         self.out.mkdir(parents=True, exist_ok=True)
-        self.done = load_checkpoint(self._checkpoints, self.fingerprint, self.model, self.optimizer)
+        if is_finished(self.out / "model", self.fingerprint):
+            self.done = self.total
+        else:
+            self.done = load_checkpoint(self._checkpoints, self.fingerprint, self.model, self.optimizer)
         if self.main:
             keep_first(self.out / "metrics.jsonl", self.done)
             self._tracker = open_tracker(self.cfg)
@@ -232,6 +237,11 @@ class Loop:
         save_checkpoint(self._checkpoints, self.done, self.fingerprint, self.model, self.optimizer, self.main)
         self.accelerator.wait_for_everyone()
 
+    def measured(self, step: Step, rows: int, metrics: dict[str, float]) -> None:
+        """What the rows that are not learnt say at this step."""
+        self.held_out = {"rows": rows, **metrics}
+        self.write(step.number, metrics, of="held_out")
+
     def write(self, step: int, metrics: dict[str, float], **more: Any) -> None:
         """A line of metrics.jsonl."""
         if self._metrics_file is not None:
@@ -239,17 +249,21 @@ class Loop:
             self._metrics_file.write(json.dumps(line) + "\n")
             self._metrics_file.flush()
         if self._tracker is not None:
-            self._tracker.log({**metrics, "step": step})
+            prefix = f"{more['of']}/" if more else ""
+            self._tracker.log({f"{prefix}{name}": value for name, value in metrics.items()}, step=step)
 
     def finish(self, **facts: Any) -> Path:
-        """The model in its place; the checkpoints have served."""
+        """The model in its place; the checkpoints have served. What was finished before is left as it is."""
+        if is_finished(self.out / "model", self.fingerprint):
+            return self.out / "model"
         learnt = self._whole_policy()
         if self.main:
             merge = self.cfg.lora is None or self.cfg.lora.merge
             folder = save_policy(learnt, self.out / "model", merge=merge)
             facts = {"base": str(self.policy.path), "base_hash": self.policy.hash, **facts}
-            facts |= {"settings": msgspec.to_builtins(self.cfg), "steps": self.total, "metrics": self.metrics}
-            facts |= {"fingerprint": self.fingerprint, "processes": self.world}
+            facts |= {"steps": self.total, "metrics": self.metrics, "held_out": self.held_out}
+            facts |= {"processes": self.world, "settings": msgspec.to_builtins(self.cfg)}
+            facts |= {"fingerprint": self.fingerprint}
             (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
             shutil.rmtree(self._checkpoints, ignore_errors=True)
         self.accelerator.wait_for_everyone()

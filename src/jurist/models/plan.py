@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import torch
 
-from ..errors import MissingExtra, SettingError
+from ..errors import RunError, SettingError
 from ..records import content_id
 from .batch import Example, cut
 from .policy import Policy
@@ -128,12 +128,23 @@ def open_tracker(cfg: Training) -> Any:
     """wandb or trackio, where asked for."""
     if not cfg.track:
         return None
-    try:
-        module = import_module(cfg.track)
-    except ImportError:
-        raise MissingExtra(f"--track {cfg.track}", cfg.track, "track") from None
+    module = import_module(cfg.track)
     module.init(project="jurist", name=Path(cfg.out).name, config=msgspec.to_builtins(cfg))
     return module
+
+
+def is_finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the model of this very run lies there; one of another run is not overwritten."""
+    try:
+        of = json.loads((folder / "training.json").read_text(encoding="utf-8"))["fingerprint"]
+    except FileNotFoundError:
+        return False
+    if of != fingerprint:
+        raise RunError(
+            f"{folder} holds a model trained with other settings, data or base."
+            f" Choose another --out, or throw it away with: rm -r {folder.parent}"
+        )
+    return True
 
 
 def keep_first(metrics: Path, steps: int) -> None:

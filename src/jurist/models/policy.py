@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ from .folder import weights_hash as weights_hash
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Kind = Literal["causal", "reward"]
+NO_LIMIT: Final = 1 << 30
+"""Where a model's positions have no end."""
 
 
 class Lora(Struct, frozen=True):
@@ -49,6 +51,14 @@ class Policy:
     """Of the weights as they were loaded: which anchor a run was held near is a matter of record."""
     kind: Kind = "causal"
 
+    @property
+    def longest(self) -> int:
+        """Tokens in the longest row that the model has positions for."""
+        config = (
+            self.model.get_base_model().config if hasattr(self.model, "peft_config") else self.model.config
+        )
+        return int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
+
 
 def load_policy(
     path: str | Path,
@@ -72,6 +82,7 @@ def load_policy(
         else:
             model = _load(transformers, folder, dtype, kind)
     _fit(model, tokenizer, folder)
+    still(model)
     if kind == "reward":
         _pad_apart(model, tokenizer)
     if lora is not None:
@@ -129,6 +140,15 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def refuse_other_tokens(anchor: Policy, policy: Policy) -> None:
+    """Log-probs of different tokens cannot be compared."""
+    if anchor.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+        raise SettingError(
+            f"the anchor {anchor.path} has other tokens than the policy {policy.path}, so their log-probs"
+            f" cannot be compared. Name the model the policy comes from: --anchor {policy.path}"
+        )
 
 
 def end_of_turn(tokenizer: Any) -> int:
@@ -216,6 +236,17 @@ def _fit(model: Any, tokenizer: Any, folder: Path) -> None:
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def still(model: Any) -> None:
+    """No dropout: a row says the same wherever it is computed, and PPO's policy is the one that wrote."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
 
 
 def _pad_apart(model: Any, tokenizer: Any) -> None:
