@@ -80,7 +80,7 @@ def report(verb: str, folder: Path, then: str, as_json: bool) -> None:
         return
     lost = ", ".join(f"{reason} {n:,}" for reason, n in facts["dropped"].items())
     lines = {
-        "learnt": f"{facts['rows']:,} rows in {facts['steps']:,} steps",
+        "learnt": f"{facts['rows']:,} rows in {facts['steps']:,} step{'s'[: facts['steps'] > 1]}",
         "dropped": lost,
         "last step": numbers(facts["metrics"]),
         "held out": numbers(facts["held_out"]) + f" ({facts['held_out'].get('rows', 0):,} rows)",
