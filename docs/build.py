@@ -78,13 +78,15 @@ def fields(argument: str) -> str:
     file, name = argument.split()
     tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
     struct = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    rows = _documented(struct, dict(_aliases(tree)))
+    rows = _documented(struct, dict(_aliases(tree, (SOURCE / file).parent)))
     return _table(("field", "type", "default", "meaning"), rows)
 
 
-def _aliases(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """Names that the file gives to types, such as `Rule = Literal[...]`."""
+def _aliases(tree: ast.Module, folder: Path) -> Iterator[tuple[str, ast.expr]]:
+    """Names that the file and those beside it give to types, such as `Rule = Literal[...]`."""
     for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and (folder / f"{node.module}.py").exists():
+            yield from _aliases(ast.parse((folder / f"{node.module}.py").read_text(encoding="utf-8")), folder)
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
             for target in node.targets:
                 if isinstance(target, ast.Name):

@@ -1,8 +1,9 @@
 """Do two processes train to the losses of one?
 
 The same job of 22 steps through `jurist train` alone and through `torchrun --nproc-per-node 2` on the CPU,
-for fine-tuning, reward model and DPO, at the same batch: the largest difference of a step's loss. (On a CPU,
-`accelerate launch` starts several processes only through MPI; on GPUs it is the usual way.)
+for fine-tuning, reward model, DPO and PPO, at the same batch: the largest difference of a step's loss, for PPO
+of its reward and KL too. (On a CPU `accelerate launch --cpu --num_processes 2` starts one process, which Jurist
+refuses; `accelerate launch --multi_gpu` starts what `torchrun` does.)
 """
 
 from __future__ import annotations
@@ -30,17 +31,24 @@ ENV = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 JURIST = [str(Path(sys.executable).with_name("jurist"))]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+MORE = {"ppo": ["--reward", "vowels:share", "--max_tokens", "6", "--samples", "2"]}
+REWARD = "def share(prompt, completion):\n    return sum(one in 'aeiou' for one in completion.text) / 10\n"
+WATCHED = ("loss", "reward", "kl_sequence", "policy_loss", "value_loss")
 
 
 def losses(launcher: list[str], verb: str, folder: Path, out: str) -> list[float]:
     words = ["train", verb, str(folder / "pairs.jsonl"), "--base", str(folder / "base"), "--out"]
     words += [str(folder / out), "--batch", "16", "--tokens", "512", "--epochs", "2", "--lr", "3e-3"]
-    subprocess.run([*launcher, *JURIST, *words], env=ENV, capture_output=True, check=True, timeout=300)
+    words += MORE.get(verb, [])
+    here = {**ENV, "PYTHONPATH": os.pathsep.join([str(folder), ENV.get("PYTHONPATH", "")])}
+    subprocess.run([*launcher, *JURIST, *words], env=here, capture_output=True, check=True, timeout=300)
     facts = json.loads((folder / out / "model" / "training.json").read_text())
     assert facts["processes"] == (2 if launcher else 1)
     lines = (folder / out / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
+    return [one[name] for one in map(json.loads, lines) for name in WATCHED if name in one]
 
 
 def main() -> None:
@@ -48,11 +56,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         making.checkpoint(folder / "base")
+        (folder / "vowels.py").write_text(REWARD)
         pairs_file(folder / "pairs.jsonl", 170)
-        for verb in ("sft", "reward", "dpo"):
+        for verb in ("sft", "reward", "dpo", "ppo"):
             one, two = losses([], verb, folder, f"{verb}-1"), losses(LAUNCH, verb, folder, f"{verb}-2")
             apart = max(apart, *(abs(a - b) for a, b in zip(one, two, strict=True)))
-            steps = len(one)
+            steps += len((folder / f"{verb}-1" / "metrics.jsonl").read_text().splitlines())
     record(
         "two_processes_equal_one",
         value=float(f"{apart:.2g}"),

@@ -19,6 +19,8 @@ from .errors import SettingError, nearest
 S = TypeVar("S", bound=msgspec.Struct)
 FullForm = Callable[[str, str], dict[str, Any]]
 """From a key and the short form found there to the mapping it stands for."""
+SEE = "jurist label --help"
+"""Where the settings are listed, unless somebody knows better."""
 
 
 def names_engine(_: str, text: str) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def load_settings(
     recipe: str | Path | None = None,
     overrides: Sequence[str] = (),
     full: FullForm = names_engine,
+    see: str = SEE,
     **given: Any,
 ) -> S:
     """Defaults, then the recipe, then what was `given` by name, then overrides: the later one wins."""
@@ -38,7 +41,7 @@ def load_settings(
     tree.update({key: value for key, value in given.items() if value is not None})
     for path, value in parse_overrides(overrides):
         put(tree, path, value, full)
-    return settings_from(cls, tree)
+    return settings_from(cls, tree, see)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -122,7 +125,7 @@ def _index(items: list[Any], part: str, path: Sequence[str]) -> int:
     return int(part)
 
 
-def settings_from(cls: type[S], tree: dict[str, Any]) -> S:
+def settings_from(cls: type[S], tree: dict[str, Any], see: str = SEE) -> S:
     """The typed settings, or a SettingError that names the key, the value and the way out."""
     refuse_unknown(inspect.type_info(cls), tree, "")
     try:
@@ -132,7 +135,7 @@ def settings_from(cls: type[S], tree: dict[str, Any]) -> S:
         key = where.strip("`").removeprefix("$").lstrip(".") or "the settings"
         got = _value_at(tree, key)
         a_list = what.startswith("Expected `array") and isinstance(got, str)
-        way_out = f"Write it as a list: --{key} '[{got}]'" if a_list else "See: jurist label --help"
+        way_out = f"Write it as a list: --{key} '[{got}]'" if a_list else f"See: {see}"
         raise SettingError(f"{key}: {_lower(what)}, got {got!r}. {way_out}") from None
 
 

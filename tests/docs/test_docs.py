@@ -61,7 +61,10 @@ def build() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+TRIED = [pytest.param(one, marks=pytest.mark.slow if one.name == "training.md" else ()) for one in pages()]
+
+
+@pytest.mark.parametrize("page", TRIED, ids=lambda page: page.name)
 def test_every_command_and_snippet_of_a_page_works(page: Path, reader: Reader):
     for block in blocks(page.read_text(encoding="utf-8")):
         reader.follow(block)

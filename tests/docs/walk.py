@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import typer
 import yaml
 
@@ -36,6 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = typer.main.get_command(app)
 BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE = re.compile(r"<!-- made by: .+? -->\n.*?<!-- end -->", re.DOTALL)
+BASE = "Qwen/Qwen3-0.6B"
+"""The model of the docs; a small random one stands in for it."""
 ADDRESS = re.compile(r"http://[\w.-]+:800\d/v1")
 EXITS = re.compile(r"# exits with (\d+)")
 
@@ -79,6 +82,8 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         text = ADDRESS.sub(self.url, block.text)
+        if BASE in text and not block.name:
+            text = text.replace(BASE, str(self.base()))
         if block.name:
             (self.folder / block.name).write_text(text, encoding="utf-8")
         elif block.language == "sh":
@@ -101,6 +106,12 @@ class Reader:
                 pass
             case ["jurist", *rest]:
                 assert run_command(COMMAND, rest) == wanted, line
+            case ["torchrun" | "accelerate", *rest] if "jurist)" in rest:
+                # What several processes do is tested elsewhere; here the words have to be right.
+                start = rest.index("jurist)") + 1
+                if "--config_file" in rest[:start]:
+                    assert (ROOT / rest[rest.index("--config_file") + 1]).exists(), line
+                assert run_command(COMMAND, rest[start:]) == wanted, line
             case ["make", target]:
                 assert f"\n{target}:" in (ROOT / "Makefile").read_text(), line
             case ["pip", "install", *what]:
@@ -114,6 +125,17 @@ class Reader:
                     assert reply.status == 200, line
             case _:
                 raise AssertionError(f"no way to try this command: {line}")
+
+    def base(self) -> Path:
+        """A checkpoint to start from; without torch the page cannot be followed."""
+        pytest.importorskip("torch", reason="training is an extra: pip install 'jurist[train]'")
+        folder = self.folder / "base"
+        if not folder.exists():
+            sys.path.append(str(ROOT / "tests" / "models"))
+            import making
+
+            making.checkpoint(folder, max_position_embeddings=2048)
+        return folder
 
     def serve(self, words: list[str]) -> None:
         """The page's own server, on any free port, takes over from ours."""

@@ -4,8 +4,9 @@ import making
 import pytest
 import torch
 
+from jurist.engines.checkpoints import weights_hash
 from jurist.errors import DataError, SettingError
-from jurist.models.policy import Lora, load_policy, save_policy, weights_hash
+from jurist.models.policy import Lora, load_policy, save_policy
 
 torch.set_num_threads(1)
 IDS = torch.tensor([[2, 40, 50, 60, 1]])
@@ -31,10 +32,10 @@ def test_an_adapter_says_the_same_merged_and_apart(tmp_path, kind):
     for name, weight in policy.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
-    merged = load_policy(save_policy(policy, tmp_path / "merged"))
-    apart = load_policy(save_policy(policy, tmp_path / "apart", adapter=True))
-
     want = policy.model(IDS).logits
+    apart = load_policy(save_policy(policy, tmp_path / "apart", merge=False))
+    merged = load_policy(save_policy(policy, tmp_path / "merged"))
+
     torch.testing.assert_close(merged.model(IDS).logits, want, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(apart.model(IDS).logits, want, rtol=1e-5, atol=1e-5)
     assert (load_policy(base).model(IDS).logits - want).abs().max() > 0.01

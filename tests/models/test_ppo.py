@@ -8,11 +8,12 @@ pytest.importorskip("transformers")
 
 from making import checkpoint  # noqa: E402
 
+from jurist.engines.checkpoints import weights_hash  # noqa: E402
 from jurist.errors import DataError, EngineDown, RunError, SettingError  # noqa: E402
 from jurist.models.actor import Actor  # noqa: E402
 from jurist.models.anchor import Anchor, open_anchor  # noqa: E402
 from jurist.models.batch import Example  # noqa: E402
-from jurist.models.policy import Lora, load_policy, weights_hash  # noqa: E402
+from jurist.models.policy import Lora, load_policy  # noqa: E402
 from jurist.models.ppo import beta_after, load, steps, train_ppo  # noqa: E402
 from jurist.models.ppo_settings import PPOConfig  # noqa: E402
 from jurist.models.rollout import Written, think  # noqa: E402

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_calls_to_a_live_judge_are_kept_so_that_drawing_again_pays_for_nothing(t
 
     train_ppo(cfg, PROMPTS)
     paid = module.calls
-    (tmp_path / "out" / "metrics.jsonl").unlink()
+    shutil.rmtree(tmp_path / "out" / "model")
     train_ppo(cfg, PROMPTS)
 
     assert 0 < paid <= len(PROMPTS)

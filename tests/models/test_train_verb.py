@@ -1,4 +1,9 @@
+"""`jurist train` as a user types it: what it takes, what it makes, and how it refuses."""
+
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import making
 import pytest
@@ -8,12 +13,15 @@ from typer.main import get_command
 
 from jurist.cli.app import app
 from jurist.cli.ending import run_command
+from jurist.cli.train import METHODS, beside
 
 torch.set_num_threads(1)
+COMMAND = get_command(app)
+PPO = ("--max_tokens", 3, "--samples", 2)
 
 
 def jurist(*words) -> int:
-    return run_command(get_command(app), [str(word) for word in words])
+    return run_command(COMMAND, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -21,54 +29,204 @@ def base(tmp_path_factory):
     return making.checkpoint(tmp_path_factory.mktemp("verb") / "base")
 
 
-@pytest.mark.parametrize("verb", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("verb", METHODS)
 def test_each_verb_trains_on_rows_as_trl_has_them(base, tmp_path, capsys, verb):
-    data = pairs_file(tmp_path / "pairs.jsonl", 40)
+    data = pairs_file(tmp_path / "pairs.jsonl", 24)
+    reward = ("--reward", "longer_one:words", *PPO) if verb in ("ppo", "rloo") else ()
 
-    assert jurist("train", verb, data, "--base", base, "--batch", 16, "--lr", 1e-3, "--json") == 0
+    assert jurist("train", verb, data, "--base", base, "--batch", 12, "--lr", 1e-3, "--json", *reward) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["model"] == str(tmp_path / "pairs" / verb / "model")
-    assert said["rows"] == 40
-    assert len(metrics(tmp_path / "pairs" / verb)) == said["steps"] == 3
+    assert said["rows"] == 24
+    assert len(metrics(tmp_path / "pairs" / verb)) == said["steps"] == 2
+    if reward:
+        assert said["settings"]["advantage"] == {"ppo": "gae", "rloo": "rloo"}[verb]
 
 
-def test_a_run_s_models_lie_in_the_run(base, tmp_path):
-    (run := tmp_path / "run").mkdir()
-    pairs_file(tmp_path / "pairs.jsonl", 20)
-    assert jurist("label", "--pairs", tmp_path / "pairs.jsonl", "--judge", "longer", "--out", run) == 0
-
-    assert jurist("train", "reward", run, "--base", base, "--batch", 8) == 0
-    assert (run / "models" / "reward" / "model" / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "way_out"),
-    [
-        (["--base", "nothing/there"], "Name a folder with --base"),
-        ([], "jurist train reward"),
-        (["--base", "BASE", "--batc", "3"], "Did you mean 'batch'?"),
-        (["--base", "BASE", "--max_length", "5"], "Raise --max_length"),
-        (["--base", "BASE", "--beta", "5"], "no setting called 'beta'"),
-    ],
-)
-def test_what_cannot_be_trained_is_refused_with_the_next_thing_to_type(
-    base, tmp_path, capsys, words, way_out
-):
-    data = pairs_file(tmp_path / "pairs.jsonl", 8)
-    words = [str(base) if word == "BASE" else word for word in words]
-
-    assert jurist("train", "reward", data, *words) == 2
-    assert way_out in capsys.readouterr().err
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    (tmp_path / "longer_one.py").write_text(
+        "def words(prompt, completion):\n    return len(completion.text.split())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
 
 
-def test_pairs_without_a_label_are_refused(base, tmp_path, capsys):
-    (file := tmp_path / "pairs.jsonl").write_text('{"prompt": "why", "first": "yes", "second": "no"}\n')
+def test_a_setting_may_stand_before_the_file_and_its_value_is_no_file(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 8)
 
-    assert jurist("train", "reward", file, "--base", base) == 2
-    assert "nothing says which of the two is better" in capsys.readouterr().err
+    assert (
+        jurist("train", "reward", "--lora.r", 2, "--batch", 4, "pairs.jsonl", "--base", base, "--json") == 0
+    )
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert (settings["lora"]["r"], settings["batch"], settings["data"]) == (2, 4, "pairs.jsonl")
 
 
-def test_a_label_names_the_better_one_whichever_seat_it_has(tmp_path):
+def test_a_run_s_models_lie_in_the_run_and_the_reward_model_among_them_judges(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 20)
+    assert jurist("label", "--pairs", "pairs.jsonl", "--judge", "longer", "--out", "run") == 0
+    assert jurist("train", "reward", "run", "--base", base, "--batch", 8) == 0
+    model = Path("run/models/reward/model")
+    assert (model / "model.safetensors").exists()
+
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("judge with it"))
+    assert line.endswith(f"--judge reward:{model}")
+    for source in ("--pairs", "--completions"):
+        judged = Path(f"judged{source}")
+        given = "pairs.jsonl" if source == "--pairs" else "run"
+        assert jurist("label", source, given, "--judge", f"reward:{model}", "--out", judged) == 0
+        assert (judged / "preferences.jsonl").read_text().count("\n") > 10
+
+
+def test_a_finished_training_is_not_done_twice_and_not_overwritten(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 8)
+    words = ("train", "sft", "pairs.jsonl", "--base", base, "--out", "out")
+    assert jurist(*words) == 0
+    weights = Path("out/model/model.safetensors")
+    before = weights.stat().st_mtime_ns
+
+    assert jurist(*words) == 0
+    assert weights.stat().st_mtime_ns == before
+    assert len(metrics(Path("out"))) == 1
+    capsys.readouterr()
+    assert jurist(*words, "--lr", "1e-6") == 2
+    assert capsys.readouterr().err.endswith("throw it away with: rm -r out\n")
+
+
+PAIR = '{"prompt": "why", "chosen": "yes", "rejected": "no"'
+FILES = {
+    "an empty file": ("", "0 preferences to learn in rows.jsonl (it is empty). Look with: head"),
+    "no label": ('{"prompt": "why", "first": "yes", "second": "no"}', "jurist label --pairs FILE"),
+    "a probability of 2": (PAIR + ', "p": 2}', "Give a number from 0 to 1"),
+    "a margin that is a word": (PAIR + ', "margin": "wide"}', "Write a number, or leave it out"),
+    "a weight below nothing": (PAIR + ', "weight": -1}', "Give 0 or more"),
+    "no JSON": ("chosen,rejected", "is not JSON"),
+    "a row of other columns": ('{"text": "why"}', "rows.jsonl:1"),
+    "only rows of weight 0": (PAIR + ', "weight": 0}', "(1 no_weight)"),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_file_that_cannot_be_learnt_from_is_refused(base, capsys, what):
+    text, way_out = FILES[what]
+    Path("rows.jsonl").write_text(text + "\n" if text else "")
+
+    refused(capsys, way_out, "reward", "rows.jsonl", "--base", base)
+
+
+WORDS = {
+    "reward pairs.jsonl --base nothing/there": "Name a folder with --base",
+    "reward pairs.jsonl": "jurist train reward pairs.jsonl --base FOLDER",
+    "reward": "jurist train reward runs/mine",
+    "reward nowhere.jsonl --base BASE": "there is longer_one.py, pairs.jsonl",
+    "reward pairs.jsonl --base BASE --batc 3": "Did you mean 'batch'?",
+    "reward pairs.jsonl --base BASE --batch none": "jurist train reward --help",
+    "reward pairs.jsonl --base BASE --lr -1": "jurist train reward --help",
+    "reward pairs.jsonl --base BASE --max_length 5": "--max_length 10",
+    "reward pairs.jsonl --base BASE --held_out 0.9999": "--held_out 0.25",
+    "reward pairs.jsonl --base BASE --beta 5": "no setting called 'beta'",
+    "reward pairs.jsonl --base BASE --track wandb": "pip install wandb",
+    "reward pairs.jsonl --base BASE --recipe nowhere.yaml": "ls .",
+    "reward pairs.jsonl --base BASE --out pairs.jsonl": "pairs.jsonl",
+    "reward pairs.jsonl stray --base BASE": "write --key stray",
+    "reward sampled --base BASE": "jurist label --recipe sampled/recipe.yaml",
+    "reward pairs.jsonl --base bare": "has no chat template",
+    "reward pairs.jsonl --base other": "do not belong together",
+    "sft pairs.jsonl --base BASE --lr 1e30 --batch 4": "--precision float32",
+    "dpo pairs.jsonl --base BASE --anchor other2": "has other tokens",
+    "dpo pairs.jsonl --base BASE --loss dpoo": "Did you mean 'dpo'?",
+    "ppo pairs.jsonl --max_tokens 3 --base BASE": "--reward runs/mine/models/reward/model",
+    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward nothing": "there is",
+    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward models/nowhere": "--reward FOLDER",
+    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward longer": "--reward.kind pointwise",
+    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward longer_one:letters": "letters",
+    "ppo pairs.jsonl --base BASE --reward longer_one:words --max_tokens 300": "--max_tokens 150",
+    "rloo pairs.jsonl --base BASE --reward longer_one:words --samples 1": "set samples: 4",
+    "learn pairs.jsonl": "jurist train --help",
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_what_cannot_be_trained_is_refused_with_the_next_thing_to_type(base, capsys, words):
+    pairs_file(Path("pairs.jsonl"), 8)
+    if "bare" in words or "other" in words:
+        for name in ("bare", "other"):
+            making.checkpoint(Path(name), vocabulary=330 if name == "bare" else 200)
+        Path("bare/chat_template.jinja").unlink()
+        if "other2" in words:
+            other = making.tokenizer()
+            other.add_tokens(["entirely"])
+            making.checkpoint(Path("other2"))
+            other.save_pretrained("other2")
+    if "sampled" in words:
+        assert (
+            jurist("sample", "--prompts", "pairs.jsonl", "--policy", "tiny:careful", "--out", "sampled") == 0
+        )
+
+    refused(capsys, WORDS[words], *(str(base) if word == "BASE" else word for word in words.split()))
+
+
+def refused(capsys, way_out: str, *words) -> None:
+    capsys.readouterr()
+    assert jurist("train", *words) == 2
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if not line.startswith("step ")]
+    assert said.out == ""
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("jurist: ")
+    assert way_out in lines[0]
+
+
+@pytest.mark.parametrize("package", ["torch", "accelerate", "peft"])
+def test_a_package_that_is_missing_is_named_with_its_extra(base, capsys, monkeypatch, package):
+    pairs_file(Path("pairs.jsonl"), 8)
+    if package == "torch":  # the trainer's module, which imports it at once, is here already
+
+        def without(_):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+        monkeypatch.setattr("jurist.cli.train._trainer", without)
+    else:
+        monkeypatch.setitem(sys.modules, package, None)
+
+    way_out = f"{package}, which is not installed. Install it with: pip install 'jurist[train]'"
+    refused(capsys, way_out, "sft", "pairs.jsonl", "--base", base, "--lora.r", 2)
+
+
+def test_a_gpu_that_is_full_is_no_traceback(base, capsys, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    pairs_file(Path("pairs.jsonl"), 8)
+    monkeypatch.setattr("jurist.models.sft.Loop.backward", full)
+
+    refused(capsys, "--tokens 4096", "sft", "pairs.jsonl", "--base", base)
+
+
+def test_help_lists_every_setting_and_loads_no_torch():
+    code = (
+        "import sys; from typer.main import get_command; from jurist.cli.app import app;"
+        "from jurist.cli.ending import run_command;"
+        "[run_command(get_command(app), ['train', verb, '--help']) for verb in ('sft', 'ppo')];"
+        "print(*(name in sys.modules for name in ('torch', 'numpy', 'transformers')))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.splitlines()[-1] == "False False False"
+    for setting in ("--lora.r", "--packing", "--kl_target", "--save_every", "--advantage"):
+        assert setting in said
+
+
+def test_models_lie_beside_what_they_learnt_from():
+    Path("run").mkdir()
+
+    assert beside("run") == Path("run/models")
+    assert beside("data/pairs.jsonl.gz") == Path("data/pairs")
+    assert beside("pairs") == Path("pairs-models")
+    assert beside("hub:owner/name:test") == Path("name")
+
+
+def test_a_label_names_the_better_one_whichever_seat_it_has():
     from jurist.models.rows import load_preferences
 
     rows = [
@@ -76,8 +234,8 @@ def test_a_label_names_the_better_one_whichever_seat_it_has(tmp_path):
         '{"prompt": "why", "chosen": "yes", "rejected": "no", "p": 0.7, "margin": 2, "weight": 0.5}',
         '{"prompt": "why", "chosen": "yes", "rejected": "no", "score_chosen": 8, "score_rejected": 5}',
     ]
-    (file := tmp_path / "pairs.jsonl").write_text("\n".join(rows))
-    first, second, third = load_preferences(file)
+    Path("pairs.jsonl").write_text("\n".join(rows))
+    first, second, third = load_preferences("pairs.jsonl")
 
     assert (first.chosen.text, first.p) == ("no", 1.0)
     assert (second.chosen.text, second.p, second.margin, second.weight) == ("yes", 0.7, 2.0, 0.5)

@@ -1,174 +1,205 @@
-"""`jurist train sft|reward|dpo`: settings, progress and the last line; what they do is in `models/`."""
+"""`jurist train sft|reward|dpo|ppo|rloo`: settings, progress and the last line; what they do is in `models/`.
+
+All verbs have one signature, and every setting of a method is its `--key value`: this file reads the words
+and the methods' settings, and loads torch only once there is something to train.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, RunError
 
 train = typer.Typer(
     name="train",
-    help="Learn from the labels: fine-tune, train a reward model, or a policy from preferences.",
+    help="Learn from the labels: fine-tune, train a reward model, or a policy from preferences or a reward.",
+    epilog="Every verb takes a run folder or a file, and has its own --help with all of its settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-_MORE = (
-    "Every setting can be given as --key value, e.g. --batch 32 --lora.r 16. What they are: docs/training.md"
-)
-_OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-Data = Annotated[str, typer.Argument(help="A run folder, or a file of rows as TRL reads them.")]
-Base = Annotated[
-    str | None, typer.Option(help="Where to start: a checkpoint's folder or its name on the hub.")
-]
-Out = Annotated[str | None, typer.Option("--out", "-o", help="Where model and metrics go.")]
-Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]
-Lr = Annotated[float | None, typer.Option(help="The learning rate at its height.")]
-Epochs = Annotated[float | None, typer.Option(help="How often each row is seen.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-@train.command(context_settings=_OPEN, epilog=_MORE)
-def sft(
+class Method(NamedTuple):
+    """What a verb stands for, by name, so that a list of verbs loads nothing."""
+
+    trainer: str
+    settings: str
+    told: str
+    """In the list of verbs."""
+    more: str
+    given: tuple[tuple[str, str], ...] = ()
+    """Settings that the verb itself decides."""
+    then: str = ""
+    """What to type with the model."""
+
+
+ANSWER = "answer with it: jurist sample --prompts FILE --policy hf:{model}"
+METHODS = {
+    "sft": Method(
+        "sft.train_sft",
+        "settings.SftConfig",
+        "Learn answers by heart.",
+        "The chosen ones of a run or of pairs, or a file of conversations; the loss is on the answer only.",
+        then="go on from it: jurist train dpo RUN --base {model}",
+    ),
+    "reward": Method(
+        "reward.train_reward",
+        "settings.RewardConfig",
+        "A reward model from preferences.",
+        "Its targets are the labels' probabilities. It can then judge: jurist label --judge reward:FOLDER.",
+        then="judge with it: jurist label --pairs FILE --judge reward:{model}",
+    ),
+    "dpo": Method(
+        "dpo.train_dpo",
+        "settings.DpoConfig",
+        "A policy straight from preferences.",
+        "By DPO, length-normalised DPO, R-DPO, SimPO or IPO, with the labels' probabilities as targets.",
+        then=ANSWER,
+    ),
+    "ppo": Method(
+        "ppo.train_ppo",
+        "ppo_settings.PPOConfig",
+        "A policy from a reward, held near an anchor.",
+        "The reward is a reward model's folder, a live judge, a rule or your own function.",
+        then=ANSWER,
+    ),
+    "rloo": Method(
+        "ppo.train_ppo",
+        "ppo_settings.PPOConfig",
+        "The same without a value head.",
+        "The samples of a prompt, four unless told otherwise, are each other's baseline.",
+        given=(("advantage", "rloo"),),
+        then=ANSWER,
+    ),
+}
+EXTRA = ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "huggingface_hub")
+
+
+class Verb(TyperCommand):
+    """A command that takes its method's settings as `--key value`, wherever they stand, and lists them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        return super().parse_args(ctx, settings_last(args, known | {"--help"}))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from .fields import settings_list
+
+        with formatter.section("Settings"):
+            formatter.write_dl(settings_list(_settings(str(self.name))))
+        formatter.write_paragraph()
+        formatter.write_text("More in docs/training.md")
+
+
+def settings_last(words: Iterable[str], known: set[str]) -> list[str]:
+    """`--lr 1e-5` as one word behind all others: or it would be taken for the file where it comes first."""
+    ours: list[str] = []
+    settings: list[str] = []
+    value_goes_to = ours
+    for word in words:
+        if not word.startswith("--"):
+            if value_goes_to is settings:
+                settings[-1] += f"={word}"
+            else:
+                ours.append(word)
+            value_goes_to = ours
+        elif word.partition("=")[0] in known:
+            ours.append(word)
+            value_goes_to = ours
+        else:
+            settings.append(word)
+            value_goes_to = ours if "=" in word else settings
+    return ours + settings
+
+
+def learn(
     ctx: typer.Context,
-    data: Data,
-    base: Base = None,
-    out: Out = None,
-    recipe: Recipe = None,
-    lr: Lr = None,
-    epochs: Epochs = None,
-    as_json: AsJson = False,
+    data: Annotated[
+        str | None, typer.Argument(help="A run folder, or a file of rows as TRL reads them.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Where to start: a checkpoint's folder or its name on the hub.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Where model and metrics go; in the run when left out.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Learn answers: the chosen ones of a run, or a file of conversations; the loss is on the answer only."""
-    _train(ctx, "sft", "SftConfig")
+    from msgspec.structs import replace
 
-
-@train.command(context_settings=_OPEN, epilog=_MORE)
-def reward(
-    ctx: typer.Context,
-    data: Data,
-    base: Base = None,
-    out: Out = None,
-    recipe: Recipe = None,
-    lr: Lr = None,
-    epochs: Epochs = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train a reward model on preferences with soft labels; it can then judge: --judge reward:FOLDER."""
-    _train(ctx, "reward", "RewardConfig")
-
-
-@train.command(context_settings=_OPEN, epilog=_MORE)
-def dpo(
-    ctx: typer.Context,
-    data: Data,
-    base: Base = None,
-    out: Out = None,
-    recipe: Recipe = None,
-    lr: Lr = None,
-    epochs: Epochs = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train a policy straight from preferences: DPO, length-normalised, R-DPO, SimPO or IPO."""
-    _train(ctx, "dpo", "DpoConfig")
-
-
-def _train(ctx: typer.Context, verb: str, settings: str) -> None:
-    """Settings from recipe, options and `--key value` words; then the trainer of that name."""
-    trainer, cls = _load(verb, settings)
     from ..config import load_settings
+    from ..models.settings import check
+    from .train_progress import progress, report
 
-    given = {name: value for name, value in ctx.params.items() if value is not None}
-    recipe, as_json = given.pop("recipe", None), given.pop("as_json")
-    if "out" not in given and recipe is None and not _names_out(ctx.args):
-        given["out"] = str(_beside(given["data"]) / verb)
-    cfg = load_settings(cls, recipe, list(ctx.args), **given)
-    with progress() as watch:
-        folder = trainer(cfg, watch=watch)
-    _report(verb, folder, as_json)
+    verb = str(ctx.info_name)
+    method = METHODS[verb]
+    named: dict[str, Any] = {"data": data, "base": base, "out": out, **dict(method.given)}
+    cfg = load_settings(_settings(verb), recipe, list(ctx.args), see=f"jurist train {verb} --help", **named)
+    check(cfg, verb)
+    if not cfg.out:
+        cfg = replace(cfg, out=str(beside(cfg.data) / verb))
+    with progress(as_json) as watch:
+        folder = _train(verb, cfg, watch)
+    report(verb, folder, method.then.format(model=folder), as_json)
 
 
-def _load(verb: str, settings: str) -> tuple[Callable[..., Path], Any]:
-    from importlib import import_module
+for _name, _method in METHODS.items():
+    train.command(
+        _name,
+        cls=Verb,
+        help=f"{_method.told} {_method.more}",
+        short_help=_method.told,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(learn)
 
+
+def _settings(verb: str) -> Any:
+    return _named(METHODS[verb].settings)
+
+
+def _trainer(verb: str) -> Any:
+    return _named(METHODS[verb].trainer)
+
+
+def _named(path: str) -> Any:
+    module, _, name = path.partition(".")
+    return getattr(import_module(f"jurist.models.{module}"), name)
+
+
+def _train(verb: str, cfg: Any, watch: Callable[[Any], None]) -> Path:
+    """The trained model's folder. What torch and its family raise gets a line of ours here, and only here."""
     try:
-        module = import_module(f"jurist.models.{verb}")
+        folder: Path = _trainer(verb)(cfg, watch=watch)
     except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("jurist"):
+        package = (missing.name or "").partition(".")[0]
+        if package not in EXTRA:
             raise
-        raise MissingExtra("training", missing.name or "torch", "train") from None
-    return getattr(module, f"train_{verb}"), getattr(import_module("jurist.models.settings"), settings)
+        raise MissingExtra("training", package, "train") from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise RunError(
+            f"the GPU's memory does not hold {cfg.tokens:,} token slots at once."
+            f" Set: --tokens {max(1, cfg.tokens // 4)}, and if that is not enough --checkpointing true"
+        ) from None
+    return folder
 
 
-def _names_out(words: list[str]) -> bool:
-    return any(word == "--out" or word.startswith("--out=") for word in words)
-
-
-def _beside(data: str) -> Path:
-    """A run's models lie in the run; a file's beside it."""
+def beside(data: str) -> Path:
+    """A run's models lie in the run; a file's beside it, those of a set on the hub here."""
+    if data.startswith("hub:"):
+        return Path(data.rpartition("/")[2].partition(":")[0])
     path = Path(data)
-    return path / "models" if path.is_dir() else path.with_suffix("")
-
-
-def _report(verb: str, folder: Path, as_json: bool) -> None:
-    import json
-
-    if os.environ.get("RANK", "0") != "0":
-        return  # one of several processes: the first one speaks
-    facts = json.loads((folder / "training.json").read_text())
-    if as_json:
-        print(json.dumps({"model": str(folder), **facts}))
-        return
-    numbers = " · ".join(f"{name} {value:.4g}" for name, value in facts["metrics"].items())
-    lost = ", ".join(f"{n} {reason}" for reason, n in facts["dropped"].items())
-    print(
-        f"{verb}: {facts['rows']:,} rows, {facts['steps']:,} steps" + (f" (dropped: {lost})" if lost else "")
-    )
-    print(f"last step: {numbers}")
-    print(f"model: {folder}")
-    if verb == "reward":
-        print(f"judge with it: jurist label --pairs FILE --judge reward:{folder}")
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[Any], None]]:
-    """A live line in a terminal, a plain one now and then elsewhere; on stderr."""
-    if not sys.stderr.isatty():
-        yield _now_and_then(10.0)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("loading", total=None)
-        yield lambda one: bar.update(task, completed=one.step, total=one.steps, description=line(one))
-
-
-def line(now: Any) -> str:
-    """One line for a person."""
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    numbers = " · ".join(
-        f"{name} {now.metrics[name]:.4g}" for name in ("loss", "right") if name in now.metrics
-    )
-    return f"step {now.step:,} of {now.steps:,} · {minutes}:{seconds:02} left · {numbers}"
-
-
-def _now_and_then(seconds: float) -> Callable[[Any], None]:
-    shown = time.monotonic()
-
-    def watch(now: Any) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= seconds or now.step == now.steps:
-            shown = time.monotonic()
-            print(line(now), file=sys.stderr, flush=True)
-
-    return watch
+    if path.is_dir():
+        return path / "models"
+    name = path.name.partition(".")[0]
+    return path.with_name(name if name and name != path.name else f"{path.name}-models")

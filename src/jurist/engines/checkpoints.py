@@ -60,6 +60,11 @@ def weights_hash(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
+def weights_named(spec: object) -> str:
+    """The hash of the weights where a setting names a checkpoint's folder, else nothing."""
+    return weights_hash(spec) if isinstance(spec, str) and (Path(spec) / "config.json").exists() else ""
+
+
 def base_of(folder: Path) -> str:
     """What an adapter was trained on."""
     named = json.decode((folder / ADAPTER).read_bytes()).get("base_model_name_or_path")

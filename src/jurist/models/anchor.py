@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import SettingError
+from ..engines.checkpoints import find_checkpoint, weights_hash
 from .actor import Actor
-from .policy import Dtype, Policy, find_checkpoint, load_policy, weights_hash
+from .policy import Dtype, Policy, load_policy, refuse_other_tokens
 from .rollout import Written, think
 
 
@@ -46,10 +46,6 @@ def open_anchor(path: str | Path, policy: Policy, dtype: Dtype = "auto") -> Anch
     if hasattr(policy.model, "peft_config") and code == policy.hash:
         return Anchor(folder, code, policy.model, policy.model)
     held = load_policy(folder, dtype=dtype)
-    if held.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
-        raise SettingError(
-            f"the anchor {folder} has other tokens than the policy {policy.path}, so their log-probs"
-            f" cannot be compared. Name the model the policy comes from: --anchor {policy.path}"
-        )
+    refuse_other_tokens(held, policy)
     held.model.requires_grad_(False)
     return Anchor(folder, held.hash, held.model)

@@ -56,6 +56,7 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
     from safetensors.torch import load_file
     from torch.distributed.checkpoint.state_dict import (
         StateDictOptions,
+        get_optimizer_state_dict,
         set_model_state_dict,
         set_optimizer_state_dict,
     )
@@ -72,16 +73,19 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
         )
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, load_file(last / "weights.safetensors"), options=options)
-    whole = _whole_optimizer(model, optimizer)
+    # Only the groups are asked for: whole moments are given to the first process alone.
+    groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
+    moments: dict[str, dict[str, Tensor]] = {}
     for key, value in load_file(last / "optimizer.safetensors").items():
         weight, _, name = key.rpartition("/")
-        whole["state"][weight][name] = value
+        moments.setdefault(weight, {})[name] = value
+    whole = {"state": moments, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, whole, options=StateDictOptions(full_state_dict=True))
     return state.step
 
 
 def full_state(model: Any) -> dict[str, Tensor]:
-    """All weights under the names the base model knows them by, gathered from every process."""
+    """All weights under the names the model below ours has for them, in the first process."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -103,15 +107,12 @@ def _model_state(model: Any) -> dict[str, Tensor]:
 
 def _optimizer_state(model: Any, optimizer: Any) -> dict[str, Tensor]:
     """Its moments, as `weight/moment`; its settings come from ours and are not kept."""
-    moments = _whole_optimizer(model, optimizer)["state"].items()
-    return _apart({f"{weight}/{name}": value for weight, its in moments for name, value in its.items()})
-
-
-def _whole_optimizer(model: Any, optimizer: Any) -> dict[str, Any]:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return get_optimizer_state_dict(model, optimizer, options=options)
+    # Empty in all processes but the first.
+    moments = get_optimizer_state_dict(model, optimizer, options=options).get("state", {}).items()
+    return _apart({f"{weight}/{name}": value for weight, its in moments for name, value in its.items()})
 
 
 def _apart(tensors: dict[str, Any]) -> dict[str, Tensor]:

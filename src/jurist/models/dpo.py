@@ -17,16 +17,16 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from ..engines.checkpoints import weights_hash
 from ..records import Preference
 from . import losses
 from .batch import Example, cut
-from .folder import weights_hash
 from .forward import answers_forward
 from .loop import Loop, Watch, nobody, start_from
 from .plan import accelerator_for
-from .policy import Policy, load_policy
+from .policy import Policy, load_policy, refuse_other_tokens
 from .reward import labels
-from .rows import load_preferences, pairs_to_learn
+from .rows import pairs_to_learn
 from .settings import BETAS, DpoConfig, check
 
 
@@ -34,8 +34,7 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
     """Train on the preferences given, or on those in `cfg.data`; the folder of the policy."""
     check(cfg, "dpo")
     policy = start_from(cfg)
-    rows = load_preferences(cfg.data) if preferences is None else preferences
-    learnt, held, dropped = pairs_to_learn(cfg, policy.tokenizer, rows, soft=cfg.soft)
+    learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     anchor_hash = "" if cfg.loss == "simpo" else weights_hash(cfg.anchor) if cfg.anchor else policy.hash
     if anchor_hash:
         learnt, held = anchored(cfg, policy, [learnt, held])
@@ -50,12 +49,12 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
                 loss_B = loss_of(cfg, ratio_B2, tokens_B2, p_B)
                 loop.backward((part.weight_B * loss_B).sum())
                 gap_B = gap_of(cfg, ratio_B2, tokens_B2)
-                loop.note(part, loss=loss_B, right=(gap_B > 0).float(), gap=gap_B)
+                loop.note(part, loss=loss_B, right=losses.agreement(gap_B, p_B), gap=gap_B)
                 loop.note(part, chosen_moved=ratio_B2[:, 0], rejected_moved=ratio_B2[:, 1])
             loop.update(step)
             if held and loop.epoch_ends(step):
-                loop.write(step.number, measure(cfg, loop.model, held), of="held_out")
-        return loop.finish(rows=len(learnt), held_out=len(held), dropped=dropped, anchor_hash=anchor_hash)
+                loop.measured(step, len(held), measure(cfg, loop.model, held))
+        return loop.finish(rows=len(learnt), dropped=dropped, anchor_hash=anchor_hash)
 
 
 def loss_of(cfg: DpoConfig, ratio_B2: Tensor, tokens_B2: Tensor, p_B: Tensor) -> Tensor:
@@ -85,8 +84,9 @@ def anchored(cfg: DpoConfig, policy: Policy, sides: Sequence[list[Example]]) -> 
     from accelerate.utils import gather_object
 
     accelerator = accelerator_for(cfg)
-    model = load_policy(cfg.anchor, dtype="float32").model if cfg.anchor else policy.model
-    model = model.to(accelerator.device).eval()
+    anchor = load_policy(cfg.anchor, dtype="float32") if cfg.anchor else policy
+    refuse_other_tokens(anchor, policy)
+    model = anchor.model.to(accelerator.device).eval()
     rank, world = accelerator.process_index, accelerator.num_processes
     found = []
     for side in sides:
@@ -123,7 +123,8 @@ def measure(cfg: DpoConfig, model: Any, examples: Sequence[Example]) -> dict[str
         said = model(part)
         logp_B2, tokens_B2 = said.logprobs_AT.sum(-1).view(-1, 2), said.mask_AT.sum(-1).view(-1, 2)
         ratio_B2 = logp_B2 - logp_B2.new_tensor([one.anchor or (0.0, 0.0) for one in part])
-        total += float(loss_of(cfg, ratio_B2, tokens_B2, labels(part, logp_B2)[0]).sum())
-        right += float((gap_of(cfg, ratio_B2, tokens_B2) > 0).sum())
+        p_B, _ = labels(part, logp_B2)
+        total += float(loss_of(cfg, ratio_B2, tokens_B2, p_B).sum())
+        right += float(losses.agreement(gap_of(cfg, ratio_B2, tokens_B2), p_B).sum())
     model.train()
     return {"loss": total / len(examples), "right": right / len(examples)}

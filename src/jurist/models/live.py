@@ -69,6 +69,8 @@ def reward_called(spec: str | dict[str, Any], engine: OpenEngine, seed: int = 0)
     if isinstance(spec, str):
         if (Path(spec) / "config.json").exists():
             return RewardJudge(spec)
+        if "/" in spec.partition(":")[0]:
+            raise SettingError(f"there is no reward model at {spec}. Name its folder: --reward FOLDER")
         kind, _, rest = spec.partition(":")
         if kind not in JUDGES and kind not in KINDS and rest.isidentifier():
             return _function(spec)

@@ -34,7 +34,17 @@ from ..errors import RunError
 from .batch import Example, steps
 from .checkpoint import full_state, load_checkpoint, save_checkpoint, trainable
 from .forward import AnswersModel
-from .plan import accelerator_for, fingerprint, keep_first, lr_share, open_tracker, recompute, shared_out
+from .plan import (
+    accelerator_for,
+    fingerprint,
+    is_finished,
+    is_sharded,
+    keep_first,
+    lr_share,
+    open_tracker,
+    recompute,
+    shared_out,
+)
 from .policy import Dtype, Kind, Policy, load_policy, save_policy
 from .settings import Training
 
@@ -102,19 +112,26 @@ class Loop:
         module = AnswersModel(policy.model) if module is None else module
         if cfg.checkpointing:
             recompute(policy.model)
-        self.model = self.accelerator.prepare(module)
-        self.optimizer = torch.optim.AdamW(
-            trainable(self.model), lr=cfg.lr, betas=(0.9, 0.95), weight_decay=cfg.weight_decay
+        optimizer = torch.optim.AdamW(
+            trainable(module), lr=cfg.lr, betas=(0.9, 0.95), weight_decay=cfg.weight_decay
         )
+        # Together, since sharding replaces the weights that the optimiser holds; then without the wrapping,
+        # whose part in gradient accumulation is ours.
+        self.model, wrapped = self.accelerator.prepare(module, optimizer)
+        self.optimizer = wrapped.optimizer
         self._a_step: dict[str, list[Tensor]] = {}
         self.total = max(1, math.ceil(cfg.epochs * math.ceil(len(examples) / cfg.batch)))
         self.fingerprint = fingerprint(cfg, policy, examples, beside)
         self.metrics: dict[str, float] = {}
+        self.held_out: dict[str, float] = {}
         self.done = 0
 
     def __enter__(self) -> Loop:
         self.out.mkdir(parents=True, exist_ok=True)
-        self.done = load_checkpoint(self._checkpoints, self.fingerprint, self.model, self.optimizer)
+        if is_finished(self.out / "model", self.fingerprint):
+            self.done = self.total
+        else:
+            self.done = load_checkpoint(self._checkpoints, self.fingerprint, self.model, self.optimizer)
         if self.main:
             keep_first(self.out / "metrics.jsonl", self.done)
             self._tracker = open_tracker(self.cfg)
@@ -147,7 +164,7 @@ class Loop:
                 if number > self.total:
                     return
                 if number > self._first:
-                    torch.manual_seed(self.cfg.seed * 1_000_003 + number + self.accelerator.process_index)
+                    torch.manual_seed((self.cfg.seed * 1_000_003 + number) * self.world + self.rank)
                     yield Step(number, rows)
             epoch += 1
 
@@ -158,7 +175,7 @@ class Loop:
         """This process's share of a step, cut to fit; gradients are exchanged with the last."""
         total = sum(self.weights[row] for row in step.rows)
         mine = shared_out(step.rows, [one.length for one in self.examples], self.cfg.tokens, self.world)
-        cuts = mine[self.accelerator.process_index]
+        cuts = mine[self.rank]
         for number, rows in enumerate(cuts, 1):
             # A process with nothing left takes part without weight: the others would wait for it.
             weights = [self.weights[row] / total for row in rows] or [0.0]
@@ -166,6 +183,10 @@ class Loop:
             weight_B = torch.tensor(weights, device=self.accelerator.device)
             with nullcontext() if number == len(cuts) else self.accelerator.no_sync(self.model):
                 yield Part(part, weight_B)
+
+    @property
+    def rank(self) -> int:
+        return int(self.accelerator.process_index)
 
     @property
     def world(self) -> int:
@@ -216,6 +237,11 @@ class Loop:
         save_checkpoint(self._checkpoints, self.done, self.fingerprint, self.model, self.optimizer, self.main)
         self.accelerator.wait_for_everyone()
 
+    def measured(self, step: Step, rows: int, metrics: dict[str, float]) -> None:
+        """What the rows that are not learnt say at this step."""
+        self.held_out = {"rows": rows, **metrics}
+        self.write(step.number, metrics, of="held_out")
+
     def write(self, step: int, metrics: dict[str, float], **more: Any) -> None:
         """A line of metrics.jsonl."""
         if self._metrics_file is not None:
@@ -223,19 +249,33 @@ class Loop:
             self._metrics_file.write(json.dumps(line) + "\n")
             self._metrics_file.flush()
         if self._tracker is not None:
-            self._tracker.log({**metrics, "step": step})
+            prefix = f"{more['of']}/" if more else ""
+            self._tracker.log({f"{prefix}{name}": value for name, value in metrics.items()}, step=step)
 
     def finish(self, **facts: Any) -> Path:
-        """The model in its place; the checkpoints have served."""
-        model = self.accelerator.unwrap_model(self.model).model
-        # Only sharded weights have to be gathered, but asking for them costs the others nothing.
-        state = full_state(self.model) if self.world > 1 else None
+        """The model in its place; the checkpoints have served. What was finished before is left as it is."""
+        if is_finished(self.out / "model", self.fingerprint):
+            return self.out / "model"
+        learnt = self._whole_policy()
         if self.main:
-            folder = save_policy(replace(self.policy, model=model), self.out / "model", state=state)
+            merge = self.cfg.lora is None or self.cfg.lora.merge
+            folder = save_policy(learnt, self.out / "model", merge=merge)
             facts = {"base": str(self.policy.path), "base_hash": self.policy.hash, **facts}
-            facts |= {"settings": msgspec.to_builtins(self.cfg), "steps": self.total, "metrics": self.metrics}
-            facts |= {"fingerprint": self.fingerprint, "processes": self.world}
+            facts |= {"steps": self.total, "metrics": self.metrics, "held_out": self.held_out}
+            facts |= {"processes": self.world, "settings": msgspec.to_builtins(self.cfg)}
+            facts |= {"fingerprint": self.fingerprint}
             (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
             shutil.rmtree(self._checkpoints, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         return self.out / "model"
+
+    def _whole_policy(self) -> Policy:
+        """The policy with its weights in one piece, in the first process."""
+        if not is_sharded(self.accelerator):
+            return replace(self.policy, model=self.accelerator.unwrap_model(self.model).model)
+        state = full_state(self.model)
+        if not self.main:
+            return self.policy
+        whole = start_from(self.cfg, self.policy.kind)
+        whole.model.load_state_dict(state)
+        return whole

@@ -101,6 +101,11 @@ def ipo(
     return (delta_B - (2 * p_B - 1) / (2 * beta)).square()
 
 
+def agreement(gap_B: Tensor, p_B: Tensor) -> Tensor:
+    """1 where the gap points to the likelier side, 0 where it does not; 1/2 where neither is likelier."""
+    return torch.where(p_B == 0.5, 0.5, ((gap_B > 0) == (p_B > 0.5)).float())
+
+
 def entropy(p_B: Tensor) -> Tensor:
     """-[p log p + (1 - p) log(1 - p)]: no model can bring the loss on a soft target below it."""
     return -(torch.xlogy(p_B, p_B) + torch.xlogy(1 - p_B, 1 - p_B))

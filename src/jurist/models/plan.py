@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 import torch
 
-from ..errors import MissingExtra
+from ..errors import RunError, SettingError
 from ..records import content_id
 from .batch import Example, cut
 from .policy import Policy
@@ -21,15 +22,49 @@ from .settings import Training
 _NO_NUMBER_CHANGES = ("out", "tokens", "save_every", "track", "checkpointing")
 """Settings with which a run may be taken up again though they are different now."""
 
+SHARDED = "FSDP"
+
 
 def accelerator_for(cfg: Training) -> Any:
-    """One process or many, CPU or GPU, as `accelerate launch` set it up."""
+    """One process or many, CPU or GPU, as `accelerate launch` or `torchrun` set it up."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    # A second run in the same process may compute in another precision; the state would refuse it.
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="bf16" if in_bfloat16(cfg) else "no")
+    # A second run in the same process may compute in another precision, which the state would refuse; and it
+    # has to find out anew how the processes meet, or weights that were to be sharded would not be.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    # Without being told that it is to be the CPU, processes on a machine without a GPU do not meet.
+    made = Accelerator(
+        mixed_precision="bf16" if in_bfloat16(cfg) else "no", cpu=not torch.accelerator.is_available()
+    )
+    refuse_strangers(os.environ, int(made.num_processes), str(made.distributed_type))
+    return made
+
+
+def refuse_strangers(environment: Mapping[str, str], processes: int, kind: str) -> None:
+    """Several processes that were asked for and did not meet would each train the same and overwrite it."""
+    started = environment.get("WORLD_SIZE", "1")
+    if processes == 1 and started.isdigit() and int(started) > 1:
+        raise SettingError(
+            f"{started} processes were started, and none of them sees another."
+            f" Start them with: torchrun --nproc-per-node {started} $(which jurist) train ..."
+        )
+    # What `accelerate launch --cpu --num_processes 2` leaves behind: an address to meet at, and one process.
+    launched = "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_ADDR" in environment
+    if processes == 1 and launched and "RANK" not in environment:
+        raise SettingError(
+            "accelerate launch started one process where several were asked for, as it does with --cpu."
+            " Start them with: torchrun --nproc-per-node 2 $(which jurist) train ..."
+        )
+    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and not kind.endswith(SHARDED):
+        raise SettingError(
+            f"accelerate spreads weights over GPUs only, and found {kind.rpartition('.')[2]} with {processes}"
+            " processes. Keep them whole with: torchrun --nproc-per-node 2 $(which jurist) train ..."
+        )
+
+
+def is_sharded(accelerator: Any) -> bool:
+    return str(accelerator.distributed_type).endswith(SHARDED)
 
 
 def in_bfloat16(cfg: Training) -> bool:
@@ -93,12 +128,23 @@ def open_tracker(cfg: Training) -> Any:
     """wandb or trackio, where asked for."""
     if not cfg.track:
         return None
-    try:
-        module = import_module(cfg.track)
-    except ImportError:
-        raise MissingExtra(f"--track {cfg.track}", cfg.track, "track") from None
+    module = import_module(cfg.track)
     module.init(project="jurist", name=Path(cfg.out).name, config=msgspec.to_builtins(cfg))
     return module
+
+
+def is_finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the model of this very run lies there; one of another run is not overwritten."""
+    try:
+        of = json.loads((folder / "training.json").read_text(encoding="utf-8"))["fingerprint"]
+    except FileNotFoundError:
+        return False
+    if of != fingerprint:
+        raise RunError(
+            f"{folder} holds a model trained with other settings, data or base."
+            f" Choose another --out, or throw it away with: rm -r {folder.parent}"
+        )
+    return True
 
 
 def keep_first(metrics: Path, steps: int) -> None:

@@ -6,7 +6,6 @@ and the tokens that end an answer. An adapter can be merged or kept apart.
 
 from __future__ import annotations
 
-import copy
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -14,17 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from ..engines.checkpoints import ADAPTER, base_of, find_checkpoint, weights_hash
 from ..errors import DataError, MissingExtra, SettingError
-from .folder import ADAPTER, base_of
-from .folder import find_checkpoint as find_checkpoint
-from .folder import weights_hash as weights_hash
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Kind = Literal["causal", "reward"]
+NO_LIMIT: Final = 1 << 30
+"""Where a model's positions have no end."""
 
 
 class Lora(Struct, frozen=True):
@@ -35,6 +34,8 @@ class Lora(Struct, frozen=True):
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all-linear"
     """Names of the layers it sits on."""
+    merge: bool = True
+    """Save the base with the adapter merged into it; false: only the adapter, which names its base."""
 
 
 @dataclass
@@ -46,6 +47,15 @@ class Policy:
     path: Path
     hash: str
     """Of the weights as they were loaded: which anchor a run was held near is a matter of record."""
+    kind: Kind = "causal"
+
+    @property
+    def longest(self) -> int:
+        """Tokens in the longest row that the model has positions for."""
+        config = (
+            self.model.get_base_model().config if hasattr(self.model, "peft_config") else self.model.config
+        )
+        return int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
 
 
 def load_policy(
@@ -70,34 +80,29 @@ def load_policy(
         else:
             model = _load(transformers, folder, dtype, kind)
     _fit(model, tokenizer, folder)
+    still(model)
     if kind == "reward":
         _pad_apart(model, tokenizer)
     if lora is not None:
         model = with_lora(model, lora, kind, seed)
-    return Policy(model, tokenizer, folder, weights_hash(folder))
+        # Where the adapter looks for its base once it is saved apart: not from where we stood.
+        named = str(folder.resolve()) if Path(path).is_dir() else str(path)
+        model.peft_config["default"].base_model_name_or_path = named
+    return Policy(model, tokenizer, folder, weights_hash(folder), kind)
 
 
-def save_policy(
-    policy: Policy, folder: str | Path, *, adapter: bool = False, state: dict[str, Any] | None = None
-) -> Path:
-    """Write the folder, whole or not at all; with `adapter` a LoRA stays apart from its base.
-
-    `state` is the gathered state dict where the weights are spread over several processes.
-    """
+def save_policy(policy: Policy, folder: str | Path, *, merge: bool = True) -> Path:
+    """Write the folder, whole or not at all. Merging changes the policy's model for good; without, a LoRA is
+    saved apart from its base."""
     folder = Path(folder)
     part = folder.with_name(folder.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
     model = policy.model
-    if hasattr(model, "peft_config") and not adapter:
-        if state is not None:
-            from peft import set_peft_model_state_dict
-
-            set_peft_model_state_dict(model, state)
-            state = None
-        model = copy.deepcopy(model).merge_and_unload()
+    if hasattr(model, "peft_config") and merge:
+        model = model.merge_and_unload()
     try:
         with _quietly(_transformers()):
-            model.save_pretrained(part, **({"state_dict": state} if state is not None else {}))
+            model.save_pretrained(part)
         policy.tokenizer.save_pretrained(part)
         if (part / ADAPTER).exists():
             model.get_base_model().config.save_pretrained(part)
@@ -133,6 +138,15 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def refuse_other_tokens(anchor: Policy, policy: Policy) -> None:
+    """Log-probs of different tokens cannot be compared."""
+    if anchor.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+        raise SettingError(
+            f"the anchor {anchor.path} has other tokens than the policy {policy.path}, so their log-probs"
+            f" cannot be compared. Name the model the policy comes from: --anchor {policy.path}"
+        )
 
 
 def end_of_turn(tokenizer: Any) -> int:
@@ -220,6 +234,17 @@ def _fit(model: Any, tokenizer: Any, folder: Path) -> None:
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def still(model: Any) -> None:
+    """No dropout: a row says the same wherever it is computed, and PPO's policy is the one that wrote."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
 
 
 def _pad_apart(model: Any, tokenizer: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ..engines.checkpoints import weights_named
 from ..errors import DataError
 from ..prompts import load_prompts
 from ..records import Prompt
@@ -35,7 +36,7 @@ from .kl import next_beta
 from .learn import learn, optimiser
 from .live import rewards_of
 from .loop import Loop, Progress, Step, Watch, nobody
-from .policy import Dtype, Policy, end_of_turn, load_policy
+from .policy import Dtype, Policy, end_of_turn, load_policy, still
 from .ppo_metrics import observed
 from .ppo_settings import RLAIF_MOST, PPOConfig
 from .rewards import Reward, ScoresMany, refuse_too_many
@@ -63,8 +64,16 @@ def train_ppo(
     anchor = open_anchor(cfg.anchor or cfg.base, policy, dtype)
     asked, heads, dropped = that_fit(load(cfg.data) if prompts is None else prompts, policy, cfg)
     actor = Actor(policy.model, with_value=cfg.advantage == "gae", beta=cfg.beta)
-    still(actor)
-    loop = Loop(cfg, policy, heads, [1.0] * len(heads), watch, actor, beside=anchor.hash)
+    still(actor)  # a LoRA's dropout too
+    loop = Loop(
+        cfg,
+        policy,
+        heads,
+        [1.0] * len(heads),
+        watch,
+        actor,
+        beside=f"{anchor.hash} {weights_named(cfg.reward)}",
+    )
     loop.optimizer = optimiser(actor, cfg)
     together = Together(loop.accelerator)
     anchor.to(together.device)
@@ -107,7 +116,8 @@ def that_fit(
     prompts: Iterable[Prompt], policy: Policy, cfg: PPOConfig
 ) -> tuple[list[Prompt], list[Example], dict[str, int]]:
     """The prompts that leave room for an answer, their tokens, and how many were left out and why."""
-    room = cfg.max_length - cfg.max_tokens
+    longest = min(cfg.max_length, policy.longest)
+    room = longest - cfg.max_tokens
     both = [
         (prompt, tokenise(prompt, (), policy.tokenizer, id=prompt.id))
         for prompt in prompts
@@ -115,23 +125,20 @@ def that_fit(
     ]
     fitting = [(prompt, head) for prompt, head in both if len(head.prompt_ids) <= room]
     if not fitting:
-        longest = max((len(head.prompt_ids) for _, head in both), default=0)
+        widest = max((len(head.prompt_ids) for _, head in both), default=0)
         raise DataError(
             f"of {len(both)} prompts in {cfg.data or 'what was given'} none leaves room for"
-            f" {cfg.max_tokens} tokens within {cfg.max_length}; the longest has {longest}."
-            + (f" Set: --max_length {longest + cfg.max_tokens}" if both else f" Look with: head {cfg.data}")
+            f" {cfg.max_tokens} tokens within {longest}; the longest has {widest}."
+            f" {way_out(widest + cfg.max_tokens, policy, cfg) if both else f'Look with: head {cfg.data}'}"
         )
     dropped = {"too_long": len(both) - len(fitting)} if len(fitting) < len(both) else {}
     return [prompt for prompt, _ in fitting], [head for _, head in fitting], dropped
 
 
-def still(actor: Actor) -> None:
-    """No dropout: at the first update the policy has to be the one that wrote, or its ratio is not 1."""
-    for module in actor.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010
+def way_out(needed: int, policy: Policy, cfg: PPOConfig) -> str:
+    if needed <= policy.longest:
+        return f"Set: --max_length {needed}"
+    return f"The base takes {policy.longest}. Set: --max_tokens {max(1, cfg.max_tokens // 2)}"
 
 
 def sampling(cfg: PPOConfig, policy: Policy) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .forms import causal_of
 from .forward import answers_forward
 from .loop import Loop, Watch, nobody, start_from
 from .policy import reward_head
-from .rows import load_preferences, pairs_to_learn
+from .rows import pairs_to_learn
 from .settings import RewardConfig, check
 
 
@@ -40,7 +40,8 @@ class Scorer(nn.Module):
         hidden_AD = answers_forward(self.model, examples, head="hidden").hidden_AD
         assert hidden_AD is not None
         head = reward_head(causal_of(self.model))
-        return head(hidden_AD).squeeze(-1).float()
+        # A sum over the one label, not a view of it: sharded models do not give views away.
+        return head(hidden_AD).float().sum(-1)
 
 
 def train_reward(
@@ -49,8 +50,7 @@ def train_reward(
     """Train on the preferences given, or on those in `cfg.data`; the folder of the reward model."""
     check(cfg, "reward")
     policy = start_from(cfg, "reward")
-    rows = load_preferences(cfg.data) if preferences is None else preferences
-    learnt, held, dropped = pairs_to_learn(cfg, policy.tokenizer, rows, soft=cfg.soft)
+    learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     scorer = Scorer(policy.model)
     with Loop(cfg, policy, learnt, [one.weight for one in learnt], watch, scorer) as loop:
         for step in loop.steps():
@@ -61,13 +61,13 @@ def train_reward(
                 loss_B = losses.bradley_terry(chosen_B, rejected_B, p_B, cfg.margin * margin_B)
                 whole_B = loss_B + cfg.centre * losses.centring(chosen_B, rejected_B)
                 loop.backward((part.weight_B * whole_B).sum())
-                right_B = (chosen_B > rejected_B).float()
+                right_B = losses.agreement(chosen_B - rejected_B, p_B)
                 above_B = loss_B - losses.entropy(p_B)
                 loop.note(part, loss=loss_B, above_entropy=above_B, right=right_B, reward=reward_B2.mean(-1))
             loop.update(step)
             if held and loop.epoch_ends(step):
-                loop.write(step.number, measure(loop.model, held, cfg.tokens), of="held_out")
-        return loop.finish(rows=len(learnt), held_out=len(held), dropped=dropped)
+                loop.measured(step, len(held), measure(loop.model, held, cfg.tokens))
+        return loop.finish(rows=len(learnt), dropped=dropped)
 
 
 def labels(examples: Sequence[Example], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,10 +91,13 @@ def score(scorer: Any, examples: Sequence[Example], tokens: int) -> list[list[fl
 
 
 def measure(scorer: Any, examples: Sequence[Example], tokens: int) -> dict[str, float]:
-    """Loss and accuracy on rows that were not learnt; ties count as neither right nor wrong."""
-    reward_B2 = torch.tensor(score(scorer, examples, tokens))
-    p_B, _ = labels(examples, reward_B2)
-    loss_B = losses.bradley_terry(reward_B2[:, 0], reward_B2[:, 1], p_B)
-    decided_B = p_B != 0.5
-    right_B = ((reward_B2[:, 0] > reward_B2[:, 1]) == (p_B > 0.5))[decided_B]
-    return {"loss": float(loss_B.mean()), "right": float(right_B.float().mean())}
+    """Loss, without margins, and accuracy on rows that were not learnt."""
+    chosen_B, rejected_B = torch.tensor(score(scorer, examples, tokens)).unbind(-1)
+    p_B, _ = labels(examples, chosen_B)
+    loss_B = losses.bradley_terry(chosen_B, rejected_B, p_B)
+    right_B = losses.agreement(chosen_B - rejected_B, p_B)
+    above_B = loss_B - losses.entropy(p_B)
+    return {
+        name: float(x_B.mean())
+        for name, x_B in (("loss", loss_B), ("above_entropy", above_B), ("right", right_B))
+    }

@@ -15,63 +15,81 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..completions.answers import pair_of, seats_in, several_of
-from ..errors import DataError
-from ..prompts.load import split_of
+from ..errors import DataError, RunError
+from ..prompts.load import leave_out, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
 from ..prompts.shapes import renamed
 from ..records import Completion, Dropped, Preference, Prompt, content_id
 from ..run import read_records
 from ..seen import Seen
 from .batch import Example, tokenise
+from .policy import NO_LIMIT, Policy
 from .settings import Training
 
 Drop = Callable[[Dropped], None]
 Target = tuple[Prompt, Completion]
 
 
-def load_preferences(source: str | Path) -> Iterator[Preference]:
+def load_preferences(source: str | Path, dropped: Drop = ignore) -> Iterator[Preference]:
     """The preferences of a run folder or of a file of pairs."""
-    kept = Path(source) / "preferences.jsonl"
-    if kept.exists():
-        yield from read_records(kept, Preference)
+    if is_run(source):
+        yield from read_records(Path(source) / "preferences.jsonl", Preference)
         return
     for where, raw in read_rows(source):
         row = renamed(raw, {}, where)
-        yield _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where)
+        try:
+            yield _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where)
+        except BadRow as bad:
+            leave_out(bad, where, "training", "stop", dropped)
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether it is a run folder; one that has no labels yet is refused."""
+    if (Path(source) / "preferences.jsonl").exists():
+        return True
+    if (Path(source) / "recipe.yaml").exists():
+        raise RunError(
+            f"{source} is a run without labels: it was not finished, or only sampled."
+            f" Label it with: jurist label --recipe {source}/recipe.yaml"
+        )
+    return False
 
 
 def load_targets(source: str | Path, dropped: Drop = ignore) -> Iterator[Target]:
     """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
     seen = Seen()
-    for prompt, completion in _targets(source):
+    for prompt, completion in _targets(source, dropped):
         if seen.add(completion.id):
             yield prompt, completion
         else:
             dropped(Dropped(completion.id, "training", "duplicate"))
 
 
-def _targets(source: str | Path) -> Iterator[Target]:
-    if (Path(source) / "preferences.jsonl").exists():
+def _targets(source: str | Path, dropped: Drop) -> Iterator[Target]:
+    if is_run(source):
         yield from ((one.prompt, one.chosen) for one in load_preferences(source) if one.p != 0.5)
         return
     for where, raw in read_rows(source):
-        row = renamed(raw, {}, where)
-        if isinstance(row.get("chosen"), dict):
-            preference = _ours(row, where)
-            yield preference.prompt, preference.chosen
-        elif seats_in(row) is not None:
-            preference = _theirs(row, where)
-            yield preference.prompt, preference.chosen
-        else:
-            answered = several_of(row, where)
-            yield from ((answered.prompt, completion) for completion in answered.completions)
+        try:
+            yield from _answers(renamed(raw, {}, where), where)
+        except BadRow as bad:
+            leave_out(bad, where, "training", "stop", dropped)
+
+
+def _answers(row: dict[str, Any], where: str) -> list[Target]:
+    is_ours = isinstance(row.get("chosen"), dict)
+    if is_ours or seats_in(row) is not None:
+        preference = _ours(row, where) if is_ours else _theirs(row, where)
+        return [(preference.prompt, preference.chosen)]
+    answered = several_of(row, where)
+    return [(answered.prompt, completion) for completion in answered.completions]
 
 
 def _ours(row: dict[str, Any], where: str) -> Preference:
@@ -139,42 +157,71 @@ Sides = tuple[list[Example], list[Example], dict[str, int]]
 """What is learnt, what is held out, and why the rest was dropped."""
 
 
-def pairs_to_learn(cfg: Training, tokenizer: Any, rows: Iterable[Preference], *, soft: bool) -> Sides:
-    """Preferences as examples of two answers."""
-    split = ((pair_example(one, tokenizer, soft), is_held_out(one.prompt, cfg.held_out)) for one in rows)
-    return _sides(cfg, split, "preferences", Counter())
+def pairs_to_learn(
+    cfg: Training, policy: Policy, preferences: Iterable[Preference] | None, *, soft: bool
+) -> Sides:
+    """The preferences given, or those of the settings, as examples of two answers."""
+    dropped: Counter[str] = Counter()
+    rows = load_preferences(cfg.data, counting(dropped)) if preferences is None else preferences
+    split = (
+        (pair_example(one, policy.tokenizer, soft), is_held_out(one.prompt, cfg.held_out)) for one in rows
+    )
+    return _sides(cfg, policy, split, "preferences", dropped)
 
 
-def answers_to_learn(cfg: Training, tokenizer: Any, rows: Iterable[Target], dropped: Counter[str]) -> Sides:
-    """Answers as examples of one."""
+def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | None) -> Sides:
+    """The answers given, or those of the settings, as examples of one."""
+    dropped: Counter[str] = Counter()
+    rows = load_targets(cfg.data, counting(dropped)) if targets is None else targets
     split = (
         (
-            tokenise(prompt, (completion.text,), tokenizer, id=completion.id),
+            tokenise(prompt, (completion.text,), policy.tokenizer, id=completion.id),
             is_held_out(prompt, cfg.held_out),
         )
         for prompt, completion in rows
     )
-    return _sides(cfg, split, "answers", dropped)
+    return _sides(cfg, policy, split, "answers", dropped)
 
 
-def _sides(cfg: Training, split: Iterable[tuple[Example, bool]], what: str, dropped: Counter[str]) -> Sides:
+def counting(dropped: Counter[str]) -> Drop:
+    def drop(row: Dropped) -> None:
+        dropped[row.reason] += 1
+
+    return drop
+
+
+def _sides(
+    cfg: Training, policy: Policy, split: Iterable[tuple[Example, bool]], what: str, dropped: Counter[str]
+) -> Sides:
     learnt: list[Example] = []
     held: list[Example] = []
+    room = min(cfg.max_length, policy.longest)
     for example, is_held in split:
-        if example.longest > cfg.max_length:
+        if example.longest > room:
             dropped["too_long"] += 1
         elif example.weight == 0:
             dropped["no_weight"] += 1
         else:
             (held if is_held else learnt).append(example)
     if not learnt:
-        lost = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped.items()))
-        way_out = "Raise --max_length" if dropped["too_long"] else "See: jurist label --help"
+        lost = [f"{n} {reason}" for reason, n in sorted((+dropped).items())]
+        lost += [f"{len(held)} held out"] if held else []
         raise DataError(
             f"there are 0 {what} to learn in {cfg.data or 'what was given'}"
-            f" ({lost or 'it is empty'}; {len(held)} held out). {way_out}"
+            f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, held, dropped)}"
         )
     return learnt, held, dict(dropped)
+
+
+def _way_out(cfg: Training, policy: Policy, held: Sequence[Example], dropped: Counter[str]) -> str:
+    if held:
+        return f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
+    if dropped["too_long"]:
+        most = f" (this base takes {policy.longest:,})" if policy.longest < NO_LIMIT else ""
+        return f"Let longer rows in{most}: --max_length {min(2 * cfg.max_length, policy.longest)}"
+    if (Path(cfg.data) / "preferences.jsonl").exists():
+        return f"See why with: jurist show {cfg.data} --unread"
+    return f"Look with: head {cfg.data}"
 
 
 def is_held_out(prompt: Prompt, share: float) -> bool:

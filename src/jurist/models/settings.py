@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -24,6 +25,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     out: str = ""
     """The folder for the model, its metrics and, while it is being made, its checkpoints."""
     epochs: Positive = 1.0
+    """How often each row is seen; 0.5 stops half way."""
     batch: Count = 64
     """Rows a step, over all processes; how they are cut to fit into memory changes no number."""
     lr: Positive = 1e-5
@@ -33,6 +35,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     warmup: Share = 0.05
     """Share of the steps in which it rises."""
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    """AdamW's, decoupled from the gradient."""
     max_length: Count = 2048
     """Tokens of a prompt with its longest answer; longer rows are dropped by name."""
     tokens: Count = 16384
@@ -48,6 +51,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     held_out: Share = 0.0
     """Share of the prompts kept apart, to be measured at the end of each epoch."""
     seed: int = 0
+    """Decides the order of the rows and every other draw."""
     track: Literal["", "wandb", "trackio"] = ""
     """Also send the metrics there; nothing is sent anywhere unless this is set."""
 
@@ -84,6 +88,8 @@ class DpoConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     anchor: str = ""
     """The frozen policy it is held near; the base when empty."""
     loss: Loss = "dpo"
+    """length_normalised: Tulu 3's; r_dpo: a token of length costs `alpha`; simpo: without an anchor; ipo: a
+    square."""
     beta: Annotated[float, Meta(gt=0)] | None = None
     """How hard it is held; None: 0.1, for length_normalised 5, for simpo 2."""
     gamma: float = 1.0
@@ -98,6 +104,8 @@ class DpoConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 def check(cfg: Training, verb: str) -> None:
     """What has to be there before anything is loaded."""
+    if cfg.track and find_spec(cfg.track) is None:
+        raise SettingError(f"{cfg.track} is not installed. Install it with: pip install {cfg.track}")
     if not cfg.data:
         raise SettingError(f"nothing to train on. Name a run or a file: jurist train {verb} runs/mine")
     if not cfg.base:

@@ -7,17 +7,15 @@ The loss is on the last answer only, up to and with the token that ends it; ever
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..records import Dropped
 from .batch import Example, cut
 from .loop import Loop, Watch, nobody, start_from
-from .rows import Target, answers_to_learn, load_targets
+from .rows import Target, answers_to_learn
 from .settings import SftConfig, check
 
 
@@ -25,13 +23,7 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
     """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
     check(cfg, "sft")
     policy = start_from(cfg)
-    left_out: Counter[str] = Counter()
-
-    def leave(row: Dropped) -> None:
-        left_out[row.reason] += 1
-
-    rows = load_targets(cfg.data, leave) if targets is None else targets
-    learnt, held, dropped = answers_to_learn(cfg, policy.tokenizer, rows, left_out)
+    learnt, held, dropped = answers_to_learn(cfg, policy, targets)
     how = "pack" if cfg.packing else "concat"
     tokens = [float(len(one.answers[0])) for one in learnt]
     with Loop(cfg, policy, learnt, tokens, watch) as loop:
@@ -43,8 +35,8 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
                 loop.note(part, loss=loss_B)
             loop.update(step)
             if held and loop.epoch_ends(step):
-                loop.write(step.number, measure(loop.model, held, cfg.tokens, how), of="held_out")
-        return loop.finish(rows=len(learnt), held_out=len(held), dropped=dropped)
+                loop.measured(step, len(held), measure(loop.model, held, cfg.tokens, how))
+        return loop.finish(rows=len(learnt), dropped=dropped)
 
 
 @torch.no_grad()
