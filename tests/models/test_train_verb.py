@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_learnt_from_is_refused(base, capsys, what):
 
 
 WORDS = {
-    "reward pairs.jsonl --base nothing/there": "Name a folder with --base",
+    "reward pairs.jsonl --base nothing/there": "Name a folder; look with: ls",
     "reward pairs.jsonl": "jurist train reward pairs.jsonl --base FOLDER",
     "reward": "jurist train reward runs/mine",
     "reward nowhere.jsonl --base BASE": "there is longer_one.py, pairs.jsonl",
