@@ -15,8 +15,8 @@ from jurist.recipes.label import label  # noqa: E402
 from jurist.recipes.settings import LabelConfig  # noqa: E402
 from jurist.records import Completion, Matchup, Message, Preference, Sampling, Verdict  # noqa: E402
 from jurist.run import read_records  # noqa: E402
+from jurist.tiny import learning, world  # noqa: E402
 from jurist.tiny import model as small  # noqa: E402
-from jurist.tiny import world  # noqa: E402
 from jurist.tiny.corpus import corpus  # noqa: E402
 from jurist.tiny.tokenizer import make_tokenizer  # noqa: E402
 from jurist.verdicts.constitution import load_constitution  # noqa: E402
@@ -80,7 +80,7 @@ def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_con
 
     for row in rows:
         assert tokenizer.decode(tokenizer(row.answer)["input_ids"]) == row.answer
-        example = small.as_example(row, tokenizer)
+        example = learning.as_example(row, tokenizer)
         turns = [{"role": one.role, "content": one.content} for one in row.messages]
         whole = tokenizer.apply_chat_template(
             [*turns, {"role": "assistant", "content": row.answer}], tokenize=False
@@ -89,10 +89,12 @@ def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_con
 
 
 def test_the_loss_is_on_the_answer_and_its_end_only():
-    ids, targets = small.collated([small.Example([5, 6, 7, 8, 2], 3), small.Example([5, 8, 2], 1)], 0)
+    ids, weights = learning.collated(
+        [learning.Example([5, 6, 7, 8, 2], [0.5, 2.0]), learning.Example([5, 8, 2], [1.0, 1.0])], 0
+    )
 
     assert ids.tolist() == [[5, 6, 7, 8, 2], [5, 8, 2, 0, 0]]
-    assert targets.tolist() == [[0, 0, 8, 2, 0], [8, 2, 0, 0, 0]]
+    assert weights.tolist() == [[0, 0, 0, 0.5, 2], [0, 1, 1, 0, 0]]
 
 
 def test_what_makes_a_checkpoint_is_repeatable(quick, tmp_path):
