@@ -31,6 +31,7 @@ from jurist.models.ppo import train_ppo
 from jurist.models.ppo_settings import PPOConfig
 from jurist.models.reward import train_reward
 from jurist.models.settings import DpoConfig, RewardConfig
+from jurist.preferences.settings import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Preference, Prompt, Sampling, content_id
@@ -43,19 +44,21 @@ from jurist.verdicts.settings import JudgeConfig
 MOST_TOKENS = 64
 JUDGE = {"sharpness": 2.0, "noise": 1.5, "ignorant": []}
 """Right about four pairs in five, whatever the domain, and about as sure as it may be."""
-LABELLED = 4_000
-REWARD: dict[str, Any] = {"epochs": 4.0, "batch": 32, "lr": 2e-3, "save_every": 0}
+LABELLED, OF_EACH = 1_400, 4
+"""Prompts, and answers to each; all six pairs of them are judged."""
+REWARD: dict[str, Any] = {"epochs": 2.5, "batch": 24, "lr": 2e-3, "save_every": 0}
 DPO: dict[str, Any] = {"epochs": 1.0, "batch": 32, "lr": 5e-4, "save_every": 0}
 KL_TARGET = 8.0
-PPO_PROMPTS = 1_280
+PPO_PROMPTS = 960
 PPO: dict[str, Any] = {
     "batch": 32,
     "samples": 4,
+    "minibatches": 2,
     "max_tokens": MOST_TOKENS,
     "lr": 1e-3,
     "value_lr": 1e-2,
     "beta": 0.1,
-    "horizon": 500.0,
+    "horizon": 1000.0,
     "save_every": 0,
 }
 TIE = 0.05
@@ -79,7 +82,7 @@ class Learner:
 
     def __init__(self, seed: int) -> None:
         self.seed, self.anchor = seed, tiny_checkpoint()
-        told = (JUDGE, LABELLED, REWARD, DPO, PPO, PPO_PROMPTS, KL_TARGET, self.anchor.name)
+        told = (JUDGE, LABELLED, OF_EACH, REWARD, DPO, PPO, PPO_PROMPTS, KL_TARGET, self.anchor.name)
         self.run = cache_folder() / "experiments" / f"{seed}-{content_id(*told)[:12]}"
         self.seconds: dict[str, float] = {}
         """Processor time of each part."""
@@ -113,13 +116,21 @@ class Learner:
 
 
 def labelled(out: Path, *, n: int, seed: int) -> Path:
-    """A run of `jurist label`: n prompts, two answers each, a judge asked in both orders."""
+    """A run of `jurist label`: n prompts, some answers each, a judge asked about every pair of them."""
     out.mkdir(parents=True, exist_ok=True)
     asked = out / "asked.jsonl"
     rows = [{"prompt": request(one), "domain": one.domain} for one in prompts(n, seed)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sampling = Sampling(max_tokens=MOST_TOKENS, seed=seed)
-    return _run(out, seed, prompts=str(asked), policies=("tiny:policy",), sampling=sampling)
+    return _run(
+        out,
+        seed,
+        prompts=str(asked),
+        policies=("tiny:policy",),
+        k=OF_EACH,
+        sampling=sampling,
+        prefer=PreferConfig(rule="all_pairs"),
+    )
 
 
 def labelled_pairs(out: Path, file: Path, seed: int) -> Path:
