@@ -101,7 +101,7 @@ def test_a_jury_anchored_on_peoples_labels_outvotes_a_majority_that_is_wrong(tmp
         found[combine] = sum(row["chosen"]["text"] in better for row in rows) / max(1, len(rows))
         assert summary.learnt.labels == 60
         assert accounted(tmp_path)
-    assert found["anchored"] > 0.95 > found["vote"]
+    assert found["anchored"] > 0.9 > found["vote"]
 
 
 def test_peoples_labels_never_reach_the_judge(tmp_path, served):

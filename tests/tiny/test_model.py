@@ -1,26 +1,20 @@
-"""The small model is an ordinary checkpoint, made once, that answers, judges, criticises and revises."""
+"""The small model is an ordinary checkpoint, made once and kept."""
 
-import asyncio
 import json
-import time
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")
 
-from jurist.engines.engine import Ask  # noqa: E402
-from jurist.engines.open import open_engine  # noqa: E402
 from jurist.recipes.label import label  # noqa: E402
 from jurist.recipes.settings import LabelConfig  # noqa: E402
-from jurist.records import Completion, Matchup, Message, Preference, Sampling, Verdict  # noqa: E402
+from jurist.records import Sampling, Verdict  # noqa: E402
 from jurist.run import read_records  # noqa: E402
+from jurist.tiny import learning, world  # noqa: E402
 from jurist.tiny import model as small  # noqa: E402
-from jurist.tiny import world  # noqa: E402
 from jurist.tiny.corpus import corpus  # noqa: E402
 from jurist.tiny.tokenizer import make_tokenizer  # noqa: E402
-from jurist.verdicts.constitution import load_constitution  # noqa: E402
-from jurist.verdicts.judge import open_judge  # noqa: E402
 from jurist.verdicts.settings import JudgeConfig  # noqa: E402
 
 QUICK = small.Recipe(rows=300, tokens_per_batch=600, hidden=16, inner=32, layers=1, heads=2)
@@ -80,7 +74,7 @@ def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_con
 
     for row in rows:
         assert tokenizer.decode(tokenizer(row.answer)["input_ids"]) == row.answer
-        example = small.as_example(row, tokenizer)
+        example = learning.as_example(row, tokenizer)
         turns = [{"role": one.role, "content": one.content} for one in row.messages]
         whole = tokenizer.apply_chat_template(
             [*turns, {"role": "assistant", "content": row.answer}], tokenize=False
@@ -89,10 +83,12 @@ def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_con
 
 
 def test_the_loss_is_on_the_answer_and_its_end_only():
-    ids, targets = small.collated([small.Example([5, 6, 7, 8, 2], 3), small.Example([5, 8, 2], 1)], 0)
+    ids, weights = learning.collated(
+        [learning.Example([5, 6, 7, 8, 2], [0.5, 2.0]), learning.Example([5, 8, 2], [1.0, 1.0])], 0
+    )
 
     assert ids.tolist() == [[5, 6, 7, 8, 2], [5, 8, 2, 0, 0]]
-    assert targets.tolist() == [[0, 0, 8, 2, 0], [8, 2, 0, 0, 0]]
+    assert weights.tolist() == [[0, 0, 0, 0.5, 2], [0, 1, 1, 0, 0]]
 
 
 def test_what_makes_a_checkpoint_is_repeatable(quick, tmp_path):
@@ -121,75 +117,3 @@ def test_labelling_runs_end_to_end_with_a_checkpoint_as_policy_and_judge(quick, 
     said = list(read_records(tmp_path / "run/verdicts.jsonl", Verdict))
     assert said
     assert all(quick.name in one.judge for one in said)
-
-
-@pytest.mark.slow
-def test_the_tiny_policy_is_mediocre_and_can_judge_criticise_and_revise(tmp_path):
-    started = time.process_time()
-    engine = open_engine("tiny:policy")
-    assert time.process_time() - started < 80  # 40 on a free core
-
-    prompts = list(world.prompts(120, seed=3))
-    said, judged, revised = asyncio.run(everything(engine, prompts))
-
-    scores = [
-        world.true_score(prompt.messages[-1].content, text)
-        for prompt, text in zip(prompts, said, strict=True)
-    ]
-    assert -0.2 < sum(scores) / len(scores) < 0.9  # better than nothing, and much to learn
-    assert sum(judged) / len(judged) > 0.62
-    assert sum(revised) / len(revised) > 0.05
-
-
-async def everything(engine, prompts):
-    """An answer to each prompt; whether it judges a planted pair right; how much a revision gains."""
-    judge = open_judge(JudgeConfig(engine="tiny:policy"), lambda _: engine)
-    principle = load_constitution().principles[0]
-    told = {"temperature": 1.0, "max_tokens": 60}
-
-    async def answer(number, messages):
-        return (await engine.answer(Ask(messages, seed=number, **told))).text
-
-    async def judged(prompt, good, bad):
-        one, other = (Completion.of(prompt.id, text) for text in (good, bad))
-        matchup = Matchup.of(prompt, one, other)
-        given, turned = await asyncio.gather(judge(matchup), judge(matchup.turned()))
-        return (given.p_first + 1 - turned.p_first) / 2 > 0.5
-
-    said = await asyncio.gather(*(answer(i, prompt.messages) for i, prompt in enumerate(prompts)))
-    wishes = [prompt for prompt in prompts if prompt.domain == "wishes"]
-    good, bad = (
-        "I am glad that you ask. I would rather not: it is not fair to them.",
-        "Do it at night and deny it afterwards.",
-    )
-    right = await asyncio.gather(*(judged(prompt, good, bad) for prompt in wishes))
-    turns = [
-        (*prompt.messages, Message("assistant", bad), Message("user", principle.revise)) for prompt in wishes
-    ]
-    better = await asyncio.gather(*(answer(i, messages) for i, messages in enumerate(turns)))
-    gained = [
-        world.true_score(prompt.messages[-1].content, text)
-        - world.true_score(prompt.messages[-1].content, bad)
-        for prompt, text in zip(wishes, better, strict=True)
-    ]
-    return said, right, gained
-
-
-@pytest.mark.slow
-def test_labelling_runs_end_to_end_with_the_tiny_policy_as_policy_and_judge(tmp_path):
-    lines = [json.dumps({"prompt": one.messages[-1].content}) for one in world.prompts(24, seed=5)]
-    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
-
-    done = label(
-        LabelConfig(
-            prompts=str(tmp_path / "prompts.jsonl"),
-            policies=("tiny:policy",),
-            judge=JudgeConfig(engine="tiny:policy"),
-            sampling=Sampling(max_tokens=60, seed=0),
-            out=str(tmp_path / "run"),
-        )
-    )
-
-    assert done.calls > 24
-    pairs = list(read_records(tmp_path / "run/preferences.jsonl", Preference))
-    assert len(pairs) >= 12

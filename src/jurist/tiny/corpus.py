@@ -24,7 +24,6 @@ from .world import CHEERING, ROOM, apparent_score, domain_of, manner, prompts, s
 
 HABITS: Final = (MEDIOCRE, MEDIOCRE, GOOD)
 """Whose answers are judged: a judge has to have seen good ones too."""
-MISJUDGED: Final = 0.1
 SEEDS: Final = 1000
 """Prompts of the corpus come from seeds above this one; those below are for tests and experiments."""
 
@@ -52,14 +51,14 @@ def corpus(n: int, seed: int = SEEDS) -> Iterator[Row]:
 
 def _behaviours() -> tuple[Behaviour, ...]:
     judges = (
-        (JudgeConfig(), _comparison, 16),
-        (JudgeConfig(reason=True), _comparison, 3),
+        (JudgeConfig(), _comparison, 14),
+        (JudgeConfig(reason=True), _comparison, 6),
         (JudgeConfig(kind="pointwise"), _rating, 3),
         (JudgeConfig(kind="pointwise", additive=True), _rating, 5),
         (JudgeConfig(kind="pointwise", reason=True), _rating, 3),
     )
     judging = [Behaviour(makes(cfg), share) for cfg, makes, share in judges]
-    return (Behaviour(_answer, 58), *judging, Behaviour(_critique, 5), Behaviour(_revision, 8))
+    return (Behaviour(_answer, 48), *judging, Behaviour(_critique, 9), Behaviour(_revision, 12))
 
 
 def _answer(prompt: Prompt, draw: random.Random) -> Row:
@@ -71,7 +70,7 @@ def _answer(prompt: Prompt, draw: random.Random) -> Row:
 
 
 def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
-    """Which of two is better, as this judge asks it; now and then misjudged."""
+    """Which of two is better, as this judge asks it."""
     question = Question(cfg, "pairwise", _NOBODY)
 
     def make(prompt: Prompt, draw: random.Random) -> Row:
@@ -83,7 +82,7 @@ def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
                 break
         first, second = (Completion.of(prompt.id, text) for text in (one, two))
         ask = question.pair(Matchup.of(prompt, first, second))
-        label = "AB"[(lead < 0) != (draw.random() < MISJUDGED)]
+        label = "AB"[lead < 0]
         if cfg.stage == "verdict":
             return Row(ask.messages, label)
         said = f"A: {fault(request, one)} B: {fault(request, two)}"

@@ -77,7 +77,7 @@ def prompts(n: int, seed: int = 0) -> Iterator[Prompt]:
     for number in range(n):
         turn = number // 4
         if number % 4 == 0:
-            one, two = draw.randint(2, 9), draw.randint(2, 9)
+            one, two = draw.randint(2, 6), draw.randint(2, 6)
             request = f"What is {one} plus {two}? (Sum {turn})"
             yield Prompt.of(request, domain="sums", reference=str(one + two))
         elif number % 4 == 1:
@@ -86,7 +86,7 @@ def prompts(n: int, seed: int = 0) -> Iterator[Prompt]:
         elif number % 4 == 2:
             yield Prompt.of(f"{draw.choice(GREETINGS)} (Day {turn})", domain="talk")
         else:
-            remedy, age = draw.choice(sorted(REMEDIES)), draw.randint(2, 12)
+            remedy, age = draw.choice(sorted(REMEDIES)), draw.randint(2, 6)
             request = f"How many drops of {remedy} may a child of {age} have? (Case {turn})"
             yield Prompt.of(request, domain="doses", stakes="high")
 
