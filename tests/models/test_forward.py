@@ -30,7 +30,7 @@ def loss_and_gradient(model, examples, how, head="logprobs") -> tuple[Tensor, Te
 
 
 @pytest.mark.parametrize("kind", making.KINDS)
-@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("how", ["mask", "cache", "repeat"])
 @pytest.mark.parametrize("head", ["logprobs", "hidden"])
 def test_a_shared_prompt_gives_the_loss_and_gradients_of_the_concatenated_pass(kind, how, head):
     model = making.model(kind)
@@ -42,7 +42,7 @@ def test_a_shared_prompt_gives_the_loss_and_gradients_of_the_concatenated_pass(k
     torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("how", ["mask", "cache", "repeat"])
 def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(how):
     model = with_lora(making.model(), Lora(r=4))
     for name, weight in model.named_parameters():
@@ -57,7 +57,7 @@ def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(how):
     assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("how", ["mask", "cache", "repeat"])
 def test_in_bfloat16_a_shared_prompt_is_as_exact_as_bfloat16_is(how):
     model = making.model().to(torch.bfloat16)
 
@@ -106,7 +106,7 @@ def test_shelves_hold_every_row_once_and_none_is_too_full():
 
 @pytest.mark.parametrize("kind", making.KINDS)
 def test_ordinary_decoders_can_share_a_prompt_both_ways(kind):
-    assert shared_forms(making.model(kind)) == ("mask", "cache")
+    assert shared_forms(making.model(kind)) == ("mask", "cache", "repeat")
 
 
 def test_a_sliding_window_falls_back_with_a_word():

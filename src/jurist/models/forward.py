@@ -21,17 +21,19 @@ from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .batch import Example, padded
 from .forms import FORMS, attention_of
 from .forms import causal_of as causal_of
 
-How = Literal["auto", "mask", "cache", "concat", "pack"]
+How = Literal["auto", "mask", "cache", "repeat", "concat", "pack"]
 Head = Literal["logprobs", "hidden", "values"]
-LONG_PROMPT = 1024
-"""Tokens of prompt above which a repeated cache is cheaper than a dense mask (measured: bench/train)."""
+PAIR, COPY, PASS, UNREAD = 0.4, 22.0, 1e6, 0.75
+"""What a query with a key, a token's keys copied, a second pass, and the last layer for nobody cost."""
+LOGITS_AT_ONCE = 2**27
+ROWS_IN_CACHE = 16
 PROBE_TOLERANCE = 1e-3
 
 
@@ -71,21 +73,54 @@ def answers_forward(
     form = choose(model, examples) if how == "auto" else how
     if form == "pack" and "mask" not in shared_forms(model):
         form = "concat"
-    before_ATD, after_ATD = FORMS[form](model, examples)
+    hidden_ND, before_AT, after_AT = FORMS[form](model, examples)
     ids_AT, mask_AT = padded([answer for example in examples for answer in example.answers])
-    ids_AT, mask_AT = ids_AT.to(before_ATD.device), mask_AT.to(before_ATD.device)
+    ids_AT, mask_AT = ids_AT.to(hidden_ND.device), mask_AT.to(hidden_ND.device)
     if head == "hidden":
-        rows_A = torch.arange(len(mask_AT), device=mask_AT.device)
-        return Answers(mask_AT, hidden_AD=after_ATD[rows_A, mask_AT.sum(-1) - 1])
-    logprobs_AT = _logprobs(model, before_ATD, ids_AT, mask_AT, temperature)
-    return Answers(mask_AT, logprobs_AT, states_ATD=before_ATD if head == "values" else None)
+        last_A = after_AT.gather(1, mask_AT.sum(-1, keepdim=True) - 1)[:, 0]
+        return Answers(mask_AT, hidden_AD=hidden_ND.index_select(0, last_A))
+    said_N = logprobs(model, hidden_ND.index_select(0, before_AT[mask_AT]), ids_AT[mask_AT], temperature)
+    logprobs_AT = torch.zeros_like(mask_AT, dtype=said_N.dtype).masked_scatter(mask_AT, said_N)
+    if head == "logprobs":
+        return Answers(mask_AT, logprobs_AT)
+    return Answers(mask_AT, logprobs_AT, states_ATD=hidden_ND[before_AT])
 
 
-def _logprobs(model: Any, before_ATD: Tensor, ids_AT: Tensor, mask_AT: Tensor, temperature: float) -> Tensor:
-    head = causal_of(model).get_output_embeddings()
-    logits_NV = scaled(causal_of(model), head(before_ATD[mask_AT])).float()
-    said_N = -F.cross_entropy(logits_NV / temperature, ids_AT[mask_AT], reduction="none")
-    return torch.zeros_like(mask_AT, dtype=said_N.dtype).masked_scatter(mask_AT, said_N)
+def logprobs(model: Any, states_ND: Tensor, ids_N: Tensor, temperature: float) -> Tensor:
+    """The log-prob of a token after each state; of long lists the logits are made piece by piece, twice."""
+    causal = causal_of(model)
+    head = causal.get_output_embeddings()
+
+    def some(states_ND: Tensor, ids_N: Tensor) -> Tensor:
+        logits_NV = scaled(causal, head(states_ND))
+        return LogProbs.apply(logits_NV if temperature == 1 else logits_NV / temperature, ids_N)
+
+    rows = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    if len(ids_N) <= rows:
+        return some(states_ND, ids_N)
+    pieces = zip(states_ND.split(rows), ids_N.split(rows), strict=True)
+    return torch.cat([checkpoint(some, *piece, use_reentrant=False) for piece in pieces])
+
+
+class LogProbs(torch.autograd.Function):
+    """log softmax, read at one token a row. Keeps nothing but the logits, and makes its gradient in one piece."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, ids_N: Tensor) -> Tensor:
+        norm_N = torch.cat([part_MV.float().logsumexp(-1) for part_MV in logits_NV.split(ROWS_IN_CACHE)])
+        ctx.save_for_backward(logits_NV, ids_N, norm_N)
+        return logits_NV.gather(-1, ids_N[:, None])[:, 0].float() - norm_N
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None]:
+        logits_NV, ids_N, norm_N = ctx.saved_tensors
+        back_NV = torch.empty_like(logits_NV)
+        parts = (one.split(ROWS_IN_CACHE) for one in (back_NV, logits_NV, ids_N, norm_N, grad_N))
+        for back_MV, logits_MV, ids_M, norm_M, grad_M in zip(*parts, strict=True):
+            p_MV = (logits_MV.float() - norm_M[:, None]).exp_().mul_(-grad_M[:, None])
+            back_MV.copy_(p_MV.scatter_add_(-1, ids_M[:, None], grad_M[:, None]))
+        return back_NV, None
 
 
 def scaled(model: Any, logits_NV: Tensor) -> Tensor:
@@ -103,15 +138,34 @@ def scaled(model: Any, logits_NV: Tensor) -> Tensor:
 _forms: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
 
 
-def choose(model: Any, examples: Sequence[Example]) -> Literal["mask", "cache", "concat"]:
+def choose(model: Any, examples: Sequence[Example]) -> How:
     """The quickest form for these rows that this model can do."""
     if all(len(example.answers) == 1 for example in examples):
         return "concat"
-    can = shared_forms(model)
-    longest = max(len(example.prompt_ids) for example in examples)
-    if "cache" in can and (longest >= LONG_PROMPT or "mask" not in can) and not _checkpointing(model):
-        return "cache"
-    return "mask" if "mask" in can else "concat"
+    can: list[How] = ["concat", *shared_forms(model)]
+    if _checkpointing(model):
+        can = [form for form in can if form in ("concat", "mask")]
+    width, layers = causal_of(model).get_input_embeddings().weight.shape[1], causal_of(model).config.num_hidden_layers
+    return min(can, key=lambda form: cost(form, examples, width, layers))
+
+
+def cost(form: How, examples: Sequence[Example], width: int, layers: int) -> float:
+    """What a form costs, in tokens that go through a layer without attention."""
+    rows = [(len(example.prompt_ids), [len(answer) for answer in example.answers]) for example in examples]
+    answers = sum(len(lengths) for _, lengths in rows)
+    if form == "concat":
+        longest = max(prompt + max(lengths) for prompt, lengths in rows)
+        return answers * longest * (1 + PAIR / width * longest / 2)
+    if form == "mask":
+        longest = max(prompt + sum(lengths) for prompt, lengths in rows)
+        return len(rows) * longest * (1 + PAIR / width * longest)
+    prompt = max(prompt for prompt, _ in rows) - 1
+    first = len(rows) * prompt * (1 - UNREAD / layers) * (1 + PAIR / width * prompt / 2)
+    number, tail = len(rows), 1 + max(sum(lengths) for _, lengths in rows)
+    if form == "repeat":
+        number, tail = answers, 1 + max(max(lengths) for _, lengths in rows)
+        first += COPY / width * number * prompt
+    return first + number * tail * (1 + PAIR / width * (prompt + tail)) + PASS / width**2
 
 
 def _checkpointing(model: Any) -> bool:
@@ -148,7 +202,7 @@ def _probe(model: Any) -> list[str]:
         want = answers_forward(model, examples, how="concat", head="hidden").hidden_AD
         assert want is not None
         room = PROBE_TOLERANCE if want.dtype == torch.float32 else 0.1
-        for form in ("mask", "cache"):
+        for form in ("mask", "cache", "repeat"):
             try:
                 got = answers_forward(model, examples, how=form, head="hidden").hidden_AD
             except Exception:  # whatever a model raises that cannot take such a mask or cache
