@@ -1,10 +1,10 @@
 """What a training step costs the processor: our reward model and DPO, and TRL's, in one run.
 
-    python bench/train.py [--quick] [--only steps epochs groups drawing]
+    python bench/train.py [--quick] [--only steps epochs groups drawing forms]
     python bench/train.py --gpu [--peak-tflops 989]
 
-Each side runs in a process of its own, with one thread, on the same checkpoint, rows, order and batches. The two
-take turns step by step, so that other work on the machine hits both alike; what is compared is processor
+Each side runs in a process of its own, with one thread, on the same checkpoint, rows, order and batches. The
+two take turns step by step, so that other work on the machine hits both alike; what is compared is processor
 time, and the medians over steps count. The first step, with loading, is left out except in whole epochs.
 Written to bench/results/train.json; `--gpu` writes bench/results/train_gpu.json.
 """
@@ -32,7 +32,17 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_TH
 RESULTS = Path(__file__).resolve().parent / "results" / "train.json"
 PACKAGES = ("jurist", "torch", "transformers", "trl", "accelerate", "datasets")
 BATCH, STEPS = 4, 4
-EPOCH_ROWS, EPOCH_BATCH = 128, 8
+EPOCH_ROWS, EPOCH_BATCH = 96, 8
+FORMS = ("concat", "mask", "cache", "repeat")
+FORM_SHAPES = (
+    (32, 32, 2),
+    (64, 64, 2),
+    (128, 256, 2),
+    (512, 64, 2),
+    (2000, 64, 2),
+    (512, 64, 8),
+    (128, 256, 8),
+)
 Job = dict[str, Any]
 Row = dict[str, Any]
 
@@ -96,7 +106,13 @@ def steps(bench: Bench, model: str, method: str, shape: tuple[int, int], number:
             train_job(bench, "trl", method, model, lengths, order=order_of(lengths, BATCH), **both),
         ]
     )
-    row = {"model": model, "method": method, "prompt": shape[0], "answer": shape[1], **_compared(ours, theirs)}
+    row = {
+        "model": model,
+        "method": method,
+        "prompt": shape[0],
+        "answer": shape[1],
+        **_compared(ours, theirs),
+    }
     pairs = zip(ours["losses"], theirs["losses"], strict=True)
     row["loss_apart"] = max(abs(one - other) for one, other in pairs)
     row["losses"] = [round(loss, 6) for loss in ours["losses"]]
@@ -162,11 +178,30 @@ def group(bench: Bench, model: str, shape: tuple[int, int, int], number: int) ->
 
 def drawn(bench: Bench, model: str, shape: tuple[int, int, int], rows: int, number: int) -> Row:
     """Samples of prompts that are read once, against prompts read for every sample."""
-    job = {"side": "drawing", "model": model, "base": bench.base(model, "causal"), "shape": shape, "rows": rows}
+    job = {
+        "side": "drawing",
+        "model": model,
+        "base": bench.base(model, "causal"),
+        "shape": shape,
+        "rows": rows,
+    }
     ways = [{**job, "once": once, "steps": 1 + number} for once in (True, False)]
     ours, theirs = bench.take_turns(ways)
     row = {"model": model, "prompt": shape[0], "tokens": shape[1], "samples": shape[2], "prompts": rows}
     return _rounded({**row, **_compared(ours, theirs)})
+
+
+def all_forms(bench: Bench, model: str, number: int) -> list[Row]:
+    """What the forms of the forward pass cost, and how far from the quickest the one is that is taken."""
+    job = {"side": "forms", "model": model, "base": bench.base(model, "causal"), "rows": 1, "steps": number}
+    (said,) = bench.take_turns([{**job, "shapes": FORM_SHAPES}])
+    found = []
+    for row in said["rows"]:
+        prompt, answer, answers = row.pop("shape")
+        quickest = min(row[form] for form in FORMS)
+        shape = {"model": model, "prompt": prompt, "answer": answer, "answers": answers}
+        found.append(_rounded({**shape, **row, "over_the_quickest": row[row["chosen"]] / quickest}))
+    return found
 
 
 def _rounded(row: Row) -> Row:
@@ -215,12 +250,15 @@ def measure(bench: Bench, parts: Sequence[str], quick: bool) -> dict[str, list[R
             keep("groups", group(bench, model, (512, 64, 8), number))
         if "drawing" in parts:
             keep("drawing", drawn(bench, model, (512, 32, 8), 2, number))
+    if "forms" in parts:
+        for row in all_forms(bench, "5M", number):
+            keep("forms", row)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    every = ("steps", "epochs", "groups", "drawing")
+    every = ("steps", "epochs", "groups", "drawing", "forms")
     parser.add_argument("--only", nargs="+", choices=every, default=every)
     parser.add_argument("--quick", action="store_true", help="the small model, two steps; written nowhere")
     args = parser.parse_args()

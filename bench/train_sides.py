@@ -6,13 +6,13 @@ side returns is put beside the times.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from train_work import MODELS, Lengths, Pair, equal_lengths, pairs
+from train_work import MODELS, Lengths, Pair, pairs
 
 Gate = Callable[[], None]
 Job = dict[str, Any]
@@ -147,36 +147,60 @@ def timed(where: Any, name: str) -> Iterator[list[float]]:
 
 def one_pass(job: Job, gate: Gate) -> Job:
     """Forward and backward over prompts with their answers, in one form; `auto` is what the trainers take."""
-    from jurist.models.batch import Example
-    from jurist.models.forward import answers_forward, choose
+    from jurist.models.forward import choose
     from jurist.models.policy import load_policy
 
     policy = load_policy(job["base"], dtype="float32")
-    vocabulary = MODELS[job["model"]]["vocab_size"]
-    prompt, answer, answers = job["shape"]
-    texts = pairs(equal_lengths(job["rows"] * answers, prompt, answer), vocabulary)
-    examples = [
-        Example(_ids(texts[start].prompt, prompt), [_ids(one.chosen, answer) for one in some])
-        for start in range(0, len(texts), answers)
-        for some in [texts[start : start + answers]]
-    ]
-    policy.model.train()
+    examples = examples_of(job, *job["shape"])
     losses = []
     for _ in range(job["steps"]):
-        said = answers_forward(policy.model, examples, how=job["how"], head=job.get("head", "logprobs"))
-        out = said.logprobs_AT if said.hidden_AD is None else said.hidden_AD
-        loss = out.square().mean()
-        loss.backward()
-        policy.model.zero_grad()
-        losses.append(loss.item())
+        losses.append(forward_and_backward(policy.model, examples, job["how"]))
         gate()
-    return {"losses": losses, "form": choose(policy.model, examples) if job["how"] == "auto" else job["how"]}
+    return {"losses": losses, "form": choose(policy.model, examples)}
 
 
-def _ids(text: str, tokens: int) -> list[int]:
-    """Token ids of a text without a template around it, filled up to so many."""
-    ids = [5 + int(word[1:]) for word in text.split()]
-    return (ids * 2)[:tokens] if len(ids) < tokens else ids
+def forms(job: Job, gate: Gate) -> Job:
+    """The same in every form and for several shapes, and which form the trainers would take."""
+    from jurist.models.forward import choose
+    from jurist.models.policy import load_policy
+
+    model = load_policy(job["base"], dtype="float32").model
+    rows = []
+    for shape in job["shapes"]:
+        examples = examples_of(job, *shape)
+        spent: dict[str, list[float]] = {form: [] for form in ("concat", "mask", "cache", "repeat")}
+        for _ in range(1 + job["steps"]):
+            for form, seconds in spent.items():
+                began = time.process_time()
+                forward_and_backward(model, examples, form)
+                seconds.append(time.process_time() - began)
+        best = {form: min(seconds[1:]) for form, seconds in spent.items()}
+        rows.append({"shape": shape, "chosen": choose(model, examples), **best})
+    return {"rows": rows}
+
+
+def forward_and_backward(model: Any, examples: Any, how: Any) -> float:
+    from jurist.models.forward import answers_forward
+
+    model.train()
+    logprobs_AT = answers_forward(model, examples, how=how).logprobs_AT
+    assert logprobs_AT is not None
+    loss = logprobs_AT.square().mean()
+    loss.backward()
+    model.zero_grad()
+    return float(loss)
+
+
+def examples_of(job: Job, prompt: int, answer: int, answers: int) -> Any:
+    """Random ids: so many prompts with so many answers each."""
+    from jurist.models.batch import Example
+
+    draw, top = random.Random(0), MODELS[job["model"]]["vocab_size"]
+
+    def ids(tokens: int) -> list[int]:
+        return [draw.randrange(5, top) for _ in range(tokens)]
+
+    return [Example(ids(prompt), [ids(answer) for _ in range(answers)]) for _ in range(job["rows"])]
 
 
 def drawing(job: Job, gate: Gate) -> Job:
@@ -186,11 +210,11 @@ def drawing(job: Job, gate: Gate) -> Job:
 
     policy = load_policy(job["base"], dtype="float32")
     prompt, tokens, samples = job["shape"]
-    texts = pairs(equal_lengths(job["rows"], prompt, 8), MODELS[job["model"]]["vocab_size"])
-    prompts = [_ids(one.prompt, prompt) for one in texts]
+    prompts = [example.prompt_ids for example in examples_of(job, prompt, 1, 1)]
     keys = [str(number) for number in range(len(prompts))]
     if not job["once"]:
-        prompts, keys = _each(prompts, samples), [f"{key}-{n}" for key in keys for n in range(samples)]
+        keys = [f"{key}-{n}" for key in keys for n in range(samples)]
+        prompts = [prompt_ids for prompt_ids in prompts for _ in range(samples)]
     for _ in range(job["steps"]):
         drawn = draw(
             policy.model,
@@ -204,14 +228,11 @@ def drawing(job: Job, gate: Gate) -> Job:
     return {"tokens": sum(len(one.ids) for one in drawn)}
 
 
-def _each(rows: Sequence[Any], times: int) -> list[Any]:
-    return [row for row in rows for _ in range(times)]
-
-
 SIDES: dict[str, Callable[[Job, Gate], Job]] = {
     "ours": ours,
     "trl": trl,
     "one_pass": one_pass,
+    "forms": forms,
     "drawing": drawing,
 }
 
@@ -254,7 +275,3 @@ def order_of(lengths: Sequence[Lengths], batch: int) -> list[int]:
 
     examples = [Example([0] * p, [[0] * w, [0] * r]) for p, w, r in lengths]
     return [row for step in steps(examples, batch, COMMON["seed"]) for row in step]
-
-
-def folder_for(root: Path, job: Job) -> str:
-    return str(root / "-".join(map(str, (job["side"], job.get("method", ""), job["model"]))))

@@ -39,13 +39,13 @@ def equal_lengths(rows: int, prompt: int, answer: int) -> list[Lengths]:
 
 
 def skewed_lengths(rows: int, seed: int = 0) -> list[Lengths]:
-    """Log-normal, as prompts are: half below 150 tokens, one in twenty above 750; answers half below 64."""
+    """Log-normal, as prompts are: half below 96 tokens, one in twenty above 500; answers half below 48."""
     draw = random.Random(seed)
 
     def one(middle: float, spread: float, least: int, most: int) -> int:
         return min(most, max(least, round(middle * draw.lognormvariate(0, spread))))
 
-    return [(one(150, 1.0, 8, 1024), one(64, 0.6, 4, 256), one(64, 0.6, 4, 256)) for _ in range(rows)]
+    return [(one(96, 1.0, 8, 768), one(48, 0.6, 4, 192), one(48, 0.6, 4, 192)) for _ in range(rows)]
 
 
 def pairs(lengths: Sequence[Lengths], vocabulary: int, seed: int = 0) -> list[Pair]:

@@ -8,6 +8,7 @@ do half the work, can be used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -62,18 +63,21 @@ def cached(model: Any, examples: Sequence[Example], *, apart: bool = False) -> S
         for answers in ([[answer] for answer in example.answers] if apart else [example.answers])
     ]
     owner_R = torch.tensor([owner for owner, _ in rows], device=causal_of(model).device)
-    keys = _prompt_cache(causal_of(model), owner_R if apart else None, ends_early=not _is_sharded(model))
-    try:
+    keys = _prompt_cache(causal_of(model), owner_R if apart else None)
+    with suppress(_Filled):
         _hidden(model, ids_BP, past_key_values=keys, use_cache=True)
-    except _Filled:
-        pass
     ids_RT, _ = padded([[examples[owner].prompt_ids[-1], *chain(*told)] for owner, told in rows], _pad(model))
     parts = [[1, *map(len, told)] for _, told in rows]
     part_RT, position_RT = _parts(parts, ids_RT.shape[1])
     position_RT += real_BP.sum(-1)[owner_R.cpu(), None]
     mask_R1TS = _mask(model, part_RT, before=real_BP[owner_R.cpu()])
     hidden_RTD = _hidden(
-        model, ids_RT, attention_mask=mask_R1TS, position_ids=position_RT, past_key_values=keys, use_cache=True
+        model,
+        ids_RT,
+        attention_mask=mask_R1TS,
+        position_ids=position_RT,
+        past_key_values=keys,
+        use_cache=True,
     )
     return _states(hidden_RTD, *_places(parts), _lengths(examples))
 
@@ -82,13 +86,13 @@ class _Filled(Exception):
     """The last layer has its keys."""
 
 
-def _prompt_cache(causal: Any, owner_R: Tensor | None, ends_early: bool) -> Any:
-    """Keeps the prompts' keys and values of the first pass, and sets them before the answers' of the second."""
+def _prompt_cache(causal: Any, owner_R: Tensor | None) -> Any:
+    """Keeps the prompts' keys and values of the first pass, and puts them before those of the second."""
     from transformers import DynamicCache
 
     held = DynamicCache()
     last = causal.config.num_hidden_layers - 1
-    held.layers = [_prompt_layer()(owner_R, ends_early and number == last) for number in range(last + 1)]
+    held.layers = [_prompt_layer()(owner_R, number == last) for number in range(last + 1)]
     return held
 
 
@@ -99,13 +103,16 @@ def _prompt_layer() -> Any:
     class PromptLayer(DynamicLayer):
         """Of one layer. No copy is made on the first pass, and nothing of the second is kept."""
 
+        is_initialized: bool
+
         def __init__(self, owner_R: Tensor | None, ends_here: bool) -> None:
             super().__init__()
             self.owner_R, self.ends_here = owner_R, ends_here
 
         def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
             if not self.is_initialized:
-                self.keys, self.values, self.is_initialized = keys, values, True
+                self.keys, self.values = keys, values
+                self.is_initialized = True
                 if self.ends_here:
                     raise _Filled
                 return keys, values
@@ -115,11 +122,6 @@ def _prompt_layer() -> Any:
             return torch.cat([held[0], keys], -2), torch.cat([held[1], values], -2)
 
     return PromptLayer
-
-
-def _is_sharded(model: Any) -> bool:
-    """Whether weights are gathered layer by layer: such a layer has to be left the way it was entered."""
-    return any(type(part).__name__.startswith(("FSDP", "FullySharded")) for part in model.modules())
 
 
 def _parts(lengths: Sequence[Sequence[int]], width: int) -> tuple[Tensor, Tensor]:

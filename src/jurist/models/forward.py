@@ -1,16 +1,19 @@
 """A prompt and its k answers through the model, with the prompt computed once.
 
-Four forms give the same numbers:
+Five forms give the same numbers:
 
     mask     one row [prompt][answer 1]...[answer k]; a 4-D mask hides the answers from each other, and the
              positions of each start again after the prompt
-    cache    the prompt fills a key-value cache, which is repeated for the answers; wins on long prompts,
-             where the dense mask of the first form is mostly waste
+    cache    first the prompts, whose keys and values are kept, then a row with all answers of each: the dense
+             mask spans the answers only, and nobody needs the last layer's view of the prompt
+    repeat   the same with a row for each answer and the keys repeated: for many or long answers
     concat   one row per answer, prompt and all: what everybody does, and what always works
     pack     the same, with short rows sharing a slot and hidden from each other: for answers that stand alone
 
-The language head runs over answer tokens only. Whether a model can do the first two is found out once, by
+The language head runs over answer tokens only. Whether a model can do the first three is found out once, by
 comparing them on a small example: sliding windows, linear attention and kernels that take no mask fall back.
+Layers that compute their activations twice, or gather their weights from other processes, take the prompt and
+its answers in one pass, which is `mask`.
 """
 
 from __future__ import annotations
@@ -30,10 +33,17 @@ from .forms import causal_of as causal_of
 
 How = Literal["auto", "mask", "cache", "repeat", "concat", "pack"]
 Head = Literal["logprobs", "hidden", "values"]
-PAIR, COPY, PASS, UNREAD = 0.4, 22.0, 1e6, 0.75
-"""What a query with a key, a token's keys copied, a second pass, and the last layer for nobody cost."""
+PAIR, COPY, PASS, UNREAD = 0.11, 5.0, 3e6, 0.85
+"""What a query with a key, a prompt token's keys copied, a second pass, and the last layer for nobody cost.
+
+The unit is a token through a layer, whose own cost grows with the width of the model faster than these.
+Fitted to 12 shapes of 16 to 2,000 prompt tokens and 2 to 8 answers on one CPU core, where the form with the
+least estimate was within 7 % of the quickest each time; `make bench-train` measures some of them again.
+"""
 LOGITS_AT_ONCE = 2**27
-ROWS_IN_CACHE = 16
+"""More of them are made in pieces, and made again on the way back: half a gigabyte in float32."""
+ROWS_AT_ONCE = {"cpu": 16}
+"""Rows of logits that are gone over while the processor still has them at hand; a GPU takes 1,024."""
 PROBE_TOLERANCE = 1e-3
 
 
@@ -103,11 +113,12 @@ def logprobs(model: Any, states_ND: Tensor, ids_N: Tensor, temperature: float) -
 
 
 class LogProbs(torch.autograd.Function):
-    """log softmax, read at one token a row. Keeps nothing but the logits, and makes its gradient in one piece."""
+    """log softmax, read at one token a row; keeps nothing but the logits for the way back."""
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, ids_N: Tensor) -> Tensor:
-        norm_N = torch.cat([part_MV.float().logsumexp(-1) for part_MV in logits_NV.split(ROWS_IN_CACHE)])
+        ctx.rows = ROWS_AT_ONCE.get(logits_NV.device.type, 1024)
+        norm_N = torch.cat([part_MV.float().logsumexp(-1) for part_MV in logits_NV.split(ctx.rows)])
         ctx.save_for_backward(logits_NV, ids_N, norm_N)
         return logits_NV.gather(-1, ids_N[:, None])[:, 0].float() - norm_N
 
@@ -116,7 +127,7 @@ class LogProbs(torch.autograd.Function):
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None]:
         logits_NV, ids_N, norm_N = ctx.saved_tensors
         back_NV = torch.empty_like(logits_NV)
-        parts = (one.split(ROWS_IN_CACHE) for one in (back_NV, logits_NV, ids_N, norm_N, grad_N))
+        parts = (one.split(ctx.rows) for one in (back_NV, logits_NV, ids_N, norm_N, grad_N))
         for back_MV, logits_MV, ids_M, norm_M, grad_M in zip(*parts, strict=True):
             p_MV = (logits_MV.float() - norm_M[:, None]).exp_().mul_(-grad_M[:, None])
             back_MV.copy_(p_MV.scatter_add_(-1, ids_M[:, None], grad_M[:, None]))
@@ -135,7 +146,7 @@ def scaled(model: Any, logits_NV: Tensor) -> Tensor:
     return logits_NV
 
 
-_forms: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
+_forms: WeakKeyDictionary[Any, tuple[How, ...]] = WeakKeyDictionary()
 
 
 def choose(model: Any, examples: Sequence[Example]) -> How:
@@ -143,9 +154,11 @@ def choose(model: Any, examples: Sequence[Example]) -> How:
     if all(len(example.answers) == 1 for example in examples):
         return "concat"
     can: list[How] = ["concat", *shared_forms(model)]
-    if _checkpointing(model):
+    if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        # A layer that is computed twice would be cached twice.
         can = [form for form in can if form in ("concat", "mask")]
-    width, layers = causal_of(model).get_input_embeddings().weight.shape[1], causal_of(model).config.num_hidden_layers
+    causal = causal_of(model)
+    width, layers = causal.get_input_embeddings().weight.shape[1], causal.config.num_hidden_layers
     return min(can, key=lambda form: cost(form, examples, width, layers))
 
 
@@ -168,13 +181,8 @@ def cost(form: How, examples: Sequence[Example], width: int, layers: int) -> flo
     return first + number * tail * (1 + PAIR / width * (prompt + tail)) + PASS / width**2
 
 
-def _checkpointing(model: Any) -> bool:
-    # Recomputing a layer would fill the cache twice.
-    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules()) and model.training
-
-
-def shared_forms(model: Any) -> tuple[str, ...]:
-    """Which of `mask` and `cache` this model gives the right numbers with; tried once, on a small example."""
+def shared_forms(model: Any) -> tuple[How, ...]:
+    """The forms that share a prompt and are right with this model; tried once, on a small example."""
     causal = causal_of(model)
     if causal not in _forms:
         _forms[causal] = tuple(_probe(model))
@@ -187,7 +195,7 @@ def shared_forms(model: Any) -> tuple[str, ...]:
     return _forms[causal]
 
 
-def _probe(model: Any) -> list[str]:
+def _probe(model: Any) -> list[How]:
     config = causal_of(model).config
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention"} or getattr(config, "sliding_window", None):
@@ -197,12 +205,15 @@ def _probe(model: Any) -> list[str]:
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
     was_training = model.training
     model.eval()
-    found = []
+    # Weights gathered layer by layer are gathered by all processes at once: each has to make as many passes.
+    sharded = any(type(part).__name__.startswith(("FSDP", "FullySharded")) for part in model.modules())
+    forms: tuple[How, ...] = ("mask",) if sharded else ("mask", "cache", "repeat")
+    found: list[How] = []
     with torch.no_grad():
         want = answers_forward(model, examples, how="concat", head="hidden").hidden_AD
         assert want is not None
         room = PROBE_TOLERANCE if want.dtype == torch.float32 else 0.1
-        for form in ("mask", "cache", "repeat"):
+        for form in forms:
             try:
                 got = answers_forward(model, examples, how=form, head="hidden").hidden_AD
             except Exception:  # whatever a model raises that cannot take such a mask or cache
