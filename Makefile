@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test slow lint docs bench bench-label bench-peers evidence evidence-all clean
+.PHONY: setup demo test slow lint docs bench bench-label bench-train bench-peers evidence evidence-all clean
 
 setup: $(READY)
 
@@ -40,6 +40,11 @@ bench: bench-label
 
 bench-label: setup
 	@$(BIN)/python bench/label.py
+
+bench-train: setup
+	@$(BIN)/python -c 'import trl' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]' --group train
+	@$(BIN)/python bench/train.py
 
 bench-peers:
 	@bash bench/peers/install.sh

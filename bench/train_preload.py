@@ -1,19 +1,12 @@
 """What all sides need, loaded once; each side's process starts as a copy of this one."""
 
-import os
+import datasets  # noqa: F401
+import torch
+import transformers  # noqa: F401
+import trl.trainer.dpo_trainer
+import trl.trainer.reward_trainer  # noqa: F401
 
-CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-
-import datasets  # noqa: E402, F401
-import torch  # noqa: E402
-import transformers  # noqa: E402, F401
-import trl.trainer.dpo_trainer  # noqa: E402
-import trl.trainer.reward_trainer  # noqa: E402, F401
-
-import jurist.models.dpo  # noqa: E402
-import jurist.models.reward  # noqa: E402, F401
+import jurist.models.dpo
+import jurist.models.reward  # noqa: F401
 
 torch.set_num_threads(1)
-if CORES:
-    # Loading TRL can leave the process on another core than it was put on.
-    os.sched_setaffinity(0, CORES)

@@ -253,19 +253,31 @@ def take_part(connection: Any, job: Job) -> None:
     began = time.process_time()
     steps: list[float] = []
 
+    def my_turn() -> float:
+        connection.recv()
+        if job["cores"]:
+            os.sched_setaffinity(0, job["cores"])  # both sides on the same, whoever moved them meanwhile
+        return clock()
+
+    def clock() -> float:
+        if not job.get("gpu"):
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
     def gate() -> None:
         nonlocal began
-        steps.append(time.process_time() - began)
+        steps.append(clock() - began)
         connection.send("step")
-        connection.recv()
-        began = time.process_time()
+        began = my_turn()
 
-    connection.recv()
-    began = time.process_time()
+    began = my_turn()
     said = SIDES[job["side"]](job, gate)
-    end_s = time.process_time() - began
+    end_s = clock() - began
     after = resource.getrusage(resource.RUSAGE_SELF)
     peak, base = (used.ru_maxrss / 1024 for used in (after, before))
+    if job.get("gpu"):
+        peak, base = torch.cuda.max_memory_allocated() / 2**20, 0.0
     connection.send({"steps_s": steps, "end_s": end_s, "peak_mb": peak, "before_mb": base, **said})
 
 

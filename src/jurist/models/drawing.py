@@ -9,9 +9,11 @@ over batches, processes and resumptions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache as once
 from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from msgspec import Struct
 from torch import Tensor
 
@@ -98,6 +100,7 @@ def _draw_batch(
     )
     cache, logits_RV = out.past_key_values, out.logits[:, -1].repeat_interleave(samples, 0)
     cache.batch_repeat_interleave(samples)
+    make_room(cache, max_tokens)
     mask_RT = mask_BT.repeat_interleave(samples, 0)
     next_R = position_BT[:, -1].repeat_interleave(samples, 0) + 1
     rows = [(place, sample) for place in batch for sample in range(samples)]
@@ -135,6 +138,45 @@ def _draw_batch(
             logits_to_keep=1,
         )
         cache, logits_RV, next_R = out.past_key_values, out.logits[:, -1], next_R + 1
+
+
+def make_room(cache: Any, tokens: int) -> None:
+    """Let each layer's keys and values grow in place; by itself, each token copies all that came before it."""
+    for number, layer in enumerate(cache.layers):
+        if type(layer) is roomy().__base__:
+            cache.layers[number] = roomy()(layer, tokens)
+
+
+@once
+def roomy() -> Any:
+    from transformers.cache_utils import DynamicLayer
+
+    class Roomy(DynamicLayer):
+        """A layer's keys and values, and room for more behind them."""
+
+        def __init__(self, layer: Any, tokens: int) -> None:
+            super().__init__()
+            self.lazy_initialization(layer.keys, layer.values)
+            self._whole = [F.pad(one, (0, 0, 0, tokens)) for one in (layer.keys, layer.values)]
+            self._show(layer.keys.shape[-2])
+
+        def _show(self, length: int) -> None:
+            self.keys, self.values = (one[:, :, :length] for one in self._whole)
+
+        def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+            before = self.keys.shape[-2]
+            after = before + keys.shape[-2]
+            for whole, new in zip(self._whole, (keys, values), strict=True):
+                whole[:, :, before:after] = new
+            self._show(after)
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices: Tensor) -> None:
+            length = self.keys.shape[-2]
+            self._whole = [one[indices] for one in self._whole]
+            self._show(length)
+
+    return Roomy
 
 
 def _pick(logits_RV: Tensor, luck_R: Tensor, temperature: float) -> Tensor:
