@@ -49,8 +49,8 @@ def train_setting(results: Row) -> str:
     return (
         f"Measured on {results['date']} in {results['seconds'] / 60:.0f} minutes: one thread on one of"
         f" {machine['cores']} cores, {machine['system']} on {machine['processor']}, load average"
-        f" {machine['load_before']:g} before and {machine['load_after']:g} after; steps of {job['batch']} pairs,"
-        f" medians of {job['steps']}. Versions: {named}."
+        f" {machine['load_before']:g} before and {machine['load_after']:g} after;"
+        f" steps of {job['batch']} pairs, medians of {job['steps']}. Versions: {named}."
     )
 
 

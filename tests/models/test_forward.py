@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from jurist.models import forward
 from jurist.models.batch import Example
 from jurist.models.forms import shelved
 from jurist.models.forward import answers_forward, choose, shared_forms
+from jurist.models.plan import recompute
 from jurist.models.policy import Lora, with_lora
 
 torch.set_num_threads(1)
@@ -121,12 +123,65 @@ def test_a_sliding_window_falls_back_with_a_word():
     torch.testing.assert_close(got, answers_forward(model, PAIRS, how="concat").logprobs_AT)
 
 
-def test_single_answers_share_nothing_and_long_prompts_share_a_cache():
-    model = making.model()
+def test_the_form_follows_from_the_lengths():
+    model = making.model(hidden_size=256, num_hidden_layers=4)
 
-    assert choose(model, [Example(ids(5, 1), [ids(2, 2)])]) == "concat"
-    assert choose(model, PAIRS) == "mask"
-    assert choose(model, [Example(ids(1500, 1), [ids(2, 2), ids(2, 3)])]) == "cache"
+    def chosen(prompt: int, answer: int, answers: int) -> str:
+        return choose(model, [Example([1] * prompt, [[1] * answer] * answers)] * 2)
+
+    assert chosen(5, 2, 1) == "concat"
+    assert chosen(9, 4, 2) == "mask"  # too little work for two passes
+    assert chosen(2000, 64, 2) == "cache"
+    assert chosen(128, 256, 8) == "repeat"  # eight answers in a row would mostly be hidden from each other
+
+
+def test_layers_that_compute_their_activations_twice_get_the_prompt_in_one_pass():
+    model = making.model(hidden_size=256, num_hidden_layers=4)
+    long = [Example([1] * 2000, [[1] * 64] * 2)]
+    recompute(model)
+
+    assert choose(model, long) == "cache"
+    assert choose(model.train(), long) == "mask"
+
+
+def test_the_prompt_is_not_taken_further_than_to_the_keys_of_the_last_layer():
+    model = making.model()
+    seen = []
+    model.model.layers[-1].mlp.register_forward_hook(lambda _, ids, out: seen.append(out.shape[:2].numel()))
+    answers_forward(model, [Example(ids(200, 1), [ids(4, 2), ids(5, 3)])], how="cache")
+
+    assert seen == [1 + 4 + 5]
+
+
+def test_many_logits_are_made_in_pieces_and_give_the_same(monkeypatch):
+    model = making.model()
+    want_loss, want_gradient = loss_and_gradient(model, UNEVEN, "cache")
+    monkeypatch.setattr(forward, "LOGITS_AT_ONCE", 5 * 330)
+    loss, gradient = loss_and_gradient(model, UNEVEN, "cache")
+
+    torch.testing.assert_close(loss, want_loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_a_log_prob_is_that_of_the_plain_softmax():
+    logits = torch.randn(40, 11, dtype=torch.float64, requires_grad=True)
+    said = torch.randint(11, (40,))
+    weight = torch.randn(40)
+
+    (want,) = torch.autograd.grad(
+        (logits.log_softmax(-1).gather(-1, said[:, None])[:, 0] * weight).sum(), logits
+    )
+    (got,) = torch.autograd.grad((forward.LogProbs.apply(logits, said) * weight).sum(), logits)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_under_autocast_the_mask_has_the_type_of_the_scores():
+    model = making.model()
+    want = answers_forward(model, UNEVEN, how="concat").logprobs_AT
+    with torch.autocast("cpu", torch.bfloat16):
+        for how in ("mask", "cache", "repeat"):
+            got = answers_forward(model, UNEVEN, how=how).logprobs_AT
+            torch.testing.assert_close(got, want, rtol=0, atol=0.05)
 
 
 def test_a_temperature_is_that_of_the_softmax():

@@ -141,7 +141,7 @@ def _draw_batch(
 
 
 def make_room(cache: Any, tokens: int) -> None:
-    """Let each layer's keys and values grow in place; by itself, each token copies all that came before it."""
+    """Let keys and values grow in place; by itself, a layer copies all of them for every token."""
     for number, layer in enumerate(cache.layers):
         if type(layer) is roomy().__base__:
             cache.layers[number] = roomy()(layer, tokens)
