@@ -147,7 +147,7 @@ def timed(where: Any, name: str) -> Iterator[list[float]]:
 
 def one_pass(job: Job, gate: Gate) -> Job:
     """Forward and backward over prompts with their answers, in one form; `auto` is what the trainers take."""
-    from jurist.models.forward import choose
+    from jurist.models.forward import planned
     from jurist.models.policy import load_policy
 
     policy = load_policy(job["base"], dtype="float32")
@@ -156,12 +156,12 @@ def one_pass(job: Job, gate: Gate) -> Job:
     for _ in range(job["steps"]):
         losses.append(forward_and_backward(policy.model, examples, job["how"]))
         gate()
-    return {"losses": losses, "form": choose(policy.model, examples)}
+    return {"losses": losses, "form": planned(policy.model, examples)[0][0]}
 
 
 def forms(job: Job, gate: Gate) -> Job:
     """The same in every form and for several shapes, and which form the trainers would take."""
-    from jurist.models.forward import choose
+    from jurist.models.forward import planned
     from jurist.models.policy import load_policy
 
     model = load_policy(job["base"], dtype="float32").model
@@ -175,7 +175,7 @@ def forms(job: Job, gate: Gate) -> Job:
                 forward_and_backward(model, examples, form)
                 seconds.append(time.process_time() - began)
         best = {form: min(seconds[1:]) for form, seconds in spent.items()}
-        rows.append({"shape": shape, "chosen": choose(model, examples), **best})
+        rows.append({"shape": shape, "chosen": planned(model, examples)[0][0], **best})
     return {"rows": rows}
 
 

@@ -76,13 +76,6 @@ def test_a_row_longer_than_a_batch_stands_alone():
     assert cut([0, 1, 2], [2, 3, 50], 8) == [[0, 1], [2]]
 
 
-def test_a_batch_is_cut_where_padding_would_be_more_than_a_tenth_of_it():
-    lengths = [400] * 5 + [800] * 5
-
-    assert cut(range(10), lengths, 100_000) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    assert cut(range(4), [10, 20, 30, 40], 100_000) == [[0, 1, 2, 3]]  # too few slots for another pass
-
-
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
 def test_processes_share_a_step_out_without_loss_and_with_equal_numbers_of_parts(processes):
     lengths = [5, 9, 2, 30, 7, 7, 1, 12, 3]

@@ -6,7 +6,7 @@ from torch import Tensor
 from jurist.models import forward
 from jurist.models.batch import Example
 from jurist.models.forms import shelved
-from jurist.models.forward import answers_forward, choose, shared_forms
+from jurist.models.forward import answers_forward, planned, shared_forms
 from jurist.models.plan import recompute
 from jurist.models.policy import Lora, with_lora
 
@@ -118,30 +118,46 @@ def test_a_sliding_window_falls_back_with_a_word():
     model = MistralForCausalLM(MistralConfig(**small)).eval()
 
     with pytest.warns(UserWarning, match="cannot share a prompt"):
-        assert choose(model, PAIRS) == "concat"
+        assert forms_of(model, *PAIRS) == {"concat"}
     got = answers_forward(model, PAIRS).logprobs_AT
     torch.testing.assert_close(got, answers_forward(model, PAIRS, how="concat").logprobs_AT)
+
+
+def forms_of(model, *examples):
+    return {form for form, _ in planned(model, examples)}
 
 
 def test_the_form_follows_from_the_lengths():
     model = making.model(hidden_size=256, num_hidden_layers=4)
 
-    def chosen(prompt: int, answer: int, answers: int) -> str:
-        return choose(model, [Example([1] * prompt, [[1] * answer] * answers)] * 2)
+    def chosen(prompt: int, answer: int, answers: int) -> set[str]:
+        return forms_of(model, *[Example([1] * prompt, [[1] * answer] * answers)] * 2)
 
-    assert chosen(5, 2, 1) == "concat"
-    assert chosen(9, 4, 2) == "mask"  # too little work for two passes
-    assert chosen(2000, 64, 2) == "cache"
-    assert chosen(128, 256, 8) == "repeat"  # eight answers in a row would mostly be hidden from each other
+    assert chosen(5, 2, 1) == {"concat"}
+    assert chosen(9, 4, 2) == {"mask"}  # too little work for two passes
+    assert chosen(2000, 64, 2) == {"cache"}
+    assert chosen(128, 256, 8) == {"repeat"}  # eight answers in a row would mostly be hidden from each other
 
 
 def test_layers_that_compute_their_activations_twice_get_the_prompt_in_one_pass():
     model = making.model(hidden_size=256, num_hidden_layers=4)
-    long = [Example([1] * 2000, [[1] * 64] * 2)]
+    long = Example([1] * 2000, [[1] * 64] * 2)
     recompute(model)
 
-    assert choose(model, long) == "cache"
-    assert choose(model.train(), long) == "mask"
+    assert forms_of(model, long) == {"cache"}
+    assert forms_of(model.train(), long) == {"mask"}
+
+
+def test_rows_of_unlike_length_go_through_in_batches_of_their_own_and_come_back_in_order():
+    model = making.model(hidden_size=256, num_hidden_layers=4, max_position_embeddings=2048)
+    rows = [Example(ids(n, n), [ids(9, n), ids(n % 7 + 1, n + 1)]) for n in (900, 6, 880, 12, 5)]
+    batches = [rows for _, rows in planned(model, rows)]
+
+    assert sorted(map(sorted, batches)) == [[0, 2], [1, 3, 4]]
+    want_loss, want_gradient = loss_and_gradient(model, rows, "concat")
+    loss, gradient = loss_and_gradient(model, rows, "auto")
+    torch.testing.assert_close(loss, want_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
 
 
 def test_the_prompt_is_not_taken_further_than_to_the_keys_of_the_last_layer():

@@ -19,8 +19,6 @@ from .policy import end_of_turn
 
 MEGA = 16
 """Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
-WASTE, SPARE = 0.1, 256
-"""Share of a forward pass that may be padding, and slots of it that are not worth another pass."""
 
 
 class Example(Struct, frozen=True):
@@ -129,18 +127,14 @@ def _megas(lengths: list[int], size: int, draw: random.Random) -> Iterator[list[
 
 
 def cut(rows: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Neighbours together, as long as rows times the longest fit into `tokens` and few slots are padding.
-
-    A row too long for that stands alone.
-    """
+    """Neighbours together, as long as rows times the longest fit into `tokens`; a longer row stands alone."""
     batches: list[list[int]] = []
-    longest = used = 0
+    longest = 0
     for row in rows:
-        longest, used = max(longest, lengths[row]), used + lengths[row]
-        slots = longest * (len(batches[-1]) + 1) if batches else 0
-        if not batches or slots > tokens or slots - used > max(SPARE, slots * WASTE):
+        longest = max(longest, lengths[row])
+        if not batches or longest * (len(batches[-1]) + 1) > tokens:
             batches.append([])
-            longest = used = lengths[row]
+            longest = lengths[row]
         batches[-1].append(row)
     return batches
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -225,6 +225,25 @@ def _states(
         before_AT[:, 0] = torch.tensor(prompts) - 1
     device = hidden_BLD.device
     return States(hidden_BLD.flatten(0, 1), (row_A1 + before_AT).to(device), (row_A1 + after_AT).to(device))
+
+
+def joined(parts: Sequence[States], rows: Sequence[Sequence[int]], examples: Sequence[Example]) -> States:
+    """The states of several batches as those of one; `rows` says which examples each of them has."""
+    if len(parts) == 1 and list(rows[0]) == sorted(rows[0]):
+        return parts[0]
+    first = list(accumulate((len(example.answers) for example in examples), initial=0))
+    order_A = torch.tensor([answer for row in chain(*rows) for answer in range(first[row], first[row + 1])])
+    widest = max(part.after_AT.shape[1] for part in parts)
+    spots: list[list[Tensor]] = [[], []]
+    slots = 0
+    for part in parts:
+        for kept, at_AT in zip(spots, part[1:], strict=True):
+            more = at_AT[:, -1:].expand(-1, widest - at_AT.shape[1])
+            kept.append(torch.cat([at_AT, more], 1) + slots)
+        slots += len(part.hidden_ND)
+    back_A = order_A.argsort().to(parts[0].after_AT.device)
+    hidden_ND = torch.cat([part.hidden_ND for part in parts])
+    return States(hidden_ND, *(torch.cat(kept)[back_A] for kept in spots))
 
 
 def _lengths(examples: Sequence[Example]) -> list[int]:

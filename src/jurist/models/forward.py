@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -28,18 +29,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .batch import Example, padded
-from .forms import FORMS, attention_of
+from .costs import Form, Model, Shape, cheapest, divided, shape_of
+from .forms import FORMS, attention_of, joined
 from .forms import causal_of as causal_of
 
-How = Literal["auto", "mask", "cache", "repeat", "concat", "pack"]
+How = Literal["auto"] | Form
 Head = Literal["logprobs", "hidden", "values"]
-PAIR, COPY, PASS, UNREAD = 0.11, 5.0, 3e6, 0.85
-"""What a query with a key, a prompt token's keys copied, a second pass, and the last layer for nobody cost.
-
-The unit is a token through a layer, whose own cost grows with the width of the model faster than these.
-Fitted to 12 shapes of 16 to 2,000 prompt tokens and 2 to 8 answers on one CPU core, where the form with the
-least estimate was within 7 % of the quickest each time; `make bench-train` measures some of them again.
-"""
 LOGITS_AT_ONCE = 2**27
 """More of them are made in pieces, and made again on the way back: half a gigabyte in float32."""
 ROWS_AT_ONCE = {"cpu": 16}
@@ -80,10 +75,13 @@ def answers_forward(
     temperature: float = 1.0,
 ) -> Answers:
     """Log-probs or hidden states of all answers. `values` gives log-probs and the states behind them."""
-    form = choose(model, examples) if how == "auto" else how
-    if form == "pack" and "mask" not in shared_forms(model):
-        form = "concat"
-    hidden_ND, before_AT, after_AT = FORMS[form](model, examples)
+    if how == "auto":
+        parts = planned(model, examples)
+    else:
+        alone = how == "pack" and "mask" not in shared_forms(model)
+        parts = [("concat" if alone else how, list(range(len(examples))))]
+    found = [FORMS[form](model, [examples[row] for row in rows]) for form, rows in parts]
+    hidden_ND, before_AT, after_AT = joined(found, [rows for _, rows in parts], examples)
     ids_AT, mask_AT = padded([answer for example in examples for answer in example.answers])
     ids_AT, mask_AT = ids_AT.to(hidden_ND.device), mask_AT.to(hidden_ND.device)
     if head == "hidden":
@@ -146,42 +144,32 @@ def scaled(model: Any, logits_NV: Tensor) -> Tensor:
     return logits_NV
 
 
-_forms: WeakKeyDictionary[Any, tuple[How, ...]] = WeakKeyDictionary()
+_forms: WeakKeyDictionary[Any, tuple[Form, ...]] = WeakKeyDictionary()
 
 
-def choose(model: Any, examples: Sequence[Example]) -> How:
-    """The quickest form for these rows that this model can do."""
+def planned(model: Any, examples: Sequence[Example]) -> list[tuple[Form, list[int]]]:
+    """The rows in batches, each with the form that is quickest for it and that this model can do."""
+    everything = list(range(len(examples)))
     if all(len(example.answers) == 1 for example in examples):
-        return "concat"
-    can: list[How] = ["concat", *shared_forms(model)]
+        return [("concat", everything)]
+    forms: list[Form] = ["concat", *shared_forms(model)]
     if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
         # A layer that is computed twice would be cached twice.
-        can = [form for form in can if form in ("concat", "mask")]
+        forms = [form for form in forms if form in ("concat", "mask")]
     causal = causal_of(model)
-    width, layers = causal.get_input_embeddings().weight.shape[1], causal.config.num_hidden_layers
-    return min(can, key=lambda form: cost(form, examples, width, layers))
+    width = causal.get_input_embeddings().weight.shape[1]
+    what = Model(width, causal.config.num_hidden_layers, causal.device.type == "cpu")
+    if is_sharded(model):
+        return [(cheapest(forms, reduce(Shape.joined, map(shape_of, examples)), what)[1], everything)]
+    return divided(forms, examples, what)
 
 
-def cost(form: How, examples: Sequence[Example], width: int, layers: int) -> float:
-    """What a form costs, in tokens that go through a layer without attention."""
-    rows = [(len(example.prompt_ids), [len(answer) for answer in example.answers]) for example in examples]
-    answers = sum(len(lengths) for _, lengths in rows)
-    if form == "concat":
-        longest = max(prompt + max(lengths) for prompt, lengths in rows)
-        return answers * longest * (1 + PAIR / width * longest / 2)
-    if form == "mask":
-        longest = max(prompt + sum(lengths) for prompt, lengths in rows)
-        return len(rows) * longest * (1 + PAIR / width * longest)
-    prompt = max(prompt for prompt, _ in rows) - 1
-    first = len(rows) * prompt * (1 - UNREAD / layers) * (1 + PAIR / width * prompt / 2)
-    number, tail = len(rows), 1 + max(sum(lengths) for _, lengths in rows)
-    if form == "repeat":
-        number, tail = answers, 1 + max(max(lengths) for _, lengths in rows)
-        first += COPY / width * number * prompt
-    return first + number * tail * (1 + PAIR / width * (prompt + tail)) + PASS / width**2
+def is_sharded(model: Any) -> bool:
+    """Whether layers gather their weights, all processes at once: each has to make as many passes."""
+    return any(type(part).__name__.startswith(("FSDP", "FullySharded")) for part in model.modules())
 
 
-def shared_forms(model: Any) -> tuple[How, ...]:
+def shared_forms(model: Any) -> tuple[Form, ...]:
     """The forms that share a prompt and are right with this model; tried once, on a small example."""
     causal = causal_of(model)
     if causal not in _forms:
@@ -195,7 +183,7 @@ def shared_forms(model: Any) -> tuple[How, ...]:
     return _forms[causal]
 
 
-def _probe(model: Any) -> list[How]:
+def _probe(model: Any) -> list[Form]:
     config = causal_of(model).config
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention"} or getattr(config, "sliding_window", None):
@@ -205,10 +193,8 @@ def _probe(model: Any) -> list[How]:
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
     was_training = model.training
     model.eval()
-    # Weights gathered layer by layer are gathered by all processes at once: each has to make as many passes.
-    sharded = any(type(part).__name__.startswith(("FSDP", "FullySharded")) for part in model.modules())
-    forms: tuple[How, ...] = ("mask",) if sharded else ("mask", "cache", "repeat")
-    found: list[How] = []
+    forms: tuple[Form, ...] = ("mask",) if is_sharded(model) else ("mask", "cache", "repeat")
+    found: list[Form] = []
     with torch.no_grad():
         want = answers_forward(model, examples, how="concat", head="hidden").hidden_AD
         assert want is not None
