@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # First and by itself, so that what needs torch finds one and does not choose another build of it.
 TORCH ?= torch==2.13.0
 
-.PHONY: setup demo test slow lint docs bench bench-label bench-peers evidence evidence-all clean
+.PHONY: setup demo test slow lint docs bench bench-label bench-train bench-peers evidence evidence-all clean
 
 setup: $(READY)
 
@@ -44,6 +44,11 @@ bench: bench-label
 
 bench-label: setup
 	@$(BIN)/python bench/label.py
+
+bench-train: setup
+	@$(BIN)/python -c 'import trl' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]' --group train
+	@$(BIN)/python bench/train.py
 
 bench-peers:
 	@bash bench/peers/install.sh

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import train_tables as train
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 MARKED = re.compile(r"(<!-- measured: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -120,12 +122,19 @@ def _ms(value: float) -> str:
 
 
 LABEL, MEMORY = ROOT / "bench/results/label.json", ROOT / "evidence/label_memory.json"
+TRAIN = ROOT / "bench/results/train.json"
 TABLES: dict[str, tuple[Path, Callable[[Row], str]]] = {
     "setting": (LABEL, setting),
     "cost": (LABEL, cost_table),
     "bars": (LABEL, bars_table),
     "extras": (LABEL, extras_table),
     "memory": (MEMORY, memory_table),
+    "train_setting": (TRAIN, train.train_setting),
+    "train_bars": (TRAIN, train.bars_table),
+    "train_steps": (TRAIN, train.steps_table),
+    "train_epochs": (TRAIN, train.epochs_table),
+    "train_shared": (TRAIN, train.shared_table),
+    "train_forms": (TRAIN, train.forms_table),
 }
 
 

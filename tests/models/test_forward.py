@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from jurist.models import forward
 from jurist.models.batch import Example
 from jurist.models.forms import shelved
-from jurist.models.forward import answers_forward, choose, shared_forms
+from jurist.models.forward import answers_forward, planned, shared_forms
+from jurist.models.plan import recompute
 from jurist.models.policy import Lora, with_lora
 
 torch.set_num_threads(1)
@@ -30,7 +32,7 @@ def loss_and_gradient(model, examples, how, head="logprobs") -> tuple[Tensor, Te
 
 
 @pytest.mark.parametrize("kind", making.KINDS)
-@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("how", ["mask", "cache", "repeat"])
 @pytest.mark.parametrize("head", ["logprobs", "hidden"])
 def test_a_shared_prompt_gives_the_loss_and_gradients_of_the_concatenated_pass(kind, how, head):
     model = making.model(kind)
@@ -42,7 +44,7 @@ def test_a_shared_prompt_gives_the_loss_and_gradients_of_the_concatenated_pass(k
     torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("how", ["mask", "cache", "repeat"])
 def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(how):
     model = with_lora(making.model(), Lora(r=4))
     for name, weight in model.named_parameters():
@@ -57,7 +59,7 @@ def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(how):
     assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("how", ["mask", "cache"])
+@pytest.mark.parametrize("how", ["mask", "cache", "repeat"])
 def test_in_bfloat16_a_shared_prompt_is_as_exact_as_bfloat16_is(how):
     model = making.model().to(torch.bfloat16)
 
@@ -106,7 +108,7 @@ def test_shelves_hold_every_row_once_and_none_is_too_full():
 
 @pytest.mark.parametrize("kind", making.KINDS)
 def test_ordinary_decoders_can_share_a_prompt_both_ways(kind):
-    assert shared_forms(making.model(kind)) == ("mask", "cache")
+    assert shared_forms(making.model(kind)) == ("mask", "cache", "repeat")
 
 
 def test_a_sliding_window_falls_back_with_a_word():
@@ -116,17 +118,86 @@ def test_a_sliding_window_falls_back_with_a_word():
     model = MistralForCausalLM(MistralConfig(**small)).eval()
 
     with pytest.warns(UserWarning, match="cannot share a prompt"):
-        assert choose(model, PAIRS) == "concat"
+        assert forms_of(model, *PAIRS) == {"concat"}
     got = answers_forward(model, PAIRS).logprobs_AT
     torch.testing.assert_close(got, answers_forward(model, PAIRS, how="concat").logprobs_AT)
 
 
-def test_single_answers_share_nothing_and_long_prompts_share_a_cache():
-    model = making.model()
+def forms_of(model, *examples):
+    return {form for form, _ in planned(model, examples)}
 
-    assert choose(model, [Example(ids(5, 1), [ids(2, 2)])]) == "concat"
-    assert choose(model, PAIRS) == "mask"
-    assert choose(model, [Example(ids(1500, 1), [ids(2, 2), ids(2, 3)])]) == "cache"
+
+def test_the_form_follows_from_the_lengths():
+    model = making.model(hidden_size=256, num_hidden_layers=4)
+
+    def chosen(prompt: int, answer: int, answers: int) -> set[str]:
+        return forms_of(model, *[Example([1] * prompt, [[1] * answer] * answers)] * 2)
+
+    assert chosen(5, 2, 1) == {"concat"}
+    assert chosen(9, 4, 2) == {"mask"}  # too little work for two passes
+    assert chosen(2000, 64, 2) == {"cache"}
+    assert chosen(128, 256, 8) == {"repeat"}  # eight answers in a row would mostly be hidden from each other
+
+
+def test_layers_that_compute_their_activations_twice_get_the_prompt_in_one_pass():
+    model = making.model(hidden_size=256, num_hidden_layers=4)
+    long = Example([1] * 2000, [[1] * 64] * 2)
+    recompute(model)
+
+    assert forms_of(model, long) == {"cache"}
+    assert forms_of(model.train(), long) == {"mask"}
+
+
+def test_rows_of_unlike_length_go_through_in_batches_of_their_own_and_come_back_in_order():
+    model = making.model(hidden_size=256, num_hidden_layers=4, max_position_embeddings=2048)
+    rows = [Example(ids(n, n), [ids(9, n), ids(n % 7 + 1, n + 1)]) for n in (900, 6, 880, 12, 5)]
+    batches = [rows for _, rows in planned(model, rows)]
+
+    assert sorted(map(sorted, batches)) == [[0, 2], [1, 3, 4]]
+    want_loss, want_gradient = loss_and_gradient(model, rows, "concat")
+    loss, gradient = loss_and_gradient(model, rows, "auto")
+    torch.testing.assert_close(loss, want_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-5)
+
+
+def test_the_prompt_is_not_taken_further_than_to_the_keys_of_the_last_layer():
+    model = making.model()
+    seen = []
+    model.model.layers[-1].mlp.register_forward_hook(lambda _, ids, out: seen.append(out.shape[:2].numel()))
+    answers_forward(model, [Example(ids(200, 1), [ids(4, 2), ids(5, 3)])], how="cache")
+
+    assert seen == [1 + 4 + 5]
+
+
+def test_many_logits_are_made_in_pieces_and_give_the_same(monkeypatch):
+    model = making.model()
+    want_loss, want_gradient = loss_and_gradient(model, UNEVEN, "cache")
+    monkeypatch.setattr(forward, "LOGITS_AT_ONCE", 5 * 330)
+    loss, gradient = loss_and_gradient(model, UNEVEN, "cache")
+
+    torch.testing.assert_close(loss, want_loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_a_log_prob_is_that_of_the_plain_softmax():
+    logits = torch.randn(40, 11, dtype=torch.float64, requires_grad=True)
+    said = torch.randint(11, (40,))
+    weight = torch.randn(40)
+
+    (want,) = torch.autograd.grad(
+        (logits.log_softmax(-1).gather(-1, said[:, None])[:, 0] * weight).sum(), logits
+    )
+    (got,) = torch.autograd.grad((forward.LogProbs.apply(logits, said) * weight).sum(), logits)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_under_autocast_the_mask_has_the_type_of_the_scores():
+    model = making.model()
+    want = answers_forward(model, UNEVEN, how="concat").logprobs_AT
+    with torch.autocast("cpu", torch.bfloat16):
+        for how in ("mask", "cache", "repeat"):
+            got = answers_forward(model, UNEVEN, how=how).logprobs_AT
+            torch.testing.assert_close(got, want, rtol=0, atol=0.05)
 
 
 def test_a_temperature_is_that_of_the_softmax():

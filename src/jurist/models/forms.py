@@ -1,77 +1,175 @@
-"""The ways a prompt and its answers go through a model: hidden states before and after each answer token.
+"""The ways a prompt and its answers go through a model, and which states belong to which answer token.
 
-All give the same numbers; `forward.py` says when each is used.
+All give the same numbers; `forward.py` says when each is used. Rows are padded on the right, where a causal
+model cannot see it from any real token: whole rows need no mask, and the kernels for causal attention, which
+do half the work, can be used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Any
+from contextlib import suppress
+from functools import cache, partial
+from itertools import accumulate, chain
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .batch import Example, padded
 
-Form = Callable[[Any, Sequence[Example]], tuple[Tensor, Tensor]]
-"""From a model and rows to the states that predict the answers' tokens, and those after them: `A T D`."""
+
+class States(NamedTuple):
+    """Hidden states, and where to find those of each answer token: `N` slots, `A` answers of `T` tokens."""
+
+    hidden_ND: Tensor
+    before_AT: Tensor
+    """The slot an answer's token is predicted from; past its end, that of its last one again."""
+    after_AT: Tensor
 
 
-def concat(model: Any, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+Form = Callable[[Any, Sequence[Example]], States]
+
+
+def concat(model: Any, examples: Sequence[Example]) -> States:
+    """One row per answer, prompt and all."""
     rows = [example.prompt_ids + answer for example in examples for answer in example.answers]
-    ids, mask = padded(rows, _pad(model))
-    hidden = _hidden(model, ids, attention_mask=mask)
+    ids_BL, _ = padded(rows, _pad(model))
     starts = [len(example.prompt_ids) for example in examples for _ in example.answers]
-    return _spans(hidden, list(range(len(rows))), starts, _lengths(examples))
+    return _states(_hidden(model, ids_BL), range(len(rows)), starts, None, _lengths(examples))
 
 
-def masked(model: Any, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+def masked(model: Any, examples: Sequence[Example]) -> States:
+    """One row [prompt][answer 1]...[answer k]; a mask hides the answers from each other."""
     rows = [list(chain(example.prompt_ids, *example.answers)) for example in examples]
     ids_BL, _ = padded(rows, _pad(model))
-    part_BL, position_BL = _parts(examples, ids_BL.shape[1])
-    hidden = _hidden_in_parts(model, ids_BL, part_BL, position_BL)
-    owners, starts, prompts = [], [], []
-    for row, example in enumerate(examples):
-        start = len(example.prompt_ids)
-        for answer in example.answers:
-            owners.append(row)
-            starts.append(start)
-            prompts.append(len(example.prompt_ids))
-            start += len(answer)
-    return _spans(hidden, owners, starts, _lengths(examples), prompts)
+    parts = [[len(example.prompt_ids), *map(len, example.answers)] for example in examples]
+    part_BL, position_BL = _parts(parts, ids_BL.shape[1])
+    mask_B1LL = _mask(model, part_BL)
+    hidden_BLD = _hidden(model, ids_BL, attention_mask=mask_B1LL, position_ids=position_BL)
+    return _states(hidden_BLD, *_places(parts), _lengths(examples))
 
 
-def _hidden_in_parts(model: Any, ids_BL: Tensor, part_BL: Tensor, position_BL: Tensor) -> Tensor:
-    """Each token sees what stands before it in its own part, and part 0, the prompt."""
-    device = causal_of(model).device
-    part_BL = part_BL.to(device)
-    seen_BLL = ((part_BL == 0)[:, None, :] | (part_BL[:, :, None] == part_BL[:, None, :])).tril()
-    # Padding is a part of its own, so that every row of the mask has a visible key and no softmax is NaN.
-    mask_B1LL = seen_BLL[:, None]
-    if attention_of(model) == "eager":
-        dtype = causal_of(model).dtype
-        blind = torch.finfo(dtype).min
-        mask_B1LL = torch.zeros_like(mask_B1LL, dtype=dtype).masked_fill(~mask_B1LL, blind)
-    return _hidden(model, ids_BL, attention_mask=mask_B1LL, position_ids=position_BL)
+def cached(model: Any, examples: Sequence[Example], *, apart: bool = False) -> States:
+    """First the prompts alone, then what follows: a prompt's answers in one row, or each in a row `apart`.
+
+    The last token of the prompt goes with the answers. So nothing reads the states of the others but through
+    their keys and values, and the first pass ends with those of the last layer.
+    """
+    ids_BP, real_BP = padded([example.prompt_ids[:-1] for example in examples], _pad(model))
+    rows = [
+        (owner, answers)
+        for owner, example in enumerate(examples)
+        for answers in ([[answer] for answer in example.answers] if apart else [example.answers])
+    ]
+    owner_R = torch.tensor([owner for owner, _ in rows], device=causal_of(model).device)
+    keys = _prompt_cache(causal_of(model), owner_R if apart else None)
+    with suppress(_Filled):
+        _hidden(model, ids_BP, past_key_values=keys, use_cache=True)
+    ids_RT, _ = padded([[examples[owner].prompt_ids[-1], *chain(*told)] for owner, told in rows], _pad(model))
+    parts = [[1, *map(len, told)] for _, told in rows]
+    part_RT, position_RT = _parts(parts, ids_RT.shape[1])
+    position_RT += real_BP.sum(-1)[owner_R.cpu(), None]
+    mask_R1TS = _mask(model, part_RT, before=real_BP[owner_R.cpu()])
+    hidden_RTD = _hidden(
+        model,
+        ids_RT,
+        attention_mask=mask_R1TS,
+        position_ids=position_RT,
+        past_key_values=keys,
+        use_cache=True,
+    )
+    return _states(hidden_RTD, *_places(parts), _lengths(examples))
 
 
-def _parts(examples: Sequence[Example], length: int) -> tuple[Tensor, Tensor]:
+class _Filled(Exception):
+    """The last layer has its keys."""
+
+
+def _prompt_cache(causal: Any, owner_R: Tensor | None) -> Any:
+    """Keeps the prompts' keys and values of the first pass, and puts them before those of the second."""
+    from transformers import DynamicCache
+
+    held = DynamicCache()
+    last = causal.config.num_hidden_layers - 1
+    held.layers = [_prompt_layer()(owner_R, number == last) for number in range(last + 1)]
+    return held
+
+
+@cache
+def _prompt_layer() -> Any:
+    from transformers.cache_utils import DynamicLayer
+
+    class PromptLayer(DynamicLayer):
+        """Of one layer. No copy is made on the first pass, and nothing of the second is kept."""
+
+        is_initialized: bool
+
+        def __init__(self, owner_R: Tensor | None, ends_here: bool) -> None:
+            super().__init__()
+            self.owner_R, self.ends_here = owner_R, ends_here
+
+        def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+            if not self.is_initialized:
+                self.keys, self.values = keys, values
+                self.is_initialized = True
+                if self.ends_here:
+                    raise _Filled
+                return keys, values
+            held = (self.keys, self.values)
+            if self.owner_R is not None:
+                held = tuple(one.index_select(0, self.owner_R) for one in held)
+            return torch.cat([held[0], keys], -2), torch.cat([held[1], values], -2)
+
+    return PromptLayer
+
+
+def _parts(lengths: Sequence[Sequence[int]], width: int) -> tuple[Tensor, Tensor]:
     """Which part a slot belongs to (0 the prompt, then the answers, -1 padding), and its position there."""
-    part_BL = torch.full((len(examples), length), -1, dtype=torch.long)
-    position_BL = torch.zeros((len(examples), length), dtype=torch.long)
-    for row, example in enumerate(examples):
-        start = prompt = len(example.prompt_ids)
-        part_BL[row, :prompt] = 0
-        position_BL[row, :prompt] = torch.arange(prompt)
-        for number, answer in enumerate(example.answers, 1):
-            part_BL[row, start : start + len(answer)] = number
-            position_BL[row, start : start + len(answer)] = torch.arange(prompt, prompt + len(answer))
-            start += len(answer)
+    part_BL = torch.full((len(lengths), width), -1)
+    position_BL = torch.zeros((len(lengths), width), dtype=torch.long)
+    for row, (prompt, *answers) in enumerate(lengths):
+        sizes = torch.tensor([prompt, *answers])
+        part_BL[row, : sizes.sum()] = torch.arange(len(sizes)).repeat_interleave(sizes)
+        spans = [torch.arange(prompt), *(torch.arange(prompt, prompt + size) for size in answers)]
+        position_BL[row, : sizes.sum()] = torch.cat(spans)
     return part_BL, position_BL
 
 
-def packed(model: Any, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+def _mask(model: Any, part_BL: Tensor, before: Tensor | None = None) -> Tensor:
+    """Each token sees what stands before it in its own part, and part 0, the prompt; and what is `before`.
+
+    Padding is a part of its own, so that every row of the mask has a visible key and no softmax is NaN. The
+    mask is what is added to the scores: from truth values, each layer would make that again.
+    """
+    device, dtype = causal_of(model).device, _compute_dtype(model)
+    part_BL = part_BL.to(device)
+    seen_BLL = ((part_BL == 0)[:, None, :] | (part_BL[:, :, None] == part_BL[:, None, :])).tril()
+    if before is not None:
+        seen_BLL = torch.cat([before.to(device)[:, None].expand(-1, part_BL.shape[1], -1), seen_BLL], -1)
+    mask_BLL = torch.zeros(seen_BLL.shape, dtype=dtype, device=device)
+    return mask_BLL.masked_fill_(~seen_BLL, torch.finfo(dtype).min)[:, None]
+
+
+def _compute_dtype(model: Any) -> torch.dtype:
+    kind = causal_of(model).device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else causal_of(model).dtype
+
+
+def _places(parts: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[int]]:
+    """Of each answer: its row, where it starts there, and how long what all of that row's answers see is."""
+    owners, starts, prompts = [], [], []
+    for row, (prompt, *answers) in enumerate(parts):
+        start = prompt
+        for length in answers:
+            owners.append(row)
+            starts.append(start)
+            prompts.append(prompt)
+            start += length
+    return owners, starts, prompts
+
+
+def packed(model: Any, examples: Sequence[Example]) -> States:
     """Whole rows side by side, no wider than the longest of them."""
     rows = [example.prompt_ids + answer for example in examples for answer in example.answers]
     shelves = shelved([len(row) for row in rows])
@@ -88,10 +186,12 @@ def packed(model: Any, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
             position_BL[shelf_number, start:end] = torch.arange(end - start)
             owners[row], starts[row] = shelf_number, start
             start = end
-    hidden = _hidden_in_parts(model, ids_BL, part_BL, position_BL)
+    # No part is 0 here: nothing is seen by all.
+    mask_B1LL = _mask(model, part_BL)
+    hidden_BLD = _hidden(model, ids_BL, attention_mask=mask_B1LL, position_ids=position_BL)
     prompts = [len(example.prompt_ids) for example in examples for _ in example.answers]
     answers = [start + prompt for start, prompt in zip(starts, prompts, strict=True)]
-    return _spans(hidden, owners, answers, _lengths(examples))
+    return _states(hidden_BLD, owners, answers, None, _lengths(examples))
 
 
 def shelved(lengths: Sequence[int]) -> list[list[int]]:
@@ -109,45 +209,41 @@ def shelved(lengths: Sequence[int]) -> list[list[int]]:
     return [shelf for _, shelf in shelves]
 
 
-def cached(model: Any, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    from transformers import DynamicCache
-
-    ids_BP, prompt_BP = padded([example.prompt_ids for example in examples], _pad(model))
-    cache = DynamicCache(config=causal_of(model).config)
-    prompt_BPD = _hidden(model, ids_BP, attention_mask=prompt_BP, past_key_values=cache, use_cache=True)
-    owner_A = torch.tensor([row for row, example in enumerate(examples) for _ in example.answers])
-    cache.batch_select_indices(owner_A.to(prompt_BPD.device))
-    ids_AT, answer_AT = padded([answer for example in examples for answer in example.answers], _pad(model))
-    lengths_A = prompt_BP.sum(-1)[owner_A]
-    after_ATD = _hidden(
-        model,
-        ids_AT,
-        attention_mask=torch.cat([prompt_BP[owner_A], answer_AT], dim=1),
-        position_ids=lengths_A[:, None] + torch.arange(ids_AT.shape[1]),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    last_A1D = prompt_BPD[owner_A.to(prompt_BPD.device), (lengths_A - 1).to(prompt_BPD.device)][:, None]
-    return torch.cat([last_A1D, after_ATD[:, :-1]], dim=1), after_ATD
-
-
-def _spans(
+def _states(
     hidden_BLD: Tensor,
-    owners: list[int],
-    starts: list[int],
-    lengths: list[int],
-    prompts: list[int] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The states before and after each answer token; the first is predicted from the prompt's last token."""
-    owner_A1 = torch.tensor(owners, device=hidden_BLD.device)[:, None]
-    offset_T = torch.arange(max(lengths))
-    # Answers are padded on the right with their own last state, which no mask lets through.
-    within_AT = torch.minimum(offset_T, torch.tensor(lengths)[:, None] - 1)
+    owners: Sequence[int],
+    starts: Sequence[int],
+    prompts: Sequence[int] | None,
+    lengths: Sequence[int],
+) -> States:
+    """Where each answer token's states are; the first token is predicted from the prompt's last one."""
+    row_A1 = torch.tensor(owners)[:, None] * hidden_BLD.shape[1]
+    within_AT = torch.minimum(torch.arange(max(lengths)), torch.tensor(lengths)[:, None] - 1)
     after_AT = torch.tensor(starts)[:, None] + within_AT
     before_AT = after_AT - 1
     if prompts is not None:
         before_AT[:, 0] = torch.tensor(prompts) - 1
-    return tuple(hidden_BLD[owner_A1, at.to(hidden_BLD.device)] for at in (before_AT, after_AT))
+    device = hidden_BLD.device
+    return States(hidden_BLD.flatten(0, 1), (row_A1 + before_AT).to(device), (row_A1 + after_AT).to(device))
+
+
+def joined(parts: Sequence[States], rows: Sequence[Sequence[int]], examples: Sequence[Example]) -> States:
+    """The states of several batches as those of one; `rows` says which examples each of them has."""
+    if len(parts) == 1 and list(rows[0]) == sorted(rows[0]):
+        return parts[0]
+    first = list(accumulate((len(example.answers) for example in examples), initial=0))
+    order_A = torch.tensor([answer for row in chain(*rows) for answer in range(first[row], first[row + 1])])
+    widest = max(part.after_AT.shape[1] for part in parts)
+    spots: list[list[Tensor]] = [[], []]
+    slots = 0
+    for part in parts:
+        for kept, at_AT in zip(spots, part[1:], strict=True):
+            more = at_AT[:, -1:].expand(-1, widest - at_AT.shape[1])
+            kept.append(torch.cat([at_AT, more], 1) + slots)
+        slots += len(part.hidden_ND)
+    back_A = order_A.argsort().to(parts[0].after_AT.device)
+    hidden_ND = torch.cat([part.hidden_ND for part in parts])
+    return States(hidden_ND, *(torch.cat(kept)[back_A] for kept in spots))
 
 
 def _lengths(examples: Sequence[Example]) -> list[int]:
@@ -177,4 +273,10 @@ def attention_of(model: Any) -> str:
     return str(causal_of(model).config._attn_implementation)
 
 
-FORMS: dict[str, Form] = {"mask": masked, "cache": cached, "concat": concat, "pack": packed}
+FORMS: Final[dict[str, Form]] = {
+    "mask": masked,
+    "cache": cached,
+    "repeat": partial(cached, apart=True),
+    "concat": concat,
+    "pack": packed,
+}

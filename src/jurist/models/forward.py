@@ -1,37 +1,44 @@
 """A prompt and its k answers through the model, with the prompt computed once.
 
-Four forms give the same numbers:
+Five forms give the same numbers:
 
     mask     one row [prompt][answer 1]...[answer k]; a 4-D mask hides the answers from each other, and the
              positions of each start again after the prompt
-    cache    the prompt fills a key-value cache, which is repeated for the answers; wins on long prompts,
-             where the dense mask of the first form is mostly waste
+    cache    first the prompts, whose keys and values are kept, then a row with all answers of each: the dense
+             mask spans the answers only, and nobody needs the last layer's view of the prompt
+    repeat   the same with a row for each answer and the keys repeated: for many or long answers
     concat   one row per answer, prompt and all: what everybody does, and what always works
     pack     the same, with short rows sharing a slot and hidden from each other: for answers that stand alone
 
-The language head runs over answer tokens only. Whether a model can do the first two is found out once, by
+The language head runs over answer tokens only. Whether a model can do the first three is found out once, by
 comparing them on a small example: sliding windows, linear attention and kernels that take no mask fall back.
+Layers that compute their activations twice, or gather their weights from other processes, take the prompt and
+its answers in one pass, which is `mask`.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .batch import Example, padded
-from .forms import FORMS, attention_of
+from .costs import Form, Model, Shape, cheapest, divided, shape_of
+from .forms import FORMS, attention_of, joined
 from .forms import causal_of as causal_of
 
-How = Literal["auto", "mask", "cache", "concat", "pack"]
+How = Literal["auto"] | Form
 Head = Literal["logprobs", "hidden", "values"]
-LONG_PROMPT = 1024
-"""Tokens of prompt above which a repeated cache is cheaper than a dense mask (measured: bench/train)."""
+LOGITS_AT_ONCE = 2**27
+"""More of them are made in pieces, and made again on the way back: half a gigabyte in float32."""
+ROWS_AT_ONCE = {"cpu": 16}
+"""Rows of logits that are gone over while the processor still has them at hand; a GPU takes 1,024."""
 PROBE_TOLERANCE = 1e-3
 
 
@@ -68,24 +75,61 @@ def answers_forward(
     temperature: float = 1.0,
 ) -> Answers:
     """Log-probs or hidden states of all answers. `values` gives log-probs and the states behind them."""
-    form = choose(model, examples) if how == "auto" else how
-    if form == "pack" and "mask" not in shared_forms(model):
-        form = "concat"
-    before_ATD, after_ATD = FORMS[form](model, examples)
+    if how == "auto":
+        parts = planned(model, examples)
+    else:
+        alone = how == "pack" and "mask" not in shared_forms(model)
+        parts = [("concat" if alone else how, list(range(len(examples))))]
+    found = [FORMS[form](model, [examples[row] for row in rows]) for form, rows in parts]
+    hidden_ND, before_AT, after_AT = joined(found, [rows for _, rows in parts], examples)
     ids_AT, mask_AT = padded([answer for example in examples for answer in example.answers])
-    ids_AT, mask_AT = ids_AT.to(before_ATD.device), mask_AT.to(before_ATD.device)
+    ids_AT, mask_AT = ids_AT.to(hidden_ND.device), mask_AT.to(hidden_ND.device)
     if head == "hidden":
-        rows_A = torch.arange(len(mask_AT), device=mask_AT.device)
-        return Answers(mask_AT, hidden_AD=after_ATD[rows_A, mask_AT.sum(-1) - 1])
-    logprobs_AT = _logprobs(model, before_ATD, ids_AT, mask_AT, temperature)
-    return Answers(mask_AT, logprobs_AT, states_ATD=before_ATD if head == "values" else None)
+        last_A = after_AT.gather(1, mask_AT.sum(-1, keepdim=True) - 1)[:, 0]
+        return Answers(mask_AT, hidden_AD=hidden_ND.index_select(0, last_A))
+    said_N = logprobs(model, hidden_ND.index_select(0, before_AT[mask_AT]), ids_AT[mask_AT], temperature)
+    logprobs_AT = torch.zeros_like(mask_AT, dtype=said_N.dtype).masked_scatter(mask_AT, said_N)
+    if head == "logprobs":
+        return Answers(mask_AT, logprobs_AT)
+    return Answers(mask_AT, logprobs_AT, states_ATD=hidden_ND[before_AT])
 
 
-def _logprobs(model: Any, before_ATD: Tensor, ids_AT: Tensor, mask_AT: Tensor, temperature: float) -> Tensor:
-    head = causal_of(model).get_output_embeddings()
-    logits_NV = scaled(causal_of(model), head(before_ATD[mask_AT])).float()
-    said_N = -F.cross_entropy(logits_NV / temperature, ids_AT[mask_AT], reduction="none")
-    return torch.zeros_like(mask_AT, dtype=said_N.dtype).masked_scatter(mask_AT, said_N)
+def logprobs(model: Any, states_ND: Tensor, ids_N: Tensor, temperature: float) -> Tensor:
+    """The log-prob of a token after each state; of long lists the logits are made piece by piece, twice."""
+    causal = causal_of(model)
+    head = causal.get_output_embeddings()
+
+    def some(states_ND: Tensor, ids_N: Tensor) -> Tensor:
+        logits_NV = scaled(causal, head(states_ND))
+        return LogProbs.apply(logits_NV if temperature == 1 else logits_NV / temperature, ids_N)
+
+    rows = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    if len(ids_N) <= rows:
+        return some(states_ND, ids_N)
+    pieces = zip(states_ND.split(rows), ids_N.split(rows), strict=True)
+    return torch.cat([checkpoint(some, *piece, use_reentrant=False) for piece in pieces])
+
+
+class LogProbs(torch.autograd.Function):
+    """log softmax, read at one token a row; keeps nothing but the logits for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, ids_N: Tensor) -> Tensor:
+        ctx.rows = ROWS_AT_ONCE.get(logits_NV.device.type, 1024)
+        norm_N = torch.cat([part_MV.float().logsumexp(-1) for part_MV in logits_NV.split(ctx.rows)])
+        ctx.save_for_backward(logits_NV, ids_N, norm_N)
+        return logits_NV.gather(-1, ids_N[:, None])[:, 0].float() - norm_N
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None]:
+        logits_NV, ids_N, norm_N = ctx.saved_tensors
+        back_NV = torch.empty_like(logits_NV)
+        parts = (one.split(ctx.rows) for one in (back_NV, logits_NV, ids_N, norm_N, grad_N))
+        for back_MV, logits_MV, ids_M, norm_M, grad_M in zip(*parts, strict=True):
+            p_MV = (logits_MV.float() - norm_M[:, None]).exp_().mul_(-grad_M[:, None])
+            back_MV.copy_(p_MV.scatter_add_(-1, ids_M[:, None], grad_M[:, None]))
+        return back_NV, None
 
 
 def scaled(model: Any, logits_NV: Tensor) -> Tensor:
@@ -100,27 +144,33 @@ def scaled(model: Any, logits_NV: Tensor) -> Tensor:
     return logits_NV
 
 
-_forms: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
+_forms: WeakKeyDictionary[Any, tuple[Form, ...]] = WeakKeyDictionary()
 
 
-def choose(model: Any, examples: Sequence[Example]) -> Literal["mask", "cache", "concat"]:
-    """The quickest form for these rows that this model can do."""
+def planned(model: Any, examples: Sequence[Example]) -> list[tuple[Form, list[int]]]:
+    """The rows in batches, each with the form that is quickest for it and that this model can do."""
+    everything = list(range(len(examples)))
     if all(len(example.answers) == 1 for example in examples):
-        return "concat"
-    can = shared_forms(model)
-    longest = max(len(example.prompt_ids) for example in examples)
-    if "cache" in can and (longest >= LONG_PROMPT or "mask" not in can) and not _checkpointing(model):
-        return "cache"
-    return "mask" if "mask" in can else "concat"
+        return [("concat", everything)]
+    forms: list[Form] = ["concat", *shared_forms(model)]
+    if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        # A layer that is computed twice would be cached twice.
+        forms = [form for form in forms if form in ("concat", "mask")]
+    causal = causal_of(model)
+    width = causal.get_input_embeddings().weight.shape[1]
+    what = Model(width, causal.config.num_hidden_layers, causal.device.type == "cpu")
+    if is_sharded(model):
+        return [(cheapest(forms, reduce(Shape.joined, map(shape_of, examples)), what)[1], everything)]
+    return divided(forms, examples, what)
 
 
-def _checkpointing(model: Any) -> bool:
-    # Recomputing a layer would fill the cache twice.
-    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules()) and model.training
+def is_sharded(model: Any) -> bool:
+    """Whether layers gather their weights, all processes at once: each has to make as many passes."""
+    return any(type(part).__name__.startswith(("FSDP", "FullySharded")) for part in model.modules())
 
 
-def shared_forms(model: Any) -> tuple[str, ...]:
-    """Which of `mask` and `cache` this model gives the right numbers with; tried once, on a small example."""
+def shared_forms(model: Any) -> tuple[Form, ...]:
+    """The forms that share a prompt and are right with this model; tried once, on a small example."""
     causal = causal_of(model)
     if causal not in _forms:
         _forms[causal] = tuple(_probe(model))
@@ -133,7 +183,7 @@ def shared_forms(model: Any) -> tuple[str, ...]:
     return _forms[causal]
 
 
-def _probe(model: Any) -> list[str]:
+def _probe(model: Any) -> list[Form]:
     config = causal_of(model).config
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention"} or getattr(config, "sliding_window", None):
@@ -143,12 +193,13 @@ def _probe(model: Any) -> list[str]:
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
     was_training = model.training
     model.eval()
-    found = []
+    forms: tuple[Form, ...] = ("mask",) if is_sharded(model) else ("mask", "cache", "repeat")
+    found: list[Form] = []
     with torch.no_grad():
         want = answers_forward(model, examples, how="concat", head="hidden").hidden_AD
         assert want is not None
         room = PROBE_TOLERANCE if want.dtype == torch.float32 else 0.1
-        for form in ("mask", "cache"):
+        for form in forms:
             try:
                 got = answers_forward(model, examples, how=form, head="hidden").hidden_AD
             except Exception:  # whatever a model raises that cannot take such a mask or cache

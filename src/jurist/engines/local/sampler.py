@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .forward import Context
+from .roomy import make_room
 
 COMPACT_AT: Final = 0.75
 """When this share of the rows is left, the others are taken out of the cache."""
@@ -49,6 +50,7 @@ def write(
         which = torch.tensor(origin, device=device)
         cache.reorder_cache(which)
         mask_BT, at_B, logits_BV = mask_BT[which], at_B[which], logits_BV[which]
+    make_room(cache)
     over: set[Draw] = set()
     """A text that is finished stays in its line, unread, until the lines are closed up."""
     while wanted():

@@ -1,0 +1,79 @@
+"""The training benchmark gives both sides the texts it says, and its tables say what was measured."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import train_tables
+import train_work
+
+
+def test_texts_have_as_many_tokens_as_they_are_asked_to_have():
+    pytest.importorskip("transformers")
+    from jurist.models.batch import tokenise
+    from jurist.records import Prompt
+
+    lengths = [(30, 8, 5), *train_work.skewed_lengths(6)]
+    tokenizer = train_work.tokenizer(300)
+
+    for (asked, chosen, rejected), want in zip(train_work.pairs(lengths, 300), lengths, strict=True):
+        example = tokenise(Prompt.of(asked), (chosen, rejected), tokenizer)
+        assert (len(example.prompt_ids), *map(len, example.answers)) == want
+        assert example.exact
+
+
+def step(method="dpo", model="5M", prompt=512, answer=64, ratio=2.5, loss_apart=1e-6):
+    return {
+        "method": method, "model": model, "prompt": prompt, "answer": answer, "ratio": ratio,
+        "ratio_low": ratio, "ratio_high": ratio, "ours_s": 1.0, "theirs_s": ratio, "ours_mb": 500,
+        "theirs_mb": 1500, "loss_apart": loss_apart,
+    }  # fmt: skip
+
+
+def job(method, way, ratio):
+    times = {"ours_s": 1, "theirs_s": 3, "ours_mb": 1, "theirs_mb": 2}
+    return {"model": "5M", "method": method, "trl_sampling": way, "ratio": ratio, **times}
+
+
+def results():
+    return {
+        "steps": [step(), step("reward", ratio=1.9), step(prompt=64, ratio=1.2), step(prompt=64, ratio=0.9)],
+        "epochs": [
+            job("reward", "random", 3.1), job("reward", "group_by_length", 2.0), job("dpo", "random", 4.0)
+        ],
+        "groups": [{**step(ratio=4.0), "answers": 8}],
+        "drawing": [{**step(ratio=2.0), "samples": 8, "tokens": 32}],
+    }  # fmt: skip
+
+
+def test_a_target_is_held_to_the_worst_figure_and_to_trl_as_it_comes():
+    held = [(bar["value"], bar["holds"]) for bar in train_tables.train_bars(results())]
+
+    assert held == [
+        (1.9, False),
+        (2.5, True),
+        (0.9, False),
+        (3.1, True),
+        (4, True),
+        (4.0, True),
+        (1e-6, True),
+    ]
+
+
+def test_the_tables_show_ratio_spread_and_memory():
+    said = results()
+
+    assert "| DPO, 5M | 512/64 | 1.00 | 2.50 | **2.50** (2.50 to 2.50) |  | 500 | 1,500 |" in (
+        train_tables.steps_table(said)
+    )
+    assert "| reward model, 5M; TRL grouped by length | 1.0 | 3.0 | **2.00** | 1 | 2 |" in (
+        train_tables.epochs_table(said)
+    )
+    assert (
+        "| 8 answers of 64 to a prompt of 512, 5M | 1.00 | 4.00 | **4.00** (4.00 to 4.00) | 500 | 1,500 |"
+        in (train_tables.shared_table(said))
+    )
+    assert "**falls short**" in train_tables.bars_table(said)
