@@ -24,7 +24,7 @@ def test_any_checkpoint_loads_and_saves_unchanged_as_safetensors(tmp_path, kind)
     assert json.loads((saved / "generation_config.json").read_text())["eos_token_id"] == 1
 
 
-@pytest.mark.parametrize("kind", making.KINDS)
+@pytest.mark.parametrize("kind", ["gpt2"])
 def test_an_adapter_says_the_same_merged_and_apart(tmp_path, kind):
     base = making.checkpoint(tmp_path / "base", kind)
     policy = load_policy(base, lora=Lora(r=4))
