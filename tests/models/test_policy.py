@@ -84,3 +84,12 @@ def test_a_reward_model_starts_without_an_opinion_and_pads_with_something_else_t
     assert policy.model(IDS).logits.item() == 0.0
     assert policy.tokenizer.pad_token_id != policy.tokenizer.eos_token_id
     assert policy.model.config.pad_token_id == policy.tokenizer.pad_token_id
+
+
+def test_a_base_s_dropout_is_off_so_that_a_row_says_the_same_twice(tmp_path):
+    base = making.checkpoint(tmp_path / "base", "gpt2")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"resid_pdrop": 0.5, "attn_pdrop": 0.5}))
+    model = load_policy(base).model.train()
+
+    torch.testing.assert_close(model(IDS).logits, model(IDS).logits, rtol=0, atol=0)
