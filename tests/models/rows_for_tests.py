@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 from pathlib import Path
 
 import making
@@ -35,6 +37,13 @@ def pairs_file(path: Path, n: int) -> Path:
         lines.append(json.dumps(row))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def kill_9(pid: int) -> None:
+    """A process and those it started, which torchrun puts into sessions of their own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for one in (pid, *map(int, children)):
+        os.kill(one, signal.SIGKILL)
 
 
 def metrics(out: Path) -> list[dict]:

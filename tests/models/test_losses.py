@@ -102,3 +102,9 @@ def test_ipo_by_hand():
 
 def test_ipo_aims_at_no_difference_where_neither_is_better():
     same(losses.ipo(CHOSEN, REJECTED, TOKENS_W, TOKENS_L, 0.1, torch.tensor([0.5, 0.5])), [0.25, 0.04])
+
+
+def test_right_is_where_the_gap_points_to_the_likelier_side_and_half_where_neither_is():
+    gap_B = torch.tensor([1.0, 1.0, -1.0, 3.0, 0.0])
+
+    same(losses.agreement(gap_B, torch.tensor([0.9, 0.3, 0.3, 0.5, 1.0])), [1.0, 0.0, 1.0, 0.5, 0.0])

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from making import checkpoint
+from rows_for_tests import kill_9
 
 pytestmark = pytest.mark.slow
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -64,9 +64,7 @@ def started(
         str(save_every),
     ]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
-    return subprocess.Popen(
-        [sys.executable, *words], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return subprocess.Popen([sys.executable, *words], env=env, stderr=subprocess.PIPE, text=True)
 
 
 def finished(process: "subprocess.Popen[str]") -> None:
@@ -93,7 +91,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(place, launch):
     deadline = time.monotonic() + 120
     while len(metrics(place, "killed")) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
+    kill_9(killed.pid)
     killed.communicate()
     assert 5 <= len(metrics(place, "killed")) < 12
     assert not (place / "killed" / "model").exists()

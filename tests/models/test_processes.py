@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import making
 import pytest
-from rows_for_tests import metrics, pairs_file
+from rows_for_tests import kill_9, metrics, pairs_file
 
 from jurist.errors import SettingError
 from jurist.models.plan import refuse_strangers
@@ -109,13 +108,11 @@ def test_a_run_killed_with_9_goes_on_to_the_same_loss(place, first, then):
         train([*JURIST, *words(place, "dpo", "whole", *how)])
     name = f"killed{len(first)}{len(then)}"
     command = words(place, "dpo", name, *how)
-    running = subprocess.Popen(
-        [*first, *JURIST, *command], env=ENV, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    running = subprocess.Popen([*first, *JURIST, *command], env=ENV, stderr=subprocess.DEVNULL)
     while not (place / name / "checkpoints" / "step-00000014").exists():
         assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
-    os.killpg(running.pid, signal.SIGKILL)
+    kill_9(running.pid)
     running.wait()
     assert not (place / name / "model").exists()
     train([*then, *JURIST, *command])

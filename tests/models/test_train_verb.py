@@ -240,3 +240,15 @@ def test_a_label_names_the_better_one_whichever_seat_it_has():
     assert (first.chosen.text, first.p) == ("no", 1.0)
     assert (second.chosen.text, second.p, second.margin, second.weight) == ("yes", 0.7, 2.0, 0.5)
     assert third.margin == 3.0
+
+
+def test_rows_that_compare_nothing_leave_by_name(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 6)
+    with Path("pairs.jsonl").open("a") as file:
+        asked = [[{"role": "user", "content": text}] for text in ("why", "how")]
+        said = [{"role": "assistant", "content": "yes"}]
+        file.write(json.dumps({"chosen": asked[0] + said, "rejected": asked[1] + said}) + "\n")
+
+    assert jurist("train", "reward", "pairs.jsonl", "--base", base, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["rows"], said["dropped"]) == (6, {"prompts_differ": 1})

@@ -54,7 +54,11 @@ def test_a_reward_model_is_an_ordinary_checkpoint_for_sequence_classification(ba
     assert model.config.num_labels == 1
 
 
-@pytest.mark.parametrize("loss", ["dpo", "length_normalised", "r_dpo", "simpo", "ipo"])
+SLOW = pytest.mark.slow
+OTHERS = [pytest.param(name, marks=SLOW) for name in ("length_normalised", "r_dpo", "simpo", "ipo")]
+
+
+@pytest.mark.parametrize("loss", ["dpo", *OTHERS])
 def test_every_form_of_dpo_moves_the_policy_to_what_is_preferred(base, tmp_path, loss):
     cfg = DpoConfig(base=str(base), out=str(tmp_path), loss=loss, epochs=2, held_out=0.2, **SHORT)
     train_dpo(cfg, preferences(160))
@@ -97,6 +101,7 @@ def test_fine_tuning_learns_the_answers_and_not_the_prompts(base, tmp_path):
     assert within.mean() < -4.0  # the prompt is as strange to it as before: log(1/330) = -5.8
 
 
+@SLOW
 def test_packing_changes_no_loss(base, tmp_path):
     rows = [(one.prompt, one.chosen) for one in preferences(96)]
     for packing in (True, False):
@@ -107,7 +112,7 @@ def test_packing_changes_no_loss(base, tmp_path):
     assert [one["loss"] for one in packed] == pytest.approx([one["loss"] for one in plain], rel=1e-4)
 
 
-@pytest.mark.parametrize("tokens", [64, 400])
+@pytest.mark.parametrize("tokens", [pytest.param(64, marks=SLOW), 400])
 def test_how_a_step_is_cut_changes_no_loss(base, tmp_path, tokens):
     for out, size in (("whole", 1 << 20), ("cut", tokens)):
         cfg = RewardConfig(base=str(base), out=str(tmp_path / out), tokens=size, **SHORT)
@@ -118,13 +123,73 @@ def test_how_a_step_is_cut_changes_no_loss(base, tmp_path, tokens):
     assert [one["grad_norm"] for one in cut] == pytest.approx([one["grad_norm"] for one in whole], rel=1e-3)
 
 
-def test_checkpointing_changes_no_loss(base, tmp_path):
-    for on in (True, False):
-        cfg = RewardConfig(base=str(base), out=str(tmp_path / str(on)), checkpointing=on, **SHORT)
+def test_checkpointing_changes_no_loss_and_bfloat16_little(base, tmp_path):
+    for out, how in (("plain", {}), ("again", {"checkpointing": True}), ("half", {"precision": "bfloat16"})):
+        cfg = RewardConfig(base=str(base), out=str(tmp_path / out), **how, **SHORT)
         train_reward(cfg, preferences(64))
 
-    on, off = (metrics(tmp_path / name) for name in ("True", "False"))
-    assert [one["loss"] for one in on] == pytest.approx([one["loss"] for one in off], abs=1e-5)
+    plain, again, half = (
+        [one["loss"] for one in metrics(tmp_path / out)] for out in ("plain", "again", "half")
+    )
+    assert again == pytest.approx(plain, abs=1e-5)
+    assert half == pytest.approx(plain, abs=0.02)
+    assert half != plain
+
+
+@SLOW
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+@pytest.mark.parametrize("method", ["sft", "reward", "dpo"])
+def test_other_families_learn_too_and_their_models_load_anywhere(tmp_path, kind, method):
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    base = making.checkpoint(tmp_path / "base", kind)
+    trainer, settings = {
+        "sft": (train_sft, SftConfig),
+        "reward": (train_reward, RewardConfig),
+        "dpo": (train_dpo, DpoConfig),
+    }[method]
+    rows = preferences(128)
+    data = [(one.prompt, one.chosen) for one in rows] if method == "sft" else rows
+    cfg = settings(base=str(base), out=str(tmp_path / "out"), epochs=3, **{**SHORT, "lr": 1e-2})
+    folder = trainer(cfg, data)
+
+    lines = metrics(tmp_path / "out")
+    assert lines[-1]["loss"] < lines[0]["loss"] - 0.05
+    classes = AutoModelForSequenceClassification if method == "reward" else AutoModelForCausalLM
+    assert classes.from_pretrained(folder).config.model_type == kind
+    assert type(AutoTokenizer.from_pretrained(folder)) is type(AutoTokenizer.from_pretrained(base))
+    assert not [*folder.glob("*.bin"), *folder.glob("*.pt")]
+
+
+@SLOW
+@pytest.mark.parametrize("kind", making.KINDS)
+@pytest.mark.parametrize("method", ["reward", "dpo"])
+def test_an_adapter_kept_apart_is_peft_s_own_and_says_what_the_merged_one_says(tmp_path, kind, method):
+    import peft
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    base = making.checkpoint(tmp_path / "base", kind)
+    trainer, settings = {"reward": (train_reward, RewardConfig), "dpo": (train_dpo, DpoConfig)}[method]
+    folders = [
+        trainer(
+            settings(base=str(base), out=str(tmp_path / str(merge)), lora=Lora(r=4, merge=merge), **SHORT),
+            preferences(64),
+        )
+        for merge in (True, False)
+    ]
+
+    ids = torch.tensor([[2, 40, 50, 60, 1]])
+    classes = AutoModelForSequenceClassification if method == "reward" else AutoModelForCausalLM
+    kwargs = {"num_labels": 1} if method == "reward" else {}
+    merged = classes.from_pretrained(folders[0]).eval()
+    below = json.loads((folders[1] / "adapter_config.json").read_text())["base_model_name_or_path"]
+    plain = classes.from_pretrained(below, **kwargs)
+    plain.config.pad_token_id = merged.config.pad_token_id
+    apart = peft.PeftModel.from_pretrained(plain, folders[1]).eval()
+    torch.testing.assert_close(apart(ids).logits, merged(ids).logits, rtol=1e-4, atol=1e-5)
+    ours = load_policy(folders[1], kind="reward" if method == "reward" else "causal").model.eval()
+    torch.testing.assert_close(ours(ids).logits, merged(ids).logits, rtol=1e-4, atol=1e-5)
+    assert not (folders[1] / "model.safetensors").exists()
 
 
 def test_a_row_of_double_weight_counts_twice(base, tmp_path):
@@ -140,7 +205,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("lora", [None, Lora(r=4, dropout=0.1)])
+@pytest.mark.parametrize("lora", [pytest.param(None, marks=SLOW), Lora(r=4, dropout=0.1)])
 def test_a_run_that_stopped_goes_on_to_the_same_numbers(base, tmp_path, lora):
     def stop(now) -> None:
         if now.step == 5:
