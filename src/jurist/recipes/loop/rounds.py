@@ -1,0 +1,213 @@
+"""The steps that rounds are made of. Each gives a small record of what came out, and is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ...errors import BudgetSpent, EngineDown
+from ...journal import Journal
+from ...preferences.settings import PreferConfig
+from ...records import Completion, Preference, Prompt
+from ...run import read_records
+from ...verdicts.jury import JuryConfig
+from ..label import label
+from ..settings import LabelConfig, PolicyConfig
+from .compare import Answered, Looked, look
+from .folder import Loop
+from .settings import JudgeSpec
+from .stopping import Facts
+
+Target = tuple[Prompt, Completion]
+
+
+class Labelled(Struct, frozen=True):
+    """A labelling run of a round."""
+
+    run: str
+    labels: int
+    tied: float
+    """Share of its matchups that the judge could not decide."""
+    flip_rate: float | None
+    calls: int
+    usd: float
+    seconds: float = 0.0
+
+    def preferences(self) -> list[Preference]:
+        return list(read_records(Path(self.run) / "preferences.jsonl", Preference))
+
+
+class Trained(Struct, frozen=True):
+    """A model that a round made."""
+
+    folder: str
+    hash: str
+    rows: int
+    metrics: dict[str, float]
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+class Round:
+    """One time round. What a step is called says where it lies."""
+
+    def __init__(self, loop: Loop, number: int) -> None:
+        self.loop, self.number = loop, number
+        self.path = loop.folder(number)
+        self.seed = loop.cfg.seed + 1000 * (number - 1)
+
+    def label(
+        self,
+        policy: str,
+        judge: JudgeSpec,
+        *,
+        prefer: PreferConfig | None = None,
+        jury: JuryConfig | None = None,
+        matchups: str = "all",
+        step: str = "label",
+    ) -> Labelled:
+        """Completions of the policy, and of whoever is mixed in, judged and decided."""
+        cfg = self.loop.cfg
+
+        def work() -> Labelled:
+            asked = LabelConfig(
+                out=str(self.path / step),
+                prompts=str(self.loop.prompts("train")),
+                policies=(PolicyConfig(engine_of(policy)), *cfg.mixture),
+                k=cfg.k,
+                sampling=cfg.sampling,
+                matchups=matchups,
+                judge=judge,
+                jury=jury or JuryConfig(),
+                prefer=prefer or PreferConfig(),
+                export=(),
+                budget=self.loop.left(),
+                journal=str(self.loop.path / "journal.sqlite"),
+                seed=self.seed,
+            )
+            summary = label(asked, lambda tally: self.loop.tell(self.number, step, tally))
+            if summary.state == "stopped":
+                raise (BudgetSpent if summary.spent else EngineDown)(summary.stopped)
+            return Labelled(
+                run=asked.out,
+                labels=summary.labels,
+                tied=summary.dropped.get("preferences: tie", 0) / max(1, summary.matchups),
+                flip_rate=None if summary.flip_rate is None else summary.flip_rate.value,
+                calls=summary.calls + summary.calls_kept,
+                usd=summary.usd,
+            )
+
+        return self.loop.once(self.number, step, Labelled, work)
+
+    def reward_model(self, cfg: Any, base: str, preferences: Sequence[Preference]) -> Trained:
+        """Bradley-Terry on soft labels."""
+        from ...models.reward import train_reward
+
+        return self._train("reward", cfg, base, lambda full, watch: train_reward(full, preferences, watch))
+
+    def dpo(self, cfg: Any, base: str, anchor: str, preferences: Sequence[Preference]) -> Trained:
+        """A policy straight from preferences."""
+        from ...models.dpo import train_dpo
+
+        full = replace(cfg, anchor=anchor)
+        return self._train("policy", full, base, lambda full, watch: train_dpo(full, preferences, watch))
+
+    def reinforce(self, cfg: Any, base: str, anchor: str, reward: str | dict[str, Any]) -> Trained:
+        """A policy from a reward: a reward model's folder, or a judge that is asked at every step."""
+        from ...models.ppo import train_ppo
+
+        prompts = self.loop.read_prompts("train")
+        full = replace(cfg, anchor=anchor, reward=reward, budget=self.loop.left())
+        return self._train("policy", full, base, lambda full, watch: train_ppo(full, prompts, watch=watch))
+
+    def sft(self, cfg: Any, base: str, targets: Iterable[Target], step: str = "policy") -> Trained:
+        """A policy from answers."""
+        from ...models.sft import train_sft
+
+        rows = list(targets)
+        return self._train(step, cfg, base, lambda full, watch: train_sft(full, rows, watch))
+
+    def _train(self, step: str, cfg: Any, base: str, work: Callable[[Any, Any], Path]) -> Trained:
+        from ...models.folder import weights_hash
+
+        def train() -> Trained:
+            out = self.path / step
+            full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
+            folder = work(full, lambda now: self.loop.tell(self.number, step, now))
+            facts = read_facts(folder)
+            return Trained(
+                str(folder), weights_hash(folder), facts["rows"], facts["metrics"], usd=_spent(out)
+            )
+
+        return self.loop.once(self.number, step, Trained, train)
+
+    def look(self, policy: str, start: str) -> Looked | None:
+        """The new policy beside the one the loop started from; None where no prompts were held out."""
+        cfg, prompts = self.loop.cfg, self.loop.read_prompts("held_out")
+        if not prompts:
+            return None
+
+        def work() -> Looked:
+            found, answered = look(
+                self.loop.run,
+                engine_of(policy),
+                engine_of(start),
+                prompts,
+                cfg.compare.judge,
+                cfg.sampling,
+                budget=self.loop.left(),
+                seed=cfg.seed,
+            )
+            self._keep(answered)
+            return found
+
+        return self.loop.once(self.number, "look", Looked, work)
+
+    def _keep(self, answered: Sequence[Answered]) -> None:
+        """The answers themselves, to be read by people."""
+        with self.loop.run.writing(f"round-{self.number}/held_out") as files:
+            for row in answered:
+                files[f"round-{self.number}/held_out"].add(row)
+
+    def facts(self, made: Trained, looked: Looked | None, **more: Any) -> Facts:
+        """What the round came to, in one record."""
+        seen = {"distinct": looked.distinct, "unique": looked.unique} if looked else {}
+        return Facts(
+            round=self.number,
+            policy=made.folder,
+            policy_hash=made.hash,
+            rows=made.rows,
+            against_start=looked.comparison if looked else None,
+            usd=self.loop.usd,
+            **seen,
+            **more,
+        )
+
+
+def _spent(out: Path) -> float:
+    """What a live judge was paid during a training."""
+    kept = out / "journal.sqlite"
+    if not kept.exists():
+        return 0.0
+    journal = Journal(kept)
+    try:
+        return journal.usd_before
+    finally:
+        journal.close()
+
+
+def engine_of(folder: str) -> str:
+    """A checkpoint as an engine; whatever is one already stays as it is."""
+    return folder if ":" in folder else f"hf:{folder}"
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a trainer left beside the model."""
+    import json
+
+    facts: dict[str, Any] = json.loads((folder / "training.json").read_text())
+    return facts
