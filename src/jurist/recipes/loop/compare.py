@@ -39,6 +39,8 @@ class Looked(Struct, frozen=True):
     comparison: Comparison | None
     distinct: float
     unique: float
+    kl: float | None = None
+    """Nats a completion, to the policy it is compared with."""
     usd: float = 0.0
     seconds: float = 0.0
 

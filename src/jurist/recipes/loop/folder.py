@@ -31,6 +31,7 @@ from ...prompts.load import split_of
 from ...records import Prompt, content_id
 from ...run import Run, read_json, read_records
 from ..settings import versions
+from .ancestry import FIRST, Model
 from .settings import LoopConfig, check_loop, deciding
 from .stopping import Facts
 
@@ -71,6 +72,8 @@ class Loop:
         self.path = self.run.path
         self.usd = 0.0
         """Spent by the steps that are done."""
+        self.models: dict[str, Model] = {}
+        """Those made so far, by the beginning of their weights' hash."""
 
     def __enter__(self) -> Loop:
         try:
@@ -153,6 +156,13 @@ class Loop:
                 " To go on, run again with a higher --budget"
             )
         return cap - self.usd
+
+    def after_reward(self, base: str) -> Model:
+        """A model that learnt from the reward of its own answers."""
+        from ...engines.local.checkpoint import weights_hash
+
+        before = self.models.get(weights_hash(Path(base))[:12], FIRST)
+        return Model(before.generation + 1, 1.0)
 
     def write_rounds(self, facts: list[Facts]) -> None:
         self.run.write_text("rounds.jsonl", "".join(map(_line, facts)))

@@ -17,6 +17,7 @@ from ...run import read_records
 from ...verdicts.jury import JuryConfig
 from ..label import label
 from ..settings import LabelConfig, PolicyConfig
+from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
 from .folder import Loop
 from .settings import JudgeSpec
@@ -48,6 +49,8 @@ class Trained(Struct, frozen=True):
     hash: str
     rows: int
     metrics: dict[str, float]
+    ancestry: Model = FIRST
+    """Of what it learnt from."""
     usd: float = 0.0
     seconds: float = 0.0
 
@@ -107,14 +110,20 @@ class Round:
         """Bradley-Terry on soft labels."""
         from ...models.reward import train_reward
 
-        return self._train("reward", cfg, base, lambda full, watch: train_reward(full, preferences, watch))
+        rows = of_preferences(preferences, self.loop.models)
+        return self._train(
+            "reward", cfg, base, rows, lambda full, watch: train_reward(full, preferences, watch)
+        )
 
     def dpo(self, cfg: Any, base: str, anchor: str, preferences: Sequence[Preference]) -> Trained:
         """A policy straight from preferences."""
         from ...models.dpo import train_dpo
 
         full = replace(cfg, anchor=anchor)
-        return self._train("policy", full, base, lambda full, watch: train_dpo(full, preferences, watch))
+        rows = of_preferences(preferences, self.loop.models)
+        return self._train(
+            "policy", full, base, rows, lambda full, watch: train_dpo(full, preferences, watch)
+        )
 
     def reinforce(self, cfg: Any, base: str, anchor: str, reward: str | dict[str, Any]) -> Trained:
         """A policy from a reward: a reward model's folder, or a judge that is asked at every step."""
@@ -122,28 +131,37 @@ class Round:
 
         prompts = self.loop.read_prompts("train")
         full = replace(cfg, anchor=anchor, reward=reward, budget=self.loop.left())
-        return self._train("policy", full, base, lambda full, watch: train_ppo(full, prompts, watch=watch))
+        return self._train(
+            "policy", full, base, [], lambda full, watch: train_ppo(full, prompts, watch=watch)
+        )
 
     def sft(self, cfg: Any, base: str, targets: Iterable[Target], step: str = "policy") -> Trained:
         """A policy from answers."""
         from ...models.sft import train_sft
 
-        rows = list(targets)
-        return self._train(step, cfg, base, lambda full, watch: train_sft(full, rows, watch))
+        learnt = list(targets)
+        rows = of_completions([completion for _, completion in learnt], self.loop.models)
+        return self._train(step, cfg, base, rows, lambda full, watch: train_sft(full, learnt, watch))
 
-    def _train(self, step: str, cfg: Any, base: str, work: Callable[[Any, Any], Path]) -> Trained:
-        from ...models.folder import weights_hash
+    def _train(
+        self, step: str, cfg: Any, base: str, rows: list[Ancestry], work: Callable[[Any, Any], Path]
+    ) -> Trained:
+        from ...engines.local.checkpoint import weights_hash
 
         def train() -> Trained:
             out = self.path / step
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
             folder = work(full, lambda now: self.loop.tell(self.number, step, now))
-            facts = read_facts(folder)
-            return Trained(
-                str(folder), weights_hash(folder), facts["rows"], facts["metrics"], usd=_spent(out)
-            )
+            facts, code = read_facts(folder), weights_hash(folder)
+            with self.loop.run.writing(f"round-{self.number}/ancestry-{step}") as files:
+                for row in rows:
+                    files[f"round-{self.number}/ancestry-{step}"].add(row)
+            ours = learnt_from(rows) if rows else self.loop.after_reward(base)
+            return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
 
-        return self.loop.once(self.number, step, Trained, train)
+        made = self.loop.once(self.number, step, Trained, train)
+        self.loop.models[made.hash[:12]] = made.ancestry
+        return made
 
     def look(self, policy: str, start: str) -> Looked | None:
         """The new policy beside the one the loop started from; None where no prompts were held out."""
@@ -163,7 +181,8 @@ class Round:
                 seed=cfg.seed,
             )
             self._keep(answered)
-            return found
+            moved = _drift(policy, start, answered)
+            return replace(found, kl=moved)
 
         return self.loop.once(self.number, "look", Looked, work)
 
@@ -175,17 +194,30 @@ class Round:
 
     def facts(self, made: Trained, looked: Looked | None, **more: Any) -> Facts:
         """What the round came to, in one record."""
-        seen = {"distinct": looked.distinct, "unique": looked.unique} if looked else {}
+        names = ("distinct", "unique", "kl")
+        seen = {name: getattr(looked, name) for name in names} if looked else {}
         return Facts(
             round=self.number,
             policy=made.folder,
             policy_hash=made.hash,
             rows=made.rows,
             against_start=looked.comparison if looked else None,
+            generation=made.ancestry.generation,
+            synthetic=made.ancestry.synthetic,
             usd=self.loop.usd,
             **seen,
             **more,
         )
+
+
+def _drift(policy: str, start: str, answered: Sequence[Answered]) -> float | None:
+    """Nats a completion between two checkpoints; None where one of them is behind an endpoint."""
+    if ":" in policy or ":" in start:
+        return None
+    from ...models.drift import drift
+
+    found = drift(policy, start, [(row.prompt, one.text) for row in answered for one in row.new])
+    return None if found is None else found.kl_sequence
 
 
 def _spent(out: Path) -> float:

@@ -35,6 +35,9 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     """Rows it was trained on, and the share of them that people wrote."""
     real_share: float = 0.0
+    generation: int = 0
+    synthetic: float = 0.0
+    """Share of the rows it learnt from that models wrote, see `ancestry`."""
     reward: float | None = None
     """Mean reward of its answers in the eyes of what it was trained on."""
     tied: float | None = None
