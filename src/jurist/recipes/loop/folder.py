@@ -19,19 +19,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from ...config import dump_yaml, parse_money
 from ...errors import BudgetSpent, DataError, RunError
-from ...prompts import load_prompts
 from ...prompts.load import split_of
 from ...records import Prompt, content_id
 from ...run import Run, read_json, read_records
 from ..settings import versions
 from .ancestry import FIRST, Model
+from .prompts import prompts_called
 from .settings import LoopConfig, check_loop, deciding
 from .stopping import Facts
 
@@ -46,6 +46,13 @@ class Moment(Struct, frozen=True):
     step: str
     inner: object = None
     """What the step itself tells: a labelling tally, or a trainer's progress."""
+
+
+class Along(NamedTuple):
+    """How far a step is that answers prompts."""
+
+    done: int
+    total: int
 
 
 Watch = Callable[[Moment], None]
@@ -104,7 +111,7 @@ class Loop:
     def _split(self) -> tuple[list[Prompt], list[Prompt]]:
         train: list[Prompt] = []
         held: list[Prompt] = []
-        for prompt in load_prompts(self.cfg.prompts):
+        for prompt in prompts_called(self.cfg.prompts):
             aside = split_of(prompt.id, self.cfg.compare.held_out) == "test"
             (held if aside else train).append(prompt)
         if not train:

@@ -19,7 +19,7 @@ from ..label import label
 from ..settings import LabelConfig, PolicyConfig
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
-from .folder import Loop
+from .folder import Along, Loop
 from .settings import JudgeSpec
 from .stopping import Facts
 
@@ -115,25 +115,25 @@ class Round:
             "reward", cfg, base, rows, lambda full, watch: train_reward(full, preferences, watch)
         )
 
-    def dpo(self, cfg: Any, base: str, anchor: str, preferences: Sequence[Preference]) -> Trained:
+    def dpo(
+        self, cfg: Any, base: str, anchor: str, preferences: Sequence[Preference], step: str = "policy"
+    ) -> Trained:
         """A policy straight from preferences."""
         from ...models.dpo import train_dpo
 
         full = replace(cfg, anchor=anchor)
         rows = of_preferences(preferences, self.loop.models)
-        return self._train(
-            "policy", full, base, rows, lambda full, watch: train_dpo(full, preferences, watch)
-        )
+        return self._train(step, full, base, rows, lambda full, watch: train_dpo(full, preferences, watch))
 
-    def reinforce(self, cfg: Any, base: str, anchor: str, reward: str | dict[str, Any]) -> Trained:
+    def reinforce(
+        self, cfg: Any, base: str, anchor: str, reward: str | dict[str, Any], step: str = "policy"
+    ) -> Trained:
         """A policy from a reward: a reward model's folder, or a judge that is asked at every step."""
         from ...models.ppo import train_ppo
 
         prompts = self.loop.read_prompts("train")
         full = replace(cfg, anchor=anchor, reward=reward, budget=self.loop.left())
-        return self._train(
-            "policy", full, base, [], lambda full, watch: train_ppo(full, prompts, watch=watch)
-        )
+        return self._train(step, full, base, [], lambda full, watch: train_ppo(full, prompts, watch=watch))
 
     def sft(self, cfg: Any, base: str, targets: Iterable[Target], step: str = "policy") -> Trained:
         """A policy from answers."""
@@ -163,7 +163,7 @@ class Round:
         self.loop.models[made.hash[:12]] = made.ancestry
         return made
 
-    def look(self, policy: str, start: str) -> Looked | None:
+    def look(self, policy: str, start: str, step: str = "look") -> Looked | None:
         """The new policy beside the one the loop started from; None where no prompts were held out."""
         cfg, prompts = self.loop.cfg, self.loop.read_prompts("held_out")
         if not prompts:
@@ -179,18 +179,20 @@ class Round:
                 cfg.sampling,
                 budget=self.loop.left(),
                 seed=cfg.seed,
+                watch=lambda done, of: self.loop.tell(self.number, step, Along(done, of)),
             )
-            self._keep(answered)
+            self._keep(answered, step)
             moved = _drift(policy, start, answered)
             return replace(found, kl=moved)
 
-        return self.loop.once(self.number, "look", Looked, work)
+        return self.loop.once(self.number, step, Looked, work)
 
-    def _keep(self, answered: Sequence[Answered]) -> None:
+    def _keep(self, answered: Sequence[Answered], step: str) -> None:
         """The answers themselves, to be read by people."""
-        with self.loop.run.writing(f"round-{self.number}/held_out") as files:
+        name = f"round-{self.number}/{held_out(step)}"
+        with self.loop.run.writing(name) as files:
             for row in answered:
-                files[f"round-{self.number}/held_out"].add(row)
+                files[name].add(row)
 
     def facts(self, made: Trained, looked: Looked | None, **more: Any) -> Facts:
         """What the round came to, in one record."""
@@ -208,6 +210,11 @@ class Round:
             **seen,
             **more,
         )
+
+
+def held_out(step: str) -> str:
+    """What the answers of a look are called in the round's folder."""
+    return "held_out" if step == "look" else f"held_out-{step}"
 
 
 def _drift(policy: str, start: str, answered: Sequence[Answered]) -> float | None:

@@ -64,7 +64,7 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     out: str = "runs/loop"
     """The loop's folder, with one folder a round."""
     prompts: str = ""
-    """A file of prompts."""
+    """A file of prompts; `tiny:160` are so many made up in the tiny world."""
     policy: str = ""
     """The checkpoint it starts from, which is also the anchor that it is held near."""
     mixture: tuple[str | PolicyConfig, ...] = ()
