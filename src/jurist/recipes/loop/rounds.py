@@ -9,37 +9,17 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...errors import BudgetSpent, EngineDown
 from ...journal import Journal
-from ...preferences.settings import PreferConfig
 from ...records import Completion, Preference, Prompt
-from ...run import read_records
-from ...verdicts.jury import JuryConfig
-from ..label import label
-from ..settings import LabelConfig, PolicyConfig
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
-from .folder import Along, Loop
-from .settings import JudgeSpec
+from .folder import Along
+from .labelling import Labelled, Labelling, Sampled, engine_of
 from .stopping import Facts
 
+__all__ = ["Labelled", "Round", "Sampled", "Target", "Trained", "engine_of"]
+
 Target = tuple[Prompt, Completion]
-
-
-class Labelled(Struct, frozen=True):
-    """A labelling run of a round."""
-
-    run: str
-    labels: int
-    tied: float
-    """Share of its matchups that the judge could not decide."""
-    flip_rate: float | None
-    calls: int
-    usd: float
-    seconds: float = 0.0
-
-    def preferences(self) -> list[Preference]:
-        return list(read_records(Path(self.run) / "preferences.jsonl", Preference))
 
 
 class Trained(Struct, frozen=True):
@@ -55,65 +35,17 @@ class Trained(Struct, frozen=True):
     seconds: float = 0.0
 
 
-class Round:
+class Round(Labelling):
     """One time round. What a step is called says where it lies."""
 
-    def __init__(self, loop: Loop, number: int) -> None:
-        self.loop, self.number = loop, number
-        self.path = loop.folder(number)
-        self.seed = loop.cfg.seed + 1000 * (number - 1)
-
-    def label(
-        self,
-        policy: str,
-        judge: JudgeSpec,
-        *,
-        prefer: PreferConfig | None = None,
-        jury: JuryConfig | None = None,
-        matchups: str = "all",
-        step: str = "label",
-    ) -> Labelled:
-        """Completions of the policy, and of whoever is mixed in, judged and decided."""
-        cfg = self.loop.cfg
-
-        def work() -> Labelled:
-            asked = LabelConfig(
-                out=str(self.path / step),
-                prompts=str(self.loop.prompts("train")),
-                policies=(PolicyConfig(engine_of(policy)), *cfg.mixture),
-                k=cfg.k,
-                sampling=cfg.sampling,
-                matchups=matchups,
-                judge=judge,
-                jury=jury or JuryConfig(),
-                prefer=prefer or PreferConfig(),
-                export=(),
-                budget=self.loop.left(),
-                journal=str(self.loop.path / "journal.sqlite"),
-                seed=self.seed,
-            )
-            summary = label(asked, lambda tally: self.loop.tell(self.number, step, tally))
-            if summary.state == "stopped":
-                raise (BudgetSpent if summary.spent else EngineDown)(summary.stopped)
-            return Labelled(
-                run=asked.out,
-                labels=summary.labels,
-                tied=summary.dropped.get("preferences: tie", 0) / max(1, summary.matchups),
-                flip_rate=None if summary.flip_rate is None else summary.flip_rate.value,
-                calls=summary.calls + summary.calls_kept,
-                usd=summary.usd,
-            )
-
-        return self.loop.once(self.number, step, Labelled, work)
-
-    def reward_model(self, cfg: Any, base: str, preferences: Sequence[Preference]) -> Trained:
+    def reward_model(
+        self, cfg: Any, base: str, preferences: Sequence[Preference], step: str = "reward"
+    ) -> Trained:
         """Bradley-Terry on soft labels."""
         from ...models.reward import train_reward
 
         rows = of_preferences(preferences, self.loop.models)
-        return self._train(
-            "reward", cfg, base, rows, lambda full, watch: train_reward(full, preferences, watch)
-        )
+        return self._train(step, cfg, base, rows, lambda full, watch: train_reward(full, preferences, watch))
 
     def dpo(
         self, cfg: Any, base: str, anchor: str, preferences: Sequence[Preference], step: str = "policy"
@@ -237,11 +169,6 @@ def _spent(out: Path) -> float:
         return journal.usd_before
     finally:
         journal.close()
-
-
-def engine_of(folder: str) -> str:
-    """A checkpoint as an engine; whatever is one already stays as it is."""
-    return folder if ":" in folder else f"hf:{folder}"
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
