@@ -37,7 +37,7 @@ class Rounds:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._start = checkpoint(loop.cfg.policy)
+        self._start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
         self._facts: list[Facts] = []
         self._stopped = ""
         self._began = time.monotonic()

@@ -79,6 +79,8 @@ class Loop:
         self.path = self.run.path
         self.usd = 0.0
         """Spent by the steps that are done."""
+        self.seconds = 0.0
+        """Taken by them, in whichever start they were done."""
         self.models: dict[str, Model] = {}
         """Those made so far, by the beginning of their weights' hash."""
 
@@ -147,6 +149,7 @@ class Loop:
             kept.parent.mkdir(parents=True, exist_ok=True)
             self.run.write_json(str(kept.relative_to(self.path)), done)
         self.usd += getattr(done, "usd", 0.0)
+        self.seconds += getattr(done, "seconds", 0.0)
         return done
 
     def tell(self, number: int, step: str, inner: object = None) -> None:

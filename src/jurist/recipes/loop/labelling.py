@@ -53,6 +53,7 @@ class Labelling:
         self.loop, self.number = loop, number
         self.path = loop.folder(number)
         self.seed = loop.cfg.seed + 1000 * (number - 1)
+        self._before = loop.usd, loop.seconds
 
     def label(
         self,

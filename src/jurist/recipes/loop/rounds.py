@@ -138,7 +138,8 @@ class Round(Labelling):
             against_start=looked.comparison if looked else None,
             generation=made.ancestry.generation,
             synthetic=made.ancestry.synthetic,
-            usd=self.loop.usd,
+            usd=self.loop.usd - self._before[0],
+            seconds=round(self.loop.seconds - self._before[1], 2),
             **seen,
             **more,
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...records import Preference
+from .folder import Along
 from .rounds import Target
 
 
-def checkpoint(policy: str) -> str:
+def checkpoint(policy: str, tell: Callable[[Along], None] | None = None) -> str:
     """The folder of a checkpoint; `tiny` is the small model, made on the spot."""
     if policy == "tiny":
         from ...tiny.model import tiny_checkpoint
 
-        return str(tiny_checkpoint())
+        return str(tiny_checkpoint(watch=tell and (lambda done, of, _: tell(Along(done, of)))))
     from ...models.folder import find_checkpoint
 
     return str(find_checkpoint(policy))
