@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from msgspec import to_builtins
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from ..config import settings_from
@@ -70,17 +70,17 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
             else:
                 if cfg.reward == "model":
                     reward = round.reward_model(cfg.reward_model, start, learnt).folder
-                made = round.reinforce(by_reward(cfg), policy, start, reward)
+                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
             policy = made.folder
             rounds.close(round, made, real_share=share, **seen(labelled, made))
         return rounds.outcome
 
 
-def by_reward(cfg: RlaifConfig) -> PPOConfig:
+def by_reward(optimiser: str, ppo: PPOConfig) -> PPOConfig:
     """RLOO is PPO without a critic, comparing the samples of a prompt with each other."""
-    if cfg.optimiser == "ppo" or cfg.ppo.advantage != "gae":
-        return cfg.ppo
-    return replace(cfg.ppo, advantage="rloo", samples=cfg.ppo.samples or 4)
+    if optimiser == "ppo" or ppo.advantage != "gae":
+        return ppo
+    return replace(ppo, advantage="rloo", samples=ppo.samples or 4)
 
 
 def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def check(cfg: RlaifConfig) -> None:
     refuse_decided(cfg, ("reward_model", "ppo", "dpo"))
 
 
-def refuse_decided(cfg: LoopConfig, methods: Sequence[str]) -> None:
+def refuse_decided(cfg: Struct, methods: Sequence[str]) -> None:
     """The loop itself says where a training starts, what it reads and where its model goes."""
     for method in methods:
         for name in ("data", "base", "out", "anchor", "reward", "budget"):

@@ -85,6 +85,10 @@ class Labelling:
         """Completions that are there already, judged and decided."""
         return self._label(step, judge, prefer, jury, matchups=matchups, completions=str(completions))
 
+    def judge_labelled(self, pairs: str, judge: JudgeSpec, *, step: str = "calibrate") -> Labelled:
+        """Pairs that people labelled, judged as well: what the judge says can be held against them."""
+        return self._label(step, judge, None, None, pairs=pairs, labels="given")
+
     def sample(self, policy: str, sampling: Sampling, prompts: Path | None = None) -> Sampled:
         """Completions of the policy, and of whoever is mixed in; nobody judges them yet."""
 
