@@ -47,7 +47,7 @@ class Local:
 
     def __init__(self, checkpoint: Checkpoint, name: str, price: Price | None = None) -> None:
         self.name = name
-        self.price: Price | float = price or 0.0
+        self.price = price or Price()
         self._checkpoint = checkpoint
         self._reader = Reader(checkpoint.model)
         self._queue: list[Waiting] = []
@@ -128,8 +128,7 @@ class Local:
             await self._answer(half, how)
 
     def _charged(self, reply: Reply, seconds: float, share: float) -> Reply:
-        price = self.price if isinstance(self.price, Price) else None
-        return replace(reply, seconds=seconds, cost=cost_of(reply.usage, price, share))
+        return replace(reply, seconds=seconds, cost=cost_of(reply.usage, self.price, share))
 
 
 How = Callable[[Checkpoint, Reader, Sequence[Job]], list[list[Reply]]]
