@@ -55,6 +55,19 @@ class Labelling:
         self.seed = loop.cfg.seed + 1000 * (number - 1)
         self._before = loop.usd, loop.seconds
 
+    def prompts(self, each: int = 0) -> Path:
+        """So many prompts for this round, in the order of the file and over again at its end; 0: all."""
+        if not each:
+            return self.loop.prompts("train")
+        rows = self.loop.read_prompts("train")
+        first = (self.number - 1) * each
+        self.path.mkdir(parents=True, exist_ok=True)
+        noun = f"round-{self.number}/prompts"
+        with self.loop.run.writing(noun) as files:
+            for place in range(first, first + min(each, len(rows))):
+                files[noun].add(rows[place % len(rows)])
+        return self.loop.run.file(noun)
+
     def label(
         self,
         policy: str,

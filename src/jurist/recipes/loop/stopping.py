@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from ..summary import Share
 from .settings import StopConfig
 
 
@@ -42,6 +43,10 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     """Mean reward of its answers in the eyes of what it was trained on."""
     tied: float | None = None
     """Share of prompts on which the round's judge could not tell the answers apart."""
+    pool: int | None = None
+    """Prompts with a best answer so far."""
+    judging: Share | None = None
+    """How often the judge of the round was of the outside judge's mind, where the policy judges itself."""
     kl: float | None = None
     """Nats a completion, to the policy the loop started from."""
     distinct: float | None = None
