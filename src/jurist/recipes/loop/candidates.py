@@ -106,6 +106,24 @@ def gather(round: Round, wrote: Sampled, best: Mapping[str, Target], cfg: Candid
     return round.loop.once(round.number, "candidates", Candidates, work)
 
 
+def some_of(round: Round, run: str, n: int) -> Candidates:
+    """The first prompts of a run that have two answers or more, with all their answers."""
+    place = f"round-{round.number}/watched"
+    nouns = [f"{place}/{noun}" for noun in ("prompts", "completions")]
+
+    def work() -> Candidates:
+        (round.path / "watched").mkdir(parents=True, exist_ok=True)
+        rows = [(prompt, drawn) for prompt, drawn in written(Path(run)) if len(drawn) > 1][:n]
+        with round.loop.run.writing(*nouns) as files:
+            for prompt, drawn in rows:
+                files[nouns[0]].add(prompt)
+                for one in drawn:
+                    files[nouns[1]].add(one)
+        return Candidates(str(round.loop.path / place), len(rows), sum(len(drawn) for _, drawn in rows), {})
+
+    return round.loop.once(round.number, "watched", Candidates, work)
+
+
 def written(run: Path) -> Iterator[tuple[Prompt, list[Completion]]]:
     """The prompts of a run with what was written for each; none, where every draw failed."""
     parts = groupby(read_records(run / "completions.jsonl", Completion), key=attrgetter("prompt_id"))
