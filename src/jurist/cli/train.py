@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..errors import MissingExtra
+from ..recipes.catalogue import needing_torch
+from .progress import progress
 
 train = typer.Typer(
     name="train",
@@ -97,14 +96,7 @@ def _train(ctx: typer.Context, verb: str, settings: str) -> None:
 
 
 def _load(verb: str, settings: str) -> tuple[Callable[..., Path], Any]:
-    from importlib import import_module
-
-    try:
-        module = import_module(f"jurist.models.{verb}")
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("jurist"):
-            raise
-        raise MissingExtra("training", missing.name or "torch", "train") from None
+    module = needing_torch(f"jurist.models.{verb}", "training")
     return getattr(module, f"train_{verb}"), getattr(import_module("jurist.models.settings"), settings)
 
 
@@ -136,39 +128,3 @@ def _report(verb: str, folder: Path, as_json: bool) -> None:
     print(f"model: {folder}")
     if verb == "reward":
         print(f"judge with it: jurist label --pairs FILE --judge reward:{folder}")
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[Any], None]]:
-    """A live line in a terminal, a plain one now and then elsewhere; on stderr."""
-    if not sys.stderr.isatty():
-        yield _now_and_then(10.0)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("loading", total=None)
-        yield lambda one: bar.update(task, completed=one.step, total=one.steps, description=line(one))
-
-
-def line(now: Any) -> str:
-    """One line for a person."""
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    numbers = " · ".join(
-        f"{name} {now.metrics[name]:.4g}" for name in ("loss", "right") if name in now.metrics
-    )
-    return f"step {now.step:,} of {now.steps:,} · {minutes}:{seconds:02} left · {numbers}"
-
-
-def _now_and_then(seconds: float) -> Callable[[Any], None]:
-    shown = time.monotonic()
-
-    def watch(now: Any) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= seconds or now.step == now.steps:
-            shown = time.monotonic()
-            print(line(now), file=sys.stderr, flush=True)
-
-    return watch
