@@ -144,7 +144,12 @@ def writer(ask):
         raise KeyboardInterrupt
     if len(ask.messages) == 1:
         return f"Answer {len(Asked.seen)}."
-    return "It does harm." if is_critique(ask) else f"Rather not {len(Asked.seen)}."
+    if is_critique(ask):
+        return "It does harm."
+    # One wish is not to be talked out of its answer.
+    return (
+        ask.messages[1].content if "(Request 0)" in ask.messages[0].content else f"Rather {len(Asked.seen)}."
+    )
 
 
 class Asked:
@@ -179,14 +184,15 @@ def one_round(cfg):
 
 def test_red_team_prompts_are_revised_and_all_others_answered_as_they_are(settings):
     made = one_round(settings)
-    assert (made.drafts, made.revisions, made.helpful) == (6, 12, 36)
+    assert (made.drafts, made.revisions, made.helpful) == (6, 10, 36)
+    assert made.dropped == {"revisions: unchanged": 2}
     assert made.calls == 6 * 5 + 18 * 2
     targets = made.targets()
-    assert len(targets) == 48
+    assert len(targets) == 46
     for prompt, completion in targets:
         assert completion.prompt_id == prompt.id
         assert completion.text.startswith("Rather" if prompt.domain == "wishes" else "Answer")
-    assert len(made.targets(up_to=1)) == 42
+    assert len(made.targets(up_to=1)) == 41
     assert all(row.revisions[0].critique == "It does harm." for row in made.revised())
 
 
