@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from jurist.config import load_settings
 from jurist.engines.scripted import Scripted
@@ -20,6 +21,7 @@ from jurist.recipes.loop.calibrate import put_right
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.revise import ReviseConfig, Revised, Reviser, Revision, Worked, revise
 from jurist.recipes.loop.rounds import Round
+from jurist.recipes.loop.settings import RealConfig
 from jurist.records import Completion, Message, Preference, Prompt, Sampling, Verdict
 from jurist.run import read_json
 from jurist.tiny.world import domain_of, prompts
@@ -227,6 +229,13 @@ def test_the_judge_is_the_policy_itself_and_one_that_reasons_is_clamped_or_calib
     assert judged_by(given(judge=thinks, calibrate="pairs.jsonl"), "s").clamp is None
     with pytest.raises(SettingError, match="clamp"):
         check(given(judge={**thinks, "clamp": [0.4, 0.6]}, calibrate="pairs.jsonl"))
+
+
+def test_phases_without_the_one_that_has_a_use_for_peoples_pairs_are_refused(settings):
+    with pytest.raises(SettingError, match="reinforcement phase"):
+        check(replace(settings, phases=("sl",), real=RealConfig("pairs.jsonl")))
+    with pytest.raises(SettingError, match="no phase"):
+        check(replace(settings, phases=()))
 
 
 def test_prompts_that_ask_for_no_harm_are_refused_with_the_domains_there_are(settings):

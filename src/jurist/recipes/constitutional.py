@@ -147,6 +147,11 @@ def check(cfg: ConstitutionalConfig) -> None:
     """Settings that need each other."""
     if not cfg.phases:
         raise SettingError("no phase is left to do. Set: phases: [sl, rl]")
+    if cfg.real.file and "rl" not in cfg.phases:
+        raise SettingError(
+            f"real.file holds pairs for the reinforcement phase, and phases is {list(cfg.phases)};"
+            " leave it out, or set: phases: [sl, rl]"
+        )
     if cfg.rl.calibrate and isinstance(cfg.rl.judge, JudgeConfig) and cfg.rl.judge.clamp:
         raise SettingError(
             f"a temperature would lead out of the clamp {list(cfg.rl.judge.clamp)};"

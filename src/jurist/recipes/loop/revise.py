@@ -23,7 +23,7 @@ from ...errors import SettingError, nearest
 from ...records import Completion, Dropped, Group, Message, Prompt, Sampling
 from ...run import Run, read_records
 from ...verdicts.constitution import Constitution, Principle, draw
-from ..label import need_keys, rows_under_way
+from ..label import need_keys, need_prices, rows_under_way
 from ..stream import Stopped, in_order, run_async
 from ..tally import Tally
 from .rounds import Round, Target, engine_of
@@ -223,6 +223,7 @@ async def _stream(
         answering = mixture([(ours, 1.0)])
         reviser = Reviser(cfg, constitution, called(cfg.by) if cfg.by else ours, sampling, round.seed)
         need_keys(callers)
+        need_prices(round.loop.cfg.budget, callers)
 
         async def work(prompt: Prompt) -> tuple[Revised | Group, list[Dropped]]:
             harmful = prompt.domain in red_team
