@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ..config import load_settings, read_recipe
 from ..errors import SettingError
-from ..recipes.catalogue import RECIPES, recipe_called
+from ..recipes.catalogue import RECIPES, need_trainers, recipe_called
 from ..recipes.settings import full_form
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def run_recipe(file: Path, words: list[str], out: str | None, as_json: bool) -> 
             f" recipe: {' | '.join(RECIPES)}"
         )
     settings, recipe = recipe_called(str(name))
-    cfg = load_settings(settings, file, words, full_form, **({"out": out} if out else {}))
+    cfg = load_settings(settings, file, words, full_form, out=out)
+    need_trainers(f"the recipe {name}")
     with progress("json" if as_json else None) as watch:
         outcome = recipe(cfg, watch)
     report(outcome, as_json, lambda: print_outcome(outcome, cfg.out))
@@ -55,7 +57,18 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 NAMES = {"start": "start", "ppo": "PPO", "dpo": "DPO"}
-_HEADS = ("round", "better than the start", "reward", "KL", "words", "distinct", "different", "cost", "time")
+_HEADS = (
+    "round",
+    "better than the start",
+    "judges rightly",
+    "reward",
+    "KL",
+    "words",
+    "distinct",
+    "different",
+    "cost",
+    "time",
+)
 
 
 def _row(facts: Facts) -> tuple[str, ...]:
@@ -67,6 +80,7 @@ def _row(facts: Facts) -> tuple[str, ...]:
     return (
         str(facts.round),
         won,
+        f"{facts.judging.value:.1%} (n = {facts.judging.n})" if facts.judging else "-",
         _number(facts.reward, "+.3f"),
         _number(facts.kl, ".2f"),
         words,
@@ -99,13 +113,13 @@ def write_recipe(name: str, file: Path) -> None:
 
 def run_demo(out: Path, as_json: bool) -> None:
     """All of it in the tiny world, and a page."""
-    from ..recipes.catalogue import needing_torch
+    from ..recipes.demo.work import demo, demo_settings
     from .progress import progress
     from .summary import report
 
-    work = needing_torch("jurist.recipes.demo.work", "the demo")
+    need_trainers("the demo")
     with progress("json" if as_json else None) as watch:
-        found = work.demo(work.demo_settings(out), watch)
+        found = demo(demo_settings(out), watch)
     report(found, as_json, lambda: print_demo(found))
 
 
@@ -133,7 +147,7 @@ def print_demo(found: Demo) -> None:
     for example in found.examples:
         print(f"\n{example.prompt}")
         for name, text in example.answers.items():
-            print(f"  {NAMES[name]:<6} {text}")
+            print(f"  {NAMES[name]:<6} {shorten(text, 64, placeholder=' ...')}")
     spent = ", ".join(f"{stage} {took:.1f} s" for stage, took in found.seconds.items())
     print(f"\ntime     {spent}; in all {sum(found.seconds.values()):.1f} s")
     print(f"cost     {found.calls:,} calls, ${found.usd:.2f}")

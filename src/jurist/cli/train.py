@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..recipes.catalogue import needing_torch
-from .progress import progress
 
 train = typer.Typer(
     name="train",
@@ -84,6 +82,7 @@ def _train(ctx: typer.Context, verb: str, settings: str) -> None:
     """Settings from recipe, options and `--key value` words; then the trainer of that name."""
     trainer, cls = _load(verb, settings)
     from ..config import load_settings
+    from .progress import progress
 
     given = {name: value for name, value in ctx.params.items() if value is not None}
     recipe, as_json = given.pop("recipe", None), given.pop("as_json")
@@ -96,8 +95,12 @@ def _train(ctx: typer.Context, verb: str, settings: str) -> None:
 
 
 def _load(verb: str, settings: str) -> tuple[Callable[..., Path], Any]:
-    module = needing_torch(f"jurist.models.{verb}", "training")
-    return getattr(module, f"train_{verb}"), getattr(import_module("jurist.models.settings"), settings)
+    from ..recipes.catalogue import need_trainers
+
+    need_trainers("training")
+    return getattr(import_module(f"jurist.models.{verb}"), f"train_{verb}"), getattr(
+        import_module("jurist.models.settings"), settings
+    )
 
 
 def _names_out(words: list[str]) -> bool:

@@ -14,7 +14,7 @@ RECIPES: Final = {
     "rejection": "rejection:RejectionConfig:rejection",
     "self_rewarding": "self_rewarding:SelfRewardingConfig:self_rewarding",
 }
-"""File, settings, function. They are opened only when they are named: all of them need torch."""
+"""File, settings, function. They are opened only when they are named."""
 
 
 def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
@@ -22,18 +22,15 @@ def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
     if name not in RECIPES:
         raise SettingError(nearest("recipe", name, RECIPES))
     file, settings, function = RECIPES[name].split(":")
-    module = needing_torch(f"jurist.recipes.{file}", f"the recipe {name}")
+    module = import_module(f"jurist.recipes.{file}")
     return getattr(module, settings), getattr(module, function)
 
 
-def needing_torch(module: str, what: str) -> Any:
-    """A module that cannot be opened without the trainers' libraries; what to install where they lack."""
+def need_trainers(what: str) -> None:
+    """Torch and transformers are there, or it is said what to install."""
     try:
-        found = import_module(module)
-        from transformers.utils import logging
+        import_module("torch")
+        logging = import_module("transformers.utils.logging")
     except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("jurist"):
-            raise
         raise MissingExtra(what, missing.name or "torch", "train") from None
     logging.disable_progress_bar()  # ours tells more than that weights are being loaded
-    return found

@@ -21,6 +21,7 @@ from .small import SMALL, YOURS
 
 WIDTH: Final = 108
 _COLUMN: Final = 34
+_JUDGE: Final = JudgeConfig()
 _DECIDED: Final = ("data", "base", "out", "anchor", "reward", "budget")
 """Of a training inside a loop: the loop says where it starts, what it reads and where its model goes."""
 _NAMES: Final = {
@@ -104,6 +105,9 @@ def _flow(value: Any) -> str:
     """YAML in one line."""
     import yaml
 
+    if isinstance(value, JudgeConfig):
+        given = {name: part for name, part in to_builtins(value).items() if part != getattr(_JUDGE, name)}
+        return _flow(given)
     if isinstance(value, float):
         return f"{value:g}" if value != int(value) else f"{value:.1f}"
     text: str = yaml.safe_dump(to_builtins(value), default_flow_style=True, sort_keys=False, width=10_000)

@@ -6,50 +6,65 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_START: Final[dict[str, Any]] = {
-    "prompts": "tiny:280",
-    "policy": "tiny",
-    "sampling": {"max_tokens": 48},
-    "compare": {"judge": "tiny:oracle", "held_out": 0.4},
-}
+_SHORT: Final = {"max_tokens": 48}
 _JUDGE: Final = {"engine": "tiny:planted", "extra": {"position": 1.0, "length": 0.05}}
 """A taste for the first seat, and for each word more than the other has."""
-_SFT: Final = {"lr": 1e-3, "epochs": 3, "batch": 32}
 _REWARD: Final = {"lr": 1e-3, "epochs": 3, "batch": 32}
-_PPO: Final = {"lr": 3e-4, "batch": 24, "epochs": 4, "max_tokens": 48, "value_lr": 1e-3}
-_DPO: Final = {"lr": 1e-3, "batch": 32, "epochs": 4}
+_PPO: Final = {"lr": 3e-4, "value_lr": 1e-3, "batch": 24, "max_tokens": 48}
 
 SMALL: Final[dict[str, dict[str, Any]]] = {
     "rlaif": {
-        **_START,
         "out": "runs/rlaif",
+        "prompts": "tiny:280",
+        "policy": "tiny",
+        "sampling": _SHORT,
+        "compare": {"judge": "tiny:oracle", "held_out": 0.4},
         "judge": {"engine": _JUDGE},
         "reward_model": _REWARD,
-        "ppo": _PPO,
-        "dpo": _DPO,
+        "ppo": {**_PPO, "epochs": 4},
+        "dpo": {"lr": 1e-3, "epochs": 4, "batch": 32},
     },
     "constitutional": {
-        **_START,
         "out": "runs/constitutional",
+        "prompts": "tiny:600",
+        "policy": "tiny",
+        "sampling": _SHORT,
+        "compare": {"judge": "tiny:oracle", "held_out": 0.1},
         "red_team": ["wishes"],
-        "sft": _SFT,
+        "revise": {"times": 2},
+        "sft": {"lr": 1e-3, "epochs": 3, "batch": 32},
         "rl": {
             "judge": {"kind": "constitution", "engine": "tiny:planted"},
             "reward_model": _REWARD,
             "ppo": _PPO,
-            "dpo": _DPO,
         },
     },
     "rejection": {
-        **_START,
         "out": "runs/rejection",
+        "prompts": "tiny:480",
+        "policy": "tiny",
+        "sampling": _SHORT,
         "rounds": 3,
-        "judge": {"engine": _JUDGE},
-        "sft": _SFT,
+        "compare": {"judge": "tiny:oracle", "held_out": 0.5},
+        "judge": {"kind": "pointwise", "engine": "tiny:planted"},
         "reward_model": _REWARD,
+        "candidates": {"reference": False, "longest": 0},
+        "sft": {"lr": 1e-3, "epochs": 10, "batch": 32},
     },
-    "self_rewarding": {**_START, "out": "runs/self_rewarding", "rounds": 3, "dpo": _DPO},
+    "self_rewarding": {
+        "out": "runs/self-rewarding",
+        "prompts": "tiny:480",
+        "policy": "tiny",
+        "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 48},
+        "rounds": 3,
+        "compare": {"judge": "tiny:oracle", "held_out": 0.5},
+        "stop": {"lost": 0.6},
+        "judge": {"kind": "pointwise", "additive": True},
+        "watched": 200,
+        "dpo": {"lr": 3e-4, "epochs": 2, "batch": 32, "soft": False},
+    },
 }
+"""As in the files of the repository's `recipes/`, which say why."""
 
 YOURS: Final = {
     "prompts": "prompts.jsonl",
