@@ -66,7 +66,7 @@ def test_a_row_a_round_is_printed_with_its_interval(here, known, capsys):
     assert (known["cfg"].seed, known["cfg"].out) == (4, "there")
     assert heads.split("  ")[0] == "round"
     assert "70.0% (60.0% to 80.0%, n = 50)" in first
-    assert ["2.50", "15.5", "to", "12.0"] == second.split()[8:12]
+    assert second.split()[8:12] == ["2.50", "15.5", "to", "12.0"]
     assert any(line.startswith("policy") and line.endswith("round-2") for line in rest)
     assert "reward" not in heads, "a column that no round has anything for is left out"
 

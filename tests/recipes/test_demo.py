@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from jurist.recipes.demo.outcome import Curve, Demo, Example, Judged, Learner, truly
 from jurist.recipes.demo.page import rendered
 from jurist.recipes.summary import share

@@ -49,19 +49,20 @@ def _counted(tally: Tally) -> dict[str, Any]:
     }
 
 
-def line(now: Any) -> str:
-    """One line for a person."""
+def line(now: Any, spent: float = 0.0) -> str:
+    """One line for a person; `spent` are the seconds since its stage began."""
     if isinstance(now, Tally):
         return _tallied(now)
     if hasattr(now, "round"):
         parts = [f"round {now.round} of {now.rounds}"] if now.rounds > 1 else []
-        return " · ".join([*parts, now.step, *([] if now.inner is None else [line(now.inner)])])
+        return " · ".join([*parts, now.step, *([] if now.inner is None else [line(now.inner, spent)])])
     if hasattr(now, "metrics"):
         numbers = [f"{name} {now.metrics[name]:.3g}" for name in _TOLD if name in now.metrics]
         return " · ".join(
             [f"step {now.step:,} of {now.steps:,}", f"{clock(now.seconds_left)} left", *numbers]
         )
-    return f"{now.done:,} of {now.total:,}"
+    left = f" · {clock(spent / now.done * (now.total - now.done))} left" if now.done and spent else ""
+    return f"{now.done:,} of {now.total:,}{left}"
 
 
 _TOLD = ("loss", "right", "reward", "kl_sequence")
@@ -120,17 +121,17 @@ def progress(style: Style | None = None) -> Iterator[Watch]:
             yield watch
 
 
-def _print(now: Any, as_json: bool) -> None:
-    said = json.dumps({"progress": facts(now)}) if as_json else line(now)
-    print(said, file=sys.stderr, flush=True)
-
-
 @contextmanager
 def _plain(as_json: bool) -> Iterator[Watch]:
     """A line now and then, one where a stage of the work begins, and one where it ends."""
     last: list[Any] = []
     began = time.monotonic()
-    throttled = _every(_PLAIN_EVERY, lambda now: _print(now, as_json))
+
+    def show(now: Any) -> None:
+        said = json.dumps({"progress": facts(now)}) if as_json else line(now, time.monotonic() - began)
+        print(said, file=sys.stderr, flush=True)
+
+    throttled = _every(_PLAIN_EVERY, show)
 
     def watch(now: Any) -> None:
         nonlocal began
@@ -147,7 +148,7 @@ def _plain(as_json: bool) -> Iterator[Watch]:
 
 
 def _ended(now: Any, began: float) -> str:
-    return f"{line(now)} · {time.monotonic() - began:.1f} s"
+    return f"{line(now).replace(' · 0:00 left', '')} · {time.monotonic() - began:.1f} s"
 
 
 def _every(seconds: float, show: Watch) -> Watch:
@@ -183,7 +184,7 @@ def _live() -> Iterator[Watch]:
 
         def show(now: Any) -> None:
             done, total = extent(now)
-            bar.update(task, completed=done, total=total, description=line(now))
+            bar.update(task, completed=done, total=total, description=line(now, time.monotonic() - began))
 
         throttled = _every(_LIVE_EVERY, show)
 

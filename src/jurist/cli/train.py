@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-
 train = typer.Typer(
     name="train",
     help="Learn from the labels: fine-tune, train a reward model, or a policy from preferences.",

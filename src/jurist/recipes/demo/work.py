@@ -10,6 +10,8 @@ the start in the eyes of somebody who knows. It is a loop of one round, so a dem
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -37,7 +39,7 @@ def demo_settings(out: Path) -> RlaifConfig:
 
 def demo(cfg: RlaifConfig, watch: Watch = nobody) -> Demo:
     """One round, with two ways to learn from it."""
-    with Loop(cfg, watch) as loop:
+    with Loop(cfg, watch) as loop, one_thread():
         round = Round(loop, 1)
         start = brought_up(loop)
         labelled = round.label(start, cfg.judge)
@@ -51,6 +53,19 @@ def demo(cfg: RlaifConfig, watch: Watch = nobody) -> Demo:
         write_page(found, loop.path)
         loop.run.write_json("summary.json", found)
         return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Models this small are quicker on one core than on several, and come out the same everywhere."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def brought_up(loop: Loop) -> str:
