@@ -213,6 +213,13 @@ def test_what_was_asked_before_a_stop_is_not_asked_again(settings):
     assert len(Asked.seen) == before
 
 
+def test_a_budget_is_refused_where_nobody_knows_what_revising_costs(settings):
+    cfg = replace(settings, budget="1usd", revise=ReviseConfig(by="vllm:critic@http://127.0.0.1:9/v1"))
+    with pytest.raises(SettingError, match="a budget needs a price"):
+        one_round(cfg)
+    assert Asked.seen == []
+
+
 def test_the_judge_is_the_policy_itself_and_one_that_reasons_is_clamped_or_calibrated(settings):
     judge = judged_by(settings, "models/start")
     assert (judge.kind, judge.engine) == ("constitution", "hf:models/start")
