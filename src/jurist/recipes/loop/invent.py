@@ -90,8 +90,11 @@ async def _invent(
                 random.Random(f"{round.seed} {number}")
                 for number in range(first, min(first + TOGETHER, TRIES * cfg.prompts))
             ]
-            texts = await asyncio.gather(*(_one(asked, shown(known, new, draw), draw) for draw in draws))
-            for text in texts:
+            calls = (_one(asked, shown(known, new, draw), draw) for draw in draws)
+            # What is under way may be paid for: all of it comes home before an error travels on.
+            for text in await asyncio.gather(*calls, return_exceptions=True):
+                if isinstance(text, BaseException):
+                    raise text
                 prompt = Prompt.of(text, meta={"invented": True})
                 if len(new) < cfg.prompts:
                     reason = unfit(text, [_text(one) for one in (*known, *new)], cfg)
