@@ -56,12 +56,15 @@ def settings(folder: Path, *words: str, n: int = 16, **more: object) -> Rejectio
 
 
 def best_of_round(
-    cfg: RejectionConfig, number: int = 1, pool: dict[str, Target] | None = None
+    cfg: RejectionConfig,
+    number: int = 1,
+    pool: dict[str, Target] | None = None,
+    policy: str = "tiny:sloppy",
 ) -> tuple[dict[str, Target], dict[str, float | None], Round]:
     """A round without its training, and with a policy that is a function."""
     with Loop(cfg) as loop:
         one = Round(loop, number)
-        wrote = one.sample("tiny:sloppy", drawing(cfg, number), one.prompts(cfg.prompts_each))
+        wrote = one.sample(policy, drawing(cfg, number), one.prompts(cfg.prompts_each))
         among = gather(one, wrote, pool or {}, cfg.candidates)
         judges = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
         heard = [rated(one, among, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(judges)]
@@ -121,8 +124,8 @@ def test_the_pool_keeps_what_no_later_answer_beats_and_asks_about_it_once(tmp_pa
     with serving(Planted()) as served:
         judge = {"kind": "pointwise", "engine": f"vllm:any@{served.url}"}
         cfg = msgspec.structs.replace(cfg, judge=msgspec.convert(judge, type=JudgeConfig))
-        first, _, one = best_of_round(cfg)
-        second, _, other = best_of_round(cfg, 2, first)
+        first, _, one = best_of_round(cfg, policy="tiny:careful")
+        second, _, other = best_of_round(cfg, 2, first, policy="tiny:wordy")
         asked = served.stats.calls
 
     scored = {row["completion"]["id"]: row["worth"] for row in lines(one.path / "best.jsonl")}
@@ -153,7 +156,7 @@ def test_an_unsafe_answer_or_a_prompt_about_safety_is_scored_for_safety():
 
 def test_where_a_prompt_is_about_safety_only_the_second_judge_has_the_word(tmp_path):
     safe = {"judge": {"kind": "regex:rather not"}, "domains": ["wishes"]}
-    cfg = settings(tmp_path, judge={"kind": "regex:."}, safe=safe, k=8)
+    cfg = settings(tmp_path, judge={"kind": "regex:deny it"}, safe=safe, k=8)
 
     best, _, round = best_of_round(cfg)
 
