@@ -321,8 +321,7 @@ TRAINING = {"batch": 8, "save_every": 0}
 )
 def test_both_phases_end_in_a_policy_that_has_moved_and_start_again_for_nothing(settings, more):
     pytest.importorskip("transformers", reason="training is an extra")
-    tree = {
-        **msgspec.to_builtins(settings),
+    small = {
         "policy": "tiny",
         "constitution": "",
         "sampling": {"max_tokens": 24},
@@ -335,7 +334,8 @@ def test_both_phases_end_in_a_policy_that_has_moved_and_start_again_for_nothing(
             "dpo": {**TRAINING, "lr": 3e-4},
         },
     }
-    cfg = load_settings(ConstitutionalConfig, None, more, **tree)
+    kept = {name: getattr(settings, name) for name in ("out", "prompts", "red_team")}
+    cfg = load_settings(ConstitutionalConfig, None, more, **kept, **small)
 
     outcome = constitutional(cfg)
 
