@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
+from ..config import read_recipe
 from ..errors import MissingExtra, SettingError, nearest
 
 RECIPES: Final = {
@@ -24,6 +26,14 @@ def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
     file, settings, function = RECIPES[name].split(":")
     module = import_module(f"jurist.recipes.{file}")
     return getattr(module, settings), getattr(module, function)
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The settings of the shipped recipe, with which it works in the tiny world."""
+    here = Path(__file__)
+    # In a package they lie beside this file; in a clone they are where readers look for them.
+    folders = (here.parent / "files", here.parents[3] / "recipes")
+    return read_recipe(next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml")
 
 
 def need_trainers(what: str) -> None:

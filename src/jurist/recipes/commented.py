@@ -15,15 +15,23 @@ from msgspec.structs import FieldInfo, fields
 
 from ..models.settings import Training
 from ..verdicts.settings import JudgeConfig
-from .catalogue import recipe_called
+from .catalogue import recipe_called, shipped
 from .explain import fields_of_class
-from .small import SMALL, YOURS
 
 WIDTH: Final = 108
 _COLUMN: Final = 34
 _JUDGE: Final = JudgeConfig()
 _DECIDED: Final = ("data", "base", "out", "anchor", "reward", "budget")
 """Of a training inside a loop: the loop says where it starts, what it reads and where its model goes."""
+YOURS: Final = {
+    "prompts": "prompts.jsonl",
+    "policy": "Qwen/Qwen3-0.6B",
+    "judge": "openai:gpt-4.1-mini",
+    "compare.judge": "anthropic:claude-haiku-4-5",
+    "rl.judge": "{kind: constitution, engine: 'openai:gpt-4.1-mini'}",
+    "red_team": "[red_team]",
+}
+"""What to write for models of one's own; for what is not here, the default."""
 _NAMES: Final = {
     "rlaif": "RLAIF",
     "constitutional": "Constitutional AI",
@@ -44,11 +52,11 @@ def commented(recipe: str, file: str) -> str:
         "commented out has its default. A judge may be a name or a mapping: docs/judges.md",
     ]
     lines = [f"# {line}".rstrip() for line in head]
-    told, said = fields_of_class(settings), set[str]()
+    told, said, given = fields_of_class(settings), set[str](), shipped(recipe)
     for field in fields(settings):
         note = told[field.name].told if field.name in told else ""
         lines += ["", *(f"# {line}" for line in textwrap.wrap(note, WIDTH - 2))]
-        lines += _lines(field, SMALL[recipe], "", "", said)
+        lines += _lines(field, given, "", "", said)
     return "\n".join(lines) + "\n"
 
 

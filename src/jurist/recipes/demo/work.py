@@ -17,11 +17,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from ...config import settings_from
+from ..catalogue import shipped
 from ..loop.folder import Loop, Watch, nobody
 from ..loop.rounds import Round
 from ..loop.start import checkpoint
 from ..rlaif import RlaifConfig
-from ..small import SMALL
 from .outcome import LEARNERS, START, Demo, come_to
 from .page import write_page
 
@@ -34,7 +34,7 @@ class Assistant(Struct, frozen=True):
 
 
 def demo_settings(out: Path) -> RlaifConfig:
-    return settings_from(RlaifConfig, {**SMALL["rlaif"], "out": str(out)})
+    return settings_from(RlaifConfig, {**shipped("rlaif"), "out": str(out)})
 
 
 def demo(cfg: RlaifConfig, watch: Watch = nobody) -> Demo:
