@@ -77,6 +77,8 @@ class Reader:
         self.folder, self.url, self.env = folder, url, env
         self.namespace: dict[str, Any] = {"__name__": "page"}
         self.servers: list[subprocess.Popen[str]] = []
+        self.skipped = False
+        """A command of minutes was not carried out: what the page does with its outcome cannot be either."""
 
     def follow(self, block: Block) -> None:
         text = ADDRESS.sub(self.url, block.text)
@@ -86,7 +88,9 @@ class Reader:
             for line in text.replace("\\\n", " ").splitlines():
                 self.type(line)
         elif block.language == "python":
-            exec(compile(text, "the page", "exec"), self.namespace)
+            code = compile(text, "the page", "exec")
+            if not self.skipped:
+                exec(code, self.namespace)
         elif block.language == "yaml":
             settings_of(yaml.safe_load(text))
         elif block.language == "jsonl":
@@ -102,6 +106,7 @@ class Reader:
                 pass
             case ["jurist", "run", recipe, *rest]:
                 # What it comes to takes minutes, and is the business of tests/recipes; here: that it could.
+                self.skipped = True
                 cls, _ = recipe_called(read_recipe(self.folder / recipe)["recipe"])
                 load_settings(cls, self.folder / recipe, rest, full_form)
             case ["jurist", "demo", *rest]:

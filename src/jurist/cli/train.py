@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from importlib import import_module
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ..errors import MissingExtra
 
 train = typer.Typer(
     name="train",
@@ -81,7 +85,6 @@ def _train(ctx: typer.Context, verb: str, settings: str) -> None:
     """Settings from recipe, options and `--key value` words; then the trainer of that name."""
     trainer, cls = _load(verb, settings)
     from ..config import load_settings
-    from .progress import progress
 
     given = {name: value for name, value in ctx.params.items() if value is not None}
     recipe, as_json = given.pop("recipe", None), given.pop("as_json")
@@ -94,12 +97,15 @@ def _train(ctx: typer.Context, verb: str, settings: str) -> None:
 
 
 def _load(verb: str, settings: str) -> tuple[Callable[..., Path], Any]:
-    from ..recipes.catalogue import need_trainers
+    from importlib import import_module
 
-    need_trainers("training")
-    return getattr(import_module(f"jurist.models.{verb}"), f"train_{verb}"), getattr(
-        import_module("jurist.models.settings"), settings
-    )
+    try:
+        module = import_module(f"jurist.models.{verb}")
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("jurist"):
+            raise
+        raise MissingExtra("training", missing.name or "torch", "train") from None
+    return getattr(module, f"train_{verb}"), getattr(import_module("jurist.models.settings"), settings)
 
 
 def _names_out(words: list[str]) -> bool:
@@ -130,3 +136,39 @@ def _report(verb: str, folder: Path, as_json: bool) -> None:
     print(f"model: {folder}")
     if verb == "reward":
         print(f"judge with it: jurist label --pairs FILE --judge reward:{folder}")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Any], None]]:
+    """A live line in a terminal, a plain one now and then elsewhere; on stderr."""
+    if not sys.stderr.isatty():
+        yield _now_and_then(10.0)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("loading", total=None)
+        yield lambda one: bar.update(task, completed=one.step, total=one.steps, description=line(one))
+
+
+def line(now: Any) -> str:
+    """One line for a person."""
+    minutes, seconds = divmod(round(now.seconds_left), 60)
+    numbers = " · ".join(
+        f"{name} {now.metrics[name]:.4g}" for name in ("loss", "right") if name in now.metrics
+    )
+    return f"step {now.step:,} of {now.steps:,} · {minutes}:{seconds:02} left · {numbers}"
+
+
+def _now_and_then(seconds: float) -> Callable[[Any], None]:
+    shown = time.monotonic()
+
+    def watch(now: Any) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= seconds or now.step == now.steps:
+            shown = time.monotonic()
+            print(line(now), file=sys.stderr, flush=True)
+
+    return watch

@@ -28,7 +28,7 @@ def fields_of(file: Path, name: str) -> list[Field]:
     """Those that the class of this name has of its own."""
     tree = _parsed(file)
     struct = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    return list(_documented(struct, dict(_aliases(tree))))
+    return list(_documented(struct, dict(_aliases(tree, file.parent))))
 
 
 def fields_of_class(cls: type[Any]) -> dict[str, Field]:
@@ -47,9 +47,13 @@ def _parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _aliases(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """Names that the file gives to types, such as `Rule = Literal[...]`."""
+def _aliases(tree: ast.Module, folder: Path) -> Iterator[tuple[str, ast.expr]]:
+    """Names that the file and those beside it give to types, such as `Rule = Literal[...]`."""
     for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            beside = folder / f"{node.module}.py"
+            if beside.exists():
+                yield from _aliases(_parsed(beside), folder)
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
             for target in node.targets:
                 if isinstance(target, ast.Name):
