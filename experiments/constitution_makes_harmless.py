@@ -36,7 +36,7 @@ from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts, substance, true_preference, true_score
 from jurist.verdicts.settings import JudgeConfig
 
-SLOW = "about four minutes"
+SLOW = "about four minutes of one core"
 SEEDS, PROMPTS, PAIRS, TEST = (0, 1, 2), 600, 300, 400
 RECIPE = Path(__file__).parent.parent / "recipes" / "constitutional.yaml"
 JUDGES = ("planted", "itself")
