@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 # First and by itself, so that what needs torch finds one and does not choose another build of it.
 TORCH ?= torch==2.13.0
 
-.PHONY: setup demo test slow lint docs bench bench-label bench-train bench-peers evidence evidence-all clean
+.PHONY: setup demo test slow lint docs docs-slow bench bench-label bench-train bench-peers evidence evidence-all \
+	clean
 
 setup: $(READY)
 
@@ -39,6 +40,9 @@ lint: setup
 
 docs: setup
 	@$(BIN)/python docs/build.py
+
+docs-slow: setup
+	@$(BIN)/python docs/build.py --slow
 
 bench: bench-label
 

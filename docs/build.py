@@ -16,7 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,18 @@ BLOCK = re.compile(r"(<!-- made by: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # What changes from one machine or run to the next is written as on a day when everything took a second.
 NOISE = (
+    (re.compile(r"^time     .*; in all .*\n", re.MULTILINE), ""),
     (re.compile(r"\b\d+\.\d+ s\b"), "1.0 s"),
     (re.compile(r"^(time\s+)[\d:]+$", re.MULTILINE), r"\g<1>0:01"),
 )
-BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+OUTPUTS = ROOT / "docs" / "outputs"
+"""What commands of minutes printed, and when they are run again: `docs/build.py --slow`."""
 
 
 def main() -> None:
+    if "--slow" in sys.argv:
+        for kept in OUTPUTS.glob("*.txt"):
+            kept.unlink()
     for page in pages():
         text = page.read_text(encoding="utf-8")
         made = remade(text)
@@ -42,7 +47,7 @@ def main() -> None:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def remade(text: str) -> str:
@@ -56,13 +61,26 @@ def make(command: str) -> str:
     return f"```text\n{printed_by(command)}```\n"
 
 
+def slowly(command: str) -> str:
+    """What a command of minutes printed when it was last run."""
+    kept = OUTPUTS / f"{re.sub(r'[^a-z0-9]+', '-', command.lower()).strip('-')}.txt"
+    if not kept.exists():
+        if __name__ != "__main__":
+            raise SystemExit(f"there is no {kept.relative_to(ROOT)} yet. Make it with: make docs")
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(printed_by(command), encoding="utf-8")
+    return f"```text\n{kept.read_text(encoding='utf-8')}```\n"
+
+
 def printed_by(commands: str) -> str:
-    """What these commands print in a fresh folder; of several, joined by `&&`, the last one's output."""
+    """What these commands print in a fresh folder that has the shipped recipes; of several, joined by `&&`,
+    the last one's output."""
     bin_folder = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
     env |= {"TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
     shown = ""
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "recipes").symlink_to(ROOT / "recipes")
         for command in commands.split(" && "):
             done = subprocess.run(shlex.split(command), cwd=folder, env=env, capture_output=True, text=True)
             shown = done.stdout if done.returncode in (0, 1) else done.stderr
@@ -75,63 +93,14 @@ def printed_by(commands: str) -> str:
 
 def fields(argument: str) -> str:
     """A table of the fields of a Struct: `fields recipes/settings.py LabelConfig`."""
+    from jurist.recipes.explain import fields_of
+
     file, name = argument.split()
-    tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
-    struct = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    rows = _documented(struct, dict(_aliases(tree, (SOURCE / file).parent)))
+    rows = (
+        (f"`{one.name}`", f"`{one.type}`", one.default and f"`{one.default}`", one.told)
+        for one in fields_of(SOURCE / file, name)
+    )
     return _table(("field", "type", "default", "meaning"), rows)
-
-
-def _aliases(tree: ast.Module, folder: Path) -> Iterator[tuple[str, ast.expr]]:
-    """Names that the file and those beside it give to types, such as `Rule = Literal[...]`."""
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and (folder / f"{node.module}.py").exists():
-            yield from _aliases(ast.parse((folder / f"{node.module}.py").read_text(encoding="utf-8")), folder)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    yield target.id, node.value
-
-
-def _documented(struct: ast.ClassDef, aliases: dict[str, ast.expr]) -> Iterator[tuple[str, ...]]:
-    for node, after in zip(struct.body, [*struct.body[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        told = ""
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            told = " ".join(str(after.value.value).split())
-        default = "" if node.value is None else f"`{ast.unparse(node.value)}`"
-        yield f"`{node.target.id}`", f"`{_type(node.annotation, aliases)}`", default, told
-
-
-def _type(annotation: ast.expr, aliases: dict[str, ast.expr]) -> str:
-    """A type as a reader of YAML would say it: aliases spelt out, bounds in words, a choice as its values."""
-
-    class Plain(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> Any:
-            return self.visit(aliases[node.id]) if node.id in aliases else node
-
-        def visit_Subscript(self, node: ast.Subscript) -> Any:
-            self.generic_visit(node)
-            head = ast.unparse(node.value)
-            if head == "Literal":
-                values = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-                return ast.Name(" | ".join(map(_value, values)))
-            if head == "Annotated" and isinstance(node.slice, ast.Tuple):
-                return ast.Name(f"{ast.unparse(node.slice.elts[0])} {_bound(node.slice.elts[1])}")
-            return node
-
-    return ast.unparse(Plain().visit(annotation))
-
-
-def _value(node: ast.expr) -> str:
-    said = ast.literal_eval(node)
-    return str(said) if said != "" else '""'
-
-
-def _bound(meta: ast.expr) -> str:
-    assert isinstance(meta, ast.Call)
-    return " and ".join(f"{BOUNDS[str(one.arg)]} {ast.unparse(one.value)}" for one in meta.keywords)
 
 
 def table(argument: str) -> str:
@@ -222,6 +191,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "prices": prices,
     "evidence": evidence,
     "source": source,
+    "slowly": slowly,
 }
 
 if __name__ == "__main__":

@@ -228,12 +228,6 @@ def test_the_recipe_of_a_moved_run_goes_on_where_it_lies_now(here, capsys):
     assert (elsewhere["run"], elsewhere["calls"]) == ("new", 24)
 
 
-def test_demo_labels_the_shipped_prompts_and_says_how_right_it_is(here, capsys):
-    said = jurist(capsys, "demo", "--out", "demo")
-    assert said.code == 0
-    assert "of the labels are truly right" in said.out
-
-
 def test_help_is_printed_without_loading_what_only_the_work_needs():
     code = (
         "import sys, contextlib\n"

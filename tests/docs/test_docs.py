@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from types import ModuleType
 
 import pytest
 import yaml
-from walk import ADDRESS, BLOCK, ROOT, Reader, answer, blocks, pages
+from walk import ADDRESS, BLOCK, COMMAND, ROOT, Reader, answer, blocks, pages
 
+from jurist.cli.ending import run_command
 from jurist.config import settings_from
 from jurist.engines import vendors
 from jurist.engines.open import KINDS
@@ -23,6 +25,7 @@ from jurist.recipes.settings import LabelConfig, check
 from jurist.verdicts.judge import JUDGES
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+LOOPS = [path for path in RECIPES if "recipe" in yaml.safe_load(path.read_text(encoding="utf-8"))]
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -43,6 +46,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Served) -> I
         monkeypatch.setenv(f"{vendor}_API_KEY", "a-key-for-nothing")
     known = set(sys.modules)
     reader = Reader(tmp_path, server.url, monkeypatch)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     for name in ("prompts", "pairs", "completions"):
         (tmp_path / f"{name}.jsonl").write_bytes((ROOT / f"src/jurist/examples/{name}.jsonl").read_bytes())
     yield reader
@@ -107,7 +111,7 @@ def test_the_readme_is_short_and_starts_with_two_commands():
 
 def test_the_index_lists_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    others = [page.name for page in pages()[1:] if page.name != "index.md"]
+    others = [str(page.relative_to(ROOT / "docs")) for page in pages()[1:] if page.name != "index.md"]
 
     assert [name for name in others if f"({name})" not in index] == []
 
@@ -121,7 +125,18 @@ def test_every_kind_we_ship_is_explained(page: str, names: dict[str, object]):
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", LOOPS, ids=lambda path: path.name)
+def test_every_recipe_that_goes_round_beats_its_start(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run_command(COMMAND, ["run", str(recipe), "--out", str(tmp_path / "loop"), "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+
+    assert outcome["rounds"][-1]["against_start"]["low"] > 0.5
+
+
+@pytest.mark.parametrize("recipe", [one for one in RECIPES if one not in LOOPS], ids=lambda path: path.name)
 def test_every_recipe_runs(recipe: Path, reader: Reader):
     tree = yaml.safe_load(ADDRESS.sub(reader.url, recipe.read_text(encoding="utf-8")))
     cfg = settings_from(LabelConfig, {**tree, "limit": 40})

@@ -25,16 +25,17 @@ import yaml
 from jurist.cli.app import app
 from jurist.cli.ending import run_command
 from jurist.completions import load_groups
-from jurist.config import settings_from
+from jurist.config import load_settings, read_recipe, settings_from
 from jurist.engines.engine import Ask, Reply
 from jurist.prompts import load_prompts
 from jurist.prompts.shapes import ANSWERS
-from jurist.recipes.settings import LabelConfig
+from jurist.recipes.catalogue import recipe_called
+from jurist.recipes.settings import LabelConfig, full_form
 from jurist.selftest.judges import scoring
 from jurist.tiny import judges, policies
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = typer.main.get_command(app)
+COMMAND: Any = typer.main.get_command(app)
 BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE = re.compile(r"<!-- made by: .+? -->\n.*?<!-- end -->", re.DOTALL)
 BASE = "Qwen/Qwen3-0.6B"
@@ -50,7 +51,7 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -79,6 +80,8 @@ class Reader:
         self.folder, self.url, self.env = folder, url, env
         self.namespace: dict[str, Any] = {"__name__": "page"}
         self.servers: list[subprocess.Popen[str]] = []
+        self.skipped = False
+        """A command of minutes was not carried out: what the page does with its outcome cannot be either."""
 
     def follow(self, block: Block) -> None:
         text = ADDRESS.sub(self.url, block.text)
@@ -90,9 +93,11 @@ class Reader:
             for line in text.replace("\\\n", " ").splitlines():
                 self.type(line)
         elif block.language == "python":
-            exec(compile(text, "the page", "exec"), self.namespace)
+            code = compile(text, "the page", "exec")
+            if not self.skipped:
+                exec(code, self.namespace)
         elif block.language == "yaml":
-            settings_from(LabelConfig, yaml.safe_load(text))
+            settings_of(yaml.safe_load(text))
         elif block.language == "jsonl":
             assert list(rows_of(text)), text
         else:
@@ -104,6 +109,13 @@ class Reader:
         match words:
             case []:
                 pass
+            case ["jurist", "run", recipe, *rest]:
+                # What it comes to takes minutes, and is the business of tests/recipes; here: that it could.
+                self.skipped = True
+                cls, _ = recipe_called(read_recipe(self.folder / recipe)["recipe"])
+                load_settings(cls, self.folder / recipe, rest, full_form)
+            case ["jurist", "demo", *rest]:
+                COMMAND.commands["demo"].make_context("demo", rest)
             case ["jurist", *rest]:
                 assert run_command(COMMAND, rest) == wanted, line
             case ["torchrun" | "accelerate", *rest] if "jurist)" in rest:
@@ -155,6 +167,13 @@ class Reader:
         deadline = time.monotonic() + 5
         for server in self.servers:
             server.wait(max(0.1, deadline - time.monotonic()))
+
+
+def settings_of(tree: dict[str, Any]) -> Any:
+    """Of a labelling job, or of the recipe that the settings name."""
+    if "recipe" in tree:
+        return settings_from(recipe_called(tree["recipe"])[0], tree)
+    return settings_from(LabelConfig, tree)
 
 
 def rows_of(text: str) -> Iterator[Any]:

@@ -94,7 +94,6 @@ def test_only_the_vendors_own_address_has_the_vendors_price():
         ("vllm:m@http://h:99999/v1", "http://localhost:8000/v1"),
         ("vllm:m@http://h:abc/v1", "http://localhost:8000/v1"),
         ("vllm:m@127.0.0.1:8000", "Write vllm:m@http://127.0.0.1:8000"),
-        ("hf:./checkpoint", "vllm:MODEL@http://localhost:8000/v1"),
         ("broken_rules:judge", "cannot load 'broken_rules:judge': SyntaxError"),
         ("raising_rules:judge", "cannot load 'raising_rules:judge': ValueError: no"),
     ],

@@ -162,6 +162,32 @@ def show(
     print_evidence(run, unread=unread, flips=flips, pair=pair, limit=limit, full=full, as_json=as_json)
 
 
+@app.command(context_settings=_OPEN, epilog=_MORE)
+def run(
+    ctx: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings; `jurist init` writes one.")],
+    out: Annotated[str | None, typer.Option("--out", "-o", help="The loop's folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A recipe from its first round to its last: sample, judge, train, compare. Typed again, it goes on."""
+    from .loops import run_recipe
+
+    run_recipe(recipe, list(ctx.args), out, as_json)
+
+
+@app.command()
+def init(
+    recipe: Annotated[
+        str, typer.Argument(help="rlaif, constitutional, rejection or self_rewarding.")
+    ] = "rlaif",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; RECIPE.yaml by default.")] = None,
+) -> None:
+    """Write a recipe with every setting explained, ready to run in the tiny world."""
+    from .loops import write_recipe
+
+    write_recipe(recipe, out or Path(f"{recipe}.yaml"))
+
+
 @app.command()
 def selftest(
     rows: Annotated[int, typer.Option(help="Pairs for each judge.")] = 60,
@@ -180,19 +206,13 @@ def selftest(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The demo's folder.")] = Path("runs/demo"),
     as_json: AsJson = False,
 ) -> None:
-    """Label the shipped example prompts with embedded, scripted policies and judge: no key, no network."""
-    from ..recipes.demo import demo_settings, true_accuracy
-    from ..recipes.label import label as run_label
-    from .progress import progress
-    from .summary import print_demo, report
+    """RLAIF from labels to trained policies in a tiny world, and a page about it: no key, no network."""
+    from .loops import run_demo
 
-    cfg = demo_settings(out)
-    with progress("json" if as_json else None) as watch:
-        summary = run_label(cfg, watch)
-    report(summary, as_json, lambda: print_demo(summary, out, true_accuracy(out)))
+    run_demo(out, as_json)
 
 
 def _work(recipe: Callable[..., Any], cfg: Any, as_json: bool) -> None:

@@ -123,13 +123,3 @@ def print_selftest(result: Result) -> None:
             print(f"     {problem}")
     passed, n = sum(check.passed for check in result.checks), len(result.checks)
     print(f"{passed} of {n} judges gave what they must, {result.calls:,} calls, {result.seconds:.1f} s")
-
-
-def print_demo(summary: Any, run: Path, accuracy: float) -> None:
-    print_summary(summary, run)
-    print(f"{'truth':<12} {accuracy:.1%} of the labels are truly right (this small world knows)")
-    print(f"\nThe result lies in {run}:")
-    print(f"  {run}/preferences.jsonl     every label with its probability and the ids of its verdicts")
-    print(f"  {run}/verdicts.jsonl        every verdict: judge, order, probability, reply, cost")
-    print(f"  {run}/export/trl/           ready to train on")
-    print(f"Look at the evidence:  jurist show {run} --flips")

@@ -6,6 +6,8 @@ and the methods' settings, and loads torch only once there is something to train
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
@@ -138,7 +140,7 @@ def learn(
 
     from ..config import load_settings
     from ..models.settings import check
-    from .train_progress import progress, report
+    from .progress import progress
 
     verb = str(ctx.info_name)
     method = METHODS[verb]
@@ -147,7 +149,7 @@ def learn(
     check(cfg, verb)
     if not cfg.out:
         cfg = replace(cfg, out=str(beside(cfg.data) / verb))
-    with progress(as_json) as watch:
+    with progress("json" if as_json else None) as watch:
         folder = _train(verb, cfg, watch)
     report(verb, folder, method.then.format(model=folder), as_json)
 
@@ -203,3 +205,32 @@ def beside(data: str) -> Path:
         return path / "models"
     name = path.name.partition(".")[0]
     return path.with_name(name if name and name != path.name else f"{path.name}-models")
+
+
+def is_first() -> bool:
+    """Of several processes, the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def report(verb: str, folder: Path, then: str, as_json: bool) -> None:
+    """What it came to, from `training.json`."""
+    from .progress import numbers as line_of
+
+    if not is_first():
+        return
+    facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    if as_json:
+        print(json.dumps({"model": str(folder), **facts}))
+        return
+    lost = ", ".join(f"{reason} {n:,}" for reason, n in facts["dropped"].items())
+    lines = {
+        "learnt": f"{facts['rows']:,} rows in {facts['steps']:,} step{'s'[: facts['steps'] > 1]}",
+        "dropped": lost,
+        "last step": line_of(facts["metrics"]),
+        "held out": line_of(facts["held_out"]) + f" ({facts['held_out'].get('rows', 0):,} rows)",
+        "model": str(folder),
+    }
+    for name, said in lines.items():
+        if said and (name != "held out" or facts["held_out"]):
+            print(f"{name:<12} {said}")
+    print(then)

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..errors import SettingError, nearest
+from ..errors import MissingExtra, SettingError, nearest
 from .engine import Engine
 from .settings import EngineConfig
 
@@ -54,11 +54,8 @@ def _opener(kind: str) -> Callable[[EngineConfig], Engine]:
     try:
         opener: Callable[[EngineConfig], Engine] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as why:
-        if isinstance(why, ModuleNotFoundError) and why.name == module:
-            raise SettingError(
-                f"engines of kind '{kind}' are not there yet. Serve the checkpoint, and name it as:"
-                " vllm:MODEL@http://localhost:8000/v1"
-            ) from None
+        if isinstance(why, ModuleNotFoundError) and not (why.name or "").startswith("jurist"):
+            raise MissingExtra(f"a checkpoint in this process ({kind}:)", str(why.name), "train") from None
         raise SettingError(
             f"engines of kind '{kind}' cannot be loaded: {why}. See: pip show jurist"
         ) from None

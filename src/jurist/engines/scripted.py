@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ..errors import JuristError, SettingError
 from ..records import Usage
 from .engine import Ask, Reply
+from .prices import Price, cost_of
 from .settings import EngineConfig
 
 CHARACTERS_PER_TOKEN = 4
@@ -31,8 +32,10 @@ class Scripted:
 
     gives_logprobs = True
 
-    def __init__(self, function: Function, name: str = "scripted") -> None:
+    def __init__(self, function: Function, name: str = "scripted", price: Price | None = None) -> None:
         self.name = name
+        self.price = price or Price()
+        """Nothing, unless a recipe says otherwise: so a budget can be rehearsed for nothing."""
         self.calls = 0
         self._function = function
 
@@ -49,7 +52,9 @@ class Scripted:
         if not isinstance(said, str | Reply):
             raise SettingError(f"the function behind {self.name} answered {said!r}. Return a text or a Reply")
         reply = Reply(said) if isinstance(said, str) else said
-        return reply if reply.usage != Usage() else replace(reply, usage=guessed_usage(ask, reply))
+        if reply.usage == Usage():
+            reply = replace(reply, usage=guessed_usage(ask, reply))
+        return reply if reply.cost else replace(reply, cost=cost_of(reply.usage, self.price))
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -61,7 +66,7 @@ def open_scripted(config: EngineConfig) -> Scripted:
     found = load_function(spec)
     if not callable(found):
         raise SettingError(f"'{spec}' is a {type(found).__name__}, not a function from an Ask to text")
-    return Scripted(found, f"scripted:{spec}")
+    return Scripted(found, f"scripted:{spec}", config.price)
 
 
 def guessed_usage(ask: Ask, reply: Reply) -> Usage:

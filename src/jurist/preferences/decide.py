@@ -109,14 +109,26 @@ def judged(
     told: Callable[[Opinion], None],
 ) -> tuple[list[Preference], list[Dropped]]:
     """The preferences of one prompt, and the matchups that came to none; each judge's opinion is `told`."""
+    opinions = settled(case, known, learnt, jury, told)
+    # Pairs that the user's file named are questions of their own: no rule picks among them.
+    rule = replace(prefer, rule="all_pairs") if case.paired and prefer.rule != "all_pairs" else prefer
+    return choose(case.prompt, case.completions, opinions, rule)
+
+
+def settled(
+    case: Case,
+    known: Mapping[str, Member],
+    learnt: Learnt,
+    jury: JuryConfig,
+    told: Callable[[Opinion], None] = lambda _: None,
+) -> list[Opinion]:
+    """One opinion for each matchup of a prompt, whoever was asked; each judge's own is `told`."""
     opinions = []
     for matchup, said in hearings(case, known, learnt.slot_biases):
         for opinion in said:
             told(opinion)
         opinions.append(_joined(matchup, said, learnt, jury))
-    # Pairs that the user's file named are questions of their own: no rule picks among them.
-    rule = replace(prefer, rule="all_pairs") if case.paired and prefer.rule != "all_pairs" else prefer
-    return choose(case.prompt, case.completions, opinions, rule)
+    return opinions
 
 
 def hearings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..completions.matchups import same_words
 from ..records import Completion, Dropped, Prompt
@@ -22,7 +22,13 @@ def best_of_k(
     if not read:
         reason = dropped[0].reason if dropped else "not_judged"
         return Dropped(prompt.id, "preferences", reason, dropped[0].detail if dropped else "")
-    worth = ranked(weighed(read, completions))
+    return best_of(prompt, completions, ranked(weighed(read, completions)))
+
+
+def best_of(
+    prompt: Prompt, completions: Sequence[Completion], worth: Mapping[str, float]
+) -> Completion | Dropped:
+    """The one of most worth; of equals the shortest."""
     whole = [c for c in completions if c.id in worth and c.finish != "length"]
     if not whole:
         return Dropped(prompt.id, "preferences", "truncated")

@@ -72,7 +72,7 @@ async def collect(
         need_names(judges)
         members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
         need_keys(engines)
-        need_prices(cfg, engines)
+        need_prices(cfg.budget, engines)
         run.write_text("recipe.yaml", recipe_text(cfg))
         write_members(run, members)
         lost: list[Dropped] = []
@@ -187,10 +187,10 @@ def need_keys(engines: list[Caller]) -> None:
             )
 
 
-def need_prices(cfg: LabelConfig, engines: list[Caller]) -> None:
+def need_prices(budget: str | float | None, engines: list[Caller]) -> None:
     """A cap in dollars on calls whose price nobody knows would never be reached."""
     for engine in engines:
-        if cfg.budget is not None and not engine.priced:
+        if budget is not None and not engine.priced:
             raise SettingError(
                 f"a budget needs a price, and none is known for {engine.name}. Give it one in the recipe:"
                 f" engine: {{engine: {engine.name}, price: {{input: 0.25, output: 2.0}}}}"

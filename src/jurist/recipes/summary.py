@@ -65,8 +65,8 @@ class Summary(Struct, frozen=True):
     """Rows by file, for each format."""
 
 
-def share(part: int, n: int) -> Share | None:
-    """None where there is nothing to take a share of."""
+def share(part: float, n: int) -> Share | None:
+    """None where there is nothing to take a share of; a tie may count as half."""
     if not n:
         return None
     low, high = wilson(part, n)

@@ -77,12 +77,12 @@ def open_policy(config: EngineConfig) -> Engine:
         return _open_model(config)
     if name == "planted":
         told = f"+{content_id(config.extra)[:6]}" if config.extra else ""
-        return Scripted(planted(config.extra), f"tiny:planted{told}")
+        return Scripted(planted(config.extra), f"tiny:planted{told}", config.price)
     here = {one.__name__: one for one in (careful, sloppy, wordy, kin)}
     known = {**here, **judges.BY_NAME}
     if name not in known:
         raise SettingError(nearest("tiny policy or judge", name, (*known, "policy", "planted")))
-    return Scripted(known[name], f"tiny:{name}")
+    return Scripted(known[name], f"tiny:{name}", config.price)
 
 
 def _open_model(config: EngineConfig) -> Engine:

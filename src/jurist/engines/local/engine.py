@@ -58,7 +58,7 @@ class Local:
 
     def __init__(self, checkpoint: Checkpoint, name: str, price: Price | None = None) -> None:
         self.name = name
-        self.price: Price | float = price or 0.0
+        self.price = price or Price()
         self._checkpoint = checkpoint
         self._reader = Reader(checkpoint.model)
         self._queue: list[Waiting] = []
@@ -193,8 +193,7 @@ class Local:
         return CallFailed(f"{self.name} stumbled: {told}. Look with: ls -l {self._checkpoint.folder}")
 
     def _charged(self, reply: Reply, seconds: float, share: float) -> Reply:
-        price = self.price if isinstance(self.price, Price) else None
-        return replace(reply, seconds=seconds, cost=cost_of(reply.usage, price, share))
+        return replace(reply, seconds=seconds, cost=cost_of(reply.usage, self.price, share))
 
 
 def open_local(config: EngineConfig) -> Local:

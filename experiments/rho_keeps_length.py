@@ -1,0 +1,138 @@
+"""Does choosing the shortest of the best and rejecting the longest of the worst keep answers from growing?
+
+The loop of self-rewarding in the small world, with one thing otherwise: the policy's own judging has no
+strong taste for length here, so a judge with a planted one sits in its place and scores by the same five
+points. Each word beyond ten is worth a fortieth of a point of this world to it; nothing else is wrong with
+it. The same loop runs with the best against the worst and with rho. What counts is how many words the last
+policy needs for held-out prompts, beside how good its answers truly are. Three seeds; a difference is taken
+within a seed. Flat would be no growth at all; part of it is what the start's curt answers lacked.
+
+SLOW: about two minutes of one core.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from scipy.stats import t as student
+
+from evidence import record
+from jurist.config import settings_from
+from jurist.recipes.loop.folder import Loop
+from jurist.recipes.loop.rounds import Round
+from jurist.recipes.sample import sample
+from jurist.recipes.self_rewarding import SelfRewardingConfig, preferring
+from jurist.recipes.settings import LabelConfig
+from jurist.records import Completion, Prompt
+from jurist.run import read_records
+from jurist.tiny.model import tiny_checkpoint
+from jurist.tiny.world import prompts, true_score
+from jurist.verdicts.settings import JudgeConfig
+
+SEEDS = (1, 2, 3)
+ROUNDS, PROMPTS, HELD_OUT = 3, 100, 100
+RHO = {"plain": (), "rho": (0.4,)}
+LENGTH = 0.1
+"""Log-odds a word; the judge's sharpness is four log-odds a point."""
+JUDGE = JudgeConfig(
+    kind="pointwise", additive=True, engine={"engine": "tiny:planted", "extra": {"length": LENGTH}}
+)
+
+
+def write(file: Path, rows: list[Prompt]) -> str:
+    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
+    return str(file)
+
+
+def looped(folder: Path, way: str, seed: int) -> list[str]:
+    """The policies of all rounds, each in the anchor's place in the next."""
+    settings: dict[str, Any] = {
+        "out": str(folder / way),
+        "prompts": write(folder / "prompts.jsonl", list(prompts(PROMPTS, 20 + seed))),
+        "policy": "tiny",
+        "rho": RHO[way],
+        "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64},
+        "compare": {"held_out": 0.0},
+        "dpo": {"lr": 3e-4, "epochs": 2, "batch": 32, "soft": False, "save_every": 0},
+        "seed": seed,
+    }
+    cfg = settings_from(SelfRewardingConfig, settings)
+    policies = [str(tiny_checkpoint())]
+    with Loop(cfg) as loop:
+        for number in range(1, ROUNDS + 1):
+            round = Round(loop, number)
+            labelled = round.label(policies[-1], JUDGE, prefer=preferring(cfg, number))
+            made = round.dpo(cfg.dpo, policies[-1], policies[-1], labelled.preferences())
+            policies.append(made.folder)
+    return policies
+
+
+def told(folder: Path, name: str, policy: str, seed: int) -> dict[str, float]:
+    """How long its answers to held-out prompts are, and how good."""
+    rows = list(prompts(HELD_OUT, 200 + seed))
+    cfg = LabelConfig(
+        out=str(folder / name),
+        prompts=write(folder / "held_out.jsonl", rows),
+        policies=(f"hf:{policy}",),
+        sampling=settings_from(SelfRewardingConfig, {}).sampling,
+        seed=seed,
+    )
+    sample(cfg)
+    asked = {one.id: one.messages[-1].content for one in rows}
+    texts = list(read_records(folder / name / "completions.jsonl", Completion))
+    return {
+        "words": round(statistics.fmean(len(one.text.split()) for one in texts), 2),
+        "true score": round(statistics.fmean(true_score(asked[one.prompt_id], one.text) for one in texts), 3),
+    }
+
+
+def paired(differences: list[float]) -> tuple[float, float, float]:
+    """Mean and 95 % interval."""
+    mean = statistics.fmean(differences)
+    width = student.ppf(0.975, len(differences) - 1) * statistics.stdev(differences)
+    return mean, mean - width / math.sqrt(len(differences)), mean + width / math.sqrt(len(differences))
+
+
+def one_seed(seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found: dict[str, Any] = {"seed": seed, "start": told(folder, "start", str(tiny_checkpoint()), seed)}
+        for way in RHO:
+            policies = looped(folder, way, seed)
+            found[way] = told(folder, f"{way}-end", policies[-1], seed)
+    print(found, flush=True)
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if len(sys.argv) > 1:  # to try settings on a seed that is not reported
+        one_seed(int(sys.argv[1]))
+        return
+    seeds = [one_seed(seed) for seed in SEEDS]
+    grown = {way: [one[way]["words"] / one["start"]["words"] - 1 for one in seeds] for way in RHO}
+    mean, low, high = paired([plain - rho for plain, rho in zip(*grown.values(), strict=True)])
+    with_rho = paired(grown["rho"])
+    record(
+        "rho_keeps_length",
+        value=round(mean, 3),
+        low=round(low, 3),
+        high=round(high, 3),
+        bar="growth in words without rho less that with it: interval above 0; with rho at most half",
+        holds=low > 0 and with_rho[0] <= paired(grown["plain"])[0] / 2,
+        packages=("jurist", "torch", "transformers"),
+        growth_plain=[round(one, 3) for one in paired(grown["plain"])],
+        growth_rho=[round(one, 3) for one in with_rho],
+        seeds=seeds,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The demo's one page: a file that needs nothing beside it, for any width, in the dark, and on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..summary import Share
+from . import draw
+from .outcome import DOMAINS, START, Demo
+
+NAMES: Final = {START: "start", "ppo": "PPO", "dpo": "DPO"}
+CURVES: Final = {
+    "reward": "reward",
+    "kl_sequence": "KL to the start, nats an answer",
+    "loss": "loss",
+    "right": "labels it has right",
+}
+
+
+def write_page(found: Demo, folder: Path) -> None:
+    """Beside the loop's other files, as `report.html`."""
+    page = folder / "report.html"
+    part = page.with_name("report.html.partial")
+    part.write_text(rendered(found), encoding="utf-8")
+    part.replace(page)
+
+
+def rendered(found: Demo) -> str:
+    """Texts by models and people are escaped, whatever they hold."""
+    room = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    room.filters |= {"percent": percent, "width": width, "clock": seconds}
+    return room.get_template("report.html.jinja").render(
+        found=found,
+        draw=draw,
+        names=NAMES,
+        curves=CURVES,
+        domains=DOMAINS,
+        label=f"{found.run}/round-1/label",
+    )
+
+
+def percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def width(share: Share) -> str:
+    return f"{share.low:.1%} to {share.high:.1%}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"

@@ -1,0 +1,74 @@
+"""Going round: one round after another until the last, or until there is a reason to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from .folder import Loop
+from .rounds import Round, Trained
+from .start import checkpoint
+from .stopping import Comparison, Facts, reason_to_stop
+
+
+class Outcome(Struct, frozen=True):
+    """What a loop came to; kept as `summary.json`."""
+
+    policy: str
+    """Folder of the policy of the last round."""
+    rounds: list[Facts]
+    stopped: str = ""
+    """Why it ended before its last round."""
+    usd: float = 0.0
+    seconds: float = 0.0
+    """Of this start."""
+
+    @property
+    def against_start(self) -> Comparison | None:
+        return self.rounds[-1].against_start
+
+
+class Rounds:
+    """Iterate over it, and close each round."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
+        self._facts: list[Facts] = []
+        self._stopped = ""
+        self._began = time.monotonic()
+
+    def __iter__(self) -> Iterator[Round]:
+        for number in self._loop.numbers():
+            yield Round(self._loop, number)
+            self._stopped = reason_to_stop(self._facts, self._loop.cfg.stop)
+            if self._stopped:
+                return
+
+    def close(self, round: Round, made: Trained, **seen: Any) -> None:
+        """Look at the new policy from outside, and write down what the round came to."""
+        looked = round.look(made.folder, self._start)
+        self._facts.append(round.facts(made, looked, **seen))
+        self._loop.write_rounds(self._facts)
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(
+            policy=self._facts[-1].policy,
+            rounds=self._facts,
+            stopped=self._stopped,
+            usd=self._loop.usd,
+            seconds=round(time.monotonic() - self._began, 2),
+        )
+
+
+@contextmanager
+def going_round(loop: Loop) -> Iterator[Rounds]:
+    """The rounds of a loop; their outcome is kept when all went well."""
+    rounds = Rounds(loop)
+    yield rounds
+    loop.run.write_json("summary.json", rounds.outcome)

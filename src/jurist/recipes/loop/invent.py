@@ -1,0 +1,155 @@
+"""New prompts in the manner of the round's own: few-shot self-instruct (Wang et al. 2022).
+
+A model is shown six prompts of the user's and two of those it invented before, and writes one more. One that
+is too short, too long, or too like a prompt that is there already leaves by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ...engines.caller import Caller, Purse, open_caller
+from ...engines.engine import Ask
+from ...errors import CallFailed, CallRefused
+from ...records import Dropped, Message, Prompt
+from ...run import read_records
+from ..stream import run_async
+from .labelling import engine_of
+from .rounds import Round
+
+SHOWN, SHOWN_INVENTED = 6, 2
+TOGETHER = 16
+"""Asked for at once; the next ones see what came of them."""
+TRIES = 3
+"""Times the prompts wanted, at most."""
+ASKED = (
+    "Below are requests that people sent to an assistant, one a line. Write one more that they might have"
+    " sent, unlike these in what it is about. Write the request alone, on one line.\n\n{shown}"
+)
+
+
+class InventConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Prompts that a model makes up, beside those of the file."""
+
+    prompts: Annotated[int, Meta(ge=0)] = 0
+    """So many new ones each round."""
+    engine: str = ""
+    """Who makes them up; the policy that the loop started from when empty."""
+    novelty: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """One whose ROUGE-L with a known prompt reaches this leaves by name."""
+    words: tuple[int, int] = (3, 150)
+    """The fewest and the most."""
+
+
+class Invented(Struct, frozen=True):
+    """A file with the prompts of the round, invented ones at its end."""
+
+    file: str
+    new: int
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+def invented(round: Round, cfg: InventConfig, start: str, file: Path) -> Path:
+    """The prompts of the round and, where some are wanted, new ones in their manner."""
+    if not cfg.prompts:
+        return file
+    place = f"round-{round.number}"
+
+    def work() -> Invented:
+        known = list(read_records(file, Prompt))
+        purse = Purse(round.loop.left())
+        new, dropped = run_async(_invent(round, cfg, cfg.engine or engine_of(start), known, purse))
+        nouns = f"{place}/all-prompts", f"{place}/dropped-prompts"
+        round.path.mkdir(parents=True, exist_ok=True)
+        with round.loop.run.writing(*nouns) as files:
+            for prompt in (*known, *new):
+                files[nouns[0]].add(prompt)
+            for row in dropped:
+                files[nouns[1]].add(row)
+        return Invented(str(round.loop.run.file(nouns[0])), len(new), purse.paid)
+
+    return Path(round.loop.once(round.number, "invent", Invented, work).file)
+
+
+async def _invent(
+    round: Round, cfg: InventConfig, engine: str, known: Sequence[Prompt], purse: Purse
+) -> tuple[list[Prompt], list[Dropped]]:
+    new: list[Prompt] = []
+    dropped: list[Dropped] = []
+    asked = open_caller(engine, round.loop.run.journal, purse)
+    try:
+        for first in range(0, TRIES * cfg.prompts, TOGETHER):
+            draws = [
+                random.Random(f"{round.seed} {number}")
+                for number in range(first, min(first + TOGETHER, TRIES * cfg.prompts))
+            ]
+            calls = (_one(asked, shown(known, new, draw), draw) for draw in draws)
+            # What is under way may be paid for: all of it comes home before an error travels on.
+            for text in await asyncio.gather(*calls, return_exceptions=True):
+                if isinstance(text, BaseException):
+                    raise text
+                prompt = Prompt.of(text, meta={"invented": True})
+                if len(new) < cfg.prompts:
+                    reason = unfit(text, [_text(one) for one in (*known, *new)], cfg)
+                    if reason:
+                        dropped.append(Dropped(prompt.id, "prompts", reason, text))
+                    else:
+                        new.append(prompt)
+            if len(new) >= cfg.prompts:
+                break
+    finally:
+        await asked.close()
+    return new, dropped
+
+
+async def _one(asked: Caller, examples: Sequence[str], draw: random.Random) -> str:
+    """A new request in one line; nothing where the call gave nothing."""
+    question = ASKED.format(shown="\n".join(examples))
+    try:
+        reply = await asked.answer(
+            Ask((Message("user", question),), 0.6, 0.9, max_tokens=256, seed=draw.randrange(1 << 31))
+        )
+    except (CallFailed, CallRefused):
+        return ""
+    lines = [line.strip() for line in reply.text.splitlines() if line.strip()]
+    return lines[0].removeprefix("- ").strip() if lines else ""
+
+
+def shown(known: Sequence[Prompt], new: Sequence[Prompt], draw: random.Random) -> list[str]:
+    """Six of the user's and two invented ones, in any order."""
+    picked = draw.sample(list(known), min(SHOWN, len(known)))
+    picked += draw.sample(list(new), min(SHOWN_INVENTED, len(new)))
+    draw.shuffle(picked)
+    return [" ".join(_text(one).split()) for one in picked]
+
+
+def unfit(text: str, known: Sequence[str], cfg: InventConfig) -> str:
+    """Why a new prompt is no good; empty when it is."""
+    words = len(text.split())
+    if not words:
+        return "empty"
+    if not cfg.words[0] <= words <= cfg.words[1]:
+        return "too_short" if words < cfg.words[0] else "too_long"
+    return "not_new" if any(rouge_l(text, other) >= cfg.novelty for other in known) else ""
+
+
+def rouge_l(one: str, other: str) -> float:
+    """F1 of the longest common subsequence of words (Lin 2004)."""
+    ours, theirs = one.casefold().split(), other.casefold().split()
+    row = [0] * (len(theirs) + 1)
+    for word in ours:
+        before = 0
+        for place, match in enumerate(theirs, 1):
+            before, row[place] = row[place], before + 1 if word == match else max(row[place], row[place - 1])
+    return 2 * row[-1] / (len(ours) + len(theirs)) if ours or theirs else 0.0
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt.messages[-1].content

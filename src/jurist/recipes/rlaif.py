@@ -1,0 +1,130 @@
+"""Reinforcement learning from AI feedback (Lee et al. 2023): a judge's preferences, a reward model, PPO.
+
+Each round samples completions from the current policy, or from a mixture of policies, has them judged in
+both orders, trains a reward model on the soft labels of all rounds so far, and lets the policy learn from it
+while the KL to the SFT model holds it back. With `reward: judge` there is no reward model: the judge's score
+at every step is the reward (direct RLAIF). With `optimiser: dpo` the policy learns from the preferences
+themselves. Rounds after the first are on-line: they sample from the policy of the round before.
+
+Otherwise than in the paper: PPO or RLOO instead of REINFORCE with a baseline; scores run from 1 to 9, since
+many models write 10 as two tokens; beta charges the KL and does not scale the reward unless `ppo.rlaif`.
+
+    jurist run recipes/rlaif.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
+
+from ..config import settings_from
+from ..errors import SettingError
+from ..models.ppo_settings import PPOConfig
+from ..models.settings import DpoConfig, RewardConfig
+from ..preferences.settings import PreferConfig
+from ..records import Preference
+from ..verdicts.jury import JuryConfig
+from ..verdicts.settings import JudgeConfig
+from .loop.finish import Outcome, going_round
+from .loop.folder import Loop, Watch, nobody
+from .loop.mix import mixed
+from .loop.rounds import Labelled, Trained
+from .loop.settings import JudgeSpec, LoopConfig
+from .loop.start import checkpoint, real_pairs
+
+
+class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """RLAIF and direct RLAIF."""
+
+    recipe: Literal["rlaif"] = "rlaif"
+    judge: JudgeSpec = ()
+    """One judge, or a list of them: a jury."""
+    jury: JuryConfig = JuryConfig()
+    prefer: PreferConfig = PreferConfig()
+    reward: Literal["model", "judge"] = "model"
+    """Learn from a reward model, or ask the judge for a score at every step."""
+    optimiser: Literal["ppo", "rloo", "dpo"] = "ppo"
+    reward_model: RewardConfig = RewardConfig()
+    ppo: PPOConfig = PPOConfig()
+    dpo: DpoConfig = DpoConfig()
+
+
+def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
+    """The policy of the last round."""
+    check(cfg)
+    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+        start = policy = checkpoint(cfg.policy)
+        pairs: list[Preference] = []
+        for round in rounds:
+            labelled, share = None, 0.0
+            reward: str | dict[str, Any] = scored_by(cfg)
+            if cfg.reward == "model":
+                labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
+                pairs += labelled.preferences()
+                learnt, share = mixed(pairs, real_pairs(cfg.real.file), cfg.real, round.seed)
+            if cfg.optimiser == "dpo":
+                made = round.dpo(cfg.dpo, policy, start, learnt)
+            else:
+                if cfg.reward == "model":
+                    reward = round.reward_model(cfg.reward_model, start, learnt).folder
+                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
+            policy = made.folder
+            rounds.close(round, made, real_share=share, **seen(labelled, made))
+        return rounds.outcome
+
+
+def by_reward(optimiser: str, ppo: PPOConfig) -> PPOConfig:
+    """RLOO is PPO without a critic, comparing the samples of a prompt with each other."""
+    if optimiser == "ppo" or ppo.advantage != "gae":
+        return ppo
+    return replace(ppo, advantage="rloo", samples=ppo.samples or 4)
+
+
+def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
+    """The judge of the settings as one that scores a single completion."""
+    if cfg.reward == "model":
+        return {}
+    judge = cfg.judge if isinstance(cfg.judge, JudgeConfig) else JudgeConfig(engine=str(cfg.judge))
+    told = {key: value for key, value in to_builtins(judge).items() if value != getattr(JudgeConfig(), key)}
+    return {**told, "kind": "pointwise" if judge.kind == "pairwise" else judge.kind}
+
+
+def seen(labelled: Labelled | None, made: Trained) -> dict[str, float | None]:
+    """What the training saw of the reward, and the labelling of ties."""
+    return {
+        "tied": labelled.tied if labelled else None,
+        "reward": made.metrics.get("reward"),
+    }
+
+
+def check(cfg: RlaifConfig) -> None:
+    """Settings that need each other."""
+    if not cfg.judge:
+        raise SettingError("RLAIF needs a judge. Name one with: --judge openai:gpt-5-mini")
+    if cfg.reward == "judge":
+        if cfg.optimiser == "dpo":
+            raise SettingError(
+                "reward: judge scores completions as they are written, and dpo writes none;"
+                " set optimiser: ppo, or reward: model"
+            )
+        if isinstance(cfg.judge, tuple):
+            raise SettingError(
+                f"reward: judge asks one judge at every step, got {len(cfg.judge)}."
+                " Name one, or set: reward: model"
+            )
+        settings_from(JudgeConfig, scored_by(cfg))
+    refuse_decided(cfg, ("reward_model", "ppo", "dpo"))
+
+
+def refuse_decided(cfg: Struct, methods: Sequence[str]) -> None:
+    """The loop itself says where a training starts, what it reads and where its model goes."""
+    for method in methods:
+        for name in ("data", "base", "out", "anchor", "reward", "budget"):
+            if getattr(getattr(cfg, method), name, None):
+                raise SettingError(
+                    f"{method}.{name} is what the loop decides, got {getattr(getattr(cfg, method), name)!r};"
+                    f" leave it out"
+                )

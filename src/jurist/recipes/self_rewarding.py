@@ -1,0 +1,145 @@
+"""Self-rewarding language models (Yuan et al. 2024): the policy writes the answers and judges them itself.
+
+Each round the policy answers every prompt four times and scores each answer three times by points earned one
+by one; the mean scores decide which answer is chosen and which rejected, a prompt whose answers all score
+the same leaves by name, and DPO moves the policy away from itself of the round before. With `rho` the chosen
+answer is the shortest near the top and the rejected one the longest near the bottom (Wu et al. 2024), which
+keeps the judge's taste for length from being learnt. Who praises himself is watched: in each round the judge
+that compares the policies also looks at a sample of the pairs, and how often the policy judged as it did is
+among the round's facts.
+
+Otherwise than in the paper: the policy is taken as it comes, with no fine-tuning on judgements first; its
+judgements are drawn from the whole distribution, not its upper nine tenths; one pass over the pairs makes a
+round, and no checkpoint is chosen on the way.
+
+    jurist run recipes/self_rewarding.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from ..errors import SettingError
+from ..models.settings import DpoConfig
+from ..preferences.settings import PreferConfig
+from ..records import Sampling
+from ..stats import mean
+from ..verdicts.jury import JuryConfig
+from ..verdicts.settings import JudgeConfig
+from .loop.candidates import some_of
+from .loop.finish import Outcome, going_round
+from .loop.folder import Loop, Watch, nobody
+from .loop.invent import InventConfig, invented
+from .loop.labelling import Labelled, engine_of
+from .loop.mix import mixed
+from .loop.rated import opinions_of, scores_of
+from .loop.rounds import Round
+from .loop.settings import LoopConfig, Share
+from .loop.start import checkpoint, real_pairs
+from .rlaif import refuse_decided
+from .summary import Share as Agreed
+from .summary import share as agreed
+
+ADDITIVE = JudgeConfig(kind="pointwise", additive=True, reason=True, samples=3, logprobs=False)
+"""As in the paper: a justification, then the sum of the points; three times."""
+
+
+class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Self-rewarding, in rounds."""
+
+    recipe: Literal["self_rewarding"] = "self_rewarding"
+    sampling: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
+    judge: JudgeConfig = ADDITIVE
+    """How the policy is asked to score an answer; it is the engine itself."""
+    prefer: PreferConfig = PreferConfig()
+    rho: tuple[Share, ...] = ()
+    """How much of the range counts as top and bottom in each round, the last from then on; empty: best and
+    worst. Wu et al. had 0, 0.32, 0.32, 0.4."""
+    prompts_each: Annotated[int, Meta(ge=0)] = 0
+    """So many new prompts each round, in the order of the file; 0: all of them every round."""
+    invent: InventConfig = InventConfig()
+    watched: Annotated[int, Meta(ge=0)] = 100
+    """Prompts of each round of which one pair is shown to the outside judge, `compare.judge`."""
+    dpo: DpoConfig = DpoConfig(lr=1e-6, soft=False)
+
+
+def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
+    """The policy of the last round."""
+    check(cfg)
+    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+        start = policy = checkpoint(cfg.policy)
+        for round in rounds:
+            prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
+            itself = replace(cfg.judge, engine=engine_of(policy))
+            labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
+            judging = outside(round, labelled, cfg)
+            learnt, share = mixed(labelled.preferences(), real_pairs(cfg.real.file), cfg.real, round.seed)
+            made = round.dpo(cfg.dpo, policy, policy, learnt)
+            policy = made.folder
+            rounds.close(round, made, real_share=share, judging=judging, **seen(labelled))
+        return rounds.outcome
+
+
+def preferring(cfg: SelfRewardingConfig, number: int) -> PreferConfig:
+    """How a round chooses its pairs."""
+    if not cfg.rho:
+        return cfg.prefer
+    return replace(cfg.prefer, rule="rho", rho=cfg.rho[min(number, len(cfg.rho)) - 1])
+
+
+def outside(round: Round, labelled: Labelled, cfg: SelfRewardingConfig) -> Agreed | None:
+    """How often the policy judged a pair as the outside judge does."""
+    if not cfg.compare.judge or not cfg.watched:
+        return None
+    sample = some_of(round, labelled.run, cfg.watched)
+    theirs = round.judge(sample.path, cfg.compare.judge, matchups="random:1", step="outside")
+    return agreement(chances(labelled.run), chances(theirs.run))
+
+
+def chances(run: str) -> dict[str, float]:
+    """For each matchup that was read, the probability that the completion with the lesser id is better."""
+    return {
+        one.matchup_id: one.p_first if one.first_id < one.second_id else 1 - one.p_first
+        for _, opinions in opinions_of(run, JuryConfig())
+        for one in opinions
+        if one.p_first is not None
+    }
+
+
+def agreement(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Agreed | None:
+    """Of the pairs that they decided, those that we decided likewise; one on which we are torn is a half."""
+    both = [(ours[name], p) for name, p in theirs.items() if name in ours and p != 0.5]
+    right = sum(0.5 if mine == 0.5 else float((mine > 0.5) == (p > 0.5)) for mine, p in both)
+    return agreed(right, len(both))
+
+
+def seen(labelled: Labelled) -> dict[str, Any]:
+    """What the policy thought of its own answers, and to how many prompts they were all the same to it."""
+    scores: list[float] = []
+    asked = 0
+    for case, _ in opinions_of(labelled.run, JuryConfig()):
+        asked += 1
+        scores += scores_of(case).values()
+    told = {one.prompt.id for one in labelled.preferences()}
+    return {"reward": mean(scores) if scores else None, "tied": 1 - len(told) / max(1, asked)}
+
+
+def check(cfg: SelfRewardingConfig) -> None:
+    """Settings that need each other."""
+    if cfg.judge.kind != "pointwise":
+        raise SettingError(
+            f"a policy that rewards itself scores its answers one by one, got kind: {cfg.judge.kind}."
+            " Set: --judge.kind pointwise --judge.additive true"
+        )
+    if cfg.judge.engine is not None:
+        raise SettingError(
+            f"the policy is its own judge here, got judge.engine: {cfg.judge.engine}. Leave it out,"
+            " or let another judge with the recipe rlaif and optimiser: dpo"
+        )
+    if cfg.mixture:
+        raise SettingError("the policy learns from its own answers alone, got a mixture. Leave it out")
+    refuse_decided(cfg, ("dpo",))

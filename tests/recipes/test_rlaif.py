@@ -1,0 +1,110 @@
+"""RLAIF from one end to the other, in the small world: two steps of each kind of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jurist.config import load_settings
+from jurist.engines.serve import serving
+from jurist.errors import BudgetSpent
+from jurist.recipes.rlaif import RlaifConfig, rlaif
+from jurist.run import read_records
+from jurist.tiny.planted import Planted
+from jurist.tiny.world import prompts
+
+pytest.importorskip("transformers", reason="training is an extra")
+pytestmark = pytest.mark.slow
+
+TRAINING = {"batch": 8, "save_every": 0}
+
+
+def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
+    rows = (msgspec.json.encode(one) + b"\n" for one in prompts(24, seed=2))
+    (folder / "prompts.jsonl").write_bytes(b"".join(rows))
+    return load_settings(
+        RlaifConfig,
+        None,
+        words,
+        out=str(folder / name),
+        prompts=str(folder / "prompts.jsonl"),
+        policy="tiny",
+        judge={"engine": "tiny:planted"},
+        k=2,
+        sampling={"max_tokens": 24},
+        compare={"judge": "shorter", "held_out": 0.3},
+        reward_model={**TRAINING, "lr": 1e-3},
+        ppo={**TRAINING, "lr": 3e-4, "max_tokens": 24},
+        dpo={**TRAINING, "lr": 3e-4},
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--optimiser", "ppo"),
+        ("--optimiser", "rloo"),
+        ("--optimiser", "dpo", "--rounds", "2"),
+        ("--reward", "judge"),
+    ],
+    ids=" ".join,
+)
+def test_each_way_through_ends_in_a_policy_that_has_moved(tmp_path, words):
+    cfg = settings(tmp_path, "loop", *words)
+
+    outcome = rlaif(cfg)
+
+    last = outcome.rounds[-1]
+    assert len(outcome.rounds) == cfg.rounds
+    assert last.kl != 0
+    assert last.against_start.n > 0
+    assert last.generation == cfg.rounds
+    assert (Path(outcome.policy) / "model.safetensors").exists()
+    written = read_records(tmp_path / "loop" / "rounds.jsonl", type(last))
+    assert [one.policy_hash for one in written] == [one.policy_hash for one in outcome.rounds]
+
+
+def test_the_same_loop_makes_the_same_weights_and_starts_again_for_nothing(tmp_path):
+    first = rlaif(settings(tmp_path, "one"))
+    other = rlaif(settings(tmp_path, "two"))
+    again = rlaif(settings(tmp_path, "one"))
+
+    hashes = {one.rounds[-1].policy_hash for one in (first, other, again)}
+    assert len(hashes) == 1
+    assert msgspec.structs.replace(again, seconds=0) == msgspec.structs.replace(first, seconds=0)
+
+
+def test_a_judge_behind_http_teaches_the_same_as_one_in_this_process(tmp_path):
+    here = rlaif(settings(tmp_path, "here"))
+    with serving(Planted()) as server:
+        judge = json.dumps({"engine": f"vllm:judge@{server.url}"})
+        there = rlaif(settings(tmp_path, "there", "--judge", judge))
+        calls = server.stats.answered.total()
+
+    assert calls > 0
+    assert there.rounds[-1].policy_hash == here.rounds[-1].policy_hash
+
+
+def test_a_live_judge_is_paid_from_the_loops_budget(tmp_path):
+    judge = {"engine": "tiny:planted", "price": {"input": 1000.0, "output": 1000.0}}
+    words = ("--reward", "judge", "--judge.engine", json.dumps(judge), "--budget", "1usd")
+
+    with pytest.raises(BudgetSpent, match="budget of"):
+        rlaif(settings(tmp_path, "loop", *words))
+
+
+def test_people_in_the_mixture_keep_their_share(tmp_path):
+    rows = [
+        {"prompt": "What is 1 plus 1?", "chosen": f"It makes 2, I hope, {n}.", "rejected": f"{n} No."}
+        for n in range(40)
+    ]
+    (tmp_path / "human.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--real.file", str(tmp_path / "human.jsonl"), "--real.share", "0.4", "--optimiser", "dpo")
+
+    outcome = rlaif(settings(tmp_path, "loop", *words))
+
+    assert outcome.rounds[-1].real_share == pytest.approx(0.4, abs=0.02)
+    assert outcome.rounds[-1].synthetic == pytest.approx(0.6, abs=0.02)
