@@ -45,6 +45,8 @@ def test_what_is_commented_out_is_a_setting_with_its_default(name, here, capsys)
 def is_setting(line):
     """A setting, in use or commented out, as against words about it."""
     bare = line.removeprefix("#")
+    if bare.startswith(20 * " "):
+        return False  # words that go on from the line before
     setting = bare.split("  # ")[0].strip()
     key = setting.split(":")[0]
     return bool(setting) and ":" in setting and key.isidentifier() and not setting.startswith("yours")
