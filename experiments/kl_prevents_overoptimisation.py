@@ -17,7 +17,9 @@ from jurist.models.judge import RewardJudge
 from jurist.records import Completion, Prompt
 from small_world import KL_TARGET, Learner, Said, held_out_prompts, said_by
 
-SEEDS = (0, 1, 2)
+SEEDS = (11, 12, 13)
+EPOCHS = 3.0
+"""Over the same prompts: what is wrong with a proxy shows in the long run."""
 PROMPTS, SAMPLES = 300, 3
 
 
@@ -35,7 +37,8 @@ def scored(reward: RewardJudge, asked: list[Prompt], said: Said) -> tuple[float,
 
 def one_seed(seed: int) -> dict[str, dict[str, float]]:
     learner = Learner(seed)
-    policies = {"anchor": learner.anchor, "held": learner.ppo(), "free": learner.ppo(held=False)}
+    policies = {"anchor": learner.anchor, "held": learner.ppo(epochs=EPOCHS)}
+    policies["free"] = learner.ppo(held=False, epochs=EPOCHS)
     reward, asked = RewardJudge(learner.reward()), held_out_prompts(PROMPTS)
     found = {}
     for name, policy in policies.items():
