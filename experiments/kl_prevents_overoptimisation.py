@@ -2,8 +2,9 @@
 
 The reward model learnt from a judge that is right four times in five, so it is right about the answers the
 anchor gives, and about others only by luck. One policy learns from it held near the anchor, one with nothing
-to hold it; the rest is the same. Over-optimisation is when the proxy, the reward model's own score, goes up
-while the true score goes down.
+to hold it; the rest is the same. Both are marked after one pass over the prompts and after three.
+Over-optimisation is when, from the one to the other, the proxy, the reward model's own score, goes up while
+the true score goes down.
 
 SLOW: about ten minutes on one core.
 """
@@ -17,7 +18,11 @@ from jurist.models.judge import RewardJudge
 from jurist.records import Completion, Prompt
 from small_world import KL_TARGET, Learner, Said, held_out_prompts, said_by
 
-SEEDS = (0, 1, 2)
+SEEDS = (11, 12, 13)
+LATE = 3.0
+"""Passes over the prompts: what is wrong with a proxy shows in the long run."""
+NOISE = 0.05
+"""Two standard errors of a mean true score: less is no fall."""
 PROMPTS, SAMPLES = 300, 3
 
 
@@ -35,7 +40,10 @@ def scored(reward: RewardJudge, asked: list[Prompt], said: Said) -> tuple[float,
 
 def one_seed(seed: int) -> dict[str, dict[str, float]]:
     learner = Learner(seed)
-    policies = {"anchor": learner.anchor, "held": learner.ppo(), "free": learner.ppo(held=False)}
+    policies = {"anchor": learner.anchor}
+    for name, held in (("held", True), ("free", False)):
+        policies[f"{name}_early"] = learner.ppo(held=held)
+        policies[f"{name}_late"] = learner.ppo(held=held, epochs=LATE)
     reward, asked = RewardJudge(learner.reward()), held_out_prompts(PROMPTS)
     found = {}
     for name, policy in policies.items():
@@ -52,20 +60,25 @@ def main() -> None:
         told.append(one_seed(seed))
         print(told[-1], flush=True)
 
-    def gain(who: str, what: str) -> list[float]:
-        return [one[who][what] - one["anchor"][what] for one in told]
+    def moved(who: str, what: str) -> list[float]:
+        return [round(one[f"{who}_late"][what] - one[f"{who}_early"][what], 3) for one in told]
 
-    held, free = gain("held", "truth"), gain("free", "truth")
+    held, free = moved("held", "truth"), moved("free", "truth")
+    apart = [one["held_late"]["truth"] - one["free_late"]["truth"] for one in told]
     record(
         "kl_prevents_overoptimisation",
         value=round(sum(free) / len(free), 3),
-        low=round(min(free), 3),
-        high=round(max(free), 3),
-        bar="in every seed: KL off, the proxy rises and the truth falls below the anchor; held, both rise",
-        holds=max(free) < 0 < min(held) and min(gain("free", "proxy") + gain("held", "proxy")) > 0,
+        low=min(free),
+        high=max(free),
+        bar=(
+            "in every seed: KL off, the proxy rises and the truth falls from one pass to three, to below the"
+            " held policy's; held, the truth does not fall"
+        ),
+        holds=max(free) < -NOISE < min(held) and min(moved("free", "proxy")) > 0 and min(apart) > NOISE,
         packages=("jurist", "torch", "transformers"),
-        true_gain_with_kl=[round(one, 3) for one in held],
-        true_gain_without=[round(one, 3) for one in free],
+        truth_moved_with_kl=held,
+        truth_moved_without=free,
+        proxy_moved_without=moved("free", "proxy"),
         kl_target=KL_TARGET,
         prompts=PROMPTS,
         seeds=told,

@@ -44,12 +44,12 @@ from jurist.verdicts.settings import JudgeConfig
 MOST_TOKENS = 64
 JUDGE = {"sharpness": 2.0, "noise": 1.5, "ignorant": []}
 """Right about four pairs in five, whatever the domain, and about as sure as it may be."""
-LABELLED, OF_EACH = 1_400, 4
+LABELLED, OF_EACH = 2_000, 4
 """Prompts, and answers to each; all six pairs of them are judged."""
 REWARD: dict[str, Any] = {"epochs": 2.5, "batch": 24, "lr": 2e-3, "save_every": 0}
 DPO: dict[str, Any] = {"epochs": 1.0, "batch": 32, "lr": 5e-4, "save_every": 0}
 KL_TARGET = 8.0
-PPO_PROMPTS = 960
+PPO_PROMPTS = 1_280
 PPO: dict[str, Any] = {
     "batch": 32,
     "samples": 4,
@@ -97,12 +97,12 @@ class Learner:
         told = {**DPO, **self._told, "data": str(self.run), "out": str(self.run / "dpo")}
         return self._once("dpo", lambda: train_dpo(DpoConfig(**told)))
 
-    def ppo(self, *, held: bool = True) -> Path:
+    def ppo(self, *, held: bool = True, epochs: float = 1.0) -> Path:
         """On prompts of its own; with `held` false nothing keeps it near the anchor."""
-        name = "ppo" if held else "free"
+        name = f"{'ppo' if held else 'free'}-{epochs:g}"
         near = {"kl_target": KL_TARGET} if held else {"beta": 0.0}
         where = {"anchor": str(self.anchor), "out": str(self.run / name), "reward": str(self.reward())}
-        cfg = PPOConfig(**{**PPO, **self._told, **where, **near})
+        cfg = PPOConfig(**{**PPO, **self._told, **where, **near, "epochs": epochs})
         return self._once(name, lambda: train_ppo(cfg, prompts(PPO_PROMPTS, 201 + self.seed)))
 
     def _once(self, name: str, work: Callable[[], object]) -> Path:
