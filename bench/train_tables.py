@@ -51,6 +51,7 @@ def train_setting(results: Row) -> str:
         f" {machine['cores']} cores, {machine['system']} on {machine['processor']}, load average"
         f" {machine['load_before']:g} before and {machine['load_after']:g} after;"
         f" steps of {job['batch']} pairs, medians of {job['steps']}. Versions: {named}."
+        + results.get("note", "")
     )
 
 
