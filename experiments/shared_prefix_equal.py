@@ -1,8 +1,9 @@
 """Does a prompt computed once for all its answers give the loss and gradients of separate rows?
 
-Small random Llama, Qwen2 and GPT-2 models, uneven prompts and answers, one to four answers a prompt, in the
-mask and the cache form, log-probs and last hidden states, with and without a LoRA: the largest difference of
-any gradient from the concatenated pass, relative to the largest gradient.
+Small random Llama, Qwen2 and GPT-2 models, uneven prompts and answers, one to four answers a prompt, in all
+forms that share a prompt and in the batches the trainers would make, log-probs and last hidden states, with
+and without a LoRA: the largest difference of any gradient from the concatenated pass, relative to the largest
+gradient.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
             for rows in (examples(draw) for _ in range(ROUNDS)):
                 for head in ("logprobs", "hidden"):
                     want_loss, want = loss_and_gradient(model, rows, "concat", head)
-                    for how in ("mask", "cache"):
+                    for how in ("mask", "cache", "repeat", "auto"):
                         loss, gradient = loss_and_gradient(model, rows, how, head)
                         in_loss = max(in_loss, abs(loss - want_loss) / max(1.0, abs(want_loss)))
                         in_gradient = max(

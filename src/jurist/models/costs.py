@@ -1,9 +1,9 @@
 """Which rows go through the model together, and in which form: an estimate of what each way costs.
 
 The unit is a token through a layer, whose own cost grows with the width of the model faster than the others.
-The constants were fitted to 12 shapes of 16 to 2,000 prompt tokens and 2 to 8 answers on one CPU core, where
-the form with the least estimate was within 7 % of the quickest each time; `make bench-train` measures some of
-them again.
+The constants were fitted to 12 shapes of 16 to 2,000 prompt tokens and 2 to 8 answers on one CPU core; there,
+the form with the least estimate was within 7 % of the quickest. `make bench-train` measures some shapes
+again; with a single short prompt, where all forms cost little, the estimate can be a third off.
 """
 
 from __future__ import annotations

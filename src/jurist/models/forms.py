@@ -266,7 +266,8 @@ def causal_of(model: Any) -> Any:
 
 
 def _pad(model: Any) -> int:
-    return max(0, causal_of(model).config.pad_token_id or 0)
+    # Nothing looks at padding, so any id will do; at the pad token without a mask some models warn.
+    return int(causal_of(model).config.pad_token_id == 0)
 
 
 def attention_of(model: Any) -> str:
