@@ -28,7 +28,7 @@ def optimiser(actor: Actor, cfg: PPOConfig) -> torch.optim.AdamW:
     groups: list[dict[str, Any]] = [{"params": trunk, "lr": cfg.lr, "height": cfg.lr}]
     if actor.value is not None:
         groups.append({"params": list(actor.value.parameters()), "lr": cfg.value_lr, "height": cfg.value_lr})
-    return torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=cfg.weight_decay)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=cfg.weight_decay, fused=True)
 
 
 def learn(
