@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -51,7 +52,9 @@ class Bench:
         talks = []
         for number, job in enumerate(jobs):
             here, there = self._processes.Pipe()
-            whole = {**job, "out": str(self.root / f"out-{number}"), "cores": self._cores}
+            out = self.root / f"out-{number}"
+            shutil.rmtree(out, ignore_errors=True)  # a finished training would not be done again
+            whole = {**job, "out": str(out), "cores": self._cores}
             process = self._processes.Process(target=take_part, args=(there, whole))
             process.start()
             there.close()

@@ -265,7 +265,7 @@ VALUE = st.recursive(
 NAMES = st.sampled_from(sorted(COLUMNS | {"model"}))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     rows=st.lists(st.dictionaries(NAMES, VALUE, max_size=6), max_size=3),
     kind=st.sampled_from(["auto", "pairs"]),

@@ -161,6 +161,7 @@ def test_every_call_ends_whatever_goes_wrong():
     assert meter.in_flight == 0
 
 
+@pytest.mark.slow
 def test_five_in_a_hundred_429s_and_500s_do_not_bring_the_rate_down():
     def seconds(faults):
         with serving(lambda ask: "A", latency=0.02, faults=faults) as served:
@@ -201,6 +202,7 @@ def test_a_server_that_takes_eight_at_a_time_is_sent_about_eight():
     assert busy["refused"] < 400
 
 
+@pytest.mark.slow
 def test_a_saturated_server_is_found_out_by_its_latency():
     with serving(lambda ask: "A", latency=lambda under_way: 0.025 * max(1.0, under_way / 20)) as served:
 

@@ -148,6 +148,7 @@ def test_layers_that_compute_their_activations_twice_get_the_prompt_in_one_pass(
     assert forms_of(model.train(), long) == {"mask"}
 
 
+@pytest.mark.slow
 def test_rows_of_unlike_length_go_through_in_batches_of_their_own_and_come_back_in_order():
     model = making.model(hidden_size=256, num_hidden_layers=4, max_position_embeddings=2048)
     rows = [Example(ids(n, n), [ids(9, n), ids(n % 7 + 1, n + 1)]) for n in (900, 6, 880, 12, 5)]

@@ -61,7 +61,7 @@ def facts(out):
 
 
 @pytest.mark.parametrize(
-    "how", ["gae", pytest.param("rloo", marks=pytest.mark.slow), pytest.param("grpo", marks=pytest.mark.slow)]
+    "how", [pytest.param(one, marks=pytest.mark.slow) for one in ("gae", "rloo", "grpo")]
 )
 def test_a_random_model_learns_what_is_rewarded(base, tmp_path, how):
     cfg = settings(base, tmp_path, advantage=how, epochs=10, samples=4, lr=5e-3, beta=0.01)
@@ -122,6 +122,7 @@ def test_a_step_without_any_verdict_changes_nothing_and_the_training_goes_on(bas
         assert torch.equal(ours[name], weight)
 
 
+@pytest.mark.slow
 def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
     for name, tokens in (("whole", 16384), ("cut", 60)):
         train_ppo(settings(base, tmp_path / name, tokens=tokens, passes=2), PROMPTS, vowels)
@@ -131,7 +132,14 @@ def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
             assert math.isclose(value, other[name], rel_tol=1e-3, abs_tol=1e-4), name
 
 
-@pytest.mark.parametrize("how", [{}, {"kl_target": 0.01, "horizon": 50.0}, {"lora": Lora(r=4)}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"kl_target": 0.01, "horizon": 50.0},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"lora": Lora(r=4)}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_goes_on_to_the_same_numbers(base, tmp_path, how):
     calls = 0
 
@@ -156,6 +164,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(base, tmp_path, how):
         assert math.isclose(value, resumed[-1][name], rel_tol=1e-4, abs_tol=1e-5), name
 
 
+@pytest.mark.slow
 def test_under_a_lora_the_anchor_is_the_policy_without_its_adapter(base, tmp_path):
     train_ppo(settings(base, tmp_path / "out", lora=Lora(r=4), epochs=4, lr=1e-2), PROMPTS, vowels)
     first, *_, last = metrics(tmp_path / "out")

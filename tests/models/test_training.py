@@ -123,6 +123,7 @@ def test_how_a_step_is_cut_changes_no_loss(base, tmp_path, tokens):
     assert [one["grad_norm"] for one in cut] == pytest.approx([one["grad_norm"] for one in whole], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_loss_and_bfloat16_little(base, tmp_path):
     for out, how in (("plain", {}), ("again", {"checkpointing": True}), ("half", {"precision": "bfloat16"})):
         cfg = RewardConfig(base=str(base), out=str(tmp_path / out), **how, **SHORT)
@@ -205,7 +206,8 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("lora", [pytest.param(None, marks=SLOW), Lora(r=4, dropout=0.1)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, Lora(r=4, dropout=0.1)])
 def test_a_run_that_stopped_goes_on_to_the_same_numbers(base, tmp_path, lora):
     def stop(now) -> None:
         if now.step == 5:

@@ -166,7 +166,7 @@ def judged(draw):
     return completions, opinions
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(given_=judged(), cfg=SETTINGS)
 def test_every_opinion_ends_as_a_preference_or_a_reason(given_, cfg):
     completions, opinions = given_
@@ -181,7 +181,7 @@ def test_every_opinion_ends_as_a_preference_or_a_reason(given_, cfg):
     assert all(frozenset((p.chosen.id, p.rejected.id)) in asked for p in kept)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(given_=judged(), cfg=SETTINGS, data=st.data())
 def test_turning_opinions_turns_nothing_in_the_outcome(given_, cfg, data):
     completions, opinions = given_

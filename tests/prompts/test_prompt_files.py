@@ -168,7 +168,7 @@ ROW = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(row=ROW | ANYTHING)
 def test_any_json_value_is_a_prompt_or_a_reason(row):
     left: list[Dropped] = []

@@ -61,7 +61,7 @@ token_lists = st.lists(
 
 
 @given(replies, menus, finishes, token_lists)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_text_gives_a_verdict_or_a_reason_and_never_an_exception(text, menu, finish, tokens):
     for one in (read_choice(text, menu, finish, tokens), read_choice(text, menu, finish)):
         assert (one.p_first is None) != (one.unread == "")
@@ -74,7 +74,7 @@ def test_any_text_gives_a_verdict_or_a_reason_and_never_an_exception(text, menu,
 
 
 @given(replies, st.sampled_from([(1, 10), (0, 5), (1, 5), (0, 100), (0, 1)]), finishes, token_lists)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_gives_a_score_on_the_scale_or_a_reason(text, scale, finish, tokens):
     for one in (read_score(text, *scale, finish, tokens), *read_score_pair(text, *scale, finish)):
         assert (one.score is None) != (one.unread == "")
@@ -84,7 +84,7 @@ def test_any_text_gives_a_score_on_the_scale_or_a_reason(text, scale, finish, to
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join), st.sampled_from(MENUS), finishes)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_exchanging_the_labels_of_the_menu_turns_the_verdict(text, menu, finish):
     one, other = (
         read_choice(text, menu, finish),
