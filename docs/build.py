@@ -16,7 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ BLOCK = re.compile(r"(<!-- made by: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # What changes from one machine or run to the next is written as on a day when everything took a second.
 NOISE = (
-    (re.compile(r"^time     .*; in all .*\n", re.MULTILINE), ""),
     (re.compile(r"\b\d+\.\d+ s\b"), "1.0 s"),
     (re.compile(r"^(time\s+)[\d:]+$", re.MULTILINE), r"\g<1>0:01"),
 )
@@ -68,11 +67,11 @@ def slowly(command: str) -> str:
         if __name__ != "__main__":
             raise SystemExit(f"there is no {kept.relative_to(ROOT)} yet. Make it with: make docs")
         kept.parent.mkdir(exist_ok=True)
-        kept.write_text(printed_by(command), encoding="utf-8")
+        kept.write_text(printed_by(command, noise=()), encoding="utf-8")
     return f"```text\n{kept.read_text(encoding='utf-8')}```\n"
 
 
-def printed_by(commands: str) -> str:
+def printed_by(commands: str, noise: Sequence[tuple[re.Pattern[str], str]] = NOISE) -> str:
     """What these commands print in a fresh folder that has the shipped recipes; of several, joined by `&&`,
     the last one's output."""
     bin_folder = Path(sys.executable).parent
@@ -86,7 +85,7 @@ def printed_by(commands: str) -> str:
             shown = done.stdout if done.returncode in (0, 1) else done.stderr
             if done.returncode and not shown:
                 raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stderr}")
-    for pattern, instead in NOISE:
+    for pattern, instead in noise:
         shown = pattern.sub(instead, shown)
     return "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
 

@@ -17,12 +17,11 @@ from ..models.settings import Training
 from ..verdicts.settings import JudgeConfig
 from .catalogue import recipe_called, shipped
 from .explain import fields_of_class
+from .loop.training import DECIDED
 
 WIDTH: Final = 108
 _COLUMN: Final = 34
 _JUDGE: Final = JudgeConfig()
-_DECIDED: Final = ("data", "base", "out", "anchor", "reward", "budget")
-"""Of a training inside a loop: the loop says where it starts, what it reads and where its model goes."""
 YOURS: Final = {
     "prompts": "prompts.jsonl",
     "policy": "Qwen/Qwen3-0.6B",
@@ -82,7 +81,7 @@ def _section(default: Struct, given: dict[str, Any], path: str, said: set[str]) 
     again = training and "training" in said
     for field in sorted(fields(type(default)), key=lambda one: one.name not in given):
         shared = training and getattr(Training(), field.name, NODEFAULT) == getattr(default, field.name)
-        if (training and field.name in _DECIDED) or (again and shared and field.name not in given):
+        if (training and field.name in DECIDED) or (again and shared and field.name not in given):
             continue
         known = again and field.name in Training.__struct_fields__
         note = told[field.name].told if field.name in told and not known else ""

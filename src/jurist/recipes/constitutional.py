@@ -40,7 +40,8 @@ from .loop.revise import ReviseConfig, revise
 from .loop.rounds import Labelled, Round, engine_of
 from .loop.settings import Count, LoopConfig
 from .loop.start import checkpoint, real_pairs
-from .rlaif import by_reward, refuse_decided, seen
+from .loop.training import by_reward, refuse_decided
+from .rlaif import seen
 
 CLAMP = (0.4, 0.6)
 

@@ -40,7 +40,7 @@ from .loop.rated import SCORING, Rated, Worth, rated
 from .loop.rounds import Round, Target
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import checkpoint, real_answers
-from .rlaif import refuse_decided
+from .loop.training import refuse_decided
 
 
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):

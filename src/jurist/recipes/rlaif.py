@@ -14,11 +14,9 @@ many models write 10 as two tokens; beta charges the KL and does not scale the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
-from msgspec import Struct, to_builtins
-from msgspec.structs import replace
+from msgspec import to_builtins
 
 from ..config import settings_from
 from ..errors import SettingError
@@ -26,6 +24,7 @@ from ..models.ppo_settings import PPOConfig
 from ..models.settings import DpoConfig, RewardConfig
 from ..preferences.settings import PreferConfig
 from ..records import Preference
+from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.finish import Outcome, going_round
@@ -34,6 +33,7 @@ from .loop.mix import mixed
 from .loop.rounds import Labelled, Trained
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import checkpoint, real_pairs
+from .loop.training import by_reward, refuse_decided
 
 
 class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,18 +76,11 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
         return rounds.outcome
 
 
-def by_reward(optimiser: str, ppo: PPOConfig) -> PPOConfig:
-    """RLOO is PPO without a critic, comparing the samples of a prompt with each other."""
-    if optimiser == "ppo" or ppo.advantage != "gae":
-        return ppo
-    return replace(ppo, advantage="rloo", samples=ppo.samples or 4)
-
-
 def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
     """The judge of the settings as one that scores a single completion."""
-    if cfg.reward == "model":
+    if cfg.reward == "model" or isinstance(cfg.judge, tuple):
         return {}
-    judge = cfg.judge if isinstance(cfg.judge, JudgeConfig) else JudgeConfig(engine=str(cfg.judge))
+    judge = judge_config(cfg.judge)
     told = {key: value for key, value in to_builtins(judge).items() if value != getattr(JudgeConfig(), key)}
     return {**told, "kind": "pointwise" if judge.kind == "pairwise" else judge.kind}
 
@@ -117,14 +110,3 @@ def check(cfg: RlaifConfig) -> None:
             )
         settings_from(JudgeConfig, scored_by(cfg))
     refuse_decided(cfg, ("reward_model", "ppo", "dpo"))
-
-
-def refuse_decided(cfg: Struct, methods: Sequence[str]) -> None:
-    """The loop itself says where a training starts, what it reads and where its model goes."""
-    for method in methods:
-        for name in ("data", "base", "out", "anchor", "reward", "budget"):
-            if getattr(getattr(cfg, method), name, None):
-                raise SettingError(
-                    f"{method}.{name} is what the loop decides, got {getattr(getattr(cfg, method), name)!r};"
-                    f" leave it out"
-                )

@@ -40,7 +40,7 @@ from .loop.rated import opinions_of, scores_of
 from .loop.rounds import Round
 from .loop.settings import LoopConfig, Share
 from .loop.start import checkpoint, real_pairs
-from .rlaif import refuse_decided
+from .loop.training import refuse_decided
 from .summary import Share as Agreed
 from .summary import share as agreed
 
