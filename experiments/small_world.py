@@ -47,6 +47,8 @@ JUDGE = {"sharpness": 2.0, "noise": 1.5, "ignorant": []}
 LABELLED, OF_EACH = 2_000, 4
 """Prompts, and answers to each; all six pairs of them are judged."""
 REWARD: dict[str, Any] = {"epochs": 2.5, "batch": 24, "lr": 2e-3, "save_every": 0}
+THOROUGH: dict[str, Any] = {"epochs": 6.0, "batch": 24, "lr": 1.2e-3, "save_every": 0}
+"""Twice as long at a lower rate: what the reward model can come to. PPO learns as much from the quick one."""
 DPO: dict[str, Any] = {"epochs": 1.0, "batch": 32, "lr": 5e-4, "save_every": 0}
 KL_TARGET = 8.0
 PPO_PROMPTS = 1_280
@@ -92,6 +94,10 @@ class Learner:
     def reward(self) -> Path:
         told = {**REWARD, **self._told, "data": str(self.run), "out": str(self.run / "reward")}
         return self._once("reward", lambda: train_reward(RewardConfig(**told)))
+
+    def thorough_reward(self) -> Path:
+        told = {**THOROUGH, **self._told, "data": str(self.run), "out": str(self.run / "thorough")}
+        return self._once("thorough", lambda: train_reward(RewardConfig(**told)))
 
     def dpo(self) -> Path:
         told = {**DPO, **self._told, "data": str(self.run), "out": str(self.run / "dpo")}
