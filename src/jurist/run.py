@@ -36,7 +36,7 @@ class Run:
         self._lock: int | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path)
+            self._lock = lock(self.path)
             # In a shared journal the folder says whose money was spent; a run's own journal may move with it.
             self.journal = (
                 Journal(Path(journal), run=str(self.path.resolve()))
@@ -182,7 +182,7 @@ def _unreadable(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot read {path} ({_reason(error)}). Look at it with: ls -ld {path}")
 
 
-def _lock(folder: Path) -> int:
+def lock(folder: Path) -> int:
     """Two processes in one folder would overwrite each other's files."""
     import fcntl
 

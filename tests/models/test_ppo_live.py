@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from msgspec.structs import replace
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -10,7 +11,7 @@ from making import checkpoint  # noqa: E402
 
 from jurist.engines.open import open_engine  # noqa: E402
 from jurist.engines.scripted import Scripted  # noqa: E402
-from jurist.errors import CallFailed, SettingError  # noqa: E402
+from jurist.errors import BudgetSpent, CallFailed, SettingError  # noqa: E402
 from jurist.models.live import reward_called  # noqa: E402
 from jurist.models.ppo import train_ppo  # noqa: E402
 from jurist.models.ppo_settings import PPOConfig  # noqa: E402
@@ -137,3 +138,27 @@ def test_calls_to_a_live_judge_are_kept_so_that_drawing_again_pays_for_nothing(t
     assert module.calls == paid
     line = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
     assert line["reward"] == 0.5
+
+
+def test_a_run_whose_budget_was_spent_goes_on_with_a_higher_one(tmp_path, module):
+    base = checkpoint(tmp_path / "base")
+    engine = {"engine": "their_reward:mark", "price": {"input": 1000.0, "output": 1000.0}}
+    cfg = PPOConfig(
+        data="prompts",
+        base=str(base),
+        out=str(tmp_path / "out"),
+        reward={"engine": engine, "logprobs": False},
+        batch=4,
+        max_tokens=4,
+        epochs=2,
+        save_every=1,
+        budget=1.0,
+    )
+    with pytest.raises(BudgetSpent, match="higher --budget"):
+        train_ppo(cfg, PROMPTS)
+
+    train_ppo(replace(cfg, budget=1000.0), PROMPTS)
+
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == [1, 2, 3, 4]

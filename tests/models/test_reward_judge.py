@@ -4,6 +4,7 @@ import json
 import making
 import pytest
 import torch
+from msgspec.structs import replace
 from rows_for_tests import pairs_file, preferences
 
 from jurist.errors import SettingError
@@ -52,6 +53,24 @@ def test_a_judge_scores_the_same_alone_and_in_company(folder):
     alone = [judge.score_many([row])[0] for row in rows]
     assert together == pytest.approx(alone, abs=1e-5)
     assert judge.score_many([]) == []
+
+
+def test_a_language_model_is_no_reward_model(folder):
+    with pytest.raises(SettingError, match="jurist train reward RUN"):
+        RewardJudge(folder.parent / "base")
+
+
+def test_what_is_too_long_for_the_model_is_unread_and_the_rest_is_scored(folder):
+    judge = RewardJudge(folder)
+    one = preferences(1, seed=3)[0]
+    long = replace(one.chosen, id="long", text="why " * 400)
+
+    async def both():
+        return await asyncio.gather(judge(one.prompt, long), judge(one.prompt, one.chosen))
+
+    too_long, fine = asyncio.run(both())
+    assert (too_long.score, too_long.unread) == (None, "too long")
+    assert fine.score is not None
 
 
 def test_calls_that_come_together_go_through_the_model_together(folder):

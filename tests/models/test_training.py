@@ -243,6 +243,24 @@ def test_half_of_another_run_is_not_taken_up(base, tmp_path):
         train_reward(replace(cfg, lr=1e-4), preferences(128))
 
 
+def test_two_trainings_do_not_share_a_folder(base, tmp_path):
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), **SHORT)
+    refused = []
+
+    def begin_another(now) -> None:
+        if now.step == 1:
+            with pytest.raises(RunError, match="is being worked on by process"):
+                train_reward(cfg, preferences(128))
+            refused.append(now)
+
+    train_reward(cfg, preferences(128), watch=begin_another)
+    assert refused
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "of" not in json.loads(line)] == list(
+        range(1, len(lines) + 1)
+    )
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run_with_the_way_out(base, tmp_path):
     cfg = RewardConfig(base=str(base), out=str(tmp_path), **SHORT)
     rows = preferences(64)

@@ -16,6 +16,7 @@ from jurist.recipes.loop.compare import Answered, compared, distinct, unique
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.mix import mixed
 from jurist.recipes.loop.settings import RealConfig, StopConfig
+from jurist.recipes.loop.start import real_pairs
 from jurist.recipes.loop.stopping import Comparison, Facts, reason_to_stop
 from jurist.recipes.rlaif import RlaifConfig, check, scored_by
 from jurist.records import Completion, Preference, Prompt
@@ -64,12 +65,48 @@ def test_a_step_that_broke_off_is_done_again(settings):
 
 
 def test_a_loop_with_other_settings_is_not_taken_up_in_the_same_folder(settings):
-    with Loop(settings):
-        pass
+    with Loop(settings) as loop:
+        loop.once(1, "step", Came, lambda: Came(1))
     with Loop(replace(settings, rounds=5, budget="3usd")):
         pass  # these change no number of the rounds that are done
     with pytest.raises(RunError, match="rm -r"), Loop(replace(settings, k=7)):
         pass
+
+
+def test_a_loop_is_not_taken_up_once_a_file_it_reads_has_changed(settings, tmp_path):
+    people = tmp_path / "people.jsonl"
+    people.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    cfg = replace(settings, real=RealConfig(file=str(people)))
+    with Loop(cfg) as loop:
+        loop.once(1, "step", Came, lambda: Came(1))
+    with Loop(cfg):
+        pass
+    people.write_text('{"prompt": "a", "chosen": "c", "rejected": "b"}\n')
+    with pytest.raises(RunError, match="rm -r"), Loop(cfg):
+        pass
+
+
+def test_a_setting_put_right_before_anything_was_done_is_taken(settings):
+    with Loop(settings):
+        pass
+    with Loop(replace(settings, k=7)) as loop:
+        assert loop.cfg.k == 7
+
+
+def test_what_people_said_about_held_out_prompts_is_not_learnt(settings, tmp_path):
+    rows = [
+        {"prompt": one.messages[0].content, "chosen": "b", "rejected": "c"} for one in prompts(40, seed=3)
+    ]
+    (tmp_path / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    compare = replace(settings.compare, held_out=0.3)
+    cfg = replace(settings, compare=compare, real=RealConfig(file=str(tmp_path / "people.jsonl")))
+    with Loop(cfg) as loop:
+        held = {one.id for one in loop.read_prompts("held_out")}
+
+    learnt = {one.prompt.id for one in real_pairs(cfg)}
+    assert learnt
+    assert held
+    assert not learnt & held
 
 
 def test_held_out_prompts_are_not_among_those_trained_on(settings):

@@ -31,7 +31,7 @@ def run_recipe(file: Path, words: list[str], out: str | None, as_json: bool) -> 
             f" recipe: {' | '.join(RECIPES)}"
         )
     settings, recipe = recipe_called(str(name))
-    cfg = load_settings(settings, file, words, full_form, out=out)
+    cfg = load_settings(settings, file, words, full_form, see=f"jurist init {name}", out=out)
     need_trainers(f"the recipe {name}")
     with progress("json" if as_json else None) as watch:
         outcome = recipe(cfg, watch)

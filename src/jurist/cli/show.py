@@ -134,9 +134,17 @@ def _show_summary(run: Path, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(facts).decode())
         return
-    from .summary import print_summary
+    if "policies" in facts:
+        print(f"a demo: {facts['report']} tells what it came to. Its labels: jurist show {run}/round-1/label")
+    elif "rounds" in facts:
+        from ..recipes.loop.finish import Outcome
+        from .loops import print_outcome
 
-    print_summary(facts, run)
+        print_outcome(msgspec.convert(facts, Outcome), str(run))
+    else:
+        from .summary import print_summary
+
+        print_summary(facts, run)
 
 
 def _print_exhibit(run: Path, exhibit: Exhibit, width: int | None) -> None:

@@ -45,4 +45,6 @@ class Actor(nn.Module):
         assert states_BTD is not None
         if self.value is None:
             return Thought(logp_BT, torch.zeros_like(logp_BT))
-        return Thought(logp_BT, self.value(states_BTD.float()).squeeze(-1) * said.mask_AT)
+        with torch.autocast(states_BTD.device.type, enabled=False):
+            value_BT = self.value(states_BTD.float()).squeeze(-1)
+        return Thought(logp_BT, value_BT * said.mask_AT)

@@ -84,7 +84,8 @@ def anchored(cfg: DpoConfig, policy: Policy, sides: Sequence[list[Example]]) -> 
     from accelerate.utils import gather_object
 
     accelerator = accelerator_for(cfg)
-    anchor = load_policy(cfg.anchor, dtype="float32") if cfg.anchor else policy
+    other = cfg.anchor and weights_hash(cfg.anchor) != policy.hash
+    anchor = load_policy(cfg.anchor, dtype="float32") if other else policy
     refuse_other_tokens(anchor, policy)
     model = anchor.model.to(accelerator.device).eval()
     rank, world = accelerator.process_index, accelerator.num_processes

@@ -13,12 +13,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from ..errors import SettingError
 from ..records import Completion, Prompt, Verdict, content_id
 
 TOKENS = 16384
 """Token slots in one forward pass."""
 _GATHER_SECONDS = 0.005
+TOO_LONG = "too long"
+"""Why there is no score: the model has no positions for the whole of it."""
 Row = tuple[Prompt, Completion]
 
 
@@ -30,7 +34,7 @@ class RewardJudge:
     samples = 1
 
     def __init__(self, folder: str | Path, name: str = "") -> None:
-        from .policy import load_policy
+        from .policy import gives_rewards, load_policy
         from .reward import Scorer
 
         if not str(folder):
@@ -38,23 +42,31 @@ class RewardJudge:
                 "a reward model is a folder. Write it as: --judge reward:runs/mine/reward/model"
             )
         policy = load_policy(folder, kind="reward", dtype="auto")
+        if not gives_rewards(policy.path):
+            raise SettingError(
+                f"{folder} is a language model and has learnt no reward. Train one from it with:"
+                f" jurist train reward RUN --base {folder}"
+            )
+        self._longest = policy.longest
         self._tokenizer = policy.tokenizer
         self._scorer = Scorer(policy.model.to(_device())).eval()
         self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
-        self._waiting: list[tuple[Row, asyncio.Future[float]]] = []
+        self._waiting: list[tuple[Row, asyncio.Future[float | None]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[float] = loop.create_future()
+        answer: asyncio.Future[float | None] = loop.create_future()
         self._waiting.append(((prompt, completion), answer))
         if len(self._waiting) == 1:
             loop.call_later(_GATHER_SECONDS, lambda: loop.create_task(self._score_waiting()))
+        score = await answer
         return Verdict(
             id=content_id(self.name, completion.id, sample),
             judge=self.name,
             first_id=completion.id,
-            score=await answer,
+            score=score,
+            unread=TOO_LONG if score is None else "",
             sample=sample,
         )
 
@@ -73,19 +85,23 @@ class RewardJudge:
             if not answer.done():
                 answer.set_result(score)
 
-    def score_many(self, rows: Sequence[Row]) -> list[float]:
-        """The score of each completion; those to one prompt share it."""
+    def score_many(self, rows: Sequence[Row]) -> list[float | None]:
+        """The score of each completion, those to one prompt sharing it; None where one is too long."""
         from .batch import tokenise
         from .reward import score
 
         order = sorted(range(len(rows)), key=lambda index: rows[index][0].id)
         groups = [list(group) for _, group in groupby(order, key=lambda index: rows[index][0].id)]
-        examples = [
-            tokenise(rows[group[0]][0], [rows[index][1].text for index in group], self._tokenizer)
-            for group in groups
-        ]
-        found = [0.0] * len(rows)
-        for group, scores in zip(groups, score(self._scorer, examples, TOKENS), strict=True):
+        found: list[float | None] = [None] * len(rows)
+        fitting, examples = [], []
+        for group in groups:
+            whole = tokenise(rows[group[0]][0], [rows[index][1].text for index in group], self._tokenizer)
+            room = self._longest - len(whole.prompt_ids)
+            fits = [at for at, answer in enumerate(whole.answers) if len(answer) <= room]
+            if fits:
+                fitting.append([group[at] for at in fits])
+                examples.append(replace(whole, answers=[whole.answers[at] for at in fits]))
+        for group, scores in zip(fitting, score(self._scorer, examples, TOKENS), strict=True):
             for index, value in zip(group, scores, strict=True):
                 found[index] = value
         return found

@@ -43,7 +43,8 @@ def per_sequence(kl_BT: Tensor, mask_BT: Tensor) -> Tensor:
 def next_beta(beta: float, kl: float, target: float, samples: int, horizon: float) -> float:
     """beta (1 + clip(kl / aim - 1, -0.2, 1) samples / horizon), after Ziegler et al. 2019 section 2.2.
 
-    Below the aim, 0.8 of the target, the pull weakens, above it grows; `horizon` is in samples.
+    Below the aim, 0.8 of the target, the pull weakens, above it grows; `horizon` is in samples, and
+    a step of more counts as one: beta may double, and never turns round.
     """
     error = min(max(kl / (AIM * target) - 1.0, -LETS_GO), PULLS_BACK)
-    return beta * (1.0 + error * samples / horizon)
+    return beta * (1.0 + error * min(samples / horizon, 1.0))

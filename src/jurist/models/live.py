@@ -20,7 +20,7 @@ from ..engines.caller import Caller, Purse, open_caller
 from ..engines.engine import Engine
 from ..engines.open import KINDS
 from ..engines.scripted import load_function
-from ..errors import SettingError
+from ..errors import CallFailed, CallRefused, SettingError
 from ..journal import Journal
 from ..records import Completion, Prompt, Verdict
 from ..verdicts.judge import JUDGES, JudgeConfig, OpenEngine, Scorer, open_judge
@@ -43,10 +43,13 @@ class Live:
         heard = await asyncio.gather(
             *(self._scorer(prompt, completion, draw) for draw in range(self._draws)), return_exceptions=True
         )
-        for one in heard:
-            if isinstance(one, BaseException):
-                raise one
         verdicts = [one for one in heard if isinstance(one, Verdict)]
+        for one in heard:
+            # One draw that failed leaves the others; a spent budget or a dead engine stops the run.
+            if isinstance(one, BaseException) and not (
+                verdicts and isinstance(one, CallFailed | CallRefused)
+            ):
+                raise one
         scores = [one.score for one in verdicts if one.score is not None]
         if not scores:
             return verdicts[0]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RunError
+from ..run import lock
 from .batch import Example, steps
 from .checkpoint import full_state, load_checkpoint, save_checkpoint, trainable
 from .forward import AnswersModel
@@ -129,6 +131,7 @@ class Loop:
 
     def __enter__(self) -> Loop:
         self.out.mkdir(parents=True, exist_ok=True)
+        self._lock = lock(self.out) if self.main else None
         if is_finished(self.out / "model", self.fingerprint):
             self.done = self.total
         else:
@@ -147,6 +150,8 @@ class Loop:
             self._metrics_file.close()
         if self._tracker is not None:
             self._tracker.finish()
+        if self._lock is not None:
+            os.close(self._lock)
 
     @property
     def main(self) -> bool:

@@ -19,7 +19,7 @@ from .batch import Example, cut
 from .policy import Policy
 from .settings import Training
 
-_NO_NUMBER_CHANGES = ("out", "tokens", "save_every", "track", "checkpointing")
+_NO_NUMBER_CHANGES = ("out", "tokens", "save_every", "track", "checkpointing", "budget")
 """Settings with which a run may be taken up again though they are different now."""
 
 SHARDED = "FSDP"

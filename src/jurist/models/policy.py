@@ -6,6 +6,7 @@ and the tokens that end an answer. An adapter can be merged or kept apart.
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -169,6 +170,7 @@ def _end_of_turn(tokenizer: Any, template: str) -> int:
 
 def _load(transformers: Any, folder: Path, dtype: Dtype, kind: Kind) -> Any:
     import torch
+    from safetensors import SafetensorError
 
     wanted = "auto" if dtype == "auto" else getattr(torch, dtype)
     try:
@@ -176,14 +178,21 @@ def _load(transformers: Any, folder: Path, dtype: Dtype, kind: Kind) -> Any:
             return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=wanted)
         classes = transformers.AutoModelForSequenceClassification
         model = classes.from_pretrained(folder, dtype=wanted, num_labels=1)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(
             f"the checkpoint in {folder} cannot be loaded: {error}. Look with: ls {folder}"
         ) from None
-    config = transformers.AutoConfig.from_pretrained(folder)
-    if "ForSequenceClassification" not in "".join(config.architectures or ()):
+    if not gives_rewards(folder):
         torch.nn.init.zeros_(reward_head(model).weight)
     return model
+
+
+def gives_rewards(folder: Path) -> bool:
+    """Whether a checkpoint, or an adapter's base with it, has learnt to give a number."""
+    if (folder / ADAPTER).exists():
+        return bool(json.loads((folder / ADAPTER).read_text()).get("task_type") == "SEQ_CLS")
+    told = json.loads((folder / "config.json").read_text()).get("architectures") or ()
+    return "ForSequenceClassification" in "".join(told)
 
 
 def reward_head(model: Any) -> Any:
@@ -211,7 +220,7 @@ def with_lora(model: Any, lora: Lora, kind: Kind = "causal", seed: int = 0) -> A
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     config = peft.LoraConfig(
         r=lora.r,
-        lora_alpha=int(lora.alpha),
+        lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets,
         task_type="CAUSAL_LM" if kind == "causal" else "SEQ_CLS",

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..engines.checkpoints import weights_named
 from ..errors import DataError
 from ..prompts import load_prompts
+from ..prompts.rows import ignore
 from ..records import Prompt
 from ..run import read_records
 from .actor import Actor
@@ -35,13 +35,13 @@ from .forward import AnswersModel
 from .kl import next_beta
 from .learn import learn, optimiser
 from .live import rewards_of
-from .loop import Loop, Progress, Step, Watch, nobody
-from .policy import Dtype, Policy, end_of_turn, load_policy, still
+from .loop import Loop, Progress, Step, Watch, nobody, start_from
+from .policy import Dtype, Policy, end_of_turn, still
 from .ppo_metrics import observed
 from .ppo_settings import RLAIF_MOST, PPOConfig
 from .rewards import Reward, ScoresMany, refuse_too_many
 from .rollout import think, write
-from .rows import is_held_out
+from .rows import Drop, is_held_out
 from .settings import check
 from .together import Together
 
@@ -59,10 +59,11 @@ def train_ppo(
     if prompts is None:
         check(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
     dtype: Dtype = "auto" if cfg.lora else "float32"
-    torch.manual_seed(cfg.seed)  # a new adapter starts at random
-    policy = load_policy(cfg.base, lora=cfg.lora, dtype=dtype)
+    policy = start_from(cfg)
     anchor = open_anchor(cfg.anchor or cfg.base, policy, dtype)
-    asked, heads, dropped = that_fit(load(cfg.data) if prompts is None else prompts, policy, cfg)
+    dropped: Counter[str] = Counter()
+    given = load(cfg.data, lambda row: dropped.update([row.reason])) if prompts is None else prompts
+    asked, heads = that_fit(given, policy, cfg, dropped)
     actor = Actor(policy.model, with_value=cfg.advantage == "gae", beta=cfg.beta)
     still(actor)  # a LoRA's dropout too
     loop = Loop(
@@ -103,26 +104,27 @@ def train_ppo(
             finish_step(loop, step, metrics, (time.monotonic() - began) / (step.number - first))
         loop.model = AnswersModel(policy.model)  # the value head has served
         facts = {"anchor": str(anchor.path), "anchor_hash": anchor.hash, "reward": rewards.name}
-        return loop.finish(rows=len(asked), dropped=dropped, **facts)
+        return loop.finish(rows=len(asked), dropped=dict(dropped), **facts)
 
 
-def load(source: str) -> Iterator[Prompt]:
-    """The prompts of a run, or of a file with a column for them."""
+def load(source: str, leave: Drop = ignore) -> Iterator[Prompt]:
+    """The prompts of a run, or of a file with a column for them; what is left out is told by name."""
     kept = Path(source) / "prompts.jsonl"
-    return read_records(kept, Prompt) if kept.exists() else load_prompts(source)
+    return read_records(kept, Prompt) if kept.exists() else load_prompts(source, dropped=leave)
 
 
 def that_fit(
-    prompts: Iterable[Prompt], policy: Policy, cfg: PPOConfig
-) -> tuple[list[Prompt], list[Example], dict[str, int]]:
-    """The prompts that leave room for an answer, their tokens, and how many were left out and why."""
+    prompts: Iterable[Prompt], policy: Policy, cfg: PPOConfig, dropped: Counter[str]
+) -> tuple[list[Prompt], list[Example]]:
+    """The prompts that leave room for an answer, and their tokens; the others are counted."""
     longest = min(cfg.max_length, policy.longest)
     room = longest - cfg.max_tokens
-    both = [
-        (prompt, tokenise(prompt, (), policy.tokenizer, id=prompt.id))
-        for prompt in prompts
-        if not is_held_out(prompt, cfg.held_out)
-    ]
+    both = []
+    for prompt in prompts:
+        if is_held_out(prompt, cfg.held_out):
+            dropped["held_out"] += 1
+        else:
+            both.append((prompt, tokenise(prompt, (), policy.tokenizer, id=prompt.id)))
     fitting = [(prompt, head) for prompt, head in both if len(head.prompt_ids) <= room]
     if not fitting:
         widest = max((len(head.prompt_ids) for _, head in both), default=0)
@@ -131,8 +133,9 @@ def that_fit(
             f" {cfg.max_tokens} tokens within {longest}; the longest has {widest}."
             f" {way_out(widest + cfg.max_tokens, policy, cfg) if both else f'Look with: head {cfg.data}'}"
         )
-    dropped = {"too_long": len(both) - len(fitting)} if len(fitting) < len(both) else {}
-    return [prompt for prompt, _ in fitting], [head for _, head in fitting], dropped
+    if len(fitting) < len(both):
+        dropped["too_long"] += len(both) - len(fitting)
+    return [prompt for prompt, _ in fitting], [head for _, head in fitting]
 
 
 def way_out(needed: int, policy: Policy, cfg: PPOConfig) -> str:
@@ -146,6 +149,7 @@ def sampling(cfg: PPOConfig, policy: Policy) -> dict[str, Any]:
         "samples": cfg.per_prompt,
         "max_tokens": cfg.max_tokens,
         "temperature": cfg.temperature,
+        "rows_at_once": max(1, 8 * cfg.tokens // min(cfg.max_length, policy.longest)),
         "end_ids": sorted({int(policy.tokenizer.eos_token_id), end_of_turn(policy.tokenizer)}),
     }
 

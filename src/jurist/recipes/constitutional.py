@@ -84,7 +84,7 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
     check(cfg)
     principles = load_constitution(cfg.constitution)
     with Loop(cfg, watch) as loop, going_round(loop) as rounds:
-        start = policy = checkpoint(cfg.policy)
+        start = policy = anchor = checkpoint(cfg.policy)
         harmful = part_red_team(loop, cfg.red_team)
         judge = judged_by(cfg, start)
         pairs: list[Preference] = []
@@ -93,16 +93,16 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
             if "sl" in cfg.phases:
                 rewritten = revise(round, policy, cfg.revise, principles, cfg.red_team)
                 made = round.sft(cfg.sft, cfg.base or start, rewritten.targets(cfg.revise.up_to), "sl")
-                policy = made.folder
+                policy = anchor = made.folder
             if "rl" in cfg.phases:
                 labelled = round.label(policy, judge, prefer=cfg.rl.prefer, prompts=harmful)
                 pairs += sure_enough(round, labelled, judge, cfg.rl.calibrate)
-                learnt, share = mixed(pairs, real_pairs(cfg.real.file), cfg.real, round.seed)
+                learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
                 if cfg.rl.optimiser == "dpo":
-                    made = round.dpo(cfg.rl.dpo, policy, policy, learnt)
+                    made = round.dpo(cfg.rl.dpo, policy, anchor, learnt)
                 else:
                     reward = round.reward_model(cfg.rl.reward_model, start, learnt).folder
-                    made = round.reinforce(by_reward(cfg.rl.optimiser, cfg.rl.ppo), policy, policy, reward)
+                    made = round.reinforce(by_reward(cfg.rl.optimiser, cfg.rl.ppo), policy, anchor, reward)
                 policy = made.folder
             loop.run.write_json(f"round-{round.number}/ledger.json", of_round(round.path))
             rounds.close(round, made, real_share=share, **seen(labelled, made))

@@ -92,7 +92,7 @@ def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
             heard = [rated(round, among, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
             best, seen = chosen(round, heard, pool, cfg)
             pool = {**pool, **best} if cfg.pool == "all" else best
-            learnt, share = mixed([*pool.values()], real_answers(cfg.real.file), cfg.real, round.seed)
+            learnt, share = mixed([*pool.values()], real_answers(cfg), cfg.real, round.seed)
             made = round.sft(cfg.sft, start if cfg.start == "base" else policy, learnt)
             policy = made.folder
             rounds.close(round, made, real_share=share, pool=len(pool), **seen)

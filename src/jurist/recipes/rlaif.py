@@ -64,7 +64,7 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
             if cfg.reward == "model":
                 labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
                 pairs += labelled.preferences()
-                learnt, share = mixed(pairs, real_pairs(cfg.real.file), cfg.real, round.seed)
+                learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
             if cfg.optimiser == "dpo":
                 made = round.dpo(cfg.dpo, policy, start, learnt)
             else:
@@ -97,6 +97,8 @@ def check(cfg: RlaifConfig) -> None:
     """Settings that need each other."""
     if not cfg.judge:
         raise SettingError("RLAIF needs a judge. Name one with: --judge openai:gpt-5-mini")
+    if cfg.reward == "model" and cfg.k < 2:
+        raise SettingError(f"pairs need two answers to a prompt, got k: {cfg.k}; set -k 2, or: reward: judge")
     if cfg.reward == "judge":
         if cfg.optimiser == "dpo":
             raise SettingError(

@@ -77,7 +77,7 @@ def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
             judging = outside(round, labelled, cfg)
-            learnt, share = mixed(labelled.preferences(), real_pairs(cfg.real.file), cfg.real, round.seed)
+            learnt, share = mixed(labelled.preferences(), real_pairs(cfg), cfg.real, round.seed)
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
             rounds.close(round, made, real_share=share, judging=judging, **seen(labelled))

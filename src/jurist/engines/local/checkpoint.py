@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 from msgspec import Struct
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ...errors import DataError, SettingError, nearest
@@ -38,7 +39,7 @@ class Checkpoint:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
             self.model: Any = model.to(device).eval()
-        except (OSError, ValueError, RuntimeError, AttributeError, AssertionError) as why:
+        except (OSError, ValueError, RuntimeError, AttributeError, AssertionError, SafetensorError) as why:
             reason = " ".join(str(why).split())[:300]
             raise DataError(
                 f"the checkpoint {folder} cannot be opened: {reason}. Look with: ls -l {folder}"

@@ -67,7 +67,7 @@ def look(
     watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Looked, list[Answered]]:
     """How the new one compares, how different its answers are, and the answers themselves."""
-    purse = Purse(budget)
+    purse = Purse(budget, run.journal.usd_before)
     answered = run_async(_answers(run, purse, new, old, prompts, judge, sampling, seed, watch))
     texts = [one.text for row in answered for one in row.new]
     groups = [[one.text for one in row.new] for row in answered]
@@ -75,7 +75,7 @@ def look(
         comparison=compared(answered) if judge else None,
         distinct=distinct(texts),
         unique=unique(groups),
-        usd=purse.paid,
+        usd=purse.spent,
     )
     return found, answered
 

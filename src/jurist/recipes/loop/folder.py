@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -25,6 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from ...config import dump_yaml, parse_money
+from ...engines.checkpoints import weights_named
 from ...errors import BudgetSpent, DataError, RunError
 from ...prompts.load import split_of
 from ...records import Prompt, content_id
@@ -97,9 +99,11 @@ class Loop:
 
     def _begin(self) -> None:
         train, held = self._split()
-        mark = content_id(type(self.cfg).__name__, deciding(self.cfg), [one.id for one in (*train, *held)])
+        asked = [one.id for one in (*train, *held)]
+        mark = content_id(type(self.cfg).__name__, deciding(self.cfg), asked, self._contents())
         kept = self.path / "loop.json"
-        if kept.exists() and read_json(kept, Began).fingerprint != mark:
+        begun = any(self.path.glob("round-*/steps/*.json"))
+        if begun and kept.exists() and read_json(kept, Began).fingerprint != mark:
             raise RunError(
                 f"{self.path} holds a loop with other settings or prompts, which this one cannot go on from."
                 f" Choose another --out, or throw it away with: rm -r {self.path}"
@@ -109,6 +113,11 @@ class Loop:
         for name, rows in (("train", train), ("held_out", held)):
             self.prompts(name).parent.mkdir(exist_ok=True)
             self.run.write_text(f"prompts/{name}.jsonl", "".join(map(_line, rows)))
+
+    def _contents(self) -> list[str]:
+        """What the files and checkpoints hold that the settings name: a path alone says little."""
+        named = [self.cfg.policy, getattr(self.cfg, "base", ""), getattr(self.cfg, "constitution", "")]
+        return [weights_named(one) or hash_of(one) for one in (*named, self.cfg.real.file)]
 
     def _split(self) -> tuple[list[Prompt], list[Prompt]]:
         train: list[Prompt] = []
@@ -176,6 +185,11 @@ class Loop:
 
     def write_rounds(self, facts: list[Facts]) -> None:
         self.run.write_text("rounds.jsonl", "".join(map(_line, facts)))
+
+
+def hash_of(file: str) -> str:
+    """Of what is in a file; nothing where it is none."""
+    return blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if Path(file).is_file() else ""
 
 
 def _line(record: Struct) -> str:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ...journal import Journal
 from ...records import Completion, Preference, Prompt
+from ...run import Run
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
 from .folder import Along
@@ -102,17 +103,19 @@ class Round(Labelling):
             return None
 
         def work() -> Looked:
-            found, answered = look(
-                self.loop.run,
-                engine_of(policy),
-                engine_of(start),
-                prompts,
-                cfg.compare.judge,
-                cfg.sampling,
-                budget=self.loop.left(),
-                seed=cfg.seed,
-                watch=lambda done, of: self.loop.tell(self.number, step, Along(done, of)),
-            )
+            # In a folder of its own, so that the journal knows what this step cost in all its starts.
+            with Run(self.path / step, journal=self.loop.path / "journal.sqlite") as run:
+                found, answered = look(
+                    run,
+                    engine_of(policy),
+                    engine_of(start),
+                    prompts,
+                    cfg.compare.judge,
+                    cfg.sampling,
+                    budget=self.loop.left(),
+                    seed=cfg.seed,
+                    watch=lambda done, of: self.loop.tell(self.number, step, Along(done, of)),
+                )
             self._keep(answered, step)
             moved = _drift(policy, start, answered)
             return replace(found, kl=moved)
