@@ -162,3 +162,16 @@ def test_a_run_whose_budget_was_spent_goes_on_with_a_higher_one(tmp_path, module
     lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_cap_on_calls_of_unknown_price_is_refused_before_the_first(tmp_path):
+    cfg = PPOConfig(
+        data="prompts",
+        base=str(checkpoint(tmp_path / "base")),
+        out=str(tmp_path / "out"),
+        reward="vllm:unheard-of@http://127.0.0.1:9/v1",
+        max_tokens=4,
+        budget="1usd",
+    )
+    with pytest.raises(SettingError, match="a budget needs a price"):
+        train_ppo(cfg, PROMPTS)

@@ -6,14 +6,14 @@ A `Caller` keeps the contract of the engine it wraps, so policies and judges do 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import BudgetSpent, CallFailed, CallRefused
+from ..errors import BudgetSpent, CallFailed, CallRefused, SettingError
 from ..journal import Journal
 from ..records import Usage
 from .engine import Ask, DrawsMany, Engine, Queues, Reply, StandIn
@@ -186,6 +186,26 @@ def open_caller(spec: str | Mapping[str, Any] | EngineConfig, journal: Journal, 
     """The engine of this name or with these settings, its every reply kept."""
     config = engine_config(spec)
     return Caller(open_engine(config), journal, purse, config.concurrency)
+
+
+def need_keys(engines: Sequence[Caller]) -> None:
+    """Said before the first row is read, not after the first refusal."""
+    for engine in engines:
+        if engine.lacks_key:
+            raise SettingError(
+                f"{engine.name} needs a key, and {engine.lacks_key} holds none."
+                f" Set it with: export {engine.lacks_key}=..."
+            )
+
+
+def need_prices(budget: str | float | None, engines: Sequence[Caller]) -> None:
+    """A cap in dollars on calls whose price nobody knows would never be reached."""
+    for engine in engines:
+        if budget is not None and not engine.priced:
+            raise SettingError(
+                f"a budget needs a price, and none is known for {engine.name}. Give it one in the recipe:"
+                f" engine: {{engine: {engine.name}, price: {{input: 0.25, output: 2.0}}}}"
+            )
 
 
 def _seeded(ask: Ask) -> Ask:

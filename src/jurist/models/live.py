@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import parse_money, settings_from
-from ..engines.caller import Caller, Purse, open_caller
+from ..engines.caller import Caller, Purse, need_keys, need_prices, open_caller
 from ..engines.engine import Engine
 from ..engines.open import KINDS
 from ..engines.scripted import load_function
@@ -120,6 +120,8 @@ def rewards_of(cfg: PPOConfig, given: Reward | ScoresMany | None, world: int = 1
     try:
         with Rewards(reward_called(cfg.reward, called, cfg.seed)) as rewards:
             try:
+                need_keys(callers)
+                need_prices(cfg.budget, callers)
                 yield rewards
             finally:
                 for caller in callers:

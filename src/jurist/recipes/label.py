@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
-from ..engines.caller import Caller, Purse, open_caller
+from ..engines.caller import Caller, Purse, need_keys, need_prices, open_caller
 from ..engines.engine import Engine
 from ..errors import DataError, JuristError, SettingError
 from ..preferences.decide import Member, decide, write_members
@@ -175,23 +175,3 @@ def need_rows(cfg: LabelConfig, tally: Tally, stopped: Stopped) -> None:
         f"there is no usable row in {source}. See what was left out, and why, with:"
         f" head {Path(cfg.out) / 'dropped.jsonl'}"
     )
-
-
-def need_keys(engines: list[Caller]) -> None:
-    """Said before the first row is read, not after the first refusal."""
-    for engine in engines:
-        if engine.lacks_key:
-            raise SettingError(
-                f"{engine.name} needs a key, and {engine.lacks_key} holds none."
-                f" Set it with: export {engine.lacks_key}=..."
-            )
-
-
-def need_prices(budget: str | float | None, engines: list[Caller]) -> None:
-    """A cap in dollars on calls whose price nobody knows would never be reached."""
-    for engine in engines:
-        if budget is not None and not engine.priced:
-            raise SettingError(
-                f"a budget needs a price, and none is known for {engine.name}. Give it one in the recipe:"
-                f" engine: {{engine: {engine.name}, price: {{input: 0.25, output: 2.0}}}}"
-            )

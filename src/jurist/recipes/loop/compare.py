@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from ...completions import mixture, sample
 from ...completions.matchups import same_words
-from ...engines.caller import Purse, open_caller
+from ...engines.caller import Purse, need_keys, need_prices, open_caller
 from ...engines.engine import Engine
 from ...errors import SettingError
 from ...records import Completion, Matchup, Prompt, Sampling
@@ -102,6 +102,8 @@ async def _answers(
     try:
         ours, theirs = mixture([(called(new), 1.0)]), mixture([(called(old), 1.0)])
         asked = open_judge(judge, called, seed) if judge else None
+        need_keys(callers)
+        need_prices(purse.cap, callers)
 
         async def work(prompt: Prompt) -> Answered:
             mine, _ = await sample(prompt, ours, SAMPLES, sampling, seed)

@@ -17,13 +17,13 @@ from msgspec import Struct
 
 from ...completions import Policies, mixture, sample
 from ...completions.matchups import same_words
-from ...engines.caller import Caller, Purse, open_caller
+from ...engines.caller import Caller, Purse, need_keys, need_prices, open_caller
 from ...engines.engine import Engine
 from ...errors import SettingError, nearest
 from ...records import Completion, Dropped, Group, Message, Prompt, Sampling
 from ...run import Run, read_records
 from ...verdicts.constitution import Constitution, Principle, draw
-from ..label import need_keys, need_prices, rows_under_way
+from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
 from ..tally import Tally
 from .rounds import Round, Target, engine_of
