@@ -298,7 +298,7 @@ def test_a_defect_of_ours_shows_itself(here):
 
 
 def test_ctrl_c_ends_with_130_and_one_line_and_the_run_goes_on_later(here, capsys):
-    write_rows(make_rows(40), here / "pairs.jsonl")
+    write_rows(make_rows(160), here / "pairs.jsonl")
     with serving(judges.oracle, latency=0.04) as served:
         recipe = {"judge": {"engine": {"engine": f"vllm:any@{served.url}", "concurrency": 4}}}
         (here / "recipe.yaml").write_text(json.dumps(recipe))
@@ -317,7 +317,7 @@ def test_ctrl_c_ends_with_130_and_one_line_and_the_run_goes_on_later(here, capsy
         assert line == "jurist: stopped. Every call paid for is kept: run the same command to go on"
         said = jurist(capsys, *words, "--json")
         assert served.stats.calls - len(served.stats.seen) <= 4
-    assert said.json["labels"] == 40
+    assert said.json["labels"] == 160
 
 
 def test_a_reader_that_leaves_early_is_no_error(here, capsys):
