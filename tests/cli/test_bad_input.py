@@ -305,7 +305,12 @@ def test_ctrl_c_ends_with_130_and_one_line_and_the_run_goes_on_later(here, capsy
         words = ["label", "--recipe", "recipe.yaml", "--pairs", "pairs.jsonl", "--out", "run"]
         code = "from jurist.cli import main; main()"
         job = subprocess.Popen(
-            [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Whoever runs the tests in the background has Ctrl-C ignored, which children would inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while served.stats.answered.total() < 20:
             assert job.poll() is None
