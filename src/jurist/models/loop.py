@@ -272,7 +272,7 @@ class Loop:
             facts |= {"fingerprint": self.fingerprint}
             (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
             shutil.rmtree(self._checkpoints, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+        self._part()
         return self.out / "model"
 
     def _whole_policy(self) -> Policy:
@@ -285,3 +285,11 @@ class Loop:
         whole = start_from(self.cfg, self.policy.kind)
         whole.model.load_state_dict(state)
         return whole
+
+    def _part(self) -> None:
+        """The last meeting. Who is through it may be gone before the first hears of it, with all written."""
+        try:
+            self.accelerator.wait_for_everyone()
+        except RuntimeError:
+            if not self.main:
+                raise
