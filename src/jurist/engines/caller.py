@@ -6,7 +6,7 @@ A `Caller` keeps the contract of the engine it wraps, so policies and judges do 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -188,24 +188,38 @@ def open_caller(spec: str | Mapping[str, Any] | EngineConfig, journal: Journal, 
     return Caller(open_engine(config), journal, purse, config.concurrency)
 
 
-def need_keys(engines: Sequence[Caller]) -> None:
-    """Said before the first row is read, not after the first refusal."""
-    for engine in engines:
-        if engine.lacks_key:
-            raise SettingError(
-                f"{engine.name} needs a key, and {engine.lacks_key} holds none."
-                f" Set it with: export {engine.lacks_key}=..."
-            )
+class Callers:
+    """The engines of one piece of work: opened by name, asked after together, closed together."""
 
+    def __init__(self, journal: Journal, purse: Purse) -> None:
+        self._journal, self._purse = journal, purse
+        self._opened: list[Caller] = []
 
-def need_prices(budget: str | float | None, engines: Sequence[Caller]) -> None:
-    """A cap in dollars on calls whose price nobody knows would never be reached."""
-    for engine in engines:
-        if budget is not None and not engine.priced:
-            raise SettingError(
-                f"a budget needs a price, and none is known for {engine.name}. Give it one in the recipe:"
-                f" engine: {{engine: {engine.name}, price: {{input: 0.25, output: 2.0}}}}"
-            )
+    def __call__(self, spec: str | Mapping[str, Any]) -> Caller:
+        self._opened.append(open_caller(spec, self._journal, self._purse))
+        return self._opened[-1]
+
+    def __iter__(self) -> Iterator[Caller]:
+        return iter(self._opened)
+
+    def check(self) -> None:
+        """Said before the first row is read: what lacks a key, and what a cap could never stop."""
+        for engine in self:
+            if engine.lacks_key:
+                raise SettingError(
+                    f"{engine.name} needs a key, and {engine.lacks_key} holds none."
+                    f" Set it with: export {engine.lacks_key}=..."
+                )
+            # A cap in dollars on calls whose price nobody knows would never be reached.
+            if self._purse.cap is not None and not engine.priced:
+                raise SettingError(
+                    f"a budget needs a price, and none is known for {engine.name}. Give it one in the recipe:"
+                    f" engine: {{engine: {engine.name}, price: {{input: 0.25, output: 2.0}}}}"
+                )
+
+    async def close(self) -> None:
+        for engine in self:
+            await engine.close()
 
 
 def _seeded(ask: Ask) -> Ask:

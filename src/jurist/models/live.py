@@ -16,8 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import parse_money, settings_from
-from ..engines.caller import Caller, Purse, need_keys, need_prices, open_caller
-from ..engines.engine import Engine
+from ..engines.caller import Callers, Purse
 from ..engines.open import KINDS
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError
@@ -110,22 +109,15 @@ def rewards_of(cfg: PPOConfig, given: Reward | ScoresMany | None, world: int = 1
         return
     Path(cfg.out).mkdir(parents=True, exist_ok=True)
     journal = Journal(Path(cfg.out) / "journal.sqlite")
-    callers: list[Caller] = []
     purse = Purse(_share(parse_money(cfg.budget), journal.usd_before, world), journal.usd_before)
-
-    def called(spec: str | dict[str, Any]) -> Engine:
-        callers.append(open_caller(spec, journal, purse))
-        return callers[-1]
-
+    callers = Callers(journal, purse)
     try:
-        with Rewards(reward_called(cfg.reward, called, cfg.seed)) as rewards:
+        with Rewards(reward_called(cfg.reward, callers, cfg.seed)) as rewards:
             try:
-                need_keys(callers)
-                need_prices(cfg.budget, callers)
+                callers.check()
                 yield rewards
             finally:
-                for caller in callers:
-                    rewards.run(caller.close())
+                rewards.run(callers.close())
     finally:
         journal.close()
 

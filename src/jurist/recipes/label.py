@@ -7,14 +7,14 @@ what is new is asked: every call is in the run's journal, and everything else is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
-from ..engines.caller import Caller, Purse, need_keys, need_prices, open_caller
+from ..engines.caller import Caller, Callers, Purse
 from ..engines.engine import Engine
 from ..errors import DataError, JuristError, SettingError
 from ..preferences.decide import Member, decide, write_members
@@ -59,20 +59,14 @@ async def collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, tally: Tally, watch: Watch
 ) -> tuple[Stopped, list[Member]]:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
-    engines: list[Caller] = []
-
-    def called(spec: str | dict[str, Any]) -> Engine:
-        engines.append(open_caller(spec, run.journal, tally.purse))
-        return engines[-1]
-
+    engines = Callers(run.journal, tally.purse)
     stopped = Stopped()
     try:
-        policies = open_policies(cfg, called)
-        judges = [open_judge(one, called, cfg.seed) for one in asked]
+        policies = open_policies(cfg, engines)
+        judges = [open_judge(one, engines, cfg.seed) for one in asked]
         need_names(judges)
         members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
-        need_keys(engines)
-        need_prices(cfg.budget, engines)
+        engines.check()
         run.write_text("recipe.yaml", recipe_text(cfg))
         write_members(run, members)
         lost: list[Dropped] = []
@@ -103,8 +97,7 @@ async def collect(
                     watch(tally)
             drop(lost)
     finally:
-        for engine in engines:
-            await engine.close()
+        await engines.close()
     return stopped, members
 
 
@@ -142,7 +135,7 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
     )
 
 
-def rows_under_way(engines: list[Caller]) -> int:
+def rows_under_way(engines: Iterable[Caller]) -> int:
     """Enough rows to keep every engine busy while replies wait to be committed, and no more."""
     most = max((one.concurrency for one in engines), default=64)
     return max(64, most + most // 2)

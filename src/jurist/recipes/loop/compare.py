@@ -17,8 +17,7 @@ from msgspec import Struct
 
 from ...completions import mixture, sample
 from ...completions.matchups import same_words
-from ...engines.caller import Purse, need_keys, need_prices, open_caller
-from ...engines.engine import Engine
+from ...engines.caller import Callers, Purse
 from ...errors import SettingError
 from ...records import Completion, Matchup, Prompt, Sampling
 from ...run import Run
@@ -91,19 +90,13 @@ async def _answers(
     seed: int,
     watch: Callable[[int, int], None],
 ) -> list[Answered]:
-    callers = []
-
-    def called(spec: str | dict[str, Any]) -> Engine:
-        callers.append(open_caller(spec, run.journal, purse))
-        return callers[-1]
-
+    callers = Callers(run.journal, purse)
     found: list[Answered] = []
     stopped = Stopped()
     try:
-        ours, theirs = mixture([(called(new), 1.0)]), mixture([(called(old), 1.0)])
-        asked = open_judge(judge, called, seed) if judge else None
-        need_keys(callers)
-        need_prices(purse.cap, callers)
+        ours, theirs = mixture([(callers(new), 1.0)]), mixture([(callers(old), 1.0)])
+        asked = open_judge(judge, callers, seed) if judge else None
+        callers.check()
 
         async def work(prompt: Prompt) -> Answered:
             mine, _ = await sample(prompt, ours, SAMPLES, sampling, seed)
@@ -118,8 +111,7 @@ async def _answers(
                 found.append(row)
                 watch(len(found), len(prompts))
     finally:
-        for caller in callers:
-            await caller.close()
+        await callers.close()
     if stopped.reason is not None:
         raise stopped.reason
     return found

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from ...completions import Policies, mixture, sample
 from ...completions.matchups import same_words
-from ...engines.caller import Caller, Purse, need_keys, need_prices, open_caller
+from ...engines.caller import Callers, Purse
 from ...engines.engine import Engine
 from ...errors import SettingError, nearest
 from ...records import Completion, Dropped, Group, Message, Prompt, Sampling
@@ -211,19 +211,14 @@ async def _stream(
 ) -> Rewritten:
     sampling, k = round.loop.cfg.sampling, round.loop.cfg.k
     prompts = round.loop.read_prompts("train")
-    tally, stopped, callers = Tally(purse, len(prompts)), Stopped(), list[Caller]()
+    tally, stopped, callers = Tally(purse, len(prompts)), Stopped(), Callers(run.journal, purse)
     counts: Counter[str] = Counter()
 
-    def called(spec: str | dict[str, Any]) -> Engine:
-        callers.append(open_caller(spec, run.journal, purse))
-        return callers[-1]
-
     try:
-        ours = called(engine_of(policy))
+        ours = callers(engine_of(policy))
         answering = mixture([(ours, 1.0)])
-        reviser = Reviser(cfg, constitution, called(cfg.by) if cfg.by else ours, sampling, round.seed)
-        need_keys(callers)
-        need_prices(round.loop.cfg.budget, callers)
+        reviser = Reviser(cfg, constitution, callers(cfg.by) if cfg.by else ours, sampling, round.seed)
+        callers.check()
 
         async def work(prompt: Prompt) -> tuple[Revised | Group, list[Dropped]]:
             harmful = prompt.domain in red_team
@@ -249,8 +244,7 @@ async def _stream(
                     tally.rows += 1
                     round.loop.tell(round.number, "revise", tally)
     finally:
-        for caller in callers:
-            await caller.close()
+        await callers.close()
     if stopped.reason is not None:
         raise stopped.reason
     return Rewritten(
