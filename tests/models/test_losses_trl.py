@@ -84,7 +84,7 @@ OURS_AND_THEIRS = [
 def test_dpo_losses_are_trls_on_the_same_batch(base, tmp_path, ours, theirs):
     policy = load_policy(base)
     examples = [pair_example(one, policy.tokenizer) for one in preferences()]
-    (examples,) = anchored(replace(ours, base=str(base)), policy, [examples])
+    (examples,) = anchored(replace(ours, base=str(base)), policy, policy.hash, [examples])
     moved(policy.model)
     args = trl.DPOConfig(output_dir=str(tmp_path / "trl"), **ON_CPU, **theirs)
     reference = load_policy(base).model

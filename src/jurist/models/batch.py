@@ -139,6 +139,12 @@ def cut(rows: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[i
     return batches
 
 
+def by_length(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+    """All rows once, those of like length together, for passes whose order does not matter."""
+    lengths = [example.length for example in examples]
+    return cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens)
+
+
 def padded(rows: Sequence[Sequence[int]], pad: int = 0) -> tuple[Any, Any]:
     """Ids padded on the right, and a mask that is True on what is real."""
     import torch

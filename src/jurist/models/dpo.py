@@ -20,7 +20,7 @@ from torch import Tensor
 from ..engines.checkpoints import weights_hash
 from ..records import Preference
 from . import losses
-from .batch import Example, cut
+from .batch import Example, by_length
 from .forward import answers_forward
 from .loop import Loop, Watch, nobody, start_from
 from .plan import accelerator_for
@@ -37,7 +37,7 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
     learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     anchor_hash = "" if cfg.loss == "simpo" else weights_hash(cfg.anchor) if cfg.anchor else policy.hash
     if anchor_hash:
-        learnt, held = anchored(cfg, policy, [learnt, held])
+        learnt, held = anchored(cfg, policy, anchor_hash, [learnt, held])
     with Loop(cfg, policy, learnt, [one.weight for one in learnt], watch, beside=anchor_hash) as loop:
         for step in loop.steps():
             for part in loop.parts(step):
@@ -79,13 +79,14 @@ def gap_of(cfg: DpoConfig, ratio_B2: Tensor, tokens_B2: Tensor) -> Tensor:
     return ratio_B2[:, 0] - ratio_B2[:, 1]
 
 
-def anchored(cfg: DpoConfig, policy: Policy, sides: Sequence[list[Example]]) -> list[list[Example]]:
+def anchored(
+    cfg: DpoConfig, policy: Policy, anchor_hash: str, sides: Sequence[list[Example]]
+) -> list[list[Example]]:
     """The examples with the anchor's log-prob of each answer; every process computes its share."""
     from accelerate.utils import gather_object
 
     accelerator = accelerator_for(cfg)
-    other = cfg.anchor and weights_hash(cfg.anchor) != policy.hash
-    anchor = load_policy(cfg.anchor, dtype="float32") if other else policy
+    anchor = policy if anchor_hash == policy.hash else load_policy(cfg.anchor, dtype="float32")
     refuse_other_tokens(anchor, policy)
     model = anchor.model.to(accelerator.device).eval()
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -102,9 +103,8 @@ def anchored(cfg: DpoConfig, policy: Policy, sides: Sequence[list[Example]]) -> 
 @torch.no_grad()
 def logprobs(model: Any, examples: Sequence[Example], tokens: int) -> list[tuple[float, ...]]:
     """The log-prob of each answer of each row, in the rows' order."""
-    lengths = [one.length for one in examples]
     found: list[tuple[float, ...]] = [()] * len(examples)
-    for rows in cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens):
+    for rows in by_length(examples, tokens):
         said = answers_forward(model, [examples[row] for row in rows]).logprobs_AT
         assert said is not None
         sums = iter(said.sum(-1).tolist())
@@ -117,9 +117,8 @@ def logprobs(model: Any, examples: Sequence[Example], tokens: int) -> list[tuple
 def measure(cfg: DpoConfig, model: Any, examples: Sequence[Example]) -> dict[str, float]:
     """How often the policy has moved towards the better answer, on rows that were not learnt."""
     model.eval()
-    lengths = [one.length for one in examples]
     total = right = 0.0
-    for rows in cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, cfg.tokens):
+    for rows in by_length(examples, cfg.tokens):
         part = [examples[row] for row in rows]
         said = model(part)
         logp_B2, tokens_B2 = said.logprobs_AT.sum(-1).view(-1, 2), said.mask_AT.sum(-1).view(-1, 2)

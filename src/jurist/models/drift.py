@@ -9,8 +9,8 @@ import torch
 from msgspec import Struct
 
 from ..records import Prompt
-from .batch import Example, cut, tokenise
-from .forward import answers_forward
+from .batch import Example, tokenise
+from .dpo import logprobs
 from .policy import load_policy
 
 TOKENS = 16384
@@ -32,23 +32,13 @@ def drift(policy: str | Path, anchor: str | Path, written: Sequence[tuple[Prompt
         return None
     one = load_policy(policy)
     rows = [tokenise(prompt, (text,), one.tokenizer) for prompt, text in written]
-    ours = _said(one.model, rows)
-    theirs = _said(load_policy(anchor).model, rows)
+    ours, theirs = (_said(model, rows) for model in (one.model, load_policy(anchor).model))
     tokens = sum(len(row.answers[0]) for row in rows)
-    moved = sum(ours) - sum(theirs)
+    moved = ours - theirs
     return Drift(moved / len(rows), moved / tokens, len(rows))
 
 
-@torch.no_grad()
-def _said(model: torch.nn.Module, rows: Sequence[Example]) -> list[float]:
-    """The log-prob of each row's answer."""
-    model.eval()
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    lengths = [row.length for row in rows]
-    found = [0.0] * len(rows)
-    for part in cut(sorted(range(len(rows)), key=lengths.__getitem__), lengths, TOKENS):
-        said_AT = answers_forward(model, [rows[index] for index in part]).logprobs_AT
-        assert said_AT is not None
-        for index, value in zip(part, said_AT.sum(-1).tolist(), strict=True):
-            found[index] = value
-    return found
+def _said(model: torch.nn.Module, rows: Sequence[Example]) -> float:
+    """The log-prob of all answers."""
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return sum(said for (said,) in logprobs(model, rows, TOKENS))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..records import Preference
 from . import losses
-from .batch import Example, cut
+from .batch import Example, by_length
 from .forms import causal_of
 from .forward import answers_forward
 from .loop import Loop, Watch, nobody, start_from
@@ -80,9 +80,8 @@ def score(scorer: Any, examples: Sequence[Example], tokens: int) -> list[list[fl
     """The rewards of each row's answers, in the rows' order."""
     was_training = scorer.training
     scorer.eval()
-    lengths = [one.length for one in examples]
     found: list[list[float]] = [[] for _ in examples]
-    for rows in cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens):
+    for rows in by_length(examples, tokens):
         rewards = iter(scorer([examples[row] for row in rows]).tolist())
         for row in rows:
             found[row] = [next(rewards) for _ in examples[row].answers]

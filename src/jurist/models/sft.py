@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .batch import Example, cut
+from .batch import Example, by_length
 from .loop import Loop, Watch, nobody, start_from
 from .rows import Target, answers_to_learn
 from .settings import SftConfig, check
@@ -43,9 +43,8 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
 def measure(model: Any, examples: Sequence[Example], tokens: int, how: str) -> dict[str, float]:
     """Loss a token on answers that were not learnt."""
     model.eval()
-    lengths = [one.length for one in examples]
     total = 0.0
-    for rows in cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens):
+    for rows in by_length(examples, tokens):
         total -= float(model([examples[row] for row in rows], how).logprobs_AT.sum())
     model.train()
     return {"loss": total / sum(len(one.answers[0]) for one in examples)}
