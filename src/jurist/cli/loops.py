@@ -56,7 +56,6 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-NAMES = {"start": "start", "ppo": "PPO", "dpo": "DPO"}
 _HEADS = (
     "round",
     "better than the start",
@@ -124,6 +123,8 @@ def run_demo(out: Path, as_json: bool) -> None:
 
 
 def print_demo(found: Demo) -> None:
+    from ..recipes.demo.outcome import NAMES
+
     judge = found.judge
     print(
         f"judge    {judge.matchups:,} pairs asked in both orders: {_share(judge.flip_rate)} follow the seat,"

@@ -40,6 +40,13 @@ def conservative(p_B: Tensor, flip_rate: float) -> Tensor:
     return (1 - flip_rate) * p_B + flip_rate * (1 - p_B)
 
 
+def per_token_gap(
+    chosen_B: Tensor, rejected_B: Tensor, chosen_tokens_B: Tensor, rejected_tokens_B: Tensor
+) -> Tensor:
+    """w / |w| - l / |l|: two sums over tokens, compared as means."""
+    return chosen_B / chosen_tokens_B - rejected_B / rejected_tokens_B
+
+
 def length_normalised_dpo(
     chosen_logratio_B: Tensor,
     rejected_logratio_B: Tensor,
@@ -49,8 +56,8 @@ def length_normalised_dpo(
     p_B: Tensor | float = 1.0,
 ) -> Tensor:
     """Soft cross-entropy of beta (l_w / |w| - l_l / |l|), Lambert et al. 2024 (Tulu 3)."""
-    chosen_B = chosen_logratio_B / chosen_tokens_B
-    return dpo(chosen_B, rejected_logratio_B / rejected_tokens_B, beta, p_B)
+    delta_B = per_token_gap(chosen_logratio_B, rejected_logratio_B, chosen_tokens_B, rejected_tokens_B)
+    return soft_logistic(beta * delta_B, p_B)
 
 
 def r_dpo(
@@ -80,7 +87,7 @@ def simpo(
     p_B: Tensor | float = 1.0,
 ) -> Tensor:
     """Soft cross-entropy of beta (log w / |w| - log l / |l|) - gamma; Meng et al. 2024 eq. 6: no anchor."""
-    delta_B = chosen_logp_B / chosen_tokens_B - rejected_logp_B / rejected_tokens_B
+    delta_B = per_token_gap(chosen_logp_B, rejected_logp_B, chosen_tokens_B, rejected_tokens_B)
     return soft_logistic(beta * delta_B - gamma, p_B)
 
 
@@ -97,7 +104,7 @@ def ipo(
     The target (2p - 1) is the mean of the two squares weighted by p, up to a constant: at p = 1 the paper's
     loss, at p = 1/2 a pull towards no difference.
     """
-    delta_B = chosen_logratio_B / chosen_tokens_B - rejected_logratio_B / rejected_tokens_B
+    delta_B = per_token_gap(chosen_logratio_B, rejected_logratio_B, chosen_tokens_B, rejected_tokens_B)
     return (delta_B - (2 * p_B - 1) / (2 * beta)).square()
 
 

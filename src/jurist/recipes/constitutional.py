@@ -39,7 +39,7 @@ from .loop.mix import mixed
 from .loop.revise import ReviseConfig, revise
 from .loop.rounds import Labelled, Round, engine_of
 from .loop.settings import Count, LoopConfig
-from .loop.start import checkpoint, real_pairs
+from .loop.start import real_pairs
 from .loop.training import by_reward, refuse_decided
 from .rlaif import seen
 
@@ -84,7 +84,7 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
     check(cfg)
     principles = load_constitution(cfg.constitution)
     with Loop(cfg, watch) as loop, going_round(loop) as rounds:
-        start = policy = anchor = checkpoint(cfg.policy)
+        start = policy = anchor = rounds.start
         harmful = part_red_team(loop, cfg.red_team)
         judge = judged_by(cfg, start)
         pairs: list[Preference] = []

@@ -39,7 +39,7 @@ from .loop.mix import mixed
 from .loop.rated import SCORING, Rated, Worth, rated
 from .loop.rounds import Round, Target
 from .loop.settings import JudgeSpec, LoopConfig
-from .loop.start import checkpoint, real_answers
+from .loop.start import real_answers
 from .loop.training import refuse_decided
 
 
@@ -81,7 +81,7 @@ def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
     with Loop(cfg, watch) as loop, going_round(loop) as rounds:
-        start = policy = checkpoint(cfg.policy)
+        start = policy = rounds.start
         scorers = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
         pool: dict[str, Target] = {}
         for round in rounds:

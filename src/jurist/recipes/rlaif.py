@@ -32,7 +32,7 @@ from .loop.folder import Loop, Watch, nobody
 from .loop.mix import mixed
 from .loop.rounds import Labelled, Trained
 from .loop.settings import JudgeSpec, LoopConfig
-from .loop.start import checkpoint, real_pairs
+from .loop.start import real_pairs
 from .loop.training import by_reward, refuse_decided
 
 
@@ -56,7 +56,7 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
     with Loop(cfg, watch) as loop, going_round(loop) as rounds:
-        start = policy = checkpoint(cfg.policy)
+        start = policy = rounds.start
         pairs: list[Preference] = []
         for round in rounds:
             labelled, share = None, 0.0

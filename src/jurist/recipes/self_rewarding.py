@@ -39,7 +39,7 @@ from .loop.mix import mixed
 from .loop.rated import opinions_of, scores_of
 from .loop.rounds import Round
 from .loop.settings import LoopConfig, Share
-from .loop.start import checkpoint, real_pairs
+from .loop.start import real_pairs
 from .loop.training import refuse_decided
 from .summary import Share as Agreed
 from .summary import share as agreed
@@ -71,7 +71,7 @@ def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
     with Loop(cfg, watch) as loop, going_round(loop) as rounds:
-        start = policy = checkpoint(cfg.policy)
+        start = policy = rounds.start
         for round in rounds:
             prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
             itself = replace(cfg.judge, engine=engine_of(policy))

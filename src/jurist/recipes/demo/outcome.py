@@ -22,6 +22,7 @@ from ..summary import Share, Summary, share
 
 START: Final = "start"
 LEARNERS: Final = ("ppo", "dpo")
+NAMES: Final = {START: "start", "ppo": "PPO", "dpo": "DPO"}
 DOMAINS: Final = ("sums", "wishes", "talk", "doses")
 SHOWN: Final = DOMAINS[:3]
 """In the fourth, doses, even a good judge cannot tell what is right: nothing is to be learnt there."""

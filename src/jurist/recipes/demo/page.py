@@ -9,9 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..summary import Share
 from . import draw
-from .outcome import DOMAINS, START, Demo
+from .outcome import DOMAINS, NAMES, Demo
 
-NAMES: Final = {START: "start", "ppo": "PPO", "dpo": "DPO"}
 CURVES: Final = {
     "reward": "reward",
     "kl_sequence": "KL to the start, nats an answer",

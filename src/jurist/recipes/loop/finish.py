@@ -37,7 +37,8 @@ class Rounds:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
+        self.start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
+        """Folder of the policy that the loop starts from."""
         self._facts: list[Facts] = []
         self._stopped = ""
         self._began = time.monotonic()
@@ -51,7 +52,7 @@ class Rounds:
 
     def close(self, round: Round, made: Trained, **seen: Any) -> None:
         """Look at the new policy from outside, and write down what the round came to."""
-        looked = round.look(made.folder, self._start)
+        looked = round.look(made.folder, self.start)
         self._facts.append(round.facts(made, looked, **seen))
         self._loop.write_rounds(self._facts)
 

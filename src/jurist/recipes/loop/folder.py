@@ -176,11 +176,9 @@ class Loop:
             )
         return cap - self.usd
 
-    def after_reward(self, base: str) -> Model:
-        """A model that learnt from the reward of its own answers."""
-        from ...engines.checkpoints import weights_hash
-
-        before = self.models.get(weights_hash(base)[:12], FIRST)
+    def after_reward(self, base_hash: str) -> Model:
+        """A model that learnt from the reward of its own answers, from the one with these weights on."""
+        before = self.models.get(base_hash[:12], FIRST)
         return Model(before.generation + 1, 1.0)
 
     def write_rounds(self, facts: list[Facts]) -> None:

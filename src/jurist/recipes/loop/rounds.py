@@ -89,7 +89,7 @@ class Round(Labelling):
             with self.loop.run.writing(f"round-{self.number}/ancestry-{step}") as files:
                 for row in rows:
                     files[f"round-{self.number}/ancestry-{step}"].add(row)
-            ours = learnt_from(rows) if rows else self.loop.after_reward(base)
+            ours = learnt_from(rows) if rows else self.loop.after_reward(facts["base_hash"])
             return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
 
         made = self.loop.once(self.number, step, Trained, train)
