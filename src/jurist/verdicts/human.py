@@ -27,11 +27,11 @@ CHOICE = {"chosen": 1.0, "rejected": 0.0, "tie": 0.5}
 def text_key(prompt_id: str, text_a: str, text_b: str) -> str:
     """A name for two texts on one prompt, whichever way round: the matchup's id, had nobody signed them."""
     return content_id(
-        "matchup", prompt_id, sorted((_unsigned(prompt_id, text_a), _unsigned(prompt_id, text_b)))
+        "matchup", prompt_id, sorted((unsigned(prompt_id, text_a), unsigned(prompt_id, text_b)))
     )
 
 
-def _unsigned(prompt_id: str, text: str) -> str:
+def unsigned(prompt_id: str, text: str) -> str:
     return Completion.of(prompt_id, text).id
 
 
@@ -84,7 +84,7 @@ def _from_row(row: dict[str, Any], where: str, number: int) -> Verdict:
         prompt_id = _prompt(row["prompt"], where).id
         first, second = (_text(row[seat], where) for seat in seats)
         matchup_id = text_key(prompt_id, first, second)
-        first_id, second_id = _unsigned(prompt_id, first), _unsigned(prompt_id, second)
+        first_id, second_id = unsigned(prompt_id, first), unsigned(prompt_id, second)
     label = row.get("label", row.get("winner", "chosen" if chose else None))
     who = str(row.get("who") or "")
     p = None
@@ -142,7 +142,7 @@ class Labels(Struct, frozen=True):
         first = matchup.first.id
         if said is None and len(self.opinions):
             said = self.opinions.get(text_key(matchup.prompt.id, matchup.first.text, matchup.second.text))
-            first = _unsigned(matchup.prompt.id, matchup.first.text)
+            first = unsigned(matchup.prompt.id, matchup.first.text)
         if said is None:
             return None
         # A label with no completion ids was given to the matchup as it came.

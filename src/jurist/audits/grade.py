@@ -1,0 +1,23 @@
+"""How bad a number is: the same rule for every audit."""
+
+from __future__ import annotations
+
+from ..records import Grade
+
+
+def graded(low: float, high: float, fair: float, tolerated: float) -> Grade:
+    """An alarm where the value is surely further from fair than is tolerated, a warning where it is surely
+    not fair and may be that far; what is surely not fair and surely tolerable is worth a note.
+    """
+    near = max(low - fair, fair - high, 0.0)
+    far = max(high - fair, fair - low)
+    if near > tolerated:
+        return "alarm"
+    if near > 0:
+        return "warning" if far > tolerated else "note"
+    return "fine"
+
+
+def below(low: float, high: float, wanted: float) -> Grade:
+    """For what should be large: an alarm where it surely is not, a warning where it may not be."""
+    return "alarm" if high < wanted else "warning" if low < wanted else "fine"

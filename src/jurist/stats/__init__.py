@@ -1,0 +1,33 @@
+"""The statistics everything else leans on: intervals, agreement, strengths from wins, calibration.
+
+Plain Python where a loop over the data is cheap; numpy is loaded only inside the functions that fit
+something, so importing this costs nothing. No data gives `nan` (or the whole interval), never zero.
+"""
+
+from .agreement import agreement, cohen_kappa, correlation, effective_jurors
+from .clusters import NOTHING, Estimate, clustered_mean, clustered_share
+from .intervals import bootstrap, sign_test, wilson, z_of
+from .odds import ece, log_loss, logit, mean, sigmoid
+from .strengths import bradley_terry, elo
+
+__all__ = [
+    "NOTHING",
+    "Estimate",
+    "agreement",
+    "bootstrap",
+    "bradley_terry",
+    "clustered_mean",
+    "clustered_share",
+    "cohen_kappa",
+    "correlation",
+    "ece",
+    "effective_jurors",
+    "elo",
+    "log_loss",
+    "logit",
+    "mean",
+    "sigmoid",
+    "sign_test",
+    "wilson",
+    "z_of",
+]

@@ -1,0 +1,153 @@
+"""Judges whose faults are known because they were drawn from a formula: no texts, only what a run would say.
+
+Each answer has a true quality. A judge's log-odds for the answer in the first seat are its sharpness times
+the difference of the qualities, plus what it gives to the first seat, to each standard deviation of length,
+and to an answer of its own family. Enough to try every audit on data whose answer is in the setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One judge."""
+
+    name: str = "simulated:judge"
+    sharpness: float = 2.0
+    """Log-odds for each standard deviation of true quality; 0 is a coin."""
+    slot: float = 0.0
+    """Log-odds given to the first seat."""
+    length: float = 0.0
+    """Log-odds for each standard deviation of length."""
+    own: float = 0.0
+    """Log-odds given to the answers of `kin`."""
+    kin: str = ""
+    """The policy it favours."""
+    noise: float = 0.0
+    """Standard deviation of what it adds to a matchup, alike in both orders and however often it is asked."""
+    shared: float = 0.0
+    """The same, but added alike by all judges."""
+    ignorant: tuple[str, ...] = ()
+    """Domains in which quality is nothing to it."""
+    soft: bool = False
+    """Whether it says its probability, instead of drawing a winner from it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What is judged."""
+
+    prompts: int = 300
+    pairs: int = 1
+    """Matchups of each prompt."""
+    domains: tuple[str, ...] = ("all",)
+    policies: tuple[str, ...] = ("one", "other")
+    orders: str = "both"
+    """`both`, or `given`: each matchup asked once, seats drawn."""
+    samples: int = 1
+    people: int = 3
+    person: float = 2.0
+    """How sharp each person is."""
+    labelled: float = 1.0
+    """Share of the matchups that people labelled."""
+    long: float = 0.0
+    """Correlation of length and true quality."""
+
+
+def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sheet, Array]:
+    """The sheet of a run of these judges, and for each matchup the true advantage of its first."""
+    dice = np.random.default_rng(seed)
+    n = world.prompts * world.pairs
+    prompt = np.repeat(np.arange(world.prompts), world.pairs)
+    domain = dice.integers(0, len(world.domains), world.prompts)
+    quality = dice.normal(size=(n, 2))
+    length = world.long * quality + np.sqrt(1 - world.long**2) * dice.normal(size=(n, 2))
+    policy = (
+        np.stack([dice.permutation(len(world.policies))[:2] for _ in range(n)])
+        if len(world.policies) > 1
+        else np.zeros((n, 2), dtype=int)
+    )
+    chars = np.maximum(1, np.round(400 + 120 * length)).astype(np.int64)
+    ahead = quality[:, 0] - quality[:, 1]
+    shared = dice.normal(size=n)
+    seen = [_asked(one, world, dice, domain[prompt], ahead, length, policy, shared) for one in judges]
+    columns = [np.concatenate(part) for part in zip(*seen, strict=True)]
+    judge = np.repeat(np.arange(len(judges)), [len(part[0]) for part in seen])
+    count = len(judge)
+    sheet = Sheet(
+        Prompts(
+            tuple(f"prompt-{i}" for i in range(world.prompts)), domain, np.zeros(world.prompts, dtype=bool)
+        ),
+        Answers(
+            np.repeat(prompt, 2),
+            policy.reshape(-1),
+            chars.reshape(-1),
+            chars.reshape(-1) // 5,
+            np.zeros(2 * n, dtype=bool),
+        ),
+        Matchups(tuple(f"matchup-{i}" for i in range(n)), prompt, 2 * np.arange(n), 2 * np.arange(n) + 1),
+        Verdicts(
+            judge,
+            columns[0],
+            columns[1],
+            columns[2],
+            columns[3],
+            np.zeros(count, dtype=int),
+            np.full(count, 0.001),
+            np.full(count, 0.5),
+        ),
+        _no_scores(),
+        Labels(np.empty(0, dtype=int), np.empty(0), np.empty(0)),
+        _people(world, dice, ahead),
+        world.domains,
+        world.policies,
+        tuple(one.name for one in judges),
+        tuple(f"human:{i}" for i in range(world.people)),
+    )
+    return sheet, ahead
+
+
+def _asked(
+    one: Simulated,
+    world: World,
+    dice: np.random.Generator,
+    domain: Array,
+    ahead: Array,
+    length: Array,
+    policy: Array,
+    shared: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """Matchup, whether turned, p of the matchup's first, sample."""
+    n = len(ahead)
+    blind = np.isin(domain, [i for i, name in enumerate(world.domains) if name in one.ignorant])
+    kin = np.array([name == one.kin for name in world.policies])[policy]
+    odds = one.sharpness * np.where(blind, 0.0, ahead)
+    odds = odds + one.length * (length[:, 0] - length[:, 1]) + one.own * (kin[:, 0].astype(float) - kin[:, 1])
+    odds = odds + one.noise * dice.normal(size=n) + one.shared * shared
+    turned = np.tile([False, True], (n, 1)) if world.orders == "both" else dice.random((n, 1)) < 0.5
+    turned = np.repeat(turned, world.samples, axis=1)
+    sample = np.broadcast_to(
+        np.tile(np.arange(world.samples), turned.shape[1] // world.samples), turned.shape
+    )
+    p = 1 / (1 + np.exp(-(odds[:, None] + np.where(turned, -one.slot, one.slot))))
+    p = p if one.soft else (dice.random(p.shape) < p).astype(float)
+    matchup = np.broadcast_to(np.arange(n)[:, None], turned.shape)
+    return matchup.reshape(-1), turned.reshape(-1), p.reshape(-1), sample.reshape(-1)
+
+
+def _people(world: World, dice: np.random.Generator, ahead: Array) -> Said:
+    labelled = np.flatnonzero(dice.random(len(ahead)) < world.labelled)
+    matchup = np.repeat(labelled, world.people)
+    p = (dice.random(len(matchup)) < 1 / (1 + np.exp(-world.person * ahead[matchup]))).astype(float)
+    return Said(np.tile(np.arange(world.people), len(labelled)), matchup, p, np.ones(len(matchup)))
+
+
+def _no_scores() -> Scores:
+    none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
+    return Scores(none, none, nothing, none, none, nothing, nothing)
