@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from ..records import Finding
+from ..records import Finding, Grade
 from ..stats import Estimate
 
 
@@ -35,3 +36,16 @@ def listed(names: Sequence[str]) -> str:
 def silent(name: str, says: str, advice: str, about: str = "") -> Finding:
     """There was nothing to measure it on."""
     return Finding(name, about, says, "silent", advice=advice)
+
+
+def measured(
+    name: str, about: str, says: str, grade: Grade, one: Estimate, fair: float | None = None, **more: Any
+) -> Finding:
+    """A finding of this estimate."""
+    return Finding(name, about, says, grade, one.n, one.value, one.low, one.high, fair=fair, **more)
+
+
+def at_most(grade: Grade, most: Grade) -> Grade:
+    """No worse than this."""
+    order: tuple[Grade, ...] = ("alarm", "warning", "note", "fine", "silent")
+    return max(grade, most, key=order.index)
