@@ -91,7 +91,9 @@ def compressed(texts: Sequence[Sequence[str]], kept: Array, size: int) -> float:
     """Bytes that zlib leaves of so many; 1 over the compression ratio."""
     k = max(map(len, texts), default=0)
     # First every prompt's first answer: zlib sees 32 kB back, and should see other prompts there.
-    rows = [texts[row][at] for at in range(k) for row in np.flatnonzero(kept).tolist() if at < len(texts[row])]
+    rows = [
+        texts[row][at] for at in range(k) for row in np.flatnonzero(kept).tolist() if at < len(texts[row])
+    ]
     raw = "\n".join(rows).encode()[:size]
     return len(zlib.compress(raw, 6)) / len(raw) if raw else math.nan
 
