@@ -91,8 +91,8 @@ def words_of(said: dict[str, Any], policies: tuple[str, str], where: str) -> Ite
             word = _word(said[seat], policies[::-1] if turned else policies, turned, where)
             yield word._replace(p=1.0 - word.p) if turned and word.p is not None else word
         else:
-            names = [name for name in (f"winner_{order}", f"p_{order}") if name in said]
-            for name in names[:1]:
+            in_order = [name for name in (f"winner_{order}", f"p_{order}") if name in said]
+            for name in in_order[:1]:
                 yield _word(said[name], policies, turned, where)
 
 

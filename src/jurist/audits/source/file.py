@@ -7,7 +7,7 @@ people, both orders. What the columns may be called stands in `columns.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ import numpy as np
 from ...completions.answers import pair_of
 from ...errors import SettingError, nearest
 from ...prompts.load import OnError, check_on_error, leave_out
-from ...prompts.rows import BadRow, read_rows
+from ...prompts.rows import BadRow, ignore, read_rows
 from ...prompts.shapes import renamed
-from ...records import Completion, Matchup
+from ...records import Completion, Dropped, Matchup
 from ...verdicts.human import WHO
 from ..collect import Collector
-from ..seen import Asked, Answer, Decided, Heard, Named
+from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
 from .columns import OURS, number, people_in, scores_in, sorted_out, words_of
 from .read import Read, Watch, nobody, people_of, watched
@@ -57,14 +57,15 @@ def read_file(
     people = people_of(human)
     collector = Collector(people)
     seated, ordered, judged = True, False, False
-    for row in watched(rows_of(source, collector, columns or {}, on_error), watch, _lines(Path(source))):
+    rows = rows_of(source, columns or {}, on_error, collector.dropped)
+    for row in watched(rows, watch, _lines(Path(source))):
         matchup, prompt = row.matchup, row.matchup.prompt
         answers = tuple(Answer(one.id, one.text, one.policy) for one in (matchup.first, matchup.second))
         seats = ((matchup.id, matchup.first.id, matchup.second.id),)
         collector.add(Asked(prompt.id, prompt.domain, prompt.stakes), answers, seats, row.heard)
         if row.p is not None:
-            names = [Named(one.id) for one in (prompt, matchup.first, matchup.second)]
-            collector.decided(Decided(*names, row.p, row.weight))
+            asked, first, second = (Named(one.id) for one in (prompt, matchup.first, matchup.second))
+            collector.decided(Decided(asked, first, second, row.p, row.weight))
         if any(one.matchup_id and not one.judge.startswith(WHO) for one in row.heard):
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
     notes = []
@@ -85,9 +86,12 @@ def read_file(
 
 
 def rows_of(
-    source: str | Path, collector: Collector, columns: Mapping[str, str], on_error: OnError
+    source: str | Path,
+    columns: Mapping[str, str],
+    on_error: OnError,
+    dropped: Callable[[Dropped], None] = ignore,
 ) -> Iterator[Row]:
-    """The rows that can be used; those that cannot are told to the collector, by name."""
+    """The rows that can be used; those that cannot are told to `dropped`, by name."""
     check_on_error(on_error)
     for ours in columns:
         if ours not in OURS:
@@ -97,7 +101,7 @@ def rows_of(
             row = renamed(raw, columns, where, OURS)
             yield row_of(row, where)
         except BadRow as bad:
-            leave_out(bad, where, "completions", on_error, collector.dropped)
+            leave_out(bad, where, "completions", on_error, dropped)
 
 
 def row_of(row: dict[str, Any], where: str) -> Row:
@@ -140,22 +144,21 @@ def _heard(
     for word in words:
         seats = (second.id, first.id) if word.turned else (first.id, second.id)
         p = 1.0 - word.p if word.turned and word.p is not None else word.p
-        order = "turned" if word.turned else "given"
-        share = len(words)
-        yield Heard(
-            judge, name, *seats, order, p, unread=word.unread, cost=usd / share, seconds=seconds / share
-        )
-    for completion, score in zip((first, second), scores_in(said, where) or (), strict=False):
-        unread = "no_score" if score is None else ""
-        share = 2 if not words else 0
         yield Heard(
             judge,
-            first_id=completion.id,
-            score=score,
-            unread=unread,
-            cost=usd / share if share else 0.0,
-            seconds=seconds / share if share else 0.0,
+            name,
+            *seats,
+            "turned" if word.turned else "given",
+            p,
+            unread=word.unread,
+            cost=usd / len(words),
+            seconds=seconds / len(words),
         )
+    if words:
+        usd = seconds = 0.0
+    for completion, score in zip((first, second), scores_in(said, where) or (), strict=False):
+        unread = "no_score" if score is None else ""
+        yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
     for who, p in people_in(said, policies, where):
         yield Heard(WHO + who, name, first.id, second.id, p_first=p)
 

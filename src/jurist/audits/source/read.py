@@ -13,7 +13,6 @@ from ...verdicts.human import load_weighted
 from ..collect import People
 from ..sheet import Sheet
 
-
 T = TypeVar("T")
 
 

@@ -21,7 +21,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: Watch = nobody) -> Read:
-    """All that was said in a run, with people's labels from a file of theirs and those that came in its rows."""
+    """All that was said in a run; people's labels are from a file of theirs, and from its rows."""
     absent = [f"{noun}.jsonl" for noun in NOUNS if not (folder / f"{noun}.jsonl").exists()]
     if absent:
         raise RunError(
