@@ -76,9 +76,10 @@ def _unread(sheet: Sheet, judge: int) -> Finding | None:
         says = f"None of {n} of {who} could be read"
     else:
         says = f"{percent(one.value)} of {n} of {who} could not be read ({span(one)})"
-    advice = "Read some of them: jurist show RUN --unread" if one.value else ""
+    grade = _grade(one)
+    advice = "" if grade == "fine" else "Read some of them: jurist show RUN --unread"
     says += f"{_why(sheet, reason)}."
-    return measured("reading.unread", who, says, _grade(one), one, advice=advice)
+    return measured("reading.unread", who, says, grade, one, advice=advice)
 
 
 def _grade(one: Estimate) -> Grade:

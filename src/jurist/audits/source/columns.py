@@ -91,9 +91,10 @@ def words_of(said: dict[str, Any], policies: tuple[str, str], where: str) -> Ite
             word = _word(said[seat], policies[::-1] if turned else policies, turned, where)
             yield word._replace(p=1.0 - word.p) if turned and word.p is not None else word
         else:
-            in_order = [name for name in (f"winner_{order}", f"p_{order}") if name in said]
-            for name in in_order[:1]:
-                yield _word(said[name], policies, turned, where)
+            columns = [f"winner_{order}", f"p_{order}"]
+            column = next((one for one in columns if one in said), None)
+            if column:
+                yield _word(said[column], policies, turned, where)
 
 
 def people_in(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[tuple[str, float]]:

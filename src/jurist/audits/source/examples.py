@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -60,7 +60,7 @@ def _skip(file: BinaryIO, lines: int) -> None:
 
 
 def examples_of_file(
-    source: str, wanted: Collection[str], people: People, columns: dict[str, str]
+    source: str, wanted: Collection[str], people: People, columns: Mapping[str, str]
 ) -> dict[str, Example]:
     """Rows about one matchup are spread over the file: it is read to its end."""
     matchups: dict[str, Matchup] = {}
