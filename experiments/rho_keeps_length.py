@@ -26,6 +26,7 @@ from scipy.stats import t as student
 from evidence import record
 from jurist.config import settings_from
 from jurist.recipes.loop.folder import Loop
+from jurist.recipes.loop.lessons import lessons
 from jurist.recipes.loop.rounds import Round
 from jurist.recipes.sample import sample
 from jurist.recipes.self_rewarding import SelfRewardingConfig, preferring
@@ -69,7 +70,7 @@ def looped(folder: Path, way: str, seed: int) -> list[str]:
         for number in range(1, ROUNDS + 1):
             round = Round(loop, number)
             labelled = round.label(policies[-1], JUDGE, prefer=preferring(cfg, number))
-            made = round.dpo(cfg.dpo, policies[-1], policies[-1], labelled.preferences())
+            made = round.dpo(cfg.dpo, policies[-1], policies[-1], lessons(labelled, cfg.stop))
             policies.append(made.folder)
     return policies
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -116,8 +116,10 @@ class Loop:
 
     def _contents(self) -> list[str]:
         """What the files and checkpoints hold that the settings name: a path alone says little."""
-        named = [self.cfg.policy, getattr(self.cfg, "base", ""), getattr(self.cfg, "constitution", "")]
-        return [weights_named(one) or hash_of(one) for one in (*named, self.cfg.real.file)]
+        cfg: Any = self.cfg
+        named = [cfg.policy, getattr(cfg, "base", ""), getattr(cfg, "constitution", ""), cfg.real.file]
+        people = cfg.rl.calibrate if hasattr(cfg, "rl") else ""
+        return [weights_named(one) or hash_of(one) for one in (*named, people)]
 
     def _split(self) -> tuple[list[Prompt], list[Prompt]]:
         train: list[Prompt] = []
