@@ -17,7 +17,7 @@ from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.records import Completion
 from jurist.verdicts.settings import JudgeConfig
 
-SEATED = {"engine": {"engine": "tiny:planted", "extra": {"position": 6.0}}}
+SEATED = {"engine": {"engine": "tiny:planted", "extra": {"position": 8.0}}}
 """Whatever the answers are, the first seat wins."""
 BLIND = JudgeConfig(kind="regex:.")
 """Sees no difference between any two answers."""
@@ -69,7 +69,7 @@ def test_labels_that_follow_the_seat_teach_nothing_unless_the_rule_is_off(tmp_pa
     with pytest.raises(NothingToLearn, match=r"--flips; then name another judge, or .*: --stop.flips 0"):
         lessons(found, cfg.stop)
     assert len(lessons(found, StopConfig(flips=0))) == found.labels > 0
-    few = replace(found, flips=replace(found.flips, value=0.7, low=0.4, n=10))
+    few = replace(found, flips=replace(found.flips, value=0.9, low=0.7, n=10))
     assert lessons(few, cfg.stop), "ten matchups say too little of a judge"
 
 

@@ -55,7 +55,7 @@ class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     saturated: Share = 0.8
     """Of the prompts whose answers were compared and read, those on which all came out level: nothing is left
     to learn from the judge."""
-    flips: Share = 0.6
+    flips: Share = 0.75
     """Share of the matchups read in both orders whose verdict followed the seat: surely above this, nothing
     is trained on the labels."""
 
