@@ -102,4 +102,6 @@ def test_a_later_round_with_nothing_to_learn_leaves_what_the_rounds_before_came_
     assert rounds.outcome.policy == "the first policy"
     assert len(rounds.outcome.rounds) == 1
     assert "no prompt apart" in rounds.outcome.stopped
-    assert "no prompt apart" in (tmp_path / "loop" / "summary.json").read_text()
+    kept = (tmp_path / "loop" / "summary.json").read_text()
+    assert "no prompt apart" in kept
+    assert "nothing is held out (compare.held_out is 0 of 16 prompts)" in kept

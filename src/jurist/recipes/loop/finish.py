@@ -24,6 +24,8 @@ class Outcome(Struct, frozen=True):
     rounds: list[Facts]
     stopped: str = ""
     """Why it ended before its last round."""
+    warning: str = ""
+    """What it could not tell."""
     usd: float = 0.0
     seconds: float = 0.0
     """Of this start."""
@@ -71,6 +73,7 @@ class Rounds:
             policy=self._facts[-1].policy,
             rounds=self._facts,
             stopped=self._stopped,
+            warning=self._loop.warning,
             usd=self._loop.usd,
             seconds=round(time.monotonic() - self._began, 2),
         )

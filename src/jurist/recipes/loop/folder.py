@@ -83,6 +83,8 @@ class Loop:
         """Spent by the steps that are done."""
         self.seconds = 0.0
         """Taken by them, in whichever start they were done."""
+        self.warning = ""
+        """What this loop cannot tell, and how it could."""
         self.models: dict[str, Model] = {}
         """Those made so far, by the beginning of their weights' hash."""
 
@@ -131,6 +133,12 @@ class Loop:
             raise DataError(
                 f"{self.cfg.prompts} has {len(held)} prompts, and none is left to train on."
                 " Give more prompts, or set: --compare.held_out 0"
+            )
+        if not held:
+            self.warning = (
+                f"nothing is held out (compare.held_out is {self.cfg.compare.held_out:g} of {len(train)}"
+                " prompts), so no win rate can be shown and no loss of diversity be noticed."
+                " Give more prompts, or set: --compare.held_out 0.3"
             )
         return train, held[: self.cfg.compare.most]
 
