@@ -1,8 +1,8 @@
 """New prompts in the manner of the round's own: few-shot self-instruct (Wang et al. 2022).
 
 A model is shown six prompts of the user's and two of those it invented before, and writes one more. One that
-is too short, too long, or too like a prompt that is there already leaves by name. So does one that is too like
-a held-out prompt, which is never shown: policies would be compared on what they had learnt.
+is too short, too long, or too like a prompt that is there already leaves by name. So does one too like a
+held-out prompt, which is never shown: policies would be compared on what they had learnt.
 """
 
 from __future__ import annotations
