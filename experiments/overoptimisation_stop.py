@@ -174,8 +174,8 @@ def main() -> None:
         low=min(shares),
         high=max(shares),
         bar=(
-            "the checkpoint the monitor names has at least nine tenths of the best true gain: with PPO in every"
-            " seed, with the best of n in nine of ten simulations"
+            "the checkpoint the monitor names has at least nine tenths of the best true gain: with PPO in"
+            " every seed, with the best of n in nine of ten simulations"
         ),
         holds=min(shares) >= 0.9 and min(one["within a tenth"] for one in tails.values()) >= 0.9,
         packages=("jurist", "torch", "transformers", "numpy"),

@@ -36,7 +36,6 @@ from .loop.folder import Loop, Watch, nobody
 from .loop.invent import InventConfig, invented
 from .loop.labelling import Labelled, engine_of
 from .loop.lessons import lessons
-from .loop.mix import mixed
 from .loop.rounds import Round
 from .loop.settings import LoopConfig, Share
 from .loop.start import real_pairs
@@ -78,7 +77,7 @@ def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
             judging = outside(round, labelled, cfg)
-            learnt, share = mixed(lessons(labelled, cfg.stop), real_pairs(cfg), cfg.real, round.seed)
+            learnt, share = round.mixed(lessons(labelled, cfg.stop), real_pairs(cfg))
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
             reward = praise(labelled)
