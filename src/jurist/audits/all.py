@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Final, get_args
 
 from ..records import Finding, Grade
+from .agreement import agreement
 from .cost import PEOPLE, cost
+from .overoptimisation import best_of_n
 from .position import position
 from .reading import reading
 from .sheet import Sheet
@@ -21,6 +23,8 @@ def audit(sheet: Sheet, *, spent: float | None = None, price: tuple[float, float
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
+            *agreement(sheet),
+            *best_of_n(sheet),
             *cost(sheet, spent, price),
         ]
     )
