@@ -84,7 +84,7 @@ def test_a_checkpoint_behind_http_teaches_what_it_teaches_in_this_process(tmp_pa
 
     assert asked > 0
     # An address gives the likeliest few log-probs, a checkpoint at hand those of every label.
-    assert labels(tmp_path / "there") == pytest.approx(labels(tmp_path / "here"), abs=1e-3)
+    assert labels(tmp_path / "there") == pytest.approx(labels(tmp_path / "here"), abs=5e-3)
 
 
 def test_every_shipped_recipe_that_goes_round_is_tried():
