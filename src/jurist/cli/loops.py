@@ -45,6 +45,8 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     print_table(list(zip(*known, strict=True)))
     if outcome.stopped:
         print(f"stopped before its last round: {outcome.stopped}")
+    if outcome.warning:
+        print(f"beware   {outcome.warning}")
     print(f"cost     ${outcome.usd:.4f}")
     print(f"policy   {outcome.policy}")
     print(f"answers  {out}/round-*/held_out.jsonl")

@@ -18,15 +18,14 @@ reward is not whitened, which would move no maximum; and the reward model is not
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import DataError, SettingError
+from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences.settings import PreferConfig
-from ..preferences.targets import best_of
 from ..records import Completion, Dropped, Prompt, Sampling
 from ..stats import logit, mean
 from ..verdicts.judge import judge_config
@@ -35,12 +34,14 @@ from ..verdicts.settings import JudgeConfig
 from .loop.candidates import REFERENCE, CandidateConfig, Candidates, gather
 from .loop.finish import Outcome, going_round
 from .loop.folder import Loop, Watch, nobody
+from .loop.lessons import NothingToLearn, lessons, nothing_apart
 from .loop.mix import mixed
-from .loop.rated import SCORING, Rated, Worth, rated
+from .loop.rated import SCORING, Rated, rated
 from .loop.rounds import Round, Target
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import real_answers
 from .loop.training import refuse_decided
+from .loop.worth import Worth, best_of, tied
 
 
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +97,7 @@ def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
             made = round.sft(cfg.sft, start if cfg.start == "base" else policy, learnt)
             policy = made.folder
             rounds.close(round, made, real_share=share, pool=len(pool), **seen)
-        return rounds.outcome
+    return rounds.outcome
 
 
 def drawing(cfg: RejectionConfig, number: int) -> Sampling:
@@ -115,36 +116,40 @@ def trained(
     labelled = round.judge(
         among.path, judge, prefer=PreferConfig(rule="all_pairs"), jury=cfg.jury, step=f"pairs-{name}"
     )
-    made = round.reward_model(cfg.reward_model, start, labelled.preferences(), f"reward-{name}")
+    made = round.reward_model(cfg.reward_model, start, lessons(labelled, cfg.stop), f"reward-{name}")
     return JudgeConfig(kind=f"reward:{made.folder}")
 
 
 def chosen(
     round: Round, heard: Sequence[Rated], before: Mapping[str, Target], cfg: RejectionConfig
-) -> tuple[dict[str, Target], dict[str, float | None]]:
+) -> tuple[dict[str, Target], dict[str, Any]]:
     """The best answer to each prompt, prompts without one by name, and what was thought of the new ones."""
     best: dict[str, Target] = {}
     old = {one.id for _, one in before.values()}
     scores: list[float] = []
-    prompts = level = 0
+    worths: list[Worth] = []
     nouns = [f"round-{round.number}/{noun}" for noun in ("best", "dropped")]
     with round.loop.run.writing(*nouns) as files:
         for prompt, completions, worth in together(heard, cfg.safe):
-            prompts, level = prompts + 1, level + (len(set(worth.values())) < 2)
+            worths.append(worth)
             scores += [worth[one.id] for one in completions if one.id in worth and is_new(one, old)]
-            one = best_of(prompt, completions, worth) if worth else _unread(prompt)
-            if isinstance(one, Dropped):
-                files[nouns[1]].add(one)
-            else:
+            if worth:
+                one = best_of(completions, worth)
                 best[prompt.id] = prompt, one
                 files[nouns[0]].add(Best(prompt, one, worth[one.id]))
+            else:
+                files[nouns[1]].add(Dropped(prompt.id, "preferences", "unread"))
     if not best:
-        raise DataError(
-            f"round {round.number} found a best answer to none of {prompts} prompts."
+        raise NothingToLearn(
+            f"round {round.number} found a best answer to none of {len(worths)} prompts."
             f" See why with: head {round.path}/dropped.jsonl"
         )
+    level = tied(worths)
+    if level == 1:
+        raise nothing_apart(heard[0].run)
     scored = all(one.scored for one in heard)
-    return best, {"reward": mean(scores) if scored and scores else None, "tied": level / prompts}
+    reward = mean(scores) if scored and scores else None
+    return best, {"reward": reward, "tied": level, "flips": heard[0].flips}
 
 
 class Best(Struct, frozen=True):
@@ -188,10 +193,6 @@ def is_about_safety(prompt: Prompt, domains: Container[str]) -> bool:
     """By the prompt's domain, or by one of its tags."""
     tags = prompt.meta.get("tags", ())
     return prompt.domain in domains or any(tag in domains for tag in tags if isinstance(tag, str))
-
-
-def _unread(prompt: Prompt) -> Dropped:
-    return Dropped(prompt.id, "preferences", "unread")
 
 
 def check(cfg: RejectionConfig) -> None:

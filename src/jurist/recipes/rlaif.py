@@ -29,8 +29,8 @@ from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.finish import Outcome, going_round
 from .loop.folder import Loop, Watch, nobody
+from .loop.lessons import lessons
 from .loop.mix import mixed
-from .loop.rounds import Labelled, Trained
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import real_pairs
 from .loop.training import by_reward, refuse_decided
@@ -63,7 +63,7 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
             reward: str | dict[str, Any] = scored_by(cfg)
             if cfg.reward == "model":
                 labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
-                pairs += labelled.preferences()
+                pairs += lessons(labelled, cfg.stop)
                 learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
             if cfg.optimiser == "dpo":
                 made = round.dpo(cfg.dpo, policy, start, learnt)
@@ -72,8 +72,8 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
                     reward = round.reward_model(cfg.reward_model, start, learnt).folder
                 made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
             policy = made.folder
-            rounds.close(round, made, real_share=share, **seen(labelled, made))
-        return rounds.outcome
+            rounds.close(round, made, labelled, real_share=share, reward=made.metrics.get("reward"))
+    return rounds.outcome
 
 
 def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
@@ -83,14 +83,6 @@ def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
     judge = judge_config(cfg.judge)
     told = {key: value for key, value in to_builtins(judge).items() if value != getattr(JudgeConfig(), key)}
     return {**told, "kind": "pointwise" if judge.kind == "pairwise" else judge.kind}
-
-
-def seen(labelled: Labelled | None, made: Trained) -> dict[str, float | None]:
-    """What the training saw of the reward, and the labelling of ties."""
-    return {
-        "tied": labelled.tied if labelled else None,
-        "reward": made.metrics.get("reward"),
-    }
 
 
 def check(cfg: RlaifConfig) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from .folder import Loop
-from .rounds import Round, Trained
+from .lessons import NothingToLearn
+from .rounds import Labelled, Round, Trained
 from .start import checkpoint
 from .stopping import Comparison, Facts, reason_to_stop
 
@@ -23,6 +24,8 @@ class Outcome(Struct, frozen=True):
     rounds: list[Facts]
     stopped: str = ""
     """Why it ended before its last round."""
+    warning: str = ""
+    """What it could not tell."""
     usd: float = 0.0
     seconds: float = 0.0
     """Of this start."""
@@ -50,11 +53,19 @@ class Rounds:
             if self._stopped:
                 return
 
-    def close(self, round: Round, made: Trained, **seen: Any) -> None:
+    def close(self, round: Round, made: Trained, labelled: Labelled | None = None, **seen: Any) -> None:
         """Look at the new policy from outside, and write down what the round came to."""
         looked = round.look(made.folder, self.start)
+        if labelled is not None:
+            seen |= {"tied": labelled.tied, "flips": labelled.flips.value if labelled.flips else None}
         self._facts.append(round.facts(made, looked, **seen))
         self._loop.write_rounds(self._facts)
+
+    def end(self, reason: NothingToLearn) -> None:
+        """Before a round is over. The first has no policy to end with."""
+        if not self._facts:
+            raise reason
+        self._stopped = str(reason)
 
     @property
     def outcome(self) -> Outcome:
@@ -62,6 +73,7 @@ class Rounds:
             policy=self._facts[-1].policy,
             rounds=self._facts,
             stopped=self._stopped,
+            warning=self._loop.warning,
             usd=self._loop.usd,
             seconds=round(time.monotonic() - self._began, 2),
         )
@@ -71,5 +83,8 @@ class Rounds:
 def going_round(loop: Loop) -> Iterator[Rounds]:
     """The rounds of a loop; their outcome is kept when all went well."""
     rounds = Rounds(loop)
-    yield rounds
+    try:
+        yield rounds
+    except NothingToLearn as reason:
+        rounds.end(reason)
     loop.run.write_json("summary.json", rounds.outcome)

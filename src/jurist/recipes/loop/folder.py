@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -83,6 +83,8 @@ class Loop:
         """Spent by the steps that are done."""
         self.seconds = 0.0
         """Taken by them, in whichever start they were done."""
+        self.warning = ""
+        """What this loop cannot tell, and how it could."""
         self.models: dict[str, Model] = {}
         """Those made so far, by the beginning of their weights' hash."""
 
@@ -116,8 +118,10 @@ class Loop:
 
     def _contents(self) -> list[str]:
         """What the files and checkpoints hold that the settings name: a path alone says little."""
-        named = [self.cfg.policy, getattr(self.cfg, "base", ""), getattr(self.cfg, "constitution", "")]
-        return [weights_named(one) or hash_of(one) for one in (*named, self.cfg.real.file)]
+        cfg: Any = self.cfg
+        named = [cfg.policy, getattr(cfg, "base", ""), getattr(cfg, "constitution", ""), cfg.real.file]
+        people = cfg.rl.calibrate if hasattr(cfg, "rl") else ""
+        return [weights_named(one) or hash_of(one) for one in (*named, people)]
 
     def _split(self) -> tuple[list[Prompt], list[Prompt]]:
         train: list[Prompt] = []
@@ -129,6 +133,12 @@ class Loop:
             raise DataError(
                 f"{self.cfg.prompts} has {len(held)} prompts, and none is left to train on."
                 " Give more prompts, or set: --compare.held_out 0"
+            )
+        if not held:
+            self.warning = (
+                f"nothing is held out (compare.held_out is {self.cfg.compare.held_out:g} of {len(train)}"
+                " prompts), so no win rate can be shown and no loss of diversity be noticed."
+                " Give more prompts, or set: --compare.held_out 0.3"
             )
         return train, held[: self.cfg.compare.most]
 

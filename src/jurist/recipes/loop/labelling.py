@@ -9,15 +9,15 @@ from msgspec import Struct
 
 from ...errors import BudgetSpent, EngineDown
 from ...preferences.settings import PreferConfig
-from ...records import Preference, Sampling
-from ...run import read_records
+from ...records import Sampling
 from ...verdicts.jury import JuryConfig
 from ..label import label
 from ..sample import sample
 from ..settings import LabelConfig, PolicyConfig
-from ..summary import Summary
+from ..summary import Share, Summary
 from .folder import Loop
 from .settings import JudgeSpec
+from .worth import opinions_of, ranking, tied
 
 
 class Labelled(Struct, frozen=True):
@@ -25,15 +25,13 @@ class Labelled(Struct, frozen=True):
 
     run: str
     labels: int
-    tied: float
-    """Share of its matchups that the judge could not decide."""
-    flip_rate: float | None
+    tied: float | None
+    """Of the prompts whose answers were compared and read, those on which all came out level."""
+    flips: Share | None
+    """Of the matchups read in both orders, those whose verdict followed the seat."""
     calls: int
     usd: float
     seconds: float = 0.0
-
-    def preferences(self) -> list[Preference]:
-        return list(read_records(Path(self.run) / "preferences.jsonl", Preference))
 
 
 class Sampled(Struct, frozen=True):
@@ -128,8 +126,8 @@ class Labelling:
             return Labelled(
                 run=asked.out,
                 labels=summary.labels,
-                tied=summary.dropped.get("preferences: tie", 0) / max(1, summary.matchups),
-                flip_rate=None if summary.flip_rate is None else summary.flip_rate.value,
+                tied=tied(ranking(*row) for row in opinions_of(asked.out, asked.jury)),
+                flips=summary.flip_rate,
                 calls=summary.calls + summary.calls_kept,
                 usd=summary.usd,
             )

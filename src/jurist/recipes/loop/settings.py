@@ -53,7 +53,11 @@ class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     worse: Annotated[int, Meta(ge=0)] = 2
     """Rounds in a row whose reward rose while the outside judge liked the policy less."""
     saturated: Share = 0.8
-    """Share of prompts whose answers the judge cannot tell apart: nothing is left to learn from it."""
+    """Of the prompts whose answers were compared and read, those on which all came out level: nothing is left
+    to learn from the judge."""
+    flips: Share = 0.75
+    """Share of the matchups read in both orders whose verdict followed the seat: surely above this, nothing
+    is trained on the labels."""
 
 
 class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -42,7 +42,10 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     reward: float | None = None
     """Mean reward of its answers in the eyes of what it was trained on."""
     tied: float | None = None
-    """Share of prompts on which the round's judge could not tell the answers apart."""
+    """Of the prompts whose answers were compared and read, the share on which all came out level: every pair
+    a tie, or every score the same. A prompt with one answer, or with nothing read, is not counted."""
+    flips: float | None = None
+    """Of the matchups read in both orders, the share whose verdict followed the seat."""
     pool: int | None = None
     """Prompts with a best answer so far."""
     judging: Share | None = None
