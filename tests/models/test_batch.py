@@ -3,6 +3,7 @@ import random
 import making
 import pytest
 
+from jurist.engines import chat
 from jurist.models.batch import Example, buckets, cut, padded, steps, tokenise
 from jurist.models.plan import lr_share, shared_out
 from jurist.records import Message, Prompt
@@ -38,6 +39,17 @@ def test_a_template_that_never_ends_an_answer_gets_its_end_from_the_tokenizer():
     example = tokenise(PROMPT, ["no"], tokenizer)
 
     assert example.answers[0][-1] == tokenizer.eos_token_id
+
+
+def test_a_system_turn_that_the_template_refuses_is_learnt_as_engines_ask_it():
+    tokenizer = making.tokenizer()
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    tokenizer.chat_template = refuses + making.TEMPLATE
+    example = tokenise(PROMPT, ["no"], tokenizer)
+
+    assert tokenizer.decode(example.prompt_ids) == chat.render(tokenizer, PROMPT.messages)
+    assert tokenizer.decode(example.prompt_ids).startswith("<|user|>yes\n\nwhy is")
+    assert example.exact
 
 
 def rows(*lengths: int) -> list[Example]:

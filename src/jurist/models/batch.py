@@ -13,9 +13,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..engines import chat
 from ..errors import DataError
 from ..records import Prompt
-from .policy import end_of_turn
 
 MEGA = 16
 """Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
@@ -50,13 +50,12 @@ class Example(Struct, frozen=True):
 
 def tokenise(prompt: Prompt, completions: Sequence[str], tokenizer: Any, **labels: Any) -> Example:
     """The prompt's ids, and those of each completion with the token that ends it."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-    head = _render(tokenizer, turns, prompt, add_generation_prompt=True)
+    head = _render(tokenizer, prompt)
     prompt_ids = _ids(tokenizer, head)
-    end = end_of_turn(tokenizer)
+    end = chat.end_of_turn(tokenizer)
     answers, exact = [], True
     for text in completions:
-        whole = _render(tokenizer, [*turns, {"role": "assistant", "content": text}], prompt)
+        whole = _render(tokenizer, prompt, text)
         ids = _ids(tokenizer, whole)
         if ids[: len(prompt_ids)] == prompt_ids and whole.startswith(head + text):
             answer = ids[len(prompt_ids) :]
@@ -67,9 +66,9 @@ def tokenise(prompt: Prompt, completions: Sequence[str], tokenizer: Any, **label
     return Example(prompt_ids, answers, exact=exact, **labels)
 
 
-def _render(tokenizer: Any, turns: list[dict[str, str]], prompt: Prompt, **how: Any) -> str:
+def _render(tokenizer: Any, prompt: Prompt, answer: str | None = None) -> str:
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **how))
+        return chat.render(tokenizer, prompt.messages, answer)
     except Exception as error:  # a template raises whatever its author chose
         raise DataError(
             f"the chat template refuses prompt {prompt.id} ({error}). Look at the prompt with:"
