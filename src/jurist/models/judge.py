@@ -95,7 +95,8 @@ class RewardJudge:
         found: list[float | None] = [None] * len(rows)
         fitting, examples = [], []
         for group in groups:
-            whole = tokenise(rows[group[0]][0], [rows[index][1].text for index in group], self._tokenizer)
+            prompt, completions = rows[group[0]][0], [rows[index][1] for index in group]
+            whole = tokenise(prompt, completions, self._tokenizer, closed=True)
             room = self._longest - len(whole.prompt_ids)
             fits = [at for at, answer in enumerate(whole.answers) if len(answer) <= room]
             if fits:

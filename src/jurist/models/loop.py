@@ -87,7 +87,9 @@ def nobody(_: Progress) -> None:
 def start_from(cfg: Training, kind: Kind = "causal") -> Policy:
     """The base as it is trained: in float32, or below an adapter as it comes."""
     dtype: Dtype = "auto" if cfg.lora else "float32"
-    return load_policy(cfg.base, lora=cfg.lora, dtype=dtype, kind=kind, seed=cfg.seed)
+    return load_policy(
+        cfg.base, lora=cfg.lora, dtype=dtype, kind=kind, seed=cfg.seed, template=cfg.chat_template_kwargs
+    )
 
 
 class Loop:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from ..engines import chat
 from ..engines.checkpoints import ADAPTER, base_of, find_checkpoint, weights_hash
 from ..errors import DataError, MissingExtra, SettingError
 
@@ -51,6 +51,11 @@ class Policy:
     kind: Kind = "causal"
 
     @property
+    def ends(self) -> list[int]:
+        """The tokens at which an answer is over."""
+        return chat.ends(self.tokenizer, self.model)
+
+    @property
     def longest(self) -> int:
         """Tokens in the longest row that the model has positions for."""
         config = (
@@ -66,15 +71,18 @@ def load_policy(
     dtype: Dtype = "auto",
     kind: Kind = "causal",
     seed: int = 0,
+    template: Mapping[str, Any] | None = None,
 ) -> Policy:
     """The checkpoint at `path`, a folder or a name on the hub, ready to be trained or sampled from.
 
     With `kind="reward"` the head gives one number; a causal checkpoint gets a new head, started at zero, so
     that an untrained reward model prefers nothing. An adapter's folder is loaded merged into its base.
+    `template` are arguments of the chat template.
     """
     transformers = _transformers()
     folder = find_checkpoint(path)
     tokenizer = load_tokenizer(folder)
+    chat.settle(tokenizer, template or {})
     with _quietly(transformers):
         if (folder / ADAPTER).exists():
             model = _load_adapter(folder, dtype, kind)
@@ -150,24 +158,6 @@ def refuse_other_tokens(anchor: Policy, policy: Policy) -> None:
         )
 
 
-def end_of_turn(tokenizer: Any) -> int:
-    """The token that closes an answer: what the template writes there, or eos where it writes none."""
-    return _end_of_turn(tokenizer, tokenizer.chat_template)
-
-
-@lru_cache(maxsize=8)
-def _end_of_turn(tokenizer: Any, template: str) -> int:
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
-    text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    for token in reversed(tokenizer(text, add_special_tokens=False)["input_ids"]):
-        if token in special:
-            return int(token)
-        if tokenizer.decode([token]).strip():
-            break
-    return int(tokenizer.eos_token_id)
-
-
 def _load(transformers: Any, folder: Path, dtype: Dtype, kind: Kind) -> Any:
     import torch
     from safetensors import SafetensorError
@@ -238,7 +228,7 @@ def _fit(model: Any, tokenizer: Any, folder: Path) -> None:
             f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model only {rows} embeddings:"
             f" they do not belong together. Copy the base's own tokenizer files to {folder}"
         )
-    ends = sorted({int(tokenizer.eos_token_id), end_of_turn(tokenizer)})
+    ends = chat.ends(tokenizer, model)
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
@@ -258,7 +248,7 @@ def still(model: Any) -> None:
 
 def _pad_apart(model: Any, tokenizer: Any) -> None:
     """Whoever loads a reward model looks for the last token that is no padding: the end must not be one."""
-    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, end_of_turn(tokenizer)):
+    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, chat.end_of_turn(tokenizer)):
         return
     tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:

@@ -36,7 +36,7 @@ from .kl import next_beta
 from .learn import learn, optimiser
 from .live import rewards_of
 from .loop import Loop, Progress, Step, Watch, nobody, start_from
-from .policy import Dtype, Policy, end_of_turn, still
+from .policy import Dtype, Policy, still
 from .ppo_metrics import observed
 from .ppo_settings import RLAIF_MOST, PPOConfig
 from .rewards import Reward, ScoresMany, refuse_too_many
@@ -150,7 +150,7 @@ def sampling(cfg: PPOConfig, policy: Policy) -> dict[str, Any]:
         "max_tokens": cfg.max_tokens,
         "temperature": cfg.temperature,
         "rows_at_once": max(1, 8 * cfg.tokens // min(cfg.max_length, policy.longest)),
-        "end_ids": sorted({int(policy.tokenizer.eos_token_id), end_of_turn(policy.tokenizer)}),
+        "end_ids": policy.ends,
     }
 
 

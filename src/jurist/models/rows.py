@@ -135,12 +135,13 @@ def _number(row: dict[str, Any], column: str, default: float | None, where: str)
     return float(value)
 
 
-def pair_example(preference: Preference, tokenizer: Any, soft: bool = True) -> Example:
+def pair_example(preference: Preference, tokenizer: Any, soft: bool = True, closed: bool = False) -> Example:
     """Chosen, then rejected, with what the judge said of them."""
     return tokenise(
         preference.prompt,
-        (preference.chosen.text, preference.rejected.text),
+        (preference.chosen, preference.rejected),
         tokenizer,
+        closed=closed,
         p=preference.p if soft else hard(preference.p),
         margin=preference.margin,
         weight=preference.weight,
@@ -163,8 +164,10 @@ def pairs_to_learn(
     """The preferences given, or those of the settings, as examples of two answers."""
     dropped: Counter[str] = Counter()
     rows = load_preferences(cfg.data, counting(dropped)) if preferences is None else preferences
+    closed = policy.kind == "reward"
     split = (
-        (pair_example(one, policy.tokenizer, soft), is_held_out(one.prompt, cfg.held_out)) for one in rows
+        (pair_example(one, policy.tokenizer, soft, closed), is_held_out(one.prompt, cfg.held_out))
+        for one in rows
     )
     return _sides(cfg, policy, split, "preferences", dropped)
 
@@ -175,7 +178,7 @@ def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | 
     rows = load_targets(cfg.data, counting(dropped)) if targets is None else targets
     split = (
         (
-            tokenise(prompt, (completion.text,), policy.tokenizer, id=completion.id),
+            tokenise(prompt, (completion,), policy.tokenizer, id=completion.id),
             is_held_out(prompt, cfg.held_out),
         )
         for prompt, completion in rows

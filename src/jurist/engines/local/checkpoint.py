@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from msgspec import Struct
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ...errors import DataError, SettingError, nearest
 from ...records import Message, content_id
+from .. import chat
 from ..checkpoints import find_checkpoint, weights_hash
 from ..settings import EngineConfig
 
@@ -51,10 +51,10 @@ class Checkpoint:
             )
         self.folder = folder
         self.device = self.model.device
-        self.ends = frozenset(_ends(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id))
+        chat.settle(self.tokenizer, extra.chat_template_kwargs)
+        self.ends = frozenset(chat.ends(self.tokenizer, self.model))
         self.room: int = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
         """The longest text it can read, prompt and answer together."""
-        self._kwargs = extra.chat_template_kwargs
         self._fast: Any = getattr(self.tokenizer, "backend_tokenizer", None)
         if self._fast is not None:
             self._fast.no_truncation()
@@ -62,15 +62,7 @@ class Checkpoint:
 
     def text(self, messages: Sequence[Message]) -> str:
         """The conversation in the model's own form, up to where the answer starts."""
-        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-        try:
-            return self._render(turns)
-        except TemplateError:
-            if turns[0]["role"] != "system" or len(turns) < 2:
-                raise
-            # Some templates refuse a system turn; what it says goes before the first user turn then.
-            first = {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-            return self._render([first, *turns[2:]])
+        return chat.render(self.tokenizer, messages)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts that are in the model's form already, as tokens."""
@@ -81,12 +73,6 @@ class Checkpoint:
             return [one.ids for one in found]
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return ids
-
-    def _render(self, turns: list[dict[str, str]]) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, **self._kwargs
-        )
-        return text
 
 
 def open_checkpoint(config: EngineConfig, folder: Path | None = None) -> tuple[Checkpoint, str]:
@@ -109,8 +95,3 @@ def read_extra(tree: dict[str, Any]) -> Extra:
     if extra.dtype and not isinstance(getattr(torch, extra.dtype, None), torch.dtype):
         raise SettingError(f"extra.dtype is no type of numbers, got '{extra.dtype}'. Write dtype: bfloat16")
     return extra
-
-
-def _ends(*said: int | list[int] | None) -> list[int]:
-    """Models name one token that ends an answer, or several, or none."""
-    return [end for one in said if one is not None for end in (one if isinstance(one, list) else [one])]
