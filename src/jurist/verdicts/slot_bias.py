@@ -70,6 +70,12 @@ class _Tally:
             self.turned.append(order == "turned")
             self.p.append(p)
 
+    def fit(self, judge: str) -> SlotBias:
+        import numpy as np
+
+        turned, p = np.asarray(self.turned, dtype=bool), np.asarray(self.p, dtype=float)
+        return fit_columns(np.asarray(self.key, dtype=np.int64), turned, p, judge)
+
 
 def fit_slot_biases(verdicts: Iterable[Verdict]) -> dict[str, SlotBias]:
     """Each judge's slot bias, from one pass over verdicts in any order. Unread ones are left out."""
@@ -77,7 +83,7 @@ def fit_slot_biases(verdicts: Iterable[Verdict]) -> dict[str, SlotBias]:
     for v in verdicts:
         if v.matchup_id:
             tallies.setdefault(v.judge, _Tally()).add(v.matchup_id, v.seat_order, v.p_first)
-    return {judge: _fit(judge, tally) for judge, tally in tallies.items()}
+    return {judge: tally.fit(judge) for judge, tally in tallies.items()}
 
 
 def fit_slot_bias(triples: Iterable[tuple[str, str, float | None]], judge: str = "") -> SlotBias:
@@ -85,7 +91,7 @@ def fit_slot_bias(triples: Iterable[tuple[str, str, float | None]], judge: str =
     tally = _Tally()
     for matchup_id, order, p in triples:
         tally.add(matchup_id, order, p)
-    return _fit(judge, tally)
+    return tally.fit(judge)
 
 
 def correct(p_first: float, bias: SlotBias) -> float:
@@ -95,10 +101,13 @@ def correct(p_first: float, bias: SlotBias) -> float:
     return (p_first + sigmoid(bias.slope * logit(p_first, EDGE) + bias.intercept)) / 2
 
 
-def _fit(judge: str, tally: _Tally) -> SlotBias:
+def fit_columns(matchup: Array, turned: Array, p_shown: Array, judge: str = "") -> SlotBias:
+    """The same from columns: a number for the matchup, whether its seats were exchanged, and p of the first
+    seat as shown.
+    """
     import numpy as np
 
-    one, other, single, lean = _join(tally)
+    one, other, single, lean = _join(matchup, turned, p_shown)
     n = len(one)
     if n < FEWEST:
         raise SettingError(
@@ -106,8 +115,7 @@ def _fit(judge: str, tally: _Tally) -> SlotBias:
             f"{FEWEST} are the least. Ask more with --judge.swap fraction:0.2, or all: --judge.swap always"
         )
     # In a swapped pair the texts cancel, so what is left is the seat; asked once, they cancel only on
-    # average,
-    # and only if no seat was kept for the better text.
+    # average, and only if no seat was kept for the better text.
     both = (one + other) / 2
     settled = (one + 1 - other) / 2
     drift = abs(lean * (settled.mean() - 0.5))
@@ -149,14 +157,13 @@ def _fit(judge: str, tally: _Tally) -> SlotBias:
     )
 
 
-def _join(tally: _Tally) -> tuple[Array, Array, Array, float]:
+def _join(matchup: Array, turned: Array, p: Array) -> tuple[Array, Array, Array, float]:
     """p as shown of each matchup in the given and in the turned order; those asked once; and how
     one-sidedly these sat.
     """
     import numpy as np
 
-    keys, place = np.unique(np.asarray(tally.key, dtype=np.int64), return_inverse=True)
-    turned, p = np.asarray(tally.turned, dtype=bool), np.asarray(tally.p, dtype=float)
+    keys, place = np.unique(matchup, return_inverse=True)
     means = []
     for side in (~turned, turned):
         count = np.bincount(place[side], minlength=len(keys))

@@ -1,0 +1,51 @@
+"""How audits write their numbers, so that every sentence reads alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..records import Finding, Grade
+from ..stats import Estimate
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """A difference of two shares."""
+    return f"{100 * share:.1f} points"
+
+
+def span(one: Estimate) -> str:
+    """The interval of a share."""
+    return f"95 % interval {100 * one.low:.1f} to {100 * one.high:.1f}"
+
+
+def count(n: int, noun: str) -> str:
+    """`1,367 matchups`, `1 matchup`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def silent(name: str, says: str, advice: str, about: str = "") -> Finding:
+    """There was nothing to measure it on."""
+    return Finding(name, about, says, "silent", advice=advice)
+
+
+def measured(
+    name: str, about: str, says: str, grade: Grade, one: Estimate, fair: float | None = None, **more: Any
+) -> Finding:
+    """A finding of this estimate."""
+    return Finding(name, about, says, grade, one.n, one.value, one.low, one.high, fair=fair, **more)
+
+
+def at_most(grade: Grade, most: Grade) -> Grade:
+    """No worse than this."""
+    order: tuple[Grade, ...] = ("alarm", "warning", "note", "fine", "silent")
+    return max(grade, most, key=order.index)
