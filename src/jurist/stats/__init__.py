@@ -6,7 +6,8 @@ something, so importing this costs nothing. No data gives `nan` (or the whole in
 
 from .agreement import agreement, cohen_kappa, correlation, effective_jurors
 from .clusters import NOTHING, Estimate, clustered_mean, clustered_share
-from .intervals import bootstrap, sign_test, wilson, z_of
+from .differences import benjamini_yekutieli, mcnemar, sign_test, student_test
+from .intervals import bootstrap, clopper_pearson, wilson, z_of
 from .odds import ece, log_loss, logit, mean, sigmoid
 from .strengths import bradley_terry, elo
 
@@ -14,8 +15,10 @@ __all__ = [
     "NOTHING",
     "Estimate",
     "agreement",
+    "benjamini_yekutieli",
     "bootstrap",
     "bradley_terry",
+    "clopper_pearson",
     "clustered_mean",
     "clustered_share",
     "cohen_kappa",
@@ -25,9 +28,11 @@ __all__ = [
     "elo",
     "log_loss",
     "logit",
+    "mcnemar",
     "mean",
     "sigmoid",
     "sign_test",
+    "student_test",
     "wilson",
     "z_of",
 ]

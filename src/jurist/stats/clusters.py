@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .intervals import wilson, z_of
+from .intervals import wilson
+from .special import student
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,45 +26,39 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
-def clustered_share(values: Array, clusters: Array, level: float = 0.95) -> Estimate:
+def clustered_share(
+    values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
+) -> Estimate:
     """The mean of values between 0 and 1, with Wilson's interval at the number of independent values that
-    their spread over clusters is worth.
+    their spread over clusters is worth. `weights` say how many each stands for, where they were drawn so.
     """
-    mean, error, n = _mean(values, clusters)
+    mean, error, n = weighted_mean(values, clusters, weights)
     if not n:
         return NOTHING
-    worth = mean * (1 - mean) / error**2 if error > 0 else float(n)
-    # Clusters that happen to repel each other promise more than there is.
-    low, high = wilson(mean * min(worth, len(values)), min(worth, len(values)), level)
+    worth = worth_of(mean, error, values, n, weights)
+    low, high = wilson(mean * worth, worth, level)
     return Estimate(mean, low, high, n)
 
 
-def clustered_mean(values: Array, clusters: Array, level: float = 0.95) -> Estimate:
+def worth_of(mean: float, error: float, values: Array, n: int, weights: Array | None = None) -> float:
+    """How many independent values a share with this standard error is worth."""
+    most = float(len(values) if weights is None else weights.sum() ** 2 / (weights @ weights))
+    # Clusters that happen to repel each other promise more than there is.
+    return min(mean * (1 - mean) / error**2 if error > 0 else float(n), most)
+
+
+def clustered_mean(
+    values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
+) -> Estimate:
     """The mean of any values, with Student's interval over clusters."""
-    mean, error, n = _mean(values, clusters)
+    mean, error, n = weighted_mean(values, clusters, weights)
     if n < 2:
         return NOTHING if not n else Estimate(mean, -math.inf, math.inf, n)
     reach = student(level, n - 1) * error
     return Estimate(mean, mean - reach, mean + reach, n)
 
 
-def student(level: float, freedom: int) -> float:
-    """The two-sided quantile of Student's t, within a thousandth from 4 degrees on (Hill 1970)."""
-    if freedom == 1:
-        return 1 / math.tan(math.pi * (1 - level) / 2)
-    if freedom == 2:
-        return level * math.sqrt(2 / (1 - level**2))
-    z = z_of(level)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / float(freedom) ** (k + 1) for k, term in enumerate(terms))
-
-
-def _mean(values: Array, clusters: Array) -> tuple[float, float, int]:
+def weighted_mean(values: Array, clusters: Array, weights: Array | None = None) -> tuple[float, float, int]:
     """The mean, its standard error, and the number of clusters."""
     import numpy as np
 
@@ -71,7 +66,8 @@ def _mean(values: Array, clusters: Array) -> tuple[float, float, int]:
         return math.nan, math.nan, 0
     _, row = np.unique(clusters, return_inverse=True)
     n = int(row.max()) + 1
-    mean = float(values.mean())
-    off = np.bincount(row, values - mean)
-    error = math.sqrt(n / (n - 1) * float(off @ off)) / len(values) if n > 1 else math.nan
-    return mean, 0.0 if math.isnan(error) else error, n
+    w = np.ones(len(values)) if weights is None else weights
+    mean = float(w @ values / w.sum())
+    off = np.bincount(row, w * (values - mean))
+    error = math.sqrt(n / (n - 1) * float(off @ off)) / float(w.sum()) if n > 1 else 0.0
+    return mean, error, n

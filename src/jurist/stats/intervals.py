@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from .special import beta_quantile
+
 T = TypeVar("T")
 
 
@@ -27,6 +29,16 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
     return (0.0 if successes == 0 else max(0.0, middle - half)), (
         1.0 if successes == n else min(1.0, middle + half)
     )
+
+
+def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """The exact interval for a share: never too short, whatever the share is (Clopper & Pearson 1934)."""
+    if n <= 0:
+        return 0.0, 1.0
+    off = (1 - level) / 2
+    low = beta_quantile(off, successes, n - successes + 1) if successes > 0 else 0.0
+    high = beta_quantile(1 - off, successes + 1, n - successes) if successes < n else 1.0
+    return low, high
 
 
 def bootstrap(
@@ -53,9 +65,3 @@ def bootstrap(
         drawn = [statistic([values[i] for i in dice.integers(0, n, n).tolist()]) for _ in range(draws)]
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return low, high
-
-
-def sign_test(better: int, worse: int) -> float:
-    """How often chance alone would put at least `better` of the differences on one side (exact)."""
-    n = better + worse
-    return math.fsum(math.comb(n, k) for k in range(better, n + 1)) / 2**n if n else 1.0
