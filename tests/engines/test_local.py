@@ -132,6 +132,12 @@ ALIKE = [
 ]
 
 
+def test_a_checkpoint_is_opened_without_bars_and_advice(llama, capfd):
+    open_engine(f"hf:{llama}")
+
+    assert capfd.readouterr() == ("", "")
+
+
 def test_it_keeps_the_contract_of_an_engine(llama):
     engine = open_engine(f"hf:{llama}")
 

@@ -13,7 +13,7 @@ from ..records import Completion, Prompt
 from .batch import Example, by_length, tokenise
 from .forms import causal_of
 from .forward import LOGITS_AT_ONCE, answers_forward, scaled
-from .policy import load_policy
+from .policy import load_to_read
 
 TOKENS = 16384
 """Token slots in one forward pass."""
@@ -32,12 +32,12 @@ def drift(
     if len(heat) != 1 or 0.0 in heat:
         return None
     (temperature,) = heat
-    one, other = load_policy(policy), load_policy(anchor)
+    one, other = load_to_read(policy), load_to_read(anchor)
     rows = [tokenise(prompt, (completion,), one.tokenizer) for prompt, completion in written]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = [each.model.eval().to(device) for each in (one, other)]
     parts = by_length(rows, TOKENS)
-    return sum(_apart(models, [rows[row] for row in part], temperature) for part in parts) / len(rows)
+    return sum(
+        _apart((one.model, other.model), [rows[row] for row in part], temperature) for part in parts
+    ) / len(rows)
 
 
 @torch.no_grad()

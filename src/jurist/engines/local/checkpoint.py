@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ...errors import DataError, SettingError, nearest
 from ...records import Message, content_id
 from .. import chat
-from ..checkpoints import find_checkpoint, weights_hash
+from ..checkpoints import find_checkpoint, quietly, weights_hash
 from ..settings import EngineConfig
 
 
@@ -33,11 +33,12 @@ class Checkpoint:
     """Model and tokenizer of one folder, ready to answer."""
 
     def __init__(self, folder: Path, extra: Extra) -> None:
-        device = extra.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = extra.dtype or ("float32" if device == "cpu" else "auto")
+        device, dtype = place(extra.device)
+        dtype = extra.dtype or dtype
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            with quietly():
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+                model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
             self.model: Any = model.to(device).eval()
         except (OSError, ValueError, RuntimeError, AttributeError, AssertionError, SafetensorError) as why:
             reason = " ".join(str(why).split())[:300]
@@ -73,6 +74,12 @@ class Checkpoint:
             return [one.ids for one in found]
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return ids
+
+
+def place(device: str = "") -> tuple[str, str]:
+    """Where a model is read, and in which numbers: as it is meant to be on a GPU, in float32 on a CPU."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device, "float32" if device == "cpu" else "auto"
 
 
 def open_checkpoint(config: EngineConfig, folder: Path | None = None) -> tuple[Checkpoint, str]:
