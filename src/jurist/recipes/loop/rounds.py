@@ -92,7 +92,7 @@ class Round(Labelling):
             ours = learnt_from(rows) if rows else self.loop.after_reward(facts["base_hash"])
             return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
 
-        made = self.loop.once(self.number, step, Trained, train)
+        made = self.loop.once(self.number, step, Trained, train, together=True)
         self.loop.models[made.hash[:12]] = made.ancestry
         return made
 
