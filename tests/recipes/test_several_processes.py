@@ -81,6 +81,7 @@ def test_two_processes_label_once_and_train_together_to_the_policy_of_one(tmp_pa
 
     assert [one.returncode for one in said] == [0, 0], said[0].stderr
     assert said[0].stdout.count("better than the start") == 1
+    assert said[0].stderr.count("process 1 takes part in the trainings of") == 1
     assert served.stats.calls == 2 * asked
     together = read_json(tmp_path / "two" / "summary.json", Outcome)
     for step in ("reward", "policy"):

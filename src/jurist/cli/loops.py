@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -35,7 +36,8 @@ def run_recipe(file: Path, words: list[str], out: str | None, as_json: bool) -> 
     settings, recipe = recipe_called(str(name))
     cfg = load_settings(settings, file, words, full_form, see=f"jurist init {name}", out=out)
     need_trainers(f"the recipe {name}")
-    # Of several processes only the first speaks.
+    if not is_first():  # of several processes only the first speaks from here on
+        print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
     with progress(("json" if as_json else None) if is_first() else "none") as watch:
         outcome = recipe(cfg, watch)
     if is_first():
