@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from .folder import Loop
+from .folder import Loop, Watch
 from .lessons import NothingToLearn
 from .rounds import Labelled, Round, Trained
+from .settings import LoopConfig
 from .start import checkpoint
 from .stopping import Comparison, Facts, reason_to_stop
 
@@ -39,7 +40,7 @@ class Rounds:
     """Iterate over it, and close each round."""
 
     def __init__(self, loop: Loop) -> None:
-        self._loop = loop
+        self.loop = loop
         self.start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
         """Folder of the policy that the loop starts from."""
         self._facts: list[Facts] = []
@@ -47,9 +48,9 @@ class Rounds:
         self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Round]:
-        for number in self._loop.numbers():
-            yield Round(self._loop, number)
-            self._stopped = reason_to_stop(self._facts, self._loop.cfg.stop)
+        for number in self.loop.numbers():
+            yield Round(self.loop, number)
+            self._stopped = reason_to_stop(self._facts, self.loop.cfg.stop)
             if self._stopped:
                 return
 
@@ -59,7 +60,7 @@ class Rounds:
         if labelled is not None:
             seen |= {"tied": labelled.tied, "flips": labelled.flips.value if labelled.flips else None}
         self._facts.append(round.facts(made, looked, **seen))
-        self._loop.write_rounds(self._facts)
+        self.loop.write_rounds(self._facts)
 
     def end(self, reason: NothingToLearn) -> None:
         """Before a round is over. The first has no policy to end with."""
@@ -73,18 +74,19 @@ class Rounds:
             policy=self._facts[-1].policy,
             rounds=self._facts,
             stopped=self._stopped,
-            warning=self._loop.warning,
-            usd=self._loop.usd,
+            warning=self.loop.warning,
+            usd=self.loop.usd,
             seconds=round(time.monotonic() - self._began, 2),
         )
 
 
 @contextmanager
-def going_round(loop: Loop) -> Iterator[Rounds]:
+def going_round(cfg: LoopConfig, watch: Watch) -> Iterator[Rounds]:
     """The rounds of a loop; their outcome is kept when all went well."""
-    rounds = Rounds(loop)
-    try:
-        yield rounds
-    except NothingToLearn as reason:
-        rounds.end(reason)
-    loop.run.write_json("summary.json", rounds.outcome)
+    with Loop(cfg, watch) as loop:
+        rounds = Rounds(loop)
+        try:
+            yield rounds
+        except NothingToLearn as reason:
+            rounds.end(reason)
+        loop.run.write_json("summary.json", rounds.outcome)
