@@ -36,7 +36,6 @@ from .loop.calibrate import calibration, put_right
 from .loop.finish import Outcome, going_round
 from .loop.folder import Loop, Watch, nobody
 from .loop.lessons import lessons
-from .loop.mix import mixed
 from .loop.revise import ReviseConfig, revise
 from .loop.rounds import engine_of
 from .loop.settings import Count, LoopConfig
@@ -99,7 +98,7 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
                 sureness = sureness or calibration(round, judge, cfg.rl.calibrate)
                 labelled = round.label(policy, judge, prefer=cfg.rl.prefer, prompts=harmful)
                 pairs += put_right(lessons(labelled, cfg.stop), sureness)
-                learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
+                learnt, share = round.mixed(pairs, real_pairs(cfg))
                 if cfg.rl.optimiser == "dpo":
                     made = round.dpo(cfg.rl.dpo, policy, anchor, learnt)
                 else:

@@ -35,7 +35,6 @@ from .loop.candidates import REFERENCE, CandidateConfig, Candidates, gather
 from .loop.finish import Outcome, going_round
 from .loop.folder import Watch, nobody
 from .loop.lessons import NothingToLearn, lessons, nothing_apart
-from .loop.mix import mixed
 from .loop.rated import SCORING, Rated, rated
 from .loop.rounds import Round, Target
 from .loop.settings import JudgeSpec, LoopConfig
@@ -93,7 +92,7 @@ def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
             heard = [rated(round, among, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
             best, seen = chosen(round, heard, pool, cfg)
             pool = {**pool, **best} if cfg.pool == "all" else best
-            learnt, share = mixed([*pool.values()], real_answers(cfg), cfg.real, round.seed)
+            learnt, share = round.mixed([*pool.values()], real_answers(cfg))
             made = round.sft(cfg.sft, start if cfg.start == "base" else policy, learnt)
             policy = made.folder
             rounds.close(round, made, real_share=share, pool=len(pool), **seen)

@@ -30,7 +30,6 @@ from ..verdicts.settings import JudgeConfig
 from .loop.finish import Outcome, going_round
 from .loop.folder import Watch, nobody
 from .loop.lessons import lessons
-from .loop.mix import mixed
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import real_pairs
 from .loop.training import by_reward, refuse_decided
@@ -65,7 +64,7 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
             else:
                 labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
                 pairs += lessons(labelled, cfg.stop)
-                learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
+                learnt, share = round.mixed(pairs, real_pairs(cfg))
                 if cfg.optimiser == "dpo":
                     made = round.dpo(cfg.dpo, policy, start, learnt)
                 else:

@@ -36,7 +36,6 @@ from .loop.folder import Watch, nobody
 from .loop.invent import InventConfig, invented
 from .loop.labelling import Labelled, engine_of
 from .loop.lessons import lessons
-from .loop.mix import mixed
 from .loop.rounds import Round
 from .loop.settings import LoopConfig, Share
 from .loop.start import real_pairs
@@ -77,8 +76,8 @@ def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
             prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
-            learnt, share = mixed(lessons(labelled, cfg.stop), real_pairs(cfg), cfg.real, round.seed)
             judging, reward = outside(round, labelled, cfg), praise(labelled)
+            learnt, share = round.mixed(lessons(labelled, cfg.stop), real_pairs(cfg))
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
             rounds.close(round, made, labelled, real_share=share, judging=judging, reward=reward)

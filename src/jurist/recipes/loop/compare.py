@@ -28,6 +28,8 @@ from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
 from .stopping import Comparison
 
+PAIRS = 1000
+"""Pairs of words among which the different ones are counted."""
 SAMPLES = 4
 """Answers to each held-out prompt: the first is judged, all of them say how different they are."""
 
@@ -156,9 +158,15 @@ def _words(completions: Sequence[Completion]) -> float:
 
 
 def distinct(texts: Sequence[str]) -> float:
-    """Different pairs of neighbouring words among all of them."""
-    pairs = [pair for text in texts for pair in zip(text.split(), text.split()[1:], strict=False)]
-    return len(set(pairs)) / len(pairs) if pairs else 0.0
+    """Different pairs of neighbouring words among a thousand drawn from all of them: the more is written, the
+    less of it is new, and a policy that says more would seem to have lost its words.
+    """
+    import numpy as np
+
+    from ...audits.diversity.words import grams
+
+    pairs = grams([texts], 2)
+    return pairs.distinct(np.array([True]), PAIRS) if len(pairs) else 0.0
 
 
 def unique(groups: Sequence[Sequence[str]]) -> float:

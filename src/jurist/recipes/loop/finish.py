@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from .folder import Loop, Watch
 from .lessons import NothingToLearn
+from .mix import Grounding, grounding
 from .rounds import Labelled, Round, Trained
 from .settings import LoopConfig
 from .start import checkpoint
@@ -43,16 +44,29 @@ class Rounds:
         self.loop = loop
         self.start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
         """Folder of the policy that the loop starts from."""
+        self._before = self._seen()
         self._facts: list[Facts] = []
         self._stopped = ""
         self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Round]:
         for number in self.loop.numbers():
-            yield Round(self.loop, number)
-            self._stopped = reason_to_stop(self._facts, self.loop.cfg.stop)
+            yield Round(self.loop, number, self._grounded(number))
+            self._stopped = reason_to_stop(self._facts, self.loop.cfg.stop, self._before)
             if self._stopped:
                 return
+
+    def _seen(self) -> Facts | None:
+        """What the start is like, which the diversity of all rounds is compared with."""
+        looked = Round(self.loop, 0).look(self.start, self.start)
+        if looked is None:
+            return None
+        return Facts(0, self.start, distinct=looked.distinct, unique=looked.unique, kl=0.0)
+
+    def _grounded(self, number: int) -> Grounding:
+        """How large a share of people's rows this round asks for, from what the rounds before came to."""
+        real, facts = self.loop.cfg.real, self._facts
+        return self.loop.once(number, "ground", Grounding, lambda: grounding(facts, self._before, real))
 
     def close(self, round: Round, made: Trained, labelled: Labelled | None = None, **seen: Any) -> None:
         """Look at the new policy from outside, and write down what the round came to."""
@@ -68,13 +82,22 @@ class Rounds:
             raise reason
         self._stopped = str(reason)
 
+    def _warning(self) -> str:
+        """What the loop could not tell, and which rows people are asked for."""
+        asking = [one for one in self._facts if one.missing]
+        if not asking:
+            return self.loop.warning
+        where = self.loop.folder(asking[-1].round) / "wanted.jsonl"
+        asked = f"{asking[-1].missing} more rows that people write are wanted; the prompts: {where}"
+        return "; ".join(filter(None, (self.loop.warning, asked)))
+
     @property
     def outcome(self) -> Outcome:
         return Outcome(
             policy=self._facts[-1].policy,
             rounds=self._facts,
             stopped=self._stopped,
-            warning=self.loop.warning,
+            warning=self._warning(),
             usd=self.loop.usd,
             seconds=round(time.monotonic() - self._began, 2),
         )

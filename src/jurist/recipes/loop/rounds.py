@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,13 +14,15 @@ from ...journal import Journal
 from ...records import Completion, Preference, Prompt
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
-from .folder import Along
+from .folder import Along, Loop
 from .labelling import Labelled, Labelling, Sampled, engine_of
+from .mix import Grounding, mixed, real_rows
 from .stopping import Facts
 
 __all__ = ["Labelled", "Round", "Sampled", "Target", "Trained", "engine_of"]
 
 Target = tuple[Prompt, Completion]
+Row = TypeVar("Row", Preference, Target)
 
 
 class Trained(Struct, frozen=True):
@@ -37,6 +40,30 @@ class Trained(Struct, frozen=True):
 
 class Round(Labelling):
     """One time round. What a step is called says where it lies."""
+
+    def __init__(self, loop: Loop, number: int, ground: Grounding | None = None) -> None:
+        super().__init__(loop, number)
+        self.ground = ground or Grounding(loop.cfg.real.share)
+        self.missing = 0
+        """Rows that people would have to write for the share that was wanted."""
+
+    def mixed(self, made: Sequence[Row], real: Sequence[Row]) -> tuple[list[Row], float]:
+        """What is learnt from: all that was made, with people's rows at the share of this round."""
+        cfg = replace(self.loop.cfg.real, share=self.ground.share)
+        if cfg.file or self.ground.why:
+            self.missing = max(0, real_rows(len(made), cfg.share) - len(real))
+        if self.missing:
+            self._ask_for_rows({_prompt(one).id for one in real})
+        return mixed(made, real, cfg, self.seed)
+
+    def _ask_for_rows(self, answered: Container[str]) -> None:
+        """The prompts that people are to answer, by name, as far as there are so many."""
+        noun = f"round-{self.number}/wanted"
+        self.path.mkdir(parents=True, exist_ok=True)
+        asked = (one for one in self.loop.read_prompts("train") if one.id not in answered)
+        with self.loop.run.writing(noun) as files:
+            for prompt in islice(asked, self.missing):
+                files[noun].add(prompt)
 
     def reward_model(
         self, cfg: Any, base: str, preferences: Sequence[Preference], step: str = "reward"
@@ -96,7 +123,10 @@ class Round(Labelling):
         return made
 
     def look(self, policy: str, start: str, step: str = "look") -> Looked | None:
-        """The new policy beside the one the loop started from; None where no prompts were held out."""
+        """The new policy beside the one the loop started from; None where no prompts were held out.
+
+        In round 0 that one is looked at itself, and nobody is asked.
+        """
         cfg, prompts = self.loop.cfg, self.loop.read_prompts("held_out")
         if not prompts:
             return None
@@ -108,7 +138,7 @@ class Round(Labelling):
                     engine_of(policy),
                     engine_of(start),
                     prompts,
-                    cfg.compare.judge,
+                    cfg.compare.judge if self.number else "",
                     cfg.sampling,
                     budget=self.loop.left(),
                     seed=cfg.seed,
@@ -117,7 +147,8 @@ class Round(Labelling):
             with self.writing(held_out(step)) as (file,):  # to be read by people
                 for row in answered:
                     file.add(row)
-            return replace(found, kl=_drift(policy, start, answered))
+            moved = _drift(policy, start, answered) if self.number else 0.0
+            return replace(found, kl=moved)
 
         return self.loop.once(self.number, step, Looked, work)
 
@@ -131,6 +162,8 @@ class Round(Labelling):
             policy_hash=made.hash,
             rows=made.rows,
             against_start=looked.comparison if looked else None,
+            real_wanted=self.ground.share if self.loop.cfg.real.file else 0.0,
+            missing=self.missing,
             generation=made.ancestry.generation,
             synthetic=made.ancestry.synthetic,
             usd=self.loop.usd - self._before[0],
@@ -138,6 +171,10 @@ class Round(Labelling):
             **seen,
             **more,
         )
+
+
+def _prompt(row: Row) -> Prompt:
+    return row.prompt if isinstance(row, Preference) else row[0]
 
 
 def held_out(step: str) -> str:
