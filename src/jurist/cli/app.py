@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .probe import probe
 from .train import train
 
 _MORE = (
@@ -213,6 +214,9 @@ def demo(
     from .loops import run_demo
 
     run_demo(out, as_json)
+
+
+app.command(context_settings=_OPEN, epilog=_MORE)(probe)
 
 
 def _work(recipe: Callable[..., Any], cfg: Any, as_json: bool) -> None:

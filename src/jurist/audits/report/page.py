@@ -22,7 +22,7 @@ from . import drawing, words
 from .examples import Example
 
 HERE: Final = Path(__file__).parent
-ALIKE: Final = 4
+ALIKE: Final = 3
 """Findings of one name that are shown at length; the rest of many judges or domains follow in short."""
 STEPS: Final = 5
 _ORDER: Final = list(words.GRADES)
@@ -65,6 +65,10 @@ class Section:
     grade: Grade
     full: Sequence[Entry]
     short: Sequence[Entry]
+
+    def repeats(self, one: Finding) -> bool:
+        """Whether its advice was given at length."""
+        return any(one.advice == other.finding.advice for other in self.full)
 
     @property
     def counts(self) -> list[tuple[Grade, str, int]]:
@@ -125,6 +129,7 @@ def templates(*folders: Path) -> Environment:
         "written": words.written,
         "told": words.told,
         "called": words.called,
+        "brief": words.brief,
         "excerpt": words.excerpt,
         "asks": lambda name: words.section(name.partition(".")[0])[0],
         "verdict": words.verdict,
@@ -143,7 +148,9 @@ def _sections(measured: Sequence[Finding], examples: Mapping[str, Example]) -> l
     for place, (audit, findings) in enumerate(by_audit.items()):
         full: list[Finding] = []
         for one in findings:
-            if one.grade != "fine" and sum(one.name == other.name for other in full) < ALIKE:
+            before = [other for other in full if other.name == one.name]
+            new = all(other.advice != one.advice for other in before)
+            if one.grade != "fine" and new and len(before) < ALIKE:
                 full.append(one)
         short = [one for one in findings if one not in full]
         entries = [
