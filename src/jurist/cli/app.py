@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .audit import audit
 from .train import train
 
 _MORE = (
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(train)
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command(context_settings=_OPEN)(audit)
 
 Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="The run folder.")]

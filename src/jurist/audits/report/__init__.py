@@ -1,0 +1,10 @@
+"""What the audits found, as one page for people: a file that needs nothing beside it, no network, no script.
+
+`drawing` and `curves` make SVG from a `Chart`; `words` writes numbers; `page` puts it together. The demo's
+page is drawn with the same tools and the same style sheet.
+"""
+
+from .examples import Example, Heard, example_of
+from .page import Page, render, write_report
+
+__all__ = ["Example", "Heard", "Page", "example_of", "render", "write_report"]
