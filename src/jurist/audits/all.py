@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from typing import Final, get_args
 
 from ..records import Finding, Grade
+from .agreement import agreement
+from .calibration import calibration
+from .ceiling import ceiling
 from .cost import PEOPLE, cost
 from .position import position
 from .reading import reading
@@ -21,6 +24,9 @@ def audit(sheet: Sheet, *, spent: float | None = None, price: tuple[float, float
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
+            *agreement(sheet),
+            *ceiling(sheet),
+            *calibration(sheet),
             *cost(sheet, spent, price),
         ]
     )

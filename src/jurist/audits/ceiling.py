@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from ..preferences.quarantine import Quarantine
 from ..records import Chart, Finding, Grade, Point, Series
 from ..stats import Estimate, clopper_pearson, clustered_share
 from ..stats.clusters import weighted_mean, worth_of
@@ -59,6 +60,12 @@ def quarantined(findings: Iterable[Finding]) -> tuple[str, ...]:
         if one.name == DOMAIN and one.low is not None and one.fair is not None and one.low < one.fair
     }
     return tuple(sorted(short))
+
+
+def quarantine(findings: Iterable[Finding], human: str = "") -> Quarantine | None:
+    """The same as it is kept; None where no domain was measured, and what was held before stays held."""
+    measured = [one for one in findings if one.name == DOMAIN and one.fair is not None]
+    return Quarantine(quarantined(measured), measured[0].fair or 0.0, human) if measured else None
 
 
 def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float) -> list[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from ..records import Dropped, Preference
@@ -28,6 +29,12 @@ class Quarantine(Struct, frozen=True):
 def read_quarantine(folder: Path) -> Quarantine:
     path = folder / FILE
     return read_json(path, Quarantine) if path.exists() else Quarantine()
+
+
+def write_quarantine(folder: Path, held: Quarantine) -> None:
+    part = folder / f".{FILE}.part"
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(held), indent=1) + b"\n")
+    part.replace(folder / FILE)
 
 
 def at_large(

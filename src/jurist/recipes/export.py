@@ -84,7 +84,7 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
             splits={split: f"{split}*" for split in splits},
             settings=msgspec.to_builtins(cfg),
             versions=versions(),
-            left_out=left_out,
+            left_out={reason.removeprefix("left out: "): n for reason, n in left_out.items()},
         )
         written[name] = {**splits, **left_out}
     return written
