@@ -20,7 +20,6 @@ import msgspec
 from .errors import DataError, JuristError, RunError
 from .journal import Journal
 
-S = TypeVar("S", bound=msgspec.Struct)
 V = TypeVar("V")
 
 _encode_json = msgspec.json.Encoder().encode
@@ -138,8 +137,8 @@ class Writer:
         self._part.unlink(missing_ok=True)
 
 
-def read_records(path: Path, cls: type[S]) -> Iterator[S]:
-    """Records of one JSONL file, one at a time."""
+def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:
+    """Records of one JSONL file, one at a time, and what to call them where one is none."""
     decode = msgspec.json.Decoder(cls).decode
     try:
         with path.open("rb") as lines:
@@ -148,7 +147,7 @@ def read_records(path: Path, cls: type[S]) -> Iterator[S]:
                     yield decode(line)
                 except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                     raise DataError(
-                        f"{path}:{number} is not a {cls.__name__.lower()}: {error}."
+                        f"{path}:{number} is not a {called or cls.__name__.lower()}: {error}."
                         f" Look at it with: sed -n {number}p {path}"
                     ) from None
     except FileNotFoundError:

@@ -43,6 +43,9 @@ class Sheet:
     texts: dict[int, str] = field(default_factory=dict)
     """Some of the answers' texts, whole prompts drawn by content: by row of `answers`."""
 
+    seated: bool = True
+    """Whether it is known in which seat the judges saw each answer; of anybody's file it may not be."""
+
     @cached_property
     def opinions(self) -> Opinions:
         return opinions_of(self.verdicts, self.scores, self.matchups)

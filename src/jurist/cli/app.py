@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .audit import audit
+from .plan import plan, spotcheck
 from .probe import probe
 from .train import train
 
@@ -28,6 +30,9 @@ app = typer.Typer(
 )
 app.add_typer(train)
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command(context_settings=_OPEN)(audit)
+app.command()(plan)
+app.command()(spotcheck)
 
 Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="The run folder.")]

@@ -1,7 +1,7 @@
 """How a command ends: with an exit code, and where it is not 0 with one line that ends in what to type next.
 
-    0 done · 1 the self-test failed · 2 something is wrong, and the line says what · 3 the budget is spent
-    130 stopped with Ctrl-C · 141 whoever read our output left
+    0 done · 1 the self-test failed, or an audit met --fail-on · 2 something is wrong, and the line says what
+    3 the budget is spent · 130 stopped with Ctrl-C · 141 whoever read our output left
 
 Whatever the code, every call paid for is in the journal, and the same command goes on from there.
 """

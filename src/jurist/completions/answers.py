@@ -5,6 +5,7 @@
 | completions or responses: a list of texts, or of {text, policy} | our own files, UltraFeedback |
 | chosen, rejected: texts, messages or whole dialogues | TRL, HH-RLHF, binarised UltraFeedback |
 | first, second; response_a, response_b; response1, response2 | arenas, PandaLM |
+| answer_a, answer_b; output_1, output_2; conversation_a, conversation_b | AlpacaEval, LMSYS |
 | completion, response or output: one text a row | generation logs |
 | messages that end with an answer | SFT sets |
 
@@ -40,6 +41,9 @@ PAIRS = (
     Seats("first", "second", "first_policy", "second_policy"),
     Seats("response_a", "response_b", "model_a", "model_b"),
     Seats("response1", "response2", "model1", "model2"),
+    Seats("answer_a", "answer_b", "model_a", "model_b"),
+    Seats("output_1", "output_2", "generator_1", "generator_2"),
+    Seats("conversation_a", "conversation_b", "model_a", "model_b"),
 )
 WINNERS = {"first": 1.0, "a": 1.0, "1": 1.0, "second": 0.0, "b": 0.0, "2": 0.0, "tie": 0.5, "0": 0.5}
 

@@ -23,6 +23,7 @@ import msgspec
 
 from ..completions.answers import pair_of, seats_in, several_of
 from ..errors import DataError, RunError
+from ..preferences.quarantine import at_large, read_quarantine
 from ..prompts.load import leave_out, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
 from ..prompts.shapes import renamed
@@ -38,9 +39,10 @@ Target = tuple[Prompt, Completion]
 
 
 def load_preferences(source: str | Path, dropped: Drop = ignore) -> Iterator[Preference]:
-    """The preferences of a run folder or of a file of pairs."""
+    """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
     if is_run(source):
-        yield from read_records(Path(source) / "preferences.jsonl", Preference)
+        rows = read_records(Path(source) / "preferences.jsonl", Preference)
+        yield from at_large(rows, read_quarantine(Path(source)), dropped)
         return
     for where, raw in read_rows(source):
         row = renamed(raw, {}, where)
@@ -74,7 +76,7 @@ def load_targets(source: str | Path, dropped: Drop = ignore) -> Iterator[Target]
 
 def _targets(source: str | Path, dropped: Drop) -> Iterator[Target]:
     if is_run(source):
-        yield from ((one.prompt, one.chosen) for one in load_preferences(source) if one.p != 0.5)
+        yield from ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if one.p != 0.5)
         return
     for where, raw in read_rows(source):
         try:

@@ -16,7 +16,7 @@ and every other column under `meta`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ CHATS = ("messages", "conversations", "conversation")
 DIALOGUE = re.compile(r"\n\n(Human|Assistant):")
 ANSWERS = frozenset(
     {"chosen", "rejected", "first", "second", "response_a", "response_b", "response1", "response2"}
+    | {"output_1", "output_2", "answer_a", "answer_b", "conversation_a", "conversation_b"}
     | {"completions", "responses", "completion", "response", "output"}
 )
 COLUMNS = frozenset(
@@ -50,7 +51,7 @@ COLUMNS = frozenset(
 )
 
 
-def renamed(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
+def renamed(row: Any, columns: Mapping[str, str], where: str, known: Set[str] = COLUMNS) -> dict[str, Any]:
     """The row under the names used here; `columns` says `ours: theirs`."""
     if isinstance(row, BadRow):
         raise row
@@ -62,8 +63,8 @@ def renamed(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
     if not columns:
         return row if isinstance(row, dict) else dict(row)
     for ours, theirs in columns.items():
-        if ours not in COLUMNS:
-            raise SettingError(nearest("column", ours, COLUMNS))
+        if ours not in known:
+            raise SettingError(nearest("column", ours, known))
         if theirs not in row:
             raise BadRow("no_column", f"{where}: {missing(theirs, row)} Write it as: --columns.{ours} ...")
     taken = set(columns.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -46,6 +46,11 @@ class Adds(Protocol):
     def add(self, record: Struct) -> None: ...
 
 
+class HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
 def write_case(case: Case, writers: Mapping[str, Adds]) -> None:
     writers["prompts"].add(case.prompt)
     for completion in case.completions:
@@ -58,26 +63,39 @@ def write_case(case: Case, writers: Mapping[str, Adds]) -> None:
     )
 
 
+P = TypeVar("P", bound=HasId)
+C = TypeVar("C", bound=HasId)
+V = TypeVar("V")
+
+
 def read_cases(folder: Path) -> Iterator[Case]:
     """The cases of a run, in the order in which they were written."""
-    completions = read_records(folder / "completions.jsonl", Completion)
-    verdicts = read_records(folder / "verdicts.jsonl", Verdict)
-    dockets = read_records(folder / "matchups.jsonl", Docket)
-    prompts = read_records(folder / "prompts.jsonl", Prompt)
+    for prompt, texts, docket, said in in_step(folder, Prompt, Completion, Verdict):
+        known = {one.id: one for one in texts}
+        met = tuple(Matchup(name, prompt, known[one], known[two]) for name, one, two in docket.matchups)
+        yield Case(prompt, texts, met, said, docket.paired)
+
+
+def in_step(
+    folder: Path, prompt_as: type[P], completion_as: type[C], verdict_as: type[V]
+) -> Iterator[tuple[P, tuple[C, ...], Docket, tuple[V, ...]]]:
+    """The four files read together, each line as so much of its record as is asked for."""
+    completions = read_records(folder / "completions.jsonl", completion_as, "completion")
+    verdicts = read_records(folder / "verdicts.jsonl", verdict_as, "verdict")
+    dockets = read_records(folder / "matchups.jsonl", Docket, "matchup")
+    prompts = read_records(folder / "prompts.jsonl", prompt_as, "prompt")
     number = 0
     for number, (prompt, docket) in enumerate(zip_longest(prompts, dockets), 1):
         if prompt is None or docket is None:
             raise _out_of_step(folder, number)
         texts = tuple(islice(completions, docket.completions))
         said = tuple(islice(verdicts, docket.verdicts))
-        known = {one.id: one for one in texts}
+        known = {one.id for one in texts}
         if docket.prompt_id != prompt.id or len(said) != docket.verdicts or len(texts) != docket.completions:
             raise _out_of_step(folder, number)
-        try:
-            met = tuple(Matchup(name, prompt, known[one], known[two]) for name, one, two in docket.matchups)
-        except KeyError:
-            raise _out_of_step(folder, number) from None
-        yield Case(prompt, texts, met, said, docket.paired)
+        if not all(one in known and two in known for _, one, two in docket.matchups):
+            raise _out_of_step(folder, number)
+        yield prompt, texts, docket, said
     if next(completions, None) is not None or next(verdicts, None) is not None:
         raise _out_of_step(folder, number + 1)
 

@@ -42,30 +42,52 @@ def load_labels(path: str | os.PathLike[str]) -> Iterator[Verdict]:
     gave it, and what it is about: `matchup_id`, or `prompt` with `first` and `second`, or with `chosen` and
     `rejected`. A row nobody has filled in yet is an unread verdict.
     """
+    return (verdict for verdict, _ in load_weighted(path))
+
+
+def load_weighted(path: str | os.PathLike[str]) -> Iterator[tuple[Verdict, float]]:
+    """The same, each with how many matchups of its run it stands for: the `weight` of a spot check, or 1."""
     file = Path(path)
     if not file.is_file():
         raise DataError(f"no file of labels at {file}; give --labels a JSONL file, one label a line")
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _verdict(line, f"{file}:{number}", number)
+                where = f"{file}:{number}"
+                row = _row(line, where)
+                yield _verdict(row, where, number), _weight(row.get("weight"), where)
 
 
-def _verdict(line: bytes, where: str, number: int) -> Verdict:
+def _row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = msgspec.json.decode(line)
-        if isinstance(row, dict) and "judge" in row:
-            verdict = msgspec.convert(row, Verdict)
-            if not verdict.judge.startswith(WHO):
-                raise DataError(f"{where}: judge '{verdict.judge}' is not a person; name people human:NAME")
-            return verdict
-    except msgspec.DecodeError as error:  # also what does not fit a Verdict
+    except msgspec.DecodeError as error:
         raise DataError(f"{where}: {error}; mend or delete that line") from error
     if not isinstance(row, dict):
         raise DataError(
             f"{where}: a label is an object, not {type(row).__name__}; write {{'label': 'first', ...}}"
         )
-    return _from_row(row, where, number)
+    return row
+
+
+def _weight(said: Any, where: str) -> float:
+    if said is None:
+        return 1.0
+    if isinstance(said, int | float) and 0 < said < float("inf"):
+        return float(said)
+    raise DataError(f"{where}: the weight is {said!r}; it is a number above 0, or leave it out")
+
+
+def _verdict(row: dict[str, Any], where: str, number: int) -> Verdict:
+    if "judge" not in row:
+        return _from_row(row, where, number)
+    try:
+        verdict = msgspec.convert(row, Verdict)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{where}: {error}; mend or delete that line") from error
+    if not verdict.judge.startswith(WHO):
+        raise DataError(f"{where}: judge '{verdict.judge}' is not a person; name people human:NAME")
+    return verdict
 
 
 def _from_row(row: dict[str, Any], where: str, number: int) -> Verdict:

@@ -14,8 +14,8 @@ from typing import Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from ...stats.clusters import student
 from ...stats.intervals import z_of
+from ...stats.special import student
 from ..columns import Array
 
 Form = Literal["best_of_n", "rl"]

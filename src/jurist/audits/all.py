@@ -1,0 +1,45 @@
+"""Every audit of a sheet, the worst finding first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, get_args
+
+from ..records import Finding, Grade
+from .agreement import agreement
+from .calibration import calibration
+from .ceiling import ceiling
+from .cost import PEOPLE, cost
+from .position import position
+from .reading import reading
+from .sheet import Sheet
+from .words import silent
+
+GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
+
+
+def audit(sheet: Sheet, *, spent: float | None = None, price: tuple[float, float] = PEOPLE) -> list[Finding]:
+    """`spent` is what the whole run cost; `price` what people ask for a comparison, from and to."""
+    return worst_first(
+        [
+            *reading(sheet),
+            *(position(sheet) if sheet.seated else [_unseated()]),
+            *agreement(sheet),
+            *ceiling(sheet),
+            *calibration(sheet),
+            *cost(sheet, spent, price),
+        ]
+    )
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """By grade; within one, as they came."""
+    return sorted(findings, key=lambda one: GRADES.index(one.grade))
+
+
+def _unseated() -> Finding:
+    return silent(
+        "position.first_seat",
+        "The file does not say which answer the judge saw first.",
+        "Add a column: swapped, or one verdict for each order: winner_given and winner_turned",
+    )

@@ -1,0 +1,150 @@
+"""What a row of anybody's file may say beside a prompt and two answers, and under which names.
+
+| column | also known as | what it says |
+|---|---|---|
+| `winner` | label, preference, verdict, choice | the better answer, by the column it stands in: first, second, tie; a, b; 1, 2; model_a; the policy's name; a probability of the first |
+| `p_first` | p | the judge's probability that the first is better |
+| `first_score`, `second_score` | score_a, score_b; score1, score2; score_chosen, score_rejected | what the judge gave to each answer alone |
+| `winner_given`, `winner_turned` | | a winner for each order in which the judge saw the two; it names a column, not a seat |
+| `p_given`, `p_turned` | | the same as probabilities of the first column |
+| `seat_given`, `seat_turned` | verdict_ab, verdict_ba; winner_ab, winner_ba | the seat that the judge chose as it saw them: after turning, `a` is the second column |
+| `swapped` | is_swapped, swap, order | whether the judge of this row saw the second column first: true, false; given, turned; ab, ba |
+| `judge` | judge_model, annotator, evaluator | who judged; one named human:NAME is a person |
+| `human` | human_label, human_winner, human_preference, gold, gold_label | a person's winner; human_1, annotator1 and so on: one column a person |
+| `domain` | category, subset, section, task | what the prompt is about |
+| `usd`, `seconds` | cost; latency | what the verdict cost and took |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from ...completions.answers import winner
+from ...prompts.rows import BadRow, clip
+from ...prompts.shapes import COLUMNS
+
+KNOWN: Final = {
+    "winner": ("winner", "label", "preference", "verdict", "choice"),
+    "p_first": ("p_first", "p"),
+    "first_score": ("first_score", "score_a", "score1", "score_chosen", "chosen_score"),
+    "second_score": ("second_score", "score_b", "score2", "score_rejected", "rejected_score"),
+    "winner_given": ("winner_given",),
+    "winner_turned": ("winner_turned",),
+    "p_given": ("p_given",),
+    "p_turned": ("p_turned",),
+    "seat_given": ("seat_given", "verdict_ab", "winner_ab"),
+    "seat_turned": ("seat_turned", "verdict_ba", "winner_ba"),
+    "swapped": ("swapped", "is_swapped", "swap", "order"),
+    "judge": ("judge", "judge_model", "annotator", "evaluator"),
+    "human": ("human", "human_label", "human_winner", "human_preference", "gold", "gold_label"),
+    "domain": ("domain", "category", "subset", "section", "task"),
+    "usd": ("usd", "cost"),
+    "seconds": ("seconds", "latency"),
+    "weight": ("weight",),
+}
+PERSON: Final = re.compile(r"(human|annotator|person)_?\d+")
+OURS: Final = (
+    COLUMNS | KNOWN.keys() | {"first_policy", "second_policy"} | {f"human_{n}" for n in range(1, 10)}
+)
+"""What `--columns.OURS THEIRS` may name."""
+TURNED: Final = {"true": True, "1": True, "yes": True, "turned": True, "ba": True, "swapped": True}
+TURNED.update({"false": False, "0": False, "no": False, "given": False, "ab": False, "": False})
+NOTHING: Final = ("", "none", "null", "nan", "n/a", "error", "invalid", "unread", "unknown", "refused", "-1")
+"""What stands where a judge gave no answer."""
+SEATS: Final = {"chosen": 1.0, "rejected": 0.0, "left": 1.0, "right": 0.0}
+
+
+class Word(NamedTuple):
+    """One thing that was said of the two: how sure that the first column is better; None: nothing usable."""
+
+    p: float | None
+    turned: bool = False
+    unread: str = ""
+
+
+def sorted_out(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row without what judges and people said, and that, under our names; people's under theirs."""
+    said: dict[str, Any] = {}
+    used = set()
+    for ours, names in KNOWN.items():
+        name = next((one for one in names if one in row), None)
+        if name is not None:
+            said[ours] = row[name]
+            used.add(name)
+    used.update(people := [name for name in row if PERSON.fullmatch(name)])
+    rest = {name: value for name, value in row.items() if name not in used}
+    if isinstance(said.get("domain"), str | int):
+        rest["domain"] = said["domain"]
+    return rest, said | {name: row[name] for name in people}
+
+
+def words_of(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[Word]:
+    """What the judge of a row said, once for each time it was asked."""
+    one_order = [name for name in ("winner", "p_first") if name in said]
+    for name in one_order[:1]:
+        yield _word(said[name], policies, _turned(said.get("swapped"), where), where)
+    for turned, order in ((False, "given"), (True, "turned")):
+        if (seat := f"seat_{order}") in said:
+            word = _word(said[seat], policies[::-1] if turned else policies, turned, where)
+            yield word._replace(p=1.0 - word.p) if turned and word.p is not None else word
+        else:
+            columns = [f"winner_{order}", f"p_{order}"]
+            column = next((one for one in columns if one in said), None)
+            if column:
+                yield _word(said[column], policies, turned, where)
+
+
+def people_in(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[tuple[str, float]]:
+    """Which person said what; a column that is empty says nothing."""
+    for name, value in said.items():
+        if name == "human" or PERSON.fullmatch(name):
+            word = _word(value, policies, False, where)
+            if word.p is not None:
+                yield "file" if name == "human" else name, word.p
+
+
+def scores_in(said: dict[str, Any], where: str) -> tuple[float | None, float | None] | None:
+    """The two scores of a row, where it has any."""
+    if "first_score" not in said or "second_score" not in said:
+        return None
+    return number(said["first_score"], where), number(said["second_score"], where)
+
+
+def number(value: Any, where: str) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING):
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise BadRow("not_a_number", f"{where}: {clip(value)} is no number. {_LEAVE_OUT}") from None
+    return found if math.isfinite(found) else None
+
+
+_LEAVE_OUT = "Leave such rows out with: --on_error drop"
+
+
+def _word(value: Any, policies: tuple[str, str], turned: bool, where: str) -> Word:
+    name = "" if value is None else str(value).strip()
+    if name.lower() in NOTHING:
+        return Word(None, turned, "no_verdict" if not name else name.lower())
+    if (p := SEATS.get(name.lower())) is not None:
+        return Word(p, turned)
+    if policies[0] != policies[1] and name in policies:
+        return Word(1.0 if name == policies[0] else 0.0, turned)
+    try:
+        share = float(name)
+    except ValueError:
+        return Word(winner({"winner": value}, where), turned)
+    if 1.0 < share < 2.0:  # AlpacaEval counts from 1, the first, to 2, the second
+        return Word(2.0 - share, turned)
+    return Word(winner({"winner": share}, where), turned)
+
+
+def _turned(value: Any, where: str) -> bool:
+    turned = TURNED.get("" if value is None else str(value).strip().lower())
+    if turned is None:
+        raise BadRow("unknown_order", f"{where}: swapped is {clip(value)}; it is true or false. {_LEAVE_OUT}")
+    return turned

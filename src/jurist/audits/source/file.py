@@ -1,0 +1,211 @@
+"""Anybody's file of pairs as a sheet: a prompt and two answers a row, and what a judge or people said.
+
+Rows about the same two answers belong together, whichever way round they stand: several judges, several
+people, both orders. What the columns may be called stands in `columns.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...completions.answers import pair_of
+from ...errors import SettingError, nearest
+from ...prompts.load import OnError, check_on_error, leave_out
+from ...prompts.rows import BadRow, ignore, read_rows
+from ...prompts.shapes import renamed
+from ...records import Completion, Dropped, Matchup
+from ...verdicts.human import WHO
+from ..collect import Collector
+from ..seen import Answer, Asked, Decided, Heard, Named
+from ..sheet import Array, Sheet
+from .columns import OURS, number, people_in, scores_in, sorted_out, words_of
+from .read import Read, Watch, nobody, people_of, watched
+
+NAMELESS = "file"
+"""The judge of a file that does not name its judge."""
+
+
+class Row(NamedTuple):
+    """One row of a file."""
+
+    matchup: Matchup
+    heard: tuple[Heard, ...]
+    p: float | None
+    """The label that the row is: how sure that the matchup's first is better."""
+    weight: float
+    seated: bool
+    """Whether the row says, or its columns do, who sat where."""
+    ordered: bool
+    """Whether it says so in a column of its own."""
+
+
+def read_file(
+    source: str | Path,
+    human: str | os.PathLike[str] | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_error: OnError = "stop",
+    watch: Watch = nobody,
+) -> Read:
+    """Every row that compares two answers, with all that was said about them."""
+    people = people_of(human)
+    collector = Collector(people)
+    seated, ordered, judged = True, False, False
+    rows = rows_of(source, columns or {}, on_error, collector.dropped)
+    for row in watched(rows, watch, _lines(Path(source))):
+        matchup, prompt = row.matchup, row.matchup.prompt
+        answers = tuple(Answer(one.id, one.text, one.policy) for one in (matchup.first, matchup.second))
+        seats = ((matchup.id, matchup.first.id, matchup.second.id),)
+        collector.add(Asked(prompt.id, prompt.domain, prompt.stakes), answers, seats, row.heard)
+        if row.p is not None:
+            asked, first, second = (Named(one.id) for one in (prompt, matchup.first, matchup.second))
+            collector.decided(Decided(asked, first, second, row.p, row.weight))
+        if any(one.matchup_id and not one.judge.startswith(WHO) for one in row.heard):
+            seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
+    notes = []
+    if judged and seated and not ordered:
+        notes.append(
+            "The file does not say in which order the judge saw the answers: the first is taken to have"
+            " had the first seat. If it did not, add a column: swapped."
+        )
+    return Read(
+        _once(replace(collector.sheet(), seated=seated)),
+        str(source),
+        "file",
+        str(human or ""),
+        len(people),
+        people.found,
+        tuple(notes),
+    )
+
+
+def rows_of(
+    source: str | Path,
+    columns: Mapping[str, str],
+    on_error: OnError,
+    dropped: Callable[[Dropped], None] = ignore,
+) -> Iterator[Row]:
+    """The rows that can be used; those that cannot are told to `dropped`, by name."""
+    check_on_error(on_error)
+    for ours in columns:
+        if ours not in OURS:
+            raise SettingError(nearest("column", ours, OURS))
+    for where, raw in read_rows(source):
+        try:
+            row = renamed(raw, columns, where, OURS)
+            yield row_of(row, where)
+        except BadRow as bad:
+            leave_out(bad, where, "completions", on_error, dropped)
+
+
+def row_of(row: dict[str, Any], where: str) -> Row:
+    rest, said = sorted_out(row)
+    pair = pair_of(rest, where)
+    first, second = pair.completions
+    chosen = pair.p_first is not None
+    policies = first.policy, second.policy
+    matchup = Matchup.of(pair.prompt, first, second)
+    p: float | None = None
+    if chosen:
+        # The better one stands first in such a file: as seats, that would tell on it.
+        known = number(said.pop("p_first", None), where)
+        p = 1.0 if known is None else known
+        if second.id < first.id:
+            matchup, p = matchup.turned(), 1.0 - p
+    weight = number(said.get("weight"), where)
+    ordered = any(name.endswith("_turned") or name == "swapped" for name in said)
+    return Row(
+        matchup,
+        tuple(_heard(matchup.id, first, second, said, policies, where)),
+        p,
+        1.0 if weight is None else weight,
+        ordered or not chosen,
+        ordered,
+    )
+
+
+def _heard(
+    name: str,
+    first: Completion,
+    second: Completion,
+    said: dict[str, Any],
+    policies: tuple[str, str],
+    where: str,
+) -> Iterator[Heard]:
+    judge = str(said.get("judge") or NAMELESS)
+    usd, seconds = number(said.get("usd"), where) or 0.0, number(said.get("seconds"), where) or 0.0
+    words = list(words_of(said, policies, where))
+    for word in words:
+        seats = (second.id, first.id) if word.turned else (first.id, second.id)
+        p = 1.0 - word.p if word.turned and word.p is not None else word.p
+        yield Heard(
+            judge,
+            name,
+            *seats,
+            "turned" if word.turned else "given",
+            p,
+            unread=word.unread,
+            cost=usd / len(words),
+            seconds=seconds / len(words),
+        )
+    if words:
+        usd = seconds = 0.0
+    for completion, score in zip((first, second), scores_in(said, where) or (), strict=False):
+        unread = "no_score" if score is None else ""
+        yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
+    for who, p in people_in(said, policies, where):
+        yield Heard(WHO + who, name, first.id, second.id, p_first=p)
+
+
+def _once(sheet: Sheet) -> Sheet:
+    """Each person and each label once a matchup, the last word counting; repeated verdicts as samples."""
+    rows = max(len(sheet.matchups), 1)
+    verdicts, said, labels = sheet.verdicts, sheet.said, sheet.labels
+    asked = (verdicts.judge.astype(np.int64) * rows + verdicts.matchup) * 2 + verdicts.turned
+    spoke = _last(said.who.astype(np.int64) * rows + said.matchup)
+    decided = _last(labels.matchup)
+    return replace(
+        sheet,
+        verdicts=replace(verdicts, sample=_turns(asked)),
+        said=replace(
+            said,
+            who=said.who[spoke],
+            matchup=said.matchup[spoke],
+            p=said.p[spoke],
+            weight=said.weight[spoke],
+        ),
+        labels=replace(
+            labels, matchup=labels.matchup[decided], p=labels.p[decided], weight=labels.weight[decided]
+        ),
+    )
+
+
+def _last(names: Array) -> Array:
+    """The rows at which each name stands for the last time."""
+    _, place = np.unique(names[::-1], return_index=True)
+    rows: Array = np.sort(len(names) - 1 - place)
+    return rows
+
+
+def _turns(names: Array) -> Array:
+    """For each row, how often its name stood before it."""
+    order = np.argsort(names, kind="stable")
+    ranked = names[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(names) else order
+    turns = np.empty(len(names), dtype=np.int32)
+    turns[order] = np.arange(len(names)) - np.repeat(starts, np.diff(np.r_[starts, len(names)]))
+    return turns
+
+
+def _lines(path: Path) -> int:
+    """Rows of a file that has one a line; of others it is not known before they are read."""
+    if path.suffix not in (".jsonl", ".csv") or not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

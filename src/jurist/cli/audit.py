@@ -1,0 +1,104 @@
+"""`jurist audit`: what may be wrong with the labels, the worst first; and a gate for pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from msgspec import Struct
+
+from ..config import load_settings
+from ..recipes.audit import Audit
+from ..recipes.gate import reasons_to_fail
+
+if TYPE_CHECKING:
+    from ..records import Finding
+
+WIDTH = 100
+
+
+class AuditConfig(Struct, frozen=True, kw_only=True):
+    """What may be said about an audit."""
+
+    columns: dict[str, str] = {}
+    """Names of columns of a file, ours: theirs; see docs/audits/running.md."""
+    on_error: Literal["stop", "drop"] = "stop"
+    """Whether a row that cannot be read stops the audit or is left out by name."""
+    price: tuple[float, float] = (0.5, 5.0)
+    """US dollars that people ask for a comparison, from and to."""
+
+
+def audit(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="A run folder, or a file of pairs: JSONL, CSV, Parquet.")],
+    human: Annotated[Path | None, typer.Option(help="People's labels: JSONL.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where audit.json and report.html go.")
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(help="alarm, warning, NAME or 'NAME>0.2': then exit with 1. May be repeated."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="A column of a file: ours=theirs. May be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """What may be wrong with the labels of a run or of anybody's file, with figures and what to do."""
+    from ..recipes.audit import audit as run_audit
+    from .ending import say
+    from .progress import progress
+    from .summary import report
+
+    pairs = [
+        word for one in columns or () for word in (f"--columns.{one.replace('=', ' ', 1)}").split(" ", 1)
+    ]
+    cfg = load_settings(AuditConfig, None, [*pairs, *ctx.args], see="jurist audit --help")
+    with progress("json" if as_json else None) as watch:
+        found = run_audit(
+            source, human, out=out, columns=cfg.columns, on_error=cfg.on_error, price=cfg.price, watch=watch
+        )
+    report(found, as_json, lambda: print_audit(found))
+    if reasons := reasons_to_fail(found.findings, fail_on or ()):
+        raise typer.Exit(say(f"failed on {'; '.join(reasons)}", 1))
+
+
+def print_audit(found: Audit) -> None:
+    counts = found.counts
+    about = [
+        f"{n:,} {name}"
+        for n, name in (
+            (counts.prompts, "prompts"),
+            (counts.matchups, "matchups"),
+            (counts.verdicts, "verdicts"),
+            (counts.scores, "scores"),
+            (counts.labels, "labels"),
+            (counts.labelled, "labelled by people"),
+        )
+        if n
+    ]
+    print(f"{found.kind:<9}{found.source}: {', '.join(about) or 'nothing in it'}")
+    for note in found.notes:
+        print(fill(note, WIDTH, initial_indent=f"{'beware':<9}", subsequent_indent=" " * 9))
+    loud = [one for one in found.findings if one.grade != "silent"]
+    for one in loud:
+        _print_finding(one)
+    quiet = [one for one in found.findings if one.grade == "silent"]
+    if quiet:
+        print("\nnot measured")
+        for one in quiet:
+            _block(f"{one.name}: {one.says}", one.advice)
+    print(f"\n{'report':<9}{found.report}")
+
+
+def _print_finding(one: Finding) -> None:
+    print(f"\n{one.grade:<9}{one.name}{f' · {one.about}' if one.about else ''}")
+    _block(one.says, one.advice)
+
+
+def _block(says: str, advice: str) -> None:
+    for words, start in ((says, " " * 9), (advice, f"{' ' * 9}do: ")):
+        if words:
+            print(fill(words, WIDTH, initial_indent=start, subsequent_indent=" " * 9, break_long_words=False))

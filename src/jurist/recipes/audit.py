@@ -1,0 +1,205 @@
+"""May these labels be trained on? A run, a loop or anybody's file of pairs, looked at by every audit.
+
+    jurist audit runs/mine --human labels.jsonl
+    jurist audit pairs.parquet --columns.prompt question --fail-on alarm
+
+Reads once, keeps no text but a sample, and asks no model. Writes `audit.json` and `report.html` into the run
+folder, or beside the file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import RunError
+from ..preferences.quarantine import write_quarantine
+from ..prompts.load import OnError
+from ..records import Finding
+
+if TYPE_CHECKING:
+    from ..audits.report import Example
+    from ..audits.source import Read
+    from ..audits.source.read import Watch
+
+EXAMPLES = 40
+"""The most matchups laid open on the page."""
+
+
+class Counts(Struct, frozen=True):
+    """What was read."""
+
+    prompts: int
+    answers: int
+    matchups: int
+    verdicts: int
+    """About two answers, unread ones among them."""
+    scores: int
+    """About one answer."""
+    judges: tuple[str, ...]
+    labels: int
+    """To train on."""
+    people: int
+    labelled: int
+    """Matchups that people labelled."""
+    dropped: dict[str, int] = {}
+    """Rows that left, by stage and reason."""
+
+
+class Audit(Struct, frozen=True):
+    """Kept as `audit.json`."""
+
+    source: str
+    kind: Literal["run", "loop", "file"]
+    counts: Counts
+    findings: tuple[Finding, ...]
+    """The worst first."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know about what was read."""
+    seconds: float = 0.0
+    report: str = ""
+    """The page."""
+
+
+def audit(
+    source: str | os.PathLike[str],
+    human: str | os.PathLike[str] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    on_error: OnError = "stop",
+    price: tuple[float, float] | None = None,
+    watch: Watch | None = None,
+) -> Audit:
+    """All that can be said. `columns` are `ours: theirs`, `price` is what people ask for a comparison."""
+    from ..audits.all import audit as of_sheet
+    from ..audits.all import worst_first
+    from ..audits.ceiling import quarantine
+    from ..audits.cost import PEOPLE
+    from ..audits.reading import of_people
+    from ..audits.report import Page, write_report
+
+    began = time.monotonic()
+    read, more = _read(str(source), human, columns or {}, on_error, watch)
+    findings = worst_first(
+        [
+            *of_people(read.human, read.labelled, read.found),
+            *of_sheet(read.sheet, spent=read.spent, price=price or PEOPLE),
+            *more,
+        ]
+    )
+    folder = _folder(Path(source), out)
+    kept = Audit(
+        str(source),
+        read.kind,
+        _counts(read),
+        tuple(findings),
+        read.notes,
+        round(time.monotonic() - began, 2),
+        str(folder / "report.html"),
+    )
+    if read.kind == "run" and (held := quarantine(findings, str(human or ""))) is not None:
+        write_quarantine(Path(source), held)
+    examples = _examples(read, findings, columns or {})
+    facts = _facts(kept)
+    page = Page(f"Audit of {Path(source).name}", str(source), kept.findings, facts, examples)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "audit.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
+        write_report(folder / "report.html", page)
+    except OSError as error:
+        raise RunError(
+            f"cannot write in {folder} ({(error.strerror or str(error)).lower()})."
+            " Choose another folder with: --out FOLDER"
+        ) from error
+    return kept
+
+
+def _read(
+    source: str,
+    human: str | os.PathLike[str] | None,
+    columns: Mapping[str, str],
+    on_error: OnError,
+    watch: Watch | None,
+) -> tuple[Read, list[Finding]]:
+    """The sheet, and what only a loop has findings of."""
+    from ..audits.source import is_run, read_file, read_run
+    from ..audits.source.read import nobody
+
+    path = Path(source)
+    if path.is_dir() and is_run(path):
+        return read_run(path, human, watch or nobody), []
+    return read_file(source, human, columns=columns, on_error=on_error, watch=watch or nobody), []
+
+
+def _folder(source: Path, out: str | os.PathLike[str] | None) -> Path:
+    if out is not None:
+        return Path(out)
+    if not source.is_dir():
+        return source.with_name(f"{source.name.partition('.')[0]}-audit")
+    # A demo has a page of its own.
+    taken = (source / "report.html").exists() and not (source / "audit.json").exists()
+    return source / "audit" if taken else source
+
+
+def _counts(read: Read) -> Counts:
+    import numpy as np
+
+    sheet = read.sheet
+    return Counts(
+        prompts=len(sheet.prompts),
+        answers=len(sheet.answers),
+        matchups=len(sheet.matchups),
+        verdicts=len(sheet.verdicts),
+        scores=len(sheet.scores),
+        judges=sheet.judges,
+        labels=len(sheet.labels),
+        people=len(sheet.people),
+        labelled=int((~np.isnan(sheet.truth)).sum()),
+        dropped=sheet.dropped,
+    )
+
+
+def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
+    """The page's few words on what it is about."""
+    counts = audit.counts
+    rows = [
+        ("prompts", f"{counts.prompts:,}"),
+        ("matchups", f"{counts.matchups:,}"),
+        ("verdicts", f"{counts.verdicts:,}" if counts.verdicts else ""),
+        ("scores", f"{counts.scores:,}" if counts.scores else ""),
+        ("judges" if len(counts.judges) > 1 else "judge", ", ".join(counts.judges)),
+        ("labels", f"{counts.labels:,}"),
+        ("labelled by people", f"{counts.labelled:,} matchups" if counts.labelled else "none"),
+        ("left out", ", ".join(f"{reason} {n:,}" for reason, n in counts.dropped.items())),
+        *(("beware", note) for note in audit.notes),
+    ]
+    return tuple((name, said) for name, said in rows if said)
+
+
+def _examples(read: Read, findings: list[Finding], columns: Mapping[str, str]) -> dict[str, Example]:
+    """The matchups that findings name, each finding's first ones before any other's later ones."""
+    from ..audits.source.examples import examples_of_file, examples_of_run
+    from ..audits.source.read import people_of
+
+    most = max((len(one.examples) for one in findings), default=0)
+    named = [one.examples[place] for place in range(most) for one in findings if place < len(one.examples)]
+    wanted = list(dict.fromkeys(named))[:EXAMPLES]
+    if not wanted:
+        return {}
+    people = people_of(read.human)
+    if read.kind == "file":
+        return examples_of_file(read.path, wanted, people, columns)
+    return examples_of_run(Path(read.path), wanted, people)
+
+
+def _write(path: Path, text: bytes) -> None:
+    part = path.with_name(f"{path.name}.partial")
+    part.write_bytes(text + b"\n")
+    part.replace(path)

@@ -1,0 +1,48 @@
+"""What `--fail-on` names: the conditions under which a pipeline must not go on.
+
+--fail-on alarm                         any finding that is an alarm
+--fail-on warning                       any that is an alarm or a warning
+--fail-on position                      the same, among the findings of that name or of that audit
+--fail-on 'position.flip_rate>0.2'      any of that name with a value above, or below with <
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ..errors import SettingError, nearest
+from ..records import Finding
+
+_LIMIT = re.compile(r"([\w.]+)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)")
+_BAD = {"alarm": ("alarm",), "warning": ("alarm", "warning")}
+
+
+def reasons_to_fail(findings: Sequence[Finding], conditions: Iterable[str]) -> list[str]:
+    """A sentence for each condition that is met; what was to be guarded and was not measured meets it too."""
+    return [reason for condition in conditions for reason in _met(findings, condition)]
+
+
+def _met(findings: Sequence[Finding], condition: str) -> list[str]:
+    if grades := _BAD.get(condition):
+        return [f"{condition}: {_called(one)}" for one in findings if one.grade in grades]
+    limit = _LIMIT.fullmatch(condition.strip())
+    name = limit[1] if limit else condition.strip()
+    among = [one for one in findings if one.name == name or one.name.partition(".")[0] == name]
+    if not among:
+        raise SettingError(nearest("finding", name, {one.name for one in findings} | set(_BAD)))
+    if all(one.grade == "silent" for one in among):
+        return [f"{condition}: not measured. {among[0].says}"]
+    if limit is None:
+        return [f"{condition}: {_called(one)}" for one in among if one.grade in _BAD["warning"]]
+    bound = float(limit[3]) / (100 if limit[4] else 1)
+    over = limit[2] == ">"
+    return [
+        f"{condition}: {_called(one)} is {one.value:.4g}"
+        for one in among
+        if one.value is not None and (one.value > bound if over else one.value < bound)
+    ]
+
+
+def _called(one: Finding) -> str:
+    return f"{one.name} of {one.about}" if one.about else one.name
