@@ -28,13 +28,21 @@ NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 def clustered_share(values: Array, clusters: Array, level: float = 0.95) -> Estimate:
     """The mean of values between 0 and 1, with Wilson's interval at the number of independent values that
     their spread over clusters is worth.
+
+    Ones and zeros are worth no more than they are many. Fractions may be: where the two orders of a matchup
+    cancel by design, give their mean.
     """
     mean, error, n = _mean(values, clusters)
     if not n:
         return NOTHING
-    worth = mean * (1 - mean) / error**2 if error > 0 else float(n)
-    # Clusters that happen to repel each other promise more than there is.
-    low, high = wilson(mean * min(worth, len(values)), min(worth, len(values)), level)
+    worth = float(n)
+    if error > 0:
+        worth = mean * (1 - mean) / error**2
+        if ((values == 0) | (values == 1)).all():
+            worth = min(worth, len(values))
+        else:
+            worth *= (z_of(level) / student(level, n - 1)) ** 2
+    low, high = wilson(mean * worth, worth, level)
     return Estimate(mean, low, high, n)
 
 
