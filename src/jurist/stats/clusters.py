@@ -55,6 +55,28 @@ def clustered_mean(values: Array, clusters: Array, level: float = 0.95) -> Estim
     return Estimate(mean, mean - reach, mean + reach, n)
 
 
+def correlation_through_zero(xs: Array, ys: Array, clusters: Array, level: float = 0.95) -> Estimate:
+    """Pearson's r of two values whose middle is known to be 0, as it is of differences that could as well
+    be told from the other side; the interval is Fisher's, with the spread over clusters.
+    """
+    import numpy as np
+
+    if not len(xs) or not xs.any() or not ys.any():
+        return NOTHING
+    xx, yy = float(xs @ xs), float(ys @ ys)
+    r = max(-1.0, min(1.0, float(xs @ ys) / math.sqrt(xx * yy)))
+    _, row = np.unique(clusters, return_inverse=True)
+    # What each cluster does to r, to first order.
+    each = xs * ys / math.sqrt(xx * yy) - r / 2 * (xs * xs / xx + ys * ys / yy)
+    moved = np.bincount(row, each)
+    n = len(moved)
+    if n < 3 or 1 - r * r < 1e-12:
+        return Estimate(r, -1.0 if n < 3 else r, 1.0 if n < 3 else r, n)
+    error = math.sqrt(n / (n - 1) * float(moved @ moved)) / (1 - r * r)
+    reach = student(level, n - 1) * error
+    return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), n)
+
+
 def student(level: float, freedom: int) -> float:
     """The two-sided quantile of Student's t, within a thousandth from 4 degrees on (Hill 1970)."""
     if freedom == 1:
