@@ -44,23 +44,24 @@ def length_debt(
     ours: Sequence[int] | Array,
     theirs: Sequence[int] | Array,
     prompt: Sequence[int] | Array | None = None,
-    harder: Sequence[float] | Array | None = None,
+    easier: Sequence[float] | Array | None = None,
 ) -> LengthDebt | None:
     """p that ours is the better answer, the lengths of both, whose prompt it was, and how much easier that
-    prompt is for us than for them; None where there are too few, or lengths never differ.
+    prompt is for us than for them. None where there are too few, lengths never differ, or one side never
+    lost: then nothing says what length did.
     """
-    p, ours, theirs = (np.asarray(one, dtype=float) for one in (p, ours, theirs))
-    read = ~np.isnan(p)
-    longer = ours - theirs
-    if read.sum() < FEWEST or not longer[read].any():
+    won, us, them = (np.asarray(one, dtype=float) for one in (p, ours, theirs))
+    clusters = np.arange(len(won)) if prompt is None else np.asarray(prompt)
+    read = ~np.isnan(won)
+    never = (won[read] == 0).all() or (won[read] == 1).all()
+    if read.sum() < FEWEST or (us == them)[read].all() or never:
         return None
-    clusters = np.arange(len(p)) if prompt is None else np.asarray(prompt)
-    columns = [np.ones(len(p)), _held(longer)]
-    if harder is not None:
-        columns.append(np.asarray(harder, dtype=float))
+    columns = [np.ones(len(won)), _held(us - them)]
+    if easier is not None:
+        columns.append(np.asarray(easier, dtype=float))
     x = np.stack(columns, axis=1)[read]
-    p, clusters = p[read], clusters[read]
-    weights, each = _fit(x, p)
+    won, clusters = won[read], clusters[read]
+    weights, each = _fit(x, won)
     level = x.copy()
     level[:, 1] = 0.0
     even = _sigmoid(level @ weights)
@@ -68,11 +69,11 @@ def length_debt(
     pull = (level * (even * (1 - even))[:, None]).mean(axis=0)
     corrected = even + each @ pull
     return LengthDebt(
-        clustered_mean(p, clusters),
+        clustered_mean(won, clusters),
         _centred(corrected, float(even.mean()), clusters),
-        _centred(p - corrected, float(p.mean() - even.mean()), clusters),
+        _centred(won - corrected, float(won.mean() - even.mean()), clusters),
         float(weights[1]),
-        _at_ratio_one(p, ours[read], theirs[read]),
+        _at_ratio_one(won, us[read], them[read]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from ..records import Chart, Finding, Point, Series
 from .columns import Array
@@ -96,9 +97,9 @@ class Met:
 def _said(sheet: Sheet, met: Met, policy: int, debt: LengthDebt) -> Finding:
     who, base = (_name(sheet, one) for one in (policy, met.base))
     says = (
-        f"{who} beats {base} in {percent(debt.raw.value)} of {count(debt.raw.n, 'prompt')}; between answers of "
-        f"equal length it would in {percent(debt.corrected.value)} ({span(debt.corrected)}). Length accounts for "
-        f"{points(debt.debt.value)} ({span(debt.debt)})."
+        f"{who} beats {base} in {percent(debt.raw.value)} of {count(debt.raw.n, 'prompt')}; between answers "
+        f"of equal length it would in {percent(debt.corrected.value)} ({span(debt.corrected)}). Length "
+        f"accounts for {points(debt.debt.value)} ({span(debt.debt)})."
     )
     grade = at_most(graded(debt.debt.low, debt.debt.high, 0.0, TOLERATED), "warning")
     advice = (
@@ -108,8 +109,6 @@ def _said(sheet: Sheet, met: Met, policy: int, debt: LengthDebt) -> Finding:
 
 
 def _charted(sheet: Sheet, met: Met, found: dict[int, LengthDebt], one: Finding) -> Finding:
-    from msgspec.structs import replace
-
     raw, even = (
         tuple(
             Point(_name(sheet, policy), rate.value, rate.low, rate.high, rate.n)
