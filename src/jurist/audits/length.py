@@ -17,6 +17,7 @@ from ..records import Chart, Finding, Grade, Point, Series
 from ..stats import clustered_mean, clustered_share, correlation_through_zero
 from .columns import Array
 from .grade import graded
+from .length_debt import held
 from .length_of_gains import gains
 from .sheet import Sheet
 from .words import count, measured, percent, points, silent, span
@@ -127,14 +128,12 @@ def _excess(sheet: Sheet, who: str, matchup: Array, ours: Array, people: Array) 
 
 def _correlation(sheet: Sheet, who: str, matchup: Array, p: Array) -> list[Finding]:
     """Of preference and length within a prompt: neither has a middle but 0, since a pair has two sides."""
-    chars, matchups = sheet.answers.chars, sheet.matchups
-    sides = (np.log1p(chars[side[matchup]].astype(float)) for side in (matchups.first, matchups.second))
-    ratio = next(sides) - next(sides)
-    one = correlation_through_zero(ratio, p - 0.5, matchups.prompt[matchup])
+    longer = held(sheet.longer_by[matchup].astype(float))
+    one = correlation_through_zero(longer, p - 0.5, sheet.matchups.prompt[matchup])
     if np.isnan(one.value):
         return []
     says = (
-        f"Within a prompt, the preferences of {_name(who, start=False)} and the logarithm of the length "
+        f"Within a prompt, the preferences of {_name(who, start=False)} and the difference in length "
         f"correlate by {one.value:+.2f} (95 % interval {one.low:+.2f} to {one.high:+.2f})."
     )
     return [measured("length.correlation", who, says, "fine", one, unit="number")]

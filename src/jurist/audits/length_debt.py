@@ -56,7 +56,7 @@ def length_debt(
     never = (won[read] == 0).all() or (won[read] == 1).all()
     if read.sum() < FEWEST or (us == them)[read].all() or never:
         return None
-    columns = [np.ones(len(won)), _held(us - them)]
+    columns = [np.ones(len(won)), held(us - them)]
     if easier is not None:
         columns.append(np.asarray(easier, dtype=float))
     x = np.stack(columns, axis=1)[read]
@@ -77,7 +77,7 @@ def length_debt(
     )
 
 
-def _held(longer: Array) -> Array:
+def held(longer: Array) -> Array:
     """tanh(difference / sd): the first few hundred characters count, the next thousand hardly."""
     spread = float(longer.std())
     held: Array = np.tanh(longer / spread) if spread > 0 else np.tanh(longer / (np.abs(longer).max() or 1.0))
