@@ -4,6 +4,7 @@
 |---|---|---|
 | `winner` | label, preference, verdict, choice | the better answer, by the column it stands in: first, second, tie; a, b; 1, 2; model_a; the policy's name; a probability of the first |
 | `p_first` | p | the judge's probability that the first is better |
+| `better` | | the place of the better answer, counted from 0: 0 is the first, 1 the second |
 | `first_score`, `second_score` | score_a, score_b; score1, score2; score_chosen, score_rejected | what the judge gave to each answer alone |
 | `winner_given`, `winner_turned` | | a winner for each order in which the judge saw the two; it names a column, not a seat |
 | `p_given`, `p_turned` | | the same as probabilities of the first column |
@@ -29,6 +30,7 @@ from ...prompts.shapes import COLUMNS
 KNOWN: Final = {
     "winner": ("winner", "label", "preference", "verdict", "choice"),
     "p_first": ("p_first", "p"),
+    "better": ("better",),
     "first_score": ("first_score", "score_a", "score1", "score_chosen", "chosen_score"),
     "second_score": ("second_score", "score_b", "score2", "score_rejected", "rejected_score"),
     "winner_given": ("winner_given",),
@@ -83,25 +85,26 @@ def sorted_out(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def words_of(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[Word]:
     """What the judge of a row said, once for each time it was asked."""
-    one_order = [name for name in ("winner", "p_first") if name in said]
-    for name in one_order[:1]:
-        yield _word(said[name], policies, _turned(said.get("swapped"), where), where)
+    if one_order := next((name for name in ("winner", "p_first", "better") if name in said), ""):
+        yield _word(one_order, said, policies, where)._replace(turned=_turned(said.get("swapped"), where))
     for turned, order in ((False, "given"), (True, "turned")):
-        if (seat := f"seat_{order}") in said:
-            word = _word(said[seat], policies[::-1] if turned else policies, turned, where)
-            yield word._replace(p=1.0 - word.p) if turned and word.p is not None else word
-        else:
-            columns = [f"winner_{order}", f"p_{order}"]
-            column = next((one for one in columns if one in said), None)
-            if column:
-                yield _word(said[column], policies, turned, where)
+        column = next(
+            (name for name in (f"seat_{order}", f"winner_{order}", f"p_{order}") if name in said), ""
+        )
+        if not column:
+            continue
+        seat = column.startswith("seat") and turned
+        word = _word(column, said, policies[::-1] if seat else policies, where)
+        yield word._replace(turned=turned, p=1.0 - word.p if seat and word.p is not None else word.p)
 
 
 def people_in(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[tuple[str, float]]:
     """Which person said what; a column that is empty says nothing."""
     for name, value in said.items():
         if name == "human" or PERSON.fullmatch(name):
-            word = _word(value, policies, False, where)
+            word = _word(name, said, policies, where)
+            if word.unread == "not_a_winner":
+                raise BadRow("unknown_label", f"{where}: {name} is {clip(value)}, no winner. {_LEAVE_OUT}")
             if word.p is not None:
                 yield "file" if name == "human" else name, word.p
 
@@ -126,21 +129,37 @@ def number(value: Any, where: str) -> float | None:
 _LEAVE_OUT = "Leave such rows out with: --on_error drop"
 
 
-def _word(value: Any, policies: tuple[str, str], turned: bool, where: str) -> Word:
+def _word(column: str, said: dict[str, Any], policies: tuple[str, str], where: str) -> Word:
+    """What stands in a column; what is no winner was not read."""
+    value = said[column]
     name = "" if value is None else str(value).strip()
     if name.lower() in NOTHING:
-        return Word(None, turned, "no_verdict" if not name else name.lower())
+        return Word(None, unread=name.lower() or "no_verdict")
+    try:
+        if column.startswith("p_"):
+            p = number(value, where)
+        elif column == "better":
+            p = {0: 1.0, 1: 0.0}.get(int(float(name)))
+        else:
+            p = _winner(name, policies, where)
+    except (BadRow, ValueError):
+        p = None
+    known = p is not None and 0.0 <= p <= 1.0
+    return Word(p) if known else Word(None, unread="not_a_winner")
+
+
+def _winner(name: str, policies: tuple[str, str], where: str) -> float | None:
     if (p := SEATS.get(name.lower())) is not None:
-        return Word(p, turned)
+        return p
     if policies[0] != policies[1] and name in policies:
-        return Word(1.0 if name == policies[0] else 0.0, turned)
+        return 1.0 if name == policies[0] else 0.0
     try:
         share = float(name)
     except ValueError:
-        return Word(winner({"winner": value}, where), turned)
+        return winner({"winner": name}, where)
     if 1.0 < share < 2.0:  # AlpacaEval counts from 1, the first, to 2, the second
-        return Word(2.0 - share, turned)
-    return Word(winner({"winner": share}, where), turned)
+        return 2.0 - share
+    return winner({"winner": share}, where)
 
 
 def _turned(value: Any, where: str) -> bool:

@@ -43,6 +43,8 @@ class Row(NamedTuple):
     """Whether the row says, or its columns do, who sat where."""
     ordered: bool
     """Whether it says so in a column of its own."""
+    winner: str
+    """What stands under `winner`."""
 
 
 def read_file(
@@ -57,6 +59,7 @@ def read_file(
     people = people_of(human)
     collector = Collector(people)
     seated, ordered, judged = True, False, False
+    winners: set[str] = set()
     rows = rows_of(source, columns or {}, on_error, collector.dropped)
     for row in watched(rows, watch, _lines(Path(source))):
         matchup, prompt = row.matchup, row.matchup.prompt
@@ -68,11 +71,18 @@ def read_file(
             collector.decided(Decided(asked, first, second, row.p, row.weight))
         if any(one.matchup_id and not one.judge.startswith(WHO) for one in row.heard):
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
+            if row.winner in ("0", "1", "2"):
+                winners.add(row.winner)
     notes = []
     if judged and seated and not ordered:
         notes.append(
             "The file does not say in which order the judge saw the answers: the first is taken to have"
             " had the first seat. If it did not, add a column: swapped."
+        )
+    if winners == {"0", "1"}:
+        notes.append(
+            "The winner is 0 or 1 and never 2: 1 was read as the first answer and 0 as a tie. If it counts"
+            " from 0, say so: --columns.better winner"
         )
     return Read(
         _once(replace(collector.sheet(), seated=seated)),
@@ -106,7 +116,7 @@ def rows_of(
 
 def row_of(row: dict[str, Any], where: str) -> Row:
     rest, said = sorted_out(row)
-    pair = pair_of(rest, where)
+    pair = pair_of(rest, where, judged=True)
     first, second = pair.completions
     chosen = pair.p_first is not None
     policies = first.policy, second.policy
@@ -127,6 +137,7 @@ def row_of(row: dict[str, Any], where: str) -> Row:
         1.0 if weight is None else weight,
         ordered or not chosen,
         ordered,
+        str(said.get("winner", "")).removesuffix(".0"),
     )
 
 
