@@ -3,17 +3,22 @@ import random
 import making
 import pytest
 
+from jurist.engines import chat
 from jurist.models.batch import Example, buckets, cut, padded, steps, tokenise
 from jurist.models.plan import lr_share, shared_out
-from jurist.records import Message, Prompt
+from jurist.records import Completion, Message, Prompt
 
 PROMPT = Prompt.of((Message("system", "yes"), Message("user", "why is the sky blue")))
+
+
+def said(*texts: str, finish: str = "stop") -> list[Completion]:
+    return [Completion.of(PROMPT.id, text, finish=finish) for text in texts]
 
 
 @pytest.mark.parametrize("kind", making.KINDS)
 def test_answers_are_what_follows_the_prompt_up_to_the_token_that_ends_the_turn(kind):
     tokenizer = making.tokenizer(kind)
-    example = tokenise(PROMPT, ["because light scatters", "no"], tokenizer)
+    example = tokenise(PROMPT, said("because light scatters", "no"), tokenizer)
 
     whole = tokenizer.decode(example.prompt_ids + example.answers[0])
     assert whole == (
@@ -26,7 +31,7 @@ def test_answers_are_what_follows_the_prompt_up_to_the_token_that_ends_the_turn(
 def test_a_template_that_strips_answers_is_worked_around_and_flagged():
     tokenizer = making.tokenizer()
     tokenizer.chat_template = making.TEMPLATE.replace("m['content']", "m['content'] | trim")
-    example = tokenise(PROMPT, ["  no"], tokenizer)
+    example = tokenise(PROMPT, said("  no"), tokenizer)
 
     assert not example.exact
     assert tokenizer.decode(example.answers[0]) == "  no<|end|>"
@@ -35,9 +40,35 @@ def test_a_template_that_strips_answers_is_worked_around_and_flagged():
 def test_a_template_that_never_ends_an_answer_gets_its_end_from_the_tokenizer():
     tokenizer = making.tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
-    example = tokenise(PROMPT, ["no"], tokenizer)
+    example = tokenise(PROMPT, said("no"), tokenizer)
 
     assert example.answers[0][-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    "template", [making.TEMPLATE, making.TEMPLATE.replace("m['content']", "m['content'] | trim")]
+)
+def test_an_answer_that_was_cut_off_gets_no_end_but_where_a_reward_model_reads_it(template):
+    tokenizer = making.tokenizer()
+    tokenizer.chat_template = template
+    cut, whole = (
+        tokenise(PROMPT, said(" because light", finish=how), tokenizer) for how in ("length", "stop")
+    )
+    read = tokenise(PROMPT, said(" because light", finish="length"), tokenizer, closed=True)
+
+    assert tokenizer.decode(cut.answers[0]) == " because light"
+    assert [*cut.answers[0], tokenizer.eos_token_id] == whole.answers[0] == read.answers[0]
+
+
+def test_a_system_turn_that_the_template_refuses_is_learnt_as_engines_ask_it():
+    tokenizer = making.tokenizer()
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    tokenizer.chat_template = refuses + making.TEMPLATE
+    example = tokenise(PROMPT, said("no"), tokenizer)
+
+    assert tokenizer.decode(example.prompt_ids) == chat.render(tokenizer, PROMPT.messages)
+    assert tokenizer.decode(example.prompt_ids).startswith("<|user|>yes\n\nwhy is")
+    assert example.exact
 
 
 def rows(*lengths: int) -> list[Example]:

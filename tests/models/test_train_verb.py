@@ -14,6 +14,9 @@ from typer.main import get_command
 from jurist.cli.app import app
 from jurist.cli.ending import run_command
 from jurist.cli.train import METHODS, beside
+from jurist.engines import chat
+from jurist.models.policy import load_tokenizer
+from jurist.records import Message
 
 torch.set_num_threads(1)
 COMMAND = get_command(app)
@@ -76,6 +79,22 @@ def test_a_run_s_models_lie_in_the_run_and_the_reward_model_among_them_judges(ba
         given = "pairs.jsonl" if source == "--pairs" else "run"
         assert jurist("label", source, given, "--judge", f"reward:{model}", "--out", judged) == 0
         assert (judged / "preferences.jsonl").read_text().count("\n") > 10
+
+
+def test_arguments_of_the_chat_template_are_learnt_with_and_saved_in_the_model(tmp_path, capsys):
+    base = making.checkpoint(tmp_path / "thinks")
+    template = making.TEMPLATE.replace(
+        "<|assistant|>", "<|assistant|>{{ '' if thinks is false else 'well: ' }}"
+    )
+    (base / "chat_template.jinja").write_text(template)
+    pairs_file(Path("pairs.jsonl"), 4)
+    words = ("train", "sft", "pairs.jsonl", "--base", base, "--chat_template_kwargs.thinks", "false")
+    assert jurist(*words) == 0
+    capsys.readouterr()
+
+    asked = (Message("user", "why"),)
+    before, after = (chat.render(load_tokenizer(Path(one)), asked) for one in (base, "pairs/sft/model"))
+    assert before == after + "well: "
 
 
 def test_a_finished_training_is_not_done_twice_and_not_overwritten(base, capsys):

@@ -7,7 +7,7 @@ from jobs import loop_settings
 from msgspec.structs import replace
 
 from jurist.recipes.loop.finish import going_round
-from jurist.recipes.loop.folder import Loop
+from jurist.recipes.loop.folder import Loop, nobody
 from jurist.recipes.loop.lessons import NothingToLearn, lessons
 from jurist.recipes.loop.rounds import Round, Trained
 from jurist.recipes.loop.settings import StopConfig
@@ -93,7 +93,7 @@ def test_no_recipe_trains_on_noise(tmp_path, monkeypatch, recipe, loop, judge, s
 def test_a_later_round_with_nothing_to_learn_leaves_what_the_rounds_before_came_to(tmp_path, monkeypatch):
     monkeypatch.setattr("jurist.recipes.loop.finish.checkpoint", lambda policy, tell: policy)
     cfg = loop_settings(RlaifConfig, tmp_path, rounds=3, policy="tiny:sloppy", compare={"held_out": 0.0})
-    with Loop(cfg) as loop, going_round(loop) as rounds:
+    with going_round(cfg, nobody) as rounds:
         for round in rounds:
             if round.number == 2:
                 lessons(round.label(rounds.start, BLIND), cfg.stop)

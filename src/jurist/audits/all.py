@@ -7,7 +7,10 @@ from typing import Final, get_args
 
 from ..records import Finding, Grade
 from .agreement import agreement
+from .calibration import calibration
+from .ceiling import ceiling
 from .cost import PEOPLE, cost
+from .length import length
 from .overoptimisation import best_of_n
 from .position import position
 from .reading import reading
@@ -23,7 +26,10 @@ def audit(sheet: Sheet, *, spent: float | None = None, price: tuple[float, float
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
+            *length(sheet),
             *agreement(sheet),
+            *ceiling(sheet),
+            *calibration(sheet),
             *best_of_n(sheet),
             *cost(sheet, spent, price),
         ]

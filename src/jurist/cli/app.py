@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from .audit import audit
+from .plan import plan, spotcheck
+from .probe import probe
 from .train import train
 
 _MORE = (
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.add_typer(train)
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(context_settings=_OPEN)(audit)
+app.command()(plan)
+app.command()(spotcheck)
 
 Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="The run folder.")]
@@ -215,6 +219,9 @@ def demo(
     from .loops import run_demo
 
     run_demo(out, as_json)
+
+
+app.command(context_settings=_OPEN, epilog=_MORE)(probe)
 
 
 def _work(recipe: Callable[..., Any], cfg: Any, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """From conversations to token ids, and from many rows to batches that waste few slots on padding.
 
 A row is a prompt with its answers. The prompt is tokenised once, as it is when the policy is asked to write,
-and every answer is what follows it, up to and with the token that ends the turn. So training sees exactly the
-ids that generation produces.
+and every answer is what follows it, up to and with the token that ends the turn; one that was cut off has no
+such token. So training sees exactly the ids that generation produces.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..engines import chat
 from ..errors import DataError
-from ..records import Prompt
-from .policy import end_of_turn
+from ..records import Completion, Prompt
 
 MEGA = 16
 """Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
@@ -48,28 +48,39 @@ class Example(Struct, frozen=True):
         return len(self.prompt_ids) + max(map(len, self.answers), default=0)
 
 
-def tokenise(prompt: Prompt, completions: Sequence[str], tokenizer: Any, **labels: Any) -> Example:
-    """The prompt's ids, and those of each completion with the token that ends it."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-    head = _render(tokenizer, turns, prompt, add_generation_prompt=True)
+def tokenise(
+    prompt: Prompt,
+    completions: Sequence[Completion],
+    tokenizer: Any,
+    *,
+    closed: bool = False,
+    **labels: Any,
+) -> Example:
+    """The prompt's ids, and those of each completion with the token that ends it.
+
+    One that was cut off gets none, or a policy would learn to stop there; unless it is to be `closed`, for a
+    reward model, whose head reads at that token.
+    """
+    head = _render(tokenizer, prompt)
     prompt_ids = _ids(tokenizer, head)
-    end = end_of_turn(tokenizer)
+    end = chat.end_of_turn(tokenizer)
     answers, exact = [], True
-    for text in completions:
-        whole = _render(tokenizer, [*turns, {"role": "assistant", "content": text}], prompt)
+    for one in completions:
+        cut_off = one.finish == "length" and not closed
+        whole = head + one.text if cut_off else _render(tokenizer, prompt, one.text)
         ids = _ids(tokenizer, whole)
-        if ids[: len(prompt_ids)] == prompt_ids and whole.startswith(head + text):
+        if ids[: len(prompt_ids)] == prompt_ids and whole.startswith(head + one.text):
             answer = ids[len(prompt_ids) :]
         else:
             exact = False
-            answer = _ids(tokenizer, text)
-        answers.append(_closed(answer, end))
+            answer = _ids(tokenizer, one.text)
+        answers.append(answer if cut_off else _closed(answer, end))
     return Example(prompt_ids, answers, exact=exact, **labels)
 
 
-def _render(tokenizer: Any, turns: list[dict[str, str]], prompt: Prompt, **how: Any) -> str:
+def _render(tokenizer: Any, prompt: Prompt, answer: str | None = None) -> str:
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **how))
+        return chat.render(tokenizer, prompt.messages, answer)
     except Exception as error:  # a template raises whatever its author chose
         raise DataError(
             f"the chat template refuses prompt {prompt.id} ({error}). Look at the prompt with:"

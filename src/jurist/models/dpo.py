@@ -22,8 +22,8 @@ from ..records import Preference
 from . import losses
 from .batch import Example, by_length
 from .forward import answers_forward
-from .loop import Loop, Watch, nobody, start_from
-from .plan import accelerator_for
+from .loop import Loop, Watch, nobody
+from .plan import accelerator_for, learns_in, start_from
 from .policy import Policy, load_policy, refuse_other_tokens
 from .reward import labels
 from .rows import pairs_to_learn
@@ -86,7 +86,7 @@ def anchored(
     from accelerate.utils import gather_object
 
     accelerator = accelerator_for(cfg)
-    anchor = policy if anchor_hash == policy.hash else load_policy(cfg.anchor, dtype="float32")
+    anchor = policy if anchor_hash == policy.hash else load_policy(cfg.anchor, dtype=learns_in(cfg))
     refuse_other_tokens(anchor, policy)
     model = anchor.model.to(accelerator.device).eval()
     rank, world = accelerator.process_index, accelerator.num_processes

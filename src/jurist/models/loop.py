@@ -46,8 +46,9 @@ from .plan import (
     open_tracker,
     recompute,
     shared_out,
+    start_from,
 )
-from .policy import Dtype, Kind, Policy, load_policy, save_policy
+from .policy import Policy, save_policy
 from .settings import Training
 
 MAX_NORM: Final = 1.0
@@ -82,12 +83,6 @@ Watch = Callable[[Progress], None]
 
 def nobody(_: Progress) -> None:
     """For callers who do not look."""
-
-
-def start_from(cfg: Training, kind: Kind = "causal") -> Policy:
-    """The base as it is trained: in float32, or below an adapter as it comes."""
-    dtype: Dtype = "auto" if cfg.lora else "float32"
-    return load_policy(cfg.base, lora=cfg.lora, dtype=dtype, kind=kind, seed=cfg.seed)
 
 
 class Loop:

@@ -16,13 +16,30 @@ import torch
 from ..errors import RunError, SettingError
 from ..records import content_id
 from .batch import Example, cut
-from .policy import Policy
+from .policy import Dtype, Kind, Policy, load_policy
 from .settings import Training
 
 _NO_NUMBER_CHANGES = ("out", "tokens", "save_every", "track", "checkpointing", "budget")
 """Settings with which a run may be taken up again though they are different now."""
 
 SHARDED = "FSDP"
+
+
+def learns_in(cfg: Training) -> Dtype:
+    """The base's weights learn in float32; below an adapter they stay as they come, and so does an anchor."""
+    return "auto" if cfg.lora else "float32"
+
+
+def start_from(cfg: Training, kind: Kind = "causal") -> Policy:
+    """The base as it is trained."""
+    return load_policy(
+        cfg.base,
+        lora=cfg.lora,
+        dtype=learns_in(cfg),
+        kind=kind,
+        seed=cfg.seed,
+        template=cfg.chat_template_kwargs,
+    )
 
 
 def accelerator_for(cfg: Training) -> Any:

@@ -35,8 +35,9 @@ from .forward import AnswersModel
 from .kl import next_beta
 from .learn import learn, optimiser
 from .live import rewards_of
-from .loop import Loop, Progress, Step, Watch, nobody, start_from
-from .policy import Dtype, Policy, end_of_turn, still
+from .loop import Loop, Progress, Step, Watch, nobody
+from .plan import learns_in, start_from
+from .policy import Policy, still
 from .ppo_metrics import observed
 from .ppo_settings import RLAIF_MOST, PPOConfig
 from .rewards import Reward, ScoresMany, refuse_too_many
@@ -58,9 +59,8 @@ def train_ppo(
     """
     if prompts is None:
         check(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
-    dtype: Dtype = "auto" if cfg.lora else "float32"
     policy = start_from(cfg)
-    anchor = open_anchor(cfg.anchor or cfg.base, policy, dtype)
+    anchor = open_anchor(cfg.anchor or cfg.base, policy, learns_in(cfg))
     dropped: Counter[str] = Counter()
     given = load(cfg.data, lambda row: dropped.update([row.reason])) if prompts is None else prompts
     asked, heads = that_fit(given, policy, cfg, dropped)
@@ -150,7 +150,7 @@ def sampling(cfg: PPOConfig, policy: Policy) -> dict[str, Any]:
         "max_tokens": cfg.max_tokens,
         "temperature": cfg.temperature,
         "rows_at_once": max(1, 8 * cfg.tokens // min(cfg.max_length, policy.longest)),
-        "end_ids": sorted({int(policy.tokenizer.eos_token_id), end_of_turn(policy.tokenizer)}),
+        "end_ids": policy.ends,
     }
 
 

@@ -22,7 +22,8 @@ from . import losses
 from .batch import Example, by_length
 from .forms import causal_of
 from .forward import answers_forward
-from .loop import Loop, Watch, nobody, start_from
+from .loop import Loop, Watch, nobody
+from .plan import start_from
 from .policy import reward_head
 from .rows import pairs_to_learn
 from .settings import RewardConfig, check

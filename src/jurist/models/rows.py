@@ -23,6 +23,7 @@ import msgspec
 
 from ..completions.answers import pair_of, seats_in, several_of
 from ..errors import DataError, RunError
+from ..preferences.quarantine import at_large, read_quarantine
 from ..prompts.load import leave_out, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
 from ..prompts.shapes import renamed
@@ -38,9 +39,10 @@ Target = tuple[Prompt, Completion]
 
 
 def load_preferences(source: str | Path, dropped: Drop = ignore) -> Iterator[Preference]:
-    """The preferences of a run folder or of a file of pairs."""
+    """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
     if is_run(source):
-        yield from read_records(Path(source) / "preferences.jsonl", Preference)
+        rows = read_records(Path(source) / "preferences.jsonl", Preference)
+        yield from at_large(rows, read_quarantine(Path(source)), dropped)
         return
     for where, raw in read_rows(source):
         row = renamed(raw, {}, where)
@@ -74,7 +76,7 @@ def load_targets(source: str | Path, dropped: Drop = ignore) -> Iterator[Target]
 
 def _targets(source: str | Path, dropped: Drop) -> Iterator[Target]:
     if is_run(source):
-        yield from ((one.prompt, one.chosen) for one in load_preferences(source) if one.p != 0.5)
+        yield from ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if one.p != 0.5)
         return
     for where, raw in read_rows(source):
         try:
@@ -135,12 +137,13 @@ def _number(row: dict[str, Any], column: str, default: float | None, where: str)
     return float(value)
 
 
-def pair_example(preference: Preference, tokenizer: Any, soft: bool = True) -> Example:
+def pair_example(preference: Preference, tokenizer: Any, soft: bool = True, closed: bool = False) -> Example:
     """Chosen, then rejected, with what the judge said of them."""
     return tokenise(
         preference.prompt,
-        (preference.chosen.text, preference.rejected.text),
+        (preference.chosen, preference.rejected),
         tokenizer,
+        closed=closed,
         p=preference.p if soft else hard(preference.p),
         margin=preference.margin,
         weight=preference.weight,
@@ -163,8 +166,10 @@ def pairs_to_learn(
     """The preferences given, or those of the settings, as examples of two answers."""
     dropped: Counter[str] = Counter()
     rows = load_preferences(cfg.data, counting(dropped)) if preferences is None else preferences
+    closed = policy.kind == "reward"
     split = (
-        (pair_example(one, policy.tokenizer, soft), is_held_out(one.prompt, cfg.held_out)) for one in rows
+        (pair_example(one, policy.tokenizer, soft, closed), is_held_out(one.prompt, cfg.held_out))
+        for one in rows
     )
     return _sides(cfg, policy, split, "preferences", dropped)
 
@@ -175,7 +180,7 @@ def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | 
     rows = load_targets(cfg.data, counting(dropped)) if targets is None else targets
     split = (
         (
-            tokenise(prompt, (completion.text,), policy.tokenizer, id=completion.id),
+            tokenise(prompt, (completion,), policy.tokenizer, id=completion.id),
             is_held_out(prompt, cfg.held_out),
         )
         for prompt, completion in rows

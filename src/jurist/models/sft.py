@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from .batch import Example, by_length
-from .loop import Loop, Watch, nobody, start_from
+from .loop import Loop, Watch, nobody
+from .plan import start_from
 from .rows import Target, answers_to_learn
 from .settings import SftConfig, check
 

@@ -92,11 +92,14 @@ def write_card(
     splits: Mapping[str, str],
     settings: Mapping[str, Any] = {},
     versions: Mapping[str, str] = {},
+    left_out: Mapping[str, int] = {},
 ) -> Path:
     """`README.md` beside the files; `splits` says which file holds which split."""
     path = folder / "README.md"
     draft = path.with_name(".README.md.part")
-    draft.write_text(card(counts, name=name, splits=splits, settings=settings, versions=versions))
+    draft.write_text(
+        card(counts, name=name, splits=splits, settings=settings, versions=versions, left_out=left_out)
+    )
     return draft.replace(path)
 
 
@@ -107,6 +110,7 @@ def card(
     splits: Mapping[str, str],
     settings: Mapping[str, Any] = {},
     versions: Mapping[str, str] = {},
+    left_out: Mapping[str, int] = {},
 ) -> str:
     """The card's text. The licence is the user's to write: it hangs on the prompts and the policies."""
     parts = [
@@ -119,6 +123,7 @@ def card(
         _table("Lengths", _lengths(counts)),
         _table("Flags", dict(sorted(counts.flags.items()))),
         _table("Dropped, by stage and reason", dict(sorted(counts.dropped.items()))),
+        _table("Preferences that are not in these files", dict(sorted(left_out.items()))),
         _table("Settings", {key: f"`{value}`" for key, value in settings.items()}),
         _table("Versions", dict(versions)),
     ]

@@ -36,6 +36,8 @@ class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Pairs that share this part of their word triples leave by name; 0 keeps them all."""
     max_length_ratio: float = 3.0
     """Pairs with one this many times as long as the other are flagged `length_gap`; 0 flags none."""
+    quarantine: Literal["honour", "ignore"] = "honour"
+    """Whether domains that the audit has quarantined stay out of what is exported and trained on."""
     seed: int | None = None
     """For the rules that draw; the run's seed when empty."""
 

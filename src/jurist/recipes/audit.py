@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import RunError
+from ..preferences.quarantine import write_quarantine
 from ..prompts.load import OnError
 from ..records import Finding
 
@@ -81,6 +82,7 @@ def audit(
     """All that can be said. `columns` are `ours: theirs`, `price` is what people ask for a comparison."""
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
+    from ..audits.ceiling import quarantine
     from ..audits.cost import PEOPLE
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
@@ -104,6 +106,8 @@ def audit(
         round(time.monotonic() - began, 2),
         str(folder / "report.html"),
     )
+    if read.kind == "run" and (held := quarantine(findings, str(human or ""))) is not None:
+        write_quarantine(Path(source), held)
     examples = _examples(read, findings, columns or {})
     facts = _facts(kept)
     page = Page(f"Audit of {Path(source).name}", str(source), kept.findings, facts, examples)

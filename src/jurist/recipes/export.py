@@ -17,6 +17,7 @@ from ..preferences.card import Counts, write_card
 from ..preferences.decide import decide, read_members
 from ..preferences.export import export as export_rows
 from ..preferences.formats import FORMATS
+from ..preferences.quarantine import Quarantine, at_large, read_quarantine
 from ..records import Dropped, Preference
 from ..run import Run, read_json, read_records
 from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
@@ -66,6 +67,7 @@ def export(
 def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") -> dict[str, dict[str, int]]:
     """The preferences of the run in every format that was asked for, each with its card."""
     written: dict[str, dict[str, int]] = {}
+    held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
     for name in cfg.export:
         folder = run.path / "export" / name
         left_out: Counter[str] = Counter()
@@ -73,7 +75,7 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
         def drop(row: Dropped, left_out: Counter[str] = left_out) -> None:
             left_out[f"left out: {row.reason}"] += 1
 
-        rows = read_records(run.file("preferences"), Preference)
+        rows = at_large(read_records(run.file("preferences"), Preference), held, drop)
         splits = export_rows(rows, folder, name, split_test=cfg.held_out, dropped=drop, push_to=push_to)
         write_card(
             folder,
@@ -82,6 +84,7 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
             splits={split: f"{split}*" for split in splits},
             settings=msgspec.to_builtins(cfg),
             versions=versions(),
+            left_out={reason.removeprefix("left out: "): n for reason, n in left_out.items()},
         )
         written[name] = {**splits, **left_out}
     return written

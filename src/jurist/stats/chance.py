@@ -72,12 +72,12 @@ def alpha_parts(items: Array, values: Array, level: Literal["nominal", "interval
     if level == "interval":
         sums, squares = np.bincount(item, values), np.bincount(item, values**2)
         apart = 2 * (m * squares - sums**2) / np.maximum(m - 1, 1)
-        return np.stack([apart, m, sums, squares], axis=1) * paired[:, None]
+        return np.asarray(np.stack([apart, m, sums, squares], axis=1) * paired[:, None])
     labels, label = np.unique(values, return_inverse=True)
     said = np.bincount(item * len(labels) + label, minlength=len(names) * len(labels))
     said = said.reshape(len(names), len(labels)).astype(float)
     apart = (m**2 - (said**2).sum(axis=1)) / np.maximum(m - 1, 1)
-    return np.concatenate([apart[:, None], said], axis=1) * paired[:, None]
+    return np.asarray(np.concatenate([apart[:, None], said], axis=1) * paired[:, None])
 
 
 def alpha_of(sums: Array, level: Literal["nominal", "interval"] = "nominal") -> Array:

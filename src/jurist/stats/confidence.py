@@ -45,26 +45,27 @@ def _midranks(values: Array) -> Array:
     return np.asarray((upto - (count - 1) / 2)[place])
 
 
-def brier(p: Array, y: Array, clusters: Array) -> Estimate:
+def brier(p: Array, y: Array, clusters: Array, weights: Array | None = None) -> Estimate:
     """Mean squared distance of a probability from what came: 0 at best, 0.25 for always saying one half."""
-    return clustered_mean((p - y) ** 2, clusters)
+    return clustered_mean((p - y) ** 2, clusters, weights=weights)
 
 
-def risk_coverage(confidence: Array, wrong: Array) -> tuple[Array, Array]:
+def risk_coverage(confidence: Array, wrong: Array, weights: Array | None = None) -> tuple[Array, Array]:
     """Keeping only the surest: for every share kept, the share of those that are wrong.
 
     What is equally sure is kept or left together, each with the mean of its kind.
     """
     if not len(confidence):
         return np.empty(0), np.empty(0)
+    w = np.ones(len(wrong)) if weights is None else weights
     _, kind = np.unique(-confidence, return_inverse=True)
-    mean = np.bincount(kind, wrong) / np.bincount(kind)
-    even = mean[np.sort(kind)]
-    kept = np.arange(1, len(wrong) + 1)
-    return kept / len(wrong), np.cumsum(even) / kept
+    mean = np.bincount(kind, w * wrong) / np.bincount(kind, w)
+    order = np.argsort(kind, kind="stable")
+    kept = np.cumsum(w[order])
+    return kept / kept[-1], np.cumsum(w[order] * mean[kind[order]]) / kept
 
 
-def aurc(confidence: Array, wrong: Array) -> float:
+def aurc(confidence: Array, wrong: Array, weights: Array | None = None) -> float:
     """The area under that curve (Geifman & El-Yaniv 2017): the mean risk over all shares kept."""
-    risk = risk_coverage(confidence, wrong)[1]
-    return float(risk.mean()) if len(risk) else math.nan
+    kept, risk = risk_coverage(confidence, wrong, weights)
+    return float(np.diff(kept, prepend=0.0) @ risk) if len(risk) else math.nan

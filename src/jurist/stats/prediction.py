@@ -76,9 +76,9 @@ def best_trust(y: Array, f: Array, rest: Array, weights: Array | None = None) ->
         return 0.0
     w = np.ones(len(y)) if weights is None else weights
     w = w / w.sum()
-    together = float(w @ ((y - w @ y) * (f - w @ f))) * len(y) / (len(y) - 1)
+    together = float(w @ ((y - w @ y) * (f - w @ f)))
     all_f = rest if weights is not None else np.concatenate([f, rest])
-    spread = float(all_f.var())
+    spread = float(all_f.var(ddof=1)) if len(all_f) > 1 else 0.0
     if spread <= 1e-12:
         return 0.0
     return min(1.0, max(0.0, together / (1 + len(y) / len(rest)) / spread))

@@ -82,7 +82,7 @@ def _scores_apart(sheet: Sheet, one: int, other: int) -> Iterator[Finding]:
     )
     yield measured("agreement.score_gap", about, says, grade, gap, 0.0, advice=advice, unit="number")
     exact = (
-        f"{names[0]} and {names[1]} give the same answer the same score in {percent(same.value)} of the cases "
+        f"{names[0]} and {names[1]} give an answer the same score in {percent(same.value)} of the cases "
         f"({span(same)})."
     )
     yield measured("agreement.same_score", about, exact, "note", same)
@@ -94,4 +94,5 @@ def _mean_scores(sheet: Sheet, judge: int) -> Array:
     own = (scores.judge == judge) & ~np.isnan(scores.score)
     counts = np.bincount(scores.answer[own], minlength=n)
     sums = np.bincount(scores.answer[own], scores.score[own], minlength=n)
-    return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+    means: Array = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+    return means

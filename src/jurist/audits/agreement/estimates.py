@@ -11,7 +11,7 @@ from ...stats import Estimate
 from ...stats.prediction import Powered, powered_mean
 from ..columns import Array
 from ..grade import graded
-from ..people import People, heard_labels
+from ..people import People, heard_labels, mean_opinion
 from ..sheet import Sheet
 from ..words import count, measured, percent, silent, span
 from .judges import DRAW
@@ -62,7 +62,7 @@ def win_rates(sheet: Sheet, people: People) -> list[Finding]:
     """How often each policy beats the others in people's eyes."""
     if len(sheet.policies) < 2 or not len(sheet.opinions):
         return []
-    judged = _mean_opinion(sheet)
+    judged = mean_opinion(sheet)
     met = sheet.answers.policy[np.stack([sheet.matchups.first, sheet.matchups.second])]
     differ = met[0] != met[1]
     labelled = np.zeros(len(sheet.matchups), dtype=bool)
@@ -99,13 +99,3 @@ def _helped(found: Powered) -> str:
     if found.trust <= 0 or not found.saves > 1.005:
         return "; the judges' word does not shorten the interval"
     return f"; with the judges' help each of these is worth {found.saves:.2f}"
-
-
-def _mean_opinion(sheet: Sheet) -> Array:
-    """For each matchup what the judges that were read say on average."""
-    p, matchup = sheet.opinions.p, sheet.opinions.matchup
-    read = ~np.isnan(p)
-    n = len(sheet.matchups)
-    counts = np.bincount(matchup[read], minlength=n)
-    sums = np.bincount(matchup[read], p[read], minlength=n)
-    return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)

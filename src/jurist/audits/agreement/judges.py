@@ -13,12 +13,10 @@ from ...stats.chance import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, k
 from ...stats.sizes import people_accuracy
 from ..columns import Array
 from ..grade import below
-from ..people import Heard, People, near, sides
+from ..people import WORTH, Heard, People, near, sides
 from ..sheet import Sheet
 from ..words import count, measured, percent, points, silent, span
 
-WORTH: Final = 0.6
-"""Labels wrong with probability e carry (1 - 2e)^2 of what right ones do: at 60 % right, a twenty-fifth."""
 BEHIND: Final = 0.1
 """How far a judge may stay behind one person: what the alternative annotator test gives away to experts is
 twice that (Calderon et al. 2025).
@@ -41,8 +39,9 @@ def of_people(people: People) -> list[Finding]:
     h = people_accuracy(alike.value)
     says = (
         f"Two people who saw the same two answers said the same in {percent(alike.value)} of the cases "
-        f"({span(alike)}, {count(alike.n, 'prompt')}; a tie against a side counts half). If they err independently each is right about "
-        f"{percent(h)} of the time, and a perfect judge would agree with one of them no more often than that."
+        f"({span(alike)}, {count(alike.n, 'prompt')}; a tie against a side counts half). If they err "
+        f"independently each is right about {percent(h)} of the time, and a perfect judge would agree with "
+        "one of them no more often than that."
     )
     items = people.item
     parts = alpha_parts(items, people.side.astype(float), "nominal")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.clusters import clustered_mean
+from ...stats.intervals import z_of
 from ..columns import Array
 from ..sheet import Sheet
 from .best_of_n import Curve, best_of_n_curve
@@ -60,7 +61,9 @@ def _fallen(checkpoints: Sequence[Checkpoint], form: Form) -> Finding:
     n = len(last.by_prompt) or len(checkpoints)
     error = math.hypot(last.error, top.error) if top is not last else 0.0
     value = last.gold - top.gold
-    low, high = value - 1.96 * error, value + 1.96 * error
+    # The best so far was picked for being high: its lead over any of the others has to be in the interval.
+    reach = z_of(1 - 0.05 / max(1, len(checkpoints) - 1)) * error
+    low, high = value - reach, value + reach
     surely = turned(checkpoints)
     grade: Grade = "alarm" if surely else "fine"
     says = f"The outside judge likes {last.name} best so far ({last.gold:+.3f} over the start)."

@@ -45,7 +45,13 @@ _UNSHOWN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 """What would change how the text beside it reads, or is there and not seen: it is named instead."""
-_CODE: Final = re.compile(r"`([^`\n]+)`|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n)")
+_CODE: Final = re.compile(
+    r"`([^`\n]+)`"
+    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n)"
+    r"|(?<![\w-])(--[a-z][\w.]*\w"
+    r"(?: (?:true|false|always|never|soft|[A-Z\d]+|[\w/-]*[.:/][\w./:-]*\w)(?!\w))?)"
+)
+"""Commands: in backticks, after a colon to the end, or a flag with what looks like its value."""
 
 
 def written(value: float | None, unit: str = "share") -> str:
@@ -106,7 +112,7 @@ def told(text: str) -> Markup:
     for found in _CODE.finditer(clean):
         # A line may end between two words of a command, not at the hyphens of `--recipe`.
         command = Markup(" ").join(
-            Markup("<span>{}</span>").format(one) for one in (found[1] or found[2]).split()
+            Markup("<span>{}</span>").format(one) for one in " ".join(filter(None, found.groups())).split()
         )
         parts += [escape(clean[at : found.start()]), Markup("<code>{}</code>").format(command)]
         at = found.end()

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from ...journal import Journal
 from ...records import Completion, Preference, Prompt
-from ...run import Run
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
 from .folder import Along, Loop
@@ -113,13 +112,13 @@ class Round(Labelling):
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
             folder = work(full, lambda now: self.loop.tell(self.number, step, now))
             facts, code = read_facts(folder), weights_hash(folder)
-            with self.loop.run.writing(f"round-{self.number}/ancestry-{step}") as files:
+            with self.writing(f"ancestry-{step}") as (file,):
                 for row in rows:
-                    files[f"round-{self.number}/ancestry-{step}"].add(row)
+                    file.add(row)
             ours = learnt_from(rows) if rows else self.loop.after_reward(facts["base_hash"])
             return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
 
-        made = self.loop.once(self.number, step, Trained, train)
+        made = self.loop.once(self.number, step, Trained, train, together=True)
         self.loop.models[made.hash[:12]] = made.ancestry
         return made
 
@@ -133,8 +132,7 @@ class Round(Labelling):
             return None
 
         def work() -> Looked:
-            # In a folder of its own, so that the journal knows what this step cost in all its starts.
-            with Run(self.path / step, journal=self.loop.path / "journal.sqlite") as run:
+            with self.opened(step) as run:
                 found, answered = look(
                     run,
                     engine_of(policy),
@@ -146,18 +144,13 @@ class Round(Labelling):
                     seed=cfg.seed,
                     watch=lambda done, of: self.loop.tell(self.number, step, Along(done, of)),
                 )
-            self._keep(answered, step)
+            with self.writing(held_out(step)) as (file,):  # to be read by people
+                for row in answered:
+                    file.add(row)
             moved = _drift(policy, start, answered) if self.number else 0.0
             return replace(found, kl=moved)
 
         return self.loop.once(self.number, step, Looked, work)
-
-    def _keep(self, answered: Sequence[Answered], step: str) -> None:
-        """The answers themselves, to be read by people."""
-        name = f"round-{self.number}/{held_out(step)}"
-        with self.loop.run.writing(name) as files:
-            for row in answered:
-                files[name].add(row)
 
     def facts(self, made: Trained, looked: Looked | None, **more: Any) -> Facts:
         """What the round came to, in one record."""
@@ -195,8 +188,7 @@ def _drift(policy: str, start: str, answered: Sequence[Answered]) -> float | Non
         return None
     from ...models.drift import drift
 
-    found = drift(policy, start, [(row.prompt, one.text) for row in answered for one in row.new])
-    return None if found is None else found.kl_sequence
+    return drift(policy, start, [(row.prompt, one) for row in answered for one in row.new])
 
 
 def _spent(out: Path) -> float:

@@ -1,0 +1,132 @@
+"""Draw the labels that a person should read: a few hundred that tell of all of them.
+
+    jurist spotcheck runs/mine -n 200 --out spot.jsonl
+
+Fill in `label` (first, second or tie) in each line, then `jurist audit runs/mine --human spot.jsonl`. The
+file says nothing of what judges thought, nor who wrote what, and the two answers are seated by lot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from ..errors import DataError, RunError, SettingError
+from ..records import Completion, Matchup, Prompt, content_id
+
+if TYPE_CHECKING:
+    from ..audits.source import Read
+
+
+class SpotCheck(Struct, frozen=True):
+    """What was drawn."""
+
+    source: str
+    out: str
+    drawn: int
+    of: int
+    """Labels there are."""
+    strata: int
+    reach: float
+    """Half of the interval that these labels give a share of three quarters."""
+    certifies: float
+    """The smallest error rate they can certify: with none of them wrong."""
+
+
+def spot_check(
+    source: str | Path,
+    n: int = 200,
+    out: str | Path = "spot.jsonl",
+    *,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+) -> SpotCheck:
+    """Write the file to be labelled."""
+    from ..audits.source import is_run, read_file, read_run
+    from ..audits.spot_check import draw
+    from ..stats import wilson
+    from ..stats.sizes import smallest_certified
+
+    if n < 1:
+        raise SettingError(f"a spot check reads some labels, got -n {n}. Set e.g. -n 200")
+    _refuse_labelled(Path(out))
+    path = Path(source)
+    run = path.is_dir() and is_run(path)
+    read = read_run(path) if run else read_file(str(source), columns=columns)
+    drawn = draw(read.sheet, n, seed)
+    taken = len(drawn.matchup)
+    if not taken:
+        raise RunError(f"{source} has no label to check. See why with: jurist audit {source}")
+    names = [read.sheet.matchups.id[row] for row in drawn.matchup.tolist()]
+    found = {one.id: one for one in _matchups(read, set(names), columns or {})}
+    rows = (_row(found[name], weight) for name, weight in zip(names, drawn.weight.tolist(), strict=True))
+    _write(Path(out), rows)
+    low, high = wilson(0.75 * taken, taken)
+    reach = (high - low) / 2
+    return SpotCheck(
+        str(source), str(out), taken, drawn.of, drawn.strata, round(reach, 4), smallest_certified(taken)
+    )
+
+
+def _matchups(read: Read, wanted: set[str], columns: Mapping[str, str]) -> Iterator[Matchup]:
+    """Those wanted, with their texts: read again, since no sheet holds texts."""
+    from ..audits.seen import Heard
+    from ..audits.source.file import rows_of
+    from ..verdicts.cases import in_step
+
+    if read.kind == "file":
+        yield from (row.matchup for row in rows_of(read.path, columns, "drop") if row.matchup.id in wanted)
+        return
+    for prompt, texts, docket, _ in in_step(Path(read.path), Prompt, Completion, Heard):
+        seats = [one for one in docket.matchups if one[0] in wanted]
+        if seats:
+            known = {one.id: one for one in texts}
+            yield from (Matchup(name, prompt, known[one], known[two]) for name, one, two in seats)
+
+
+def _row(matchup: Matchup, weight: float) -> dict[str, Any]:
+    turns = matchup.prompt.messages
+    lone = len(turns) == 1 and turns[0].role == "user"
+    # By lot, and the same lot every time: people lean to seats too.
+    shown = matchup.turned() if int(content_id("seat", matchup.id)[:2], 16) % 2 else matchup
+    return {
+        "label": "",
+        "who": "",
+        "why": "",
+        "prompt": turns[0].content if lone else [{"role": t.role, "content": t.content} for t in turns],
+        "first": shown.first.text,
+        "second": shown.second.text,
+        "domain": matchup.prompt.domain,
+        "stakes": matchup.prompt.stakes,
+        "weight": round(weight, 6),
+        "matchup_id": matchup.id,
+        "first_id": shown.first.id,
+        "second_id": shown.second.id,
+    }
+
+
+def _write(out: Path, rows: Iterator[dict[str, Any]]) -> None:
+    draft = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            for row in rows:
+                print(json.dumps(row, ensure_ascii=False), file=file)
+        draft.replace(out)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {out} ({(error.strerror or str(error)).lower()})."
+            " Choose another file with: --out FILE"
+        ) from error
+
+
+def _refuse_labelled(out: Path) -> None:
+    """Nobody's afternoon is written over."""
+    from ..verdicts.human import load_labels
+
+    if out.exists() and any(one.p_first is not None for one in load_labels(out)):
+        raise DataError(f"{out} has labels of people in it. Choose another file with: --out FILE")
