@@ -34,52 +34,11 @@ JUDGES = (("openai:gpt-5-mini/both", 0.6, 0.5, 0.0004), ("vllm:Qwen/Qwen3-8B/bot
 """Name, log-odds for the first seat, log-odds for each standard deviation of length, price of a call."""
 DOMAINS = ("writing", "code", "maths", "facts", "chat")
 POLICIES = ("vllm:Qwen/Qwen3-8B", "vllm:meta-llama/Llama-3.1-8B")
-WORDS = tuple(
-    [
-        "the",
-        "answer",
-        "depends",
-        "on",
-        "what",
-        "you",
-        "would",
-        "like",
-        "to",
-        "know",
-        "about",
-        "it",
-        "because",
-        "every",
-        "part",
-        "of",
-        "a",
-        "plan",
-        "has",
-        "its",
-        "price",
-        "and",
-        "nobody",
-        "can",
-        "say",
-        "before",
-        "the",
-        "end",
-        "which",
-        "of",
-        "them",
-        "was",
-        "worth",
-        "more",
-        "than",
-        "another",
-        "so",
-        "begin",
-        "with",
-        "a",
-        "small",
-        "one",
-    ]
+TEXT = (
+    "the answer depends on what you would like to know about it because every part of a plan has a price and"
+    " nobody can say before the end which of them was worth more than another so begin with a small one"
 )
+WORDS = TEXT.split()
 LABELLED = 2_000
 
 
