@@ -74,7 +74,7 @@ def _gradient(
 ) -> Tensor:
     """Fill in the gradient of one update; the sums of policy loss, value loss and clipped tokens."""
     # Every process has to go through the model at least once, or the others would wait for its gradient.
-    parts = batches(lived.written, rows, cfg.tokens) or [[]]
+    parts = batches(lived.written, rows, cfg.tokens, loop.model) or [[]]
     sums = torch.zeros(3)
     for number, part in enumerate(parts, 1):
         with nullcontext() if number == len(parts) else loop.accelerator.no_sync(loop.model):

@@ -35,7 +35,7 @@ from ..errors import RunError
 from ..run import lock
 from .batch import Example, steps
 from .checkpoint import full_state, load_checkpoint, save_checkpoint, trainable
-from .forward import AnswersModel
+from .forward import AnswersModel, counter
 from .plan import (
     accelerator_for,
     fingerprint,
@@ -175,8 +175,9 @@ class Loop:
     def parts(self, step: Step) -> Iterator[Part]:
         """This process's share of a step, cut to fit; gradients are exchanged with the last."""
         total = sum(self.weights[row] for row in step.rows)
-        mine = shared_out(step.rows, [one.length for one in self.examples], self.cfg.tokens, self.world)
-        cuts = mine[self.rank]
+        count = counter(self.model)
+        slots = {row: count(self.examples[row]) for row in step.rows}
+        cuts = shared_out(step.rows, slots, self.cfg.tokens, self.world)[self.rank]
         for number, rows in enumerate(cuts, 1):
             # A process with nothing left takes part without weight: the others would wait for it.
             weights = [self.weights[row] / total for row in rows] or [0.0]

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import RunError, SettingError
 from ..records import content_id
-from .batch import Example, cut
+from .batch import Example, Slots, cut
 from .policy import Dtype, Kind, Policy, load_policy
 from .settings import Training
 
@@ -97,16 +97,14 @@ def fingerprint(cfg: Training, policy: Policy, examples: Sequence[Example], besi
     return content_id(type(cfg).__name__, settings, policy.hash, rows, beside)
 
 
-def shared_out(
-    rows: Sequence[int], lengths: Sequence[int], tokens: int, processes: int
-) -> list[list[list[int]]]:
+def shared_out(rows: Sequence[int], slots: Slots, tokens: int, processes: int) -> list[list[list[int]]]:
     """For each process its rows, cut into parts that fit; every process gets the same number of parts.
 
     Rows go round by length, so that all have like work. Equal numbers matter where each forward pass is a
     meeting of all processes, as with sharded weights; some parts may be empty.
     """
-    ordered = sorted(rows, key=lambda row: (lengths[row], row))
-    mine = [cut(ordered[rank::processes], lengths, tokens) for rank in range(processes)]
+    ordered = sorted(rows, key=lambda row: (slots[row], row))
+    mine = [cut(ordered[rank::processes], slots, tokens) for rank in range(processes)]
     most = max(map(len, mine))
     return [_stretched(cuts, most) for cuts in mine]
 

@@ -21,7 +21,7 @@ from ..records import Preference
 from . import losses
 from .batch import Example, by_length
 from .forms import causal_of
-from .forward import answers_forward
+from .forward import answers_forward, counter
 from .loop import Loop, Watch, nobody
 from .plan import start_from
 from .policy import reward_head
@@ -82,7 +82,7 @@ def score(scorer: Any, examples: Sequence[Example], tokens: int) -> list[list[fl
     was_training = scorer.training
     scorer.eval()
     found: list[list[float]] = [[] for _ in examples]
-    for rows in by_length(examples, tokens):
+    for rows in by_length([*map(counter(scorer), examples)], tokens):
         rewards = iter(scorer([examples[row] for row in rows]).tolist())
         for row in rows:
             found[row] = [next(rewards) for _ in examples[row].answers]

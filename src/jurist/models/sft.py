@@ -45,7 +45,7 @@ def measure(model: Any, examples: Sequence[Example], tokens: int, how: str) -> d
     """Loss a token on answers that were not learnt."""
     model.eval()
     total = 0.0
-    for rows in by_length(examples, tokens):
+    for rows in by_length([one.length for one in examples], tokens):
         total -= float(model([examples[row] for row in rows], how).logprobs_AT.sum())
     model.train()
     return {"loss": total / sum(len(one.answers[0]) for one in examples)}
