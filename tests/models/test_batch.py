@@ -102,6 +102,16 @@ def test_padding_is_on_the_right_and_marked():
 
 
 def test_the_learning_rate_rises_and_comes_down_as_its_schedule_says():
-    assert [round(lr_share(n, 10, 0.2, "linear"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.5, 0.0]
+    assert [round(lr_share(n, 11, 0.2, "linear"), 4) for n in (1, 3, 4, 11)] == [0.3333, 1.0, 0.8889, 0.1111]
     assert [round(lr_share(n, 10, 0.2, "cosine"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.55, 0.1]
     assert lr_share(10, 10, 0.2, "constant") == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_every_step_learns_and_one_of_them_at_the_full_rate(steps, warmup, schedule):
+    shares = [lr_share(step, steps, warmup, schedule) for step in range(1, steps + 1)]
+
+    assert max(shares) == 1.0
+    assert min(shares) > 0.0

@@ -33,7 +33,7 @@ from .checkpoint import save_checkpoint
 from .experience import experience
 from .forward import AnswersModel
 from .kl import next_beta
-from .learn import learn, optimiser
+from .learn import groups, learn
 from .live import rewards_of
 from .loop import Loop, Progress, Step, Watch, nobody
 from .plan import learns_in, start_from
@@ -74,8 +74,8 @@ def train_ppo(
         watch,
         actor,
         beside=f"{anchor.hash} {weights_named(cfg.reward)}",
+        groups=groups(actor, cfg),
     )
-    loop.optimizer = optimiser(actor, cfg)
     together = Together(loop.accelerator)
     anchor.to(together.device)
     with rewards_of(cfg, reward, together.world) as rewards, loop:
