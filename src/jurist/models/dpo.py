@@ -34,7 +34,7 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
     """Train on the preferences given, or on those in `cfg.data`; the folder of the policy."""
     check(cfg, "dpo")
     policy = start_from(cfg)
-    learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
+    learnt, held, facts = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     anchor_hash = "" if cfg.loss == "simpo" else weights_hash(cfg.anchor) if cfg.anchor else policy.hash
     if anchor_hash:
         learnt, held = anchored(cfg, policy, anchor_hash, [learnt, held])
@@ -54,7 +54,7 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
             loop.update(step)
             if held and loop.epoch_ends(step):
                 loop.measured(step, len(held), measure(cfg, loop.model, held))
-        return loop.finish(rows=len(learnt), dropped=dropped, anchor_hash=anchor_hash)
+        return loop.finish(**facts, anchor_hash=anchor_hash)
 
 
 def loss_of(cfg: DpoConfig, ratio_B2: Tensor, tokens_B2: Tensor, p_B: Tensor) -> Tensor:

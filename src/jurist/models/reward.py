@@ -51,7 +51,7 @@ def train_reward(
     """Train on the preferences given, or on those in `cfg.data`; the folder of the reward model."""
     check(cfg, "reward")
     policy = start_from(cfg, "reward")
-    learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
+    learnt, held, facts = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     scorer = Scorer(policy.model)
     with Loop(cfg, policy, learnt, [one.weight for one in learnt], watch, scorer) as loop:
         for step in loop.steps():
@@ -68,7 +68,7 @@ def train_reward(
             loop.update(step)
             if held and loop.epoch_ends(step):
                 loop.measured(step, len(held), measure(loop.model, held, cfg.tokens))
-        return loop.finish(rows=len(learnt), dropped=dropped)
+        return loop.finish(**facts)
 
 
 def labels(examples: Sequence[Example], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
     """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
     check(cfg, "sft")
     policy = start_from(cfg)
-    learnt, held, dropped = answers_to_learn(cfg, policy, targets)
+    learnt, held, facts = answers_to_learn(cfg, policy, targets)
     how = "pack" if cfg.packing else "concat"
     tokens = [float(len(one.answers[0])) for one in learnt]
     with Loop(cfg, policy, learnt, tokens, watch) as loop:
@@ -37,7 +37,7 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
             loop.update(step)
             if held and loop.epoch_ends(step):
                 loop.measured(step, len(held), measure(loop.model, held, cfg.tokens, how))
-        return loop.finish(rows=len(learnt), dropped=dropped)
+        return loop.finish(**facts)
 
 
 @torch.no_grad()
