@@ -14,7 +14,7 @@ from .lessons import NothingToLearn
 from .rounds import Labelled, Round, Trained
 from .settings import LoopConfig
 from .start import checkpoint
-from .stopping import Comparison, Facts, reason_to_stop
+from .stopping import Facts, reason_to_stop
 
 
 class Outcome(Struct, frozen=True):
@@ -31,10 +31,6 @@ class Outcome(Struct, frozen=True):
     seconds: float = 0.0
     """Of this start."""
 
-    @property
-    def against_start(self) -> Comparison | None:
-        return self.rounds[-1].against_start
-
 
 class Rounds:
     """Iterate over it, and close each round."""
@@ -48,11 +44,11 @@ class Rounds:
         self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Round]:
-        for number in self.loop.numbers():
-            yield Round(self.loop, number)
+        for number in range(1, self.loop.cfg.rounds + 1):
             self._stopped = reason_to_stop(self._facts, self.loop.cfg.stop)
             if self._stopped:
                 return
+            yield Round(self.loop, number)
 
     def close(self, round: Round, made: Trained, labelled: Labelled | None = None, **seen: Any) -> None:
         """Look at the new policy from outside, and write down what the round came to."""
