@@ -140,7 +140,14 @@ def said(ahead: float, dice: random.Random) -> str:
 
 def audited(folder: Path) -> dict[str, float]:
     """One audit in a process of its own."""
-    command = [Path(sys.executable).with_name("jurist"), "audit", folder, "--human", folder / "labels.jsonl", "--json"]
+    command = [
+        Path(sys.executable).with_name("jurist"),
+        "audit",
+        folder,
+        "--human",
+        folder / "labels.jsonl",
+        "--json",
+    ]
     began = time.perf_counter()
     with (folder / "out.json").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err)
