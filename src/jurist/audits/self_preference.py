@@ -144,8 +144,8 @@ def _beside(met: Met, name: str, family: str, matchup: Array, p: Array) -> list[
     one = clustered_mean(p[both] - theirs, met.sheet.matchups.prompt[matchup[both]])
     says = (
         f"On {count(int(both.sum()), 'matchup')}, answers of its own family ({family}) won "
-        f"{percent(float(p[both].mean()))} with {name} and {percent(float(theirs.mean()))} with judges related "
-        f"to neither answer: a difference of {points(one.value)} ({span(one)})."
+        f"{percent(float(p[both].mean()))} with {name} and {percent(float(theirs.mean()))} with judges "
+        f"related to neither answer: a difference of {points(one.value)} ({span(one)})."
     )
     grade = graded(one.low, one.high, 0.0, TOLERATED)
     if one.value < 0:
