@@ -28,8 +28,6 @@ from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
 from .stopping import Comparison
 
-PAIRS = 1000
-"""Pairs of words among which the different ones are counted."""
 SAMPLES = 4
 """Answers to each held-out prompt: the first is judged, all of them say how different they are."""
 
@@ -163,10 +161,10 @@ def distinct(texts: Sequence[str]) -> float:
     """
     import numpy as np
 
-    from ...audits.diversity.words import grams
+    from ...audits.diversity.words import AMONG, grams
 
     pairs = grams([texts], 2)
-    return pairs.distinct(np.array([True]), PAIRS) if len(pairs) else 0.0
+    return pairs.distinct(np.array([True]), AMONG) if len(pairs) else 0.0
 
 
 def unique(groups: Sequence[Sequence[str]]) -> float:
