@@ -1,7 +1,8 @@
 """How varied meanings are: answers as points, near each other where they say the same.
 
-Without an encoder a point is an answer's weighed words (TF-IDF); with one it is what the encoder makes of it. Precision and recall are those of Kynkäänniemi et al. 2019, with which
-Alemohammad et al. 2023 watch a loop contract.
+Without an encoder a point is an answer's weighed words (TF-IDF); with one it is what the encoder makes of it.
+Precision and recall are those of Kynkäänniemi et al. 2019, with which Alemohammad et al. 2023 watch a loop
+contract.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Grams:
 
     @property
     def commonest(self) -> str:
-        return self.names[int(self.counts(np.ones(1 + int(self._prompt.max()), dtype=bool)).argmax())]
+        return self.names[int(np.bincount(self._code).argmax())] if self.names else ""
 
 
 def _missed(total: int, count: int, among: int) -> float:
