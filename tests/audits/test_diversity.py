@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from jurist.audits.collect import Collector
 from jurist.audits.diversity import Generation, diversity, meaning, of_policies, words
 from jurist.errors import MissingExtra
 from jurist.records import Completion, Prompt
@@ -149,23 +150,18 @@ def test_halves_know_how_sure_a_mean_is():
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.25)
 
 
-def test_a_policy_that_repeats_itself_is_found_among_those_of_a_run():
-    from jurist.audits.collect import Collector
-
+def test_a_policy_of_a_run_is_set_beside_people_and_nothing_is_called_a_failure():
     collector = Collector()
     for at in range(60):
         prompt = Prompt.of(f"question {at}")
         said = [
-            Completion.of(prompt.id, "the same", "dull"),
-            Completion.of(prompt.id, f"other {at}", "lively"),
+            Completion.of(prompt.id, f"never twice {at} the {at + 1} same {at + 2}", "human:ann"),
+            Completion.of(prompt.id, "always the same to everybody", "dull"),
         ]
-        said += [
-            Completion.of(prompt.id, "the same ", "dull"),
-            Completion.of(prompt.id, f"another {at}", "lively"),
-        ]
-        said += [Completion.of(prompt.id, " the same", "dull")]
         collector.case(Case(prompt, tuple(said), (), ()))
-    found = {one.about: one for one in of_policies(collector.sheet())}
+    found = by_name(of_policies(collector.sheet()))
 
-    assert found["dull"].grade == "alarm"
-    assert found["lively"].grade == "fine"
+    assert found["distinct_2"].about == "dull"
+    assert found["distinct_2"].low > 0.5
+    assert found["distinct_2"].grade == "note"
+    assert of_policies(Collector().sheet()) == []

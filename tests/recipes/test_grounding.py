@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from jurist.audits.overoptimisation import fitted
 from jurist.config import load_settings
+from jurist.recipes.loop.compare import all_drawn
 from jurist.recipes.loop.finish import Rounds
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.history import checkpoints, generations
@@ -18,7 +19,7 @@ from jurist.recipes.loop.rounds import Round
 from jurist.recipes.loop.settings import RealConfig, StopConfig
 from jurist.recipes.loop.stopping import Comparison, Facts, reason_to_stop
 from jurist.recipes.rejection import RejectionConfig
-from jurist.records import Completion, Prompt
+from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
 
 START = Facts(0, "start", distinct=0.4, unique=1.0, kl=0.0)
@@ -156,6 +157,13 @@ def test_the_decision_is_kept_over_a_restart(loop, monkeypatch):
 
     assert decided(0.36) == pytest.approx(0.65)
     assert decided(0.4) == pytest.approx(0.65)
+
+
+def test_an_answer_that_is_given_twice_counts_twice():
+    one, other = (Completion.of("p", text, "m") for text in ("same", "other"))
+    again = [Dropped(one.id, "completions", "identical"), Dropped("p", "completions", "failed")]
+
+    assert all_drawn([one, other], again) == [one, other, one]
 
 
 def test_a_folder_without_rounds_has_no_history(tmp_path):

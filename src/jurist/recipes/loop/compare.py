@@ -19,7 +19,7 @@ from ...completions import mixture, sample
 from ...completions.matchups import same_words
 from ...engines.caller import Callers, Purse
 from ...errors import SettingError
-from ...records import Completion, Matchup, Prompt, Sampling
+from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
 from ...stats import z_of
 from ...verdicts.judge import Judge, JudgeConfig, Scorer, hear, open_judge
@@ -99,7 +99,7 @@ async def _answers(
         callers.check()
 
         async def work(prompt: Prompt) -> Answered:
-            mine, _ = await sample(prompt, ours, SAMPLES, sampling, seed)
+            mine = all_drawn(*await sample(prompt, ours, SAMPLES, sampling, seed))
             if asked is None:
                 return Answered(prompt, tuple(mine), None)
             its, _ = await sample(prompt, theirs, 1, sampling, seed)
@@ -127,6 +127,12 @@ async def _verdict(
     said = await hear(prompt, (new[0], old[0]), [matchup], [judge], seed)
     opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup)
     return opinion.p_first
+
+
+def all_drawn(kept: Sequence[Completion], dropped: Sequence[Dropped]) -> list[Completion]:
+    """With those that were left out for being said before: how often something is said is what is looked at."""
+    known = {one.id: one for one in kept}
+    return [*kept, *(known[one.subject_id] for one in dropped if one.subject_id in known)]
 
 
 def compared(answered: Sequence[Answered]) -> Comparison:
