@@ -19,7 +19,7 @@ from ...completions import mixture, sample
 from ...completions.matchups import same_words
 from ...engines.caller import Callers, Purse
 from ...errors import SettingError
-from ...records import Completion, Matchup, Prompt, Sampling
+from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
 from ...stats import z_of
 from ...verdicts.judge import Judge, JudgeConfig, Scorer, hear, open_judge
@@ -28,8 +28,6 @@ from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
 from .stopping import Comparison
 
-PAIRS = 1000
-"""Pairs of words among which the different ones are counted."""
 SAMPLES = 4
 """Answers to each held-out prompt: the first is judged, all of them say how different they are."""
 
@@ -79,7 +77,7 @@ def look(
             callers.check()
 
             async def work(prompt: Prompt) -> Answered:
-                mine, _ = await sample(prompt, ours, SAMPLES, sampling, seed)
+                mine = all_drawn(*await sample(prompt, ours, SAMPLES, sampling, seed))
                 if asked is None:
                     return Answered(prompt, tuple(mine), None)
                 its, _ = await sample(prompt, theirs, 1, sampling, seed)
@@ -119,6 +117,12 @@ async def _verdict(
     return opinion.p_first
 
 
+def all_drawn(kept: Sequence[Completion], dropped: Sequence[Dropped]) -> list[Completion]:
+    """With those that were left out for being said before: how often something is said is what is looked at."""
+    known = {one.id: one for one in kept}
+    return [*kept, *(known[one.subject_id] for one in dropped if one.subject_id in known)]
+
+
 def compared(answered: Sequence[Answered]) -> Comparison:
     """The win rate with its 95 % interval, over prompts."""
     ps = [row.p for row in answered if row.p is not None]
@@ -151,10 +155,10 @@ def distinct(texts: Sequence[str]) -> float:
     """
     import numpy as np
 
-    from ...audits.diversity.words import grams
+    from ...audits.diversity.words import AMONG, grams
 
     pairs = grams([texts], 2)
-    return pairs.distinct(np.array([True]), PAIRS) if len(pairs) else 0.0
+    return pairs.distinct(np.array([True]), AMONG) if len(pairs) else 0.0
 
 
 def unique(groups: Sequence[Sequence[str]]) -> float:
