@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .clusters import Estimate, student
+from .clusters import Estimate
+from .special import student
 
 if TYPE_CHECKING:
     import numpy as np
