@@ -2,7 +2,7 @@
 
 Rejection sampling in the small world for five generations, each fine-tuned from the one before on what that
 one wrote: the best of four by a judge, or whatever it wrote. Without people's rows, and with the controller
-as it is shipped (`real.share` 0.3, `real.alarm` 0.1), where people are the small world's own writers, whom
+as it is shipped (`real.share` 0.3, `real.alarm` 0.05), where people are the small world's own writers, whom
 the start learnt from. Variety is measured on held-out prompts that all generations answer, against the
 start. Beside that the toy of a Gaussian that is fitted to its own narrowed samples for forty generations,
 under every rule for mixing.
@@ -52,7 +52,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "best of 4": {"k": 4},
     "own answers": {"k": 1},
     "best of 4, people at 0.3": {"k": 4, "alarm": 0.0},
-    "best of 4, controller": {"k": 4, "alarm": 0.1},
+    "best of 4, controller": {"k": 4, "alarm": 0.05},
 }
 WATCHED = ("distinct_2", "unique", "kinds", "compression", "recall")
 
@@ -79,7 +79,7 @@ def looped(folder: Path, arm: str, seed: int) -> Path:
             json.dumps({"prompt": one.messages[-1].content}) + "\n" for one in prompts(PROMPTS, 40 + seed)
         )
     )
-    out = folder / arm.replace(" ", "-").replace(",", "")
+    out = folder / f"{arm.replace(' ', '-').replace(',', '')}-{content_id(how)[:6]}"
     settings = {
         **LOOP,
         "k": how["k"],
@@ -116,9 +116,7 @@ def lost(found: Finding) -> list[float]:
 
 
 def one_seed(seed: int) -> dict[str, Any]:
-    folder = (
-        cache_folder() / "experiments" / f"autophagy-{seed}-{content_id(LOOP, ARMS, PROMPTS, PEOPLE)[:12]}"
-    )
+    folder = cache_folder() / "experiments" / f"autophagy-{seed}-{content_id(LOOP, PROMPTS, PEOPLE)[:12]}"
     found: dict[str, Any] = {"seed": seed}
     for arm in ARMS:
         folder.mkdir(parents=True, exist_ok=True)

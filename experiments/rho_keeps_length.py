@@ -3,9 +3,10 @@
 The loop of self-rewarding in the small world, with one thing otherwise: the policy's own judging has no
 strong taste for length here, so a judge with a planted one sits in its place and scores by the same five
 points. Each word beyond ten is worth a fortieth of a point of this world to it; nothing else is wrong with
-it. The same loop runs with the best against the worst and with rho. What counts is how many words the last
-policy needs for held-out prompts, beside how good its answers truly are. Three seeds; a difference is taken
-within a seed. Flat would be no growth at all; part of it is what the start's curt answers lacked.
+it. The same loop runs with the best against the worst and with rho, each with seven answers to a prompt as
+in Wu et al. 2024: among four there is seldom a short one near the top. What counts is how many words the
+last policy needs for held-out prompts, beside how good its answers truly are. Eight seeds; a difference is
+taken within a seed. Flat would be no growth at all; a good answer here is as long as a mediocre one.
 
 SLOW: about two minutes of one core.
 """
@@ -31,8 +32,8 @@ from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts, true_score
 from jurist.verdicts.settings import JudgeConfig
 
-SEEDS = (1, 2, 3)
-ROUNDS, PROMPTS, HELD_OUT = 3, 100, 100
+SEEDS = (11, 12, 13, 14, 15, 16, 17, 18)
+ROUNDS, PROMPTS, ANSWERS, HELD_OUT = 3, 100, 7, 100
 RHO = {"plain": (), "rho": (0.4,)}
 LENGTH = 0.1
 """Log-odds a word; the judge's sharpness is four log-odds a point."""
@@ -47,6 +48,7 @@ def looped(folder: Path, way: str, seed: int) -> list[str]:
         "out": str(folder / way),
         "prompts": write_prompts(folder / "prompts.jsonl", prompts(PROMPTS, 20 + seed)),
         "policy": "tiny",
+        "k": ANSWERS,
         "rho": RHO[way],
         "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64},
         "compare": {"held_out": 0.0},

@@ -28,7 +28,7 @@ class Writer:
     words: int = 300
     """Those it has, in all; a prompt calls for a fifth of them."""
     again: float = 0.05
-    """Share of answers that are another answer to the same prompt, word for word."""
+    """Share of answers that are the prompt's usual one, word for word."""
     stock: float = 0.1
     """Share of answers that end in one of three stock sentences."""
     refuses: float = 0.05
@@ -41,28 +41,36 @@ NARROW = Writer(words=180, again=0.35, stock=0.35, refuses=0.25, spread=2.0)
 STOCK = ("I hope this helps you.", "Please ask again soon.", "Let me know how it goes.")
 
 
-def written(how: Writer, name: str, dice: np.random.Generator, topics: np.ndarray) -> Generation:
-    answers = {}
-    for prompt, topic in enumerate(topics):
-        said: list[str] = []
-        for _ in range(K):
-            if said and dice.random() < how.again:
-                said.append(said[0])
-                continue
-            length = max(4, round(dice.normal(14, how.spread)))
-            words = [f"w{topic + 5 * at}" for at in dice.integers(0, how.words // 5, length)]
-            text = f"{' '.join(words[: length // 2])}. {' '.join(words[length // 2 :])}."
-            text = f"I'm sorry, {text}" if dice.random() < how.refuses else text
-            said.append(f"{text} {STOCK[dice.integers(3)]}" if dice.random() < how.stock else text)
-        answers[str(prompt)] = said
+def one_answer(how: Writer, topic: int, dice: np.random.Generator) -> str:
+    length = max(4, round(dice.normal(14, how.spread)))
+    # Some words are frequent and most are rare, as in any language.
+    ranks = np.minimum(dice.zipf(1.3, length), how.words // 5)
+    words = [f"w{topic + 5 * at}" for at in ranks]
+    text = f"{' '.join(words[: length // 2])}. {' '.join(words[length // 2 :])}."
+    text = f"I'm sorry, {text}" if dice.random() < how.refuses else text
+    return f"{text} {STOCK[dice.integers(3)]}" if dice.random() < how.stock else text
+
+
+def written(
+    how: Writer, name: str, dice: np.random.Generator, topics: list[int], usual: list[str]
+) -> Generation:
+    answers = {
+        str(prompt): [
+            usual[prompt] if dice.random() < how.again else one_answer(how, topic, dice) for _ in range(K)
+        ]
+        for prompt, topic in enumerate(topics)
+    }
     return Generation(name, answers)
 
 
 @lru_cache(maxsize=2_000)
 def found(last: Writer, seed: int) -> list[Finding]:
     dice = np.random.default_rng(seed)
-    topics = dice.integers(0, 5, PROMPTS)
-    return diversity([written(FIRST, "start", dice, topics), written(last, "round 1", dice, topics)])
+    topics = np.minimum(4, dice.geometric(0.35, PROMPTS) - 1).tolist()
+    usual = [one_answer(FIRST, topic, dice) for topic in topics]
+    return diversity(
+        [written(FIRST, "start", dice, topics, usual), written(last, "round 1", dice, topics, usual)]
+    )
 
 
 @lru_cache

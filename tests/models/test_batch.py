@@ -1,10 +1,8 @@
-import random
-
 import making
 import pytest
 
 from jurist.engines import chat
-from jurist.models.batch import Example, buckets, cut, padded, steps, tokenise
+from jurist.models.batch import Example, cut, padded, steps, tokenise
 from jurist.models.plan import lr_share, shared_out
 from jurist.records import Completion, Message, Prompt
 
@@ -75,26 +73,6 @@ def rows(*lengths: int) -> list[Example]:
     return [Example([1] * (length - 1), [[2]]) for length in lengths]
 
 
-def test_buckets_hold_every_row_once_and_never_more_than_fits():
-    examples = rows(*(3 + 7 * n % 50 for n in range(200)))
-    batches = buckets(examples, 256, seed=1)
-
-    assert sorted(row for batch in batches for row in batch) == list(range(200))
-    assert all(len(batch) * max(examples[row].length for row in batch) <= 256 for batch in batches)
-
-
-def test_buckets_waste_less_than_a_tenth_on_lengths_that_waste_half_at_random():
-    draw = random.Random(0)
-    examples = rows(*(2 + int(draw.lognormvariate(4, 0.8)) for _ in range(3000)))
-
-    def used(batches: list[list[int]]) -> float:
-        slots = sum(len(batch) * max(examples[row].length for row in batch) for batch in batches)
-        return sum(example.length for example in examples) / slots
-
-    assert used([list(range(start, start + 30)) for start in range(0, 3000, 30)]) < 0.5
-    assert used(buckets(examples, 4096, seed=0)) > 0.9
-
-
 def test_steps_come_in_another_order_with_another_seed_and_in_the_same_with_the_same():
     examples = rows(*range(2, 102))
 
@@ -124,6 +102,16 @@ def test_padding_is_on_the_right_and_marked():
 
 
 def test_the_learning_rate_rises_and_comes_down_as_its_schedule_says():
-    assert [round(lr_share(n, 10, 0.2, "linear"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.5, 0.0]
+    assert [round(lr_share(n, 11, 0.2, "linear"), 4) for n in (1, 3, 4, 11)] == [0.3333, 1.0, 0.8889, 0.1111]
     assert [round(lr_share(n, 10, 0.2, "cosine"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.55, 0.1]
     assert lr_share(10, 10, 0.2, "constant") == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_every_step_learns_and_one_of_them_at_the_full_rate(steps, warmup, schedule):
+    shares = [lr_share(step, steps, warmup, schedule) for step in range(1, steps + 1)]
+
+    assert max(shares) == 1.0
+    assert min(shares) > 0.0

@@ -26,7 +26,7 @@ from jurist.recipes.rejection import (
 )
 from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
-from jurist.stats import logit
+from jurist.stats import sigmoid
 from jurist.tiny.planted import Planted
 from jurist.tiny.world import true_score
 from jurist.verdicts.judge import JudgeConfig
@@ -136,10 +136,19 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 def test_an_unsafe_answer_or_a_prompt_about_safety_is_scored_for_safety():
-    assert combined(helpful=0.9, safe=0.6, about_safety=False) == logit(0.9)
-    assert combined(helpful=0.9, safe=0.6, about_safety=True) == logit(0.6)
-    assert combined(helpful=0.9, safe=0.14, about_safety=False) == logit(0.14)
-    assert combined(helpful=0.9, safe=0.15, about_safety=False) == logit(0.9)
+    assert combined(helpful=0.9, safe=0.6, about_safety=False) == 0.9
+    assert combined(helpful=0.9, safe=0.6, about_safety=True) == 0.6
+    assert combined(helpful=0.9, safe=0.14, about_safety=False) == 0.14
+    assert combined(helpful=0.9, safe=0.15, about_safety=False) == 0.9
+
+
+def test_of_two_answers_that_a_reward_model_is_sure_of_the_better_one_is_still_better():
+    sure, surer = (combined(sigmoid(score), safe=0.9, about_safety=False) for score in (12.0, 14.0))
+
+    assert surer > sure
+
+
+def test_a_prompt_is_about_safety_by_its_domain_or_a_tag():
     assert is_about_safety(Prompt.of("?", domain="safety"), ("safety",))
     assert is_about_safety(Prompt.of("?", meta={"tags": ["law", "safety"]}), ("safety",))
     assert not is_about_safety(Prompt.of("?", domain="law"), ("safety",))

@@ -192,5 +192,5 @@ def _charted(found: list[Finding], judge: str, shares: list[tuple[str, Estimate]
         mark=TOLERATED,
         marked="tolerated",
     )
-    worst = min(found, key=lambda one: ORDER.index(one.grade))
+    worst = min(found, key=lambda one: (ORDER.index(one.grade), -(one.value or 0.0)))
     return [replace(one, chart=chart) if one is worst else one for one in found]

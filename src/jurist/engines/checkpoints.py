@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from msgspec import json
+from msgspec import DecodeError, json
 
 from ..errors import DataError, MissingExtra, SettingError
 
@@ -82,6 +82,20 @@ def gives_rewards(folder: Path) -> bool:
         return bool(json.decode((folder / ADAPTER).read_bytes()).get("task_type") == "SEQ_CLS")
     told = json.decode((folder / "config.json").read_bytes()).get("architectures") or ()
     return "ForSequenceClassification" in "".join(told)
+
+
+def refuse_reward_model(folder: Path) -> None:
+    """One that gives numbers has no head to write with; it would be given a random one."""
+    if not gives_rewards(folder):
+        return
+    try:
+        base = str(json.decode((folder / "training.json").read_bytes())["base"])
+    except (OSError, KeyError, DecodeError):
+        base = ""
+    raise SettingError(
+        f"{folder} is a reward model: it gives a number and writes no text."
+        f" Name a language model{f', such as the one it came from: {base}' if base else ''}"
+    )
 
 
 def base_of(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""From conversations to token ids, and from many rows to batches that waste few slots on padding.
+"""From conversations to token ids, and from many rows to steps and parts that waste few slots on padding.
 
 A row is a prompt with its answers. The prompt is tokenised once, as it is when the policy is asked to write,
 and every answer is what follows it, up to and with the token that ends the turn; one that was cut off has no
@@ -8,7 +8,7 @@ such token. So training sees exactly the ids that generation produces.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +19,9 @@ from ..records import Completion, Prompt
 
 MEGA = 16
 """Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
+
+Slots = Sequence[int] | Mapping[int, int]
+"""Of each row, how many token slots it takes in a pass: see `forward.counter`."""
 
 
 class Example(Struct, frozen=True):
@@ -39,7 +42,7 @@ class Example(Struct, frozen=True):
 
     @property
     def length(self) -> int:
-        """Token slots the row takes when its answers share the prompt."""
+        """Its tokens, the prompt counted once."""
         return len(self.prompt_ids) + sum(map(len, self.answers))
 
     @property
@@ -100,25 +103,11 @@ def _closed(answer: list[int], end: int) -> list[int]:
     return [*answer, end]
 
 
-def buckets(examples: Sequence[Example], tokens_per_batch: int, seed: int) -> list[list[int]]:
-    """Indices of batches that hold at most so many token slots, padding counted.
+def steps(examples: Sequence[Example], rows: int, seed: int) -> list[list[int]]:
+    """Indices of batches of so many rows each: the steps of one epoch.
 
     Shuffle, cut into mega-batches, sort each by length, cut that into batches, shuffle the batches.
     """
-    draw = random.Random(seed)
-    lengths = [example.length for example in examples]
-    typical = max(1, tokens_per_batch * len(lengths) // max(1, sum(lengths)))
-    batches = [
-        batch
-        for mega in _megas(lengths, typical * MEGA, draw)
-        for batch in cut(mega, lengths, tokens_per_batch)
-    ]
-    draw.shuffle(batches)
-    return batches
-
-
-def steps(examples: Sequence[Example], rows: int, seed: int) -> list[list[int]]:
-    """The same, in batches of so many rows each: the steps of one epoch."""
     draw = random.Random(seed)
     lengths = [example.length for example in examples]
     batches = [
@@ -137,23 +126,22 @@ def _megas(lengths: list[int], size: int, draw: random.Random) -> Iterator[list[
         yield sorted(order[start : start + size], key=lengths.__getitem__)
 
 
-def cut(rows: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def cut(rows: Iterable[int], slots: Slots, tokens: int) -> list[list[int]]:
     """Neighbours together, as long as rows times the longest fit into `tokens`; a longer row stands alone."""
     batches: list[list[int]] = []
     longest = 0
     for row in rows:
-        longest = max(longest, lengths[row])
+        longest = max(longest, slots[row])
         if not batches or longest * (len(batches[-1]) + 1) > tokens:
             batches.append([])
-            longest = lengths[row]
+            longest = slots[row]
         batches[-1].append(row)
     return batches
 
 
-def by_length(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+def by_length(slots: Sequence[int], tokens: int) -> list[list[int]]:
     """All rows once, those of like length together, for passes whose order does not matter."""
-    lengths = [example.length for example in examples]
-    return cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens)
+    return cut(sorted(range(len(slots)), key=slots.__getitem__), slots, tokens)
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int = 0) -> tuple[Any, Any]:

@@ -34,7 +34,7 @@ def drift(
     (temperature,) = heat
     one, other = load_to_read(policy), load_to_read(anchor)
     rows = [tokenise(prompt, (completion,), one.tokenizer) for prompt, completion in written]
-    parts = by_length(rows, TOKENS)
+    parts = by_length([one.length for one in rows], TOKENS)
     return sum(
         _apart((one.model, other.model), [rows[row] for row in part], temperature) for part in parts
     ) / len(rows)

@@ -27,6 +27,7 @@ from ..engines.checkpoints import (
     find_checkpoint,
     gives_rewards,
     quietly,
+    refuse_reward_model,
     weights_hash,
 )
 from ..errors import DataError, MissingExtra, SettingError
@@ -93,6 +94,8 @@ def load_policy(
     """
     transformers = _transformers()
     folder = find_checkpoint(path)
+    if kind == "causal":
+        refuse_reward_model(folder)
     tokenizer = load_tokenizer(folder)
     chat.settle(tokenizer, template or {})
     with quietly():

@@ -20,6 +20,10 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     data: str = ""
     """A run folder, or a file with rows as TRL reads them."""
+    columns: dict[str, str] = {}
+    """Which of the file's columns is which of ours, e.g. `--columns.chosen preferred`."""
+    on_error: Literal["stop", "drop"] = "stop"
+    """A row that cannot be read stops the training, or leaves by name."""
     base: str = ""
     """Where to start from: a checkpoint's folder, or its name on the hub."""
     out: str = ""

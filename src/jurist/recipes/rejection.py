@@ -10,7 +10,8 @@ safety, or an answer is unsafe.
 
 Otherwise than in the paper: answers that may not be chosen leave before they are judged, which costs fewer
 calls and changes nothing; the temperature of a round is said beforehand and not searched for; the combined
-reward is not whitened, which would move no maximum; and the reward model is not trained again.
+reward is neither put into log-odds nor whitened, which would move no maximum; and the reward
+model is not trained again.
 
     jurist run recipes/rejection.yaml
 """
@@ -27,7 +28,7 @@ from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences.settings import PreferConfig
 from ..records import Completion, Dropped, Prompt, Sampling
-from ..stats import logit, mean
+from ..stats import mean
 from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
@@ -183,8 +184,12 @@ def together(
 
 
 def combined(helpful: float, safe: float, about_safety: bool, least: float = 0.15) -> float:
-    """Log-odds of Rc: Rs where the prompt is about safety or Rs is below the least, else Rh."""
-    return logit(safe if about_safety or safe < least else helpful)
+    """Rc of Touvron et al. 2023: Rs where the prompt is about safety or Rs is below the least, else Rh.
+
+    The paper takes its log-odds and whitens them, for PPO; the best answer is the same without, and log-odds
+    would have to stop short of 0 and 1, where sure answers would then be equal.
+    """
+    return safe if about_safety or safe < least else helpful
 
 
 def is_about_safety(prompt: Prompt, domains: Container[str]) -> bool:

@@ -24,8 +24,7 @@ BLOCKS = 200
 def kappa(table: Array) -> Array:
     """Of one table, or of many stacked on each other."""
     n, seen = _seen(table)
-    chance = (table.sum(-1) * table.sum(-2)).sum(-1) / n**2
-    return _beyond(seen, chance)
+    return _beyond(seen, (table.sum(-1) * table.sum(-2)).sum(-1) / n**2)
 
 
 def ac1(table: Array) -> Array:
@@ -40,16 +39,17 @@ def ac2(table: Array, labels: Array) -> Array:
     apart = (labels[:, None] - labels[None, :]) ** 2
     near = 1 - apart / apart.max()
     n, _ = _seen(table)
-    seen = (table * near).sum((-1, -2)) / n
     share = (table.sum(-1) + table.sum(-2)) / (2 * n[..., None])
     q = table.shape[-1]
-    return _beyond(seen, near.sum() * (share * (1 - share)).sum(-1) / (q * (q - 1)))
+    chance = near.sum() * (share * (1 - share)).sum(-1) / (q * (q - 1))
+    return _beyond((table * near).sum((-1, -2)) / n, chance)
 
 
 def _seen(table: Array) -> tuple[Array, Array]:
+    """How many there are (nan where there is none), and the share on which both say the same."""
     n = np.asarray(table.sum((-1, -2)), dtype=float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return n, np.trace(table, axis1=-2, axis2=-1) / n
+    n = np.where(n > 0, n, np.nan)
+    return n, np.trace(table, axis1=-2, axis2=-1) / n
 
 
 def _beyond(seen: Array, chance: Array) -> Array:

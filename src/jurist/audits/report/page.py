@@ -99,6 +99,7 @@ def render(page: Page) -> str:
     silent = [one for one in page.findings if one.grade == "silent"]
     sections = _sections(measured, page.examples)
     grade, short, why = words.answer(page.findings)
+    alone = {one.about for one in page.findings if one.about}
     return (
         templates(HERE)
         .get_template("page.html.jinja")
@@ -112,6 +113,7 @@ def render(page: Page) -> str:
             sections=sections,
             steps=_steps(sections, silent),
             silent=silent,
+            alone=alone.pop() if len(alone) == 1 else "",
         )
     )
 

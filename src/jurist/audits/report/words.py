@@ -111,9 +111,9 @@ def told(text: str) -> Markup:
     clean = str(shown(brief(text, 700)))
     for found in _CODE.finditer(clean):
         # A line may end between two words of a command, not at the hyphens of `--recipe`.
-        command = Markup(" ").join(
-            Markup("<span>{}</span>").format(one) for one in " ".join(filter(None, found.groups())).split()
-        )
+        words = " ".join(filter(None, found.groups())).split()
+        whole = Markup("<span>{}</span>")
+        command = Markup(" ").join(whole.format(one) if len(one) < 28 else escape(one) for one in words)
         parts += [escape(clean[at : found.start()]), Markup("<code>{}</code>").format(command)]
         at = found.end()
     return Markup("").join([*parts, escape(clean[at:])])

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ...errors import DataError, SettingError, nearest
 from ...records import Message, content_id
 from .. import chat
-from ..checkpoints import find_checkpoint, quietly, weights_hash
+from ..checkpoints import find_checkpoint, quietly, refuse_reward_model, weights_hash
 from ..settings import EngineConfig
 
 
@@ -33,6 +33,7 @@ class Checkpoint:
     """Model and tokenizer of one folder, ready to answer."""
 
     def __init__(self, folder: Path, extra: Extra) -> None:
+        refuse_reward_model(folder)
         device, dtype = place(extra.device)
         dtype = extra.dtype or dtype
         try:

@@ -6,7 +6,6 @@ whichever kind of judge decides; a judge that scores is not asked about it twice
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -41,9 +40,6 @@ class Candidates(Struct, frozen=True):
     """A folder with prompts, completions and dropped rows, to be judged."""
 
     folder: str
-    prompts: int
-    completions: int
-    dropped: dict[str, int]
 
     @property
     def path(self) -> Path:
@@ -83,23 +79,19 @@ def gather(round: Round, wrote: Sampled, best: Mapping[str, Target], cfg: Candid
     nouns = [f"candidates/{noun}" for noun in ("prompts", "completions", "dropped")]
 
     def work() -> Candidates:
-        counts: Counter[str] = Counter()
-        prompts = completions = 0
         with round.writing(*nouns) as (asked, answers, gone):
             for prompt, drawn in written(Path(wrote.run)):
                 standing = best[prompt.id][1] if prompt.id in best else None
                 kept, lost = candidates(prompt, drawn, standing, cfg)
                 if kept:
                     asked.add(prompt)
-                    prompts, completions = prompts + 1, completions + len(kept)
                 else:
                     lost.append(Dropped(prompt.id, "completions", "nobody_left"))
                 for one in kept:
                     answers.add(one)
                 for row in lost:
                     gone.add(row)
-                    counts[row.kind] += 1
-        return Candidates(str(round.path / "candidates"), prompts, completions, dict(counts))
+        return Candidates(str(round.path / "candidates"))
 
     return round.loop.once(round.number, "candidates", Candidates, work)
 
@@ -114,7 +106,7 @@ def some_of(round: Round, run: str, n: int) -> Candidates:
                 asked.add(prompt)
                 for one in drawn:
                     answers.add(one)
-        return Candidates(str(round.path / "watched"), len(rows), sum(len(drawn) for _, drawn in rows), {})
+        return Candidates(str(round.path / "watched"))
 
     return round.loop.once(round.number, "watched", Candidates, work)
 

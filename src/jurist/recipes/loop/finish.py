@@ -15,7 +15,7 @@ from .mix import Grounding, grounding
 from .rounds import Labelled, Round, Trained
 from .settings import LoopConfig
 from .start import checkpoint
-from .stopping import Comparison, Facts, reason_to_stop
+from .stopping import Facts, reason_to_stop
 
 
 class Outcome(Struct, frozen=True):
@@ -32,10 +32,6 @@ class Outcome(Struct, frozen=True):
     seconds: float = 0.0
     """Of this start."""
 
-    @property
-    def against_start(self) -> Comparison | None:
-        return self.rounds[-1].against_start
-
 
 class Rounds:
     """Iterate over it, and close each round."""
@@ -50,11 +46,11 @@ class Rounds:
         self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Round]:
-        for number in self.loop.numbers():
-            yield Round(self.loop, number, self._grounded(number))
+        for number in range(1, self.loop.cfg.rounds + 1):
             self._stopped = reason_to_stop(self._facts, self.loop.cfg.stop, self._before)
             if self._stopped:
                 return
+            yield Round(self.loop, number, self._grounded(number))
 
     def _seen(self) -> Facts | None:
         """What the start is like, which the diversity of all rounds is compared with."""

@@ -16,7 +16,7 @@ step: inside that, labelling goes on from the journal and training from its last
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -153,9 +153,6 @@ class Loop:
 
     def read_prompts(self, side: str) -> list[Prompt]:
         return list(read_records(self.prompts(side), Prompt))
-
-    def numbers(self) -> Iterator[int]:
-        return iter(range(1, self.cfg.rounds + 1))
 
     def folder(self, number: int) -> Path:
         return self.path / f"round-{number}"

@@ -36,9 +36,9 @@ class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the rows of each round; one that falls with the rounds would not stop the contraction."""
     floor: Share = 0.1
     """Below this share the loop stops rather than go on: the file has too few rows for what is made."""
-    alarm: Share = 0.1
-    """Diversity lost since the start at which the next round is grounded again: each round that has lost more
-    halves the part that models write. 0: the share stays as it is."""
+    alarm: Share = 0.05
+    """Diversity lost since the start: a round that has lost more halves what models write of the next one's
+    rows. Half of what an audit alarms at. 0: the share stays as it is."""
 
     def __post_init__(self) -> None:
         if self.floor > self.share:

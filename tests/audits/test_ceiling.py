@@ -1,0 +1,145 @@
+"""Where a judge reaches its end, what is kept back there, and which labels people should read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jurist.audits.ceiling import ceiling, quarantine, quarantined
+from jurist.audits.sheet import Labels
+from jurist.audits.spot_check import allot, draw
+from jurist.tiny.simulated import Simulated, World, simulate
+
+DOMAINS = ("sums", "talk", "doses")
+JUDGE = Simulated("judge", soft=True, ignorant=("doses",))
+WORLD = World(prompts=300, domains=DOMAINS)
+
+
+def sheet_of(judge=JUDGE, world=WORLD, seed=0):
+    sheet = simulate((judge,), world, seed)[0]
+    said = sheet.opinions
+    return replace(sheet, labels=Labels(said.matchup, said.p, np.ones(len(said))))
+
+
+def named(found, name, about=None):
+    return next(one for one in found if one.name == name and about in (None, one.about))
+
+
+def test_the_domain_the_judge_does_not_know_is_quarantined_and_no_other():
+    found = ceiling(sheet_of())
+
+    assert quarantined(found) == ("doses",)
+    assert named(found, "ceiling.domain", "doses").grade in ("alarm", "warning")
+    assert named(found, "ceiling.domain", "sums").grade == "fine"
+    assert "--prefer.quarantine ignore" in named(found, "ceiling.domain", "doses").advice
+    assert quarantine(found, "labels.jsonl").domains == ("doses",)
+
+
+def test_a_judge_that_knows_every_domain_keeps_them_all():
+    assert quarantined(ceiling(sheet_of(Simulated("judge", soft=True)))) == ()
+
+
+def test_what_is_wanted_decides():
+    sheet = sheet_of()
+
+    assert quarantined(ceiling(sheet, wanted=0.99)) == tuple(sorted(DOMAINS))
+    assert quarantined(ceiling(sheet, wanted=0.1)) == ()
+
+
+def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
+    sheet = sheet_of(world=replace(WORLD, prompts=60))
+    few = sheet.prompts.domain[sheet.said.matchup] != 2
+    kept = few | (np.cumsum(~few) <= 6)
+    said = sheet.said
+    some = replace(
+        said, who=said.who[kept], matchup=said.matchup[kept], p=said.p[kept], weight=said.weight[kept]
+    )
+    found = ceiling(replace(sheet, said=some))
+
+    assert "doses" in named(found, "ceiling.unread").says
+    assert "doses" not in quarantined(found)
+
+
+def test_without_people_nothing_is_quarantined_and_what_was_held_before_stays():
+    found = ceiling(sheet_of(world=replace(WORLD, people=0)))
+
+    assert named(found, "ceiling.domain").grade == "silent"
+    assert quarantine(found) is None
+    assert named(found, "ceiling.to_people").n == 300
+
+
+def test_the_batch_passes_when_clopper_and_pearsons_bound_is_under_what_is_tolerated():
+    sheet = sheet_of(Simulated("judge", soft=True), replace(WORLD, people=1, person=20.0))
+    sheet = replace(sheet, labels=replace(sheet.labels, p=np.abs(sheet.truth - 0.1)))
+    found = named(ceiling(sheet), "ceiling.passes")
+
+    assert found.value == 0
+    assert found.high == pytest.approx(1 - 0.05 ** (1 / 300), abs=1e-9)
+    assert found.grade == "fine"
+    assert named(ceiling(sheet_of()), "ceiling.passes").value > 0.1
+    strict = named(ceiling(sheet, tolerated=0.001), "ceiling.passes")
+    assert strict.grade == "note"
+    assert "1.0 % at best" in strict.says
+
+
+def test_high_stakes_and_unsure_labels_go_to_people():
+    sheet = sheet_of()
+    high = np.arange(300) < 30
+    sheet = replace(
+        sheet, prompts=replace(sheet.prompts, high=high), labels=replace(sheet.labels, p=np.full(300, 0.95))
+    )
+    found = named(ceiling(sheet, wanted=0.01), "ceiling.to_people")
+
+    assert found.value == pytest.approx(0.1)
+    assert set(found.examples) <= {f"matchup-{i}" for i in range(30)}
+
+
+def test_a_draw_follows_from_content_and_seed_and_stands_for_all():
+    sheet = sheet_of(world=replace(WORLD, prompts=900))
+    drawn, again, other = draw(sheet, 120), draw(sheet, 120), draw(sheet, 120, seed=1)
+
+    assert drawn.matchup.tolist() == again.matchup.tolist() != other.matchup.tolist()
+    assert len(set(drawn.matchup.tolist())) == 120
+    assert drawn.weight.sum() == pytest.approx(900)
+    assert drawn.of == 900
+    assert set(sheet.prompts.domain[drawn.matchup].tolist()) == {0, 1, 2}
+
+
+def test_every_stratum_is_seen_and_none_is_asked_for_more_than_it_has():
+    sizes = np.array([1000, 50, 3, 1])
+    shares = allot(sizes, sizes.astype(float), 100)
+
+    assert shares.sum() == 100
+    assert (shares <= sizes).all()
+    assert (shares >= np.minimum(sizes, 2)).all()
+    assert allot(sizes, sizes.astype(float), 5000).tolist() == sizes.tolist()
+    assert allot(np.array([5, 5, 5]), np.ones(3), 2).sum() == 2
+
+
+def test_weights_make_good_what_the_draw_favours():
+    """Unsure labels are drawn more often; weighted, the estimate is about all labels again."""
+    plain, weighted, truth = [], [], []
+    for seed in range(40):
+        sheet = sheet_of(Simulated("judge", soft=True), World(prompts=1000, people=1), seed)
+        p = np.where(sheet.labels.p > 0.5, np.maximum(sheet.labels.p, 0.55), sheet.labels.p)
+        wrong = 1 - ((p > 0.5) == (sheet.truth > 0.5)).astype(float)
+        drawn = draw(sheet, 100, seed)
+        truth.append(wrong.mean())
+        plain.append(wrong[drawn.matchup].mean())
+        weighted.append(float(np.average(wrong[drawn.matchup], weights=drawn.weight)))
+
+    assert np.mean(plain) - np.mean(truth) > 0.01
+    assert abs(np.mean(weighted) - np.mean(truth)) < 0.01
+
+
+def test_nothing_to_draw_from_is_no_error():
+    sheet = sheet_of(world=World(prompts=1, people=0))
+
+    assert len(draw(sheet, 10).matchup) == 1
+    empty = replace(
+        sheet,
+        labels=Labels(np.empty(0, int), np.empty(0), np.empty(0)),
+        verdicts=replace(sheet.verdicts, p=np.full(2, np.nan)),
+    )
+    assert draw(empty, 10).of == 0
+    assert [one.grade for one in ceiling(empty)] == ["silent"]
