@@ -87,6 +87,15 @@ def test_an_anchor_that_is_named_is_the_one_that_holds(base, tmp_path):
     assert abs(metrics(tmp_path / "out")[0]["gap"]) > 1e-3
 
 
+def test_a_pair_with_an_answer_cut_off_before_its_first_word_leaves_by_name(base, tmp_path):
+    one, other = preferences(2)
+    silent = replace(other, rejected=replace(other.rejected, text="", finish="length"))
+    cfg = DpoConfig(base=str(base), out=str(tmp_path), **SHORT)
+
+    facts = json.loads((train_dpo(cfg, [one, silent]) / "training.json").read_text())
+    assert (facts["rows"], facts["dropped"]) == (1, {"empty": 1})
+
+
 def test_fine_tuning_learns_the_answers_and_not_the_prompts(base, tmp_path):
     rows = [(one.prompt, one.chosen) for one in preferences(160)]
     cfg = SftConfig(base=str(base), out=str(tmp_path), epochs=4, **{**SHORT, "lr": 1e-2})
