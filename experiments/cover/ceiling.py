@@ -15,7 +15,7 @@ from jurist.tiny.simulated import Simulated, World, simulate
 from . import Case, finding, large
 from .agreement import with_labels
 
-JUDGE = Simulated(soft=True, ignorant=("doses",))
+JUDGE = Simulated(soft=True, noise=0.5, ignorant=("doses",))
 WORLD = World(prompts=400, domains=("sums", "doses"), people=1)
 MANY = World(prompts=1500, pairs=1, domains=("sums", "talk", "wishes", "doses"), people=1)
 

@@ -42,9 +42,14 @@ def clustered_share(
 
 def worth_of(mean: float, error: float, values: Array, n: int, weights: Array | None = None) -> float:
     """How many independent values a share with this standard error is worth."""
-    most = float(len(values) if weights is None else weights.sum() ** 2 / (weights @ weights))
-    # Clusters that happen to repel each other promise more than there is.
-    return min(mean * (1 - mean) / error**2 if error > 0 else float(n), most)
+    import numpy as np
+
+    if error <= 0:
+        return float(n)
+    w = np.ones(len(values)) if weights is None else weights
+    alone = math.sqrt(float(w**2 @ (values - mean) ** 2)) / float(w.sum())
+    # Clusters that happen to repel each other promise more than independent values would be worth.
+    return float(mean * (1 - mean) / max(error, alone) ** 2)
 
 
 def clustered_mean(
