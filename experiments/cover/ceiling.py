@@ -26,8 +26,8 @@ def cases() -> list[Case]:
         for one in WORLD.domains
     )
     return [
-        Case("ceiling", "ceiling.domain", told("sums"), known, True, "a domain it knows", 500),
-        Case("ceiling", "ceiling.domain", told("doses"), lost, False, "a domain it does not know", 500),
+        Case("ceiling", "ceiling.domain", told("sums"), known, True, "a domain it knows", 1000),
+        Case("ceiling", "ceiling.domain", told("doses"), lost, False, "a domain it does not know", 1000),
         Case(
             "ceiling",
             "ceiling.domain",
@@ -35,7 +35,7 @@ def cases() -> list[Case]:
             known,
             True,
             "the same from a spot check of 240",
-            500,
+            1000,
         ),
         Case(
             "ceiling",
@@ -44,7 +44,7 @@ def cases() -> list[Case]:
             lost,
             False,
             "the same from a spot check of 240",
-            500,
+            1000,
         ),
     ]
 

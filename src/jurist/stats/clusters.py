@@ -23,6 +23,7 @@ class Estimate(NamedTuple):
     n: int
 
 
+DUST = 1e-12
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
@@ -35,6 +36,7 @@ def clustered_share(
     mean, error, n = weighted_mean(values, clusters, weights)
     if not n:
         return NOTHING
+    mean = min(1.0, max(0.0, mean))
     worth = worth_of(mean, error, values, n, weights)
     low, high = wilson(mean * worth, worth, level)
     return Estimate(mean, low, high, n)
@@ -44,7 +46,8 @@ def worth_of(mean: float, error: float, values: Array, n: int, weights: Array | 
     """How many independent values a share with this standard error is worth."""
     import numpy as np
 
-    if error <= 0:
+    # Weights that are no whole numbers leave dust where nothing varies.
+    if error <= DUST or not DUST < mean < 1 - DUST:
         return float(n)
     w = np.ones(len(values)) if weights is None else weights
     alone = math.sqrt(float(w**2 @ (values - mean) ** 2)) / float(w.sum())
