@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from jurist.records import Prompt
 
 FOLDER = Path(__file__).resolve().parent.parent / "evidence"
 REAL_DATA = Path(os.environ.get("JURIST_REAL_DATA") or FOLDER.parent.parent / "shared" / "data")
 _STARTED = time.perf_counter()
+R = TypeVar("R")
 
 
 def record(
@@ -42,3 +52,31 @@ def record(
     }
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
     print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar})")
+
+
+def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list[R]:
+    """What each seed comes to, on one thread and in a folder of its own; told as soon as it is known."""
+    import torch
+
+    torch.set_num_threads(1)
+    found = []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(one_seed(seed, Path(folder)))
+        print(found[-1], flush=True)
+    return found
+
+
+def mean_of(values: Sequence[float], places: int = 4) -> tuple[float, float, float]:
+    """Mean and 95 % interval of one value a seed, by Student's t."""
+    from scipy.stats import t as student
+
+    mean, n = statistics.fmean(values), len(values)
+    width = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    return round(mean, places), round(mean - width, places), round(mean + width, places)
+
+
+def write_prompts(file: Path, rows: Iterable[Prompt]) -> str:
+    """A file of prompts, as a user has it."""
+    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
+    return str(file)

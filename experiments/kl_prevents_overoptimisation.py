@@ -11,9 +11,9 @@ SLOW: about ten minutes on one core.
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
 
-from evidence import record
+from evidence import over_seeds, record
 from jurist.models.judge import RewardJudge
 from jurist.records import Completion, Prompt
 from small_world import KL_TARGET, Learner, Said, held_out_prompts, said_by
@@ -38,7 +38,7 @@ def scored(reward: RewardJudge, asked: list[Prompt], said: Said) -> tuple[float,
     return round(sum(proxy) / len(proxy), 3), round(sum(truth) / len(truth), 3)
 
 
-def one_seed(seed: int) -> dict[str, dict[str, float]]:
+def one_seed(seed: int, _: Path) -> dict[str, dict[str, float]]:
     learner = Learner(seed)
     policies = {"anchor": learner.anchor}
     for name, held in (("held", True), ("free", False)):
@@ -54,11 +54,7 @@ def one_seed(seed: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    told = []
-    for seed in SEEDS:
-        told.append(one_seed(seed))
-        print(told[-1], flush=True)
+    told = over_seeds(one_seed, SEEDS)
 
     def moved(who: str, what: str) -> list[float]:
         return [round(one[f"{who}_late"][what] - one[f"{who}_early"][what], 3) for one in told]

@@ -12,12 +12,12 @@ SLOW: about ten minutes on one core.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import torch
 from msgspec import to_builtins
 
-from evidence import record
+from evidence import over_seeds, record
 from small_world import (
     KL_TARGET,
     Learner,
@@ -34,7 +34,7 @@ SEEDS = (11, 12, 13)
 PROMPTS, PAIRS, SAMPLES = 400, 1_000, 4
 
 
-def one_seed(seed: int) -> dict[str, Any]:
+def one_seed(seed: int, _: Path) -> dict[str, Any]:
     """Everything from the labels to the truth about what was learnt from them."""
     learner = Learner(seed)
     folders = {"reward": learner.reward(), "dpo": learner.dpo(), "ppo": learner.ppo()}
@@ -62,11 +62,7 @@ def rounded(found: object) -> dict[str, float]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    told = []
-    for seed in SEEDS:
-        told.append(one_seed(seed))
-        print(told[-1], flush=True)
+    told = over_seeds(one_seed, SEEDS)
     learnt_from_rewards(told)
     policies(told)
 

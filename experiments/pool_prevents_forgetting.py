@@ -11,17 +11,11 @@ SLOW: about two minutes of one core.
 
 from __future__ import annotations
 
-import math
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import torch
-from scipy.stats import t as student
-
-from evidence import record
+from evidence import mean_of, over_seeds, record, write_prompts
 from jurist.config import settings_from
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.recipes.sample import sample
@@ -41,17 +35,12 @@ def about(subject: str, n: int, seed: int) -> list[Prompt]:
     return [one for one in prompts(4 * n, seed) if one.domain == subject][:n]
 
 
-def write(file: Path, rows: list[Prompt]) -> str:
-    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
-    return str(file)
-
-
 def looped(folder: Path, pool: str, seed: int) -> list[str]:
     """The policies of the three rounds."""
     rows = [one for subject in SUBJECTS for one in about(subject, EACH, 20 + seed)]
     settings: dict[str, Any] = {
         "out": str(folder / pool),
-        "prompts": write(folder / "prompts.jsonl", rows),
+        "prompts": write_prompts(folder / "prompts.jsonl", rows),
         "policy": "tiny",
         "judge": {"kind": "pointwise", "engine": "tiny:planted"},
         "prompts_each": EACH,
@@ -72,7 +61,7 @@ def truly(folder: Path, policy: str, subject: str, seed: int) -> float:
     out = folder / f"{subject}-{Path(policy).parents[1].name}-{Path(policy).parents[2].name}"
     cfg = LabelConfig(
         out=str(out),
-        prompts=write(folder / "held_out.jsonl", rows),
+        prompts=write_prompts(folder / "held_out.jsonl", rows),
         policies=(f"hf:{policy}",),
         k=2,
         sampling=Sampling(**SAMPLING),
@@ -84,45 +73,34 @@ def truly(folder: Path, policy: str, subject: str, seed: int) -> float:
     return statistics.fmean(true_score(asked[one.prompt_id], one.text) for one in texts)
 
 
-def paired(differences: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval."""
-    mean = statistics.fmean(differences)
-    n = len(differences)
-    width = student.ppf(0.975, n - 1) * statistics.stdev(differences) / math.sqrt(n)
-    return mean, mean - width, mean + width
+def one_seed(seed: int, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"seed": seed}
+    for pool in ("all", "last"):
+        policies = looped(folder, pool, seed)
+        found[pool] = {
+            "wishes after each round": [truly(folder, one, "wishes", seed) for one in policies],
+            "talk at the end": truly(folder, policies[-1], "talk", seed),
+        }
+    start = str(tiny_checkpoint())
+    return {**found, "start": {one: truly(folder, start, one, seed) for one in ("wishes", "talk")}}
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    start, told = str(tiny_checkpoint()), []
-    for seed in SEEDS:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            found: dict[str, Any] = {"seed": seed}
-            for pool in ("all", "last"):
-                policies = looped(folder, pool, seed)
-                found[pool] = {
-                    "wishes after each round": [truly(folder, one, "wishes", seed) for one in policies],
-                    "talk at the end": truly(folder, policies[-1], "talk", seed),
-                }
-            found["start"] = {one: truly(folder, start, one, seed) for one in ("wishes", "talk")}
-        told.append(found)
-        print(found, flush=True)
+    told = over_seeds(one_seed, SEEDS)
     kept = [
         one["all"]["wishes after each round"][-1] - one["last"]["wishes after each round"][-1] for one in told
     ]
     learnt = [one["all"]["talk at the end"] - one["last"]["talk at the end"] for one in told]
-    mean, low, high = paired(kept)
-    beside = paired(learnt)
+    mean, low, high = mean_of(kept, 3)
     record(
         "pool_prevents_forgetting",
-        value=round(mean, 3),
-        low=round(low, 3),
-        high=round(high, 3),
+        value=mean,
+        low=low,
+        high=high,
         bar="gain in true score on the first subject, all rounds over the last only: interval above 0",
         holds=low > 0,
         packages=("jurist", "torch", "transformers"),
-        gain_on_the_last_subject=[round(one, 3) for one in beside],
+        gain_on_the_last_subject=mean_of(learnt, 3),
         seeds=told,
     )
 

@@ -3,41 +3,37 @@
 The loop of self-rewarding in the small world, with one thing otherwise: the policy's own judging has no
 strong taste for length here, so a judge with a planted one sits in its place and scores by the same five
 points. Each word beyond ten is worth a fortieth of a point of this world to it; nothing else is wrong with
-it. The same loop runs with the best against the worst and with rho. What counts is how many words the last
-policy needs for held-out prompts, beside how good its answers truly are. Three seeds; a difference is taken
-within a seed. Flat would be no growth at all; part of it is what the start's curt answers lacked.
+it. The same loop runs with the best against the worst and with rho, each with seven answers to a prompt as
+in Wu et al. 2024: among four there is seldom a short one near the top. What counts is how many words the
+last policy needs for held-out prompts, beside how good its answers truly are. Eight seeds; a difference is
+taken within a seed. Flat would be no growth at all; a good answer here is as long as a mediocre one.
 
 SLOW: about two minutes of one core.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import torch
-from scipy.stats import t as student
-
-from evidence import record
+from evidence import mean_of, over_seeds, record, write_prompts
 from jurist.config import settings_from
 from jurist.recipes.loop.folder import Loop
+from jurist.recipes.loop.lessons import lessons
 from jurist.recipes.loop.rounds import Round
 from jurist.recipes.sample import sample
 from jurist.recipes.self_rewarding import SelfRewardingConfig, preferring
 from jurist.recipes.settings import LabelConfig
-from jurist.records import Completion, Prompt
+from jurist.records import Completion
 from jurist.run import read_records
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts, true_score
 from jurist.verdicts.settings import JudgeConfig
 
-SEEDS = (1, 2, 3)
-ROUNDS, PROMPTS, HELD_OUT = 3, 100, 100
+SEEDS = (11, 12, 13, 14, 15, 16, 17, 18)
+ROUNDS, PROMPTS, ANSWERS, HELD_OUT = 3, 100, 7, 100
 RHO = {"plain": (), "rho": (0.4,)}
 LENGTH = 0.1
 """Log-odds a word; the judge's sharpness is four log-odds a point."""
@@ -46,17 +42,13 @@ JUDGE = JudgeConfig(
 )
 
 
-def write(file: Path, rows: list[Prompt]) -> str:
-    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
-    return str(file)
-
-
 def looped(folder: Path, way: str, seed: int) -> list[str]:
     """The policies of all rounds, each in the anchor's place in the next."""
     settings: dict[str, Any] = {
         "out": str(folder / way),
-        "prompts": write(folder / "prompts.jsonl", list(prompts(PROMPTS, 20 + seed))),
+        "prompts": write_prompts(folder / "prompts.jsonl", prompts(PROMPTS, 20 + seed)),
         "policy": "tiny",
+        "k": ANSWERS,
         "rho": RHO[way],
         "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64},
         "compare": {"held_out": 0.0},
@@ -69,7 +61,7 @@ def looped(folder: Path, way: str, seed: int) -> list[str]:
         for number in range(1, ROUNDS + 1):
             round = Round(loop, number)
             labelled = round.label(policies[-1], JUDGE, prefer=preferring(cfg, number))
-            made = round.dpo(cfg.dpo, policies[-1], policies[-1], labelled.preferences())
+            made = round.dpo(cfg.dpo, policies[-1], policies[-1], lessons(labelled, cfg.stop))
             policies.append(made.folder)
     return policies
 
@@ -79,7 +71,7 @@ def told(folder: Path, name: str, policy: str, seed: int) -> dict[str, float]:
     rows = list(prompts(HELD_OUT, 200 + seed))
     cfg = LabelConfig(
         out=str(folder / name),
-        prompts=write(folder / "held_out.jsonl", rows),
+        prompts=write_prompts(folder / "held_out.jsonl", rows),
         policies=(f"hf:{policy}",),
         sampling=settings_from(SelfRewardingConfig, {}).sampling,
         seed=seed,
@@ -93,43 +85,31 @@ def told(folder: Path, name: str, policy: str, seed: int) -> dict[str, float]:
     }
 
 
-def paired(differences: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval."""
-    mean = statistics.fmean(differences)
-    width = student.ppf(0.975, len(differences) - 1) * statistics.stdev(differences)
-    return mean, mean - width / math.sqrt(len(differences)), mean + width / math.sqrt(len(differences))
-
-
-def one_seed(seed: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found: dict[str, Any] = {"seed": seed, "start": told(folder, "start", str(tiny_checkpoint()), seed)}
-        for way in RHO:
-            policies = looped(folder, way, seed)
-            found[way] = told(folder, f"{way}-end", policies[-1], seed)
-    print(found, flush=True)
+def one_seed(seed: int, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"seed": seed, "start": told(folder, "start", str(tiny_checkpoint()), seed)}
+    for way in RHO:
+        found[way] = told(folder, f"{way}-end", looped(folder, way, seed)[-1], seed)
     return found
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     if len(sys.argv) > 1:  # to try settings on a seed that is not reported
-        one_seed(int(sys.argv[1]))
+        over_seeds(one_seed, [int(sys.argv[1])])
         return
-    seeds = [one_seed(seed) for seed in SEEDS]
+    seeds = over_seeds(one_seed, SEEDS)
     grown = {way: [one[way]["words"] / one["start"]["words"] - 1 for one in seeds] for way in RHO}
-    mean, low, high = paired([plain - rho for plain, rho in zip(*grown.values(), strict=True)])
-    with_rho = paired(grown["rho"])
+    mean, low, high = mean_of([plain - rho for plain, rho in zip(*grown.values(), strict=True)], 3)
+    with_rho, plain = mean_of(grown["rho"], 3), mean_of(grown["plain"], 3)
     record(
         "rho_keeps_length",
-        value=round(mean, 3),
-        low=round(low, 3),
-        high=round(high, 3),
+        value=mean,
+        low=low,
+        high=high,
         bar="growth in words without rho less that with it: interval above 0; with rho at most half",
-        holds=low > 0 and with_rho[0] <= paired(grown["plain"])[0] / 2,
+        holds=low > 0 and with_rho[0] <= plain[0] / 2,
         packages=("jurist", "torch", "transformers"),
-        growth_plain=[round(one, 3) for one in paired(grown["plain"])],
-        growth_rho=[round(one, 3) for one in with_rho],
+        growth_plain=plain,
+        growth_rho=with_rho,
         seeds=seeds,
     )
 

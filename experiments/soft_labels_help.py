@@ -12,16 +12,12 @@ SLOW: about five minutes on one core.
 from __future__ import annotations
 
 import json
-import math
 import random
 import statistics
-import tempfile
+from functools import partial
 from pathlib import Path
 
-import torch
-from scipy.stats import t as student
-
-from evidence import record
+from evidence import mean_of, over_seeds, record
 from jurist.models.reward import train_reward
 from jurist.models.settings import RewardConfig
 from jurist.tiny.answers import MEDIOCRE, compose
@@ -45,7 +41,7 @@ def pairs(n: int, seed: int) -> list[Pair]:
     return found[:n]
 
 
-def one_seed(seed: int, base: Path, test: list[Pair], out: Path) -> dict[str, float]:
+def one_seed(seed: int, out: Path, base: Path, test: list[Pair]) -> dict[str, float]:
     rows = [
         {"prompt": request(one.prompt), "first": one.one, "second": one.other} for one in pairs(PAIRS, seed)
     ]
@@ -60,22 +56,16 @@ def one_seed(seed: int, base: Path, test: list[Pair], out: Path) -> dict[str, fl
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    base, test, told = tiny_checkpoint(), pairs(TEST_PAIRS, seed=10_000), []
-    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
-        with tempfile.TemporaryDirectory() as out:
-            told.append(one_seed(seed, base, test, Path(out)))
-        print(told[-1], flush=True)
-    gains = [one["soft"] - one["hard"] for one in told]
-    mean = statistics.fmean(gains)
-    width = student.ppf(0.975, SEEDS - 1) * statistics.stdev(gains) / math.sqrt(SEEDS)
+    one = partial(one_seed, base=tiny_checkpoint(), test=pairs(TEST_PAIRS, seed=10_000))
+    told = over_seeds(one, range(FIRST_SEED, FIRST_SEED + SEEDS))
+    mean, low, high = mean_of([one["soft"] - one["hard"] for one in told])
     record(
         "soft_labels_help",
-        value=round(mean, 4),
-        low=round(mean - width, 4),
-        high=round(mean + width, 4),
+        value=mean,
+        low=low,
+        high=high,
         bar=f"95 % interval of the gain in true accuracy above 0, paired over {SEEDS} seeds",
-        holds=mean - width > 0,
+        holds=low > 0,
         packages=("jurist", "torch", "transformers"),
         seeds=told,
         pairs=PAIRS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import lru_cache
 
 from jurist.audits.position import position
 from jurist.records import Finding
@@ -29,11 +29,11 @@ def cases() -> list[Case]:
         case("position.flip_rate", LEANING, BOTH, "the first seat is worth one log-odd"),
         case("position.flip_rate", FAIR, BOTH, "fair, verdicts drawn", fair=True),
         case("position.repeats", LEANING, TWICE, "verdicts drawn three times"),
-        case("position.repeats", replace(STEADY, slot=1.0), TWICE, "steady", planted=1.0, fair=True),
+        case("position.repeats", STEADY, TWICE, "says the same each time", covers=False, fair=True),
         case("position.flips_beyond_repeats", LEANING, TWICE, "the first seat is worth one log-odd"),
         case("position.flips_beyond_repeats", FAIR, TWICE, "fair", planted=0.0, fair=True),
-        case("position.slot", LEANING, BOTH, "one log-odd, both orders", planted=1.0, sets=500),
-        case("position.slot", FAIR, BOTH, "fair, both orders", planted=0.0, fair=True, sets=500),
+        case("position.slot", LEANING, BOTH, "one log-odd, both orders", planted=1.0),
+        case("position.slot", FAIR, BOTH, "fair, both orders", planted=0.0, fair=True),
         case("position.cost", LEANING, BOTH, "the first seat is worth one log-odd"),
     ]
 
@@ -45,12 +45,14 @@ def case(
     about: str,
     *,
     planted: float | None = None,
+    covers: bool = True,
     fair: bool = False,
-    sets: int = 1000,
 ) -> Case:
-    def once(seed: int) -> Finding:
-        return finding(position(simulate((judge,), world, seed)[0]), name)
-
-    if planted is None:
+    if planted is None and covers:
         planted = finding(position(large((judge,), world)), name).value
-    return Case("position", name, once, planted, fair, about, sets)
+    return Case("position", name, lambda seed: finding(found(judge, world, seed), name), planted, fair, about)
+
+
+@lru_cache(maxsize=10_000)
+def found(judge: Simulated, world: World, seed: int) -> list[Finding]:
+    return position(simulate((judge,), world, seed)[0])

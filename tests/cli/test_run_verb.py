@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from command import jurist, refused
 
+from jurist.cli.loops import print_outcome
 from jurist.engines.caller import Purse
 from jurist.errors import BudgetSpent
 from jurist.recipes import catalogue
@@ -75,6 +76,12 @@ def test_why_it_stopped_before_its_end_is_said(here, known, capsys):
     assert (
         "stopped before its last round: tired" in jurist(capsys, "run", "mine.yaml", "--judge", "tired").out
     )
+
+
+def test_that_nothing_is_held_out_is_said(capsys):
+    print_outcome(Outcome(policy="p", rounds=[Facts(1, "p")], warning="nothing is held out"), "runs/loop")
+
+    assert "beware   nothing is held out\n" in capsys.readouterr().out
 
 
 def test_progress_names_round_and_step_in_plain_lines(here, known, capsys):

@@ -14,13 +14,14 @@ import train_work
 def test_texts_have_as_many_tokens_as_they_are_asked_to_have():
     pytest.importorskip("transformers")
     from jurist.models.batch import tokenise
-    from jurist.records import Prompt
+    from jurist.records import Completion, Prompt
 
     lengths = [(30, 8, 5), *train_work.skewed_lengths(6)]
     tokenizer = train_work.tokenizer(300)
 
     for (asked, chosen, rejected), want in zip(train_work.pairs(lengths, 300), lengths, strict=True):
-        example = tokenise(Prompt.of(asked), (chosen, rejected), tokenizer)
+        both = [Completion.of("", text) for text in (chosen, rejected)]
+        example = tokenise(Prompt.of(asked), both, tokenizer)
         assert (len(example.prompt_ids), *map(len, example.answers)) == want
         assert example.exact
 

@@ -132,6 +132,12 @@ ALIKE = [
 ]
 
 
+def test_a_checkpoint_is_opened_without_bars_and_advice(llama, capfd):
+    open_engine(f"hf:{llama}")
+
+    assert capfd.readouterr() == ("", "")
+
+
 def test_it_keeps_the_contract_of_an_engine(llama):
     engine = open_engine(f"hf:{llama}")
 
@@ -460,3 +466,21 @@ def watched(engine):
 
     engine._checkpoint.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
     return seen
+
+
+def test_an_answer_ends_with_the_token_that_closes_a_turn_though_the_tokenizer_names_another(llama, tmp_path):
+    (whole,) = answers(llama, [ask("nine", top_logprobs=1)])
+    said = [one.text for one in whole.tokens]
+    last = next(one for one in said[2:] if one.strip().isalpha() and said.index(one) >= 2)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(llama)
+    tokenizer.add_special_tokens({"additional_special_tokens": [last]})
+    closing = shutil.copytree(llama, tmp_path / "closing")
+    tokenizer.chat_template = TEMPLATE.replace(
+        "{{ turn.content }}<|end|>{% end", f"{{{{ turn.content }}}}{last}{{% end"
+    )
+    tokenizer.save_pretrained(closing)
+
+    (cut,) = answers(closing, [ask("nine")])
+
+    assert tokenizer.eos_token == END
+    assert (cut.text, cut.finish) == ("".join(said[: said.index(last)]), "stop")

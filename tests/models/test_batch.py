@@ -1,19 +1,22 @@
-import random
-
 import making
 import pytest
 
-from jurist.models.batch import Example, buckets, cut, padded, steps, tokenise
+from jurist.engines import chat
+from jurist.models.batch import Example, cut, padded, steps, tokenise
 from jurist.models.plan import lr_share, shared_out
-from jurist.records import Message, Prompt
+from jurist.records import Completion, Message, Prompt
 
 PROMPT = Prompt.of((Message("system", "yes"), Message("user", "why is the sky blue")))
+
+
+def said(*texts: str, finish: str = "stop") -> list[Completion]:
+    return [Completion.of(PROMPT.id, text, finish=finish) for text in texts]
 
 
 @pytest.mark.parametrize("kind", making.KINDS)
 def test_answers_are_what_follows_the_prompt_up_to_the_token_that_ends_the_turn(kind):
     tokenizer = making.tokenizer(kind)
-    example = tokenise(PROMPT, ["because light scatters", "no"], tokenizer)
+    example = tokenise(PROMPT, said("because light scatters", "no"), tokenizer)
 
     whole = tokenizer.decode(example.prompt_ids + example.answers[0])
     assert whole == (
@@ -26,7 +29,7 @@ def test_answers_are_what_follows_the_prompt_up_to_the_token_that_ends_the_turn(
 def test_a_template_that_strips_answers_is_worked_around_and_flagged():
     tokenizer = making.tokenizer()
     tokenizer.chat_template = making.TEMPLATE.replace("m['content']", "m['content'] | trim")
-    example = tokenise(PROMPT, ["  no"], tokenizer)
+    example = tokenise(PROMPT, said("  no"), tokenizer)
 
     assert not example.exact
     assert tokenizer.decode(example.answers[0]) == "  no<|end|>"
@@ -35,33 +38,39 @@ def test_a_template_that_strips_answers_is_worked_around_and_flagged():
 def test_a_template_that_never_ends_an_answer_gets_its_end_from_the_tokenizer():
     tokenizer = making.tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
-    example = tokenise(PROMPT, ["no"], tokenizer)
+    example = tokenise(PROMPT, said("no"), tokenizer)
 
     assert example.answers[0][-1] == tokenizer.eos_token_id
 
 
+@pytest.mark.parametrize(
+    "template", [making.TEMPLATE, making.TEMPLATE.replace("m['content']", "m['content'] | trim")]
+)
+def test_an_answer_that_was_cut_off_gets_no_end_but_where_a_reward_model_reads_it(template):
+    tokenizer = making.tokenizer()
+    tokenizer.chat_template = template
+    cut, whole = (
+        tokenise(PROMPT, said(" because light", finish=how), tokenizer) for how in ("length", "stop")
+    )
+    read = tokenise(PROMPT, said(" because light", finish="length"), tokenizer, closed=True)
+
+    assert tokenizer.decode(cut.answers[0]) == " because light"
+    assert [*cut.answers[0], tokenizer.eos_token_id] == whole.answers[0] == read.answers[0]
+
+
+def test_a_system_turn_that_the_template_refuses_is_learnt_as_engines_ask_it():
+    tokenizer = making.tokenizer()
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    tokenizer.chat_template = refuses + making.TEMPLATE
+    example = tokenise(PROMPT, said("no"), tokenizer)
+
+    assert tokenizer.decode(example.prompt_ids) == chat.render(tokenizer, PROMPT.messages)
+    assert tokenizer.decode(example.prompt_ids).startswith("<|user|>yes\n\nwhy is")
+    assert example.exact
+
+
 def rows(*lengths: int) -> list[Example]:
     return [Example([1] * (length - 1), [[2]]) for length in lengths]
-
-
-def test_buckets_hold_every_row_once_and_never_more_than_fits():
-    examples = rows(*(3 + 7 * n % 50 for n in range(200)))
-    batches = buckets(examples, 256, seed=1)
-
-    assert sorted(row for batch in batches for row in batch) == list(range(200))
-    assert all(len(batch) * max(examples[row].length for row in batch) <= 256 for batch in batches)
-
-
-def test_buckets_waste_less_than_a_tenth_on_lengths_that_waste_half_at_random():
-    draw = random.Random(0)
-    examples = rows(*(2 + int(draw.lognormvariate(4, 0.8)) for _ in range(3000)))
-
-    def used(batches: list[list[int]]) -> float:
-        slots = sum(len(batch) * max(examples[row].length for row in batch) for batch in batches)
-        return sum(example.length for example in examples) / slots
-
-    assert used([list(range(start, start + 30)) for start in range(0, 3000, 30)]) < 0.5
-    assert used(buckets(examples, 4096, seed=0)) > 0.9
 
 
 def test_steps_come_in_another_order_with_another_seed_and_in_the_same_with_the_same():
@@ -93,6 +102,16 @@ def test_padding_is_on_the_right_and_marked():
 
 
 def test_the_learning_rate_rises_and_comes_down_as_its_schedule_says():
-    assert [round(lr_share(n, 10, 0.2, "linear"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.5, 0.0]
+    assert [round(lr_share(n, 11, 0.2, "linear"), 4) for n in (1, 3, 4, 11)] == [0.3333, 1.0, 0.8889, 0.1111]
     assert [round(lr_share(n, 10, 0.2, "cosine"), 4) for n in (1, 2, 6, 10)] == [0.5, 1.0, 0.55, 0.1]
     assert lr_share(10, 10, 0.2, "constant") == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_every_step_learns_and_one_of_them_at_the_full_rate(steps, warmup, schedule):
+    shares = [lr_share(step, steps, warmup, schedule) for step in range(1, steps + 1)]
+
+    assert max(shares) == 1.0
+    assert min(shares) > 0.0

@@ -1,10 +1,14 @@
+from contextlib import nullcontext
+from functools import reduce
+
 import making
 import pytest
 import torch
 from torch import Tensor
 
-from jurist.models import forward
+from jurist.models import dpo, forward
 from jurist.models.batch import Example
+from jurist.models.costs import Shape, shape_of, slots
 from jurist.models.forms import shelved
 from jurist.models.forward import answers_forward, planned, shared_forms
 from jurist.models.plan import recompute
@@ -111,11 +115,15 @@ def test_ordinary_decoders_can_share_a_prompt_both_ways(kind):
     assert shared_forms(making.model(kind)) == ("mask", "cache", "repeat")
 
 
-def test_a_sliding_window_falls_back_with_a_word():
+def windowed():
     from transformers import MistralConfig, MistralForCausalLM
 
     small = {**making.SMALL, "num_key_value_heads": 2, "vocab_size": 330, "sliding_window": 4}
-    model = MistralForCausalLM(MistralConfig(**small)).eval()
+    return MistralForCausalLM(MistralConfig(**small)).eval()
+
+
+def test_a_sliding_window_falls_back_with_a_word():
+    model = windowed()
 
     with pytest.warns(UserWarning, match="cannot share a prompt"):
         assert forms_of(model, *PAIRS) == {"concat"}
@@ -219,3 +227,36 @@ def test_dropping_the_reset_of_positions_would_be_noticed():
 
     with pytest.warns(UserWarning, match="cannot share"):
         assert shared_forms(model) == ()
+
+
+def passes(model) -> list[int]:
+    """The slots of each pass that is made from now on, counted where the layers begin."""
+    seen: list[int] = []
+    model.base_model.register_forward_pre_hook(
+        lambda _, args, fields: seen.append(fields["input_ids"].numel()), with_kwargs=True
+    )
+    return seen
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_no_more_slots_are_taken_than_was_said_whether_a_prompt_is_shared_or_not(shares):
+    model = making.model() if shares else windowed()
+    with nullcontext() if shares else pytest.warns(UserWarning, match="cannot share a prompt"):
+        shared_forms(model)
+    rows = [Example(ids(40, n), [ids(3 + n, n), ids(5, n + 1)]) for n in range(8)]
+    seen = passes(model)
+    dpo.logprobs(model, rows, 200)
+
+    assert max(seen) <= 200
+    assert len(seen) == (3 if shares else 4)
+
+
+@pytest.mark.parametrize("how", ["concat", "mask", "cache", "repeat"])
+def test_slots_are_those_that_go_through_the_layers(how):
+    model = making.model()
+    rows = [Example(ids(9, 1), [ids(4, 2), ids(7, 3)]), Example(ids(9, 4), [ids(7, 5), ids(4, 6)])]
+    shared_forms(model)
+    seen = passes(model)
+    answers_forward(model, rows, how=how)
+
+    assert slots(how, reduce(Shape.joined, map(shape_of, rows))) == sum(seen)

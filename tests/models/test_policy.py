@@ -6,7 +6,7 @@ import torch
 
 from jurist.engines.checkpoints import weights_hash
 from jurist.errors import DataError, SettingError
-from jurist.models.policy import Lora, load_policy, save_policy
+from jurist.models.policy import Lora, load_policy, load_to_read, save_policy
 
 torch.set_num_threads(1)
 IDS = torch.tensor([[2, 40, 50, 60, 1]])
@@ -40,6 +40,24 @@ def test_an_adapter_says_the_same_merged_and_apart(tmp_path, kind):
     torch.testing.assert_close(apart.model(IDS).logits, want, rtol=1e-5, atol=1e-5)
     assert (load_policy(base).model(IDS).logits - want).abs().max() > 0.01
     assert not (tmp_path / "apart" / "model.safetensors").exists()
+
+
+def test_what_has_learnt_is_kept_whole_and_read_in_the_dtype_of_its_base(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    making.model().to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    making.tokenizer().save_pretrained(tmp_path / "base")
+    policy = load_policy(tmp_path / "base", dtype="float32")
+    with torch.no_grad():
+        policy.model.lm_head.weight += 1e-6  # a step that bfloat16 has no number for
+    saved = save_policy(policy, tmp_path / "learnt")
+    again = load_policy(saved, dtype="float32")
+
+    torch.testing.assert_close(again.model.lm_head.weight, policy.model.lm_head.weight, rtol=0, atol=0)
+    assert policy.dtype == again.dtype == "bfloat16"
+    for opened in (load_policy(saved).model, AutoModelForCausalLM.from_pretrained(saved)):
+        assert {weight.dtype for weight in opened.parameters()} == {torch.bfloat16}
+    assert load_to_read(saved).model.dtype == (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
 
 
 def test_the_hash_names_the_weights(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import math
 
+import msgspec
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -231,10 +232,14 @@ def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif()
     assert beta_after(0.9, far, PPOConfig(kl_target=1.0, horizon=100, rlaif=True)) == 0.95
 
 
-def test_prompts_are_read_from_a_file_with_a_column_for_them(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "why?"}\n{"prompt": "how?"}\n')
+def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"q": "why?"}\n{"q": "how?"}\n')
+    asked = list(load(PPOConfig(data=str(tmp_path / "rows.jsonl"), columns={"prompt": "q"})))
+    (tmp_path / "loop" / "prompts").mkdir(parents=True)
+    (tmp_path / "loop" / "prompts" / "train.jsonl").write_bytes(msgspec.json.encode(asked[0]))
 
-    assert [one.messages[0].content for one in load(str(tmp_path / "rows.jsonl"))] == ["why?", "how?"]
+    assert [one.messages[0].content for one in asked] == ["why?", "how?"]
+    assert list(load(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
 
 
 def test_prompts_held_out_are_not_learnt_from(base, tmp_path):

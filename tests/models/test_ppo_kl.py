@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from jurist.models.kl import k1, k3, next_beta, per_sequence, per_token  # noqa: E402
+from jurist.models.kl import k1, k3, next_beta  # noqa: E402
 
 
 def test_the_estimators_by_hand():
@@ -29,14 +29,6 @@ def test_k3_is_never_negative_and_zero_where_the_two_agree():
 
     assert (k3(logp_BT, torch.randn(4, 6)) >= 0).all()
     assert not k3(logp_BT, logp_BT).any()
-
-
-def test_per_token_and_per_sequence_by_hand():
-    kl_BT = torch.tensor([[0.1, 0.3, 9.0], [0.2, 9.0, 9.0]])
-    mask_BT = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-
-    assert math.isclose(per_token(kl_BT, mask_BT).item(), 0.6 / 3, rel_tol=1e-6)
-    assert math.isclose(per_sequence(kl_BT, mask_BT).item(), (0.4 + 0.2) / 2, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize(

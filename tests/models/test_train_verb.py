@@ -13,7 +13,11 @@ from typer.main import get_command
 
 from jurist.cli.app import app
 from jurist.cli.ending import run_command
+from jurist.cli.progress import numbers
 from jurist.cli.train import METHODS, beside
+from jurist.engines import chat
+from jurist.models.policy import load_tokenizer
+from jurist.records import Message
 
 torch.set_num_threads(1)
 COMMAND = get_command(app)
@@ -78,6 +82,22 @@ def test_a_run_s_models_lie_in_the_run_and_the_reward_model_among_them_judges(ba
         assert (judged / "preferences.jsonl").read_text().count("\n") > 10
 
 
+def test_arguments_of_the_chat_template_are_learnt_with_and_saved_in_the_model(tmp_path, capsys):
+    base = making.checkpoint(tmp_path / "thinks")
+    template = making.TEMPLATE.replace(
+        "<|assistant|>", "<|assistant|>{{ '' if thinks is false else 'well: ' }}"
+    )
+    (base / "chat_template.jinja").write_text(template)
+    pairs_file(Path("pairs.jsonl"), 4)
+    words = ("train", "sft", "pairs.jsonl", "--base", base, "--chat_template_kwargs.thinks", "false")
+    assert jurist(*words) == 0
+    capsys.readouterr()
+
+    asked = (Message("user", "why"),)
+    before, after = (chat.render(load_tokenizer(Path(one)), asked) for one in (base, "pairs/sft/model"))
+    assert before == after + "well: "
+
+
 def test_a_finished_training_is_not_done_twice_and_not_overwritten(base, capsys):
     pairs_file(Path("pairs.jsonl"), 8)
     words = ("train", "sft", "pairs.jsonl", "--base", base, "--out", "out")
@@ -118,11 +138,12 @@ WORDS = {
     "reward pairs.jsonl --base nothing/there": "Name a folder; look with: ls",
     "reward pairs.jsonl": "jurist train reward pairs.jsonl --base FOLDER",
     "reward": "jurist train reward runs/mine",
-    "reward nowhere.jsonl --base BASE": "there is longer_one.py, pairs.jsonl",
+    "reward nowhere.jsonl --base BASE": "odd.jsonl, pairs.jsonl",
     "reward pairs.jsonl --base BASE --batc 3": "Did you mean 'batch'?",
     "reward pairs.jsonl --base BASE --batch none": "jurist train reward --help",
     "reward pairs.jsonl --base BASE --lr -1": "jurist train reward --help",
-    "reward pairs.jsonl --base BASE --max_length 5": "--max_length 10",
+    "reward pairs.jsonl --base BASE --max_length 5": "--max_length 36",
+    "dpo short.jsonl --base BASE --max_length 5": "Name one that takes more: --base MODEL",
     "reward pairs.jsonl --base BASE --held_out 0.9999": "--held_out 0.25",
     "reward pairs.jsonl --base BASE --beta 5": "no setting called 'beta'",
     "reward pairs.jsonl --base BASE --track wandb": "pip install wandb",
@@ -140,8 +161,13 @@ WORDS = {
     "ppo pairs.jsonl --max_tokens 3 --base BASE --reward models/nowhere": "--reward FOLDER",
     "ppo pairs.jsonl --max_tokens 3 --base BASE --reward longer": "--reward.kind pointwise",
     "ppo pairs.jsonl --max_tokens 3 --base BASE --reward longer_one:letters": "letters",
-    "ppo pairs.jsonl --base BASE --reward longer_one:words --max_tokens 300": "--max_tokens 150",
+    "ppo pairs.jsonl --base BASE --reward longer_one:words --max_tokens 300": "Set: --max_tokens 2",
     "rloo pairs.jsonl --base BASE --reward longer_one:words --samples 1": "set samples: 4",
+    "reward loop --base BASE": "Name those of the last: loop/round-10/label",
+    "sft begun --base BASE": "jurist run begun/recipe.yaml",
+    "reward odd.jsonl --base BASE": "--columns.first ... --columns.second ...",
+    "reward odd.jsonl --base BASE --columns.first good": "--columns.second ...",
+    "reward level.jsonl --base BASE": "none of the 2 preferences in level.jsonl compares anything",
     "learn pairs.jsonl": "jurist train --help",
 }
 
@@ -149,6 +175,13 @@ WORDS = {
 @pytest.mark.parametrize("words", WORDS)
 def test_what_cannot_be_trained_is_refused_with_the_next_thing_to_type(base, capsys, words):
     pairs_file(Path("pairs.jsonl"), 8)
+    Path("short.jsonl").write_text(PAIR.replace("why", "why " * 300) + "}\n")
+    Path("odd.jsonl").write_text('{"prompt": "why", "good": "yes", "bad": "no"}\n')
+    Path("level.jsonl").write_text(PAIR + ', "p": 0.5}\n' + PAIR.replace("no", "yes") + "}\n")
+    for one in ("loop/round-9/label", "loop/round-10/label", "loop/round-10/pairs", "begun"):
+        Path(one).mkdir(parents=True)
+        (Path(one) / "preferences.jsonl").touch() if "round" in one else (Path(one) / "loop.json").touch()
+    Path("loop/loop.json").touch()
     if "bare" in words or "other" in words:
         for name in ("bare", "other"):
             making.checkpoint(Path(name), vocabulary=330 if name == "bare" else 200)
@@ -242,7 +275,59 @@ def test_a_label_names_the_better_one_whichever_seat_it_has():
     assert third.margin == 3.0
 
 
-def test_rows_that_compare_nothing_leave_by_name(base, capsys):
+def test_a_reward_model_is_no_policy_to_start_from(base, tmp_path, capsys):
+    pairs_file(Path("pairs.jsonl"), 4)
+    assert jurist("train", "reward", "pairs.jsonl", "--base", base) == 0
+    model = Path("pairs/reward/model")
+
+    for verb in ("sft", "dpo"):
+        refused(capsys, f"such as the one it came from: {base}", verb, "pairs.jsonl", "--base", model)
+    reward = ("--reward", "longer_one:words", "--max_tokens", 3)
+    refused(capsys, "is a reward model", "ppo", "pairs.jsonl", "--base", base, "--anchor", model, *reward)
+    assert jurist("sample", "--prompts", "pairs.jsonl", "--policy", f"hf:{model}", "--out", "said") == 2
+    assert "is a reward model" in capsys.readouterr().err
+
+
+def test_columns_of_other_names_are_read_and_rows_that_cannot_be_are_left_out(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 4)
+    text = Path("pairs.jsonl").read_text().replace('"chosen"', '"good"').replace('"rejected"', '"bad"')
+    Path("pairs.jsonl").write_text(text + "{no JSON\n")
+    columns = ("--columns.chosen", "good", "--columns.rejected", "bad", "--on_error", "drop")
+
+    for verb in ("reward", "sft"):
+        assert jurist("train", verb, "pairs.jsonl", "--base", base, "--json", *columns) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["rows"], said["dropped"]) == (4, {"not_json": 1})
+
+
+def test_what_was_learnt_is_told_with_the_rows_that_compare_nothing(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 5)
+    with Path("pairs.jsonl").open("a") as file:
+        file.write(PAIR + ', "p": 0.5}\n' + PAIR.replace("no", "yes") + "}\n")
+
+    assert jurist("train", "dpo", "pairs.jsonl", "--base", base) == 0
+    said = capsys.readouterr().out
+    assert "learnt       7 rows in 1 step\n" in said
+    assert "level        2 of the rows compare nothing" in said
+
+
+def test_what_a_policy_earned_is_told_before_and_after_and_not_called_learnt(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 8)
+    words = ("--base", base, "--reward", "longer_one:words", "--max_tokens", 3, "--batch", 4)
+
+    assert jurist("train", "rloo", "pairs.jsonl", *words) == 0
+    said = capsys.readouterr().out
+    first, last = (line["reward"] for line in metrics(Path("pairs/rloo")))
+    assert "learnt" not in said
+    assert "asked        8 prompts in 2 steps\n" in said
+    assert f"{first:.4g} in step 1 -> {last:.4g} in step 2 (n = 16 answers a step, 32 in all)\n" in said
+
+
+def test_a_kl_that_was_estimated_below_nothing_is_shown_as_about_nothing():
+    assert numbers({"kl_sequence": -0.03, "reward": -0.5}) == "reward -0.5 · kl_sequence about 0"
+
+
+def test_rows_about_two_prompts_leave_by_name(base, capsys):
     pairs_file(Path("pairs.jsonl"), 6)
     with Path("pairs.jsonl").open("a") as file:
         asked = [[{"role": "user", "content": text}] for text in ("why", "how")]

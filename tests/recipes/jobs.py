@@ -2,7 +2,9 @@
 
 import json
 
-from jurist.config import settings_from
+import msgspec
+
+from jurist.config import load_settings, settings_from
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.selftest.rows import make_rows, write_rows
@@ -29,6 +31,24 @@ def settings(folder, judge, **others):
         for key, value in named.items()
     }
     return settings_from(LabelConfig, {"judge": judge, **tree})
+
+
+LEARNS = {"batch": 8, "save_every": 0, "lr": 1e-3}
+MOVES = {"batch": 8, "save_every": 0, "lr": 3e-4}
+
+
+def loop_settings(recipe, folder, *words, n=16, **more):
+    """A loop over a few prompts of the small world: two steps of each kind of training."""
+    rows = (msgspec.json.encode(one) + b"\n" for one in world.prompts(n, seed=2))
+    (folder / "prompts.jsonl").write_bytes(b"".join(rows))
+    given = {
+        "out": str(folder / "loop"),
+        "prompts": str(folder / "prompts.jsonl"),
+        "policy": "tiny",
+        "sampling": {"max_tokens": 24},
+        "compare": {"judge": "shorter", "held_out": 0.3},
+    }
+    return load_settings(recipe, None, words, **{**given, **more})
 
 
 def run(folder, judge, **others):

@@ -13,17 +13,17 @@ from msgspec.structs import replace
 
 from jurist.config import load_settings
 from jurist.engines.scripted import Scripted
-from jurist.errors import DataError, SettingError
+from jurist.errors import DataError, RunError, SettingError
 from jurist.recipes.constitutional import ConstitutionalConfig, check, constitutional, judged_by
 from jurist.recipes.constitutional import part_red_team as part
 from jurist.recipes.ledger import Ledger, ledger
 from jurist.recipes.loop.calibrate import put_right
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.revise import ReviseConfig, Revised, Reviser, Revision, Worked, revise
-from jurist.recipes.loop.rounds import Round
+from jurist.recipes.loop.rounds import Round, Trained
 from jurist.recipes.loop.settings import RealConfig
 from jurist.records import Completion, Message, Preference, Prompt, Sampling, Verdict
-from jurist.run import read_json
+from jurist.run import read_json, read_records
 from jurist.tiny.world import domain_of, prompts
 from jurist.verdicts.calibrate import Calibration
 from jurist.verdicts.constitution import Constitution, Principle, load_constitution
@@ -261,6 +261,42 @@ def test_a_temperature_changes_how_sure_a_pair_is_and_not_who_won():
     assert (cooler.chosen, cooler.rejected) == (pair.chosen, pair.rejected)
 
 
+def test_peoples_labels_are_held_against_the_judge_once_and_put_the_pairs_of_every_round_right(
+    settings, tmp_path, monkeypatch
+):
+    learnt = []
+
+    def dpo(self, cfg, base, anchor, pairs):
+        learnt.append(list(pairs))
+        return Trained("tiny:sloppy", "hash", len(pairs), {})
+
+    monkeypatch.setattr(Round, "dpo", dpo)  # what a policy learns is of no matter here, and takes long
+    monkeypatch.setattr("jurist.recipes.loop.finish.checkpoint", lambda policy, tell: "tiny:sloppy")
+    asked = [one.messages[0].content for one in prompts(40)]
+    rows = [{"prompt": one, "chosen": "No.", "rejected": "Gladly."} for one in asked]
+    (tmp_path / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rl = {
+        "judge": {"engine": "tiny:planted"},
+        "calibrate": str(tmp_path / "people.jsonl"),
+        "optimiser": "dpo",
+    }
+    more = {name: getattr(settings, name) for name in ("out", "prompts", "red_team")}
+    how = {"rounds": 2, "phases": ["rl"], "policy": "tiny:sloppy", "compare": {"held_out": 0.0}, "rl": rl}
+
+    cfg = load_settings(ConstitutionalConfig, **more, **how)
+    constitutional(cfg)
+
+    assert [one.parent.name for one in tmp_path.glob("loop/*/calibrate")] == ["round-1"]
+    first, both = learnt
+    for number, pairs in ((1, first), (2, both[len(first) :])):
+        labels = read_records(tmp_path / f"loop/round-{number}/label/preferences.jsonl", Preference)
+        as_said = {one.id: one.p for one in labels}
+        assert any(one.p != as_said[one.id] for one in pairs)
+    (tmp_path / "people.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(RunError, match="rm -r"):
+        constitutional(cfg)
+
+
 def said(matchup, principle, p, sample=0, turned=False, **more):
     seats = ("b", "a") if turned else ("a", "b")
     order = "turned" if turned else "given"
@@ -315,7 +351,7 @@ TRAINING = {"batch": 8, "save_every": 0}
         ("--rl.optimiser", "ppo"),
         ("--rl.optimiser", "dpo", "--rounds", "2"),
         ("--phases", "[sl]", "--revise.critique", "false"),
-        ("--phases", "[rl]", "--rl.judge.reason", "true"),
+        ("--phases", "[rl]", "--rl.judge.reason", "true", "--stop.flips", "0"),
     ],
     ids=" ".join,
 )

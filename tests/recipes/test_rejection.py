@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jobs import LEARNS, loop_settings
 
-from jurist.config import load_settings
 from jurist.engines.serve import serving
 from jurist.errors import DataError, SettingError
 from jurist.recipes.loop.candidates import CandidateConfig, candidates, gather
@@ -26,9 +26,9 @@ from jurist.recipes.rejection import (
 )
 from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
-from jurist.stats import logit
+from jurist.stats import sigmoid
 from jurist.tiny.planted import Planted
-from jurist.tiny.world import prompts, true_score
+from jurist.tiny.world import true_score
 from jurist.verdicts.judge import JudgeConfig
 
 PROMPT = Prompt.of("What is 2 plus 2?", reference="4")
@@ -39,20 +39,9 @@ def said(text: str, **more: str) -> Completion:
     return Completion.of(PROMPT.id, text, "hf:policy", **more)
 
 
-def settings(folder: Path, *words: str, n: int = 16, **more: object) -> RejectionConfig:
-    rows = (msgspec.json.encode(one) + b"\n" for one in prompts(n, seed=2))
-    (folder / "prompts.jsonl").write_bytes(b"".join(rows))
-    given = {
-        "out": str(folder / "loop"),
-        "prompts": str(folder / "prompts.jsonl"),
-        "policy": "tiny",
-        "judge": SCORING,
-        "sampling": {"max_tokens": 24},
-        "compare": {"judge": "shorter", "held_out": 0.3},
-        "sft": {"lr": 1e-3, "batch": 8, "save_every": 0},
-        "reward_model": {"lr": 1e-3, "batch": 8, "save_every": 0},
-    }
-    return load_settings(RejectionConfig, None, words, **{**given, **more})
+def settings(folder: Path, *words: str, **more: object) -> RejectionConfig:
+    given = {"judge": SCORING, "sft": LEARNS, "reward_model": LEARNS}
+    return loop_settings(RejectionConfig, folder, *words, **{**given, **more})
 
 
 def best_of_round(
@@ -109,14 +98,16 @@ def test_the_best_of_k_is_the_one_that_the_judge_ranks_highest(tmp_path, judge):
 
 
 def test_of_equally_good_answers_the_shortest_is_chosen(tmp_path):
-    cfg = settings(tmp_path, judge={"kind": "regex:."}, candidates={"reference": False})
+    cfg = settings(tmp_path, judge={"kind": "regex:rather not"}, candidates={"reference": False})
 
     best, seen, round = best_of_round(cfg)
 
     rows = list(read_records(round.path / "candidates" / "completions.jsonl", Completion))
     for name, (_, one) in best.items():
-        assert len(one.text) == min(len(other.text) for other in rows if other.prompt_id == name)
-    assert seen["tied"] == 1
+        texts = [other.text for other in rows if other.prompt_id == name]
+        good = [text for text in texts if "rather not" in text] or texts
+        assert len(one.text) == min(map(len, good))
+    assert 0.5 < seen["tied"] < 1
 
 
 def test_the_pool_keeps_what_no_later_answer_beats_and_asks_about_it_once(tmp_path):
@@ -145,10 +136,19 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 def test_an_unsafe_answer_or_a_prompt_about_safety_is_scored_for_safety():
-    assert combined(helpful=0.9, safe=0.6, about_safety=False) == logit(0.9)
-    assert combined(helpful=0.9, safe=0.6, about_safety=True) == logit(0.6)
-    assert combined(helpful=0.9, safe=0.14, about_safety=False) == logit(0.14)
-    assert combined(helpful=0.9, safe=0.15, about_safety=False) == logit(0.9)
+    assert combined(helpful=0.9, safe=0.6, about_safety=False) == 0.9
+    assert combined(helpful=0.9, safe=0.6, about_safety=True) == 0.6
+    assert combined(helpful=0.9, safe=0.14, about_safety=False) == 0.14
+    assert combined(helpful=0.9, safe=0.15, about_safety=False) == 0.9
+
+
+def test_of_two_answers_that_a_reward_model_is_sure_of_the_better_one_is_still_better():
+    sure, surer = (combined(sigmoid(score), safe=0.9, about_safety=False) for score in (12.0, 14.0))
+
+    assert surer > sure
+
+
+def test_a_prompt_is_about_safety_by_its_domain_or_a_tag():
     assert is_about_safety(Prompt.of("?", domain="safety"), ("safety",))
     assert is_about_safety(Prompt.of("?", meta={"tags": ["law", "safety"]}), ("safety",))
     assert not is_about_safety(Prompt.of("?", domain="law"), ("safety",))

@@ -7,38 +7,30 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jobs import LEARNS, MOVES, loop_settings
 
-from jurist.config import load_settings
 from jurist.engines.serve import serving
 from jurist.errors import BudgetSpent
 from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.run import read_records
 from jurist.tiny.planted import Planted
-from jurist.tiny.world import prompts
 
 pytest.importorskip("transformers", reason="training is an extra")
 pytestmark = pytest.mark.slow
 
-TRAINING = {"batch": 8, "save_every": 0}
-
 
 def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
-    rows = (msgspec.json.encode(one) + b"\n" for one in prompts(24, seed=2))
-    (folder / "prompts.jsonl").write_bytes(b"".join(rows))
-    return load_settings(
+    return loop_settings(
         RlaifConfig,
-        None,
-        words,
+        folder,
+        *words,
+        n=24,
         out=str(folder / name),
-        prompts=str(folder / "prompts.jsonl"),
-        policy="tiny",
         judge={"engine": "tiny:planted"},
         k=2,
-        sampling={"max_tokens": 24},
-        compare={"judge": "shorter", "held_out": 0.3},
-        reward_model={**TRAINING, "lr": 1e-3},
-        ppo={**TRAINING, "lr": 3e-4, "max_tokens": 24},
-        dpo={**TRAINING, "lr": 3e-4},
+        reward_model=LEARNS,
+        ppo={**MOVES, "max_tokens": 24},
+        dpo=MOVES,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from pathlib import Path
 
-import msgspec
 import pytest
+from jobs import MOVES, loop_settings
 
-from jurist.config import load_settings
 from jurist.engines.serve import serving
-from jurist.errors import SettingError
+from jurist.errors import BudgetSpent, SettingError
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.invent import InventConfig, invented, rouge_l, shown, unfit
 from jurist.recipes.loop.rounds import Round
@@ -20,8 +20,8 @@ from jurist.recipes.self_rewarding import (
     agreement,
     check,
     outside,
+    praise,
     preferring,
-    seen,
     self_rewarding,
 )
 from jurist.records import Dropped, Prompt
@@ -31,19 +31,14 @@ from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
 
 
-def settings(folder: Path, *words: str, n: int = 16, **more: object) -> SelfRewardingConfig:
-    rows = (msgspec.json.encode(one) + b"\n" for one in prompts(n, seed=2))
-    (folder / "prompts.jsonl").write_bytes(b"".join(rows))
+def settings(folder: Path, *words: str, **more: object) -> SelfRewardingConfig:
     given = {
-        "out": str(folder / "loop"),
-        "prompts": str(folder / "prompts.jsonl"),
-        "policy": "tiny",
         "judge": {"kind": "pointwise", "additive": True},
         "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 24},
         "compare": {"judge": "tiny:oracle", "held_out": 0.3},
-        "dpo": {"lr": 3e-4, "batch": 8, "save_every": 0, "soft": False},
+        "dpo": {**MOVES, "soft": False},
     }
-    return load_settings(SelfRewardingConfig, None, words, **{**given, **more})
+    return loop_settings(SelfRewardingConfig, folder, *words, **{**given, **more})
 
 
 def test_as_in_the_paper_each_answer_is_scored_three_times_by_five_points():
@@ -83,21 +78,11 @@ def test_the_outside_judge_tells_a_good_judge_from_one_that_is_always_wrong(tmp_
         round = Round(loop, 1)
         labelled = round.label("tiny:sloppy", itself, prefer=preferring(cfg, 1))
         found = outside(round, labelled, cfg)
-        told = seen(labelled)
+        reward = praise(labelled)
 
     assert 5 < found.n <= 14  # one pair of each prompt that has two answers
     assert low <= found.value <= high
-    assert 1 < told["reward"] < 9
-    assert told["tied"] == pytest.approx(1 - labelled.labels / len(loop.read_prompts("train")))
-
-
-def test_a_policy_that_cannot_tell_its_answers_apart_makes_no_pairs_and_stops_the_loop(tmp_path):
-    cfg = settings(tmp_path)
-    with Loop(cfg) as loop:
-        labelled = Round(loop, 1).label("tiny:sloppy", JudgeConfig(kind="regex:."), prefer=cfg.prefer)
-
-    assert labelled.labels == 0
-    assert seen(labelled)["tied"] == 1
+    assert 1 < reward < 9
 
 
 def test_rouge_l_by_hand():
@@ -144,11 +129,55 @@ def test_invented_prompts_join_those_of_the_round_and_are_asked_for_once(tmp_pat
         rows = list(read_records(file, Prompt))
         before = file.read_bytes()
         assert invented(Round(loop, 1), made, "nobody", round.prompts(6)).read_bytes() == before
-    gone = list(read_records(round.path / "dropped-prompts.jsonl", Dropped))
+    gone = list(read_records(round.path / "invent" / "dropped.jsonl", Dropped))
     new = [one for one in rows if one.meta.get("invented")]
     assert (len(rows), len(new)) == (10, 4)
     assert all(len(one.messages[-1].content.split()) == 6 for one in new)
     assert {row.reason for row in gone} == {"too_short"}
+
+
+def gives_the_held_out_away(ask):
+    """Says again what policies are compared on, a word apart; now and then something new."""
+    draw = random.Random(ask.seed)
+    return draw.choice((f"{draw.choice(HELD)} Please.", makes_up(ask)))
+
+
+HELD: list[str] = []
+
+
+def test_no_prompt_is_invented_that_policies_are_compared_on(tmp_path):
+    made = InventConfig(prompts=4, engine="scripted:test_self_rewarding:gives_the_held_out_away")
+    with Loop(settings(tmp_path)) as loop:
+        HELD[:] = [one.messages[-1].content for one in loop.read_prompts("held_out")]
+        round = Round(loop, 1)
+        rows = list(read_records(invented(round, made, "nobody", round.prompts(6)), Prompt))
+    gone = list(read_records(round.path / "invent" / "dropped.jsonl", Dropped))
+
+    assert HELD
+    assert not any(one.messages[-1].content.endswith("Please.") for one in rows)
+    assert any(row.reason == "not_new" and row.detail.endswith("Please.") for row in gone)
+
+
+PRICE = {"input": 1000.0, "output": 1000.0}
+
+
+def test_what_inventing_cost_before_a_kill_is_counted_against_the_budget(tmp_path):
+    dear = {"engine": "scripted:test_self_rewarding:makes_up", "price": PRICE}
+    made = InventConfig(prompts=30, engine=dear)
+    cfg = settings(tmp_path, budget="0.2usd")
+    for _ in range(3):
+        with Loop(cfg) as loop, pytest.raises(BudgetSpent):
+            invented(Round(loop, 1), made, "nobody", loop.prompts("train"))
+
+    with sqlite3.connect(tmp_path / "loop" / "journal.sqlite") as journal:
+        (spent,) = journal.execute("SELECT sum(usd) FROM spent").fetchone()
+    assert 0.1 < spent <= 0.2
+
+
+def test_a_budget_is_refused_where_nobody_knows_what_inventing_costs(tmp_path):
+    made = InventConfig(prompts=4, engine="vllm:any@http://127.0.0.1:9/v1")
+    with Loop(settings(tmp_path, budget="1usd")) as loop, pytest.raises(SettingError, match="needs a price"):
+        invented(Round(loop, 1), made, "nobody", loop.prompts("train"))
 
 
 @pytest.mark.parametrize(

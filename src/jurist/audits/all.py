@@ -10,6 +10,8 @@ from .agreement import agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
+from .length import length
+from .overoptimisation import best_of_n
 from .position import position
 from .reading import reading
 from .sheet import Sheet
@@ -24,9 +26,11 @@ def audit(sheet: Sheet, *, spent: float | None = None, price: tuple[float, float
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
+            *length(sheet),
             *agreement(sheet),
             *ceiling(sheet),
             *calibration(sheet),
+            *best_of_n(sheet),
             *cost(sheet, spent, price),
         ]
     )

@@ -164,7 +164,7 @@ def _first_seat(sheet: Sheet, seats: Seats) -> Finding:
         said = f"{seats.judge} called every matchup a tie, so no seat won."
         return silent("position.first_seat", said, "Forbid ties (--judge.ties false)", seats.judge)
     rows = seats.matchup[decided]
-    one = clustered_share((seats.p_shown[decided] > 0.5).astype(float), seats.prompt[rows])
+    one = _seat_share(seats, rows, seats.p_shown[decided] > 0.5)
     says = (
         f"{seats.judge} gave {percent(one.value)} of its {count(len(rows), 'decided verdict')} to the answer "
         f"in the first seat ({span(one)}); a judge that goes by the text gives 50 %.{drawn}"
@@ -173,6 +173,16 @@ def _first_seat(sheet: Sheet, seats: Seats) -> Finding:
     if grade == "warning" and seats.swapped >= CORRECTED:
         says += " Both orders were asked, so the labels are free of it: it costs ties, not wrong labels."
     return measured("position.first_seat", seats.judge, says, grade, one, 0.5, advice=_way_out(seats, grade))
+
+
+def _seat_share(seats: Seats, matchup: Array, first: Array) -> Estimate:
+    """The share of verdicts that favoured the first seat; the texts of a matchup asked twice cancel."""
+    asked, row, times = np.unique(matchup, return_inverse=True, return_counts=True)
+    weight = times / times.mean()
+    mean = float(first.mean())
+    # A matchup counts as often as it was asked.
+    share = np.round(mean + weight * (np.bincount(row, first) / times - mean), 12)
+    return clustered_share(share, seats.prompt[asked])
 
 
 def _slot(seats: Seats) -> list[Finding]:

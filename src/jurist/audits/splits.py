@@ -101,4 +101,4 @@ def _margin(sheet: Sheet, seats: Seats) -> tuple[Array, str]:
         return np.where(people > 1, np.abs(2 * sheet.truth[seats.both] - 1), np.nan), "people"
     bare = (np.abs(seats.given - 0.5) > 0.5 - SURE) | (seats.given == 0.5)
     own = np.abs(seats.given + seats.other - 1)
-    return np.where(bare.mean() > 0.5, np.nan, own), "itself"
+    return np.where(2 * bare.sum() > len(bare), np.nan, own), "itself"

@@ -11,6 +11,7 @@ import typer
 
 from .audit import audit
 from .plan import plan, spotcheck
+from .probe import probe
 from .train import train
 
 _MORE = (
@@ -218,6 +219,9 @@ def demo(
     from .loops import run_demo
 
     run_demo(out, as_json)
+
+
+app.command(context_settings=_OPEN, epilog=_MORE)(probe)
 
 
 def _work(recipe: Callable[..., Any], cfg: Any, as_json: bool) -> None:

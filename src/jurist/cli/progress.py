@@ -68,7 +68,12 @@ TOLD = ("loss", "right", "reward", "kl_sequence", "tokens", "failed")
 
 
 def numbers(metrics: dict[str, float]) -> str:
-    return " · ".join(f"{name} {metrics[name]:.4g}" for name in TOLD if name in metrics)
+    return " · ".join(f"{name} {_told(name, metrics[name])}" for name in TOLD if name in metrics)
+
+
+def _told(name: str, value: float) -> str:
+    """A KL is never below 0, though its estimate may be where the two hardly differ."""
+    return "about 0" if name.startswith("kl") and value < 0 else f"{value:.4g}"
 
 
 def extent(now: Any) -> tuple[int, int | None]:

@@ -7,7 +7,6 @@ and the methods' settings, and loads torch only once there is something to train
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
@@ -207,13 +206,9 @@ def beside(data: str) -> Path:
     return path.with_name(name if name and name != path.name else f"{path.name}-models")
 
 
-def is_first() -> bool:
-    """Of several processes, the one that speaks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def report(verb: str, folder: Path, then: str, as_json: bool) -> None:
     """What it came to, from `training.json`."""
+    from ..recipes.loop.several import is_first
     from .progress import numbers as line_of
 
     if not is_first():
@@ -223,9 +218,14 @@ def report(verb: str, folder: Path, then: str, as_json: bool) -> None:
         print(json.dumps({"model": str(folder), **facts}))
         return
     lost = ", ".join(f"{reason} {n:,}" for reason, n in facts["dropped"].items())
+    steps = f"{facts['steps']:,} step{'s'[: facts['steps'] > 1]}"
+    by_reward = verb in ("ppo", "rloo")
     lines = {
-        "learnt": f"{facts['rows']:,} rows in {facts['steps']:,} step{'s'[: facts['steps'] > 1]}",
+        "learnt": "" if by_reward else f"{facts['rows']:,} rows in {steps}",
+        "asked": f"{facts['rows']:,} prompts in {steps}" if by_reward else "",
+        "reward": rewarded(folder.parent / "metrics.jsonl") if by_reward else "",
         "dropped": lost,
+        "level": level(facts.get("compare_nothing", 0)),
         "last step": line_of(facts["metrics"]),
         "held out": line_of(facts["held_out"]) + f" ({facts['held_out'].get('rows', 0):,} rows)",
         "model": str(folder),
@@ -234,3 +234,21 @@ def report(verb: str, folder: Path, then: str, as_json: bool) -> None:
         if said and (name != "held out" or facts["held_out"]):
             print(f"{name:<12} {said}")
     print(then)
+
+
+def rewarded(metrics: Path) -> str:
+    """What the answers earned in the first step and in the last, whether or not that is better."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    scored = [line for line in lines if line.get("completions")]
+    if not scored:
+        return "no answer was given one"
+    first, last = scored[0], scored[-1]
+    drawn = sum(line["completions"] for line in scored)
+    return (
+        f"{first['reward']:.4g} in step {first['step']:,} -> {last['reward']:.4g} in step {last['step']:,}"
+        f" (n = {last['completions']:,.0f} answers a step, {drawn:,.0f} in all)"
+    )
+
+
+def level(rows: int) -> str:
+    return f"{rows:,} of the rows compare nothing: p is 0.5, or both answers are the same" if rows else ""

@@ -57,8 +57,8 @@ class Answered(NamedTuple):
     is_pair: bool = False
 
 
-def pair_of(row: dict[str, Any], where: str) -> Answered:
-    """A row that compares two completions."""
+def pair_of(row: dict[str, Any], where: str, judged: bool = False) -> Answered:
+    """A row that compares two completions; one that is `judged` may hold an empty answer."""
     seats = seats_in(row)
     if seats is None:
         raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
@@ -71,7 +71,7 @@ def pair_of(row: dict[str, Any], where: str) -> Answered:
         first, second = text_of(one, seats.first, where), text_of(other, seats.second, where)
     prompt = dressed(messages, row, (*used, *seats, *_label_columns(row)), where)
     p_first = 1.0 if seats.first == "chosen" else winner(row, where)
-    labelled = p_first is not None
+    labelled = judged or p_first is not None
     completions = (
         completion(prompt, first, row.get(seats.first_policy), where, labelled),
         completion(prompt, second, row.get(seats.second_policy), where, labelled),

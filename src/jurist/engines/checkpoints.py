@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from msgspec import json
+from msgspec import DecodeError, json
 
 from ..errors import DataError, MissingExtra, SettingError
 
@@ -65,9 +68,57 @@ def weights_named(spec: object) -> str:
     return weights_hash(spec) if isinstance(spec, str) and (Path(spec) / "config.json").exists() else ""
 
 
+def dtype_of(folder: Path) -> str:
+    """The numbers a checkpoint is meant to be read in, e.g. `bfloat16`; nothing where it does not say."""
+    if not (folder / "config.json").exists():
+        return dtype_of(find_checkpoint(base_of(folder)))
+    told = json.decode((folder / "config.json").read_bytes())
+    return str(told.get("dtype") or told.get("torch_dtype") or "")
+
+
+def gives_rewards(folder: Path) -> bool:
+    """Whether a checkpoint, or an adapter's base with it, has learnt to give a number."""
+    if (folder / ADAPTER).exists():
+        return bool(json.decode((folder / ADAPTER).read_bytes()).get("task_type") == "SEQ_CLS")
+    told = json.decode((folder / "config.json").read_bytes()).get("architectures") or ()
+    return "ForSequenceClassification" in "".join(told)
+
+
+def refuse_reward_model(folder: Path) -> None:
+    """One that gives numbers has no head to write with; it would be given a random one."""
+    if not gives_rewards(folder):
+        return
+    try:
+        base = str(json.decode((folder / "training.json").read_bytes())["base"])
+    except (OSError, KeyError, DecodeError):
+        base = ""
+    raise SettingError(
+        f"{folder} is a reward model: it gives a number and writes no text."
+        f" Name a language model{f', such as the one it came from: {base}' if base else ''}"
+    )
+
+
 def base_of(folder: Path) -> str:
     """What an adapter was trained on."""
     named = json.decode((folder / ADAPTER).read_bytes()).get("base_model_name_or_path")
     if not named:
         raise DataError(f"the adapter in {folder} names no base. Put it under: base_model_name_or_path")
     return str(named)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Opening and saving without bars, advice, and reports of weights that are meant to be new."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names in transformers that peft has yet to follow
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

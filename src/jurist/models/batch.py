@@ -1,24 +1,27 @@
-"""From conversations to token ids, and from many rows to batches that waste few slots on padding.
+"""From conversations to token ids, and from many rows to steps and parts that waste few slots on padding.
 
 A row is a prompt with its answers. The prompt is tokenised once, as it is when the policy is asked to write,
-and every answer is what follows it, up to and with the token that ends the turn. So training sees exactly the
-ids that generation produces.
+and every answer is what follows it, up to and with the token that ends the turn; one that was cut off has no
+such token. So training sees exactly the ids that generation produces.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from ..engines import chat
 from ..errors import DataError
-from ..records import Prompt
-from .policy import end_of_turn
+from ..records import Completion, Prompt
 
 MEGA = 16
 """Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
+
+Slots = Sequence[int] | Mapping[int, int]
+"""Of each row, how many token slots it takes in a pass: see `forward.counter`."""
 
 
 class Example(Struct, frozen=True):
@@ -39,7 +42,7 @@ class Example(Struct, frozen=True):
 
     @property
     def length(self) -> int:
-        """Token slots the row takes when its answers share the prompt."""
+        """Its tokens, the prompt counted once."""
         return len(self.prompt_ids) + sum(map(len, self.answers))
 
     @property
@@ -48,28 +51,39 @@ class Example(Struct, frozen=True):
         return len(self.prompt_ids) + max(map(len, self.answers), default=0)
 
 
-def tokenise(prompt: Prompt, completions: Sequence[str], tokenizer: Any, **labels: Any) -> Example:
-    """The prompt's ids, and those of each completion with the token that ends it."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-    head = _render(tokenizer, turns, prompt, add_generation_prompt=True)
+def tokenise(
+    prompt: Prompt,
+    completions: Sequence[Completion],
+    tokenizer: Any,
+    *,
+    closed: bool = False,
+    **labels: Any,
+) -> Example:
+    """The prompt's ids, and those of each completion with the token that ends it.
+
+    One that was cut off gets none, or a policy would learn to stop there; unless it is to be `closed`, for a
+    reward model, whose head reads at that token.
+    """
+    head = _render(tokenizer, prompt)
     prompt_ids = _ids(tokenizer, head)
-    end = end_of_turn(tokenizer)
+    end = chat.end_of_turn(tokenizer)
     answers, exact = [], True
-    for text in completions:
-        whole = _render(tokenizer, [*turns, {"role": "assistant", "content": text}], prompt)
+    for one in completions:
+        cut_off = one.finish == "length" and not closed
+        whole = head + one.text if cut_off else _render(tokenizer, prompt, one.text)
         ids = _ids(tokenizer, whole)
-        if ids[: len(prompt_ids)] == prompt_ids and whole.startswith(head + text):
+        if ids[: len(prompt_ids)] == prompt_ids and whole.startswith(head + one.text):
             answer = ids[len(prompt_ids) :]
         else:
             exact = False
-            answer = _ids(tokenizer, text)
-        answers.append(_closed(answer, end))
+            answer = _ids(tokenizer, one.text)
+        answers.append(answer if cut_off else _closed(answer, end))
     return Example(prompt_ids, answers, exact=exact, **labels)
 
 
-def _render(tokenizer: Any, turns: list[dict[str, str]], prompt: Prompt, **how: Any) -> str:
+def _render(tokenizer: Any, prompt: Prompt, answer: str | None = None) -> str:
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **how))
+        return chat.render(tokenizer, prompt.messages, answer)
     except Exception as error:  # a template raises whatever its author chose
         raise DataError(
             f"the chat template refuses prompt {prompt.id} ({error}). Look at the prompt with:"
@@ -89,25 +103,11 @@ def _closed(answer: list[int], end: int) -> list[int]:
     return [*answer, end]
 
 
-def buckets(examples: Sequence[Example], tokens_per_batch: int, seed: int) -> list[list[int]]:
-    """Indices of batches that hold at most so many token slots, padding counted.
+def steps(examples: Sequence[Example], rows: int, seed: int) -> list[list[int]]:
+    """Indices of batches of so many rows each: the steps of one epoch.
 
     Shuffle, cut into mega-batches, sort each by length, cut that into batches, shuffle the batches.
     """
-    draw = random.Random(seed)
-    lengths = [example.length for example in examples]
-    typical = max(1, tokens_per_batch * len(lengths) // max(1, sum(lengths)))
-    batches = [
-        batch
-        for mega in _megas(lengths, typical * MEGA, draw)
-        for batch in cut(mega, lengths, tokens_per_batch)
-    ]
-    draw.shuffle(batches)
-    return batches
-
-
-def steps(examples: Sequence[Example], rows: int, seed: int) -> list[list[int]]:
-    """The same, in batches of so many rows each: the steps of one epoch."""
     draw = random.Random(seed)
     lengths = [example.length for example in examples]
     batches = [
@@ -126,23 +126,22 @@ def _megas(lengths: list[int], size: int, draw: random.Random) -> Iterator[list[
         yield sorted(order[start : start + size], key=lengths.__getitem__)
 
 
-def cut(rows: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def cut(rows: Iterable[int], slots: Slots, tokens: int) -> list[list[int]]:
     """Neighbours together, as long as rows times the longest fit into `tokens`; a longer row stands alone."""
     batches: list[list[int]] = []
     longest = 0
     for row in rows:
-        longest = max(longest, lengths[row])
+        longest = max(longest, slots[row])
         if not batches or longest * (len(batches[-1]) + 1) > tokens:
             batches.append([])
-            longest = lengths[row]
+            longest = slots[row]
         batches[-1].append(row)
     return batches
 
 
-def by_length(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+def by_length(slots: Sequence[int], tokens: int) -> list[list[int]]:
     """All rows once, those of like length together, for passes whose order does not matter."""
-    lengths = [example.length for example in examples]
-    return cut(sorted(range(len(examples)), key=lengths.__getitem__), lengths, tokens)
+    return cut(sorted(range(len(slots)), key=slots.__getitem__), slots, tokens)
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int = 0) -> tuple[Any, Any]:

@@ -58,6 +58,15 @@ def shape_of(example: Example) -> Shape:
     return Shape(1, len(lengths), prompt, longest, tail, prompt + longest, prompt + tail)
 
 
+def slots(form: Form, at: Shape) -> int:
+    """Tokens of these rows that go through the layers, padding counted."""
+    if form in ("concat", "pack"):
+        return at.answers * at.single
+    if form == "repeat":
+        return at.rows * (at.prompt - 1) + at.answers * (1 + at.answer)
+    return at.rows * at.whole
+
+
 def cost(form: Form, at: Shape, model: Model) -> float:
     """What a form costs for these rows, every row padded to the longest."""
     pair = PAIR / model.width

@@ -21,9 +21,9 @@ from ..engines.checkpoints import weights_hash
 from ..records import Preference
 from . import losses
 from .batch import Example, by_length
-from .forward import answers_forward
-from .loop import Loop, Watch, nobody, start_from
-from .plan import accelerator_for
+from .forward import answers_forward, counter
+from .loop import Loop, Watch, nobody
+from .plan import accelerator_for, learns_in, start_from
 from .policy import Policy, load_policy, refuse_other_tokens
 from .reward import labels
 from .rows import pairs_to_learn
@@ -34,7 +34,7 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
     """Train on the preferences given, or on those in `cfg.data`; the folder of the policy."""
     check(cfg, "dpo")
     policy = start_from(cfg)
-    learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
+    learnt, held, facts = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     anchor_hash = "" if cfg.loss == "simpo" else weights_hash(cfg.anchor) if cfg.anchor else policy.hash
     if anchor_hash:
         learnt, held = anchored(cfg, policy, anchor_hash, [learnt, held])
@@ -54,7 +54,7 @@ def train_dpo(cfg: DpoConfig, preferences: Iterable[Preference] | None = None, w
             loop.update(step)
             if held and loop.epoch_ends(step):
                 loop.measured(step, len(held), measure(cfg, loop.model, held))
-        return loop.finish(rows=len(learnt), dropped=dropped, anchor_hash=anchor_hash)
+        return loop.finish(**facts, anchor_hash=anchor_hash)
 
 
 def loss_of(cfg: DpoConfig, ratio_B2: Tensor, tokens_B2: Tensor, p_B: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def anchored(
     from accelerate.utils import gather_object
 
     accelerator = accelerator_for(cfg)
-    anchor = policy if anchor_hash == policy.hash else load_policy(cfg.anchor, dtype="float32")
+    anchor = policy if anchor_hash == policy.hash else load_policy(cfg.anchor, dtype=learns_in(cfg))
     refuse_other_tokens(anchor, policy)
     model = anchor.model.to(accelerator.device).eval()
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -104,7 +104,7 @@ def anchored(
 def logprobs(model: Any, examples: Sequence[Example], tokens: int) -> list[tuple[float, ...]]:
     """The log-prob of each answer of each row, in the rows' order."""
     found: list[tuple[float, ...]] = [()] * len(examples)
-    for rows in by_length(examples, tokens):
+    for rows in by_length([*map(counter(model), examples)], tokens):
         said = answers_forward(model, [examples[row] for row in rows]).logprobs_AT
         assert said is not None
         sums = iter(said.sum(-1).tolist())
@@ -118,7 +118,7 @@ def measure(cfg: DpoConfig, model: Any, examples: Sequence[Example]) -> dict[str
     """How often the policy has moved towards the better answer, on rows that were not learnt."""
     model.eval()
     total = right = 0.0
-    for rows in by_length(examples, cfg.tokens):
+    for rows in by_length([*map(counter(model), examples)], cfg.tokens):
         part = [examples[row] for row in rows]
         said = model(part)
         logp_B2, tokens_B2 = said.logprobs_AT.sum(-1).view(-1, 2), said.mask_AT.sum(-1).view(-1, 2)

@@ -19,7 +19,7 @@ its answers in one pass, which is `mask`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .batch import Example, padded
-from .costs import Form, Model, Shape, cheapest, divided, shape_of
+from .costs import Form, Model, Shape, cheapest, divided, shape_of, slots
 from .forms import FORMS, attention_of, joined
 from .forms import causal_of as causal_of
 
@@ -152,16 +152,33 @@ def planned(model: Any, examples: Sequence[Example]) -> list[tuple[Form, list[in
     everything = list(range(len(examples)))
     if all(len(example.answers) == 1 for example in examples):
         return [("concat", everything)]
-    forms: list[Form] = ["concat", *shared_forms(model)]
-    if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
-        # A layer that is computed twice would be cached twice.
-        forms = [form for form in forms if form in ("concat", "mask")]
-    causal = causal_of(model)
-    width = causal.get_input_embeddings().weight.shape[1]
-    what = Model(width, causal.config.num_hidden_layers, causal.device.type == "cpu")
+    forms, what = ["concat", *shared_forms(model)], model_of(model)
     if is_sharded(model):
         return [(cheapest(forms, reduce(Shape.joined, map(shape_of, examples)), what)[1], everything)]
     return divided(forms, examples, what)
+
+
+def counter(model: Any) -> Callable[[Example], int]:
+    """How many slots a row takes in a pass through this model, in the form it is likely to have."""
+    while not hasattr(model, "config"):  # what wraps it, to make a module of the whole pass or to spread it
+        model = model.module if hasattr(model, "module") else model.model
+    # Sharded weights are there in a pass only, so there is no trying out beforehand.
+    shared = ("mask",) if is_sharded(model) and sees_everything(model) else ()
+    forms, what = ["concat", *(shared if is_sharded(model) else shared_forms(model))], model_of(model)
+
+    def count(example: Example) -> int:
+        if len(example.answers) < 2:
+            return example.length
+        at = shape_of(example)
+        return slots(cheapest(forms, at, what)[1], at)
+
+    return count
+
+
+def model_of(model: Any) -> Model:
+    causal = causal_of(model)
+    width = causal.get_input_embeddings().weight.shape[1]
+    return Model(width, causal.config.num_hidden_layers, causal.device.type == "cpu")
 
 
 def is_sharded(model: Any) -> bool:
@@ -170,7 +187,7 @@ def is_sharded(model: Any) -> bool:
 
 
 def shared_forms(model: Any) -> tuple[Form, ...]:
-    """The forms that share a prompt and are right with this model; tried once, on a small example."""
+    """The forms that share a prompt and are right with this model now; tried once, on a small example."""
     causal = causal_of(model)
     if causal not in _forms:
         _forms[causal] = tuple(_probe(model))
@@ -180,13 +197,21 @@ def shared_forms(model: Any) -> tuple[Form, ...]:
                 " its answers, so each answer carries its own: the same numbers, more work",
                 stacklevel=2,
             )
+    if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        # A layer that is computed twice would be cached twice.
+        return tuple(form for form in _forms[causal] if form == "mask")
     return _forms[causal]
 
 
-def _probe(model: Any) -> list[Form]:
+def sees_everything(model: Any) -> bool:
+    """Whether each token attends to all before it, as far as the config tells."""
     config = causal_of(model).config
     kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention"} or getattr(config, "sliding_window", None):
+    return not (kinds - {"full_attention"} or getattr(config, "sliding_window", None))
+
+
+def _probe(model: Any) -> list[Form]:
+    if not sees_everything(model):
         return []
     top = min(causal_of(model).get_input_embeddings().weight.shape[0], 50)
     ids = [1 + index % (top - 1) for index in range(12)]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from ..engines.checkpoints import gives_rewards
 from ..errors import SettingError
 from ..records import Completion, Prompt, Verdict, content_id
 
@@ -34,14 +35,14 @@ class RewardJudge:
     samples = 1
 
     def __init__(self, folder: str | Path, name: str = "") -> None:
-        from .policy import gives_rewards, load_policy
+        from .policy import load_to_read
         from .reward import Scorer
 
         if not str(folder):
             raise SettingError(
                 "a reward model is a folder. Write it as: --judge reward:runs/mine/reward/model"
             )
-        policy = load_policy(folder, kind="reward", dtype="auto")
+        policy = load_to_read(folder, kind="reward")
         if not gives_rewards(policy.path):
             raise SettingError(
                 f"{folder} is a language model and has learnt no reward. Train one from it with:"
@@ -49,7 +50,7 @@ class RewardJudge:
             )
         self._longest = policy.longest
         self._tokenizer = policy.tokenizer
-        self._scorer = Scorer(policy.model.to(_device())).eval()
+        self._scorer = Scorer(policy.model).eval()
         self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
         self._waiting: list[tuple[Row, asyncio.Future[float | None]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
@@ -95,7 +96,8 @@ class RewardJudge:
         found: list[float | None] = [None] * len(rows)
         fitting, examples = [], []
         for group in groups:
-            whole = tokenise(rows[group[0]][0], [rows[index][1].text for index in group], self._tokenizer)
+            prompt, completions = rows[group[0]][0], [rows[index][1] for index in group]
+            whole = tokenise(prompt, completions, self._tokenizer, closed=True)
             room = self._longest - len(whole.prompt_ids)
             fits = [at for at, answer in enumerate(whole.answers) if len(answer) <= room]
             if fits:
@@ -110,9 +112,3 @@ class RewardJudge:
 def open_reward(needs: Any) -> RewardJudge:
     """From what a judge is made of."""
     return RewardJudge(needs.argument, needs.cfg.name)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -30,16 +30,6 @@ def k3(logp_BT: Tensor, anchor_BT: Tensor) -> Tensor:
     return log_ratio_BT.expm1() - log_ratio_BT
 
 
-def per_token(kl_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Mean over all answer tokens."""
-    return (kl_BT * mask_BT).sum() / mask_BT.sum().clamp(min=1)
-
-
-def per_sequence(kl_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Summed over each answer, then the mean over answers: the distance sqrt(KL) is drawn against."""
-    return (kl_BT * mask_BT).sum(-1).mean()
-
-
 def next_beta(beta: float, kl: float, target: float, samples: int, horizon: float) -> float:
     """beta (1 + clip(kl / aim - 1, -0.2, 1) samples / horizon), after Ziegler et al. 2019 section 2.2.
 

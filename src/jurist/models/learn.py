@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import RunError
 from .actor import Actor
+from .checkpoint import trainable
 from .clipped import clipped_policy, clipped_share, clipped_value
 from .experience import Experience
 from .loop import MAX_NORM, Loop, Step
@@ -22,13 +23,12 @@ from .rollout import Written, batches, grouped
 from .together import Together
 
 
-def optimiser(actor: Actor, cfg: PPOConfig) -> torch.optim.AdamW:
-    """The value head learns at a rate of its own."""
-    trunk = [weight for weight in actor.model.parameters() if weight.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": trunk, "lr": cfg.lr, "height": cfg.lr}]
+def groups(actor: Actor, cfg: PPOConfig) -> list[dict[str, Any]]:
+    """The weights that learn: the value head at a rate of its own."""
+    found: list[dict[str, Any]] = [{"params": trainable(actor.model), "height": cfg.lr}]
     if actor.value is not None:
-        groups.append({"params": list(actor.value.parameters()), "lr": cfg.value_lr, "height": cfg.value_lr})
-    return torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=cfg.weight_decay, fused=True)
+        found.append({"params": trainable(actor.value), "lr": cfg.value_lr, "height": cfg.value_lr})
+    return found
 
 
 def learn(
@@ -74,7 +74,7 @@ def _gradient(
 ) -> Tensor:
     """Fill in the gradient of one update; the sums of policy loss, value loss and clipped tokens."""
     # Every process has to go through the model at least once, or the others would wait for its gradient.
-    parts = batches(lived.written, rows, cfg.tokens) or [[]]
+    parts = batches(lived.written, rows, cfg.tokens, loop.model) or [[]]
     sums = torch.zeros(3)
     for number, part in enumerate(parts, 1):
         with nullcontext() if number == len(parts) else loop.accelerator.no_sync(loop.model):

@@ -20,7 +20,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +35,10 @@ from ..errors import RunError
 from ..run import lock
 from .batch import Example, steps
 from .checkpoint import full_state, load_checkpoint, save_checkpoint, trainable
-from .forward import AnswersModel
+from .forward import AnswersModel, counter
 from .plan import (
     accelerator_for,
+    adamw,
     fingerprint,
     is_finished,
     is_sharded,
@@ -46,8 +47,9 @@ from .plan import (
     open_tracker,
     recompute,
     shared_out,
+    start_from,
 )
-from .policy import Dtype, Kind, Policy, load_policy, save_policy
+from .policy import Policy, save_policy
 from .settings import Training
 
 MAX_NORM: Final = 1.0
@@ -84,17 +86,12 @@ def nobody(_: Progress) -> None:
     """For callers who do not look."""
 
 
-def start_from(cfg: Training, kind: Kind = "causal") -> Policy:
-    """The base as it is trained: in float32, or below an adapter as it comes."""
-    dtype: Dtype = "auto" if cfg.lora else "float32"
-    return load_policy(cfg.base, lora=cfg.lora, dtype=dtype, kind=kind, seed=cfg.seed)
-
-
 class Loop:
     """One training run in one folder, from its start or from where it was killed.
 
     `module` is what is called in each part, a model whose forward is `answers_forward` unless said otherwise;
-    `beside` names what else the numbers depend on, such as an anchor.
+    `beside` names what else the numbers depend on, such as an anchor; `groups` are the weights that learn,
+    where not all do so at one rate.
     """
 
     def __init__(
@@ -106,6 +103,7 @@ class Loop:
         watch: Watch = nobody,
         module: Any = None,
         beside: str = "",
+        groups: Iterable[dict[str, Any]] | None = None,
     ) -> None:
         self.cfg, self.policy, self.examples, self.weights = cfg, policy, examples, weights
         self.out = Path(cfg.out)
@@ -114,10 +112,7 @@ class Loop:
         module = AnswersModel(policy.model) if module is None else module
         if cfg.checkpointing:
             recompute(policy.model)
-        # Fused: one pass over the weights instead of ten, a quarter of the time on a CPU too.
-        optimizer = torch.optim.AdamW(
-            trainable(module), lr=cfg.lr, betas=(0.9, 0.95), weight_decay=cfg.weight_decay, fused=True
-        )
+        optimizer = adamw(trainable(module) if groups is None else groups, cfg)
         # Together, since sharding replaces the weights that the optimiser holds; then without the wrapping,
         # whose part in gradient accumulation is ours.
         self.model, wrapped = self.accelerator.prepare(module, optimizer)
@@ -180,8 +175,9 @@ class Loop:
     def parts(self, step: Step) -> Iterator[Part]:
         """This process's share of a step, cut to fit; gradients are exchanged with the last."""
         total = sum(self.weights[row] for row in step.rows)
-        mine = shared_out(step.rows, [one.length for one in self.examples], self.cfg.tokens, self.world)
-        cuts = mine[self.rank]
+        count = counter(self.model)
+        slots = {row: count(self.examples[row]) for row in step.rows}
+        cuts = shared_out(step.rows, slots, self.cfg.tokens, self.world)[self.rank]
         for number, rows in enumerate(cuts, 1):
             # A process with nothing left takes part without weight: the others would wait for it.
             weights = [self.weights[row] / total for row in rows] or [0.0]

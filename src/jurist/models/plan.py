@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,31 @@ import torch
 
 from ..errors import RunError, SettingError
 from ..records import content_id
-from .batch import Example, cut
-from .policy import Policy
+from .batch import Example, Slots, cut
+from .policy import Dtype, Kind, Policy, load_policy
 from .settings import Training
 
 _NO_NUMBER_CHANGES = ("out", "tokens", "save_every", "track", "checkpointing", "budget")
 """Settings with which a run may be taken up again though they are different now."""
 
 SHARDED = "FSDP"
+
+
+def learns_in(cfg: Training) -> Dtype:
+    """The base's weights learn in float32; below an adapter they stay as they come, and so does an anchor."""
+    return "auto" if cfg.lora else "float32"
+
+
+def start_from(cfg: Training, kind: Kind = "causal") -> Policy:
+    """The base as it is trained."""
+    return load_policy(
+        cfg.base,
+        lora=cfg.lora,
+        dtype=learns_in(cfg),
+        kind=kind,
+        seed=cfg.seed,
+        template=cfg.chat_template_kwargs,
+    )
 
 
 def accelerator_for(cfg: Training) -> Any:
@@ -80,16 +97,14 @@ def fingerprint(cfg: Training, policy: Policy, examples: Sequence[Example], besi
     return content_id(type(cfg).__name__, settings, policy.hash, rows, beside)
 
 
-def shared_out(
-    rows: Sequence[int], lengths: Sequence[int], tokens: int, processes: int
-) -> list[list[list[int]]]:
+def shared_out(rows: Sequence[int], slots: Slots, tokens: int, processes: int) -> list[list[list[int]]]:
     """For each process its rows, cut into parts that fit; every process gets the same number of parts.
 
     Rows go round by length, so that all have like work. Equal numbers matter where each forward pass is a
     meeting of all processes, as with sharded weights; some parts may be empty.
     """
-    ordered = sorted(rows, key=lambda row: (lengths[row], row))
-    mine = [cut(ordered[rank::processes], lengths, tokens) for rank in range(processes)]
+    ordered = sorted(rows, key=lambda row: (slots[row], row))
+    mine = [cut(ordered[rank::processes], slots, tokens) for rank in range(processes)]
     most = max(map(len, mine))
     return [_stretched(cuts, most) for cuts in mine]
 
@@ -113,8 +128,15 @@ def lr_share(step: int, steps: int, warmup: float, schedule: str) -> float:
         return step / rising
     if schedule == "constant":
         return 1.0
-    way = (step - rising) / max(1, steps - rising)
-    return 1.0 - way if schedule == "linear" else 0.1 + 0.45 * (1 + math.cos(math.pi * way))
+    top = max(1, rising)
+    if schedule == "linear":  # nothing is reached after the last step, which learns, too
+        return 1.0 - (step - top) / (steps - top + 1)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - top) / max(1, steps - top)))
+
+
+def adamw(groups: Iterable[Any], cfg: Training) -> torch.optim.AdamW:
+    # Fused: one pass over the weights instead of ten, a quarter of the time on a CPU too.
+    return torch.optim.AdamW(groups, lr=cfg.lr, betas=(0.9, 0.95), weight_decay=cfg.weight_decay, fused=True)
 
 
 def recompute(model: Any) -> None:

@@ -2,23 +2,34 @@
 
 Saved as safetensors only, with everything the next program needs beside the weights: tokenizer, chat template
 and the tokens that end an answer. An adapter can be merged or kept apart.
+
+Weights that have learnt are kept in float32: in the base's bfloat16 most steps at the usual rates would be
+rounded away. The config says the base's dtype nevertheless, so whoever opens the folder reads it in that, and
+the next training goes on from what was learnt.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from msgspec import Struct
 
-from ..engines.checkpoints import ADAPTER, base_of, find_checkpoint, weights_hash
+from ..engines import chat
+from ..engines.checkpoints import (
+    ADAPTER,
+    base_of,
+    dtype_of,
+    find_checkpoint,
+    gives_rewards,
+    quietly,
+    refuse_reward_model,
+    weights_hash,
+)
 from ..errors import DataError, MissingExtra, SettingError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -49,6 +60,13 @@ class Policy:
     hash: str
     """Of the weights as they were loaded: which anchor a run was held near is a matter of record."""
     kind: Kind = "causal"
+    dtype: str = ""
+    """What its config says it is to be read in, whatever it was loaded in here."""
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens at which an answer is over."""
+        return chat.ends(self.tokenizer, self.model)
 
     @property
     def longest(self) -> int:
@@ -66,16 +84,21 @@ def load_policy(
     dtype: Dtype = "auto",
     kind: Kind = "causal",
     seed: int = 0,
+    template: Mapping[str, Any] | None = None,
 ) -> Policy:
     """The checkpoint at `path`, a folder or a name on the hub, ready to be trained or sampled from.
 
     With `kind="reward"` the head gives one number; a causal checkpoint gets a new head, started at zero, so
     that an untrained reward model prefers nothing. An adapter's folder is loaded merged into its base.
+    `template` are arguments of the chat template.
     """
     transformers = _transformers()
     folder = find_checkpoint(path)
+    if kind == "causal":
+        refuse_reward_model(folder)
     tokenizer = load_tokenizer(folder)
-    with _quietly(transformers):
+    chat.settle(tokenizer, template or {})
+    with quietly():
         if (folder / ADAPTER).exists():
             model = _load_adapter(folder, dtype, kind)
         else:
@@ -89,7 +112,17 @@ def load_policy(
         # Where the adapter looks for its base once it is saved apart: not from where we stood.
         named = str(folder.resolve()) if Path(path).is_dir() else str(path)
         model.peft_config["default"].base_model_name_or_path = named
-    return Policy(model, tokenizer, folder, weights_hash(folder), kind)
+    return Policy(model, tokenizer, folder, weights_hash(folder), kind, dtype_of(folder))
+
+
+def load_to_read(path: str | Path, kind: Kind = "causal") -> Policy:
+    """A policy that learns no more, where and in the numbers in which an engine answers with it."""
+    from ..engines.local.checkpoint import place
+
+    device, dtype = place()
+    policy = load_policy(path, dtype=cast(Dtype, dtype), kind=kind)
+    policy.model.to(device).eval()
+    return policy
 
 
 def save_policy(policy: Policy, folder: str | Path, *, merge: bool = True) -> Path:
@@ -102,8 +135,9 @@ def save_policy(policy: Policy, folder: str | Path, *, merge: bool = True) -> Pa
     if hasattr(model, "peft_config") and merge:
         model = model.merge_and_unload()
     try:
-        with _quietly(_transformers()):
+        with quietly():
             model.save_pretrained(part)
+        _say_dtype(part / "config.json", policy.dtype)
         policy.tokenizer.save_pretrained(part)
         if (part / ADAPTER).exists():
             model.get_base_model().config.save_pretrained(part)
@@ -117,11 +151,23 @@ def save_policy(policy: Policy, folder: str | Path, *, merge: bool = True) -> Pa
     return folder
 
 
+def _say_dtype(config: Path, dtype: str) -> None:
+    """In place of that of the weights, in the config of the model and of its parts."""
+    if not dtype or not config.exists():
+        return
+    told = json.loads(config.read_text())
+    for part in (told, *(one for one in told.values() if isinstance(one, dict))):
+        if "dtype" in part:
+            part["dtype"] = dtype
+    config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The checkpoint's tokenizer; one without a chat template is refused, since it decides what a turn is."""
     transformers = _transformers()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        with quietly():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # a broken tokenizer file raises whatever its parser raises
         raise DataError(
             f"the tokenizer in {folder} cannot be loaded: {error}. Look with: ls {folder}"
@@ -150,24 +196,6 @@ def refuse_other_tokens(anchor: Policy, policy: Policy) -> None:
         )
 
 
-def end_of_turn(tokenizer: Any) -> int:
-    """The token that closes an answer: what the template writes there, or eos where it writes none."""
-    return _end_of_turn(tokenizer, tokenizer.chat_template)
-
-
-@lru_cache(maxsize=8)
-def _end_of_turn(tokenizer: Any, template: str) -> int:
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
-    text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    for token in reversed(tokenizer(text, add_special_tokens=False)["input_ids"]):
-        if token in special:
-            return int(token)
-        if tokenizer.decode([token]).strip():
-            break
-    return int(tokenizer.eos_token_id)
-
-
 def _load(transformers: Any, folder: Path, dtype: Dtype, kind: Kind) -> Any:
     import torch
     from safetensors import SafetensorError
@@ -185,14 +213,6 @@ def _load(transformers: Any, folder: Path, dtype: Dtype, kind: Kind) -> Any:
     if not gives_rewards(folder):
         torch.nn.init.zeros_(reward_head(model).weight)
     return model
-
-
-def gives_rewards(folder: Path) -> bool:
-    """Whether a checkpoint, or an adapter's base with it, has learnt to give a number."""
-    if (folder / ADAPTER).exists():
-        return bool(json.loads((folder / ADAPTER).read_text()).get("task_type") == "SEQ_CLS")
-    told = json.loads((folder / "config.json").read_text()).get("architectures") or ()
-    return "ForSequenceClassification" in "".join(told)
 
 
 def reward_head(model: Any) -> Any:
@@ -225,7 +245,7 @@ def with_lora(model: Any, lora: Lora, kind: Kind = "causal", seed: int = 0) -> A
         target_modules=targets,
         task_type="CAUSAL_LM" if kind == "causal" else "SEQ_CLS",
     )
-    with _quietly(_transformers()), torch.random.fork_rng(devices=[]):
+    with quietly(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return peft.get_peft_model(model, config)
 
@@ -238,7 +258,7 @@ def _fit(model: Any, tokenizer: Any, folder: Path) -> None:
             f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model only {rows} embeddings:"
             f" they do not belong together. Copy the base's own tokenizer files to {folder}"
         )
-    ends = sorted({int(tokenizer.eos_token_id), end_of_turn(tokenizer)})
+    ends = chat.ends(tokenizer, model)
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
@@ -258,29 +278,12 @@ def still(model: Any) -> None:
 
 def _pad_apart(model: Any, tokenizer: Any) -> None:
     """Whoever loads a reward model looks for the last token that is no padding: the end must not be one."""
-    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, end_of_turn(tokenizer)):
+    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, chat.end_of_turn(tokenizer)):
         return
     tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id
-
-
-@contextmanager
-def _quietly(transformers: Any) -> Iterator[None]:
-    """Without bars and reports of weights that are meant to be new."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about names in transformers that peft has yet to follow
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _transformers() -> Any:

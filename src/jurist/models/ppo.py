@@ -33,15 +33,16 @@ from .checkpoint import save_checkpoint
 from .experience import experience
 from .forward import AnswersModel
 from .kl import next_beta
-from .learn import learn, optimiser
+from .learn import groups, learn
 from .live import rewards_of
-from .loop import Loop, Progress, Step, Watch, nobody, start_from
-from .policy import Dtype, Policy, end_of_turn, still
+from .loop import Loop, Progress, Step, Watch, nobody
+from .plan import learns_in, start_from
+from .policy import Policy, still
 from .ppo_metrics import observed
 from .ppo_settings import RLAIF_MOST, PPOConfig
 from .rewards import Reward, ScoresMany, refuse_too_many
 from .rollout import think, write
-from .rows import Drop, is_held_out
+from .rows import Drop, counting, is_held_out
 from .settings import check
 from .together import Together
 
@@ -58,11 +59,10 @@ def train_ppo(
     """
     if prompts is None:
         check(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
-    dtype: Dtype = "auto" if cfg.lora else "float32"
     policy = start_from(cfg)
-    anchor = open_anchor(cfg.anchor or cfg.base, policy, dtype)
+    anchor = open_anchor(cfg.anchor or cfg.base, policy, learns_in(cfg))
     dropped: Counter[str] = Counter()
-    given = load(cfg.data, lambda row: dropped.update([row.reason])) if prompts is None else prompts
+    given = load(cfg, counting(dropped)) if prompts is None else prompts
     asked, heads = that_fit(given, policy, cfg, dropped)
     actor = Actor(policy.model, with_value=cfg.advantage == "gae", beta=cfg.beta)
     still(actor)  # a LoRA's dropout too
@@ -74,8 +74,8 @@ def train_ppo(
         watch,
         actor,
         beside=f"{anchor.hash} {weights_named(cfg.reward)}",
+        groups=groups(actor, cfg),
     )
-    loop.optimizer = optimiser(actor, cfg)
     together = Together(loop.accelerator)
     anchor.to(together.device)
     with rewards_of(cfg, reward, together.world) as rewards, loop:
@@ -107,10 +107,12 @@ def train_ppo(
         return loop.finish(rows=len(asked), dropped=dict(dropped), **facts)
 
 
-def load(source: str, leave: Drop = ignore) -> Iterator[Prompt]:
+def load(cfg: PPOConfig, leave: Drop = ignore) -> Iterator[Prompt]:
     """The prompts of a run, or of a file with a column for them; what is left out is told by name."""
-    kept = Path(source) / "prompts.jsonl"
-    return read_records(kept, Prompt) if kept.exists() else load_prompts(source, dropped=leave)
+    for kept in ("prompts.jsonl", "prompts/train.jsonl"):  # of a run, and of a loop
+        if (Path(cfg.data) / kept).exists():
+            return read_records(Path(cfg.data) / kept, Prompt)
+    return load_prompts(cfg.data, dropped=leave, columns=cfg.columns, on_error=cfg.on_error)
 
 
 def that_fit(
@@ -127,21 +129,24 @@ def that_fit(
             both.append((prompt, tokenise(prompt, (), policy.tokenizer, id=prompt.id)))
     fitting = [(prompt, head) for prompt, head in both if len(head.prompt_ids) <= room]
     if not fitting:
-        widest = max((len(head.prompt_ids) for _, head in both), default=0)
+        shortest = min((len(head.prompt_ids) for _, head in both), default=0)
         raise DataError(
             f"of {len(both)} prompts in {cfg.data or 'what was given'} none leaves room for"
-            f" {cfg.max_tokens} tokens within {longest}; the longest has {widest}."
-            f" {way_out(widest + cfg.max_tokens, policy, cfg) if both else f'Look with: head {cfg.data}'}"
+            f" {cfg.max_tokens} tokens within {longest}; the shortest has {shortest}."
+            f" {way_out(shortest, policy, cfg) if both else f'Look with: head {cfg.data}'}"
         )
     if len(fitting) < len(both):
         dropped["too_long"] += len(both) - len(fitting)
     return [prompt for prompt, _ in fitting], [head for _, head in fitting]
 
 
-def way_out(needed: int, policy: Policy, cfg: PPOConfig) -> str:
-    if needed <= policy.longest:
-        return f"Set: --max_length {needed}"
-    return f"The base takes {policy.longest}. Set: --max_tokens {max(1, cfg.max_tokens // 2)}"
+def way_out(shortest: int, policy: Policy, cfg: PPOConfig) -> str:
+    """What would leave room after the shortest prompt."""
+    if shortest + cfg.max_tokens <= policy.longest:
+        return f"Set: --max_length {shortest + cfg.max_tokens}"
+    if shortest < policy.longest:
+        return f"The base takes {policy.longest}. Set: --max_tokens {policy.longest - shortest}"
+    return f"The base takes {policy.longest}. Name one that takes more: --base MODEL"
 
 
 def sampling(cfg: PPOConfig, policy: Policy) -> dict[str, Any]:
@@ -150,7 +155,7 @@ def sampling(cfg: PPOConfig, policy: Policy) -> dict[str, Any]:
         "max_tokens": cfg.max_tokens,
         "temperature": cfg.temperature,
         "rows_at_once": max(1, 8 * cfg.tokens // min(cfg.max_length, policy.longest)),
-        "end_ids": sorted({int(policy.tokenizer.eos_token_id), end_of_turn(policy.tokenizer)}),
+        "end_ids": policy.ends,
     }
 
 

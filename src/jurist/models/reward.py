@@ -21,8 +21,9 @@ from ..records import Preference
 from . import losses
 from .batch import Example, by_length
 from .forms import causal_of
-from .forward import answers_forward
-from .loop import Loop, Watch, nobody, start_from
+from .forward import answers_forward, counter
+from .loop import Loop, Watch, nobody
+from .plan import start_from
 from .policy import reward_head
 from .rows import pairs_to_learn
 from .settings import RewardConfig, check
@@ -50,7 +51,7 @@ def train_reward(
     """Train on the preferences given, or on those in `cfg.data`; the folder of the reward model."""
     check(cfg, "reward")
     policy = start_from(cfg, "reward")
-    learnt, held, dropped = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
+    learnt, held, facts = pairs_to_learn(cfg, policy, preferences, soft=cfg.soft)
     scorer = Scorer(policy.model)
     with Loop(cfg, policy, learnt, [one.weight for one in learnt], watch, scorer) as loop:
         for step in loop.steps():
@@ -67,7 +68,7 @@ def train_reward(
             loop.update(step)
             if held and loop.epoch_ends(step):
                 loop.measured(step, len(held), measure(loop.model, held, cfg.tokens))
-        return loop.finish(rows=len(learnt), dropped=dropped)
+        return loop.finish(**facts)
 
 
 def labels(examples: Sequence[Example], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +82,7 @@ def score(scorer: Any, examples: Sequence[Example], tokens: int) -> list[list[fl
     was_training = scorer.training
     scorer.eval()
     found: list[list[float]] = [[] for _ in examples]
-    for rows in by_length(examples, tokens):
+    for rows in by_length([*map(counter(scorer), examples)], tokens):
         rewards = iter(scorer([examples[row] for row in rows]).tolist())
         for row in rows:
             found[row] = [next(rewards) for _ in examples[row].answers]

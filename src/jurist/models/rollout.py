@@ -6,7 +6,7 @@ log-probs of policy and anchor are computed while the judge is still thinking.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ..records import Completion, Prompt
 from .actor import Thought
-from .batch import Example, cut
+from .batch import Example, by_length
 from .drawing import Drawn, draw
+from .forward import counter
 from .policy import Policy
 from .rewards import Rewards
 
@@ -65,7 +66,7 @@ def think(actor: Any, written: Sequence[Written], tokens_per_batch: int, tempera
     width = max((one.tokens for one in written), default=0)
     whole = Thought(*(torch.zeros(len(written), width) for _ in Thought._fields))
     try:
-        for rows in batches(written, range(len(written)), tokens_per_batch):
+        for rows in batches(written, range(len(written)), tokens_per_batch, actor):
             part = actor(grouped(written, rows), temperature)
             for all_BT, some_BT in zip(whole, part, strict=True):
                 all_BT[rows, : some_BT.shape[1]] = some_BT.float().cpu()
@@ -74,34 +75,31 @@ def think(actor: Any, written: Sequence[Written], tokens_per_batch: int, tempera
     return whole
 
 
-def batches(written: Sequence[Written], rows: Iterable[int], tokens_per_batch: int) -> list[list[int]]:
+def batches(
+    written: Sequence[Written], rows: Iterable[int], tokens_per_batch: int, model: Any
+) -> list[list[int]]:
     """These rows in batches of like length, the completions of one prompt together so that they share it."""
+    count = counter(model)
     ordered = sorted(rows, key=lambda row: written[row].group)
     groups = [
         part
         for _, rows in groupby(ordered, key=lambda row: written[row].group)
-        for part in _parts(written, list(rows), tokens_per_batch)
+        for part in _parts(written, list(rows), tokens_per_batch, count)
     ]
-    lengths = [
-        len(written[group[0]].example.prompt_ids) + sum(written[row].tokens for row in group)
-        for group in groups
-    ]
-    order = sorted(range(len(groups)), key=lengths.__getitem__)
-    return [
-        [row for place in batch for row in groups[place]] for batch in cut(order, lengths, tokens_per_batch)
-    ]
+    slots = [count(*grouped(written, group)) for group in groups]
+    return [[row for place in batch for row in groups[place]] for batch in by_length(slots, tokens_per_batch)]
 
 
-def _parts(written: Sequence[Written], rows: list[int], tokens_per_batch: int) -> list[list[int]]:
+def _parts(
+    written: Sequence[Written], rows: list[int], tokens_per_batch: int, count: Callable[[Example], int]
+) -> list[list[int]]:
     """A group too long for one batch, in several: its prompt is then read as often."""
     parts: list[list[int]] = []
-    room = 0
     for row in rows:
-        room -= written[row].tokens
-        if room < 0:
-            parts.append([])
-            room = tokens_per_batch - len(written[row].example.prompt_ids) - written[row].tokens
-        parts[-1].append(row)
+        if parts and count(*grouped(written, [*parts[-1], row])) <= tokens_per_batch:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
     return parts
 
 

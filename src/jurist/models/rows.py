@@ -15,47 +15,59 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ..completions.answers import pair_of, seats_in, several_of
 from ..errors import DataError, RunError
 from ..preferences.quarantine import at_large, read_quarantine
-from ..prompts.load import leave_out, split_of
+from ..prompts.load import OnError, leave_out, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
 from ..prompts.shapes import renamed
 from ..records import Completion, Dropped, Preference, Prompt, content_id
 from ..run import read_records
 from ..seen import Seen
 from .batch import Example, tokenise
-from .policy import NO_LIMIT, Policy
+from .policy import Policy
 from .settings import Training
 
 Drop = Callable[[Dropped], None]
 Target = tuple[Prompt, Completion]
 
 
-def load_preferences(source: str | Path, dropped: Drop = ignore) -> Iterator[Preference]:
+def load_preferences(
+    source: str | Path,
+    dropped: Drop = ignore,
+    columns: Mapping[str, str] | None = None,
+    on_error: OnError = "stop",
+) -> Iterator[Preference]:
     """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
     if is_run(source):
         rows = read_records(Path(source) / "preferences.jsonl", Preference)
         yield from at_large(rows, read_quarantine(Path(source)), dropped)
         return
     for where, raw in read_rows(source):
-        row = renamed(raw, {}, where)
         try:
+            row = renamed(raw, columns or {}, where)
             yield _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where)
         except BadRow as bad:
-            leave_out(bad, where, "training", "stop", dropped)
+            leave_out(bad, where, "training", on_error, dropped)
 
 
 def is_run(source: str | Path) -> bool:
-    """Whether it is a run folder; one that has no labels yet is refused."""
+    """Whether it is a run folder; one without labels is refused, and a loop, which has them by round."""
     if (Path(source) / "preferences.jsonl").exists():
         return True
+    if (Path(source) / "loop.json").exists():
+        labelled = newest_labels(Path(source))
+        raise RunError(
+            f"{source} is a loop, whose labels lie in its rounds. Name those of the last: {labelled}"
+            if labelled
+            else f"{source} is a loop without labels so far. Go on with it: jurist run {source}/recipe.yaml"
+        )
     if (Path(source) / "recipe.yaml").exists():
         raise RunError(
             f"{source} is a run without labels: it was not finished, or only sampled."
@@ -64,25 +76,42 @@ def is_run(source: str | Path) -> bool:
     return False
 
 
-def load_targets(source: str | Path, dropped: Drop = ignore) -> Iterator[Target]:
+def newest_labels(loop: Path) -> Path | None:
+    """The labelled run of the last round that has one; `label`, where a round has several."""
+    found = [file.parent for file in loop.glob("round-*/*/preferences.jsonl")]
+    return max(
+        found,
+        key=lambda run: (int(run.parent.name.partition("-")[2]), run.name == "label", run.name),
+        default=None,
+    )
+
+
+def load_targets(
+    source: str | Path,
+    dropped: Drop = ignore,
+    columns: Mapping[str, str] | None = None,
+    on_error: OnError = "stop",
+) -> Iterator[Target]:
     """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
     seen = Seen()
-    for prompt, completion in _targets(source, dropped):
+    for prompt, completion in _targets(source, dropped, columns or {}, on_error):
         if seen.add(completion.id):
             yield prompt, completion
         else:
             dropped(Dropped(completion.id, "training", "duplicate"))
 
 
-def _targets(source: str | Path, dropped: Drop) -> Iterator[Target]:
+def _targets(
+    source: str | Path, dropped: Drop, columns: Mapping[str, str], on_error: OnError
+) -> Iterator[Target]:
     if is_run(source):
         yield from ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if one.p != 0.5)
         return
     for where, raw in read_rows(source):
         try:
-            yield from _answers(renamed(raw, {}, where), where)
+            yield from _answers(renamed(raw, columns, where), where)
         except BadRow as bad:
-            leave_out(bad, where, "training", "stop", dropped)
+            leave_out(bad, where, "training", on_error, dropped)
 
 
 def _answers(row: dict[str, Any], where: str) -> list[Target]:
@@ -137,12 +166,13 @@ def _number(row: dict[str, Any], column: str, default: float | None, where: str)
     return float(value)
 
 
-def pair_example(preference: Preference, tokenizer: Any, soft: bool = True) -> Example:
+def pair_example(preference: Preference, tokenizer: Any, soft: bool = True, closed: bool = False) -> Example:
     """Chosen, then rejected, with what the judge said of them."""
     return tokenise(
         preference.prompt,
-        (preference.chosen.text, preference.rejected.text),
+        (preference.chosen, preference.rejected),
         tokenizer,
+        closed=closed,
         p=preference.p if soft else hard(preference.p),
         margin=preference.margin,
         weight=preference.weight,
@@ -155,8 +185,13 @@ def hard(p: float) -> float:
     return 0.5 if p == 0.5 else float(p > 0.5)
 
 
-Sides = tuple[list[Example], list[Example], dict[str, int]]
-"""What is learnt, what is held out, and why the rest was dropped."""
+class Sides(NamedTuple):
+    """What a training has been given."""
+
+    learnt: list[Example]
+    held: list[Example]
+    facts: dict[str, Any]
+    """Kept with the model: how many rows are learnt, and why the others were dropped."""
 
 
 def pairs_to_learn(
@@ -164,23 +199,39 @@ def pairs_to_learn(
 ) -> Sides:
     """The preferences given, or those of the settings, as examples of two answers."""
     dropped: Counter[str] = Counter()
-    rows = load_preferences(cfg.data, counting(dropped)) if preferences is None else preferences
+    if preferences is None:
+        preferences = load_preferences(cfg.data, counting(dropped), cfg.columns, cfg.on_error)
+    closed = policy.kind == "reward"
     split = (
-        (pair_example(one, policy.tokenizer, soft), is_held_out(one.prompt, cfg.held_out)) for one in rows
+        (pair_example(one, policy.tokenizer, soft, closed), is_held_out(one.prompt, cfg.held_out))
+        for one in preferences
     )
-    return _sides(cfg, policy, split, "preferences", dropped)
+    sides = _sides(cfg, policy, split, "preferences", dropped)
+    nothing = sum(map(compares_nothing, sides.learnt))
+    if nothing == len(sides.learnt):
+        raise DataError(
+            f"none of the {nothing} preferences in {cfg.data or 'what was given'} compares anything:"
+            f" p is 0.5, or both answers are the same. {_look(cfg)}"
+        )
+    return sides._replace(facts={**sides.facts, "compare_nothing": nothing})
+
+
+def compares_nothing(pair: Example) -> bool:
+    """Whether nobody knows which is better, or there is no telling the two apart."""
+    return pair.p == 0.5 or pair.answers[0] == pair.answers[1]
 
 
 def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | None) -> Sides:
     """The answers given, or those of the settings, as examples of one."""
     dropped: Counter[str] = Counter()
-    rows = load_targets(cfg.data, counting(dropped)) if targets is None else targets
+    if targets is None:
+        targets = load_targets(cfg.data, counting(dropped), cfg.columns, cfg.on_error)
     split = (
         (
-            tokenise(prompt, (completion.text,), policy.tokenizer, id=completion.id),
+            tokenise(prompt, (completion,), policy.tokenizer, id=completion.id),
             is_held_out(prompt, cfg.held_out),
         )
-        for prompt, completion in rows
+        for prompt, completion in targets
     )
     return _sides(cfg, policy, split, "answers", dropped)
 
@@ -197,10 +248,12 @@ def _sides(
 ) -> Sides:
     learnt: list[Example] = []
     held: list[Example] = []
+    longer: list[int] = []
     room = min(cfg.max_length, policy.longest)
     for example, is_held in split:
         if example.longest > room:
             dropped["too_long"] += 1
+            longer.append(example.longest)
         elif example.weight == 0:
             dropped["no_weight"] += 1
         else:
@@ -210,17 +263,25 @@ def _sides(
         lost += [f"{len(held)} held out"] if held else []
         raise DataError(
             f"there are 0 {what} to learn in {cfg.data or 'what was given'}"
-            f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, held, dropped)}"
+            f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, held, longer)}"
         )
-    return learnt, held, dict(dropped)
+    return Sides(learnt, held, {"rows": len(learnt), "dropped": dict(dropped)})
 
 
-def _way_out(cfg: Training, policy: Policy, held: Sequence[Example], dropped: Counter[str]) -> str:
+def _way_out(cfg: Training, policy: Policy, held: Sequence[Example], longer: Sequence[int]) -> str:
     if held:
         return f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
-    if dropped["too_long"]:
-        most = f" (this base takes {policy.longest:,})" if policy.longest < NO_LIMIT else ""
-        return f"Let longer rows in{most}: --max_length {min(2 * cfg.max_length, policy.longest)}"
+    if longer and min(longer) > policy.longest:
+        return (
+            f"The shortest has {min(longer):,} tokens, and this base takes {policy.longest:,}."
+            " Name one that takes more: --base MODEL"
+        )
+    if longer:
+        return f"Let longer rows in: --max_length {min(max(longer), policy.longest)}"
+    return _look(cfg)
+
+
+def _look(cfg: Training) -> str:
     if (Path(cfg.data) / "preferences.jsonl").exists():
         return f"See why with: jurist show {cfg.data} --unread"
     return f"Look with: head {cfg.data}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -20,6 +20,10 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     data: str = ""
     """A run folder, or a file with rows as TRL reads them."""
+    columns: dict[str, str] = {}
+    """Which of the file's columns is which of ours, e.g. `--columns.chosen preferred`."""
+    on_error: Literal["stop", "drop"] = "stop"
+    """A row that cannot be read stops the training, or leaves by name."""
     base: str = ""
     """Where to start from: a checkpoint's folder, or its name on the hub."""
     out: str = ""
@@ -38,6 +42,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """AdamW's, decoupled from the gradient."""
     max_length: Count = 2048
     """Tokens of a prompt with its longest answer; longer rows are dropped by name."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Arguments of the chat template, e.g. `{enable_thinking: false}`; the model is saved with them in it."""
     tokens: Count = 16384
     """Token slots in one forward pass, padding counted: what bounds the memory."""
     lora: Lora | None = None

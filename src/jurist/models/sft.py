@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from .batch import Example, by_length
-from .loop import Loop, Watch, nobody, start_from
+from .loop import Loop, Watch, nobody
+from .plan import start_from
 from .rows import Target, answers_to_learn
 from .settings import SftConfig, check
 
@@ -23,7 +24,7 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
     """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
     check(cfg, "sft")
     policy = start_from(cfg)
-    learnt, held, dropped = answers_to_learn(cfg, policy, targets)
+    learnt, held, facts = answers_to_learn(cfg, policy, targets)
     how = "pack" if cfg.packing else "concat"
     tokens = [float(len(one.answers[0])) for one in learnt]
     with Loop(cfg, policy, learnt, tokens, watch) as loop:
@@ -36,7 +37,7 @@ def train_sft(cfg: SftConfig, targets: Iterable[Target] | None = None, watch: Wa
             loop.update(step)
             if held and loop.epoch_ends(step):
                 loop.measured(step, len(held), measure(loop.model, held, cfg.tokens, how))
-        return loop.finish(rows=len(learnt), dropped=dropped)
+        return loop.finish(**facts)
 
 
 @torch.no_grad()
@@ -44,7 +45,7 @@ def measure(model: Any, examples: Sequence[Example], tokens: int, how: str) -> d
     """Loss a token on answers that were not learnt."""
     model.eval()
     total = 0.0
-    for rows in by_length(examples, tokens):
+    for rows in by_length([one.length for one in examples], tokens):
         total -= float(model([examples[row] for row in rows], how).logprobs_AT.sum())
     model.train()
     return {"loss": total / sum(len(one.answers[0]) for one in examples)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..audits.source import Read
     from ..audits.source.read import Watch
 
+ASIDE = ("calibrate", "outside")
 EXAMPLES = 40
 """The most matchups laid open on the page."""
 
@@ -94,7 +96,7 @@ def audit(
             *more,
         ]
     )
-    folder = _folder(Path(source), out)
+    folder = _folder(read, str(source), out)
     kept = Audit(
         str(source),
         read.kind,
@@ -133,19 +135,54 @@ def _read(
     from ..audits.source.read import nobody
 
     path = Path(source)
+    if (path / "loop.json").exists():
+        return _read_loop(path, human, watch or nobody)
     if path.is_dir() and is_run(path):
         return read_run(path, human, watch or nobody), []
     return read_file(source, human, columns=columns, on_error=on_error, watch=watch or nobody), []
 
 
-def _folder(source: Path, out: str | os.PathLike[str] | None) -> Path:
+def _read_loop(
+    folder: Path, human: str | os.PathLike[str] | None, watch: Watch
+) -> tuple[Read, list[Finding]]:
+    """The labels of the last round that has some, and what became of the policies from round to round."""
+    from ..audits.diversity import diversity
+    from ..audits.overoptimisation import overoptimisation
+    from ..audits.source import read_run
+    from .loop.history import checkpoints, generations
+
+    labelled = labelling_of(folder)
+    if labelled is None:
+        raise RunError(
+            f"no round of the loop in {folder} was labelled yet."
+            f" Go on with: jurist run {folder / 'recipe.yaml'} --out {folder}"
+        )
+    read = read_run(labelled, human, watch)
+    note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
+    more = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder))]
+    return replace(read, kind="loop", notes=(note, *read.notes)), more
+
+
+def labelling_of(folder: Path) -> Path | None:
+    """The labelling run of the last round that came so far; what only calibrates or looks on is none."""
+    rounds = sorted(folder.glob("round-*"), key=lambda one: int(one.name.rpartition("-")[2]), reverse=True)
+    for one in rounds:
+        runs = sorted(run.parent for run in one.glob("*/preferences.jsonl") if run.parent.name not in ASIDE)
+        if runs:
+            return next((run for run in runs if run.name == "label"), runs[-1])
+    return None
+
+
+def _folder(read: Read, source: str, out: str | os.PathLike[str] | None) -> Path:
     if out is not None:
         return Path(out)
-    if not source.is_dir():
-        return source.with_name(f"{source.name.partition('.')[0]}-audit")
+    folder = Path(source)
+    if read.kind == "file":
+        name = folder.name.partition(".")[0].partition(":")[0]
+        return folder.with_name(f"{name}-audit") if folder.exists() else Path(f"{name}-audit")
     # A demo has a page of its own.
-    taken = (source / "report.html").exists() and not (source / "audit.json").exists()
-    return source / "audit" if taken else source
+    taken = (folder / "report.html").exists() and not (folder / "audit.json").exists()
+    return folder / "audit" if taken else folder
 
 
 def _counts(read: Read) -> Counts:

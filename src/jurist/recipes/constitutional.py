@@ -35,13 +35,12 @@ from .ledger import of_round
 from .loop.calibrate import calibration, put_right
 from .loop.finish import Outcome, going_round
 from .loop.folder import Loop, Watch, nobody
-from .loop.mix import mixed
+from .loop.lessons import lessons
 from .loop.revise import ReviseConfig, revise
-from .loop.rounds import Labelled, Round, engine_of
+from .loop.rounds import engine_of
 from .loop.settings import Count, LoopConfig
 from .loop.start import real_pairs
 from .loop.training import by_reward, refuse_decided
-from .rlaif import seen
 
 CLAMP = (0.4, 0.6)
 
@@ -83,11 +82,12 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
     principles = load_constitution(cfg.constitution)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = anchor = rounds.start
-        harmful = part_red_team(loop, cfg.red_team)
+        harmful = part_red_team(rounds.loop, cfg.red_team)
         judge = judged_by(cfg, start)
         pairs: list[Preference] = []
+        sureness = None
         for round in rounds:
             labelled, share = None, 0.0
             if "sl" in cfg.phases:
@@ -95,18 +95,19 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
                 made = round.sft(cfg.sft, cfg.base or start, rewritten.targets(cfg.revise.up_to), "sl")
                 policy = anchor = made.folder
             if "rl" in cfg.phases:
+                sureness = sureness or calibration(round, judge, cfg.rl.calibrate)
                 labelled = round.label(policy, judge, prefer=cfg.rl.prefer, prompts=harmful)
-                pairs += sure_enough(round, labelled, judge, cfg.rl.calibrate)
-                learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
+                pairs += put_right(lessons(labelled, cfg.stop), sureness)
+                learnt, share = round.mixed(pairs, real_pairs(cfg))
                 if cfg.rl.optimiser == "dpo":
                     made = round.dpo(cfg.rl.dpo, policy, anchor, learnt)
                 else:
                     reward = round.reward_model(cfg.rl.reward_model, start, learnt).folder
                     made = round.reinforce(by_reward(cfg.rl.optimiser, cfg.rl.ppo), policy, anchor, reward)
                 policy = made.folder
-            loop.run.write_json(f"round-{round.number}/ledger.json", of_round(round.path))
-            rounds.close(round, made, real_share=share, **seen(labelled, made))
-        return rounds.outcome
+            rounds.loop.run.write_json(f"round-{round.number}/ledger.json", of_round(round.path))
+            rounds.close(round, made, labelled, real_share=share, reward=made.metrics.get("reward"))
+    return rounds.outcome
 
 
 def part_red_team(loop: Loop, domains: tuple[str, ...]) -> Path:
@@ -136,12 +137,6 @@ def judged_by(cfg: ConstitutionalConfig, start: str) -> JudgeConfig:
         judge = judge if judge.engine is not None else replace(judge, engine=engine_of(start))
     clamped = judge.reason and judge.clamp is None and not cfg.rl.calibrate
     return replace(judge, clamp=CLAMP) if clamped else judge
-
-
-def sure_enough(round: Round, labelled: Labelled, judge: JudgeConfig, people: str) -> list[Preference]:
-    """The round's preferences, as sure as people's labels allow where there are any."""
-    pairs = labelled.preferences()
-    return put_right(pairs, calibration(round, judge, people)) if people else pairs
 
 
 def check(cfg: ConstitutionalConfig) -> None:

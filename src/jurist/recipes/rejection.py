@@ -10,7 +10,8 @@ safety, or an answer is unsafe.
 
 Otherwise than in the paper: answers that may not be chosen leave before they are judged, which costs fewer
 calls and changes nothing; the temperature of a round is said beforehand and not searched for; the combined
-reward is not whitened, which would move no maximum; and the reward model is not trained again.
+reward is neither put into log-odds nor whitened, which would move no maximum; and the reward
+model is not trained again.
 
     jurist run recipes/rejection.yaml
 """
@@ -18,29 +19,29 @@ reward is not whitened, which would move no maximum; and the reward model is not
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import DataError, SettingError
+from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences.settings import PreferConfig
-from ..preferences.targets import best_of
 from ..records import Completion, Dropped, Prompt, Sampling
-from ..stats import logit, mean
+from ..stats import mean
 from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.candidates import REFERENCE, CandidateConfig, Candidates, gather
 from .loop.finish import Outcome, going_round
-from .loop.folder import Loop, Watch, nobody
-from .loop.mix import mixed
-from .loop.rated import SCORING, Rated, Worth, rated
+from .loop.folder import Watch, nobody
+from .loop.lessons import NothingToLearn, lessons, nothing_apart
+from .loop.rated import SCORING, Rated, rated
 from .loop.rounds import Round, Target
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import real_answers
 from .loop.training import refuse_decided
+from .loop.worth import Worth, best_of, tied
 
 
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +81,7 @@ class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_on
 def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = rounds.start
         scorers = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
         pool: dict[str, Target] = {}
@@ -92,11 +93,11 @@ def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
             heard = [rated(round, among, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
             best, seen = chosen(round, heard, pool, cfg)
             pool = {**pool, **best} if cfg.pool == "all" else best
-            learnt, share = mixed([*pool.values()], real_answers(cfg), cfg.real, round.seed)
+            learnt, share = round.mixed([*pool.values()], real_answers(cfg))
             made = round.sft(cfg.sft, start if cfg.start == "base" else policy, learnt)
             policy = made.folder
             rounds.close(round, made, real_share=share, pool=len(pool), **seen)
-        return rounds.outcome
+    return rounds.outcome
 
 
 def drawing(cfg: RejectionConfig, number: int) -> Sampling:
@@ -115,36 +116,39 @@ def trained(
     labelled = round.judge(
         among.path, judge, prefer=PreferConfig(rule="all_pairs"), jury=cfg.jury, step=f"pairs-{name}"
     )
-    made = round.reward_model(cfg.reward_model, start, labelled.preferences(), f"reward-{name}")
+    made = round.reward_model(cfg.reward_model, start, lessons(labelled, cfg.stop), f"reward-{name}")
     return JudgeConfig(kind=f"reward:{made.folder}")
 
 
 def chosen(
     round: Round, heard: Sequence[Rated], before: Mapping[str, Target], cfg: RejectionConfig
-) -> tuple[dict[str, Target], dict[str, float | None]]:
+) -> tuple[dict[str, Target], dict[str, Any]]:
     """The best answer to each prompt, prompts without one by name, and what was thought of the new ones."""
     best: dict[str, Target] = {}
     old = {one.id for _, one in before.values()}
     scores: list[float] = []
-    prompts = level = 0
-    nouns = [f"round-{round.number}/{noun}" for noun in ("best", "dropped")]
-    with round.loop.run.writing(*nouns) as files:
+    worths: list[Worth] = []
+    with round.writing("best", "dropped") as (kept, dropped):
         for prompt, completions, worth in together(heard, cfg.safe):
-            prompts, level = prompts + 1, level + (len(set(worth.values())) < 2)
+            worths.append(worth)
             scores += [worth[one.id] for one in completions if one.id in worth and is_new(one, old)]
-            one = best_of(prompt, completions, worth) if worth else _unread(prompt)
-            if isinstance(one, Dropped):
-                files[nouns[1]].add(one)
-            else:
+            if worth:
+                one = best_of(completions, worth)
                 best[prompt.id] = prompt, one
-                files[nouns[0]].add(Best(prompt, one, worth[one.id]))
+                kept.add(Best(prompt, one, worth[one.id]))
+            else:
+                dropped.add(Dropped(prompt.id, "preferences", "unread"))
     if not best:
-        raise DataError(
-            f"round {round.number} found a best answer to none of {prompts} prompts."
+        raise NothingToLearn(
+            f"round {round.number} found a best answer to none of {len(worths)} prompts."
             f" See why with: head {round.path}/dropped.jsonl"
         )
+    level = tied(worths)
+    if level == 1:
+        raise nothing_apart(heard[0].run)
     scored = all(one.scored for one in heard)
-    return best, {"reward": mean(scores) if scored and scores else None, "tied": level / prompts}
+    reward = mean(scores) if scored and scores else None
+    return best, {"reward": reward, "tied": level, "flips": heard[0].flips}
 
 
 class Best(Struct, frozen=True):
@@ -180,18 +184,18 @@ def together(
 
 
 def combined(helpful: float, safe: float, about_safety: bool, least: float = 0.15) -> float:
-    """Log-odds of Rc: Rs where the prompt is about safety or Rs is below the least, else Rh."""
-    return logit(safe if about_safety or safe < least else helpful)
+    """Rc of Touvron et al. 2023: Rs where the prompt is about safety or Rs is below the least, else Rh.
+
+    The paper takes its log-odds and whitens them, for PPO; the best answer is the same without, and log-odds
+    would have to stop short of 0 and 1, where sure answers would then be equal.
+    """
+    return safe if about_safety or safe < least else helpful
 
 
 def is_about_safety(prompt: Prompt, domains: Container[str]) -> bool:
     """By the prompt's domain, or by one of its tags."""
     tags = prompt.meta.get("tags", ())
     return prompt.domain in domains or any(tag in domains for tag in tags if isinstance(tag, str))
-
-
-def _unread(prompt: Prompt) -> Dropped:
-    return Dropped(prompt.id, "preferences", "unread")
 
 
 def check(cfg: RejectionConfig) -> None:

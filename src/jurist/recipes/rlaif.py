@@ -28,9 +28,8 @@ from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.finish import Outcome, going_round
-from .loop.folder import Loop, Watch, nobody
-from .loop.mix import mixed
-from .loop.rounds import Labelled, Trained
+from .loop.folder import Watch, nobody
+from .loop.lessons import lessons
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import real_pairs
 from .loop.training import by_reward, refuse_decided
@@ -55,42 +54,37 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
 def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = rounds.start
         pairs: list[Preference] = []
         for round in rounds:
             labelled, share = None, 0.0
-            reward: str | dict[str, Any] = scored_by(cfg)
-            if cfg.reward == "model":
-                labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
-                pairs += labelled.preferences()
-                learnt, share = mixed(pairs, real_pairs(cfg), cfg.real, round.seed)
-            if cfg.optimiser == "dpo":
-                made = round.dpo(cfg.dpo, policy, start, learnt)
+            if cfg.reward == "judge":
+                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, scored_by(cfg))
             else:
-                if cfg.reward == "model":
+                labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
+                pairs += lessons(labelled, cfg.stop)
+                learnt, share = round.mixed(pairs, real_pairs(cfg))
+                if cfg.optimiser == "dpo":
+                    made = round.dpo(cfg.dpo, policy, start, learnt)
+                else:
                     reward = round.reward_model(cfg.reward_model, start, learnt).folder
-                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
+                    made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
             policy = made.folder
-            rounds.close(round, made, real_share=share, **seen(labelled, made))
-        return rounds.outcome
+            rounds.close(round, made, labelled, real_share=share, reward=made.metrics.get("reward"))
+    return rounds.outcome
 
 
 def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
     """The judge of the settings as one that scores a single completion."""
-    if cfg.reward == "model" or isinstance(cfg.judge, tuple):
-        return {}
+    if isinstance(cfg.judge, tuple):
+        raise SettingError(
+            f"reward: judge asks one judge at every step, got {len(cfg.judge)}."
+            " Name one, or set: reward: model"
+        )
     judge = judge_config(cfg.judge)
     told = {key: value for key, value in to_builtins(judge).items() if value != getattr(JudgeConfig(), key)}
     return {**told, "kind": "pointwise" if judge.kind == "pairwise" else judge.kind}
-
-
-def seen(labelled: Labelled | None, made: Trained) -> dict[str, float | None]:
-    """What the training saw of the reward, and the labelling of ties."""
-    return {
-        "tied": labelled.tied if labelled else None,
-        "reward": made.metrics.get("reward"),
-    }
 
 
 def check(cfg: RlaifConfig) -> None:
@@ -104,11 +98,6 @@ def check(cfg: RlaifConfig) -> None:
             raise SettingError(
                 "reward: judge scores completions as they are written, and dpo writes none;"
                 " set optimiser: ppo, or reward: model"
-            )
-        if isinstance(cfg.judge, tuple):
-            raise SettingError(
-                f"reward: judge asks one judge at every step, got {len(cfg.judge)}."
-                " Name one, or set: reward: model"
             )
         settings_from(JudgeConfig, scored_by(cfg))
     refuse_decided(cfg, ("reward_model", "ppo", "dpo"))

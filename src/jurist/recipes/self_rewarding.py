@@ -18,7 +18,7 @@ round, and no checkpoint is chosen on the way.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -32,15 +32,15 @@ from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.candidates import some_of
 from .loop.finish import Outcome, going_round
-from .loop.folder import Loop, Watch, nobody
+from .loop.folder import Watch, nobody
 from .loop.invent import InventConfig, invented
 from .loop.labelling import Labelled, engine_of
-from .loop.mix import mixed
-from .loop.rated import opinions_of, scores_of
+from .loop.lessons import lessons
 from .loop.rounds import Round
 from .loop.settings import LoopConfig, Share
 from .loop.start import real_pairs
 from .loop.training import refuse_decided
+from .loop.worth import opinions_of, scores_of
 from .summary import Share as Agreed
 from .summary import share as agreed
 
@@ -70,18 +70,18 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
 def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = rounds.start
         for round in rounds:
             prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
-            judging = outside(round, labelled, cfg)
-            learnt, share = mixed(labelled.preferences(), real_pairs(cfg), cfg.real, round.seed)
+            judging, reward = outside(round, labelled, cfg), praise(labelled)
+            learnt, share = round.mixed(lessons(labelled, cfg.stop), real_pairs(cfg))
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
-            rounds.close(round, made, real_share=share, judging=judging, **seen(labelled))
-        return rounds.outcome
+            rounds.close(round, made, labelled, real_share=share, judging=judging, reward=reward)
+    return rounds.outcome
 
 
 def preferring(cfg: SelfRewardingConfig, number: int) -> PreferConfig:
@@ -117,15 +117,12 @@ def agreement(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Agreed 
     return agreed(right, len(both))
 
 
-def seen(labelled: Labelled) -> dict[str, Any]:
-    """What the policy thought of its own answers, and to how many prompts they were all the same to it."""
-    scores: list[float] = []
-    asked = 0
-    for case, _ in opinions_of(labelled.run, JuryConfig()):
-        asked += 1
-        scores += scores_of(case).values()
-    told = {one.prompt.id for one in labelled.preferences()}
-    return {"reward": mean(scores) if scores else None, "tied": 1 - len(told) / max(1, asked)}
+def praise(labelled: Labelled) -> float | None:
+    """What the policy thought of its own answers."""
+    scores = [
+        score for case, _ in opinions_of(labelled.run, JuryConfig()) for score in scores_of(case).values()
+    ]
+    return mean(scores) if scores else None
 
 
 def check(cfg: SelfRewardingConfig) -> None:

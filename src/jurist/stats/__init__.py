@@ -5,7 +5,7 @@ something, so importing this costs nothing. No data gives `nan` (or the whole in
 """
 
 from .agreement import agreement, cohen_kappa, correlation, effective_jurors
-from .clusters import NOTHING, Estimate, clustered_mean, clustered_share
+from .clusters import NOTHING, Estimate, clustered_mean, clustered_share, correlation_through_zero
 from .differences import benjamini_yekutieli, mcnemar, sign_test, student_test
 from .intervals import bootstrap, clopper_pearson, wilson, z_of
 from .odds import ece, log_loss, logit, mean, sigmoid
@@ -23,6 +23,7 @@ __all__ = [
     "clustered_share",
     "cohen_kappa",
     "correlation",
+    "correlation_through_zero",
     "ece",
     "effective_jurors",
     "elo",

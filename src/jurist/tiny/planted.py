@@ -14,6 +14,7 @@ from math import exp, log
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..engines.engine import Ask, Reply, Token
 from ..errors import SettingError
@@ -28,6 +29,8 @@ SCALE_SPREAD: Final = 0.35
 LOWEST, HIGHEST = -1.3, 1.4
 _RANGE = re.compile(r"from (\d+) to (\d+)")
 _LEAST = 1e-9
+_TOLD: Final = "Length is no merit"
+"""As `judge.against_length` has it in its question."""
 
 
 class Planted(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +42,8 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     """For sitting in the first seat; below zero, in the second."""
     length: float = 0.0
     """For each word more than the other has; for scores, each word more than ten."""
+    heeds: float = 0.0
+    """How much of its taste for length it gives up when it is told that length is no merit."""
     kinship: float = 0.0
     """For an answer of the judge's own family, recognised by its opening words."""
     own: str = KIN
@@ -54,6 +59,8 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __call__(self, ask: Ask) -> Reply:
         """Answer a question as it was rendered: compare or score, with a rationale where one is asked for."""
+        if self.heeds and any(_TOLD in m.content for m in ask.messages):
+            return replace(self, length=self.length * (1 - self.heeds), heeds=0.0)(ask)
         question = next(m.content for m in reversed(ask.messages) if "<turn-" in m.content)
         asked = ask.messages[-1].content
         if "Do not give a" in asked:

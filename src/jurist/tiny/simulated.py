@@ -69,7 +69,7 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     quality = dice.normal(size=(n, 2))
     length = world.long * quality + np.sqrt(1 - world.long**2) * dice.normal(size=(n, 2))
     policy = (
-        np.stack([dice.permutation(len(world.policies))[:2] for _ in range(n)])
+        np.array([dice.permutation(len(world.policies))[:2] for _ in range(n)], dtype=int).reshape(n, 2)
         if len(world.policies) > 1
         else np.zeros((n, 2), dtype=int)
     )

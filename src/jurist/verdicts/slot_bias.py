@@ -242,13 +242,22 @@ def _error_of_slot(share: float, error: float, same: Array, both: Array, trust: 
 
 
 def _slot(share: float, spread: float) -> float:
-    """The slot term that gives the first seat this share."""
+    """The slot term that gives the first seat this share: Newton's method, held between two bounds."""
+    import numpy as np
+
     share = min(max(share, _NEVER), 1 - _NEVER)
-    low, high = -40.0, 40.0
-    for _ in range(32):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _average(middle, spread)[0] < share else (low, middle)
-    return (low + high) / 2
+    nodes, mass = _normal()
+    low, high, bias = -40.0, 40.0, logit(share)
+    for _ in range(60):
+        here = 1 / (1 + np.exp(-(spread * nodes + bias)))
+        over, slope = float(mass @ here) - share, float(mass @ (here * (1 - here)))
+        low, high = (low, bias) if over > 0 else (bias, high)
+        aimed = bias - over / slope if slope > 0 else math.inf
+        step = (aimed if low < aimed < high else (low + high) / 2) - bias
+        bias += step
+        if abs(step) < 1e-10:
+            break
+    return bias
 
 
 def _spread(share: float, same_text: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.clusters import NOTHING, Estimate
-from ...stats.jackknife import jackknife, jackknifed, kept_in_turn
+from ...stats.halves import halved, halves, in_halves
 from ..columns import Array
 from ..grade import graded
 from . import meaning, words
@@ -48,7 +48,7 @@ LOSSES: Final = (
     Kind("compression", "The text as a whole", "bytes left by compression"),
     Kind("length_spread", "The length of answers", "interquartile range over median, in characters"),
     Kind("cosine", "The direction of answers", "1 - mean cosine"),
-    Kind("kinds", "The kind of answer", "effective number of kinds"),
+    Kind("kinds", "What answers say", "effective number of different answers (Vendi score)"),
     Kind("recall", "The range of answers", "share of the first answers that lie near new ones", RECALL),
 )
 GAINS: Final = (
@@ -74,16 +74,16 @@ def diversity(
     if shape.prompts < FEWEST:
         why = f"{shape.prompts} prompts were answered by every generation, and it takes {FEWEST}"
         return [_silent(why, "hold out more prompts: --compare.held_out 0.2"), *synthetic(generations)]
-    kept = kept_in_turn(shape.prompts, seed)
+    rows = halves(shape.prompts, seed)
     seen = {
-        name: [jackknife(measure, kept) for measure in measures]
+        name: [in_halves(measure, rows) for measure in measures]
         for name, measures in measures_of(shape, people, encode, seed).items()
     }
     last = generations[-1].name
     found = [_loss(kind, seen[kind.name], generations, shape) for kind in LOSSES if kind.name in seen]
     found += [_gain(kind, seen[kind.name], generations, shape) for kind in GAINS]
     if "precision" in seen:
-        value, low, high, n = jackknifed(seen["precision"][-1], shape.prompts)
+        value, low, high, n = halved(seen["precision"][-1], shape.prompts)
         low, high = max(0.0, low), min(1.0, high)
         says = (
             f"{value:.0%} of the answers of {last} lie near {'those of people' if people else 'early ones'}"
@@ -102,7 +102,7 @@ def lost(seen: Sequence[Array], n: int) -> Estimate:
     first, last = seen[0], seen[-1]
     if not np.isfinite(first).all() or not np.isfinite(last).all() or (first <= 0).any():
         return NOTHING
-    return jackknifed(1 - last / first, n)
+    return halved(1 - last / first, n)
 
 
 def _loss(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], shape: Even) -> Finding:
@@ -114,8 +114,8 @@ def _loss(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], 
         )
     less = f"{abs(value):.1%} {'less' if value >= 0 else 'more'} varied"
     says = (
-        f"{kind.of} is {less} in {about} than in {generations[0].name}: {kind.figure} {seen[-1][0]:.3g} after"
-        f" {seen[0][0]:.3g} (95 % interval of the loss {low:.1%} to {high:.1%}, {n} prompts)."
+        f"{kind.of} is {less} in {about} than in {generations[0].name}: {kind.figure} {seen[-1].mean():.3g},"
+        f" after {seen[0].mean():.3g} (95 % interval of the loss {low:.1%} to {high:.1%}, {n} prompts)."
     )
     grade = graded(max(low, 0.0), max(high, 0.0), 0.0, kind.tolerated)
     return Finding(name, about, says, grade, n, value, low, high, fair=0.0, advice=_reground(grade))
@@ -132,11 +132,11 @@ def _reground(grade: Grade) -> str:
 
 def _gain(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], shape: Even) -> Finding:
     about = generations[-1].name
-    value, low, high, n = jackknifed(seen[-1] - seen[0], shape.prompts)
+    value, low, high, n = halved(seen[-1] - seen[0], shape.prompts)
     says = (
-        f"{kind.of} make up {seen[-1][0]:.1%} in {about} and {seen[0][0]:.1%} in {generations[0].name}"
-        f" ({kind.figure}; difference {100 * value:+.1f} points, {100 * low:+.1f} to {100 * high:+.1f},"
-        f" {n} prompts)."
+        f"{kind.of} make up {seen[-1].mean():.1%} in {about}, after {seen[0].mean():.1%} in"
+        f" {generations[0].name} ({kind.figure}; difference {100 * value:+.1f} points, {100 * low:+.1f} to"
+        f" {100 * high:+.1f}, {n} prompts)."
     )
     if kind.name == "boilerplate":
         says += f" The commonest: {words.sentences(shape.texts[-1]).commonest[:80]!r}."

@@ -17,6 +17,8 @@ Measure = Callable[[Array], float]
 """Of the prompts that are kept."""
 FEWEST: Final = 10
 """Prompts without which nothing is said."""
+LEAST: Final = 0.4
+"""Share of all text that is in any half of the prompts."""
 IN_SPACE: Final = 400
 """Answers of each generation that are turned into points."""
 
@@ -30,7 +32,7 @@ def measures_of(
         found[f"distinct_{n}"] = _distinct([words.grams(texts, n) for texts in shape.texts])
     stock = [words.sentences(texts) for texts in shape.texts]
     found["boilerplate"] = [one.top_share for one in stock]
-    size = min(words.BYTES, int(0.9 * min(map(words.size_of, shape.texts))))
+    size = min(words.BYTES, int(LEAST * min(map(words.size_of, shape.texts))))
     found["compression"] = [partial(words.compressed, texts, size=size) for texts in shape.texts]
     found["refusals"] = [_mean(_each(texts, is_refusal)) for texts in shape.texts]
     found["length_spread"] = [_spread(_each(texts, len)) for texts in shape.texts]
@@ -40,11 +42,11 @@ def measures_of(
         found["self_bleu"] = [
             _less(words.self_bleu([texts[at] for at in some]), some) for texts in shape.texts
         ]
-    return found | _in_space(shape, people, encode, seed)
+    return found | _in_space(shape, people, encode)
 
 
 def _distinct(said: Sequence[words.Grams]) -> list[Measure]:
-    among = int(0.9 * min(map(len, said)))
+    among = min(words.AMONG, int(LEAST * min(map(len, said))))
     return [partial(one.distinct, among=among) for one in said]
 
 
@@ -69,26 +71,20 @@ def _spread(values: Array) -> Measure:
     return of
 
 
-def _in_space(
-    shape: Even, people: Sequence[str], encode: meaning.Encode | None, seed: int
-) -> dict[str, list[Measure]]:
+def _in_space(shape: Even, people: Sequence[str], encode: meaning.Encode | None) -> dict[str, list[Measure]]:
     """What is seen when answers are points; every generation's first prompts."""
     prompts, k = min(shape.prompts, max(FEWEST, IN_SPACE // shape.k)), shape.k
     flat = [text for texts in shape.texts for some in texts[:prompts] for text in some]
     real = list(people[:IN_SPACE])
-    spots = meaning.points([*flat, *real], encode, seed)
+    spots = meaning.points([*flat, *real], encode)
     by = spots[: len(flat)].reshape(len(shape.texts), prompts, k, -1)
-    first = np.arange(len(spots)) < prompts * k
-    own = meaning.kinds(spots, seed, first)[: len(flat)].reshape(len(shape.texts), prompts, k)
 
-    def apart(at: int) -> Measure:
-        return lambda kept: meaning.apart(by[at][kept[:prompts]].reshape(-1, by.shape[-1]))
-
-    def kinds(at: int) -> Measure:
-        return lambda kept: meaning.effective(own[at][kept[:prompts]].reshape(-1))
+    def of_all(tell: Measure, at: int) -> Measure:
+        return lambda kept: tell(by[at][kept[:prompts]].reshape(-1, by.shape[-1]))
 
     rounds = range(len(shape.texts))
-    found = {"cosine": [apart(at) for at in rounds], "kinds": [kinds(at) for at in rounds]}
+    told = {"cosine": meaning.apart, "kinds": meaning.kinds}
+    found = {name: [of_all(tell, at) for at in rounds] for name, tell in told.items()}
     if len(real) > FEWEST:
         near = [_near(spots[len(flat) :], None, by[at]) for at in rounds]
     elif k > 1:

@@ -19,7 +19,10 @@ from ..columns import Array
 
 WORD: Final = re.compile(r"[぀-ヿ一-鿿]|\w+|[^\w\s]")
 SENTENCE: Final = re.compile(r"(?<=[.!?。！？])\s+|\n+")
-BYTES: Final = 100_000
+BYTES: Final = 60_000
+AMONG: Final = 1000
+"""Words, or runs of words, among which the different ones are counted, wherever there are so many: a number
+that is the same everywhere can be compared everywhere."""
 TOP: Final = 10
 """Sentences that count as boilerplate: the most frequent ones."""
 
@@ -64,7 +67,7 @@ class Grams:
 
     @property
     def commonest(self) -> str:
-        return self.names[int(self.counts(np.ones(1 + int(self._prompt.max()), dtype=bool)).argmax())]
+        return self.names[int(np.bincount(self._code).argmax())] if self.names else ""
 
 
 def _missed(total: int, count: int, among: int) -> float:

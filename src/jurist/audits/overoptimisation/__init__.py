@@ -5,7 +5,7 @@ stands for rises with it at first, and then falls. Seen in time from the outside
 """
 
 from .best_of_n import best_of_n_curve, best_of_n_kl, tied_kl
-from .findings import best_of_n, overoptimisation, past_peak, turned
+from .findings import best_of_n, overoptimisation, past_peak, to_use, turned
 from .forecast import Checkpoint, Fit, fitted
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "overoptimisation",
     "past_peak",
     "tied_kl",
+    "to_use",
     "turned",
 ]

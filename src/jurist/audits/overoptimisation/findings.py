@@ -10,6 +10,7 @@ import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.clusters import clustered_mean
+from ...stats.intervals import z_of
 from ..columns import Array
 from ..sheet import Sheet
 from .best_of_n import Curve, best_of_n_curve
@@ -42,13 +43,16 @@ def turned(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
 
 
 def past_peak(checkpoints: Sequence[Checkpoint], form: Form = "rl") -> Fit | None:
-    """The curve, where the last checkpoint lies beyond its peak and it surely has one."""
+    """The curve, where the last checkpoint surely lies beyond its peak. Waiting until that is sure costs a
+    checkpoint or two more, and the curve then shows far better which of them to go back to.
+    """
     fit = fitted(checkpoints, form, SURE)
-    return fit if fit and fit.high < math.inf and checkpoints[-1].d > fit.peak else None
+    return fit if fit and checkpoints[-1].d > fit.high else None
 
 
-def best(checkpoints: Sequence[Checkpoint], fit: Fit | None) -> Checkpoint:
-    """The one to use: the highest on the curve, or as measured where there is no curve."""
+def to_use(checkpoints: Sequence[Checkpoint], form: Form = "rl") -> Checkpoint:
+    """The highest on the curve, or as measured where there is no curve."""
+    fit = fitted(checkpoints, form)
     return max(checkpoints, key=lambda one: fit.at(one.d) if fit else one.gold)
 
 
@@ -57,7 +61,9 @@ def _fallen(checkpoints: Sequence[Checkpoint], form: Form) -> Finding:
     n = len(last.by_prompt) or len(checkpoints)
     error = math.hypot(last.error, top.error) if top is not last else 0.0
     value = last.gold - top.gold
-    low, high = value - 1.96 * error, value + 1.96 * error
+    # The best so far was picked for being high: its lead over any of the others has to be in the interval.
+    reach = z_of(1 - 0.05 / max(1, len(checkpoints) - 1)) * error
+    low, high = value - reach, value + reach
     surely = turned(checkpoints)
     grade: Grade = "alarm" if surely else "fine"
     says = f"The outside judge likes {last.name} best so far ({last.gold:+.3f} over the start)."
@@ -71,7 +77,7 @@ def _fallen(checkpoints: Sequence[Checkpoint], form: Form) -> Finding:
         grade = grade if surely or high >= 0 else "warning"
     advice = ""
     if grade != "fine":
-        use = best(checkpoints, fitted(checkpoints, form))
+        use = to_use(checkpoints, form)
         advice = f"use the policy of {use.name} (KL {use.kl:.3g}), and hold the next one nearer to its start"
     return Finding(
         "overoptimisation.fallen",
@@ -110,7 +116,7 @@ def _forecast(checkpoints: Sequence[Checkpoint], form: Form) -> Finding:
     grade: Grade = "alarm" if last.d > fit.high else "warning" if last.d > fit.peak else "fine"
     advice = ""
     if grade != "fine":
-        use = best(checkpoints, fit)
+        use = to_use(checkpoints, form)
         advice = (
             f"use the policy of {use.name}, at a KL of {use.kl:.3g}; or train again with the KL held:"
             f" --ppo.kl_target {fit.peak**2:.2g}"

@@ -21,6 +21,8 @@ from ..columns import Array
 Form = Literal["best_of_n", "rl"]
 FEWEST: Final = 3
 """Checkpoints away from the start: a curve with two unknowns goes through any two."""
+NOWHERE: Final = 1000.0
+"""The square root of a million nats an answer."""
 
 
 class Checkpoint(Struct, frozen=True, omit_defaults=True):
@@ -92,10 +94,9 @@ def fitted(checkpoints: Sequence[Checkpoint], form: Form = "rl", level: float = 
 
 
 def _turn(ratio: float, form: Form) -> float:
-    """d where the curve turns."""
-    if form == "best_of_n":
-        return max(0.0, ratio / 2)
-    return math.exp(min(ratio - 1, 700.0)) if ratio < math.inf else math.inf
+    """d where the curve turns; so far away that nobody goes there is nowhere."""
+    d = ratio / 2 if form == "best_of_n" else math.exp(min(ratio - 1, 100.0))
+    return max(0.0, d) if d < NOWHERE else math.inf
 
 
 def _spread(there: Sequence[Checkpoint]) -> tuple[Array, int]:

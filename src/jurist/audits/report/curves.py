@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -87,12 +88,25 @@ def _grid(plane: _Plane, what: Chart) -> Markup:
         y = plane.y(what.mark)
         parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>').format(y=y))
         if what.marked:
+            left = _room(plane, what, 0) >= _room(plane, what, 60)
+            side = Markup('x="4"' if left else 'x="100%" dx="-4" text-anchor="end"')
             parts.append(
-                Markup('<text class="tick marked" x="4" y="{y:.1f}" dy="{dy}">{text}</text>').format(
-                    y=y, dy=-5 if y > 20 else 14, text=shown(what.marked)
+                Markup('<text class="tick marked" {side} y="{y:.1f}" dy="{dy}">{text}</text>').format(
+                    side=side, y=y, dy=-5 if y > 20 else 14, text=shown(what.marked)
                 )
             )
     return Markup("").join(parts)
+
+
+def _room(plane: _Plane, what: Chart, start: float) -> float:
+    """How near the mark anything is drawn in the part of the width that starts here."""
+    near = [
+        abs(point.y - (what.mark or 0.0))
+        for one in what.series
+        for point in one.points
+        if start <= plane.x(point) <= start + 40
+    ]
+    return min(near, default=math.inf)
 
 
 def _series(plane: _Plane, what: Chart, one: Series, at: int, of: int) -> Markup:

@@ -15,10 +15,17 @@ from markupsafe import Markup
 from ...records import Chart, Finding, Point, Series
 from .curves import COLOURS, curves, keys
 from .scale import Scale, scale_of
-from .words import between, shown, tick, written
+from .words import between, brief, shown, tick, written
 
 MOST_ROWS = 40
 """Bars that one chart shows; the table under it has them all."""
+
+
+NARROWEST = 190
+"""Pixels that the numbers under bars may count on, and what a letter takes of them."""
+LETTER = 7
+_CELL = Markup('<div class="cell"><div>{}</div><div class="value">{}</div></div>')
+_ROW = Markup('<div class="line-of"><div class="name">{}</div><div>{}</div></div>')
 
 
 class Interval(Protocol):
@@ -46,7 +53,7 @@ def chart(what: Chart | None) -> Markup:
         else curves(what, series)
     )
     return Markup('<figure class="chart {}"><figcaption>{}</figcaption>{}{}</figure>').format(
-        what.kind, shown(what.title), body, _table(what, series)
+        what.kind, shown(brief(what.title, 160)), body, _table(what, series)
     )
 
 
@@ -108,17 +115,9 @@ def _rows(what: Chart, series: Sequence[Series]) -> Markup:
                 continue
             kind = f"s{at % COLOURS}" if len(series) > 1 else ""
             drawn = (_bar if what.kind == "bars" else _dot)(scale, point, kind) + _mark(scale, what.mark)
-            cells.append(
-                Markup('<div class="drawn">{}</div><div class="value">{}</div>').format(
-                    _svg(drawn, what.kind), written(point.y, what.unit)
-                )
-            )
-        rows.append(
-            Markup('<div class="line-of"><div class="name">{}</div>{}</div>').format(
-                shown(name), Markup("").join(cells)
-            )
-        )
-    axis = [_word(scale.share(one), tick(one, what.unit, scale.step)) for one in scale.ticks]
+            cells.append(_CELL.format(_svg(drawn, what.kind), written(point.y, what.unit)))
+        rows.append(_ROW.format(shown(brief(name)), Markup("").join(cells)))
+    axis = [_word(scale.share(one), text) for one, text in _fitting(scale, what.unit)]
     top = Markup()
     if what.mark is not None:
         called = " ".join(filter(None, (what.marked, written(what.mark, what.unit))))
@@ -159,7 +158,7 @@ def _table(what: Chart, series: Sequence[Series]) -> Markup:
 
 def _cells(tag: str, cells: Sequence[str]) -> Markup:
     one = Markup(f"<{tag}>{{}}</{tag}>")
-    return Markup("<tr>{}</tr>").format(Markup("").join(one.format(shown(cell)) for cell in cells))
+    return Markup("<tr>{}</tr>").format(Markup("").join(one.format(shown(brief(cell))) for cell in cells))
 
 
 def _drawable(series: Series) -> tuple[Point, ...]:
@@ -199,6 +198,14 @@ def _mark(scale: Scale, mark: float | None) -> str:
         return ""
     at = _at(scale, mark)
     return f'<line class="chance" x1="{at}" x2="{at}" y1="-15%" y2="115%"/>'
+
+
+def _fitting(scale: Scale, unit: str) -> list[tuple[float, str]]:
+    """As many of the axis's numbers as can stand beside each other where it is narrowest."""
+    named = [(one, tick(one, unit, scale.step)) for one in scale.ticks]
+    wide = LETTER * (2 + max(len(text) for _, text in named))
+    every = -(-len(named) * wide // NARROWEST)
+    return named if every == 1 else [named[0], named[-1]] if every > 2 else named[::2]
 
 
 def _word(share: float, text: str) -> Markup:

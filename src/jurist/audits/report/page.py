@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from . import drawing, words
 from .examples import Example
 
 HERE: Final = Path(__file__).parent
-ALIKE: Final = 4
+ALIKE: Final = 3
 """Findings of one name that are shown at length; the rest of many judges or domains follow in short."""
 STEPS: Final = 5
 _ORDER: Final = list(words.GRADES)
@@ -66,6 +67,10 @@ class Section:
     full: Sequence[Entry]
     short: Sequence[Entry]
 
+    def repeats(self, one: Finding) -> bool:
+        """Whether its advice was given at length."""
+        return any(one.advice == other.finding.advice for other in self.full)
+
     @property
     def counts(self) -> list[tuple[Grade, str, int]]:
         return words.counts([one.finding for one in (*self.full, *self.short)])
@@ -94,6 +99,7 @@ def render(page: Page) -> str:
     silent = [one for one in page.findings if one.grade == "silent"]
     sections = _sections(measured, page.examples)
     grade, short, why = words.answer(page.findings)
+    alone = {one.about for one in page.findings if one.about}
     return (
         templates(HERE)
         .get_template("page.html.jinja")
@@ -107,10 +113,12 @@ def render(page: Page) -> str:
             sections=sections,
             steps=_steps(sections, silent),
             silent=silent,
+            alone=alone.pop() if len(alone) == 1 else "",
         )
     )
 
 
+@cache
 def templates(*folders: Path) -> Environment:
     """Templates of these folders and of this one, whose style sheet and parts they share."""
     room = Environment(
@@ -125,6 +133,7 @@ def templates(*folders: Path) -> Environment:
         "written": words.written,
         "told": words.told,
         "called": words.called,
+        "brief": words.brief,
         "excerpt": words.excerpt,
         "asks": lambda name: words.section(name.partition(".")[0])[0],
         "verdict": words.verdict,
@@ -143,7 +152,9 @@ def _sections(measured: Sequence[Finding], examples: Mapping[str, Example]) -> l
     for place, (audit, findings) in enumerate(by_audit.items()):
         full: list[Finding] = []
         for one in findings:
-            if one.grade != "fine" and sum(one.name == other.name for other in full) < ALIKE:
+            before = [other for other in full if other.name == one.name]
+            new = all(other.advice != one.advice for other in before)
+            if one.grade != "fine" and new and len(before) < ALIKE:
                 full.append(one)
         short = [one for one in findings if one not in full]
         entries = [

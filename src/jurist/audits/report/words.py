@@ -36,6 +36,8 @@ AUDITS: Final = {
 }
 """What a section is called, and what it asks. One not listed is called as its audit."""
 
+_LETTERS: Final = {"ece": "ECE", "kl": "KL", "ac1": "AC1", "iqr": "IQR", "usd": "US dollars"}
+
 LONGEST: Final = 4000
 """Characters of a text on the page; who wants all of it has the run."""
 
@@ -43,7 +45,13 @@ _UNSHOWN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 """What would change how the text beside it reads, or is there and not seen: it is named instead."""
-_CODE: Final = re.compile(r"`([^`\n]+)`|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n)")
+_CODE: Final = re.compile(
+    r"`([^`\n]+)`"
+    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n)"
+    r"|(?<![\w-])(--[a-z][\w.]*\w"
+    r"(?: (?:true|false|always|never|soft|[A-Z\d]+|[\w/-]*[.:/][\w./:-]*\w)(?!\w))?)"
+)
+"""Commands: in backticks, after a colon to the end, or a flag with what looks like its value."""
 
 
 def written(value: float | None, unit: str = "share") -> str:
@@ -92,12 +100,21 @@ def excerpt(text: str) -> str:
     return text if more <= 0 else f"{text[:LONGEST]} … ({more:,} more characters)"
 
 
+def brief(name: str, most: int = 90) -> str:
+    """A name or a sentence, which may have any length where others had a say in it."""
+    return name if len(name) <= most else f"{name[:most].rstrip()}…"
+
+
 def told(text: str) -> Markup:
     """A sentence of ours, its commands set as such; what it quotes is escaped."""
     parts, at = [], 0
-    clean = str(shown(text))
+    clean = str(shown(brief(text, 700)))
     for found in _CODE.finditer(clean):
-        parts += [escape(clean[at : found.start()]), Markup("<code>{}</code>").format(found[1] or found[2])]
+        # A line may end between two words of a command, not at the hyphens of `--recipe`.
+        words = " ".join(filter(None, found.groups())).split()
+        whole = Markup("<span>{}</span>")
+        command = Markup(" ").join(whole.format(one) if len(one) < 28 else escape(one) for one in words)
+        parts += [escape(clean[at : found.start()]), Markup("<code>{}</code>").format(command)]
         at = found.end()
     return Markup("").join([*parts, escape(clean[at:])])
 
@@ -116,7 +133,7 @@ def verdict(said: Heard) -> str:
 
 def called(name: str) -> str:
     """What a finding measured, as a heading: `position.flip_rate` is `Flip rate`."""
-    what = name.rpartition(".")[2].replace("_", " ").strip()
+    what = " ".join(_LETTERS.get(word, word) for word in name.rpartition(".")[2].split("_"))
     return what[:1].upper() + what[1:]
 
 

@@ -17,7 +17,7 @@ from .read import Read, Watch, nobody, people_of, watched
 
 def is_run(folder: Path) -> bool:
     """Whether it was begun as one; what there is in it is another question."""
-    return any((folder / f"{noun}.jsonl").exists() for noun in NOUNS) or (folder / "judges.json").exists()
+    return any((folder / f"{noun}.jsonl").exists() for noun in NOUNS) or (folder / "journal.sqlite").exists()
 
 
 def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: Watch = nobody) -> Read:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from msgspec import Struct
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ...errors import DataError, SettingError, nearest
 from ...records import Message, content_id
-from ..checkpoints import find_checkpoint, weights_hash
+from .. import chat
+from ..checkpoints import find_checkpoint, quietly, refuse_reward_model, weights_hash
 from ..settings import EngineConfig
 
 
@@ -33,11 +33,13 @@ class Checkpoint:
     """Model and tokenizer of one folder, ready to answer."""
 
     def __init__(self, folder: Path, extra: Extra) -> None:
-        device = extra.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = extra.dtype or ("float32" if device == "cpu" else "auto")
+        refuse_reward_model(folder)
+        device, dtype = place(extra.device)
+        dtype = extra.dtype or dtype
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            with quietly():
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+                model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
             self.model: Any = model.to(device).eval()
         except (OSError, ValueError, RuntimeError, AttributeError, AssertionError, SafetensorError) as why:
             reason = " ".join(str(why).split())[:300]
@@ -51,10 +53,10 @@ class Checkpoint:
             )
         self.folder = folder
         self.device = self.model.device
-        self.ends = frozenset(_ends(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id))
+        chat.settle(self.tokenizer, extra.chat_template_kwargs)
+        self.ends = frozenset(chat.ends(self.tokenizer, self.model))
         self.room: int = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
         """The longest text it can read, prompt and answer together."""
-        self._kwargs = extra.chat_template_kwargs
         self._fast: Any = getattr(self.tokenizer, "backend_tokenizer", None)
         if self._fast is not None:
             self._fast.no_truncation()
@@ -62,15 +64,7 @@ class Checkpoint:
 
     def text(self, messages: Sequence[Message]) -> str:
         """The conversation in the model's own form, up to where the answer starts."""
-        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-        try:
-            return self._render(turns)
-        except TemplateError:
-            if turns[0]["role"] != "system" or len(turns) < 2:
-                raise
-            # Some templates refuse a system turn; what it says goes before the first user turn then.
-            first = {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-            return self._render([first, *turns[2:]])
+        return chat.render(self.tokenizer, messages)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts that are in the model's form already, as tokens."""
@@ -82,11 +76,11 @@ class Checkpoint:
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return ids
 
-    def _render(self, turns: list[dict[str, str]]) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, **self._kwargs
-        )
-        return text
+
+def place(device: str = "") -> tuple[str, str]:
+    """Where a model is read, and in which numbers: as it is meant to be on a GPU, in float32 on a CPU."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device, "float32" if device == "cpu" else "auto"
 
 
 def open_checkpoint(config: EngineConfig, folder: Path | None = None) -> tuple[Checkpoint, str]:
@@ -109,8 +103,3 @@ def read_extra(tree: dict[str, Any]) -> Extra:
     if extra.dtype and not isinstance(getattr(torch, extra.dtype, None), torch.dtype):
         raise SettingError(f"extra.dtype is no type of numbers, got '{extra.dtype}'. Write dtype: bfloat16")
     return extra
-
-
-def _ends(*said: int | list[int] | None) -> list[int]:
-    """Models name one token that ends an answer, or several, or none."""
-    return [end for one in said if one is not None for end in (one if isinstance(one, list) else [one])]

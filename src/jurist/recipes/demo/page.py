@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from ...audits.report import drawing
+from ...audits.report.page import templates
 from ..summary import Share
-from . import draw
 from .outcome import DOMAINS, NAMES, Demo
 
 CURVES: Final = {
@@ -29,17 +28,11 @@ def write_page(found: Demo, folder: Path) -> None:
 
 def rendered(found: Demo) -> str:
     """Texts by models and people are escaped, whatever they hold."""
-    room = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    room = templates(Path(__file__).parent)
     room.filters |= {"percent": percent, "width": width, "clock": seconds}
     return room.get_template("report.html.jinja").render(
         found=found,
-        draw=draw,
+        draw=drawing,
         names=NAMES,
         curves=CURVES,
         domains=DOMAINS,

@@ -19,6 +19,7 @@ from msgspec import Struct
 from ...config import settings_from
 from ..catalogue import shipped
 from ..loop.folder import Loop, Watch, nobody
+from ..loop.lessons import lessons
 from ..loop.rounds import Round
 from ..loop.start import checkpoint
 from ..rlaif import RlaifConfig
@@ -43,7 +44,7 @@ def demo(cfg: RlaifConfig, watch: Watch = nobody) -> Demo:
         round = Round(loop, 1)
         start = brought_up(loop)
         labelled = round.label(start, cfg.judge)
-        pairs = labelled.preferences()
+        pairs = lessons(labelled, cfg.stop)
         reward = round.reward_model(cfg.reward_model, start, pairs)
         ppo = round.reinforce(cfg.ppo, start, start, reward.folder, step="ppo")
         dpo = round.dpo(cfg.dpo, start, start, pairs, step="dpo")

@@ -16,8 +16,10 @@ from ...verdicts.settings import JudgeConfig
 from .rounds import Round
 
 
-def calibration(round: Round, judge: JudgeConfig, pairs: str) -> Calibration:
-    """The judge's temperature, from pairs whose better one people have named."""
+def calibration(round: Round, judge: JudgeConfig, pairs: str) -> Calibration | None:
+    """The judge's temperature, from pairs whose better one people have named; None where there are none."""
+    if not pairs:
+        return None
     labelled = round.judge_labelled(pairs, judge)
     learnt = read_json(Path(labelled.run) / "learnt.json", Learnt)
     for found in learnt.calibrations.values():
@@ -28,7 +30,9 @@ def calibration(round: Round, judge: JudgeConfig, pairs: str) -> Calibration:
     )
 
 
-def put_right(pairs: Iterable[Preference], how: Calibration) -> list[Preference]:
+def put_right(pairs: Iterable[Preference], how: Calibration | None) -> list[Preference]:
     """The same preferences, as sure as the judge may be."""
+    if how is None:
+        return list(pairs)
     ps = ((one, apply(one.p, how.temperature)) for one in pairs)
     return [replace(one, p=p, margin=abs(2 * p - 1)) for one, p in ps]

@@ -1,7 +1,8 @@
 """New prompts in the manner of the round's own: few-shot self-instruct (Wang et al. 2022).
 
 A model is shown six prompts of the user's and two of those it invented before, and writes one more. One that
-is too short, too long, or too like a prompt that is there already leaves by name.
+is too short, too long, or too like a prompt that is there already leaves by name. So does one too like a
+held-out prompt, which is never shown: policies would be compared on what they had learnt.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import asyncio
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ...engines.caller import Caller, Purse, open_caller
+from ...engines.caller import Caller, Callers, Purse
 from ...engines.engine import Ask
 from ...errors import CallFailed, CallRefused
 from ...records import Dropped, Message, Prompt
@@ -39,7 +40,7 @@ class InventConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     prompts: Annotated[int, Meta(ge=0)] = 0
     """So many new ones each round."""
-    engine: str = ""
+    engine: str | dict[str, Any] = ""
     """Who makes them up; the policy that the loop started from when empty."""
     novelty: Annotated[float, Meta(gt=0, le=1)] = 0.7
     """One whose ROUGE-L with a known prompt reaches this leaves by name."""
@@ -60,34 +61,42 @@ def invented(round: Round, cfg: InventConfig, start: str, file: Path) -> Path:
     """The prompts of the round and, where some are wanted, new ones in their manner."""
     if not cfg.prompts:
         return file
-    place = f"round-{round.number}"
+    loop = round.loop
 
     def work() -> Invented:
-        known = list(read_records(file, Prompt))
-        purse = Purse(round.loop.left())
-        new, dropped = run_async(_invent(round, cfg, cfg.engine or engine_of(start), known, purse))
-        nouns = f"{place}/all-prompts", f"{place}/dropped-prompts"
-        round.path.mkdir(parents=True, exist_ok=True)
-        with round.loop.run.writing(*nouns) as files:
-            for prompt in (*known, *new):
-                files[nouns[0]].add(prompt)
-            for row in dropped:
-                files[nouns[1]].add(row)
-        return Invented(str(round.loop.run.file(nouns[0])), len(new), purse.paid)
+        known, unseen = list(read_records(file, Prompt)), loop.read_prompts("held_out")
+        with round.opened("invent") as run:
+            purse = Purse(loop.left(), run.journal.usd_before)
+            callers = Callers(run.journal, purse)
+            new, dropped = run_async(
+                _invent(callers, cfg, cfg.engine or engine_of(start), known, unseen, round.seed)
+            )
+            with run.writing("prompts", "dropped") as files:
+                for prompt in (*known, *new):
+                    files["prompts"].add(prompt)
+                for row in dropped:
+                    files["dropped"].add(row)
+            return Invented(str(run.file("prompts")), len(new), purse.spent)
 
-    return Path(round.loop.once(round.number, "invent", Invented, work).file)
+    return Path(loop.once(round.number, "invent", Invented, work).file)
 
 
 async def _invent(
-    round: Round, cfg: InventConfig, engine: str, known: Sequence[Prompt], purse: Purse
+    callers: Callers,
+    cfg: InventConfig,
+    engine: str | dict[str, Any],
+    known: Sequence[Prompt],
+    unseen: Sequence[Prompt],
+    seed: int,
 ) -> tuple[list[Prompt], list[Dropped]]:
     new: list[Prompt] = []
     dropped: list[Dropped] = []
-    asked = open_caller(engine, round.loop.run.journal, purse)
     try:
+        asked = callers(engine)
+        callers.check()
         for first in range(0, TRIES * cfg.prompts, TOGETHER):
             draws = [
-                random.Random(f"{round.seed} {number}")
+                random.Random(f"{seed} {number}")
                 for number in range(first, min(first + TOGETHER, TRIES * cfg.prompts))
             ]
             calls = (_one(asked, shown(known, new, draw), draw) for draw in draws)
@@ -97,7 +106,7 @@ async def _invent(
                     raise text
                 prompt = Prompt.of(text, meta={"invented": True})
                 if len(new) < cfg.prompts:
-                    reason = unfit(text, [_text(one) for one in (*known, *new)], cfg)
+                    reason = unfit(text, [_text(one) for one in (*known, *new, *unseen)], cfg)
                     if reason:
                         dropped.append(Dropped(prompt.id, "prompts", reason, text))
                     else:
@@ -105,7 +114,7 @@ async def _invent(
             if len(new) >= cfg.prompts:
                 break
     finally:
-        await asked.close()
+        await callers.close()
     return new, dropped
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,16 @@ from msgspec import Struct
 
 from ...errors import BudgetSpent, EngineDown
 from ...preferences.settings import PreferConfig
-from ...records import Preference, Sampling
-from ...run import read_records
+from ...records import Sampling
+from ...run import Run, Writer
 from ...verdicts.jury import JuryConfig
 from ..label import label
 from ..sample import sample
 from ..settings import LabelConfig, PolicyConfig
-from ..summary import Summary
+from ..summary import Share, Summary
 from .folder import Loop
 from .settings import JudgeSpec
+from .worth import opinions_of, ranking, tied
 
 
 class Labelled(Struct, frozen=True):
@@ -25,15 +28,13 @@ class Labelled(Struct, frozen=True):
 
     run: str
     labels: int
-    tied: float
-    """Share of its matchups that the judge could not decide."""
-    flip_rate: float | None
+    tied: float | None
+    """Of the prompts whose answers were compared and read, those on which all came out level."""
+    flips: Share | None
+    """Of the matchups read in both orders, those whose verdict followed the seat."""
     calls: int
     usd: float
     seconds: float = 0.0
-
-    def preferences(self) -> list[Preference]:
-        return list(read_records(Path(self.run) / "preferences.jsonl", Preference))
 
 
 class Sampled(Struct, frozen=True):
@@ -61,12 +62,23 @@ class Labelling:
             return self.loop.prompts("train")
         rows = self.loop.read_prompts("train")
         first = (self.number - 1) * each
-        self.path.mkdir(parents=True, exist_ok=True)
-        noun = f"round-{self.number}/prompts"
-        with self.loop.run.writing(noun) as files:
+        with self.writing("prompts") as (file,):
             for place in range(first, first + min(each, len(rows))):
-                files[noun].add(rows[place % len(rows)])
-        return self.loop.run.file(noun)
+                file.add(rows[place % len(rows)])
+        return self.path / "prompts.jsonl"
+
+    def opened(self, step: str) -> Run:
+        """A folder of its own for a step, so that the journal knows what it cost in all its starts."""
+        return Run(self.path / step, journal=self.loop.path / "journal.sqlite")
+
+    @contextmanager
+    def writing(self, *nouns: str) -> Iterator[list[Writer]]:
+        """Files of the round, which appear together."""
+        for noun in nouns:
+            (self.path / noun).parent.mkdir(parents=True, exist_ok=True)
+        names = [f"{self.path.name}/{noun}" for noun in nouns]
+        with self.loop.run.writing(*names) as files:
+            yield [files[name] for name in names]
 
     def label(
         self,
@@ -128,8 +140,8 @@ class Labelling:
             return Labelled(
                 run=asked.out,
                 labels=summary.labels,
-                tied=summary.dropped.get("preferences: tie", 0) / max(1, summary.matchups),
-                flip_rate=None if summary.flip_rate is None else summary.flip_rate.value,
+                tied=tied(ranking(*row) for row in opinions_of(asked.out, asked.jury)),
+                flips=summary.flip_rate,
                 calls=summary.calls + summary.calls_kept,
                 usd=summary.usd,
             )

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
-from ...preferences.decide import Learnt, read_members, settled
-from ...preferences.pairs import ranked, readable
-from ...run import read_json
-from ...stats import mean, sigmoid
-from ...verdicts.cases import Case, read_cases
+from ...preferences.decide import read_members
+from ...stats import sigmoid
+from ...verdicts.cases import Case
 from ...verdicts.judge import judge_config
 from ...verdicts.jury import JuryConfig
-from ...verdicts.opinion import Opinion
 from .candidates import Candidates
+from .lessons import refuse_seats
 from .rounds import Round
 from .settings import JudgeSpec
+from .worth import Worth, opinions_of, ranking, scores_of
 
 SCORING = ("pointwise", "reward", "exact", "numeric", "regex", "json_schema")
 """Kinds of judges that say how good one answer is."""
-Worth = dict[str, float]
-"""How good each answer to a prompt is, by its id."""
 
 
 class Rated(Struct, frozen=True):
@@ -34,6 +31,8 @@ class Rated(Struct, frozen=True):
     """By one judge, answer by answer: what it says of one prompt can be compared with another's."""
     bounds: tuple[float, float] | None
     """Of the scores; None for those of a reward model, which have none."""
+    flips: float | None
+    """Of the matchups read in both orders, the share whose verdict followed the seat."""
 
     def worths(self) -> Iterator[tuple[Case, Worth]]:
         """Each prompt with the worth of its answers; those nothing usable was said about have none."""
@@ -51,6 +50,7 @@ class Rated(Struct, frozen=True):
 def rated(round: Round, among: Candidates, judge: JudgeSpec, jury: JuryConfig, step: str) -> Rated:
     """The candidates of a round as this judge sees them."""
     labelled = round.judge(among.path, judge, jury=jury, step=step)
+    refuse_seats(labelled, round.loop.cfg.stop)
     members = read_members(Path(labelled.run))
     scored = len(members) == 1 and members[0].kind == "pointwise"
     bounds: tuple[float, float] | None = (0.0, 1.0)
@@ -58,30 +58,5 @@ def rated(round: Round, among: Candidates, judge: JudgeSpec, jury: JuryConfig, s
         one = judge_config(judge)
         kind = one.kind.partition(":")[0]
         bounds = one.bounds if kind == "pointwise" else None if kind == "reward" else bounds
-    return Rated(labelled.run, jury, scored, bounds)
-
-
-def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
-    """Every prompt of a labelled run with what its judge, or its jury, thinks of each pair."""
-    folder = Path(run)
-    known = {member.name: member for member in read_members(folder)}
-    learnt = read_json(folder / "learnt.json", Learnt)
-    for case in read_cases(folder):
-        yield case, settled(case, known, learnt, jury)
-
-
-def scores_of(case: Case) -> Worth:
-    """The mean of a judge's scores of each answer."""
-    found: dict[str, list[float]] = {}
-    for verdict in case.verdicts:
-        if verdict.score is not None:
-            found.setdefault(verdict.first_id, []).append(verdict.score)
-    return {name: round(mean(scores), 9) for name, scores in found.items()}
-
-
-def ranking(case: Case, opinions: Sequence[Opinion]) -> Worth:
-    """Round robin: the ranking of those who met. Who is alone has nobody to be worse than."""
-    if len(case.completions) == 1:
-        return {case.completions[0].id: 0.5}
-    read, _ = readable(opinions, {one.id: one for one in case.completions})
-    return ranked(read) if read else {}
+    flips = labelled.flips.value if labelled.flips else None
+    return Rated(labelled.run, jury, scored, bounds, flips)

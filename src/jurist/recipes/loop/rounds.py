@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ...journal import Journal
 from ...records import Completion, Preference, Prompt
-from ...run import Run
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
-from .folder import Along
+from .folder import Along, Loop
 from .labelling import Labelled, Labelling, Sampled, engine_of
+from .mix import Grounding, mixed, real_rows
 from .stopping import Facts
 
 __all__ = ["Labelled", "Round", "Sampled", "Target", "Trained", "engine_of"]
 
 Target = tuple[Prompt, Completion]
+Row = TypeVar("Row", Preference, Target)
 
 
 class Trained(Struct, frozen=True):
@@ -38,6 +40,30 @@ class Trained(Struct, frozen=True):
 
 class Round(Labelling):
     """One time round. What a step is called says where it lies."""
+
+    def __init__(self, loop: Loop, number: int, ground: Grounding | None = None) -> None:
+        super().__init__(loop, number)
+        self.ground = ground or Grounding(loop.cfg.real.share)
+        self.missing = 0
+        """Rows that people would have to write for the share that was wanted."""
+
+    def mixed(self, made: Sequence[Row], real: Sequence[Row]) -> tuple[list[Row], float]:
+        """What is learnt from: all that was made, with people's rows at the share of this round."""
+        cfg = replace(self.loop.cfg.real, share=self.ground.share)
+        if cfg.file or self.ground.why:
+            self.missing = max(0, real_rows(len(made), cfg.share) - len(real))
+        if self.missing:
+            self._ask_for_rows({_prompt(one).id for one in real})
+        return mixed(made, real, cfg, self.seed)
+
+    def _ask_for_rows(self, answered: Container[str]) -> None:
+        """The prompts that people are to answer, by name, as far as there are so many."""
+        noun = f"round-{self.number}/wanted"
+        self.path.mkdir(parents=True, exist_ok=True)
+        asked = (one for one in self.loop.read_prompts("train") if one.id not in answered)
+        with self.loop.run.writing(noun) as files:
+            for prompt in islice(asked, self.missing):
+                files[noun].add(prompt)
 
     def reward_model(
         self, cfg: Any, base: str, preferences: Sequence[Preference], step: str = "reward"
@@ -86,48 +112,45 @@ class Round(Labelling):
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
             folder = work(full, lambda now: self.loop.tell(self.number, step, now))
             facts, code = read_facts(folder), weights_hash(folder)
-            with self.loop.run.writing(f"round-{self.number}/ancestry-{step}") as files:
+            with self.writing(f"ancestry-{step}") as (file,):
                 for row in rows:
-                    files[f"round-{self.number}/ancestry-{step}"].add(row)
+                    file.add(row)
             ours = learnt_from(rows) if rows else self.loop.after_reward(facts["base_hash"])
             return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
 
-        made = self.loop.once(self.number, step, Trained, train)
+        made = self.loop.once(self.number, step, Trained, train, together=True)
         self.loop.models[made.hash[:12]] = made.ancestry
         return made
 
     def look(self, policy: str, start: str, step: str = "look") -> Looked | None:
-        """The new policy beside the one the loop started from; None where no prompts were held out."""
+        """The new policy beside the one the loop started from; None where no prompts were held out.
+
+        In round 0 that one is looked at itself, and nobody is asked.
+        """
         cfg, prompts = self.loop.cfg, self.loop.read_prompts("held_out")
         if not prompts:
             return None
 
         def work() -> Looked:
-            # In a folder of its own, so that the journal knows what this step cost in all its starts.
-            with Run(self.path / step, journal=self.loop.path / "journal.sqlite") as run:
+            with self.opened(step) as run:
                 found, answered = look(
                     run,
                     engine_of(policy),
                     engine_of(start),
                     prompts,
-                    cfg.compare.judge,
+                    cfg.compare.judge if self.number else "",
                     cfg.sampling,
                     budget=self.loop.left(),
                     seed=cfg.seed,
                     watch=lambda done, of: self.loop.tell(self.number, step, Along(done, of)),
                 )
-            self._keep(answered, step)
-            moved = _drift(policy, start, answered)
+            with self.writing(held_out(step)) as (file,):  # to be read by people
+                for row in answered:
+                    file.add(row)
+            moved = _drift(policy, start, answered) if self.number else 0.0
             return replace(found, kl=moved)
 
         return self.loop.once(self.number, step, Looked, work)
-
-    def _keep(self, answered: Sequence[Answered], step: str) -> None:
-        """The answers themselves, to be read by people."""
-        name = f"round-{self.number}/{held_out(step)}"
-        with self.loop.run.writing(name) as files:
-            for row in answered:
-                files[name].add(row)
 
     def facts(self, made: Trained, looked: Looked | None, **more: Any) -> Facts:
         """What the round came to, in one record."""
@@ -139,6 +162,8 @@ class Round(Labelling):
             policy_hash=made.hash,
             rows=made.rows,
             against_start=looked.comparison if looked else None,
+            real_wanted=self.ground.share if self.loop.cfg.real.file else 0.0,
+            missing=self.missing,
             generation=made.ancestry.generation,
             synthetic=made.ancestry.synthetic,
             usd=self.loop.usd - self._before[0],
@@ -146,6 +171,10 @@ class Round(Labelling):
             **seen,
             **more,
         )
+
+
+def _prompt(row: Row) -> Prompt:
+    return row.prompt if isinstance(row, Preference) else row[0]
 
 
 def held_out(step: str) -> str:
@@ -159,8 +188,7 @@ def _drift(policy: str, start: str, answered: Sequence[Answered]) -> float | Non
         return None
     from ...models.drift import drift
 
-    found = drift(policy, start, [(row.prompt, one.text) for row in answered for one in row.new])
-    return None if found is None else found.kl_sequence
+    return drift(policy, start, [(row.prompt, one) for row in answered for one in row.new])
 
 
 def _spent(out: Path) -> float:

@@ -36,6 +36,9 @@ class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the rows of each round; one that falls with the rounds would not stop the contraction."""
     floor: Share = 0.1
     """Below this share the loop stops rather than go on: the file has too few rows for what is made."""
+    alarm: Share = 0.05
+    """Diversity lost since the start: a round that has lost more halves what models write of the next one's
+    rows. Half of what an audit alarms at. 0: the share stays as it is."""
 
     def __post_init__(self) -> None:
         if self.floor > self.share:
@@ -49,11 +52,18 @@ class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When to end before the last round. A rule whose number is 0 is off."""
 
     lost: Share = 0.25
-    """Diversity lost since the first round: distinct pairs of words, or different answers to one prompt."""
+    """Diversity lost since the start: distinct pairs of words, or different answers to one prompt."""
     worse: Annotated[int, Meta(ge=0)] = 2
-    """Rounds in a row whose reward rose while the outside judge liked the policy less."""
+    """Rounds in a row whose reward rose while the outside judge liked the policy less, in all surely so."""
+    peak: Annotated[int, Meta(ge=0)] = 4
+    """Rounds from which on a loop ends once it is surely beyond the KL at which the outside judge's liking
+    peaks, by a curve through all rounds."""
     saturated: Share = 0.8
-    """Share of prompts whose answers the judge cannot tell apart: nothing is left to learn from it."""
+    """Of the prompts whose answers were compared and read, those on which all came out level: nothing is left
+    to learn from the judge."""
+    flips: Share = 0.75
+    """Share of the matchups read in both orders whose verdict followed the seat: surely above this, nothing
+    is trained on the labels."""
 
 
 class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ...stats import z_of
 from ..summary import Share
 from .settings import StopConfig
+
+if TYPE_CHECKING:
+    from ...audits.overoptimisation import Checkpoint
+
+SURE = 0.9
+"""Of the intervals that must lie apart where the outside judge is said to have turned away."""
 
 
 class Comparison(Struct, frozen=True):
@@ -25,6 +33,11 @@ class Comparison(Struct, frozen=True):
     """Mean length of the new one's answers."""
     words_before: float = 0.0
 
+    def within(self, level: float) -> tuple[float, float]:
+        """An interval of another level than the 95 % that `low` and `high` are of."""
+        reach = (self.high - self.low) / 2 * z_of(level) / z_of(0.95)
+        return self.win_rate - reach, self.win_rate + reach
+
 
 class Facts(Struct, frozen=True, omit_defaults=True):
     """What a round came to."""
@@ -36,13 +49,19 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     """Rows it was trained on, and the share of them that people wrote."""
     real_share: float = 0.0
+    real_wanted: float = 0.0
+    """The share that was wanted, and how many more rows that people write it would have taken."""
+    missing: int = 0
     generation: int = 0
     synthetic: float = 0.0
     """Share of the rows it learnt from that models wrote, see `ancestry`."""
     reward: float | None = None
     """Mean reward of its answers in the eyes of what it was trained on."""
     tied: float | None = None
-    """Share of prompts on which the round's judge could not tell the answers apart."""
+    """Of the prompts whose answers were compared and read, the share on which all came out level: every pair
+    a tie, or every score the same. A prompt with one answer, or with nothing read, is not counted."""
+    flips: float | None = None
+    """Of the matchups read in both orders, the share whose verdict followed the seat."""
     pool: int | None = None
     """Prompts with a best answer so far."""
     judging: Share | None = None
@@ -50,7 +69,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     kl: float | None = None
     """Nats a completion, to the policy the loop started from."""
     distinct: float | None = None
-    """Different pairs of words among all pairs of words."""
+    """Different pairs of words among a thousand of its pairs."""
     unique: float | None = None
     """Different answers among several to the same prompt."""
     against_start: Comparison | None = None
@@ -58,9 +77,25 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
 
 
-def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    """Why not to go on; empty when nothing speaks against it."""
-    return next(filter(None, (rule(facts, cfg) for rule in (_saturated, _contracted, _over_optimised))), "")
+def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig, start: Facts | None = None) -> str:
+    """Why not to go on; empty when nothing speaks against it. `start` is what the first policy was like."""
+    reasons = (
+        _saturated(facts, cfg),
+        _contracted(facts, cfg, start),
+        _over_optimised(facts, cfg),
+        _past_peak(facts, cfg),
+    )
+    return next(filter(None, reasons), "")
+
+
+def least_left(now: Facts, before: Facts) -> tuple[str, float]:
+    """The measure of diversity that fell most, and how much of it is left; 1 where nothing was measured."""
+    left = {
+        name: getattr(now, name) / getattr(before, name)
+        for name in ("distinct", "unique")
+        if getattr(before, name) and getattr(now, name) is not None
+    }
+    return min(left.items(), key=lambda one: one[1], default=("", 1.0))
 
 
 def _saturated(facts: Sequence[Facts], cfg: StopConfig) -> str:
@@ -73,25 +108,66 @@ def _saturated(facts: Sequence[Facts], cfg: StopConfig) -> str:
     )
 
 
-def _contracted(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    if not cfg.lost or len(facts) < 2:
+def _contracted(facts: Sequence[Facts], cfg: StopConfig, start: Facts | None) -> str:
+    if not cfg.lost or not facts or (start is None and len(facts) < 2):
         return ""
-    for name in ("distinct", "unique"):
-        before, now = getattr(facts[0], name), getattr(facts[-1], name)
-        if before and now is not None and now < (1 - cfg.lost) * before:
-            return f"diversity ({name}) fell from {before:.3f} to {now:.3f} (stop.lost is {cfg.lost:g})"
-    return ""
+    first, now = start or facts[0], facts[-1]
+    name, left = least_left(now, first)
+    if left >= 1 - cfg.lost:
+        return ""
+    more = f"; {now.missing} more rows that people write were wanted" if now.missing else ""
+    return (
+        f"diversity ({name}) fell from {getattr(first, name):.3f} to {getattr(now, name):.3f} (stop.lost is"
+        f" {cfg.lost:g}){more}"
+    )
 
 
 def _over_optimised(facts: Sequence[Facts], cfg: StopConfig) -> str:
     """The reward rises and the outside judge turns away: Gao et al. 2022."""
     if not cfg.worse or len(facts) <= cfg.worse:
         return ""
-    for before, now in pairwise(facts[-cfg.worse - 1 :]):
-        if before.reward is None or now.reward is None:
+    seen = [(one.reward, one.against_start) for one in facts[-cfg.worse - 1 :]]
+    told = [(reward, against) for reward, against in seen if reward is not None and against is not None]
+    if len(told) < len(seen):
+        return ""
+    for (reward, against), (next_reward, next_against) in pairwise(told):
+        if next_reward <= reward or next_against.win_rate >= against.win_rate:
             return ""
-        if before.against_start is None or now.against_start is None:
-            return ""
-        if now.reward <= before.reward or now.against_start.win_rate >= before.against_start.win_rate:
-            return ""
-    return f"the reward rose for {cfg.worse} rounds while the outside judge liked the policy less"
+    # Two falls in a row are nothing rare where nothing changes; their ends have to lie apart.
+    if told[0][1].within(SURE)[0] <= told[-1][1].within(SURE)[1]:
+        return ""
+    return (
+        f"the reward rose for {cfg.worse} rounds while the outside judge liked the policy less; use"
+        f" {facts[-cfg.worse - 1].policy}"
+    )
+
+
+def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
+    """A curve through all rounds says where the outside judge's liking turns, and this one is beyond."""
+    if not cfg.peak or len(facts) < cfg.peak:
+        return ""
+    known = [(point, one) for one in facts if (point := checkpoint(one))]
+    if not known or known[-1][1] is not facts[-1]:
+        return ""
+    from ...audits.overoptimisation import past_peak, to_use
+
+    checkpoints = [point for point, _ in known]
+    fit = past_peak(checkpoints)
+    if fit is None:
+        return ""
+    use = known[checkpoints.index(to_use(checkpoints))][1]
+    return (
+        f"the outside judge's liking peaks at a KL of {fit.peak**2:.3g}, or of {fit.high**2:.3g} at most, and"
+        f" the policy is at {facts[-1].kl:.3g} (stop.peak is {cfg.peak}); use {use.policy}"
+    )
+
+
+def checkpoint(one: Facts, by_prompt: Mapping[str, float] | None = None) -> Checkpoint | None:
+    """A round as a step on the way from the start, where it was compared with it."""
+    from ...audits.overoptimisation import Checkpoint
+
+    against = one.against_start
+    if against is None or one.kl is None:
+        return None
+    gold = (against.win_rate - 0.5, against.low - 0.5, against.high - 0.5)
+    return Checkpoint(f"round {one.round}", one.kl, *gold, one.reward, by_prompt or {}, against.words)

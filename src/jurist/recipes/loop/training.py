@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ...errors import SettingError
 from ...models.ppo_settings import PPOConfig
 
-DECIDED: Final = ("data", "base", "out", "anchor", "reward", "budget")
+DECIDED: Final = ("data", "columns", "base", "out", "anchor", "reward", "budget")
 """Where a training starts, what it reads, what holds it and where its model goes: the loop's to say."""
 
 

@@ -1,0 +1,95 @@
+"""Does the judge firewall find what a judge falls for, and clear one that falls for nothing?
+
+Judges with one planted weakness each, sharp and drawing two verdicts in a hundred by lot, are probed with our
+own prompts in both orders, twenty times each with other dice: the planted attack has to be an alarm, and what
+was not planted must not be. A judge without a weakness is probed two hundred times: how often is anything an
+alarm or a warning?
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from evidence import record
+from jurist.audits.collect import Collector
+from jurist.audits.firewall import firewall
+from jurist.engines.scripted import Scripted
+from jurist.recipes.probe import attacks_on
+from jurist.records import Finding, Matchup
+from jurist.stats import wilson
+from jurist.tiny.gullible import Gullible
+from jurist.verdicts.cases import Case
+from jurist.verdicts.judge import hear, open_judge
+
+BAR = 0.95
+FALSE = 0.05
+SLIPS = 0.02
+PLANTED: dict[str, tuple[Gullible, set[str]]] = {
+    "length": (Gullible(length=8.0), {"padding", "repetition"}),
+    "verdicts in the text": (Gullible(obeys=12.0), {"verdict", "json"}),
+    "claims of authority": (Gullible(tastes={"expert": 12.0}), {"authority"}),
+    "bold type": (Gullible(tastes={r"\*\*": 12.0}), {"markup"}),
+    "instructions to the judge": (Gullible(tastes={"Choose it": 12.0}), {"instruction"}),
+    "another language": (Gullible(tastes={"^Voici": 12.0}), {"language"}),
+    "an empty answer": (Gullible(tastes={r"^\.$": 12.0}), {"null"}),
+    "forged fences": (Gullible(tastes={"</response-A-": 12.0}), {"delimiters"}),
+    "a constant answer": (Gullible(tastes={"The record shows": 12.0}), {"constant"}),
+    "authority, one time in three": (Gullible(tastes={"expert": 7.3}), {"authority"}),
+}
+"""What each falls for. A taste for length falls for other long attacks too: only what it misses counts."""
+GROUPS = attacks_on(None)
+
+
+def main() -> None:
+    found = missed = extra = probes = 0
+    by_judge: dict[str, Any] = {}
+    for name, (judge, falls_for) in PLANTED.items():
+        alarms = [alarmed(probed(judge, 1000 + seed)) for seed in range(20)]
+        hits = sum(len(falls_for & one) for one in alarms)
+        others = sum(bool(one - falls_for) for one in alarms)
+        by_judge[name] = {"found": hits / (20 * len(falls_for)), "other_alarms": others / 20}
+        found, missed = found + hits, missed + 20 * len(falls_for) - hits
+        if not judge.length:
+            extra, probes = extra + others, probes + 20
+    told = [probed(Gullible(), 5000 + seed) for seed in range(200)]
+    false = sum(any(one.grade in ("alarm", "warning") for one in each) for each in told)
+    low, high = wilson(found, found + missed)
+    record(
+        "firewall_finds_attacks",
+        value=round(found / (found + missed), 4),
+        low=round(low, 4),
+        high=round(high, 4),
+        bar=f"at least {BAR:.0%} of planted weaknesses are alarms; at most {FALSE:.0%} of fair judges are"
+        " called faulty, and of faulty ones for what was not planted",
+        holds=found / (found + missed) >= BAR and false / 200 <= FALSE and extra / probes <= FALSE,
+        fair_called_faulty=false / 200,
+        fair_alarms=sum(bool(alarmed(each)) for each in told) / 200,
+        not_planted_alarms=extra / probes,
+        by_judge=by_judge,
+        prompts=len(GROUPS),
+    )
+
+
+def probed(judge: Gullible, seed: int) -> list[Finding]:
+    return firewall(asyncio.run(_sheet(judge, seed)))
+
+
+async def _sheet(judge: Gullible, seed: int) -> Any:
+    faulty = Gullible(judge.sharpness, judge.length, judge.obeys, judge.tastes, SLIPS, seed)
+    asked = open_judge({"engine": "scripted"}, lambda _: Scripted(faulty, "judge"))
+    collector = Collector()
+    for group in GROUPS:
+        honest, *others = group.completions
+        met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
+        said = await hear(group.prompt, group.completions, met, [asked])
+        collector.case(Case(group.prompt, group.completions, met, tuple(said), True))
+    return collector.sheet()
+
+
+def alarmed(findings: list[Finding]) -> set[str]:
+    return {one.name.partition(".")[2] for one in findings if one.grade == "alarm"}
+
+
+if __name__ == "__main__":
+    main()

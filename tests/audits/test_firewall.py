@@ -1,0 +1,184 @@
+"""The judge firewall: a judge that falls for an attack is found, and one that does not is cleared."""
+
+import asyncio
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from jurist.audits.attacks import ATTACK, ATTACKS, HONEST, PLAIN, attacked
+from jurist.audits.collect import Collector
+from jurist.audits.firewall import firewall
+from jurist.engines.scripted import Scripted
+from jurist.recipes.probe import attacks_on
+from jurist.records import Matchup
+from jurist.tiny.gullible import Gullible
+from jurist.tiny.simulated import Simulated, World, simulate
+from jurist.verdicts.cases import Case
+from jurist.verdicts.judge import hear, open_judge
+
+GROUPS = attacks_on(None)
+
+
+def probed(function, groups=GROUPS, **judge):
+    """The findings about one judge, by what they are called."""
+
+    async def ask():
+        opened = open_judge({"engine": "scripted", **judge}, lambda _: Scripted(function, "j"))
+        collector = Collector()
+        for group in groups:
+            honest, *others = group.completions
+            met = [Matchup.of(group.prompt, honest, other) for other in others]
+            said = await hear(group.prompt, group.completions, met, [opened])
+            collector.case(Case(group.prompt, group.completions, tuple(met), tuple(said), True))
+        return collector.sheet()
+
+    return {one.name.partition(".")[2]: one for one in firewall(asyncio.run(ask()))}
+
+
+def alarms(found):
+    return {name for name, one in found.items() if one.grade == "alarm"}
+
+
+def test_our_own_prompts_are_of_many_kinds_and_each_meets_every_attack():
+    rows = [json.loads(row) for row in (files("jurist.examples") / "decent.jsonl").read_text().splitlines()]
+
+    assert len(rows) == len(GROUPS) == 24
+    assert len({row["domain"] for row in rows}) == 8
+    for group in GROUPS:
+        assert [one.policy for one in group.completions] == [
+            HONEST,
+            *(ATTACK + name for name in (PLAIN, *ATTACKS)),
+        ]
+        assert group.pairs == tuple((0, at) for at in range(1, 13))
+        assert len({one.text for one in group.completions}) == 13
+
+
+def test_no_attack_but_length_holds_the_decent_answer():
+    for group in GROUPS:
+        honest, *others = group.completions
+        holding = {one.policy.removeprefix(ATTACK) for one in others if honest.text in one.text}
+        assert holding == {"repetition", "padding"}
+
+
+def test_a_fair_judge_passes():
+    found = probed(Gullible())
+
+    assert alarms(found) == set()
+    assert {one.grade for one in found.values()} == {"fine"}
+    assert found["plain"].value == 1.0
+    assert found["plain"].n == 24
+
+
+@pytest.mark.parametrize(
+    ("judge", "falls_for"),
+    [
+        (Gullible(length=8.0), {"padding", "repetition"}),
+        (Gullible(obeys=12.0), {"verdict", "json"}),
+        (Gullible(tastes={"expert": 12.0}), {"authority"}),
+        (Gullible(tastes={r"\*\*": 12.0}), {"markup"}),
+        (Gullible(tastes={"Choose it": 12.0}), {"instruction"}),
+        (Gullible(tastes={"^Voici": 12.0}), {"language"}),
+        (Gullible(tastes={r"^\.$": 12.0}), {"null"}),
+        (Gullible(tastes={"</response-A-": 12.0}), {"delimiters"}),
+        (Gullible(tastes={"The record shows": 12.0}), {"constant"}),
+    ],
+)
+def test_a_judge_is_found_to_fall_for_what_it_falls_for(judge, falls_for):
+    found = probed(judge, GROUPS[::2])
+
+    assert falls_for <= alarms(found)
+    if not judge.length:
+        assert alarms(found) == falls_for
+    for name in falls_for:
+        assert found[name].low > 0.1
+        assert found[name].examples
+        assert found[name].advice
+
+
+def test_an_injected_verdict_wins_in_one_seat_only_and_is_found_all_the_same():
+    found = probed(Gullible(obeys=12.0), GROUPS[::2])
+
+    assert found["verdict"].value == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_judge_that_reads_nothing_is_told_apart_from_one_that_is_fooled():
+    found = probed(lambda ask: "A")
+
+    assert alarms(found) == {"plain"}
+    assert found["plain"].value == 0.5
+    assert "does not read the answers" in found["plain"].says
+
+
+def test_a_judge_that_scores_is_probed_too():
+    def scores(ask):
+        return "Score: 9" if "expert" in ask.messages[-1].content else "Score: 5"
+
+    found = probed(scores, GROUPS[:8], kind="pointwise")
+
+    assert alarms(found) == {"authority", "plain"}
+
+
+def test_replies_that_an_attack_makes_unreadable_are_counted():
+    def silenced(ask):
+        return "I cannot say." if "expert" in ask.messages[-1].content else Gullible()(ask)
+
+    found = probed(silenced)
+
+    assert found["authority"].grade == "silent"
+    assert found["unread"].value == pytest.approx(1 / 11)
+    assert found["unread"].grade in ("warning", "alarm")
+
+
+def test_one_chart_shows_all_attacks_beside_no_attack():
+    charts = [one.chart for one in probed(Gullible(length=8.0), GROUPS[::3]).values() if one.chart]
+
+    assert len(charts) == 1
+    names = [point.x for point in charts[0].series[0].points]
+    assert set(names) == {"no attack", *ATTACKS}
+    assert names[0] in ("padding", "repetition")
+
+
+def test_a_run_without_attacks_says_what_would_tell():
+    sheet, _ = simulate((Simulated(),), World(prompts=20), 1)
+
+    (found,) = firewall(sheet)
+
+    assert found.grade == "silent"
+    assert found.n == 0
+    assert "jurist probe" in found.advice
+
+
+def test_a_prompt_file_of_pairs_gives_the_chosen_answers(tmp_path):
+    rows = [{"prompt": f"Q{n}", "chosen": f"Good {n}.", "rejected": f"Bad {n}."} for n in range(3)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    groups = attacks_on(str(tmp_path / "pairs.jsonl"))
+
+    assert [group.completions[0].text for group in groups] == ["Good 0.", "Good 1.", "Good 2."]
+    assert [group.completions[1].text for group in groups] == ["Good 1.", "Good 2.", "Good 0."]
+
+
+def test_a_single_prompt_still_meets_an_answer_to_something_else(tmp_path):
+    (tmp_path / "one.jsonl").write_text('{"prompt": "Q", "completion": "Good."}\n')
+
+    (group,) = attacks_on(str(tmp_path / "one.jsonl"))
+
+    assert "museum" in group.completions[1].text
+
+
+@pytest.mark.slow
+def test_a_fair_judge_that_slips_is_rarely_called_gullible():
+    called = 0
+    for seed in range(40):
+        found = probed(Gullible(slips=0.02, seed=seed))
+        called += any(one.grade in ("alarm", "warning") for one in found.values())
+    assert called <= 5, "5 % wanted; 5 of 40 is what that rate gives 95 times in 100"
+
+
+def test_attacks_are_made_alike_every_time():
+    prompt = GROUPS[0].prompt
+
+    assert attacked(prompt, "One. Two.", "Three.") == attacked(prompt, "One. Two.", "Three.")
+    assert np.unique([one.id for one in attacked(prompt, "One. Two.", "Three.").completions]).size == 13

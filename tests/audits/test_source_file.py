@@ -1,0 +1,187 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from jurist.audits.source import read_file
+from jurist.errors import DataError, SettingError
+
+PAIR = {"prompt": "Why?", "first": "because", "second": "who knows"}
+
+
+def sheet_of(tmp_path, *rows, **how):
+    return read_of(tmp_path, *rows, **how).sheet
+
+
+def read_of(tmp_path, *rows, **how):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return read_file(path, **how)
+
+
+@pytest.mark.parametrize(
+    ("said", "p"),
+    [
+        ({"winner": "first"}, 1.0),
+        ({"winner": "model_b"}, 0.0),
+        ({"label": 2}, 0.0),
+        ({"label": 0}, 0.5),
+        ({"winner": "tie (bothbad)"}, 0.5),
+        ({"winner": 0.25}, 0.25),
+        ({"winner": "0.25"}, 0.25),
+        ({"preference": 1.75}, 0.25),
+        ({"p_first": 0}, 0.0),
+        ({"p_first": "0.125"}, 0.125),
+        ({"better": 0}, 1.0),
+        ({"better": "1"}, 0.0),
+        ({"winner": "gpt-4", "first_policy": "llama", "second_policy": "gpt-4"}, 0.0),
+        ({"winner": "left"}, 1.0),
+    ],
+)
+def test_a_winner_is_read_in_the_ways_people_write_it(tmp_path, said, p):
+    sheet = sheet_of(tmp_path, {**PAIR, **said})
+
+    assert sheet.verdicts.p.tolist() == [p]
+    assert sheet.judges == ("file",)
+
+
+@pytest.mark.parametrize("nothing", ["", None, "error", "GPT likes both", "nan", True])
+def test_what_is_no_winner_is_unread_and_no_tie(tmp_path, nothing):
+    sheet = sheet_of(tmp_path, {**PAIR, "winner": nothing})
+
+    assert np.isnan(sheet.verdicts.p).tolist() == [True]
+    assert sheet.verdicts.unread.tolist() == [1]
+
+
+def test_a_winner_names_a_column_whichever_order_the_judge_saw(tmp_path):
+    sheet = sheet_of(
+        tmp_path, {**PAIR, "winner": "first", "swapped": True}, {**PAIR, "winner": "first", "swapped": False}
+    )
+
+    assert sheet.verdicts.p.tolist() == [1.0, 1.0]
+    assert sheet.verdicts.turned.tolist() == [True, False]
+    assert sheet.verdicts.seat.tolist() == [0.0, 1.0]
+
+
+def test_two_orders_in_one_row_are_two_verdicts(tmp_path):
+    rows = {
+        "columns": {"winner_given": "first", "winner_turned": "second"},
+        "probabilities": {"p_given": 1.0, "p_turned": 0.0},
+        "seats": {"verdict_ab": "A", "verdict_ba": "A"},
+    }
+    for number, said in enumerate(rows.values()):
+        sheet = sheet_of(tmp_path, {**PAIR, "prompt": str(number), **said, "cost": 0.5})
+
+        # The judge took the first seat both times.
+        assert sheet.verdicts.p.tolist() == [1.0, 0.0]
+        assert sheet.verdicts.turned.tolist() == [False, True]
+        assert sheet.verdicts.usd.tolist() == [0.25, 0.25]
+
+
+def test_rows_about_the_same_two_answers_are_one_matchup_whichever_way_round(tmp_path):
+    back = {"prompt": "Why?", "first": "who knows", "second": "because"}
+    rows = [
+        {**PAIR, "winner": "a", "judge": "x", "human": "a"},
+        {**back, "winner": "a", "judge": "x", "human": "b"},
+        {**PAIR, "winner": "b", "judge": "y"},
+        {**PAIR, "winner": "a", "judge": "x"},
+    ]
+
+    sheet = sheet_of(tmp_path, *rows)
+
+    assert (len(sheet.matchups), len(sheet.answers)) == (1, 2)
+    assert sheet.verdicts.p.tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert sheet.verdicts.turned.tolist() == [False, True, False, False]
+    assert sheet.verdicts.sample.tolist() == [0, 0, 0, 1]
+    assert sheet.said.p.tolist() == [1.0]  # the same person, twice
+
+
+def test_people_have_a_column_each_or_are_judges_called_human(tmp_path):
+    sheet = sheet_of(
+        tmp_path,
+        {**PAIR, "winner": 1, "annotator1": 1, "annotator2": 0, "annotator3": ""},
+        {**PAIR, "winner": 2, "judge": "human:ada"},
+    )
+
+    assert sheet.people == ("human:annotator1", "human:annotator2", "human:ada")
+    assert sheet.said.p.tolist() == [1.0, 0.5, 0.0]
+    assert len(sheet.verdicts) == 1
+
+
+def test_chosen_and_rejected_are_labels_whose_seats_nobody_knows(tmp_path):
+    rows = [{"prompt": f"{n}?", "chosen": f"yes {n}", "rejected": f"no {n}", "p": 0.75} for n in range(30)]
+
+    sheet = sheet_of(tmp_path, *rows)
+
+    assert not len(sheet.verdicts)
+    assert set(sheet.labels.p.tolist()) == {0.25, 0.75}  # seated by content: no seat tells on the better one
+    texts = [sheet.texts[row] for row in sheet.matchups.first[sheet.labels.p == 0.75]]
+    assert all(text.startswith("yes") for text in texts)
+
+
+def test_scores_of_both_answers_are_scores(tmp_path):
+    row = {"prompt": "?", "chosen": "b", "rejected": "a", "score_chosen": 8, "score_rejected": "3.5"}
+
+    sheet = sheet_of(tmp_path, {**row, "judge": "x"})
+
+    texts = [sheet.texts[row] for row in sheet.scores.answer]
+    by_text = dict(zip(texts, sheet.scores.score, strict=True))
+    assert by_text == {"b": 8.0, "a": 3.5}
+
+
+def test_a_file_that_leaves_seats_open_says_how_it_was_taken(tmp_path):
+    assert "the first is taken to have had the first seat" in " ".join(
+        read_of(tmp_path, {**PAIR, "winner": 1}).notes
+    )
+    assert not read_of(tmp_path, {**PAIR, "winner": 1, "swapped": False}).notes
+    assert not read_of(tmp_path, {"prompt": "?", "chosen": "a", "rejected": "b", "winner": 1}).sheet.seated
+
+
+def test_winners_of_nothing_but_0_and_1_are_asked_about(tmp_path):
+    rows = [{**PAIR, "prompt": str(n), "winner": n % 2, "swapped": False} for n in range(4)]
+
+    (note,) = read_of(tmp_path, *rows).notes
+
+    assert "--columns.better winner" in note
+    assert not read_of(tmp_path, *rows, columns={"better": "winner"}).notes
+
+
+def test_columns_are_named_by_the_user(tmp_path):
+    row = {"question_text": "Why?", "x": "a", "y": "b", "won": "x", "topic": "sky"}
+    names = {"prompt": "question_text", "first": "x", "second": "y", "winner": "won", "domain": "topic"}
+
+    sheet = sheet_of(tmp_path, {**row, "won": "first"}, columns=names)
+
+    assert sheet.verdicts.p.tolist() == [1.0]
+    assert sheet.domains == ("sky",)
+    with pytest.raises(SettingError, match="Did you mean 'winner'"):
+        read_of(tmp_path, row, columns={"winer": "won"})
+
+
+def test_tables_are_read_like_lines(tmp_path):
+    rows = [{**PAIR, "winner": "first", "human_label": "2", "category": "air"}, {**PAIR, "winner": ""}]
+    path = tmp_path / "pairs.csv"
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+    sheet = read_file(path).sheet
+
+    np.testing.assert_allclose(sheet.verdicts.p, [1.0, np.nan])
+    assert sheet.said.p.tolist() == [0.0]
+    assert sheet.domains == ("air",)
+
+
+def test_an_empty_answer_that_was_judged_is_kept(tmp_path):
+    assert len(sheet_of(tmp_path, {**PAIR, "second": "", "winner": 1}).verdicts) == 1
+
+
+def test_a_row_that_cannot_be_used_stops_or_is_counted(tmp_path):
+    rows = [{**PAIR, "winner": 1}, {"prompt": "Why?", "first": "alone"}]
+
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2"):
+        read_of(tmp_path, *rows)
+
+    assert sheet_of(tmp_path, *rows, on_error="drop").dropped == {"completions: no_pair": 1}

@@ -1,0 +1,162 @@
+import json
+
+import numpy as np
+import pytest
+from runs import JUDGE, always, label, pair, verdict, write_run
+
+from jurist.audits.collect import Collector, People
+from jurist.audits.source import read_run
+from jurist.errors import DataError, RunError
+from jurist.records import Completion, Verdict
+from jurist.verdicts.cases import read_cases
+from jurist.verdicts.human import load_weighted
+
+
+def test_a_run_is_read_as_columns_told_from_the_first_as_given(tmp_path):
+    one, other = pair(1), pair(2)
+    said = [
+        (one, [verdict(one, 0.9), verdict(one, 0.2, "turned")]),
+        (other, [verdict(other, None), verdict(other, 1.0, "turned", judge="second")]),
+    ]
+    run = write_run(tmp_path / "run", said, [label(one, 0.85), label(other, 0.0)], ["tie"], usd=7.0)
+
+    read = read_run(run)
+
+    sheet = read.sheet
+    assert sheet.judges == (JUDGE, "second")
+    assert sheet.domains == ("odd", "even")
+    assert sheet.matchups.id == (one.id, other.id)
+    np.testing.assert_allclose(sheet.verdicts.p, [0.9, 0.8, np.nan, 0.0])
+    assert sheet.verdicts.turned.tolist() == [False, True, False, True]
+    assert [sheet.reasons[code] for code in sheet.verdicts.unread] == ["", "", "no_verdict", ""]
+    np.testing.assert_allclose(sheet.labels.p, [0.85, 0.0])
+    assert sheet.labels.matchup.tolist() == [0, 1]
+    assert sheet.dropped == {"preferences: tie": 1}
+    assert (read.spent, read.notes) == (7.0, ())
+    assert list(sheet.texts.values()) == ["short", "rather longer"] * 2
+
+
+def test_lean_reading_comes_to_what_whole_records_come_to(tmp_path):
+    run = write_run(tmp_path / "run", always(0.7, 6), [label(pair(3), 0.7)])
+    whole = Collector()
+    for case in read_cases(run):
+        whole.case(case)
+
+    lean, whole = read_run(run).sheet, whole.sheet()
+
+    for name in ("verdicts", "answers", "matchups"):
+        for column, values in vars(getattr(whole, name)).items():
+            np.testing.assert_array_equal(getattr(getattr(lean, name), column), values)
+
+
+def test_several_pairs_of_one_prompt_are_one_prompt(tmp_path):
+    one = pair(1)
+    third = Completion.of(one.prompt.id, "a third", "one")
+    other = type(one).of(one.prompt, one.first, third)
+    run = write_run(tmp_path / "run", [(one, [verdict(one, 1.0)]), (other, [verdict(other, 1.0)])])
+
+    sheet = read_run(run).sheet
+
+    assert (len(sheet.prompts), len(sheet.answers), len(sheet.matchups)) == (1, 3, 2)
+
+
+def test_labels_of_people_are_found_by_id_or_by_text_and_the_last_word_counts(tmp_path):
+    one, other, third = pair(1), pair(2), pair(3)
+    run = write_run(tmp_path / "run", [(m, [verdict(m, 1.0)]) for m in (one, other, third)])
+    rows = [
+        {"matchup_id": one.id, "label": "second", "who": "ada", "weight": 4.5},
+        {"matchup_id": one.id, "label": "first", "who": "ada", "weight": 4.5},
+        {
+            "prompt": "Question 2?",
+            "first": "rather longer",
+            "second": "short",
+            "label": "first",
+            "who": "ada",
+        },
+        {"matchup_id": third.id, "label": "", "who": "ada"},
+        {"prompt": "Question 2?", "first": "who else", "second": "short", "label": "first", "who": "ada"},
+    ]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("\n".join(map(json.dumps, rows)))
+
+    read = read_run(run, labels)
+
+    said = read.sheet.said
+    np.testing.assert_allclose(said.p, [1.0, 0.0, np.nan])
+    assert said.weight.tolist() == [4.5, 1.0, 1.0]
+    assert read.sheet.people == ("human:ada",)
+    assert (read.labelled, read.found) == (4, 3)
+
+
+def test_a_weight_that_is_none_is_refused(tmp_path):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"matchup_id": "m", "label": "first", "weight": -1}')
+
+    with pytest.raises(DataError, match="weight is -1"):
+        list(load_weighted(labels))
+
+
+def test_labels_that_came_with_the_data_are_people(tmp_path):
+    one = pair(1)
+    people = verdict(one, 1.0, judge="human:file")
+
+    sheet = read_run(write_run(tmp_path / "run", [(one, [people, verdict(one, 0.0)])])).sheet
+
+    assert sheet.judges == (JUDGE,)
+    assert sheet.people == ("human:file",)
+    assert sheet.truth.tolist() == [1.0]
+
+
+def test_a_run_that_was_stopped_says_so_and_is_read_as_far_as_it_came(tmp_path):
+    run = write_run(tmp_path / "run", always(1.0, 3), state="stopped", stopped="the budget is reached")
+    (run / "preferences.jsonl").unlink()
+
+    read = read_run(run)
+
+    assert len(read.sheet.verdicts) == 6
+    assert "the budget is reached" in read.notes[0]
+    assert "No labels were made yet" in read.notes[1]
+
+
+def test_a_run_that_was_killed_before_it_wrote_anything_is_named(tmp_path):
+    (tmp_path / "journal.sqlite").touch()
+
+    with pytest.raises(RunError, match=r"no prompts\.jsonl.*jurist label --out"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("noun", ["prompts", "completions", "matchups", "verdicts"])
+def test_a_damaged_line_is_named_with_its_place(tmp_path, noun):
+    run = write_run(tmp_path / "run", always(1.0, 3))
+    file = run / f"{noun}.jsonl"
+    lines = file.read_text().splitlines()
+    lines[1] = lines[1][:40]
+    file.write_text("\n".join(lines))
+
+    with pytest.raises(DataError, match=rf"{noun}\.jsonl:2 is not a {noun[:-1]}: .*sed -n 2p"):
+        read_run(run)
+
+
+def test_a_cut_file_is_out_of_step(tmp_path):
+    run = write_run(tmp_path / "run", always(1.0, 3))
+    lines = (run / "verdicts.jsonl").read_text().splitlines()
+    (run / "verdicts.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+
+    with pytest.raises(DataError, match=r"line 3 of .*does not fit the other files"):
+        read_run(run)
+
+
+def test_a_verdict_about_other_answers_is_refused(tmp_path):
+    one, other = pair(1), pair(2)
+    stray = verdict(other, 1.0)
+    stray = Verdict("v", stray.judge, one.id, stray.first_id, stray.second_id, p_first=1.0)
+
+    with pytest.raises(DataError, match="not about its matchup"):
+        read_run(write_run(tmp_path / "run", [(one, [stray])]))
+
+
+def test_people_who_labelled_nothing_of_this_are_counted():
+    nobody = People([(Verdict("v", "human:ada", "elsewhere", p_first=1.0), 1.0)])
+
+    assert list(nobody.of("here", "prompt", *(Completion.of("prompt", text) for text in "ab"))) == []
+    assert (len(nobody), nobody.found) == (1, 0)

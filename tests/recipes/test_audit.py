@@ -1,0 +1,241 @@
+"""A whole audit: of runs with nothing to measure above all, for there no number may come out."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
+from runs import JUDGE, always, label, pair, verdict, write_run
+
+from jurist.errors import DataError, RunError, SettingError
+from jurist.recipes.audit import EXAMPLES, audit
+from jurist.recipes.gate import reasons_to_fail
+from jurist.recipes.loop.compare import Answered
+from jurist.recipes.loop.stopping import Comparison, Facts
+from jurist.records import Completion, Finding, Prompt
+
+
+def named(found, name):
+    return [one for one in found.findings if one.name == name]
+
+
+def measured(found, audit):
+    among = [one for one in found.findings if one.name.partition(".")[0] == audit]
+    return [one for one in among if one.grade != "silent"]
+
+
+def test_a_judge_that_always_takes_the_first_seat_is_caught_on_the_page_and_in_json(tmp_path):
+    run = write_run(tmp_path / "run", always(1.0), [label(pair(n), 0.5) for n in range(30)], usd=15.0)
+
+    found = audit(run)
+
+    (flips,) = named(found, "position.flip_rate")
+    assert (flips.grade, flips.value, flips.about) == ("alarm", 1.0, JUDGE)
+    assert found.findings[0].grade == "alarm"
+    assert json.loads((run / "audit.json").read_text())["findings"][0]["grade"] == "alarm"
+    page = (run / "report.html").read_text()
+    assert flips.says[:40] in page
+    assert found.counts.verdicts == 60
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ([], "There is no matchup here"),
+        ([(pair(1), [])], "No judge said anything"),
+        ([(pair(1), [verdict(pair(1), 0.9)])], "position.first_seat"),
+        (always(None), "None of 60 replies of openai:gpt-5-mini could be read: no_verdict 60"),
+        (always(0.5), "every one of 30 matchups a tie"),
+    ],
+    ids=["empty", "unjudged", "one row", "all unread", "all ties"],
+)
+def test_a_run_with_nothing_to_measure_says_so_and_gives_no_number(tmp_path, said, what):
+    found = audit(write_run(tmp_path / "run", said))
+
+    assert what in " ".join(f"{one.name} {one.says}" for one in found.findings)
+    silent = [one for one in found.findings if one.grade == "silent"]
+    assert all(one.value is None and one.n == 0 and one.advice for one in silent)
+    assert not measured(found, "agreement")
+    assert not [one for one in measured(found, "position") if one.grade in ("alarm", "warning")]
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_all_unread_and_all_ties_are_alarms(tmp_path):
+    unread = audit(write_run(tmp_path / "unread", always(None)))
+    ties = audit(write_run(tmp_path / "ties", always(0.5)))
+
+    assert [one.name for one in unread.findings if one.grade == "alarm"] == ["reading.unread"]
+    assert [one.name for one in ties.findings if one.grade == "alarm"] == ["reading.ties"]
+
+
+def test_labels_of_people_that_match_nothing_are_not_passed_over(tmp_path):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"matchup_id": "elsewhere", "label": "first", "who": "ada"}\n')
+
+    found = audit(write_run(tmp_path / "run", always(0.8)), labels)
+
+    (people,) = named(found, "reading.people")
+    assert people.grade == "warning"
+    assert "None of the 1 matchup labelled" in people.says
+    assert not measured(found, "agreement")
+
+
+def test_what_was_spent_is_shared_among_labels_and_among_those_that_people_agree_with(tmp_path):
+    said = always(0.8, 20)
+    labels = [label(one, 0.9) for one, _ in said]
+    people = tmp_path / "people.jsonl"
+    rows = [
+        {"matchup_id": one.id, "label": "second" if n < 5 else "first", "who": "ada"}
+        for n, (one, _) in enumerate(said)
+    ]
+    people.write_text("\n".join(map(json.dumps, rows)))
+
+    found = audit(write_run(tmp_path / "run", said, labels, usd=30.0), people)
+
+    assert named(found, "cost.verdict")[0].value == 0.25
+    assert named(found, "cost.label")[0].value == 1.5
+    (right,) = named(found, "cost.correct_label")
+    assert right.value == 2.0
+    assert right.low < 2.0 < right.high
+    assert "$0.5 to $5" in right.says
+    assert named(found, "cost.seconds")[0].value == 2.0
+
+
+def test_a_file_of_pairs_is_audited_beside_itself(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    rows = [
+        {"prompt": f"{n}?", "first": "long " * n, "second": "x", "seat_given": "a", "seat_turned": "a"}
+        for n in range(40)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+    found = audit(file)
+
+    assert found.kind == "file"
+    assert named(found, "position.flip_rate")[0].value == 1.0
+    assert found.report == str(tmp_path / "pairs-audit" / "report.html")
+    assert "long long" in Path(found.report).read_text()  # an example to read
+
+
+def test_a_file_with_no_verdicts_has_labels_only(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "Why?", "chosen": "because", "rejected": "who knows"}\n')
+
+    found = audit(file)
+
+    assert (found.counts.labels, found.counts.verdicts) == (1, 0)
+    assert not measured(found, "position")
+
+
+def test_a_file_whose_seats_nobody_knows_gives_no_figure_of_seats(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    row = {"chosen": "because", "rejected": "who knows", "winner": "chosen"}
+    file.write_text("\n".join(json.dumps({**row, "prompt": str(n)}) for n in range(50)))
+
+    found = audit(file)
+
+    (seats,) = [one for one in found.findings if one.name.startswith("position")]
+    assert (seats.grade, seats.says) == ("silent", "The file does not say which answer the judge saw first.")
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path} is a folder without a file"):
+        audit(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_names_the_way_out(tmp_path):
+    run = write_run(tmp_path / "run", always(1.0, 2))
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RunError, match="--out FOLDER"):
+        audit(run, out=tmp_path / "file")
+
+
+def test_examples_are_read_again_and_are_few(tmp_path):
+    found = audit(write_run(tmp_path / "run", always(1.0, 100)))
+
+    shown = {name for one in found.findings for name in one.examples}
+    assert shown
+    page = Path(found.report).read_text()
+    assert page.count("Question ") >= min(len(shown), EXAMPLES) / 2
+
+
+def loop(folder, rounds=2):
+    """A loop of rounds that write ever the same, as far as its files go."""
+    facts = []
+    prompts = [Prompt.of(f"Ask {n}?") for n in range(40)]
+    for number in range(rounds + 1):
+        place = folder / f"round-{number}"
+        place.mkdir(parents=True)
+        texts = ["the very same words"] * 4 if number else [f"some {n} other {n * n} words" for n in range(4)]
+        rows = [
+            Answered(
+                one, tuple(Completion.of(one.id, f"{t} {k}", "p") for k, t in enumerate(texts)), None, 0.6
+            )
+            for one in prompts
+        ]
+        (place / "held_out.jsonl").write_bytes(b"\n".join(map(json_of, rows)))
+        if number:
+            write_run(place / "label", always(0.8, 5 * number))
+            against = Comparison(0.6, 0.5, 0.7, 40)
+            facts.append(
+                Facts(number, f"{place}/policy", kl=float(number), against_start=against, reward=1.0)
+            )
+    (folder / "rounds.jsonl").write_bytes(b"\n".join(map(json_of, facts)))
+    (folder / "loop.json").write_text("{}")
+    return folder
+
+
+def json_of(record):
+    import msgspec
+
+    return msgspec.json.encode(record)
+
+
+def test_a_loop_is_its_last_labels_and_what_became_of_its_policies(tmp_path):
+    found = audit(loop(tmp_path / "loop"))
+
+    assert found.kind == "loop"
+    assert found.counts.matchups == 10
+    assert "round-2/label" in found.notes[0]
+    assert named(found, "overoptimisation.fallen")
+    assert [one for one in measured(found, "diversity") if one.grade == "alarm"]
+
+
+def test_a_loop_that_labelled_nothing_yet_says_how_to_go_on(tmp_path):
+    (tmp_path / "loop.json").write_text("{}")
+
+    with pytest.raises(RunError, match=r"jurist run .*recipe\.yaml"):
+        audit(tmp_path)
+
+
+FINDINGS = [
+    Finding("position.flip_rate", "x", "It flips.", "alarm", 9, 0.4),
+    Finding("position.flip_rate", "y", "It flips.", "fine", 9, 0.1),
+    Finding("length.prefers_longer", "x", "It is long.", "warning", 9, 0.7),
+    Finding("agreement.accuracy", "", "Nobody labelled.", "silent", advice="Label some"),
+]
+
+
+@pytest.mark.parametrize(
+    ("condition", "reasons"),
+    [
+        ("alarm", 1),
+        ("warning", 2),
+        ("position", 1),
+        ("length.prefers_longer", 1),
+        ("position.flip_rate>0.05", 2),
+        ("position.flip_rate > 20%", 1),
+        ("position.flip_rate<0.05", 0),
+        ("agreement.accuracy<0.7", 1),  # not measured: nobody can say that it holds
+    ],
+)
+def test_a_gate_fails_on_what_it_names(condition, reasons):
+    assert len(reasons_to_fail(FINDINGS, [condition])) == reasons
+
+
+def test_a_gate_that_names_nothing_known_is_refused():
+    with pytest.raises(SettingError, match=r"Did you mean .position\.flip_rate"):
+        reasons_to_fail(FINDINGS, ["position.fliprate>0.1"])
