@@ -1,9 +1,9 @@
 """Can a run of a million verdicts be audited in a minute and a gigabyte?
 
-A run folder is written by the writers that `jurist label` uses: 125,000 prompts with three answers of some 400
-characters, two matchups each, asked of two judges in both orders, one of a hundred replies unread; labels, and
-people's words on 2,000 matchups. One judge leans to the first seat and to long answers. Then `jurist audit`
-runs on it in a process of its own.
+A run folder is written by the writers that `jurist label` uses: 125,000 prompts with three answers of some
+400 characters, two matchups each, asked of two judges in both orders, one of a hundred replies unread;
+labels, and people's words on 2,000 matchups. One judge leans to the first seat and to long answers. Then
+`jurist audit` runs on it in a process of its own.
 
     python experiments/audit_at_a_million.py [--verdicts 1000000] [--keep FOLDER]
 """
@@ -23,8 +23,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from evidence import record
 from jurist.records import Completion, Matchup, Preference, Prompt, Usage, Verdict, content_id
 from jurist.run import Run
@@ -36,10 +34,11 @@ JUDGES = (("openai:gpt-5-mini/both", 0.6, 0.5, 0.0004), ("vllm:Qwen/Qwen3-8B/bot
 """Name, log-odds for the first seat, log-odds for each standard deviation of length, price of a call."""
 DOMAINS = ("writing", "code", "maths", "facts", "chat")
 POLICIES = ("vllm:Qwen/Qwen3-8B", "vllm:meta-llama/Llama-3.1-8B")
-WORDS = (
-    "the answer depends on what you would like to know about it because every part of a plan has its own price"
-    " and nobody can say before the end which of them was worth more than another so begin with a small one"
-).split()
+TEXT = (
+    "the answer depends on what you would like to know about it because every part of a plan has a price and"
+    " nobody can say before the end which of them was worth more than another so begin with a small one"
+)
+WORDS = TEXT.split()
 LABELLED = 2_000
 
 
@@ -140,14 +139,8 @@ def said(ahead: float, dice: random.Random) -> str:
 
 def audited(folder: Path) -> dict[str, float]:
     """One audit in a process of its own."""
-    command = [
-        Path(sys.executable).with_name("jurist"),
-        "audit",
-        folder,
-        "--human",
-        folder / "labels.jsonl",
-        "--json",
-    ]
+    jurist, people = Path(sys.executable).with_name("jurist"), folder / "labels.jsonl"
+    command = [jurist, "audit", folder, "--human", people, "--json"]
     began = time.perf_counter()
     with (folder / "out.json").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err)

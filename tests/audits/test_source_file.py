@@ -125,7 +125,8 @@ def test_scores_of_both_answers_are_scores(tmp_path):
 
     sheet = sheet_of(tmp_path, {**row, "judge": "x"})
 
-    by_text = {sheet.texts[row]: score for row, score in zip(sheet.scores.answer, sheet.scores.score)}
+    texts = [sheet.texts[row] for row in sheet.scores.answer]
+    by_text = dict(zip(texts, sheet.scores.score, strict=True))
     assert by_text == {"b": 8.0, "a": 3.5}
 
 

@@ -66,7 +66,13 @@ def test_labels_of_people_are_found_by_id_or_by_text_and_the_last_word_counts(tm
     rows = [
         {"matchup_id": one.id, "label": "second", "who": "ada", "weight": 4.5},
         {"matchup_id": one.id, "label": "first", "who": "ada", "weight": 4.5},
-        {"prompt": "Question 2?", "first": "rather longer", "second": "short", "label": "first", "who": "ada"},
+        {
+            "prompt": "Question 2?",
+            "first": "rather longer",
+            "second": "short",
+            "label": "first",
+            "who": "ada",
+        },
         {"matchup_id": third.id, "label": "", "who": "ada"},
         {"prompt": "Question 2?", "first": "who else", "second": "short", "label": "first", "who": "ada"},
     ]
@@ -136,7 +142,7 @@ def test_a_cut_file_is_out_of_step(tmp_path):
     lines = (run / "verdicts.jsonl").read_text().splitlines()
     (run / "verdicts.jsonl").write_text("\n".join(lines[:-1]) + "\n")
 
-    with pytest.raises(DataError, match="line 3 of .*does not fit the other files"):
+    with pytest.raises(DataError, match=r"line 3 of .*does not fit the other files"):
         read_run(run)
 
 

@@ -12,9 +12,9 @@ from runs import JUDGE, always, label, pair, verdict, write_run
 from jurist.errors import DataError, RunError, SettingError
 from jurist.recipes.audit import EXAMPLES, audit
 from jurist.recipes.gate import reasons_to_fail
-from jurist.records import Completion, Finding, Prompt
 from jurist.recipes.loop.compare import Answered
 from jurist.recipes.loop.stopping import Comparison, Facts
+from jurist.records import Completion, Finding, Prompt
 
 
 def named(found, name):
@@ -171,14 +171,18 @@ def loop(folder, rounds=2):
         place.mkdir(parents=True)
         texts = ["the very same words"] * 4 if number else [f"some {n} other {n * n} words" for n in range(4)]
         rows = [
-            Answered(one, tuple(Completion.of(one.id, f"{t} {k}", "p") for k, t in enumerate(texts)), None, 0.6)
+            Answered(
+                one, tuple(Completion.of(one.id, f"{t} {k}", "p") for k, t in enumerate(texts)), None, 0.6
+            )
             for one in prompts
         ]
         (place / "held_out.jsonl").write_bytes(b"\n".join(map(json_of, rows)))
         if number:
             write_run(place / "label", always(0.8, 5 * number))
             against = Comparison(0.6, 0.5, 0.7, 40)
-            facts.append(Facts(number, f"{place}/policy", kl=float(number), against_start=against, reward=1.0))
+            facts.append(
+                Facts(number, f"{place}/policy", kl=float(number), against_start=against, reward=1.0)
+            )
     (folder / "rounds.jsonl").write_bytes(b"\n".join(map(json_of, facts)))
     (folder / "loop.json").write_text("{}")
     return folder
@@ -203,7 +207,7 @@ def test_a_loop_is_its_last_labels_and_what_became_of_its_policies(tmp_path):
 def test_a_loop_that_labelled_nothing_yet_says_how_to_go_on(tmp_path):
     (tmp_path / "loop.json").write_text("{}")
 
-    with pytest.raises(RunError, match="jurist run .*recipe.yaml"):
+    with pytest.raises(RunError, match=r"jurist run .*recipe\.yaml"):
         audit(tmp_path)
 
 
@@ -233,5 +237,5 @@ def test_a_gate_fails_on_what_it_names(condition, reasons):
 
 
 def test_a_gate_that_names_nothing_known_is_refused():
-    with pytest.raises(SettingError, match="Did you mean 'position.flip_rate'"):
+    with pytest.raises(SettingError, match=r"Did you mean .position\.flip_rate"):
         reasons_to_fail(FINDINGS, ["position.fliprate>0.1"])

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ...completions.answers import winner
@@ -67,46 +68,77 @@ class Word(NamedTuple):
     unread: str = ""
 
 
-def sorted_out(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The row without what judges and people said, and that, under our names; people's under theirs."""
-    said: dict[str, Any] = {}
-    used = set()
+class Plan(NamedTuple):
+    """What is to be done with rows that have these columns."""
+
+    said: tuple[tuple[str, str], ...]
+    """Our name and theirs."""
+    rest: tuple[str, ...]
+    people: tuple[str, ...]
+    one_order: str
+    """The column with a verdict whose order `swapped` tells; empty where there is none."""
+    both_orders: tuple[tuple[str, bool], ...]
+    """Columns with a verdict each, and whether the judge saw the seats exchanged."""
+    ordered: bool
+    """Whether some column says who sat where."""
+
+
+@lru_cache(256)
+def plan_of(columns: tuple[str, ...]) -> Plan:
+    said = {}
     for ours, names in KNOWN.items():
-        name = next((one for one in names if one in row), None)
-        if name is not None:
-            said[ours] = row[name]
-            used.add(name)
-    used.update(people := [name for name in row if PERSON.fullmatch(name)])
-    rest = {name: value for name, value in row.items() if name not in used}
+        if name := next((one for one in names if one in columns), ""):
+            said[ours] = name
+    people = tuple(name for name in columns if PERSON.fullmatch(name))
+    used = {*said.values(), *people}
+    both = [
+        (
+            next((f"{kind}_{order}" for kind in ("seat", "winner", "p") if f"{kind}_{order}" in said), ""),
+            turned,
+        )
+        for turned, order in ((False, "given"), (True, "turned"))
+    ]
+    return Plan(
+        (*said.items(), *((name, name) for name in people)),
+        tuple(name for name in columns if name not in used),
+        (*(("human",) if "human" in said else ()), *people),
+        next((name for name in ("winner", "p_first", "better") if name in said), ""),
+        tuple((column, turned) for column, turned in both if column),
+        "swapped" in said or bool(both[1][0]),
+    )
+
+
+def sorted_out(row: dict[str, Any]) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """The row without what judges and people said, and that, under our names; people's under theirs."""
+    plan = plan_of(tuple(row))
+    rest = {name: row[name] for name in plan.rest}
+    said = {ours: row[theirs] for ours, theirs in plan.said}
     if isinstance(said.get("domain"), str | int):
         rest["domain"] = said["domain"]
-    return rest, said | {name: row[name] for name in people}
+    return plan, rest, said
 
 
-def words_of(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[Word]:
+def words_of(plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[Word]:
     """What the judge of a row said, once for each time it was asked."""
-    if one_order := next((name for name in ("winner", "p_first", "better") if name in said), ""):
-        yield _word(one_order, said, policies, where)._replace(turned=_turned(said.get("swapped"), where))
-    for turned, order in ((False, "given"), (True, "turned")):
-        column = next(
-            (name for name in (f"seat_{order}", f"winner_{order}", f"p_{order}") if name in said), ""
-        )
-        if not column:
-            continue
-        seat = column.startswith("seat") and turned
-        word = _word(column, said, policies[::-1] if seat else policies, where)
+    if plan.one_order:
+        word = _word(plan.one_order, said, policies)
+        yield word._replace(turned=True) if _turned(said.get("swapped"), where) else word
+    for column, turned in plan.both_orders:
+        seat = turned and column.startswith("seat")
+        word = _word(column, said, policies[::-1] if seat else policies)
         yield word._replace(turned=turned, p=1.0 - word.p if seat and word.p is not None else word.p)
 
 
-def people_in(said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[tuple[str, float]]:
+def people_in(
+    plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str
+) -> Iterator[tuple[str, float]]:
     """Which person said what; a column that is empty says nothing."""
-    for name, value in said.items():
-        if name == "human" or PERSON.fullmatch(name):
-            word = _word(name, said, policies, where)
-            if word.unread == "not_a_winner":
-                raise BadRow("unknown_label", f"{where}: {name} is {clip(value)}, no winner. {_LEAVE_OUT}")
-            if word.p is not None:
-                yield "file" if name == "human" else name, word.p
+    for name in plan.people:
+        word = _word(name, said, policies)
+        if word.unread == "not_a_winner":
+            raise BadRow("unknown_label", f"{where}: {name} is {clip(said[name])}, no winner. {_LEAVE_OUT}")
+        if word.p is not None:
+            yield "file" if name == "human" else name, word.p
 
 
 def scores_in(said: dict[str, Any], where: str) -> tuple[float | None, float | None] | None:
@@ -129,26 +161,31 @@ def number(value: Any, where: str) -> float | None:
 _LEAVE_OUT = "Leave such rows out with: --on_error drop"
 
 
-def _word(column: str, said: dict[str, Any], policies: tuple[str, str], where: str) -> Word:
+def _word(column: str, said: dict[str, Any], policies: tuple[str, str]) -> Word:
     """What stands in a column; what is no winner was not read."""
     value = said[column]
     name = "" if value is None else str(value).strip()
+    return _read(name, "p" if column.startswith("p_") else "better" if column == "better" else "", policies)
+
+
+@lru_cache(4096)
+def _read(name: str, kind: str, policies: tuple[str, str]) -> Word:
     if name.lower() in NOTHING:
         return Word(None, unread=name.lower() or "no_verdict")
     try:
-        if column.startswith("p_"):
-            p = number(value, where)
-        elif column == "better":
+        if kind == "p":
+            p: float | None = float(name)
+        elif kind == "better":
             p = {0: 1.0, 1: 0.0}.get(int(float(name)))
         else:
-            p = _winner(name, policies, where)
+            p = _winner(name, policies)
     except (BadRow, ValueError):
         p = None
     known = p is not None and 0.0 <= p <= 1.0
     return Word(p) if known else Word(None, unread="not_a_winner")
 
 
-def _winner(name: str, policies: tuple[str, str], where: str) -> float | None:
+def _winner(name: str, policies: tuple[str, str]) -> float | None:
     if (p := SEATS.get(name.lower())) is not None:
         return p
     if policies[0] != policies[1] and name in policies:
@@ -156,14 +193,16 @@ def _winner(name: str, policies: tuple[str, str], where: str) -> float | None:
     try:
         share = float(name)
     except ValueError:
-        return winner({"winner": name}, where)
+        return winner({"winner": name}, "")
     if 1.0 < share < 2.0:  # AlpacaEval counts from 1, the first, to 2, the second
         return 2.0 - share
-    return winner({"winner": share}, where)
+    return winner({"winner": share}, "")
 
 
 def _turned(value: Any, where: str) -> bool:
-    turned = TURNED.get("" if value is None else str(value).strip().lower())
+    if value is None or value is True or value is False:
+        return bool(value)
+    turned = TURNED.get(str(value).strip().lower())
     if turned is None:
         raise BadRow("unknown_order", f"{where}: swapped is {clip(value)}; it is true or false. {_LEAVE_OUT}")
     return turned

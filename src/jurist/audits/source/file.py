@@ -24,7 +24,7 @@ from ...verdicts.human import WHO
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
-from .columns import OURS, number, people_in, scores_in, sorted_out, words_of
+from .columns import OURS, Plan, number, people_in, scores_in, sorted_out, words_of
 from .read import Read, Watch, nobody, people_of, watched
 
 NAMELESS = "file"
@@ -115,7 +115,7 @@ def rows_of(
 
 
 def row_of(row: dict[str, Any], where: str) -> Row:
-    rest, said = sorted_out(row)
+    plan, rest, said = sorted_out(row)
     pair = pair_of(rest, where, judged=True)
     first, second = pair.completions
     chosen = pair.p_first is not None
@@ -124,19 +124,20 @@ def row_of(row: dict[str, Any], where: str) -> Row:
     p: float | None = None
     if chosen:
         # The better one stands first in such a file: as seats, that would tell on it.
-        known = number(said.pop("p_first", None), where)
+        known = number(said.get("p_first"), where)
+        if plan.one_order == "p_first":
+            plan = plan._replace(one_order="")
         p = 1.0 if known is None else known
         if second.id < first.id:
             matchup, p = matchup.turned(), 1.0 - p
     weight = number(said.get("weight"), where)
-    ordered = any(name.endswith("_turned") or name == "swapped" for name in said)
     return Row(
         matchup,
-        tuple(_heard(matchup.id, first, second, said, policies, where)),
+        tuple(_heard(matchup.id, first, second, plan, said, policies, where)),
         p,
         1.0 if weight is None else weight,
-        ordered or not chosen,
-        ordered,
+        plan.ordered or not chosen,
+        plan.ordered,
         str(said.get("winner", "")).removesuffix(".0"),
     )
 
@@ -145,13 +146,14 @@ def _heard(
     name: str,
     first: Completion,
     second: Completion,
+    plan: Plan,
     said: dict[str, Any],
     policies: tuple[str, str],
     where: str,
 ) -> Iterator[Heard]:
     judge = str(said.get("judge") or NAMELESS)
-    usd, seconds = number(said.get("usd"), where) or 0.0, number(said.get("seconds"), where) or 0.0
-    words = list(words_of(said, policies, where))
+    usd, seconds = (number(said[name], where) or 0.0 if name in said else 0.0 for name in ("usd", "seconds"))
+    words = list(words_of(plan, said, policies, where))
     for word in words:
         seats = (second.id, first.id) if word.turned else (first.id, second.id)
         p = 1.0 - word.p if word.turned and word.p is not None else word.p
@@ -170,7 +172,7 @@ def _heard(
     for completion, score in zip((first, second), scores_in(said, where) or (), strict=False):
         unread = "no_score" if score is None else ""
         yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
-    for who, p in people_in(said, policies, where):
+    for who, p in people_in(plan, said, policies, where):
         yield Heard(WHO + who, name, first.id, second.id, p_first=p)
 
 
