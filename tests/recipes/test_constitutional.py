@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from jurist.config import load_settings
 from jurist.engines.scripted import Scripted
-from jurist.errors import DataError, SettingError
+from jurist.errors import DataError, RunError, SettingError
 from jurist.recipes.constitutional import ConstitutionalConfig, check, constitutional, judged_by
 from jurist.recipes.constitutional import part_red_team as part
 from jurist.recipes.ledger import Ledger, ledger
@@ -283,7 +283,8 @@ def test_peoples_labels_are_held_against_the_judge_once_and_put_the_pairs_of_eve
     more = {name: getattr(settings, name) for name in ("out", "prompts", "red_team")}
     how = {"rounds": 2, "phases": ["rl"], "policy": "tiny:sloppy", "compare": {"held_out": 0.0}, "rl": rl}
 
-    constitutional(load_settings(ConstitutionalConfig, **more, **how))
+    cfg = load_settings(ConstitutionalConfig, **more, **how)
+    constitutional(cfg)
 
     assert [one.parent.name for one in tmp_path.glob("loop/*/calibrate")] == ["round-1"]
     first, both = learnt
@@ -291,6 +292,9 @@ def test_peoples_labels_are_held_against_the_judge_once_and_put_the_pairs_of_eve
         labels = read_records(tmp_path / f"loop/round-{number}/label/preferences.jsonl", Preference)
         as_said = {one.id: one.p for one in labels}
         assert any(one.p != as_said[one.id] for one in pairs)
+    (tmp_path / "people.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(RunError, match="rm -r"):
+        constitutional(cfg)
 
 
 def said(matchup, principle, p, sample=0, turned=False, **more):

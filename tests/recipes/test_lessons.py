@@ -7,7 +7,7 @@ from jobs import loop_settings
 from msgspec.structs import replace
 
 from jurist.recipes.loop.finish import going_round
-from jurist.recipes.loop.folder import Loop
+from jurist.recipes.loop.folder import Loop, nobody
 from jurist.recipes.loop.lessons import NothingToLearn, lessons
 from jurist.recipes.loop.rounds import Round, Trained
 from jurist.recipes.loop.settings import StopConfig
@@ -93,7 +93,7 @@ def test_no_recipe_trains_on_noise(tmp_path, monkeypatch, recipe, loop, judge, s
 def test_a_later_round_with_nothing_to_learn_leaves_what_the_rounds_before_came_to(tmp_path, monkeypatch):
     monkeypatch.setattr("jurist.recipes.loop.finish.checkpoint", lambda policy, tell: policy)
     cfg = loop_settings(RlaifConfig, tmp_path, rounds=3, policy="tiny:sloppy", compare={"held_out": 0.0})
-    with Loop(cfg) as loop, going_round(loop) as rounds:
+    with going_round(cfg, nobody) as rounds:
         for round in rounds:
             if round.number == 2:
                 lessons(round.label(rounds.start, BLIND), cfg.stop)
@@ -105,3 +105,16 @@ def test_a_later_round_with_nothing_to_learn_leaves_what_the_rounds_before_came_
     kept = (tmp_path / "loop" / "summary.json").read_text()
     assert "no prompt apart" in kept
     assert "nothing is held out (compare.held_out is 0 of 16 prompts)" in kept
+
+
+@pytest.mark.parametrize(("rounds", "stopped"), [(1, ""), (2, "the judge cannot tell the answers to 95% of")])
+def test_only_a_loop_that_has_rounds_left_was_stopped(tmp_path, monkeypatch, rounds, stopped):
+    monkeypatch.setattr("jurist.recipes.loop.finish.checkpoint", lambda policy, tell: policy)
+    cfg = loop_settings(RlaifConfig, tmp_path, rounds=rounds, compare={"held_out": 0.0})
+    with going_round(cfg, nobody) as going:
+        for round in going:
+            going.close(round, Trained("policy", "hash", 1, {}), tied=0.95)
+
+    assert len(going.outcome.rounds) == 1
+    assert going.outcome.stopped.startswith(stopped)
+    assert bool(going.outcome.stopped) == bool(stopped)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 def run_recipe(file: Path, words: list[str], out: str | None, as_json: bool) -> None:
     """The recipe that the file names, with its settings and those of the command line."""
+    from ..recipes.loop.several import is_first
     from .progress import progress
     from .summary import report
 
@@ -33,9 +36,12 @@ def run_recipe(file: Path, words: list[str], out: str | None, as_json: bool) -> 
     settings, recipe = recipe_called(str(name))
     cfg = load_settings(settings, file, words, full_form, see=f"jurist init {name}", out=out)
     need_trainers(f"the recipe {name}")
-    with progress("json" if as_json else None) as watch:
+    if not is_first():  # of several processes only the first speaks from here on
+        print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
+    with progress(("json" if as_json else None) if is_first() else "none") as watch:
         outcome = recipe(cfg, watch)
-    report(outcome, as_json, lambda: print_outcome(outcome, cfg.out))
+    if is_first():
+        report(outcome, as_json, lambda: print_outcome(outcome, cfg.out))
 
 
 def print_outcome(outcome: Outcome, out: str) -> None:
@@ -118,6 +124,8 @@ def run_demo(out: Path, as_json: bool) -> None:
     from .progress import progress
     from .summary import report
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingError("the demo is for one process. Start it with: jurist demo")
     need_trainers("the demo")
     with progress("json" if as_json else None) as watch:
         found = demo(demo_settings(out), watch)

@@ -7,7 +7,6 @@ and the methods' settings, and loads torch only once there is something to train
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
@@ -207,13 +206,9 @@ def beside(data: str) -> Path:
     return path.with_name(name if name and name != path.name else f"{path.name}-models")
 
 
-def is_first() -> bool:
-    """Of several processes, the one that speaks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def report(verb: str, folder: Path, then: str, as_json: bool) -> None:
     """What it came to, from `training.json`."""
+    from ..recipes.loop.several import is_first
     from .progress import numbers as line_of
 
     if not is_first():

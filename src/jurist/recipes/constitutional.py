@@ -82,9 +82,9 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
     principles = load_constitution(cfg.constitution)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = anchor = rounds.start
-        harmful = part_red_team(loop, cfg.red_team)
+        harmful = part_red_team(rounds.loop, cfg.red_team)
         judge = judged_by(cfg, start)
         pairs: list[Preference] = []
         sureness = None
@@ -105,7 +105,7 @@ def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:
                     reward = round.reward_model(cfg.rl.reward_model, start, learnt).folder
                     made = round.reinforce(by_reward(cfg.rl.optimiser, cfg.rl.ppo), policy, anchor, reward)
                 policy = made.folder
-            loop.run.write_json(f"round-{round.number}/ledger.json", of_round(round.path))
+            rounds.loop.run.write_json(f"round-{round.number}/ledger.json", of_round(round.path))
             rounds.close(round, made, labelled, real_share=share, reward=made.metrics.get("reward"))
     return rounds.outcome
 

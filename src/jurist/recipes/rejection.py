@@ -33,7 +33,7 @@ from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.candidates import REFERENCE, CandidateConfig, Candidates, gather
 from .loop.finish import Outcome, going_round
-from .loop.folder import Loop, Watch, nobody
+from .loop.folder import Watch, nobody
 from .loop.lessons import NothingToLearn, lessons, nothing_apart
 from .loop.rated import SCORING, Rated, rated
 from .loop.rounds import Round, Target
@@ -80,7 +80,7 @@ class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_on
 def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = rounds.start
         scorers = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
         pool: dict[str, Target] = {}
@@ -127,17 +127,16 @@ def chosen(
     old = {one.id for _, one in before.values()}
     scores: list[float] = []
     worths: list[Worth] = []
-    nouns = [f"round-{round.number}/{noun}" for noun in ("best", "dropped")]
-    with round.loop.run.writing(*nouns) as files:
+    with round.writing("best", "dropped") as (kept, dropped):
         for prompt, completions, worth in together(heard, cfg.safe):
             worths.append(worth)
             scores += [worth[one.id] for one in completions if one.id in worth and is_new(one, old)]
             if worth:
                 one = best_of(completions, worth)
                 best[prompt.id] = prompt, one
-                files[nouns[0]].add(Best(prompt, one, worth[one.id]))
+                kept.add(Best(prompt, one, worth[one.id]))
             else:
-                files[nouns[1]].add(Dropped(prompt.id, "preferences", "unread"))
+                dropped.add(Dropped(prompt.id, "preferences", "unread"))
     if not best:
         raise NothingToLearn(
             f"round {round.number} found a best answer to none of {len(worths)} prompts."

@@ -28,7 +28,7 @@ from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.finish import Outcome, going_round
-from .loop.folder import Loop, Watch, nobody
+from .loop.folder import Watch, nobody
 from .loop.lessons import lessons
 from .loop.settings import JudgeSpec, LoopConfig
 from .loop.start import real_pairs
@@ -54,22 +54,22 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
 def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = rounds.start
         pairs: list[Preference] = []
         for round in rounds:
             labelled, share = None, 0.0
-            reward: str | dict[str, Any] = scored_by(cfg)
-            if cfg.reward == "model":
+            if cfg.reward == "judge":
+                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, scored_by(cfg))
+            else:
                 labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
                 pairs += lessons(labelled, cfg.stop)
                 learnt, share = round.mixed(pairs, real_pairs(cfg))
-            if cfg.optimiser == "dpo":
-                made = round.dpo(cfg.dpo, policy, start, learnt)
-            else:
-                if cfg.reward == "model":
+                if cfg.optimiser == "dpo":
+                    made = round.dpo(cfg.dpo, policy, start, learnt)
+                else:
                     reward = round.reward_model(cfg.reward_model, start, learnt).folder
-                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
+                    made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
             policy = made.folder
             rounds.close(round, made, labelled, real_share=share, reward=made.metrics.get("reward"))
     return rounds.outcome
@@ -77,8 +77,11 @@ def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
 
 def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
     """The judge of the settings as one that scores a single completion."""
-    if cfg.reward == "model" or isinstance(cfg.judge, tuple):
-        return {}
+    if isinstance(cfg.judge, tuple):
+        raise SettingError(
+            f"reward: judge asks one judge at every step, got {len(cfg.judge)}."
+            " Name one, or set: reward: model"
+        )
     judge = judge_config(cfg.judge)
     told = {key: value for key, value in to_builtins(judge).items() if value != getattr(JudgeConfig(), key)}
     return {**told, "kind": "pointwise" if judge.kind == "pairwise" else judge.kind}
@@ -95,11 +98,6 @@ def check(cfg: RlaifConfig) -> None:
             raise SettingError(
                 "reward: judge scores completions as they are written, and dpo writes none;"
                 " set optimiser: ppo, or reward: model"
-            )
-        if isinstance(cfg.judge, tuple):
-            raise SettingError(
-                f"reward: judge asks one judge at every step, got {len(cfg.judge)}."
-                " Name one, or set: reward: model"
             )
         settings_from(JudgeConfig, scored_by(cfg))
     refuse_decided(cfg, ("reward_model", "ppo", "dpo"))

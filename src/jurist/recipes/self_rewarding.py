@@ -32,7 +32,7 @@ from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.candidates import some_of
 from .loop.finish import Outcome, going_round
-from .loop.folder import Loop, Watch, nobody
+from .loop.folder import Watch, nobody
 from .loop.invent import InventConfig, invented
 from .loop.labelling import Labelled, engine_of
 from .loop.lessons import lessons
@@ -70,17 +70,16 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
 def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
     """The policy of the last round."""
     check(cfg)
-    with Loop(cfg, watch) as loop, going_round(loop) as rounds:
+    with going_round(cfg, watch) as rounds:
         start = policy = rounds.start
         for round in rounds:
             prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
-            judging = outside(round, labelled, cfg)
             learnt, share = round.mixed(lessons(labelled, cfg.stop), real_pairs(cfg))
+            judging, reward = outside(round, labelled, cfg), praise(labelled)
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
-            reward = praise(labelled)
             rounds.close(round, made, labelled, real_share=share, judging=judging, reward=reward)
     return rounds.outcome
 

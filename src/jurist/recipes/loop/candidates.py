@@ -6,7 +6,6 @@ whichever kind of judge decides; a judge that scores is not asked about it twice
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -41,9 +40,6 @@ class Candidates(Struct, frozen=True):
     """A folder with prompts, completions and dropped rows, to be judged."""
 
     folder: str
-    prompts: int
-    completions: int
-    dropped: dict[str, int]
 
     @property
     def path(self) -> Path:
@@ -80,46 +76,37 @@ def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) ->
 
 def gather(round: Round, wrote: Sampled, best: Mapping[str, Target], cfg: CandidateConfig) -> Candidates:
     """The candidates of every prompt of the round, as a folder that can be judged."""
-    place = f"round-{round.number}/candidates"
-    nouns = [f"{place}/{noun}" for noun in ("prompts", "completions", "dropped")]
+    nouns = [f"candidates/{noun}" for noun in ("prompts", "completions", "dropped")]
 
     def work() -> Candidates:
-        (round.path / "candidates").mkdir(parents=True, exist_ok=True)
-        counts: Counter[str] = Counter()
-        prompts = completions = 0
-        with round.loop.run.writing(*nouns) as files:
+        with round.writing(*nouns) as (asked, answers, gone):
             for prompt, drawn in written(Path(wrote.run)):
                 standing = best[prompt.id][1] if prompt.id in best else None
                 kept, lost = candidates(prompt, drawn, standing, cfg)
                 if kept:
-                    files[nouns[0]].add(prompt)
-                    prompts, completions = prompts + 1, completions + len(kept)
+                    asked.add(prompt)
                 else:
                     lost.append(Dropped(prompt.id, "completions", "nobody_left"))
                 for one in kept:
-                    files[nouns[1]].add(one)
+                    answers.add(one)
                 for row in lost:
-                    files[nouns[2]].add(row)
-                    counts[row.kind] += 1
-        return Candidates(str(round.loop.path / place), prompts, completions, dict(counts))
+                    gone.add(row)
+        return Candidates(str(round.path / "candidates"))
 
     return round.loop.once(round.number, "candidates", Candidates, work)
 
 
 def some_of(round: Round, run: str, n: int) -> Candidates:
     """The first prompts of a run that have two answers or more, with all their answers."""
-    place = f"round-{round.number}/watched"
-    nouns = [f"{place}/{noun}" for noun in ("prompts", "completions")]
 
     def work() -> Candidates:
-        (round.path / "watched").mkdir(parents=True, exist_ok=True)
         rows = [(prompt, drawn) for prompt, drawn in written(Path(run)) if len(drawn) > 1][:n]
-        with round.loop.run.writing(*nouns) as files:
+        with round.writing("watched/prompts", "watched/completions") as (asked, answers):
             for prompt, drawn in rows:
-                files[nouns[0]].add(prompt)
+                asked.add(prompt)
                 for one in drawn:
-                    files[nouns[1]].add(one)
-        return Candidates(str(round.loop.path / place), len(rows), sum(len(drawn) for _, drawn in rows), {})
+                    answers.add(one)
+        return Candidates(str(round.path / "watched"))
 
     return round.loop.once(round.number, "watched", Candidates, work)
 

@@ -67,54 +67,42 @@ def look(
 ) -> tuple[Looked, list[Answered]]:
     """How the new one compares, how different its answers are, and the answers themselves."""
     purse = Purse(budget, run.journal.usd_before)
-    answered = run_async(_answers(run, purse, new, old, prompts, judge, sampling, seed, watch))
-    texts = [one.text for row in answered for one in row.new]
+    callers, stopped = Callers(run.journal, purse), Stopped()
+
+    async def answers() -> list[Answered]:
+        found: list[Answered] = []
+        try:
+            ours, theirs = mixture([(callers(new), 1.0)]), mixture([(callers(old), 1.0)])
+            asked = open_judge(judge, callers, seed) if judge else None
+            callers.check()
+
+            async def work(prompt: Prompt) -> Answered:
+                mine = all_drawn(*await sample(prompt, ours, SAMPLES, sampling, seed))
+                if asked is None:
+                    return Answered(prompt, tuple(mine), None)
+                its, _ = await sample(prompt, theirs, 1, sampling, seed)
+                p = await _verdict(asked, prompt, mine, its, seed) if mine and its else None
+                return Answered(prompt, tuple(mine), its[0] if its else None, p)
+
+            async with aclosing(in_order(prompts, work, rows_under_way(callers), stopped)) as rows:
+                async for row in rows:
+                    found.append(row)
+                    watch(len(found), len(prompts))
+        finally:
+            await callers.close()
+        return found
+
+    answered = run_async(answers())
+    if stopped.reason is not None:
+        raise stopped.reason
     groups = [[one.text for one in row.new] for row in answered]
     found = Looked(
         comparison=compared(answered) if judge else None,
-        distinct=distinct(texts),
+        distinct=distinct([text for group in groups for text in group]),
         unique=unique(groups),
         usd=purse.spent,
     )
     return found, answered
-
-
-async def _answers(
-    run: Run,
-    purse: Purse,
-    new: str | dict[str, Any],
-    old: str | dict[str, Any],
-    prompts: Sequence[Prompt],
-    judge: str | JudgeConfig,
-    sampling: Sampling,
-    seed: int,
-    watch: Callable[[int, int], None],
-) -> list[Answered]:
-    callers = Callers(run.journal, purse)
-    found: list[Answered] = []
-    stopped = Stopped()
-    try:
-        ours, theirs = mixture([(callers(new), 1.0)]), mixture([(callers(old), 1.0)])
-        asked = open_judge(judge, callers, seed) if judge else None
-        callers.check()
-
-        async def work(prompt: Prompt) -> Answered:
-            mine = all_drawn(*await sample(prompt, ours, SAMPLES, sampling, seed))
-            if asked is None:
-                return Answered(prompt, tuple(mine), None)
-            its, _ = await sample(prompt, theirs, 1, sampling, seed)
-            p = await _verdict(asked, prompt, mine, its, seed) if mine and its else None
-            return Answered(prompt, tuple(mine), its[0] if its else None, p)
-
-        async with aclosing(in_order(prompts, work, rows_under_way(callers), stopped)) as rows:
-            async for row in rows:
-                found.append(row)
-                watch(len(found), len(prompts))
-    finally:
-        await callers.close()
-    if stopped.reason is not None:
-        raise stopped.reason
-    return found
 
 
 async def _verdict(

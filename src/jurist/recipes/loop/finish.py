@@ -9,12 +9,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from .folder import Loop
+from .folder import Loop, Watch
 from .lessons import NothingToLearn
 from .mix import Grounding, grounding
 from .rounds import Labelled, Round, Trained
+from .settings import LoopConfig
 from .start import checkpoint
-from .stopping import Comparison, Facts, reason_to_stop
+from .stopping import Facts, reason_to_stop
 
 
 class Outcome(Struct, frozen=True):
@@ -31,16 +32,12 @@ class Outcome(Struct, frozen=True):
     seconds: float = 0.0
     """Of this start."""
 
-    @property
-    def against_start(self) -> Comparison | None:
-        return self.rounds[-1].against_start
-
 
 class Rounds:
     """Iterate over it, and close each round."""
 
     def __init__(self, loop: Loop) -> None:
-        self._loop = loop
+        self.loop = loop
         self.start = checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now))
         """Folder of the policy that the loop starts from."""
         self._before = self._seen()
@@ -49,23 +46,23 @@ class Rounds:
         self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Round]:
-        for number in self._loop.numbers():
-            yield Round(self._loop, number, self._grounded(number))
-            self._stopped = reason_to_stop(self._facts, self._loop.cfg.stop, self._before)
+        for number in range(1, self.loop.cfg.rounds + 1):
+            self._stopped = reason_to_stop(self._facts, self.loop.cfg.stop, self._before)
             if self._stopped:
                 return
+            yield Round(self.loop, number, self._grounded(number))
 
     def _seen(self) -> Facts | None:
         """What the start is like, which the diversity of all rounds is compared with."""
-        looked = Round(self._loop, 0).look(self.start, self.start)
+        looked = Round(self.loop, 0).look(self.start, self.start)
         if looked is None:
             return None
         return Facts(0, self.start, distinct=looked.distinct, unique=looked.unique, kl=0.0)
 
     def _grounded(self, number: int) -> Grounding:
         """How large a share of people's rows this round asks for, from what the rounds before came to."""
-        real, facts = self._loop.cfg.real, self._facts
-        return self._loop.once(number, "ground", Grounding, lambda: grounding(facts, self._before, real))
+        real, facts = self.loop.cfg.real, self._facts
+        return self.loop.once(number, "ground", Grounding, lambda: grounding(facts, self._before, real))
 
     def close(self, round: Round, made: Trained, labelled: Labelled | None = None, **seen: Any) -> None:
         """Look at the new policy from outside, and write down what the round came to."""
@@ -73,7 +70,7 @@ class Rounds:
         if labelled is not None:
             seen |= {"tied": labelled.tied, "flips": labelled.flips.value if labelled.flips else None}
         self._facts.append(round.facts(made, looked, **seen))
-        self._loop.write_rounds(self._facts)
+        self.loop.write_rounds(self._facts)
 
     def end(self, reason: NothingToLearn) -> None:
         """Before a round is over. The first has no policy to end with."""
@@ -85,10 +82,10 @@ class Rounds:
         """What the loop could not tell, and which rows people are asked for."""
         asking = [one for one in self._facts if one.missing]
         if not asking:
-            return self._loop.warning
-        where = self._loop.folder(asking[-1].round) / "wanted.jsonl"
+            return self.loop.warning
+        where = self.loop.folder(asking[-1].round) / "wanted.jsonl"
         asked = f"{asking[-1].missing} more rows that people write are wanted; the prompts: {where}"
-        return "; ".join(filter(None, (self._loop.warning, asked)))
+        return "; ".join(filter(None, (self.loop.warning, asked)))
 
     @property
     def outcome(self) -> Outcome:
@@ -97,17 +94,18 @@ class Rounds:
             rounds=self._facts,
             stopped=self._stopped,
             warning=self._warning(),
-            usd=self._loop.usd,
+            usd=self.loop.usd,
             seconds=round(time.monotonic() - self._began, 2),
         )
 
 
 @contextmanager
-def going_round(loop: Loop) -> Iterator[Rounds]:
+def going_round(cfg: LoopConfig, watch: Watch) -> Iterator[Rounds]:
     """The rounds of a loop; their outcome is kept when all went well."""
-    rounds = Rounds(loop)
-    try:
-        yield rounds
-    except NothingToLearn as reason:
-        rounds.end(reason)
-    loop.run.write_json("summary.json", rounds.outcome)
+    with Loop(cfg, watch) as loop:
+        rounds = Rounds(loop)
+        try:
+            yield rounds
+        except NothingToLearn as reason:
+            rounds.end(reason)
+        loop.run.write_json("summary.json", rounds.outcome)

@@ -16,7 +16,7 @@ step: inside that, labelling goes on from the journal and training from its last
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ from ..settings import versions
 from .ancestry import FIRST, Model
 from .prompts import prompts_called
 from .settings import LoopConfig, check_loop, deciding
+from .several import Onlooker, is_first, wait_until
 from .stopping import Facts
 
 S = TypeVar("S", bound=Struct)
@@ -72,12 +73,14 @@ class Began(Struct, frozen=True):
 
 
 class Loop:
-    """Use it as `with Loop(cfg) as loop:`; one process at a time."""
+    """Use it as `with Loop(cfg) as loop:`; one start at a time, of one process or several, see `several`."""
 
     def __init__(self, cfg: LoopConfig, watch: Watch = nobody) -> None:
         check_loop(cfg)
-        self.cfg, self._watch = cfg, watch
-        self.run = Run(cfg.out)
+        self.cfg = cfg
+        self._first = is_first()
+        self._watch = watch if self._first else nobody
+        self.run = Run(cfg.out) if self._first else Onlooker(cfg.out)
         self.path = self.run.path
         self.usd = 0.0
         """Spent by the steps that are done."""
@@ -104,17 +107,20 @@ class Loop:
         asked = [one.id for one in (*train, *held)]
         mark = content_id(type(self.cfg).__name__, deciding(self.cfg), asked, self._contents())
         kept = self.path / "loop.json"
+        if not self._first:
+            wait_until(lambda: kept.exists() and read_json(kept, Began).fingerprint == mark)
+            return
         begun = any(self.path.glob("round-*/steps/*.json"))
         if begun and kept.exists() and read_json(kept, Began).fingerprint != mark:
             raise RunError(
                 f"{self.path} holds a loop with other settings or prompts, which this one cannot go on from."
                 f" Choose another --out, or throw it away with: rm -r {self.path}"
             )
-        self.run.write_json("loop.json", Began(mark, versions()))
         self.run.write_text("recipe.yaml", dump_yaml(self.cfg))
         for name, rows in (("train", train), ("held_out", held)):
             self.prompts(name).parent.mkdir(exist_ok=True)
             self.run.write_text(f"prompts/{name}.jsonl", "".join(map(_line, rows)))
+        self.run.write_json("loop.json", Began(mark, versions()))
 
     def _contents(self) -> list[str]:
         """What the files and checkpoints hold that the settings name: a path alone says little."""
@@ -148,25 +154,25 @@ class Loop:
     def read_prompts(self, side: str) -> list[Prompt]:
         return list(read_records(self.prompts(side), Prompt))
 
-    def numbers(self) -> Iterator[int]:
-        return iter(range(1, self.cfg.rounds + 1))
-
     def folder(self, number: int) -> Path:
         return self.path / f"round-{number}"
 
-    def once(self, number: int, step: str, kind: type[S], work: Callable[[], S]) -> S:
-        """The outcome of a step: as it was written, or from doing it now."""
+    def once(
+        self, number: int, step: str, kind: type[S], work: Callable[[], S], *, together: bool = False
+    ) -> S:
+        """The outcome of a step: as it was written, or from doing it now, in the first process or in all."""
         kept = self.folder(number) / "steps" / f"{step}.json"
-        if kept.exists():
-            done = read_json(kept, kind)
-        else:
+        if not kept.exists() and (together or self._first):
             self.tell(number, step)
             began = time.monotonic()
             done = work()
             if "seconds" in kind.__struct_fields__:
                 done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 2))
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            if self._first:
+                kept.parent.mkdir(parents=True, exist_ok=True)
             self.run.write_json(str(kept.relative_to(self.path)), done)
+        wait_until(kept.exists)
+        done = read_json(kept, kind)
         self.usd += getattr(done, "usd", 0.0)
         self.seconds += getattr(done, "seconds", 0.0)
         return done

@@ -19,7 +19,7 @@ from ...engines.caller import Caller, Callers, Purse
 from ...engines.engine import Ask
 from ...errors import CallFailed, CallRefused
 from ...records import Dropped, Message, Prompt
-from ...run import Run, read_records
+from ...run import read_records
 from ..stream import run_async
 from .labelling import engine_of
 from .rounds import Round
@@ -65,8 +65,7 @@ def invented(round: Round, cfg: InventConfig, start: str, file: Path) -> Path:
 
     def work() -> Invented:
         known, unseen = list(read_records(file, Prompt)), loop.read_prompts("held_out")
-        # In a folder of its own, so that the journal knows what this step cost in all its starts.
-        with Run(round.path / "invent", journal=loop.path / "journal.sqlite") as run:
+        with round.opened("invent") as run:
             purse = Purse(loop.left(), run.journal.usd_before)
             callers = Callers(run.journal, purse)
             new, dropped = run_async(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from msgspec import Struct
 from ...errors import BudgetSpent, EngineDown
 from ...preferences.settings import PreferConfig
 from ...records import Sampling
+from ...run import Run, Writer
 from ...verdicts.jury import JuryConfig
 from ..label import label
 from ..sample import sample
@@ -59,12 +62,23 @@ class Labelling:
             return self.loop.prompts("train")
         rows = self.loop.read_prompts("train")
         first = (self.number - 1) * each
-        self.path.mkdir(parents=True, exist_ok=True)
-        noun = f"round-{self.number}/prompts"
-        with self.loop.run.writing(noun) as files:
+        with self.writing("prompts") as (file,):
             for place in range(first, first + min(each, len(rows))):
-                files[noun].add(rows[place % len(rows)])
-        return self.loop.run.file(noun)
+                file.add(rows[place % len(rows)])
+        return self.path / "prompts.jsonl"
+
+    def opened(self, step: str) -> Run:
+        """A folder of its own for a step, so that the journal knows what it cost in all its starts."""
+        return Run(self.path / step, journal=self.loop.path / "journal.sqlite")
+
+    @contextmanager
+    def writing(self, *nouns: str) -> Iterator[list[Writer]]:
+        """Files of the round, which appear together."""
+        for noun in nouns:
+            (self.path / noun).parent.mkdir(parents=True, exist_ok=True)
+        names = [f"{self.path.name}/{noun}" for noun in nouns]
+        with self.loop.run.writing(*names) as files:
+            yield [files[name] for name in names]
 
     def label(
         self,

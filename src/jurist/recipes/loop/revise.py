@@ -193,7 +193,7 @@ def revise(
     loop = round.loop
 
     def work() -> Rewritten:
-        with Run(round.path / "revise", journal=loop.path / "journal.sqlite") as run:
+        with round.opened("revise") as run:
             purse = Purse(loop.left(), run.journal.usd_before)
             return run_async(_stream(round, run, purse, policy, cfg, constitution, frozenset(red_team)))
 

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from ...journal import Journal
 from ...records import Completion, Preference, Prompt
-from ...run import Run
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
 from .folder import Along, Loop
@@ -59,12 +58,10 @@ class Round(Labelling):
 
     def _ask_for_rows(self, answered: Container[str]) -> None:
         """The prompts that people are to answer, by name, as far as there are so many."""
-        noun = f"round-{self.number}/wanted"
-        self.path.mkdir(parents=True, exist_ok=True)
         asked = (one for one in self.loop.read_prompts("train") if one.id not in answered)
-        with self.loop.run.writing(noun) as files:
+        with self.writing("wanted") as (file,):
             for prompt in islice(asked, self.missing):
-                files[noun].add(prompt)
+                file.add(prompt)
 
     def reward_model(
         self, cfg: Any, base: str, preferences: Sequence[Preference], step: str = "reward"
@@ -113,13 +110,13 @@ class Round(Labelling):
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
             folder = work(full, lambda now: self.loop.tell(self.number, step, now))
             facts, code = read_facts(folder), weights_hash(folder)
-            with self.loop.run.writing(f"round-{self.number}/ancestry-{step}") as files:
+            with self.writing(f"ancestry-{step}") as (file,):
                 for row in rows:
-                    files[f"round-{self.number}/ancestry-{step}"].add(row)
+                    file.add(row)
             ours = learnt_from(rows) if rows else self.loop.after_reward(facts["base_hash"])
             return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
 
-        made = self.loop.once(self.number, step, Trained, train)
+        made = self.loop.once(self.number, step, Trained, train, together=True)
         self.loop.models[made.hash[:12]] = made.ancestry
         return made
 
@@ -133,8 +130,7 @@ class Round(Labelling):
             return None
 
         def work() -> Looked:
-            # In a folder of its own, so that the journal knows what this step cost in all its starts.
-            with Run(self.path / step, journal=self.loop.path / "journal.sqlite") as run:
+            with self.opened(step) as run:
                 found, answered = look(
                     run,
                     engine_of(policy),
@@ -146,18 +142,12 @@ class Round(Labelling):
                     seed=cfg.seed,
                     watch=lambda done, of: self.loop.tell(self.number, step, Along(done, of)),
                 )
-            self._keep(answered, step)
-            moved = _drift(policy, start, answered) if self.number else 0.0
-            return replace(found, kl=moved)
+            with self.writing(held_out(step)) as (file,):  # to be read by people
+                for row in answered:
+                    file.add(row)
+            return replace(found, kl=_drift(policy, start, answered) if self.number else 0.0)
 
         return self.loop.once(self.number, step, Looked, work)
-
-    def _keep(self, answered: Sequence[Answered], step: str) -> None:
-        """The answers themselves, to be read by people."""
-        name = f"round-{self.number}/{held_out(step)}"
-        with self.loop.run.writing(name) as files:
-            for row in answered:
-                files[name].add(row)
 
     def facts(self, made: Trained, looked: Looked | None, **more: Any) -> Facts:
         """What the round came to, in one record."""
