@@ -37,7 +37,7 @@ AUDITS: Final = {
 }
 """What a section is called, and what it asks. One not listed is called as its audit."""
 
-_LETTERS: Final = {"ece": "ECE", "kl": "KL", "ac1": "AC1", "iqr": "IQR", "usd": "US dollars"}
+_LETTERS: Final = {"ece": "ECE", "aurc": "AURC", "kl": "KL", "ac1": "AC1", "iqr": "IQR", "usd": "US dollars"}
 
 LONGEST: Final = 4000
 """Characters of a text on the page; who wants all of it has the run."""
