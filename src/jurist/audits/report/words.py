@@ -48,7 +48,7 @@ _UNSHOWN: Final = re.compile(
 """What would change how the text beside it reads, or is there and not seen: it is named instead."""
 _CODE: Final = re.compile(
     r"`([^`\n]+)`"
-    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n)"
+    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n|, then)"
     r"|(?<![\w-])(--[a-z][\w.]*\w"
     r"(?: (?:true|false|always|never|[A-Z]+|[\w./:@-]*\w(?=[),;]|\.?$| --))(?!\w))?)"
 )
