@@ -28,8 +28,5 @@
     } else return;
     key.preventDefault();
   });
-  const others = [...document.querySelectorAll(".others:not([open])")];
-  addEventListener("beforeprint", () => others.forEach((one) => { one.open = true; }));
-  addEventListener("afterprint", () => others.forEach((one) => { one.open = false; }));
   document.querySelector(".keyboard").hidden = false;
 })();
