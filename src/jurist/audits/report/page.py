@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -123,6 +124,7 @@ def render(page: Page) -> str:
     )
 
 
+@cache
 def templates(*folders: Path) -> Environment:
     """Templates of these folders and of this one, whose style sheet and parts they share."""
     room = Environment(
