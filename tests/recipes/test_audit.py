@@ -170,11 +170,15 @@ def loop(folder, rounds=2):
         place = folder / f"round-{number}"
         place.mkdir(parents=True)
         texts = ["the very same words"] * 4 if number else [f"some {n} other {n * n} words" for n in range(4)]
+        new = [f"{text} {k}" for k, text in enumerate(texts)]
         rows = [
             Answered(
-                one, tuple(Completion.of(one.id, f"{t} {k}", "p") for k, t in enumerate(texts)), None, 0.6
+                one,
+                tuple(Completion.of(one.id, text, "p") for text in new),
+                Completion.of(one.id, "short" if n % 2 else "the start was as long as that", "start"),
+                0.8 if n % 2 else 0.4,
             )
-            for one in prompts
+            for n, one in enumerate(prompts)
         ]
         (place / "held_out.jsonl").write_bytes(b"\n".join(map(json_of, rows)))
         if number:
@@ -201,6 +205,7 @@ def test_a_loop_is_its_last_labels_and_what_became_of_its_policies(tmp_path):
     assert found.counts.matchups == 10
     assert "round-2/label" in found.notes[0]
     assert named(found, "overoptimisation.fallen")
+    assert any("round 2" in one.about for one in measured(found, "length"))
     assert [one for one in measured(found, "diversity") if one.grade == "alarm"]
 
 
