@@ -185,8 +185,7 @@ def _drift(policy: str, start: str, answered: Sequence[Answered]) -> float | Non
         return None
     from ...models.drift import drift
 
-    found = drift(policy, start, [(row.prompt, one.text) for row in answered for one in row.new])
-    return None if found is None else found.kl_sequence
+    return drift(policy, start, [(row.prompt, one) for row in answered for one in row.new])
 
 
 def _spent(out: Path) -> float:
