@@ -82,7 +82,7 @@ def case(
     if planted is None and covers:
         everybody = made(large(judges, replace(world, labelled=1.0), 100_000))
         planted = finding(agreement(everybody), name, about).value
-    return Case("agreement", name, once, planted, fair, planted_is, 500)
+    return Case("agreement", name, once, planted, fair, planted_is, 1000)
 
 
 def with_labels(sheet: Sheet) -> Sheet:

@@ -34,4 +34,4 @@ def case(
 
     if planted is None:
         planted = finding(calibration(large((judge,), world)), name).value
-    return Case("calibration", name, once, planted, fair, about, 500)
+    return Case("calibration", name, once, planted, fair, about, 1000)

@@ -15,7 +15,7 @@ from jurist.tiny.simulated import Simulated, World, simulate
 from . import Case, finding, large
 from .agreement import with_labels
 
-JUDGE = Simulated(soft=True, ignorant=("doses",))
+JUDGE = Simulated(soft=True, noise=0.5, ignorant=("doses",))
 WORLD = World(prompts=400, domains=("sums", "doses"), people=1)
 MANY = World(prompts=1500, pairs=1, domains=("sums", "talk", "wishes", "doses"), people=1)
 
@@ -26,8 +26,8 @@ def cases() -> list[Case]:
         for one in WORLD.domains
     )
     return [
-        Case("ceiling", "ceiling.domain", told("sums"), known, True, "a domain it knows", 500),
-        Case("ceiling", "ceiling.domain", told("doses"), lost, False, "a domain it does not know", 500),
+        Case("ceiling", "ceiling.domain", told("sums"), known, True, "a domain it knows", 1000),
+        Case("ceiling", "ceiling.domain", told("doses"), lost, False, "a domain it does not know", 1000),
         Case(
             "ceiling",
             "ceiling.domain",
@@ -35,7 +35,7 @@ def cases() -> list[Case]:
             known,
             True,
             "the same from a spot check of 240",
-            500,
+            1000,
         ),
         Case(
             "ceiling",
@@ -44,7 +44,7 @@ def cases() -> list[Case]:
             lost,
             False,
             "the same from a spot check of 240",
-            500,
+            1000,
         ),
     ]
 

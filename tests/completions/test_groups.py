@@ -194,6 +194,14 @@ def test_an_empty_completion_leaves_by_name_without_stopping_unless_someone_labe
     assert texts(one({"prompt": "Why?", "chosen": "a", "rejected": " "})) == ["a", " "]
 
 
+def test_what_a_pair_says_of_its_prompt_is_kept_however_many_columns_it_has():
+    """Five columns are as many as a pair with its policies has; which they are is another matter."""
+    row = {"prompt": "Why?", "first": "Because.", "second": "No.", "domain": "talk", "stakes": "high"}
+    prompt = one(row, kind="pairs").prompt
+
+    assert (prompt.domain, prompt.stakes) == ("talk", "high")
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(SettingError, match="Did you mean 'pairs'"):
         list(load_groups([], kind="pair"))

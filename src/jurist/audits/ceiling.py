@@ -143,6 +143,7 @@ def _certified(ours: Heard, tolerated: float) -> Finding:
     """Acceptance sampling: the batch passes when surely no more than so many of its labels are wrong."""
     wrong = 1 - ours.right
     error, spread, n = weighted_mean(wrong, ours.prompt, ours.weight)
+    error = min(1.0, max(0.0, error))
     worth = worth_of(error, spread, wrong, n, ours.weight)
     most = clopper_pearson(error * worth, worth, 0.9)[1]
     says = (

@@ -87,7 +87,7 @@ def prompt_of(row: dict[str, Any], where: str) -> Prompt:
 def dressed(messages: tuple[Message, ...], row: dict[str, Any], used: tuple[str, ...], where: str) -> Prompt:
     """A checked prompt; the columns nobody used go to `meta`."""
     check(messages, where)
-    if len(row) == len(used):
+    if row.keys() <= set(used):
         try:
             return Prompt.of(messages)
         except UnicodeEncodeError as error:

@@ -23,6 +23,7 @@ class Estimate(NamedTuple):
     n: int
 
 
+DUST = 1e-12
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
@@ -38,6 +39,7 @@ def clustered_share(
     mean, error, n = weighted_mean(values, clusters, weights)
     if not n:
         return NOTHING
+    mean = min(1.0, max(0.0, mean))
     worth = worth_of(mean, error, values, n, weights)
     low, high = wilson(mean * worth, worth, level)
     return Estimate(mean, low, high, n)
@@ -45,13 +47,18 @@ def clustered_share(
 
 def worth_of(mean: float, error: float, values: Array, n: int, weights: Array | None = None) -> float:
     """How many independent values a share with this standard error is worth."""
-    if error <= 0:
+    import numpy as np
+
+    # Weights that are no whole numbers leave dust where nothing varies.
+    if error <= DUST or not DUST < mean < 1 - DUST:
         return float(n)
-    worth = mean * (1 - mean) / error**2
+    w = np.ones(len(values)) if weights is None else weights
+    alone = math.sqrt(float(w**2 @ (values - mean) ** 2)) / float(w.sum())
+    # Clusters that happen to repel each other promise more than independent values would be worth.
+    worth = float(mean * (1 - mean) / max(error, alone) ** 2)
     if not ((values == 0) | (values == 1)).all():
-        return worth * (z_of(0.95) / student(0.95, n - 1)) ** 2
-    # Clusters that happen to repel each other promise more than there is.
-    return min(worth, float(len(values) if weights is None else weights.sum() ** 2 / (weights @ weights)))
+        worth *= (z_of(0.95) / student(0.95, n - 1)) ** 2
+    return worth
 
 
 def clustered_mean(

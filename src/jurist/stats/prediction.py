@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .clusters import weighted_mean
+from .clusters import DUST, weighted_mean
 from .intervals import wilson
 from .special import student
 
@@ -63,7 +63,8 @@ def powered_mean(
     if share:
         mean = min(1.0, max(0.0, mean))
         # Near 0 or 1 nothing varies among few labels, and yet they are only few.
-        worth = (mean * (1 - mean) / error**2 if error > 0 else 0.0) or float(n)
+        varies = error > DUST and DUST < mean < 1 - DUST
+        worth = mean * (1 - mean) / error**2 if varies else float(n)
         low, high = wilson(mean * worth, worth, level)
         return Powered(mean, low, high, n, trust, saves)
     reach = student(level, n - 1) * error

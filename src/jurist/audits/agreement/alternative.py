@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
-from ...stats import benjamini_yekutieli, clustered_mean, student_test
+from ...stats import benjamini_yekutieli, clustered_share, student_test
 from ...stats.clusters import weighted_mean
 from ...stats.sizes import people_accuracy
 from ...stats.special import student
@@ -120,7 +120,7 @@ def _passed(name: str, kind: Kind, rate: float, beaten: int, m: int, n: int, peo
 
 
 def _advantage(name: str, won: Array, prompts: Array) -> Finding:
-    one = clustered_mean(won, prompts)
+    one = clustered_share(won, prompts)
     says = (
         f"Held against the other people, {name} is as good as the one it stands in for, or better, in "
         f"{percent(one.value)} of the cases ({span(one)}; {count(one.n, 'prompt')})."

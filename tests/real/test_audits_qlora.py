@@ -1,0 +1,154 @@
+"""GPT-4's reviews of eight systems and of thirty-six (QLoRA, Dettmers et al. 2023), through the audits."""
+
+import gzip
+import json
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from test_qlora_order import DATA, READ, names
+
+from jurist.audits.collect import Collector
+from jurist.audits.length import length
+from jurist.audits.position import position
+from jurist.audits.seats import seats_of
+from jurist.audits.self_preference import self_preference
+from jurist.records import Completion, Matchup, Prompt, Verdict
+from jurist.verdicts.cases import Case
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
+
+
+def rows_of(file):
+    with gzip.open(DATA / file, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def expected(*path):
+    found = json.loads((DATA.parent / "EXPECTED.json").read_text())
+    for name in path:
+        found = found[name]
+    return found
+
+
+def sheet_of(reviews):
+    """(prompt, first shown, second shown, p of the first shown or None) to columns."""
+    cases = defaultdict(list)
+    for review in reviews:
+        cases[review[0].id].append(review)
+    collector = Collector()
+    for some in cases.values():
+        matchups, verdicts, answers = {}, [], {}
+        for number, (prompt, first, second, p) in enumerate(some):
+            shown = Matchup.of(prompt, first, second)
+            matchups.setdefault(shown.id, shown)
+            answers |= {first.id: first, second.id: second}
+            name = f"{prompt.id} {number}"
+            unread = "" if p is not None else "no verdict"
+            verdicts.append(Verdict(name, "gpt-4", shown.id, first.id, second.id, p_first=p, unread=unread))
+        collector.case(Case(some[0][0], tuple(answers.values()), tuple(matchups.values()), tuple(verdicts)))
+    return collector.sheet()
+
+
+@pytest.fixture(scope="module")
+def systems():
+    """Eight systems, every ordered pair, with the texts they wrote."""
+    texts = {}
+    for row in rows_of("generations_vicuna_subset.jsonl.gz"):
+        system = names(row["file"].removeprefix("answer_").removesuffix(".jsonl"))[0]
+        texts[system, row["question_id"]] = row.get("generation") or row["text"]
+    rows = rows_of("gpt4_pairwise.jsonl.gz")
+    seen = defaultdict(Counter)
+    for row in rows:
+        for answer in (row["answer1_id"], row["answer2_id"]):
+            seen[answer].update(names(row["file"]))
+    wrote = {answer: count.most_common(1)[0][0] for answer, count in seen.items()}
+    reviews = []
+    for row in rows:
+        prompt = Prompt.of(f"question {row['question_id']}")
+        first, second = (
+            Completion.of(prompt.id, texts[wrote[answer], row["question_id"]], policy=wrote[answer])
+            for answer in (row["answer1_id"], row["answer2_id"])
+        )
+        reviews.append((prompt, first, second, READ.get(row["score"])))
+    return reviews, sheet_of(reviews)
+
+
+@pytest.fixture(scope="module")
+def found(systems):
+    return {one.name: one for one in position(systems[1])}
+
+
+def test_the_first_seat_wins_65_percent_of_the_decided_verdicts(found):
+    share = found["position.first_seat"]
+
+    assert round(share.value, 4) == expected("qlora_vicuna", "first_share") == 0.6496
+    assert "3,867 decided verdicts" in share.says
+    assert share.grade == "warning"
+    assert share.n == 80
+
+
+def test_the_two_orders_agree_for_1367_of_2227_matchups_and_456_flip(found):
+    flips = found["position.flip_rate"]
+
+    assert "for 1,367 of 2,227 matchups; for 456" in flips.says
+    assert flips.value == expected("qlora_vicuna", "pure_position_flips") / 2227
+    assert len(flips.examples) == 5
+
+
+def test_what_the_seat_is_worth_is_what_the_slot_fit_says(found):
+    slot = found["position.slot"]
+
+    assert 0 < slot.low < slot.value < slot.high
+
+
+def test_how_often_the_longer_answer_wins_is_as_counted_by_hand(systems):
+    reviews, sheet = systems
+    said = defaultdict(list)
+    for _, first, second, p in reviews:
+        pair = (first, second) if first.id < second.id else (second, first)
+        said[pair].append(None if p is None else p if pair[0] is first else 1 - p)
+    wins = [
+        (sum(both) / 2 > 0.5) == (len(one.text) > len(other.text))
+        for (one, other), both in said.items()
+        if None not in both and sum(both) != 1 and len(one.text) != len(other.text)
+    ]
+    share = next(one for one in length(sheet) if one.name == "length.prefers_longer")
+
+    assert share.value == pytest.approx(sum(wins) / len(wins))
+    assert f"{len(wins):,} pairs" in share.says
+
+
+def test_gpt_4_judging_gpt_4_is_warned_of_though_nobody_labelled(systems):
+    (kin,) = self_preference(systems[1])
+
+    assert (kin.name, kin.grade, kin.value) == ("self_preference.kin", "warning", None)
+    assert "gpt35 and gpt4" in kin.says
+
+
+def test_scored_reviews_conflict_as_often_as_recorded_for_each_of_36_systems():
+    """A prompt for each system and question, so that the systems are the domains."""
+    rows = rows_of("gpt4_relative-gpt-3.5.jsonl.gz")
+    # ChatGPT's answers have one id in all files; of two systems the others' ids differ from order to order.
+    times = Counter(row[name] for row in rows for name in ("answer1_id", "answer2_id"))
+    reviews = []
+    for row in rows:
+        sides = row["file"].removesuffix("-gpt4-reviewer.jsonl").split("-vs-")
+        system = next(one for one in sides if one != "gpt-3.5").split("-vicuna-generations")[0]
+        prompt = Prompt.of(f"question {row['question_id']} to {system}", domain=system)
+        first, second = (
+            Completion.of(prompt.id, "ChatGPT's" if times[row[name]] > 36 else "the system's")
+            for name in ("answer1_id", "answer2_id")
+        )
+        one, other = row["score"]
+        p = None if -1 in (one, other) else 0.5 + 0.5 * ((one > other) - (one < other))
+        reviews.append((prompt, first, second, p))
+    sheet = sheet_of(reviews)
+    seats = seats_of(sheet, 0)
+    system = sheet.prompts.domain[sheet.matchups.prompt[seats.both]]
+    told = zip(sheet.domains, np.bincount(system), np.bincount(system, ~seats.same), strict=True)
+    want = expected("qlora_relative", "systems").items()
+
+    assert {name: (asked, conflicts) for name, asked, conflicts in told} == {
+        name: (one["both_order_questions"], one["order_conflicts"]) for name, one in want
+    }

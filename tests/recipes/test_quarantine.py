@@ -1,0 +1,156 @@
+"""A quarantined domain leaves every file that is trained on, by name, and comes back when it is told to."""
+
+import json
+
+import pytest
+
+from jurist import JudgeConfig, LabelConfig, export, label
+from jurist.audits.source import read_run
+from jurist.errors import DataError, SettingError
+from jurist.models.rows import load_preferences, load_targets
+from jurist.preferences.quarantine import Quarantine, read_quarantine, write_quarantine
+from jurist.recipes.audit import audit
+from jurist.recipes.plan import Planned, plan, rows
+from jurist.recipes.spot_check import spot_check
+from jurist.tiny.world import prompts, true_score
+from jurist.verdicts.human import load_weighted
+
+LONG, SHORT = "I am glad to help, and I would say {}.", "I would say {}."
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Sixty pairs, a third of them doses, in which the judge takes the longer answer and people do not."""
+    folder = tmp_path_factory.mktemp("quarantine")
+    with (folder / "pairs.jsonl").open("w") as out:
+        for number, one in enumerate(prompts(120, 5)):
+            if number % 4 != 1:
+                row = {"prompt": one.messages[-1].content, "domain": one.domain, "stakes": one.stakes}
+                row |= {"first": LONG.format(number), "second": SHORT.format(number)}
+                print(json.dumps(row), file=out)
+    label(
+        LabelConfig(
+            pairs=str(folder / "pairs.jsonl"), judge=JudgeConfig(kind="longer"), out=str(folder / "run")
+        )
+    )
+    return folder / "run"
+
+
+def domains(run, name="trl"):
+    rows = [json.loads(line) for line in (run / "export" / name / "train.jsonl").read_text().splitlines()]
+    return [row["prompt"][0]["content"].split()[1] for row in rows]
+
+
+def people_say(spot, out, prefer_long):
+    with spot.open() as lines, out.open("w") as labels:
+        for line in lines:
+            row = json.loads(line)
+            long_first = len(row["first"]) > len(row["second"])
+            row["label"] = "first" if long_first == prefer_long(row["domain"]) else "second"
+            print(json.dumps(row | {"who": "ann"}), file=labels)
+
+
+def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_path):
+    spot, human = tmp_path / "spot.jsonl", tmp_path / "human.jsonl"
+    drawn = spot_check(run, 80, spot)
+    assert drawn.drawn == len(spot.read_text().splitlines()) == 80
+    assert "judge" not in spot.read_text()
+
+    people_say(spot, human, lambda domain: domain != "doses")
+    sheet = read_run(run, human).sheet
+    assert sheet.said.weight.sum() == pytest.approx(90)
+    audit(run, human, out=tmp_path / "audit")
+    assert read_quarantine(run).domains == ("doses",)
+
+    summary = export(run)
+    assert summary.exported["trl"] == {"train": 60, "left out: quarantined: doses": 30}
+    assert "| quarantined: doses | 30 |" in (run / "export" / "trl" / "README.md").read_text()
+    lost = []
+    assert {one.prompt.domain for one in load_preferences(run, lost.append)} == {"sums", "talk"}
+    assert {one.reason for one in lost} == {"quarantined: doses"}
+    assert {prompt.domain for prompt, _ in load_targets(run)} == {"sums", "talk"}
+    assert export(run, overrides=["--prefer.quarantine", "ignore"]).exported["trl"] == {"train": 90}
+
+    # An audit without people measures nothing and lets nothing out; people who agree do.
+    audit(run, out=tmp_path / "audit")
+    assert read_quarantine(run).domains == ("doses",)
+    people_say(spot, human, lambda domain: True)
+    audit(run, human, out=tmp_path / "audit")
+    assert read_quarantine(run).domains == ()
+    assert export(run, overrides=["--prefer.quarantine", "honour"]).exported["trl"] == {"train": 90}
+
+
+def test_answers_are_seated_by_lot_and_alike_each_time(run, tmp_path):
+    spot_check(run, 60, tmp_path / "one.jsonl")
+    spot_check(run, 60, tmp_path / "two.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+
+    assert (tmp_path / "one.jsonl").read_text() == (tmp_path / "two.jsonl").read_text()
+    assert 15 < sum(len(row["first"]) > len(row["second"]) for row in rows) < 45
+    assert all(weight >= 1 for _, weight in load_weighted(tmp_path / "one.jsonl"))
+
+
+def test_a_file_with_labels_in_it_is_not_drawn_over(run, tmp_path):
+    spot = tmp_path / "spot.jsonl"
+    spot_check(run, 10, spot)
+    spot_check(run, 20, spot)
+    people_say(spot, tmp_path / "done.jsonl", lambda domain: True)
+
+    with pytest.raises(DataError, match="--out FILE"):
+        spot_check(run, 20, tmp_path / "done.jsonl")
+    with pytest.raises(SettingError, match="-n 200"):
+        spot_check(run, 0, spot)
+
+
+def test_a_spot_check_of_anybodys_file_is_found_again_in_it(tmp_path):
+    file, spot, human = (tmp_path / f"{name}.jsonl" for name in ("pairs", "spot", "human"))
+    with file.open("w") as out:
+        for one in prompts(40, 6):
+            asked = one.messages[-1].content
+            row = {"prompt": asked, "domain": one.domain, "chosen": f"Yes, {asked}", "rejected": "No."}
+            print(json.dumps(row), file=out)
+    assert spot_check(file, 20, spot).of == 40
+    people_say(spot, human, lambda domain: true_score("", "") == 0)
+    found = audit(file, human, out=tmp_path / "audit")
+
+    assert found.counts.labelled == 20
+    assert not (tmp_path / "quarantine.json").exists()
+
+
+def test_what_is_held_is_read_back(tmp_path):
+    held = Quarantine(("", "doses"), 0.6, "labels.jsonl")
+    write_quarantine(tmp_path, held)
+
+    assert read_quarantine(tmp_path) == held
+    assert read_quarantine(tmp_path / "nowhere") == Quarantine()
+
+
+def test_a_plan_has_the_figures_and_their_price():
+    found = {row.question: row for row in plan(agreement=0.8, margin=0.03, price=2.0, rho=0.636).rows}
+
+    assert found["know the agreement to +-3%"].labels == 683
+    assert found["know the agreement to +-3%"].usd == 1366.0
+    assert found["tell two judges apart that differ by 5%"].labels == 626
+    win, helped = found["know a policy's win rate to +-3%"], found["the same with the judges' help"]
+    assert win.labels / helped.labels == pytest.approx(1.68, abs=0.01)
+    assert next(row for name, row in found.items() if "slot bias" in name).labels == 194
+    clustered = rows(Planned(agreement=0.8, margin=0.03, per_prompt=3, likeness=0.2))
+    assert clustered[0].labels == 957
+
+
+def test_a_plan_stands_on_what_was_measured(run, tmp_path):
+    spot, human = tmp_path / "spot.jsonl", tmp_path / "human.jsonl"
+    spot_check(run, 60, spot)
+    people_say(spot, human, lambda domain: domain != "doses")
+    found = plan(run, human)
+
+    assert found.measured["agreement"] == pytest.approx(2 / 3, abs=0.05)
+    assert found.assumed.agreement == found.measured["agreement"]
+    assert plan(run, human, agreement=0.9).assumed.agreement == 0.9
+    assert plan(run).measured == {}
+
+
+def test_a_plan_refuses_what_cannot_be():
+    for given in ({"agreement": 1.5}, {"discordance": 0.01}, {"per_prompt": 0.5}, {"first_share": 0.4}):
+        with pytest.raises(SettingError, match="--"):
+            plan(**given)
