@@ -9,14 +9,14 @@ from jurist.engines.serve import serving
 from jurist.recipes.probe import probe, probe_settings
 from jurist.tiny.gullible import Gullible, decent_answers
 
-N = 6 * 12 * 2
-"""Calls about six prompts: each attack and none, in both orders."""
+N = 8 * 12 * 2
+"""Calls about eight prompts: each attack and none, in both orders."""
 
 
 @pytest.fixture
 def prompts(tmp_path):
-    """A quarter of our own, as a user would bring them."""
-    rows = [{"prompt": one, "completion": text} for one, text in list(decent_answers().items())[::4]]
+    """A third of our own, as a user would bring them."""
+    rows = [{"prompt": one, "completion": text} for one, text in list(decent_answers().items())[::3]]
     (tmp_path / "decent.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path / "decent.jsonl"
 
