@@ -62,6 +62,14 @@ def test_a_run_with_nothing_to_measure_says_so_and_gives_no_number(tmp_path, sai
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_what_to_type_next_names_the_run(tmp_path):
+    run = write_run(tmp_path / "run", always(None))
+
+    (unread,) = named(audit(run), "reading.unread")
+
+    assert unread.advice.endswith(f"jurist show {run} --unread")
+
+
 def test_all_unread_and_all_ties_are_alarms(tmp_path):
     unread = audit(write_run(tmp_path / "unread", always(None)))
     ties = audit(write_run(tmp_path / "ties", always(0.5)))

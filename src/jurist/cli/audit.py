@@ -10,10 +10,9 @@ import typer
 from msgspec import Struct
 
 from ..config import load_settings
-from ..recipes.audit import Audit
-from ..recipes.gate import reasons_to_fail
 
 if TYPE_CHECKING:
+    from ..recipes.audit import Audit
     from ..records import Finding
 
 WIDTH = 100
@@ -51,6 +50,7 @@ def audit(
 ) -> None:
     """What may be wrong with the labels of a run or of anybody's file, with figures and what to do."""
     from ..recipes.audit import audit as run_audit
+    from ..recipes.gate import reasons_to_fail
     from .ending import say
     from .progress import progress
     from .summary import report

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
 from ..preferences.quarantine import write_quarantine
@@ -101,6 +102,8 @@ def audit(
             *more,
         ]
     )
+    if read.kind != "file":  # what to type next names the run at hand
+        findings = [replace_in(one, advice=one.advice.replace(" RUN", f" {read.path}")) for one in findings]
     folder = _folder(read, str(source), out)
     kept = Audit(
         str(source),
