@@ -116,6 +116,8 @@ class Reader:
                 load_settings(cls, self.folder / recipe, rest, full_form)
             case ["jurist", "demo", *rest]:
                 COMMAND.commands["demo"].make_context("demo", rest)
+            case ["jurist", verb, *rest] if self.skipped:
+                COMMAND.commands[verb].make_context(verb, rest)
             case ["jurist", *rest]:
                 assert run_command(COMMAND, rest) == wanted, line
             case ["torchrun" | "accelerate", *rest] if "jurist)" in rest:
@@ -123,7 +125,7 @@ class Reader:
                 start = rest.index("jurist)") + 1
                 if "--config_file" in rest[:start]:
                     assert (ROOT / rest[rest.index("--config_file") + 1]).exists(), line
-                assert run_command(COMMAND, rest[start:]) == wanted, line
+                self.type(shlex.join(["jurist", *rest[start:]]))
             case ["make", target]:
                 assert f"\n{target}:" in (ROOT / "Makefile").read_text(), line
             case ["pip", "install", *what]:
