@@ -163,7 +163,7 @@ def print_demo(found: Demo) -> None:
     print(f"\ntime     {spent}; in all {sum(found.seconds.values()):.1f} s")
     print(f"cost     {found.calls:,} calls, ${found.usd:.2f}")
     print(f"report   {found.report}")
-    print("next     jurist init rlaif && jurist run rlaif.yaml")
+    print(f"next     jurist audit {found.run} && jurist init rlaif && jurist run rlaif.yaml")
 
 
 def _share(found: Share) -> str:
