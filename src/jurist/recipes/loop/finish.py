@@ -85,8 +85,8 @@ class Rounds:
             return self.loop.warning
         last = asking[-1]
         asked = (
-            f"{last.missing} more rows that people write would make up the share of {last.real_wanted:.0%} that"
-            f" keeps the answers varied; their prompts: {self.loop.folder(last.round) / 'wanted.jsonl'}"
+            f"{last.missing} more rows that people write would make up the share of {last.real_wanted:.0%}"
+            f" that keeps the answers varied; their prompts: {self.loop.folder(last.round) / 'wanted.jsonl'}"
         )
         return "; ".join(filter(None, (self.loop.warning, asked)))
 
