@@ -24,6 +24,8 @@ class Comparison(Struct, frozen=True):
     words: float = 0.0
     """Mean length of the new one's answers."""
     words_before: float = 0.0
+    at_equal_length: float | None = None
+    """Without what length has lent the win rate, see `audits.length_debt`; None where there are too few."""
 
 
 class Facts(Struct, frozen=True, omit_defaults=True):
