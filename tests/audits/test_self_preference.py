@@ -27,9 +27,16 @@ def test_a_judge_that_favours_its_own_is_an_alarm_by_peoples_labels():
 
 
 def test_a_judge_that_does_not_is_cleared_by_them():
-    grades = [audited(FAIR, prompts=200, seed=seed)[0].grade for seed in range(20)]
+    gaps = [audited(FAIR, prompts=200, seed=seed)[0] for seed in range(20)]
 
-    assert sum(grade in ("alarm", "warning") for grade in grades) <= 1
+    assert sum(gap.grade in ("alarm", "warning") for gap in gaps) <= 1
+    assert abs(sum(gap.value for gap in gaps) / 20) < 0.03
+
+
+def test_between_two_relatives_there_is_nothing_to_favour():
+    (gap,) = audited(FAIR, prompts=200, policies=("gpt-4", "gpt-5"))
+
+    assert (gap.grade, gap.value) == ("fine", None)
 
 
 def test_without_people_it_shows_beside_judges_related_to_neither():
@@ -61,7 +68,7 @@ def test_a_judge_unrelated_to_all_authors_is_cleared_and_nameless_authors_leave_
         ("google/gemma-3-4b", "google"),
         ("65b-guanaco", "llama"),
         ("mixtral-8x7b", "mistral"),
-        ("vllm:Qwen/Qwen3-8B@http://llama.example:8000/v1", "qwen"),
+        ("vllm:Qwen/Qwen3-8B@http://gpt.example:8000/v1", "qwen"),
         ("human", "people"),
         ("tiny:policy", "tiny:policy"),
         ("", ""),

@@ -149,3 +149,20 @@ def test_other_magnitudes_make_another_judge_to_the_journal():
     names = {open_engine({"engine": "tiny:planted", "extra": {"position": by}}).name for by in (0.5, 1.0)}
 
     assert len(names) == 2
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "pointwise"])
+def test_a_judge_that_heeds_gives_up_that_share_of_its_taste_when_told(kind):
+    taste, long = {"length": 0.2, "sharpness": 1.0}, " ".join([RIGHT] * 4)
+    ask = (
+        (lambda **told: logit(asked(SUM, long, RIGHT, **told)))
+        if kind == "pairwise"
+        else (lambda **told: scored(SUM, long, **told))
+    )
+    plain, none = ask(extra=taste), ask(extra={**taste, "length": 0.0})
+    told = ask(extra={**taste, "heeds": 0.75}, against_length=True)
+
+    assert plain > none
+    assert ask(extra={**taste, "heeds": 0.75}) == plain
+    assert ask(extra=taste, against_length=True) == plain
+    assert told == pytest.approx(ask(extra={**taste, "length": 0.05}))
