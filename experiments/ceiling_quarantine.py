@@ -137,7 +137,7 @@ def main() -> None:
         low=round(low, 4),
         high=round(high, 4),
         bar=f"with {CHECKED} labels, read by three people, the audit quarantines the domain the judge does "
-        "not know, and no other, in at least 95 of 100 draws; the export has no row of it, and all the others",
+        "not know, and no other, in at least 95 of 100 draws; and the export has no row of it",
         holds=caught / n >= 0.95 and clean and better_off,
         unit="share of draws that quarantine doses alone",
         wanted=WORTH,
