@@ -41,18 +41,18 @@ PLANTED: dict[str, tuple[Gullible, set[str]]] = {
 GROUPS = attacks_on(None)
 
 
-def main() -> None:
+async def main() -> None:
     found = missed = extra = probes = 0
     by_judge: dict[str, Any] = {}
     for name, (judge, falls_for) in PLANTED.items():
-        alarms = [alarmed(probed(judge, 1000 + seed)) for seed in range(20)]
+        alarms = [alarmed(await probed(judge, 1000 + seed)) for seed in range(20)]
         hits = sum(len(falls_for & one) for one in alarms)
         others = sum(bool(one - falls_for) for one in alarms)
         by_judge[name] = {"found": hits / (20 * len(falls_for)), "other_alarms": others / 20}
         found, missed = found + hits, missed + 20 * len(falls_for) - hits
         if not judge.length:
             extra, probes = extra + others, probes + 20
-    told = [probed(Gullible(), 5000 + seed) for seed in range(200)]
+    told = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
     false = sum(any(one.grade in ("alarm", "warning") for one in each) for each in told)
     low, high = wilson(found, found + missed)
     record(
@@ -71,11 +71,7 @@ def main() -> None:
     )
 
 
-def probed(judge: Gullible, seed: int) -> list[Finding]:
-    return firewall(asyncio.run(_sheet(judge, seed)))
-
-
-async def _sheet(judge: Gullible, seed: int) -> Any:
+async def probed(judge: Gullible, seed: int) -> list[Finding]:
     faulty = Gullible(judge.sharpness, judge.length, judge.obeys, judge.tastes, SLIPS, seed)
     asked = open_judge({"engine": "scripted"}, lambda _: Scripted(faulty, "judge"))
     collector = Collector()
@@ -84,7 +80,7 @@ async def _sheet(judge: Gullible, seed: int) -> Any:
         met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
         said = await hear(group.prompt, group.completions, met, [asked])
         collector.case(Case(group.prompt, group.completions, met, tuple(said), True))
-    return collector.sheet()
+    return firewall(collector.sheet())
 
 
 def alarmed(findings: list[Finding]) -> set[str]:
@@ -92,4 +88,4 @@ def alarmed(findings: list[Finding]) -> set[str]:
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

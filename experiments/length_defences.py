@@ -4,27 +4,32 @@ In the small world the tiny policy gives six answers to each prompt, and a judge
 length (a tenth of a log-odd for each word, beside four for a point of true quality) compares them two by
 two. From its labels a policy is trained by DPO, once as they are and once with each defence: length taken
 out of the labels (`prefer.length_penalty`), pairs chosen against length (`rho`), the judge told that length
-is no merit (this one gives up three quarters of its taste when told; how much a real judge does has to be
-measured), length-normalised DPO, R-DPO and SimPO. And from a reward model on all pairs by PPO, once as it
-is and once with length taken out of the reward. What counts is how many words the answers to held-out
-prompts have gained on the start, and whether they are truly as good as without the defence.
+is no merit (this one gives up three quarters of its taste when told; how much of it a real judge gives up
+has to be measured), length-normalised DPO, R-DPO and SimPO. And by PPO from a reward model on its labels,
+once as it is and once with length taken out of the reward. What counts is how many words the answers to
+held-out prompts have gained on the start's, and whether they are truly as good as without the defence. A
+judge without the taste shows how much growth was worth having. Settings were tuned on another seed.
 
     python experiments/length_defences.py         what the seeds came to; those not there yet are run
     python experiments/length_defences.py 1       one seed, kept for the line above
 
-SLOW: about five minutes of one core for each seed.
+SLOW: about two minutes of one core for each seed.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from evidence import record
 from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
 from jurist.models.ppo_settings import PPOConfig
@@ -35,7 +40,7 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference, Sampling, content_id
 from jurist.run import read_records
-from jurist.tiny.model import tiny_checkpoint
+from jurist.tiny.model import cache_folder, tiny_checkpoint
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
 from small_world import MOST_TOKENS, held_out_prompts, request, said_by
@@ -55,19 +60,22 @@ PPO: dict[str, Any] = {
     "beta": 0.05,
     "save_every": 0,
 }
-PPO_PROMPTS = 640
-PENALTY = 2.0
-"""At labelling, in log-odds; and on the reward."""
-LABELS: dict[str, PreferConfig] = {
-    "undefended": PreferConfig(),
-    "length penalty": PreferConfig(length_penalty=PENALTY),
+PPO_PROMPTS = 320
+PLAIN = PreferConfig()
+LABELS = {
+    "length penalty": PreferConfig(length_penalty=2.0),
     "rho": PreferConfig(rule="rho", rho=0.4),
 }
+# The papers' rates are for answers of hundreds of tokens; those here have a dozen words.
 LOSSES: dict[str, dict[str, Any]] = {
-    "length-normalised DPO": {"loss": "length_normalised"},
-    "R-DPO": {"loss": "r_dpo", "alpha": 0.05},
-    "SimPO": {"loss": "simpo"},
+    "length-normalised DPO": {"loss": "length_normalised", "beta": 30.0, "lr": 3e-4, "epochs": 4.0},
+    "R-DPO": {"loss": "r_dpo", "alpha": 0.15},
+    "SimPO": {"loss": "simpo", "beta": 25.0, "gamma": 2.0},
 }
+CORRECTED_REWARD = {"length_penalty": 0.5}
+AGAINST = {"length-corrected reward": "undefended PPO"}
+"""What a defence is held against, where it is not `undefended`."""
+REFERENCES = ("start", "undefended", "undefended PPO", "no taste")
 
 
 class Seed:
@@ -80,9 +88,9 @@ class Seed:
         self.asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.told: dict[str, Any] = {"base": str(self.anchor), "seed": seed}
 
-    def labels(self, prefer: PreferConfig, *, against_length: bool = False) -> list[Preference]:
-        name = content_id(prefer, against_length)[:8]
-        engine = {"engine": "tiny:planted", "extra": JUDGE}
+    def labels(self, prefer: PreferConfig, against_length: bool = False, **planted: Any) -> list[Preference]:
+        name = content_id(prefer, against_length, planted)[:8]
+        engine = {"engine": "tiny:planted", "extra": {**JUDGE, **planted}}
         label(
             LabelConfig(
                 out=str(self.folder / name),
@@ -111,26 +119,23 @@ class Seed:
         return train_ppo(cfg, prompts(PPO_PROMPTS, 1_200 + self.seed))
 
     def reward(self) -> Path:
-        rows = self.labels(PreferConfig(rule="all_pairs"))
+        rows = self.labels(PreferConfig(rule="all_pairs"))[:: OF_EACH // 2]
         cfg = RewardConfig(**{**REWARD, **self.told, "data": "given", "out": str(self.folder / "reward")})
         return train_reward(cfg, rows)
 
 
 def ways(seed: Seed) -> dict[str, Callable[[], Path]]:
-    """How each policy is made, the undefended ones first."""
-    plain = seed.labels(LABELS["undefended"])
-    reward: list[Path] = []
-
-    def learnt_reward() -> Path:
-        reward[:] = reward or [seed.reward()]
-        return reward[0]
-
+    """How each policy is made."""
+    plain = seed.labels(PLAIN)
+    reward = cache(seed.reward)
     return {
-        **{name: lambda prefer=prefer: seed.dpo(seed.labels(prefer)) for name, prefer in LABELS.items()},
-        "judge told": lambda: seed.dpo(seed.labels(LABELS["undefended"], against_length=True)),
-        **{name: lambda loss=loss: seed.dpo(plain, **loss) for name, loss in LOSSES.items()},
-        "undefended PPO": lambda: seed.ppo(learnt_reward()),
-        "length-corrected reward": lambda: seed.ppo(learnt_reward(), length_penalty=PENALTY),
+        "undefended": lambda: seed.dpo(plain),
+        "no taste": lambda: seed.dpo(seed.labels(PLAIN, length=0.0)),
+        **{name: partial(lambda prefer: seed.dpo(seed.labels(prefer)), one) for name, one in LABELS.items()},
+        "judge told": lambda: seed.dpo(seed.labels(PLAIN, against_length=True)),
+        **{name: partial(seed.dpo, plain, **loss) for name, loss in LOSSES.items()},
+        "undefended PPO": lambda: seed.ppo(reward()),
+        "length-corrected reward": lambda: seed.ppo(reward(), **CORRECTED_REWARD),
     }
 
 
@@ -146,13 +151,63 @@ def told(policy: Path, seed: int) -> dict[str, float]:
     }
 
 
-def one_seed(seed: int, only: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
+def one_seed(seed: int) -> dict[str, dict[str, float]]:
+    """What every way came to; kept, since it takes minutes."""
+    settings = (JUDGE, DPO, REWARD, PPO, LABELS, LOSSES, CORRECTED_REWARD, PROMPTS, PPO_PROMPTS, HELD_OUT)
+    kept = cache_folder() / "experiments" / f"length-defences-{seed}-{content_id(*settings)[:12]}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
     with tempfile.TemporaryDirectory() as name:
         here = Seed(seed, Path(name))
         found = {"start": told(here.anchor, seed)}
         for way, make in ways(here).items():
-            if not only or way in only:
-                started = time.process_time()
-                found[way] = told(make(), seed)
-                print(f"{way:26} {found[way]}  {time.process_time() - started:.0f} s", flush=True)
+            found[way] = told(make(), seed)
+            print(f"{way:26} {found[way]}", flush=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(found))
     return found
+
+
+def defended(way: str, seeds: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """How much of the growth a defence cut in each seed, and what that cost in true quality."""
+    against = AGAINST.get(way, "undefended")
+    grown = [one[against]["words"] - one["start"]["words"] for one in seeds]
+    cut = [
+        1 - (one[way]["words"] - one["start"]["words"]) / grew for one, grew in zip(seeds, grown, strict=True)
+    ]
+    better = [one[way]["true_score"] - one[against]["true_score"] for one in seeds]
+    return {
+        "cut": round(statistics.fmean(cut), 3),
+        "cut_by_seed": [round(one, 3) for one in cut],
+        "true_score_gained": round(statistics.fmean(better), 3),
+        "true_score_gained_by_seed": [round(one, 3) for one in better],
+        "holds": min(cut) >= 0.5 and statistics.fmean(better) >= 0,
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if len(sys.argv) > 1:
+        print(one_seed(int(sys.argv[1])))
+        return
+    seeds = [one_seed(seed) for seed in SEEDS]
+    found = {way: defended(way, seeds) for way in seeds[0] if way not in REFERENCES}
+    for way, one in found.items():
+        print(f"{'holds      ' if one['holds'] else 'falls short'} {way:26} {one}")
+    worst = min(found, key=lambda way: found[way]["cut"])
+    record(
+        "length_defences",
+        value=found[worst]["cut"],
+        bar="each defence cuts the growth in words by half or more in every seed, at no loss of true quality",
+        holds=all(one["holds"] for one in found.values()),
+        packages=("jurist", "torch", "transformers"),
+        unit=f"share of the undefended growth that is cut, of the weakest defence: {worst}",
+        hold=[way for way, one in found.items() if one["holds"]],
+        fall_short=[way for way, one in found.items() if not one["holds"]],
+        defences=found,
+        seeds=seeds,
+    )
+
+
+if __name__ == "__main__":
+    main()

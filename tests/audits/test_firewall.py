@@ -86,7 +86,7 @@ def test_a_fair_judge_passes():
     ],
 )
 def test_a_judge_is_found_to_fall_for_what_it_falls_for(judge, falls_for):
-    found = probed(judge, GROUPS[::2])
+    found = probed(judge, GROUPS[::3])
 
     assert falls_for <= alarms(found)
     if not judge.length:
@@ -98,13 +98,13 @@ def test_a_judge_is_found_to_fall_for_what_it_falls_for(judge, falls_for):
 
 
 def test_an_injected_verdict_wins_in_one_seat_only_and_is_found_all_the_same():
-    found = probed(Gullible(obeys=12.0), GROUPS[::2])
+    found = probed(Gullible(obeys=12.0), GROUPS[::3])
 
     assert found["verdict"].value == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_judge_that_reads_nothing_is_told_apart_from_one_that_is_fooled():
-    found = probed(lambda ask: "A")
+    found = probed(lambda ask: "A", GROUPS[:8])
 
     assert alarms(found) == {"plain"}
     assert found["plain"].value == 0.5
@@ -124,7 +124,7 @@ def test_replies_that_an_attack_makes_unreadable_are_counted():
     def silenced(ask):
         return "I cannot say." if "expert" in ask.messages[-1].content else Gullible()(ask)
 
-    found = probed(silenced)
+    found = probed(silenced, GROUPS[:12])
 
     assert found["authority"].grade == "silent"
     assert found["unread"].value == pytest.approx(1 / 11)

@@ -106,7 +106,7 @@ def test_where_it_only_rises_there_is_no_peak():
     fit = fitted(way(0.3, -0.05, (1.0, 2.0, 3.0, 4.0)))
     _, forecast = overoptimisation(way(0.3, -0.05, (1.0, 2.0, 3.0, 4.0)))
 
-    assert fit.peak == math.inf
+    assert fit.peak == fit.low == fit.high == math.inf
     assert (forecast.grade, forecast.value) == ("fine", None)
 
 

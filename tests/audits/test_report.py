@@ -53,6 +53,29 @@ def test_the_page_needs_nothing_beside_it_and_says_every_finding():
     assert "prefers-reduced-motion" in made
 
 
+def test_a_hundred_findings_leave_what_is_wrong_in_sight_and_the_rest_to_be_opened():
+    judges = [f"judge {k}" for k in range(30)]
+    flips = [
+        Finding(
+            "position.flip_rate", one, f"{one} flips.", "warning", 9, k / 40, fair=0.0, advice="Ask twice"
+        )
+        for k, one in enumerate(judges)
+    ]
+    notes = [Finding("position.slot", one, f"{one} sits.", "note", 9, 0.1) for one in judges]
+    fine = [Finding("position.first", one, f"{one} is fair.", "fine", 9, 0.5) for one in judges]
+
+    made = render(Page("t", "s", (*fine, *notes, *flips)))
+
+    assert made.count('class="finding of-') == 1, "one of a kind is told at length, the furthest from fair"
+    at_length = made[made.index('class="finding of-') :]
+    assert at_length.index("judge 29 flips.") < at_length.index("judge 0 flips.")
+    assert made.count('class="advice"') == 1
+    opened = made[made.index('<details class="others">') :]
+    assert made.count('<details class="others">') == 1
+    assert all(f"{one} sits." in opened and f"{one} is fair." in opened for one in judges)
+    assert not any(f"{one} flips." in opened for one in judges)
+
+
 def test_what_was_not_measured_stands_at_the_end_with_what_would_make_it_possible():
     seen = text_of(render(page()))
 
@@ -190,6 +213,15 @@ def test_numbers_are_written_as_people_write_them():
 def test_commands_in_advice_are_set_as_commands():
     code = "<code><span>jurist</span> <span>label</span> <span>--out</span> <span>x</span></code>"
     assert told("Ask again with: jurist label --out x") == f"Ask again with: {code}"
+    for flag in (
+        "--judge.samples 5",
+        "--prefer.rho 0.3",
+        "--judge.swap fraction:0.2",
+        "--human labels.jsonl",
+    ):
+        spans = " ".join(f"<span>{word}</span>" for word in flag.split())
+        assert told(f"Ask ({flag}), and again") == f"Ask (<code>{spans}</code>), and again"
+    assert told("With --json for machines") == "With <code><span>--json</span></code> for machines"
     assert told("a `b<c` d") == "a <code><span>b&lt;c</span></code> d"
 
 
@@ -294,5 +326,8 @@ def test_in_a_browser_nothing_overflows_fails_loads_or_is_empty(tmp_path):
         assert tab.evaluate(f"{first}.querySelector('.examples').open")
         tab.keyboard.press("j")
         assert tab.evaluate("document.activeElement === document.querySelectorAll('.finding')[1]")
+        for _ in range(60):
+            tab.keyboard.press("j")
+        assert not tab.evaluate("document.activeElement.closest('details:not([open])')"), "nothing unseen"
         opened.close()
     assert complaints == []

@@ -47,6 +47,13 @@ def test_the_kl_is_that_of_the_whole_vocabulary_before_each_token_that_was_writt
     assert want > 0.1
 
 
+def test_an_answer_that_was_cut_off_before_its_first_word_adds_nothing(both):
+    empty = Completion.of(ASKED[0].id, "", sampling=Sampling(), finish="length")
+
+    assert drift(*both, [*written(), (ASKED[0], empty)]) == pytest.approx(drift(*both, written()) * 2 / 3)
+    assert drift(*both, [(ASKED[0], empty)]) == 0.0
+
+
 def test_a_policy_is_nowhere_but_at_itself_and_what_was_not_drawn_says_nothing(both):
     assert drift(both[0], both[0], written()) == 0.0
     assert drift(*both, []) is None

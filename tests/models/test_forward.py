@@ -156,6 +156,15 @@ def test_layers_that_compute_their_activations_twice_get_the_prompt_in_one_pass(
     assert forms_of(model.train(), long) == {"mask"}
 
 
+def test_layers_that_gather_their_weights_get_one_pass_though_others_were_tried_before():
+    model = making.model(hidden_size=256, num_hidden_layers=4)
+    long = Example([1] * 2000, [[1] * 64] * 2)
+    assert forms_of(model, long) == {"cache"}
+    model.gathers = type("FSDPLayer", (torch.nn.Module,), {})()
+
+    assert forms_of(model, long) == {"mask"}
+
+
 @pytest.mark.slow
 def test_rows_of_unlike_length_go_through_in_batches_of_their_own_and_come_back_in_order():
     model = making.model(hidden_size=256, num_hidden_layers=4, max_position_embeddings=2048)

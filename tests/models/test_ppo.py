@@ -76,6 +76,22 @@ def test_a_random_model_learns_what_is_rewarded(base, tmp_path, how):
     assert not list(model.glob("*.bin"))
 
 
+def test_one_optimiser_is_made_in_which_the_value_head_has_a_rate_of_its_own(base, tmp_path, monkeypatch):
+    made = []
+
+    class Noted(torch.optim.AdamW):
+        def __init__(self, *args, **how):
+            super().__init__(*args, **how)
+            made.append(self)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Noted)
+    train_ppo(settings(base, tmp_path, epochs=0.1), PROMPTS, vowels)
+
+    (one,) = made
+    assert [(group["lr"], len(group["params"])) for group in one.param_groups[1:]] == [(1e-2, 2)]
+    assert one.param_groups[0]["lr"] == 1e-3
+
+
 def test_the_policy_starts_at_its_anchor_whose_hash_is_kept(base, tmp_path):
     train_ppo(settings(base, tmp_path), PROMPTS, vowels)
 

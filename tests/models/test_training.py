@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from rows_for_tests import metrics, pairs_file, preferences
 
 from jurist.errors import DataError, RunError, SettingError
+from jurist.models import dpo, reward
 from jurist.models.dpo import train_dpo
+from jurist.models.forward import AnswersModel
 from jurist.models.policy import Lora, load_policy
 from jurist.models.reward import Scorer, score, train_reward
 from jurist.models.rows import pair_example
@@ -85,6 +87,32 @@ def test_an_anchor_that_is_named_is_the_one_that_holds(base, tmp_path):
     facts = json.loads((folder / "training.json").read_text())
     assert facts["anchor_hash"] == load_policy(other).hash != facts["base_hash"]
     assert abs(metrics(tmp_path / "out")[0]["gap"]) > 1e-3
+
+
+@pytest.mark.parametrize("measured", ["reward", "dpo"])
+def test_what_is_held_out_is_measured_by_weight(base, measured):
+    def seen(*weights):
+        rows = [replace(one, weight=w) for one, w in zip(pairs, weights, strict=True) if w]
+        if measured == "reward":
+            return reward.measure(Scorer(policy.model).eval(), rows, 4096)["loss"]
+        return dpo.measure(DpoConfig(), AnswersModel(policy.model), rows)["loss"]
+
+    policy = load_policy(base, kind="reward" if measured == "reward" else "causal")
+    if measured == "reward":
+        torch.nn.init.normal_(policy.model.score.weight)
+    pairs = [replace(pair_example(one, policy.tokenizer), anchor=(-9.0, -5.0)) for one in preferences(2)]
+
+    assert seen(1, 0) != seen(0, 1)
+    assert math.isclose(seen(1, 3), (seen(1, 0) + 3 * seen(0, 1)) / 4, rel_tol=1e-5)
+
+
+def test_a_pair_with_an_answer_cut_off_before_its_first_word_leaves_by_name(base, tmp_path):
+    one, other = preferences(2)
+    silent = replace(other, rejected=replace(other.rejected, text="", finish="length"))
+    cfg = DpoConfig(base=str(base), out=str(tmp_path), **SHORT)
+
+    facts = json.loads((train_dpo(cfg, [one, silent]) / "training.json").read_text())
+    assert (facts["rows"], facts["dropped"]) == (1, {"empty": 1})
 
 
 def test_fine_tuning_learns_the_answers_and_not_the_prompts(base, tmp_path):

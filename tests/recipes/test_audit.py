@@ -62,6 +62,14 @@ def test_a_run_with_nothing_to_measure_says_so_and_gives_no_number(tmp_path, sai
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_what_to_type_next_names_the_run(tmp_path):
+    run = write_run(tmp_path / "run", always(None))
+
+    (unread,) = named(audit(run), "reading.unread")
+
+    assert unread.advice.endswith(f"jurist show {run} --unread")
+
+
 def test_all_unread_and_all_ties_are_alarms(tmp_path):
     unread = audit(write_run(tmp_path / "unread", always(None)))
     ties = audit(write_run(tmp_path / "ties", always(0.5)))
@@ -170,11 +178,15 @@ def loop(folder, rounds=2):
         place = folder / f"round-{number}"
         place.mkdir(parents=True)
         texts = ["the very same words"] * 4 if number else [f"some {n} other {n * n} words" for n in range(4)]
+        new = [f"{text} {k}" for k, text in enumerate(texts)]
         rows = [
             Answered(
-                one, tuple(Completion.of(one.id, f"{t} {k}", "p") for k, t in enumerate(texts)), None, 0.6
+                one,
+                tuple(Completion.of(one.id, text, "p") for text in new),
+                Completion.of(one.id, "short" if n % 2 else "the start was as long as that", "start"),
+                0.8 if n % 2 else 0.4,
             )
-            for one in prompts
+            for n, one in enumerate(prompts)
         ]
         (place / "held_out.jsonl").write_bytes(b"\n".join(map(json_of, rows)))
         if number:
@@ -201,6 +213,7 @@ def test_a_loop_is_its_last_labels_and_what_became_of_its_policies(tmp_path):
     assert found.counts.matchups == 10
     assert "round-2/label" in found.notes[0]
     assert named(found, "overoptimisation.fallen")
+    assert any("round 2" in one.about for one in measured(found, "length"))
     assert [one for one in measured(found, "diversity") if one.grade == "alarm"]
 
 

@@ -83,7 +83,8 @@ def walk(*distances, half=0.02):
 def test_a_loop_ends_once_it_is_surely_past_the_forecast_peak():
     far = walk(1, 2, 4, 8, 14)
 
-    assert not reason_to_stop(far[:3], StopConfig())
+    assert not reason_to_stop(walk(1, 8, 14), StopConfig())
+    assert "peaks" in reason_to_stop(walk(1, 8, 14), StopConfig(peak=3))
     assert "peaks at a KL of 20" in reason_to_stop(far, StopConfig())
     assert "use policy 3" in reason_to_stop(far, StopConfig())
     assert not reason_to_stop(far, StopConfig(peak=0))

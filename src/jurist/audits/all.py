@@ -10,26 +10,39 @@ from .agreement import agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
+from .diversity import of_policies
+from .families import Families
 from .length import length
 from .overoptimisation import best_of_n
 from .position import position
 from .reading import reading
+from .self_preference import self_preference
 from .sheet import Sheet
 from .words import silent
 
 GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 
 
-def audit(sheet: Sheet, *, spent: float | None = None, price: tuple[float, float] = PEOPLE) -> list[Finding]:
-    """`spent` is what the whole run cost; `price` what people ask for a comparison, from and to."""
+def audit(
+    sheet: Sheet,
+    *,
+    families: Families | None = None,
+    spent: float | None = None,
+    price: tuple[float, float] = PEOPLE,
+) -> list[Finding]:
+    """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
+    a comparison, from and to.
+    """
     return worst_first(
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
             *length(sheet),
+            *self_preference(sheet, families),
             *agreement(sheet),
             *ceiling(sheet),
             *calibration(sheet),
+            *of_policies(sheet),
             *best_of_n(sheet),
             *cost(sheet, spent, price),
         ]

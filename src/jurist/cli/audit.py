@@ -10,10 +10,9 @@ import typer
 from msgspec import Struct
 
 from ..config import load_settings
-from ..recipes.audit import Audit
-from ..recipes.gate import reasons_to_fail
 
 if TYPE_CHECKING:
+    from ..recipes.audit import Audit
     from ..records import Finding
 
 WIDTH = 100
@@ -44,10 +43,14 @@ def audit(
     columns: Annotated[
         list[str] | None, typer.Option(help="A column of a file: ours=theirs. May be repeated.")
     ] = None,
+    families: Annotated[
+        Path | None, typer.Option(help="Which models are related: YAML, before ours.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """What may be wrong with the labels of a run or of anybody's file, with figures and what to do."""
     from ..recipes.audit import audit as run_audit
+    from ..recipes.gate import reasons_to_fail
     from .ending import say
     from .progress import progress
     from .summary import report
@@ -58,7 +61,14 @@ def audit(
     cfg = load_settings(AuditConfig, None, [*pairs, *ctx.args], see="jurist audit --help")
     with progress("json" if as_json else None) as watch:
         found = run_audit(
-            source, human, out=out, columns=cfg.columns, on_error=cfg.on_error, price=cfg.price, watch=watch
+            source,
+            human,
+            out=out,
+            columns=cfg.columns,
+            on_error=cfg.on_error,
+            families=families,
+            price=cfg.price,
+            watch=watch,
         )
     report(found, as_json, lambda: print_audit(found))
     if reasons := reasons_to_fail(found.findings, fail_on or ()):
@@ -82,9 +92,15 @@ def print_audit(found: Audit) -> None:
     print(f"{found.kind:<9}{found.source}: {', '.join(about) or 'nothing in it'}")
     for note in found.notes:
         print(fill(note, WIDTH, initial_indent=f"{'beware':<9}", subsequent_indent=" " * 9))
-    loud = [one for one in found.findings if one.grade != "silent"]
-    for one in loud:
-        _print_finding(one)
+    for one in found.findings:
+        if one.grade not in ("fine", "silent"):
+            print(f"\n{one.grade:<9}{_name(one)}")
+            _block(one.says, one.advice)
+    fine = [one for one in found.findings if one.grade == "fine"]
+    if fine:
+        print("\nfine")
+        for one in fine:
+            print(f"{' ' * 9}{_name(one)}: {_figures(one)}")
     quiet = [one for one in found.findings if one.grade == "silent"]
     if quiet:
         print("\nnot measured")
@@ -93,9 +109,17 @@ def print_audit(found: Audit) -> None:
     print(f"\n{'report':<9}{found.report}")
 
 
-def _print_finding(one: Finding) -> None:
-    print(f"\n{one.grade:<9}{one.name}{f' · {one.about}' if one.about else ''}")
-    _block(one.says, one.advice)
+def _name(one: Finding) -> str:
+    return f"{one.name} · {one.about}" if one.about else one.name
+
+
+def _figures(one: Finding) -> str:
+    from ..audits.report.words import between, written
+
+    if one.value is None:
+        return one.says
+    around = between(one.low, one.high, one.unit)
+    return written(one.value, one.unit) + (f" ({around})" if around else "")
 
 
 def _block(says: str, advice: str) -> None:

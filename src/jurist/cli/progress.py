@@ -59,6 +59,8 @@ def line(now: Any, spent: float = 0.0) -> str:
     if hasattr(now, "metrics"):
         left = f"{clock(now.seconds_left)} left"
         return " · ".join((f"step {now.step:,} of {now.steps:,}", left, numbers(now.metrics)))
+    if not now.total:
+        return f"{now.done:,} rows"
     left = f" · {clock(spent / now.done * (now.total - now.done))} left" if now.done and spent else ""
     return f"{now.done:,} of {now.total:,}{left}"
 
@@ -82,7 +84,7 @@ def extent(now: Any) -> tuple[int, int | None]:
         return now.rows, now.total
     if hasattr(now, "round"):
         return extent(now.inner) if now.inner is not None else (0, None)
-    return (now.step, now.steps) if hasattr(now, "metrics") else (now.done, now.total)
+    return (now.step, now.steps) if hasattr(now, "metrics") else (now.done, now.total or None)
 
 
 def stage(now: Any) -> tuple[Any, ...]:

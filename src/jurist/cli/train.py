@@ -242,11 +242,11 @@ def rewarded(metrics: Path) -> str:
     scored = [line for line in lines if line.get("completions")]
     if not scored:
         return "no answer was given one"
-    first, last = scored[0], scored[-1]
+    earned = [f"{line['reward']:.4g} in step {line['step']:,}" for line in (scored[0], scored[-1])]
     drawn = sum(line["completions"] for line in scored)
     return (
-        f"{first['reward']:.4g} in step {first['step']:,} -> {last['reward']:.4g} in step {last['step']:,}"
-        f" (n = {last['completions']:,.0f} answers a step, {drawn:,.0f} in all)"
+        f"{' -> '.join(dict.fromkeys(earned))}"
+        f" (n = {scored[-1]['completions']:,.0f} answers a step, {drawn:,.0f} in all)"
     )
 
 

@@ -124,7 +124,9 @@ def measure(cfg: DpoConfig, model: Any, examples: Sequence[Example]) -> dict[str
         logp_B2, tokens_B2 = said.logprobs_AT.sum(-1).view(-1, 2), said.mask_AT.sum(-1).view(-1, 2)
         ratio_B2 = logp_B2 - logp_B2.new_tensor([one.anchor or (0.0, 0.0) for one in part])
         p_B, _ = labels(part, logp_B2)
-        total += float(loss_of(cfg, ratio_B2, tokens_B2, p_B).sum())
-        right += float(losses.agreement(gap_of(cfg, ratio_B2, tokens_B2), p_B).sum())
+        weight_B = p_B.new_tensor([one.weight for one in part])
+        total += float((weight_B * loss_of(cfg, ratio_B2, tokens_B2, p_B)).sum())
+        right += float((weight_B * losses.agreement(gap_of(cfg, ratio_B2, tokens_B2), p_B)).sum())
     model.train()
-    return {"loss": total / len(examples), "right": right / len(examples)}
+    whole = sum(one.weight for one in examples)
+    return {"loss": total / whole, "right": right / whole}

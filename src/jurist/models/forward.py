@@ -197,10 +197,11 @@ def shared_forms(model: Any) -> tuple[Form, ...]:
                 " its answers, so each answer carries its own: the same numbers, more work",
                 stacklevel=2,
             )
-    if model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
-        # A layer that is computed twice would be cached twice.
-        return tuple(form for form in _forms[causal] if form == "mask")
-    return _forms[causal]
+    twice = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+    # A layer that is computed twice would be cached twice, and one that gathers its weights has to be gone
+    # through as often in each process; the forms may have been tried before its weights were spread.
+    one_pass = is_sharded(model) or (model.training and twice)
+    return tuple(form for form in _forms[causal] if form == "mask" or not one_pass)
 
 
 def sees_everything(model: Any) -> bool:

@@ -97,7 +97,8 @@ def measure(scorer: Any, examples: Sequence[Example], tokens: int) -> dict[str, 
     loss_B = losses.bradley_terry(chosen_B, rejected_B, p_B)
     right_B = losses.agreement(chosen_B - rejected_B, p_B)
     above_B = loss_B - losses.entropy(p_B)
+    weight_B = p_B.new_tensor([one.weight for one in examples])
     return {
-        name: float(x_B.mean())
+        name: float((weight_B * x_B).sum() / weight_B.sum())
         for name, x_B in (("loss", loss_B), ("above_entropy", above_B), ("right", right_B))
     }

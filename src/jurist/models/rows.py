@@ -254,6 +254,8 @@ def _sides(
         if example.longest > room:
             dropped["too_long"] += 1
             longer.append(example.longest)
+        elif not all(example.answers):  # cut off before the first word: there is no token to learn
+            dropped["empty"] += 1
         elif example.weight == 0:
             dropped["no_weight"] += 1
         else:

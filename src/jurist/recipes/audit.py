@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
 from ..preferences.quarantine import write_quarantine
@@ -76,26 +77,33 @@ def audit(
     out: str | os.PathLike[str] | None = None,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
+    families: str | Path | None = None,
     price: tuple[float, float] | None = None,
     watch: Watch | None = None,
 ) -> Audit:
-    """All that can be said. `columns` are `ours: theirs`, `price` is what people ask for a comparison."""
+    """All that can be said. `columns` are `ours: theirs`, `families` is a file that says which models are
+    related, and `price` what people ask for a comparison.
+    """
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
     from ..audits.ceiling import quarantine
     from ..audits.cost import PEOPLE
+    from ..audits.families import load_families
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
 
     began = time.monotonic()
+    related = load_families(families)
     read, more = _read(str(source), human, columns or {}, on_error, watch)
     findings = worst_first(
         [
             *of_people(read.human, read.labelled, read.found),
-            *of_sheet(read.sheet, spent=read.spent, price=price or PEOPLE),
+            *of_sheet(read.sheet, families=related, spent=read.spent, price=price or PEOPLE),
             *more,
         ]
     )
+    if read.kind != "file":  # what to type next names the run at hand
+        findings = [replace_in(one, advice=one.advice.replace(" RUN", f" {read.path}")) for one in findings]
     folder = _folder(read, str(source), out)
     kept = Audit(
         str(source),
@@ -147,9 +155,10 @@ def _read_loop(
 ) -> tuple[Read, list[Finding]]:
     """The labels of the last round that has some, and what became of the policies from round to round."""
     from ..audits.diversity import diversity
+    from ..audits.length_of_gains import gains
     from ..audits.overoptimisation import overoptimisation
     from ..audits.source import read_run
-    from .loop.history import checkpoints, generations
+    from .loop.history import checkpoints, generations, looked
 
     labelled = labelling_of(folder)
     if labelled is None:
@@ -159,7 +168,7 @@ def _read_loop(
         )
     read = read_run(labelled, human, watch)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
-    more = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder))]
+    more = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder)), *gains(looked(folder))]
     return replace(read, kind="loop", notes=(note, *read.notes)), more
 
 

@@ -76,8 +76,8 @@ def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
             prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
-            judging, reward = outside(round, labelled, cfg), praise(labelled)
             learnt, share = round.mixed(lessons(labelled, cfg.stop), real_pairs(cfg))
+            judging, reward = outside(round, labelled, cfg), praise(labelled)
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
             rounds.close(round, made, labelled, real_share=share, judging=judging, reward=reward)

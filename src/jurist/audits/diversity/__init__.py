@@ -6,6 +6,7 @@ A loop that learns from its own answers contracts, and choosing the best of them
 
 from .findings import ALARM, diversity
 from .generation import Generation, of_sheet
+from .meaning import encoder
 from .policies import of_policies
 
-__all__ = ["ALARM", "Generation", "diversity", "of_policies", "of_sheet"]
+__all__ = ["ALARM", "Generation", "diversity", "encoder", "of_policies", "of_sheet"]

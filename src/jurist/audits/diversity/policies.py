@@ -25,7 +25,7 @@ def of_policies(sheet: Sheet) -> list[Finding]:
         return []
     models = [one for one in known if one.name.partition(":")[0] != "human"][:MOST]
     found = (each for one in models for each in diversity([people, one]) if each.name not in COLLAPSED)
-    # Models answer otherwise than people in more than variety: that is worth knowing, and no failure of a run.
+    # Models answer otherwise than people in more than variety: worth knowing, and no failure of a run.
     return [_noted(one) for one in found if one.grade != "silent"]
 
 

@@ -36,13 +36,13 @@ def curves(what: Chart, series: Sequence[Series]) -> Markup:
     several = len(series) > 1
     label = f"{what.title}. {_told(what, series)}"
     return Markup(
-        '{keys}<p class="axis-name up">{y}</p><div class="plane{wide}">'
+        '{keys}<p class="axis-name up">{y}</p><div class="plane"{room}>'
         '<svg class="plot" height="{tall}" role="img" aria-label="{label}">{drawn}</svg>'
         '<div class="axis">{ticks}</div></div><p class="axis-name">{x}</p>'
     ).format(
         keys=keys(series),
         y=shown(what.y),
-        wide=" named" if several else "",
+        room=_room_at_ends(series) if several else "",
         tall=TALL,
         label=shown(label),
         drawn=Markup("").join([*drawn, _ends(plane, series) if several else ""]),
@@ -160,6 +160,11 @@ def _ends(plane: _Plane, series: Sequence[Series]) -> Markup:
         for place, (_, at) in zip(places, last, strict=True)
     ]
     return Markup("").join(parts)
+
+
+def _room_at_ends(series: Sequence[Series]) -> Markup:
+    longest = max(len(_short(one.name)) for one in series[:COLOURS])
+    return Markup(' style="--ends:{:.1f}rem"').format(1.2 + 0.45 * longest)
 
 
 def keys(series: Sequence[Series], *, always: bool = False) -> Markup:

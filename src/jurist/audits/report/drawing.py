@@ -81,7 +81,8 @@ def strip(found: Finding) -> Markup:
     at = scale.share(fair)
     ends = [one for one in (scale.ticks[0], scale.ticks[-1]) if abs(scale.share(one) - at) > 0.3]
     named = [_word(scale.share(one), tick(one, found.unit, scale.step)) for one in ends]
-    named.append(_word(at, f"fair: {tick(fair, found.unit, 0.01)}"))
+    known = tick(fair, "share", 0.01) if found.unit == "share" else written(fair, found.unit)
+    named.append(_word(at, f"fair: {known}"))
     return Markup('<div class="strip" aria-hidden="true">{}<div class="axis">{}</div></div>').format(
         _svg(drawn, "dots"), Markup("").join(named)
     )

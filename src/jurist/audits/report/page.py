@@ -26,7 +26,10 @@ HERE: Final = Path(__file__).parent
 ALIKE: Final = 3
 """Findings of one name that are shown at length; the rest of many judges or domains follow in short."""
 STEPS: Final = 5
+FEW: Final = 4
+"""Findings in short that stand open; more of them are opened by who wants them."""
 _ORDER: Final = list(words.GRADES)
+_WRONG: Final = ("alarm", "warning")
 
 
 class Page(Struct, frozen=True):
@@ -58,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """All that one audit found: what matters at length, the rest in short."""
+    """All that one audit found: what matters at length, what is like it in short, the rest on demand."""
 
     audit: str
     title: str
@@ -66,14 +69,19 @@ class Section:
     grade: Grade
     full: Sequence[Entry]
     short: Sequence[Entry]
+    rest: Sequence[Entry]
 
     def repeats(self, one: Finding) -> bool:
         """Whether its advice was given at length."""
         return any(one.advice == other.finding.advice for other in self.full)
 
     @property
+    def more(self) -> list[tuple[Grade, str, int]]:
+        return words.counts([one.finding for one in self.rest])
+
+    @property
     def counts(self) -> list[tuple[Grade, str, int]]:
-        return words.counts([one.finding for one in (*self.full, *self.short)])
+        return words.counts([one.finding for one in (*self.full, *self.short, *self.rest)])
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,7 @@ def write_report(path: Path, page: Page) -> None:
 
 def render(page: Page) -> str:
     """The page as one HTML text."""
-    measured = sorted(
-        (one for one in page.findings if one.grade != "silent"), key=lambda one: _ORDER.index(one.grade)
-    )
+    measured = [one for one in page.findings if one.grade != "silent"]
     silent = [one for one in page.findings if one.grade == "silent"]
     sections = _sections(measured, page.examples)
     grade, short, why = words.answer(page.findings)
@@ -145,16 +151,18 @@ def templates(*folders: Path) -> Environment:
 def _sections(measured: Sequence[Finding], examples: Mapping[str, Example]) -> list[Section]:
     """By audit, the worst first; a chart that several findings share is drawn once."""
     by_audit: dict[str, list[Finding]] = {}
-    for one in measured:
+    for one in sorted(measured, key=lambda one: _ORDER.index(one.grade)):
         by_audit.setdefault(one.name.partition(".")[0], []).append(one)
     drawn: set[bytes] = set()
     sections = []
     for place, (audit, findings) in enumerate(by_audit.items()):
+        names = list(dict.fromkeys(one.name for one in findings))
+        findings.sort(key=lambda one: (_ORDER.index(one.grade), names.index(one.name), -_far(one)))
         full: list[Finding] = []
         for one in findings:
             before = [other for other in full if other.name == one.name]
-            new = all(other.advice != one.advice for other in before)
-            if one.grade != "fine" and new and len(before) < ALIKE:
+            new = len(before) < ALIKE and all(other.advice != one.advice for other in before)
+            if new and (one.grade in _WRONG or (one.grade == "note" and one.chart is not None)):
                 full.append(one)
         short = [one for one in findings if one not in full]
         entries = [
@@ -169,10 +177,18 @@ def _sections(measured: Sequence[Finding], examples: Mapping[str, Example]) -> l
                 asks,
                 findings[0].grade,
                 entries[: len(full)],
-                entries[len(full) :],
+                *_parted(entries[len(full) :]),
             )
         )
     return sections
+
+
+def _parted(short: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Those to show, and those to open: a few need no opening, and what is wrong is never hidden."""
+    if len(short) <= FEW:
+        return short, []
+    shown = [one for one in short if one.finding.grade in _WRONG]
+    return shown, [one for one in short if one.finding.grade not in _WRONG]
 
 
 def _entry(found: Finding, anchor: str, examples: Mapping[str, Example], drawn: set[bytes]) -> Entry:
@@ -186,6 +202,11 @@ def _entry(found: Finding, anchor: str, examples: Mapping[str, Example], drawn: 
     return Entry(found, anchor, strip, chart, opened)
 
 
+def _far(one: Finding) -> float:
+    """How far from fair: among findings of one name the worst is told at length."""
+    return abs(one.value - one.fair) if one.value is not None and one.fair is not None else 0.0
+
+
 def _seen(chart: Chart, drawn: set[bytes]) -> bool:
     name = msgspec.json.encode(chart)
     if name in drawn:
@@ -196,9 +217,9 @@ def _seen(chart: Chart, drawn: set[bytes]) -> bool:
 
 def _steps(sections: Sequence[Section], silent: Sequence[Finding]) -> list[Step]:
     """What to do about what is wrong, the worst first; where nothing is, what would tell more."""
-    entries = [one for section in sections for one in (*section.full, *section.short)]
+    entries = [one for section in sections for one in (*section.full, *section.short, *section.rest)]
     entries.sort(key=lambda one: _ORDER.index(one.finding.grade))
-    wrong = [one for one in entries if one.finding.grade in ("alarm", "warning")]
+    wrong = [one for one in entries if one.finding.grade in _WRONG]
     steps: dict[str, list[Entry]] = {}
     for entry in wrong or [one for one in entries if one.finding.grade == "note"]:
         if entry.finding.advice:

@@ -1,6 +1,10 @@
 (() => {
-  const found = [...document.querySelectorAll(".finding")];
+  let found = [];
   let at = -1;
+  const look = () => {
+    const all = [...document.querySelectorAll(".finding")];
+    found = all.filter((one) => !one.closest("details:not([open])"));
+  };
   const go = (to) => {
     if (!found.length) return;
     at = Math.min(Math.max(to, 0), found.length - 1);
@@ -14,6 +18,7 @@
   };
   addEventListener("keydown", (key) => {
     if (key.ctrlKey || key.metaKey || key.altKey) return;
+    look();
     if (key.key === "j") go(here() + 1);
     else if (key.key === "k") go(here() - 1);
     else if (key.key === "e" && here() >= 0) {

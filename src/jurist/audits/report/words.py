@@ -32,11 +32,12 @@ AUDITS: Final = {
     "diversity": ("Diversity", "Are the answers of each generation still as varied?"),
     "overoptimisation": ("Over-optimisation", "Does the score still mean what it meant?"),
     "firewall": ("Attacks", "Does the judge fall for answers made to please it?"),
+    "reading": ("Reading", "Could the replies be read as verdicts?"),
     "cost": ("Cost", "What did a label cost, and one that is right?"),
 }
 """What a section is called, and what it asks. One not listed is called as its audit."""
 
-_LETTERS: Final = {"ece": "ECE", "kl": "KL", "ac1": "AC1", "iqr": "IQR", "usd": "US dollars"}
+_LETTERS: Final = {"ece": "ECE", "aurc": "AURC", "kl": "KL", "ac1": "AC1", "iqr": "IQR", "usd": "US dollars"}
 
 LONGEST: Final = 4000
 """Characters of a text on the page; who wants all of it has the run."""
@@ -47,9 +48,9 @@ _UNSHOWN: Final = re.compile(
 """What would change how the text beside it reads, or is there and not seen: it is named instead."""
 _CODE: Final = re.compile(
     r"`([^`\n]+)`"
-    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n)"
+    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n|, then)"
     r"|(?<![\w-])(--[a-z][\w.]*\w"
-    r"(?: (?:true|false|always|never|soft|[A-Z\d]+|[\w/-]*[.:/][\w./:-]*\w)(?!\w))?)"
+    r"(?: (?:true|false|always|never|[A-Z]+|[\w./:@-]*\w(?=[),;]|\.?$| --))(?!\w))?)"
 )
 """Commands: in backticks, after a colon to the end, or a flag with what looks like its value."""
 
@@ -172,6 +173,8 @@ def _several(n: int, noun: str) -> str:
 
 def _digits(size: float) -> str:
     """Three that count, and no exponent for what has a place on a price tag."""
+    if 0.001 <= size < 1:
+        return f"{size:.3f}".rstrip("0").rstrip(".")
     if size == 0 or size >= 100:
         return f"{size:,.0f}" if size == 0 or size >= 1000 or size == int(size) else f"{size:.1f}"
     text = f"{size:.{max(0, 2 - math.floor(math.log10(size)))}f}" if size >= 1e-6 else f"{size:.1e}"

@@ -118,7 +118,7 @@ async def _verdict(
 
 
 def all_drawn(kept: Sequence[Completion], dropped: Sequence[Dropped]) -> list[Completion]:
-    """With those left out for being said before: how often a thing is said is what is looked at."""
+    """With those that were left out for being said before: how often a thing is said is what counts here."""
     known = {one.id: one for one in kept}
     return [*kept, *(known[one.subject_id] for one in dropped if one.subject_id in known)]
 

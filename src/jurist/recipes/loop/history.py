@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...audits.collect import Collector
 from ...audits.diversity import Generation
 from ...audits.overoptimisation import Checkpoint
+from ...audits.seen import Heard
+from ...audits.sheet import Sheet
+from ...records import Completion, Matchup
 from ...run import read_records
 from .compare import Answered
 from .stopping import Facts, checkpoint
@@ -31,6 +35,21 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
         said = {row.prompt.id: row.p - 0.5 for row in _read(_answers(folder, one)) if row.p is not None}
         found.append(checkpoint(one, said))
     return [one for one in found if one is not None]
+
+
+def looked(folder: Path) -> Sheet:
+    """What the outside judge said of each round's answers beside those of the start."""
+    collector = Collector()
+    for one in rounds(folder):
+        for row in _read(_answers(folder, one)):
+            if row.old is None or row.p is None:
+                continue
+            old = Completion.of(row.prompt.id, row.old.text, "start")
+            new = Completion.of(row.prompt.id, row.new[0].text, f"round {one.round}")
+            name = Matchup.of(row.prompt, old, new).id
+            said = Heard("the outside judge", name, old.id, new.id, p_first=1 - row.p)
+            collector.add(row.prompt, (old, new), ((name, old.id, new.id),), (said,))
+    return collector.sheet()
 
 
 def rounds(folder: Path) -> list[Facts]:

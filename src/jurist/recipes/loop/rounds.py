@@ -58,12 +58,10 @@ class Round(Labelling):
 
     def _ask_for_rows(self, answered: Container[str]) -> None:
         """The prompts that people are to answer, by name, as far as there are so many."""
-        noun = f"round-{self.number}/wanted"
-        self.path.mkdir(parents=True, exist_ok=True)
         asked = (one for one in self.loop.read_prompts("train") if one.id not in answered)
-        with self.loop.run.writing(noun) as files:
+        with self.writing("wanted") as (file,):
             for prompt in islice(asked, self.missing):
-                files[noun].add(prompt)
+                file.add(prompt)
 
     def reward_model(
         self, cfg: Any, base: str, preferences: Sequence[Preference], step: str = "reward"
@@ -147,8 +145,7 @@ class Round(Labelling):
             with self.writing(held_out(step)) as (file,):  # to be read by people
                 for row in answered:
                     file.add(row)
-            moved = _drift(policy, start, answered) if self.number else 0.0
-            return replace(found, kl=moved)
+            return replace(found, kl=_drift(policy, start, answered) if self.number else 0.0)
 
         return self.loop.once(self.number, step, Looked, work)
 
