@@ -73,6 +73,10 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     assert sum(one.reason == "quarantined: doses" for one in lost) == 30
     assert export(run, overrides=["--prefer.quarantine", "ignore"]).exported["trl"] == {"train": 90}
 
+    audit(run, human, out=tmp_path / "audit", wanted=0.99)
+    assert read_quarantine(run).domains == ("doses", "sums", "talk")
+    audit(run, human, out=tmp_path / "audit")
+
     # An audit without people measures nothing and lets nothing out; people who agree do.
     audit(run, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ("doses",)
