@@ -85,8 +85,8 @@ def audit(
     watch: Watch | None = None,
 ) -> Audit:
     """All that can be said. `columns` are `ours: theirs`, `families` is a file that says which models are
-    related, `price` what people ask for a comparison, `wanted` how often the labels of a domain must agree with
-    people, and `people_are` how good the people are.
+    related, `price` what people ask for a comparison, `wanted` how often the labels of a domain must agree
+    with people, and `people_are` how good the people are.
     """
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
