@@ -10,8 +10,8 @@ once as it is and once with length taken out of the reward. What counts is how m
 held-out prompts have gained on the start's, and whether they are truly as good as without the defence. A
 judge without the taste shows how much growth was worth having. Settings were tuned on another seed.
 
-    python experiments/length_defences.py         what the seeds came to; those not there yet are run
-    python experiments/length_defences.py 1       one seed, kept for the line above
+    python experiments/length_defences.py            what all came to; what is not there yet is run
+    python experiments/length_defences.py 1 R-DPO    one seed, or one policy of it, kept for the line above
 
 SLOW: about two minutes of one core for each seed.
 """
@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -126,14 +125,13 @@ class Seed:
 
 def ways(seed: Seed) -> dict[str, Callable[[], Path]]:
     """How each policy is made."""
-    plain = seed.labels(PLAIN)
-    reward = cache(seed.reward)
+    plain, reward = cache(lambda: seed.labels(PLAIN)), cache(seed.reward)
     return {
-        "undefended": lambda: seed.dpo(plain),
+        "undefended": lambda: seed.dpo(plain()),
         "no taste": lambda: seed.dpo(seed.labels(PLAIN, length=0.0)),
         **{name: partial(lambda prefer: seed.dpo(seed.labels(prefer)), one) for name, one in LABELS.items()},
         "judge told": lambda: seed.dpo(seed.labels(PLAIN, against_length=True)),
-        **{name: partial(seed.dpo, plain, **loss) for name, loss in LOSSES.items()},
+        **{name: partial(lambda loss: seed.dpo(plain(), **loss), one) for name, one in LOSSES.items()},
         "undefended PPO": lambda: seed.ppo(reward()),
         "length-corrected reward": lambda: seed.ppo(reward(), **CORRECTED_REWARD),
     }
@@ -151,20 +149,18 @@ def told(policy: Path, seed: int) -> dict[str, float]:
     }
 
 
-def one_seed(seed: int) -> dict[str, dict[str, float]]:
-    """What every way came to; kept, since it takes minutes."""
+def one_seed(seed: int, only: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
+    """What every way came to. Each is kept as it is done, since all take minutes."""
     settings = (JUDGE, DPO, REWARD, PPO, LABELS, LOSSES, CORRECTED_REWARD, PROMPTS, PPO_PROMPTS, HELD_OUT)
-    kept = cache_folder() / "experiments" / f"length-defences-{seed}-{content_id(*settings)[:12]}.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
-    with tempfile.TemporaryDirectory() as name:
-        here = Seed(seed, Path(name))
-        found = {"start": told(here.anchor, seed)}
-        for way, make in ways(here).items():
+    folder = cache_folder() / "experiments" / f"length-defences-{seed}-{content_id(*settings)[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    here, kept = Seed(seed, folder), folder / "told.json"
+    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for way, make in {"start": lambda: here.anchor, **ways(here)}.items():
+        if way not in found and (not only or way in only):
             found[way] = told(make(), seed)
             print(f"{way:26} {found[way]}", flush=True)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(found))
+            kept.write_text(json.dumps(found))
     return found
 
 
@@ -188,7 +184,7 @@ def defended(way: str, seeds: list[dict[str, dict[str, float]]]) -> dict[str, An
 def main() -> None:
     torch.set_num_threads(1)
     if len(sys.argv) > 1:
-        print(one_seed(int(sys.argv[1])))
+        one_seed(int(sys.argv[1]), tuple(sys.argv[2:]))
         return
     seeds = [one_seed(seed) for seed in SEEDS]
     found = {way: defended(way, seeds) for way in seeds[0] if way not in REFERENCES}
