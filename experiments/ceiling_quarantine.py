@@ -41,7 +41,7 @@ from jurist.verdicts.settings import JudgeConfig
 from small_world import TIE, better, request
 
 SEEDS = (11, 12, 13, 14)
-PROMPTS, CHECKED, DRAWS = 2000, 300, 100
+PROMPTS, CHECKED, DRAWS = 1200, 300, 100
 FEWER = (100, 200)
 """How it goes with fewer labels, and with one reader; told beside the claim."""
 READERS = 3
