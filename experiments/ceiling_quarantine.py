@@ -1,10 +1,11 @@
 """Does a spot check find the domain in which the judge is ignorant, and does its export lose just that?
 
 In the small world a good judge cannot tell a right dose of a remedy from a wrong one. Runs of `jurist label`
-are spot-checked again and again: 300 of the labels are drawn by `jurist spotcheck`, one person (who prefers
-as fair people here do) reads each, and the audit says which domains to quarantine at the agreement that is
-wanted by default. Counted are the draws that quarantine `doses` and nothing else. Then the quarantine is
-kept, the run exported, and the labels are held to the truth before and after.
+are spot-checked again and again: 300 of the labels are drawn by `jurist spotcheck`, three people read each,
+and the audit says which domains to quarantine at the agreement that is wanted by default. People here prefer
+as fair people do, each by lot, and call a tie what is one in truth (see `small_world`); in small talk two of
+them often go against each other. Counted are the draws that quarantine `doses` and nothing else. Then the
+quarantine is kept, the run exported, and the labels are held to the truth before and after.
 
 python experiments/ceiling_quarantine.py
 """
@@ -37,12 +38,13 @@ from jurist.stats import wilson
 from jurist.tiny.world import prompts, true_preference
 from jurist.verdicts.cases import read_cases
 from jurist.verdicts.settings import JudgeConfig
-from small_world import better, request
+from small_world import TIE, better, request
 
 SEEDS = (11, 12, 13, 14)
-PROMPTS, CHECKED, DRAWS = 2000, 300, 100
+PROMPTS, CHECKED, DRAWS = 1200, 300, 100
 FEWER = (100, 200)
-"""How it goes with fewer labels; told beside the claim."""
+"""How it goes with fewer labels, and with one reader; told beside the claim."""
+READERS = 3
 
 
 def labelled(folder: Path, seed: int) -> Path:
@@ -65,17 +67,21 @@ def fair_shares(run: Path, sheet: Sheet) -> Array:
     return np.array([known[name] for name in sheet.matchups.id])
 
 
-def checked(sheet: Sheet, share: Array, n: int, seed: int) -> Sheet:
-    """The same run with one person's word on n of its labels."""
+def checked(sheet: Sheet, share: Array, n: int, seed: int, readers: int = READERS) -> Sheet:
+    """The same run with some people's word on n of its labels."""
     drawn = draw(sheet, n, seed)
-    said = (np.random.default_rng(seed).random(len(drawn.matchup)) < share[drawn.matchup]).astype(float)
-    one = np.zeros(len(said), dtype=int)
-    return replace(sheet, said=Said(one, drawn.matchup, said, drawn.weight), people=("human:one",))
+    matchup, weight = np.tile(drawn.matchup, readers), np.tile(drawn.weight, readers)
+    who = np.repeat(np.arange(readers), len(drawn.matchup))
+    said = (np.random.default_rng(seed).random(len(matchup)) < share[matchup]).astype(float)
+    said[np.abs(share[matchup] - 0.5) < TIE] = 0.5
+    people = tuple(f"human:{one}" for one in range(readers))
+    return replace(sheet, said=Said(who, matchup, said, weight), people=people)
 
 
-def held(sheet: Sheet, share: Array, n: int) -> Counter[tuple[str, ...]]:
+def held(sheet: Sheet, share: Array, n: int, readers: int = READERS) -> Counter[tuple[str, ...]]:
     """What each draw quarantines."""
-    return Counter(quarantined(ceiling(checked(sheet, share, n, seed))) for seed in range(DRAWS))
+    drawn = (checked(sheet, share, n, seed, readers) for seed in range(DRAWS))
+    return Counter(quarantined(ceiling(one)) for one in drawn)
 
 
 def exported(run: Path) -> tuple[set[str], float, int]:
@@ -87,7 +93,7 @@ def exported(run: Path) -> tuple[set[str], float, int]:
 
 
 def main() -> None:
-    caught, fewer, table = 0, Counter[int](), []
+    caught, fewer, table = 0, Counter[str](), []
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:
             run = labelled(Path(folder), seed)
@@ -97,7 +103,8 @@ def main() -> None:
             right = found[("doses",)]
             caught += right
             for n in FEWER:
-                fewer[n] += held(sheet, share, n)[("doses",)]
+                fewer[f"{n} labels"] += held(sheet, share, n)[("doses",)]
+            fewer["one reader"] += held(sheet, share, CHECKED, 1)[("doses",)]
             export(run, ("jsonl",))
             _, before, rows_before = exported(run)
             verdict = quarantine(
@@ -129,12 +136,12 @@ def main() -> None:
         value=round(caught / n, 4),
         low=round(low, 4),
         high=round(high, 4),
-        bar=f"with {CHECKED} labels the audit quarantines the domain the judge does not know, and no other, "
-        "in at least 95 of 100 draws; the export has none of its rows and every other domain's",
+        bar=f"with {CHECKED} labels, read by three people, the audit quarantines the domain the judge does "
+        "not know, and no other, in at least 95 of 100 draws; and the export has no row of it",
         holds=caught / n >= 0.95 and clean and better_off,
         unit="share of draws that quarantine doses alone",
         wanted=WORTH,
-        with_fewer_labels={str(k): round(fewer[k] / n, 4) for k in FEWER},
+        with_less={name: round(count / n, 4) for name, count in fewer.items()},
         runs=table,
     )
 

@@ -18,11 +18,11 @@ GOOD = Simulated("good", soft=True)
 SHARP = Simulated("sharp", sharpness=4.0, soft=True)
 DIM = Simulated("dim", sharpness=0.4)
 COIN = Simulated("coin", sharpness=0.0)
-PEOPLE = World(prompts=200)
+PEOPLE = World(prompts=200, policies=("one",))
 """Three people label everything."""
 SOME = World(prompts=1000, people=1, labelled=0.2)
 """One person labels a fifth."""
-PAIRS = World(prompts=150, pairs=3)
+PAIRS = World(prompts=150, pairs=3, policies=("one",))
 
 
 def cases() -> list[Case]:
@@ -80,7 +80,7 @@ def case(
         return finding(agreement(made(simulate(judges, world, seed)[0])), name, about)
 
     if planted is None and covers:
-        everybody = made(large(judges, replace(world, labelled=1.0), 100_000))
+        everybody = made(large(judges, replace(world, labelled=1.0), 300_000))
         planted = finding(agreement(everybody), name, about).value
     return Case("agreement", name, once, planted, fair, planted_is, 1000)
 

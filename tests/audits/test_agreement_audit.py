@@ -187,6 +187,23 @@ def test_sheets_with_nothing_in_them_give_no_number(audit):
     assert all(one.grade == "silent" for one in audit(none))
 
 
+def test_intervals_hold_what_is_planted_and_fair_judges_raise_no_alarm():
+    """Twenty data sets with a loose bound; experiments/cover/agreement.py has a thousand and a tight one."""
+    some = World(prompts=300, people=1, labelled=0.4)
+    wins, over, alarms = 0, 0, 0
+    for seed in range(20):
+        sheet = sheet_of(Simulated("fair", soft=True), world=some, seed=1000 + seed)
+        win = named(agreement(sheet), "agreement.win_rate", "one")
+        sure = named(calibration(sheet), "calibration.over")
+        wins += win.low <= 0.5 <= win.high
+        over += sure.low <= 0 <= sure.high
+        alarms += any(one.grade in ("alarm", "warning") for one in (*agreement(sheet), *calibration(sheet)))
+
+    assert wins >= 16
+    assert over >= 16
+    assert alarms <= 3
+
+
 def test_a_judge_as_sure_as_it_is_right_is_cleared_and_a_loud_one_is_not():
     world = World(prompts=300, people=1)
     fair = calibration(sheet_of(Simulated("fair", soft=True), world=world))

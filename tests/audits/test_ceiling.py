@@ -46,6 +46,22 @@ def test_what_is_wanted_decides():
     assert quarantined(ceiling(sheet, wanted=0.1)) == ()
 
 
+def test_it_is_the_lower_bound_that_has_to_reach_what_is_wanted():
+    """Three in four of twelve labels may be luck; of 120 it is not."""
+    for n, held in ((12, ("sums",)), (120, ())):
+        sheet = sheet_of(
+            Simulated("judge", soft=True), World(prompts=2 * n, domains=("sums", "talk"), people=1)
+        )
+        domain = np.arange(2 * n) % 2
+        wrong = (domain == 0) & (np.arange(2 * n) % 8 == 0)
+        p = np.where(wrong, 1 - sheet.truth, sheet.truth)
+        sheet = replace(
+            sheet, prompts=replace(sheet.prompts, domain=domain), labels=replace(sheet.labels, p=p)
+        )
+        assert named(ceiling(sheet), "ceiling.domain", "sums").value == pytest.approx(0.75)
+        assert quarantined(ceiling(sheet)) == held
+
+
 def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
     sheet = sheet_of(world=replace(WORLD, prompts=60))
     few = sheet.prompts.domain[sheet.said.matchup] != 2

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from jurist.audits.agreement import agreement as audit
+from jurist.audits.collect import Collector, People
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.stats import agreement, cohen_kappa
+from jurist.verdicts.cases import Case
 from jurist.verdicts.human import gather, load_labels
 
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "pandalm"
@@ -133,6 +136,34 @@ def test_the_trained_judge_scores_as_published(majority, matchups):
 
     assert round(agreement(majority, said), 4) == 0.6677
     assert rounded(macro_scores(majority, said)) == [0.5738, 0.575, 0.5743]
+
+
+def test_the_audit_holds_both_judges_beside_three_people(people, matchups):
+    """Alpha as the package of its name has it, people more of one mind than any judge with them."""
+    krippendorff = pytest.importorskip("krippendorff", reason="pip install krippendorff")
+    files = {"gpt-3.5-turbo-testset-v1.json": "gpt_result", "pandalm-7b-testset-v1.json": "pandalm_result"}
+    collector = Collector(People((verdict, 1.0) for verdict in people))
+    told = [judged(name, field, matchups) for name, field in files.items()]
+    for matchup, *said in zip(matchups, *told, strict=True):
+        answers = (matchup.first, matchup.second)
+        collector.case(Case(matchup.prompt, answers, (matchup,), tuple(said)))
+    sheet = collector.sheet()
+    found = {(one.name, one.about): one for one in audit(sheet)}
+
+    by_person = [[v.p_first for v in people if v.judge == f"human:{who}"] for who in (1, 2, 3)]
+    want = krippendorff.alpha([[2 * p for p in row] for row in by_person], level_of_measurement="nominal")
+    assert found["agreement.people_alpha", ""].value == pytest.approx(want, abs=1e-6)
+    together = gather(people)
+    means = [side(together.find(matchup).p_first) for matchup in matchups]
+    for name, said in zip(files, told, strict=True):
+        alike, with_one = found["agreement.people", ""], found["agreement.with_a_person", name]
+        assert with_one.high < alike.low
+        kappa = cohen_kappa(means, [side(verdict.p_first) for verdict in said])
+        assert found["agreement.kappa", name].value == pytest.approx(kappa, abs=1e-9)
+        # People of one mind are hard to stand in for: no judge is within fifteen points of them.
+        assert found["agreement.alt_test", name].value == 0.0
+    better = next(one for (what, _), one in found.items() if what == "agreement.better_judge")
+    assert "McNemar" in better.says
 
 
 def rounded(values):

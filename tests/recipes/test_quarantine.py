@@ -68,8 +68,14 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     lost = []
     assert {one.prompt.domain for one in load_preferences(run, lost.append)} == {"sums", "talk"}
     assert {one.reason for one in lost} == {"quarantined: doses"}
-    assert {prompt.domain for prompt, _ in load_targets(run)} == {"sums", "talk"}
+    lost.clear()
+    assert {prompt.domain for prompt, _ in load_targets(run, lost.append)} == {"sums", "talk"}
+    assert sum(one.reason == "quarantined: doses" for one in lost) == 30
     assert export(run, overrides=["--prefer.quarantine", "ignore"]).exported["trl"] == {"train": 90}
+
+    audit(run, human, out=tmp_path / "audit", wanted=0.99)
+    assert read_quarantine(run).domains == ("doses", "sums", "talk")
+    audit(run, human, out=tmp_path / "audit")
 
     # An audit without people measures nothing and lets nothing out; people who agree do.
     audit(run, out=tmp_path / "audit")
@@ -86,7 +92,10 @@ def test_answers_are_seated_by_lot_and_alike_each_time(run, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
 
     assert (tmp_path / "one.jsonl").read_text() == (tmp_path / "two.jsonl").read_text()
-    assert 15 < sum(len(row["first"]) > len(row["second"]) for row in rows) < 45
+    sheet = read_run(run).sheet
+    given = dict(zip(sheet.matchups.id, (sheet.longer_by > 0).tolist(), strict=True))
+    as_given = [given[row["matchup_id"]] == (len(row["first"]) > len(row["second"])) for row in rows]
+    assert 15 < sum(as_given) < 45
     assert all(weight >= 1 for _, weight in load_weighted(tmp_path / "one.jsonl"))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from jurist import stats
 from jurist.stats import chance, prediction, special
+from jurist.stats import clusters as clusters_of
 from jurist.stats.confidence import aurc, auroc, risk_coverage
 from jurist.verdicts.dawid_skene import fit_tables
 from jurist.verdicts.jury import JuryConfig, combine
@@ -43,6 +44,21 @@ def test_students_quantile_and_test_agree_with_scipy():
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(40)
     want = ttest_1samp(values, 0.3, alternative="less").pvalue
     assert stats.student_test(mean, error, 40, 0.3) == pytest.approx(want, abs=CLOSE)
+
+
+def test_a_weighted_mean_is_as_sure_as_the_linearised_ratio_of_two_sums():
+    """Särndal, Swensson & Wretman (1992), 5.6: residuals of the ratio, summed over clusters."""
+    dice = np.random.default_rng(1)
+    values, weights = dice.random(60), dice.uniform(1, 9, 60)
+    clusters = np.repeat(np.arange(20), 3)
+    mean, error, n = clusters_of.weighted_mean(values, clusters, weights)
+    residuals = (weights * (values - np.average(values, weights=weights))).reshape(20, 3).sum(axis=1)
+
+    assert n == 20
+    assert mean == pytest.approx(np.average(values, weights=weights))
+    assert error == pytest.approx(math.sqrt(20 / 19 * (residuals**2).sum()) / weights.sum())
+    exact = stats.clustered_share(np.ones(9), np.arange(9), weights=np.full(9, 1.1))
+    assert exact == pytest.approx(stats.clustered_share(np.ones(9), np.arange(9)))
 
 
 def test_mcnemars_test_agrees_with_scipys_binomial_exact_and_mid_p():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, get_args
 
 from ..records import Finding, Grade
-from .agreement import agreement
+from .agreement import Kind, agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
@@ -14,6 +14,7 @@ from .diversity import of_policies
 from .families import Families
 from .length import length
 from .overoptimisation import best_of_n
+from .people import WORTH
 from .position import position
 from .reading import reading
 from .self_preference import self_preference
@@ -29,9 +30,11 @@ def audit(
     families: Families | None = None,
     spent: float | None = None,
     price: tuple[float, float] = PEOPLE,
+    wanted: float = WORTH,
+    people_are: Kind = "skilled",
 ) -> list[Finding]:
     """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
-    a comparison, from and to.
+    a comparison, from and to; `wanted` is how often the labels of a domain must agree with people.
     """
     return worst_first(
         [
@@ -39,8 +42,8 @@ def audit(
             *(position(sheet) if sheet.seated else [_unseated()]),
             *length(sheet),
             *self_preference(sheet, families),
-            *agreement(sheet),
-            *ceiling(sheet),
+            *agreement(sheet, people_are=people_are),
+            *ceiling(sheet, wanted=wanted),
             *calibration(sheet),
             *of_policies(sheet),
             *best_of_n(sheet),

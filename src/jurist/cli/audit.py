@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..config import load_settings
 
@@ -27,6 +27,10 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
     """Whether a row that cannot be read stops the audit or is left out by name."""
     price: tuple[float, float] = (0.5, 5.0)
     """US dollars that people ask for a comparison, from and to."""
+    wanted: Annotated[float, Meta(ge=0, le=1)] = 0.6
+    """How often the labels of a domain must be shown to agree with people, or else it is quarantined."""
+    people_are: Literal["experts", "skilled", "crowd"] = "skilled"
+    """How far a judge may stay behind a person and stand in for one: 0.2, 0.15 or 0.1."""
 
 
 def audit(
@@ -68,6 +72,8 @@ def audit(
             on_error=cfg.on_error,
             families=families,
             price=cfg.price,
+            wanted=cfg.wanted,
+            people_are=cfg.people_are,
             watch=watch,
         )
     report(found, as_json, lambda: print_audit(found))

@@ -26,6 +26,7 @@ from ..prompts.load import OnError
 from ..records import Finding
 
 if TYPE_CHECKING:
+    from ..audits.agreement import Kind
     from ..audits.report import Example
     from ..audits.source import Read
     from ..audits.source.read import Watch
@@ -79,16 +80,20 @@ def audit(
     on_error: OnError = "stop",
     families: str | Path | None = None,
     price: tuple[float, float] | None = None,
+    wanted: float | None = None,
+    people_are: Kind = "skilled",
     watch: Watch | None = None,
 ) -> Audit:
     """All that can be said. `columns` are `ours: theirs`, `families` is a file that says which models are
-    related, and `price` what people ask for a comparison.
+    related, `price` what people ask for a comparison, `wanted` how often the labels of a domain must agree
+    with people, and `people_are` how good the people are.
     """
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
     from ..audits.ceiling import quarantine
     from ..audits.cost import PEOPLE
     from ..audits.families import load_families
+    from ..audits.people import WORTH
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
 
@@ -98,7 +103,14 @@ def audit(
     findings = worst_first(
         [
             *of_people(read.human, read.labelled, read.found),
-            *of_sheet(read.sheet, families=related, spent=read.spent, price=price or PEOPLE),
+            *of_sheet(
+                read.sheet,
+                families=related,
+                spent=read.spent,
+                price=price or PEOPLE,
+                wanted=WORTH if wanted is None else wanted,
+                people_are=people_are,
+            ),
             *more,
         ]
     )

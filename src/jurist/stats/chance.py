@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .clusters import Estimate
+from .intervals import clopper_pearson
 from .special import student
 
 Array = np.ndarray[Any, Any]
@@ -114,5 +115,10 @@ def jackknifed(blocks: Array, statistic: Statistic, n: int, level: float = 0.95)
     g = len(left)
     if g < 2:
         return Estimate(value, float("-inf"), float("inf"), n)
-    reach = student(level, g - 1) * float(np.sqrt((g - 1) / g * ((left - left.mean()) ** 2).sum()))
-    return Estimate(value, value - reach, value + reach, n)
+    if value > 1 - 1e-12:
+        # Nothing varies, and few labels are only few: one disagreement costs about two where chance has half.
+        return Estimate(value, 1 - 2 * clopper_pearson(0, n, level)[1], 1.0, n)
+    # What is left to perfect agreement is a ratio, whose logarithm is more nearly normal.
+    rest = np.log(np.maximum(1 - left, 1e-12))
+    reach = student(level, g - 1) * float(np.sqrt((g - 1) / g * ((rest - rest.mean()) ** 2).sum()))
+    return Estimate(value, 1 - (1 - value) * float(np.exp(reach)), 1 - (1 - value) * float(np.exp(-reach)), n)
