@@ -3,10 +3,11 @@
 `recipes/rlaif.yaml` twice with the same judge, policy, prompts, seeds and steps: once with a reward model
 learnt from all the judge's pairs, once with `--reward judge`, where it scores each answer as it is written.
 The two rewards lie on different scales, so each answer is weighed against the others to its prompt (GRPO);
-what is left of a reward is how much better it finds one than another. Both are held below the same KL.
+what is left of a reward is how much better it finds one than another. Both are steered to the same KL.
 
 Otherwise than in the paper, which has REINFORCE with a learnt baseline. With one of those, or with RLOO,
-direct RLAIF was level or behind on seeds that were tried: its scores differ more from prompt to prompt.
+direct RLAIF was level or behind on the seeds that were tried, perhaps because its scores differ more from
+prompt to prompt.
 
 Better is what the small world knows to be better: each policy and the start answer held-out prompts once.
 Beside each raw win rate stands the one at equal length: the paper's logistic regression of winning on the
