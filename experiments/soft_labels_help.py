@@ -18,12 +18,16 @@ SLOW: about five minutes on one core.
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
-from functools import partial
+import tempfile
 from pathlib import Path
 
-from evidence import mean_of, over_seeds, record
+import torch
+from scipy.stats import t as student
+
+from evidence import record
 from jurist.models.reward import train_reward
 from jurist.models.settings import RewardConfig
 from jurist.stats import ece
@@ -49,7 +53,7 @@ def pairs(n: int, seed: int, *, ties: bool) -> list[Pair]:
     return found[:n]
 
 
-def one_seed(seed: int, out: Path, base: Path, test: list[Pair]) -> dict[str, float]:
+def one_seed(seed: int, base: Path, test: list[Pair], out: Path) -> dict[str, float]:
     rows = [
         {"prompt": request(one.prompt), "first": one.one, "second": one.other}
         for one in pairs(PAIRS, seed, ties=True)
@@ -77,11 +81,6 @@ def judged(run: Path) -> dict[str, float]:
 
 
 def main() -> None:
-<<<<<<< HEAD
-    one = partial(one_seed, base=tiny_checkpoint(), test=pairs(TEST_PAIRS, seed=10_000))
-    told = over_seeds(one, range(FIRST_SEED, FIRST_SEED + SEEDS))
-    mean, low, high = mean_of([one["soft"] - one["hard"] for one in told])
-=======
     torch.set_num_threads(1)
     base, test, told = tiny_checkpoint(), pairs(TEST_PAIRS, seed=10_000, ties=False), []
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
@@ -91,14 +90,13 @@ def main() -> None:
     gains = [one["soft"] - one["hard"] for one in told]
     mean = statistics.fmean(gains)
     width = student.ppf(0.975, SEEDS - 1) * statistics.stdev(gains) / math.sqrt(SEEDS)
->>>>>>> e1
     record(
         "soft_labels_help",
-        value=mean,
-        low=low,
-        high=high,
+        value=round(mean, 4),
+        low=round(mean - width, 4),
+        high=round(mean + width, 4),
         bar=f"95 % interval of the gain in true accuracy above 0, paired over {SEEDS} seeds",
-        holds=low > 0,
+        holds=mean - width > 0,
         packages=("jurist", "torch", "transformers"),
         seeds=told,
         pairs=PAIRS,
