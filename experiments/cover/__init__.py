@@ -11,13 +11,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from jurist.audits.sheet import Sheet
-from jurist.records import Finding
+from jurist.records import Finding, Grade
 from jurist.tiny.simulated import Simulated, World, simulate
 
 MANY = 200_000
 """Prompts in a large data set: a share is then known within two tenths of a point."""
+GRADES: tuple[Grade, ...] = get_args(Grade)
 CALLED_FAULTY = ("alarm", "warning")
 
 
@@ -78,6 +80,11 @@ def marked(case: Case, first_seed: int) -> Told:
 def finding(found: Sequence[Finding], name: str, about: str | None = None) -> Finding:
     """The one of this name, and about this where several have it."""
     return next(one for one in found if one.name == name and about in (None, one.about))
+
+
+def worst(found: Sequence[Finding]) -> Finding:
+    """The worst of all findings: a fair judge should pass an audit as a whole."""
+    return min(found, key=lambda one: GRADES.index(one.grade))
 
 
 def large(judges: tuple[Simulated, ...], world: World, prompts: int = MANY) -> Sheet:

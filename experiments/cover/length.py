@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from jurist.records import Finding
 from jurist.stats import Estimate
 from jurist.tiny.simulated import Simulated, World, simulate
 
-from . import Case, finding, large
+from . import Case, finding, large, worst
 
 FAIR, TASTE = Simulated(), Simulated(length=0.7)
 LONGER_IS_BETTER = World(prompts=200, pairs=2, long=0.4)
@@ -37,9 +38,14 @@ def cases() -> list[Case]:
         case("length.people_prefer_longer", FAIR, LONGER_IS_BETTER, "longer is better"),
         case("length.correlation", TASTE, LONGER_IS_BETTER, "a taste for length"),
         case("length.debt", FAIR, LONGER_IS_BETTER, "no policy is longer", fair=True, planted=0.0),
-        Case("length", "length.debt", debt, planted_debt(), about="longer answers, a judge with a taste"),
-        Case("length", "length.debt", no_debt, planted_debt(0.0), True, "longer answers, a fair judge"),
+        Case("length", "length.debt", debt, planted_debt(), False, "longer answers, a taste", 2000),
+        Case("length", "any finding", of_a_fair_judge, None, True, "fair, three policies", 2000),
+        Case("length", "length.debt", no_debt, planted_debt(0.0), True, "longer answers, a fair judge", 2000),
     ]
+
+
+def of_a_fair_judge(seed: int) -> Finding:
+    return worst(found(FAIR, replace(LONGER_IS_BETTER, policies=("one", "two", "three")), seed))
 
 
 def case(
@@ -53,7 +59,9 @@ def case(
 ) -> Case:
     if planted is None:
         planted = finding(length(large((judge,), world)), name).value
-    return Case("length", name, lambda seed: finding(found(judge, world, seed), name), planted, fair, about)
+    return Case(
+        "length", name, lambda seed: finding(found(judge, world, seed), name), planted, fair, about, 2000
+    )
 
 
 @lru_cache(maxsize=10_000)

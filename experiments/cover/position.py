@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from jurist.audits.position import position
 from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
-from . import Case, finding, large
+from . import Case, finding, large, worst
 
 FAIR = Simulated()
 LEANING = Simulated(slot=1.0)
@@ -35,7 +36,12 @@ def cases() -> list[Case]:
         case("position.slot", LEANING, BOTH, "one log-odd, both orders", planted=1.0),
         case("position.slot", FAIR, BOTH, "fair, both orders", planted=0.0, fair=True),
         case("position.cost", LEANING, BOTH, "the first seat is worth one log-odd"),
+        Case("position", "any finding", of_a_fair_judge, None, True, "fair, three domains"),
     ]
+
+
+def of_a_fair_judge(seed: int) -> Finding:
+    return worst(found(FAIR, replace(BOTH, domains=("sums", "talk", "doses")), seed))
 
 
 def case(

@@ -8,7 +8,7 @@ from jurist.audits.self_preference import self_preference
 from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
-from . import Case, finding, large
+from . import Case, finding, large, worst
 
 POLICIES = ("gpt-small", "qwen-small", "llama-small")
 VAIN, FAIR = Simulated("gpt-large", own=0.8, kin="gpt-small"), Simulated("gpt-large")
@@ -23,7 +23,12 @@ def cases() -> list[Case]:
         case("self_preference.gap", FAIR, LABELLED, "fair", planted=0.0),
         case("self_preference.excess", VAIN, UNLABELLED, "favours its own, nobody labelled"),
         case("self_preference.excess", FAIR, UNLABELLED, "fair, nobody labelled", planted=0.0),
+        Case("self_preference", "any finding", of_a_fair_judge, None, True, "fair, nobody labelled", 2000),
     ]
+
+
+def of_a_fair_judge(seed: int) -> Finding:
+    return worst(found(FAIR, UNLABELLED, seed))
 
 
 def case(name: str, judge: Simulated, world: World, about: str, *, planted: float | None = None) -> Case:

@@ -222,6 +222,17 @@ def test_a_win_rate_counts_probabilities_and_leaves_unread_verdicts_out():
     assert (found.words, found.words_before) == (3.0, 1.0)
 
 
+def test_a_win_that_came_with_length_is_shown_at_equal_length_too():
+    longer = [
+        answered(0.6 + 0.3 * (n % 2), new="word " * (10 + 10 * (n % 2)), old="word " * 10) for n in range(40)
+    ]
+    found = compared(longer)
+
+    assert found.win_rate == pytest.approx(0.75)
+    assert found.at_equal_length == pytest.approx(0.6, abs=0.02)
+    assert compared([answered(1.0)]).at_equal_length is None
+
+
 def test_a_judge_that_says_nothing_usable_gives_no_win_rate():
     with pytest.raises(SettingError, match=r"compare\.judge"):
         compared([answered(None)])

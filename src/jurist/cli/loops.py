@@ -83,6 +83,8 @@ def _row(facts: Facts) -> tuple[str, ...]:
     won = words = "-"
     if against is not None:
         won = f"{against.win_rate:.1%} ({against.low:.1%} to {against.high:.1%}, n = {against.n})"
+        if against.at_equal_length is not None:
+            won += f", {against.at_equal_length:.1%} at equal length"
         words = f"{against.words_before:.1f} to {against.words:.1f}"
     return (
         str(facts.round),

@@ -142,7 +142,17 @@ def compared(answered: Sequence[Answered]) -> Comparison:
         unread=len(answered) - len(ps),
         words=_words([row.new[0] for row in answered if row.new]),
         words_before=_words([row.old for row in answered if row.old is not None]),
+        at_equal_length=_at_equal_length(answered),
     )
+
+
+def _at_equal_length(answered: Sequence[Answered]) -> float | None:
+    from ...audits.length_debt import length_debt
+
+    met = [(row.p, row.new[0], row.old) for row in answered if row.p is not None and row.new and row.old]
+    lengths = [(len(new.text), len(old.text)) for _, new, old in met]
+    found = length_debt([p for p, _, _ in met], [new for new, _ in lengths], [old for _, old in lengths])
+    return found.corrected.value if found else None
 
 
 def _words(completions: Sequence[Completion]) -> float:

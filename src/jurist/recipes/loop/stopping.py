@@ -32,6 +32,8 @@ class Comparison(Struct, frozen=True):
     words: float = 0.0
     """Mean length of the new one's answers."""
     words_before: float = 0.0
+    at_equal_length: float | None = None
+    """Without what length has lent the win rate, see `audits.length_debt`; None where there are too few."""
 
     def within(self, level: float) -> tuple[float, float]:
         """An interval of another level than the 95 % that `low` and `high` are of."""
