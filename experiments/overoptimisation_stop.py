@@ -50,6 +50,11 @@ def watched(checkpoints: Sequence[Checkpoint], form: Form) -> tuple[Checkpoint, 
     return to_use(checkpoints, form), len(checkpoints)
 
 
+def place(used: Checkpoint) -> int:
+    """Which checkpoint; 0 is the start."""
+    return int(used.name) if used.kl else 0
+
+
 def told(name: str, kl: float, proxy: float, marks: dict[str, float]) -> Checkpoint:
     values = list(marks.values())
     mean, half = float(np.mean(values)), 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -72,7 +77,7 @@ def best_of_n(
         by = {str(row): float(mark) for row, mark in enumerate(marks)}
         checkpoints.append(told(str(at), best_of_n_kl(n), float(np.log(n)), by))
     used, _ = watched(checkpoints, "best_of_n")
-    return truth[int(used.name)] / max(truth)
+    return truth[place(used)] / max(truth)
 
 
 def true_gains(error: Callable[[np.random.Generator, tuple[int, int]], Any], most: int) -> list[float]:
@@ -140,8 +145,8 @@ def ppo(seed: int) -> dict[str, Any]:
         "outside judge": [round(one.gold, 3) for one in checkpoints],
         "reward": [round(one.proxy or 0.0, 3) for one in checkpoints],
         "stopped after": made,
-        "used": int(used.name),
-        "share of the best": round(gains[int(used.name)] / max(gains), 3),
+        "used": place(used),
+        "share of the best": round(gains[place(used)] / max(gains), 3),
         "share without a stop": round(gains[-1] / max(gains), 3),
     }
 

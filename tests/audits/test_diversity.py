@@ -134,7 +134,9 @@ def test_recall_is_the_share_of_what_was_that_lies_near_what_is():
 
 def test_as_many_quite_different_answers_are_so_many_kinds():
     assert meaning.kinds(np.eye(4)) == pytest.approx(4)
-    assert meaning.kinds(np.repeat(np.eye(4)[:1], 8, axis=0)) == pytest.approx(1)
+    assert meaning.kinds(np.ones((8, 8))) == pytest.approx(1)
+    assert meaning.apart(np.eye(4)) == pytest.approx(1)
+    assert meaning.apart(np.ones((8, 8))) == pytest.approx(0)
 
 
 def test_an_encoder_that_is_not_installed_is_named_with_its_extra():

@@ -122,6 +122,13 @@ def test_a_policy_surely_past_its_peak_is_an_alarm_that_names_the_one_to_use():
     assert "kl_target" in forecast.advice
 
 
+def test_a_policy_surely_worse_than_its_start_is_an_alarm_in_its_first_round():
+    (fallen, _) = overoptimisation([Checkpoint("round 1", 4.0, -0.2, -0.3, -0.1, 1.0)])
+
+    assert fallen.grade == "alarm"
+    assert "the start" in fallen.advice
+
+
 def test_a_fall_within_what_chance_does_is_no_alarm():
     level = [Checkpoint(f"round {at}", at + 1.0, 0.2 - 0.01 * at, 0.1, 0.3, float(at)) for at in range(5)]
 

@@ -59,13 +59,10 @@ def weighed_words(texts: Sequence[str]) -> Array:
     return cells
 
 
-def apart(spots: Array) -> float:
-    """One minus the mean cosine of two different answers."""
-    n = len(spots)
-    if n < 2:
-        return math.nan
-    together = np.square(spots.sum(axis=0)).sum() - np.square(spots).sum()
-    return float(1 - together / (n * (n - 1)))
+def apart(alike: Array) -> float:
+    """One minus the mean cosine of two different answers, from the cosines of all."""
+    n = len(alike)
+    return float(1 - (alike.sum() - np.trace(alike)) / (n * (n - 1))) if n > 1 else math.nan
 
 
 def distances(some: Array, others: Array) -> Array:
@@ -88,12 +85,12 @@ def covered(of: Array, by: Array) -> float:
     return float((of <= by).any(axis=1).mean())
 
 
-def kinds(spots: Array) -> float:
+def kinds(alike: Array) -> float:
     """How many quite different answers would be as varied as these: the exponential of the entropy of their
-    likenesses (Vendi score, Friedman and Dieng 2023).
+    cosines' eigenvalues (Vendi score, Friedman and Dieng 2023).
     """
-    if not len(spots):
+    if not len(alike):
         return math.nan
-    share = np.linalg.eigvalsh(spots @ spots.T / len(spots))
+    share = np.linalg.eigvalsh(alike / len(alike))
     share = share[share > 1e-12]
     return float(np.exp(-(share @ np.log(share))))

@@ -79,10 +79,18 @@ def _in_space(shape: Even, people: Sequence[str], encode: meaning.Encode | None)
     spots = meaning.points([*flat, *real], encode)
     by = spots[: len(flat)].reshape(len(shape.texts), prompts, k, -1)
 
-    def of_all(tell: Measure, at: int) -> Measure:
-        return lambda kept: tell(by[at][kept[:prompts]].reshape(-1, by.shape[-1]))
-
     rounds = range(len(shape.texts))
+    flattened = by.reshape(len(shape.texts), prompts * k, -1)
+    alike = [one @ one.T for one in flattened]
+    whose = np.repeat(np.arange(prompts), k)
+
+    def of_all(tell: Measure, at: int) -> Measure:
+        def of(kept: Array) -> float:
+            ours = kept[whose]
+            return tell(alike[at][np.ix_(ours, ours)])
+
+        return of
+
     told = {"cosine": meaning.apart, "kinds": meaning.kinds}
     found = {name: [of_all(tell, at) for at in rounds] for name, tell in told.items()}
     if len(real) > FEWEST:

@@ -19,6 +19,8 @@ from .forecast import FEWEST, Checkpoint, Fit, Form, fitted
 SURE: Final = 0.9
 """Of the intervals that must lie apart before a fall is called one: a false alarm in a hundred."""
 FEWEST_PROMPTS: Final = 20
+START: Final = Checkpoint("the start", 0.0, 0.0, 0.0, 0.0)
+"""With which all others are compared, so it is as good as itself, for sure."""
 
 
 def overoptimisation(checkpoints: Sequence[Checkpoint], form: Form = "rl") -> list[Finding]:
@@ -35,7 +37,7 @@ def turned(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     *earlier, last = checkpoints
     better = [
         one
-        for one in earlier
+        for one in (START, *earlier)
         if (one.proxy is None or last.proxy is None or last.proxy > one.proxy)
         and one.within(SURE)[0] > last.within(SURE)[1]
     ]
@@ -53,11 +55,11 @@ def past_peak(checkpoints: Sequence[Checkpoint], form: Form = "rl") -> Fit | Non
 def to_use(checkpoints: Sequence[Checkpoint], form: Form = "rl") -> Checkpoint:
     """The highest on the curve, or as measured where there is no curve."""
     fit = fitted(checkpoints, form)
-    return max(checkpoints, key=lambda one: fit.at(one.d) if fit else one.gold)
+    return max((*checkpoints, START), key=lambda one: fit.at(one.d) if fit else one.gold)
 
 
 def _fallen(checkpoints: Sequence[Checkpoint], form: Form) -> Finding:
-    last, top = checkpoints[-1], max(checkpoints, key=lambda one: one.gold)
+    last, top = checkpoints[-1], max((*checkpoints, START), key=lambda one: one.gold)
     n = len(last.by_prompt) or len(checkpoints)
     error = math.hypot(last.error, top.error) if top is not last else 0.0
     value = last.gold - top.gold

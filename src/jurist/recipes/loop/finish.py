@@ -83,8 +83,11 @@ class Rounds:
         asking = [one for one in self._facts if one.missing]
         if not asking:
             return self.loop.warning
-        where = self.loop.folder(asking[-1].round) / "wanted.jsonl"
-        asked = f"{asking[-1].missing} more rows that people write are wanted; the prompts: {where}"
+        last = asking[-1]
+        asked = (
+            f"{last.missing} more rows that people write would make up the share of {last.real_wanted:.0%}"
+            f" that keeps the answers varied; their prompts: {self.loop.folder(last.round) / 'wanted.jsonl'}"
+        )
         return "; ".join(filter(None, (self.loop.warning, asked)))
 
     @property

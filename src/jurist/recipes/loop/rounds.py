@@ -159,7 +159,7 @@ class Round(Labelling):
             policy_hash=made.hash,
             rows=made.rows,
             against_start=looked.comparison if looked else None,
-            real_wanted=self.ground.share if self.loop.cfg.real.file else 0.0,
+            real_wanted=self.ground.share if self.loop.cfg.real.file or self.ground.why else 0.0,
             missing=self.missing,
             generation=made.ancestry.generation,
             synthetic=made.ancestry.synthetic,

@@ -157,10 +157,11 @@ def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
     fit = past_peak(checkpoints)
     if fit is None:
         return ""
-    use = known[checkpoints.index(to_use(checkpoints))][1]
+    best = to_use(checkpoints)
+    use = next((one.policy for point, one in known if point is best), "the policy it started from")
     return (
         f"the outside judge's liking peaks at a KL of {fit.peak**2:.3g}, or of {fit.high**2:.3g} at most, and"
-        f" the policy is at {facts[-1].kl:.3g} (stop.peak is {cfg.peak}); use {use.policy}"
+        f" the policy is at {facts[-1].kl:.3g} (stop.peak is {cfg.peak}); use {use}"
     )
 
 
