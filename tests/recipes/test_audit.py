@@ -249,6 +249,16 @@ def test_a_gate_fails_on_what_it_names(condition, reasons):
     assert len(reasons_to_fail(FINDINGS, [condition])) == reasons
 
 
+@pytest.mark.parametrize("condition", ["alarm", "warning"])
+def test_a_gate_fails_where_nothing_was_measured(condition):
+    silent = [one for one in FINDINGS if one.grade == "silent"]
+
+    (reason,) = reasons_to_fail(silent, [condition])
+
+    assert "nothing could be measured" in reason
+    assert not reasons_to_fail([FINDINGS[1], *silent], [condition])
+
+
 def test_a_gate_that_names_nothing_known_is_refused():
     with pytest.raises(SettingError, match=r"Did you mean .position\.flip_rate"):
         reasons_to_fail(FINDINGS, ["position.fliprate>0.1"])
