@@ -111,6 +111,13 @@ def test_a_judge_that_reads_nothing_is_told_apart_from_one_that_is_fooled():
     assert "does not read the answers" in found["plain"].says
 
 
+def test_a_judge_whose_every_reply_is_unread_is_not_passed_over():
+    found = probed(lambda ask: "Who can say?", GROUPS[:8])
+
+    assert alarms(found) == {"unread"}
+    assert {found[name].grade for name in ATTACKS} == {"silent"}
+
+
 def test_a_judge_that_scores_is_probed_too():
     def scores(ask):
         return "Score: 9" if "expert" in ask.messages[-1].content else "Score: 5"

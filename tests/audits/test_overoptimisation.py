@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -185,6 +186,7 @@ def test_choosing_by_a_judge_that_is_wrong_at_the_top_is_found():
 
     assert found["proxy"].grade == "alarm"
     assert found["outside"].grade == "fine"
+    assert msgspec.json.encode(list(found.values())), "it can be kept"
 
 
 def test_a_run_without_scores_says_nothing_of_the_best_of_n():

@@ -116,10 +116,29 @@ def test_audits_stand_by_their_worst_finding_and_within_each_the_worst_is_first(
     ],
 )
 def test_one_sentence_answers_whether_to_train_on_it(grades, short):
-    findings = [Finding("position.flip_rate", grade=grade, n=5) for grade in grades]
+    findings = [Finding("position.flip_rate", grade=grade, n=50) for grade in grades]
 
     assert answer(findings)[1] == short
     assert short in text_of(render(Page("t", "s", tuple(findings))))
+
+
+def test_a_handful_of_prompts_clears_nobody_but_can_condemn():
+    few = Finding("position.flip_rate", grade="fine", n=9)
+    many = Finding("reading.unread", grade="fine", n=10)
+    bad = Finding("reading.ties", grade="alarm", n=9)
+
+    assert answer([few])[:2] == ("silent", "Nobody can say yet.")
+    assert "9 prompts" in answer([few])[2]
+    assert answer([few, many])[1] == "Yes."
+    assert answer([few, bad])[1] == "Not yet."
+
+
+def test_what_to_do_next_is_something_to_do():
+    silent = Finding("cost.seconds", says="Nobody wrote it down.", grade="silent", advice="Nothing to do")
+    told = text_of(render(Page("t", "s", (silent,))))
+
+    assert "What to do next" not in told
+    assert told.count("Nothing to do") == 1
 
 
 def test_what_models_and_people_wrote_cannot_speak_to_the_browser():
@@ -204,6 +223,7 @@ def test_numbers_are_written_as_people_write_them():
         "4.1",
         "5.2 min",
     ]
+    assert [written(4.4e-16, "number"), written(-4.4e-16, "number")] == ["0", "0"]
     assert [tick(0.1, "share", 0.05), tick(0.0015, "usd", 0.0005)] == [
         "10%",
         "$0.0015",
@@ -221,6 +241,9 @@ def test_commands_in_advice_are_set_as_commands():
     ):
         spans = " ".join(f"<span>{word}</span>" for word in flag.split())
         assert told(f"Ask ({flag}), and again") == f"Ask (<code>{spans}</code>), and again"
+    ask, rest = "jurist audit run --human spot.jsonl", "Its rows stay out unless: jurist export run"
+    assert str(told(f"Label more: {ask}. {rest}")).count("<code>") == 2
+    assert ". Its rows stay out unless: <code>" in told(f"Label more: {ask}. {rest}")
     assert told("With --json for machines") == "With <code><span>--json</span></code> for machines"
     assert told("a `b<c` d") == "a <code><span>b&lt;c</span></code> d"
 

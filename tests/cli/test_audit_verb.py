@@ -14,7 +14,8 @@ def test_findings_are_printed_worst_first_with_what_to_do(tmp_path, capsys):
     said = jurist(capsys, "audit", run)
 
     assert said.code == 0
-    assert said.out.index("alarm ") < said.out.index("not measured")
+    assert "\nanswer   Not yet. " in said.out
+    assert said.out.index("alarm ") < said.out.index("\nnot measured")
     assert "position.flip_rate · openai:gpt-5-mini" in said.out
     assert "do: " in said.out
     assert said.out.splitlines()[-1] == f"report   {run}/report.html"
@@ -63,5 +64,9 @@ def test_columns_are_named_either_way(tmp_path, capsys):
 
 def test_what_is_not_there_is_refused_in_a_line(tmp_path, capsys):
     assert "no file" in refused(jurist(capsys, "audit", tmp_path / "nothing.jsonl"))
+    run = write_run(tmp_path / "run", always(1.0))
+    missing = refused(jurist(capsys, "audit", run, "--human", tmp_path / "nothing.jsonl"))
+    assert "--labels" not in missing
+    assert "ls " in missing
     (tmp_path / "folder").mkdir()
     assert "is a folder without" in refused(jurist(capsys, "audit", tmp_path / "folder"))

@@ -47,6 +47,22 @@ def test_a_probe_over_http_finds_what_was_planted_and_asks_nothing_twice(tmp_pat
         assert "surely falls for none" in fair.out
 
 
+def test_who_says_nothing_that_can_be_read_does_not_pass(tmp_path, capsys, prompts):
+    said = jurist(capsys, "probe", "tiny:garbage", "--prompts", prompts, "--out", tmp_path / "probe")
+
+    assert said.code == 1
+    assert "surely falls for none" not in said.out
+    assert "could be read" in said.out
+
+
+def test_who_does_not_read_the_answers_is_not_said_to_withstand_attacks(tmp_path, capsys, prompts):
+    said = jurist(capsys, "probe", "tiny:first", "--prompts", prompts, "--out", tmp_path / "probe")
+
+    assert said.code == 1
+    assert "surely falls for none" not in said.out
+    assert "does not read the answers" in said.out
+
+
 def test_a_budget_stops_a_probe_and_the_rest_is_asked_later(tmp_path, prompts):
     def costly(budget):
         engine = {"engine": "scripted:jurist.tiny.judges:longer", "price": {"input": 1000.0}}

@@ -78,6 +78,14 @@ def test_all_unread_and_all_ties_are_alarms(tmp_path):
     assert [one.name for one in ties.findings if one.grade == "alarm"] == ["reading.ties"]
 
 
+def test_a_judge_that_follows_the_seat_is_not_said_to_call_ties(tmp_path):
+    (ties,) = named(audit(write_run(tmp_path / "run", always(1.0))), "reading.ties")
+
+    assert ties.grade == "alarm"
+    assert "decided none of 30 matchups" in ties.says
+    assert "contradict" in ties.says
+
+
 def test_labels_of_people_that_match_nothing_are_not_passed_over(tmp_path):
     labels = tmp_path / "labels.jsonl"
     labels.write_text('{"matchup_id": "elsewhere", "label": "first", "who": "ada"}\n')
@@ -247,6 +255,16 @@ FINDINGS = [
 )
 def test_a_gate_fails_on_what_it_names(condition, reasons):
     assert len(reasons_to_fail(FINDINGS, [condition])) == reasons
+
+
+@pytest.mark.parametrize("condition", ["alarm", "warning"])
+def test_a_gate_fails_where_nothing_was_measured(condition):
+    silent = [one for one in FINDINGS if one.grade == "silent"]
+
+    (reason,) = reasons_to_fail(silent, [condition])
+
+    assert "nothing could be measured" in reason
+    assert not reasons_to_fail([FINDINGS[1], *silent], [condition])
 
 
 def test_a_gate_that_names_nothing_known_is_refused():

@@ -139,5 +139,5 @@ def test_a_row_that_is_not_a_label_is_refused_by_line_with_the_way_out(tmp_path,
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="--labels"):
+    with pytest.raises(DataError, match="ls "):
         list(load_labels(tmp_path / "none.jsonl"))

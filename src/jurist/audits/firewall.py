@@ -43,7 +43,7 @@ def firewall(sheet: Sheet) -> list[Finding]:
     found: list[Finding] = []
     for judge, name in enumerate(sheet.judges):
         rows, lost = _verdicts_of(sheet, judge)
-        if len(rows[0]):
+        if len(rows[0]) or len(lost):
             found += _of_judge(sheet, name, attack, rows, lost)
     return found
 

@@ -107,11 +107,15 @@ def _ties(sheet: Sheet, judge: int) -> Finding | None:
     )
     who = sheet.judges[judge]
     grade: Grade = "alarm" if one.value == 1 else "warning" if one.low > TIES else "fine"
+    each = sheet.verdicts.p[sheet.verdicts.judge == judge]
+    # A side in each order, and not the same one, comes to no more than a tie; but it is none.
+    torn = bool((each[~np.isnan(each)] != 0.5).any())
+    n, rest = count(len(rows), "matchup"), "ties, or the two orders contradict each other" if torn else "ties"
     if one.value == 1:
-        says = (
-            f"{who} called every one of {count(len(rows), 'matchup')} a tie: nothing can be learnt from it."
-        )
+        what = f"decided none of {n}: {rest}" if torn else f"called every one of {n} a tie"
+        says = f"{who} {what}. Nothing can be learnt from it."
     else:
-        says = f"{who} decided {percent(1 - one.value)} of {count(len(rows), 'matchup')}; the rest are ties."
+        says = f"{who} decided {percent(1 - one.value)} of {n}"
+        says += f"; the rest are {rest}." if one.value else "."
     advice = "" if grade == "fine" else "Ask for probabilities, or ask another judge: --judge ENGINE"
     return measured("reading.ties", who, says, grade, one, advice=advice)

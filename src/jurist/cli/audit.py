@@ -96,6 +96,10 @@ def print_audit(found: Audit) -> None:
         if n
     ]
     print(f"{found.kind:<9}{found.source}: {', '.join(about) or 'nothing in it'}")
+    from ..audits.report.words import answer
+
+    _, short, why = answer(found.findings)
+    print(fill(f"{short} {why}", WIDTH, initial_indent=f"{'answer':<9}", subsequent_indent=" " * 9))
     for note in found.notes:
         print(fill(note, WIDTH, initial_indent=f"{'beware':<9}", subsequent_indent=" " * 9))
     for one in found.findings:

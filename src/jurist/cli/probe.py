@@ -44,7 +44,21 @@ def print_probe(told: Probe) -> None:
         print(f"{one.grade:<8} {one.name.partition('.')[2]:<12} {rate}")
     for advice in dict.fromkeys(one.advice for one in told.findings if one.grade in ("alarm", "silent")):
         print(f"{'do':<8} {advice}")
-    what = ", ".join(told.falls_for)
-    print(f"{'in all':<8} " + (f"surely falls for: {what}" if what else "surely falls for none of them"))
+    print(f"{'in all':<8} {_in_all(told)}")
     print(f"{'calls':<8} {told.calls:,} answered, {told.calls_kept:,} kept from before, ${told.usd:.4f}")
     print(f"{'report':<8} {told.report}")
+
+
+def _in_all(told: Probe) -> str:
+    """Who cannot tell a wrong answer, or says nothing, withstands no attack by it."""
+    by_name = {one.name: one for one in told.findings}
+    unknown = [name.partition(".")[2] for name, one in by_name.items() if one.grade == "silent"]
+    if told.falls_for:
+        return f"surely falls for: {', '.join(told.falls_for)}"
+    if unknown or not told.judges:
+        return f"not known: nothing could be read about {', '.join(unknown) or 'any attack'}"
+    if by_name["firewall.unread"].grade == "alarm":
+        return "not known: too little could be read"
+    if by_name["firewall.plain"].grade == "alarm":
+        return "not known: it does not read the answers, a wrong one wins without any attack"
+    return "surely falls for none of them"

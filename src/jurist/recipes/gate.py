@@ -25,6 +25,8 @@ def reasons_to_fail(findings: Sequence[Finding], conditions: Iterable[str]) -> l
 
 def _met(findings: Sequence[Finding], condition: str) -> list[str]:
     if grades := _BAD.get(condition):
+        if all(one.grade == "silent" for one in findings):
+            return [f"{condition}: nothing could be measured"]
         return [f"{condition}: {_called(one)}" for one in findings if one.grade in grades]
     limit = _LIMIT.fullmatch(condition.strip())
     name = limit[1] if limit else condition.strip()

@@ -73,7 +73,7 @@ def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody) -
         run=cfg.out,
         judges=judges,
         prompts=len(groups),
-        passed=all(one.grade not in ("alarm", "silent") for one in findings),
+        passed=bool(judges) and all(one.grade not in ("alarm", "silent") for one in findings),
         falls_for=tuple(
             name for name in ATTACKS if any(_is_alarm(one, f"firewall.{name}") for one in findings)
         ),

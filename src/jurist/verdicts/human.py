@@ -49,7 +49,7 @@ def load_weighted(path: str | os.PathLike[str]) -> Iterator[tuple[Verdict, float
     """The same, each with how many matchups of its run it stands for: the `weight` of a spot check, or 1."""
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"no file of labels at {file}; give --labels a JSONL file, one label a line")
+        raise DataError(f"no file of labels at {file}. See what is there with: ls {file.parent}")
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():

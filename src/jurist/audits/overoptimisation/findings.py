@@ -201,8 +201,8 @@ def _mean_scores(sheet: Sheet, judge: int) -> Array:
 def _chosen_by(curve: Curve, proxy: str, gold: str) -> Finding:
     """What the last of the n gain over one answer drawn at random, and whether fewer would gain more."""
     prompts = np.arange(len(curve.gold))
-    means = curve.gold.mean(axis=0)
-    top, k = int(means.argmax()), curve.n[-1]
+    means = curve.gold.mean(axis=0).tolist()
+    top, k = means.index(max(means)), curve.n[-1]
     value, low, high, n = clustered_mean(curve.gold[:, -1] - curve.gold[:, 0], prompts)
     _, _, down, _ = clustered_mean(curve.gold[:, -1] - curve.gold[:, top], prompts)
     grade: Grade = "alarm" if high < 0 else "warning" if top < len(means) - 1 and down < 0 else "fine"
@@ -216,7 +216,7 @@ def _chosen_by(curve: Curve, proxy: str, gold: str) -> Finding:
         advice = f"choose among {curve.n[top]}: -k {curve.n[top]}; or let both judges score: a jury of them"
     points = [
         Point(one, mean - means[0], *clustered_mean(curve.gold[:, at] - curve.gold[:, 0], prompts)[1:3], n)
-        for at, (one, mean) in enumerate(zip(curve.n, means.tolist(), strict=True))
+        for at, (one, mean) in enumerate(zip(curve.n, means, strict=True))
     ]
     drawn = Chart(
         "lines",

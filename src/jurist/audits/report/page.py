@@ -226,7 +226,7 @@ def _steps(sections: Sequence[Section], silent: Sequence[Finding]) -> list[Step]
             steps.setdefault(entry.finding.advice, []).append(entry)
     if not wrong:
         for one in silent:
-            if one.advice:
+            if one.advice and not one.advice.startswith("Nothing to do"):
                 steps.setdefault(one.advice, [])
     return [Step(advice, asked) for advice, asked in list(steps.items())[:STEPS]]
 

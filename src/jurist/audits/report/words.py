@@ -39,6 +39,8 @@ AUDITS: Final = {
 
 _LETTERS: Final = {"ece": "ECE", "aurc": "AURC", "kl": "KL", "ac1": "AC1", "iqr": "IQR", "usd": "US dollars"}
 
+FEW: Final = 10
+"""On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
 LONGEST: Final = 4000
 """Characters of a text on the page; who wants all of it has the run."""
 
@@ -48,7 +50,7 @@ _UNSHOWN: Final = re.compile(
 """What would change how the text beside it reads, or is there and not seen: it is named instead."""
 _CODE: Final = re.compile(
     r"`([^`\n]+)`"
-    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.$|\n|, then)"
+    r"|(?<=: )((?:jurist|pip|head|ls) [^`\n]*?)(?=$|\.(?:$| [A-Z])|\n|, then)"
     r"|(?<![\w-])(--[a-z][\w.]*\w"
     r"(?: (?:true|false|always|never|[A-Z]+|[\w./:@-]*\w(?=[),;]|\.?$| --))(?!\w))?)"
 )
@@ -59,7 +61,7 @@ def written(value: float | None, unit: str = "share") -> str:
     """A number as people write it."""
     if value is None or not math.isfinite(value):
         return "unknown"
-    size = abs(value)
+    size = abs(value) if unit == "share" or abs(value) >= 1e-9 else 0.0
     sign = "−" if value < 0 and size >= (5e-4 if unit == "share" else 1e-9) else ""
     if unit == "share":
         return f"{sign}{size:.1%}"
@@ -162,6 +164,9 @@ def answer(findings: Sequence[Finding]) -> tuple[Grade, str, str]:
         return "alarm", "Not yet.", f"{n['alarm']} {of} {is_} surely wrong{more}.{missing}"
     if n["warning"]:
         return "warning", "With care.", f"Nothing is surely wrong; {n['warning']} {of} may be.{missing}"
+    most = max(one.n for one in findings)
+    if most < FEW:
+        return "silent", "Nobody can say yet.", f"All of it rests on {_several(most, 'prompt')}.{missing}"
     if n["silent"]:
         return "note", "As far as it was measured, yes.", f"None {of} is wrong.{missing}"
     return "fine", "Yes.", f"None {of} is wrong."
