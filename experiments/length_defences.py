@@ -8,7 +8,7 @@ is no merit (this one gives up three quarters of its taste when told; how much o
 has to be measured), length-normalised DPO, R-DPO and SimPO. And by PPO from a reward model on its labels,
 once as it is and once with length taken out of the reward. What counts is how many words the answers to
 held-out prompts have gained on the start's, and whether they are truly as good as without the defence. A
-judge without the taste shows how much growth was worth having. Settings were tuned on another seed.
+judge without the taste shows how much growth was worth having. Settings were tuned on other seeds.
 
     python experiments/length_defences.py            what all came to; what is not there yet is run
     python experiments/length_defences.py 1 R-DPO    one seed, or one policy of it, kept for the line above
@@ -44,7 +44,7 @@ from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
 from small_world import MOST_TOKENS, held_out_prompts, request, said_by
 
-SEEDS = (1, 2, 3)
+SEEDS = (4, 5, 6)
 PROMPTS, OF_EACH, HELD_OUT = 300, 6, 300
 JUDGE = {"length": 0.1, "heeds": 0.75, "ignorant": []}
 DPO: dict[str, Any] = {"epochs": 3.0, "batch": 32, "lr": 5e-4, "save_every": 0, "soft": False}
@@ -71,7 +71,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "R-DPO": {"loss": "r_dpo", "alpha": 0.15},
     "SimPO": {"loss": "simpo", "beta": 25.0, "gamma": 2.0},
 }
-CORRECTED_REWARD = {"length_penalty": 0.5}
+CORRECTED_REWARD = {"length_penalty": 0.4}
 AGAINST = {"length-corrected reward": "undefended PPO"}
 """What a defence is held against, where it is not `undefended`."""
 REFERENCES = ("start", "undefended", "undefended PPO", "no taste")
