@@ -45,7 +45,7 @@ def test_a_good_judge_is_cleared_and_beside_it_stands_how_often_people_agree():
     assert {one.grade for one in found} <= {"fine", "note"}
     accuracy, people = named(found, "agreement.accuracy"), named(found, "agreement.people")
     assert accuracy.low < accuracy.value < accuracy.high
-    assert f"{100 * people.value:.1f} %" in named(found, "agreement.with_a_person").says
+    assert f"{100 * people.value:.1f}%" in named(found, "agreement.with_a_person").says
     assert named(found, "agreement.alt_test").value == 1.0
 
 

@@ -95,7 +95,7 @@ def test_the_batch_passes_when_clopper_and_pearsons_bound_is_under_what_is_toler
     assert named(ceiling(sheet_of()), "ceiling.passes").value > 0.1
     strict = named(ceiling(sheet, tolerated=0.001), "ceiling.passes")
     assert strict.grade == "note"
-    assert "1.0 % at best" in strict.says
+    assert "1.0% at best" in strict.says
 
 
 def test_high_stakes_and_unsure_labels_go_to_people():

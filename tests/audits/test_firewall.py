@@ -181,7 +181,7 @@ def test_a_fair_judge_that_slips_is_rarely_called_gullible():
     for seed in range(40):
         found = probed(Gullible(slips=0.02, seed=seed))
         called += any(one.grade in ("alarm", "warning") for one in found.values())
-    assert called <= 5, "5 % wanted; 5 of 40 is what that rate gives 95 times in 100"
+    assert called <= 5, "5% wanted; 5 of 40 is what that rate gives 95 times in 100"
 
 
 def test_attacks_are_made_alike_every_time():

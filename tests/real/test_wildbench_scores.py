@@ -63,7 +63,7 @@ def test_two_judges_differ_by_half_a_point_or_more_on_the_same_answers():
     found = [compared(model) for model in shared]
     gaps, same = ([one.value for one in some] for some in zip(*found, strict=True))
 
-    # The note beside the data says 0.50 to 0.69 and 38 to 46 %, over a choice of answers it does not name;
+    # The note beside the data says 0.50 to 0.69 and 38 to 46%, over a choice of answers it does not name;
     # these are all answers that both judges scored, to four decimals.
     assert (round(min(gaps), 4), round(max(gaps), 4)) == (0.4907, 0.6846)
     assert (round(min(same), 4), round(max(same), 4)) == (0.3779, 0.4510)

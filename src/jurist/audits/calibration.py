@@ -75,7 +75,7 @@ def _over(one: Heard, sure: Array, right: Array) -> Finding:
     says = (
         f"{_who(one)} {percent(said)} sure on average, and right in {percent(held)} of "
         f"{count(len(one), 'matchup')}: {points(abs(over.value))} too "
-        f"{'sure' if over.value > 0 else 'modest'} (95 % interval {points(over.low)} to {points(over.high)})."
+        f"{'sure' if over.value > 0 else 'modest'} (95% interval {points(over.low)} to {points(over.high)})."
     )
     near, far = max(over.low, -over.high, 0.0), max(abs(over.low), abs(over.high))
     grade: Grade = "fine" if near == 0 else "warning" if near > OVER else "note"
@@ -115,7 +115,7 @@ def _discerning(one: Heard, sure: Array, right: Array) -> list[Finding]:
         return []
     says = (
         f"A right answer of {_named(one)} is surer than a wrong one in {percent(found.value)} of the cases "
-        f"({span(found)}; AUROC). 50 % would mean that its confidence tells nothing."
+        f"({span(found)}; AUROC). 50% would mean that its confidence tells nothing."
     )
     grade: Grade = "note" if found.low <= 0.5 else "fine"
     advice = "" if grade == "fine" else "Do not choose labels by their margin: --prefer.min_margin 0"
@@ -155,7 +155,7 @@ def _discerning(one: Heard, sure: Array, right: Array) -> list[Finding]:
 def _brier(one: Heard) -> Finding:
     found = brier(one.p, one.mean, one.prompt, one.weight)
     says = (
-        f"The Brier score of {_named(one)} is {found.value:.3f} (95 % interval {found.low:.3f} to "
+        f"The Brier score of {_named(one)} is {found.value:.3f} (95% interval {found.low:.3f} to "
         f"{found.high:.3f}): 0 is perfect, and always saying one half gives 0.25 where people agree."
     )
     return measured("calibration.brier", one.name, says, "note", found, unit="number")

@@ -149,7 +149,7 @@ def _certified(ours: Heard, tolerated: float) -> Finding:
     worth = worth_of(error, spread, wrong, n, ours.weight)
     most = clopper_pearson(error * worth, worth, 0.9)[1]
     says = (
-        f"Of {count(len(ours), 'label')} that people read {percent(error)} were wrong, so with 95 % certainty"
+        f"Of {count(len(ours), 'label')} that people read {percent(error)} were wrong, so with 95% certainty"
         f" no more than {percent(most)} of all are (Clopper and Pearson's bound). "
     )
     if most <= tolerated:

@@ -20,7 +20,7 @@ from .grade import below
 from .sheet import Array, Sheet
 
 TOLERATED: Final = 0.1
-"""GPT-4 fell for 8.7 % of repeated lists (Zheng et al. 2023), and its labels are of use; others for 91 %."""
+"""GPT-4 fell for 8.7% of repeated lists (Zheng et al. 2023), and its labels are of use; others for 91%."""
 TELLS: Final = 0.8
 """Plain pairs that a judge should get right: one answers the question, the other something else."""
 UNREADABLE: Final = 0.05

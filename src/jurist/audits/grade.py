@@ -7,14 +7,14 @@ from typing import Final
 from ..records import Grade
 
 WIDER: Final = (2.576 / 1.96 - 1) / 2
-"""What a 99 % interval adds on each side, in widths of one of 95 %."""
+"""What a 99% interval adds on each side, in widths of one of 95%."""
 
 
 def graded(low: float, high: float, fair: float, tolerated: float) -> Grade:
     """An alarm where the value is surely further from fair than is tolerated, a warning where it is surely
     not fair and may be that far; what is surely not fair and surely tolerable is worth a note.
 
-    Surely not fair is said at 99 %: an audit has several findings, and a fair judge should pass them all.
+    Surely not fair is said at 99%: an audit has several findings, and a fair judge should pass them all.
     """
     near = max(low - fair, fair - high, 0.0)
     far = max(high - fair, fair - low)

@@ -25,7 +25,9 @@ from .words import count, measured, percent, points, silent, span
 PEOPLE: Final = 0.65
 """How often people prefer the longer of two answers, on pairs of chat models' answers."""
 UNUSUAL: Final = 0.1
-"""Beyond that, without people's labels to compare with: no set of people's labels known to us goes so far."""
+"""Beyond that, where no person labelled: no set of people's labels known to us goes so far, and judges that
+AlpacaEval advises against begin at 70 in 100.
+"""
 EXCESS: Final = 0.05
 """Over people's on the same pairs: what tells one group of people from another."""
 DEFENCES: Final = (
@@ -92,7 +94,8 @@ def _of(sheet: Sheet, who: str, matchup: Array, p: Array, longer: Array, people:
         yield measured("length.prefers_longer", who, says + ".", "fine", one)
         yield _excess(sheet, who, matchup[both], (1 + (2 * p[both] - 1) * side[both]) / 2, people)
     else:
-        grade: Grade = "warning" if one.low > PEOPLE + UNUSUAL else "fine"
+        surely_more = one.low > PEOPLE and one.value > PEOPLE + UNUSUAL
+        grade: Grade = "warning" if surely_more else "fine"
         says += f"; people do so about {100 * PEOPLE:.0f} times in 100, and nobody labelled these pairs."
         advice = f"Label some by hand: jurist spotcheck RUN. {DEFENCES}" if grade == "warning" else ""
         yield measured("length.prefers_longer", who, says, grade, one, advice=advice)
@@ -134,7 +137,7 @@ def _correlation(sheet: Sheet, who: str, matchup: Array, p: Array) -> list[Findi
         return []
     says = (
         f"Within a prompt, the preferences of {_name(who, start=False)} and the difference in length "
-        f"correlate by {one.value:+.2f} (95 % interval {one.low:+.2f} to {one.high:+.2f})."
+        f"correlate by {one.value:+.2f} (95% interval {one.low:+.2f} to {one.high:+.2f})."
     )
     return [measured("length.correlation", who, says, "fine", one, unit="number")]
 

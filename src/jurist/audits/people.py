@@ -13,7 +13,7 @@ from .columns import Array
 from .sheet import Sheet
 
 WORTH: Final = 0.6
-"""Labels wrong with probability e carry (1 - 2e)^2 of what right ones do: at 60 % right, a twenty-fifth."""
+"""Labels wrong with probability e carry (1 - 2e)^2 of what right ones do: at 60% right, a twenty-fifth."""
 
 
 @dataclass(frozen=True)

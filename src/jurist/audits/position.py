@@ -31,6 +31,8 @@ FLIPS: Final = 0.35
 """GPT-4 changed its winner this often on MT-Bench (Zheng et al. 2023), and its labels are still of use."""
 USELESS: Final = 0.5
 """A coin's."""
+SOME: Final = 10
+"""Prompts from which on a share means something at all."""
 SEAT: Final = 0.05
 """Good judges of today give a seat up to 4 points."""
 LOG_ODDS: Final = 0.2
@@ -137,7 +139,11 @@ def _flips(sheet: Sheet, seats: Seats, steady: bool) -> Finding:
         says += f" Asked once, it would be wrong in at least {percent(one.value / 2)}."
     if not steady:
         says += " Part of this is chance, since it disagrees with itself in the same order too."
-    grade: Grade = "alarm" if one.low > USELESS else "warning" if one.low > FLIPS else "fine"
+    # A few dozen matchups leave it open, which is no reason to call such a share fine.
+    open_ = one.n >= SOME and one.value > FLIPS
+    grade: Grade = (
+        "alarm" if one.low > USELESS else "warning" if one.low > FLIPS else "note" if open_ else "fine"
+    )
     advice = ""
     if grade != "fine":
         advice = "Leave out the pairs that flipped (--prefer.consistent_only true), or ask another judge"
@@ -167,7 +173,7 @@ def _first_seat(sheet: Sheet, seats: Seats) -> Finding:
     one = _seat_share(seats, rows, seats.p_shown[decided] > 0.5)
     says = (
         f"{seats.judge} gave {percent(one.value)} of its {count(len(rows), 'decided verdict')} to the answer "
-        f"in the first seat ({span(one)}); a judge that goes by the text gives 50 %.{drawn}"
+        f"in the first seat ({span(one)}); a judge that goes by the text gives 50%.{drawn}"
     )
     grade = at_most(graded(one.low, one.high, 0.5, SEAT), _mended(seats))
     if grade == "warning" and seats.swapped >= CORRECTED:
@@ -193,7 +199,7 @@ def _slot(seats: Seats) -> list[Finding]:
     one = Estimate(fit.bias, fit.bias_low, fit.bias_high, fit.n_swapped + fit.n_single)
     says = (
         f"Between two equally good answers {seats.judge} gives the first seat {percent(sigmoid(fit.bias))}: "
-        f"{fit.bias:+.2f} log-odds (95 % interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f}). "
+        f"{fit.bias:+.2f} log-odds (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f}). "
     )
     if seats.swapped >= CORRECTED:
         says += "Every matchup was asked in both orders; the average of the two is free of it."

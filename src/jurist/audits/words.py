@@ -10,7 +10,7 @@ from ..stats import Estimate
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
 
 
 def points(share: float) -> str:
@@ -20,7 +20,7 @@ def points(share: float) -> str:
 
 def span(one: Estimate) -> str:
     """The interval of a share."""
-    return f"95 % interval {100 * one.low:.1f} to {100 * one.high:.1f}"
+    return f"95% interval {100 * one.low:.1f} to {100 * one.high:.1f}"
 
 
 def count(n: int, noun: str) -> str:

@@ -37,7 +37,7 @@ def _compared(best: Heard, other: Heard) -> Iterator[Finding]:
     told = ahead.low > 0 or ahead.high < 0
     says = (
         f"On {count(len(ours), 'matchup')} that both read, {best.name} is right {points(ahead.value)} more "
-        f"often than {other.name} (95 % interval {points(ahead.low)} to {points(ahead.high)}): only the one "
+        f"often than {other.name} (95% interval {points(ahead.low)} to {points(ahead.high)}): only the one "
         f"is right in {one}, only the other in {two}; chance alone would do that with probability {p:.2g} "
         "(McNemar's test, mid-p)."
     )
@@ -73,7 +73,7 @@ def _scores_apart(sheet: Sheet, one: int, other: int) -> Iterator[Finding]:
     about = f"{names[0]} against {names[1]}"
     says = (
         f"On the same {count(len(both), 'answer')} {names[0]} scores {abs(gap.value):.2f} "
-        f"{'higher' if gap.value >= 0 else 'lower'} than {names[1]} (95 % interval of the difference "
+        f"{'higher' if gap.value >= 0 else 'lower'} than {names[1]} (95% interval of the difference "
         f"{gap.low:.2f} to {gap.high:.2f})."
     )
     grade: Grade = "note" if gap.low > 0 or gap.high < 0 else "fine"

@@ -125,7 +125,7 @@ def _baselines(sheet: Sheet, decided: Heard) -> list[Finding]:
         says = (
             f"A judge that {FREE[name]} agrees with people in {percent(share)} of the same matchups: "
             f"{decided.name} is {points(abs(ahead.value))} {'ahead of' if ahead.value > 0 else 'behind'} it "
-            f"(95 % interval {points(ahead.low)} to {points(ahead.high)})."
+            f"(95% interval {points(ahead.low)} to {points(ahead.high)})."
         )
         found.append(_graded(f"agreement.over_{name}", decided.name, says, ahead))
     return found
@@ -189,4 +189,4 @@ def _number(name: str, about: str, says: str, one: Estimate) -> list[Finding]:
 
 
 def _between(one: Estimate) -> str:
-    return f"95 % interval {one.low:.3f} to {one.high:.3f}"
+    return f"95% interval {one.low:.3f} to {one.high:.3f}"

@@ -115,7 +115,7 @@ def _loss(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], 
     less = f"{abs(value):.1%} {'less' if value >= 0 else 'more'} varied"
     says = (
         f"{kind.of} is {less} in {about} than in {generations[0].name}: {kind.figure} {seen[-1].mean():.3g},"
-        f" after {seen[0].mean():.3g} (95 % interval of the loss {low:.1%} to {high:.1%}, {n} prompts)."
+        f" after {seen[0].mean():.3g} (95% interval of the loss {low:.1%} to {high:.1%}, {n} prompts)."
     )
     grade = graded(max(low, 0.0), max(high, 0.0), 0.0, kind.tolerated)
     return Finding(name, about, says, grade, n, value, low, high, fair=0.0, advice=_reground(grade))

@@ -113,7 +113,7 @@ def _forecast(checkpoints: Sequence[Checkpoint], form: Form) -> Finding:
     far = f"{fit.high**2:.3g}" if fit.high < math.inf else "no end in sight"
     says = (
         f"The outside judge's liking is forecast to peak at a KL of {fit.peak**2:.3g} nats an answer"
-        f" (95 % interval {max(0.0, fit.low) ** 2:.3g} to {far}); {last.name} is at {last.kl:.3g}."
+        f" (95% interval {max(0.0, fit.low) ** 2:.3g} to {far}); {last.name} is at {last.kl:.3g}."
     )
     grade: Grade = "alarm" if last.d > fit.high else "warning" if last.d > fit.peak else "fine"
     advice = ""
@@ -208,7 +208,7 @@ def _chosen_by(curve: Curve, proxy: str, gold: str) -> Finding:
     grade: Grade = "alarm" if high < 0 else "warning" if top < len(means) - 1 and down < 0 else "fine"
     says = (
         f"The best of {k} answers as {proxy} sees them is worth {value:+.3f} more to {gold} than one drawn"
-        f" blindly (95 % interval {low:+.3f} to {high:+.3f}, {n} prompts; KL {curve.kl[:, -1].mean():.2f})."
+        f" blindly (95% interval {low:+.3f} to {high:+.3f}, {n} prompts; KL {curve.kl[:, -1].mean():.2f})."
     )
     advice = ""
     if grade != "fine":

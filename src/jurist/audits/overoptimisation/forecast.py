@@ -35,7 +35,7 @@ class Checkpoint(Struct, frozen=True, omit_defaults=True):
     """What somebody who is not trained on thinks of it, over what they think of the start: 0 is as good."""
     low: float
     high: float
-    """Its 95 % interval."""
+    """Its 95% interval."""
     proxy: float | None = None
     """What the reward thinks of it."""
     by_prompt: Mapping[str, float] = {}

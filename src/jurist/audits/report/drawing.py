@@ -63,7 +63,7 @@ def bar(value: float, *, of: float = 1.0, kind: str = "") -> Markup:
 
 
 def interval(share: Interval, *, kind: str = "", mark: float | None = None) -> Markup:
-    """A bar with its 95 % interval, and a line where chance would be."""
+    """A bar with its 95% interval, and a line where chance would be."""
     whole = Scale(0.0, 1.0, ())
     return _svg(_bar(whole, Point("", share.value, share.low, share.high), kind) + _mark(whole, mark))
 
