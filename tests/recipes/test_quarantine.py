@@ -76,7 +76,12 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     # An audit without people measures nothing and lets nothing out; people who agree do.
     audit(run, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ("doses",)
+    # Nor do labels about other domains only.
     people_say(spot, human, lambda domain: True)
+    others = [line for line in human.read_text().splitlines() if json.loads(line)["domain"] != "doses"]
+    (tmp_path / "others.jsonl").write_text("\n".join(others))
+    audit(run, tmp_path / "others.jsonl", out=tmp_path / "audit")
+    assert read_quarantine(run).domains == ("doses",)
     audit(run, human, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ()
     assert export(run, overrides=["--prefer.quarantine", "honour"]).exported["trl"] == {"train": 90}
