@@ -164,3 +164,5 @@ def test_a_plan_refuses_what_cannot_be():
     for given in ({"agreement": 1.5}, {"discordance": 0.01}, {"per_prompt": 0.5}, {"first_share": 0.4}):
         with pytest.raises(SettingError, match="--"):
             plan(**given)
+    with pytest.raises(SettingError, match="--price 1"):
+        plan(price=-1)

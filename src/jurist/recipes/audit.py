@@ -102,8 +102,13 @@ def audit(
             *more,
         ]
     )
-    if read.kind != "file":  # what to type next names the run at hand
-        findings = [replace_in(one, advice=one.advice.replace(" RUN", f" {read.path}")) for one in findings]
+    # What to type next names what is at hand; a file is no run, but these two verbs take it.
+    verbs = ("spotcheck", "audit") if read.kind == "file" else ("",)
+    for verb in verbs:
+        findings = [
+            replace_in(one, advice=one.advice.replace(f"{verb} RUN", f"{verb} {read.path}"))
+            for one in findings
+        ]
     folder = _folder(read, str(source), out)
     kept = Audit(
         str(source),
