@@ -70,6 +70,16 @@ def test_what_to_type_next_names_the_run(tmp_path):
     assert unread.advice.endswith(f"jurist show {run} --unread")
 
 
+def test_what_to_type_next_about_a_file_names_the_file(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "Why?", "first": "a", "second": "bc", "winner": "first"}\n')
+
+    (people,) = named(audit(file), "agreement.accuracy")
+
+    assert f"jurist spotcheck {file} -n 200" in people.advice
+    assert f"jurist audit {file} --human" in people.advice
+
+
 def test_all_unread_and_all_ties_are_alarms(tmp_path):
     unread = audit(write_run(tmp_path / "unread", always(None)))
     ties = audit(write_run(tmp_path / "ties", always(0.5)))

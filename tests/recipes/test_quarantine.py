@@ -80,7 +80,12 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     # An audit without people measures nothing and lets nothing out; people who agree do.
     audit(run, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ("doses",)
+    # Nor do labels about other domains only.
     people_say(spot, human, lambda domain: True)
+    others = [line for line in human.read_text().splitlines() if json.loads(line)["domain"] != "doses"]
+    (tmp_path / "others.jsonl").write_text("\n".join(others))
+    audit(run, tmp_path / "others.jsonl", out=tmp_path / "audit")
+    assert read_quarantine(run).domains == ("doses",)
     audit(run, human, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ()
     assert export(run, overrides=["--prefer.quarantine", "honour"]).exported["trl"] == {"train": 90}
@@ -163,3 +168,5 @@ def test_a_plan_refuses_what_cannot_be():
     for given in ({"agreement": 1.5}, {"discordance": 0.01}, {"per_prompt": 0.5}, {"first_share": 0.4}):
         with pytest.raises(SettingError, match="--"):
             plan(**given)
+    with pytest.raises(SettingError, match="--price 1"):
+        plan(price=-1)

@@ -62,10 +62,16 @@ def quarantined(findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(sorted(short))
 
 
-def quarantine(findings: Iterable[Finding], human: str = "") -> Quarantine | None:
-    """The same as it is kept; None where no domain was measured, and what was held before stays held."""
+def quarantine(findings: Iterable[Finding], human: str = "", before: Iterable[str] = ()) -> Quarantine | None:
+    """The same as it is kept; None where no domain was measured. What was held `before` and is not measured
+    now stays held: labels about other domains say nothing of it.
+    """
     measured = [one for one in findings if one.name == DOMAIN and one.fair is not None]
-    return Quarantine(quarantined(measured), measured[0].fair or 0.0, human) if measured else None
+    if not measured:
+        return None
+    told = {"" if one.about == NONE else one.about for one in measured}
+    held = {*quarantined(measured), *(one for one in before if one not in told)}
+    return Quarantine(tuple(sorted(held)), measured[0].fair or 0.0, human)
 
 
 def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float) -> list[Finding]:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
-from ..preferences.quarantine import write_quarantine
+from ..preferences.quarantine import read_quarantine, write_quarantine
 from ..prompts.load import OnError
 from ..records import Finding
 
@@ -114,8 +114,13 @@ def audit(
             *more,
         ]
     )
-    if read.kind != "file":  # what to type next names the run at hand
-        findings = [replace_in(one, advice=one.advice.replace(" RUN", f" {read.path}")) for one in findings]
+    # What to type next names what is at hand; a file is no run, but these two verbs take it.
+    verbs = ("spotcheck", "audit") if read.kind == "file" else ("",)
+    for verb in verbs:
+        findings = [
+            replace_in(one, advice=one.advice.replace(f"{verb} RUN", f"{verb} {read.path}"))
+            for one in findings
+        ]
     folder = _folder(read, str(source), out)
     kept = Audit(
         str(source),
@@ -126,8 +131,10 @@ def audit(
         round(time.monotonic() - began, 2),
         str(folder / "report.html"),
     )
-    if read.kind == "run" and (held := quarantine(findings, str(human or ""))) is not None:
-        write_quarantine(Path(source), held)
+    if read.kind == "run":
+        before = read_quarantine(Path(source)).domains
+        if (held := quarantine(findings, str(human or ""), before)) is not None:
+            write_quarantine(Path(source), held)
     examples = _examples(read, findings, columns or {})
     facts = _facts(kept)
     page = Page(f"Audit of {Path(source).name}", str(source), kept.findings, facts, examples)

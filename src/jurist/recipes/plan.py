@@ -67,10 +67,12 @@ class Planned(Struct, frozen=True, kw_only=True):
                 f"two judges that differ by {self.difference} disagree on at least that share of the pairs,"
                 f" and discordance is {self.discordance}. Set --discordance {self.difference}"
             )
-        if self.per_prompt < 1 or not 0 <= self.likeness <= 1 or self.price < 0:
+        if self.price < 0:
+            raise SettingError(f"price is {self.price}; nobody pays to label. Set e.g. --price 1")
+        if self.per_prompt < 1 or not 0 <= self.likeness <= 1:
             raise SettingError(
-                f"a prompt has one matchup or more (got {self.per_prompt}), likeness is a share (got"
-                f" {self.likeness}) and a price is not negative (got {self.price}). Set --per-prompt 1"
+                f"a prompt has one matchup or more (got {self.per_prompt}), and likeness is a"
+                f" share (got {self.likeness}). Set --per-prompt 1 --likeness 0"
             )
 
 
