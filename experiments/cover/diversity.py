@@ -16,7 +16,7 @@ from jurist.records import Finding
 
 from . import Case, finding
 
-PROMPTS, K, SETS = 100, 4, 300
+PROMPTS, K, SETS = 100, 4, 200
 LOST = ("distinct_1", "distinct_2", "distinct_3", "unique", "self_bleu", "compression", "length_spread")
 SEEN = (*LOST, "cosine", "kinds", "recall", "boilerplate", "refusals")
 
