@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
-from jurist.audits.sheet import Labels
+from jurist.audits.sheet import Labels, Said
 from jurist.audits.spot_check import allot, draw
 from jurist.tiny.simulated import Simulated, World, simulate
 
@@ -60,6 +60,26 @@ def test_it_is_the_lower_bound_that_has_to_reach_what_is_wanted():
         )
         assert named(ceiling(sheet), "ceiling.domain", "sums").value == pytest.approx(0.75)
         assert quarantined(ceiling(sheet)) == held
+
+
+@pytest.mark.parametrize(("same", "told"), [(1.0, False), (0.5, True)])
+def test_people_are_said_to_disagree_only_where_they_do(same, told):
+    """Labels that go with people more often than people with each other say nothing against people."""
+    sheet = sheet_of(Simulated("judge", soft=True), World(prompts=40, domains=("sums", "talk"), people=1))
+    first = np.where(np.arange(40) % 2, 1.0, 0.0)
+    other = np.where(np.arange(40) < 40 * same, first, 1 - first)
+    said = Said(np.repeat([0, 1], 40), np.tile(np.arange(40), 2), np.concatenate([first, other]), np.ones(80))
+    sheet = replace(
+        sheet,
+        said=said,
+        people=("human:0", "human:1"),
+        prompts=replace(sheet.prompts, domain=np.where(np.arange(40) % 4 < 2, 0, 1)),
+        labels=Labels(np.arange(40), first, np.ones(40)),
+    )
+    found = ceiling(sheet, wanted=0.9)
+
+    assert ("People do not agree there either" in found[0].advice) == told
+    assert found[0].name == "ceiling.domain"
 
 
 def test_a_domain_with_hardly_a_label_is_named_and_left_alone():

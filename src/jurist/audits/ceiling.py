@@ -121,7 +121,7 @@ def _domain(name: str, one: Estimate, alike: Estimate, wanted: float, chart: Cha
             f"Give {name} to people, or to a judge that knows it; or label more of it: {DRAW}. Its rows stay "
             "out of exports unless: jurist export RUN --prefer.quarantine ignore"
         )
-        if alike.n and one.value >= alike.value:
+        if alike.n and one.value >= alike.value and alike.value < wanted:
             advice = f"People do not agree there either: write down what counts as better. {advice}"
     grade = below(one.low, one.high, wanted)
     return measured(DOMAIN, name, says, grade, one, wanted, advice=advice, chart=chart)
