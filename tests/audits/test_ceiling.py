@@ -96,6 +96,16 @@ def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
     assert "doses" not in quarantined(found)
 
 
+def test_many_labels_of_few_prompts_are_few():
+    """Forty labels, all of nine prompts: a domain is judged from ten prompts on."""
+    sheet = sheet_of(Simulated("judge", soft=True), World(prompts=40, pairs=4, domains=("sums", "talk")))
+    sheet = replace(sheet, prompts=replace(sheet.prompts, domain=(np.arange(40) < 9).astype(int)))
+    found = ceiling(sheet, wanted=0.99)
+
+    assert [one.about for one in found if one.name == "ceiling.domain"] == ["sums"]
+    assert "fewer than 10 prompts of 1 domain (talk)" in named(found, "ceiling.unread").says
+
+
 def test_without_people_nothing_is_quarantined_and_what_was_held_before_stays():
     found = ceiling(sheet_of(world=replace(WORLD, people=0)))
 

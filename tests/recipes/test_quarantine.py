@@ -119,15 +119,22 @@ def test_a_file_with_labels_in_it_is_not_drawn_over(run, tmp_path):
 def test_a_spot_check_of_anybodys_file_is_found_again_in_it(tmp_path):
     file, spot, human = (tmp_path / f"{name}.jsonl" for name in ("pairs", "spot", "human"))
     with file.open("w") as out:
-        for one in prompts(40, 6):
+        for one in prompts(80, 6):
             asked = one.messages[-1].content
             row = {"prompt": asked, "domain": one.domain, "chosen": f"Yes, {asked}", "rejected": "No."}
             print(json.dumps(row), file=out)
-    assert spot_check(file, 20, spot).of == 40
+    assert spot_check(file, 60, spot).of == 80
     people_say(spot, human, lambda domain: true_score("", "") == 0)
-    found = audit(file, human, out=tmp_path / "audit")
+    found = audit(file, human, out=tmp_path / "audit", wanted=0.99)
 
-    assert found.counts.labelled == 20
+    assert found.counts.labelled == 60
+    # A file has no export that could leave anything out.
+    short = [one for one in found.findings if one.name == "ceiling.domain" and one.low < one.fair]
+    assert short
+    told = " ".join(f"{one.says} {one.advice}" for one in found.findings)
+    assert "quarantine" not in told
+    assert "jurist export" not in " ".join(one.advice for one in short)
+    assert "leave its rows out of what you train on" in short[0].advice
     assert not (tmp_path / "quarantine.json").exists()
 
 

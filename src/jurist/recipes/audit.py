@@ -110,6 +110,7 @@ def audit(
                 price=price or PEOPLE,
                 wanted=WORTH if wanted is None else wanted,
                 people_are=people_are,
+                holds_back=read.kind == "run",
             ),
             *more,
         ]
