@@ -6,7 +6,7 @@ import pytest
 
 from jurist import JudgeConfig, LabelConfig, export, label
 from jurist.audits.source import read_run
-from jurist.errors import DataError, SettingError
+from jurist.errors import DataError, RunError, SettingError
 from jurist.models.rows import load_preferences, load_targets
 from jurist.preferences.quarantine import Quarantine, read_quarantine, write_quarantine
 from jurist.recipes.audit import audit
@@ -136,6 +136,40 @@ def test_a_spot_check_of_anybodys_file_is_found_again_in_it(tmp_path):
     assert "jurist export" not in " ".join(one.advice for one in short)
     assert "leave its rows out of what you train on" in short[0].advice
     assert not (tmp_path / "quarantine.json").exists()
+
+
+def test_of_many_domains_one_that_recovered_comes_back_though_it_is_not_told(tmp_path):
+    """An audit tells a dozen domains one by one, besides those that fall short; it measured all fourteen."""
+    file, human = tmp_path / "pairs.jsonl", tmp_path / "human.jsonl"
+    with file.open("w") as out, human.open("w") as labels:
+        for number in range(154):
+            domain = f"domain {number % 14:02}"
+            row = {"prompt": f"Say {number}.", "domain": domain, "first": LONG.format(number)}
+            row |= {"second": SHORT.format(number)}
+            print(json.dumps(row), file=out)
+            print(json.dumps(row | {"label": "first", "who": "ann"}), file=labels)
+    judge = JudgeConfig(kind="longer")
+    label(LabelConfig(pairs=str(file), judge=judge, out=str(tmp_path / "run")))
+    write_quarantine(tmp_path / "run", Quarantine(("domain 13", "elsewhere"), 0.6))
+    found = audit(tmp_path / "run", human)
+
+    assert "domain 13" not in {one.about for one in found.findings}
+    assert read_quarantine(tmp_path / "run").domains == ("elsewhere",)
+
+
+def test_a_quarantine_that_cannot_be_written_costs_no_audit(run, tmp_path):
+    spot, human, blocked = tmp_path / "spot.jsonl", tmp_path / "human.jsonl", run / ".quarantine.json.part"
+    spot_check(run, 80, spot)
+    people_say(spot, human, lambda domain: domain != "doses")
+    blocked.mkdir()
+    try:
+        with pytest.raises(RunError, match="the audit is written, but the quarantine is not"):
+            audit(run, human, out=tmp_path / "audit")
+    finally:
+        blocked.rmdir()
+
+    assert (tmp_path / "audit" / "audit.json").exists()
+    assert (tmp_path / "audit" / "report.html").exists()
 
 
 def test_what_is_held_is_read_back(tmp_path):

@@ -66,15 +66,20 @@ def quarantined(findings: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def quarantine(findings: Iterable[Finding], human: str = "", before: Iterable[str] = ()) -> Quarantine | None:
-    """The same as it is kept; None where no domain was measured. What was held `before` and is not measured
-    now stays held: labels about other domains say nothing of it.
+    """The same as it is kept; None where no domain was measured. What was held `before`, and was not
+    measured now, stays held: labels about other domains say nothing of it.
     """
     measured = [one for one in findings if one.name == DOMAIN and one.fair is not None]
     if not measured:
         return None
-    told = {"" if one.about == NONE else one.about for one in measured}
-    held = {*quarantined(measured), *(one for one in before if one not in told)}
+    held = {*quarantined(measured), *before}
     return Quarantine(tuple(sorted(held)), measured[0].fair or 0.0, human)
+
+
+def measured_domains(sheet: Sheet) -> set[str]:
+    """Those with labels enough, told one by one or not."""
+    sizes = _labelled(sheet, _ours(sheet, people_of(sheet)))
+    return {sheet.domains[one] for one in np.flatnonzero(sizes >= FEWEST).tolist()}
 
 
 def _ours(sheet: Sheet, people: People) -> Heard:
