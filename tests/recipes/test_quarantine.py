@@ -72,6 +72,8 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     assert {prompt.domain for prompt, _ in load_targets(run, lost.append)} == {"sums", "talk"}
     assert sum(one.reason == "quarantined: doses" for one in lost) == 30
     assert export(run, overrides=["--prefer.quarantine", "ignore"]).exported["trl"] == {"train": 90}
+    # Said for one export, not for those to come.
+    assert export(run).exported == summary.exported
 
     audit(run, human, out=tmp_path / "audit", wanted=0.99)
     assert read_quarantine(run).domains == ("doses", "sums", "talk")
@@ -88,7 +90,7 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     assert read_quarantine(run).domains == ("doses",)
     audit(run, human, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ()
-    assert export(run, overrides=["--prefer.quarantine", "honour"]).exported["trl"] == {"train": 90}
+    assert export(run).exported["trl"] == {"train": 90}
 
 
 def test_answers_are_seated_by_lot_and_alike_each_time(run, tmp_path):
