@@ -100,6 +100,20 @@ def test_agreement_among_people_by_hand():
     assert people.alike.n == 2
 
 
+def test_people_who_do_not_agree_are_a_warning_and_not_said_to_be_right():
+    """Two who always say the opposite cannot each be right half the time and err independently."""
+    sheet = sheet_of(GOOD, world=World(prompts=40, people=1))
+    first = np.arange(40) % 2
+    opposite = named(agreement(labelled_by(sheet, np.stack([first, 1.0 - first]))), "agreement.people")
+    alike = named(agreement(labelled_by(sheet, np.stack([first, first]))), "agreement.people")
+
+    assert opposite.grade == "warning"
+    assert "right about" not in opposite.says
+    assert "what counts as better" in opposite.advice
+    assert alike.grade == "note"
+    assert "right about 100.0%" in alike.says
+
+
 @pytest.mark.parametrize(
     ("judge", "epsilon", "wanted"),
     [
