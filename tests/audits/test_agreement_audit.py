@@ -283,3 +283,18 @@ def test_the_calibration_error_stands_beside_what_chance_makes_of_it():
     )
 
     assert 0.5 < found.value / found.fair < 2
+
+
+def test_few_wrong_labels_are_no_reason_to_give_up_the_margin():
+    """Surer where it is wrong on the whole: by chance in six wrong labels, surely in a hundred and fifty."""
+    world = World(prompts=300, people=1)
+    sheet = sheet_of(GOOD, world=world)
+    for wrong, told in ((np.arange(300) % 50 == 7, False), (np.arange(300) % 2 == 0, True)):
+        sure = np.where(wrong, np.where(np.arange(300) % 100 == 57, 0.6, 0.9), 0.8)
+        sure = np.where(~wrong & (np.arange(300) % 3 == 0), 0.95, sure)
+        truth = sheet.truth
+        judged = judged_as(sheet, np.where(wrong, 1 - truth, truth) * (2 * sure - 1) + 1 - sure)
+        found = named(calibration(judged), "calibration.auroc")
+        assert (found.high < 0.5) == told
+        assert ("--prefer.min_margin 0" in found.advice) == told
+        assert ("spotcheck" in found.advice) == (not told)
