@@ -39,6 +39,13 @@ def judged_as(sheet, p):
     return replace(sheet, verdicts=replace(told, p=p[told.matchup]))
 
 
+def said_by_two(p):
+    """Two judges and no person, asked in both orders; nan where one of them said nothing."""
+    sheet = sheet_of(GOOD, replace(GOOD, name="other"), world=World(prompts=p.shape[1], people=0))
+    told = sheet.verdicts
+    return replace(sheet, verdicts=replace(told, p=p[told.judge, told.matchup]))
+
+
 def test_a_good_judge_is_cleared_and_beside_it_stands_how_often_people_agree():
     found = agreement(sheet_of(GOOD))
 
@@ -91,6 +98,20 @@ def test_agreement_among_people_by_hand():
 
     assert people.alike.value == pytest.approx((2 * 1 + 1 * 0.5 * 2 + 0) / (6 + 2))
     assert people.alike.n == 2
+
+
+def test_people_who_do_not_agree_are_a_warning_and_not_said_to_be_right():
+    """Two who always say the opposite cannot each be right half the time and err independently."""
+    sheet = sheet_of(GOOD, world=World(prompts=40, people=1))
+    first = np.arange(40) % 2
+    opposite = named(agreement(labelled_by(sheet, np.stack([first, 1.0 - first]))), "agreement.people")
+    alike = named(agreement(labelled_by(sheet, np.stack([first, first]))), "agreement.people")
+
+    assert opposite.grade == "warning"
+    assert "right about" not in opposite.says
+    assert "what counts as better" in opposite.advice
+    assert alike.grade == "note"
+    assert "right about 100.0%" in alike.says
 
 
 @pytest.mark.parametrize(
@@ -172,6 +193,44 @@ def test_two_judges_that_score_differently_are_told_apart_without_any_person():
     assert named(found, "agreement.accuracy").grade == "silent"
 
 
+def test_judges_that_draw_lots_are_an_alarm_without_any_person():
+    world = World(prompts=150, people=0)
+    coins = [Simulated(f"coin {i}", sharpness=0.0) for i in range(8)]
+    lots = named(agreement(sheet_of(*coins, world=world)), "agreement.among_judges")
+    three = [replace(GOOD, name=name) for name in ("one", "two", "three")]
+    fair = named(agreement(sheet_of(*three, world=world)), "agreement.among_judges")
+    odd = named(agreement(sheet_of(*three, coins[0], world=world)), "agreement.among_judges")
+
+    assert lots.grade == "alarm"
+    assert lots.low < 0 < lots.high < 0.1
+    assert "draw lots" in lots.says
+    assert "jurist spotcheck RUN" in lots.advice
+    assert fair.grade == "note"
+    assert fair.low > 0.3
+    assert "and coin 0:" in odd.says.split("Least alike are")[1]
+    few = said_by_two(np.array([[0.9] * 30, [0.9] * 16 + [0.1] * 14]))
+    assert named(agreement(few), "agreement.among_judges").grade == "warning"
+
+
+def test_agreement_among_judges_by_hand_does_not_depend_on_which_answer_was_given_first():
+    """Alike in 24 of 30; a tie is half way. Told from either seat, chance has half, whoever sits first."""
+    winners = np.array([[0.9] * 30, [0.9] * 24 + [0.1] * 6])
+    for turn in (np.zeros(30, bool), np.arange(30) % 2 == 0):
+        sheet = said_by_two(np.where(turn, 1 - winners, winners))
+        found = named(agreement(sheet), "agreement.among_judges")
+        assert found.value == pytest.approx(1 - (24 / 30) / (2 * 60 / 59))
+        assert found.grade == "note"
+    tied = named(agreement(said_by_two(np.array([[0.9] * 30, [0.5] * 30]))), "agreement.among_judges")
+    assert tied.value == pytest.approx(1 - 1 / (2 * 30 / 59))
+
+
+def test_one_judge_or_judges_that_never_met_have_nobody_to_agree_with():
+    names = {one.name for one in agreement(sheet_of(GOOD))}
+    apart = said_by_two(np.array([[0.9] * 15 + [np.nan] * 15, [np.nan] * 15 + [0.9] * 15]))
+
+    assert "agreement.among_judges" not in names | {one.name for one in agreement(apart)}
+
+
 @pytest.mark.parametrize("audit", [agreement, calibration])
 def test_sheets_with_nothing_in_them_give_no_number(audit):
     for world in (World(prompts=1), World(prompts=2, people=1), World(prompts=30, people=0)):
@@ -224,3 +283,18 @@ def test_the_calibration_error_stands_beside_what_chance_makes_of_it():
     )
 
     assert 0.5 < found.value / found.fair < 2
+
+
+def test_few_wrong_labels_are_no_reason_to_give_up_the_margin():
+    """Surer where it is wrong on the whole: by chance in six wrong labels, surely in a hundred and fifty."""
+    world = World(prompts=300, people=1)
+    sheet = sheet_of(GOOD, world=world)
+    for wrong, told in ((np.arange(300) % 50 == 7, False), (np.arange(300) % 2 == 0, True)):
+        sure = np.where(wrong, np.where(np.arange(300) % 100 == 57, 0.6, 0.9), 0.8)
+        sure = np.where(~wrong & (np.arange(300) % 3 == 0), 0.95, sure)
+        truth = sheet.truth
+        judged = judged_as(sheet, np.where(wrong, 1 - truth, truth) * (2 * sure - 1) + 1 - sure)
+        found = named(calibration(judged), "calibration.auroc")
+        assert (found.high < 0.5) == told
+        assert ("--prefer.min_margin 0" in found.advice) == told
+        assert ("spotcheck" in found.advice) == (not told)

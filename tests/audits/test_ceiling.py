@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
-from jurist.audits.sheet import Labels
+from jurist.audits.sheet import Labels, Said
 from jurist.audits.spot_check import allot, draw
 from jurist.tiny.simulated import Simulated, World, simulate
 
@@ -62,6 +62,26 @@ def test_it_is_the_lower_bound_that_has_to_reach_what_is_wanted():
         assert quarantined(ceiling(sheet)) == held
 
 
+@pytest.mark.parametrize(("same", "told"), [(1.0, False), (0.5, True)])
+def test_people_are_said_to_disagree_only_where_they_do(same, told):
+    """Labels that go with people more often than people with each other say nothing against people."""
+    sheet = sheet_of(Simulated("judge", soft=True), World(prompts=40, domains=("sums", "talk"), people=1))
+    first = np.where(np.arange(40) % 2, 1.0, 0.0)
+    other = np.where(np.arange(40) < 40 * same, first, 1 - first)
+    said = Said(np.repeat([0, 1], 40), np.tile(np.arange(40), 2), np.concatenate([first, other]), np.ones(80))
+    sheet = replace(
+        sheet,
+        said=said,
+        people=("human:0", "human:1"),
+        prompts=replace(sheet.prompts, domain=np.where(np.arange(40) % 4 < 2, 0, 1)),
+        labels=Labels(np.arange(40), first, np.ones(40)),
+    )
+    found = ceiling(sheet, wanted=0.9)
+
+    assert ("People do not agree there either" in found[0].advice) == told
+    assert found[0].name == "ceiling.domain"
+
+
 def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
     sheet = sheet_of(world=replace(WORLD, prompts=60))
     few = sheet.prompts.domain[sheet.said.matchup] != 2
@@ -74,6 +94,16 @@ def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
 
     assert "doses" in named(found, "ceiling.unread").says
     assert "doses" not in quarantined(found)
+
+
+def test_many_labels_of_few_prompts_are_few():
+    """Forty labels, all of nine prompts: a domain is judged from ten prompts on."""
+    sheet = sheet_of(Simulated("judge", soft=True), World(prompts=40, pairs=4, domains=("sums", "talk")))
+    sheet = replace(sheet, prompts=replace(sheet.prompts, domain=(np.arange(40) < 9).astype(int)))
+    found = ceiling(sheet, wanted=0.99)
+
+    assert [one.about for one in found if one.name == "ceiling.domain"] == ["sums"]
+    assert "fewer than 10 prompts of 1 domain (talk)" in named(found, "ceiling.unread").says
 
 
 def test_without_people_nothing_is_quarantined_and_what_was_held_before_stays():

@@ -6,7 +6,7 @@ import pytest
 
 from jurist import JudgeConfig, LabelConfig, export, label
 from jurist.audits.source import read_run
-from jurist.errors import DataError, SettingError
+from jurist.errors import DataError, RunError, SettingError
 from jurist.models.rows import load_preferences, load_targets
 from jurist.preferences.quarantine import Quarantine, read_quarantine, write_quarantine
 from jurist.recipes.audit import audit
@@ -72,6 +72,8 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     assert {prompt.domain for prompt, _ in load_targets(run, lost.append)} == {"sums", "talk"}
     assert sum(one.reason == "quarantined: doses" for one in lost) == 30
     assert export(run, overrides=["--prefer.quarantine", "ignore"]).exported["trl"] == {"train": 90}
+    # Said for one export, not for those to come.
+    assert export(run).exported == summary.exported
 
     audit(run, human, out=tmp_path / "audit", wanted=0.99)
     assert read_quarantine(run).domains == ("doses", "sums", "talk")
@@ -88,7 +90,7 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     assert read_quarantine(run).domains == ("doses",)
     audit(run, human, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ()
-    assert export(run, overrides=["--prefer.quarantine", "honour"]).exported["trl"] == {"train": 90}
+    assert export(run).exported["trl"] == {"train": 90}
 
 
 def test_answers_are_seated_by_lot_and_alike_each_time(run, tmp_path):
@@ -119,16 +121,57 @@ def test_a_file_with_labels_in_it_is_not_drawn_over(run, tmp_path):
 def test_a_spot_check_of_anybodys_file_is_found_again_in_it(tmp_path):
     file, spot, human = (tmp_path / f"{name}.jsonl" for name in ("pairs", "spot", "human"))
     with file.open("w") as out:
-        for one in prompts(40, 6):
+        for one in prompts(80, 6):
             asked = one.messages[-1].content
             row = {"prompt": asked, "domain": one.domain, "chosen": f"Yes, {asked}", "rejected": "No."}
             print(json.dumps(row), file=out)
-    assert spot_check(file, 20, spot).of == 40
+    assert spot_check(file, 60, spot).of == 80
     people_say(spot, human, lambda domain: true_score("", "") == 0)
-    found = audit(file, human, out=tmp_path / "audit")
+    found = audit(file, human, out=tmp_path / "audit", wanted=0.99)
 
-    assert found.counts.labelled == 20
+    assert found.counts.labelled == 60
+    # A file has no export that could leave anything out.
+    short = [one for one in found.findings if one.name == "ceiling.domain" and one.low < one.fair]
+    assert short
+    told = " ".join(f"{one.says} {one.advice}" for one in found.findings)
+    assert "quarantine" not in told
+    assert "jurist export" not in " ".join(one.advice for one in short)
+    assert "leave its rows out of what you train on" in short[0].advice
     assert not (tmp_path / "quarantine.json").exists()
+
+
+def test_of_many_domains_one_that_recovered_comes_back_though_it_is_not_told(tmp_path):
+    """An audit tells a dozen domains one by one, besides those that fall short; it measured all fourteen."""
+    file, human = tmp_path / "pairs.jsonl", tmp_path / "human.jsonl"
+    with file.open("w") as out, human.open("w") as labels:
+        for number in range(154):
+            domain = f"domain {number % 14:02}"
+            row = {"prompt": f"Say {number}.", "domain": domain, "first": LONG.format(number)}
+            row |= {"second": SHORT.format(number)}
+            print(json.dumps(row), file=out)
+            print(json.dumps(row | {"label": "first", "who": "ann"}), file=labels)
+    judge = JudgeConfig(kind="longer")
+    label(LabelConfig(pairs=str(file), judge=judge, out=str(tmp_path / "run")))
+    write_quarantine(tmp_path / "run", Quarantine(("domain 13", "elsewhere"), 0.6))
+    found = audit(tmp_path / "run", human)
+
+    assert "domain 13" not in {one.about for one in found.findings}
+    assert read_quarantine(tmp_path / "run").domains == ("elsewhere",)
+
+
+def test_a_quarantine_that_cannot_be_written_costs_no_audit(run, tmp_path):
+    spot, human, blocked = tmp_path / "spot.jsonl", tmp_path / "human.jsonl", run / ".quarantine.json.part"
+    spot_check(run, 80, spot)
+    people_say(spot, human, lambda domain: domain != "doses")
+    blocked.mkdir()
+    try:
+        with pytest.raises(RunError, match="the audit is written, but the quarantine is not"):
+            audit(run, human, out=tmp_path / "audit")
+    finally:
+        blocked.rmdir()
+
+    assert (tmp_path / "audit" / "audit.json").exists()
+    assert (tmp_path / "audit" / "report.html").exists()
 
 
 def test_what_is_held_is_read_back(tmp_path):

@@ -32,9 +32,11 @@ def audit(
     price: tuple[float, float] = PEOPLE,
     wanted: float = WORTH,
     people_are: Kind = "skilled",
+    holds_back: bool = True,
 ) -> list[Finding]:
     """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
-    a comparison, from and to; `wanted` is how often the labels of a domain must agree with people.
+    a comparison, from and to; `wanted` is how often the labels of a domain must agree with people, and
+    whether what does not can be held back is said by `holds_back`.
     """
     return worst_first(
         [
@@ -43,7 +45,7 @@ def audit(
             *length(sheet),
             *self_preference(sheet, families),
             *agreement(sheet, people_are=people_are),
-            *ceiling(sheet, wanted=wanted),
+            *ceiling(sheet, wanted=wanted, holds_back=holds_back),
             *calibration(sheet),
             *of_policies(sheet),
             *best_of_n(sheet),

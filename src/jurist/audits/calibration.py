@@ -32,6 +32,10 @@ MOST: Final = 5_000
 """Labels in such a draw."""
 POINTS: Final = 40
 """Of a curve."""
+MORE: Final = (
+    "Too few labels of people to tell. Label more: jurist spotcheck RUN -n 200 --out spot.jsonl, "
+    "then: jurist audit RUN --human spot.jsonl"
+)
 FIT: Final = "Fit a temperature for each judge from people's labels: jurist export RUN --labels FILE"
 
 
@@ -118,7 +122,9 @@ def _discerning(one: Heard, sure: Array, right: Array) -> list[Finding]:
         f"({span(found)}; AUROC). 50% would mean that its confidence tells nothing."
     )
     grade: Grade = "note" if found.low <= 0.5 else "fine"
-    advice = "" if grade == "fine" else "Do not choose labels by their margin: --prefer.min_margin 0"
+    advice = "" if grade == "fine" else MORE
+    if found.high < 0.5:
+        advice = "Do not choose labels by their margin: --prefer.min_margin 0"
     kept, risk = risk_coverage(sure, 1 - right, one.weight)
     area = aurc(sure, 1 - right, one.weight)
     half = float(risk[np.searchsorted(kept, 0.5)])

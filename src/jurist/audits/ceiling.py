@@ -27,7 +27,7 @@ from .words import count, listed, measured, percent, silent, span
 DOMAIN: Final = "ceiling.domain"
 NONE: Final = "no domain"
 FEWEST: Final = 10
-"""Labels from people below which a domain is not judged."""
+"""Prompts that people labelled, below which a domain is not judged."""
 UNSURE: Final = 0.1
 """A label this near to one half is little more than a coin; people are divided on many of those too."""
 SHOWN: Final = 12
@@ -35,20 +35,23 @@ SHOWN: Final = 12
 DRAW: Final = "jurist spotcheck RUN -n 200 --out spot.jsonl, then: jurist audit RUN --human spot.jsonl"
 
 
-def ceiling(sheet: Sheet, *, wanted: float = WORTH, tolerated: float = TOLERATED) -> list[Finding]:
-    """Agreement by domain and by stakes, whether the batch may pass, and what must go to people."""
+def ceiling(
+    sheet: Sheet, *, wanted: float = WORTH, tolerated: float = TOLERATED, holds_back: bool = True
+) -> list[Finding]:
+    """Agreement by domain and by stakes, whether the batch may pass, and what must go to people. A run
+    `holds_back` domains that fall short; of anybody's file that is left to whoever trains on it.
+    """
     people = people_of(sheet)
-    ours = heard_run(sheet, people)
-    ours = ours.only(ours.decided)
+    ours = _ours(sheet, people)
     if not len(ours):
         says = "No matchup was read by a judge and labelled by a person: which domains it knows is not known."
-        return [silent(DOMAIN, says, f"Draw some to label: {DRAW}"), *_to_people(sheet, ())]
-    found = _domains(sheet, people, ours, wanted)
+        return [silent(DOMAIN, says, f"Draw some to label: {DRAW}"), *_to_people(sheet, (), holds_back)]
+    found = _domains(sheet, people, ours, wanted, holds_back)
     return [
         *found,
         *_stakes(sheet, ours, wanted),
         _certified(ours, tolerated),
-        *_to_people(sheet, quarantined(found)),
+        *_to_people(sheet, quarantined(found), holds_back),
     ]
 
 
@@ -63,23 +66,40 @@ def quarantined(findings: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def quarantine(findings: Iterable[Finding], human: str = "", before: Iterable[str] = ()) -> Quarantine | None:
-    """The same as it is kept; None where no domain was measured. What was held `before` and is not measured
-    now stays held: labels about other domains say nothing of it.
+    """The same as it is kept; None where no domain was measured. What was held `before`, and was not
+    measured now, stays held: labels about other domains say nothing of it.
     """
     measured = [one for one in findings if one.name == DOMAIN and one.fair is not None]
     if not measured:
         return None
-    told = {"" if one.about == NONE else one.about for one in measured}
-    held = {*quarantined(measured), *(one for one in before if one not in told)}
+    held = {*quarantined(measured), *before}
     return Quarantine(tuple(sorted(held)), measured[0].fair or 0.0, human)
 
 
-def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float) -> list[Finding]:
+def measured_domains(sheet: Sheet) -> set[str]:
+    """Those with labels enough, told one by one or not."""
+    sizes = _labelled(sheet, _ours(sheet, people_of(sheet)))
+    return {sheet.domains[one] for one in np.flatnonzero(sizes >= FEWEST).tolist()}
+
+
+def _ours(sheet: Sheet, people: People) -> Heard:
+    ours = heard_run(sheet, people)
+    return ours.only(ours.decided)
+
+
+def _labelled(sheet: Sheet, ours: Heard) -> Array:
+    """Prompts that people labelled, of each domain."""
+    prompts = np.unique(ours.prompt)
+    n: Array = np.bincount(sheet.prompts.domain[prompts], minlength=len(sheet.domains))
+    return n
+
+
+def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float, holds_back: bool) -> list[Finding]:
     if len(sheet.domains) < 2:
         says = "All prompts are of one domain, so there is none to tell from the others."
         return [silent(DOMAIN, says, "Name domains in the prompts: a column called domain")]
     domain = sheet.prompts.domain[ours.prompt]
-    sizes = np.bincount(domain, minlength=len(sheet.domains))
+    sizes = _labelled(sheet, ours)
     judged = {int(one): _share(ours, domain == one) for one in np.flatnonzero(sizes >= FEWEST)}
     order = sorted(judged, key=lambda one: (judged[one].low, sheet.domains[one]))
     told = [one for at, one in enumerate(order) if at < SHOWN or judged[one].low < wanted]
@@ -91,6 +111,7 @@ def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float) -> list[F
             judged[one],
             people.only(of_people == one).alike,
             wanted,
+            holds_back,
             chart if at == 0 else None,
         )
         for at, one in enumerate(told)
@@ -98,14 +119,16 @@ def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float) -> list[F
     few = [_name(sheet, int(one)) for one in np.flatnonzero(sizes < FEWEST)]
     if few:
         says = (
-            f"People labelled fewer than {FEWEST} matchups of {count(len(few), 'domain')} "
+            f"People labelled fewer than {FEWEST} prompts of {count(len(few), 'domain')} "
             f"({listed(few[:5])}{', ...' if len(few) > 5 else ''}): how good labels are there is not known."
         )
         found.append(silent("ceiling.unread", says, f"Draw some to label: {DRAW}"))
     return found
 
 
-def _domain(name: str, one: Estimate, alike: Estimate, wanted: float, chart: Chart | None) -> Finding:
+def _domain(
+    name: str, one: Estimate, alike: Estimate, wanted: float, holds_back: bool, chart: Chart | None
+) -> Finding:
     ceiling = f"; two people agree with each other in {percent(alike.value)}" if alike.n else ""
     short = one.low < wanted
     says = (
@@ -115,13 +138,15 @@ def _domain(name: str, one: Estimate, alike: Estimate, wanted: float, chart: Cha
     advice = ""
     if short:
         says += (
-            f" That it is {percent(wanted)} or more, as is wanted, is not shown: the domain is quarantined."
+            f" That it is {percent(wanted)} or more, as is wanted, is not shown"
+            f"{': the domain is quarantined' if holds_back else ''}."
         )
-        advice = (
-            f"Give {name} to people, or to a judge that knows it; or label more of it: {DRAW}. Its rows stay "
-            "out of exports unless: jurist export RUN --prefer.quarantine ignore"
+        advice = f"Give {name} to people, or to a judge that knows it; or label more of it: {DRAW}. " + (
+            "Its rows stay out of exports unless: jurist export RUN --prefer.quarantine ignore"
+            if holds_back
+            else "Until then leave its rows out of what you train on"
         )
-        if alike.n and one.value >= alike.value:
+        if alike.n and one.value >= alike.value and alike.value < wanted:
             advice = f"People do not agree there either: write down what counts as better. {advice}"
     grade = below(one.low, one.high, wanted)
     return measured(DOMAIN, name, says, grade, one, wanted, advice=advice, chart=chart)
@@ -171,7 +196,7 @@ def _certified(ours: Heard, tolerated: float) -> Finding:
     return measured("ceiling.passes", "", says, grade, one, tolerated, advice=advice)
 
 
-def _to_people(sheet: Sheet, held: tuple[str, ...]) -> list[Finding]:
+def _to_people(sheet: Sheet, held: tuple[str, ...], holds_back: bool) -> list[Finding]:
     """Which labels a person has to see: of high stakes, of a domain the judges do not know, or unsure."""
     labels = sheet.labels
     matchup, p = (labels.matchup, labels.p) if len(labels) else _read(sheet)
@@ -185,8 +210,9 @@ def _to_people(sheet: Sheet, held: tuple[str, ...]) -> list[Finding]:
     must = high | lost | unsure
     says = (
         f"{int(must.sum()):,} of {count(len(matchup), 'label')} ({percent(float(must.mean()))}) should be "
-        f"seen by a person: {int(high.sum()):,} of high stakes, {int(lost.sum()):,} of quarantined domains, "
-        f"{int(unsure.sum()):,} nearer to one half than {UNSURE:g}; some are of several kinds."
+        f"seen by a person: {int(high.sum()):,} of high stakes, {int(lost.sum()):,} of "
+        f"{'quarantined domains' if holds_back else 'domains that fall short'}, {int(unsure.sum()):,} nearer "
+        f"to one half than {UNSURE:g}; some are of several kinds."
     )
     rank = np.argsort(-(4.0 * high + 2.0 * lost + (0.5 - np.abs(p - 0.5)))[must], kind="stable")
     examples = tuple(sheet.matchups.id[one] for one in matchup[must][rank[:10]].tolist())

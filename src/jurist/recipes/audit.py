@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
-from ..preferences.quarantine import read_quarantine, write_quarantine
+from ..preferences.quarantine import FILE, read_quarantine, write_quarantine
 from ..prompts.load import OnError
 from ..records import Finding
 
@@ -90,7 +90,6 @@ def audit(
     """
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
-    from ..audits.ceiling import quarantine
     from ..audits.cost import PEOPLE
     from ..audits.families import load_families
     from ..audits.people import WORTH
@@ -110,6 +109,7 @@ def audit(
                 price=price or PEOPLE,
                 wanted=WORTH if wanted is None else wanted,
                 people_are=people_are,
+                holds_back=read.kind == "run",
             ),
             *more,
         ]
@@ -131,10 +131,6 @@ def audit(
         round(time.monotonic() - began, 2),
         str(folder / "report.html"),
     )
-    if read.kind == "run":
-        before = read_quarantine(Path(source)).domains
-        if (held := quarantine(findings, str(human or ""), before)) is not None:
-            write_quarantine(Path(source), held)
     examples = _examples(read, findings, columns or {})
     facts = _facts(kept)
     page = Page(f"Audit of {Path(source).name}", str(source), kept.findings, facts, examples)
@@ -147,7 +143,27 @@ def audit(
             f"cannot write in {folder} ({(error.strerror or str(error)).lower()})."
             " Choose another folder with: --out FOLDER"
         ) from error
+    if read.kind == "run":
+        _hold_back(Path(source), read, findings, str(human or ""))
     return kept
+
+
+def _hold_back(folder: Path, read: Read, findings: list[Finding], human: str) -> None:
+    """The last step: what stops it shall not cost the audit."""
+    from ..audits.ceiling import measured_domains, quarantine
+
+    before = set(read_quarantine(folder).domains) - measured_domains(read.sheet)
+    held = quarantine(findings, human, before)
+    if held is None:
+        return
+    try:
+        write_quarantine(folder, held)
+    except OSError as error:
+        raise RunError(
+            f"the audit is written, but the quarantine is not: cannot write {folder / FILE}"
+            f" ({(error.strerror or str(error)).lower()}). Until it can be, an export leaves out what it"
+            f" did before. Look at it with: ls -ld {folder} {folder / FILE}"
+        ) from error
 
 
 def _read(

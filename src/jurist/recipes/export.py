@@ -49,7 +49,9 @@ def export(
     with Run(folder, journal=cfg.journal) as run:
         counts, learnt = decide(run, read_members(folder), prefer_config(cfg), cfg.jury, cfg.labels)
         exported = export_all(run, cfg, counts, push_to)
-        run.write_text("recipe.yaml", recipe_text(cfg))
+        # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
+        prefer = replace(cfg.prefer, quarantine=before.prefer.quarantine)
+        run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
         summary = _before(folder)
         summary = replace(
             summary,

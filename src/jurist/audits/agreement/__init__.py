@@ -11,6 +11,7 @@ from ..people import heard, people_of
 from ..sheet import Sheet
 from ..words import silent
 from .alternative import Kind, alternative
+from .among import among_judges
 from .between import better_judge, scores_apart
 from .estimates import label_error, win_rates
 from .judges import of_judge, of_people
@@ -21,7 +22,7 @@ __all__ = ["Kind", "agreement"]
 def agreement(sheet: Sheet, *, people_are: Kind = "skilled") -> list[Finding]:
     """Judges and labels against people, and judges against each other."""
     people = people_of(sheet)
-    apart = scores_apart(sheet)
+    apart = [*among_judges(sheet), *scores_apart(sheet)]
     if not len(people):
         says = "No person has labelled any of these matchups, so nobody knows how often the judges are right."
         advice = (

@@ -36,13 +36,18 @@ def of_people(people: People) -> list[Finding]:
             "so how well people agree with each other is not known."
         )
         return [silent("agreement.people", says, "Let a second person label a hundred of the same matchups")]
-    h = people_accuracy(alike.value)
     says = (
         f"Two people who saw the same two answers said the same in {percent(alike.value)} of the cases "
-        f"({span(alike)}, {count(alike.n, 'prompt')}; a tie against a side counts half). If they err "
-        f"independently each is right about {percent(h)} of the time, and a perfect judge would agree with "
-        "one of them no more often than that."
+        f"({span(alike)}, {count(alike.n, 'prompt')}; a tie against a side counts half)."
     )
+    # People who err independently agree half the time or more, however bad they are.
+    if alike.value >= 0.5:
+        says += (
+            f" If they err independently each is right about {percent(people_accuracy(alike.value))} of the "
+            "time, and a perfect judge would agree with one of them no more often than that."
+        )
+    divided = alike.high < WORTH
+    advice = "Write down what counts as better, and let them label again" if divided else ""
     items = people.item
     parts = alpha_parts(items, people.side.astype(float), "nominal")
     one = jackknifed(in_blocks(parts, people.prompt), alpha_of, alike.n)
@@ -51,7 +56,7 @@ def of_people(people: People) -> list[Finding]:
         "0 is what chance would give."
     )
     return [
-        measured("agreement.people", "", says, "note", alike),
+        measured("agreement.people", "", says, "warning" if divided else "note", alike, advice=advice),
         measured("agreement.people_alpha", "", beyond, "note", one, unit="number"),
     ]
 
