@@ -80,6 +80,31 @@ def test_what_to_type_next_about_a_file_names_the_file(tmp_path):
     assert f"jurist audit {file} --human" in people.advice
 
 
+def test_a_file_is_never_told_to_show_a_run_or_to_set_what_it_has_no_settings_for(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    row = {"first": "a", "second": "bc", "seat_given": "a", "seat_turned": "a"}
+    rows = [{**row, "prompt": f"{n}?"} for n in range(40)]
+    rows += [{**row, "prompt": f"{n}!", "seat_given": "none", "seat_turned": "none"} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+    advice = {one.name: one.advice for one in audit(file).findings}
+
+    assert not [one for one in advice.values() if "jurist show" in one or " RUN" in one]
+    assert f"in {file}" in advice["reading.unread"]
+    assert advice["position.flip_rate"].endswith(f": jurist label --pairs {file} --judge ENGINE")
+    assert advice["cost.label"] == "Add a column: usd"
+
+
+def test_where_nothing_was_asked_the_next_thing_is_to_ask(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "Why?", "first": "a", "second": "bc"}\n')
+
+    advice = {one.name: one.advice for one in audit(file).findings}
+
+    for name in ("reading.unread", "position.first_seat", "length.prefers_longer", "self_preference.gap"):
+        assert advice[name] == f"Judge them: jurist label --pairs {file} --judge ENGINE", name
+
+
 def test_all_unread_and_all_ties_are_alarms(tmp_path):
     unread = audit(write_run(tmp_path / "unread", always(None)))
     ties = audit(write_run(tmp_path / "ties", always(0.5)))

@@ -20,7 +20,7 @@ from .grade import graded
 from .length_debt import held
 from .length_of_gains import gains
 from .sheet import Sheet
-from .words import count, measured, percent, points, silent, span
+from .words import JUDGE_THEM, count, measured, percent, points, silent, span
 
 PEOPLE: Final = 0.65
 """How often people prefer the longer of two answers, on pairs of chat models' answers."""
@@ -51,7 +51,9 @@ def length(sheet: Sheet) -> list[Finding]:
     found = [one for who, matchup, p in _voices(sheet) for one in _of(sheet, who, matchup, p, longer, people)]
     if not found:
         said = "No judge gave a verdict that could be read."
-        found = [silent("length.prefers_longer", said, "See why: jurist show RUN --unread")]
+        asked = len(sheet.verdicts) + len(sheet.scores)
+        advice = "See why: jurist show RUN --unread" if asked else JUDGE_THEM
+        found = [silent("length.prefers_longer", said, advice)]
     return _charted([*_people(sheet, people), *found]) + gains(sheet)
 
 

@@ -21,7 +21,7 @@ from .grade import graded
 from .seats import Seats, seating_shows, seats_of
 from .sheet import Sheet
 from .splits import by_domain, by_margin
-from .words import at_most, count, measured, percent, points, silent, span
+from .words import JUDGE_THEM, at_most, count, measured, percent, points, silent, span
 
 STABLE: Final = 0.9
 """Asked the same again, most judges of Shi et al. (2024) repeat themselves more than 95 times in 100."""
@@ -49,7 +49,8 @@ def position(sheet: Sheet) -> list[Finding]:
     if found:
         return _charted(found)
     said = "No judge compared two answers, so there is no seat to prefer."
-    return [silent("position.first_seat", said, "Nothing to do: a score of a single answer has no seat")]
+    advice = "Nothing to do: a score of a single answer has no seat" if len(sheet.scores) else JUDGE_THEM
+    return [silent("position.first_seat", said, advice)]
 
 
 def _of_judge(sheet: Sheet, seats: Seats) -> list[Finding]:

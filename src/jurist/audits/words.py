@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..records import Finding, Grade
 from ..stats import Estimate
+
+JUDGE_THEM: Final = "Judge them: jurist label --pairs FILE --judge ENGINE"
+"""The next step where no judge was asked."""
 
 
 def percent(share: float) -> str:
