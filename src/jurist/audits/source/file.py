@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...completions.answers import pair_of
-from ...errors import SettingError, nearest
+from ...errors import DataError, SettingError, nearest
 from ...prompts.load import OnError, check_on_error, leave_out
 from ...prompts.rows import BadRow, ignore, read_rows
 from ...prompts.shapes import renamed
@@ -73,6 +73,9 @@ def read_file(
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
             if row.winner in ("0", "1", "2"):
                 winners.add(row.winner)
+    sheet = collector.sheet()
+    if not len(sheet.matchups):
+        raise DataError(_nothing(source, sheet.dropped))
     notes = []
     if judged and seated and not ordered:
         notes.append(
@@ -85,7 +88,7 @@ def read_file(
             " from 0, say so: --columns.better winner"
         )
     return Read(
-        _once(replace(collector.sheet(), seated=seated)),
+        _once(replace(sheet, seated=seated)),
         str(source),
         "file",
         str(human or ""),
@@ -214,6 +217,13 @@ def _turns(names: Array) -> Array:
     turns = np.empty(len(names), dtype=np.int32)
     turns[order] = np.arange(len(names)) - np.repeat(starts, np.diff(np.r_[starts, len(names)]))
     return turns
+
+
+def _nothing(source: str | Path, dropped: Mapping[str, int]) -> str:
+    out = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items())
+    return (
+        f"{source} has no pair of answers{out and f'; left out: {out}'}. Look at it with: head -n 3 {source}"
+    )
 
 
 def _lines(path: Path) -> int:
