@@ -133,6 +133,17 @@ def test_labels_of_people_that_match_nothing_are_not_passed_over(tmp_path):
     assert not measured(found, "agreement")
 
 
+@pytest.mark.parametrize("text", ["", '{"matchup_id": "m", "label": "", "who": ""}\n'])
+def test_a_file_of_labels_that_nobody_filled_in_is_not_passed_over(tmp_path, text):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(text)
+
+    (people,) = named(audit(write_run(tmp_path / "run", always(0.8)), labels), "reading.people")
+
+    assert (people.grade, people.says[:27]) == ("warning", "There is no label of people")
+    assert str(labels) in people.advice
+
+
 def test_what_was_spent_is_shared_among_labels_and_among_those_that_people_agree_with(tmp_path):
     said = always(0.8, 20)
     labels = [label(one, 0.9) for one, _ in said]

@@ -36,6 +36,10 @@ def reading(sheet: Sheet) -> list[Finding]:
 
 def of_people(human: str, labelled: int, found: int) -> list[Finding]:
     """Whether the labels of a file were about these matchups at all."""
+    if human and not labelled:
+        says = f"There is no label of people in {human}, so nothing was held against any."
+        advice = f"Fill in label (first, second or tie) in the lines of {human}"
+        return [Finding("reading.people", "", says, "warning", advice=advice)]
     if not human or labelled == found:
         return []
     lost = labelled - found
