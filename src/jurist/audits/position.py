@@ -8,13 +8,14 @@ costs in wrong labels, and whether the labels are free of it.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import Estimate, clustered_mean, clustered_share, sigmoid
+from ..stats import Estimate, clustered_mean, clustered_share, logit, sigmoid
 from ..verdicts.slot_bias import FEWEST, fit_columns
 from .columns import Array
 from .grade import graded
@@ -37,6 +38,8 @@ SEAT: Final = 0.05
 """Good judges of today give a seat up to 4 points."""
 LOG_ODDS: Final = 0.2
 """The same between two answers that are equally good."""
+MOST: Final = 0.99
+"""What is given to a seat is told no closer to all or nothing than this."""
 CORRECTED: Final = 0.99
 """Share of matchups read in both orders from which on averaging has removed the seat; a few are unread."""
 ASK_BOTH: Final = "Ask in both orders, or a part in both: --judge.swap always, --judge.swap fraction:0.2"
@@ -198,9 +201,16 @@ def _slot(seats: Seats) -> list[Finding]:
         return []
     fit = fit_columns(seats.matchup, seats.turned, seats.p_shown, seats.judge)
     one = Estimate(fit.bias, fit.bias_low, fit.bias_high, fit.n_swapped + fit.n_single)
+    told: tuple[float | None, float | None] = fit.bias_low, fit.bias_high
+    width = f" (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f})"
+    most, bias, end = logit(MOST), fit.bias, ""
+    if abs(bias) > most:
+        # Verdicts without probabilities tell no farther.
+        bias, told, width = math.copysign(most, bias), (None, None), " or beyond"
+        end = "at least " if bias > 0 else "at most "
     says = (
-        f"Between two equally good answers {seats.judge} gives the first seat {percent(sigmoid(fit.bias))}: "
-        f"{fit.bias:+.2f} log-odds (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f}). "
+        f"Between two equally good answers {seats.judge} gives the first seat {end}{percent(sigmoid(bias))}: "
+        f"{bias:+.2f} log-odds{width}. "
     )
     if seats.swapped >= CORRECTED:
         says += "Every matchup was asked in both orders; the average of the two is free of it."
@@ -210,7 +220,8 @@ def _slot(seats: Seats) -> list[Finding]:
             "what the rest would have been in the other order, and averages the two."
         )
     grade = at_most(graded(one.low, one.high, 0.0, LOG_ODDS), "note")
-    return [measured("position.slot", seats.judge, says, grade, one, 0.0, unit="number")]
+    found = measured("position.slot", seats.judge, says, grade, one, 0.0, unit="number")
+    return [replace(found, value=bias, low=told[0], high=told[1])]
 
 
 def _cost(sheet: Sheet, seats: Seats) -> list[Finding]:
