@@ -24,7 +24,7 @@ from ...verdicts.human import WHO
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
-from .columns import OURS, Plan, number, people_in, scores_in, sorted_out, words_of
+from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, words_of
 from .read import Read, Watch, nobody, people_of, watched
 
 NAMELESS = "file"
@@ -127,7 +127,7 @@ def row_of(row: dict[str, Any], where: str) -> Row:
     p: float | None = None
     if chosen:
         # The better one stands first in such a file: as seats, that would tell on it.
-        known = number(said.get("p_first"), where)
+        known = share(said.get("p_first"), where)
         if plan.one_order == "p_first":
             plan = plan._replace(one_order="")
         p = 1.0 if known is None else known
