@@ -95,6 +95,20 @@ def test_a_file_is_never_told_to_show_a_run_or_to_set_what_it_has_no_settings_fo
     assert advice["cost.label"] == "Add a column: usd"
 
 
+def test_sentences_call_a_judge_by_its_engine_where_no_other_has_it(tmp_path):
+    coded, other = "pairwise:tiny:leaning#fb913b", "pairwise:tiny:leaning#000000"
+    one = audit(write_run(tmp_path / "one", always(1.0, judge=coded)))
+    both = [
+        (matchup, [*said, verdict(matchup, 1.0, judge=other)]) for matchup, said in always(1.0, judge=coded)
+    ]
+    two = audit(write_run(tmp_path / "two", both))
+
+    assert not [found for found in one.findings if coded in found.says]
+    assert named(one, "position.flip_rate")[0].says.startswith("tiny:leaning came to")
+    assert named(one, "position.flip_rate")[0].about == coded
+    assert named(two, "position.flip_rate")[0].says.startswith(f"{coded} came to")
+
+
 def test_where_nothing_was_asked_the_next_thing_is_to_ask(tmp_path):
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"prompt": "Why?", "first": "a", "second": "bc"}\n')
