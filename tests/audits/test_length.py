@@ -50,6 +50,21 @@ def test_without_people_only_a_share_that_people_never_have_is_warned_of():
     assert the(audited(TASTE, prompts=200, people=0), "length.prefers_longer").grade == "fine"
 
 
+def test_without_people_a_taste_for_the_shorter_is_told_as_much_as_one_for_the_longer():
+    shortest = Simulated("shortest", sharpness=0.0, length=-20.0)
+    brief = Simulated("brief", length=-1.0)
+
+    of_shortest = audited(shortest, prompts=200, people=0)
+    told = the(of_shortest, "length.prefers_longer")
+
+    assert told.grade == "warning"
+    assert "teach to be short" in told.says
+    assert "spotcheck" in told.advice
+    assert the(audited(brief, prompts=200, people=0), "length.prefers_longer").grade == "note"
+    assert the(of_shortest, "length.correlation").grade == "note"
+    assert the(audited(shortest, prompts=200), "length.correlation").grade == "fine"
+
+
 def test_a_win_that_was_length_is_none_at_equal_length():
     found = length_debt(*drawn(3000, grown=1.5, slope=1.5))
 

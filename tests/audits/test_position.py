@@ -86,6 +86,17 @@ def test_the_two_orders_of_a_matchup_make_the_first_seats_interval_as_narrow_as_
     assert reach < 0.8 * 1.96 * 0.5 / np.sqrt(300)
 
 
+def test_the_slot_of_verdicts_without_probabilities_is_never_told_more_closely_than_it_is_known():
+    always, often = [(1.0, 0.0)] * 60, [(1.0, 0.0)] * 40 + [(1.0, 1.0), (0.0, 0.0)] * 180
+
+    told = the(position(sheet_of(*always)), "position.slot")
+    wide = the(position(sheet_of(*often)), "position.slot")
+
+    assert "at least 99.0%" in told.says
+    assert (round(told.value, 3), told.low, told.high) == (4.595, None, None)
+    assert wide.high - wide.low > 0.5
+
+
 def test_a_judge_that_disagrees_with_itself_is_said_to_before_its_flips_are():
     found = audited(Simulated("coin", sharpness=0.0), prompts=300, samples=3)
     repeats, beyond = found[0], the(found, "position.flips_beyond_repeats")

@@ -54,6 +54,16 @@ def test_what_is_no_winner_is_unread_and_no_tie(tmp_path, nothing):
     assert sheet.verdicts.unread.tolist() == [1]
 
 
+@pytest.mark.parametrize("p", [1.2, -0.5, "inf"])
+def test_a_probability_that_is_none_is_called_so(tmp_path, p):
+    sheet = sheet_of(tmp_path, {**PAIR, "p_first": p})
+
+    assert np.isnan(sheet.verdicts.p).tolist() == [True]
+    assert sheet.reasons == ("", "out_of_range")
+    with pytest.raises(DataError, match=r"p_first is .*between 0 and 1"):
+        read_of(tmp_path, {"prompt": "Why?", "chosen": "a", "rejected": "b", "p_first": 1.2})
+
+
 def test_a_winner_names_a_column_whichever_order_the_judge_saw(tmp_path):
     sheet = sheet_of(
         tmp_path, {**PAIR, "winner": "first", "swapped": True}, {**PAIR, "winner": "first", "swapped": False}

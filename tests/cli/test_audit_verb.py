@@ -49,6 +49,20 @@ def test_a_condition_nobody_knows_is_an_error_and_no_pass(tmp_path, capsys):
     assert "Did you mean" in said.err
 
 
+def test_a_file_with_no_pair_in_it_is_refused(tmp_path, capsys):
+    empty, useless = tmp_path / "empty.jsonl", tmp_path / "useless.jsonl"
+    empty.touch()
+    useless.write_text('{"prompt": "Why?"}\n')
+
+    assert f"{empty} has no pair of answers. Look at it with: head " in refused(
+        jurist(capsys, "audit", empty)
+    )
+    said = refused(jurist(capsys, "audit", useless, "--on_error", "drop"))
+    assert "no pair of answers; left out: " in said
+    assert "no_pair 1." in said
+    assert not list(tmp_path.glob("*-audit"))
+
+
 def test_columns_are_named_either_way(tmp_path, capsys):
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"ask": "Why?", "first": "a", "second": "b", "won": "a"}\n')

@@ -80,6 +80,45 @@ def test_what_to_type_next_about_a_file_names_the_file(tmp_path):
     assert f"jurist audit {file} --human" in people.advice
 
 
+def test_a_file_is_never_told_to_show_a_run_or_to_set_what_it_has_no_settings_for(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    row = {"first": "a", "second": "bc", "seat_given": "a", "seat_turned": "a"}
+    rows = [{**row, "prompt": f"{n}?"} for n in range(40)]
+    rows += [{**row, "prompt": f"{n}!", "seat_given": "none", "seat_turned": "none"} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+    advice = {one.name: one.advice for one in audit(file).findings}
+
+    assert not [one for one in advice.values() if "jurist show" in one or " RUN" in one]
+    assert f"in {file}" in advice["reading.unread"]
+    assert advice["position.flip_rate"].endswith(f": jurist label --pairs {file} --judge ENGINE")
+    assert advice["cost.label"] == "Add a column: usd"
+
+
+def test_sentences_call_a_judge_by_its_engine_where_no_other_has_it(tmp_path):
+    coded, other = "pairwise:tiny:leaning#fb913b", "pairwise:tiny:leaning#000000"
+    one = audit(write_run(tmp_path / "one", always(1.0, judge=coded)))
+    both = [
+        (matchup, [*said, verdict(matchup, 1.0, judge=other)]) for matchup, said in always(1.0, judge=coded)
+    ]
+    two = audit(write_run(tmp_path / "two", both))
+
+    assert not [found for found in one.findings if coded in found.says]
+    assert named(one, "position.flip_rate")[0].says.startswith("tiny:leaning came to")
+    assert named(one, "position.flip_rate")[0].about == coded
+    assert named(two, "position.flip_rate")[0].says.startswith(f"{coded} came to")
+
+
+def test_where_nothing_was_asked_the_next_thing_is_to_ask(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "Why?", "first": "a", "second": "bc"}\n')
+
+    advice = {one.name: one.advice for one in audit(file).findings}
+
+    for name in ("reading.unread", "position.first_seat", "length.prefers_longer", "self_preference.gap"):
+        assert advice[name] == f"Judge them: jurist label --pairs {file} --judge ENGINE", name
+
+
 def test_all_unread_and_all_ties_are_alarms(tmp_path):
     unread = audit(write_run(tmp_path / "unread", always(None)))
     ties = audit(write_run(tmp_path / "ties", always(0.5)))
@@ -106,6 +145,17 @@ def test_labels_of_people_that_match_nothing_are_not_passed_over(tmp_path):
     assert people.grade == "warning"
     assert "None of the 1 matchup labelled" in people.says
     assert not measured(found, "agreement")
+
+
+@pytest.mark.parametrize("text", ["", '{"matchup_id": "m", "label": "", "who": ""}\n'])
+def test_a_file_of_labels_that_nobody_filled_in_is_not_passed_over(tmp_path, text):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(text)
+
+    (people,) = named(audit(write_run(tmp_path / "run", always(0.8)), labels), "reading.people")
+
+    assert (people.grade, people.says[:27]) == ("warning", "There is no label of people")
+    assert str(labels) in people.advice
 
 
 def test_what_was_spent_is_shared_among_labels_and_among_those_that_people_agree_with(tmp_path):

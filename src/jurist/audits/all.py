@@ -19,7 +19,7 @@ from .position import position
 from .reading import reading
 from .self_preference import self_preference
 from .sheet import Sheet
-from .words import silent
+from .words import by_engine, silent
 
 GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 
@@ -38,7 +38,7 @@ def audit(
     a comparison, from and to; `wanted` is how often the labels of a domain must agree with people, and
     whether what does not can be held back is said by `holds_back`.
     """
-    return worst_first(
+    found = by_engine(
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
@@ -50,8 +50,10 @@ def audit(
             *of_policies(sheet),
             *best_of_n(sheet),
             *cost(sheet, spent, price),
-        ]
+        ],
+        sheet.judges,
     )
+    return worst_first(found)
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

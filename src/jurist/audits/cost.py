@@ -30,7 +30,7 @@ def cost(sheet: Sheet, spent: float | None = None, people: tuple[float, float] =
     found = [_seconds(seconds, calls, len(sheet.labels))]
     whole = max(usd, spent or 0.0)
     if not whole:
-        said = "No price is recorded for the calls of this run, so a label has none."
+        said = "No price is recorded for these calls, so a label has none."
         return [*found, silent("cost.label", said, NO_PRICE)]
     if usd and read:
         says = (

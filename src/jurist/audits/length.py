@@ -14,13 +14,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import clustered_mean, clustered_share, correlation_through_zero
+from ..stats import Estimate, clustered_mean, clustered_share, correlation_through_zero
 from .columns import Array
 from .grade import graded
 from .length_debt import held
 from .length_of_gains import gains
 from .sheet import Sheet
-from .words import count, measured, percent, points, silent, span
+from .words import JUDGE_THEM, count, measured, percent, points, silent, span
 
 PEOPLE: Final = 0.65
 """How often people prefer the longer of two answers, on pairs of chat models' answers."""
@@ -30,6 +30,8 @@ AlpacaEval advises against begin at 70 in 100.
 """
 EXCESS: Final = 0.05
 """Over people's on the same pairs: what tells one group of people from another."""
+CLOSE: Final = 0.5
+"""A correlation beyond which length tells a quarter of what is preferred, and is worth a note."""
 DEFENCES: Final = (
     "Tell the judge that length is no merit (--judge.against_length true), take length out of its scores "
     "(--prefer.length_penalty 1), or choose pairs against it (--prefer.rule rho --prefer.rho 0.3)"
@@ -49,7 +51,9 @@ def length(sheet: Sheet) -> list[Finding]:
     found = [one for who, matchup, p in _voices(sheet) for one in _of(sheet, who, matchup, p, longer, people)]
     if not found:
         said = "No judge gave a verdict that could be read."
-        found = [silent("length.prefers_longer", said, "See why: jurist show RUN --unread")]
+        asked = len(sheet.verdicts) + len(sheet.scores)
+        advice = "See why: jurist show RUN --unread" if asked else JUDGE_THEM
+        found = [silent("length.prefers_longer", said, advice)]
     return _charted([*_people(sheet, people), *found]) + gains(sheet)
 
 
@@ -94,12 +98,22 @@ def _of(sheet: Sheet, who: str, matchup: Array, p: Array, longer: Array, people:
         yield measured("length.prefers_longer", who, says + ".", "fine", one)
         yield _excess(sheet, who, matchup[both], (1 + (2 * p[both] - 1) * side[both]) / 2, people)
     else:
-        surely_more = one.low > PEOPLE and one.value > PEOPLE + UNUSUAL
-        grade: Grade = "warning" if surely_more else "fine"
+        grade = _unusual(one)
         says += f"; people do so about {100 * PEOPLE:.0f} times in 100, and nobody labelled these pairs."
-        advice = f"Label some by hand: jurist spotcheck RUN. {DEFENCES}" if grade == "warning" else ""
+        if one.high < 0.5:
+            says += " Such labels teach to be short."
+        advice = "Label some by hand: jurist spotcheck RUN" if grade == "warning" else ""
+        if advice and one.value > 0.5:
+            advice += f". {DEFENCES}"
         yield measured("length.prefers_longer", who, says, grade, one, advice=advice)
-    yield from _correlation(sheet, who, matchup, p)
+    yield from _correlation(sheet, who, matchup, p, labelled=bool(len(both)))
+
+
+def _unusual(one: Estimate) -> Grade:
+    """Of a share that no person's is beside: what no people known to us do, on either side."""
+    if (one.low > PEOPLE and one.value > PEOPLE + UNUSUAL) or one.high < 1 - PEOPLE - UNUSUAL:
+        return "warning"
+    return "note" if one.high < 0.5 else "fine"
 
 
 def _excess(sheet: Sheet, who: str, matchup: Array, ours: Array, people: Array) -> Finding:
@@ -129,7 +143,7 @@ def _excess(sheet: Sheet, who: str, matchup: Array, ours: Array, people: Array) 
     )
 
 
-def _correlation(sheet: Sheet, who: str, matchup: Array, p: Array) -> list[Finding]:
+def _correlation(sheet: Sheet, who: str, matchup: Array, p: Array, *, labelled: bool) -> list[Finding]:
     """Of preference and length within a prompt: neither has a middle but 0, since a pair has two sides."""
     longer = held(sheet.longer_by[matchup].astype(float))
     one = correlation_through_zero(longer, p - 0.5, sheet.matchups.prompt[matchup])
@@ -139,7 +153,8 @@ def _correlation(sheet: Sheet, who: str, matchup: Array, p: Array) -> list[Findi
         f"Within a prompt, the preferences of {_name(who, start=False)} and the difference in length "
         f"correlate by {one.value:+.2f} (95% interval {one.low:+.2f} to {one.high:+.2f})."
     )
-    return [measured("length.correlation", who, says, "fine", one, unit="number")]
+    close = max(one.low, -one.high) > CLOSE and not labelled
+    return [measured("length.correlation", who, says, "note" if close else "fine", one, unit="number")]
 
 
 def _name(who: str, start: bool = True) -> str:

@@ -8,20 +8,21 @@ costs in wrong labels, and whether the labels are free of it.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import Estimate, clustered_mean, clustered_share, sigmoid
+from ..stats import Estimate, clustered_mean, clustered_share, logit, sigmoid
 from ..verdicts.slot_bias import FEWEST, fit_columns
 from .columns import Array
 from .grade import graded
 from .seats import Seats, seating_shows, seats_of
 from .sheet import Sheet
 from .splits import by_domain, by_margin
-from .words import at_most, count, measured, percent, points, silent, span
+from .words import JUDGE_THEM, at_most, count, measured, percent, points, silent, span
 
 STABLE: Final = 0.9
 """Asked the same again, most judges of Shi et al. (2024) repeat themselves more than 95 times in 100."""
@@ -37,6 +38,8 @@ SEAT: Final = 0.05
 """Good judges of today give a seat up to 4 points."""
 LOG_ODDS: Final = 0.2
 """The same between two answers that are equally good."""
+MOST: Final = 0.99
+"""What is given to a seat is told no closer to all or nothing than this."""
 CORRECTED: Final = 0.99
 """Share of matchups read in both orders from which on averaging has removed the seat; a few are unread."""
 ASK_BOTH: Final = "Ask in both orders, or a part in both: --judge.swap always, --judge.swap fraction:0.2"
@@ -49,7 +52,8 @@ def position(sheet: Sheet) -> list[Finding]:
     if found:
         return _charted(found)
     said = "No judge compared two answers, so there is no seat to prefer."
-    return [silent("position.first_seat", said, "Nothing to do: a score of a single answer has no seat")]
+    advice = "Nothing to do: a score of a single answer has no seat" if len(sheet.scores) else JUDGE_THEM
+    return [silent("position.first_seat", said, advice)]
 
 
 def _of_judge(sheet: Sheet, seats: Seats) -> list[Finding]:
@@ -197,9 +201,16 @@ def _slot(seats: Seats) -> list[Finding]:
         return []
     fit = fit_columns(seats.matchup, seats.turned, seats.p_shown, seats.judge)
     one = Estimate(fit.bias, fit.bias_low, fit.bias_high, fit.n_swapped + fit.n_single)
+    told: tuple[float | None, float | None] = fit.bias_low, fit.bias_high
+    width = f" (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f})"
+    most, bias, end = logit(MOST), fit.bias, ""
+    if abs(bias) > most:
+        # Verdicts without probabilities tell no farther.
+        bias, told, width = math.copysign(most, bias), (None, None), " or beyond"
+        end = "at least " if bias > 0 else "at most "
     says = (
-        f"Between two equally good answers {seats.judge} gives the first seat {percent(sigmoid(fit.bias))}: "
-        f"{fit.bias:+.2f} log-odds (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f}). "
+        f"Between two equally good answers {seats.judge} gives the first seat {end}{percent(sigmoid(bias))}: "
+        f"{bias:+.2f} log-odds{width}. "
     )
     if seats.swapped >= CORRECTED:
         says += "Every matchup was asked in both orders; the average of the two is free of it."
@@ -209,7 +220,8 @@ def _slot(seats: Seats) -> list[Finding]:
             "what the rest would have been in the other order, and averages the two."
         )
     grade = at_most(graded(one.low, one.high, 0.0, LOG_ODDS), "note")
-    return [measured("position.slot", seats.judge, says, grade, one, 0.0, unit="number")]
+    found = measured("position.slot", seats.judge, says, grade, one, 0.0, unit="number")
+    return [replace(found, value=bias, low=told[0], high=told[1])]
 
 
 def _cost(sheet: Sheet, seats: Seats) -> list[Finding]:

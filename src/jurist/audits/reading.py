@@ -12,7 +12,7 @@ from ..records import Finding, Grade
 from ..stats import Estimate, clustered_share
 from .columns import Array
 from .sheet import Sheet
-from .words import count, measured, percent, silent, span
+from .words import JUDGE_THEM, count, measured, percent, silent, span
 
 UNREAD: Final = 0.05
 """Of recorded replies of good judges a reader of ours leaves fewer; gpt-3.5's on PandaLM left 2.5 of 100."""
@@ -30,12 +30,16 @@ def reading(sheet: Sheet) -> list[Finding]:
     if not len(sheet.matchups):
         said, advice = "There is no matchup here.", "Give pairs of answers, or a run that has some"
     else:
-        said, advice = "No judge said anything about these answers.", "Judge them: jurist label --pairs FILE"
+        said, advice = "No judge said anything about these answers.", JUDGE_THEM
     return [silent("reading.unread", said, advice)]
 
 
 def of_people(human: str, labelled: int, found: int) -> list[Finding]:
     """Whether the labels of a file were about these matchups at all."""
+    if human and not labelled:
+        says = f"There is no label of people in {human}, so nothing was held against any."
+        advice = f"Fill in label (first, second or tie) in the lines of {human}"
+        return [Finding("reading.people", "", says, "warning", advice=advice)]
     if not human or labelled == found:
         return []
     lost = labelled - found

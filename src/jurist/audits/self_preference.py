@@ -20,7 +20,7 @@ from .columns import Array
 from .families import Families, our_families
 from .grade import graded
 from .sheet import Sheet
-from .words import at_most, count, listed, measured, percent, points, silent, span
+from .words import JUDGE_THEM, at_most, count, listed, measured, percent, points, silent, span
 
 TOLERATED: Final = 0.05
 """Judges of GPT-4's day favoured their own by 10 to 25 points (Zheng et al. 2023); half of the least."""
@@ -36,7 +36,7 @@ def self_preference(sheet: Sheet, families: Families | None = None) -> list[Find
     judges = [table.of_judge(name) for name in sheet.judges]
     if not len(sheet.opinions):
         said = "No judge gave a verdict on two answers."
-        return [silent("self_preference.gap", said, "Give verdicts to audit: jurist label")]
+        return [silent("self_preference.gap", said, JUDGE_THEM)]
     if not any(policies):
         said = "Who wrote the answers is not known, so neither is which are a judge's relatives."
         return [silent("self_preference.gap", said, "Name the author of each answer in a column: policy")]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
 
 from ..records import Finding, Grade
 from ..stats import Estimate
+
+JUDGE_THEM: Final = "Judge them: jurist label --pairs FILE --judge ENGINE"
+"""The next step where no judge was asked."""
+_CODED: Final = re.compile(r"[^:#]+:(.+)#[0-9a-f]{6}")
+"""How a judge asks, its engine, and the code of its settings."""
 
 
 def percent(share: float) -> str:
@@ -31,6 +40,23 @@ def count(n: int, noun: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def by_engine(findings: Iterable[Finding], judges: Sequence[str]) -> list[Finding]:
+    """The same, calling a judge by its engine wherever no other of these has that one: what it asks with and
+    the code of its settings stay in `about`.
+    """
+    engines = {judge: coded[1] if (coded := _CODED.fullmatch(judge)) else judge for judge in judges}
+    n = Counter(engines.values())
+    short = {judge: engine for judge, engine in engines.items() if judge != engine and n[engine] == 1}
+    return [_renamed(one, short) for one in findings] if short else list(findings)
+
+
+def _renamed(one: Finding, short: Mapping[str, str]) -> Finding:
+    says, advice, title = one.says, one.advice, one.chart.title if one.chart else ""
+    for judge, engine in short.items():
+        says, advice, title = (text.replace(judge, engine) for text in (says, advice, title))
+    return replace(one, says=says, advice=advice, chart=one.chart and replace(one.chart, title=title))
 
 
 def silent(name: str, says: str, advice: str, about: str = "") -> Finding:

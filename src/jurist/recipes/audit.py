@@ -92,6 +92,7 @@ def audit(
     from ..audits.all import worst_first
     from ..audits.cost import PEOPLE
     from ..audits.families import load_families
+    from ..audits.next_step import about_file, about_run
     from ..audits.people import WORTH
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
@@ -114,13 +115,8 @@ def audit(
             *more,
         ]
     )
-    # What to type next names what is at hand; a file is no run, but these two verbs take it.
-    verbs = ("spotcheck", "audit") if read.kind == "file" else ("",)
-    for verb in verbs:
-        findings = [
-            replace_in(one, advice=one.advice.replace(f"{verb} RUN", f"{verb} {read.path}"))
-            for one in findings
-        ]
+    placed = about_file if read.kind == "file" else about_run
+    findings = [replace_in(one, advice=placed(one.advice, read.path)) for one in findings]
     folder = _folder(read, str(source), out)
     kept = Audit(
         str(source),

@@ -19,6 +19,7 @@ from ..audits.attacks import ATTACKS, attacked
 from ..audits.collect import Collector
 from ..audits.firewall import ORDER, firewall
 from ..audits.report import Example, Page, example_of, write_report
+from ..audits.words import by_engine
 from ..completions import load_groups
 from ..errors import DataError
 from ..records import Finding, Group
@@ -150,7 +151,10 @@ def _found(run: Path) -> tuple[list[Finding], dict[str, Example], tuple[str, ...
     for case in read_cases(run):
         collector.case(case)
     sheet = collector.sheet()
-    findings = sorted(firewall(sheet), key=lambda one: (ORDER.index(one.grade), -(one.value or 0.0)))
+    findings = sorted(
+        by_engine(firewall(sheet), sheet.judges),
+        key=lambda one: (ORDER.index(one.grade), -(one.value or 0.0)),
+    )
     wanted = {name for one in findings for name in one.examples}
     examples = {
         matchup.id: example_of(matchup, case.verdicts)

@@ -238,7 +238,11 @@ def _error_of_slot(share: float, error: float, same: Array, both: Array, trust: 
     by_share = (slot(share + error / 2, middle) - slot(share - error / 2, middle)) / error
     by_same = (slot(share, middle + wobble / 2) - slot(share, middle - wobble / 2)) / wobble
     variance = (by_share * error) ** 2 + (by_same * wobble) ** 2 + 2 * by_share * by_same * together
-    return math.sqrt(max(variance, 0.0))
+    # Bare winners move the two together, and what is left of the sum may be nothing: it is no smaller than
+    # the share's part would be, were the spread known.
+    spread = _spread(share, middle)
+    known = _slot(share + error / 2, spread) - _slot(share - error / 2, spread)
+    return max(math.sqrt(max(variance, 0.0)), known)
 
 
 def _slot(share: float, spread: float) -> float:

@@ -158,6 +158,15 @@ def number(value: Any, where: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def share(value: Any, where: str) -> float | None:
+    """A probability that has to be one."""
+    p = number(value, where)
+    if p is not None and not 0.0 <= p <= 1.0:
+        said = f"{where}: p_first is {clip(value)}; a probability is between 0 and 1. {_LEAVE_OUT}"
+        raise BadRow("out_of_range", said)
+    return p
+
+
 _LEAVE_OUT = "Leave such rows out with: --on_error drop"
 
 
@@ -181,8 +190,9 @@ def _read(name: str, kind: str, policies: tuple[str, str]) -> Word:
             p = _winner(name, policies)
     except (BadRow, ValueError):
         p = None
-    known = p is not None and 0.0 <= p <= 1.0
-    return Word(p) if known else Word(None, unread="not_a_winner")
+    if p is not None and 0.0 <= p <= 1.0:
+        return Word(p)
+    return Word(None, unread="out_of_range" if kind == "p" and p is not None else "not_a_winner")
 
 
 def _winner(name: str, policies: tuple[str, str]) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...completions.answers import pair_of
-from ...errors import SettingError, nearest
+from ...errors import DataError, SettingError, nearest
 from ...prompts.load import OnError, check_on_error, leave_out
 from ...prompts.rows import BadRow, ignore, read_rows
 from ...prompts.shapes import renamed
@@ -24,7 +24,7 @@ from ...verdicts.human import WHO
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
-from .columns import OURS, Plan, number, people_in, scores_in, sorted_out, words_of
+from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, words_of
 from .read import Read, Watch, nobody, people_of, watched
 
 NAMELESS = "file"
@@ -73,6 +73,9 @@ def read_file(
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
             if row.winner in ("0", "1", "2"):
                 winners.add(row.winner)
+    sheet = collector.sheet()
+    if not len(sheet.matchups):
+        raise DataError(_nothing(source, sheet.dropped))
     notes = []
     if judged and seated and not ordered:
         notes.append(
@@ -85,7 +88,7 @@ def read_file(
             " from 0, say so: --columns.better winner"
         )
     return Read(
-        _once(replace(collector.sheet(), seated=seated)),
+        _once(replace(sheet, seated=seated)),
         str(source),
         "file",
         str(human or ""),
@@ -124,7 +127,7 @@ def row_of(row: dict[str, Any], where: str) -> Row:
     p: float | None = None
     if chosen:
         # The better one stands first in such a file: as seats, that would tell on it.
-        known = number(said.get("p_first"), where)
+        known = share(said.get("p_first"), where)
         if plan.one_order == "p_first":
             plan = plan._replace(one_order="")
         p = 1.0 if known is None else known
@@ -214,6 +217,13 @@ def _turns(names: Array) -> Array:
     turns = np.empty(len(names), dtype=np.int32)
     turns[order] = np.arange(len(names)) - np.repeat(starts, np.diff(np.r_[starts, len(names)]))
     return turns
+
+
+def _nothing(source: str | Path, dropped: Mapping[str, int]) -> str:
+    out = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items())
+    return (
+        f"{source} has no pair of answers{out and f'; left out: {out}'}. Look at it with: head -n 3 {source}"
+    )
 
 
 def _lines(path: Path) -> int:

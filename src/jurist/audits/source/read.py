@@ -48,7 +48,9 @@ class Read:
 
 
 def people_of(human: str | os.PathLike[str] | None) -> People:
-    return People(load_weighted(human) if human else ())
+    """Those of a file; a line that nobody has filled in yet is no label."""
+    said = load_weighted(human) if human else ()
+    return People((one, weight) for one, weight in said if one.p_first is not None)
 
 
 def watched(rows: Iterator[T], watch: Watch, total: int = 0) -> Iterator[T]:
