@@ -39,7 +39,7 @@ def test_a_gate_ends_with_1_and_says_why(tmp_path, capsys):
     passed = jurist(capsys, "audit", run, "--fail-on", "position.flip_rate<0.2", "--fail-on", "cost")
 
     assert failed.code == 1
-    assert "position.flip_rate of openai:gpt-5-mini is 1" in failed.err
+    assert "position.flip_rate of openai:gpt-5-mini is 100.0% (" in failed.err
     assert "report " in failed.out
     assert passed.code == 0
 

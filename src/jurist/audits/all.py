@@ -19,7 +19,7 @@ from .position import position
 from .reading import reading
 from .self_preference import self_preference
 from .sheet import Sheet
-from .words import by_engine, silent
+from .words import by_engine, folded, silent
 
 GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 
@@ -36,7 +36,7 @@ def audit(
     """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
     a comparison, from and to; `wanted` is how often the labels of a domain must agree with people.
     """
-    found = by_engine(
+    found = folded(
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
@@ -51,7 +51,7 @@ def audit(
         ],
         sheet.judges,
     )
-    return worst_first(found)
+    return worst_first(by_engine(found, sheet.judges))
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

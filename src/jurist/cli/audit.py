@@ -92,19 +92,21 @@ def audit(
 
 
 def print_audit(found: Audit) -> None:
+    from ..audits.words import count
+
     counts = found.counts
     about = [
-        f"{n:,} {name}"
+        count(n, name)
         for n, name in (
-            (counts.prompts, "prompts"),
-            (counts.matchups, "matchups"),
-            (counts.verdicts, "verdicts"),
-            (counts.scores, "scores"),
-            (counts.labels, "labels"),
-            (counts.labelled, "labelled by people"),
+            (counts.prompts, "prompt"),
+            (counts.matchups, "matchup"),
+            (counts.verdicts, "verdict"),
+            (counts.scores, "score"),
+            (counts.labels, "label"),
         )
         if n
     ]
+    about += [f"{counts.labelled:,} labelled by people"] if counts.labelled else []
     print(f"{found.kind:<9}{found.source}: {', '.join(about) or 'nothing in it'}")
     from ..audits.report.words import answer
 
@@ -134,12 +136,9 @@ def _name(one: Finding) -> str:
 
 
 def _figures(one: Finding) -> str:
-    from ..audits.report.words import between, written
+    from ..audits.report.words import figures
 
-    if one.value is None:
-        return one.says
-    around = between(one.low, one.high, one.unit)
-    return written(one.value, one.unit) + (f" ({around})" if around else "")
+    return one.says if one.value is None else figures(one)
 
 
 def _block(says: str, advice: str) -> None:
