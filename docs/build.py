@@ -109,22 +109,32 @@ def table(argument: str) -> str:
 
 
 def verb(name: str) -> str:
-    """What `jurist VERB --help` says, without the parts that change with the library that prints it."""
+    """What `jurist VERB --help` says, without the parts that change with the library that prints it; of one
+    that has verbs of its own, what these are.
+    """
     from typer.main import get_command
 
     from jurist.cli.app import app
 
     command: Any = getattr(get_command(app), "commands")[name]  # noqa: B009
     places = [one for one in command.params if one.param_type_name == "argument"]
-    usage = " ".join(["jurist", name, *(one.name.upper() for one in places), "[OPTIONS]"])
+    usage = " ".join(["jurist", name, *(_place(one) for one in places), "[OPTIONS]"])
+    told = [" ".join(part.split()) for part in (command.help, command.epilog) if part]
+    if below := getattr(command, "commands", {}):
+        usage = f"jurist {name} {'|'.join(below)} [OPTIONS]"
+        of_each = ((f"`jurist {name} {one}`", _sentence(its.help)) for one, its in below.items())
+        return "\n\n".join([f"```text\n{usage}\n```", *told, _table(("verb", "what it does"), of_each)])
     rows = [(f"`{one.name.upper()}`", _sentence(one.help)) for one in places]
     for one in command.params:
         if one.param_type_name != "argument":
             names = ", ".join(f"`{opt}`" for opt in one.opts)
             default = f" Default: `{one.default}`." if _worth_saying(one.default) else ""
             rows.append((names, _sentence(one.help) + default))
-    told = [" ".join(part.split()) for part in (command.help, command.epilog) if part]
     return "\n\n".join([f"```text\n{usage}\n```", *told, _table(("option", "meaning"), rows)])
+
+
+def _place(one: Any) -> str:
+    return str(one.name.upper() if one.required else f"[{one.name.upper()}]")
 
 
 def _worth_saying(default: Any) -> bool:

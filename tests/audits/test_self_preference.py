@@ -50,6 +50,7 @@ def test_a_relative_judged_with_nobody_to_compare_is_a_warning_without_a_number(
     (kin,) = audited(FAIR, prompts=50, people=0)
 
     assert (kin.grade, kin.value) == ("warning", None)
+    assert "nobody labelled them" in kin.says
     assert POLICIES[0] in kin.says
 
 

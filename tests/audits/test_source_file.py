@@ -130,6 +130,20 @@ def test_chosen_and_rejected_are_labels_whose_seats_nobody_knows(tmp_path):
     assert all(text.startswith("yes") for text in texts)
 
 
+def test_pairs_without_a_prompt_are_prompts_of_their_own(tmp_path):
+    rows = [
+        {"chosen": f"because {n}", "rejected": "who knows", "domain": "odd", "id": str(n), "margin": 2}
+        for n in (1, 2, 1)
+    ]
+
+    read = read_of(tmp_path, *rows)
+
+    assert (len(read.sheet.prompts), len(read.sheet.matchups), len(read.sheet.labels)) == (2, 2, 2)
+    assert "no prompts" in read.notes[0]
+    with pytest.raises(DataError, match="Say which column holds the prompt"):  # it may have another name
+        read_of(tmp_path, {**rows[0], "ask": "Why?"})
+
+
 def test_scores_of_both_answers_are_scores(tmp_path):
     row = {"prompt": "?", "chosen": "b", "rejected": "a", "score_chosen": 8, "score_rejected": "3.5"}
 

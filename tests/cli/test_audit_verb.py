@@ -4,6 +4,8 @@ from pathlib import Path
 
 from command import jurist, refused
 
+from jurist.cli.audit import AuditConfig
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
 from runs import always, write_run
 
@@ -37,7 +39,7 @@ def test_a_gate_ends_with_1_and_says_why(tmp_path, capsys):
     passed = jurist(capsys, "audit", run, "--fail-on", "position.flip_rate<0.2", "--fail-on", "cost")
 
     assert failed.code == 1
-    assert "position.flip_rate of openai:gpt-5-mini is 1" in failed.err
+    assert "position.flip_rate of openai:gpt-5-mini is 100.0% (" in failed.err
     assert "report " in failed.out
     assert passed.code == 0
 
@@ -61,6 +63,16 @@ def test_a_file_with_no_pair_in_it_is_refused(tmp_path, capsys):
     assert "no pair of answers; left out: " in said
     assert "no_pair 1." in said
     assert not list(tmp_path.glob("*-audit"))
+
+
+def test_every_option_of_an_audit_is_on_its_help_page(tmp_path, capsys):
+    told = jurist(capsys, "audit", "--help").out
+    run = write_run(tmp_path / "run", always(1.0))
+
+    for name in AuditConfig.__struct_fields__:
+        assert f"--{name} " in told
+    assert jurist(capsys, "audit", run, "--price", "[1, 3]", "--people_are", "crowd").code == 0
+    assert "people_are" in refused(jurist(capsys, "audit", run, "--people_are", "geniuses"))
 
 
 def test_columns_are_named_either_way(tmp_path, capsys):

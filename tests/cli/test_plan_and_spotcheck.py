@@ -23,6 +23,15 @@ def test_a_plan_for_machines_has_what_it_assumes(capsys):
     assert found["measured"] == {}
 
 
+def test_labels_that_are_alike_within_a_prompt_take_more_in_every_row(capsys):
+    words = ("plan", "--rho", "0.6", "--per-prompt", "3", "--json")
+    alone = jurist(capsys, *words).json["rows"]
+    alike = jurist(capsys, *words, "--likeness", "0.5").json["rows"]
+
+    for one, other in zip(alone, alike, strict=True):
+        assert other["labels"] == pytest.approx(2 * one["labels"], abs=3), one["question"]
+
+
 @pytest.mark.parametrize("words", [["--agreement", "2"], ["--discordance", "0.01"], ["--per-prompt", "0"]])
 def test_what_cannot_be_planned_is_refused_with_what_to_type(capsys, words):
     assert "--" in refused(jurist(capsys, "plan", *words))

@@ -12,8 +12,10 @@ from types import ModuleType
 
 import pytest
 import yaml
+from typer.main import get_command
 from walk import ADDRESS, BLOCK, COMMAND, ROOT, Reader, answer, blocks, pages
 
+from jurist.cli.app import app
 from jurist.cli.ending import run_command
 from jurist.config import settings_from
 from jurist.engines import vendors
@@ -96,6 +98,13 @@ def test_every_link_leads_somewhere(page: Path):
 def slug(heading: str) -> str:
     """The anchor that a heading has on the web."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_verb_has_its_place_among_the_commands():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+
+    for verb in get_command(app).commands:
+        assert f"<!-- made by: verb {verb} -->" in page
 
 
 def test_the_readme_is_short_and_starts_with_two_commands():

@@ -109,6 +109,17 @@ def test_sentences_call_a_judge_by_its_engine_where_no_other_has_it(tmp_path):
     assert named(two, "position.flip_rate")[0].says.startswith(f"{coded} came to")
 
 
+def test_what_could_not_be_measured_of_many_judges_is_said_once(tmp_path):
+    judges = [f"judge-{n}" for n in range(20)]
+    said = [(pair(n), [verdict(pair(n), 0.9, judge=judge) for judge in judges]) for n in range(3)]
+
+    (flips,) = named(audit(write_run(tmp_path / "run", said)), "position.flip_rate")
+
+    assert flips.says.startswith("judge-0 was read in one order only")
+    assert flips.says.endswith(" The same goes for judge-1, judge-2, judge-3 and 16 more.")
+    assert flips.about == ""
+
+
 def test_where_nothing_was_asked_the_next_thing_is_to_ask(tmp_path):
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"prompt": "Why?", "first": "a", "second": "bc"}\n')
@@ -310,11 +321,23 @@ FINDINGS = [
         ("position.flip_rate>0.05", 2),
         ("position.flip_rate > 20%", 1),
         ("position.flip_rate<0.05", 0),
+        ("position.flip_rate>=0.4", 1),
+        ("position.flip_rate<=10%", 1),
         ("agreement.accuracy<0.7", 1),  # not measured: nobody can say that it holds
     ],
 )
 def test_a_gate_fails_on_what_it_names(condition, reasons):
     assert len(reasons_to_fail(FINDINGS, [condition])) == reasons
+
+
+def test_a_gate_says_by_how_much_in_the_findings_own_unit():
+    told = Finding("position.flip_rate", "x", "It flips.", "alarm", 9, 0.4, 0.3, 0.5)
+    price = Finding("cost.label", "", "It costs.", "fine", 9, 0.25, unit="usd")
+
+    assert reasons_to_fail([told, price], ["position>20%", "cost.label > 0.05"]) == [
+        "position>20%: position.flip_rate of x is 40.0% (30.0% to 50.0%)",
+        "cost.label > 0.05: cost.label is $0.25",
+    ]
 
 
 @pytest.mark.parametrize("condition", ["alarm", "warning"])

@@ -122,3 +122,10 @@ def test_the_leaning_judge_favours_the_first_seat():
 def test_an_unknown_name_is_refused_with_its_neighbour():
     with pytest.raises(SettingError, match="Did you mean 'careful'"):
         open_engine("tiny:carefull")
+
+
+def test_a_judge_asked_to_write_an_answer_says_that_it_is_a_judge():
+    engine = open_engine("tiny:leaning")
+
+    with pytest.raises(SettingError, match=r"--judge tiny:leaning.*--policy tiny:careful"):
+        asyncio.run(engine.answer(Ask((Message("user", "Why?"),))))

@@ -19,7 +19,7 @@ from .position import position
 from .reading import reading
 from .self_preference import self_preference
 from .sheet import Sheet
-from .words import by_engine, silent
+from .words import by_engine, folded, silent
 
 GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 
@@ -38,7 +38,7 @@ def audit(
     a comparison, from and to; `wanted` is how often the labels of a domain must agree with people, and
     whether what does not can be held back is said by `holds_back`.
     """
-    found = by_engine(
+    found = folded(
         [
             *reading(sheet),
             *(position(sheet) if sheet.seated else [_unseated()]),
@@ -53,7 +53,7 @@ def audit(
         ],
         sheet.judges,
     )
-    return worst_first(found)
+    return worst_first(by_engine(found, sheet.judges))
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

@@ -156,10 +156,11 @@ def _beside(met: Met, name: str, family: str, matchup: Array, p: Array) -> list[
 
 def _kin(met: Met, name: str, family: str, matchup: Array, *, measured: bool) -> Finding:
     """A relative was judged, and too few people labelled what would show whether it was favoured."""
+    anybody = not np.isnan(met.sheet.truth[matchup]).all()
+    labelled = "too few people labelled" if anybody else "nobody labelled"
     says = (
         f"{name} judged answers of its own family ({family}: {listed(met.kin(matchup, family)[:3])}) beside "
-        f"others in {count(len(matchup), 'matchup')}; too few people labelled them to see whether it favours "
-        "its own."
+        f"others in {count(len(matchup), 'matchup')}; {labelled} them to see whether it favours its own."
     )
     n = len(np.unique(met.sheet.matchups.prompt[matchup]))
     return Finding("self_preference.kin", name, says, "note" if measured else "warning", n, advice=JURY)

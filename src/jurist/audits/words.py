@@ -52,6 +52,29 @@ def by_engine(findings: Iterable[Finding], judges: Sequence[str]) -> list[Findin
     return [_renamed(one, short) for one in findings] if short else list(findings)
 
 
+def folded(findings: Iterable[Finding], judges: Sequence[str]) -> list[Finding]:
+    """The same, with what could not be measured of several judges for one reason said once."""
+    kept: list[Finding] = []
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for one in findings:
+        if one.grade != "silent" or one.about not in judges:
+            kept.append(one)
+            continue
+        group = alike.setdefault((one.name, one.says.replace(one.about, ""), one.advice), [])
+        group.append(one)
+        if len(group) == 1:
+            kept.append(one)
+    return [_said_once(one, alike.values()) for one in kept]
+
+
+def _said_once(one: Finding, alike: Iterable[list[Finding]]) -> Finding:
+    others = next((group[1:] for group in alike if group[0] is one), [])
+    if not others:
+        return one
+    names = [other.about for other in others[:3]] + [f"{n} more" for n in [len(others) - 3] if n > 0]
+    return replace(one, about="", says=f"{one.says} The same goes for {listed(names)}.")
+
+
 def _renamed(one: Finding, short: Mapping[str, str]) -> Finding:
     says, advice, title = one.says, one.advice, one.chart.title if one.chart else ""
     for judge, engine in short.items():

@@ -19,18 +19,13 @@ WIDTH = 100
 
 
 class AuditConfig(Struct, frozen=True, kw_only=True):
-    """What may be said about an audit."""
+    """What may be said about an audit; the words for each are its option's."""
 
     columns: dict[str, str] = {}
-    """Names of columns of a file, ours: theirs; see docs/audits/running.md."""
     on_error: Literal["stop", "drop"] = "stop"
-    """Whether a row that cannot be read stops the audit or is left out by name."""
     price: tuple[float, float] = (0.5, 5.0)
-    """US dollars that people ask for a comparison, from and to."""
     wanted: Annotated[float, Meta(ge=0, le=1)] = 0.6
-    """How often the labels of a domain must be shown to agree with people, or else it is quarantined."""
     people_are: Literal["experts", "skilled", "crowd"] = "skilled"
-    """How far a judge may stay behind a person and stand in for one: 0.2, 0.15 or 0.1."""
 
 
 def audit(
@@ -50,6 +45,21 @@ def audit(
     families: Annotated[
         Path | None, typer.Option(help="Which models are related: YAML, before ours.")
     ] = None,
+    on_error: Annotated[
+        str | None, typer.Option("--on_error", help="A row that is no pair: stop, or drop by name. [stop]")
+    ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(help="US dollars that people ask for a comparison, from and to. ['[0.5, 5]']"),
+    ] = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option(help="How often labels of a domain must agree with people, or be quarantined. [0.6]"),
+    ] = None,
+    people_are: Annotated[
+        str | None,
+        typer.Option("--people_are", help="How good they are: experts, skilled or crowd. [skilled]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """What may be wrong with the labels of a run or of anybody's file, with figures and what to do."""
@@ -59,10 +69,10 @@ def audit(
     from .progress import progress
     from .summary import report
 
-    pairs = [
-        word for one in columns or () for word in (f"--columns.{one.replace('=', ' ', 1)}").split(" ", 1)
-    ]
-    cfg = load_settings(AuditConfig, None, [*pairs, *ctx.args], see="jurist audit --help")
+    given = {"on_error": on_error, "price": price, "wanted": wanted, "people_are": people_are}
+    given |= {f"columns.{ours}": theirs for one in columns or () for ours, _, theirs in [one.partition("=")]}
+    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+    cfg = load_settings(AuditConfig, None, [*words, *ctx.args], see="jurist audit --help")
     with progress("json" if as_json else None) as watch:
         found = run_audit(
             source,
@@ -82,19 +92,21 @@ def audit(
 
 
 def print_audit(found: Audit) -> None:
+    from ..audits.words import count
+
     counts = found.counts
     about = [
-        f"{n:,} {name}"
+        count(n, name)
         for n, name in (
-            (counts.prompts, "prompts"),
-            (counts.matchups, "matchups"),
-            (counts.verdicts, "verdicts"),
-            (counts.scores, "scores"),
-            (counts.labels, "labels"),
-            (counts.labelled, "labelled by people"),
+            (counts.prompts, "prompt"),
+            (counts.matchups, "matchup"),
+            (counts.verdicts, "verdict"),
+            (counts.scores, "score"),
+            (counts.labels, "label"),
         )
         if n
     ]
+    about += [f"{counts.labelled:,} labelled by people"] if counts.labelled else []
     print(f"{found.kind:<9}{found.source}: {', '.join(about) or 'nothing in it'}")
     from ..audits.report.words import answer
 
@@ -124,12 +136,9 @@ def _name(one: Finding) -> str:
 
 
 def _figures(one: Finding) -> str:
-    from ..audits.report.words import between, written
+    from ..audits.report.words import figures
 
-    if one.value is None:
-        return one.says
-    around = between(one.low, one.high, one.unit)
-    return written(one.value, one.unit) + (f" ({around})" if around else "")
+    return one.says if one.value is None else figures(one)
 
 
 def _block(says: str, advice: str) -> None:

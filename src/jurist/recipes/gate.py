@@ -3,18 +3,20 @@
 --fail-on alarm                         any finding that is an alarm
 --fail-on warning                       any that is an alarm or a warning
 --fail-on position                      the same, among the findings of that name or of that audit
---fail-on 'position.flip_rate>0.2'      any of that name with a value above, or below with <
+--fail-on 'position.flip_rate>0.2'      any of that name with a value above; or <, >= and <=
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from operator import ge, gt, le, lt
 
 from ..errors import SettingError, nearest
 from ..records import Finding
 
-_LIMIT = re.compile(r"([\w.]+)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)")
+_LIMIT = re.compile(r"([\w.]+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)")
+_COMPARED = {">": gt, ">=": ge, "<": lt, "<=": le}
 _BAD = {"alarm": ("alarm",), "warning": ("alarm", "warning")}
 
 
@@ -38,11 +40,13 @@ def _met(findings: Sequence[Finding], condition: str) -> list[str]:
     if limit is None:
         return [f"{condition}: {_called(one)}" for one in among if one.grade in _BAD["warning"]]
     bound = float(limit[3]) / (100 if limit[4] else 1)
-    over = limit[2] == ">"
+    from ..audits.report.words import figures
+
+    beyond = _COMPARED[limit[2]]
     return [
-        f"{condition}: {_called(one)} is {one.value:.4g}"
+        f"{condition}: {_called(one)} is {figures(one)}"
         for one in among
-        if one.value is not None and (one.value > bound if over else one.value < bound)
+        if one.value is not None and beyond(one.value, bound)
     ]
 
 

@@ -150,7 +150,7 @@ def rows(how: Planned) -> tuple[Row, ...]:
             how,
             f"certify that at most {how.error:.0%} of the labels are wrong",
             "none of those read is wrong",
-            sizes.for_no_error(how.error),
+            effect * sizes.for_no_error(how.error),
         ),
         _row(
             how,
@@ -161,11 +161,11 @@ def rows(how: Planned) -> tuple[Row, ...]:
     ]
     if how.rho is not None:
         found.append(_with_judges(how, effect))
-    found.append(_alternative(how))
+    found.append(_alternative(how, effect))
     flips = Row(
         "find a slot bias (flipped verdicts, asked of the judge)",
         f"the first seat gets {how.first_share:.0%} of the flips",
-        bias,
+        math.ceil(effect * bias - 1e-9),
         0.0,
     )
     return (*found, flips)
@@ -184,7 +184,7 @@ def _with_judges(how: Planned, effect: float) -> Row:
     return _row(how, "the same with the judges' help", said, n)
 
 
-def _alternative(how: Planned) -> Row:
+def _alternative(how: Planned, effect: float) -> Row:
     """The alternative annotator test, by simulation."""
     from ..audits.agreement.alternative import EPSILON, SIZES, power
 
@@ -195,7 +195,7 @@ def _alternative(how: Planned) -> Row:
         how,
         "pass the alternative annotator test (3 people)",
         f"judge as good as people, {h:.0%} right; epsilon {epsilon:g}",
-        None if each is None else 3 * each,
+        None if each is None else 3 * effect * each,
     )
 
 

@@ -12,6 +12,7 @@ from math import log
 from typing import Final
 
 from ..engines.engine import Ask, Reply, Token
+from ..errors import SettingError
 from ..records import content_id
 from ..verdicts.fence import unfence
 from .world import apparent_score, true_score
@@ -23,11 +24,17 @@ Says = Callable[[str, str, str], str]
 def shown(ask: Ask) -> tuple[str, str, str]:
     """The request and the two responses, word for word as the judge was shown them."""
     question = ask.messages[-1].content
-    return (
-        unfence(question, "turn-user"),
-        unfence(question, "response-A"),
-        unfence(question, "response-B"),
-    )
+    try:
+        return (
+            unfence(question, "turn-user"),
+            unfence(question, "response-A"),
+            unfence(question, "response-B"),
+        )
+    except ValueError as missing:
+        raise SettingError(
+            f"a judge of the tiny world compares two answers, and {missing}. Judges are given as"
+            " --judge tiny:leaning, policies as --policy tiny:careful"
+        ) from missing
 
 
 def says(reply: Says) -> Callable[[Ask], str]:

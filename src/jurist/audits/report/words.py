@@ -90,6 +90,12 @@ def between(low: float | None, high: float | None, unit: str = "share") -> str:
     return f"{written(low, unit)} to {written(high, unit)}"
 
 
+def figures(one: Finding) -> str:
+    """The value of a finding with its interval."""
+    around = between(one.low, one.high, one.unit)
+    return written(one.value, one.unit) + (f" ({around})" if around else "")
+
+
 def shown(value: object) -> object:
     """A text with nothing left in it that the eye cannot see; other values as they are."""
     if not isinstance(value, str) or isinstance(value, Markup):

@@ -10,25 +10,28 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ...completions.answers import pair_of
+from ...completions.answers import pair_of, seats_in
 from ...errors import DataError, SettingError, nearest
 from ...prompts.load import OnError, check_on_error, leave_out
 from ...prompts.rows import BadRow, ignore, read_rows
 from ...prompts.shapes import renamed
-from ...records import Completion, Dropped, Matchup
+from ...records import Completion, Dropped, Matchup, content_id
 from ...verdicts.human import WHO
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
+from ..words import count
 from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, words_of
 from .read import Read, Watch, nobody, people_of, watched
 
 NAMELESS = "file"
 """The judge of a file that does not name its judge."""
+UNASKED: Final = "(the file has no prompts)"
+"""How a prompt begins that only tells its pair from others."""
 
 
 class Row(NamedTuple):
@@ -60,12 +63,14 @@ def read_file(
     collector = Collector(people)
     seated, ordered, judged = True, False, False
     winners: set[str] = set()
+    unasked = 0
     rows = rows_of(source, columns or {}, on_error, collector.dropped)
     for row in watched(rows, watch, _lines(Path(source))):
         matchup, prompt = row.matchup, row.matchup.prompt
         answers = tuple(Answer(one.id, one.text, one.policy) for one in (matchup.first, matchup.second))
         seats = ((matchup.id, matchup.first.id, matchup.second.id),)
         collector.add(Asked(prompt.id, prompt.domain, prompt.stakes), answers, seats, row.heard)
+        unasked += prompt.messages[0].content.startswith(UNASKED)
         if row.p is not None:
             asked, first, second = (Named(one.id) for one in (prompt, matchup.first, matchup.second))
             collector.decided(Decided(asked, first, second, row.p, row.weight))
@@ -81,6 +86,11 @@ def read_file(
         notes.append(
             "The file does not say in which order the judge saw the answers: the first is taken to have"
             " had the first seat. If it did not, add a column: swapped."
+        )
+    if unasked:
+        notes.append(
+            f"{count(unasked, 'row')} had no prompts: each pair counts as a prompt of its own, though several"
+            " may have answered one."
         )
     if winners == {"0", "1"}:
         notes.append(
@@ -119,7 +129,7 @@ def rows_of(
 
 def row_of(row: dict[str, Any], where: str) -> Row:
     plan, rest, said = sorted_out(row)
-    pair = pair_of(rest, where, judged=True)
+    pair = pair_of(_asked(rest), where, judged=True)
     first, second = pair.completions
     chosen = pair.p_first is not None
     policies = first.policy, second.policy
@@ -143,6 +153,18 @@ def row_of(row: dict[str, Any], where: str) -> Row:
         plan.ordered,
         str(said.get("winner", "")).removesuffix(".0"),
     )
+
+
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    """With a prompt of its own where a pair of texts is all there is: no column left could be one."""
+    seats = seats_in(row)
+    ours = {*(seats or ()), "policy", "domain", "id"}
+    if seats is None or any(isinstance(row[name], str | list | dict) for name in row.keys() - ours):
+        return row
+    texts = [row[seats.first], row[seats.second]]
+    if not all(isinstance(text, str) and not text.startswith("\n\nHuman:") for text in texts):
+        return row
+    return {**row, "prompt": f"{UNASKED} {content_id('unasked', sorted(texts))[:12]}"}
 
 
 def _heard(
