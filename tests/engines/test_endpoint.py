@@ -92,10 +92,12 @@ def test_what_may_pass_is_tried_again_until_it_does(kind):
         async def work(engine):
             return await ask_all(engine, 30), engine.meter
 
-        replies, meter = with_engine(served.url, work, timeout=0.1, max_tries=40)
+        # What stalls is waited for; nothing else should run out of time, however busy the machine is.
+        replies, meter = with_engine(served.url, work, timeout=0.1 if kind == "stall" else 10, max_tries=40)
 
     assert [reply.text for reply in replies] == [f"question {number}" for number in range(30)]
-    assert meter.retries == served.stats.faults.total() > 5
+    assert meter.retries >= served.stats.faults.total() > 5
+    assert kind == "stall" or meter.retries == served.stats.faults.total()
 
 
 def test_a_question_the_server_refuses_is_sent_once_and_quotes_the_server():
