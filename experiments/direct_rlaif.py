@@ -18,7 +18,6 @@ SLOW: about eight minutes of one core.
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 import time
@@ -29,9 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.stats import t as student
 
-from evidence import record
+from evidence import mean_of, record
 from jurist.config import load_settings
 from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.recipes.settings import full_form
@@ -107,24 +105,18 @@ def one_seed(seed: int) -> dict[str, Any]:
     return found
 
 
-def over_seeds(seeds: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+def of_all(seeds: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Mean and 95 % interval of every win rate."""
     return {
-        who: {what: interval([one[who][what] for one in seeds]) for what in ("win_rate", "at_equal_length")}
+        who: {what: mean_of([one[who][what] for one in seeds]) for what in ("win_rate", "at_equal_length")}
         for who in (*WAYS, "direct against rlaif")
     }
-
-
-def interval(values: Sequence[float]) -> list[float]:
-    width = float(student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values)))
-    mean = statistics.fmean(values)
-    return [round(one, 4) for one in (mean, mean - width, mean + width)]
 
 
 def main() -> None:
     torch.set_num_threads(1)
     seeds = [one_seed(seed) for seed in SEEDS]
-    told = over_seeds(seeds)
+    told = of_all(seeds)
     mean, low, high = told["direct against rlaif"]["win_rate"]
     record(
         "direct_rlaif_against_rlaif",

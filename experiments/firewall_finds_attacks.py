@@ -14,6 +14,7 @@ from typing import Any
 from evidence import record
 from jurist.audits.collect import Collector
 from jurist.audits.firewall import firewall
+from jurist.audits.grade import WRONG
 from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Finding, Matchup
@@ -53,7 +54,7 @@ async def main() -> None:
         if not judge.length:
             extra, probes = extra + others, probes + 20
     told = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
-    false = sum(any(one.grade in ("alarm", "warning") for one in each) for each in told)
+    false = sum(any(one.grade in WRONG for one in each) for each in told)
     low, high = wilson(found, found + missed)
     record(
         "firewall_finds_attacks",

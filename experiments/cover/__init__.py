@@ -11,16 +11,14 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
+from jurist.audits.grade import WRONG, rank
 from jurist.audits.sheet import Sheet
-from jurist.records import Finding, Grade
+from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 MANY = 200_000
 """Prompts in a large data set: a share is then known within two tenths of a point."""
-GRADES: tuple[Grade, ...] = get_args(Grade)
-CALLED_FAULTY = ("alarm", "warning")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def marked(case: Case, first_seed: int) -> Told:
             silent += 1
         elif case.planted is not None and found.low is not None and found.high is not None:
             covered += found.low <= case.planted <= found.high
-        called += found.grade in CALLED_FAULTY
+        called += found.grade in WRONG
     return Told(case, covered, called, silent)
 
 
@@ -84,7 +82,7 @@ def finding(found: Sequence[Finding], name: str, about: str | None = None) -> Fi
 
 def worst(found: Sequence[Finding]) -> Finding:
     """The worst of all findings: a fair judge should pass an audit as a whole."""
-    return min(found, key=lambda one: GRADES.index(one.grade))
+    return min(found, key=rank)
 
 
 def large(judges: tuple[Simulated, ...], world: World, prompts: int = MANY) -> Sheet:

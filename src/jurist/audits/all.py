@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, get_args
 
-from ..records import Finding, Grade
+from ..records import Finding
 from .agreement import Kind, agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
 from .diversity import of_policies
 from .families import Families
+from .grade import rank
 from .length import length
 from .overoptimisation import best_of_n
 from .people import WORTH
@@ -20,8 +20,6 @@ from .reading import reading
 from .self_preference import self_preference
 from .sheet import Sheet
 from .words import by_engine, folded, silent
-
-GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 
 
 def audit(
@@ -58,7 +56,7 @@ def audit(
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """By grade; within one, as they came."""
-    return sorted(findings, key=lambda one: GRADES.index(one.grade))
+    return sorted(findings, key=rank)
 
 
 def _unseated() -> Finding:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
-from ..records import Grade
+from ..records import Finding, Grade
 
+WORST_FIRST: Final[tuple[Grade, ...]] = get_args(Grade)
+WRONG: Final[tuple[Grade, ...]] = ("alarm", "warning")
+"""What asks for something to be done."""
 WIDER: Final = (2.576 / 1.96 - 1) / 2
 """What a 99% interval adds on each side, in widths of one of 95%."""
 
@@ -23,6 +26,16 @@ def graded(low: float, high: float, fair: float, tolerated: float) -> Grade:
     if near > WIDER * (high - low):
         return "warning" if far > tolerated else "note"
     return "fine"
+
+
+def rank(one: Finding) -> int:
+    """The smaller the worse."""
+    return WORST_FIRST.index(one.grade)
+
+
+def at_most(grade: Grade, most: Grade) -> Grade:
+    """No worse than this."""
+    return max(grade, most, key=WORST_FIRST.index)
 
 
 def below(low: float, high: float, wanted: float) -> Grade:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
-from ..records import Chart, Finding, Grade, Point, Series
+from ..records import Finding, Grade
 from ..stats import Estimate, clustered_mean, clustered_share, correlation_through_zero
+from .charts import bars, shown_by
 from .columns import Array
-from .grade import graded
+from .grade import WRONG, graded
 from .length_debt import held
 from .length_of_gains import gains
 from .sheet import Sheet
@@ -138,7 +138,7 @@ def _excess(sheet: Sheet, who: str, matchup: Array, ours: Array, people: Array) 
         grade,
         one,
         0.0,
-        advice=DEFENCES if grade in ("alarm", "warning") else "",
+        advice=DEFENCES if grade in WRONG else "",
         examples=tuple(sheet.matchups.id[row] for row in matchup[widest].tolist()),
     )
 
@@ -168,15 +168,14 @@ def _charted(found: list[Finding]) -> list[Finding]:
     theirs = [one for one in shares if one.name == names[1]]
     if not theirs:
         return found
-    bars = tuple(Point(one.about, one.value or 0.0, one.low, one.high, one.n) for one in shares)
     mark = next((one.value for one in shares if one.name == names[0]), PEOPLE)
-    chart = Chart(
-        "bars",
+    chart = bars(
         "How often the longer answer is preferred",
-        (Series("longer preferred", bars),),
+        "longer preferred",
+        shares,
         y="share of decided pairs",
         mark=mark,
         marked="people" if len(shares) > len(theirs) else "people, elsewhere",
     )
     most = max(theirs, key=lambda one: one.value or 0.0)
-    return [replace(one, chart=chart) if one is most else one for one in found]
+    return shown_by(most, chart, found)

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from ..records import Chart, Finding, Point, Series
 from .columns import Array
-from .grade import graded
+from .grade import at_most, graded
 from .length_debt import FEWEST, LengthDebt, length_debt
 from .sheet import Sheet
-from .words import at_most, count, measured, percent, points, span
+from .words import count, measured, percent, points, span
 
 TOLERATED: Final = 0.1
 """A difference of 10 points between the raw and the length-controlled win rate is where AlpacaEval warns."""

@@ -14,15 +14,16 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from ..records import Chart, Finding, Grade, Point, Series
+from ..records import Finding, Grade
 from ..stats import Estimate, clustered_mean, clustered_share, logit, sigmoid
 from ..verdicts.slot_bias import FEWEST, fit_columns
+from .charts import bars, shown_by
 from .columns import Array
-from .grade import graded
+from .grade import WRONG, at_most, graded
 from .seats import Seats, seating_shows, seats_of
 from .sheet import Sheet
 from .splits import by_domain, by_margin
-from .words import JUDGE_THEM, at_most, count, measured, percent, points, silent, span
+from .words import JUDGE_THEM, count, measured, percent, points, silent, span
 
 STABLE: Final = 0.9
 """Asked the same again, most judges of Shi et al. (2024) repeat themselves more than 95 times in 100."""
@@ -256,7 +257,7 @@ def _mended(seats: Seats) -> Grade:
 
 
 def _way_out(seats: Seats, grade: Grade) -> str:
-    if grade not in ("alarm", "warning"):
+    if grade not in WRONG:
         return ""
     if seats.swapped >= CORRECTED:
         return "Keep asking in both orders: --judge.swap always"
@@ -268,14 +269,13 @@ def _charted(found: list[Finding]) -> list[Finding]:
     shares = [one for one in found if one.name == "position.first_seat" and one.value is not None]
     if not shares:
         return found
-    bars = tuple(Point(one.about, one.value or 0.0, one.low, one.high, one.n) for one in shares)
-    chart = Chart(
-        "bars",
+    chart = bars(
         "How often the first seat wins",
-        (Series("first seat", bars),),
+        "first seat",
+        shares,
         y="share of decided verdicts",
         mark=0.5,
         marked="the seat is nothing to it",
     )
     worst = max(shares, key=lambda one: abs((one.value or 0.5) - 0.5))
-    return [replace(one, chart=chart) if one is worst else one for one in found]
+    return shown_by(worst, chart, found)

@@ -12,15 +12,15 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from msgspec.structs import replace
 
-from ..records import Chart, Finding, Point, Series
+from ..records import Finding
 from ..stats import clustered_mean
+from .charts import bars, shown_by
 from .columns import Array
 from .families import Families, our_families
-from .grade import graded
+from .grade import WRONG, at_most, graded
 from .sheet import Sheet
-from .words import JUDGE_THEM, at_most, count, listed, measured, percent, points, silent, span
+from .words import JUDGE_THEM, count, listed, measured, percent, points, silent, span
 
 TOLERATED: Final = 0.05
 """Judges of GPT-4's day favoured their own by 10 to 25 points (Zheng et al. 2023); half of the least."""
@@ -128,7 +128,7 @@ def _gap(sheet: Sheet, name: str, family: str, matchup: Array, p: Array, truth: 
     )
     if one.value < 0:
         grade = at_most(grade, "note")
-    advice = JURY if grade in ("alarm", "warning") else ""
+    advice = JURY if grade in WRONG else ""
     wrong = np.flatnonzero((won == 1) & ~theirs)[:5]
     examples = tuple(sheet.matchups.id[row] for row in matchup[wrong].tolist())
     return measured("self_preference.gap", name, says, grade, one, 0.0, advice=advice, examples=examples)
@@ -150,7 +150,7 @@ def _beside(met: Met, name: str, family: str, matchup: Array, p: Array) -> list[
     grade = graded(one.low, one.high, 0.0, TOLERATED)
     if one.value < 0:
         grade = at_most(grade, "note")
-    advice = JURY if grade in ("alarm", "warning") else ""
+    advice = JURY if grade in WRONG else ""
     return [measured("self_preference.excess", name, says, grade, one, 0.0, advice=advice)]
 
 
@@ -171,14 +171,13 @@ def _charted(found: list[Finding]) -> list[Finding]:
     told = [one for one in found if one.value is not None]
     if not told:
         return found
-    bars = tuple(Point(one.about, one.value or 0.0, one.low, one.high, one.n) for one in told)
-    chart = Chart(
-        "bars",
+    chart = bars(
         "How much each judge favours its own family",
-        (Series("own family", bars),),
+        "own family",
+        told,
         y="difference of shares",
         mark=0.0,
         marked="not at all",
     )
     widest = max(told, key=lambda one: one.value or 0.0)
-    return [replace(one, chart=chart) if one is widest else one for one in found]
+    return shown_by(widest, chart, found)

@@ -92,9 +92,3 @@ def measured(
 ) -> Finding:
     """A finding of this estimate."""
     return Finding(name, about, says, grade, one.n, one.value, one.low, one.high, fair=fair, **more)
-
-
-def at_most(grade: Grade, most: Grade) -> Grade:
-    """No worse than this."""
-    order: tuple[Grade, ...] = ("alarm", "warning", "note", "fine", "silent")
-    return max(grade, most, key=order.index)

@@ -17,7 +17,8 @@ from msgspec import Struct, to_builtins
 
 from ..audits.attacks import ATTACKS, attacked
 from ..audits.collect import Collector
-from ..audits.firewall import ORDER, firewall
+from ..audits.firewall import firewall
+from ..audits.grade import rank
 from ..audits.report import Example, Page, example_of, write_report
 from ..audits.words import by_engine
 from ..completions import load_groups
@@ -153,7 +154,7 @@ def _found(run: Path) -> tuple[list[Finding], dict[str, Example], tuple[str, ...
     sheet = collector.sheet()
     findings = sorted(
         by_engine(firewall(sheet), sheet.judges),
-        key=lambda one: (ORDER.index(one.grade), -(one.value or 0.0)),
+        key=lambda one: (rank(one), -(one.value or 0.0)),
     )
     wanted = {name for one in findings for name in one.examples}
     examples = {

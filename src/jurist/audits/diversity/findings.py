@@ -12,7 +12,7 @@ from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.clusters import NOTHING, Estimate
 from ...stats.halves import halved, halves, in_halves
 from ..columns import Array
-from ..grade import graded
+from ..grade import WRONG, graded
 from . import meaning, words
 from .generation import Even, Generation, even
 from .measures import FEWEST, measures_of
@@ -122,7 +122,7 @@ def _loss(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], 
 
 
 def _reground(grade: Grade) -> str:
-    if grade not in ("alarm", "warning"):
+    if grade not in WRONG:
         return ""
     return (
         "mix in more of what people wrote: --real.file FILE --real.share 0.5; draw warmer:"
@@ -141,11 +141,7 @@ def _gain(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], 
     if kind.name == "boilerplate":
         says += f" The commonest: {words.sentences(shape.texts[-1]).commonest[:80]!r}."
     grade = graded(max(low, 0.0), max(high, 0.0), 0.0, kind.tolerated)
-    advice = (
-        f"read some: head -3 {about.replace(' ', '-')}/held_out.jsonl"
-        if grade in ("alarm", "warning")
-        else ""
-    )
+    advice = f"read some: head -3 {about.replace(' ', '-')}/held_out.jsonl" if grade in WRONG else ""
     return Finding(f"diversity.{kind.name}", about, says, grade, n, value, low, high, fair=0.0, advice=advice)
 
 

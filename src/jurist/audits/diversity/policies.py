@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ...records import Finding
+from ..grade import WRONG
 from ..sheet import Sheet
 from .findings import diversity
 from .generation import of_sheet
@@ -30,4 +31,4 @@ def of_policies(sheet: Sheet) -> list[Finding]:
 
 
 def _noted(one: Finding) -> Finding:
-    return replace(one, grade="note", advice="") if one.grade in ("alarm", "warning") else one
+    return replace(one, grade="note", advice="") if one.grade in WRONG else one

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from ...records import Chart, Finding, Grade
+from ..grade import WRONG, rank
 from . import drawing, words
 from .examples import Example
 
@@ -28,8 +29,6 @@ ALIKE: Final = 3
 STEPS: Final = 5
 FEW: Final = 4
 """Findings in short that stand open; more of them are opened by who wants them."""
-_ORDER: Final = list(words.GRADES)
-_WRONG: Final = ("alarm", "warning")
 
 
 class Page(Struct, frozen=True):
@@ -151,18 +150,18 @@ def templates(*folders: Path) -> Environment:
 def _sections(measured: Sequence[Finding], examples: Mapping[str, Example]) -> list[Section]:
     """By audit, the worst first; a chart that several findings share is drawn once."""
     by_audit: dict[str, list[Finding]] = {}
-    for one in sorted(measured, key=lambda one: _ORDER.index(one.grade)):
+    for one in sorted(measured, key=rank):
         by_audit.setdefault(one.name.partition(".")[0], []).append(one)
     drawn: set[bytes] = set()
     sections = []
     for place, (audit, findings) in enumerate(by_audit.items()):
         names = list(dict.fromkeys(one.name for one in findings))
-        findings.sort(key=lambda one: (_ORDER.index(one.grade), names.index(one.name), -_far(one)))
+        findings.sort(key=lambda one: (rank(one), names.index(one.name), -_far(one)))
         full: list[Finding] = []
         for one in findings:
             before = [other for other in full if other.name == one.name]
             new = len(before) < ALIKE and all(other.advice != one.advice for other in before)
-            if new and (one.grade in _WRONG or (one.grade == "note" and one.chart is not None)):
+            if new and (one.grade in WRONG or (one.grade == "note" and one.chart is not None)):
                 full.append(one)
         short = [one for one in findings if one not in full]
         entries = [
@@ -187,8 +186,8 @@ def _parted(short: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     """Those to show, and those to open: a few need no opening, and what is wrong is never hidden."""
     if len(short) <= FEW:
         return short, []
-    shown = [one for one in short if one.finding.grade in _WRONG]
-    return shown, [one for one in short if one.finding.grade not in _WRONG]
+    shown = [one for one in short if one.finding.grade in WRONG]
+    return shown, [one for one in short if one.finding.grade not in WRONG]
 
 
 def _entry(found: Finding, anchor: str, examples: Mapping[str, Example], drawn: set[bytes]) -> Entry:
@@ -218,8 +217,8 @@ def _seen(chart: Chart, drawn: set[bytes]) -> bool:
 def _steps(sections: Sequence[Section], silent: Sequence[Finding]) -> list[Step]:
     """What to do about what is wrong, the worst first; where nothing is, what would tell more."""
     entries = [one for section in sections for one in (*section.full, *section.short, *section.rest)]
-    entries.sort(key=lambda one: _ORDER.index(one.finding.grade))
-    wrong = [one for one in entries if one.finding.grade in _WRONG]
+    entries.sort(key=lambda one: rank(one.finding))
+    wrong = [one for one in entries if one.finding.grade in WRONG]
     steps: dict[str, list[Entry]] = {}
     for entry in wrong or [one for one in entries if one.finding.grade == "note"]:
         if entry.finding.advice:
