@@ -72,14 +72,14 @@ def read_set(folder: Path, name: str) -> tuple[list[Asked], dict[str, float]]:
                     p_first=p,
                     unread="" if p is not None else "no verdict",
                 )
-                said.append(verdict if order == ORDERS[0] else verdict.turned())
+                said.append(verdict if order == ORDERS[0] else verdict.swapped())
     return asked, people
 
 
 def call_by_call(asked: list[Asked]) -> Jury:
     """A jury in which every call is a member of its own."""
     return [
-        [replace(settle([one], matchup), judge=f"{one.judge}, {one.seat_order}") for one in said]
+        [replace(settle([one], matchup), judge=f"{one.judge}, {one.order}") for one in said]
         for matchup, said in asked
     ]
 

@@ -72,7 +72,7 @@ def asked(
     matchup: Matchup, judge: tuple[str, float, float, float], ahead: float, longer: float, dice: random.Random
 ) -> Iterator[Verdict]:
     name, seat, length, price = judge
-    for order, shown in (("given", matchup), ("turned", matchup.turned())):
+    for order, shown in (("given", matchup), ("swapped", matchup.swapped())):
         sign = 1 if order == "given" else -1
         p = 1 / (1 + math.exp(-(sign * (1.5 * ahead + length * longer) + seat)))
         unread = "no_verdict" if dice.random() < 0.01 else ""
@@ -95,7 +95,7 @@ def asked(
 
 
 def label(matchup: Matchup, heard: list[Verdict]) -> Preference:
-    ps = [one.p_first if one.seat_order == "given" else 1 - one.p_first for one in heard if one.p_first]
+    ps = [one.p_first if one.order == "given" else 1 - one.p_first for one in heard if one.p_first]
     p = sum(ps) / len(ps) if ps else 0.5
     chosen, rejected = (matchup.first, matchup.second) if p >= 0.5 else (matchup.second, matchup.first)
     ids = tuple(one.id for one in heard)

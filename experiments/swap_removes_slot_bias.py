@@ -85,7 +85,7 @@ def labelled(folder: Path, swap: str, position: float) -> dict[str, float]:
         )
     )
     first = {
-        one.matchup_id: one.first_id if one.seat_order == "given" else one.second_id
+        one.matchup_id: one.first_id if one.order == "given" else one.second_id
         for one in read_records(out / "verdicts.jsonl", Verdict)
     }
     by_verdict = {one.id: one.matchup_id for one in read_records(out / "verdicts.jsonl", Verdict)}

@@ -14,11 +14,40 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
+_BUCKETS = 16**3
+_KEY = 6
 
 
 def content_id(*parts: Any) -> str:
     """A name for what these parts say: blake2b-128 over their canonical JSON, in hex."""
     return blake2b(_CANONICAL.encode(parts), digest_size=16).hexdigest()
+
+
+class IdSet:
+    """A set of content ids that can only grow, in 10 bytes an id; a set of strings takes 130.
+
+    Only 60 bits of each id are kept: three hex digits choose the bucket, the next twelve are the key in it.
+    Two of a million different ids are taken for one another with a probability of 4 in 10 million.
+    """
+
+    def __init__(self) -> None:
+        self._buckets = [bytearray() for _ in range(_BUCKETS)]
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, id: str) -> bool:
+        """Remember a content id; True when it is new."""
+        bucket, key = self._buckets[int(id[:3], 16)], bytes.fromhex(id[3:15])
+        at = bucket.find(key)
+        while at > 0 and at % _KEY:  # the end of one key and the start of the next are no key
+            at = bucket.find(key, at + 1)
+        if at >= 0:
+            return False
+        bucket += key
+        self._count += 1
+        return True
 
 
 class Message(Struct, frozen=True):
@@ -75,10 +104,10 @@ class Completion(Struct, frozen=True, omit_defaults=True):
 
 
 class Matchup(Struct, frozen=True):
-    """One prompt and two completions, before judging. The seats are `first` and `second`."""
+    """One prompt and two completions, before judging. The positions are `first` and `second`."""
 
     id: str
-    """The same whichever way round the two are seated."""
+    """The same in both orders."""
     prompt: Prompt
     first: Completion
     second: Completion
@@ -87,8 +116,8 @@ class Matchup(Struct, frozen=True):
     def of(cls, prompt: Prompt, first: Completion, second: Completion) -> Matchup:
         return cls(content_id("matchup", prompt.id, sorted((first.id, second.id))), prompt, first, second)
 
-    def turned(self) -> Matchup:
-        """The same two, seats exchanged."""
+    def swapped(self) -> Matchup:
+        """The same two in the other order."""
         return Matchup(self.id, self.prompt, self.second, self.first)
 
 
@@ -99,8 +128,8 @@ class Group(Struct, frozen=True):
     completions: tuple[Completion, ...]
     pairs: tuple[tuple[int, int], ...] = ()
     """Which completions meet, by index, where the user's file says so; empty: the matchup scheme decides."""
-    said: tuple[Verdict, ...] = ()
-    """Labels that came with the data, e.g. a person's chosen and rejected."""
+    labels: tuple[Verdict, ...] = ()
+    """Labels that came with the data, e.g. chosen and rejected."""
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -134,16 +163,20 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     matchup_id: str = ""
     """Empty for a verdict about a single completion."""
     first_id: str = ""
-    """The completion seated first when the judge was asked; for a score, the completion itself."""
+    """The completion shown first when the judge was asked; for a score, the completion itself."""
     second_id: str = ""
-    seat_order: Literal["given", "turned"] = "given"
-    """Whether the matchup was shown as it came or with its seats exchanged."""
+    order: Literal["given", "swapped"] = "given"
+    """Whether the matchup was shown as it came or in the other order."""
     p_first: float | None = None
-    """How sure the judge is that the completion in the first seat, as shown, is better."""
+    """Probability that the completion in the first position, as shown, is better."""
     score: float | None = None
     """For a single completion: the judge's score, on the scale the judge was given."""
     unread: str = ""
     """Why there is no usable answer; empty when there is one."""
+    forced: bool = False
+    """The answer was forced by a constraint: the model had to choose a label."""
+    label_mass: float | None = None
+    """Probability the model gave to all labels together, unconstrained; None where not reported."""
     sample: int = 0
     """Which of several draws of the same question."""
     principle: str = ""
@@ -162,13 +195,13 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     def kind(self) -> Literal["pairwise", "pointwise"]:
         return "pairwise" if self.matchup_id else "pointwise"
 
-    def turned(self) -> Verdict:
-        """The same opinion, told from the other seat."""
+    def swapped(self) -> Verdict:
+        """The same verdict, told from the other position."""
         return replace(
             self,
             first_id=self.second_id,
             second_id=self.first_id,
-            seat_order="turned" if self.seat_order == "given" else "given",
+            order="swapped" if self.order == "given" else "given",
             p_first=None if self.p_first is None else 1.0 - self.p_first,
         )
 

@@ -15,7 +15,7 @@ def pair(number, first="short", second="rather longer"):
 
 def verdict(matchup, p, order="given", judge=JUDGE, **more):
     """`p` is what the judge says of the seat it sees first; None where it could not be read."""
-    shown = matchup if order == "given" else matchup.turned()
+    shown = matchup if order == "given" else matchup.swapped()
     return Verdict(
         content_id(judge, matchup.id, order, more),
         judge,
@@ -54,4 +54,4 @@ def write_run(folder, said, labels=(), dropped=(), **summary):
 def always(p, n=30, **more):
     """n matchups, asked in both orders of a judge that says the same of every first seat."""
     pairs = [pair(number) for number in range(n)]
-    return [(one, [verdict(one, p, order, **more) for order in ("given", "turned")]) for one in pairs]
+    return [(one, [verdict(one, p, order, **more) for order in ("given", "swapped")]) for one in pairs]

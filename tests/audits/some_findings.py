@@ -122,7 +122,7 @@ def example(text: str = "Take two a day, with food.") -> Example:
         "human",
         (
             Heard(JUDGES[0], "given", 0.93, why="The first is more concrete."),
-            Heard(JUDGES[0], "turned", 0.21),
+            Heard(JUDGES[0], "swapped", 0.21),
             Heard(JUDGES[1], "given", None, unread="no verdict"),
             Heard("points", "first", score=7.0),
         ),

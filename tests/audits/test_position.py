@@ -29,10 +29,10 @@ def sheet_of(*verdicts):
         one, other = Completion.of(prompt.id, "an answer"), Completion.of(prompt.id, "another, longer one")
         matchup = Matchup.of(prompt, one, other)
         said = []
-        for order, p in zip(("given", "turned"), both, strict=True):
+        for order, p in zip(("given", "swapped"), both, strict=True):
             if p == "":
                 continue
-            shown = matchup if order == "given" else matchup.turned()
+            shown = matchup if order == "given" else matchup.swapped()
             told = p if p is None or order == "given" else 1 - p
             said.append(
                 Verdict(

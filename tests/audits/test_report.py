@@ -254,7 +254,7 @@ def test_an_example_tells_each_verdict_from_the_seats_on_the_page():
     met = Matchup.of(prompt, one, two)
     said = [
         Verdict("v1", "judge", met.id, one.id, two.id, "given", 0.9),
-        Verdict("v2", "judge", met.id, two.id, one.id, "turned", 0.9),
+        Verdict("v2", "judge", met.id, two.id, one.id, "swapped", 0.9),
         Verdict("v3", "points", first_id=two.id, score=4.0),
         Verdict("v4", "judge", "another", "x", "y", "given", 0.9),
     ]
@@ -263,7 +263,7 @@ def test_an_example_tells_each_verdict_from_the_seats_on_the_page():
 
     assert [(one.order, one.p_first, one.score) for one in seen.judges] == [
         ("given", 0.9, None),
-        ("turned", pytest.approx(0.1), None),
+        ("swapped", pytest.approx(0.1), None),
         ("second", None, 4.0),
     ]
     assert [one.p_first for one in seen.people] == [1.0]

@@ -15,8 +15,8 @@ from jurist.verdicts.human import load_weighted
 def test_a_run_is_read_as_columns_told_from_the_first_as_given(tmp_path):
     one, other = pair(1), pair(2)
     said = [
-        (one, [verdict(one, 0.9), verdict(one, 0.2, "turned")]),
-        (other, [verdict(other, None), verdict(other, 1.0, "turned", judge="second")]),
+        (one, [verdict(one, 0.9), verdict(one, 0.2, "swapped")]),
+        (other, [verdict(other, None), verdict(other, 1.0, "swapped", judge="second")]),
     ]
     run = write_run(tmp_path / "run", said, [label(one, 0.85), label(other, 0.0)], ["tie"], usd=7.0)
 

@@ -173,7 +173,7 @@ def test_show_flips_prints_both_orders_of_each(here, capsys):
     said = jurist(capsys, "show", "run", "--flips", "--limit", "3")
     assert said.out.count("matchup ") >= 3
     assert "given order" in said.out
-    assert "turned order" in said.out
+    assert "swapped order" in said.out
     assert "none: tie" in said.out
     rows = jurist(capsys, "show", "run", "--flips", "--json", "--limit", "3").out.splitlines()
     assert [json.loads(row)["flipped"] for row in rows] == [True] * 3

@@ -62,9 +62,9 @@ def test_every_shape_of_a_pair_keeps_its_label_as_a_verdict_of_the_file(row, p):
     assert texts(group) == ["Because.", "No."]
     assert group.pairs == ((0, 1),)
     if p is None:
-        assert group.said == ()
+        assert group.labels == ()
     else:
-        (said,) = group.said
+        (said,) = group.labels
         assert (said.judge, said.p_first, said.first_id) == (FILE_JUDGE, p, group.completions[0].id)
         assert said.matchup_id == matchups(group)[0][0].id
 
@@ -83,7 +83,7 @@ def test_every_shape_of_a_list_becomes_one_group(row):
     group = one(row)
 
     assert texts(group) == ["Because.", "No."]
-    assert (group.pairs, group.said) == ((), ())
+    assert (group.pairs, group.labels) == ((), ())
 
 
 def test_ultrafeedback_keeps_its_models_as_policies():
@@ -128,7 +128,7 @@ def test_the_same_row_twice_leaves_by_name_and_another_label_stays():
     left: list[Dropped] = []
     groups = list(load_groups([row, row, {**row, "label": "second"}], dropped=left.append))
 
-    assert [g.said[0].p_first for g in groups] == [1.0, 0.0]
+    assert [g.labels[0].p_first for g in groups] == [1.0, 0.0]
     assert [row.reason for row in left] == ["duplicate"]
 
 
@@ -147,7 +147,7 @@ def test_answers_that_a_spreadsheet_made_values_of_are_texts_again():
 def test_the_labels_column_is_named_by_the_user():
     row = {"instruction": "Why?", "response1": "Because.", "response2": "No.", "annotator1": 2}
 
-    assert one(row, columns={"label": "annotator1"}).said[0].p_first == 0.0
+    assert one(row, columns={"label": "annotator1"}).labels[0].p_first == 0.0
 
 
 @pytest.mark.parametrize(

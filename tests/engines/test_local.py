@@ -308,7 +308,7 @@ def test_it_judges_in_both_orders(llama):
 
     async def work(engine):
         judge = open_judge(JudgeConfig(engine="hf:x"), lambda _: engine)
-        return await asyncio.gather(judge(matchup), judge(matchup.turned()))
+        return await asyncio.gather(judge(matchup), judge(matchup.swapped()))
 
     one, other = together(llama, work)
 

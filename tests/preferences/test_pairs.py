@@ -70,9 +70,9 @@ def test_a_small_margin_leaves_by_name():
 
 
 def test_a_verdict_that_turned_with_the_seats_is_flagged_or_leaves_by_name():
-    assert one(0.6, seat_gap=0.5).flags == ("flipped",)
-    assert one(0.6, seat_gap=0.5, cfg=PreferConfig(consistent_only=True)) == "inconsistent"
-    assert one(0.6, seat_gap=0.1, cfg=PreferConfig(consistent_only=True)).flags == ()
+    assert one(0.6, flipped=True).flags == ("flipped",)
+    assert one(0.6, flipped=True, cfg=PreferConfig(consistent_only=True)) == "inconsistent"
+    assert one(0.6, flipped=False, cfg=PreferConfig(consistent_only=True)).flags == ()
 
 
 def test_chosen_never_equals_rejected():
@@ -161,7 +161,9 @@ def judged(draw):
         scores = None if points is None else (points[int(first.policy)], points[int(second.policy)])
         gap = draw(st.none() | st.sampled_from([0.0, 0.4, -0.7]))
         opinions.append(
-            opinion(first, second, p, unread="" if p is not None else "refused", scores=scores, seat_gap=gap)
+            opinion(
+                first, second, p, unread="" if p is not None else "refused", scores=scores, position_gap=gap
+            )
         )
     return completions, opinions
 
@@ -186,7 +188,7 @@ def test_every_opinion_ends_as_a_preference_or_a_reason(given_, cfg):
 def test_turning_opinions_turns_nothing_in_the_outcome(given_, cfg, data):
     completions, opinions = given_
     turns = data.draw(st.lists(st.booleans(), min_size=len(opinions), max_size=len(opinions)))
-    other = [o.turned() if turn else o for o, turn in zip(opinions, turns, strict=True)]
+    other = [o.swapped() if turn else o for o, turn in zip(opinions, turns, strict=True)]
 
     assert choose(PROMPT, completions, other, cfg) == choose(PROMPT, completions, opinions, cfg)
 

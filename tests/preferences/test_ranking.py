@@ -20,7 +20,7 @@ def test_a_length_penalty_turns_what_only_length_decided():
 
 def test_a_length_penalty_does_not_touch_what_the_seats_did():
     short, long = completion("brief"), completion("brief " * 30)
-    asked = [opinion(long, short, 0.9, seat_gap=0.2)]
+    asked = [opinion(long, short, 0.9, position_gap=0.2)]
     kept, _ = choose(PROMPT, [short, long], asked, PreferConfig(length_penalty=1.5, consistent_only=True))
 
     assert "flipped" not in kept[0].flags

@@ -24,4 +24,4 @@ def test_the_example_completions_and_pairs_load(name, groups, met, labels):
 
     assert len(loaded) == groups
     assert sum(len(matchups(group)[0]) for group in loaded) == met
-    assert sum(len(group.said) for group in loaded) == labels
+    assert sum(len(group.labels) for group in loaded) == labels

@@ -24,7 +24,7 @@ def test_every_dialogue_of_hh_rlhf_is_a_pair_or_has_a_reason():
 
     assert len(groups) == 2307
     assert reasons == ["prompts_differ"] * (2312 - 2307)
-    assert all(group.said[0].p_first == 1.0 for group in groups)
+    assert all(group.labels[0].p_first == 1.0 for group in groups)
     assert all(group.prompt.messages[-1].role == "user" for group in groups)
 
 
@@ -38,7 +38,7 @@ def test_which_is_longer_in_hh_rlhf_is_as_published():
 
 def test_what_people_preferred_in_hh_rlhf_does_not_show_in_the_seats():
     seats = [
-        (matchup.first.id == group.said[0].first_id)
+        (matchup.first.id == group.labels[0].first_id)
         for group in load_groups(FILE)
         for matchup in matchups(group)[0]
     ]
@@ -61,7 +61,7 @@ def test_labels_of_three_people_are_read_from_pandalm():
         pytest.skip(f"no {path}")
     left: list[Dropped] = []
     groups = list(load_groups(path, columns={"label": "annotator1"}, dropped=left.append))
-    labels = [group.said[0].p_first for group in groups]
+    labels = [group.labels[0].p_first for group in groups]
 
     assert len(groups) + len(left) == 999
     assert {row.reason for row in left} == {"duplicate"}  # some models gave the same answers

@@ -55,7 +55,7 @@ def reviews():
                 matchup.id,
                 shown[0].id,
                 shown[1].id,
-                seat_order="given" if first.first.id == shown[0].id else "turned",
+                order="given" if first.first.id == shown[0].id else "swapped",
                 p_first=p,
                 unread="" if p is not None else "no verdict",
             )
@@ -78,7 +78,7 @@ def test_both_orders_settle_as_recorded(reviews):
     read = [o for o in opinions if o.p_first is not None]
 
     assert (len(opinions), len(read)) == (2240, 2227)
-    assert sum(abs(o.seat_gap) == 0 for o in read) == 1367
+    assert sum(abs(o.position_gap) == 0 for o in read) == 1367
     assert sum(o.flipped for o in read) == 456
 
 
@@ -99,7 +99,7 @@ def test_strengths_on_the_elo_scale_come_out_as_recorded(reviews):
 def test_a_fifth_asked_twice_finds_the_seat_bias_that_asking_all_twice_finds(reviews):
     verdicts, _, _ = reviews
     full = fit_slot_biases(verdicts)["gpt-4"]
-    few = [v for v in verdicts if v.seat_order == "given" or int(v.matchup_id[:8], 16) % 5 == 0]
+    few = [v for v in verdicts if v.order == "given" or int(v.matchup_id[:8], 16) % 5 == 0]
     part = fit_slot_biases(few)["gpt-4"]
 
     assert full.first_share == pytest.approx(0.629, abs=0.002)

@@ -299,7 +299,7 @@ def test_peoples_labels_are_held_against_the_judge_once_and_put_the_pairs_of_eve
 
 def said(matchup, principle, p, sample=0, turned=False, **more):
     seats = ("b", "a") if turned else ("a", "b")
-    order = "turned" if turned else "given"
+    order = "swapped" if turned else "given"
     return Verdict("", "judge", matchup, *seats, order, p_first=p, sample=sample, principle=principle, **more)
 
 

@@ -265,7 +265,7 @@ def test_crowd_kits_noisy_bradley_terry_is_no_oracle_because_it_stops_short_of_i
     off = check_grad(fit._compute_log_likelihood, fit._compute_gradient, np.full(43, 0.3), *more)
     ours = fit_slot_bias(
         [(f"m{i}", "given", float(won)) for i, won in enumerate(left)]
-        + [(f"m{i}", "turned", float(dice.random() < 0.7)) for i in range(100)]
+        + [(f"m{i}", "swapped", float(dice.random() < 0.7)) for i in range(100)]
     )
 
     assert off > 1

@@ -29,7 +29,7 @@ def asked(request, one, other, *, turned=False, extra=None, **settings):
     judge = open_judge(
         JudgeConfig(engine={"engine": "tiny:planted", "extra": extra or {}}, **settings), open_engine
     )
-    return asyncio.run(judge(matchup.turned() if turned else matchup)).p_first
+    return asyncio.run(judge(matchup.swapped() if turned else matchup)).p_first
 
 
 def scored(request, answer, extra=None, **settings):

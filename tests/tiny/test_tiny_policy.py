@@ -84,7 +84,7 @@ def test_it_can_tell_the_better_of_two_by_its_log_probs():
 
     async def first_is_better(prompt, one, two):
         met = Matchup.of(prompt, *(Completion.of(prompt.id, text) for text in (one, two)))
-        given, turned = await asyncio.gather(judge(met), judge(met.turned()))
+        given, turned = await asyncio.gather(judge(met), judge(met.swapped()))
         return given.p_first > turned.p_first
 
     async def verdicts(rows):

@@ -134,7 +134,7 @@ def test_the_code_of_a_fence_is_in_no_text_even_if_it_was_guessed():
 
 def test_both_orders_differ_only_in_the_seats():
     q = question()
-    given_, turned = q.pair(MATCHUP).messages[1].content, q.pair(MATCHUP.turned()).messages[1].content
+    given_, turned = q.pair(MATCHUP).messages[1].content, q.pair(MATCHUP.swapped()).messages[1].content
 
     assert unfence(given_, "response-A") == unfence(turned, "response-B") == "Hello!"
     assert turned.replace("Hello!", "*").replace("Go away.", "Hello!").replace("*", "Go away.") == given_

@@ -67,12 +67,12 @@ def test_cooling_keeps_the_order_of_two_probabilities_and_the_tie(p, q, temperat
 
 def test_an_opinion_is_calibrated_with_its_seat_gap_and_unread_stays_unread():
     how = fit_calibration("loud", *overconfident(2000, by=2.5))
-    before = Opinion("m", "a", "b", "loud", 0.8, seat_gap=0.2)
+    before = Opinion("m", "a", "b", "loud", 0.8, position_gap=0.2)
     after = calibrate(before, how)
 
     assert 0.5 < after.p_first < 0.8
-    assert 0 < after.seat_gap < 0.3
-    assert calibrate(before.turned(), how).p_first == pytest.approx(1 - after.p_first)
+    assert 0 < after.position_gap < 0.3
+    assert calibrate(before.swapped(), how).p_first == pytest.approx(1 - after.p_first)
     unread = Opinion("m", "a", "b", "loud", unread="refused")
     assert calibrate(unread, how) == unread
 

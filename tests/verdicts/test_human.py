@@ -43,7 +43,7 @@ def test_a_label_written_in_any_shape_finds_its_matchup_and_its_seats(tmp_path, 
     said = p_of(tmp_path, row)
 
     assert (said.p_first, said.matchup_id, said.first_id) == (1.0, MATCHUP.id, SEVEN.id)
-    turned = gather(load_labels(labels(tmp_path, row))).find(MATCHUP.turned())
+    turned = gather(load_labels(labels(tmp_path, row))).find(MATCHUP.swapped())
     if row.get("first_id") or "prompt" in row:
         assert (turned.p_first, turned.first_id) == (0.0, EIGHT.id)
 
@@ -52,7 +52,7 @@ def test_a_label_written_in_any_shape_finds_its_matchup_and_its_seats(tmp_path, 
     "row", [{"chosen": "7", "rejected": "8"}, {"first": "7", "second": "8", "label": "first"}]
 )
 def test_a_matchup_id_beside_the_texts_does_not_seat_them(tmp_path, row):
-    for matchup in (MATCHUP, MATCHUP.turned()):
+    for matchup in (MATCHUP, MATCHUP.swapped()):
         full = {"matchup_id": matchup.id, "prompt": "Name a prime.", **row}
         said = gather(load_labels(labels(tmp_path, full))).find(matchup)
         assert said.p_first == float(matchup.first == SEVEN)

@@ -140,7 +140,7 @@ def test_orders_are_both_one_or_a_share_that_content_decides():
     many = [Matchup(content_id(number), PROMPT, TEXTS[0], TEXTS[1]) for number in range(2000)]
     both = [one for one in many if len(orders("fraction:0.2", one, seed=1)) == 2]
 
-    assert orders("always", matchup) == (matchup, matchup.turned())
+    assert orders("always", matchup) == (matchup, matchup.swapped())
     assert orders("never", matchup) == (matchup,)
     assert len(both) == pytest.approx(400, abs=60)
     assert both == [one for one in many if len(orders("fraction:0.2", one, seed=1)) == 2]
@@ -159,10 +159,10 @@ def test_verdicts_come_by_judge_matchup_order_and_sample_whoever_answers_first()
     judge = open_judge({"engine": "x", "samples": 2}, lambda spec: Scripted(slowest_first))
     verdicts = asyncio.run(hear(PROMPT, TEXTS, MATCHUPS, [open_judge("shorter", scripted), judge]))
 
-    places = [(one.judge, one.matchup_id, one.seat_order, one.sample) for one in verdicts]
-    wanted = [("shorter", met.id, order, 0) for met in MATCHUPS for order in ("given", "turned")]
+    places = [(one.judge, one.matchup_id, one.order, one.sample) for one in verdicts]
+    wanted = [("shorter", met.id, order, 0) for met in MATCHUPS for order in ("given", "swapped")]
     wanted += [
-        (judge.name, m.id, order, n) for m in MATCHUPS for order in ("given", "turned") for n in (0, 1)
+        (judge.name, m.id, order, n) for m in MATCHUPS for order in ("given", "swapped") for n in (0, 1)
     ]
     assert places == wanted
     assert all(one.first_id == MATCHUPS[0].second.id for one in verdicts[1:2])

@@ -77,21 +77,21 @@ def test_the_order_in_which_members_answer_does_not_matter(members, order, rule)
 @given(juries, st.sampled_from(RULES))
 def test_turning_all_opinions_turns_the_result(members, rule):
     cfg = JuryConfig(rule)
-    one = combine(members, FITTED[rule], cfg).turned()
-    other = combine([o.turned() for o in members], FITTED[rule], cfg)
+    one = combine(members, FITTED[rule], cfg).swapped()
+    other = combine([o.swapped() for o in members], FITTED[rule], cfg)
 
     assert (one.first_id, one.second_id, one.unread) == (other.first_id, other.second_id, other.unread)
     assert one.p_first == pytest.approx(other.p_first, abs=1e-9)
-    assert one.seat_gap == pytest.approx(other.seat_gap, abs=1e-9)
+    assert one.position_gap == pytest.approx(other.position_gap, abs=1e-9)
 
 
 @settings(deadline=None)
 @given(juries, st.integers(0, 2), st.sampled_from(RULES))
 def test_members_are_aligned_by_what_they_judged_and_not_by_where_it_sat(members, which, rule):
     cfg = JuryConfig(rule)
-    turned = [o.turned() if i == which else o for i, o in enumerate(members)]
+    turned = [o.swapped() if i == which else o for i, o in enumerate(members)]
     one, other = combine(members, FITTED[rule], cfg), combine(turned, FITTED[rule], cfg)
-    other = other if other.first_id == one.first_id else other.turned()
+    other = other if other.first_id == one.first_id else other.swapped()
 
     assert one.p_first == pytest.approx(other.p_first, abs=1e-9)
 
@@ -131,7 +131,7 @@ def test_votes_and_means_by_hand():
 def test_the_seat_gap_of_a_mean_is_the_mean_of_the_gaps():
     members = [opinion("p", 0.6, 0.4), opinion("q", 0.5, -0.2), opinion("r", 0.5)]
 
-    assert combine(members, None, JuryConfig("mean")).seat_gap == pytest.approx(0.2 / 3)
+    assert combine(members, None, JuryConfig("mean")).position_gap == pytest.approx(0.2 / 3)
 
 
 def test_a_member_with_a_negative_weight_is_turned_round():
@@ -284,11 +284,11 @@ def test_dawid_skene_takes_gold_as_known_however_the_votes_went():
 def test_dawid_skene_does_not_care_which_seat_was_called_first():
     rows, _ = hard_jury({"a": 0.9, "b": 0.7, "c": 0.6}, 300)
     # All but a few seated so that the first is better.
-    rows = [row if i % 9 == 0 or row[0].p_first else [o.turned() for o in row] for i, row in enumerate(rows)]
+    rows = [row if i % 9 == 0 or row[0].p_first else [o.swapped() for o in row] for i, row in enumerate(rows)]
     cfg = JuryConfig("dawid_skene")
     weights = fit_jury(rows, {}, cfg)
 
-    turned = fit_jury([[o.turned() for o in row] for row in rows], {}, cfg)
+    turned = fit_jury([[o.swapped() for o in row] for row in rows], {}, cfg)
     for one, other in zip(weights.jurors, turned.jurors, strict=True):
         assert np.array(one.says) == pytest.approx(np.array(other.says), abs=1e-6)
         assert one.says[0][:2] == pytest.approx(one.says[1][1::-1], abs=1e-6)

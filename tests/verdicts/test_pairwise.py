@@ -46,7 +46,7 @@ def test_a_letter_becomes_a_verdict_about_the_completions_as_shown():
 def test_a_judge_that_always_picks_the_first_seat_ends_even():
     verdicts = ask_both(Pairwise(JudgeConfig(), Scripted(lambda ask: "A")))
 
-    assert [one.seat_order for one in verdicts] == ["given", "turned"]
+    assert [one.order for one in verdicts] == ["given", "swapped"]
     assert settle(verdicts, MATCHUP).p_first == 0.5
 
 
@@ -58,7 +58,7 @@ def test_a_judge_that_reads_the_texts_is_the_same_in_both_orders():
     opinion = settle(ask_both(Pairwise(JudgeConfig(), Scripted(polite))), MATCHUP)
 
     assert opinion.p_first == 1.0
-    assert opinion.seat_gap == 0.0
+    assert opinion.position_gap == 0.0
 
 
 def test_log_probs_become_a_soft_verdict():
@@ -149,7 +149,7 @@ def test_the_same_question_has_the_same_verdict_id_and_another_sample_another():
     judge = Pairwise(JudgeConfig(samples=2), Scripted(lambda ask: "A"))
 
     ids = [
-        asyncio.run(judge(seated, sample)).id for seated in (MATCHUP, MATCHUP.turned()) for sample in (0, 1)
+        asyncio.run(judge(seated, sample)).id for seated in (MATCHUP, MATCHUP.swapped()) for sample in (0, 1)
     ]
     assert len(set(ids)) == 4
     assert asyncio.run(judge(MATCHUP, 0)).id == ids[0]

@@ -16,14 +16,14 @@ MATCHUP = Matchup.of(PROMPT, Completion.of(PROMPT.id, "Hello!"), Completion.of(P
 
 def said(p: float | None, turned: bool = False, sample: int = 0, unread: str = "") -> Verdict:
     """What a judge said, p being that of the seat it was shown first."""
-    seen = MATCHUP.turned() if turned else MATCHUP
+    seen = MATCHUP.swapped() if turned else MATCHUP
     return Verdict(
         id=content_id(turned, sample),
         judge="j",
         matchup_id=MATCHUP.id,
         first_id=seen.first.id,
         second_id=seen.second.id,
-        seat_order="turned" if turned else "given",
+        order="swapped" if turned else "given",
         p_first=p,
         unread=unread if p is None else "",
         sample=sample,
@@ -45,7 +45,7 @@ def test_two_orders_by_hand():
     opinion = settle([said(0.9), said(0.3, turned=True)], MATCHUP)
 
     assert opinion.p_first == pytest.approx((0.9 + 0.7) / 2)
-    assert opinion.seat_gap == pytest.approx(0.9 - 0.7)
+    assert opinion.position_gap == pytest.approx(0.9 - 0.7)
     assert not opinion.flipped
     assert (opinion.first_id, opinion.second_id) == (MATCHUP.first.id, MATCHUP.second.id)
 
@@ -63,15 +63,17 @@ PS = st.one_of(st.none(), st.floats(0, 1))
 @given(st.lists(st.tuples(PS, st.booleans()), min_size=1, max_size=6))
 def test_turning_everything_turns_the_result(rows):
     verdicts = [said(p, turned, sample, "no_verdict") for sample, (p, turned) in enumerate(rows)]
-    opinion, other = settle(verdicts, MATCHUP), settle(verdicts, MATCHUP.turned())
-    retold = settle([one.turned() for one in verdicts], MATCHUP)
+    opinion, other = settle(verdicts, MATCHUP), settle(verdicts, MATCHUP.swapped())
+    retold = settle([one.swapped() for one in verdicts], MATCHUP)
 
-    back = other.turned()
+    back = other.swapped()
     assert (opinion.p_first is None) == (back.p_first is None) == (retold.p_first is None)
     if opinion.p_first is not None:
         assert back.p_first == pytest.approx(opinion.p_first, abs=1e-12)
         assert retold.p_first == pytest.approx(opinion.p_first, abs=1e-12)
-        assert other.seat_gap == opinion.seat_gap or other.seat_gap == pytest.approx(opinion.seat_gap)
+        assert other.position_gap == opinion.position_gap or other.position_gap == pytest.approx(
+            opinion.position_gap
+        )
     else:
         assert back.unread == opinion.unread == retold.unread
 
@@ -112,7 +114,7 @@ def test_nobody_asked_is_no_opinion():
 def test_one_order_alone_is_told_from_the_given_seats():
     assert settle([said(0.9)], MATCHUP).p_first == 0.9
     assert settle([said(0.9, turned=True)], MATCHUP).p_first == pytest.approx(0.1)
-    assert settle([said(0.9)], MATCHUP).seat_gap is None
+    assert settle([said(0.9)], MATCHUP).position_gap is None
 
 
 def test_the_slot_bias_is_taken_from_the_seat_as_shown():
@@ -154,7 +156,7 @@ def test_verdicts_of_two_judges_are_not_settled_as_one():
 def test_two_equal_completions_end_even_with_a_judge_that_likes_one_seat():
     same = Matchup.of(PROMPT, MATCHUP.first, MATCHUP.first)
     shown = (same.id, same.first.id, same.first.id)
-    verdicts = [Verdict("1", "j", *shown, p_first=1.0), Verdict("2", "j", *shown, "turned", p_first=1.0)]
+    verdicts = [Verdict("1", "j", *shown, p_first=1.0), Verdict("2", "j", *shown, "swapped", p_first=1.0)]
 
     assert settle(verdicts, same).p_first == 0.5
 
@@ -165,7 +167,7 @@ def test_scores_by_hand():
 
     assert opinion.scores == (7.5, 5)
     assert opinion.p_first == pytest.approx(1 / (1 + math.exp(-1.25)))
-    assert settle_scores(verdicts, MATCHUP.turned(), 2.0).p_first == pytest.approx(1 - opinion.p_first)
+    assert settle_scores(verdicts, MATCHUP.swapped(), 2.0).p_first == pytest.approx(1 - opinion.p_first)
 
 
 def test_equal_scores_are_even():

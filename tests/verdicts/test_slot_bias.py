@@ -28,7 +28,7 @@ def triples(given, turned, both):
     for i in range(len(given)):
         yield f"m{i}", "given", float(given[i])
         if both[i]:
-            yield f"m{i}", "turned", float(turned[i])
+            yield f"m{i}", "swapped", float(turned[i])
 
 
 @pytest.mark.parametrize("hard", [True, False])
@@ -103,7 +103,7 @@ def test_verdicts_of_several_judges_in_any_order_are_kept_apart_and_unread_ones_
                     f"{judge}{i}",
                     judge,
                     matchup,
-                    seat_order=order,
+                    order=order,
                     p_first=p if read else None,
                     unread="" if read else "refused",
                 )
@@ -117,4 +117,4 @@ def test_verdicts_of_several_judges_in_any_order_are_kept_apart_and_unread_ones_
 
 def test_too_few_matchups_in_both_orders_is_refused_with_the_way_out():
     with pytest.raises(SettingError, match=r"--judge\.swap fraction:0\.2"):
-        fit_slot_bias([("m", "given", 1.0), ("m", "turned", 0.0)])
+        fit_slot_bias([("m", "given", 1.0), ("m", "swapped", 0.0)])

@@ -236,7 +236,7 @@ class Collector:
         first, second = self._matchups.at(row, "first"), self._matchups.at(row, "second")
         shown = answers.get(one.first_id), answers.get(one.second_id)
         if first == second:
-            turned = one.seat_order == "turned"
+            turned = one.order == "swapped"
         elif shown == (first, second):
             turned = False
         elif shown == (second, first):

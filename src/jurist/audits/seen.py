@@ -33,7 +33,7 @@ class Heard(Struct, frozen=True, gc=False):
     matchup_id: str = ""
     first_id: str = ""
     second_id: str = ""
-    seat_order: Literal["given", "turned"] = "given"
+    order: Literal["given", "swapped"] = "given"
     p_first: float | None = None
     score: float | None = None
     unread: str = ""

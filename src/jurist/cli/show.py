@@ -183,7 +183,7 @@ def _verdict(out: Console, verdict: Verdict, matchup: Matchup, width: int | None
     else:
         seat = "first" if verdict.first_id == matchup.first.id else "second"
         said = f"{seat} scores {verdict.score}"
-    seats = "" if verdict.kind == "pointwise" else f", {verdict.seat_order} order"
+    seats = "" if verdict.kind == "pointwise" else f", {verdict.order} order"
     price = f", ${verdict.cost:.5f}" if verdict.cost else ""
     _field(out, verdict.judge, f"{said}{seats}{price}, {verdict.seconds:.2f} s", None)
     if verdict.principle:

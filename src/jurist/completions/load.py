@@ -16,9 +16,8 @@ from ..errors import DataError, SettingError, nearest
 from ..prompts.load import OnError, check_on_error, leave_out
 from ..prompts.rows import BadRow, Source, ignore, read_rows
 from ..prompts.shapes import renamed
-from ..records import Completion, Dropped, Group, Matchup, Prompt, Verdict, content_id
+from ..records import Completion, Dropped, Group, IdSet, Matchup, Prompt, Verdict, content_id
 from ..run import read_records
-from ..seen import Seen
 from .answers import Answered, pair_of, seats_in, several_of
 
 Kind = Literal["completions", "pairs", "auto"]
@@ -148,10 +147,10 @@ def _pair(row: Answered) -> Group:
 
 def _new(groups: Iterator[Group], dropped: Callable[[Dropped], None]) -> Iterator[Group]:
     """Each group once. The same pair with another label is another person's word, and stays."""
-    seen = Seen()
+    seen = IdSet()
     for group in groups:
-        if group.said:
-            name = group.said[0].id
+        if group.labels:
+            name = group.labels[0].id
         else:
             name = content_id(*sorted(c.id for c in group.completions))
         if seen.add(name):

@@ -34,7 +34,7 @@ def matchups(group: Group, scheme: str = "all", seed: int = 0) -> tuple[list[Mat
             dropped.append(Dropped(matchup.id, "completions", "identical"))
             continue
         seen.add(matchup.id)
-        found.append(matchup.turned() if _coin(matchup.id, seed) else matchup)
+        found.append(matchup.swapped() if _coin(matchup.id, seed) else matchup)
     return found, dropped
 
 

@@ -27,9 +27,8 @@ from ..preferences.quarantine import at_large, read_quarantine
 from ..prompts.load import OnError, leave_out, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
 from ..prompts.shapes import renamed
-from ..records import Completion, Dropped, Preference, Prompt, content_id
+from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id
 from ..run import read_records
-from ..seen import Seen
 from .batch import Example, tokenise
 from .policy import Policy
 from .settings import Training
@@ -93,7 +92,7 @@ def load_targets(
     on_error: OnError = "stop",
 ) -> Iterator[Target]:
     """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
-    seen = Seen()
+    seen = IdSet()
     for prompt, completion in _targets(source, dropped, columns or {}, on_error):
         if seen.add(completion.id):
             yield prompt, completion

@@ -59,12 +59,12 @@ class Counts(Struct):
             return
         self.verdicts += 1
         self.unread += bool(verdict.unread)
-        self.turned += verdict.seat_order == "turned"
+        self.turned += verdict.order == "swapped"
         self.cost += verdict.cost
 
     def opinion(self, opinion: Opinion) -> None:
         self.opinions += 1
-        if opinion.seat_gap is not None:
+        if opinion.position_gap is not None:
             self.in_both_orders += 1
             self.flipped += opinion.flipped
 

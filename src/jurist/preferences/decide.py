@@ -15,9 +15,8 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..records import Dropped, Matchup, Preference, Verdict
+from ..records import Dropped, IdSet, Matchup, Preference, Verdict
 from ..run import Run, read_json, read_records
-from ..seen import Seen
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import WHO, Labels, gather, load_labels
@@ -69,7 +68,7 @@ def decide(
     known = {member.name: member for member in members}
     learnt = learn(run.path, known, jury, labels)
     run.write_json("learnt.json", learnt)
-    counts, labelled = Counts(), Seen()
+    counts, labelled = Counts(), IdSet()
     with run.writing("preferences", "dropped") as files:
 
         def drop(row: Dropped) -> None:
@@ -94,7 +93,7 @@ def decide(
     return counts, learnt
 
 
-def _labelled_again(case: Case, labelled: Seen) -> bool:
+def _labelled_again(case: Case, labelled: IdSet) -> bool:
     """Another person's label on a pair that stands in the file already: one more word, and no more data."""
     by_people = case.paired and any(one.judge.startswith(WHO) for one in case.verdicts)
     return by_people and any(not labelled.add(matchup.id) for matchup in case.matchups)
@@ -174,7 +173,7 @@ def _joined(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: Jur
     if len(sure) == 1:
         return sure[0]
     joined = combine(sure, learnt.weights, jury)
-    return joined if joined.first_id == matchup.first.id else joined.turned()
+    return joined if joined.first_id == matchup.first.id else joined.swapped()
 
 
 def learn(folder: Path, known: Mapping[str, Member], jury: JuryConfig, labels: str | None) -> Learnt:

@@ -10,8 +10,7 @@ from typing import Any
 from ..errors import DataError, SettingError, nearest
 from ..prompts.load import split_of
 from ..prompts.rows import first_line, ignore, needed
-from ..records import Completion, Dropped, Preference, Prompt
-from ..seen import Seen
+from ..records import Completion, Dropped, IdSet, Preference, Prompt
 from .formats import FORMATS, Format, target
 from .writers import WRITERS, Rows, in_place, list_splits, made_room
 
@@ -50,7 +49,7 @@ def export_targets(
 
 
 def _rows(preferences: Iterable[Preference], how: Format, dropped: Callable[[Dropped], None]) -> Parts:
-    taught = Seen()
+    taught = IdSet()
     for preference in preferences:
         if preference.p == 0.5 and not how.knows_ties:
             dropped(Dropped(preference.id, "export", "tie"))

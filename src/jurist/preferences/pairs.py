@@ -67,7 +67,7 @@ def readable(
             reason, detail = "duplicate", opinion.judge
         else:
             seen.add(opinion.matchup_id)
-            read.append(opinion if opinion.first_id < opinion.second_id else opinion.turned())
+            read.append(opinion if opinion.first_id < opinion.second_id else opinion.swapped())
             continue
         dropped.append(Dropped(opinion.matchup_id, "preferences", reason, detail))
     return read, dropped

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from ..errors import SettingError, nearest
-from ..records import Dropped, Prompt
-from ..seen import Seen
+from ..records import Dropped, IdSet, Prompt
 from .rows import BadRow, Source, ignore, read_rows
 from .shapes import prompt_of, renamed
 
@@ -33,7 +32,7 @@ def load_prompts(
     """
     check_on_error(on_error)
     left = -1 if limit is None else max(limit, 0)
-    seen = Seen()
+    seen = IdSet()
     if not left:
         return
     for where, row in read_rows(source):

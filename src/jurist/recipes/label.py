@@ -74,10 +74,12 @@ async def collect(
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)
             if not judges:
-                return Case(group.prompt, group.completions, (), group.said), gone
+                return Case(group.prompt, group.completions, (), group.labels), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
             said = await hear(group.prompt, group.completions, met, judges, cfg.seed)
-            case = Case(group.prompt, group.completions, tuple(met), (*group.said, *said), bool(group.pairs))
+            case = Case(
+                group.prompt, group.completions, tuple(met), (*group.labels, *said), bool(group.pairs)
+            )
             return case, gone + alike
 
         rows = read_rows(cfg, lost.append)

@@ -111,7 +111,7 @@ _ROW = '{"prompt": "...", "completion": "a decent answer"}'
 
 def _better(group: Group) -> str:
     """The answer that was called better, or the first."""
-    said = group.said[0] if group.said else None
+    said = group.labels[0] if group.labels else None
     worse_first = said is not None and said.p_first is not None and said.p_first < 0.5
     return group.completions[1 if worse_first else 0].text
 

@@ -92,7 +92,7 @@ def _row(matchup: Matchup, weight: float) -> dict[str, Any]:
     turns = matchup.prompt.messages
     lone = len(turns) == 1 and turns[0].role == "user"
     # By lot, and the same lot every time: people lean to seats too.
-    shown = matchup.turned() if int(content_id("seat", matchup.id)[:2], 16) % 2 else matchup
+    shown = matchup.swapped() if int(content_id("seat", matchup.id)[:2], 16) % 2 else matchup
     return {
         "label": "",
         "who": "",

@@ -59,7 +59,7 @@ class Tally:
             other = waiting.pop(same_question, None)
             if other is None:
                 waiting[same_question] = verdict
-            elif other.seat_order != verdict.seat_order and other.p_first is not None:
+            elif other.order != verdict.order and other.p_first is not None:
                 self.asked_twice += 1
                 self.flipped += (p - 0.5) * (other.p_first - 0.5) > 0
 

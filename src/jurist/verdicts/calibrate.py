@@ -87,8 +87,8 @@ def calibrate(opinion: Opinion, how: Calibration) -> Opinion:
     """The same opinion with a probability that can be believed; unread stays unread."""
     if opinion.p_first is None:
         return opinion
-    gap = opinion.seat_gap
+    gap = opinion.position_gap
     if gap is not None:
         given, turned = opinion.p_first + gap / 2, opinion.p_first - gap / 2
         gap = apply(given, how.temperature) - apply(turned, how.temperature)
-    return replace(opinion, p_first=apply(opinion.p_first, how.temperature), seat_gap=gap)
+    return replace(opinion, p_first=apply(opinion.p_first, how.temperature), position_gap=gap)

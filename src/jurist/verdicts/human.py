@@ -168,7 +168,7 @@ class Labels(Struct, frozen=True):
         if said is None:
             return None
         # A label with no completion ids was given to the matchup as it came.
-        said = said.turned() if said.first_id and said.first_id != first else said
+        said = said.swapped() if said.first_id and said.first_id != first else said
         return msgspec.structs.replace(
             said, matchup_id=matchup.id, first_id=matchup.first.id, second_id=matchup.second.id
         )

@@ -146,12 +146,12 @@ def _tolerance(argument: str) -> float:
 def orders(judge_swap: str, matchup: Matchup, seed: int = 0) -> tuple[Matchup, ...]:
     """The matchup in each order it is to be asked in; which share is asked in both is decided by content."""
     if judge_swap == "always":
-        return matchup, matchup.turned()
+        return matchup, matchup.swapped()
     if judge_swap == "never":
         return (matchup,)
     digest = blake2b(f"{matchup.id} {seed}".encode(), digest_size=8, person=b"swap").digest()
     both = int.from_bytes(digest, "big") / 2**64 < read_swap(judge_swap)
-    return (matchup, matchup.turned()) if both else (matchup,)
+    return (matchup, matchup.swapped()) if both else (matchup,)
 
 
 async def hear(
@@ -200,7 +200,7 @@ async def _compare(judge: Judge, matchup: Matchup, turned: bool, sample: int) ->
         verdict = await judge(matchup, sample)
     except (CallFailed, CallRefused) as error:
         verdict = about_pair(judge.name, matchup, sample, **_nothing(error))
-    return replace(verdict, seat_order="turned") if turned else verdict
+    return replace(verdict, order="swapped") if turned else verdict
 
 
 async def _score(judge: Scorer, prompt: Prompt, completion: Completion, sample: int) -> Verdict:

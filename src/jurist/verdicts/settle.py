@@ -32,12 +32,12 @@ def settle(
 
     `slot_bias` corrects a matchup asked in one order only; asked in both, the seats cancel by themselves.
     """
-    given = [one for one in verdicts if not is_turned(one, matchup)]
-    turned = [one for one in verdicts if is_turned(one, matchup)]
+    given = [one for one in verdicts if not is_swapped(one, matchup)]
+    turned = [one for one in verdicts if is_swapped(one, matchup)]
     p_given, p_turned = _mean_p(given, clamp), _mean_p(turned, clamp)
     p: float | None = None
     gap: float | None = None
-    unread = ""
+    unread, flipped = "", False
     if not verdicts:
         unread = NOT_ASKED
     elif (given and p_given is None) or (turned and p_turned is None):
@@ -46,6 +46,7 @@ def settle(
         )
     elif p_given is not None and p_turned is not None:
         p, gap = (p_given + 1.0 - p_turned) / 2.0, p_given + p_turned - 1.0
+        flipped = (p_given - 0.5) * (p_turned - 0.5) > 0
     elif p_given is not None:
         p = correct(p_given, slot_bias)
     elif p_turned is not None:
@@ -57,8 +58,9 @@ def settle(
         judge=judge_of(verdicts),
         p_first=p,
         unread=unread,
-        seat_gap=gap,
+        position_gap=gap,
         verdict_ids=tuple(one.id for one in verdicts),
+        flipped=flipped,
     )
 
 
@@ -91,14 +93,12 @@ def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, temperature: fl
     )
 
 
-def is_turned(verdict: Verdict, matchup: Matchup) -> bool:
+def is_swapped(verdict: Verdict, matchup: Matchup) -> bool:
     """Whether the judge saw the seats the other way round; refuses a verdict about anything else."""
     shown = (verdict.first_id, verdict.second_id)
     first, second = matchup.first.id, matchup.second.id
     if first == second == shown[0] == shown[1]:
-        return (
-            verdict.seat_order == "turned"
-        )  # two equal completions: only the order can tell the seats apart
+        return verdict.order == "swapped"  # two equal completions: only the order can tell the seats apart
     if shown == (first, second):
         return False
     if shown == (second, first):

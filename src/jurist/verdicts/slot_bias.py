@@ -67,7 +67,7 @@ class _Tally:
     def add(self, matchup_id: str, order: str, p: float | None) -> None:
         if p is not None:
             self.key.append(hash(matchup_id))
-            self.turned.append(order == "turned")
+            self.turned.append(order == "swapped")
             self.p.append(p)
 
     def fit(self, judge: str) -> SlotBias:
@@ -82,7 +82,7 @@ def fit_slot_biases(verdicts: Iterable[Verdict]) -> dict[str, SlotBias]:
     tallies: dict[str, _Tally] = {}
     for v in verdicts:
         if v.matchup_id:
-            tallies.setdefault(v.judge, _Tally()).add(v.matchup_id, v.seat_order, v.p_first)
+            tallies.setdefault(v.judge, _Tally()).add(v.matchup_id, v.order, v.p_first)
     return {judge: tally.fit(judge) for judge, tally in tallies.items()}
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 from msgspec import Struct
 
 from ...records import Matchup, Verdict
-from ...verdicts.settle import is_turned
+from ...verdicts.settle import is_swapped
 
-Order = Literal["", "given", "turned", "first", "second"]
+Order = Literal["", "given", "swapped", "first", "second"]
 
 
 class Heard(Struct, frozen=True):
@@ -72,6 +72,6 @@ def _heard(said: Verdict, matchup: Matchup) -> Heard | None:
         return Heard(said.judge, "", said.p_first, unread=said.unread, why=why)
     if {said.first_id, said.second_id} != set(seats):
         return None
-    turned = is_turned(said, matchup)
+    turned = is_swapped(said, matchup)
     p = None if said.p_first is None else 1 - said.p_first if turned else said.p_first
-    return Heard(said.judge, "turned" if turned else "given", p, unread=said.unread, why=why)
+    return Heard(said.judge, "swapped" if turned else "given", p, unread=said.unread, why=why)

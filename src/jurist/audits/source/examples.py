@@ -80,7 +80,7 @@ def _verdict(one: Heard) -> Verdict:
         one.matchup_id,
         one.first_id,
         one.second_id,
-        one.seat_order,
+        one.order,
         one.p_first,
         one.score,
         one.unread,

@@ -142,7 +142,7 @@ def row_of(row: dict[str, Any], where: str) -> Row:
             plan = plan._replace(one_order="")
         p = 1.0 if known is None else known
         if second.id < first.id:
-            matchup, p = matchup.turned(), 1.0 - p
+            matchup, p = matchup.swapped(), 1.0 - p
     weight = number(said.get("weight"), where)
     return Row(
         matchup,
@@ -186,7 +186,7 @@ def _heard(
             judge,
             name,
             *seats,
-            "turned" if word.turned else "given",
+            "swapped" if word.turned else "given",
             p,
             unread=word.unread,
             cost=usd / len(words),

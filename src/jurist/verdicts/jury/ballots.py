@@ -56,7 +56,7 @@ class Ballots:
             if o.p_first is None:
                 self.unread[j] += 1
                 continue
-            p, gap = o.p_first, o.seat_gap
+            p, gap = o.p_first, o.position_gap
             if gap is not None:
                 self.gaps[j][0] += gap
                 self.gaps[j][1] += 1

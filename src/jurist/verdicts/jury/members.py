@@ -34,16 +34,18 @@ def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfi
     members: list[Member] = []
     ids: tuple[str, ...] = ()
     gaps = False
+    flips: list[bool] = []
     for o in opinions:
         ids += o.verdict_ids
         p = o.p_first
         if p is None:
             continue
-        gap = o.seat_gap
+        gap = o.position_gap
         if gap is None:
             gap = 0.0
         else:
             gaps = True
+            flips.append(o.flipped)
         if o.first_id == first and o.second_id == second:
             members.append((o.judge, p, gap))
         elif o.first_id == second and o.second_id == first:
@@ -59,12 +61,13 @@ def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfi
         return Opinion(head.matchup_id, first, second, "jury", unread=why, verdict_ids=ids)
     rule = _rule(weights, cfg)
     p = rule(members)
-    seat_gap = None
+    position_gap = None
     if gaps:
         given = rule([(judge, min(max(q + gap / 2, 0.0), 1.0), gap) for judge, q, gap in members])
         turned = rule([(judge, min(max(q - gap / 2, 0.0), 1.0), gap) for judge, q, gap in members])
-        seat_gap = given - turned
-    return Opinion(head.matchup_id, first, second, "jury", p, "", seat_gap, None, ids)
+        position_gap = given - turned
+    flipped = 2 * sum(flips) > len(flips)
+    return Opinion(head.matchup_id, first, second, "jury", p, "", position_gap, None, ids, flipped)
 
 
 def _rule(weights: Weights | None, cfg: JuryConfig) -> Rule:
