@@ -7,7 +7,7 @@ again, makes the same records and not new ones.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,20 @@ from msgspec.structs import replace
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
 _BUCKETS = 16**3
 _KEY = 6
+
+
+HUMAN_PREFIX: Final = "human:"
+FILE_LABEL: Final = "file"
+"""Judge of the labels that a user's own rows came with, until the user says that humans gave them."""
+
+
+def is_human(judge: str) -> bool:
+    return judge.startswith(HUMAN_PREFIX)
+
+
+def is_label(judge: str) -> bool:
+    """A label that came with the data or from a human: nobody was asked for it."""
+    return judge == FILE_LABEL or is_human(judge)
 
 
 def content_id(*parts: Any) -> str:
