@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from jurist.engines.serve import fast_loop
+from jurist.serve import fast_loop
 from work import TOP_LOGPROBS, peak_mb, pin
 
 WARM_UP = 512
@@ -90,8 +90,9 @@ def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
 
 def pipeline_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
     """The same, carried by the transport that is otherwise for TLS and proxies."""
-    from jurist.engines import endpoint
     from jurist.engines.tls import Tls
+
+    from jurist.engines import endpoint
 
     endpoint.connect = Tls  # type: ignore[assignment]
     return pipeline(args)
@@ -137,8 +138,9 @@ def our_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _transport(args: argparse.Namespace, transport: Any) -> dict[str, Any]:
-    from jurist.engines.dialects import Quirks
     from jurist.engines.dialects.openai import ChatCompletions
+
+    from jurist.engines.dialects import Quirks
     from jurist.engines.engine import Ask
     from jurist.records import Message
 

@@ -16,15 +16,14 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 import msgspec
+from jurist.engines.dialects.hosting import write_chat
+from jurist.engines.listen import Connection, Slot, http
 
 from jurist.completions import load_groups, matchups
-from jurist.engines.dialects.hosting import write_chat
 from jurist.engines.engine import Ask, Reply, Token
-from jurist.engines.listen import Connection, Slot, http
 from jurist.engines.scripted import Scripted
-from jurist.engines.serve import fast_loop
-from jurist.verdicts.judge import JudgeConfig, open_judge, orders
-from jurist.verdicts.pairwise import Pairwise
+from jurist.serve import fast_loop
+from jurist.verdicts.judge import JudgeConfig, Pairwise, open_judge, orders
 
 LATENCY = 0.05
 TOP_LOGPROBS = 5

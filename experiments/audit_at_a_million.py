@@ -45,7 +45,7 @@ LABELLED = 2_000
 def cases(prompts: int, dice: random.Random) -> Iterator[tuple[Case, list[Preference], list[float]]]:
     """Each with its labels, and with what the first of each matchup is truly ahead by."""
     for number in range(prompts):
-        ask = f"Question {number}: {' '.join(dice.choices(WORDS, k=20))}?"
+        ask = f"JudgePrompt {number}: {' '.join(dice.choices(WORDS, k=20))}?"
         prompt = Prompt.of(ask, domain=DOMAINS[number % 5])
         words = [dice.randint(40, 110) for _ in range(3)]
         texts = [" ".join(dice.choices(WORDS, k=n)) for n in words]

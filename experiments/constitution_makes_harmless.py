@@ -22,8 +22,7 @@ from msgspec.structs import replace
 
 from evidence import mean_of, over_seeds, record, write_prompts
 from jurist.config import load_settings
-from jurist.engines.engine import Ask
-from jurist.engines.open import open_engine
+from jurist.engines.engine import Ask, open_engine
 from jurist.recipes.constitutional import ConstitutionalConfig, constitutional
 from jurist.recipes.loop.settings import CompareConfig
 from jurist.records import Prompt

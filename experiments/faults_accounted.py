@@ -22,12 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from jurist.engines.faults import Faults
 from msgspec import to_builtins
 
 from evidence import record
-from jurist.engines.faults import Faults
-from jurist.engines.serve import serving
 from jurist.selftest.rows import make_rows, write_rows
+from jurist.serve import serving
 from jurist.tiny import judges
 
 SLOW = "about a minute"

@@ -21,7 +21,7 @@ from jurist.records import Finding, Matchup
 from jurist.stats import wilson
 from jurist.tiny.gullible import Gullible
 from jurist.verdicts.cases import Case
-from jurist.verdicts.judge import hear, open_judge
+from jurist.verdicts.judge import ask_judges, open_judge
 
 BAR = 0.95
 FALSE = 0.05
@@ -79,7 +79,7 @@ async def probed(judge: Gullible, seed: int) -> list[Finding]:
     for group in GROUPS:
         honest, *others = group.completions
         met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
-        said = await hear(group.prompt, group.completions, met, [asked])
+        said = await ask_judges(group.prompt, group.completions, met, [asked])
         collector.case(Case(group.prompt, group.completions, met, tuple(said), True))
     return firewall(collector.sheet())
 

@@ -30,18 +30,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from transformers.utils import logging
 
 from evidence import record
-from jurist.engines.engine import Ask, Reply
+from jurist.engines.engine import Ask, EngineConfig, Reply
 from jurist.engines.local import open_local
 from jurist.engines.local.weigh import menu
 from jurist.engines.scripted import Scripted
-from jurist.engines.settings import EngineConfig
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.tiny.answers import GOOD, MEDIOCRE, compose
 from jurist.tiny.corpus import corpus
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.tokenizer import TEMPLATE, make_tokenizer
 from jurist.tiny.world import GREETINGS, prompts
-from jurist.verdicts.ask import Question
+from jurist.verdicts.ask import JudgePrompt
 from jurist.verdicts.judge import open_judge
 from jurist.verdicts.settings import JudgeConfig
 
@@ -92,7 +91,7 @@ def measure(folder: Path, questions: int, k: int = 4, turns: int = 4) -> dict[st
     asked = matchups(questions, k, turns)
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    question = Question(JudgeConfig(), "pairwise", Scripted(lambda ask: "A"))
+    question = JudgePrompt(JudgeConfig(), "pairwise", Scripted(lambda ask: "A"))
     asks = [question.pair(one) for one in asked]
     engine = open_local(EngineConfig(f"hf:{folder}"))
     judge = open_judge(JudgeConfig(engine="hf"), lambda _: engine)

@@ -33,7 +33,7 @@ import os
 from jurist.records import content_id
 from jurist.tiny.planted import Planted
 
-judge = Planted(position=0.4)
+judge = Heuristic(position=0.4)
 
 
 def asked(ask):

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from evidence import REAL_DATA, record
 from jurist.stats import bradley_terry, elo, wilson
-from jurist.verdicts.read import NO_VERDICT, REFUSED, UNREAD, Menu, read_choice, read_score_pair
+from jurist.verdicts.read import NO_VERDICT, REFUSED, UNREAD, Choices, read_choice, read_score_pair
 
-OUTPUTS, ASSISTANTS = Menu("Output (a)", "Output (b)"), Menu("1", "2", "3")
+OUTPUTS, ASSISTANTS = Choices("Output (a)", "Output (b)"), Choices("1", "2", "3")
 STRICT = ("Vanilla", "Metrics", "Reference")
 P_OF = {"1": 1.0, "2": 0.0, "3": 0.5, "-1": None, "None": None}
 

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from evidence import record
-from jurist.engines.serve import Served, serving
 from jurist.journal import WINDOW_SECONDS, Journal
 from jurist.selftest.rows import Row, make_rows, write_rows
+from jurist.serve import Served, serving
 from jurist.tiny import judges
 
 SLOW = "about a minute"

@@ -16,7 +16,7 @@ import torch
 
 from evidence import record
 from jurist.completions import mixture, sample
-from jurist.engines.open import open_engine
+from jurist.engines.engine import open_engine
 from jurist.recipes.loop.revise import ReviseConfig, Revised, Reviser
 from jurist.records import Prompt, Sampling
 from jurist.tiny.model import tiny_checkpoint

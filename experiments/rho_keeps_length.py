@@ -37,9 +37,7 @@ ROUNDS, PROMPTS, ANSWERS, HELD_OUT = 3, 100, 7, 100
 RHO = {"plain": (), "rho": (0.4,)}
 LENGTH = 0.1
 """Log-odds a word; the judge's sharpness is four log-odds a point."""
-JUDGE = JudgeConfig(
-    kind="pointwise", additive=True, engine={"engine": "tiny:planted", "extra": {"length": LENGTH}}
-)
+JUDGE = JudgeConfig(kind="additive", engine={"engine": "tiny:planted", "extra": {"length": LENGTH}})
 
 
 def looped(folder: Path, way: str, seed: int) -> list[str]:

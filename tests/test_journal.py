@@ -86,7 +86,7 @@ def test_spending_is_kept_by_run_and_survives_a_restart(tmp_path):
 
     one, two = Journal(tmp_path / "j", run="one"), Journal(tmp_path / "j", run="two")
 
-    assert (one.usd_before, two.usd_before) == (1.0, 0.5)
+    assert (one.spent, two.spent) == (1.0, 0.5)
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path):

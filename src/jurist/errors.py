@@ -5,11 +5,12 @@
     ├── DataError           a file or a row that is not what it should be
     ├── RunError            a run folder or journal that cannot be used
     ├── MissingExtra        a part of Jurist that is not installed
-    ├── BudgetSpent         the cap is reached; the run can be taken up again
+    ├── BudgetSpent         the budget is reached; the run can be resumed
+    ├── Interrupted         Ctrl-C or SIGTERM; the run can be resumed
     └── EngineError
         ├── CallFailed      one call gave nothing, however often it was tried
-        ├── CallRefused     one call was turned down for what it asks (a 4xx); trying again is no use
-        └── EngineDown      nothing gets through any more; the run stops and can be taken up again
+        ├── CallRefused     one call was turned down for what it asks (a 4xx); trying again does not help
+        └── EngineDown      nothing gets through any more; the run stops and can be resumed
 
 Each message says what happened, the value we got, and ends in the next thing to type.
 """
@@ -45,7 +46,11 @@ class MissingExtra(JuristError):
 
 
 class BudgetSpent(JuristError):
-    """The cap is reached; the run can be taken up again."""
+    """The budget is reached; the run can be resumed."""
+
+
+class Interrupted(JuristError):
+    """Ctrl-C or SIGTERM; the run can be resumed."""
 
 
 class EngineError(JuristError):
@@ -57,7 +62,7 @@ class CallFailed(EngineError):
 
 
 class CallRefused(EngineError):
-    """One call was turned down for what it asks; trying again is no use."""
+    """One call was turned down for what it asks; trying again does not help."""
 
 
 class EngineDown(EngineError):

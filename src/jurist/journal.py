@@ -8,44 +8,128 @@ inserts; a call counts as done only once its group is committed.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import sqlite3
+import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from .errors import RunError
 
-VERSION = 1
+VERSION = 2
 GROUP = 256
 WINDOW_SECONDS = 0.02
-_SQUEEZE_OVER = 512
+_COMPRESS_OVER = 512
 """Replies longer than this are worth the 10 us that zlib takes: chain-of-thought text shrinks to a half."""
+ROOM_PER_CALL = 5 * 16384
+"""Disk space that a reply may take: pages of the table and of its index, in both of SQLite's files."""
+ROOM_AT_LEAST = 16 * 16384
 
 _SCHEMA = (
     "CREATE TABLE calls (key BLOB PRIMARY KEY, value BLOB NOT NULL)",
-    "CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL)",
+    "CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL DEFAULT 0, usd REAL NOT NULL DEFAULT 0,"
+    " uncertain_calls INTEGER NOT NULL DEFAULT 0, uncertain_usd REAL NOT NULL DEFAULT 0,"
+    " open_calls INTEGER NOT NULL DEFAULT 0, open_usd REAL NOT NULL DEFAULT 0)",
+    "CREATE TABLE servers (place TEXT PRIMARY KEY, facts BLOB NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )
 
 
-_Row = tuple[bytes, bytes, float, "asyncio.Future[None]"]
-"""Key, value, dollars, and whom to tell when it is on disk."""
+_locks: dict[Path, list[int]] = {}
+"""Journals that this process writes to: the lock file's handle, and how many have it open."""
+
+
+def _lock(path: Path) -> None:
+    """Two processes that write to one journal would ask, and pay for, the same calls twice."""
+    name = path.resolve()
+    if name in _locks:
+        _locks[name][1] += 1
+        return
+    try:
+        handle = os.open(f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(
+            f"the journal {path} cannot be opened: {error.strerror}. Look with: ls -ld {quote(str(path))}"
+        ) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise RunError(
+            f"the journal {path} is in use by another process. Wait for it, or name another with --journal"
+        ) from None
+    _locks[name] = [handle, 1]
+
+
+def _unlock(path: Path) -> None:
+    name = path.resolve()
+    _locks[name][1] -= 1
+    if not _locks[name][1]:
+        os.close(_locks.pop(name)[0])
+
+
+class _Group(Struct):
+    """What is committed together."""
+
+    calls: list[tuple[bytes, bytes]] = []
+    committed: list[Any] = []
+    """Whom to tell when it is on disk, one future per call."""
+    usd: float = 0.0
+    uncertain_calls: int = 0
+    uncertain_usd: float = 0.0
 
 
 class Journal:
     """`get` a reply by key; `put` one and be told when it is safe on disk."""
 
-    def __init__(self, path: Path, *, run: str = "") -> None:
+    def __init__(self, path: Path, *, run: str = "", reading: bool = False) -> None:
+        """`reading`: only to look up what is there, even while another process writes."""
         self.path = path
+        self._reading = reading
+        if not reading:
+            _lock(path)
         self.run = run
         """Whose money new calls are: several runs may share one journal."""
-        self._waiting: list[_Row] = []
+        self.on_full: Callable[[], None] = lambda: None
+        """Called, in a thread, when the disk takes no more."""
+        self._group = _Group()
+        self._open = (0, 0.0)
+        """Calls under way, and the most they can cost: after a kill they count as uncertain."""
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._reader = _connect(path)
-        self._writer = _connect(path)
-        row = self._reader.execute("SELECT usd FROM spent WHERE run = ?", (run,)).fetchone()
-        self.usd_before: float = row[0] if row else 0.0
+        try:
+            self._reader = _connect(path)
+            self._writer = _connect(path)
+            self.spent, self.uncertain_calls, self.uncertain = (
+                (0.0, 0, 0.0) if reading else self._settle_kill()
+            )
+        except BaseException:
+            self._thread.shutdown()
+            if not reading:
+                _unlock(path)
+            raise
+
+    def _settle_kill(self) -> tuple[float, int, float]:
+        """What this run has spent before; calls that were under way when it was killed may be billed."""
+        with self._writer:
+            self._writer.execute("INSERT OR IGNORE INTO spent (run) VALUES (?)", (self.run,))
+            self._writer.execute(
+                "UPDATE spent SET uncertain_calls = uncertain_calls + open_calls,"
+                " uncertain_usd = uncertain_usd + open_usd, open_calls = 0, open_usd = 0 WHERE run = ?",
+                (self.run,),
+            )
+        row: tuple[float, int, float] = self._reader.execute(
+            "SELECT usd, uncertain_calls, uncertain_usd FROM spent WHERE run = ?", (self.run,)
+        ).fetchone()
+        return row
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -58,54 +142,96 @@ class Journal:
         count: int = self._reader.execute("SELECT count(*) FROM calls").fetchone()[0]
         return count
 
+    def facts(self, place: str) -> dict[str, Any]:
+        """What is known of a server."""
+        row = self._reader.execute("SELECT facts FROM servers WHERE place = ?", (place,)).fetchone()
+        known: dict[str, Any] = msgspec.json.decode(row[0]) if row else {}
+        return known
+
+    def remember(self, place: str, facts: dict[str, Any]) -> None:
+        row = (place, msgspec.json.encode(facts))
+        self._thread.submit(self._write, [], "INSERT OR REPLACE INTO servers VALUES (?, ?)", row)
+
     async def put(self, key: bytes, value: bytes, usd: float = 0.0) -> None:
         """Returns when the row is committed."""
-        loop = asyncio.get_running_loop()
-        if self._timer is None:
-            self._timer = loop.call_later(WINDOW_SECONDS, self._commit_soon)
-        committed: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((key, _squeeze(value), usd, committed))
-        if len(self._waiting) >= GROUP:
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._group.calls.append((key, _compress(value)))
+        self._group.committed.append(committed)
+        self._group.usd += usd
+        if len(self._group.calls) >= GROUP:
+            self._commit_now()
+        else:
             self._commit_soon()
         await committed
 
+    def add_uncertain(self, usd: float) -> None:
+        """A call was sent and not answered."""
+        self._group.uncertain_calls += 1
+        self._group.uncertain_usd += usd
+        self._commit_soon()
+
+    def set_open(self, usd: float, calls: int) -> None:
+        self._open = (calls, usd)
+        if usd:
+            self._commit_soon()
+
+    def has_room(self, calls: int) -> bool:
+        """Whether the disk has room for so many replies."""
+        disk = os.statvfs(self.path.parent)
+        return disk.f_bavail * disk.f_frsize > ROOM_AT_LEAST + calls * ROOM_PER_CALL
+
     def _commit_soon(self) -> None:
-        rows, self._waiting = self._waiting, []
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._commit_now)
+
+    def _commit_now(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if rows:
-            work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, rows)
-            work.add_done_callback(lambda done: _tell(rows, done.exception()))
+        group, self._group = self._group, _Group()
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
+        work.add_done_callback(lambda done: _tell(group, done.exception()))
 
-    def _commit(self, rows: list[_Row]) -> None:
-        try:
-            with self._writer:
-                self._writer.executemany(
-                    "INSERT OR IGNORE INTO calls (key, value) VALUES (?, ?)", [row[:2] for row in rows]
-                )
-                self._writer.execute(
-                    "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE"
-                    " SET calls = calls + excluded.calls, usd = usd + excluded.usd",
-                    (self.run, len(rows), sum(row[2] for row in rows)),
-                )
-        except sqlite3.Error as error:
-            raise _unusable(self.path, error) from error
+    def _commit(self, group: _Group) -> None:
+        opened = self._open
+        self._write(
+            group.calls,
+            "UPDATE spent SET calls = calls + ?, usd = usd + ?, uncertain_calls = uncertain_calls + ?,"
+            " uncertain_usd = uncertain_usd + ?, open_calls = ?, open_usd = ? WHERE run = ?",
+            (len(group.calls), group.usd, group.uncertain_calls, group.uncertain_usd, *opened, self.run),
+        )
+
+    def _write(self, calls: list[tuple[bytes, bytes]], statement: str, values: tuple[Any, ...]) -> None:
+        """One commit. On a full disk it waits a moment for the room that half-written files give back."""
+        for last in (False, False, True):
+            try:
+                with self._writer:
+                    self._writer.executemany("INSERT OR IGNORE INTO calls (key, value) VALUES (?, ?)", calls)
+                    self._writer.execute(statement, values)
+                return
+            except sqlite3.Error as error:
+                if last or "full" not in str(error):
+                    raise _unusable(self.path, error) from error
+                self.on_full()
+                time.sleep(0.3)
 
     def close(self) -> None:
+        """Commit what waits, and say that nothing is under way."""
+        group, self._group, self._open = self._group, _Group(), (0, 0.0)
         try:
-            if self._waiting:
-                self._thread.submit(self._commit, self._waiting).result()
+            if not self._reading:
+                self._thread.submit(self._commit, group).result()
         finally:
-            self._waiting = []
             self._thread.shutdown(wait=True)
             self._reader.close()
             self._writer.close()
+            if not self._reading:
+                _unlock(self.path)
 
 
-def _tell(rows: list[_Row], error: BaseException | None) -> None:
-    """Each row of a group that it is on disk, or that it never will be."""
-    for *_, committed in rows:
+def _tell(group: _Group, error: BaseException | None) -> None:
+    """Everyone who waits for this group that it is on disk, or that it never will be."""
+    for committed in group.committed:
         if committed.done():  # whoever waited was called off
             continue
         if error is None:
@@ -120,11 +246,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA page_size = 16384")
         # Keys are hashes, so hardly a page is looked at twice: the usual cache of 2 MB would gain nothing.
         connection.execute("PRAGMA cache_size = -512")
-        version = _version(connection) or _made(connection)
+        version = _version(connection) or _create(connection)
         if version != VERSION:
             raise RunError(
                 f"the journal {path} is of version {version}, this Jurist reads version {VERSION}."
-                f" Keep it and start a new one with: --journal {path.with_name('journal-new.sqlite')}"
+                f" Keep it and start a new one with: --journal {quote(str(path.with_name('new.sqlite')))}"
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -138,7 +264,7 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _made(connection: sqlite3.Connection) -> int:
+def _create(connection: sqlite3.Connection) -> int:
     """Give an empty file its tables; of several processes that start at once, one does."""
     connection.execute("BEGIN IMMEDIATE")
     with connection:
@@ -149,20 +275,27 @@ def _made(connection: sqlite3.Connection) -> int:
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> RunError:
-    text = str(error)
+    text, name = str(error), quote(str(path))
     if "full" in text:
-        return RunError(
-            f"the disk is full: {path} takes no more. What is in it is safe: free some space and run again"
-        )
+        return disk_full(path)
     if "not a database" in text or "malformed" in text:
         return RunError(
-            f"{path} is not a journal ({text}). Move it away and run again: mv {path} {path}.damaged"
+            f"{path} is not a journal ({text}). Move it away and run again: mv {name} {name}.damaged"
         )
-    return RunError(f"the journal {path} cannot be used: {text}. Check it with: ls -l {path.parent}")
+    return RunError(
+        f"the journal {path} cannot be used: {text}. Check it with: ls -l {quote(str(path.parent))}"
+    )
 
 
-def _squeeze(value: bytes) -> bytes:
-    return b"z" + zlib.compress(value, 1) if len(value) > _SQUEEZE_OVER else b"=" + value
+def disk_full(path: Path) -> RunError:
+    return RunError(
+        f"the disk is full: {path} takes no more. Answered calls are kept. Free some space"
+        f" (df -h {quote(str(path.parent))}), then run the same command again"
+    )
+
+
+def _compress(value: bytes) -> bytes:
+    return b"z" + zlib.compress(value, 1) if len(value) > _COMPRESS_OVER else b"=" + value
 
 
 def _expand(stored: bytes) -> bytes:

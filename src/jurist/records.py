@@ -205,6 +205,19 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     """US dollars."""
     seconds: float = 0.0
 
+    @classmethod
+    def of_pair(cls, judge: str, matchup: Matchup, sample: int = 0, **fields: Any) -> Verdict:
+        """About a matchup, in the order it is in."""
+        first, second = matchup.first.id, matchup.second.id
+        name = content_id(judge, first, second, sample)
+        return cls(name, judge, matchup.id, first, second, sample=sample, **fields)
+
+    @classmethod
+    def of_one(cls, judge: str, completion: Completion, sample: int = 0, **fields: Any) -> Verdict:
+        """About a single completion."""
+        name = content_id(judge, completion.id, sample)
+        return cls(name, judge, first_id=completion.id, sample=sample, **fields)
+
     @property
     def kind(self) -> Literal["pairwise", "pointwise"]:
         return "pairwise" if self.matchup_id else "pointwise"

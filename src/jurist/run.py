@@ -1,41 +1,64 @@
 """A run: the folder where all of one piece of work lies.
 
-`journal.sqlite` is what was paid for, and is never rewritten. Every other file is derived from it and from
-the user's own files, in input order, and takes the place of its forerunner only when it is whole: so starting
-a run again after kill -9 makes the same files once more, and asks no call twice.
+`journal.sqlite` holds every answered call and is never rewritten. Every other file is derived from it and
+from the user's own files, in input order, and replaces the one before it only when it is whole: so starting a
+run again after kill -9 makes the same files once more, and asks no call twice.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import filecmp
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import Struct
 
-from .errors import DataError, JuristError, RunError
-from .journal import Journal
+from .errors import DataError, JuristError, RunError, SettingError
+from .journal import Journal, disk_full
 
 V = TypeVar("V")
 
 _encode_json = msgspec.json.Encoder().encode
 _FLUSH_BYTES: Final = 1 << 16
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+MARKER: Final = "run.json"
+REPORTS: Final = ("report.html", "audit.json")
+"""Derived from the labels: they go when the labels change."""
+
+
+class Marker(Struct, frozen=True):
+    """`run.json`: that this folder is a run, and of what."""
+
+    source: str = ""
+    """The file the rows came from, as an absolute path."""
+    content: str = ""
+    """A hash of how that file begins."""
 
 
 class Run:
     """Open it with `with Run(path) as run:`; one process at a time."""
 
     def __init__(self, path: str | Path, *, journal: str | Path | None = None) -> None:
+        if not str(path).strip():
+            raise SettingError("--out is empty. Name a folder: --out run")
         self.path = Path(path)
-        self._lock: int | None = None
+        self._locks: list[int] = []
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(self.path)
+            self._refuse_foreign()
+            self._locks.append(lock(self.path))
+            if not (self.path / MARKER).exists():
+                self.write_json(MARKER, Marker())
+            if journal:
+                Path(journal).parent.mkdir(parents=True, exist_ok=True)
             # In a shared journal the folder says whose money was spent; a run's own journal may move with it.
             self.journal = (
                 Journal(Path(journal), run=str(self.path.resolve()))
@@ -43,7 +66,8 @@ class Run:
                 else Journal(self.path / "journal.sqlite")
             )
         except OSError as error:
-            raise _no_folder(self.path, error) from error
+            self._unlock()
+            raise _cannot_write(self.path, error) from error
         except JuristError:
             self._unlock()
             raise
@@ -60,79 +84,122 @@ class Run:
         finally:
             self._unlock()
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
     def file(self, noun: str) -> Path:
         return self.path / f"{noun}.jsonl"
+
+    def claim(self, marker: Marker, replace: bool) -> None:
+        """Refuse to put the rows of another file into a run, unless that is what was asked for."""
+        before = read_json(self.path / MARKER, Marker)
+        other = before.source and before.source != marker.source
+        if other and not replace and not (before.content and before.content == marker.content):
+            raise RunError(
+                f"{self.path} is a run of {before.source}, not of {marker.source or 'rows in memory'}."
+                f" Choose another folder with --out, or replace its labels with: --replace true"
+            )
+        self.write_json(MARKER, marker)
 
     @contextmanager
     def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
         """Writers for these nouns; the files appear together at the end, or not at all."""
         writers: dict[str, Writer] = {}
+
+        def discard_all() -> None:
+            for writer in writers.values():
+                writer.discard()
+
         try:
             for noun in nouns:
-                writers[noun] = Writer(self.file(noun))
+                writers[noun] = Writer(self.file(noun), on_full=discard_all)
             yield writers
             for writer in writers.values():
                 writer.finish()
         except BaseException as error:
-            for writer in writers.values():
-                writer.abandon()
+            discard_all()
             if isinstance(error, OSError) and error.errno in _FULL:
-                raise _no_room(self.path, error) from error
+                raise disk_full(self.path) from error
             raise  # another system error may be about the user's own files: it keeps its name
+        changed = "preferences" in writers and not writers["preferences"].same_as_before()
         for writer in writers.values():
-            writer.appear()
+            writer.commit()
+        if changed:
+            for name in REPORTS:
+                (self.path / name).unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
         """A small file, whole or not at all."""
-        part = self.path / f"{name}.partial"
         try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(self.path / name)
+            write_whole(self.path / name, text.encode())
         except OSError as error:
-            raise _no_room(self.path, error) from error
+            raise _cannot_write(self.path, error) from error
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, msgspec.json.format(_encode_json(value), indent=1).decode() + "\n")
 
+    def _refuse_foreign(self) -> None:
+        """A folder with files of somebody else's is not a place to write prompts.jsonl into."""
+        if (self.path / MARKER).exists():
+            return
+        there = sorted(one.name for one in self.path.iterdir() if not one.name.startswith("."))
+        if there:
+            raise RunError(
+                f"{self.path} is no run and holds {there[0]}{' and more' if there[1:] else ''}; a run might"
+                f" overwrite them. Choose a new folder: --out {quote(str(self.path / 'run'))}"
+            )
+
+    def _unlock(self) -> None:
+        while self._locks:
+            os.close(self._locks.pop())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A small file, whole or not at all."""
+    part = path.with_name(f".{path.name}.partial")
+    part.write_bytes(data)
+    part.replace(path)
+
 
 class Writer:
-    """Records to one JSONL file, in large writes; invisible under its name until `appear`."""
+    """Records to one JSONL file, in large writes; invisible under its name until `commit`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_full: Any = lambda: None) -> None:
         self.path = path
-        self._part = path.with_name(path.name + ".partial")
+        self._part = path.with_name(f".{path.name}.partial")
+        self._on_full = on_full
         self._buffer = bytearray()
         try:
             self._file = self._part.open("wb", buffering=0)
         except OSError as error:
-            raise _no_folder(path.parent, error) from error
+            raise _cannot_write(path.parent, error) from error
 
     def add(self, record: Any) -> None:
         self._buffer += _encode_json(record)
         self._buffer += b"\n"
         if len(self._buffer) > _FLUSH_BYTES:
-            self._drain()
+            self._flush()
 
-    def _drain(self) -> None:
+    def _flush(self) -> None:
         view = memoryview(bytes(self._buffer))
         self._buffer.clear()
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            if error.errno in _FULL:  # the room goes to the journal: these files can be made again
+                self._on_full()
+            raise
 
     def finish(self) -> None:
-        self._drain()
+        self._flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def appear(self) -> None:
+    def same_as_before(self) -> bool:
+        return self.path.exists() and filecmp.cmp(self.path, self._part, shallow=False)
+
+    def commit(self) -> None:
         self._part.replace(self.path)
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
 
@@ -148,20 +215,28 @@ def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:
                 except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                     raise DataError(
                         f"{path}:{number} is not a {called or cls.__name__.lower()}: {error}."
-                        f" Look at it with: sed -n {number}p {path}"
+                        f" Look at it with: sed -n {number}p {quote(str(path))}"
                     ) from None
     except FileNotFoundError:
-        raise RunError(
-            f"there is no {path.name} in {path.parent}. Make it with: {again(path.parent)}"
-        ) from None
+        raise unfinished(path.parent, f"there is no {path.name} in {path.parent}") from None
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
+def unfinished(folder: Path, what: str) -> RunError:
+    """Why a run lacks something: somebody is at work on it, or it was never finished."""
+    owner = owner_of(folder)
+    if owner:
+        return RunError(f"{what}: process {owner} is working on it. Wait for it to end")
+    return RunError(f"{what}. Make it with: {again(folder)}")
+
+
 def again(folder: Path) -> str:
-    """The command that takes up what was begun in a folder, as far as it can be told."""
+    """The command that goes on with what was begun in a folder, as far as it can be told."""
     recipe = folder / "recipe.yaml"
-    return f"jurist label --recipe {recipe}" if recipe.exists() else f"jurist label --out {folder} ..."
+    if recipe.exists():
+        return f"jurist label --recipe {quote(str(recipe))}"
+    return f"jurist label --out {quote(str(folder))} ..."
 
 
 def read_json(path: Path, cls: type[V]) -> V:
@@ -170,21 +245,15 @@ def read_json(path: Path, cls: type[V]) -> V:
         return msgspec.json.decode(path.read_bytes(), type=cls)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise RunError(
-            f"{path} is damaged ({error}). Nothing is lost, the journal is whole: make it again with:"
-            f" jurist label --recipe {path.parent / 'recipe.yaml'}"
+            f"{path} is damaged ({error}). Nothing is lost, the journal is whole. Make it again with:"
+            f" {again(path.parent)}"
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: OSError) -> RunError:
-    return RunError(f"cannot read {path} ({_reason(error)}). Look at it with: ls -ld {path}")
-
-
 def lock(folder: Path) -> int:
     """Two processes in one folder would overwrite each other's files."""
-    import fcntl
-
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,20 +268,28 @@ def lock(folder: Path) -> int:
     return handle
 
 
-def _no_folder(path: Path, error: OSError) -> JuristError:
+def owner_of(folder: Path) -> str:
+    """The process that is at work in a folder; empty where none is."""
+    path = folder / ".lock"
+    if not path.exists():
+        return ""
+    with path.open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return handle.read(32).strip() or "another process"
+    return ""
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot read {path} ({_reason(error)}). Look at it with: ls -ld {quote(str(path))}")
+
+
+def _cannot_write(path: Path, error: OSError) -> JuristError:
     if error.errno in _FULL:
-        return _no_room(path, error)
+        return disk_full(path)
     return RunError(f"cannot write in {path} ({_reason(error)}). Choose another folder with: --out FOLDER")
 
 
 def _reason(error: OSError) -> str:
     return (os.strerror(error.errno) if error.errno else str(error)).lower()
-
-
-def _no_room(path: Path, error: OSError) -> JuristError:
-    if error.errno in _FULL:
-        return RunError(
-            f"the disk is full: {path} takes no more. Every call paid for is safe in the journal:"
-            " free some space and run again"
-        )
-    return _no_folder(path, error)

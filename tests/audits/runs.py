@@ -8,7 +8,7 @@ JUDGE = "openai:gpt-5-mini"
 
 
 def pair(number, first="short", second="rather longer"):
-    prompt = Prompt.of(f"Question {number}?", domain="odd" if number % 2 else "even")
+    prompt = Prompt.of(f"JudgePrompt {number}?", domain="odd" if number % 2 else "even")
     answers = [Completion.of(prompt.id, text, name) for text, name in ((first, "one"), (second, "other"))]
     return Matchup.of(prompt, *answers)
 

@@ -16,7 +16,7 @@ from jurist.records import Matchup
 from jurist.tiny.gullible import Gullible
 from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.verdicts.cases import Case
-from jurist.verdicts.judge import hear, open_judge
+from jurist.verdicts.judge import ask_judges, open_judge
 
 GROUPS = attacks_on(None)
 
@@ -30,7 +30,7 @@ def probed(function, groups=GROUPS, **judge):
         for group in groups:
             honest, *others = group.completions
             met = [Matchup.of(group.prompt, honest, other) for other in others]
-            said = await hear(group.prompt, group.completions, met, [opened])
+            said = await ask_judges(group.prompt, group.completions, met, [opened])
             collector.case(Case(group.prompt, group.completions, tuple(met), tuple(said), True))
         return collector.sheet()
 

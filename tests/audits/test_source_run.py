@@ -67,14 +67,14 @@ def test_labels_of_people_are_found_by_id_or_by_text_and_the_last_word_counts(tm
         {"matchup_id": one.id, "label": "second", "who": "ada", "weight": 4.5},
         {"matchup_id": one.id, "label": "first", "who": "ada", "weight": 4.5},
         {
-            "prompt": "Question 2?",
+            "prompt": "JudgePrompt 2?",
             "first": "rather longer",
             "second": "short",
             "label": "first",
             "who": "ada",
         },
         {"matchup_id": third.id, "label": "", "who": "ada"},
-        {"prompt": "Question 2?", "first": "who else", "second": "short", "label": "first", "who": "ada"},
+        {"prompt": "JudgePrompt 2?", "first": "who else", "second": "short", "label": "first", "who": "ada"},
     ]
     labels = tmp_path / "labels.jsonl"
     labels.write_text("\n".join(map(json.dumps, rows)))

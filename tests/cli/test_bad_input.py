@@ -14,9 +14,9 @@ import pytest
 from command import jurist, refused
 
 from jurist.cli.ending import ending_of
-from jurist.engines.serve import serving
 from jurist.run import Run
 from jurist.selftest.rows import make_rows, write_rows
+from jurist.serve import serving
 from jurist.tiny import judges
 
 PAIR = {"prompt": "What is 2 plus 102?", "first": "104", "second": "Gladly: it makes 104, I hope."}

@@ -5,8 +5,8 @@ import json
 import pytest
 from command import jurist
 
-from jurist.engines.serve import serving
 from jurist.recipes.probe import probe, probe_settings
+from jurist.serve import serving
 from jurist.tiny.gullible import Gullible, decent_answers
 
 N = 8 * 12 * 2

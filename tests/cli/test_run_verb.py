@@ -9,7 +9,7 @@ import pytest
 from command import jurist, refused
 
 from jurist.cli.loops import print_outcome
-from jurist.engines.caller import Purse
+from jurist.engines.budget import Budget
 from jurist.errors import BudgetSpent
 from jurist.recipes import catalogue
 from jurist.recipes.loop.finish import Outcome
@@ -44,7 +44,7 @@ def known(monkeypatch):
 
     def recipe(cfg, watch):
         seen["cfg"] = cfg
-        tally = Tally(Purse(), total=8, rows=3)
+        tally = Tally(Budget(), total=8, rows=3)
         watch(Moment(1, 2, "label", None))
         watch(Moment(1, 2, "label", tally))
         watch(Moment(2, 2, "look", Along(4, 8)))

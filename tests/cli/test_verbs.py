@@ -7,8 +7,8 @@ import sys
 import pytest
 from command import jurist
 
-from jurist.engines.serve import serving
 from jurist.selftest.rows import make_rows, write_rows
+from jurist.serve import serving
 from jurist.tiny import judges
 
 

@@ -4,8 +4,9 @@ from collections import Counter
 import pytest
 
 from jurist.completions import mixture, sample
-from jurist.engines.caller import Caller, Purse
+from jurist.engines.budget import Budget
 from jurist.engines.engine import Ask, Reply
+from jurist.engines.journaled import JournaledEngine
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown, SettingError
 from jurist.journal import Journal
 from jurist.records import Message, Prompt, Sampling, Usage
@@ -88,7 +89,7 @@ def test_one_draw_that_fails_takes_no_other_with_it_through_the_journal(tmp_path
 
     async def main():
         journal = Journal(tmp_path / "journal.sqlite")
-        engine = Caller((Served if how == "together" else Says)(reply), journal, Purse())
+        engine = JournaledEngine((Served if how == "together" else Says)(reply), journal, Budget())
         drawn = await sample(PROMPT, mixture([(engine, 1.0)]), 4)
         journal.close()
         return drawn
@@ -104,7 +105,7 @@ def test_one_draw_that_fails_takes_no_other_with_it_through_the_journal(tmp_path
 def test_too_few_samples_are_missed_by_name():
     class Short(SaysMany):
         async def answer_many(self, ask, n):
-            return (await super().answer_many(ask, n))[1:]
+            return (await super().samples(ask, n))[1:]
 
     completions, dropped = drawn(Short(lambda ask: "answer"))
 

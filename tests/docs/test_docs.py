@@ -19,11 +19,11 @@ from jurist.cli.app import app
 from jurist.cli.ending import run_command
 from jurist.config import settings_from
 from jurist.engines import vendors
-from jurist.engines.open import KINDS
-from jurist.engines.serve import Served, serving
+from jurist.engines.engine import KINDS
 from jurist.preferences.formats import FORMATS
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig, check
+from jurist.serve import Served, serving
 from jurist.verdicts.judge import JUDGES
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 
 from making import checkpoint  # noqa: E402
 
-from jurist.engines.open import open_engine  # noqa: E402
+from jurist.engines.engine import open_engine  # noqa: E402
 from jurist.engines.scripted import Scripted  # noqa: E402
 from jurist.errors import BudgetSpent, CallFailed, SettingError  # noqa: E402
 from jurist.models.live import reward_called  # noqa: E402

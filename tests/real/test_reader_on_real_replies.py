@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jurist.verdicts.read import Menu, read_choice, read_score_pair
+from jurist.verdicts.read import Choices, read_choice, read_score_pair
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
@@ -89,7 +89,7 @@ def test_reviews_with_two_scores_are_read_like_their_authors_read_them():
 
 
 def test_real_replies_read_the_same_from_the_other_seat(replies):
-    turned = Menu(OUTPUTS.second, OUTPUTS.first)
+    turned = Choices(OUTPUTS.second, OUTPUTS.first)
     for reply in replies[::40]:
         one, other = (
             read_choice(reply.text, OUTPUTS, reply.finish),

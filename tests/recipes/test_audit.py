@@ -246,7 +246,7 @@ def test_examples_are_read_again_and_are_few(tmp_path):
     shown = {name for one in found.findings for name in one.examples}
     assert shown
     page = Path(found.report).read_text()
-    assert page.count("Question ") >= min(len(shown), EXAMPLES) / 2
+    assert page.count("JudgePrompt ") >= min(len(shown), EXAMPLES) / 2
 
 
 def loop(folder, rounds=2):

@@ -3,9 +3,9 @@
 import pytest
 from jobs import accounted, at, lines, run, settings, write_pairs
 
-from jurist.engines.serve import serving
 from jurist.errors import SettingError
 from jurist.recipes.sample import sample
+from jurist.serve import serving
 from jurist.tiny import judges
 
 PRICE = {"input": 1000.0, "output": 1000.0}

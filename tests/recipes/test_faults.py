@@ -2,9 +2,9 @@
 
 import pytest
 from jobs import accounted, at, lines, run, write_pairs
-
 from jurist.engines.faults import Faults
-from jurist.engines.serve import serving
+
+from jurist.serve import serving
 from jurist.tiny import judges
 
 QUICK = {"timeout": 0.3, "max_tries": 3, "give_up_after": 2.0}

@@ -9,12 +9,12 @@ from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
 from jurist.cli.progress import progress
 from jurist.cli.summary import summary_lines
 from jurist.config import load_settings
-from jurist.engines.serve import serving
 from jurist.errors import BudgetSpent, DataError, SettingError
 from jurist.recipes.estimate import estimate
 from jurist.recipes.export import export
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
+from jurist.serve import serving
 from jurist.tiny import judges
 from jurist.tiny.policies import careful, sloppy, wordy
 from jurist.tiny.world import true_score

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from jobs import LEARNS, loop_settings
 
-from jurist.engines.serve import serving
 from jurist.errors import DataError, SettingError
 from jurist.recipes.loop.candidates import CandidateConfig, candidates, gather
 from jurist.recipes.loop.folder import Loop
@@ -26,6 +25,7 @@ from jurist.recipes.rejection import (
 )
 from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
+from jurist.serve import serving
 from jurist.stats import sigmoid
 from jurist.tiny.planted import Planted
 from jurist.tiny.world import true_score

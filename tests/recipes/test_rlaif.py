@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from jobs import LEARNS, MOVES, loop_settings
 
-from jurist.engines.serve import serving
 from jurist.errors import BudgetSpent
 from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.run import read_records
+from jurist.serve import serving
 from jurist.tiny.planted import Planted
 
 pytest.importorskip("transformers", reason="training is an extra")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from jobs import MOVES, loop_settings
 
-from jurist.engines.serve import serving
 from jurist.errors import BudgetSpent, SettingError
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.invent import InventConfig, invented, rouge_l, shown, unfit
@@ -26,6 +25,7 @@ from jurist.recipes.self_rewarding import (
 )
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records
+from jurist.serve import serving
 from jurist.tiny.planted import Planted
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
@@ -33,7 +33,7 @@ from jurist.verdicts.settings import JudgeConfig
 
 def settings(folder: Path, *words: str, **more: object) -> SelfRewardingConfig:
     given = {
-        "judge": {"kind": "pointwise", "additive": True},
+        "judge": {"kind": "additive"},
         "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 24},
         "compare": {"judge": "tiny:oracle", "held_out": 0.3},
         "dpo": {**MOVES, "soft": False},
@@ -42,7 +42,12 @@ def settings(folder: Path, *words: str, **more: object) -> SelfRewardingConfig:
 
 
 def test_as_in_the_paper_each_answer_is_scored_three_times_by_five_points():
-    assert (ADDITIVE.samples, ADDITIVE.bounds, ADDITIVE.reason, ADDITIVE.heat) == (3, (0, 5), True, 0.7)
+    assert (ADDITIVE.samples, ADDITIVE.bounds, ADDITIVE.reason, ADDITIVE.effective_temperature) == (
+        3,
+        (0, 5),
+        True,
+        0.7,
+    )
     cfg = SelfRewardingConfig()
     assert (cfg.k, cfg.sampling.temperature, cfg.sampling.top_p) == (4, 0.7, 0.9)
     assert (cfg.dpo.lr, cfg.dpo.soft, cfg.dpo.beta) == (1e-6, False, None)
@@ -164,14 +169,14 @@ PRICE = {"input": 1000.0, "output": 1000.0}
 def test_what_inventing_cost_before_a_kill_is_counted_against_the_budget(tmp_path):
     dear = {"engine": "scripted:test_self_rewarding:makes_up", "price": PRICE}
     made = InventConfig(prompts=30, engine=dear)
-    cfg = settings(tmp_path, budget="0.2usd")
+    cfg = settings(tmp_path, budget="2usd")
     for _ in range(3):
         with Loop(cfg) as loop, pytest.raises(BudgetSpent):
             invented(Round(loop, 1), made, "nobody", loop.prompts("train"))
 
     with sqlite3.connect(tmp_path / "loop" / "journal.sqlite") as journal:
         (spent,) = journal.execute("SELECT sum(usd) FROM spent").fetchone()
-    assert 0.1 < spent <= 0.2
+    assert 1.0 < spent <= 2.0
 
 
 def test_a_budget_is_refused_where_nobody_knows_what_inventing_costs(tmp_path):

@@ -12,12 +12,12 @@ import pytest
 from jobs import LEARNS, MOVES, loop_settings
 
 from jurist.config import dump_yaml
-from jurist.engines.serve import serving
 from jurist.recipes.loop.finish import Outcome
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.rounds import Labelled, Round
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json
+from jurist.serve import serving
 from jurist.tiny.planted import Planted
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

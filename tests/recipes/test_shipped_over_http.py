@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from jurist.config import load_settings, read_recipe
-from jurist.engines.open import open_engine
-from jurist.engines.serve import serving
+from jurist.engines.engine import open_engine
 from jurist.recipes.catalogue import recipe_called
 from jurist.recipes.settings import full_form
 from jurist.records import Preference
 from jurist.run import read_records
+from jurist.serve import serving
 from jurist.tiny.judges import oracle
 from jurist.tiny.planted import Planted
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jurist.engines.open import open_engine
+from jurist.engines.engine import open_engine
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt
 from jurist.tiny import world
@@ -35,7 +35,7 @@ def asked(request, one, other, *, turned=False, extra=None, **settings):
 def scored(request, answer, extra=None, **settings):
     prompt = Prompt.of(request)
     engine = {"engine": "tiny:planted", "extra": extra or {}}
-    judge = open_judge(JudgeConfig(kind="pointwise", engine=engine, **settings), open_engine)
+    judge = open_judge(JudgeConfig(**{"kind": "pointwise", "engine": engine, **settings}), open_engine)
     return asyncio.run(judge(prompt, Completion.of(prompt.id, answer))).score
 
 
@@ -132,7 +132,7 @@ def test_it_answers_in_any_way_it_is_asked(how):
     assert scored(SUM, f"Gladly. {RIGHT}", **how) > scored(SUM, WRONG, **how)
 
 
-@pytest.mark.parametrize("how", [{}, {"additive": True}, {"scale": (1, 5)}])
+@pytest.mark.parametrize("how", [{}, {"kind": "additive"}, {"scale": (1, 5)}])
 def test_its_scores_rise_with_the_true_score(how):
     said = [scored(SUM, answer, **how) for answer in (WRONG, RIGHT, f"Gladly. {RIGHT}")]
 

@@ -13,8 +13,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 pytest.importorskip("transformers", reason="needs the extra 'train'")
 
-from jurist.engines.engine import Ask  # noqa: E402
-from jurist.engines.open import open_engine  # noqa: E402
+from jurist.engines.engine import (
+    Ask,
+    open_engine,
+)
 from jurist.recipes.label import label  # noqa: E402
 from jurist.recipes.settings import LabelConfig  # noqa: E402
 from jurist.records import Completion, Matchup, Message, Preference, Sampling  # noqa: E402
@@ -97,7 +99,7 @@ def test_it_can_tell_the_better_of_two_by_its_log_probs():
 
 
 def test_its_scores_by_five_points_rank_answers():
-    judge = open_judge(JudgeConfig(kind="pointwise", additive=True, engine="tiny:policy"), open_engine)
+    judge = open_judge(JudgeConfig(kind="additive", engine="tiny:policy"), open_engine)
 
     async def scores(rows):
         asked = (judge(prompt, Completion.of(prompt.id, text)) for prompt, *two, _ in rows for text in two)

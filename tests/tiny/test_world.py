@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from jurist.engines.engine import Ask
-from jurist.engines.open import open_engine
+from jurist.engines.engine import Ask, open_engine
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.tiny import policies, world

@@ -10,7 +10,7 @@ from jurist.engines.scripted import Scripted
 from jurist.errors import DataError
 from jurist.records import Completion, Matchup, Prompt, content_id
 from jurist.verdicts.constitution import Constitution, Principle, draw, load_constitution
-from jurist.verdicts.judge import hear, open_judge
+from jurist.verdicts.judge import ask_judges, open_judge
 
 OURS = load_constitution()
 PROMPT = Prompt.of("Say hello.")
@@ -72,7 +72,7 @@ def test_both_orders_of_a_matchup_are_asked_under_the_same_principle_and_it_is_k
         {"kind": "constitution", "engine": "x", "samples": 3}, lambda spec: Scripted(first_seat), 7
     )
     matchups = [Matchup.of(PROMPT, TEXTS[0], other) for other in TEXTS[1:]]
-    verdicts = asyncio.run(hear(PROMPT, TEXTS, matchups, [judge]))
+    verdicts = asyncio.run(ask_judges(PROMPT, TEXTS, matchups, [judge]))
 
     texts = {one.id: one.text for one in OURS.principles}
     by_question = {(one.matchup_id, one.sample, one.principle) for one in verdicts}

@@ -10,7 +10,16 @@ from jurist.engines.engine import Ask
 from jurist.engines.scripted import Scripted
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, DataError, EngineDown, SettingError
 from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.judge import JUDGES, Judge, JudgeConfig, Scorer, hear, judge_config, open_judge, orders
+from jurist.verdicts.judge import (
+    JUDGES,
+    Judge,
+    JudgeConfig,
+    Scorer,
+    ask_judges,
+    judge_config,
+    open_judge,
+    orders,
+)
 
 PROMPT = Prompt.of("Say hello.")
 TEXTS = [Completion.of(PROMPT.id, text) for text in ("Hello!", "Hi.", "Hey there")]
@@ -113,7 +122,7 @@ def test_a_users_scorer_says_so_by_its_kind(mine):
     length.kind = "pointwise"  # type: ignore[attr-defined]
     mine.length = length
     judge = open_judge("mine:length", scripted)
-    verdicts = asyncio.run(hear(PROMPT, TEXTS, MATCHUPS, [judge]))
+    verdicts = asyncio.run(ask_judges(PROMPT, TEXTS, MATCHUPS, [judge]))
 
     assert judge.kind == "pointwise"
     assert [(one.first_id, one.score, one.unread) for one in verdicts] == [
@@ -157,7 +166,7 @@ def test_verdicts_come_by_judge_matchup_order_and_sample_whoever_answers_first()
 
     started: list[Ask] = []
     judge = open_judge({"engine": "x", "samples": 2}, lambda spec: Scripted(slowest_first))
-    verdicts = asyncio.run(hear(PROMPT, TEXTS, MATCHUPS, [open_judge("shorter", scripted), judge]))
+    verdicts = asyncio.run(ask_judges(PROMPT, TEXTS, MATCHUPS, [open_judge("shorter", scripted), judge]))
 
     places = [(one.judge, one.matchup_id, one.order, one.sample) for one in verdicts]
     wanted = [("shorter", met.id, order, 0) for met in MATCHUPS for order in ("given", "swapped")]
@@ -180,7 +189,7 @@ def test_a_call_that_failed_is_an_unread_verdict_with_the_error_kept(error, reas
         return "A" if kind == "pairwise" else "5"
 
     judge = open_judge({"kind": kind, "engine": "x"}, lambda spec: Scripted(answer))
-    verdicts = asyncio.run(hear(PROMPT, TEXTS, MATCHUPS, [judge]))
+    verdicts = asyncio.run(ask_judges(PROMPT, TEXTS, MATCHUPS, [judge]))
 
     failed = [one for one in verdicts if one.unread]
     assert len(verdicts) == (4 if kind == "pairwise" else 3)
@@ -204,9 +213,9 @@ def test_what_stops_a_job_travels_on_once_the_calls_in_flight_are_back(error):
 
     judge = open_judge({"engine": "x"}, lambda spec: Scripted(answer))
     with pytest.raises(type(error)):
-        asyncio.run(hear(PROMPT, TEXTS, MATCHUPS, [judge]))
+        asyncio.run(ask_judges(PROMPT, TEXTS, MATCHUPS, [judge]))
     assert done == [0, 1, 1, 1]
 
 
 def test_nothing_to_ask_is_no_verdict():
-    assert asyncio.run(hear(PROMPT, (), [], [open_judge("shorter", scripted)])) == []
+    assert asyncio.run(ask_judges(PROMPT, (), [], [open_judge("shorter", scripted)])) == []

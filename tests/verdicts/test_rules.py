@@ -4,11 +4,11 @@ import asyncio
 import json
 
 import pytest
+from jurist.verdicts.schema import check_schema, fits
 
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.verdicts.judge import hear, open_judge
-from jurist.verdicts.schema import check_schema, fits
+from jurist.verdicts.judge import ask_judges, open_judge
 from jurist.verdicts.settle import settle, settle_scores
 
 
@@ -62,7 +62,7 @@ def test_a_rule_about_correctness_decides_a_matchup_through_its_scores():
     prompt = Prompt.of("6 * 7?", reference="42")
     texts = [Completion.of(prompt.id, text) for text in ("41", "42", "It is 42")]
     matchups = [Matchup.of(prompt, texts[0], texts[1]), Matchup.of(prompt, texts[1], texts[2])]
-    verdicts = asyncio.run(hear(prompt, texts, matchups, [open_judge("numeric", nobody)]))
+    verdicts = asyncio.run(ask_judges(prompt, texts, matchups, [open_judge("numeric", nobody)]))
 
     assert [one.score for one in verdicts] == [0, 1, 1]
     assert settle_scores(verdicts, matchups[0]).p_first < 0.5
@@ -73,7 +73,7 @@ def test_a_rule_about_correctness_decides_a_matchup_through_its_scores():
 def test_a_planted_judge_goes_by_one_thing_only(name, p):
     prompt = Prompt.of("?")
     matchup = Matchup.of(prompt, Completion.of(prompt.id, "a longer one"), Completion.of(prompt.id, "short"))
-    verdicts = asyncio.run(hear(prompt, (), [matchup], [open_judge(name, nobody)]))
+    verdicts = asyncio.run(ask_judges(prompt, (), [matchup], [open_judge(name, nobody)]))
 
     assert settle(verdicts, matchup).p_first == p
     assert [one.judge for one in verdicts] == [name, name]

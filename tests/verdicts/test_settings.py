@@ -18,7 +18,6 @@ WRONG = [
     ({"scale": (1, 5)}, "leave it out, or set kind: pointwise"),
     ({"kind": "pointwise", "swap": "never"}, "'pointwise' has no use for swap"),
     ({"kind": "pointwise", "clamp": (0.4, 0.6)}, "'pointwise' has no use for clamp"),
-    ({"kind": "pointwise", "additive": True, "scale": (1, 5)}, "leave out one of them"),
     ({"kind": "numeric:0.1", "samples": 3}, "'numeric' has no use for samples"),
     ({"kind": "shorter", "engine": "openai:x"}, "'shorter' has no use for engine"),
     ({"kind": "mine:judge", "rubric": "be kind"}, "'mine' has no use for rubric"),

@@ -40,9 +40,9 @@ def _counted(tally: Tally) -> dict[str, Any]:
         "total": tally.total,
         "rows_per_second": round(tally.rate, 1),
         "seconds_left": None if tally.seconds_left is None else round(tally.seconds_left),
-        "calls": tally.purse.calls,
-        "calls_kept": tally.purse.kept,
-        "usd": round(tally.purse.spent, 6),
+        "calls": tally.budget.calls,
+        "calls_kept": tally.budget.cached,
+        "usd": round(tally.budget.spent, 6),
         "usd_projected": None if tally.projected is None else round(tally.projected, 4),
         "flip_rate": None if tally.flip_rate is None else round(tally.flip_rate, 4),
         "unread_share": None if tally.unread_share is None else round(tally.unread_share, 4),
@@ -97,9 +97,9 @@ def _tallied(tally: Tally) -> str:
     parts.append(f"{tally.rate:,.0f}/s")
     if tally.seconds_left is not None:
         parts.append(f"{clock(tally.seconds_left)} left")
-    if tally.purse.kept:
-        parts.append(f"{tally.purse.kept:,} calls kept from before")
-    money = f"${tally.purse.spent:.2f}"
+    if tally.budget.cached:
+        parts.append(f"{tally.budget.cached:,} calls kept from before")
+    money = f"${tally.budget.spent:.2f}"
     if tally.projected is not None and tally.projected > 0:
         money += f" of about ${tally.projected:.2f}"
     parts.append(money)

@@ -10,7 +10,7 @@ from itertools import accumulate
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..engines.engine import Ask, DrawsMany, Engine, Reply
+from ..engines.engine import Ask, Engine, Reply
 from ..errors import CallFailed, CallRefused, SettingError
 from ..records import Completion, Dropped, Prompt, Sampling
 from .load import collapsed
@@ -69,10 +69,10 @@ async def _by_one(
     sent: list[tuple[Sampling, Reply | BaseException]] = []
     if sampling.seed is not None:
         seed = sampling.seed
-    if isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True):
+    if len(which) > 1:
         how = replace(sampling, seed=_seed(prompt.id, engine.name, which[0], seed))
         try:
-            replies = await engine.answer_many(_ask(prompt, how, which[0]), len(which))
+            replies = await engine.samples(_ask(prompt, how, which[0]), len(which))
         except (CallFailed, CallRefused) as error:
             sent = [(how, error)] * len(which)
         else:

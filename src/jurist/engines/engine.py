@@ -1,22 +1,31 @@
-"""An engine turns messages into text. This is the whole contract; `endpoint`, `local`, `scripted` keep it.
+"""An engine turns messages into text: `endpoint`, `local` and `scripted` are engines.
 
-One method is required: `answer`. An engine that can draw several samples for one reading of the prompt also
-has `answer_many`. Engines raise `CallFailed` when one call gave nothing, `CallRefused` when it never will,
-and `EngineDown` when nothing gets through at all; they never return an invented reply.
+One method is required, `answer`. Engines raise `CallFailed` when one call gave nothing, `CallRefused` when it
+never will, and `EngineDown` when nothing gets through at all; they never return an invented reply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from ..config import settings_from
+from ..errors import CallFailed, CallRefused, MissingExtra, SettingError, nearest
 from ..records import Message, Usage
+from .prices import Price
+
+_encode_ask = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class Ask(Struct, frozen=True, omit_defaults=True):
-    """One question to a model. Two equal Asks to the same model are the same call."""
+    """One question to a model."""
 
     messages: tuple[Message, ...]
     temperature: float = 0.0
@@ -26,12 +35,16 @@ class Ask(Struct, frozen=True, omit_defaults=True):
     seed: int | None = None
     top_logprobs: int = 0
     """How many alternatives to report at each token; 0 for no log-probs at all."""
-    schema: dict[str, Any] | None = None
-    """A JSON schema the reply has to follow."""
     labels: tuple[str, ...] = ()
-    """The answers on offer. An engine that can weigh them without writing anything may do so."""
+    """The answers a judge may give. Log-probs are kept where one of them may stand."""
+    wants: Literal["text", "label", "forced_label"] = "text"
+    """`label`: nothing but a label is expected, so an engine may weigh the labels without writing.
+    `forced_label`: the engine holds the model to the labels.
+    """
+    thinking: bool = True
+    """False: the model is told not to think first, in the server's own way."""
     sample: int = 0
-    """Which of several draws of the same question. Part of the call's name; never sent."""
+    """Which of several samples of the same question. Part of the call's key; never sent."""
 
 
 class Token(Struct, frozen=True, array_like=True):
@@ -40,6 +53,8 @@ class Token(Struct, frozen=True, array_like=True):
     text: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
+    at: int = 0
+    """Where it starts in the reply's text."""
 
 
 class Reply(Struct, frozen=True, omit_defaults=True):
@@ -51,50 +66,153 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     tokens: tuple[Token, ...] = ()
     """With log-probs, when they were asked for and the engine gives them."""
     reasoning: str = ""
-    """What a reasoning model thought aloud, where the engine reports it apart from the text."""
+    """What a reasoning model thought, where the engine reports it apart from the text."""
     usage: Usage = Usage()
     seconds: float = 0.0
     cost: float = 0.0
     """US dollars."""
+    served: str = ""
+    """The model's name as the server reports it."""
     call: str = ""
-    """Its name in the journal, once it has one."""
+    """Its key in the journal, once it has one."""
 
 
-@runtime_checkable
-class Engine(Protocol):
+class Engine:
+    """The base of all engines. The attributes say what an engine is, so that nobody has to ask twice."""
+
     name: str
-    """Kind and model, e.g. `openai:gpt-5-mini`: what a reply depends on. No host, no key."""
+    """Kind and model, e.g. `openai:gpt-5-mini`. No host, no key."""
+    price: Price | None = Price()
+    """What a call costs; None where nobody said."""
+    gives_logprobs: bool = True
+    """False where it is known that there are none; otherwise each reply shows it."""
+    samples_together: bool = False
+    """It reads the prompt once for several samples."""
+    meters_itself: bool = False
+    """It reserves and settles the money of each request itself, when one is really sent."""
 
-    async def answer(self, ask: Ask) -> Reply: ...
+    async def answer(self, ask: Ask) -> Reply:
+        raise NotImplementedError
 
-    async def close(self) -> None: ...
+    async def samples(self, ask: Ask, n: int) -> list[Reply]:
+        """n replies to one question; fewer where some failed, and an error where all did."""
+        got = await asyncio.gather(
+            *(self.answer(sample_of(ask, ask.sample + i)) for i in range(n)), return_exceptions=True
+        )
+        replies = [one for one in got if isinstance(one, Reply)]
+        for one in got:
+            stops = isinstance(one, BaseException) and not isinstance(one, CallFailed | CallRefused)
+            if isinstance(one, BaseException) and (stops or not replies):
+                raise one
+        return replies
+
+    def identity(self, ask: Ask) -> bytes:
+        """All that decides the reply, but for the sample's number: the journal's key is made of it."""
+        return self.name.encode() + b"\0" + _encode_ask(replace(ask, sample=0))
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
 
-@runtime_checkable
-class DrawsMany(Protocol):
-    """An engine that reads the prompt once for several samples."""
-
-    async def answer_many(self, ask: Ask, n: int) -> list[Reply]: ...
-
-
-@runtime_checkable
-class Queues(Protocol):
-    """An engine that holds requests back: it says when one is really sent and when it has come back.
-
-    `on_send` may raise `BudgetSpent`, and then nothing is sent.
-    """
-
-    on_send: Callable[[], None]
-    on_back: Callable[[], None]
+def sample_of(ask: Ask, sample: int) -> Ask:
+    """The same question for another sample; with a seed, each sample gets its own."""
+    seed = None if ask.seed is None else ask.seed + sample - ask.sample
+    return replace(ask, sample=sample, seed=seed)
 
 
-class StandIn:
-    """What is known of an engine, on whatever stands in its place: a journal, an estimate."""
+Positive = Annotated[float, Meta(gt=0)]
 
-    def __init__(self, engine: Engine) -> None:
-        self.name = engine.name
-        self.gives_logprobs: bool = getattr(engine, "gives_logprobs", True)
-        self.draws_many: bool = isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True)
-        self.price: Any = getattr(engine, "price", None)
-        self.priced: bool = getattr(engine, "price", 0.0) is not None
-        """False where nobody said what a call costs. An engine without a price of its own is free."""
+
+class EngineConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`openai:gpt-5-mini`, or `{engine: openai:gpt-5-mini, rpm: 500, ...}`."""
+
+    engine: Annotated[
+        str,
+        Meta(description="Vendor, model and, where needed, address: vllm:Qwen/Qwen3-8B@http://host:8000/v1."),
+    ]
+    concurrency: Annotated[
+        int, Meta(ge=1, description="Most requests under way; fewer where latency grows.")
+    ] = 256
+    rpm: Annotated[Positive | None, Meta(description="Requests a minute, where the vendor sets a cap.")] = (
+        None
+    )
+    tpm: Annotated[Positive | None, Meta(description="Tokens a minute, in and out together.")] = None
+    timeout: Annotated[Positive, Meta(description="Seconds for one try.")] = 600.0
+    max_tries: Annotated[int, Meta(ge=1, description="Tries of one call.")] = 6
+    give_up_after: Annotated[
+        Positive, Meta(description="Seconds of failures without a single answer after which the run stops.")
+    ] = 60.0
+    price: Annotated[
+        Price | None,
+        Meta(description="{input: , cached: , output: } in dollars per million tokens, or {gpu_hour: }."),
+    ] = None
+    key_env: Annotated[
+        str, Meta(description="Environment variable with the key; the vendor's by default.")
+    ] = ""
+    extra: Annotated[
+        dict[str, Any], Meta(description="Merged into every request, e.g. {reasoning_effort: low}.")
+    ] = {}
+
+
+ENGINES: Final[dict[str, str]] = {
+    "scripted": "jurist.engines.scripted:open_scripted",
+    "hf": "jurist.engines.local:open_local",
+    "tiny": "jurist.tiny.policies:open_policy",
+}
+"""Engines that are not servers. Named, not imported, so that only the one in use is loaded."""
+VENDORS: Final = (
+    *("openai", "anthropic", "gemini", "azure", "openrouter", "together", "fireworks", "groq", "deepseek"),
+    *("vllm", "sglang", "llamacpp", "ollama"),
+)
+"""Rows of the table in `vendors`."""
+
+
+def open_engine(spec: str | Mapping[str, Any] | EngineConfig) -> Engine:
+    """`openai:gpt-5-mini`, `vllm:Qwen/Qwen3-8B@http://host:8000/v1`, `module:function`, or a mapping."""
+    config = engine_config(spec)
+    kind, _, rest = config.engine.partition(":")
+    if not rest:
+        raise SettingError(f"'{config.engine}' names no model. Write it like openai:gpt-5-mini")
+    if kind in VENDORS:
+        return _opener("jurist.engines.vendors:open_endpoint", kind)(config)
+    if kind in ENGINES:
+        return _opener(ENGINES[kind], kind)(config)
+    if rest.isidentifier():  # module:function
+        return _opener(ENGINES["scripted"], kind)(replace(config, engine=f"scripted:{config.engine}"))
+    raise SettingError(nearest("kind of engine", kind, [*VENDORS, *ENGINES, "module:function"]))
+
+
+def is_engine_kind(kind: str) -> bool:
+    return kind in ENGINES or kind in VENDORS
+
+
+def engine_config(spec: str | Mapping[str, Any] | EngineConfig) -> EngineConfig:
+    if isinstance(spec, EngineConfig):
+        return spec
+    if isinstance(spec, str):
+        return EngineConfig(spec)
+    if "engine" not in spec:
+        raise SettingError(f"these settings name no engine: {dict(spec)}. Add: engine: openai:gpt-5-mini")
+    return settings_from(EngineConfig, dict(spec))
+
+
+def _opener(place: str, kind: str) -> Callable[[EngineConfig], Engine]:
+    module, _, name = place.partition(":")
+    try:
+        opener: Callable[[EngineConfig], Engine] = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("jurist"):
+            raise
+        raise MissingExtra(f"a checkpoint in this process ({kind}:)", str(error.name), "train") from None
+    return opener
+
+
+def key_from(env: str) -> str:
+    """Keys come from the environment only, so that no recipe, log or run folder can hold one."""
+    key = os.environ.get(env, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingError(
+            f"the value of {env} is not a key: it holds a space, a line break or a curly quote."
+            f" Set it again with: export {env}=..."
+        )
+    return key

@@ -1,11 +1,10 @@
-"""How many requests may be under way, found out by trying; and caps a minute, where a vendor sets them.
+"""How many requests may be under way, found out by trying; and caps per minute, where a vendor sets them.
 
-The limit grows while all is well: doubling at first, later by its square root in a round trip. It shrinks,
-at most once in a round trip, for either of two reasons. A share of the requests was turned away or timed out
-that is too large to be bad luck. Or latency grew faster than the square root of the concurrency: a batching
-server answers 4 times as many requests in twice the time and earns it back, but a saturated one only queues,
-and never says 429. When less concurrency does not bring the latency down, it was not ours, and becomes the
-new normal.
+The limit starts at 4 and doubles each round trip while the median latency does not grow with it. After that
+it rises slowly, and shrinks for either of two reasons. Too large a share of the requests was turned away or
+timed out. Or latency grew faster than the square root of the concurrency: a batching server answers 4 times as
+many requests in twice the time and earns it back, but a saturated one only queues, and never says 429. When
+less concurrency does not bring the latency down, it was not ours, and becomes the new normal.
 """
 
 from __future__ import annotations
@@ -15,96 +14,90 @@ import math
 from collections import deque
 from statistics import median
 
-from msgspec import Struct
-
-START = 32
+START = 4
 SHRINK = 0.7
 BAD_LUCK = 0.12
 """A share of refusals up to this costs less than the throughput that shrinking would."""
+STILL_CALM = 1.6
+"""Doubling the requests under way may raise the latency this much: then it still pays."""
 INFLATED = 2.0
 TOO_SHORT = 0.02
-"""Latencies that differ by less than this are not worth a thought, whatever their ratio."""
+"""Latencies that differ by less than this are equal, whatever their ratio."""
 ROUND = 16
-"""Replies that make a round trip at the least: fewer say nothing about shares or medians."""
+"""Replies in a round at the least, once the limit is found: fewer say nothing about shares or medians."""
 
 
-class Round(Struct, frozen=True):
-    """What one round trip showed."""
-
-    limit: float
-    """Its mean over the round."""
-    refused: float
-    """Share of requests turned away or timed out."""
-    latency: float
-    """Median of the answered ones; 0 where there were none."""
-
-
-class Adaptive:
-    """The limit as a function of the rounds so far; no clock, no network."""
+class AdaptiveLimit:
+    """The limit as a function of the replies so far; no clock, no network."""
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
         self.limit = float(min(START, ceiling))
-        self._opening = True
-        self._settling = False
-        """The round holds requests sent before the last cut, which tell nothing about it."""
-        self._calm: Round | None = None
-        """The best round so far: what latency is like when nothing queues."""
-        self._before_cut: Round | None = None
+        self._doubling = True
+        self._changed_at = -math.inf
+        """Requests sent before the last jump say nothing about the limit since."""
         self._latencies: list[float] = []
         self._refused = 0
-        self._started_at = self.limit
-        self._length = self.limit
-        """Replies until this round is over."""
+        self._calm: tuple[float, float] | None = None
+        """Latency and limit of the best round so far: what it is like when nothing queues."""
+        self._before_cut: tuple[float, float] | None = None
 
-    def answered(self, seconds: float, busy: bool) -> None:
+    def answered(self, seconds: float, sent: float, now: float, busy: bool) -> None:
         """`busy`: the limit was in the way, so a higher one would have been used."""
-        self._latencies.append(seconds)
-        weighing_a_cut = self._settling or self._before_cut is not None
-        if busy and self.limit < self.ceiling and not weighing_a_cut:
-            step = 1.0 if self._opening else 1.0 / math.sqrt(self.limit)
-            self.limit = min(float(self.ceiling), self.limit + step)
-        self._turn()
-
-    def refused(self) -> None:
-        """A 429, a 503 or a time-out. Other failures say nothing about load."""
-        self._refused += 1
-        self._turn()
-
-    def _turn(self) -> None:
-        seen = len(self._latencies) + self._refused
-        if seen < max(ROUND, self._length):
+        if sent < self._changed_at:
             return
+        self._latencies.append(seconds)
+        if not self._doubling and self._before_cut is None and busy:
+            self.limit = min(float(self.ceiling), self.limit + 1.0 / math.sqrt(self.limit))
+        self._end_round(now, busy)
+
+    def refused(self, sent: float, now: float) -> None:
+        """A 429, a 503 or a time-out. Other failures say nothing about load."""
+        if sent >= self._changed_at:
+            self._refused += 1
+            self._end_round(now, True)
+
+    def _end_round(self, now: float, busy: bool) -> None:
+        seen = len(self._latencies) + self._refused
+        # After a doubling, half of what may be under way was sent since.
+        if seen < (max(START, self.limit / 2) if self._doubling else max(ROUND, self.limit)):
+            return
+        share = self._refused / seen
         latency = median(self._latencies) if self._latencies else 0.0
-        before = self.limit
-        now = Round((self._started_at + self.limit) / 2, self._refused / seen, latency)
         self._latencies, self._refused = [], 0
-        if self._settling:
-            self._settling = False
-        elif now.refused > BAD_LUCK:
-            self._cut(max(0.5, 1.0 - now.refused))
-        elif latency:
-            self._weigh(now)
-        self._started_at = self.limit
-        self._length = before if self._settling else self.limit
+        if share > BAD_LUCK:
+            self._cut(now, max(0.5, 1.0 - share))
+        elif self._doubling:
+            self._double(latency, now, busy)
+        else:
+            self._compare(latency, now)
 
-    def _weigh(self, now: Round) -> None:
+    def _double(self, latency: float, now: float, busy: bool) -> None:
+        if self._calm is None or latency <= max(self._calm[0] * STILL_CALM, self._calm[0] + TOO_SHORT):
+            self._calm = (latency, self.limit)
+            if busy and self.limit < self.ceiling:
+                self.limit = min(float(self.ceiling), 2 * self.limit)
+                self._changed_at = now
+        else:
+            self._doubling = False
+            self.limit, self._changed_at = self._calm[1], now
+
+    def _compare(self, latency: float, now: float) -> None:
+        """Shrink where latency grew more than concurrency earns; take a cut back that did not help."""
         before, self._before_cut = self._before_cut, None
-        if before is not None and now.latency > 0.9 * before.latency:
+        if before is not None and latency > 0.9 * before[0]:
             self._calm = None
-            self.limit = max(self.limit, before.limit)
-        if self._calm is None or now.latency < self._calm.latency:
-            self._calm = now
-        calm = self._calm
-        earned = math.sqrt(max(1.0, now.limit / calm.limit))
-        grown = now.latency - calm.latency
-        if now.latency > calm.latency * max(INFLATED, earned) and grown > TOO_SHORT:
-            if not self._opening:  # while doubling, a round's latency belongs to half its limit
-                self._before_cut = now
-            self._cut(SHRINK)
+            self.limit = max(self.limit, before[1])
+        if self._calm is None or latency < self._calm[0]:
+            self._calm = (latency, self.limit)
+        calm, at = self._calm
+        earned = math.sqrt(max(1.0, self.limit / at))
+        if latency > calm * max(INFLATED, earned) and latency - calm > TOO_SHORT:
+            self._before_cut = (latency, self.limit)
+            self._cut(now, SHRINK)
 
-    def _cut(self, factor: float) -> None:
-        self._opening, self._settling = False, True
+    def _cut(self, now: float, factor: float) -> None:
+        self._doubling, self._changed_at = False, now
         self.limit = max(1.0, self.limit * min(SHRINK, factor))
 
 
@@ -112,7 +105,7 @@ class Gate:
     """Lets calls through: those that try again first, then in the order they came."""
 
     def __init__(self, ceiling: int) -> None:
-        self.adaptive = Adaptive(ceiling)
+        self.adaptive = AdaptiveLimit(ceiling)
         self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed_until = 0.0
@@ -150,7 +143,7 @@ class Gate:
             loop.call_at(until, self._reopen, until)
 
     def fail(self, why: Exception) -> None:
-        """Whoever waits is told that nothing gets through."""
+        """Raise this in everyone who waits."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

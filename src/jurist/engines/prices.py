@@ -1,29 +1,30 @@
-"""What a call costs: by the million tokens, or by the hour of a machine of one's own."""
+"""What a call costs: per million tokens, or per hour of a machine of one's own."""
 
 from __future__ import annotations
 
-import re
-from functools import cache
-from importlib.resources import files
+from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from ..records import Usage
 
-_DATED = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
-"""gpt-4o-2024-08-06, claude-sonnet-4-20250514: a model with its date costs what the model costs."""
+_PROVIDERS = {"gemini": "google"}
+"""Vendors whom the price list calls by another name."""
 
 
 class Price(Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars; either a million tokens or an hour."""
+    """US dollars, per million tokens or per hour."""
 
     input: float = 0.0
     output: float = 0.0
     cached: float | None = None
     """Input that came from a prefix cache; the same as `input` where nothing else is said."""
     gpu_hour: float | None = None
-    """The machine's price an hour, shared over the calls under way."""
+    """The machine's price per hour, shared over the calls under way."""
+    long_from: int = 0
+    """Prompts of more tokens than this pay `long_input` and `long_output`; 0: there is one tier."""
+    long_input: float = 0.0
+    long_output: float = 0.0
 
     def __post_init__(self) -> None:
         amounts = [self.input, self.output, self.cached or 0.0, self.gpu_hour or 0.0]
@@ -33,36 +34,59 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a price is either per token (input, output) or gpu_hour, not both")
 
 
-class PriceList(Struct):
-    """`prices.yaml`."""
+def listed_price(vendor: str, model: str) -> Price | None:
+    """The list price of a vendor's model, by the offline list of `genai-prices`; None where it has none."""
+    # Loading the list takes 0.4 CPU-seconds: only for vendors that are paid.
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
 
-    as_of: str
-    models: dict[str, Price]
+    try:
+        found = calc_price(
+            Tokens(input_tokens=1), model, provider_id=_PROVIDERS.get(vendor, vendor)
+        ).model_price
+    except LookupError:
+        return None
+    (read, long_read, start), (written, long_written, _) = _tiers(found.input_mtok), _tiers(found.output_mtok)
+    cached = found.cache_read_mtok
+    return Price(
+        input=read,
+        output=written,
+        cached=None if cached is None else _tiers(cached)[0],
+        long_from=start,
+        long_input=long_read if start else 0.0,
+        long_output=long_written if start else 0.0,
+    )
 
 
-@cache
-def price_list() -> PriceList:
-    import yaml
-
-    text = files(__package__).joinpath("prices.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), PriceList)
-
-
-def known_price(name: str) -> Price | None:
-    """The list price of an engine by its name, dated snapshots included; None: we were never told."""
-    models = price_list().models
-    return models.get(name) or models.get(_DATED.sub("", name))
+def _tiers(price: Any) -> tuple[float, float, int]:
+    """Dollars in the first tier, in the last one, and where the second begins (0: there is none)."""
+    if price is None:
+        return 0.0, 0.0, 0
+    if not hasattr(price, "base"):
+        return float(price), float(price), 0
+    dearest = max([price.base, *(tier.price for tier in price.tiers)])
+    return float(price.base), float(dearest), price.tiers[0].start if price.tiers else 0
 
 
 def cost_of(usage: Usage, price: Price | None, seconds: float = 0.0) -> float:
-    """US dollars. `seconds` is the call's share of the machine's time, for a price by the hour."""
+    """US dollars. `seconds` is the call's share of the machine's time, for a price per hour."""
     if price is None:
         return 0.0
     if price.gpu_hour is not None:
         return price.gpu_hour * seconds / 3600.0
-    cached = price.input if price.cached is None else price.cached
+    is_long = bool(price.long_from) and usage.tokens_in > price.long_from
+    read, written = (price.long_input, price.long_output) if is_long else (price.input, price.output)
+    cached = read if price.cached is None else price.cached
     fresh = max(0, usage.tokens_in - usage.cached_in)
-    return (fresh * price.input + usage.cached_in * cached + usage.tokens_out * price.output) / 1e6
+    return (fresh * read + usage.cached_in * cached + usage.tokens_out * written) / 1e6
+
+
+def most_it_costs(price: Price | None, tokens_in: int, tokens_out: int) -> float:
+    """The dearest that so many tokens can be; nothing for a price per hour, which grows with time alone."""
+    if price is None:
+        return 0.0
+    read = max(price.input, price.cached or 0.0, price.long_input)
+    return (tokens_in * read + tokens_out * max(price.output, price.long_output)) / 1e6
 
 
 class SharedTime:

@@ -15,9 +15,8 @@ from msgspec.structs import replace
 
 from ..errors import JuristError, SettingError
 from ..records import Usage
-from .engine import Ask, Reply
+from .engine import Ask, Engine, EngineConfig, Reply
 from .prices import Price, cost_of
-from .settings import EngineConfig
 
 CHARACTERS_PER_TOKEN = 4
 """Of English prose in the usual vocabularies; other scripts take more tokens."""
@@ -27,37 +26,31 @@ _OURS = str(Path(__file__).parents[1])
 Function = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
 
 
-class Scripted:
-    """Answers from `function`; a reply without usage is counted at four characters a token."""
-
-    gives_logprobs = True
+class Scripted(Engine):
+    """Answers from `function`; a reply without usage is counted at four characters per token."""
 
     def __init__(self, function: Function, name: str = "scripted", price: Price | None = None) -> None:
         self.name = name
         self.price = price or Price()
-        """Nothing, unless a recipe says otherwise: so a budget can be rehearsed for nothing."""
         self.calls = 0
         self._function = function
 
     async def answer(self, ask: Ask) -> Reply:
         self.calls += 1
         try:
-            said: Any = self._function(ask)
-            if isawaitable(said):
-                said = await said
+            got: Any = self._function(ask)
+            if isawaitable(got):
+                got = await got
         except JuristError:
             raise
-        except Exception as why:
-            raise SettingError(f"the function behind {self.name} failed: {blame(why)}") from why
-        if not isinstance(said, str | Reply):
-            raise SettingError(f"the function behind {self.name} answered {said!r}. Return a text or a Reply")
-        reply = Reply(said) if isinstance(said, str) else said
+        except Exception as error:
+            raise SettingError(f"the function behind {self.name} failed: {describe_fault(error)}") from error
+        if not isinstance(got, str | Reply):
+            raise SettingError(f"the function behind {self.name} returned {got!r}. Return a text or a Reply")
+        reply = Reply(got) if isinstance(got, str) else got
         if reply.usage == Usage():
             reply = replace(reply, usage=guessed_usage(ask, reply))
         return reply if reply.cost else replace(reply, cost=cost_of(reply.usage, self.price))
-
-    async def close(self) -> None:
-        """Nothing to close."""
 
 
 def open_scripted(config: EngineConfig) -> Scripted:
@@ -70,7 +63,7 @@ def open_scripted(config: EngineConfig) -> Scripted:
 
 
 def guessed_usage(ask: Ask, reply: Reply) -> Usage:
-    """Four characters a token, where nothing better is known."""
+    """Four characters per token, where nothing better is known."""
     thought = len(reply.reasoning) // CHARACTERS_PER_TOKEN
     read = sum(len(message.content) for message in ask.messages) // CHARACTERS_PER_TOKEN
     return Usage(read, 0, len(reply.text) // CHARACTERS_PER_TOKEN + thought, thought)
@@ -85,19 +78,19 @@ def load_function(spec: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as why:
+    except (ImportError, AttributeError) as error:
         raise SettingError(
-            f"cannot load '{spec}': {why}. Write module:function, and start where the module lies"
+            f"cannot load '{spec}': {error}. Write module:function, and start where the module is"
         ) from None
-    except Exception as why:  # whatever the module does when it is read
+    except Exception as error:  # whatever the module does when it is imported
         raise SettingError(
-            f"cannot load '{spec}': {type(why).__name__}: {why}."
-            f" See it whole with: python -c 'import {module}'"
-        ) from why
+            f"cannot load '{spec}': {type(error).__name__}: {error}."
+            f" See all of it with: python -c 'import {module}'"
+        ) from error
 
 
-def blame(why: Exception) -> str:
-    """What went wrong in a user's own code, and in which line of theirs; ends in what to do."""
-    theirs = [at for at in extract_tb(why.__traceback__) if not at.filename.startswith(_OURS)]
+def describe_fault(error: Exception) -> str:
+    """What went wrong in a user's own code, and in which line of it."""
+    theirs = [at for at in extract_tb(error.__traceback__) if not at.filename.startswith(_OURS)]
     where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
-    return f"{type(why).__name__}: {' '.join(str(why).split())}{where}. Mend the function and run again"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}. Fix the function and run again"

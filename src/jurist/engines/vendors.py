@@ -1,90 +1,135 @@
-"""Opens endpoints: whose server it is decides the address, the dialect and what the models will not take."""
+"""The vendors, and what each is known to take. What a server can do is learnt from its replies."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..records import content_id
-from .connect import checked
-from .dialects import Dialect, Quirks
-from .dialects.anthropic import Messages
-from .dialects.openai import ChatCompletions
+from .dialects import ChatCompletions, Messages, Takes
 from .endpoint import Endpoint
-from .open import key_from
-from .prices import known_price
-from .settings import EngineConfig
-
-OPENAI = "https://api.openai.com/v1"
-ANTHROPIC = "https://api.anthropic.com/v1"
-REASONING = re.compile(r"^(gpt-5|o\d)")
-"""OpenAI's reasoning models take no temperature and give no log-probs."""
+from .engine import EngineConfig, key_from
+from .prices import listed_price
 
 
-def open_openai(config: EngineConfig) -> Endpoint:
-    """OpenAI itself, or anything that speaks like it at the address after the @."""
-    model, url = _model_and_url(config)
-    if url:
-        return _open(config, url, ChatCompletions(model, _quirks(config)))
-    thinks = REASONING.match(model) is not None
-    quirks = _quirks(
-        config,
-        max_tokens_name="max_completion_tokens",
-        sends_temperature=not thinks,
-        gives_logprobs=not thinks,
-    )
-    return _open(config, OPENAI, ChatCompletions(model, quirks))
+class Vendor(Struct, frozen=True):
+    """A row of the table."""
+
+    url: str
+    """Where its API is; for servers of one's own, where they usually listen."""
+    key_env: str = ""
+    takes: Takes = Takes()
+    extra: dict[str, Any] = {}
+    hosted: bool = True
+    """It bills by the list, and nothing about it can be asked for free."""
 
 
-def open_anthropic(config: EngineConfig) -> Endpoint:
-    model, url = _model_and_url(config)
-    return _open(config, url or ANTHROPIC, Messages(model, _quirks(config)))
+_TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}}
+_EFFORT = {"reasoning_effort": "none"}
+TABLE: Final[dict[str, Vendor]] = {
+    "openai": Vendor(
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        Takes(no_thinking={}, max_tokens="max_completion_tokens"),
+    ),
+    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", Messages.takes),
+    "gemini": Vendor(
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "GEMINI_API_KEY",
+        Takes(no_thinking=_EFFORT, logprobs=False, seed=False),
+    ),
+    "azure": Vendor(
+        "", "AZURE_OPENAI_API_KEY", Takes(max_tokens="max_completion_tokens", key_header="api-key")
+    ),
+    "openrouter": Vendor(
+        "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra={"provider": {"require_parameters": True}}
+    ),
+    "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    "fireworks": Vendor(
+        "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", Takes(no_thinking=_EFFORT)
+    ),
+    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", Takes(n=False, logprobs=False)),
+    "deepseek": Vendor(
+        "https://api.deepseek.com/v1",
+        "DEEPSEEK_API_KEY",
+        Takes(constraint="", no_thinking={"thinking": {"type": "disabled"}}, n=False),
+    ),
+    "vllm": Vendor("http://localhost:8000/v1", "", Takes("choice", _TEMPLATE), hosted=False),
+    "sglang": Vendor("http://localhost:30000/v1", "", Takes("regex", _TEMPLATE), hosted=False),
+    "llamacpp": Vendor("http://localhost:8080/v1", "", Takes("grammar", _TEMPLATE), hosted=False),
+    "ollama": Vendor("http://localhost:11434/v1", "", Takes("json", _EFFORT), hosted=False),
+}
+REASONING: Final = re.compile(r"^(gpt-5|o\d)")
+"""OpenAI's reasoning models take no temperature; of these only gpt-5.1 and later can be told not to think."""
+NO_EFFORT: Final = re.compile(r"^(o\d|gpt-5($|-))")
+SECRET: Final = re.compile(r"key|token|secret|sig|auth|pass|cred", re.IGNORECASE)
 
 
-def open_self_hosted(config: EngineConfig) -> Endpoint:
-    model, url = _model_and_url(config)
-    if not url:
-        kind = config.engine.partition(":")[0]
-        name, _, host = model.rpartition("@")
-        bare = name and (":" in host or "." in host or host.startswith("localhost"))
-        place = f"{name}@http://{host}" if bare else f"{model}@http://localhost:8000/v1"
-        raise SettingError(f"'{config.engine}' has no address. Write {kind}:{place}")
-    return _open(config, url, ChatCompletions(model, _quirks(config)))
-
-
-def _model_and_url(config: EngineConfig) -> tuple[str, str]:
-    """The address starts at the last @: model names may hold one, addresses with passwords are refused."""
-    rest = config.engine.partition(":")[2]
-    model, at, url = rest.partition("@http")
-    if at and "@" in url:
-        raise SettingError(
-            "an address with a user name or password in it would end up in the run folder."
-            " Put the key into an environment variable and name it with key_env"
-        )
-    return model, f"http{url}" if at else ""
-
-
-def _quirks(config: EngineConfig, **usual: Any) -> Quirks:
-    """What is usual for the vendor, unless the settings say otherwise."""
-    said = {
-        "max_tokens_name": config.max_tokens_name or None,
-        "sends_temperature": config.sends_temperature,
-        "gives_logprobs": config.gives_logprobs,
-        "draws_many": config.draws_many,
-    }
-    return Quirks(extra=config.extra, **{**usual, **{k: v for k, v in said.items() if v is not None}})
-
-
-def _open(config: EngineConfig, url: str, dialect: Dialect) -> Endpoint:
-    checked(url)
+def open_endpoint(config: EngineConfig) -> Endpoint:
+    """The vendor's own address, or the one after the @."""
     kind, _, rest = config.engine.partition(":")
-    model = f"{kind}:{rest.partition('@http')[0]}"
-    price = config.price or (known_price(model) if url in (OPENAI, ANTHROPIC) else None)
-    # What is merged into every request changes the replies: another `extra` is another engine to the journal.
-    name = f"{model}+{content_id(config.extra)[:6]}" if config.extra else model
-    key_env = config.key_env or dialect.key_env
-    endpoint = Endpoint(name, url, dialect, config, price, key_from(key_env))
-    if url in (OPENAI, ANTHROPIC) and not key_from(key_env):
-        endpoint.lacks_key = key_env
+    vendor = TABLE[kind]
+    model, url = _split_address(rest)
+    if not (url or vendor.url):
+        raise SettingError(
+            f"'{config.engine}' has no address. Write {kind}:{model}@https://RESOURCE.openai.azure.com/openai/v1"
+        )
+    _refuse_bad_address(url or vendor.url)
+    own = bool(url) or not vendor.hosted
+    takes = vendor.takes
+    if kind in ("openai", "azure"):
+        takes = _openai_takes(model, takes, compatible=own and kind == "openai")
+    extra = {**({} if own else vendor.extra), **config.extra}
+    name = f"{kind}:{model}"
+    # What is merged into every request changes the replies: another `extra` is another engine to a reader.
+    shown = f"{name}+{content_id(config.extra)[:6]}" if config.extra else name
+    price = config.price or (listed_price(kind, model) if vendor.hosted and not url else None)
+    key_env = config.key_env or vendor.key_env or "OPENAI_API_KEY"
+    dialect = (Messages if kind == "anthropic" else ChatCompletions)(model, takes, extra)
+    endpoint = Endpoint(shown, (url or vendor.url).rstrip("/"), dialect, config, price, key_env)
+    endpoint.hosted = vendor.hosted and not url
+    endpoint.needs_key = endpoint.hosted and not key_from(key_env)
     return endpoint
+
+
+def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
+    """OpenAI's models differ; a compatible server at another address is asked with the usual names."""
+    if compatible:
+        return Takes(no_thinking=_TEMPLATE)
+    if REASONING.match(model) is None:
+        return takes
+    if NO_EFFORT.match(model):
+        return replace(takes, temperature=False, logprobs=False)
+    return replace(takes, temperature=False, no_thinking=_EFFORT)
+
+
+def _split_address(rest: str) -> tuple[str, str]:
+    """The address starts at the last @http: model names may hold an @."""
+    model, at, url = rest.rpartition("@http")
+    if not at:
+        name, _, host = rest.rpartition("@")
+        if name and (":" in host or "." in host or host.startswith("localhost")):
+            raise SettingError(f"'{host}' is not a web address. Write {name}@http://{host}")
+        return rest, ""
+    return model, f"http{url}"
+
+
+def _refuse_bad_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or too large a one
+        usable = False
+    if not usable:
+        raise SettingError(f"'{url}' is not a web address. Write it like http://localhost:8000/v1")
+    secret = "@" in parts.netloc or any(SECRET.search(name) for name, _ in parse_qsl(parts.query))
+    if secret:
+        raise SettingError(
+            "an address with a key or a password in it would end up in the run folder."
+            " Put the key into an environment variable and name it: --judge.engine.key_env NAME"
+        )

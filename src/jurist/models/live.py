@@ -16,14 +16,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import parse_money, settings_from
-from ..engines.caller import Callers, Purse
-from ..engines.open import KINDS
+from ..engines.engine import is_engine_kind
+from ..engines.journaled import Engines, open_budget
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError
 from ..journal import Journal
 from ..records import Completion, Prompt, Verdict
-from ..verdicts.judge import JUDGES, JudgeConfig, OpenEngine, Scorer, open_judge
-from ..verdicts.pointwise import Pointwise
+from ..verdicts.judge import JUDGES, OpenEngine, Pointwise, Scorer, open_judge
+from ..verdicts.settings import JudgeConfig
 from .judge import RewardJudge
 from .ppo_settings import PPOConfig
 from .rewards import Reward, Rewards, ScoresMany
@@ -74,9 +74,9 @@ def reward_called(spec: str | dict[str, Any], engine: OpenEngine, seed: int = 0)
         if "/" in spec.partition(":")[0]:
             raise SettingError(f"there is no reward model at {spec}. Name its folder: --reward FOLDER")
         kind, _, rest = spec.partition(":")
-        if kind not in JUDGES and kind not in KINDS and rest.isidentifier():
+        if kind not in JUDGES and not is_engine_kind(kind) and rest.isidentifier():
             return _function(spec)
-        spec = {"kind": "pointwise", "engine": spec} if kind in KINDS else {"kind": spec}
+        spec = {"kind": "pointwise", "engine": spec} if is_engine_kind(kind) else {"kind": spec}
     cfg = settings_from(JudgeConfig, {"kind": "pointwise", **spec})
     judge = open_judge(cfg, engine, seed)
     if isinstance(judge, ScoresMany):
@@ -109,15 +109,15 @@ def rewards_of(cfg: PPOConfig, given: Reward | ScoresMany | None, world: int = 1
         return
     Path(cfg.out).mkdir(parents=True, exist_ok=True)
     journal = Journal(Path(cfg.out) / "journal.sqlite")
-    purse = Purse(_share(parse_money(cfg.budget), journal.usd_before, world), journal.usd_before)
-    callers = Callers(journal, purse)
+    money = open_budget(_share(parse_money(cfg.budget), journal.spent, world), journal)
+    engines = Engines(journal, money)
     try:
-        with Rewards(reward_called(cfg.reward, callers, cfg.seed)) as rewards:
+        with Rewards(reward_called(cfg.reward, engines, cfg.seed)) as rewards:
             try:
-                callers.check()
+                rewards.run(engines.prepare())
                 yield rewards
             finally:
-                rewards.run(callers.close())
+                rewards.run(engines.close())
     finally:
         journal.close()
 

@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from ..errors import CallFailed, CallRefused, EngineDown, JuristError
 from ..records import Completion, Prompt, Verdict
-from ..verdicts.read import CALL_FAILED, CALL_REFUSED, NO_VERDICT
 
 Said = float | Verdict | None
 """A score, a verdict about one completion, or nothing: the latter two may have failed to be a score."""
@@ -104,9 +103,9 @@ class Rewards:
             try:
                 return read_score(await self._said(prompt, completion))
             except CallRefused as error:
-                return Scored(None, CALL_REFUSED, str(error))
+                return Scored(None, "call_refused", str(error))
             except CallFailed as error:
-                return Scored(None, CALL_FAILED, str(error))
+                return Scored(None, "call_failed", str(error))
             except JuristError:
                 raise  # the budget, a dead engine, a wrong setting: these stop the run
             except Exception as error:
@@ -124,10 +123,10 @@ def read_score(said: Any) -> Scored:
     """A number, or why there is none. True and False are 1 and 0; text is not a score."""
     if isinstance(said, Verdict):
         if said.score is None:
-            return Scored(None, said.unread or NO_VERDICT, said.raw)
+            return Scored(None, said.unread or "no_verdict", said.raw)
         said = said.score
     if said is None:
-        return Scored(None, NO_VERDICT)
+        return Scored(None, "no_verdict")
     try:
         score = float("nan") if isinstance(said, str | bytes) else float(said)
     except (TypeError, ValueError):

@@ -22,7 +22,6 @@ from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import WHO, Labels, gather, load_labels
 from ..verdicts.jury import JuryConfig, Weights, combine, fit_jury
 from ..verdicts.opinion import Opinion
-from ..verdicts.read import NOT_ASKED
 from ..verdicts.settle import SlotBias as Correction
 from ..verdicts.settle import settle, settle_scores
 from ..verdicts.slot_bias import SlotBias, correct, fit_slot_biases
@@ -169,7 +168,7 @@ def _joined(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: Jur
         for one in opinions
     ]
     if not sure:
-        return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread=NOT_ASKED)
+        return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
     if len(sure) == 1:
         return sure[0]
     joined = combine(sure, learnt.weights, jury)

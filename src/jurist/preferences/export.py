@@ -84,12 +84,12 @@ def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float
         for writer in writers.values():
             writer.finish()
         for writer in writers.values():
-            writer.appear()
+            writer.commit()
         if how.writer == "datasets":
             list_splits(out, list(counts))
     except BaseException as error:
         for writer in writers.values():
-            writer.abandon()
+            writer.discard()
         if isinstance(error, OSError):
             raise DataError(
                 f"cannot write {out}: {error.strerror or error}. "

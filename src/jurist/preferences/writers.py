@@ -16,7 +16,7 @@ from ..run import Writer
 
 
 class Rows(Protocol):
-    """Takes rows; `finish` writes the last of them, `appear` puts the file in its place, `abandon` leaves
+    """Takes rows; `finish` writes the last of them, `commit` puts the file in its place, `discard` leaves
     none.
     """
 
@@ -24,9 +24,9 @@ class Rows(Protocol):
 
     def finish(self) -> None: ...
 
-    def appear(self) -> None: ...
+    def commit(self) -> None: ...
 
-    def abandon(self) -> None: ...
+    def discard(self) -> None: ...
 
 
 class Parquet:
@@ -61,10 +61,10 @@ class Parquet:
         self._flush()
         self.file.close()
 
-    def appear(self) -> None:
+    def commit(self) -> None:
         self.draft.replace(self.path)
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         with suppress(OSError):
             self.file.close()
         self.draft.unlink(missing_ok=True)
@@ -83,7 +83,7 @@ class SavedDataset:
 
     def finish(self) -> None:
         self.parquet.finish()
-        self.parquet.appear()
+        self.parquet.commit()
         cache = self.path.with_name(f".{self.path.name}.cache")
         try:
             loaded = self.datasets.Dataset.from_parquet(str(self.parquet.path), cache_dir=str(cache))
@@ -92,18 +92,18 @@ class SavedDataset:
             self.parquet.path.unlink(missing_ok=True)
             rmtree(cache, ignore_errors=True)
 
-    def appear(self) -> None:
+    def commit(self) -> None:
         if self.path.exists():
             rmtree(self.path)
         self.draft.replace(self.path)
 
-    def abandon(self) -> None:
-        self.parquet.abandon()
+    def discard(self) -> None:
+        self.parquet.discard()
         rmtree(self.draft, ignore_errors=True)
 
 
 WRITERS: dict[str, tuple[Callable[[Path], Rows], str]] = {
-    "jsonl": (Writer, ".jsonl"),
+    "jsonl": (lambda path: Writer(path), ".jsonl"),
     "parquet": (Parquet, ".parquet"),
     "datasets": (SavedDataset, ""),
 }

@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..completions import matchups, mixture
-from ..engines.caller import call_key
-from ..engines.engine import Ask, Engine, Reply, StandIn
-from ..engines.open import open_engine
+from ..engines.engine import Ask, Engine, Reply, open_engine, sample_of
+from ..engines.journaled import call_key
 from ..engines.prices import cost_of
 from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..errors import DataError
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
-from ..verdicts.judge import hear, open_judge
+from ..verdicts.judge import ask_judges, open_judge
 from .label import need_names, read_rows, sampled
 from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
 from .stream import run_async
@@ -77,11 +75,12 @@ class Estimate(Struct, frozen=True):
         yield "not counted: what a model thinks before it answers, and repeats after a failure"
 
 
-class Counting(StandIn):
+class Counting(Engine):
     """Counts what it is asked, and answers something of the length expected."""
 
     def __init__(self, engine: Engine, journal: Journal | None, tokens_out: int) -> None:
-        super().__init__(engine)
+        self.engine, self.name, self.price = engine, engine.name, engine.price
+        self.gives_logprobs = engine.gives_logprobs
         self.calls = self.kept = self._read = self._written = 0
         self._journal = journal
         self._tokens_out = tokens_out
@@ -93,16 +92,16 @@ class Counting(StandIn):
     async def answer(self, ask: Ask) -> Reply:
         return self._draw(ask, guessed_usage(ask, Reply("")).tokens_in)
 
-    async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
+    async def samples(self, ask: Ask, n: int) -> list[Reply]:
         """The prompt is read once for all that are new."""
         replies: list[Reply] = []
         tokens_in, before = guessed_usage(ask, Reply("")).tokens_in, self.calls
         for sample in range(n):
-            replies.append(self._draw(replace(ask, sample=sample), 0 if self.calls > before else tokens_in))
+            replies.append(self._draw(sample_of(ask, sample), 0 if self.calls > before else tokens_in))
         return replies
 
     def _draw(self, ask: Ask, tokens_in: int) -> Reply:
-        if self._journal is not None and self._journal.get(call_key(self.name, ask)) is not None:
+        if self._journal is not None and self._journal.get(call_key(self.engine, ask)) is not None:
             self.kept += 1
         else:
             self.calls += 1
@@ -119,7 +118,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
     """The job's calls, tokens and price, scaled up from a sample of its rows."""
     check(cfg)
     path = Path(cfg.journal) if cfg.journal else Path(cfg.out) / "journal.sqlite"
-    journal = Journal(path) if path.exists() else None
+    journal = Journal(path, reading=True) if path.exists() else None
     counting: list[Counting] = []
 
     def called(spec: str | dict[str, Any], tokens_out: int) -> Engine:
@@ -139,7 +138,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
         for row in rows:
             group, _ = await sampled(row, mixture(policies) if policies else None, cfg)
             pairs, _ = matchups(group, cfg.matchups, cfg.seed)
-            await hear(group.prompt, group.completions, pairs, judges, cfg.seed)
+            await ask_judges(group.prompt, group.completions, pairs, judges, cfg.seed)
             met += len(pairs)
         return met
 
@@ -185,5 +184,5 @@ def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
 
 def _scaled(one: Counting, scale: float) -> EngineEstimate:
     usage = Usage(round(one.usage.tokens_in * scale), 0, round(one.usage.tokens_out * scale))
-    usd = cost_of(usage, one.price) if one.priced else None
+    usd = cost_of(usage, one.price) if one.price is not None else None
     return EngineEstimate(one.name, round(one.calls * scale), round(one.kept * scale), usage, usd)

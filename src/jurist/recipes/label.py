@@ -7,6 +7,7 @@ what is new is asked: every call is in the run's journal, and everything else is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -14,15 +15,15 @@ from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
-from ..engines.caller import Caller, Callers, Purse
 from ..engines.engine import Engine
+from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, JuristError, SettingError
 from ..preferences.decide import Member, decide, write_members
 from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
 from ..run import Run
 from ..verdicts.cases import NOUNS, Case, write_case
-from ..verdicts.judge import Judge, Scorer, hear, open_judge
+from ..verdicts.judge import Judge, Scorer, ask_judges, open_judge
 from ..verdicts.settings import JudgeConfig
 from .export import export_all
 from .settings import (
@@ -43,8 +44,9 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """Everything from the file to the exported pairs; what a stop leaves undone, the next start does."""
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
-        tally = Tally(Purse(parse_money(cfg.budget), run.journal.usd_before), total=expected_rows(cfg))
-        stopped, members = run_async(collect(cfg, judge_configs(cfg), run, tally, watch))
+        budget = open_budget(parse_money(cfg.budget), run.journal)
+        tally = Tally(budget, total=expected_rows(cfg))
+        stopped, members = run_async(collect(cfg, judge_configs(cfg), run, tally, watch), budget)
         need_rows(cfg, tally, stopped)
         try:
             counts, learnt = decide(run, members, prefer_config(cfg), cfg.jury, cfg.labels)
@@ -59,14 +61,14 @@ async def collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, tally: Tally, watch: Watch
 ) -> tuple[Stopped, list[Member]]:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
-    engines = Callers(run.journal, tally.purse)
+    engines = Engines(run.journal, tally.budget)
     stopped = Stopped()
     try:
         policies = open_policies(cfg, engines)
         judges = [open_judge(one, engines, cfg.seed) for one in asked]
         need_names(judges)
         members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
-        engines.check()
+        await engines.prepare()
         run.write_text("recipe.yaml", recipe_text(cfg))
         write_members(run, members)
         lost: list[Dropped] = []
@@ -76,9 +78,9 @@ async def collect(
             if not judges:
                 return Case(group.prompt, group.completions, (), group.labels), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
-            said = await hear(group.prompt, group.completions, met, judges, cfg.seed)
+            asked = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
             case = Case(
-                group.prompt, group.completions, tuple(met), (*group.labels, *said), bool(group.pairs)
+                group.prompt, group.completions, tuple(met), (*group.labels, *asked), bool(group.pairs)
             )
             return case, gone + alike
 
@@ -98,6 +100,9 @@ async def collect(
                     tally.add(case)
                     watch(tally)
             drop(lost)
+    except asyncio.CancelledError:
+        engines.abandon()
+        raise
     finally:
         await engines.close()
     return stopped, members
@@ -137,7 +142,7 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
     )
 
 
-def rows_under_way(engines: Iterable[Caller]) -> int:
+def rows_under_way(engines: Iterable[JournaledEngine]) -> int:
     """Enough rows to keep every engine busy while replies wait to be committed, and no more."""
     most = max((one.concurrency for one in engines), default=64)
     return max(64, most + most // 2)

@@ -7,7 +7,7 @@ with the same settings and a judge goes on from there, and asks no policy again.
 from __future__ import annotations
 
 from ..config import parse_money
-from ..engines.caller import Purse
+from ..engines.journaled import open_budget
 from ..errors import SettingError
 from ..run import Run
 from .label import collect, need_rows
@@ -26,8 +26,9 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
         )
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
-        tally = Tally(Purse(parse_money(cfg.budget), run.journal.usd_before), total=expected_rows(cfg))
-        stopped, _ = run_async(collect(cfg, (), run, tally, watch))
+        budget = open_budget(parse_money(cfg.budget), run.journal)
+        tally = Tally(budget, total=expected_rows(cfg))
+        stopped, _ = run_async(collect(cfg, (), run, tally, watch), budget)
         need_rows(cfg, tally, stopped)
         summary = Summary(
             run=cfg.out,

@@ -44,7 +44,7 @@ from .loop.worth import opinions_of, scores_of
 from .summary import Share as Agreed
 from .summary import share as agreed
 
-ADDITIVE = JudgeConfig(kind="pointwise", additive=True, reason=True, samples=3, logprobs=False)
+ADDITIVE = JudgeConfig(kind="additive", reason=True, samples=3, logprobs=False)
 """As in the paper: a justification, then the sum of the points; three times."""
 
 
@@ -127,10 +127,10 @@ def praise(labelled: Labelled) -> float | None:
 
 def check(cfg: SelfRewardingConfig) -> None:
     """Settings that need each other."""
-    if cfg.judge.kind != "pointwise":
+    if cfg.judge.kind not in ("pointwise", "additive"):
         raise SettingError(
             f"a policy that rewards itself scores its answers one by one, got kind: {cfg.judge.kind}."
-            " Set: --judge.kind pointwise --judge.additive true"
+            " Set: --judge.kind additive"
         )
     if cfg.judge.engine is not None:
         raise SettingError(

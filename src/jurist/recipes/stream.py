@@ -1,29 +1,29 @@
-"""Rows through a bounded window: many under way at once, out in the order they came, flat in memory."""
+"""Rows through a bounded window, and the loop they run in: it drains on Ctrl-C, and works in notebooks."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar, cast
 
-from ..errors import BudgetSpent, EngineDown, RunError
+from ..engines.budget import Budget
+from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-STOPS = (BudgetSpent, EngineDown, RunError)
+STOPS = (BudgetSpent, EngineDown, RunError, Interrupted)
 """What ends a run early: nothing new is started, what is under way comes home, and the run can be resumed."""
-
-
 HELD = 8
 """So many windows of rows may wait, finished, for a slow one before them: they cost memory, it costs time."""
-
 COLLECT_EVERY = 20_000
 """New objects between two looks for cycles."""
-
-
 _END: Final = object()
 
 
@@ -94,17 +94,95 @@ async def in_order(
         await asyncio.gather(*line, return_exceptions=True)
 
 
-def run_async(main: Coroutine[Any, Any, R]) -> R:
-    """Run on uvloop where there is one: half the cost of a call is the event loop."""
-    usual = gc.get_threshold()
-    # Thousands of rows are alive at once and make no cycles: to look through them at the usual rate costs a
-    # sixth of the processor time of a call.
-    gc.set_threshold(COLLECT_EVERY, *usual[1:])
+def run_async(main: Coroutine[Any, Any, R], budget: Budget | None = None) -> R:
+    """Run to the end, on uvloop where there is one. The first Ctrl-C or SIGTERM lets the calls under way come
+    home, the second gives them up. Inside a running loop (a notebook) it is done in a thread.
+    """
+    session = _Session(budget or Budget())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return session.run(main, handle_signals=threading.current_thread() is threading.main_thread())
+    return session.run_in_thread(main)
+
+
+class _Session:
+    """One run of an event loop, and how it is told to stop."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._stops = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[Any] | None = None
+
+    def stop(self) -> None:
+        self._stops += 1
+        if self._stops == 1:
+            n = self._budget.under_way
+            if n:
+                told = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
+                print(f"jurist: {told}", file=sys.stderr, flush=True)
+            self._budget.stop(Interrupted("stopped. Answered calls are kept; run the same command to go on"))
+        elif self._main is not None:
+            self._main.cancel()
+
+    def run(self, main: Coroutine[Any, Any, R], *, handle_signals: bool) -> R:
+        usual = gc.get_threshold()
+        # Thousands of rows are alive at once and make no cycles: to look through them at the usual rate costs
+        # a sixth of the processor time of a call.
+        gc.set_threshold(COLLECT_EVERY, *usual[1:])
+        try:
+            with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+                return runner.run(self._guarded(main, handle_signals))
+        finally:
+            gc.set_threshold(*usual)
+
+    async def _guarded(self, main: Coroutine[Any, Any, R], handle_signals: bool) -> R:
+        self._loop = asyncio.get_running_loop()
+        self._main = asyncio.create_task(main)
+        signals = (signal.SIGINT, signal.SIGTERM) if handle_signals else ()
+        for number in signals:
+            self._loop.add_signal_handler(number, self.stop)
+        try:
+            result: R = await self._main
+            return result
+        except asyncio.CancelledError:
+            lost, usd = self._budget.lost, self._budget.lost_usd
+            raise Interrupted(
+                f"stopped. {lost} calls that were sent are lost and may cost up to ${usd:.4f}; answered calls"
+                " are kept. Run the same command to go on"
+            ) from None
+        finally:
+            for number in signals:
+                self._loop.remove_signal_handler(number)
+
+    def run_in_thread(self, main: Coroutine[Any, Any, R]) -> R:
+        got: list[R] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                got.append(self.run(main, handle_signals=False))
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work, name="jurist-run")
+        thread.start()
+        while thread.is_alive():
+            try:
+                thread.join(0.2)
+            except KeyboardInterrupt:  # an interrupted cell
+                if self._loop is not None:
+                    with contextlib.suppress(RuntimeError):
+                        self._loop.call_soon_threadsafe(self.stop)
+        if failed:
+            raise failed[0]
+        return got[0]
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    else:
-        return uvloop.run(main)
-    finally:
-        gc.set_threshold(*usual)
+    except ImportError:  # there is none on Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -93,7 +93,7 @@ def summarise(
         flags=counts.flags,
         learnt=learnt,
         exported=exported,
-        usd_per_label=tally.purse.spent / counts.preferences if counts.preferences else None,
+        usd_per_label=tally.budget.spent / counts.preferences if counts.preferences else None,
         **calls_of(tally),
         **end_of(stopped),
     )
@@ -103,17 +103,17 @@ def summarise(
 
 def calls_of(tally: Tally) -> dict[str, Any]:
     """The part of a summary that any step has."""
-    purse = tally.purse
+    budget = tally.budget
     return {
         "verdicts": tally.verdicts,
         "unread": dict(tally.unread.most_common()),
         "flip_rate": share(tally.flipped, tally.asked_twice),
         "first_share": share(tally.first_seat, tally.decided),
-        "calls": purse.calls,
-        "calls_kept": purse.kept,
-        "usd": round(purse.spent, 8),
-        "usd_now": round(purse.paid, 8),
-        "usage": purse.usage,
+        "calls": budget.calls,
+        "calls_kept": budget.cached,
+        "usd": round(budget.spent, 8),
+        "usd_now": round(budget.spent_now, 8),
+        "usage": budget.usage,
         "seconds": round(tally.seconds, 2),
     }
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..engines.caller import Purse
+from ..engines.budget import Budget
 from ..records import Verdict
 from ..verdicts.cases import Case
 from ..verdicts.human import WHO
@@ -17,7 +17,7 @@ from ..verdicts.human import WHO
 class Tally:
     """Counts, and nothing that grows with the number of rows."""
 
-    purse: Purse
+    budget: Budget
     total: int | None = None
     """Rows in all, where that can be known before they are read."""
     rows: int = 0
@@ -82,8 +82,8 @@ class Tally:
         """Dollars for the whole job, at what this start's rows have cost so far."""
         if not self.total or not self.rows:
             return None
-        earlier = self.purse.spent - self.purse.paid
-        return earlier + self.purse.paid * self.total / self.rows
+        earlier = self.budget.spent - self.budget.spent_now
+        return earlier + self.budget.spent_now * self.total / self.rows
 
     @property
     def flip_rate(self) -> float | None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..engines.desk import Answer
 from ..engines.engine import Ask
 from ..records import content_id
+from ..serve import Answer
 from ..tiny import judges, world
-from ..verdicts.fence import unfence
 from ..verdicts.read import UNREAD
+from ..verdicts.template import unfence
 from .outcome import Outcome
 
 Expectation = Callable[[Outcome], str]

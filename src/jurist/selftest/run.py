@@ -11,10 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from ..config import settings_from
-from ..engines.serve import serving
 from ..errors import JuristError
 from ..recipes.label import label
 from ..recipes.settings import LabelConfig
+from ..serve import serving
 from .judges import KNOWN, Known
 from .outcome import Outcome, mismatches, read_outcome
 from .rows import make_rows, write_rows
@@ -49,7 +49,7 @@ def run_selftest(rows: int = 60, keep: Path | None = None) -> Result:
         folder.mkdir(parents=True, exist_ok=True)
         server = stack.enter_context(serving({known.name: known.answers for known in KNOWN}))
         checks = tuple(check(known, rows, folder / known.name, server.url) for known in KNOWN)
-        calls = server.stats.calls
+        calls = server.calls
     passed = all(one.passed for one in checks)
     return Result(passed, round(time.perf_counter() - started, 2), calls, checks)
 

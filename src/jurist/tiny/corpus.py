@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from ..engines.scripted import Scripted
 from ..records import Completion, Matchup, Message, Prompt
-from ..verdicts.ask import Question
+from ..verdicts.ask import JudgePrompt
 from ..verdicts.constitution import Principle, load_constitution
 from ..verdicts.settings import JudgeConfig
 from .answers import GOOD, MEDIOCRE, Habits, compose
@@ -54,7 +54,7 @@ def _behaviours() -> tuple[Behaviour, ...]:
         (JudgeConfig(), _comparison, 14),
         (JudgeConfig(reason=True), _comparison, 6),
         (JudgeConfig(kind="pointwise"), _rating, 3),
-        (JudgeConfig(kind="pointwise", additive=True), _rating, 5),
+        (JudgeConfig(kind="additive"), _rating, 5),
         (JudgeConfig(kind="pointwise", reason=True), _rating, 3),
     )
     judging = [Behaviour(makes(cfg), share) for cfg, makes, share in judges]
@@ -71,7 +71,7 @@ def _answer(prompt: Prompt, draw: random.Random) -> Row:
 
 def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
     """Which of two is better, as this judge asks it."""
-    question = Question(cfg, "pairwise", _NOBODY)
+    question, stage = JudgePrompt(cfg, "pairwise", _NOBODY), "reason" if cfg.reason else "verdict"
 
     def make(prompt: Prompt, draw: random.Random) -> Row:
         request = _request(prompt)
@@ -81,29 +81,29 @@ def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
             if abs(lead) > 0.1:
                 break
         first, second = (Completion.of(prompt.id, text) for text in (one, two))
-        ask = question.pair(Matchup.of(prompt, first, second))
+        turns = question.turns(stage, question.show_pair(Matchup.of(prompt, first, second)))
         label = "AB"[lead < 0]
-        if cfg.stage == "verdict":
-            return Row(ask.messages, label)
+        if stage == "verdict":
+            return Row(turns, label)
         said = f"A: {fault(request, one)} B: {fault(request, two)}"
-        return Row(ask.messages, f"{said}\nVerdict: {label}")
+        return Row(turns, f"{said}\nVerdict: {label}")
 
     return make
 
 
 def _rating(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
     """How good one is, on this judge's scale."""
-    question = Question(cfg, "pointwise", _NOBODY)
+    question, stage = JudgePrompt(cfg, "pointwise", _NOBODY), "reason" if cfg.reason else "verdict"
     low, high = cfg.bounds
 
     def make(prompt: Prompt, draw: random.Random) -> Row:
         request = _request(prompt)
         text = compose(request, draw.choice(HABITS), draw)
-        ask = question.single(prompt, Completion.of(prompt.id, text))
+        turns = question.turns(stage, question.show_one(prompt, Completion.of(prompt.id, text)))
         score = on_scale(apparent_score(request, text) + draw.gauss(0.0, 0.15), low, high)
-        if cfg.stage == "verdict":
-            return Row(ask.messages, str(score))
-        return Row(ask.messages, f"{fault(request, text)}\nScore: {score}")
+        if stage == "verdict":
+            return Row(turns, str(score))
+        return Row(turns, f"{fault(request, text)}\nScore: {score}")
 
     return make
 

@@ -14,7 +14,7 @@ from typing import Final
 from ..engines.engine import Ask, Reply, Token
 from ..errors import SettingError
 from ..records import content_id
-from ..verdicts.fence import unfence
+from ..verdicts.template import unfence
 from .world import apparent_score, true_score
 
 Says = Callable[[str, str, str], str]
@@ -23,7 +23,8 @@ Says = Callable[[str, str, str], str]
 
 def shown(ask: Ask) -> tuple[str, str, str]:
     """The request and the two responses, word for word as the judge was shown them."""
-    question = ask.messages[-1].content
+    shown = [turn.content for turn in ask.messages if turn.role == "user" and "<response-A-" in turn.content]
+    question = shown[-1] if shown else ask.messages[-1].content
     try:
         return (
             unfence(question, "turn-user"),

@@ -8,9 +8,8 @@ from __future__ import annotations
 import random
 import re
 
-from ..engines.engine import Ask, Engine
+from ..engines.engine import Ask, Engine, EngineConfig
 from ..engines.scripted import Scripted
-from ..engines.settings import EngineConfig
 from ..errors import MissingExtra, SettingError, nearest
 from ..records import content_id
 from .planted import KIN, planted

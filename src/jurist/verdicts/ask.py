@@ -1,210 +1,254 @@
-"""A matchup or a completion, and how to ask about it, become an Ask.
+"""Asking a model for a verdict, one rung after another, until one is read.
 
-Text that many questions share comes first (instructions, rubric, principle, reference, conversation), then
-the candidates: servers that keep what they have read need to read only the candidates again.
+1. The label alone, unconstrained, without thinking, a few tokens with their log-probs.
+2. Where reasons are wanted, or there are no log-probs: a rationale that ends in the verdict.
+3. Once more, the label alone; only here, and only if the judge allows it, is the model held to the labels.
+
+What no rung reads is unread. Which rung comes next depends on the replies to this question alone, so the same
+job asks the same calls whenever it is taken up again.
+
+Text that many questions share comes first in a prompt (instructions, rubric, principle, reference,
+conversation), then the candidates: servers with a prefix cache need to read only the candidates again.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..engines.engine import Ask, Engine, Reply
 from ..errors import SettingError
 from ..records import Completion, Matchup, Message, Prompt, content_id
 from .constitution import Principle
-from .fence import code_for, fence
-from .read import Menu
-from .settings import RATIONALE_TOKENS, Example, JudgeConfig, text_of
-from .template import Form, QuestionTemplate
+from .read import Choices, Form, Reading, Scale, rationale_of, read
+from .settings import Example, JudgeConfig, text_of
+from .template import PromptTemplate, code_for, fence
 
 TOP_LOGPROBS: Final = 20
 """As many as the vendors give: spaces and brackets make several tokens of one label."""
 TOP_IN_RATIONALE: Final = 5
 """Where every token of a rationale carries them, fewer."""
-_MOST_LABELS: Final = 20
+JSON_TOKENS: Final = 18
+"""Room for the braces and the name of a field around a label."""
+RATIONALE_TOKENS: Final = 512
+"""Room for the rationale where it is a call of its own (Lee et al. 2023)."""
 
 
-class Question:
+class Answer(Struct, frozen=True):
+    """What the rungs came to."""
+
+    reading: Reading
+    reply: Reply
+    """The last one, with what all of them cost."""
+    forced: bool = False
+    label_mass: float | None = None
+    """What the labels held together when nothing forced them."""
+    rationale: str = ""
+
+
+class JudgePrompt:
     """One judge's way of asking, compiled once."""
 
     def __init__(self, cfg: JudgeConfig, kind: str, engine: Engine, drawn_from: str = "") -> None:
         """`kind` is pairwise or pointwise; `drawn_from` names where the principles come from."""
-        self.cfg, self.stage = cfg, cfg.stage
-        self.menu = Menu("A", "B", "C" if cfg.ties else None)
-        self.labels = labels_of(cfg, kind, self.menu)
-        self.top_logprobs = top_logprobs(cfg, engine)
-        ours = "pairwise" if kind == "pairwise" else "additive" if cfg.additive else "pointwise"
+        self.cfg, self.kind = cfg, kind
+        self.form: Form = (
+            Choices("A", "B", "C" if cfg.ties else None) if kind == "pairwise" else Scale(*cfg.bounds)
+        )
+        self.top_logprobs = _top_logprobs(cfg, engine)
+        ours = "pairwise" if kind == "pairwise" else "additive" if cfg.kind == "additive" else "pointwise"
         shows = ("conversation", "first", "second") if kind == "pairwise" else ("conversation", "response")
-        self._template = QuestionTemplate(cfg.template, f"{ours}.jinja", shows)
-        self._fixed: dict[str, Any] = {
-            "stage": self.stage,
-            "against_length": cfg.against_length,
-            "rubric": text_of(cfg.rubric),
-            **(
-                {"ties": cfg.ties}
-                if kind == "pairwise"
-                else dict(zip(("low", "high"), cfg.bounds, strict=True))
-            ),
+        self._template = PromptTemplate(cfg.template, f"{ours}.jinja", shows)
+        self._fixed: dict[str, Any] = {"against_length": cfg.against_length, "rubric": text_of(cfg.rubric)}
+        if kind == "pairwise":
+            self._fixed["ties"] = cfg.ties
+        else:
+            self._fixed |= {"low": cfg.bounds[0], "high": cfg.bounds[1]}
+        self._examples = {
+            stage: tuple(turn for one in cfg.examples for turn in self._example_turns(one, stage))
+            for stage in ("verdict", "reason", "rationale")
         }
-        self._forms: dict[tuple[str, bool], Form] = {}
-        self._kind = kind
-        self._prompt: Prompt | None = None
-        self._shown: dict[str, Any] = {}
-        self._final = self._render_final()
-        self._examples = tuple(turn for one in cfg.examples for turn in self._example_turns(one))
-        settings = (cfg.heat, cfg.max_tokens, cfg.logprobs, self.top_logprobs, cfg.reference, cfg.examples)
-        code = content_id("judge", self._template.sources, self._fixed, settings, drawn_from)[:6]
-        self.name = f"{cfg.name or cfg.kind}:{engine.name}#{code}"
+        asking = (
+            cfg.effective_temperature,
+            cfg.max_tokens,
+            cfg.reason,
+            cfg.reason_calls,
+            cfg.forced,
+            self.top_logprobs,
+        )
+        code = content_id(
+            "judge", self._template.sources, self._fixed, asking, cfg.reference, cfg.examples, drawn_from
+        )
+        self.name = f"{cfg.name or cfg.kind}:{engine.name}#{code[:6]}"
 
-    def pair(self, matchup: Matchup, principle: Principle | None = None, sample: int = 0) -> Ask:
-        """Which of the two is better, seated as they are."""
-        shown = self._show(matchup.prompt)
-        first, second = matchup.first, matchup.second
-        one, other = (first, second) if first.id < second.id else (second, first)
-        code = code_for(one.id + other.id, shown["conversation"], first.text, second.text)
-        shown["first"] = fence("response-A", first.text, code)
-        shown["second"] = fence("response-B", second.text, code)
-        return self._ask(self._form(principle, shown), shown, sample)
+    def show_pair(self, matchup: Matchup, principle: Principle | None = None) -> dict[str, Any]:
+        """The texts of a question about two completions, in this order."""
+        shown = self._show_prompt(matchup.prompt, principle)
+        ids = sorted((matchup.first.id, matchup.second.id))
+        code = code_for("".join(ids), shown["conversation"], matchup.first.text, matchup.second.text)
+        shown["first"] = fence("response-A", matchup.first.text, code)
+        shown["second"] = fence("response-B", matchup.second.text, code)
+        return shown
 
-    def single(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Ask:
-        """How good this one is."""
-        shown = self._show(prompt)
+    def show_one(self, prompt: Prompt, completion: Completion) -> dict[str, Any]:
+        """The texts of a question about one completion."""
+        shown = self._show_prompt(prompt, None)
         code = code_for(completion.id, shown["conversation"], completion.text)
         shown["response"] = fence("response", completion.text, code)
-        return self._ask(self._form(None, shown), shown, sample)
+        return shown
 
-    async def put_to(self, engine: Engine, ask: Ask) -> Reply:
-        """The reply; of two calls, the second, with the rationale as its reasoning and what both cost."""
-        reply = await engine.answer(ask)
-        if self.stage != "rationale" or reply.finish == "refused" or not reply.text.strip():
-            return reply
-        final = await engine.answer(self._after(ask, reply.text))
-        return replace(
-            final,
-            reasoning=reply.text.strip(),
-            usage=reply.usage + final.usage,
-            seconds=reply.seconds + final.seconds,
-            cost=reply.cost + final.cost,
-        )
-
-    def lacks_logprobs(self, reply: Reply) -> bool:
-        """A judge told to read log-probs takes no bare word for a certainty."""
-        return self.cfg.logprobs is True and bool(reply.text) and not reply.tokens and reply.finish == "stop"
-
-    def _after(self, asked: Ask, rationale: str) -> Ask:
-        """The second of two calls: the same conversation, the rationale, and the verdict asked for."""
-        turns = (*asked.messages, Message("assistant", rationale), Message("user", self._final))
-        # The rationale was sampled; the verdict on it is not sampled once more.
-        return Ask(
-            messages=turns,
-            max_tokens=self.cfg.max_tokens,
-            top_logprobs=self.top_logprobs,
-            labels=self.labels if self.top_logprobs else (),
-            sample=asked.sample,
-        )
-
-    def _ask(self, form: Form, shown: dict[str, Any], sample: int) -> Ask:
-        system, user = form.fill(shown)
-        cfg, stage = self.cfg, self.stage
-        messages = (Message("system", system), *self._examples, Message("user", user))
-        if stage == "rationale":
-            return Ask(messages, cfg.heat, max_tokens=min(cfg.max_tokens, RATIONALE_TOKENS), sample=sample)
-        if stage == "reason":
+    async def ask(self, engine: Engine, shown: dict[str, Any], sample: int = 0) -> Answer:
+        """Climb the rungs for one question."""
+        replies: list[Reply] = []
+        rationale, reading, turns = "", Reading(unread="no_verdict"), self.turns("verdict", shown)
+        if self._asks_label_first:
+            replies.append(await engine.answer(self._label(turns, sample)))
+            reading = self._read(replies[-1], label_only=True)
+        mass = reading.label_mass
+        if self.cfg.reason_calls == 2:
+            turns = self.turns("rationale", shown)
+            replies.append(await engine.answer(self._written(turns, RATIONALE_TOKENS, 0, sample)))
+            rationale = replies[-1].text.strip()
+            if replies[-1].finish != "refused":
+                replies.append(await engine.answer(self._final(turns, rationale, shown, sample)))
+            reading = self._read(replies[-1], label_only=True)
+        elif self._reasons_after(replies, reading):
+            turns = self.turns("reason", shown)
             top = min(self.top_logprobs, TOP_IN_RATIONALE)
-            return Ask(messages, cfg.heat, max_tokens=cfg.max_tokens, top_logprobs=top, sample=sample)
+            replies.append(await engine.answer(self._written(turns, self.cfg.max_tokens, top, sample)))
+            reading = self._read(replies[-1])
+            rationale = rationale_of(replies[-1].text, reading) or replies[-1].reasoning
+        mass = mass if reading.label_mass is None else reading.label_mass
+        forced = self.cfg.forced == "allow"
+        if reading.unread and reading.unread != "refused" and (forced or self.cfg.reason_calls == 1):
+            rationale = rationale or replies[-1].text.strip()
+            replies.append(await engine.answer(self._final(turns, rationale, shown, sample, forced)))
+            reading = self._read(replies[-1], label_only=True, forced=forced)
+            # What the labels hold behind a constraint says nothing about the model.
+            mass = mass if forced or reading.label_mass is None else reading.label_mass
+        else:
+            forced = False
+        return Answer(reading, _together(replies), forced and not reading.unread, mass, rationale)
+
+    @property
+    def _asks_label_first(self) -> bool:
+        wants_reason = self.cfg.reason or (self.cfg.reason is None and not self.top_logprobs)
+        return not wants_reason and self.cfg.reason_calls == 1
+
+    def _reasons_after(self, replies: list[Reply], reading: Reading) -> bool:
+        """Whether to ask for a rationale: it was wanted, or the label alone came without log-probs."""
+        if not replies:
+            return True
+        return bool(reading.unread) and self.cfg.reason is None and not replies[-1].tokens
+
+    def _read(self, reply: Reply, *, label_only: bool = False, forced: bool = False) -> Reading:
+        reading = read(reply, self.form, label_only=label_only, forced=forced)
+        if self.cfg.logprobs and label_only and not reading.unread and not reply.tokens:
+            return Reading(unread="low_mass")  # told to read log-probs, it takes no bare word for a certainty
+        return reading
+
+    def _label(self, messages: tuple[Message, ...], sample: int, forced: bool = False) -> Ask:
+        longest = max((len(label) for label in self.form.labels), default=4)
+        # Whoever gives no log-probs may think before the label, and cannot always be told not to.
+        room = longest + 2 if self.top_logprobs else self.cfg.max_tokens
         return Ask(
             messages=messages,
-            temperature=cfg.heat,
-            max_tokens=cfg.max_tokens,
+            temperature=0.0 if forced else self.cfg.effective_temperature,
+            max_tokens=max(room, longest + JSON_TOKENS) if forced else room,
             top_logprobs=self.top_logprobs,
-            # Labels invite an engine to weigh them without writing: only where log-probs are what we read.
-            labels=self.labels if self.top_logprobs else (),
+            labels=self.form.labels,
+            wants="forced_label" if forced else "label",
+            thinking=False,
             sample=sample,
         )
 
-    def _show(self, prompt: Prompt) -> dict[str, Any]:
-        """The texts of this prompt, kept until the next: questions about one prompt come together."""
-        if prompt is not self._prompt:
-            code = code_for(prompt.id, *(turn.content for turn in prompt.messages), prompt.reference or "")
-            turns = (fence(f"turn-{turn.role}", turn.content, code) for turn in prompt.messages)
-            reference = prompt.reference if self.cfg.reference else None
-            self._shown = {
-                "prompt": prompt,
-                "conversation": "\n".join(turns),
-                "reference": "" if reference is None else fence("reference", reference, code),
-            }
-            self._prompt = prompt
-        return self._shown
+    def _written(self, messages: tuple[Message, ...], max_tokens: int, top: int, sample: int) -> Ask:
+        return Ask(
+            messages=messages,
+            temperature=self.cfg.effective_temperature,
+            max_tokens=max_tokens,
+            top_logprobs=top,
+            labels=self.form.labels,
+            sample=sample,
+        )
 
-    def _form(self, principle: Principle | None, shown: dict[str, Any]) -> Form:
-        key = (principle.id if principle else "", bool(shown["reference"]))
-        form = self._forms.get(key)
-        if form is None:
-            fixed = {**self._fixed, "principle": principle.text if principle else "", "has_reference": key[1]}
-            form = self._forms[key] = Form(self._template, fixed, shown)
-        return form
+    def _final(
+        self, turns: tuple[Message, ...], said: str, shown: dict[str, Any], sample: int, forced: bool = False
+    ) -> Ask:
+        """The same conversation, what the model said, and the label asked for. The label is not sampled."""
+        final = Message("user", self._render("verdict", shown)["final"])
+        if said:
+            turns = (*turns, Message("assistant", said), final)
+        else:
+            turns = (*turns[:-1], Message("user", f"{turns[-1].content}\n\n{final.content}"))
+        return replace(self._label(turns, sample, forced), temperature=0.0)
 
-    def _render_final(self) -> str:
-        if self.stage != "rationale":
-            return ""
-        slots = dict.fromkeys(("conversation", "reference", "first", "second", "response"), "")
-        fixed = {**self._fixed, **slots, "principle": "", "has_reference": False, "prompt": Prompt.of("")}
-        blocks = self._template.render(fixed)
-        if "final" not in blocks:
-            raise SettingError(
-                f"reason_calls: 2 needs a block 'final' in the template {self._template.path}. "
-                "Add: {% block final %}...{% endblock %}"
-            )
-        return blocks["final"]
+    def turns(self, stage: str, shown: dict[str, Any]) -> tuple[Message, ...]:
+        blocks = self._render(stage, shown)
+        return Message("system", blocks["system"]), *self._examples[stage], Message("user", blocks["user"])
 
-    def _example_turns(self, example: Example) -> tuple[Message, ...]:
+    def _render(self, stage: str, shown: dict[str, Any]) -> dict[str, str]:
+        return self._template.render({**self._fixed, **shown, "stage": stage})
+
+    def _show_prompt(self, prompt: Prompt, principle: Principle | None) -> dict[str, Any]:
+        code = code_for(prompt.id, *(turn.content for turn in prompt.messages), prompt.reference or "")
+        turns = (fence(f"turn-{turn.role}", turn.content, code) for turn in prompt.messages)
+        reference = prompt.reference if self.cfg.reference else None
+        return {
+            "prompt": prompt,
+            "conversation": "\n".join(turns),
+            "reference": "" if reference is None else fence("reference", reference, code),
+            "has_reference": reference is not None,
+            "principle": principle.text if principle else "",
+        }
+
+    def _example_turns(self, example: Example, stage: str) -> tuple[Message, ...]:
         """An answered question, in the words this judge would have been asked and should have answered in."""
         prompt = Prompt.of(example.request)
         first, second = Completion.of(prompt.id, example.first), Completion.of(prompt.id, example.second)
-        shown = {**self._show(prompt), "reference": ""}
-        code = code_for(first.id + second.id, shown["conversation"], first.text, second.text)
-        shown["first"] = fence("response-A", first.text, code)
-        shown["second"] = fence("response-B", second.text, code)
-        shown["response"] = fence("response", first.text, code)
-        asked = Message("user", self._form(None, shown).fill(shown)[1])
-        label = self._example_label(example)
-        if self.stage == "verdict":
+        pairwise = self.kind == "pairwise"
+        shown = (
+            self.show_pair(Matchup.of(prompt, first, second)) if pairwise else self.show_one(prompt, first)
+        )
+        blocks = self._render(stage, shown)
+        asked, label = Message("user", blocks["user"]), self._example_label(example)
+        if stage == "verdict":
             return asked, Message("assistant", label)
-        if self.stage == "rationale":
-            final = Message("user", self._final)
+        if stage == "rationale":
+            final = Message("user", blocks["final"])
             return asked, Message("assistant", example.reason), final, Message("assistant", label)
-        word = "Verdict" if self._kind == "pairwise" else "Score"
+        word = "Verdict" if pairwise else "Score"
         return asked, Message("assistant", f"{example.reason}\n{word}: {label}".strip())
 
     def _example_label(self, example: Example) -> str:
-        if self._kind == "pointwise":
-            known = {str(score): str(score) for score in range(self.cfg.bounds[0], self.cfg.bounds[1] + 1)}
+        if isinstance(self.form, Scale):
+            known = {label: label for label in self.form.labels}
         else:
-            known = {"first": self.menu.first, "second": self.menu.second}
-            known.update({"tie": self.menu.tie} if self.menu.tie else {})
+            known = dict(zip(("first", "second", "tie"), self.form.labels, strict=False))
         if example.verdict not in known:
             raise SettingError(
-                f"an example's verdict is one of {', '.join(known)}, got '{example.verdict}'. "
-                f"Set verdict: {next(iter(known))}"
+                f"an example's verdict is one of {', '.join(known)}, got '{example.verdict}'."
+                f" Set verdict: {next(iter(known))}"
             )
         return known[example.verdict]
 
 
-def labels_of(cfg: JudgeConfig, kind: str, menu: Menu) -> tuple[str, ...]:
-    """The answers on offer, where there are few enough to be weighed."""
-    if kind == "pairwise":
-        return tuple(label for label in (menu.first, menu.second, menu.tie) if label)
-    low, high = cfg.bounds
-    return tuple(map(str, range(low, high + 1))) if high - low < _MOST_LABELS else ()
+def _together(replies: list[Reply]) -> Reply:
+    """The last reply, with the usage, time and cost of all."""
+    last = replies[-1]
+    for one in replies[:-1]:
+        last = replace(
+            last, usage=one.usage + last.usage, seconds=one.seconds + last.seconds, cost=one.cost + last.cost
+        )
+    return last
 
 
-def top_logprobs(cfg: JudgeConfig, engine: Engine) -> int:
-    """How many alternatives to ask for; none from an engine that says it gives none."""
-    gives = getattr(engine, "gives_logprobs", True)
-    if cfg.logprobs and not gives:
+def _top_logprobs(cfg: JudgeConfig, engine: Engine) -> int:
+    """How many alternatives to ask for; none from an engine that is known to give none."""
+    if cfg.logprobs and not engine.gives_logprobs:
         raise SettingError(
             f"logprobs: true, but {engine.name} gives none. Leave the setting out, or set logprobs: false"
         )
-    return TOP_LOGPROBS if gives and cfg.logprobs is not False else 0
+    return TOP_LOGPROBS if engine.gives_logprobs and cfg.logprobs is not False else 0

@@ -15,11 +15,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ..errors import SettingError
+from ..errors import MissingExtra, SettingError
 from ..records import Completion, Matchup, Prompt, Verdict
-from .read import NO_REFERENCE
-from .schema import check_schema, fits
-from .told import about_one, about_pair
 
 Check = Callable[[Prompt, Completion], float | str]
 """A score, or the reason why there is none."""
@@ -35,6 +32,8 @@ class Rule:
     kind: Literal["pointwise"] = "pointwise"
     swap = "never"
     samples = 1
+    scale = "certain"
+    """It knows: of two with different scores one is better with p = 1."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name, self.check = name, check
@@ -42,10 +41,10 @@ class Rule:
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
         got = self.check(prompt, completion)
         said = {"unread": got} if isinstance(got, str) else {"score": got}
-        return about_one(self.name, completion, sample, **said)
+        return Verdict.of_one(self.name, completion, sample, **said)
 
 
-class Planted:
+class Heuristic:
     """A judge of pairs that goes by one thing only."""
 
     kind: Literal["pairwise"] = "pairwise"
@@ -55,7 +54,7 @@ class Planted:
         self.name, self.p_first, self.swap = name, p_first, swap
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        return about_pair(self.name, matchup, sample, p_first=self.p_first(matchup))
+        return Verdict.of_pair(self.name, matchup, sample, p_first=self.p_first(matchup))
 
 
 def shorter(matchup: Matchup) -> float:
@@ -78,20 +77,22 @@ def second(matchup: Matchup) -> float:
 def exact(prompt: Prompt, completion: Completion) -> float | str:
     """The answer is the reference, apart from case, spacing and the punctuation around it."""
     if prompt.reference is None:
-        return NO_REFERENCE
+        return "no_reference"
     wanted = normalised(prompt.reference)
-    return float(wanted in (normalised(completion.text), normalised(final_answer(completion.text))))
+    return float(
+        wanted in (normalised(completion.text), normalised(final_answer(completion.text))) and bool(wanted)
+    )
 
 
 def numeric(tolerance: float) -> Check:
-    """The answer's last number is the reference's, within the tolerance (relative or absolute)."""
+    """The number after "answer is", or else the last one, is the reference's within the tolerance."""
 
     def check(prompt: Prompt, completion: Completion) -> float | str:
         if prompt.reference is None:
-            return NO_REFERENCE
-        wanted, got = last_number(prompt.reference), last_number(final_answer(completion.text))
+            return "no_reference"
+        wanted, got = answer_number(prompt.reference), answer_number(completion.text)
         if wanted is None:
-            return NO_REFERENCE
+            return "no_reference"
         return float(got is not None and math.isclose(got, wanted, rel_tol=tolerance, abs_tol=tolerance))
 
     return check
@@ -111,32 +112,46 @@ def regex(pattern: str) -> Check:
 def json_schema(path: str) -> Check:
     """The answer is JSON, bare or in a code block, and follows the schema in this file."""
     try:
+        from jsonschema import Draft202012Validator, SchemaError
+    except ImportError:
+        raise MissingExtra("the judge json_schema", "jsonschema", "schema") from None
+    try:
         schema: Any = msgspec.json.decode(Path(path).read_bytes())
+        Draft202012Validator.check_schema(schema)
     except (OSError, msgspec.DecodeError) as error:
         raise SettingError(
             f"no JSON schema can be read at '{path}': {error}. Set kind: json_schema:schema.json"
         ) from None
-    check_schema(schema, path)
-    return lambda prompt, completion: float(_follows(completion.text, schema))
+    except SchemaError as error:
+        where = "/".join(map(str, error.absolute_path)) or "its top"
+        raise SettingError(
+            f"{path} is not a JSON schema: {error.message} at {where}. Correct it there"
+        ) from None
+    validator = Draft202012Validator(schema)
 
+    def check(prompt: Prompt, completion: Completion) -> float | str:
+        fenced = _FENCED.search(completion.text)
+        try:
+            answer = msgspec.json.decode((fenced[1] if fenced else completion.text).strip())
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return 0.0
+        return float(validator.is_valid(answer))
 
-def _follows(text: str, schema: Any) -> bool:
-    found = _FENCED.search(text)
-    try:
-        return fits(msgspec.json.decode((found[1] if found else text).strip()), schema)
-    except msgspec.DecodeError:
-        return False
+    return check
 
 
 def final_answer(text: str) -> str:
-    """What follows the last "answer is" or `####`, or stands in \\boxed{}; all of it where there is none."""
+    """What follows the last "answer is" or `####`, or stands in \\boxed{}; empty where there is none."""
     found = list(_ANSWER.finditer(text))
-    return next((part for part in found[-1].groups() if part is not None), text) if found else text
+    return next((part for part in found[-1].groups() if part is not None), "") if found else ""
 
 
-def last_number(text: str) -> float | None:
+def answer_number(text: str) -> float | None:
+    """The first number of the final answer; without one that is marked so, the last of the text."""
+    answer = [one for one in _NUMBER.findall(final_answer(text)) if any(map(str.isdigit, one))]
     found = [one for one in _NUMBER.findall(text) if any(map(str.isdigit, one))]
-    return float(found[-1].replace(",", "")) if found else None
+    number = answer[0] if answer else found[-1] if found else None
+    return None if number is None else float(number.replace(",", ""))
 
 
 def normalised(text: str) -> str:

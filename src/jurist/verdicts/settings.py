@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 from ..errors import SettingError
-
-RATIONALE_TOKENS: Final = 512
-"""Room for the rationale where it is a call of its own (Lee et al. 2023)."""
 
 
 class Example(Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,7 +16,7 @@ class Example(Struct, frozen=True, forbid_unknown_fields=True):
 
     request: str
     first: str
-    """The completion in the first seat; for a score, the completion itself."""
+    """The first completion; for a score, the completion itself."""
     verdict: str
     """`first`, `second` or `tie`; for a score, the number."""
     second: str = ""
@@ -29,53 +26,69 @@ class Example(Struct, frozen=True, forbid_unknown_fields=True):
 class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How a judge asks. Two judges with the same settings and engine have the same name."""
 
-    kind: str = "pairwise"
-    """`pairwise`, `pointwise`, `constitution`, a rule like `exact` or `regex:PATTERN`, or a `module:name`."""
-    engine: str | dict[str, Any] | None = None
-    """Who answers, e.g. `openai:gpt-5-mini`; rules need none."""
-    name: str = ""
-    """What to call this judge; its kind when empty."""
-    swap: str = "always"
-    """Ask in both orders: `always`, `never`, or `fraction:0.2` of the matchups."""
-    reason: bool = False
-    """Reason first, then decide; the rationale is kept. Measure it: it helps on some tasks only."""
-    reason_calls: Literal[1, 2] = 1
-    """2: the rationale is one call, the verdict after it another, read from log-probs."""
-    logprobs: bool | None = None
-    """Read the probability from log-probs. None: where the engine gives them; true: insist on them."""
-    ties: bool = False
-    """Offer the judge a tie."""
-    samples: int = 1
-    """How often each question is asked; the draws are averaged."""
-    temperature: float | None = None
-    """None: 0 for one sample, 0.7 for several."""
-    max_tokens: int = 1024
-    """Room for a reply, hidden thinking included; a judge told to answer in one letter stops there."""
-    reference: bool = False
-    """Show the prompt's reference answer where it has one."""
-    against_length: bool = False
-    """Tell the judge that length is no merit."""
-    rubric: str = ""
-    """What to judge by: text, or the path of a text file."""
-    template: str = ""
-    """Path of a Jinja file with the blocks `system` and `user`, instead of ours."""
-    scale: tuple[int, int] = (1, 9)
-    """Lowest and highest score. Not up to 10 by default: many models write 10 as two tokens."""
-    additive: bool = False
-    """Score by five points earned one by one (Yuan et al. 2024), from 0 to 5, instead of on the scale."""
-    examples: tuple[Example, ...] = ()
-    """Questions already answered, shown first."""
-    constitution: str = ""
-    """Path of a constitution; ours when empty."""
-    clamp: tuple[float, float] | None = None
-    """Hold each probability inside these bounds, e.g. [0.4, 0.6] for judges that reason (Bai et al. 2022)."""
+    kind: Annotated[
+        str,
+        Meta(
+            description="pairwise, pointwise, additive, constitution, a rule (exact, regex:...), module:name."
+        ),
+    ] = "pairwise"
+    engine: Annotated[
+        str | dict[str, Any] | None, Meta(description="Who answers, e.g. openai:gpt-5-mini; rules need none.")
+    ] = None
+    name: Annotated[str, Meta(description="What to call this judge; its kind when empty.")] = ""
+    swap: Annotated[
+        str, Meta(description="Ask in both orders: always, never, or fraction:0.2 of the matchups.")
+    ] = "always"
+    reason: Annotated[
+        bool | None,
+        Meta(description="Rationale before the verdict. Null: only where the model gives no log-probs."),
+    ] = None
+    reason_calls: Annotated[
+        Literal[1, 2],
+        Meta(description="2: a call for the rationale, then one for the label and its log-probs."),
+    ] = 1
+    logprobs: Annotated[
+        bool | None,
+        Meta(description="Probability from log-probs. Null: where there are any; true: only from them."),
+    ] = None
+    forced: Annotated[
+        Literal["never", "allow"],
+        Meta(description="Whether a model that gives no label may be held to one; such verdicts are marked."),
+    ] = "never"
+    ties: Annotated[bool, Meta(description="Offer the judge a tie.")] = False
+    samples: Annotated[int, Meta(description="How often each question is asked; the mean counts.")] = 1
+    temperature: Annotated[float | None, Meta(description="Null: 0 for one sample, 0.7 for several.")] = None
+    max_tokens: Annotated[
+        int, Meta(description="Room for a rationale and hidden thinking; a label alone takes a few tokens.")
+    ] = 1024
+    reference: Annotated[bool, Meta(description="Show the prompt's reference answer where it has one.")] = (
+        False
+    )
+    against_length: Annotated[bool, Meta(description="Tell the judge not to prefer longer responses.")] = (
+        False
+    )
+    rubric: Annotated[str, Meta(description="What to judge by: text, or the path of a text file.")] = ""
+    template: Annotated[
+        str, Meta(description="Path of a Jinja file with the blocks system, user and final, instead of ours.")
+    ] = ""
+    scale: Annotated[
+        tuple[int, int], Meta(description="Lowest and highest score; many models write 10 as two tokens.")
+    ] = (1, 9)
+    examples: Annotated[
+        tuple[Example, ...], Meta(description="Questions already answered, shown first.")
+    ] = ()
+    constitution: Annotated[str, Meta(description="Path of a constitution; ours when empty.")] = ""
+    clamp: Annotated[
+        tuple[float, float] | None,
+        Meta(description="Hold probabilities inside these bounds, e.g. [0.4, 0.6] (Bai et al. 2022)."),
+    ] = None
 
     def __post_init__(self) -> None:
         read_swap(self.swap)
         if self.samples < 1:
             raise SettingError(f"a judge is asked at least once, got samples: {self.samples}; set samples: 1")
         if self.temperature is not None and not self.temperature >= 0:
-            raise SettingError(f"no model draws at temperature: {self.temperature}; set temperature: 0")
+            raise SettingError(f"no model samples at temperature: {self.temperature}; set temperature: 0")
         if self.samples > 1 and self.temperature == 0:
             raise SettingError(
                 f"samples: {self.samples} at temperature: 0 asks the same again; set temperature: 0.7"
@@ -93,31 +106,24 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
         _refuse_idle(self)
 
     @property
-    def heat(self) -> float:
-        """The temperature that is used."""
+    def effective_temperature(self) -> float:
         return self.temperature if self.temperature is not None else (0.7 if self.samples > 1 else 0.0)
 
     @property
-    def stage(self) -> Literal["verdict", "reason", "rationale"]:
-        """What the first call brings: the verdict, a rationale and the verdict, or the rationale alone."""
-        if not self.reason:
-            return "verdict"
-        return "rationale" if self.reason_calls == 2 else "reason"
-
-    @property
     def bounds(self) -> tuple[int, int]:
-        return (0, 5) if self.additive else self.scale
+        return (0, 5) if self.kind == "additive" else self.scale
 
 
-_ASKING: Final = ("pairwise", "pointwise", "constitution")
-_SCORING: Final = ("pointwise", "exact", "numeric", "regex", "json_schema")
+_ASKING: Final = ("pairwise", "pointwise", "additive", "constitution")
+_SCORING: Final = ("pointwise", "additive", "exact", "numeric", "regex", "json_schema")
 _RULES: Final = ("exact", "numeric", "regex", "json_schema", "shorter", "longer", "first", "second")
 _ONLY_FOR: Final = {
-    **dict.fromkeys(("engine", "reason", "logprobs", "temperature", "max_tokens", "reference"), _ASKING),
+    **dict.fromkeys(
+        ("engine", "reason", "logprobs", "forced", "temperature", "max_tokens", "reference"), _ASKING
+    ),
     **dict.fromkeys(("against_length", "rubric", "template", "examples"), _ASKING),
     "ties": ("pairwise", "constitution"),
     "scale": ("pointwise",),
-    "additive": ("pointwise",),
     "constitution": ("constitution",),
 }
 _NOT_FOR: Final = {"swap": _SCORING, "clamp": _SCORING, "samples": _RULES}
@@ -135,10 +141,6 @@ def _refuse_idle(cfg: JudgeConfig) -> None:
             raise SettingError(f"a judge of kind '{kind}' has no use for {name}, got {value!r}; {way_out}")
     if cfg.reason_calls == 2 and not cfg.reason:
         raise SettingError("reason_calls: 2 is for a judge that reasons; set reason: true")
-    if cfg.additive and cfg.scale != (1, 9):
-        raise SettingError(
-            f"additive scores from 0 to 5, and scale is {list(cfg.scale)}; leave out one of them"
-        )
 
 
 def read_swap(swap: str) -> float:

@@ -15,7 +15,6 @@ from ..errors import DataError
 from ..records import Matchup, Verdict
 from ..stats import logit, sigmoid
 from .opinion import Opinion
-from .read import NOT_ASKED
 
 SlotBias = Callable[[float], float] | float
 """What the first seat is worth to a judge: log-odds to take away, or a function that corrects p as shown."""
@@ -39,7 +38,7 @@ def settle(
     gap: float | None = None
     unread, flipped = "", False
     if not verdicts:
-        unread = NOT_ASKED
+        unread = "not_asked"
     elif (given and p_given is None) or (turned and p_turned is None):
         unread = _reason(
             [one for some, p in ((given, p_given), (turned, p_turned)) if p is None for one in some]
@@ -142,4 +141,4 @@ def _mean(values: list[float]) -> float | None:
 def _reason(unread: Sequence[Verdict]) -> str:
     """The commonest reason, whatever order they come in."""
     counts = Counter(one.unread for one in unread)
-    return min(counts, key=lambda reason: (-counts[reason], reason)) if counts else NOT_ASKED
+    return min(counts, key=lambda reason: (-counts[reason], reason)) if counts else "not_asked"

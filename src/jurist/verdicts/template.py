@@ -1,8 +1,7 @@
-"""Jinja templates of questions, compiled once a judge.
+"""Jinja templates of a judge's prompts, and the fences around the texts they show.
 
-Ours print the texts of a question and do nothing else with them, so they are rendered once with marks in
-their places and cut there; after that a question costs one join, 4 us. A user's template may look at the
-texts (a filter, a test, a loop) and is rendered anew for each question: 17 us.
+No text can pretend to end and speak with another voice: each stands between tags that end in a code made from
+what is shown and found nowhere in it. What only looks like one of our tags inside a text gets a backslash.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -20,36 +19,33 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ..errors import SettingError
 
 OURS: Final = Path(__file__).parent / "templates"
-_MARK: Final = uuid4().hex
-_CUT: Final = re.compile(rf"{_MARK}:(\w+);")
+_NAMES: Final = r"(?=\\*/?(?:response|turn|reference)-)"
+_LOOKALIKE: Final = re.compile("<" + _NAMES, re.IGNORECASE)
+_SHIELDED: Final = re.compile(r"<\\" + _NAMES, re.IGNORECASE)
 
 
-class Form:
-    """The question of one judge under one principle: fixed text with places for what differs."""
-
-    def __init__(self, template: QuestionTemplate, fixed: Mapping[str, Any], slots: Iterable[str]) -> None:
-        self._template, self._fixed = template, fixed
-        self._pieces: list[str] | None = None
-        if template.is_ours:
-            self._system, user = self._render({slot: f"{_MARK}:{slot};" for slot in slots})
-            self._pieces = _CUT.split(user)
-            self._places = [(at, self._pieces[at]) for at in range(1, len(self._pieces), 2)]
-
-    def fill(self, values: Mapping[str, Any]) -> tuple[str, str]:
-        """The system turn and the user turn."""
-        if self._pieces is None:
-            return self._render(values)
-        pieces = self._pieces.copy()
-        for at, slot in self._places:
-            pieces[at] = values[slot]
-        return self._system, "".join(pieces)
-
-    def _render(self, values: Mapping[str, Any]) -> tuple[str, str]:
-        blocks = self._template.render({**self._fixed, **values})
-        return blocks["system"], blocks["user"]
+def code_for(names: str, *texts: str) -> str:
+    """Twelve hex digits: the same for the same content, and in none of the texts."""
+    code = blake2b(names.encode(), digest_size=6).hexdigest()
+    while any(code in text for text in texts):
+        code = blake2b(code.encode(), digest_size=6).hexdigest()
+    return code
 
 
-class QuestionTemplate:
+def fence(name: str, text: str, code: str) -> str:
+    shielded = _LOOKALIKE.sub(r"<\\", text) if "<" in text else text
+    return f"<{name}-{code}>\n{shielded}\n</{name}-{code}>"
+
+
+def unfence(shown: str, name: str) -> str:
+    """The text of the first fence of this name, word for word."""
+    found = re.search(rf"<{name}-([0-9a-f]{{12}})>\n(.*?)\n</{name}-\1>", shown, re.DOTALL)
+    if found is None:
+        raise ValueError(f"no {name} is shown here")
+    return _SHIELDED.sub("<", found[2])
+
+
+class PromptTemplate:
     """A template file with the blocks `system` and `user`, and perhaps `final`."""
 
     def __init__(self, path: str, ours: str, shows: Iterable[str]) -> None:
@@ -57,7 +53,7 @@ class QuestionTemplate:
 
         It has to show all the texts named in `shows`.
         """
-        self.path, self.is_ours = path or ours, not path
+        self.path = path or ours
         try:
             source = (Path(path) if path else OURS / ours).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
@@ -85,19 +81,19 @@ class QuestionTemplate:
             blocks = {name: "".join(chain[0](context)).strip() for name, chain in context.blocks.items()}
         except (TemplateError, TypeError, ValueError) as error:
             raise self._broken(error) from None
-        for name in ("system", "user"):
+        for name in ("system", "user", "final"):
             if name not in blocks:
                 raise SettingError(
-                    f"the template {self.path} has no block '{name}'. "
-                    f"Add: {{% block {name} %}}...{{% endblock %}}"
+                    f"the template {self.path} has no block '{name}'."
+                    f" Add: {{% block {name} %}}...{{% endblock %}}"
                 )
         return blocks
 
     def _broken(self, error: Exception) -> SettingError:
         where = f" in line {line}" if (line := getattr(error, "lineno", None)) else ""
         return SettingError(
-            f"the template {self.path} cannot be used{where}: {error}. "
-            f"Compare it with: {OURS / 'pairwise.jinja'}"
+            f"the template {self.path} cannot be used{where}: {error}."
+            f" Compare it with: {OURS / 'pairwise.jinja'}"
         )
 
 

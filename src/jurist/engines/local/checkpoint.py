@@ -15,7 +15,7 @@ from ...errors import DataError, SettingError, nearest
 from ...records import Message, content_id
 from .. import chat
 from ..checkpoints import find_checkpoint, quietly, refuse_reward_model, weights_hash
-from ..settings import EngineConfig
+from ..engine import EngineConfig
 
 
 class Extra(Struct, frozen=True, forbid_unknown_fields=True):

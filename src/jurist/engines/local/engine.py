@@ -17,9 +17,8 @@ from jinja2 import TemplateError
 from msgspec.structs import replace
 
 from ...errors import CallFailed, CallRefused
-from ..engine import Ask, Reply
+from ..engine import Ask, Engine, EngineConfig, Reply
 from ..prices import Price, cost_of
-from ..settings import EngineConfig
 from .checkpoint import Checkpoint, open_checkpoint
 from .forward import Reader
 from .generate import Job, generate
@@ -51,10 +50,10 @@ class Waiting:
 How = Callable[[Checkpoint, Reader, Sequence[Job], Callable[[], bool]], list[list[Reply]]]
 
 
-class Local:
+class Local(Engine):
     """Answers from a checkpoint in this process."""
 
-    gives_logprobs = True
+    samples_together = True
 
     def __init__(self, checkpoint: Checkpoint, name: str, price: Price | None = None) -> None:
         self.name = name
@@ -67,16 +66,12 @@ class Local:
         self._slots = cache_slots(checkpoint)
 
     async def answer(self, ask: Ask) -> Reply:
-        return (await self.answer_many(ask, 1))[0]
+        return (await self.samples(ask, 1))[0]
 
-    async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
+    async def samples(self, ask: Ask, n: int) -> list[Reply]:
         """n draws for one reading of the prompt; draw i is what `answer` gives with a seed higher by i."""
         if n < 1:
             return []
-        if ask.schema is not None:
-            raise CallRefused(
-                f"{self.name} cannot be held to a JSON schema. Use an endpoint: vllm:MODEL@http://..."
-            )
         wanted: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         self._queue.append(Waiting(ask, n, wanted))
         if self._working is None or self._working.done():
@@ -111,8 +106,8 @@ class Local:
             else:
                 one.job = Job(row, one.ask, one.draws)
         ready = [one for one in waiting if not one.wanted.done()]
-        weighed = sorted((one for one in ready if one.ask.labels), key=lambda one: one.job.row)
-        written = sorted((one for one in ready if not one.ask.labels), key=lambda one: len(one.job.row))
+        weighed = sorted((one for one in ready if one.ask.wants != "text"), key=lambda one: one.job.row)
+        written = sorted((one for one in ready if one.ask.wants == "text"), key=lambda one: len(one.job.row))
         for batch in in_passes(weighed, self._pass) if self._reader.shares else self._cut(weighed):
             await self._answer(batch, weigh)
         for batch in self._cut(written):
@@ -223,7 +218,7 @@ def in_batches(waiting: Sequence[Waiting], slots: int) -> Iterator[list[Waiting]
     batch: list[Waiting] = []
     used = rows = 0
     for one in waiting:
-        size = one.draws * (len(one.job.row) + (0 if one.ask.labels else one.ask.max_tokens))
+        size = one.draws * (len(one.job.row) + (0 if one.ask.wants != "text" else one.ask.max_tokens))
         if batch and (used + size > slots or rows + one.draws > MOST_ROWS):
             yield batch
             batch, used, rows = [], 0, 0

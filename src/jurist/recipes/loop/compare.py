@@ -17,12 +17,13 @@ from msgspec import Struct
 
 from ...completions import mixture, sample
 from ...completions.matchups import same_words
-from ...engines.caller import Callers, Purse
+from ...engines.journaled import Engines, open_budget
 from ...errors import SettingError
 from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
 from ...stats import z_of
-from ...verdicts.judge import Judge, JudgeConfig, Scorer, hear, open_judge
+from ...verdicts.judge import Judge, Scorer, ask_judges, open_judge
+from ...verdicts.settings import JudgeConfig
 from ...verdicts.settle import settle, settle_scores
 from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
@@ -66,15 +67,15 @@ def look(
     watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Looked, list[Answered]]:
     """How the new one compares, how different its answers are, and the answers themselves."""
-    purse = Purse(budget, run.journal.usd_before)
-    callers, stopped = Callers(run.journal, purse), Stopped()
+    money = open_budget(budget, run.journal)
+    engines, stopped = Engines(run.journal, money), Stopped()
 
     async def answers() -> list[Answered]:
         found: list[Answered] = []
         try:
-            ours, theirs = mixture([(callers(new), 1.0)]), mixture([(callers(old), 1.0)])
-            asked = open_judge(judge, callers, seed) if judge else None
-            callers.check()
+            ours, theirs = mixture([(engines(new), 1.0)]), mixture([(engines(old), 1.0)])
+            asked = open_judge(judge, engines, seed) if judge else None
+            await engines.prepare()
 
             async def work(prompt: Prompt) -> Answered:
                 mine = all_drawn(*await sample(prompt, ours, SAMPLES, sampling, seed))
@@ -84,15 +85,15 @@ def look(
                 p = await _verdict(asked, prompt, mine, its, seed) if mine and its else None
                 return Answered(prompt, tuple(mine), its[0] if its else None, p)
 
-            async with aclosing(in_order(prompts, work, rows_under_way(callers), stopped)) as rows:
+            async with aclosing(in_order(prompts, work, rows_under_way(engines), stopped)) as rows:
                 async for row in rows:
                     found.append(row)
                     watch(len(found), len(prompts))
         finally:
-            await callers.close()
+            await engines.close()
         return found
 
-    answered = run_async(answers())
+    answered = run_async(answers(), money)
     if stopped.reason is not None:
         raise stopped.reason
     groups = [[one.text for one in row.new] for row in answered]
@@ -100,7 +101,7 @@ def look(
         comparison=compared(answered) if judge else None,
         distinct=distinct([text for group in groups for text in group]),
         unique=unique(groups),
-        usd=purse.spent,
+        usd=money.spent,
     )
     return found, answered
 
@@ -112,7 +113,7 @@ async def _verdict(
     if same_words(new[0].text, old[0].text):
         return 0.5
     matchup = Matchup.of(prompt, new[0], old[0])
-    said = await hear(prompt, (new[0], old[0]), [matchup], [judge], seed)
+    said = await ask_judges(prompt, (new[0], old[0]), [matchup], [judge], seed)
     opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup)
     return opinion.p_first
 

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ...engines.caller import Caller, Callers, Purse
 from ...engines.engine import Ask
+from ...engines.journaled import Engines, JournaledEngine, open_budget
 from ...errors import CallFailed, CallRefused
 from ...records import Dropped, Message, Prompt
 from ...run import read_records
@@ -66,23 +66,23 @@ def invented(round: Round, cfg: InventConfig, start: str, file: Path) -> Path:
     def work() -> Invented:
         known, unseen = list(read_records(file, Prompt)), loop.read_prompts("held_out")
         with round.opened("invent") as run:
-            purse = Purse(loop.left(), run.journal.usd_before)
-            callers = Callers(run.journal, purse)
+            money = open_budget(loop.left(), run.journal)
+            engines = Engines(run.journal, money)
             new, dropped = run_async(
-                _invent(callers, cfg, cfg.engine or engine_of(start), known, unseen, round.seed)
+                _invent(engines, cfg, cfg.engine or engine_of(start), known, unseen, round.seed), money
             )
             with run.writing("prompts", "dropped") as files:
                 for prompt in (*known, *new):
                     files["prompts"].add(prompt)
                 for row in dropped:
                     files["dropped"].add(row)
-            return Invented(str(run.file("prompts")), len(new), purse.spent)
+            return Invented(str(run.file("prompts")), len(new), money.spent)
 
     return Path(loop.once(round.number, "invent", Invented, work).file)
 
 
 async def _invent(
-    callers: Callers,
+    engines: Engines,
     cfg: InventConfig,
     engine: str | dict[str, Any],
     known: Sequence[Prompt],
@@ -92,8 +92,8 @@ async def _invent(
     new: list[Prompt] = []
     dropped: list[Dropped] = []
     try:
-        asked = callers(engine)
-        callers.check()
+        asked = engines(engine)
+        await engines.prepare()
         for first in range(0, TRIES * cfg.prompts, TOGETHER):
             draws = [
                 random.Random(f"{seed} {number}")
@@ -114,11 +114,11 @@ async def _invent(
             if len(new) >= cfg.prompts:
                 break
     finally:
-        await callers.close()
+        await engines.close()
     return new, dropped
 
 
-async def _one(asked: Caller, examples: Sequence[str], draw: random.Random) -> str:
+async def _one(asked: JournaledEngine, examples: Sequence[str], draw: random.Random) -> str:
     """A new request in one line; nothing where the call gave nothing."""
     question = ASKED.format(shown="\n".join(examples))
     try:

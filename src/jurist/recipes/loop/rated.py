@@ -18,7 +18,7 @@ from .rounds import Round
 from .settings import JudgeSpec
 from .worth import Worth, opinions_of, ranking, scores_of
 
-SCORING = ("pointwise", "reward", "exact", "numeric", "regex", "json_schema")
+SCORING = ("pointwise", "additive", "reward", "exact", "numeric", "regex", "json_schema")
 """Kinds of judges that say how good one answer is."""
 
 
@@ -57,6 +57,6 @@ def rated(round: Round, among: Candidates, judge: JudgeSpec, jury: JuryConfig, s
     if not isinstance(judge, tuple):
         one = judge_config(judge)
         kind = one.kind.partition(":")[0]
-        bounds = one.bounds if kind == "pointwise" else None if kind == "reward" else bounds
+        bounds = one.bounds if kind in ("pointwise", "additive") else None if kind == "reward" else bounds
     flips = labelled.flips.value if labelled.flips else None
     return Rated(labelled.run, jury, scored, bounds, flips)

@@ -17,8 +17,9 @@ from msgspec import Struct
 
 from ...completions import Policies, mixture, sample
 from ...completions.matchups import same_words
-from ...engines.caller import Callers, Purse
+from ...engines.budget import Budget
 from ...engines.engine import Engine
+from ...engines.journaled import Engines, open_budget
 from ...errors import SettingError, nearest
 from ...records import Completion, Dropped, Group, Message, Prompt, Sampling
 from ...run import Run, read_records
@@ -194,8 +195,10 @@ def revise(
 
     def work() -> Rewritten:
         with round.opened("revise") as run:
-            purse = Purse(loop.left(), run.journal.usd_before)
-            return run_async(_stream(round, run, purse, policy, cfg, constitution, frozenset(red_team)))
+            money = open_budget(loop.left(), run.journal)
+            return run_async(
+                _stream(round, run, money, policy, cfg, constitution, frozenset(red_team)), money
+            )
 
     return loop.once(round.number, "revise", Rewritten, work)
 
@@ -203,7 +206,7 @@ def revise(
 async def _stream(
     round: Round,
     run: Run,
-    purse: Purse,
+    money: Budget,
     policy: str,
     cfg: ReviseConfig,
     constitution: Constitution,
@@ -211,14 +214,14 @@ async def _stream(
 ) -> Rewritten:
     sampling, k = round.loop.cfg.sampling, round.loop.cfg.k
     prompts = round.loop.read_prompts("train")
-    tally, stopped, callers = Tally(purse, len(prompts)), Stopped(), Callers(run.journal, purse)
+    tally, stopped, engines = Tally(money, len(prompts)), Stopped(), Engines(run.journal, money)
     counts: Counter[str] = Counter()
 
     try:
-        ours = callers(engine_of(policy))
+        ours = engines(engine_of(policy))
         answering = mixture([(ours, 1.0)])
-        reviser = Reviser(cfg, constitution, callers(cfg.by) if cfg.by else ours, sampling, round.seed)
-        callers.check()
+        reviser = Reviser(cfg, constitution, engines(cfg.by) if cfg.by else ours, sampling, round.seed)
+        await engines.prepare()
 
         async def work(prompt: Prompt) -> tuple[Revised | Group, list[Dropped]]:
             harmful = prompt.domain in red_team
@@ -228,7 +231,7 @@ async def _stream(
             return Group(prompt, tuple(answers)), lost
 
         with run.writing("revisions", "helpful", "dropped") as files:
-            async with aclosing(in_order(prompts, work, rows_under_way(callers), stopped)) as rows:
+            async with aclosing(in_order(prompts, work, rows_under_way(engines), stopped)) as rows:
                 async for row, lost in rows:
                     if isinstance(row, Revised):
                         files["revisions"].add(row)
@@ -244,7 +247,7 @@ async def _stream(
                     tally.rows += 1
                     round.loop.tell(round.number, "revise", tally)
     finally:
-        await callers.close()
+        await engines.close()
     if stopped.reason is not None:
         raise stopped.reason
     return Rewritten(
@@ -253,8 +256,8 @@ async def _stream(
         revisions=counts["revisions"],
         helpful=counts["helpful"],
         dropped=dict(sorted(tally.dropped.items())),
-        calls=purse.calls + purse.kept,
-        usd=purse.spent,
+        calls=money.calls + money.cached,
+        usd=money.spent,
     )
 
 

@@ -195,7 +195,7 @@ def _spent(out: Path) -> float:
         return 0.0
     journal = Journal(kept)
     try:
-        return journal.usd_before
+        return journal.spent
     finally:
         journal.close()
 

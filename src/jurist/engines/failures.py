@@ -1,0 +1,200 @@
+"""What a failed try means: try again, drop the row, or stop the run; and when it is the engine that is down.
+
+Judging a failure takes the response and nothing else; nothing here waits, sends or logs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from shlex import quote
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+RETRIED: Final = frozenset({408, 409, 425, 429})
+OVERLOADED: Final = frozenset({429, 503, 529})
+NO_CREDIT: Final = (
+    "insufficient_quota",
+    "billing_hard_limit",
+    "credit balance is too low",
+    "billing_not_active",
+)
+_KEYS = re.compile(r"(sk|pk|key|org|proj)-[\w*.-]{4,}|Bearer\s+\S+|(?<=://)[^/@\s]+(?=@)", re.IGNORECASE)
+OPTIONAL: Final = (
+    *("top_logprobs", "logprobs", "temperature", "top_p", "seed", "n", "max_completion_tokens", "max_tokens"),
+    *("chat_template_kwargs", "enable_thinking", "reasoning_effort", "thinking", "structured_outputs"),
+    *("regex", "grammar", "response_format", "output_config", "stop"),
+)
+"""What a server may refuse and be asked without; where two names fit, the longer one comes first."""
+
+
+class Failure(Struct, frozen=True):
+    """Why a try gave nothing."""
+
+    action: Literal["retry", "refuse", "stop"]
+    message: str
+    status: int = 0
+    overloaded: bool = False
+    """The server has too much to do: send less."""
+    server_replied: bool = False
+    """It does reply, if with nonsense: no sign of being down."""
+    connect_failed: bool = False
+    lost: bool = False
+    """The request was sent and no whole reply came: it may be billed."""
+    retry_after: float = 0.0
+    """Seconds the server asks us to wait."""
+    parameter: str = ""
+    """An optional parameter that the server refused."""
+
+
+def read_failure(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    key: str = "",
+    worked_before: bool = False,
+    sent: Collection[str] = (),
+    now: datetime | None = None,
+) -> Failure:
+    """`worked_before`: this engine has replied, so that address, key and model are right. `sent`: the names
+    of the request's parameters.
+    """
+    message = f"HTTP {status}: {redact(server_message(body), key)}"
+    if 300 <= status < 400:
+        moved = headers.get("location", "another address")
+        return Failure("stop", f"HTTP {status}: the address has moved to {moved}", status)
+    if status in (401, 402) or (status in (403, 404) and not worked_before):
+        return Failure("stop", message, status)
+    if status == 429 and any(word in message for word in NO_CREDIT):
+        return Failure("stop", message, 402)
+    if status in RETRIED or status >= 500:
+        wait = retry_after(headers, now)
+        return Failure("retry", message, status, overloaded=status in OVERLOADED, retry_after=wait)
+    return Failure("refuse", message, status, parameter=refused_parameter(message, sent))
+
+
+def refused_parameter(message: str, sent: Collection[str]) -> str:
+    """The optional parameter that an error message is about; empty where it names none that was sent."""
+    for name in OPTIONAL:
+        parent = "chat_template_kwargs" if name == "enable_thinking" else name
+        if parent in sent and re.search(rf"(?<![\w.]){name}(?![\w])", message):
+            return parent
+    return ""
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float:
+    """Seconds, from seconds or a date; 0 where nothing readable is said."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000.0)
+        said = headers.get("retry-after", "0")
+        if said.replace(".", "", 1).strip().isdigit():
+            return float(said)
+        return max(0.0, (parsedate_to_datetime(said) - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def redact(text: str, key: str) -> str:
+    """Short, on one line, and without anything that looks like a key."""
+    if key:
+        text = text.replace(key, "***")
+    text = " ".join(_KEYS.sub("***", text).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def server_message(body: bytes) -> str:
+    """The server's own words, wherever its kind of server puts them."""
+    try:
+        got: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body[:1000].decode("utf-8", "replace") or "no message"
+    for name in ("error", "message", "detail"):
+        if isinstance(got, dict) and got.get(name):
+            inner = got[name]
+            if not isinstance(inner, dict):
+                return str(inner)
+            code = inner.get("code") or inner.get("type") or ""
+            return str(inner.get("message") or inner) + (f" ({code})" if code else "")
+    return str(got)
+
+
+class Health:
+    """Knows since when nothing gets through. Times are the caller's clock."""
+
+    FEW = 3
+    """Calls that fail while others are merely absent: their own trouble, once the engine has answered."""
+    SAME_FAULT = 30
+    """So many refusals, or unreadable replies, and never an answer: it is not this row."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self.worked = False
+        """It has answered at least once."""
+        self.last_answer = 0.0
+        self._failing_since: float | None = None
+        self._failing: set[int] = set()
+        self._never_connected = True
+        self._asked_to_wait = 0.0
+        self._useless = 0
+
+    def answered(self, now: float) -> None:
+        self.worked, self.last_answer = True, now
+        if self._failing_since is not None:
+            self._failing_since, self._asked_to_wait, self._never_connected = None, 0.0, True
+            self._failing.clear()
+
+    def failed(self, call: int, failure: Failure, started: float) -> None:
+        """A try that began at `started` and gave nothing."""
+        if self._failing_since is None:
+            self._failing_since = max(started, self.last_answer)
+        self._failing.add(call)
+        self._never_connected &= failure.connect_failed
+        self._asked_to_wait = max(self._asked_to_wait, failure.retry_after)
+
+    def useless(self) -> bool:
+        """Count a refusal or an unreadable reply; True when nothing else ever came back."""
+        self._useless += 1
+        return not self.worked and self._useless >= self.SAME_FAULT
+
+    def down(self, now: float) -> bool:
+        if self._failing_since is None or not self._many:
+            return False
+        patience = self._patience + 2.0 * self._asked_to_wait
+        if self._never_connected and not self.worked:
+            patience /= 4.0  # nothing listens there, and nothing ever did
+        return now - self._failing_since >= patience
+
+    def others_get_through(self, first_sent: float) -> bool:
+        """Whether a call that keeps failing should give up by itself."""
+        return self.last_answer > first_sent or not self._many
+
+    @property
+    def _many(self) -> bool:
+        return not self.worked or len(self._failing) >= self.FEW
+
+
+def next_step(failure: Failure, model: str, url: str, key_env: str, has_key: bool) -> str:
+    """What to type, by what went wrong."""
+    if failure.connect_failed:
+        return f"Check that the server is up: curl {quote(url + '/models')}"
+    if failure.status == 401 and not has_key:
+        return f"Set the key with: export {key_env}=..."
+    if failure.status in (401, 403):
+        return f"Check the key: export {key_env}=..."
+    if failure.status == 402:
+        return "Add credit with the vendor, then run the same command again"
+    if failure.status == 404:
+        return f"Check the URL and the model '{model}': curl {quote(url + '/models')}"
+    if 300 <= failure.status < 400:
+        return "Write that address after the @ of the engine"
+    if failure.server_replied:
+        return f"Check that the URL is an OpenAI-compatible API: curl {quote(url + '/models')}"
+    if failure.action == "refuse":
+        return "Check this engine's settings: extra, and the judge's template and max_tokens"
+    return "Run the same command again when the server is well; what was answered is kept"

@@ -1,0 +1,277 @@
+"""Every model call goes through here: the journal first, then the engine, then the journal again.
+
+A `JournaledEngine` is an engine itself, so policies and judges do not know the difference. Equal calls under
+way are one call, samples included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from ..errors import CallFailed, CallRefused, SettingError
+from ..journal import Journal, disk_full
+from ..records import content_id
+from .budget import Budget
+from .engine import Ask, Engine, Reply, Token, engine_config, open_engine, sample_of
+from .prices import most_it_costs
+
+_encode_reply = msgspec.msgpack.Encoder().encode
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def call_key(engine: Engine, ask: Ask) -> bytes:
+    """What was really asked of which model, and which sample of it this is."""
+    return blake2b(engine.identity(ask), digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
+
+
+class JournaledEngine(Engine):
+    """An engine whose every reply is kept."""
+
+    meters_itself = True
+
+    def __init__(self, engine: Engine, journal: Journal, budget: Budget, concurrency: int = 64) -> None:
+        self.engine, self.name, self.price = engine, engine.name, engine.price
+        self.gives_logprobs = engine.gives_logprobs
+        self.concurrency = concurrency
+        """The most calls it may have under way."""
+        self._journal, self._budget = journal, budget
+        self._under_way: dict[bytes, asyncio.Future[Reply]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        if engine.meters_itself:
+            engine.budget = budget  # type: ignore[attr-defined]
+
+    async def answer(self, ask: Ask) -> Reply:
+        key = call_key(self.engine, ask)
+        kept = self._cached(key)
+        if kept is not None:
+            return kept
+        if key not in self._under_way:
+            self._start([key], [ask])
+        return await asyncio.shield(self._under_way[key])
+
+    async def samples(self, ask: Ask, n: int) -> list[Reply]:
+        """Samples 0 to n-1 of one question; those the journal lacks are asked for together, where possible.
+
+        A sample that gave nothing is left out; only when none gave anything is the reason raised.
+        """
+        asks = [sample_of(ask, ask.sample + i) for i in range(n)]
+        keys = [call_key(self.engine, one) for one in asks]
+        replies = {key: kept for key in keys if (kept := self._cached(key)) is not None}
+        for start, end in _runs([key not in replies and key not in self._under_way for key in keys]):
+            self._start(keys[start:end], asks[start:end])
+        missing = [key for key in keys if key not in replies]
+        got = await asyncio.gather(
+            *(asyncio.shield(self._under_way[key]) for key in missing), return_exceptions=True
+        )
+        failed: BaseException | None = None
+        for key, one in zip(missing, got, strict=True):
+            if isinstance(one, Reply):
+                replies[key] = one
+            elif isinstance(one, CallFailed | CallRefused):
+                failed = failed or one
+            else:
+                raise one
+        if failed is not None and not replies:
+            raise failed
+        return [replies[key] for key in keys if key in replies]
+
+    def abandon(self) -> None:
+        """Give up the calls under way: they were sent, and may be billed."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """After the calls under way, which are kept like all others."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.engine.close()
+
+    def _cached(self, key: bytes) -> Reply | None:
+        stored = self._journal.get(key)
+        if stored is None:
+            return None
+        self._budget.cached += 1
+        return replace(_decode_reply(stored), call=key.hex())
+
+    def _start(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
+        """Ask in a task of its own, so that whoever stops waiting does not call the others off."""
+        loop = asyncio.get_running_loop()
+        for key in keys:
+            self._under_way[key] = loop.create_future()
+        task = loop.create_task(self._ask(keys, asks))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
+        """Answers to these samples of one question, each told to whoever waits for it."""
+        got: list[Reply | BaseException] = []
+        try:
+            if len(asks) > 1 and self.engine.samples_together:
+                got.extend((await self._metered(asks[0], len(asks)))[: len(asks)])
+            rest = asks[len(got) :]
+            if len(rest) == 1:
+                got.append((await self._metered(rest[0], 1))[0])
+            elif rest:
+                alone = await asyncio.gather(*(self._metered(one, 1) for one in rest), return_exceptions=True)
+                got += [one if isinstance(one, BaseException) else one[0] for one in alone]
+            for ask, key, one in zip(asks, keys, got, strict=True):
+                if isinstance(one, Reply):
+                    await self._keep(key, ask, one)
+                else:
+                    self._fail(key, one)
+        except BaseException as error:
+            for key in keys:
+                self._fail(key, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for key in keys:
+                self._under_way.pop(key, None)
+
+    async def _keep(self, key: bytes, ask: Ask, reply: Reply) -> None:
+        reply = replace(reply, tokens=label_tokens(reply, ask.labels))
+        # A parameter that the server refused meanwhile was not sent: the key is of what was.
+        kept_as = call_key(self.engine, ask)
+        await self._journal.put(kept_as, _encode_reply(reply), reply.cost)
+        if not self._under_way[key].done():
+            self._under_way[key].set_result(replace(reply, call=kept_as.hex()))
+
+    def _fail(self, key: bytes, error: BaseException) -> None:
+        waiting = self._under_way.get(key)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(error, Exception):
+            waiting.set_exception(error)
+            waiting.exception()  # there may be nobody waiting: no reason to warn
+        else:
+            waiting.cancel()
+
+    async def _metered(self, ask: Ask, n: int) -> list[Reply]:
+        """Ask the engine; where it does not do so itself, reserve and settle the money."""
+        engine = self.engine
+        if engine.meters_itself:
+            return await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
+        read = sum(len(message.content.encode()) for message in ask.messages)
+        reserved = await self._budget.reserve(most_it_costs(self.price, read, n * ask.max_tokens))
+        try:
+            replies = await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
+        except asyncio.CancelledError:
+            self._budget.lose(reserved)
+            raise
+        except BaseException:
+            self._budget.release(reserved)
+            raise
+        self._budget.pay(reserved, replies)
+        return replies
+
+
+async def _one(engine: Engine, ask: Ask) -> list[Reply]:
+    return [await engine.answer(ask)]
+
+
+def _runs(missing: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Where the samples that are missing stand side by side: those can be asked for together."""
+    start = None
+    for i, one in enumerate([*missing, False]):
+        if one and start is None:
+            start = i
+        elif not one and start is not None:
+            yield start, i
+            start = None
+
+
+def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
+    """The tokens worth keeping: where a label may stand, the first with a letter, the last three."""
+    if len(reply.tokens) <= 4:
+        return reply.tokens
+    first = next((i for i, one in enumerate(reply.tokens) if one.text.strip()), 0)
+    last = len(reply.tokens) - 3
+    words = {one.text: one.text.strip(" \n*_\"'`([{<>}]).:,") for one in reply.tokens}
+    return tuple(
+        one
+        for i, one in enumerate(reply.tokens)
+        if i in (first, first + 1) or i >= last or (words[one.text] and words[one.text] in labels)
+    )
+
+
+def open_journaled(spec: str | Mapping[str, Any], journal: Journal, budget: Budget) -> JournaledEngine:
+    """The engine of this name or with these settings, its every reply kept."""
+    config = engine_config(spec)
+    return JournaledEngine(open_engine(config), journal, budget, config.concurrency)
+
+
+def open_budget(cap: float | None, journal: Journal) -> Budget:
+    """The money of a run, on the books of its journal; it also minds the room on the journal's disk."""
+    budget = Budget(cap, journal.spent, journal.uncertain)
+    budget.on_change, budget.on_lost = journal.set_open, journal.add_uncertain
+    budget.has_room, budget.no_room = journal.has_room, lambda: disk_full(journal.path)
+    journal.on_full = lambda: budget.stop(disk_full(journal.path))
+    return budget
+
+
+class Engines:
+    """The engines of one piece of work: opened by name, prepared together, closed together."""
+
+    def __init__(self, journal: Journal, budget: Budget) -> None:
+        self._journal, self._budget = journal, budget
+        self._opened: list[JournaledEngine] = []
+        self.warnings: list[str] = []
+
+    def __call__(self, spec: str | Mapping[str, Any]) -> JournaledEngine:
+        self._opened.append(open_journaled(spec, self._journal, self._budget))
+        return self._opened[-1]
+
+    def __iter__(self) -> Iterator[JournaledEngine]:
+        return iter(self._opened)
+
+    async def prepare(self) -> None:
+        """Before the first row is read: refuse what lacks a key or a price, recall what servers take."""
+        for one in self:
+            self._refuse(one)
+        await asyncio.gather(*(self._recall(one.engine) for one in self if hasattr(one.engine, "served")))
+
+    def _refuse(self, one: JournaledEngine) -> None:
+        if getattr(one.engine, "needs_key", False):
+            raise SettingError(
+                f"{one.name} needs a key, and {one.engine.key_env} holds none."  # type: ignore[attr-defined]
+                f" Set it with: export {one.engine.key_env}=..."  # type: ignore[attr-defined]
+            )
+        if self._budget.cap is not None and one.price is None:
+            raise SettingError(
+                f"a budget needs a price, and none is known for {one.name}. Give it, in dollars per million"
+                " tokens, with: --judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
+            )
+
+    async def _recall(self, endpoint: Any) -> None:
+        """What this server refused before, and which weights it serves: both decide what a call is named."""
+        place = content_id("server", endpoint.name, endpoint.url)
+        known = self._journal.facts(place)
+        endpoint.refused |= set(known.get("refused", ()))
+        before = known.get("served", "")
+        endpoint.served = (await endpoint.find_served() if not endpoint.hosted else "") or before
+        if before and endpoint.served != before:
+            self.warnings.append(
+                f"{endpoint.name} serves other weights than before: its earlier replies are not used again"
+            )
+
+        def remember() -> None:
+            facts = {"refused": sorted(endpoint.refused), "served": endpoint.served}
+            self._journal.remember(place, facts)
+
+        endpoint.on_learnt = remember
+        if endpoint.served != before:
+            remember()
+
+    def abandon(self) -> None:
+        for one in self:
+            one.abandon()
+
+    async def close(self) -> None:
+        for one in self:
+            await one.close()

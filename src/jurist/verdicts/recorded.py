@@ -1,0 +1,136 @@
+"""Reading replies that other pipelines recorded, each in its own form: `--read NAME | regex | module:function`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from ..engines.scripted import load_function
+from ..errors import DataError, SettingError, nearest
+
+Reader = Callable[[str], tuple[float | None, str]]
+"""From a reply to the probability that the first is better as shown, or the reason why it is unread."""
+
+UNREADABLE: Final = (None, "no_verdict")
+
+
+def open_reader(spec: str) -> Reader:
+    """A named reader, a user's `module:function`, or a regular expression with the groups `first` and `second`
+    (and perhaps `tie`): its last match decides.
+    """
+    if spec in READERS:
+        return READERS[spec]
+    if re.fullmatch(r"[\w.]+:\w+", spec):
+        return _by_function(spec, load_function(spec))
+    try:
+        pattern = re.compile(spec, re.MULTILINE)
+    except re.error as error:
+        raise SettingError(
+            f"--read {spec!r} is not a regular expression: {error}. Or name a reader: {', '.join(READERS)}"
+        ) from None
+    if not {"first", "second"} <= pattern.groupindex.keys():
+        raise SettingError(
+            nearest("reader", spec, READERS)
+            + r" Or write a regular expression with both groups: '(?P<first>\[\[A\]\])|(?P<second>\[\[B\]\])'"
+        )
+    return lambda reply: _last_match(pattern, reply)
+
+
+def _by_function(spec: str, function: Any) -> Reader:
+    def read(reply: str) -> tuple[float | None, str]:
+        got = function(reply)
+        known = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
+        p = known.get(got, got) if isinstance(got, str | None) else got
+        if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
+            raise DataError(
+                f"the reader {spec} returned {got!r}. Return first, second, tie, a probability or None"
+            )
+        return (None, "no_verdict") if p is None else (float(p), "")
+
+    return read
+
+
+def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str]:
+    last = None
+    for last in pattern.finditer(reply):
+        pass
+    if last is None:
+        return UNREADABLE
+    groups = last.groupdict()
+    return (1.0 if groups["first"] else 0.0 if groups["second"] else 0.5), ""
+
+
+def llmbar(reply: str) -> tuple[float | None, str]:
+    """LLMBar (Zeng et al. 2024) without reasoning: a line that starts with "Output (a)"."""
+    return _output(re.findall(r"(?:^|\n) ?Output \((a|b)\)", reply))
+
+
+def llmbar_cot(reply: str) -> tuple[float | None, str]:
+    """LLMBar with reasoning: "Output (a) is better." """
+    return _output(re.findall(r"Output \((a|b)\) is better.", reply))
+
+
+def _output(found: list[str]) -> tuple[float | None, str]:
+    # As in the authors' own reading, (a) is tried first.
+    return (float("a" in found), "") if found else UNREADABLE
+
+
+def mt_bench(reply: str) -> tuple[float | None, str]:
+    """MT-Bench (Zheng et al. 2023): `[[A]]`, `[[B]]`, and `[[C]]` for a tie."""
+    found = set(re.findall(r"\[\[([ABC])\]\]", reply))
+    if len(found) > 1:
+        return None, "contradictory"
+    return ({"A": 1.0, "B": 0.0, "C": 0.5}[found.pop()], "") if found else UNREADABLE
+
+
+def vicuna(reply: str) -> tuple[float | None, str]:
+    """QLoRA's reviews (Dettmers et al. 2023): the last line is 1, 2, or 3 for a tie."""
+    lines = reply.strip().splitlines()
+    return _one_two_three(lines[-1].strip()) if lines else UNREADABLE
+
+
+def _one_two_three(label: str) -> tuple[float | None, str]:
+    p = {"1": 1.0, "2": 0.0, "3": 0.5}.get(label)
+    return UNREADABLE if p is None else (p, "")
+
+
+_PAIR: Final = re.compile(r"\s*\(?\s*(\d+(?:\.\d+)?)\s*(?:,|\s)\s*(\d+(?:\.\d+)?)\s*\)?\s*")
+_TAGGED: Final = re.compile(r"<(\w+)>\s*(\d+(?:\.\d+)?)\s*</\1>")
+
+
+def score_pair(reply: str) -> tuple[float | None, str]:
+    """Two scores on the first line (`8 9`, as in Vicuna's reviews), or in two tags: `<a>8</a><b>9</b>`."""
+    lines = reply.strip().splitlines()
+    pair = _PAIR.fullmatch(lines[0]) if lines else None
+    scores = pair.groups() if pair else [score for _, score in _TAGGED.findall(reply)]
+    if len(scores) != 2:
+        return UNREADABLE
+    first, second = map(float, scores)
+    return (0.5 if first == second else float(first > second)), ""
+
+
+def alpaca_eval(reply: str) -> tuple[float | None, str]:
+    """AlpacaEval's rankings: a list of `{"model": "model_1", "rank": 1}`, the lowest rank is the better one."""
+    start, end = reply.find("["), reply.rfind("]")
+    try:
+        rows = msgspec.json.decode(reply[start : end + 1].replace("'", '"'))
+        ranks = {str(row["model"])[-1]: int(row["rank"]) for row in rows}
+        first, second = ranks.get("1", ranks.get("m")), ranks.get("2", ranks.get("M"))
+    except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError, KeyError, ValueError, IndexError):
+        return UNREADABLE
+    if first is None or second is None:
+        return UNREADABLE
+    return (0.5 if first == second else float(first < second)), ""
+
+
+READERS: Final[dict[str, Reader]] = {
+    "llmbar": llmbar,
+    "llmbar_cot": llmbar_cot,
+    "mt_bench": mt_bench,
+    "vicuna": vicuna,
+    "score_pair": score_pair,
+    "alpaca_eval": alpaca_eval,
+}
