@@ -2,9 +2,9 @@
 
 The limit starts at 4 and doubles each round trip while the median latency does not grow with it. After that
 it rises slowly, and shrinks for either of two reasons. Too large a share of the requests was turned away or
-timed out. Or latency grew faster than the square root of the concurrency: a batching server answers 4 times as
-many requests in twice the time and earns it back, but a saturated one only queues, and never says 429. When
-less concurrency does not bring the latency down, it was not ours, and becomes the new normal.
+timed out. Or latency grew faster than the square root of the concurrency: a batching server answers 4 times
+as many requests in twice the time and earns it back, but a saturated one only queues, and never says 429.
+When less concurrency does not bring the latency down, it was not ours, and becomes the new normal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading replies that other pipelines recorded, each in its own form: `--read NAME | regex | module:function`."""
+"""Replies that other pipelines recorded, read in their own form: `--read NAME | regex | module:function`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ UNREADABLE: Final = (None, "no_verdict")
 
 
 def open_reader(spec: str) -> Reader:
-    """A named reader, a user's `module:function`, or a regular expression with the groups `first` and `second`
-    (and perhaps `tie`): its last match decides.
+    """A named reader, a user's `module:function`, or a regular expression with the groups `first`, `second`
+    and perhaps `tie`, whose last match decides.
     """
     if spec in READERS:
         return READERS[spec]
@@ -54,12 +54,10 @@ def _by_function(spec: str, function: Any) -> Reader:
 
 
 def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str]:
-    last = None
-    for last in pattern.finditer(reply):
-        pass
-    if last is None:
+    matches = list(pattern.finditer(reply))
+    if not matches:
         return UNREADABLE
-    groups = last.groupdict()
+    groups = matches[-1].groupdict()
     return (1.0 if groups["first"] else 0.0 if groups["second"] else 0.5), ""
 
 
@@ -113,7 +111,7 @@ def score_pair(reply: str) -> tuple[float | None, str]:
 
 
 def alpaca_eval(reply: str) -> tuple[float | None, str]:
-    """AlpacaEval's rankings: a list of `{"model": "model_1", "rank": 1}`, the lowest rank is the better one."""
+    """AlpacaEval: a list of `{"model": "model_1", "rank": 1}`, where the lowest rank is the best."""
     start, end = reply.find("["), reply.rfind("]")
     try:
         rows = msgspec.json.decode(reply[start : end + 1].replace("'", '"'))
