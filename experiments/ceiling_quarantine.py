@@ -53,7 +53,7 @@ def labelled(folder: Path, seed: int) -> Path:
     rows = [{"prompt": request(p), "domain": p.domain, "stakes": p.stakes} for p in prompts(PROMPTS, seed)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
     judge = JudgeConfig(engine="tiny:planted")
-    label(LabelConfig(prompts=str(asked), policies=("tiny:policy",), judge=judge, out=str(run), seed=seed))
+    label(LabelConfig(prompts=str(asked), policy="tiny:policy", judge=judge, out=str(run), seed=seed))
     return run
 
 

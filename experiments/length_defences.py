@@ -95,7 +95,7 @@ class Seed:
                 out=str(self.folder / name),
                 journal=str(self.folder / "journal"),
                 prompts=str(self.asked),
-                policies=("tiny:policy",),
+                policy="tiny:policy",
                 k=OF_EACH,
                 sampling=Sampling(max_tokens=MOST_TOKENS, seed=self.seed),
                 judge=JudgeConfig(engine=engine, against_length=against_length),

@@ -62,7 +62,7 @@ def truly(folder: Path, policy: str, subject: str, seed: int) -> float:
     cfg = LabelConfig(
         out=str(out),
         prompts=write_prompts(folder / "held_out.jsonl", rows),
-        policies=(f"hf:{policy}",),
+        policy=f"hf:{policy}",
         k=2,
         sampling=Sampling(**SAMPLING),
         seed=seed,

@@ -70,7 +70,7 @@ def told(folder: Path, name: str, policy: str, seed: int) -> dict[str, float]:
     cfg = LabelConfig(
         out=str(folder / name),
         prompts=write_prompts(folder / "held_out.jsonl", rows),
-        policies=(f"hf:{policy}",),
+        policy=f"hf:{policy}",
         sampling=settings_from(SelfRewardingConfig, {}).sampling,
         seed=seed,
     )

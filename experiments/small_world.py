@@ -132,7 +132,7 @@ def labelled(out: Path, *, n: int, seed: int) -> Path:
         out,
         seed,
         prompts=str(asked),
-        policies=("tiny:policy",),
+        policy="tiny:policy",
         k=OF_EACH,
         sampling=sampling,
         prefer=PreferConfig(rule="all_pairs"),

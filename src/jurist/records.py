@@ -7,10 +7,10 @@ again, makes the same records and not new ones.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
@@ -93,10 +93,10 @@ class Prompt(Struct, frozen=True, omit_defaults=True):
 class Sampling(Struct, frozen=True, omit_defaults=True):
     """How a completion was drawn."""
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 512
-    seed: int | None = None
+    temperature: Annotated[float, Meta(description="Sampling temperature.")] = 1.0
+    top_p: Annotated[float, Meta(description="Nucleus sampling: probability mass to sample from.")] = 1.0
+    max_tokens: Annotated[int, Meta(description="Most tokens of a completion.")] = 512
+    seed: Annotated[int | None, Meta(description="Seed sent to the server.")] = None
 
 
 class Completion(Struct, frozen=True, omit_defaults=True):

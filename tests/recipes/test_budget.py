@@ -88,7 +88,7 @@ def test_sampling_keeps_to_the_budget_too(tmp_path):
     (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "Say {n}"}}\n' for n in range(40)))
     with serving(lambda ask: f"said {ask.messages[-1].content}", latency=0.005) as served:
         policy = {"engine": {"engine": f"vllm:any@{served.url}", "price": PRICE, "concurrency": 4}}
-        job = {"prompts": "prompts.jsonl", "policies": [policy], "k": 1}
+        job = {"prompts": "prompts.jsonl", "policy": [policy], "k": 1}
         summary = sample(settings(tmp_path, "shorter", budget="0.05usd", **job))
         assert (summary.state, summary.spent) == ("stopped", True)
         assert served.stats.calls < 40

@@ -154,7 +154,7 @@ def test_prompts_are_answered_by_a_weighted_mixture_of_policies_and_judged(tmp_p
         {"engine": f"vllm:careful@{served.url}", "weight": 3},
         {"engine": f"vllm:wordy@{served.url}", "weight": 1},
     ]
-    summary = run(tmp_path, at(served), prompts="prompts.jsonl", policies=policies, k=3)
+    summary = run(tmp_path, at(served), prompts="prompts.jsonl", policy=policies, k=3)
     written = [one["policy"] for one in lines(tmp_path, "completions")]
     asked = {"vllm:careful": 0, "vllm:wordy": 0}
     for policy in written:
@@ -287,7 +287,7 @@ def test_two_judges_that_could_not_be_told_apart_are_refused(tmp_path, served):
     ("others", "said"),
     [
         ({"jury": {"combine": "anchored"}}, "there is one. Name another"),
-        ({"policies": ["tiny:careful"]}, "--pairs and policies do not go together"),
+        ({"policy": ["tiny:careful"]}, "--pairs and policy do not go together"),
         ({"sampling": {"temperature": 0.5}}, "--pairs and sampling do not go together"),
         ({"matchups": "star"}, "it says who meets whom"),
     ],
@@ -322,7 +322,7 @@ def test_the_seed_of_a_run_decides_the_draws_of_its_pair_rule(tmp_path):
     for seed in (1, 2):
         rule = {"rule": "best_vs_random_lower", "seed": seed}
         for how in ({"prefer": {**rule, "seed": None}, "seed": seed}, {"prefer": rule, "seed": 5}):
-            write = {"policies": ["tiny:careful", "tiny:sloppy", "tiny:wordy"], "k": 6}
+            write = {"policy": ["tiny:careful", "tiny:sloppy", "tiny:wordy"], "k": 6}
             run(tmp_path, "longer", prompts="prompts.jsonl", sampling={"seed": 0}, **write, **how)
             chosen.append([row["rejected"]["text"] for row in lines(tmp_path, "preferences")])
     assert chosen[1] != chosen[3]
@@ -352,7 +352,7 @@ def test_a_stop_is_what_is_said_when_it_leaves_too_little_to_learn_from(tmp_path
 def test_an_estimate_counts_a_prompt_once_that_is_read_once_for_all_its_draws(tmp_path, served):
     write_prompts(tmp_path)
     policy = {"engine": {"engine": f"vllm:careful@{served.url}", "price": {"input": 1.0}}}
-    job = settings(tmp_path, "shorter", prompts="prompts.jsonl", policies=[policy], k=4)
+    job = settings(tmp_path, "shorter", prompts="prompts.jsonl", policy=[policy], k=4)
     (found,) = estimate(job).engines
     summary = label(job)
     assert (found.calls, found.usage.tokens_in) == (summary.calls, summary.usage.tokens_in)

@@ -101,9 +101,9 @@ def test_another_way_of_reading_asks_nothing(tmp_path, served, monkeypatch):
 def test_labelling_goes_on_from_what_was_sampled(tmp_path, served):
     prompts = [{"prompt": f"What is {n} plus 100?"} for n in range(10)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
-    job = settings(tmp_path, at(served), prompts="prompts.jsonl", policies=["tiny:careful", "tiny:wordy"])
+    job = settings(tmp_path, at(served), prompts="prompts.jsonl", policy=["tiny:careful", "tiny:wordy"])
     sampled = sample(job)
-    summary = run(tmp_path, at(served), prompts="prompts.jsonl", policies=["tiny:careful", "tiny:wordy"])
+    summary = run(tmp_path, at(served), prompts="prompts.jsonl", policy=["tiny:careful", "tiny:wordy"])
     assert (sampled.calls, sampled.completions) == (20, summary.completions)
     assert summary.calls_kept == 20
 

@@ -102,7 +102,7 @@ def test_labelling_runs_end_to_end_with_a_checkpoint_as_policy_and_judge(quick, 
     (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
     settings = LabelConfig(
         prompts=str(tmp_path / "prompts.jsonl"),
-        policies=(f"hf:{quick}",),
+        policy=f"hf:{quick}",
         judge=JudgeConfig(engine=f"hf:{quick}"),
         k=2,
         sampling=Sampling(max_tokens=12, seed=0),

@@ -139,7 +139,7 @@ def test_labelling_runs_end_to_end_with_the_tiny_policy_as_policy_and_judge(tmp_
     done = label(
         LabelConfig(
             prompts=str(tmp_path / "prompts.jsonl"),
-            policies=("tiny:policy",),
+            policy="tiny:policy",
             judge=JudgeConfig(engine="tiny:policy"),
             sampling=Sampling(max_tokens=60, seed=0),
             out=str(tmp_path / "run"),

@@ -154,6 +154,8 @@ class EngineConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     ] = {}
 
 
+EngineSpec = str | Mapping[str, Any] | EngineConfig
+"""How an engine may be named."""
 ENGINES: Final[dict[str, str]] = {
     "scripted": "jurist.engines.scripted:open_scripted",
     "hf": "jurist.engines.local:open_local",
@@ -167,7 +169,7 @@ VENDORS: Final = (
 """Rows of the table in `vendors`."""
 
 
-def open_engine(spec: str | Mapping[str, Any] | EngineConfig) -> Engine:
+def open_engine(spec: EngineSpec) -> Engine:
     """`openai:gpt-5-mini`, `vllm:Qwen/Qwen3-8B@http://host:8000/v1`, `module:function`, or a mapping."""
     config = engine_config(spec)
     kind, _, rest = config.engine.partition(":")
@@ -186,7 +188,7 @@ def is_engine_kind(kind: str) -> bool:
     return kind in ENGINES or kind in VENDORS
 
 
-def engine_config(spec: str | Mapping[str, Any] | EngineConfig) -> EngineConfig:
+def engine_config(spec: EngineSpec) -> EngineConfig:
     if isinstance(spec, EngineConfig):
         return spec
     if isinstance(spec, str):

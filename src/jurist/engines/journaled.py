@@ -7,7 +7,7 @@ way are one call, samples included.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..errors import CallFailed, CallRefused, SettingError
 from ..journal import Journal, disk_full
 from ..records import content_id
 from .budget import Budget
-from .engine import Ask, Engine, Reply, Token, engine_config, open_engine, sample_of
+from .engine import Ask, Engine, EngineSpec, Reply, Token, engine_config, open_engine, sample_of
 from .prices import most_it_costs
 
 _encode_reply = msgspec.msgpack.Encoder().encode
@@ -200,7 +200,7 @@ def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
     )
 
 
-def open_journaled(spec: str | Mapping[str, Any], journal: Journal, budget: Budget) -> JournaledEngine:
+def open_journaled(spec: EngineSpec, journal: Journal, budget: Budget) -> JournaledEngine:
     """The engine of this name or with these settings, its every reply kept."""
     config = engine_config(spec)
     return JournaledEngine(open_engine(config), journal, budget, config.concurrency)
@@ -223,7 +223,7 @@ class Engines:
         self._opened: list[JournaledEngine] = []
         self.warnings: list[str] = []
 
-    def __call__(self, spec: str | Mapping[str, Any]) -> JournaledEngine:
+    def __call__(self, spec: EngineSpec) -> JournaledEngine:
         self._opened.append(open_journaled(spec, self._journal, self._budget))
         return self._opened[-1]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..records import Usage
 
@@ -15,16 +15,19 @@ _PROVIDERS = {"gemini": "google"}
 class Price(Struct, frozen=True, forbid_unknown_fields=True):
     """US dollars, per million tokens or per hour."""
 
-    input: float = 0.0
-    output: float = 0.0
-    cached: float | None = None
-    """Input that came from a prefix cache; the same as `input` where nothing else is said."""
-    gpu_hour: float | None = None
-    """The machine's price per hour, shared over the calls under way."""
-    long_from: int = 0
-    """Prompts of more tokens than this pay `long_input` and `long_output`; 0: there is one tier."""
-    long_input: float = 0.0
-    long_output: float = 0.0
+    input: Annotated[float, Meta(description="Dollars per million input tokens.")] = 0.0
+    output: Annotated[float, Meta(description="Dollars per million output tokens.")] = 0.0
+    cached: Annotated[
+        float | None, Meta(description="Per million input tokens from a prefix cache; null: as input.")
+    ] = None
+    gpu_hour: Annotated[
+        float | None, Meta(description="Dollars per hour of the machine, instead of prices per token.")
+    ] = None
+    long_from: Annotated[
+        int, Meta(description="Prompts of more tokens pay long_input and long_output; 0: one tier.")
+    ] = 0
+    long_input: Annotated[float, Meta(description="Per million input tokens of a long prompt.")] = 0.0
+    long_output: Annotated[float, Meta(description="Per million output tokens after a long prompt.")] = 0.0
 
     def __post_init__(self) -> None:
         amounts = [self.input, self.output, self.cached or 0.0, self.gpu_hour or 0.0]

@@ -15,9 +15,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..engines import chat
 from ..engines.checkpoints import (
@@ -41,13 +41,13 @@ NO_LIMIT: Final = 1 << 30
 class Lora(Struct, frozen=True):
     """A low-rank adapter (Hu et al. 2021): the base stays as it is, a few matrices learn."""
 
-    r: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    targets: str | tuple[str, ...] = "all-linear"
-    """Names of the layers it sits on."""
-    merge: bool = True
-    """Save the base with the adapter merged into it; false: only the adapter, which names its base."""
+    r: Annotated[int, Meta(description="Rank of the adapter.")] = 16
+    alpha: Annotated[float, Meta(description="Scale of the adapter; divided by the rank.")] = 32.0
+    dropout: Annotated[float, Meta(description="Dropout before the adapter.")] = 0.0
+    targets: Annotated[str | tuple[str, ...], Meta(description="Names of the adapted layers.")] = "all-linear"
+    merge: Annotated[
+        bool, Meta(description="Save the merged model; false: only the adapter, which names its base.")
+    ] = True
 
 
 @dataclass

@@ -25,44 +25,54 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     lr: Positive = 1e-6
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     save_every: int = 20
-    reward: str | dict[str, Any] = ""
-    """A reward model's folder, a judge as in `jurist label`, a rule, or a `module:function`."""
-    budget: str | float | None = None
-    """The most that a live judge may cost, e.g. 5usd."""
-    anchor: str = ""
-    """The frozen policy it is held near; the base when empty. Its hash is kept with the model."""
-    advantage: Literal["gae", "rloo", "grpo"] = "gae"
-    """`gae` learns a value head; `rloo` and `grpo` compare a prompt's samples with each other instead."""
-    samples: Count | None = None
-    """Completions of each prompt; None: 1 for `gae`, 4 for the others."""
-    max_tokens: Count = 256
-    temperature: Positive = 1.0
-    beta: AtLeast0 = 0.05
-    """What a nat of KL to the anchor costs; where there is a target, only at first."""
-    kl_target: Positive | None = None
-    """Nats a completion: beta is adapted to keep the KL below that. None: beta stays as it is."""
-    horizon: Positive = 1000.0
-    """Completions after which the adaptive beta has doubled where the KL is twice its target."""
-    rlaif: bool = False
-    """Weigh the score by 1 - beta, as Lee et al. 2023 do."""
-    passes: Count = 2
-    """How often each step's completions are learnt from."""
-    minibatches: Count = 1
-    """Updates in one such pass."""
-    clip: Positive = 0.2
-    lam: ZeroToOne = 0.95
-    """GAE's lambda. Nothing is discounted: only the end of an answer is scored."""
-    value_weight: AtLeast0 = 0.1
-    value_lr: Positive = 1e-4
-    """The value head starts from nothing and has to hurry."""
-    whiten_scores: bool = False
-    """Bring each step's scores to mean 0 and variance 1 before the KL is charged."""
-    length_penalty: AtLeast0 = 0.0
-    """The most that length can cost: penalty x tanh((tokens - median) / IQR)."""
-    unfinished_penalty: AtLeast0 = 0.0
-    """What it costs not to come to an end within `max_tokens`."""
-    max_failed: ZeroToOne = 0.5
-    """The share of a step's verdicts that may fail before the training stops."""
+    reward: Annotated[
+        str | dict[str, Any],
+        Meta(description="A reward model's folder, a judge as in label, a rule, or module:function."),
+    ] = ""
+    budget: Annotated[str | float | None, Meta(description="The most a live judge may cost, e.g. 5usd.")] = (
+        None
+    )
+    anchor: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
+    advantage: Annotated[
+        Literal["gae", "rloo", "grpo"],
+        Meta(description="gae trains a value head; rloo and grpo compare the samples of a prompt."),
+    ] = "gae"
+    samples: Annotated[
+        Count | None, Meta(description="Completions per prompt; null: 1 for gae, 4 for the others.")
+    ] = None
+    max_tokens: Annotated[Count, Meta(description="Most tokens of a completion.")] = 256
+    temperature: Annotated[Positive, Meta(description="Sampling temperature.")] = 1.0
+    beta: Annotated[AtLeast0, Meta(description="KL penalty per nat; with kl_target, its initial value.")] = (
+        0.05
+    )
+    kl_target: Annotated[
+        Positive | None,
+        Meta(description="KL in nats per completion to adapt beta to; null: fixed."),
+    ] = None
+    horizon: Annotated[
+        Positive, Meta(description="Completions until beta has doubled, where the KL is twice its target.")
+    ] = 1000.0
+    rlaif: Annotated[bool, Meta(description="Weight the score by 1 - beta (Lee et al. 2023).")] = False
+    passes: Annotated[Count, Meta(description="Passes over the completions of each step.")] = 2
+    minibatches: Annotated[Count, Meta(description="Updates per pass.")] = 1
+    clip: Annotated[Positive, Meta(description="Clip range of the probability ratio.")] = 0.2
+    lam: Annotated[ZeroToOne, Meta(description="Lambda of GAE; there is no discount.")] = 0.95
+    value_weight: Annotated[AtLeast0, Meta(description="Weight of the value loss.")] = 0.1
+    value_lr: Annotated[
+        Positive, Meta(description="Higher learning rate for the randomly initialised value head.")
+    ] = 1e-4
+    whiten_scores: Annotated[
+        bool, Meta(description="Normalise the scores of each step before the KL penalty.")
+    ] = False
+    length_penalty: Annotated[
+        AtLeast0, Meta(description="Largest penalty for length: times tanh((tokens - median) / IQR).")
+    ] = 0.0
+    unfinished_penalty: Annotated[
+        AtLeast0, Meta(description="Penalty for a completion cut off at max_tokens.")
+    ] = 0.0
+    max_failed: Annotated[
+        ZeroToOne, Meta(description="Share of failed verdicts in a step at which training stops.")
+    ] = 0.5
 
     def __post_init__(self) -> None:
         if self.advantage != "gae" and self.samples == 1:

@@ -18,68 +18,70 @@ Share = Annotated[float, Meta(ge=0, lt=1)]
 class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all methods share."""
 
-    data: str = ""
-    """A run folder, or a file with rows as TRL reads them."""
-    columns: dict[str, str] = {}
-    """Which of the file's columns is which of ours, e.g. `--columns.chosen preferred`."""
-    on_error: Literal["stop", "drop"] = "stop"
-    """A row that cannot be read stops the training, or leaves by name."""
-    base: str = ""
-    """Where to start from: a checkpoint's folder, or its name on the hub."""
-    out: str = ""
-    """The folder for the model, its metrics and, while it is being made, its checkpoints."""
-    epochs: Positive = 1.0
-    """How often each row is seen; 0.5 stops half way."""
-    batch: Count = 64
-    """Rows a step, over all processes; how they are cut to fit into memory changes no number."""
-    lr: Positive = 1e-5
-    """The learning rate at its height."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How it comes down again: to a tenth, to nothing, or not at all."""
-    warmup: Share = 0.05
-    """Share of the steps in which it rises."""
-    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
-    """AdamW's, decoupled from the gradient."""
-    max_length: Count = 2048
-    """Tokens of a prompt with its longest answer; longer rows are dropped by name."""
-    chat_template_kwargs: dict[str, Any] = {}
-    """Arguments of the chat template, e.g. `{enable_thinking: false}`; the model is saved with them in it."""
-    tokens: Count = 16384
-    """Token slots in one forward pass, padding counted: what bounds the memory."""
-    lora: Lora | None = None
-    """Train a low-rank adapter instead of all weights, e.g. --lora.r 16."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What to compute in; auto: bfloat16 on a GPU that has it. Weights that learn are kept in float32."""
-    checkpointing: bool = False
-    """Compute activations twice instead of keeping them: less memory, a third more time."""
-    save_every: int = 200
-    """Steps between checkpoints to resume from; 0 for none."""
-    held_out: Share = 0.0
-    """Share of the prompts kept apart, to be measured at the end of each epoch."""
-    seed: int = 0
-    """Decides the order of the rows and every other draw."""
-    track: Literal["", "wandb", "trackio"] = ""
-    """Also send the metrics there; nothing is sent anywhere unless this is set."""
+    data: Annotated[str, Meta(description="A run folder, or a file of rows in TRL's format.")] = ""
+    columns: Annotated[
+        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.chosen preferred.")
+    ] = {}
+    on_error: Annotated[
+        Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
+    ] = "stop"
+    base: Annotated[
+        str, Meta(description="The model to start from: a checkpoint's folder or its name on the hub.")
+    ] = ""
+    out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
+    epochs: Annotated[Positive, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
+    batch: Annotated[Count, Meta(description="Rows per step, over all processes.")] = 64
+    lr: Annotated[Positive, Meta(description="Peak learning rate.")] = 1e-5
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant"],
+        Meta(description="Decay of the learning rate: cosine to a tenth, linear to 0, or none."),
+    ] = "cosine"
+    warmup: Annotated[Share, Meta(description="Share of the steps with rising learning rate.")] = 0.05
+    weight_decay: Annotated[float, Meta(ge=0, description="Decoupled weight decay of AdamW.")] = 0.0
+    max_length: Annotated[
+        Count, Meta(description="Most tokens of a prompt with its longest answer; longer rows are dropped.")
+    ] = 2048
+    chat_template_kwargs: Annotated[
+        dict[str, Any],
+        Meta(description="Arguments of the chat template, e.g. {enable_thinking: false}; kept in the model."),
+    ] = {}
+    tokens: Annotated[
+        Count, Meta(description="Tokens in one forward pass, padding included: bounds the memory.")
+    ] = 16384
+    lora: Annotated[
+        Lora | None, Meta(description="Train a low-rank adapter instead of all weights, e.g. --lora.r 16.")
+    ] = None
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Meta(description="Precision of the computation; auto: bfloat16 on a GPU that has it."),
+    ] = "auto"
+    checkpointing: Annotated[
+        bool, Meta(description="Recompute activations: less memory, a third more time.")
+    ] = False
+    save_every: Annotated[int, Meta(description="Steps between checkpoints; 0: none.")] = 200
+    held_out: Annotated[Share, Meta(description="Share of prompts for evaluation after each epoch.")] = 0.0
+    seed: Annotated[int, Meta(description="Seed of the order of the rows and all other choices.")] = 0
+    track: Annotated[
+        Literal["", "wandb", "trackio"], Meta(description="Also send the metrics to this service.")
+    ] = ""
 
 
 class SftConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Learn answers by heart."""
 
     lr: Positive = 2e-5
-    packing: bool = True
-    """Several short rows in one, hidden from each other: no slot is wasted on padding."""
+    packing: Annotated[bool, Meta(description="Several short rows in one sequence, masked apart.")] = True
 
 
 class RewardConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A reward model from preferences."""
 
     lr: Positive = 1e-5
-    soft: bool = True
-    """Learn the judge's probability; false: only which of the two it preferred."""
-    margin: Annotated[float, Meta(ge=0)] = 0.0
-    """How much of each row's margin the rewards have to differ by (Touvron et al. 2023)."""
-    centre: Annotated[float, Meta(ge=0)] = 0.01
-    """Pull towards a mean reward of 0."""
+    soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
+    margin: Annotated[
+        float, Meta(ge=0, description="Weight of each row's margin in the loss (Touvron et al. 2023).")
+    ] = 0.0
+    centre: Annotated[float, Meta(ge=0, description="Penalty that keeps the mean reward near 0.")] = 0.01
 
 
 Loss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
@@ -91,21 +93,21 @@ class DpoConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A policy straight from preferences."""
 
     lr: Positive = 5e-7
-    anchor: str = ""
-    """The frozen policy it is held near; the base when empty."""
-    loss: Loss = "dpo"
-    """length_normalised: Tulu 3's; r_dpo: a token of length costs `alpha`; simpo: without an anchor; ipo: a
-    square."""
-    beta: Annotated[float, Meta(gt=0)] | None = None
-    """How hard it is held; None: 0.1, for length_normalised 5, for simpo 2."""
-    gamma: float = 1.0
-    """simpo: how much more likely a token of chosen has to be, in log-probs times beta."""
-    alpha: float = 0.01
-    """r_dpo: what a token of length costs."""
-    soft: bool = True
-    """Learn the judge's probability; false: only which of the two it preferred."""
-    flip_rate: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
-    """Share of labels taken to be the wrong way round: conservative DPO."""
+    anchor: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
+    loss: Annotated[
+        Loss,
+        Meta(description="simpo has no reference policy; r_dpo penalises length by alpha."),
+    ] = "dpo"
+    beta: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Strength of the KL constraint; null: 0.1, length_normalised 5, simpo 2."),
+    ] = None
+    gamma: Annotated[float, Meta(description="simpo: target reward margin per token.")] = 1.0
+    alpha: Annotated[float, Meta(description="r_dpo: penalty per token of length.")] = 0.01
+    soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
+    flip_rate: Annotated[
+        float, Meta(ge=0, lt=0.5, description="Share of labels assumed wrong (conservative DPO).")
+    ] = 0.0
 
 
 def check(cfg: Training, verb: str) -> None:

@@ -18,9 +18,9 @@ is learnt from people's labels (`rl.calibrate`), which keeps the order of what t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..errors import DataError, SettingError
@@ -48,34 +48,40 @@ CLAMP = (0.4, 0.6)
 class FeedbackConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The reinforcement phase."""
 
-    judge: str | JudgeConfig = JudgeConfig(kind="constitution")
-    """Who compares under a principle; the policy the loop started from where no engine is named."""
-    calibrate: str = ""
-    """Pairs that people labelled, from which to learn how sure the judge may be."""
-    prefer: PreferConfig = PreferConfig(ties="soft")
-    optimiser: Literal["ppo", "rloo", "dpo"] = "ppo"
-    reward_model: RewardConfig = RewardConfig()
-    ppo: PPOConfig = PPOConfig()
-    dpo: DpoConfig = DpoConfig()
+    judge: Annotated[
+        str | JudgeConfig,
+        Meta(description="Judge of pairs by a principle; no engine: the initial policy."),
+    ] = JudgeConfig(kind="constitution")
+    calibrate: Annotated[
+        str, Meta(description="Pairs with human labels, to calibrate the judge's probabilities on.")
+    ] = ""
+    prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig(ties="soft")
+    optimiser: Annotated[Literal["ppo", "rloo", "dpo"], Meta(description="How the policy is trained.")] = (
+        "ppo"
+    )
+    reward_model: Annotated[RewardConfig, Meta(description="Training of the reward model.")] = RewardConfig()
+    ppo: Annotated[PPOConfig, Meta(description="Training with ppo or rloo.")] = PPOConfig()
+    dpo: Annotated[DpoConfig, Meta(description="Training with dpo.")] = DpoConfig()
 
 
 class ConstitutionalConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Constitutional AI."""
 
     recipe: Literal["constitutional"] = "constitutional"
-    k: Count = 2
-    """Answers to each helpful prompt, and answers that meet before the judge."""
-    phases: tuple[Literal["sl", "rl"], ...] = ("sl", "rl")
-    """The supervised phase, the reinforcement phase, or both."""
-    constitution: str = ""
-    """Path of the principles; ours when empty."""
-    red_team: tuple[str, ...] = ("red_team",)
-    """Domains of the prompts that ask for harm; all others ask for help."""
-    revise: ReviseConfig = ReviseConfig()
-    base: str = ""
-    """What learns the revisions: a pretrained checkpoint in the paper; the policy itself when empty."""
-    sft: SftConfig = SftConfig()
-    rl: FeedbackConfig = FeedbackConfig()
+    k: Annotated[Count, Meta(description="Completions per helpful prompt, and per prompt for the judge.")] = 2
+    phases: Annotated[
+        tuple[Literal["sl", "rl"], ...], Meta(description="sl: supervised, rl: reinforcement, or both.")
+    ] = ("sl", "rl")
+    constitution: Annotated[str, Meta(description="Path of the principles; empty: ours.")] = ""
+    red_team: Annotated[
+        tuple[str, ...], Meta(description="Domains of the prompts that ask for something harmful.")
+    ] = ("red_team",)
+    revise: Annotated[ReviseConfig, Meta(description="How answers are revised.")] = ReviseConfig()
+    base: Annotated[
+        str, Meta(description="Model trained on the revisions: pretrained in the paper; empty: the policy.")
+    ] = ""
+    sft: Annotated[SftConfig, Meta(description="Training on the revisions.")] = SftConfig()
+    rl: Annotated[FeedbackConfig, Meta(description="The reinforcement phase.")] = FeedbackConfig()
 
 
 def constitutional(cfg: ConstitutionalConfig, watch: Watch = nobody) -> Outcome:

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from ..completions import matchups, mixture
-from ..engines.engine import Ask, Engine, Reply, open_engine, sample_of
+from ..engines.engine import Ask, Engine, EngineSpec, Reply, open_engine, sample_of
 from ..engines.journaled import call_key
 from ..engines.prices import cost_of
 from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
@@ -121,7 +120,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
     journal = Journal(path, reading=True) if path.exists() else None
     counting: list[Counting] = []
 
-    def called(spec: str | dict[str, Any], tokens_out: int) -> Engine:
+    def called(spec: EngineSpec, tokens_out: int) -> Engine:
         counting.append(Counting(open_engine(spec), journal, tokens_out))
         return counting[-1]
 

@@ -11,11 +11,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
-from ..engines.engine import Engine
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, JuristError, SettingError
 from ..preferences.decide import Member, decide, write_members
@@ -23,7 +22,7 @@ from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
 from ..run import Run
 from ..verdicts.cases import NOUNS, Case, write_case
-from ..verdicts.judge import Judge, Scorer, ask_judges, open_judge
+from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
 from ..verdicts.settings import JudgeConfig
 from .export import export_all
 from .settings import (
@@ -108,8 +107,8 @@ async def collect(
     return stopped, members
 
 
-def open_policies(cfg: LabelConfig, called: Callable[[str | dict[str, Any]], Engine]) -> Policies | None:
-    if not cfg.policies:
+def open_policies(cfg: LabelConfig, called: OpenEngine) -> Policies | None:
+    if not cfg.policy:
         return None
     return mixture([(called(one.engine), one.weight) for one in policy_configs(cfg)])
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..errors import SettingError
 from ..stats import sizes
@@ -27,40 +27,30 @@ if TYPE_CHECKING:
 class Planned(Struct, frozen=True, kw_only=True):
     """What the plan assumes."""
 
-    agreement: float = 0.75
-    """How often labels agree with people."""
-    margin: float = 0.05
-    """Half of the interval that is wanted."""
-    difference: float = 0.05
-    """By how much one of two judges is better."""
-    discordance: float = 0.2
-    """On what share of the pairs just one of the two is right."""
-    first_share: float = 0.6
-    """The share of flipped verdicts that goes with the first seat."""
-    error: float = 0.05
-    """The share of wrong labels that a batch may have."""
-    rho: float | None = None
-    """Correlation of the judges' word with people's."""
-    judged: int | None = None
-    """Matchups that judges read; empty: as many as anyone wants."""
-    per_prompt: float = 1.0
-    """Matchups of each prompt."""
-    likeness: float = 0.0
-    """How alike labels of one prompt are: their intraclass correlation."""
-    people: float = 0.85
-    """How often each person is right."""
-    price: float = 1.0
-    """US dollars a label."""
-    power: float = 0.8
-    """How often a difference that is there shall be found."""
+    agreement: Annotated[float, Meta(description="How often labels agree with humans.")] = 0.75
+    margin: Annotated[float, Meta(description="Half-width of the confidence interval wanted.")] = 0.05
+    difference: Annotated[float, Meta(description="Difference in accuracy between two judges.")] = 0.05
+    discordance: Annotated[
+        float, Meta(description="Share of pairs on which exactly one of two judges agrees with humans.")
+    ] = 0.2
+    first_share: Annotated[
+        float, Meta(description="Share of flipped verdicts that favour the first position.")
+    ] = 0.6
+    error: Annotated[float, Meta(description="Share of wrong labels that a batch may have.")] = 0.05
+    rho: Annotated[float | None, Meta(description="Correlation of judges with human labels.")] = None
+    judged: Annotated[int | None, Meta(description="Matchups with a verdict; null: enough.")] = None
+    per_prompt: Annotated[float, Meta(description="Matchups per prompt.")] = 1.0
+    likeness: Annotated[float, Meta(description="Intraclass correlation of the labels of one prompt.")] = 0.0
+    human_accuracy: Annotated[float, Meta(description="How often one human is right.")] = 0.85
+    price: Annotated[float, Meta(description="Dollars per human label.")] = 1.0
+    power: Annotated[float, Meta(description="Chance to detect a difference that exists.")] = 0.8
 
     def __post_init__(self) -> None:
         for name, low, high, usual in _RANGES:
             value = getattr(self, name)
             if value is not None and not low < value < high:
-                option = name.replace("_", "-")
                 raise SettingError(
-                    f"{name} is {value}; it lies between {low:g} and {high:g}. Set e.g. --{option} {usual}"
+                    f"{name} is {value}; it lies between {low:g} and {high:g}. Set e.g. --{name} {usual}"
                 )
         if self.discordance < self.difference:
             raise SettingError(
@@ -84,7 +74,7 @@ _RANGES = (
     ("first_share", 0.5, 1.0, 0.6),
     ("error", 0.0, 1.0, 0.05),
     ("rho", -1.0, 1.0, 0.6),
-    ("people", 0.5, 1.0, 0.85),
+    ("human_accuracy", 0.5, 1.0, 0.85),
     ("power", 0.0, 1.0, 0.8),
 )
 
@@ -189,12 +179,12 @@ def _alternative(how: Planned, effect: float) -> Row:
     from ..audits.agreement.alternative import EPSILON, SIZES, power
 
     epsilon = EPSILON["skilled"]
-    h = round(how.people, 2)
+    h = round(how.human_accuracy, 2)
     each = next((n for n in SIZES if power(h, h, 3, n, epsilon) >= how.power), None)
     return _row(
         how,
-        "pass the alternative annotator test (3 people)",
-        f"judge as good as people, {h:.0%} right; epsilon {epsilon:g}",
+        "pass the alternative annotator test (3 humans)",
+        f"judge as good as humans, {h:.0%} right; epsilon {epsilon:g}",
         None if each is None else 3 * effect * each,
     )
 
@@ -227,7 +217,7 @@ def measured(sheet: Sheet) -> dict[str, float]:
     prompts, at, many = np.unique(ours.prompt, return_inverse=True, return_counts=True)
     found |= {"per_prompt": len(ours) / len(prompts), "likeness": _likeness(ours.right, at, many)}
     if people.alike.n >= FEWEST:
-        found["people"] = _inside(sizes.people_accuracy(people.alike.value), 0.51)
+        found["human_accuracy"] = _inside(sizes.people_accuracy(people.alike.value), 0.51)
     judges = [heard(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
     ranked = sorted((one.only(one.decided) for one in judges), key=lambda one: -_accuracy(one.right))
     if len(ranked) > 1:

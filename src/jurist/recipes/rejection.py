@@ -47,35 +47,48 @@ from .loop.worth import Worth, best_of, tied
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """A second judge, for safety."""
 
-    judge: str | JudgeConfig = ""
-    """One that scores; nobody is asked when empty."""
-    domains: tuple[str, ...] = ("safety",)
-    """Prompts of these domains, or with one of these among their `tags`, are about safety."""
-    least: Annotated[float, Meta(ge=0, le=1)] = 0.15
-    """Below this, on a scale from 0 to 1, the safety of an answer is all that counts."""
+    judge: Annotated[str | JudgeConfig, Meta(description="A judge that scores; empty: none.")] = ""
+    domains: Annotated[
+        tuple[str, ...], Meta(description="Domains or tags of the prompts that it scores.")
+    ] = ("safety",)
+    least: Annotated[
+        float, Meta(ge=0, le=1, description="Below this safety, from 0 to 1, only safety counts.")
+    ] = 0.15
 
 
 class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Rejection sampling, in rounds."""
 
     recipe: Literal["rejection"] = "rejection"
-    judge: JudgeSpec = ()
-    """Who scores: a judge of one answer or of pairs, a list of them, or a reward model: `reward:FOLDER`."""
-    jury: JuryConfig = JuryConfig()
-    reward: Literal["judge", "model"] = "judge"
-    """Choose by the judge itself, or by a reward model trained from its pairs of the first round."""
-    reward_model: RewardConfig = RewardConfig()
-    safe: SafeConfig = SafeConfig()
-    temperatures: tuple[Annotated[float, Meta(ge=0)], ...] = ()
-    """At which each round draws, the last one from then on; `sampling.temperature` when empty."""
-    prompts_each: Annotated[int, Meta(ge=0)] = 0
-    """So many new prompts each round, in the order of the file; 0: all of them every round."""
-    candidates: CandidateConfig = CandidateConfig()
-    pool: Literal["all", "last"] = "all"
-    """Learn from the best answers of all rounds so far, or of the last round only."""
-    start: Literal["base", "last"] = "base"
-    """Fine-tune the model of the start each round, or the policy of the round before."""
-    sft: SftConfig = SftConfig()
+    judge: Annotated[
+        JudgeSpec, Meta(description="Who scores: judges of one answer or of pairs, or reward:FOLDER.")
+    ] = ()
+    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
+        JuryConfig()
+    )
+    reward: Annotated[
+        Literal["judge", "model"],
+        Meta(description="Choose by the judge, or by a reward model trained on its first round."),
+    ] = "judge"
+    reward_model: Annotated[RewardConfig, Meta(description="Training of the reward model.")] = RewardConfig()
+    safe: Annotated[SafeConfig, Meta(description="A second judge, for safety.")] = SafeConfig()
+    temperatures: Annotated[
+        tuple[Annotated[float, Meta(ge=0)], ...],
+        Meta(description="Temperature per round, the last for all later; empty: sampling.temperature."),
+    ] = ()
+    prompts_each: Annotated[
+        int, Meta(ge=0, description="New prompts per round, in file order; 0: all prompts every round.")
+    ] = 0
+    candidates: Annotated[CandidateConfig, Meta(description="Which answers can be chosen.")] = (
+        CandidateConfig()
+    )
+    pool: Annotated[
+        Literal["all", "last"], Meta(description="Train on the best answers of all rounds, or the last.")
+    ] = "all"
+    start: Annotated[
+        Literal["base", "last"], Meta(description="Fine-tune the initial policy, or the last round's.")
+    ] = "base"
+    sft: Annotated[SftConfig, Meta(description="Training on the chosen answers.")] = SftConfig()
 
 
 def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:

@@ -14,9 +14,9 @@ many models write 10 as two tokens; beta charges the KL and does not scale the r
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import to_builtins
+from msgspec import Meta, to_builtins
 
 from ..config import settings_from
 from ..errors import SettingError
@@ -39,16 +39,21 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
     """RLAIF and direct RLAIF."""
 
     recipe: Literal["rlaif"] = "rlaif"
-    judge: JudgeSpec = ()
-    """One judge, or a list of them: a jury."""
-    jury: JuryConfig = JuryConfig()
-    prefer: PreferConfig = PreferConfig()
-    reward: Literal["model", "judge"] = "model"
-    """Learn from a reward model, or ask the judge for a score at every step."""
-    optimiser: Literal["ppo", "rloo", "dpo"] = "ppo"
-    reward_model: RewardConfig = RewardConfig()
-    ppo: PPOConfig = PPOConfig()
-    dpo: DpoConfig = DpoConfig()
+    judge: Annotated[JudgeSpec, Meta(description="Who judges; several judges are a jury.")] = ()
+    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
+        JuryConfig()
+    )
+    prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
+    reward: Annotated[
+        Literal["model", "judge"],
+        Meta(description="Train with a reward model, or with the judge's score at every step."),
+    ] = "model"
+    optimiser: Annotated[Literal["ppo", "rloo", "dpo"], Meta(description="How the policy is trained.")] = (
+        "ppo"
+    )
+    reward_model: Annotated[RewardConfig, Meta(description="Training of the reward model.")] = RewardConfig()
+    ppo: Annotated[PPOConfig, Meta(description="Training with ppo or rloo.")] = PPOConfig()
+    dpo: Annotated[DpoConfig, Meta(description="Training with dpo.")] = DpoConfig()
 
 
 def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:

@@ -19,7 +19,7 @@ from .tally import Tally, Watch, nobody
 
 def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """A run that nobody judged yet: its prompts and completions, and who was dropped."""
-    if not cfg.prompts or not cfg.policies:
+    if not cfg.prompts or not cfg.policy:
         raise SettingError(
             "sampling needs prompts and a policy."
             " Try: jurist sample --prompts prompts.jsonl --policy openai:gpt-5-mini"

@@ -52,19 +52,26 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
     """Self-rewarding, in rounds."""
 
     recipe: Literal["self_rewarding"] = "self_rewarding"
-    sampling: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)
-    judge: JudgeConfig = ADDITIVE
-    """How the policy is asked to score an answer; it is the engine itself."""
-    prefer: PreferConfig = PreferConfig()
-    rho: tuple[Share, ...] = ()
-    """How much of the range counts as top and bottom in each round, the last from then on; empty: best and
-    worst. Wu et al. had 0, 0.32, 0.32, 0.4."""
-    prompts_each: Annotated[int, Meta(ge=0)] = 0
-    """So many new prompts each round, in the order of the file; 0: all of them every round."""
-    invent: InventConfig = InventConfig()
-    watched: Annotated[int, Meta(ge=0)] = 100
-    """Prompts of each round of which one pair is shown to the outside judge, `compare.judge`."""
-    dpo: DpoConfig = DpoConfig(lr=1e-6, soft=False)
+    sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling(
+        temperature=0.7, top_p=0.9, max_tokens=512
+    )
+    judge: Annotated[JudgeConfig, Meta(description="How the policy scores its own answers.")] = ADDITIVE
+    prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
+    rho: Annotated[
+        tuple[Share, ...],
+        Meta(
+            description="Share of the score range that counts as top and bottom, per round; empty: best"
+            " and worst. Wu et al.: 0, 0.32, 0.32, 0.4."
+        ),
+    ] = ()
+    prompts_each: Annotated[
+        int, Meta(ge=0, description="New prompts per round, in file order; 0: all prompts every round.")
+    ] = 0
+    invent: Annotated[InventConfig, Meta(description="Prompts written by a model.")] = InventConfig()
+    watched: Annotated[
+        int, Meta(ge=0, description="Prompts per round of which compare.judge sees one pair.")
+    ] = 100
+    dpo: Annotated[DpoConfig, Meta(description="Training of each round.")] = DpoConfig(lr=1e-6, soft=False)
 
 
 def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
+from ..engines.engine import EngineConfig
 from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS
 from ..preferences.settings import PreferConfig
@@ -28,54 +29,76 @@ from ..verdicts.settings import JudgeConfig
 class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Who writes completions, and how large a share of them."""
 
-    engine: str | dict[str, Any]
-    """As an engine is named anywhere, or a mapping with its settings."""
-    weight: float = 1.0
-    """Its share of the draws, next to the other policies' weights."""
+    engine: Annotated[str | EngineConfig, Meta(description="Vendor and model, e.g. openai:gpt-5-mini.")]
+    weight: Annotated[float, Meta(description="Share of the completions, relative to other policies.")] = 1.0
 
 
 class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One labelling job."""
 
-    out: str = "run"
-    """The run folder."""
-    prompts: str | None = None
-    """A file of prompts, for which the policies write completions."""
-    completions: str | None = None
-    """A file of prompts with ready-made completions, instead of policies."""
-    pairs: str | None = None
-    """A file of prompts with two completions each, chosen/rejected or first/second, to be judged (again)."""
-    columns: dict[str, str] = {}
-    """Which of the file's columns is which of ours, e.g. `prompt: question`."""
-    limit: int | None = None
-    """Read only this many rows."""
-    on_error: Literal["stop", "drop"] = "stop"
-    """What to do with a row that cannot be read: stop there, or drop it by name."""
-    policies: tuple[str | PolicyConfig, ...] = ()
-    """Who writes completions; of several, each draw is made by one."""
-    k: int = 2
-    """Completions per prompt."""
-    sampling: Sampling = Sampling()
-    matchups: str = "all"
-    """Who meets whom among the completions of a prompt: `all`, `chain`, `star` or `random:3`."""
-    judge: str | JudgeConfig | tuple[str | JudgeConfig, ...] = ()
-    """One judge, or a list of them: a jury."""
-    jury: JuryConfig = JuryConfig()
-    """How the opinions of several judges become one."""
-    labels: str | None = None
-    """People's labels, to weigh the jury and calibrate judges: a file, or `given` for those in the rows."""
-    prefer: PreferConfig = PreferConfig()
-    """Which pairs are kept."""
-    export: tuple[str, ...] = ("trl",)
-    """Formats to write at the end."""
-    held_out: float = 0.0
-    """Share of prompts that goes to the test split of the export."""
-    budget: str | float | None = None
-    """The most this run may cost, e.g. `5usd`."""
-    journal: str | None = None
-    """A journal shared with other runs; the run's own by default."""
-    seed: int = 0
-    """Decides every draw that is not the model's."""
+    out: Annotated[str, Meta(description="The run folder.")] = "run"
+    prompts: Annotated[
+        str | None, Meta(description="File of prompts: JSONL, JSON, CSV, Parquet or hub:owner/name.")
+    ] = None
+    completions: Annotated[str | None, Meta(description="File of prompts with completions.")] = None
+    pairs: Annotated[
+        str | None,
+        Meta(description="File of prompts with two completions: first and second, or chosen and rejected."),
+    ] = None
+    columns: Annotated[
+        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
+    ] = {}
+    limit: Annotated[int | None, Meta(description="Read only this many rows.")] = None
+    on_error: Annotated[
+        Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
+    ] = "stop"
+    benchmarks: Annotated[
+        tuple[str, ...], Meta(description="Files of test sets; prompts that occur in them are dropped.")
+    ] = ()
+    policy: Annotated[
+        str | PolicyConfig | tuple[str | PolicyConfig, ...],
+        Meta(description="Who writes completions, e.g. vllm:MODEL@http://host:8000/v1; may be repeated."),
+    ] = ()
+    k: Annotated[int, Meta(description="Completions per prompt.")] = 2
+    sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling()
+    matchups: Annotated[
+        str, Meta(description="Which completions of a prompt are compared: all, chain, star or random:3.")
+    ] = "all"
+    judge: Annotated[
+        str | JudgeConfig | tuple[str | JudgeConfig, ...],
+        Meta(description="Who judges, e.g. openai:gpt-5-mini or shorter; several judges are a jury."),
+    ] = ()
+    read: Annotated[
+        str,
+        Meta(description="Import recorded judge replies: a reader's name, a regex or module:function."),
+    ] = ""
+    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
+        JuryConfig()
+    )
+    labels: Annotated[
+        str | None,
+        Meta(description="Labels to compare the judges with: a JSONL file, or given: those in the rows."),
+    ] = None
+    labels_by: Annotated[
+        Literal["file", "human"],
+        Meta(description="Who made the labels in the rows; only human labels count as human."),
+    ] = "file"
+    label_values: Annotated[
+        dict[str, str],
+        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
+    ] = {}
+    prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
+    export: Annotated[
+        tuple[str, ...], Meta(description="Formats to write at the end, e.g. trl, kto, jsonl.")
+    ] = ("trl",)
+    held_out: Annotated[float, Meta(description="Share of prompts in the test split of the export.")] = 0.0
+    force: Annotated[
+        bool, Meta(description="Export although a judge agrees with humans no better than chance.")
+    ] = False
+    budget: Annotated[str | float | None, Meta(description="The most the run may cost, e.g. 5usd.")] = None
+    journal: Annotated[str | None, Meta(description="A journal shared with other runs.")] = None
+    replace: Annotated[bool, Meta(description="Replace the labels of a run of another file.")] = False
+    seed: Annotated[int, Meta(description="Seed of all random choices that are not the model's.")] = 0
 
 
 def label_settings(
@@ -107,7 +130,7 @@ def check(cfg: LabelConfig) -> None:
             f"a job needs one of --prompts, --completions and --pairs, got {got}."
             " Try: --prompts prompts.jsonl"
         )
-    if cfg.prompts and not cfg.policies:
+    if cfg.prompts and not cfg.policy:
         raise SettingError(
             "prompts need a policy to write completions. Name one with: --policy openai:gpt-5-mini,"
             " or bring completions with: --completions FILE"
@@ -152,9 +175,9 @@ def _refuse_sampling(how: Sampling) -> None:
 
 
 IDLE = {
-    "completions": {"policies": "it brings its completions", "sampling": "it brings its completions"},
+    "completions": {"policy": "it brings its completions", "sampling": "it brings its completions"},
     "pairs": {
-        "policies": "it brings its completions",
+        "policy": "it brings its completions",
         "sampling": "it brings its completions",
         "matchups": "it says who meets whom",
     },
@@ -184,7 +207,8 @@ def prefer_config(cfg: LabelConfig) -> PreferConfig:
 
 
 def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
-    return [PolicyConfig(one) if isinstance(one, str) else one for one in cfg.policies]
+    listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
+    return [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
 
 
 def judge_configs(cfg: LabelConfig) -> list[JudgeConfig]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..engines.engine import ENGINES, VENDORS, Engine, is_engine_kind
+from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec, is_engine_kind
 from ..engines.scripted import describe_fault, load_function
 from ..errors import CallFailed, CallRefused, DataError, JuristError, MissingExtra, SettingError, nearest
 from ..records import Completion, Matchup, Prompt, Verdict
@@ -25,7 +25,7 @@ from .ask import Answer, JudgePrompt
 from .constitution import Constitution, draw, load_constitution
 from .settings import JudgeConfig, read_swap
 
-OpenEngine = Callable[[str | dict[str, Any]], Engine]
+OpenEngine = Callable[[EngineSpec], Engine]
 
 
 @runtime_checkable

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
+from ..engines.engine import EngineConfig
 from ..errors import SettingError
 
 
 class Example(Struct, frozen=True, forbid_unknown_fields=True):
     """A question already answered, shown to the judge before its own."""
 
-    request: str
-    first: str
-    """The first completion; for a score, the completion itself."""
-    verdict: str
-    """`first`, `second` or `tie`; for a score, the number."""
-    second: str = ""
-    reason: str = ""
+    request: Annotated[str, Meta(description="The prompt.")]
+    first: Annotated[str, Meta(description="The first completion; for a score, the completion itself.")]
+    verdict: Annotated[str, Meta(description="first, second or tie; for a score, the number.")]
+    second: Annotated[str, Meta(description="The second completion.")] = ""
+    reason: Annotated[str, Meta(description="The rationale, for judges that give one.")] = ""
 
 
 class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +32,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "pairwise"
     engine: Annotated[
-        str | dict[str, Any] | None, Meta(description="Who answers, e.g. openai:gpt-5-mini; rules need none.")
+        str | EngineConfig | None, Meta(description="Who answers, e.g. openai:gpt-5-mini; rules need none.")
     ] = None
     name: Annotated[str, Meta(description="What to call this judge; its kind when empty.")] = ""
     swap: Annotated[

@@ -28,12 +28,11 @@ REFERENCE = "human:reference"
 class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Which answers may be chosen. One that was cut off never is."""
 
-    reference: bool = True
-    """The prompt's own reference answer, where it has one, stands beside the others."""
-    longest: Annotated[int, Meta(ge=0)] = 0
-    """Answers of more characters leave by name; 0 lets any pass."""
-    refusals: Literal["keep", "drop"] = "keep"
-    """Drop only where nothing should be declined."""
+    reference: Annotated[bool, Meta(description="The prompt's reference answer is a candidate too.")] = True
+    longest: Annotated[int, Meta(ge=0, description="Most characters of a candidate; 0: no limit.")] = 0
+    refusals: Annotated[
+        Literal["keep", "drop"], Meta(description="What to do with candidates that are refusals.")
+    ] = "keep"
 
 
 class Candidates(Struct, frozen=True):

@@ -38,14 +38,14 @@ ASKED = (
 class InventConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Prompts that a model makes up, beside those of the file."""
 
-    prompts: Annotated[int, Meta(ge=0)] = 0
-    """So many new ones each round."""
-    engine: str | dict[str, Any] = ""
-    """Who makes them up; the policy that the loop started from when empty."""
-    novelty: Annotated[float, Meta(gt=0, le=1)] = 0.7
-    """One whose ROUGE-L with a known prompt reaches this leaves by name."""
-    words: tuple[int, int] = (3, 150)
-    """The fewest and the most."""
+    prompts: Annotated[int, Meta(ge=0, description="New prompts per round.")] = 0
+    engine: Annotated[
+        str | dict[str, Any], Meta(description="Who writes the prompts; empty: the initial policy.")
+    ] = ""
+    novelty: Annotated[
+        float, Meta(gt=0, le=1, description="Prompts with this ROUGE-L to a known prompt are dropped.")
+    ] = 0.7
+    words: Annotated[tuple[int, int], Meta(description="Fewest and most words of a prompt.")] = (3, 150)
 
 
 class Invented(Struct, frozen=True):

@@ -153,7 +153,7 @@ class Labelling:
         cfg = self.loop.cfg
         return {
             "prompts": str(prompts or self.loop.prompts("train")),
-            "policies": (PolicyConfig(engine_of(policy)), *cfg.mixture),
+            "policy": (PolicyConfig(engine_of(policy)), *cfg.mixture),
             "k": cfg.k,
         }
 

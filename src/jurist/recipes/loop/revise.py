@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ...completions import Policies, mixture, sample
 from ...completions.matchups import same_words
@@ -36,28 +36,25 @@ STAGE = "revisions"
 class Worked(Struct, frozen=True, forbid_unknown_fields=True):
     """A revision worked out beforehand and shown before the model's own, so that it keeps its roles apart."""
 
-    request: str
-    answer: str
-    principle: str
-    """Id of the principle of the constitution it was done under."""
-    revision: str
-    """The answer again, where no change is needed: a model that only saw faults finds them everywhere."""
-    critique: str = ""
+    request: Annotated[str, Meta(description="The prompt.")]
+    answer: Annotated[str, Meta(description="The answer before its revision.")]
+    principle: Annotated[str, Meta(description="Id of the principle it was revised under.")]
+    revision: Annotated[str, Meta(description="The answer after it; the same where none is needed.")]
+    critique: Annotated[str, Meta(description="The critique.")] = ""
 
 
 class ReviseConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How answers are criticised and revised."""
 
-    times: Count = 2
-    """Revisions of each answer, one after the other; the paper has four."""
-    up_to: Count | None = None
-    """Learn from revisions up to this one; None: from all."""
-    critique: bool = True
-    """Criticise first. False: revise straight away, which serves a large model as well at half the calls."""
-    examples: tuple[Worked, ...] = ()
-    """Shown first."""
-    by: str | dict[str, Any] = ""
-    """The engine that criticises and revises; the policy itself when empty."""
+    times: Annotated[Count, Meta(description="Successive revisions per answer; the paper has four.")] = 2
+    up_to: Annotated[
+        Count | None, Meta(description="Train on revisions up to this one; null: on all of them.")
+    ] = None
+    critique: Annotated[bool, Meta(description="Write a critique before each revision.")] = True
+    examples: Annotated[tuple[Worked, ...], Meta(description="Worked examples, shown first.")] = ()
+    by: Annotated[
+        str | dict[str, Any], Meta(description="Engine that revises; empty: the policy itself.")
+    ] = ""
 
 
 class Revision(Struct, frozen=True, omit_defaults=True):

@@ -19,26 +19,27 @@ JudgeSpec = str | JudgeConfig | tuple[str | JudgeConfig, ...]
 class CompareConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How each round's policy is set against the policy the loop started from."""
 
-    judge: str | JudgeConfig = ""
-    """Somebody who had no part in the training, asked in both orders; nobody is asked when empty."""
-    held_out: Share = 0.1
-    """Share of the prompts that nothing is trained on."""
-    most: Count = 200
-    """Held-out prompts that are answered, at most."""
+    judge: Annotated[
+        str | JudgeConfig,
+        Meta(description="A judge that had no part in the training; empty: policies are not compared."),
+    ] = ""
+    held_out: Annotated[Share, Meta(description="Share of prompts that are never trained on.")] = 0.1
+    most: Annotated[Count, Meta(description="Most held-out prompts per comparison.")] = 200
 
 
 class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What people wrote, kept in every round's training: the guard against a loop that feeds on itself."""
 
-    file: str = ""
-    """Conversations for recipes that fine-tune, labelled pairs for those that learn from preferences."""
-    share: Share = 0.3
-    """Of the rows of each round; one that falls with the rounds would not stop the contraction."""
-    floor: Share = 0.1
-    """Below this share the loop stops rather than go on: the file has too few rows for what is made."""
-    alarm: Share = 0.05
-    """Diversity lost since the start: a round that has lost more halves what models write of the next one's
-    rows. Half of what an audit alarms at. 0: the share stays as it is."""
+    file: Annotated[
+        str,
+        Meta(description="Conversations for recipes that fine-tune; labelled pairs for the others."),
+    ] = ""
+    share: Annotated[Share, Meta(description="Share of human rows in each round's training.")] = 0.3
+    floor: Annotated[Share, Meta(description="The loop stops below this share of human rows.")] = 0.1
+    alarm: Annotated[
+        Share,
+        Meta(description="Loss of diversity that halves the next round's model-written rows; 0: off."),
+    ] = 0.05
 
     def __post_init__(self) -> None:
         if self.floor > self.share:
@@ -51,44 +52,55 @@ class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When to end before the last round. A rule whose number is 0 is off."""
 
-    lost: Share = 0.25
-    """Diversity lost since the start: distinct pairs of words, or different answers to one prompt."""
-    worse: Annotated[int, Meta(ge=0)] = 2
-    """Rounds in a row whose reward rose while the outside judge liked the policy less, in all surely so."""
-    peak: Annotated[int, Meta(ge=0)] = 4
-    """Rounds from which on a loop ends once it is surely beyond the KL at which the outside judge's liking
-    peaks, by a curve through all rounds."""
-    saturated: Share = 0.8
-    """Of the prompts whose answers were compared and read, those on which all came out level: nothing is left
-    to learn from the judge."""
-    flips: Share = 0.75
-    """Share of the matchups read in both orders whose verdict followed the seat: surely above this, nothing
-    is trained on the labels."""
+    lost: Annotated[Share, Meta(description="Loss of diversity since the start.")] = 0.25
+    worse: Annotated[
+        int,
+        Meta(ge=0, description="Rounds in a row with a rising reward and a significantly falling win rate."),
+    ] = 2
+    peak: Annotated[
+        int,
+        Meta(ge=0, description="Rounds after which a KL significantly beyond the best win rate's stops it."),
+    ] = 4
+    saturated: Annotated[
+        Share, Meta(description="Share of compared prompts that are ties: nothing is left to learn.")
+    ] = 0.8
+    flips: Annotated[
+        Share, Meta(description="Flip rate: labels significantly above it are not trained on.")
+    ] = 0.75
 
 
 class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all loops have."""
 
-    recipe: Literal["rlaif", "constitutional", "rejection", "self_rewarding"]
-    """Which recipe this file is for."""
-    out: str = "runs/loop"
-    """The loop's folder, with one folder a round."""
-    prompts: str = ""
-    """A file of prompts; `tiny:160` are so many made up in the tiny world."""
-    policy: str = ""
-    """The checkpoint it starts from, which is also the anchor that it is held near."""
-    mixture: tuple[str | PolicyConfig, ...] = ()
-    """Who else writes completions, beside the current policy; a weight is relative to its 1."""
-    k: Count = 4
-    """Completions per prompt."""
-    sampling: Sampling = Sampling(max_tokens=256)
-    rounds: Count = 1
-    compare: CompareConfig = CompareConfig()
-    real: RealConfig = RealConfig()
-    stop: StopConfig = StopConfig()
-    budget: str | float | None = None
-    """The most that all rounds together may cost, e.g. `5usd`."""
-    seed: int = 0
+    recipe: Annotated[
+        Literal["rlaif", "constitutional", "rejection", "self_rewarding"],
+        Meta(description="The recipe of this file."),
+    ]
+    out: Annotated[str, Meta(description="The loop's folder, with one folder per round.")] = "runs/loop"
+    prompts: Annotated[
+        str, Meta(description="A file of prompts; tiny:160 makes up 160 prompts of the tiny world.")
+    ] = ""
+    policy: Annotated[
+        str, Meta(description="The initial policy, a checkpoint; it is also the reference policy.")
+    ] = ""
+    mixture: Annotated[
+        tuple[str | PolicyConfig, ...],
+        Meta(description="Policies that write completions beside the current one, whose weight is 1."),
+    ] = ()
+    k: Annotated[Count, Meta(description="Completions per prompt.")] = 4
+    sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling(max_tokens=256)
+    rounds: Annotated[Count, Meta(description="Rounds of sampling, judging and training.")] = 1
+    compare: Annotated[
+        CompareConfig, Meta(description="Comparison of each round's policy with the initial policy.")
+    ] = CompareConfig()
+    real: Annotated[RealConfig, Meta(description="Human-written rows in every round's training.")] = (
+        RealConfig()
+    )
+    stop: Annotated[StopConfig, Meta(description="When to stop early; 0 turns a rule off.")] = StopConfig()
+    budget: Annotated[
+        str | float | None, Meta(description="The most all rounds together may cost, e.g. 5usd.")
+    ] = None
+    seed: Annotated[int, Meta(description="Seed of all random choices.")] = 0
 
 
 _NO_NUMBER_CHANGES = ("out", "rounds", "budget", "stop", "recipe")
