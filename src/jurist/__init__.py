@@ -43,6 +43,13 @@ __all__ = sorted(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("jurist")
+        except PackageNotFoundError:
+            return "from a source tree"
     if name not in _PLACES:
         raise AttributeError(f"module 'jurist' has no attribute '{name}'; there is {', '.join(__all__)}")
     return getattr(import_module(_PLACES[name], __name__), name)

@@ -1,180 +1,199 @@
-"""Settings: a YAML recipe and `--key.sub value` on the command line, made into one typed Struct.
+"""Settings: one Struct is the YAML recipe, the `--key.sub value` options, the help page and the Python
+signature. A key that no Struct has is refused with its nearest neighbour: a misspelt setting costs a run.
 
-A key nobody knows is refused with its nearest neighbour, at any depth: a misspelt setting that is silently
-ignored costs a run.
+The words of the command line are read in `cli/options.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from shlex import quote
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import inspect
+from msgspec import NODEFAULT, Struct, inspect
 
 from .errors import SettingError, nearest
 
-S = TypeVar("S", bound=msgspec.Struct)
-FullForm = Callable[[str, str], dict[str, Any]]
-"""From a key and the short form found there to the mapping it stands for."""
-SEE = "jurist label --help"
-"""Where the settings are listed, unless somebody knows better."""
+S = TypeVar("S", bound=Struct)
+Kinds = tuple[Any, ...]
+"""The alternatives of a type, as `msgspec.inspect` has them."""
+LISTS = (inspect.ListType, inspect.VarTupleType, inspect.TupleType)
 
 
-def names_engine(_: str, text: str) -> dict[str, Any]:
-    """`engine: openai:x` followed by `--engine.rpm`: the text was the engine's name."""
-    return {"engine": text}
+class Setting(NamedTuple):
+    """A setting as help pages, `init` and the docs show it."""
+
+    name: str
+    """With dots where it belongs to a nested Struct."""
+    kinds: Kinds
+    default: Any
+    description: str
+
+
+def fields_of(cls: type[Struct]) -> dict[str, Setting]:
+    """The settings of a Struct. Where a subclass changes only a default, its base's description stays."""
+    found: dict[str, Setting] = {}
+    for base in cls.__mro__[cls.__mro__.index(Struct) - 1 :: -1]:
+        info: Any = inspect.type_info(base)
+        for field in info.fields:
+            text = (getattr(field.type, "extra_json_schema", None) or {}).get("description")
+            text = text or (found[field.name].description if field.name in found else "")
+            default = field.default if field.default_factory is NODEFAULT else field.default_factory()
+            found[field.name] = Setting(field.name, kinds_of(field.type), default, text)
+    return found
+
+
+def settings_of(cls: type[Struct], given: Any = None, prefix: str = "") -> Iterator[Setting]:
+    """The same with those of nested Structs; `given` has other defaults."""
+    for one in fields_of(cls).values():
+        default = getattr(given, one.name, one.default)
+        yield one._replace(name=prefix + one.name, default=default)
+        if inner := struct_in(one.kinds):
+            yield from settings_of(
+                inner, default if isinstance(default, inner) else None, f"{prefix}{one.name}."
+            )
+
+
+def kinds_of(info: Any) -> Kinds:
+    info = getattr(info, "type", info)
+    return info.types if isinstance(info, inspect.UnionType) else (info,)
+
+
+def items_of(info: Any) -> Kinds:
+    """The kinds of a list's items."""
+    return kinds_of(info.item_types[0] if isinstance(info, inspect.TupleType) else info.item_type)
+
+
+def struct_in(kinds: Kinds) -> type[Struct] | None:
+    return next((one.cls for one in kinds if isinstance(one, inspect.StructType)), None)
 
 
 def load_settings(
     cls: type[S],
     recipe: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    full: FullForm = names_engine,
-    see: str = SEE,
+    overrides: Mapping[str, Any] | None = None,
+    see: str = "jurist label --help",
     **given: Any,
 ) -> S:
-    """Defaults, then the recipe, then what was `given` by name, then overrides: the later one wins."""
+    """Defaults, then the recipe, then what is `given`, then overrides by dotted name: the later one wins."""
     tree = read_recipe(recipe) if recipe else {}
     tree.update({key: value for key, value in given.items() if value is not None})
-    for path, value in parse_overrides(overrides):
-        put(tree, path, value, full)
+    known = {one.name: one.kinds for one in settings_of(cls)}
+    for key, value in sorted((overrides or {}).items(), key=lambda one: one[0].count(".")):
+        tree = _put(tree, key.split("."), value, known, "", key)
     return settings_from(cls, tree, see)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    import yaml
-
+    look = f"Open it with: $EDITOR {quote(str(path))}"
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingError(f"there is no recipe at {path}. Look with: ls {Path(path).parent}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingError(
-            f"the recipe {path} cannot be read: {reason}. Open it with: $EDITOR {path}"
-        ) from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise SettingError(
-            f"the recipe {path} holds a {type(tree).__name__}, not `key: value` lines."
-            f" Open it with: $EDITOR {path}"
-        )
-    return tree
+        folder = quote(str(Path(path).parent))
+        raise SettingError(f"there is no recipe at {path}. Look with: ls {folder}") from None
+    except (SettingError, UnicodeDecodeError, OSError) as error:
+        raise SettingError(f"cannot read the recipe {path}: {error}. {look}") from None
+    if not isinstance(tree, dict | None):
+        raise SettingError(f"the recipe {path} is a {type(tree).__name__}, not `key: value` lines. {look}")
+    return tree or {}
 
 
-def parse_overrides(words: Iterable[str]) -> list[tuple[list[str], Any]]:
-    """`--judge.reason true --seed=3 --export.card` as paths and YAML values; a bare flag is true."""
+def parse_yaml(text: str) -> Any:
+    """YAML whose keys are text as written, each of them once."""
     import yaml
 
-    found: list[tuple[list[str], Any]] = []
-    waiting: str | None = None
-    for word in [*words, "--"]:
-        if not word.startswith("--"):
-            if waiting is None:
-                raise SettingError(f"'{word}' follows no --key; write --key {word}")
-            found.append((waiting.split("."), _scalar(yaml, waiting, word)))
-            waiting = None
-            continue
-        if waiting is not None:
-            found.append((waiting.split("."), True))
-        waiting, equals, value = word[2:].partition("=")
-        if equals:
-            found.append((waiting.split("."), _scalar(yaml, waiting, value)))
-            waiting = None
-        elif not waiting:
-            waiting = None
-    return [([part.replace("-", "_") for part in path], value) for path, value in found]
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            if len({*keys}) < len(keys):
+                key = next(key for key in keys if keys.count(key) > 1)
+                raise SettingError(
+                    f"the key '{key}' is there twice, in line {node.start_mark.line + 1} or below"
+                )
+            self.flatten_mapping(node)
+            return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
 
-
-def _scalar(yaml: Any, key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SettingError(f"--{key} got {text!r}, which is not YAML; quote it: --{key} '\"...\"'") from None
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise SettingError(f"not YAML: {' '.join(str(error).split())}") from None
 
 
-def put(tree: dict[str, Any], path: Sequence[str], value: Any, full: FullForm = names_engine) -> None:
-    """Set `tree[a][b] = value`, making mappings on the way; digits index into lists."""
-    here: Any = tree
-    name = ""
-    for part, after in pairwise(path):
-        if isinstance(here, list):
-            place: Any = _index(here, part, path)
-        else:
-            place = name = part
-        below = here[place] if isinstance(here, list) else here.get(place)
-        if isinstance(below, str):
-            below = [below] if after.isdigit() else full(name, below)
-        elif not isinstance(below, dict | list):
-            below = {}
-        here[place] = below
-        here = below
-    here[_index(here, path[-1], path) if isinstance(here, list) else path[-1]] = value
+def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at: str, key: str) -> Any:
+    """`here`, the setting called `at`, with the value at that path below it."""
+    if not path:
+        return value
+    part, rest = path[0], path[1:]
+    if isinstance(here, str):
+        here = [here] if part.isdigit() else full_form(here, known.get(at, ()))
+    if isinstance(here, list | tuple):
+        if not part.isdigit() and len(here) == 1:
+            part, rest = "0", path
+        if not part.isdigit() or int(part) >= len(here):
+            name = key.removesuffix("." + ".".join(path))
+            raise SettingError(f"--{key}: there are {len(here)}, counted from 0. Say which: --{name}.0")
+        i = int(part)
+        return [*here[:i], _put(here[i], rest, value, known, at, key), *here[i + 1 :]]
+    if any(
+        isinstance(one, inspect.DictType) and one.value_type == inspect.StrType() for one in known.get(at, ())
+    ):
+        part, rest = ".".join(path), []  # a name of the user's, dots and all
+    tree = here if isinstance(here, dict) else {}
+    return {**tree, part: _put(tree.get(part), rest, value, known, f"{at}.{part}".lstrip("."), key)}
 
 
-def _index(items: list[Any], part: str, path: Sequence[str]) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise SettingError(
-            f"--{'.'.join(path)}: '{part}' is no place in a list of {len(items)}, which count from 0."
-            f" Write --{path[0]}.0"
-        )
-    return int(part)
+def full_form(word: str, kinds: Kinds) -> dict[str, Any]:
+    """The mapping that a word alone stands for: its Struct's first field, if it has no `from_word`."""
+    cls: Any = struct_in(kinds)
+    return (
+        cls.from_word(word)
+        if hasattr(cls, "from_word")
+        else {next(iter(fields_of(cls))) if cls else "engine": word}
+    )
 
 
-def settings_from(cls: type[S], tree: dict[str, Any], see: str = SEE) -> S:
+def settings_from(cls: type[S], tree: dict[str, Any], see: str = "jurist label --help") -> S:
     """The typed settings, or a SettingError that names the key, the value and the way out."""
-    refuse_unknown(inspect.type_info(cls), tree, "")
     try:
         return msgspec.convert(tree, cls, strict=False)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
-        key = where.strip("`").removeprefix("$").lstrip(".") or "the settings"
-        got = _value_at(tree, key)
-        a_list = what.startswith("Expected `array") and isinstance(got, str)
-        way_out = f"Write it as a list: --{key} '[{got}]'" if a_list else f"See: {see}"
-        raise SettingError(f"{key}: {_lower(what)}, got {got!r}. {way_out}") from None
+        raise SettingError(f"{_explain(cls, tree, what, where.strip('`$').lstrip('.'))} See: {see}") from None
 
 
-def refuse_unknown(info: inspect.Type, value: Any, path: str) -> None:
-    """Walk settings and their types side by side; msgspec alone would not say which key was meant."""
-    if isinstance(info, inspect.LiteralType) and isinstance(value, str) and value not in info.values:
-        raise SettingError(nearest(f"{path}", value, [str(one) for one in info.values]))
-    if isinstance(info, inspect.UnionType):
-        structs = [one for one in info.types if isinstance(one, inspect.StructType | inspect.ListType)]
-        fitting = [one for one in structs if isinstance(value, list) == isinstance(one, inspect.ListType)]
-        if len(fitting) == 1:
-            refuse_unknown(fitting[0], value, path)
-    elif isinstance(info, inspect.StructType) and isinstance(value, dict):
-        fields = {field.encode_name: field for field in info.fields}
-        for key, below in value.items():
-            if key not in fields:
-                raise SettingError(
-                    nearest(f"setting under '{path}'" if path else "setting", str(key), fields)
-                )
-            refuse_unknown(fields[key].type, below, f"{path}.{key}".lstrip("."))
-    elif isinstance(info, inspect.ListType | inspect.VarTupleType) and isinstance(value, list | tuple):
-        for index, below in enumerate(value):
-            refuse_unknown(info.item_type, below, f"{path}[{index}]")
+def _explain(cls: type[Struct], tree: Any, what: str, key: str) -> str:
+    known = {one.name: one for one in settings_of(cls)}
+    name = re.sub(r"\[[^]]*\]", "", key)
+    if unknown := re.search(r"unknown field `(.*)`", what):
+        return _unknown(known, name, unknown[1])
+    for part in re.findall(r"[^.\[\]]+", key):
+        tree = tree[int(part) if isinstance(tree, list | tuple) else part]
+    one = known.get(name, Setting(name, (), None, ""))
+    choices = [
+        str(value) for kind in one.kinds if isinstance(kind, inspect.LiteralType) for value in kind.values
+    ]
+    if choices and isinstance(tree, str):
+        return nearest(key, tree, choices)
+    what = re.sub(r"`|, got `\w+`$", "", what).replace("object", "mapping").replace("array", "list")
+    return f"{key or 'settings'}: {what[:1].lower()}{what[1:]}, got {tree!r}. {one.description}".rstrip()
 
 
-def _value_at(tree: Any, key: str) -> Any:
-    for part in key.replace("[", ".").replace("]", "").split("."):
-        if isinstance(tree, dict) and part in tree:
-            tree = tree[part]
-        elif isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
-            tree = tree[int(part)]
-    return tree
+def _unknown(known: Mapping[str, Setting], path: str, key: str) -> str:
+    """The nearest name there, a setting elsewhere that is called so, or one that is about it."""
+    prefix = f"{path}." if path else ""
+    here = [name for name in known if name.startswith(prefix) and "." not in name.removeprefix(prefix)]
+    close = get_close_matches(prefix + key, here, n=1) or [name for name in known if name.endswith(f".{key}")]
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    about = [] if close else [one for one in known.values() if key in one.description.lower()]
+    hint += f" There is --{about[0].name}: {about[0].description}" if about else ""
+    return f"no setting called '{prefix}{key}'.{hint}"
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def dump_yaml(settings: msgspec.Struct) -> str:
+def dump_yaml(settings: Struct) -> str:
     """The settings as they were resolved, ready to be run again."""
     import yaml
 
@@ -183,16 +202,12 @@ def dump_yaml(settings: msgspec.Struct) -> str:
 
 def parse_money(text: str | float | None) -> float | None:
     """`5usd`, `$5`, `0.5`: US dollars. None stays None: no cap."""
-    if text is None or isinstance(text, int | float):
-        amount = text
-    else:
-        bare = text.strip().lower().removeprefix("$").removesuffix("usd").removesuffix("$").strip()
-        try:
-            amount = float(bare)
-        except ValueError:
-            raise SettingError(
-                f"the budget {text!r} is not an amount in US dollars; write --budget 5usd"
-            ) from None
-    if amount is not None and not 0 < amount < float("inf"):
-        raise SettingError(f"the budget has to be more than nothing, got {text!r}; write --budget 5usd")
+    if text is None:
+        return None
+    try:
+        amount = float(str(text).lower().replace("usd", "").replace("$", ""))
+    except ValueError:
+        amount = -1.0
+    if not 0 < amount < float("inf"):
+        raise SettingError(f"a budget is a positive amount of US dollars, got {text!r}. Write: --budget 5usd")
     return amount

@@ -1,250 +1,137 @@
-"""The verbs, as typer reads them. What they do is in the files beside this one and in `recipes/`."""
+"""The verbs, in the order of the work: their settings, what they are for, and which words need no `--name`.
+
+Settings are named, not imported, so that a page of help loads only what it shows.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from difflib import get_close_matches
+from importlib import import_module
+from shlex import quote
+from typing import NamedTuple
 
-import typer
+from msgspec import NODEFAULT, Struct
 
-from .audit import audit
-from .plan import plan, spotcheck
-from .probe import probe
-from .train import train
+from ..errors import SettingError
+from .exits import WRONG, exit_code
+from .options import Common, Known, Recipe, Typed, help_rows, known_settings, page, parse
 
-_MORE = (
-    "Every key of a recipe can be given as --key.sub value: --judge.reason true --prefer.ties soft"
-    " --labels labels.jsonl. What they are: docs/settings.md"
-)
 
-app = typer.Typer(
-    name="jurist",
-    help="Preference data you can trust from AI judges, and the models trained on it.",
-    epilog=_MORE,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.add_typer(train)
-_OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
-app.command(context_settings=_OPEN)(audit)
-app.command()(plan)
-app.command()(spotcheck)
+class Verb(NamedTuple):
+    """A row of the table. The function lies in `verbs` under the first word of the verb."""
 
-Recipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="YAML file with the settings.")]
-Out = Annotated[str | None, typer.Option("--out", "-o", help="The run folder.")]
-Prompts = Annotated[str | None, typer.Option(help="Prompts: JSONL, JSON, CSV, Parquet or hub:owner/name.")]
-Completions = Annotated[str | None, typer.Option(help="Prompts with ready-made completions.")]
-Pairs = Annotated[str | None, typer.Option(help="Prompts with two completions each.")]
-Policy = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--policy", help="Who writes completions, e.g. vllm:MODEL@http://host:8000/v1. May be repeated."
+    settings: str
+    """A Struct, or a function that finds one by the words typed."""
+    summary: str
+    arguments: tuple[str, ...] = ()
+    """Settings that may be given by position."""
+    recipe: bool = False
+    """They may also come from a YAML file."""
+
+
+LABEL, SFT, PPO = "recipes.settings:LabelConfig", "models.settings:SftConfig", "models.ppo_settings:PPOConfig"
+REWARD, DPO, DATA = "models.settings:RewardConfig", "models.settings:DpoConfig", ("data",)
+VERBS = {
+    "estimate": Verb(LABEL, "Estimate calls, tokens and cost of a labelling job before it runs.", (), True),
+    "label": Verb(LABEL, "Judge completions and decide which to train on: preference pairs.", (), True),
+    "show": Verb("cli.show:ShowConfig", "Show what a run came to, or the evidence behind labels.", ("run",)),
+    "audit": Verb("recipes.audit:AuditConfig", "Measure what may be wrong with labels.", ("source",)),
+    "export": Verb("cli.verbs:ExportConfig", "Decide again from a run's verdicts; write files.", ("run",)),
+    "train sft": Verb(SFT, "Supervised fine-tuning on chosen answers.", DATA, True),
+    "train reward": Verb(REWARD, "Train a reward model on preferences.", DATA, True),
+    "train dpo": Verb(DPO, "Train a policy on preferences.", DATA, True),
+    "train ppo": Verb(PPO, "Train a policy on a reward, close to a reference policy.", DATA, True),
+    "train rloo": Verb(PPO, "The same without a value head.", DATA, True),
+    "run": Verb("cli.verbs:loop_config", "Run a recipe in rounds: sample, judge, train.", ("recipe",), True),
+    "probe": Verb("cli.verbs:ProbeConfig", "Attack a judge with answers made to please it.", ("judge",)),
+    "plan": Verb("recipes.plan:PlanConfig", "Plan how many human labels a question needs.", ("source",)),
+    "spotcheck": Verb(
+        "recipes.spot_check:SpotcheckConfig", "Sample labels for humans to check.", ("source",)
     ),
-]
-Judge = Annotated[
-    list[str] | None, typer.Option(help="Who judges, e.g. openai:gpt-5-mini. Several make a jury.")
-]
-Budget = Annotated[str | None, typer.Option(help="The most the run may cost, e.g. 5usd.")]
-Limit = Annotated[int | None, typer.Option(help="Read only this many rows.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-K = Annotated[int | None, typer.Option("-k", help="Completions per prompt.")]
-Seed = Annotated[int | None, typer.Option(help="Decides every draw that is not the model's.")]
-SharedJournal = Annotated[str | None, typer.Option("--journal", help="A journal shared with other runs.")]
+    "sample": Verb(LABEL, "Only write completions, for label to judge later.", (), True),
+    "init": Verb("cli.verbs:InitConfig", "Write a recipe with every setting explained.", ("recipe",)),
+    "selftest": Verb("cli.verbs:SelftestConfig", "Check the pipeline with judges whose answers are known."),
+    "demo": Verb("cli.verbs:DemoConfig", "RLAIF in a tiny world, from labels to trained policies."),
+}
+TITLE = "Preference data you can trust from AI judges, and the models trained on it."
+TRAIN = "Train on labels: sft, reward, dpo, ppo or rloo."
+TOP = {
+    "--help": "Show this page. Each verb has its own: jurist VERB --help",
+    "--version": "Show the version.",
+    "--install-completion [SHELL]": "Make bash, zsh or fish complete verbs and options.",
+}
 
 
 def main() -> None:
     """The command line, from its words to its exit code."""
-    from .ending import run_command
-
-    sys.exit(run_command(typer.main.get_command(app), sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))
 
 
-@app.command(context_settings=_OPEN, epilog=_MORE)
-def label(
-    ctx: typer.Context,
-    recipe: Recipe = None,
-    out: Out = None,
-    prompts: Prompts = None,
-    completions: Completions = None,
-    pairs: Pairs = None,
-    policy: Policy = None,
-    judge: Judge = None,
-    budget: Budget = None,
-    limit: Limit = None,
-    k: K = None,
-    seed: Seed = None,
-    journal: SharedJournal = None,
-    as_json: AsJson = False,
-) -> None:
-    """Judge completions and decide which to train on: prompts in, preference pairs out."""
-    from ..recipes.label import label as run_label
-
-    _work(run_label, _settings(ctx), as_json)
+def run_command(words: list[str]) -> int:
+    return exit_code(lambda: _dispatch(words))
 
 
-@app.command(context_settings=_OPEN, epilog=_MORE)
-def sample(
-    ctx: typer.Context,
-    recipe: Recipe = None,
-    out: Out = None,
-    prompts: Prompts = None,
-    policy: Policy = None,
-    budget: Budget = None,
-    limit: Limit = None,
-    k: K = None,
-    seed: Seed = None,
-    journal: SharedJournal = None,
-    as_json: AsJson = False,
-) -> None:
-    """Only write completions: k for each prompt, from one policy or a weighted mixture."""
-    from ..recipes.sample import sample as run_sample
+def _dispatch(words: list[str]) -> int:
+    first, second = [*words, "", ""][:2]
+    if "COMP_LINE" in os.environ:
+        from .completion import complete
 
-    _work(run_sample, _settings(ctx), as_json)
+        print("\n".join(complete(VERBS, TOP, lambda name, words: _settings(name, words)[1])))
+    elif first == "--version":
+        from .. import __version__
 
+        print(f"jurist {__version__}")
+    elif first == "--install-completion":
+        from .completion import install
 
-@app.command(context_settings=_OPEN, epilog=_MORE)
-def estimate(
-    ctx: typer.Context,
-    recipe: Recipe = None,
-    out: Out = None,
-    prompts: Prompts = None,
-    completions: Completions = None,
-    pairs: Pairs = None,
-    policy: Policy = None,
-    judge: Judge = None,
-    budget: Budget = None,
-    limit: Limit = None,
-    k: K = None,
-    seed: Seed = None,
-    journal: SharedJournal = None,
-    as_json: AsJson = False,
-) -> None:
-    """Price the same job as `label` would run, before a call is made."""
-    from ..recipes.estimate import estimate as run_estimate
-    from .summary import print_estimate, report
-
-    found = run_estimate(_settings(ctx))
-    report(found, as_json, lambda: print_estimate(found))
+        print(install(second or os.environ.get("SHELL", "")))
+    elif first in ("", "-h", "--help"):
+        verbs = [(name, verb.summary) for name, verb in VERBS.items() if " " not in name]
+        verbs.insert(list(VERBS).index("train sft"), ("train", TRAIN))
+        print(page("VERB [OPTIONS]", TITLE, {"Verbs": verbs, "Options": TOP.items()}))
+        return 0 if first else WRONG
+    elif first == "train" and second in ("", "-h", "--help"):
+        methods = [(name, verb.summary) for name, verb in VERBS.items() if name.startswith("train ")]
+        print(page("train METHOD [DATA] [OPTIONS]", TRAIN, {"Methods": methods}))
+        return 0 if second else WRONG
+    else:
+        name = f"{first} {second}" if first == "train" else first
+        return _run(name, words[1 + name.count(" ") :])
+    return 0
 
 
-@app.command(context_settings=_OPEN, epilog=_MORE)
-def export(
-    ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", "-f", help="trl, kto, sft, openrlhf, jsonl ... May be repeated."),
-    ] = None,
-    push_to: Annotated[str, typer.Option(help="Also push to this data set on the hub: owner/name.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Decide again from the verdicts of a run, with any --prefer.* setting changed, and write the files."""
-    from ..recipes.export import export as run_export
-    from .summary import print_summary, report
-
-    summary = run_export(run, tuple(formats or ()), list(ctx.args), push_to=push_to)
-    report(summary, as_json, lambda: print_summary(summary, run))
-
-
-@app.command()
-def show(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    unread: Annotated[bool, typer.Option("--unread", help="Matchups with an unread reply.")] = False,
-    flips: Annotated[
-        bool, typer.Option("--flips", help="Matchups where the verdict followed the seat.")
-    ] = False,
-    pair: Annotated[str, typer.Option(help="The one whose id, or whose label's id, starts so.")] = "",
-    limit: Annotated[int, typer.Option(help="At most this many.")] = 10,
-    full: Annotated[bool, typer.Option("--full", help="Do not cut long texts.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """What a run came to, or the evidence behind its labels."""
-    from .show import show as print_evidence
-
-    print_evidence(run, unread=unread, flips=flips, pair=pair, limit=limit, full=full, as_json=as_json)
+def _run(name: str, words: list[str]) -> int:
+    see = "See: jurist train --help" if name.startswith("train ") else "See: jurist --help"
+    if name not in VERBS:
+        close = "".join(f" Did you mean '{one}'?" for one in get_close_matches(name, VERBS, n=1))
+        raise SettingError(f"no verb called '{name}'.{close} {see}")
+    verb, (cls, known) = VERBS[name], _settings(name, words)
+    given, free = parse(words, known)
+    needed = [one for one in verb.arguments if known[one].default is NODEFAULT]
+    if given.pop("help", False):
+        places = [one.upper() if one in needed else f"[{one.upper()}]" for one in verb.arguments]
+        print(page(" ".join((name, *places, "[OPTIONS]")), verb.summary, help_rows(known, verb.arguments)))
+        return 0
+    see = f"See: jurist {name} --help"
+    places = [one for one in verb.arguments if one not in given]
+    for word in free[len(places) :]:
+        raise SettingError(f"'{word}' belongs to no option. Write it as: --NAME {quote(word)}. {see}")
+    given |= zip(places, free, strict=False)
+    for one in needed:
+        if one not in given:
+            raise SettingError(f"jurist {name} needs {one.upper()}. {known[one].description} {see}")
+    recipe = given.pop("recipe", None) if verb.recipe else None
+    typed = Typed(name, cls, given, recipe, given.pop("json", False))
+    module = import_module("jurist.cli.show" if name == "show" else "jurist.cli.verbs")
+    code: int = getattr(module, name.partition(" ")[0])(typed)
+    return code
 
 
-@app.command(context_settings=_OPEN, epilog=_MORE)
-def run(
-    ctx: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="YAML file with the settings; `jurist init` writes one.")],
-    out: Annotated[str | None, typer.Option("--out", "-o", help="The loop's folder.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """A recipe from its first round to its last: sample, judge, train, compare. Typed again, it goes on."""
-    from .loops import run_recipe
-
-    run_recipe(recipe, list(ctx.args), out, as_json)
-
-
-@app.command()
-def init(
-    recipe: Annotated[
-        str, typer.Argument(help="rlaif, constitutional, rejection or self_rewarding.")
-    ] = "rlaif",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; RECIPE.yaml by default.")] = None,
-) -> None:
-    """Write a recipe with every setting explained, ready to run in the tiny world."""
-    from .loops import write_recipe
-
-    write_recipe(recipe, out or Path(f"{recipe}.yaml"))
-
-
-@app.command()
-def selftest(
-    rows: Annotated[int, typer.Option(help="Pairs for each judge.")] = 60,
-    keep: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Send judges whose answers are known through the whole pipeline over HTTP, and check what comes out."""
-    from ..selftest import run_selftest
-    from .summary import print_selftest, report
-
-    result = run_selftest(rows, keep)
-    report(result, as_json, lambda: print_selftest(result))
-    if not result.passed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The demo's folder.")] = Path("runs/demo"),
-    as_json: AsJson = False,
-) -> None:
-    """RLAIF from labels to trained policies in a tiny world, and a page about it: no key, no network."""
-    from .loops import run_demo
-
-    run_demo(out, as_json)
-
-
-app.command(context_settings=_OPEN, epilog=_MORE)(probe)
-
-
-def _work(recipe: Callable[..., Any], cfg: Any, as_json: bool) -> None:
-    """A run as it goes, what it came to, and how it ended."""
-    from .ending import ended
-    from .progress import progress
-    from .summary import print_summary, report
-
-    with progress("json" if as_json else None) as watch:
-        summary = recipe(cfg, watch)
-    report(summary, as_json, lambda: print_summary(summary, Path(cfg.out)))
-    ended(summary)
-
-
-def _settings(ctx: typer.Context) -> Any:
-    """The recipe with the named options and every `--key.sub value` on top."""
-    from ..recipes.settings import label_settings
-
-    given = {name: value for name, value in ctx.params.items() if value not in (None, [], ())}
-    recipe = given.pop("recipe", None)
-    given.pop("as_json")
-    if "policy" in given:
-        given["policies"] = given.pop("policy")
-    if len(given.get("judge", ())) == 1:
-        (given["judge"],) = given["judge"]
-    return label_settings(recipe, list(ctx.args), **given)
+def _settings(name: str, words: list[str]) -> tuple[type[Struct], Known]:
+    """The Struct of a verb, and all its options by name."""
+    module, _, attribute = VERBS[name].settings.partition(":")
+    found = getattr(import_module(f"jurist.{module}"), attribute)
+    cls = found if isinstance(found, type) else found(words)
+    return cls, known_settings(cls, *((Recipe,) if VERBS[name].recipe else ()), Common)

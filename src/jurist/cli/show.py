@@ -1,201 +1,223 @@
-"""The evidence behind any label: what was asked, what each judge said in each order, what came of it."""
+"""The evidence behind labels: what was asked, what each judge said in each order, and what came of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from shlex import quote
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta, Struct
 
-from ..errors import DataError, RunError, SettingError
-from ..records import Completion, Dropped, Matchup, Preference, Verdict
-from ..run import again, read_json, read_records
-from ..verdicts.cases import Case, read_cases
+from ..config import read_recipe
+from ..errors import DataError, RunError
+from ..preferences.decide import hearings, read_members
+from ..records import Dropped, Matchup, Preference, Verdict, is_human
+from ..run import owner_of, read_json, read_records, unfinished
+from ..verdicts.cases import read_cases
+from ..verdicts.human import gather, load_labels
 from ..verdicts.read import UNREAD
+from .options import Typed
+from .print import summary_lines
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-_WIDTH = 400
-"""Characters of a text shown before it is cut; `--full` shows it whole."""
+CUT_AT = 400
+"""Characters of a text that are shown without --full."""
 _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a terminal would obey instead of showing it: nobody knows what is in a reply."""
+"""What a terminal would obey instead of showing it; a reply can hold anything."""
 
 
-class Exhibit(msgspec.Struct, frozen=True):
-    """One matchup with everything that was said about it."""
+class ShowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without a filter, the summary; with several, the matchups that pass all of them."""
 
-    case: Case
+    run: Annotated[str, Meta(description="The run folder.")]
+    disagree: Annotated[bool, Meta(description="Matchups where a judge disagrees with human labels.")] = False
+    flips: Annotated[bool, Meta(description="Matchups where the two orders of a judge disagree.")] = False
+    unread: Annotated[bool, Meta(description="Matchups with an unread verdict.")] = False
+    dropped: Annotated[str, Meta(description="What was dropped for this reason, e.g. tie.")] = ""
+    by: Annotated[str, Meta(description="Only verdicts of judges whose name starts so.")] = ""
+    pair: Annotated[str, Meta(description="The matchup whose id, or whose label's id, starts so.")] = ""
+    labels: Annotated[bool, Meta(description="The labels themselves, one per line.")] = False
+    limit: Annotated[int, Meta(ge=1, description="Most matchups or labels to show.")] = 10
+    full: Annotated[bool, Meta(description="Do not cut long texts.")] = False
+
+
+class Evidence(Struct):
+    """One matchup with all that was said about it."""
+
     matchup: Matchup
     verdicts: tuple[Verdict, ...]
-
-    @property
-    def unread(self) -> bool:
-        return any(verdict.unread for verdict in self.verdicts)
-
-    @property
-    def flipped(self) -> bool:
-        """Some judge, asked in both orders, favoured the same seat twice."""
-        by_judge: dict[tuple[str, int], list[float]] = {}
-        for verdict in self.verdicts:
-            if verdict.p_first is not None and verdict.matchup_id:
-                by_judge.setdefault((verdict.judge, verdict.sample), []).append(verdict.p_first - 0.5)
-        return any(len(two) == 2 and two[0] * two[1] > 0 for two in by_judge.values())
-
-    def is_called(self, name: str) -> bool:
-        ids = [self.matchup.id, self.matchup.first.id, self.matchup.second.id, self.case.prompt.id]
-        return any(one.startswith(name) for one in (*ids, *(verdict.id for verdict in self.verdicts)))
+    flipped: bool
+    disagrees: bool
+    human: float | None
+    """What human labels say, told from the first completion."""
+    outcome: Preference | Dropped | None = None
 
 
-def exhibits(run: Path) -> Iterator[Exhibit]:
-    for case in read_cases(run):
-        for matchup in case.matchups:
-            seats = (matchup.first.id, matchup.second.id)
-            said = tuple(
-                one
-                for one in case.verdicts
-                if one.matchup_id == matchup.id or (not one.matchup_id and one.first_id in seats)
-            )
-            yield Exhibit(case, matchup, said)
-
-
-def show(run: Path, *, unread: bool, flips: bool, pair: str, limit: int, full: bool, as_json: bool) -> None:
+def show(typed: Typed) -> int:
+    cfg = typed.load(ShowConfig)
+    run = Path(cfg.run)
     if not run.is_dir():
-        raise RunError(f"there is no run at {run}. Make one with: jurist label --out {run} ...")
-    if limit < 1:
-        raise SettingError(f"there is nothing to show with --limit {limit}. Write e.g. --limit 10")
-    if not (unread or flips or pair):
-        _show_summary(run, as_json)
-        return
-    wanted: Callable[[Exhibit], bool]
-    if pair:
-        pair = _matchup_of(run, pair)
-        wanted = lambda one: one.is_called(pair)  # noqa: E731
+        raise RunError(f"there is no run at {run}. Make one with: jurist label --out {quote(str(run))} ...")
+    rows: list[Any]
+    if cfg.labels:
+        rows = list(islice(_rows(run, "preferences", Preference), cfg.limit))
+    elif cfg.disagree or cfg.flips or cfg.unread or cfg.dropped or cfg.by or cfg.pair:
+        lost = {row.subject_id: row for row in _rows(run, "dropped", Dropped) if _is_for(row, cfg.dropped)}
+        rows = list(islice(_wanted(run, cfg, lost.keys()), cfg.limit))
+        rows += [row for row in lost.values() if row.stage != "preferences"][: cfg.limit - len(rows)]
+        _add_outcomes(run, [row for row in rows if isinstance(row, Evidence)])
     else:
-        wanted = lambda one: (unread and one.unread) or (flips and one.flipped)  # noqa: E731
-    shown = 0
-    for exhibit in islice(filter(wanted, exhibits(run)), limit):
-        shown += 1
-        if as_json:
-            print(msgspec.json.encode(_plain(run, exhibit)).decode())
-        else:
-            _print_exhibit(run, exhibit, None if full else _WIDTH)
-    if pair and not shown:
-        raise DataError(
-            f"nothing in {run} has an id that starts with '{pair}'. List some with: jurist show {run} --flips"
+        return _show_summary(run, typed.as_json)
+    if cfg.pair and not rows:
+        look = f"jurist show {quote(str(run))} --labels"
+        raise DataError(f"nothing in {run} has an id that starts with '{cfg.pair}'. List some with: {look}")
+    for row in rows:
+        print(msgspec.json.encode(row).decode() if typed.as_json else _text(row, cfg.full))
+    if not (typed.as_json or cfg.pair):
+        print(
+            f"{len(rows)} shown" + (f"; more with --limit {10 * cfg.limit}" if len(rows) == cfg.limit else "")
         )
-    if not as_json and not pair:
-        what = " or ".join(word for word, on in (("unread", unread), ("flipped", flips)) if on)
-        more = f" (the first {limit}; more with --limit)" if shown == limit else ""
-        print(f"{shown} matchup{'' if shown == 1 else 's'} {what}{more}")
+    return 0
 
 
-def _matchup_of(run: Path, name: str) -> str:
-    """The id of a preference leads to the matchup it was made from."""
-    path = run / "preferences.jsonl"
-    if path.exists():
-        for row in read_records(path, Preference):
-            if row.id.startswith(name):
-                return Matchup.of(row.prompt, row.chosen, row.rejected).id
-    return name
+def _rows(run: Path, noun: str, kind: type[Any]) -> Iterator[Any]:
+    path = run / f"{noun}.jsonl"
+    return read_records(path, kind) if path.exists() or noun == "preferences" else iter(())
 
 
-def outcome(run: Path, matchup: Matchup) -> Preference | Dropped | None:
-    """What was decided about a matchup."""
-    pair = {matchup.first.id, matchup.second.id}
-    if (run / "preferences.jsonl").exists():
-        for row in read_records(run / "preferences.jsonl", Preference):
-            if {row.chosen.id, row.rejected.id} == pair:
-                return row
-    if (run / "dropped.jsonl").exists():
-        for lost in read_records(run / "dropped.jsonl", Dropped):
-            if lost.subject_id == matchup.id:
-                return lost
-    return None
+def _is_for(row: Dropped, reason: str) -> bool:
+    return bool(reason) and reason in (row.reason, row.kind)
 
 
-def _plain(run: Path, exhibit: Exhibit) -> dict[str, Any]:
-    return {
-        "matchup": exhibit.matchup,
-        "verdicts": exhibit.verdicts,
-        "flipped": exhibit.flipped,
-        "outcome": outcome(run, exhibit.matchup),
-    }
+def _wanted(run: Path, cfg: ShowConfig, lost: Any) -> Iterator[Evidence]:
+    """What passes the filters, in the order of the file."""
+    pair = cfg.pair
+    for row in _rows(run, "preferences", Preference) if pair else ():
+        if row.id.startswith(pair):  # a label's id leads to the matchup it was made from
+            pair = Matchup.of(row.prompt, row.chosen, row.rejected).id
+            break
+    recipe = run / "recipe.yaml"
+    file = read_recipe(recipe).get("labels") if cfg.disagree and recipe.exists() else None
+    labels = gather(load_labels(file) if file not in (None, "given") else ())
+    known = {member.name: member for member in read_members(run)}
+    for case in read_cases(run):
+        in_rows = gather(one for one in case.verdicts if is_human(one.judge))
+        for matchup, opinions in hearings(case, known, {}):
+            verdicts = tuple(one for one in case.verdicts if _is_about(one, matchup, cfg.by))
+            opinions = [one for one in opinions if one.judge.startswith(cfg.by)]
+            found = [one.find(matchup) for one in (labels, in_rows)]
+            human = next((one.p_first for one in found if one and one.p_first is not None), None)
+            side = 0.0 if human is None else human - 0.5
+            disagrees = any((o.p_first - 0.5) * side < 0 for o in opinions if o.p_first is not None)
+            one = Evidence(matchup, verdicts, any(o.flipped for o in opinions), disagrees, human)
+            ids = (matchup.id, matchup.first.id, matchup.second.id, case.prompt.id, *(v.id for v in verdicts))
+            if (
+                (disagrees or not cfg.disagree)
+                and (one.flipped or not cfg.flips)
+                and (any(verdict.unread for verdict in verdicts) or not cfg.unread)
+                and (matchup.id in lost or not cfg.dropped)
+                and (opinions or not cfg.by)
+                and any(name.startswith(pair) for name in ids)
+            ):
+                yield one
 
 
-def _show_summary(run: Path, as_json: bool) -> None:
+def _is_about(verdict: Verdict, matchup: Matchup, by: str) -> bool:
+    ids = (matchup.first.id, matchup.second.id)
+    about = verdict.matchup_id == matchup.id or (not verdict.matchup_id and verdict.first_id in ids)
+    return about and (verdict.judge.startswith(by) or is_human(verdict.judge))
+
+
+def _add_outcomes(run: Path, found: list[Evidence]) -> None:
+    """What was decided about these matchups, by one look through the files."""
+    by_id = {one.matchup.id: one for one in found}
+    by_pair = {frozenset((one.matchup.first.id, one.matchup.second.id)): one for one in found}
+    for row in _rows(run, "dropped", Dropped):
+        if row.subject_id in by_id:
+            by_id[row.subject_id].outcome = row
+    for row in _rows(run, "preferences", Preference) if (run / "preferences.jsonl").exists() else ():
+        if one := by_pair.get(frozenset((row.chosen.id, row.rejected.id))):
+            one.outcome = row
+
+
+def _show_summary(run: Path, as_json: bool) -> int:
     path = run / "summary.json"
     if not path.exists():
-        raise RunError(f"{run} has no summary yet: nothing was finished in it. Go on with: {again(run)}")
+        raise unfinished(run, f"{run} has no summary yet")
     facts = read_json(path, dict[str, Any])
     if as_json:
         print(msgspec.json.encode(facts).decode())
-        return
+        return 0
+    if owner := owner_of(run):
+        print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
     if "policies" in facts:
-        print(f"a demo: {facts['report']} tells what it came to. Its labels: jurist show {run}/round-1/label")
+        print(f"a demo: see {facts['report']}. Its labels: jurist show {quote(f'{run}/round-1/label')}")
     elif "rounds" in facts:
         from ..recipes.loop.finish import Outcome
-        from .loops import print_outcome
 
-        print_outcome(msgspec.convert(facts, Outcome), str(run))
+        print("\n".join(msgspec.convert(facts, Outcome).lines()))
     else:
-        from .summary import print_summary
-
-        print_summary(facts, run)
-
-
-def _print_exhibit(run: Path, exhibit: Exhibit, width: int | None) -> None:
-    from rich.console import Console
-
-    out = Console(highlight=False, markup=False, soft_wrap=True)
-    prompt, matchup = exhibit.case.prompt, exhibit.matchup
-    out.rule(f"matchup {matchup.id}", align="left", style="bold")
-    for message in prompt.messages:
-        _field(out, message.role, message.content, width)
-    _completion(out, "first", matchup.first, width)
-    _completion(out, "second", matchup.second, width)
-    for verdict in exhibit.verdicts:
-        _verdict(out, verdict, matchup, width)
-    decided = outcome(run, matchup)
-    if isinstance(decided, Preference):
-        seat = "first" if decided.chosen.id == matchup.first.id else "second"
-        flags = f" ({', '.join(decided.flags)})" if decided.flags else ""
-        _field(out, "label", f"{seat} is chosen with p = {decided.p:.3f}{flags}", None)
-    elif decided is not None:
-        _field(out, "label", f"none: {decided.reason} {decided.detail}".rstrip(), None)
-    out.print()
+        print("\n".join(summary_lines({**facts, "run": str(run)}, state=True)))
+    return 0
 
 
-def _completion(out: Console, seat: str, completion: Completion, width: int | None) -> None:
-    by = f" by {completion.policy}" if completion.policy else ""
-    _field(out, f"{seat}{by}", completion.text, width)
+def _text(row: Evidence | Preference | Dropped, full: bool) -> str:
+    if isinstance(row, Dropped):
+        return _clean(f"{row.kind}: {row.detail or row.subject_id}")
+    if isinstance(row, Preference):
+        texts = [" ".join(one.text.split()) for one in (row.chosen, row.rejected)]
+        shown = " > ".join(text if full else text[:40] for text in texts)
+        return _clean(f"{row.id[:12]}  p {row.p:.3f}  {shown}  {', '.join(row.flags)}".rstrip())
+    lines = [f"matchup {row.matchup.id}"]
+    for name, text in _fields(row):
+        cut = (
+            ""
+            if full or len(text) <= CUT_AT
+            else f" ... ({len(text) - CUT_AT:,} more characters; see --full)"
+        )
+        name = f"\033[1;36m{name}:\033[0m" if sys.stdout.isatty() else f"{name}:"
+        lines += [f"{name} {_clean(text if not cut else text[:CUT_AT] + cut)}"] if text else []
+    return "\n".join((*lines, ""))
 
 
-def _verdict(out: Console, verdict: Verdict, matchup: Matchup, width: int | None) -> None:
+def _fields(row: Evidence) -> Iterator[tuple[str, str]]:
+    matchup, outcome = row.matchup, row.outcome
+    yield from ((message.role, message.content) for message in matchup.prompt.messages)
+    for position, completion in (("first", matchup.first), ("second", matchup.second)):
+        yield position + (f" by {completion.policy}" if completion.policy else ""), completion.text
+    for verdict in row.verdicts:
+        yield verdict.judge, _said(verdict, matchup)
+        yield "  principle", verdict.principle
+        yield "  rationale", verdict.rationale if verdict.rationale != verdict.raw else ""
+        yield "  reply", verdict.raw
+    yield "human labels", "" if row.human is None else f"first is better with p = {row.human:.3f}"
+    if isinstance(outcome, Preference):
+        position = "first" if outcome.chosen.id == matchup.first.id else "second"
+        flags = f" ({', '.join(outcome.flags)})" if outcome.flags else ""
+        yield "label", f"{position} is chosen with p = {outcome.p:.3f}{flags}"
+    elif outcome is not None:
+        yield "label", f"none: {outcome.reason} {outcome.detail}".rstrip()
+
+
+def _said(verdict: Verdict, matchup: Matchup) -> str:
+    """One line: the verdict, told from the first completion, and how it was come by."""
+    first = verdict.first_id == matchup.first.id
     if verdict.unread:
         said = f"unread: {verdict.unread} ({UNREAD.get(verdict.unread, 'unknown reason')})"
     elif verdict.p_first is not None:
-        better = verdict.p_first if verdict.first_id == matchup.first.id else 1 - verdict.p_first
-        said = f"first is better with p = {better:.3f}"
+        said = f"first is better with p = {verdict.p_first if first else 1 - verdict.p_first:.3f}"
     else:
-        seat = "first" if verdict.first_id == matchup.first.id else "second"
-        said = f"{seat} scores {verdict.score}"
-    seats = "" if verdict.kind == "pointwise" else f", {verdict.order} order"
-    price = f", ${verdict.cost:.5f}" if verdict.cost else ""
-    _field(out, verdict.judge, f"{said}{seats}{price}, {verdict.seconds:.2f} s", None)
-    if verdict.principle:
-        _field(out, "  principle", verdict.principle, None)
-    if verdict.rationale and verdict.rationale != verdict.raw:
-        _field(out, "  rationale", verdict.rationale, width)
-    if verdict.raw:
-        _field(out, "  reply", verdict.raw, width)
+        said = f"{'first' if first else 'second'} scores {verdict.score}"
+    mass = "" if verdict.label_mass is None else f"label mass {verdict.label_mass:.2f}"
+    order = f"{verdict.order} order" if verdict.matchup_id else ""
+    money = f"${verdict.cost:.5f}" if verdict.cost else ""
+    time = f"{verdict.seconds:.2f} s" if verdict.seconds else ""
+    return ", ".join(filter(None, (said, order, "forced" if verdict.forced else "", mass, money, time)))
 
 
-def _field(out: Console, name: str, text: str, width: int | None) -> None:
-    if width is not None and len(text) > width:
-        text = text[:width] + f" ... ({len(text) - width:,} more characters; --full shows them)"
-    out.print(f"{name}:", style="bold cyan", end=" ")
-    out.print(_COMMANDS.sub(lambda found: repr(found[0])[1:-1], text))
+def _clean(text: str) -> str:
+    return _COMMANDS.sub(lambda found: repr(found[0])[1:-1], text)

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
 from ..preferences.quarantine import FILE, read_quarantine, write_quarantine
 from ..prompts.load import OnError
 from ..records import Finding
+from .lines import named
 
 if TYPE_CHECKING:
     from ..audits.agreement import Kind
@@ -56,6 +58,31 @@ class Counts(Struct, frozen=True):
     """Rows that left, by stage and reason."""
 
 
+class AuditConfig(Struct, frozen=True, kw_only=True):
+    """What is audited, against what, and what makes it fail."""
+
+    source: Annotated[str, Meta(description="A run folder, or a file of pairs: JSONL, CSV, Parquet.")]
+    human: Annotated[str | None, Meta(description="File of human labels: JSONL.")] = None
+    out: Annotated[str | None, Meta(description="Where audit.json and report.html go.")] = None
+    fail_on: Annotated[
+        tuple[str, ...], Meta(description="Exit with 1 on alarm, warning, NAME or 'NAME>0.2'.")
+    ] = ()
+    columns: Annotated[
+        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
+    ] = {}
+    families: Annotated[str | None, Meta(description="YAML file: which models are related.")] = None
+    on_error: Annotated[OnError, Meta(description="What to do with a row that is no pair.")] = "stop"
+    price: Annotated[
+        tuple[float, float], Meta(description="Lowest and highest price of a human label, in dollars.")
+    ] = (0.5, 5.0)
+    wanted: Annotated[
+        float, Meta(ge=0, le=1, description="Agreement with humans below which a domain is quarantined.")
+    ] = 0.6
+    annotators: Annotated[
+        Literal["experts", "skilled", "crowd"], Meta(description="How good the human annotators are.")
+    ] = "skilled"
+
+
 class Audit(Struct, frozen=True):
     """Kept as `audit.json`."""
 
@@ -69,6 +96,35 @@ class Audit(Struct, frozen=True):
     seconds: float = 0.0
     report: str = ""
     """The page."""
+
+    def lines(self) -> Iterator[str]:
+        """The answer, then the findings, the worst first."""
+        from ..audits.report.words import answer, figures
+
+        counts = self.counts
+        nouns = {"prompt": counts.prompts, "matchup": counts.matchups, "verdict": counts.verdicts}
+        nouns |= {"score": counts.scores, "label": counts.labels}
+        about = [f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in nouns.items() if n]
+        about += [f"{counts.labelled:,} labelled by humans"] * bool(counts.labelled)
+        yield f"{self.kind:<9}{self.source}: {', '.join(about) or 'nothing in it'}"
+        reason = " ".join(answer(self.findings)[1:])
+        yield from named([("answer", reason), *(("note", one) for one in self.notes)])
+        grade = ""
+        for one in self.findings:
+            name = f"{one.name} · {one.about}" if one.about else one.name
+            advice = (" ", f"do: {one.advice}" if one.advice else "")
+            if one.grade not in ("fine", "silent"):
+                yield f"\n{one.grade:<9}{name}"
+                yield from named([(" ", one.says), advice])
+                continue
+            yield from () if one.grade == grade else ("", "fine" if one.grade == "fine" else "not measured")
+            grade = one.grade
+            if grade == "fine":
+                yield f"{'':<9}{name}: {one.says if one.value is None else figures(one)}"
+            else:
+                yield from named([(" ", f"{one.name}: {one.says}"), advice])
+        where = self.report or f"write one with: jurist audit {quote(self.source)} --out FOLDER"
+        yield f"\n{'report':<9}{where}"
 
 
 def audit(

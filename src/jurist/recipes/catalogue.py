@@ -1,4 +1,4 @@
-"""The recipes that go round, by the name that stands under `recipe:` in their files."""
+"""The recipes in rounds, by the name under `recipe:` in their files; opened only when they are named."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ from ..config import read_recipe
 from ..errors import MissingExtra, SettingError, nearest
 
 RECIPES: Final = {
-    "rlaif": "rlaif:RlaifConfig:rlaif",
-    "constitutional": "constitutional:ConstitutionalConfig:constitutional",
-    "rejection": "rejection:RejectionConfig:rejection",
-    "self_rewarding": "self_rewarding:SelfRewardingConfig:self_rewarding",
+    "rlaif": "RlaifConfig",
+    "constitutional": "ConstitutionalConfig",
+    "rejection": "RejectionConfig",
+    "self_rewarding": "SelfRewardingConfig",
 }
-"""File, settings, function. They are opened only when they are named."""
+"""File and function, and settings."""
 
 
 def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
     """The settings of a recipe, and what runs it."""
     if name not in RECIPES:
         raise SettingError(nearest("recipe", name, RECIPES))
-    file, settings, function = RECIPES[name].split(":")
-    module = import_module(f"jurist.recipes.{file}")
-    return getattr(module, settings), getattr(module, function)
+    module = import_module(f"jurist.recipes.{name}")
+    return getattr(module, RECIPES[name]), getattr(module, name)
+
+
+def recipe_in(file: str) -> str:
+    """The name of the recipe that a file is for."""
+    name = read_recipe(file).get("recipe")
+    if not name:
+        names = " | ".join(RECIPES)
+        raise SettingError(f"{file} does not say which recipe it is for. Write at its top: recipe: {names}")
+    return str(name)
 
 
 def shipped(name: str) -> dict[str, Any]:

@@ -7,7 +7,10 @@ any model.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -23,26 +26,32 @@ from ..run import Run, read_json, read_records
 from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
 from .summary import Summary
 
-DECIDING = ("prefer", "jury", "labels", "export", "held_out")
+DECIDING = ("prefer", "jury", "labels", "export", "held_out", "force")
 """The settings that come after the last verdict."""
 
 
 def export(
-    folder: Path, formats: tuple[str, ...] = (), overrides: list[str] | None = None, *, push_to: str = ""
+    folder: str | Path,
+    formats: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    push_to: str = "",
 ) -> Summary:
     """Decide and export a finished or stopped run once more, with any setting of deciding changed."""
+    folder = Path(folder)
     recipe = folder / "recipe.yaml"
     if not recipe.exists():
-        raise RunError(f"there is no run at {folder}. Make one with: jurist label --out {folder} ...")
+        make = f"jurist label --out {quote(str(folder))} ..."
+        raise RunError(f"there is no run at {folder}. Make one with: {make}")
     before = label_settings(recipe)
     # What was exported before is decided anew too: nobody shall train on a file that the run no longer means.
     lying = sorted(path.name for path in (folder / "export").glob("*") if path.name in FORMATS)
-    cfg = label_settings(recipe, overrides or (), export=list(dict.fromkeys((*formats, *lying))) or None)
+    cfg = label_settings(recipe, overrides, export=list(dict.fromkeys((*formats, *lying))) or None)
     for name in LabelConfig.__struct_fields__:
         if name not in DECIDING and getattr(cfg, name) != getattr(before, name):
             raise SettingError(
                 f"{name} was settled when {folder} was labelled; an export can change {', '.join(DECIDING)}."
-                f" Label again with: jurist label --recipe {recipe} --{name} ..."
+                f" Label again with: jurist label --recipe {quote(str(recipe))} --{name} ..."
             )
     check(cfg)
     cfg = replace(cfg, out=str(folder))

@@ -11,7 +11,7 @@ the judges' word is worth beside people's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 
 from ..errors import SettingError
 from ..stats import sizes
+from .lines import table
 
 if TYPE_CHECKING:
     from ..audits.sheet import Array, Sheet
@@ -62,7 +63,7 @@ class Planned(Struct, frozen=True, kw_only=True):
         if self.per_prompt < 1 or not 0 <= self.likeness <= 1:
             raise SettingError(
                 f"a prompt has one matchup or more (got {self.per_prompt}), and likeness is a"
-                f" share (got {self.likeness}). Set --per-prompt 1 --likeness 0"
+                f" share (got {self.likeness}). Set: --per_prompt 1 --likeness 0"
             )
 
 
@@ -94,6 +95,27 @@ class Plan(Struct, frozen=True):
     measured: dict[str, float]
     """What of it was read off a run."""
     rows: tuple[Row, ...]
+
+    def lines(self) -> Iterator[str]:
+        rows = [("to", "labels", "price", "assuming")]
+        for row in self.rows:
+            labels = "-" if row.labels is None else f"{row.labels:,}"
+            rows.append((row.question, labels, f"${row.usd:,.0f}" if row.usd else "-", row.assuming))
+        yield from table(rows)
+        if self.measured:
+            yield f"measured: {', '.join(f'{name} {value:,.5g}' for name, value in self.measured.items())}"
+
+
+class PlanConfig(Planned, frozen=True, kw_only=True):
+    """What a plan assumes, and where it may be measured."""
+
+    source: Annotated[
+        str | None, Meta(description="A run folder or file of pairs: plan with what was measured.")
+    ] = None
+    human: Annotated[str | None, Meta(description="File of human labels for it: JSONL.")] = None
+    columns: Annotated[
+        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
+    ] = {}
 
 
 def plan(

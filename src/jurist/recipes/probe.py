@@ -8,7 +8,7 @@ a budget, and taken up again by the same command. Beside its files lie `probe.js
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from ..audits.words import by_engine
 from ..completions import load_groups
 from ..errors import DataError
 from ..records import Finding, Group
+from ..run import Run
 from ..verdicts.cases import read_cases
 from .label import label
+from .lines import named
 from .settings import LabelConfig, label_settings
 from .tally import Watch, nobody
 
@@ -52,22 +54,44 @@ class Probe(Struct, frozen=True):
     stopped: str = ""
     spent: bool = False
 
+    def lines(self) -> Iterator[str]:
+        rows: list[tuple[str, str]] = []
+        for one in self.findings:
+            rate = "" if one.value is None else f" {one.value:.1%} ({one.low:.1%} to {one.high:.1%})"
+            rows.append((one.grade, f"{one.name.partition('.')[2]:<12}{rate}"))
+        bad = (one.advice for one in self.findings if one.grade in ("alarm", "silent"))
+        rows += [("do", advice) for advice in dict.fromkeys(bad)]
+        rows.append(("in all", self._in_all()))
+        calls = f"{self.calls:,} answered, {self.calls_kept:,} from the journal, ${self.usd:.4f}"
+        return named([*rows, ("calls", calls), ("report", self.report)])
+
+    def _in_all(self) -> str:
+        """A judge that cannot tell a wrong answer, or is not read, withstands no attack by it."""
+        grades = {one.name.partition(".")[2]: one.grade for one in self.findings}
+        unknown = [name for name, grade in grades.items() if grade == "silent"]
+        if self.falls_for:
+            return f"significantly prefers the attack: {', '.join(self.falls_for)}"
+        if unknown or not self.judges:
+            return f"not known: nothing could be read about {', '.join(unknown) or 'any attack'}"
+        if grades["unread"] == "alarm":
+            return "not known: too little could be read"
+        if grades["plain"] == "alarm":
+            return "not known: it does not read the answers, a wrong one wins without any attack"
+        return "withstands all attacks"
+
 
 def probe_settings(
-    judge: str | dict[str, Any], out: str = "probe", overrides: Sequence[str] = (), **given: Any
+    out: str = "probe", overrides: Mapping[str, Any] | None = None, **given: Any
 ) -> LabelConfig:
-    """The labelling job behind a probe; any `--judge.key value` says how the judge asks."""
-    return label_settings(
-        None, overrides, judge=judge, pairs=str(Path(out) / PAIRS), out=out, export=[], **given
-    )
+    """The labelling job behind a probe of the judge that is given."""
+    return label_settings(None, overrides, pairs=str(Path(out) / PAIRS), out=out, export=[], **given)
 
 
 def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody) -> Probe:
     """Write the pairs, ask about them, and say what won; `prompts` is a file of prompts with an answer."""
-    pairs = Path(cfg.pairs or "")
-    pairs.parent.mkdir(parents=True, exist_ok=True)
     groups = attacks_on(prompts)
-    pairs.write_text("".join(_line(*row) for row in _rows(groups)), encoding="utf-8")
+    with Run(cfg.out, journal=cfg.journal) as run:
+        run.write_text(PAIRS, "".join(_line(*row) for row in _rows(groups)))
     summary = label(cfg, watch)
     findings, examples, judges = _found(Path(cfg.out))
     page = Path(cfg.out) / "report.html"

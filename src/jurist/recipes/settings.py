@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
+from .. import __version__
 from ..completions.matchups import parsed
-from ..config import dump_yaml, load_settings, parse_money
+from ..config import dump_yaml, load_settings, parse_money, settings_from
 from ..engines.engine import EngineConfig
 from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS
@@ -102,27 +102,22 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 def label_settings(
-    recipe: str | Path | None = None, overrides: Sequence[str] = (), **given: Any
+    recipe: str | Path | None = None, overrides: Mapping[str, Any] | None = None, **given: Any
 ) -> LabelConfig:
-    """A job's settings from a recipe, from what is given by name, and from `--key.sub value` words.
+    """A job's settings from a recipe, from what is given by name, and from overrides by dotted name.
 
     The recipe in a run folder goes on in that folder, wherever it was moved to.
     """
-    cfg = load_settings(LabelConfig, recipe, overrides, full_form, **given)
+    cfg = load_settings(LabelConfig, recipe, overrides, **given)
     here = Path(recipe).parent if recipe else Path()
-    if recipe is None or "out" in given or not (here / "judges.json").exists():
+    if recipe is None or "out" in {*given, *(overrides or ())} or not (here / "judges.json").exists():
         return cfg
     return cfg if Path(cfg.out).resolve() == here.resolve() else replace(cfg, out=str(here))
 
 
-def full_form(key: str, text: str) -> dict[str, Any]:
-    """A judge's or an engine's short form as the mapping it stands for, to be given more settings."""
-    is_rule = key == "judge" and judge_config(text).engine is None
-    return {"kind": text} if is_rule else {"engine": text}
-
-
 def check(cfg: LabelConfig) -> None:
     """What no type can say: which settings need each other, and what would only be needed at the end."""
+    settings_from(LabelConfig, asdict(cfg))  # from Python, types are not checked before
     given = [name for name in ("prompts", "completions", "pairs") if getattr(cfg, name)]
     if len(given) != 1:
         got = " and ".join(f"--{name}" for name in given) or "none of them"
@@ -230,13 +225,17 @@ def expected_rows(cfg: LabelConfig) -> int | None:
 
 
 def recipe_text(cfg: LabelConfig) -> str:
-    """The settings as resolved, to be run again as they are, and what they were run with."""
-    return f"# {' · '.join(f'{name} {number}' for name, number in versions().items())}\n{dump_yaml(cfg)}"
+    """The settings as resolved, to be run again as they are, and what they were run with.
+
+    What was forced, or replaced, was meant for one start.
+    """
+    head = " · ".join(f"{name} {number}" for name, number in versions().items())
+    return f"# {head}\n{dump_yaml(replace(cfg, force=False, replace=False))}"
 
 
 def versions() -> dict[str, str]:
-    try:
-        ours = version("jurist")
-    except PackageNotFoundError:
-        ours = "from a source tree"
-    return {"jurist": ours, "python": ".".join(map(str, sys.version_info[:3])), "platform": sys.platform}
+    return {
+        "jurist": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "platform": sys.platform,
+    }

@@ -11,19 +11,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..errors import DataError, RunError, SettingError
 from ..records import Completion, Matchup, Prompt, content_id
+from .lines import named
 
 if TYPE_CHECKING:
     from ..audits.source import Read
 
 
+class SpotcheckConfig(Struct, frozen=True, kw_only=True):
+    """Which labels are sampled for humans to check."""
+
+    source: Annotated[str, Meta(description="A run folder, or a file of pairs.")]
+    n: Annotated[int, Meta(description="Labels to sample.")] = 200
+    out: Annotated[str, Meta(description="The file to fill in.")] = "spot.jsonl"
+    seed: Annotated[int, Meta(description="Seed of the sample.")] = 0
+    columns: Annotated[
+        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
+    ] = {}
+
+
 class SpotCheck(Struct, frozen=True):
-    """What was drawn."""
+    """What was sampled."""
 
     source: str
     out: str
@@ -35,6 +49,17 @@ class SpotCheck(Struct, frozen=True):
     """Half of the interval that these labels give a share of three quarters."""
     certifies: float
     """The smallest error rate they can certify: with none of them wrong."""
+
+    def lines(self) -> Iterator[str]:
+        below = f"Without a wrong label among them, the error rate is below {self.certifies:.1%}"
+        rows = (
+            ("sampled", f"{self.drawn:,} of {self.of:,} labels, from {self.strata:,} strata"),
+            ("precision", f"±{100 * self.reach:.1f} points. {below}"),
+            ("file", self.out),
+            ("next", "fill in label (first, second or tie) and who in each line, then:"),
+            (" ", f"jurist audit {quote(self.source)} --human {quote(self.out)}"),
+        )
+        return named(rows, 11)
 
 
 def spot_check(

@@ -25,6 +25,9 @@ class Share(Struct, frozen=True):
     high: float
     n: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n:,})"
+
 
 class Summary(Struct, frozen=True):
     """Every row that came in is in `labels` or in `dropped`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ class Result(Struct, frozen=True):
     calls: int
     """Requests that the server counted."""
     checks: tuple[Check, ...]
+
+    def lines(self) -> Iterator[str]:
+        for one in self.checks:
+            correct = "" if one.right is None else f", {one.right:.0%} correct"
+            dropped = ", ".join(f"{name} {n:,}" for name, n in one.dropped.items())
+            more = f"{one.labels} labels{correct}" + (f", dropped: {dropped}" if dropped else "")
+            yield f"{'ok  ' if one.passed else 'FAIL'} {one.judge:<17} {one.rows} rows, {more}"
+            yield from (f"     {problem}" for problem in one.problems)
+        passed, n = sum(one.passed for one in self.checks), len(self.checks)
+        yield f"{passed} of {n} judges gave what they must, {self.calls:,} calls, {self.seconds:.1f} s"
 
 
 def run_selftest(rows: int = 60, keep: Path | None = None) -> Result:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec, is_engine_kind
+from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec
 from ..engines.scripted import describe_fault, load_function
 from ..errors import CallFailed, CallRefused, DataError, JuristError, MissingExtra, SettingError, nearest
 from ..records import Completion, Matchup, Prompt, Verdict
@@ -234,9 +234,7 @@ def judge_config(spec: JudgeConfig | str | dict[str, Any]) -> JudgeConfig:
         raise SettingError(
             f"a judge is a name or a mapping of settings, got {spec!r}. Try: openai:gpt-5-mini"
         )
-    kind = spec.partition(":")[0]
-    is_engine = kind not in JUDGES and is_engine_kind(kind)
-    return JudgeConfig(engine=spec) if is_engine else JudgeConfig(kind=spec)
+    return JudgeConfig(**JudgeConfig.from_word(spec))
 
 
 def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed: int = 0) -> Judge | Scorer:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from ..engines.engine import EngineConfig
+from ..engines.engine import EngineConfig, is_engine_kind
 from ..errors import SettingError
 
 
@@ -103,6 +103,11 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
                 f"clamp holds two probabilities, low then high, got {list(self.clamp)}; set clamp: [0.4, 0.6]"
             )
         _refuse_idle(self)
+
+    @staticmethod
+    def from_word(word: str) -> dict[str, Any]:
+        """What a judge named by one word is: an engine that is asked about pairs, or a kind of judge."""
+        return {"engine" if is_engine_kind(word.partition(":")[0]) else "kind": word}
 
     @property
     def effective_temperature(self) -> float:

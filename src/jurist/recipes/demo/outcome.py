@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
+from textwrap import shorten
 from typing import Any, Final
 
 from msgspec import Struct
@@ -15,6 +17,7 @@ from ...records import Completion, Preference
 from ...run import read_json, read_records
 from ...stats import mean
 from ...tiny.world import domain_of, substance, true_score
+from ..lines import named, table
 from ..loop.compare import Answered, Looked
 from ..loop.rounds import Labelled, Round, held_out
 from ..loop.stopping import Comparison
@@ -87,6 +90,32 @@ class Demo(Struct, frozen=True):
     usd: float
     seconds: dict[str, float]
     """By stage."""
+
+    def lines(self) -> Iterator[str]:
+        judge = self.judge
+        rows = [
+            ("judge", f"{judge.matchups:,} pairs in both orders: flips {judge.flip_rate},"),
+            (" ", f"verdicts for the first position {judge.first_share}"),
+            ("labels", f"{judge.labels:,}, correct {judge.right}"),
+        ]
+        yield from named(rows)
+        yield ""
+        heads = ("policy", "true win rate against initial policy", "true score", "KL", "words", "different")
+        cells = []
+        for name, one in self.policies.items():
+            numbers = (f"{one.true_score:.2f}", f"{one.kl:.2f}", f"{one.words:.1f}", f"{one.unique:.1%}")
+            cells.append((NAMES[name], str(one.true_win), *numbers))
+        yield from table([heads, *cells])
+        for example in self.examples:
+            yield f"\n{example.prompt}"
+            for name, text in example.answers.items():
+                yield f"  {NAMES[name]:<6} {shorten(text, 64, placeholder=' ...')}"
+        spent = ", ".join(f"{stage} {took:.1f} s" for stage, took in self.seconds.items())
+        yield ""
+        yield f"time     {spent}; in all {sum(self.seconds.values()):.1f} s"
+        yield f"cost     {self.calls:,} calls, ${self.usd:.2f}"
+        yield f"report   {self.report}"
+        yield f"next     jurist audit {quote(self.run)} && jurist init rlaif && jurist run rlaif.yaml"
 
 
 def come_to(of: Round) -> Demo:

@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..lines import named, table
+from ..summary import Share
 from .folder import Loop, Watch
 from .lessons import NothingToLearn
 from .mix import Grounding, grounding
@@ -31,6 +33,34 @@ class Outcome(Struct, frozen=True):
     usd: float = 0.0
     seconds: float = 0.0
     """Of this start."""
+
+    def lines(self) -> Iterator[str]:
+        """A row per round; columns without a value are left out."""
+        cells = zip(*(HEADS, *map(_row, self.rounds)), strict=True)
+        shown = [column for column in cells if any(cell != "-" for cell in column[1:])]
+        yield from table(list(zip(*shown, strict=True)))
+        rows = (("stopped", self.stopped), ("warning", self.warning), ("cost", f"${self.usd:.4f}"))
+        yield from named((*rows, ("policy", self.policy)))
+
+
+HEADS = (
+    *("round", "win rate against initial policy", "judge accuracy", "reward", "KL", "words"),
+    *("distinct", "different", "cost", "time"),
+)
+
+
+def _row(facts: Facts) -> tuple[str, ...]:
+    against, won, words = facts.against_start, "-", "-"
+    if against is not None:
+        won = str(Share(against.win_rate, against.low, against.high, against.n))
+        if against.at_equal_length is not None:
+            won += f", {against.at_equal_length:.1%} at equal length"
+        words = f"{against.words_before:.1f} to {against.words:.1f}"
+    judging = f"{facts.judging.value:.1%} (n = {facts.judging.n})" if facts.judging else "-"
+    numbers = ((facts.reward, "+.3f"), (facts.kl, ".2f"), (facts.distinct, ".3f"), (facts.unique, ".3f"))
+    reward, kl, *variety = ("-" if value is None else format(value, how) for value, how in numbers)
+    time = f"{facts.seconds:.1f} s" if facts.seconds else "-"
+    return str(facts.round), won, judging, reward, kl, words, *variety, f"${facts.usd:.4f}", time
 
 
 class Rounds:

@@ -1,0 +1,275 @@
+"""What the verbs do: settings in, a recipe called, its result printed, an exit code out.
+
+Recipes are imported inside the functions, so that a verb loads only what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from shlex import quote
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from ..errors import MissingExtra, RunError, SettingError
+from ..preferences.settings import PreferConfig
+from ..recipes.settings import label_settings
+from ..verdicts.jury import JuryConfig
+from ..verdicts.settings import JudgeConfig
+from .exits import FAILED, ended, say
+from .options import Recipe, Typed, known_settings, parse
+from .print import report, summary_lines, training_lines
+from .progress import progress
+
+
+class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can change after the last verdict."""
+
+    run: Annotated[str, Meta(description="The run folder.")]
+    format: Annotated[tuple[str, ...], Meta(description="Formats to write, e.g. trl, kto, jsonl.")] = ()
+    push_to: Annotated[str, Meta(description="Also push to this data set on the hub: owner/name.")] = ""
+    labels: Annotated[str | None, Meta(description="Labels to compare the judges with, or given.")] = None
+    held_out: Annotated[float, Meta(description="Share of prompts in the test split.")] = 0.0
+    force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
+    jury: JuryConfig = JuryConfig()
+    prefer: PreferConfig = PreferConfig()
+
+
+class ProbeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    judge: Annotated[str | JudgeConfig, Meta(description="Who is attacked, e.g. openai:gpt-5-mini.")]
+    prompts: Annotated[str | None, Meta(description="Prompts with a good answer each; null: ours.")] = None
+    out: Annotated[str, Meta(description="The run folder.")] = "probe"
+    budget: Annotated[str | float | None, Meta(description="The most it may cost, e.g. 1usd.")] = None
+    journal: Annotated[str | None, Meta(description="A journal shared with other runs.")] = None
+
+
+class InitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    recipe: Annotated[str, Meta(description="rlaif, constitutional, rejection or self_rewarding.")] = "rlaif"
+    out: Annotated[str | None, Meta(description="The file; by default RECIPE.yaml.")] = None
+
+
+class SelftestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    rows: Annotated[int, Meta(ge=1, description="Pairs per judge.")] = 60
+    keep: Annotated[str | None, Meta(description="Keep the runs in this folder.")] = None
+
+
+class DemoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    out: Annotated[str, Meta(description="The demo's folder.")] = "runs/demo"
+
+
+def _watched(
+    typed: Typed, work: Callable[[Any], Any], lines: Callable[[Any], Iterable[str]] | None = None
+) -> Any:
+    """The result of work that tells how far it is, printed."""
+    with progress(typed.as_json) as watch:
+        found = work(watch)
+    report(typed.as_json, found, lines(found) if lines else None)
+    return found
+
+
+def estimate(typed: Typed) -> int:
+    from ..recipes.estimate import estimate
+
+    return report(typed.as_json, estimate(label_settings(typed.recipe, typed.given)))
+
+
+def label(typed: Typed) -> int:
+    from ..recipes.label import label
+
+    cfg = label_settings(typed.recipe, typed.given)
+    return ended(_watched(typed, lambda watch: label(cfg, watch), summary_lines))
+
+
+def sample(typed: Typed) -> int:
+    from ..recipes.sample import sample
+
+    cfg = label_settings(typed.recipe, typed.given)
+    found = _watched(typed, lambda watch: sample(cfg, watch), summary_lines)
+    return ended(replace(found, labels=1))  # that nothing is labelled is no failure here
+
+
+def export(typed: Typed) -> int:
+    from ..recipes.export import export
+
+    cfg = typed.load(ExportConfig)
+    changes = {key: value for key, value in typed.given.items() if key not in ("run", "format", "push_to")}
+    summary = export(cfg.run, cfg.format, changes, push_to=cfg.push_to)
+    report(typed.as_json, summary, summary_lines(summary))
+    return ended(summary)
+
+
+def audit(typed: Typed) -> int:
+    from ..recipes.audit import AuditConfig, audit
+    from ..recipes.gate import reasons_to_fail
+
+    cfg = typed.load(AuditConfig)
+    given = {name: getattr(cfg, name) for name in ("columns", "on_error", "families", "price", "wanted")}
+    with TemporaryDirectory() as nowhere:
+        # Nothing is written beside a user's own file unasked.
+        unasked = not cfg.out and not Path(cfg.source).is_dir()
+        out = nowhere if unasked else cfg.out
+
+        def work(watch: Any) -> Any:
+            found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
+            return replace(found, report="") if unasked else found
+
+        found = _watched(typed, work)
+    reasons = reasons_to_fail(found.findings, cfg.fail_on)
+    return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
+
+
+def probe(typed: Typed) -> int:
+    from ..recipes.probe import probe, probe_settings
+
+    cfg = typed.load(ProbeConfig)
+    changes = {key: value for key, value in typed.given.items() if key not in ("prompts", "out")}
+    job = probe_settings(cfg.out, changes)
+    found = _watched(typed, lambda watch: probe(job, cfg.prompts, watch))
+    return ended(found) or (0 if found.passed else FAILED)
+
+
+def plan(typed: Typed) -> int:
+    from ..recipes.plan import PlanConfig, Planned, plan
+
+    cfg = typed.load(PlanConfig)
+    given = {name: getattr(cfg, name) for name in Planned.__struct_fields__ if name in typed.given}
+    return report(typed.as_json, plan(cfg.source, cfg.human, columns=cfg.columns, **given))
+
+
+def spotcheck(typed: Typed) -> int:
+    from ..recipes.spot_check import SpotcheckConfig, spot_check
+
+    cfg = typed.load(SpotcheckConfig)
+    return report(typed.as_json, spot_check(cfg.source, cfg.n, cfg.out, seed=cfg.seed, columns=cfg.columns))
+
+
+def selftest(typed: Typed) -> int:
+    from ..selftest import run_selftest
+
+    cfg = typed.load(SelftestConfig)
+    found = run_selftest(cfg.rows, Path(cfg.keep) if cfg.keep else None)
+    return report(typed.as_json, found) if found.passed else report(typed.as_json, found) + FAILED
+
+
+def init(typed: Typed) -> int:
+    """A recipe to start from; nothing that is there is written over."""
+    from ..recipes.commented import commented
+
+    cfg = typed.load(InitConfig)
+    file = Path(cfg.out or f"{cfg.recipe}.yaml")
+    text = commented(cfg.recipe, str(file))
+    if file.exists():
+        other = quote(str(file.with_name(f"my-{file.name}")))
+        raise SettingError(f"{file} is there already. Choose another: jurist init {cfg.recipe} --out {other}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    print(f"wrote {file}, with every setting explained. Run it with: jurist run {quote(str(file))}")
+    return 0
+
+
+def loop_config(words: list[str]) -> type[Struct]:
+    """The settings of the recipe that is typed, or what all recipes have."""
+    from ..recipes.catalogue import recipe_called, recipe_in
+    from ..recipes.loop.settings import LoopConfig
+
+    given, free = parse(words, known_settings(LoopConfig, Recipe))
+    file = given.get("recipe") or "".join(free[:1])
+    return recipe_called(recipe_in(file))[0] if file else LoopConfig
+
+
+def run(typed: Typed) -> int:
+    """Of several processes only the first prints."""
+    from ..recipes.catalogue import need_trainers, recipe_called, recipe_in
+    from ..recipes.loop.several import is_first
+
+    if typed.recipe is None:
+        raise SettingError("jurist run needs a recipe. Write one with: jurist init rlaif")
+    name = recipe_in(typed.recipe)
+    cfg: Any = typed._replace(verb=f"run {typed.recipe}").load(typed.cls)
+    need_trainers(f"the recipe {name}")
+    recipe = recipe_called(name)[1]
+    if is_first():
+        _watched(typed, lambda watch: recipe(cfg, watch))
+    else:
+        print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
+        recipe(cfg)
+    return 0
+
+
+def demo(typed: Typed) -> int:
+    from ..recipes.catalogue import need_trainers
+    from ..recipes.demo.work import demo, demo_settings
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingError("the demo is for one process. Start it with: jurist demo")
+    need_trainers("the demo")
+    cfg = demo_settings(Path(typed.load(DemoConfig).out))
+    _watched(typed, lambda watch: demo(cfg, watch))
+    return 0
+
+
+SAMPLE = "jurist sample --prompts FILE --policy hf:{model}"
+TRAINERS = {
+    "sft": ("sft:train_sft", "jurist train dpo RUN --base {model}"),
+    "reward": ("reward:train_reward", "jurist label --pairs FILE --judge reward:{model}"),
+    "dpo": ("dpo:train_dpo", SAMPLE),
+    "ppo": ("ppo:train_ppo", SAMPLE),
+    "rloo": ("ppo:train_ppo", SAMPLE),
+}
+"""The trainers in `models`, and what to type with the model."""
+EXTRA = ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "huggingface_hub")
+
+
+def train(typed: Typed) -> int:
+    from ..models.settings import check
+    from ..recipes.loop.several import is_first
+
+    method = typed.verb.partition(" ")[2]
+    cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    check(cfg, method)
+    cfg = cfg if cfg.out else replace(cfg, out=str(beside(cfg.data) / method))
+    with progress(typed.as_json) as watch:
+        folder = _train(method, cfg, watch)
+    if is_first():
+        facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}
+        then = TRAINERS[method][1].format(model=quote(str(folder)))
+        report(typed.as_json, facts, training_lines(facts, method in ("ppo", "rloo"), then))
+    return 0
+
+
+def _train(method: str, cfg: Any, watch: Any) -> Path:
+    """The folder of the trained model. What torch and its family raise gets a line of ours only here."""
+    module, _, name = TRAINERS[method][0].partition(":")
+    try:
+        folder: Path = getattr(import_module(f"jurist.models.{module}"), name)(cfg, watch=watch)
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package not in EXTRA:
+            raise
+        raise MissingExtra("training", package, "train") from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise RunError(
+            f"the GPU's memory does not hold {cfg.tokens:,} tokens at once."
+            f" Set: --tokens {max(1, cfg.tokens // 4)}, and if that is not enough --checkpointing"
+        ) from None
+    return folder
+
+
+def beside(data: str) -> Path:
+    """Models of a run lie in the run, those of a file beside it, those of a set on the hub here."""
+    if data.startswith("hub:"):
+        return Path(data.rpartition("/")[2].partition(":")[0])
+    path = Path(data)
+    if path.is_dir():
+        return path / "models"
+    name = path.name.partition(".")[0]
+    return path.with_name(name if name and name != path.name else f"{path.name}-models")
