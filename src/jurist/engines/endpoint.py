@@ -150,7 +150,7 @@ class Endpoint(Engine):
                 if self._down:
                     raise EngineDown(self._down)
                 reserved = await self.budget.reserve(self._worst_case(body, ask, n))
-                started = perf_counter()
+                started, limit = perf_counter(), gate.adaptive.limit
                 entered = self._shared.enter(started) if self._shared else 0.0
                 first_sent, tries = first_sent or started, tries + 1
                 try:
@@ -161,7 +161,7 @@ class Endpoint(Engine):
                 ended = perf_counter()
                 share += self._shared.leave(ended, entered) if self._shared else 0.0
                 if isinstance(got, list):
-                    gate.adaptive.answered(ended - started, started, ended, gate.busy)
+                    gate.adaptive.answered(ended - started, started, ended, gate.busy, limit)
                     self._health.answered(ended)
                     self.latencies.add(ended - started)
                     return self._pay(got, ended - started, share, reserved, expected)
