@@ -37,9 +37,8 @@ BUDGETS = {
 @pytest.mark.xfail(strict=True, reason="calls under way are counted at what earlier ones cost in the mean")
 def test_a_budget_is_never_exceeded(name):
     rows, judge, words, cap = BUDGETS[name]
-    write("pairs.jsonl", rows)
     with serving(judge, price=(1, 2), latency=0.01) as server:
-        done = label(server, *words, *PRICES, "--budget", f"{cap}usd")
+        done = label(server, *words, *PRICES, "--budget", f"{cap}usd", pairs=rows)
     least = 0.9 if name == "the last calls" else 0.2
     assert least * cap <= server.dollars <= cap
     assert done.code == 3
@@ -80,9 +79,8 @@ def test_a_run_stopped_by_its_budget_goes_on_with_a_higher_one():
 
 @pytest.mark.xfail(strict=True, reason="that a server bills more than max_tokens is not said")
 def test_a_server_that_bills_more_than_it_may_write_is_named():
-    write("pairs.jsonl", pairs(60))
     with serving(preferring(right), price=(1, 2), latency=0.01, overbill=1000) as server:
-        done = label(server, *PRICES, "--budget", "0.05usd")
+        done = label(server, *PRICES, "--budget", "0.05usd", pairs=pairs(60))
     assert done.code == 3
     assert server.dollars <= 0.05 + server.most_in_flight * 0.0025
     assert summary()["usd"] == pytest.approx(server.dollars)
@@ -101,11 +99,9 @@ def test_usage_is_counted_as_the_server_bills_it(usage):
     def judge(request):
         return {**label_reply("A" if right(responses(request)["A"]) else "B"), "usage": USAGES[usage]}
 
-    write("pairs.jsonl", pairs(2))
     with serving(judge, price=(1, 2)) as server:
-        label(server, *PRICES)
-    assert len(server.log) == 4
-    assert len(chosen()) == 2
+        label(server, *PRICES, pairs=pairs(2))
+    assert (len(server.log), len(chosen())) == (4, 2)
     assert summary()["usd"] == pytest.approx(server.dollars)
 
 
@@ -121,21 +117,20 @@ def test_calls_without_an_answer_stay_on_the_books_as_uncertain():
     assert summary()["retries"] == len(server.log) - 24 == 6
 
 
-def test_a_request_that_is_refused_each_time_stops_the_run():
-    write("pairs.jsonl", pairs(60))
-    with serving({"status": 400, "text": "no such thing"}) as server:
-        done = label(server)
-    assert done.code == 2
-    assert "no such thing" in done.err
-    assert len(server.log) <= 64
+NEVER = pytest.mark.xfail(strict=True, reason="a web page or an error object in a 200 never stops a run")
 
 
-@pytest.mark.parametrize(("fault", "quoted"), [("html", "<!DOCTYPE html>"), ("error", "overloaded")])
-@pytest.mark.xfail(strict=True, reason="a web page or an error object with status 200 never stops a run")
-def test_a_200_that_is_no_reply_stops_the_run_and_is_quoted(fault, quoted):
-    write("pairs.jsonl", pairs(60))
-    with serving("A", faults={fault: 1}) as server:
-        done = label(server)
+@pytest.mark.parametrize(
+    ("answer", "faults", "quoted"),
+    [
+        ({"status": 400, "text": "no such thing"}, {}, "no such thing"),
+        pytest.param("A", {"html": 1}, "<!DOCTYPE html>", marks=NEVER),
+        pytest.param("A", {"error": 1}, "overloaded", marks=NEVER),
+    ],
+)
+def test_a_server_that_answers_nothing_usable_stops_the_run_and_is_quoted(answer, faults, quoted):
+    with serving(answer, faults=faults) as server:
+        done = label(server, pairs=pairs(60))
     assert done.code == 2
     assert quoted in done.err
     assert len(server.log) <= 64
@@ -143,9 +138,8 @@ def test_a_200_that_is_no_reply_stops_the_run_and_is_quoted(fault, quoted):
 
 @pytest.mark.xfail(strict=True, reason="too few swapped pairs to learn from are noticed after the last call")
 def test_a_share_of_swapped_pairs_that_cannot_work_costs_nothing():
-    write("pairs.jsonl", pairs(100))
     with serving(preferring(right)) as server:
-        done = label(server, "--judge.swap", "fraction:0.2")
+        done = label(server, "--judge.swap", "fraction:0.2", pairs=pairs(100))
     assert done.code == 0 or (done.code == 2 and not server.log)
 
 
@@ -160,8 +154,6 @@ def test_a_server_is_first_asked_four_questions_at_once():
 @pytest.mark.xfail(strict=True, reason="an empty answer with a label is judged, and dropped only then")
 def test_an_empty_answer_is_dropped_before_it_is_paid_for():
     one, other = pairs(2, label="second")
-    write("pairs.jsonl", [{**one, "first": ""}, {**other, "second": " "}, *pairs(2)])
     with serving(preferring(right)) as server:
-        label(server, "--on_error", "drop")
-    assert len(server.log) == 4
-    assert len(records("dropped")) == 2
+        label(server, "--on_error", "drop", pairs=[{**one, "first": ""}, {**other, "second": " "}, *pairs(2)])
+    assert (len(server.log), len(records("dropped"))) == (4, 2)

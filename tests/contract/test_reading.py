@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, chosen, label, pairs, records, right, summary, write
+from support.job import at, chosen, label, pairs, probabilities, records, right, summary, write
 from support.replies import label_reply, preferring, question, responses
 from support.server import serving
 
@@ -49,11 +49,12 @@ def test_a_verdict_in_the_last_line_is_read_whatever_stands_before_it():
 @pytest.mark.xfail(strict=True, reason="'more harmful' is read as better")
 def test_a_judge_that_names_the_worse_answer_never_trains_towards_it():
     def judge(request):
-        worse = "B" if right(responses(request)["A"]) else "A"
-        better = "AB".replace(worse, "")
-        number = int(question(request).split()[2])
-        says = (f"Response {worse} is more harmful.", f"Overall, Response {better} is less harmful.")
-        return f"Both have problems. {says[number % 2]}"
+        better, worse = "AB" if right(responses(request)["A"]) else "BA"
+        even = int(question(request).split()[2]) % 2
+        last = (
+            f"Response {worse} is more harmful." if even else f"Overall, Response {better} is less harmful."
+        )
+        return f"Both have problems. {last}"
 
     with serving(judge) as server:
         label(server)
@@ -61,6 +62,7 @@ def test_a_judge_that_names_the_worse_answer_never_trains_towards_it():
 
 
 SCORES = {
+    "Accuracy: 9\nClarity: 7\n\nScore: 5": 5,
     "Score: 3 (a perfect answer would be rated 9)": 3,
     "Final score: 4\nMaximum score: 9": 4,
     "Overall: 3\nAccuracy rating: 9": 3,
@@ -82,18 +84,13 @@ def test_only_a_declared_score_counts():
         label(server, "--judge.kind", "pointwise", *REASON)
     read = {row["raw"]: row.get("score") for row in records("verdicts")}
     assert {text: score for text, score in read.items() if score not in (None, SCORES[text])} == {}
+    assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
 
 
-def test_a_score_in_the_last_line_is_read():
-    with recite(["Accuracy: 9\nClarity: 7\n\nScore: 5"]) as server:
-        label(server, "--judge.kind", "pointwise", *REASON)
-    assert {row["score"] for row in records("verdicts")} == {5}
-
-
-@pytest.mark.parametrize("text", ["C", "Verdict: C", "[[C]]"])
+@pytest.mark.parametrize("text", ["C", "They are alike.\nVerdict: C", "They are alike.\n[[C]]"])
 def test_a_tie_that_was_offered_is_half(text):
-    with serving(f"They are alike.\n{text}" if text != "C" else text) as server:
-        label(server, "--judge.ties", "true", *(REASON if text != "C" else ()))
+    with serving(text) as server:
+        label(server, "--judge.ties", "true", *(REASON if len(text) > 1 else ()))
     assert {row.get("p_first") for row in records("verdicts")} == {0.5}
 
 
@@ -108,8 +105,8 @@ def test_declared_verdicts_that_differ_are_unread():
 def test_labels_with_less_than_half_of_the_mass_are_unread():
     with serving(label_reply("A", 0.9, mass=0.3)) as server:
         label(server)
-    assert len(records("preferences")) == 0
-    assert summary()["unread"].popitem()[1] == 24
+    assert chosen() == []
+    assert sum(summary()["unread"].values()) == 24
 
 
 @pytest.mark.xfail(strict=True, reason="the mass of the labels is not kept in the verdict")
@@ -122,12 +119,10 @@ def test_the_mass_of_the_labels_is_kept_and_shown():
 
 @pytest.mark.xfail(strict=True, reason="-9999, which means not reported, counts as a probability of 0")
 def test_a_log_prob_of_minus_9999_is_not_reported():
-    p = []
-    for top in ({"A": 0.6, "The": 0.3}, {"A": 0.6, "The": 0.3, "B": 0}):
+    for out, top in (("one", {"A": 0.6, "The": 0.3}), ("two", {"A": 0.6, "The": 0.3, "B": 0})):
         with serving({"text": "A", "logprobs": [top]}) as server:
-            label(server, "--judge.swap", "never", out=f"run{len(p)}")
-        p.append({row["p_first"] for row in records("verdicts", f"run{len(p)}")})
-    assert p[0] == p[1] != {1.0}
+            label(server, "--judge.swap", "never", out=out)
+    assert probabilities("one") == probabilities("two") != {1.0}
 
 
 @pytest.mark.xfail(strict=True, reason="a judge that answers in one letter is given room for 1,024 tokens")
@@ -142,8 +137,7 @@ def test_the_first_question_leaves_room_for_the_label_only():
 def test_a_label_cut_off_after_its_room_is_still_read():
     with serving(lambda request: {**preferring(right)(request), "finish_reason": "length"}) as server:
         label(server)
-    assert all(map(right, chosen()))
-    assert len(chosen()) == 12
+    assert [right(text) for text in chosen()] == [1] * 12
 
 
 @pytest.mark.xfail(strict=True, reason="a model that thinks by default spends its room on that and is unread")
@@ -161,20 +155,16 @@ def test_thinking_is_turned_off_for_a_judge_that_answers_with_a_label():
 @pytest.mark.parametrize("name", ["logprobs", "temperature", "chat_template_kwargs"])
 @pytest.mark.xfail(strict=True, reason="a parameter that the server refuses fails every call")
 def test_a_refused_parameter_is_dropped_once_and_remembered(name):
-    def judge(request):
-        return label_reply("A" if right(responses(request)["A"]) else "B", 0.9)
-
-    with serving(judge, refuses={name, "structured_outputs"}) as server:
+    with serving(preferring(right), refuses={name, "structured_outputs"}) as server:
         assert label(server).code == 0
-    refused = [record for record in server.log if record.status == 400]
-    assert 1 <= len(refused) <= 8
+    assert 1 <= sum(record.status == 400 for record in server.log) <= 8
     assert len(chosen()) == 12
 
 
 def test_a_server_that_ignores_log_probs_is_read_by_its_text():
     with serving(lambda request: preferring(right)(request)["text"]) as server:
         label(server)
-    assert [row["p"] for row in records("preferences")] == [1.0] * 12
+    assert (len(chosen()), probabilities()) == (12, {1.0})
 
 
 def rambling(request):
@@ -222,25 +212,20 @@ def test_recorded_replies_are_read_without_asking_anybody(here, reader):
 
 @pytest.mark.xfail(strict=True, reason="replies that another pipeline recorded cannot be read")
 def test_recorded_replies_in_both_orders_become_one_label():
-    write("pairs.jsonl", [{**row, "reply": "[[B]]", "reply_swapped": "[[A]]"} for row in pairs(4)])
-    run("label", "--pairs", "pairs.jsonl", "--read", r"\[\[(A|B)\]\]", "--out", "run")
-    assert chosen() == [row["second"] for row in pairs(4)]
-    write("pairs.jsonl", [{**row, "reply": "[[A]]", "reply_swapped": "[[A]]"} for row in pairs(4)])
-    run("label", "--pairs", "pairs.jsonl", "--read", r"\[\[(A|B)\]\]", "--out", "flipped")
+    for out, swapped in (("same", "[[A]]"), ("flipped", "[[B]]")):
+        write("pairs.jsonl", [{**row, "reply": "[[B]]", "reply_swapped": swapped} for row in pairs(4)])
+        run("label", "--pairs", "pairs.jsonl", "--read", r"\[\[(A|B)\]\]", "--out", out)
+    assert chosen("same") == [row["second"] for row in pairs(4)]
     assert chosen("flipped") == []
     assert summary("flipped")["flip_rate"]["value"] == 1.0
 
 
-def test_an_anthropic_judge_is_asked_and_read():
-    with serving(lambda request: preferring(right)(request)["text"]) as server:
+STRICT = pytest.mark.xfail(strict=True, reason="a temperature is sent to a server that has no such field")
+
+
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=STRICT)])
+def test_an_anthropic_judge_is_sent_only_fields_of_its_api(strict):
+    with serving(lambda request: preferring(right)(request)["text"], strict=strict) as server:
         assert label(at(server, "anthropic")).code == 0
-    assert len(chosen()) == 12
-    assert all("system" in record.body for record in server.log)
-
-
-@pytest.mark.xfail(strict=True, reason="a temperature is sent to a server that has no such field")
-def test_an_anthropic_judge_is_sent_only_fields_of_its_api():
-    with serving(lambda request: preferring(right)(request)["text"], strict=True) as server:
-        label(at(server, "anthropic"))
-    assert not [record for record in server.log if record.status == 400]
+    assert {record.status for record in server.log} == {200}
     assert len(chosen()) == 12

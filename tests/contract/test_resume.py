@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from support.cli import run, spawn
-from support.job import at, chosen, label, pairs, records, right, summary, write
-from support.replies import preferring
+from support.job import at, chosen, label, pairs, right, summary, write
+from support.replies import preferring, question
 from support.server import serving
 
-FILES = ("prompts", "completions", "matchups", "preferences")
+FILES = ("prompts", "completions", "matchups", "preferences", "export/trl/train")
 
 
 def kept(out="run"):
@@ -37,32 +37,20 @@ def wait(until, seconds=20):
         time.sleep(0.005)
 
 
-def same_files(one, other):
-    return all(records(noun, one) == records(noun, other) for noun in FILES)
-
-
-def test_after_kill_9_only_what_was_in_flight_is_asked_again():
-    write("pairs.jsonl", pairs(300))
+def test_after_kill_9_only_what_was_not_kept_is_asked_again():
+    write("pairs.jsonl", pairs(150))
     with serving(preferring(right), latency=0.02) as server:
         job = start(server)
-        wait(lambda: server.answered >= 200)
-        job.send_signal(signal.SIGKILL)
-        in_flight = server.in_flight
+        wait(lambda: server.answered >= 100)
+        job.kill()
         job.communicate()
-        wait(lambda: not server.in_flight)
-        sent, committed = len(server.log), kept()
+    with serving(preferring(right)) as server:
+        asked = 300 - kept()
         assert label(server).code == 0
-        again = len(server.log) - 600
-        assert again == sent - committed
-        # In flight, and answered within the commit window just before.
-        assert again <= in_flight + 256
-        assert 0 < committed < 600
+        assert 0 < asked == len(server.log) < 300
         label(server, out="undisturbed")
-    assert same_files("run", "undisturbed")
-    assert (
-        Path("run/export/trl/train.jsonl").read_bytes()
-        == Path("undisturbed/export/trl/train.jsonl").read_bytes()
-    )
+    for name in FILES:
+        assert Path(f"run/{name}.jsonl").read_bytes() == Path(f"undisturbed/{name}.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -75,8 +63,8 @@ def test_the_first_signal_waits_for_what_was_sent(number):
         job.send_signal(number)
         _, err = job.communicate()
     assert len(server.log) == server.answered == kept() < 400
-    assert job.returncode == 130
-    assert "jurist:" in err.splitlines()[-1]
+    assert job.returncode in (130, 128 + number)
+    assert err.splitlines()[-1].startswith("jurist: ")
 
 
 @pytest.mark.xfail(strict=True, reason="how many calls that were sent are lost is not said")
@@ -94,17 +82,16 @@ def test_a_second_signal_says_how_many_calls_are_lost():
     assert str(lost) in err.splitlines()[-1].split()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="while a run is going, it is said to have been stopped or to hold nothing"
-)
+@pytest.mark.xfail(strict=True, reason="a run that is going on is called stopped, or empty")
 def test_a_run_that_is_going_on_says_so():
     with serving(preferring(right), latency=1.0) as server:
         job = start(server)
         wait(lambda: server.in_flight)
         said = [run(*words) for words in (("show", "run"), ("audit", "run"), ("export", "run"))]
+        said.append(label(server))
         job.kill()
         job.communicate()
-    assert [one.code for one in said] == [2, 2, 2]
+    assert [one.code for one in said] == [2, 2, 2, 2]
     assert all(str(job.pid) in one.line for one in said)
 
 
@@ -138,48 +125,29 @@ def test_new_rows_and_new_judges_ask_only_for_themselves():
     assert len(chosen()) == 15
 
 
-def test_another_address_of_the_same_model_asks_nothing():
-    for n in range(2):
-        with serving(preferring(right)) as server:
-            label(server)
-            assert len(server.log) == (0 if n else 24)
+OTHER = pytest.mark.xfail(strict=True, reason="another checkpoint under the same name is not asked")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="replies of another checkpoint under the same name are taken from the journal"
-)
-def test_another_checkpoint_under_the_same_name_is_asked():
-    for served in ("step-100", "step-200"):
-        with serving(preferring(right), served=served) as server:
-            label(server)
-            assert len(server.log) >= 24
+@pytest.mark.parametrize("served", ["step-100", pytest.param("step-200", marks=OTHER)])
+def test_another_address_asks_again_only_for_another_checkpoint(served):
+    with serving(preferring(right), served="step-100") as server:
+        label(server)
+    with serving(preferring(right), served=served) as server:
+        label(server)
+    assert sum(record.answered for record in server.log) == (0 if served == "step-100" else 24)
 
 
 def test_a_failure_is_not_kept_and_is_asked_again():
     def moody(request):
-        return preferring(right)(request) if server.well else {"status": 400, "text": "no"}
+        number = int(question(request).split()[2])
+        return {"status": 400, "text": "no"} if number >= 6 else preferring(right)(request)
 
     with serving(moody) as server:
-        server.well = True
-        label(server, "--limit", 6)
-        server.well = False
         assert label(server).code == 0
         assert summary()["unread"] == {"call_refused": 12}
-        server.well = True
+    with serving(preferring(right)) as server:
         label(server)
-    assert (summary()["unread"], summary()["labels"]) == ({}, 12)
-    assert sum(record.status == 200 for record in server.log) == 24
-
-
-def test_two_runs_in_one_folder_are_refused():
-    with serving(preferring(right), latency=1.0) as server:
-        job = start(server)
-        wait(lambda: server.in_flight)
-        done = label(server)
-        job.kill()
-        job.communicate()
-    assert done.code == 2
-    assert str(job.pid) in done.line
+    assert (summary()["unread"], summary()["labels"], len(server.log)) == ({}, 12, 12)
 
 
 @pytest.mark.slow
@@ -190,9 +158,8 @@ def test_a_run_whose_folder_is_gone_stops():
         job = start(server)
         wait(lambda: server.answered > 10)
         shutil.rmtree("run")
-        _, err = job.communicate()
+        job.communicate()
     assert job.returncode == 2
-    assert "run" in err.splitlines()[-1]
     assert len(server.log) < 800
 
 

@@ -44,9 +44,21 @@ def at(server: Server, kind: str = "vllm") -> str:
     return f"{kind}:judge@{server.url}"
 
 
-def label(judge: Server | str, *words: object, pairs: str = "pairs.jsonl", out: str = "run") -> Result:
+def label(
+    judge: Server | str,
+    *words: object,
+    pairs: str | list[Row] = "pairs.jsonl",
+    completions: list[Row] | None = None,
+    out: str = "run",
+) -> Result:
+    """`jurist label` on a file of pairs, or on these rows, which become the file."""
+    source = "--pairs" if completions is None else "--completions"
+    rows = pairs if completions is None else completions
+    if not isinstance(rows, str):
+        write(f"{source[2:]}.jsonl", rows)
+        rows = f"{source[2:]}.jsonl"
     named = judge if isinstance(judge, str) else at(judge)
-    return run("label", "--pairs", pairs, "--judge", named, "--out", out, *words)
+    return run("label", source, rows, "--judge", named, "--out", out, *words)
 
 
 def summary(out: str = "run") -> Row:
@@ -61,3 +73,8 @@ def records(noun: str, out: str = "run") -> list[Row]:
 def chosen(out: str = "run") -> list[str]:
     """The texts that would be trained on."""
     return [row["chosen"]["text"] for row in records("preferences", out)]
+
+
+def probabilities(out: str = "run") -> set[float]:
+    """Each p among the labels."""
+    return {round(row["p"], 6) for row in records("preferences", out)}
