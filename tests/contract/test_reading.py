@@ -70,6 +70,8 @@ SCORES = {
     "I would deduct 3 points. Score: 6": 6,
     "A score of 9 would need citations, so I give 4.": 4,
     "Accuracy: 9\nClarity: 7\nOverall score: 5\nConfidence: 8": 5,
+    "Overall score: 5\nHelpfulness score: 8": 5,
+    "Scores: 4, 5, 6": None,
     "It deserves more than 3 but less than 8.": None,
     "Points lost: 4": None,
     "## 2. Helpfulness\nIt helps.": None,
@@ -87,10 +89,15 @@ def test_only_a_declared_score_counts():
     assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
 
 
-@pytest.mark.parametrize("text", ["C", "They are alike.\nVerdict: C", "They are alike.\n[[C]]"])
+FOR_A_TIE = pytest.mark.xfail(strict=True, reason="a declared tie is unread where a word follows it")
+
+
+@pytest.mark.parametrize(
+    "text", ["C", "Verdict: C", "[[C]]", pytest.param("[[C]] for a tie", marks=FOR_A_TIE)]
+)
 def test_a_tie_that_was_offered_is_half(text):
-    with serving(text) as server:
-        label(server, "--judge.ties", "true", *(REASON if len(text) > 1 else ()))
+    with serving(text if text == "C" else f"They are alike.\n{text}") as server:
+        label(server, "--judge.ties", "true", *(REASON if text != "C" else ()))
     assert {row.get("p_first") for row in records("verdicts")} == {0.5}
 
 
@@ -188,25 +195,25 @@ def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
     assert summary("forced")["forced"] == 24
 
 
-RECORDED = {
-    "mtbench": ("A is fine.\nMy final verdict is: [[B]]", "second"),
-    "llmbar": ("Output (b) is better.", "second"),
-    "alpacaeval": ("[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]", "second"),
-    "scores": ("8 9\nThe second is a little better.", "second"),
-    "My pick: (A|B)": ("Better overall?\nMy pick: B", "second"),
-    "mine:read": ("###B###", "second"),
-}
+RECORDED = [
+    ("mtbench", "A is fine.\nMy final verdict is: [[B]]"),
+    ("llmbar", "Output (b) is better."),
+    ("alpacaeval", "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"),
+    ("scores", "8 9\nThe second is a little better."),
+    ("scores", "<a>8</a><b>9</b>"),
+    ("My pick: (A|B)", "Better overall?\nMy pick: B"),
+    ("mine:read", "###B###"),
+]
 
 
-@pytest.mark.parametrize("reader", RECORDED)
+@pytest.mark.parametrize(("reader", "reply"), RECORDED)
 @pytest.mark.xfail(strict=True, reason="replies that another pipeline recorded cannot be read")
-def test_recorded_replies_are_read_without_asking_anybody(here, reader):
+def test_recorded_replies_are_read_without_asking_anybody(here, reader, reply):
     (here / "mine.py").write_text("def read(text):\n    return {'###B###': 'second'}.get(text)\n")
-    reply, better = RECORDED[reader]
     rows = [{**row, "reply": reply} for row in pairs(4)]
     write("pairs.jsonl", [*rows, {**pairs(5)[4], "reply": "I cannot say."}])
     done = run("label", "--pairs", "pairs.jsonl", "--read", reader, "--out", "run")
-    assert (done.code, chosen()) == (0, [row[better] for row in rows])
+    assert (done.code, chosen()) == (0, [row["second"] for row in rows])
     assert sum(summary()["unread"].values()) == 1
 
 
