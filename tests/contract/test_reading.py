@@ -19,13 +19,21 @@ CONSTRAINTS = {"structured_outputs", "guided_choice", "regex", "grammar", "respo
 def recite(texts):
     """A judge that answers the n-th prompt with the n-th text, whatever it is shown."""
     write("pairs.jsonl", [{"prompt": f"{n}", "first": "one", "second": "another"} for n in range(len(texts))])
-    return serving(lambda request: texts[int(question(request))] if responses(request) else "")
+
+    def answer(request):
+        asked_again = request["messages"][-1]["content"].startswith("Now decide")
+        return "I do not know." if asked_again else texts[int(question(request))]
+
+    return serving(answer)
 
 
 def sides():
     """What each reply was read as: A, B, = for a tie, and nothing for unread."""
     names = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
-    return {row["raw"]: names[row.get("p_first")] for row in records("verdicts")}
+    return {
+        row["rationale" if "unread" in row else "raw"]: names[row.get("p_first")]
+        for row in records("verdicts")
+    }
 
 
 @pytest.mark.parametrize("words", [(), REASON], ids=["label alone", "reason first"])
@@ -42,7 +50,7 @@ def test_a_verdict_in_the_last_line_is_read_whatever_stands_before_it():
     with recite(list(texts)) as server:
         label(server, "--judge.swap", "never", *REASON)
     read = sides()
-    assert all(read[text] in ("", side) for text, side in texts.items())
+    assert all(read.get(text, "") in ("", side) for text, side in texts.items())
     assert sum(read[text] == side for text, side in texts.items()) >= 0.9 * len(texts)
 
 
@@ -84,8 +92,8 @@ SCORES = {
 def test_only_a_declared_score_counts():
     with recite(list(SCORES)) as server:
         label(server, "--judge.kind", "pointwise", *REASON)
-    read = {row["raw"]: row.get("score") for row in records("verdicts")}
-    assert {text: score for text, score in read.items() if score not in (None, SCORES[text])} == {}
+    read = {row["raw"]: row.get("score") for row in records("verdicts") if "unread" not in row}
+    assert {text: score for text, score in read.items() if score != SCORES[text]} == {}
     assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
 
 
@@ -196,11 +204,11 @@ def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
 
 
 RECORDED = [
-    ("mtbench", "A is fine.\nMy final verdict is: [[B]]"),
+    ("mt_bench", "A is fine.\nMy final verdict is: [[B]]"),
     ("llmbar", "Output (b) is better."),
-    ("alpacaeval", "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"),
-    ("scores", "8 9\nThe second is a little better."),
-    ("scores", "<a>8</a><b>9</b>"),
+    ("alpaca_eval", "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"),
+    ("score_pair", "8 9\nThe second is a little better."),
+    ("score_pair", "<a>8</a><b>9</b>"),
     ("My pick: (A|B)", "Better overall?\nMy pick: B"),
     ("mine:read", "###B###"),
 ]

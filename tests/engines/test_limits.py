@@ -12,7 +12,7 @@ from jurist.engines.limits import START, AdaptiveLimit, Bucket, Gate
 
 
 def simulate(latency, calls, ceiling=256, refused=lambda n: 0.0, seed=0):
-    """Keep as many requests under way as the limit allows; `latency` and `refused` are functions of how many."""
+    """Keep as many requests under way as the limit allows; what happens to one depends on how many."""
     limit, dice, now, sent, under_way, history = AdaptiveLimit(ceiling), random.Random(seed), 0.0, 0, [], []
     while len(history) < calls:
         while len(under_way) < int(limit.limit):
@@ -77,7 +77,10 @@ def test_a_server_that_becomes_slower_by_itself_is_its_new_normal():
     assert limit.limit == 64
 
 
-@given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e6), st.booleans()), max_size=400), st.integers(1, 300))
+REPLIES = st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e6), st.booleans()), max_size=400)
+
+
+@given(REPLIES, st.integers(1, 300))
 def test_the_limit_stays_between_one_and_its_ceiling(replies, ceiling):
     limit = AdaptiveLimit(ceiling)
     for n, (answered, seconds, busy) in enumerate(replies):

@@ -217,7 +217,8 @@ class Server:
             said = await said if isawaitable(said) else said
             for one in said if isinstance(said, list) else [said]:
                 reply = {"text": one} if isinstance(one, str) else dict(one)
-                if "finish_reason" not in reply and len(reply.get("text") or "") > 4 * most:
+                whole = "finish_reason" in reply or "status" in reply
+                if not whole and len(reply.get("text") or "") > 4 * most:
                     reply |= {"text": reply["text"][: 4 * most], "finish_reason": "length"}
                 replies.append(reply)
         return replies

@@ -131,6 +131,8 @@ class Endpoint(Engine):
         except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
             return ""
         facts = {name: ours[name] for name in ("root", "parent", "meta") if ours.get(name)}
+        if ours.get("id") not in (None, self.model):
+            facts["id"] = ours["id"]
         return content_id(facts)[:12] if facts else ""
 
     async def close(self) -> None:
@@ -143,10 +145,10 @@ class Endpoint(Engine):
         gate, number = self._gate, next(self._numbers)
         first_sent, tries, share = 0.0, 0, 0.0
         while True:
-            body = self._dialect.write(ask, n, self.refused)
             await gate.enter(again=tries > 0)
             try:
                 expected = await self._wait_for_caps(ask, n)
+                body = self._dialect.write(ask, n, self.refused)
                 if self._down:
                     raise EngineDown(self._down)
                 reserved = await self.budget.reserve(self._worst_case(body, ask, n))

@@ -49,7 +49,7 @@ class AdaptiveLimit:
         """Latency of the round before the last doubling."""
 
     def answered(self, seconds: float, sent: float, now: float, busy: bool, limit: float) -> None:
-        """`busy`: the limit was in the way, so a higher one would have been used. `limit`: when it was sent."""
+        """`busy`: a higher limit would have been used. `limit`: the one when it was sent."""
         if sent < self._changed_at:
             return
         self._latencies.append(seconds)

@@ -1,8 +1,8 @@
 """What a job will cost, before a call is made.
 
-A sample of rows goes through the real pipeline, with engines that count instead of asking: so what is counted is
-what would be sent, templates, both orders, jury and all. What a model will write is a guess, printed with the
-result.
+A sample of rows goes through the real pipeline, with engines that count instead of asking: so what is counted
+is what would be sent, templates, both orders, jury and all. What a model will write is a guess, printed with
+the result.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
 
 
 def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
-    """Rows taken evenly from the file, so that one sorted by length is not misjudged; and how many there are."""
+    """Rows taken evenly from the file, which may be sorted by length; and how many there are."""
     known = expected_rows(cfg)
     stride = max(1, min(known or SAMPLE_ROWS, LOOK_AT_MOST) // SAMPLE_ROWS)
     taken: list[Prompt | Group] = []
@@ -150,5 +150,5 @@ def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
         count += 1
     if not taken:
         raise no_rows(cfg)
-    # Fewer rows than lines were read where the file repeats itself; more than we look at are taken as they come.
+    # Fewer rows than lines were read where the file repeats itself; more than we look at are not counted.
     return taken, count if count < LOOK_AT_MOST else max(known or 0, count)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
-from ..errors import MissingExtra, SettingError, nearest
+from ..errors import DataError, MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
@@ -203,6 +203,15 @@ def expected_rows(cfg: LabelConfig) -> int | None:
     with path.open("rb") as file:
         lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     return lines if cfg.limit is None else min(lines, cfg.limit)
+
+
+def no_rows(cfg: LabelConfig) -> DataError:
+    """A file from which nothing can be used is the wrong file."""
+    source = cfg.prompts or cfg.completions or cfg.pairs
+    return DataError(
+        f"there is no usable row in {source}. See what was left out, and why, with:"
+        f" head {Path(cfg.out) / 'dropped.jsonl'}"
+    )
 
 
 def recipe_text(cfg: LabelConfig) -> str:
