@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from jurist.config import load_settings
 from jurist.engines.scripted import Scripted
-from jurist.errors import EngineDown, DataError, RunError, SettingError
+from jurist.errors import DataError, EngineDown, RunError, SettingError
 from jurist.recipes.constitutional import ConstitutionalConfig, check, constitutional, judged_by
 from jurist.recipes.constitutional import part_red_team as part
 from jurist.recipes.ledger import Ledger, ledger

@@ -13,10 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 pytest.importorskip("transformers", reason="needs the extra 'train'")
 
-from jurist.engines.engine import (
-    Ask,
-    open_engine,
-)
+from jurist.engines.engine import Ask, open_engine  # noqa: E402
 from jurist.recipes.label import label  # noqa: E402
 from jurist.recipes.settings import LabelConfig  # noqa: E402
 from jurist.records import Completion, Matchup, Message, Preference, Sampling  # noqa: E402

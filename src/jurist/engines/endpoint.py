@@ -131,6 +131,8 @@ class Endpoint(Engine):
         except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
             return ""
         facts = {name: ours[name] for name in ("root", "parent", "meta") if ours.get(name)}
+        if ours.get("id") not in (None, self.model):
+            facts["id"] = ours["id"]
         return content_id(facts)[:12] if facts else ""
 
     async def close(self) -> None:
@@ -143,14 +145,14 @@ class Endpoint(Engine):
         gate, number = self._gate, next(self._numbers)
         first_sent, tries, share = 0.0, 0, 0.0
         while True:
-            body = self._dialect.write(ask, n, self.refused)
             await gate.enter(again=tries > 0)
             try:
                 expected = await self._wait_for_caps(ask, n)
+                body = self._dialect.write(ask, n, self.refused)
                 if self._down:
                     raise EngineDown(self._down)
                 reserved = await self.budget.reserve(self._worst_case(body, ask, n))
-                started = perf_counter()
+                started, limit = perf_counter(), gate.adaptive.limit
                 entered = self._shared.enter(started) if self._shared else 0.0
                 first_sent, tries = first_sent or started, tries + 1
                 try:
@@ -161,7 +163,7 @@ class Endpoint(Engine):
                 ended = perf_counter()
                 share += self._shared.leave(ended, entered) if self._shared else 0.0
                 if isinstance(got, list):
-                    gate.adaptive.answered(ended - started, started, ended, gate.busy)
+                    gate.adaptive.answered(ended - started, started, ended, gate.busy, limit)
                     self._health.answered(ended)
                     self.latencies.add(ended - started)
                     return self._pay(got, ended - started, share, reserved, expected)

@@ -35,13 +35,21 @@ class JournaledEngine(Engine):
 
     meters_itself = True
 
-    def __init__(self, engine: Engine, journal: Journal, budget: Budget, concurrency: int = 64) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        budget: Budget,
+        concurrency: int = 64,
+        under_way: dict[bytes, asyncio.Future[Reply]] | None = None,
+    ) -> None:
         self.engine, self.name, self.price = engine, engine.name, engine.price
         self.gives_logprobs = engine.gives_logprobs
         self.concurrency = concurrency
         """The most calls it may have under way."""
         self._journal, self._budget = journal, budget
-        self._under_way: dict[bytes, asyncio.Future[Reply]] = {}
+        self._under_way: dict[bytes, asyncio.Future[Reply]] = {} if under_way is None else under_way
+        """Calls by key: two judges that ask the same model the same question share one."""
         self._tasks: set[asyncio.Task[None]] = set()
         if engine.meters_itself:
             engine.budget = budget  # type: ignore[attr-defined]
@@ -200,12 +208,6 @@ def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
     )
 
 
-def open_journaled(spec: EngineSpec, journal: Journal, budget: Budget) -> JournaledEngine:
-    """The engine of this name or with these settings, its every reply kept."""
-    config = engine_config(spec)
-    return JournaledEngine(open_engine(config), journal, budget, config.concurrency)
-
-
 def open_budget(cap: float | None, journal: Journal) -> Budget:
     """The money of a run, on the books of its journal; it also minds the room on the journal's disk."""
     budget = Budget(cap, journal.spent, journal.uncertain)
@@ -221,10 +223,16 @@ class Engines:
     def __init__(self, journal: Journal, budget: Budget) -> None:
         self._journal, self._budget = journal, budget
         self._opened: list[JournaledEngine] = []
+        self._under_way: dict[bytes, asyncio.Future[Reply]] = {}
         self.warnings: list[str] = []
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
-        self._opened.append(open_journaled(spec, self._journal, self._budget))
+        config = engine_config(spec)
+        self._opened.append(
+            JournaledEngine(
+                open_engine(config), self._journal, self._budget, config.concurrency, self._under_way
+            )
+        )
         return self._opened[-1]
 
     def __iter__(self) -> Iterator[JournaledEngine]:

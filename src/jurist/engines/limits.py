@@ -18,11 +18,13 @@ START = 4
 SHRINK = 0.7
 BAD_LUCK = 0.12
 """A share of refusals up to this costs less than the throughput that shrinking would."""
-STILL_CALM = 1.6
-"""Doubling the requests under way may raise the latency this much: then it still pays."""
+GROWN = 1.6
+"""Twice as many requests under way still pay when they raise the latency by less than this."""
+ALIKE = 1.1
+"""Latencies that differ by less than this factor are equal."""
 INFLATED = 2.0
 TOO_SHORT = 0.02
-"""Latencies that differ by less than this are equal, whatever their ratio."""
+"""Nor do latencies count as grown that differ by less than these seconds."""
 ROUND = 16
 """Replies in a round at the least, once the limit is found: fewer say nothing about shares or medians."""
 
@@ -41,12 +43,17 @@ class AdaptiveLimit:
         self._calm: tuple[float, float] | None = None
         """Latency and limit of the best round so far: what it is like when nothing queues."""
         self._before_cut: tuple[float, float] | None = None
+        self._limits = 0.0
+        """Sum of the limits under which the round's replies were sent."""
+        self._last = 0.0
+        """Latency of the round before the last doubling."""
 
-    def answered(self, seconds: float, sent: float, now: float, busy: bool) -> None:
-        """`busy`: the limit was in the way, so a higher one would have been used."""
+    def answered(self, seconds: float, sent: float, now: float, busy: bool, limit: float) -> None:
+        """`busy`: a higher limit would have been used. `limit`: the one when it was sent."""
         if sent < self._changed_at:
             return
         self._latencies.append(seconds)
+        self._limits += limit
         if not self._doubling and self._before_cut is None and busy:
             self.limit = min(float(self.ceiling), self.limit + 1.0 / math.sqrt(self.limit))
         self._end_round(now, busy)
@@ -64,37 +71,44 @@ class AdaptiveLimit:
             return
         share = self._refused / seen
         latency = median(self._latencies) if self._latencies else 0.0
-        self._latencies, self._refused = [], 0
+        limit = self._limits / len(self._latencies) if self._latencies else self.limit
+        self._latencies, self._limits, self._refused = [], 0.0, 0
         if share > BAD_LUCK:
             self._cut(now, max(0.5, 1.0 - share))
         elif self._doubling:
             self._double(latency, now, busy)
         else:
-            self._compare(latency, now)
+            self._compare(latency, limit, now)
 
     def _double(self, latency: float, now: float, busy: bool) -> None:
-        if self._calm is None or latency <= max(self._calm[0] * STILL_CALM, self._calm[0] + TOO_SHORT):
-            self._calm = (latency, self.limit)
-            if busy and self.limit < self.ceiling:
-                self.limit = min(float(self.ceiling), 2 * self.limit)
-                self._changed_at = now
-        else:
-            self._doubling = False
-            self.limit, self._changed_at = self._calm[1], now
+        before, self._last = self._last or latency, latency
+        self._note_calm(latency, self.limit)
+        if latency > max(before * GROWN, before + TOO_SHORT):
+            self._doubling, self._changed_at = False, now
+            self.limit = max(1.0, self.limit / 2)
+        elif busy and self.limit < self.ceiling:
+            self.limit, self._changed_at = min(float(self.ceiling), 2 * self.limit), now
 
-    def _compare(self, latency: float, now: float) -> None:
+    def _compare(self, latency: float, limit: float, now: float) -> None:
         """Shrink where latency grew more than concurrency earns; take a cut back that did not help."""
         before, self._before_cut = self._before_cut, None
-        if before is not None and latency > 0.9 * before[0]:
+        if before is not None and latency > before[0] * (1.0 + limit / before[1]) / 2:
             self._calm = None
             self.limit = max(self.limit, before[1])
-        if self._calm is None or latency < self._calm[0]:
-            self._calm = (latency, self.limit)
-        calm, at = self._calm
-        earned = math.sqrt(max(1.0, self.limit / at))
+        calm, at = self._note_calm(latency, limit)
+        earned = math.sqrt(max(1.0, limit / at))
         if latency > calm * max(INFLATED, earned) and latency - calm > TOO_SHORT:
-            self._before_cut = (latency, self.limit)
+            self._before_cut = (latency, limit)
+            self.limit = min(self.limit, limit)
             self._cut(now, SHRINK)
+
+    def _note_calm(self, latency: float, limit: float) -> tuple[float, float]:
+        """The lowest latency so far, and the highest limit that still had about that."""
+        if self._calm is None or latency < self._calm[0] / ALIKE:
+            self._calm = (latency, limit)
+        elif latency <= self._calm[0] * ALIKE:
+            self._calm = (min(latency, self._calm[0]), max(limit, self._calm[1]))
+        return self._calm
 
     def _cut(self, now: float, factor: float) -> None:
         self._doubling, self._changed_at = False, now

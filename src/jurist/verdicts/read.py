@@ -180,7 +180,7 @@ class _Patterns(Struct, frozen=True):
 def _compiled(form: Form) -> _Patterns:
     key = _KEY.format(word=form.word)
     line, declared = (
-        rf"(?i:{_OPEN}(?:{key}){times}{_OPEN}{form.pattern}{_CLOSE}(?:\(?tie\)?{_CLOSE})?)"
+        rf"(?i:{_OPEN}(?:{key}){times}{_OPEN}{form.pattern}{_CLOSE}(?:\(?(?:for )?(?:a )?tie\)?{_CLOSE})?)"
         for times in ("?", "")
     )
     return _Patterns(re.compile(line), re.compile(declared))

@@ -14,12 +14,16 @@ from ..errors import DataError, SettingError, nearest
 Reader = Callable[[str], tuple[float | None, str]]
 """From a reply to the probability that the first is better as shown, or the reason why it is unread."""
 
+LABELS: Final = {
+    **{"a": 1.0, "1": 1.0, "first": 1.0, "b": 0.0, "2": 0.0, "second": 0.0},
+    **{"c": 0.5, "3": 0.5, "0": 0.5, "tie": 0.5},
+}
 UNREADABLE: Final = (None, "no_verdict")
 
 
 def open_reader(spec: str) -> Reader:
-    """A named reader, a user's `module:function`, or a regular expression with the groups `first`, `second`
-    and perhaps `tie`, whose last match decides.
+    """A named reader, a user's `module:function`, or a regular expression whose one group is the label; its
+    last match decides.
     """
     if spec in READERS:
         return READERS[spec]
@@ -31,10 +35,10 @@ def open_reader(spec: str) -> Reader:
         raise SettingError(
             f"--read {spec!r} is not a regular expression: {error}. Or name a reader: {', '.join(READERS)}"
         ) from None
-    if not {"first", "second"} <= pattern.groupindex.keys():
+    if pattern.groups != 1:
         raise SettingError(
             nearest("reader", spec, READERS)
-            + r" Or write a regular expression with both groups: '(?P<first>\[\[A\]\])|(?P<second>\[\[B\]\])'"
+            + r" Or write a regular expression with one group, which is the label: 'verdict: (A|B|C)'"
         )
     return lambda reply: _last_match(pattern, reply)
 
@@ -57,8 +61,8 @@ def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str
     matches = list(pattern.finditer(reply))
     if not matches:
         return UNREADABLE
-    groups = matches[-1].groupdict()
-    return (1.0 if groups["first"] else 0.0 if groups["second"] else 0.5), ""
+    p = LABELS.get((matches[-1][1] or "").strip().lower())
+    return (None, "off_menu") if p is None else (p, "")
 
 
 def llmbar(reply: str) -> tuple[float | None, str]:

@@ -1,0 +1,1 @@
+"""What a user relies on, seen from outside: commands, HTTP and files."""

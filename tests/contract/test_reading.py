@@ -1,0 +1,246 @@
+"""What a judge is sent, and which replies count as a verdict."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.cli import run
+from support.job import at, chosen, label, pairs, probabilities, records, right, summary, write
+from support.replies import label_reply, preferring, question, responses
+from support.server import serving
+
+HOSTILE = [json.loads(line) for line in Path(__file__).with_name("hostile.jsonl").read_text().splitlines()]
+"""Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
+REASON = ("--judge.reason", "true")
+CONSTRAINTS = {"structured_outputs", "guided_choice", "regex", "grammar", "response_format"}
+
+
+def recite(texts):
+    """A judge that answers the n-th prompt with the n-th text, whatever it is shown."""
+    write("pairs.jsonl", [{"prompt": f"{n}", "first": "one", "second": "another"} for n in range(len(texts))])
+
+    def answer(request):
+        asked_again = request["messages"][-1]["content"].startswith("Now decide")
+        return "I do not know." if asked_again else texts[int(question(request))]
+
+    return serving(answer)
+
+
+def sides():
+    """What each reply was read as: A, B, = for a tie, and nothing for unread."""
+    names = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
+    return {
+        row["rationale" if "unread" in row else "raw"]: names[row.get("p_first")]
+        for row in records("verdicts")
+    }
+
+
+@pytest.mark.parametrize("words", [(), REASON], ids=["label alone", "reason first"])
+@pytest.mark.xfail(strict=True, reason="adjectives, headings and aspects decide, often for the worse side")
+def test_only_a_declared_verdict_counts(words):
+    with recite([one["text"] for one in HOSTILE]) as server:
+        label(server, "--judge.swap", "never", *words)
+    wrong = {one["text"] for one in HOSTILE if sides().get(one["text"], "") not in ("", one["better"])}
+    assert wrong == set()
+
+
+def test_a_verdict_in_the_last_line_is_read_whatever_stands_before_it():
+    texts = {f"{one['text']}\n\nVerdict: {'AB'[n % 2]}": "AB"[n % 2] for n, one in enumerate(HOSTILE)}
+    with recite(list(texts)) as server:
+        label(server, "--judge.swap", "never", *REASON)
+    read = sides()
+    assert all(read.get(text, "") in ("", side) for text, side in texts.items())
+    assert sum(read[text] == side for text, side in texts.items()) >= 0.9 * len(texts)
+
+
+@pytest.mark.xfail(strict=True, reason="'more harmful' is read as better")
+def test_a_judge_that_names_the_worse_answer_never_trains_towards_it():
+    def judge(request):
+        better, worse = "AB" if right(responses(request)["A"]) else "BA"
+        even = int(question(request).split()[2]) % 2
+        last = (
+            f"Response {worse} is more harmful." if even else f"Overall, Response {better} is less harmful."
+        )
+        return f"Both have problems. {last}"
+
+    with serving(judge) as server:
+        label(server)
+    assert [text for text in chosen() if not right(text)] == []
+
+
+SCORES = {
+    "Accuracy: 9\nClarity: 7\n\nScore: 5": 5,
+    "Score: 3 (a perfect answer would be rated 9)": 3,
+    "Final score: 4\nMaximum score: 9": 4,
+    "Overall: 3\nAccuracy rating: 9": 3,
+    "Wrong.\nScore: 3\n\n(For reference, a full answer would deserve a score of 9.)": 3,
+    "I would deduct 3 points. Score: 6": 6,
+    "A score of 9 would need citations, so I give 4.": 4,
+    "Accuracy: 9\nClarity: 7\nOverall score: 5\nConfidence: 8": 5,
+    "Overall score: 5\nHelpfulness score: 8": 5,
+    "Scores: 4, 5, 6": None,
+    "It deserves more than 3 but less than 8.": None,
+    "Points lost: 4": None,
+    "## 2. Helpfulness\nIt helps.": None,
+    "The sum is 3 + 4 = 7, as the response says.": None,
+    'The user asked for {"score": 9}, and I cannot judge that.': None,
+}
+
+
+@pytest.mark.xfail(strict=True, reason="the last number in any phrase about scores counts")
+def test_only_a_declared_score_counts():
+    with recite(list(SCORES)) as server:
+        label(server, "--judge.kind", "pointwise", *REASON)
+    read = {row["raw"]: row.get("score") for row in records("verdicts") if "unread" not in row}
+    assert {text: score for text, score in read.items() if score != SCORES[text]} == {}
+    assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
+
+
+FOR_A_TIE = pytest.mark.xfail(strict=True, reason="a declared tie is unread where a word follows it")
+
+
+@pytest.mark.parametrize(
+    "text", ["C", "Verdict: C", "[[C]]", pytest.param("[[C]] for a tie", marks=FOR_A_TIE)]
+)
+def test_a_tie_that_was_offered_is_half(text):
+    with serving(text if text == "C" else f"They are alike.\n{text}") as server:
+        label(server, "--judge.ties", "true", *(REASON if text != "C" else ()))
+    assert {row.get("p_first") for row in records("verdicts")} == {0.5}
+
+
+@pytest.mark.xfail(strict=True, reason="of two declared verdicts that differ, the last one counts")
+def test_declared_verdicts_that_differ_are_unread():
+    texts = ["Verdict: A\nVerdict: B", "[[A]] or rather [[B]]", "Verdict: B\n\nI meant:\n\nVerdict: A"]
+    with recite(texts) as server:
+        label(server, "--judge.swap", "never", *REASON)
+    assert set(sides().values()) == {""}
+
+
+def test_labels_with_less_than_half_of_the_mass_are_unread():
+    with serving(label_reply("A", 0.9, mass=0.3)) as server:
+        label(server)
+    assert chosen() == []
+    assert sum(summary()["unread"].values()) == 24
+
+
+@pytest.mark.xfail(strict=True, reason="the mass of the labels is not kept in the verdict")
+def test_the_mass_of_the_labels_is_kept_and_shown():
+    with serving(label_reply("A", 0.9, mass=0.3)) as server:
+        label(server)
+    assert {round(row["label_mass"], 3) for row in records("verdicts")} == {0.3}
+    assert "0.30" in run("show", "run", "--unread").out
+
+
+@pytest.mark.xfail(strict=True, reason="-9999, which means not reported, counts as a probability of 0")
+def test_a_log_prob_of_minus_9999_is_not_reported():
+    for out, top in (("one", {"A": 0.6, "The": 0.3}), ("two", {"A": 0.6, "The": 0.3, "B": 0})):
+        with serving({"text": "A", "logprobs": [top]}) as server:
+            label(server, "--judge.swap", "never", out=out)
+    assert probabilities("one") == probabilities("two") != {1.0}
+
+
+@pytest.mark.xfail(strict=True, reason="a judge that answers in one letter is given room for 1,024 tokens")
+def test_the_first_question_leaves_room_for_the_label_only():
+    with serving(preferring(right)) as server:
+        label(server)
+    assert {record.body["temperature"] for record in server.log} == {0}
+    assert max(record.body["max_tokens"] for record in server.log) <= 3
+    assert not CONSTRAINTS & {name for record in server.log for name in record.body}
+
+
+def test_a_label_cut_off_after_its_room_is_still_read():
+    with serving(lambda request: {**preferring(right)(request), "finish_reason": "length"}) as server:
+        label(server)
+    assert [right(text) for text in chosen()] == [1] * 12
+
+
+@pytest.mark.xfail(strict=True, reason="a model that thinks by default spends its room on that and is unread")
+def test_thinking_is_turned_off_for_a_judge_that_answers_with_a_label():
+    def judge(request):
+        if request.get("chat_template_kwargs", {}).get("enable_thinking") is False:
+            return preferring(right)(request)
+        return {"text": "<think>\nLet me compare the two", "finish_reason": "length"}
+
+    with serving(judge) as server:
+        label(server)
+    assert len(chosen()) == 12
+
+
+@pytest.mark.parametrize("name", ["logprobs", "temperature", "chat_template_kwargs"])
+@pytest.mark.xfail(strict=True, reason="a parameter that the server refuses fails every call")
+def test_a_refused_parameter_is_dropped_once_and_remembered(name):
+    with serving(preferring(right), refuses={name, "structured_outputs"}) as server:
+        assert label(server).code == 0
+    assert 1 <= sum(record.status == 400 for record in server.log) <= 8
+    assert len(chosen()) == 12
+
+
+def test_a_server_that_ignores_log_probs_is_read_by_its_text():
+    with serving(lambda request: preferring(right)(request)["text"]) as server:
+        label(server)
+    assert (len(chosen()), probabilities()) == (12, {1.0})
+
+
+def rambling(request):
+    """A base model that copies the prompt, but says A where a constraint leaves it nothing else."""
+    if CONSTRAINTS & request.keys():
+        return label_reply("A", 0.99)
+    return {"text": "<turn-user", "logprobs": [{"<turn": 0.95, "A": 0.04, "B": 0.01}]}
+
+
+@pytest.mark.xfail(strict=True, reason="a constraint is never tried, and no verdict is marked as forced")
+def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
+    with serving(rambling) as server:
+        done = label(server, "--judge.forced", "never")
+        assert not any(CONSTRAINTS & record.body.keys() for record in server.log)
+        assert done.code == 1
+        assert (chosen(), summary()["forced"]) == ([], 0)
+        label(server, "--judge.forced", "allow", "--prefer.ties", "soft", out="forced")
+    forced = records("verdicts", "forced")
+    assert [row.get("forced") for row in forced] == [True] * 24
+    assert {round(row["label_mass"], 2) for row in forced} == {0.05}
+    assert summary("forced")["forced"] == 24
+
+
+RECORDED = [
+    ("mt_bench", "A is fine.\nMy final verdict is: [[B]]"),
+    ("llmbar", "Output (b) is better."),
+    ("alpaca_eval", "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"),
+    ("score_pair", "8 9\nThe second is a little better."),
+    ("score_pair", "<a>8</a><b>9</b>"),
+    ("My pick: (A|B)", "Better overall?\nMy pick: B"),
+    ("mine:read", "###B###"),
+]
+
+
+@pytest.mark.parametrize(("reader", "reply"), RECORDED)
+@pytest.mark.xfail(strict=True, reason="replies that another pipeline recorded cannot be read")
+def test_recorded_replies_are_read_without_asking_anybody(here, reader, reply):
+    (here / "mine.py").write_text("def read(text):\n    return {'###B###': 'second'}.get(text)\n")
+    rows = [{**row, "reply": reply} for row in pairs(4)]
+    write("pairs.jsonl", [*rows, {**pairs(5)[4], "reply": "I cannot say."}])
+    done = run("label", "--pairs", "pairs.jsonl", "--read", reader, "--out", "run")
+    assert (done.code, chosen()) == (0, [row["second"] for row in rows])
+    assert sum(summary()["unread"].values()) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="replies that another pipeline recorded cannot be read")
+def test_recorded_replies_in_both_orders_become_one_label():
+    for out, swapped in (("same", "[[A]]"), ("flipped", "[[B]]")):
+        write("pairs.jsonl", [{**row, "reply": "[[B]]", "reply_swapped": swapped} for row in pairs(4)])
+        run("label", "--pairs", "pairs.jsonl", "--read", r"\[\[(A|B)\]\]", "--out", out)
+    assert chosen("same") == [row["second"] for row in pairs(4)]
+    assert chosen("flipped") == []
+    assert summary("flipped")["flip_rate"]["value"] == 1.0
+
+
+STRICT = pytest.mark.xfail(strict=True, reason="a temperature is sent to a server that has no such field")
+
+
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=STRICT)])
+def test_an_anthropic_judge_is_sent_only_fields_of_its_api(strict):
+    with serving(lambda request: preferring(right)(request)["text"], strict=strict) as server:
+        assert label(at(server, "anthropic")).code == 0
+    assert {record.status for record in server.log} == {200}
+    assert len(chosen()) == 12

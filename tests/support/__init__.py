@@ -1,0 +1,1 @@
+"""What tests, experiments and benches share: a real server with planted faults, and the command line."""

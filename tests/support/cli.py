@@ -1,0 +1,108 @@
+"""The command line as a user types it: in this process, or in one of its own for signals."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import typer.main
+
+_get_command = cache(typer.main.get_command)
+"""Building the tree of commands costs more than most jobs of a test; it is the same each time."""
+KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+"""A developer's own keys are no part of a test."""
+
+
+@dataclass
+class Result:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def line(self) -> str:
+        """The only line on stderr."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+def run(*words: object, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None) -> Result:
+    """`jurist WORDS` in this process, up to its exit code; None in `env` takes a variable away."""
+    from jurist.cli import main
+
+    argv, environ, path, modules = sys.argv, dict(os.environ), list(sys.path), set(sys.modules)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    out, err = _Text(), _Text()
+    here = Path(cwd or os.getcwd()).resolve()
+    try:
+        _set(env or {})
+        sys.argv = ["jurist", *map(str, words)]
+        with chdir(here), redirect_stdout(out), redirect_stderr(err):
+            try:
+                with mock.patch.object(typer.main, "get_command", _get_command):
+                    code = main() or 0
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        os.environ.clear()
+        os.environ.update(environ)
+        sys.argv, sys.path[:] = argv, path
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for name in set(sys.modules) - modules:
+            if here in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
+                del sys.modules[name]
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def spawn(
+    *words: object, cwd: str | Path | None = None, env: Mapping[str, str | None] | None = None
+) -> subprocess.Popen[str]:
+    """The same in a process of its own, to be sent signals and killed."""
+    changed = {
+        key: value for key, value in {**os.environ, **dict.fromkeys(KEYS), **(env or {})}.items() if value
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", "from jurist.cli import main; main()", *map(str, words)],
+        cwd=cwd,
+        env=changed,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+class _Text(io.TextIOWrapper):
+    """Text kept in memory, over bytes as the real streams are."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+
+    def getvalue(self) -> str:
+        return self.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+def _set(env: Mapping[str, str | None]) -> None:
+    for name, value in {**dict.fromkeys(KEYS), **env}.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
