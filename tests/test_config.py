@@ -1,75 +1,103 @@
-"""Settings from a recipe and from the command line: the later word wins, and no key is silently ignored."""
+"""Settings from a recipe, from Python and by dotted name: the later one wins, and no key is silently ignored."""
+
+from typing import Annotated, Literal
 
 import pytest
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from jurist.config import dump_yaml, load_settings, parse_money, parse_overrides, put, settings_from
+from jurist.config import (
+    dump_yaml,
+    fields_of,
+    load_settings,
+    parse_money,
+    read_recipe,
+    settings_from,
+    settings_of,
+)
 from jurist.errors import SettingError
-from jurist.recipes.settings import LabelConfig, full_form, label_settings
+from jurist.recipes.settings import LabelConfig, check, label_settings
 
 
-class Inner(Struct, frozen=True):
+class Inner(Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = ""
-    size: int = 1
+    size: Annotated[int, Meta(ge=1, description="How large.")] = 1
     names: tuple[str, ...] = ()
 
 
-class Outer(Struct, frozen=True):
-    inner: Inner | str = Inner()
-    several: tuple[str | Inner, ...] = ()
-    share: float = 0.5
-    quick: bool = False
+class Outer(Struct, frozen=True, forbid_unknown_fields=True):
+    inner: Annotated[Inner | str, Meta(description="Who answers.")] = Inner()
+    several: str | Inner | tuple[str | Inner, ...] = ()
+    share: Annotated[float, Meta(description="Of the rows.")] = 0.5
+    names: dict[str, str] = {}
+    ties: Literal["drop", "soft"] = "drop"
 
 
-def test_the_command_line_goes_over_what_is_given_which_goes_over_the_recipe(tmp_path):
+class Changed(Outer, frozen=True, forbid_unknown_fields=True):
+    share: float = 0.1
+
+
+def test_overrides_go_over_what_is_given_which_goes_over_the_recipe(tmp_path):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("share: 0.1\nquick: true\ninner: {size: 2}\n")
-    got = load_settings(Outer, recipe, ["--inner.size", "7"], share=0.2)
-    assert got == Outer(inner=Inner(size=7), share=0.2, quick=True)
+    recipe.write_text("share: 0.1\nties: soft\ninner: {size: 2}\n")
+    got = load_settings(Outer, recipe, {"inner.size": 7}, share=0.2)
+    assert got == Outer(inner=Inner(size=7), share=0.2, ties="soft")
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        (["--a.b", "3"], [(["a", "b"], 3)]),
-        (["--a.b=3"], [(["a", "b"], 3)]),
-        (["--flag", "--a", "x"], [(["flag"], True), (["a"], "x")]),
-        (["--held-out", "-1.5"], [(["held_out"], -1.5)]),
-        (["--a", "[1, two]"], [(["a"], [1, "two"])]),
-        (["--a=x=y"], [(["a"], "x=y")]),
-        (["--a", ""], [(["a"], None)]),
-        ([], []),
-    ],
-)
-def test_words_become_paths_and_yaml_values(words, found):
-    assert parse_overrides(words) == found
+OVERRIDES = {
+    "a mapping made on the way": ({}, {"inner.size": 3}, Outer(inner=Inner(size=3))),
+    "a word that becomes its mapping": ({"inner": "x"}, {"inner.size": 3}, Outer(inner=Inner("x", 3))),
+    "the whole before its part": ({}, {"inner.size": 3, "inner": "x"}, Outer(inner=Inner("x", 3))),
+    "one of several": ({"several": ["x", "y"]}, {"several.1.size": 4}, Outer(several=("x", Inner("y", 4)))),
+    "the first of one": ({"several": "x"}, {"several.0.size": 4}, Outer(several=(Inner("x", 4),))),
+    "the only one of a list": ({"several": ["x"]}, {"several.size": 4}, Outer(several=(Inner("x", 4),))),
+    "a name of the user's": ({}, {"names.0.5": "tie"}, Outer(names={"0.5": "tie"})),
+}
 
 
-@pytest.mark.parametrize("words", [["stray"], ["--a", "1", "2"], ["--a", "[1"]])
-def test_words_that_are_no_settings_are_refused(words):
-    with pytest.raises(SettingError):
-        parse_overrides(words)
+@pytest.mark.parametrize("what", OVERRIDES)
+def test_a_dotted_name_reaches_into_settings(what):
+    given, overrides, expected = OVERRIDES[what]
+    assert load_settings(Outer, None, overrides, **given) == expected
 
 
-def test_a_setting_below_a_short_form_keeps_what_the_short_form_named():
-    tree = {"inner": "openai:x", "several": ["openai:x", "openai:y"]}
-    put(tree, ["inner", "size"], 3)
-    put(tree, ["several", "1", "size"], 4)
-    assert tree == {
-        "inner": {"engine": "openai:x", "size": 3},
-        "several": ["openai:x", {"engine": "openai:y", "size": 4}],
-    }
+WRONG = {
+    "a misspelt key": ({"shrae": 1}, "no setting called 'shrae'. Did you mean 'share'?"),
+    "one below another": ({"inner": {"szie": 1}}, "'inner.szie'. Did you mean 'inner.size'?"),
+    "one in a list": ({"several": ["x", {"nmaes": []}]}, "'several.nmaes'. Did you mean 'several.names'?"),
+    "one that stands elsewhere": ({"size": 1}, "Did you mean 'inner.size' or 'several.size'?"),
+    "one that a description names": ({"rows": 1}, "There is --share: Of the rows."),
+    "a word for a number": ({"share": "much"}, "share: expected float, got 'much'. Of the rows. See: "),
+    "the same below": ({"inner": {"size": "large"}}, "inner.size: expected int, got 'large'. How large."),
+    "a number too small": ({"inner": {"size": 0}}, "inner.size: expected int >= 1, got 0."),
+    "a list in a list": ({"several": [{"size": []}]}, "several[0].size: expected int, got []."),
+    "nothing": ({"share": None}, "share: expected float, got None."),
+    "a word not on offer": ({"ties": "sfot"}, "Did you mean 'soft'?"),
+    "no such thing": ({"inner": 5}, "inner: expected str or mapping, got 5. Who answers."),
+}
 
 
-def test_the_first_of_a_list_that_was_given_as_one_is_that_one():
-    tree = {"several": "openai:x"}
-    put(tree, ["several", "0", "size"], 4)
-    assert tree == {"several": [{"engine": "openai:x", "size": 4}]}
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_named_with_its_key_its_value_and_the_way_out(what):
+    tree, message = WRONG[what]
+    with pytest.raises(SettingError) as error:
+        settings_from(Outer, tree, see="jurist outer --help")
+    assert message in str(error.value)
 
 
 def test_a_place_outside_a_list_is_refused():
-    with pytest.raises(SettingError, match=r"--several\.0"):
-        put({"several": ["x"]}, ["several", "1", "size"], 4)
+    for key in ("several.2.size", "several.size"):
+        with pytest.raises(SettingError, match=r"there are 2, counted from 0. Say which: --several\.0"):
+            load_settings(Outer, None, {key: 4}, several=["x", "y"])
+
+
+def test_descriptions_are_inherited_and_defaults_are_not():
+    assert fields_of(Changed)["share"][2:] == (0.1, "Of the rows.")
+    assert [one.name for one in settings_of(Outer)][:4] == [
+        "inner",
+        "inner.engine",
+        "inner.size",
+        "inner.names",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,48 +110,52 @@ def test_a_place_outside_a_list_is_refused():
     ],
 )
 def test_a_judge_by_name_with_more_settings_is_still_that_judge(name, full):
-    assert full_form("judge", name) == full
-    got = label_settings(None, ["--judge.swap", "never"], judge=name)
-    assert {key: getattr(got.judge, key) for key in full} == full
-    assert got.judge.swap == "never"
+    got = label_settings(None, {"judge.swap": "never"}, judge=name).judge
+    assert ({key: getattr(got, key) for key in full}, got.swap) == (full, "never")
 
 
-@pytest.mark.parametrize(
-    ("tree", "hint"),
-    [
-        ({"shrae": 1}, "Did you mean 'share'"),
-        ({"inner": {"szie": 1}}, "under 'inner'.*Did you mean 'size'"),
-        ({"several": ["x", {"nmaes": []}]}, r"several\[1\].*Did you mean 'names'"),
-    ],
-)
-def test_an_unknown_key_is_refused_with_its_nearest_neighbour_at_any_depth(tree, hint):
-    with pytest.raises(SettingError, match=hint):
-        settings_from(Outer, tree)
+def test_from_python_types_are_checked_too():
+    for wrong, message in ({"judge": 5}, "judge: .*openai:"), ({"limit": "x"}, "limit: "):
+        with pytest.raises(SettingError, match=message):
+            check(LabelConfig(pairs="pairs.jsonl", **wrong))
 
 
-@pytest.mark.parametrize(
-    ("tree", "hint"),
-    [
-        ({"share": "much"}, "share: .*got 'much'"),
-        ({"inner": {"size": "large"}}, r"inner\.size: .*got 'large'"),
-        ({"inner": {"names": "one"}}, r"Write it as a list: --inner.names '\[one\]'"),
-        ({"several": [{"size": []}]}, r"several\[0\]\.size"),
-    ],
-)
-def test_a_value_of_the_wrong_kind_is_named_with_its_key(tree, hint):
-    with pytest.raises(SettingError, match=hint):
-        settings_from(Outer, tree)
+YAML = {
+    "keys: {0: zero, yes: affirmative, 010: octal}": {"0": "zero", "yes": "affirmative", "010": "octal"},
+    "keys: &a {x: 1}\nmore: {<<: *a, y: 2}": {"x": 1},
+}
 
 
-def test_a_word_that_is_not_on_offer_is_refused_with_the_nearest_one():
-    with pytest.raises(SettingError, match="Did you mean 'drop'"):
-        settings_from(LabelConfig, {"on_error": "dorp"})
+@pytest.mark.parametrize("text", YAML)
+def test_keys_of_a_recipe_are_text_as_written(text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert read_recipe(tmp_path / "recipe.yaml")["keys"] == YAML[text]
+
+
+RECIPES = {
+    "seed: 1\nout: x\nseed: 2\n": "the key 'seed' is there twice",
+    "judge:\n  kind: x\n  kind: y\n": "the key 'kind' is there twice",
+    "judge: [shorter": "not YAML",
+    "- judge": "not `key: value` lines",
+    "\udcff": "cannot read",
+    None: "there is no recipe",
+}
+
+
+@pytest.mark.parametrize("text", RECIPES)
+def test_a_recipe_that_cannot_be_read_is_refused_with_what_to_type(text, tmp_path):
+    file = tmp_path / "my recipe.yaml"
+    if text is not None:
+        file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(SettingError) as error:
+        read_recipe(file)
+    assert RECIPES[text] in str(error.value)
+    assert str(error.value).endswith(f"$EDITOR '{file}'" if text is not None else f"ls {tmp_path}")
 
 
 def test_settings_written_down_are_read_back_as_they_were(tmp_path):
-    before = label_settings(
-        None, ["--judge.swap", "never", "--prefer.min_margin", "0.25"], judge="tiny:oracle"
-    )
+    changes = {"judge.swap": "never", "judge.engine.rpm": 5, "prefer.min_margin": 0.25, "columns.a": "b"}
+    before = label_settings(None, changes, judge="tiny:oracle", policy=["openai:x"])
     (tmp_path / "recipe.yaml").write_text(dump_yaml(before))
     assert label_settings(tmp_path / "recipe.yaml") == before
 
@@ -138,5 +170,5 @@ def test_money_is_read_as_people_write_it(text, dollars):
 
 @pytest.mark.parametrize("text", ["lots", "-1", "0", 0, -2.0, "nan", "inf", "5eur", ""])
 def test_what_is_no_amount_of_money_is_refused(text):
-    with pytest.raises(SettingError, match="write --budget 5usd"):
+    with pytest.raises(SettingError, match="Write: --budget 5usd"):
         parse_money(text)

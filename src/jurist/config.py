@@ -178,7 +178,12 @@ def _explain(cls: type[Struct], tree: Any, what: str, key: str) -> str:
     ]
     if choices and isinstance(tree, str):
         return nearest(key, tree, choices)
-    what = re.sub(r"`|, got `\w+`$", "", what).replace("object", "mapping").replace("array", "list")
+    what = (
+        re.sub(r"`|, got `\w+`$", "", what)
+        .replace("object", "mapping")
+        .replace("array", "list")
+        .replace(" |", " or")
+    )
     return f"{key or 'settings'}: {what[:1].lower()}{what[1:]}, got {tree!r}. {one.description}".rstrip()
 
 

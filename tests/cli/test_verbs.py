@@ -1,242 +1,203 @@
-"""Each verb alone: what it prints for a person, what for a machine, and with which exit code it ends."""
+"""Each verb alone: what it prints for a human, what for a machine, and with which exit code it ends."""
 
 import json
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from command import jurist
 
-from jurist.selftest.rows import make_rows, write_rows
-from jurist.serve import serving
-from jurist.tiny import judges
+from jurist.recipes.probe import probe, probe_settings
+from jurist.recipes.settings import LabelConfig
+from jurist.tiny.gullible import decent_answers
+from support.cli import run
+from support.job import label, pairs, records, right, write
+from support.replies import preferring
+from support.server import serving
 
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_rows(make_rows(12), tmp_path / "pairs.jsonl")
-    return tmp_path
-
-
-def label(capsys, judge, *words):
-    return jurist(capsys, "label", "--pairs", "pairs.jsonl", "--judge", judge, "--out", "run", *words)
+sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
+from runs import always, write_run
 
 
-def test_label_prints_where_the_result_lies_and_what_it_came_to(here, capsys):
-    said = label(capsys, "tiny:stumbling")
-    assert said.code == 0
-    assert "12 prompts, 24 completions, 12 matchups" in said.out
-    assert "jurist show run --unread" in said.out
-    assert (here / "run/export/trl/train.jsonl").exists()
+def test_label_prints_where_the_result_lies_and_what_it_came_to():
+    done = label("shorter")
+    assert (done.code, done.err) == (0, "")
+    for part in ("run          run\n", "12 prompts, 24 completions, 12 matchups", "labels       12\n"):
+        assert part in done.out
+    assert "not measured, there are no human labels. Give some with: --labels FILE" in done.out
+    assert Path("run/export/trl/train.jsonl").exists()
 
 
-def test_label_in_json_is_one_object_that_accounts_for_every_row(here, capsys):
-    facts = label(capsys, "tiny:stumbling", "--json").json
+def test_json_is_one_object_that_accounts_for_every_row_and_is_shown_again():
+    facts = label("shorter", "--json").json
     assert facts["prompts"] == facts["labels"] + sum(facts["dropped"].values()) == 12
-    assert facts["verdicts"] == facts["calls"] == 24
-
-
-def test_json_says_everything_a_script_may_ask_for_even_where_it_is_nothing(here, capsys):
-    facts = label(capsys, "tiny:oracle", "--json").json
     assert (facts["state"], facts["stopped"], facts["spent"]) == ("done", "", False)
-    assert (facts["unread"], facts["dropped"], facts["calls_kept"], facts["usd"]) == ({}, {}, 0, 0.0)
-    assert jurist(capsys, "show", "run", "--json").json == facts
+    assert run("show", "run", "--json").json == facts
 
 
-def test_a_run_without_a_single_label_says_so(here, capsys):
-    assert "labels       0" in label(capsys, "tiny:garbage").out
-    (here / "alone.jsonl").write_text('{"prompt": "Hello?", "completion": "Hello!"}\n')
-    words = ("--completions", "alone.jsonl", "--judge", "shorter", "--out", "alone")
-    assert "labels       0" in jurist(capsys, "label", *words).out
+def test_options_go_over_the_recipe_and_reach_one_of_several_judges():
+    Path("recipe.yaml").write_text("pairs: pairs.jsonl\njudge: shorter\nout: run\nseed: 1\nexport: [kto]\n")
+    judges = ("--judge", "shorter", "--judge", "longer", "--judge.1.name", "long", "--judge.0.swap=never")
+    assert run("label", "-r", "recipe.yaml", "--seed", "2", *judges, "--prefer.ties", "soft").code == 0
+    kept = Path("run/recipe.yaml").read_text()
+    for line in ("seed: 2", "ties: soft", "name: long", "- kto"):
+        assert line in kept
+    assert {one["judge"] for one in records("verdicts")} == {"shorter", "long"}
 
 
-def test_a_setting_on_the_command_line_goes_on_top_of_the_recipe(here, capsys):
-    (here / "recipe.yaml").write_text("pairs: pairs.jsonl\njudge: tiny:oracle\nout: run\nseed: 1\n")
+def test_what_was_forced_or_replaced_was_meant_for_one_start():
+    label("shorter", "--force", "--replace")
+    assert "force: true" not in Path("run/recipe.yaml").read_text()
+    assert "replace: true" not in Path("run/recipe.yaml").read_text()
+
+
+def test_the_engine_and_its_price_are_settings_of_a_judge_given_by_name():
+    with serving(preferring(right)) as server:
+        words = (
+            "--judge.engine.price.input",
+            "1",
+            "--judge.engine.rpm",
+            "6000",
+            "--judge.engine.extra.user",
+            "me",
+        )
+        assert label(server, *words).code == 0
+        assert {one.body["user"] for one in server.log} == {"me"}
+    assert "input: 1.0" in Path("run/recipe.yaml").read_text()
+
+
+def test_estimate_names_calls_tokens_and_price_and_leaves_nothing_behind():
     words = (
-        "--recipe",
-        "recipe.yaml",
-        "--seed",
-        "2",
-        "--judge.swap",
-        "never",
-        "--prefer.ties",
-        "soft",
-        "--json",
-    )
-    facts = jurist(capsys, "label", *words).json
-    recipe = (here / "run/recipe.yaml").read_text()
-    assert facts["calls"] == 12
-    assert "seed: 2" in recipe
-    assert "ties: soft" in recipe
-
-
-def test_settings_below_a_judge_given_by_name_are_settings_of_that_judge(here, capsys):
-    judge = (
+        "estimate",
+        "--pairs",
+        "pairs.jsonl",
         "--judge",
-        "tiny:oracle",
-        "--judge",
-        "shorter",
-        "--judge.0.swap",
-        "never",
-        "--judge.1.name",
-        "short",
-    )
-    facts = jurist(capsys, "label", "--pairs", "pairs.jsonl", *judge, "--out", "run", "--json").json
-    names = {one["name"] for one in json.loads((here / "run/judges.json").read_text())}
-    assert facts["calls"] == 12
-    assert "short" in names
-
-
-def test_the_budget_ends_a_run_with_its_own_exit_code_and_says_how_to_go_on(here, capsys):
-    with serving(judges.oracle, latency=0.005) as served:
-        engine = {"engine": f"vllm:any@{served.url}", "price": {"input": 1000}, "concurrency": 2}
-        (here / "recipe.yaml").write_text(json.dumps({"judge": {"engine": engine}}))
-        words = ("label", "--recipe", "recipe.yaml", "--pairs", "pairs.jsonl", "--out", "run")
-        said = jurist(capsys, *words, "--budget", "2usd")
-        assert said.code == 3
-        (line,) = said.err.splitlines()
-        assert line.startswith("jurist: the budget of $2 is reached")
-        assert line.endswith("run again with a higher --budget")
-        assert "stopped before its end" in said.out
-        assert jurist(capsys, "show", "run").code == 0
-        assert jurist(capsys, *words, "--budget", "200usd").code == 0
-
-
-def test_a_dead_server_ends_a_run_with_2_and_says_what_to_type(here, capsys):
-    with serving(judges.oracle) as served:
-        url = served.url
-    engine = {"engine": f"vllm:any@{url}", "give_up_after": 0.6}
-    (here / "recipe.yaml").write_text(json.dumps({"judge": {"engine": engine}, "pairs": "pairs.jsonl"}))
-    said = jurist(capsys, "label", "--recipe", "recipe.yaml")
-    assert said.code == 2
-    (line,) = said.err.splitlines()
-    assert line.startswith("jurist: vllm:any at")
-    assert "curl http://127.0.0.1" in line
-
-
-def test_estimate_names_calls_tokens_and_price_and_leaves_nothing_behind(here, capsys):
-    with serving(judges.oracle) as served:
-        judge = f"vllm:any@{served.url}"
-        said = jurist(capsys, "estimate", "--pairs", "pairs.jsonl", "--judge", judge, "--out", "run")
-        facts = jurist(
-            capsys, "estimate", "--pairs", "pairs.jsonl", "--judge", judge, "--out", "run", "--json"
-        ).json
-        assert served.stats.calls == 0
-    assert "24 calls" in said.out
-    assert facts["engines"][0]["calls"] == 24
-    assert not (here / "run").exists()
-
-
-def test_sample_writes_completions_and_label_goes_on_from_them(here, capsys):
-    (here / "prompts.jsonl").write_text("".join(f'{{"prompt": "What is {n} plus 100?"}}\n' for n in range(6)))
-    words = (
-        "--prompts",
-        "prompts.jsonl",
-        "--policy",
-        "tiny:careful",
-        "--policy",
-        "tiny:wordy",
+        "vllm:any@http://127.0.0.1:9/v1",
         "--out",
         "run",
     )
-    sampled = jurist(capsys, "sample", *words, "-k", "3", "--json").json
-    facts = jurist(capsys, "label", *words, "-k", "3", "--judge", "tiny:oracle", "--json").json
-    assert sampled["calls"] == 18
-    assert facts["calls_kept"] == 18
+    assert "24 calls" in run(*words).out
+    assert run(*words, "--json").json["engines"][0]["calls"] == 24
+    assert not Path("run").exists()
 
 
-def test_export_decides_again_and_writes_other_formats(here, capsys):
-    label(capsys, "tiny:first")
-    facts = jurist(capsys, "export", "run", "--format", "kto", "--prefer.ties", "soft", "--json").json
-    assert facts["labels"] == 12
-    assert (here / "run/export/kto").is_dir()
+def test_sample_writes_completions_and_label_goes_on_from_them():
+    write("prompts.jsonl", [{"prompt": f"What is {n} plus 100?"} for n in range(6)])
+    job = ("--prompts", "prompts.jsonl", "--policy", "tiny:careful", "--policy", "tiny:wordy", "-k", "3")
+    sampled = run("sample", *job, "-o", "run", "--json")
+    assert (sampled.code, sampled.json["calls"]) == (0, 18)
+    assert run("label", *job, "-o", "run", "--judge", "tiny:oracle", "--json").json["calls_kept"] == 18
 
 
-def test_a_run_that_was_moved_is_exported_where_it_lies_now(here, capsys):
-    label(capsys, "tiny:oracle")
-    (here / "run").rename(here / "moved")
-    assert jurist(capsys, "export", "moved", "--format", "kto").code == 0
-    assert (here / "moved/export/kto").is_dir()
-    assert "out: moved" in (here / "moved/recipe.yaml").read_text()
-    assert not (here / "run").exists()
+def test_export_decides_again_and_writes_other_formats_where_the_run_lies_now():
+    label("first")
+    Path("run").rename("moved")
+    done = run("export", "moved", "-f", "kto", "--prefer.ties", "soft", "--json")
+    assert (done.code, done.json["labels"]) == (0, 12)
+    assert Path("moved/export/kto").is_dir()
+    assert "out: moved" in Path("moved/recipe.yaml").read_text()
+    assert not Path("run").exists()
 
 
-def test_show_prints_the_summary_as_it_was(here, capsys):
-    facts = label(capsys, "tiny:oracle", "--json").json
-    assert jurist(capsys, "show", "run", "--json").json == facts
-    assert "12 prompts" in jurist(capsys, "show", "run").out
-
-
-def test_show_flips_prints_both_orders_of_each(here, capsys):
-    label(capsys, "tiny:first")
-    said = jurist(capsys, "show", "run", "--flips", "--limit", "3")
-    assert said.out.count("matchup ") >= 3
-    assert "given order" in said.out
-    assert "swapped order" in said.out
-    assert "none: tie" in said.out
-    rows = jurist(capsys, "show", "run", "--flips", "--json", "--limit", "3").out.splitlines()
-    assert [json.loads(row)["flipped"] for row in rows] == [True] * 3
-
-
-def test_show_unread_prints_the_reply_and_the_reason(here, capsys):
-    label(capsys, "tiny:garbage")
-    said = jurist(capsys, "show", "run", "--unread", "--limit", "12")
-    assert "unread: " in said.out
-    assert "12 matchups unread (the first 12" in said.out
-    rows = jurist(capsys, "show", "run", "--unread", "--json", "--limit", "99").out.splitlines()
-    assert len(rows) == 12
-    assert all(one.get("unread") for row in rows for one in json.loads(row)["verdicts"])
-
-
-def test_show_pair_finds_a_label_by_the_start_of_its_id(here, capsys):
-    label(capsys, "tiny:oracle")
-    row = json.loads((here / "run/preferences.jsonl").read_text().splitlines()[4])
-    said = jurist(capsys, "show", "run", "--pair", row["id"][:12], "--full")
-    assert row["chosen"]["text"] in said.out
-    assert "is chosen with p = 1.000" in said.out
-    facts = jurist(capsys, "show", "run", "--pair", row["id"][:12], "--json").json
-    assert {one["id"] for one in facts["verdicts"]} == set(row["verdict_ids"])
-    assert facts["outcome"]["id"] == row["id"]
-
-
-def test_a_reply_cannot_write_to_the_terminal(here, capsys):
-    (here / "my.py").write_text("def judge(ask):\n    return 'A\\x1b[2J\\x1b]0;title\\x07\\r\\n'\n")
-    label(capsys, "scripted:my:judge")
-    said = jurist(capsys, "show", "run", "--unread", "--flips")
-    assert "A\\x1b[2J" in said.out
-    assert not set(said.out) & {"\x1b", "\x07", "\r"}
-
-
-def test_a_run_that_ended_early_says_how_to_go_on(here, capsys):
-    label(capsys, "tiny:oracle")
-    for gone in ("summary.json", "prompts.jsonl"):
-        (here / "run" / gone).unlink()
-    for words in (("show", "run"), ("show", "run", "--flips"), ("export", "run")):
-        said = jurist(capsys, *words)
-        assert said.code == 2
-        assert "with: jurist label --recipe run/recipe.yaml" in said.err
-
-
-def test_the_recipe_of_a_moved_run_goes_on_where_it_lies_now(here, capsys):
-    label(capsys, "tiny:oracle")
-    (here / "run").rename(here / "moved")
-    facts = jurist(capsys, "label", "--recipe", "moved/recipe.yaml", "--json").json
-    assert (facts["run"], facts.get("calls", 0), facts["calls_kept"]) == ("moved", 0, 24)
-    assert not (here / "run").exists()
-    elsewhere = jurist(capsys, "label", "--recipe", "moved/recipe.yaml", "--out", "new", "--json").json
-    assert (elsewhere["run"], elsewhere["calls"]) == ("new", 24)
-
-
-def test_help_is_printed_without_loading_what_only_the_work_needs():
-    code = (
-        "import sys, contextlib\n"
-        "from jurist.cli import main\n"
-        "sys.argv = ['jurist', 'label', '--help']\n"
-        "with contextlib.suppress(SystemExit): main()\n"
-        "heavy = {'aiohttp', 'numpy', 'scipy', 'torch', 'jinja2', 'yaml', 'sqlite3'} & sys.modules.keys()\n"
-        "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
+def test_findings_are_printed_worst_first_with_what_to_do(here):
+    folder = write_run(here / "judged", always(1.0))
+    done = run("audit", folder)
+    assert done.code == 0
+    assert "\nanswer   Not yet. " in done.out
+    assert done.out.index("alarm ") < done.out.index("\nnot measured")
+    assert done.out.splitlines()[-1] == f"report   {folder}/report.html"
+    assert run("audit", folder, "--json", "-o", "there").json == json.loads(
+        Path("there/audit.json").read_text()
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "--budget" in done.stdout
+
+
+GATES = {
+    "position.flip_rate>0.2": (1, "position.flip_rate of openai:gpt-5-mini is 100.0% ("),
+    "position.flip_rate<0.2": (0, ""),
+    "alarm": (1, "jurist: failed on alarm: "),
+}
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_gate_ends_with_1_and_says_why(here, gate):
+    done = run("audit", write_run(here / "judged", always(1.0)), "--fail-on", gate, "--fail-on", "cost")
+    assert done.code == GATES[gate][0]
+    assert GATES[gate][1] in done.err
+
+
+def test_an_audit_of_a_file_writes_only_where_it_is_told_to(here):
+    write("mine.jsonl", [{"ask": "Why?", "first": "a", "second": "b", "won": "a"}])
+    columns = ("--columns.prompt", "ask", "--columns.winner", "won")
+    before = set(here.rglob("*"))
+    done = run("audit", "mine.jsonl", *columns, "--price", "[1, 3]")
+    assert done.code == 0
+    assert done.out.endswith("report   write one with: jurist audit mine.jsonl --out FOLDER\n")
+    assert set(here.rglob("*")) == before
+    assert run("audit", "mine.jsonl", *columns, "--out", "there", "--json").json["counts"]["verdicts"] == 1
+    assert Path("there/report.html").exists()
+
+
+def test_a_plan_is_a_table_of_questions_labels_and_prices():
+    done = run("plan", "--agreement", "0.75", "--margin", "0.03", "--price", "2")
+    assert done.code == 0
+    for part in ("801", "$1,602", "alternative annotator"):
+        assert part in done.out
+    found = run("plan", "--difference", "0.03", "--discordance", "0.1", "--per-prompt", "1", "--json").json
+    assert (found["rows"][1]["labels"], found["assumed"]["discordance"], found["measured"]) == (870, 0.1, {})
+
+
+def test_a_spot_check_says_what_it_sampled_and_what_is_next():
+    write(
+        "mine.jsonl",
+        [{"prompt": f"Why {i}?", "chosen": f"Because {i}.", "rejected": "No."} for i in range(30)],
+    )
+    done = run("spotcheck", "mine.jsonl", "-n", 10, "--out", "my spot.jsonl")
+    assert done.code == 0
+    assert "10 of 30 labels" in done.out
+    assert "jurist audit mine.jsonl --human 'my spot.jsonl'" in done.out
+    assert len(Path("my spot.jsonl").read_text().splitlines()) == 10
+    assert run("spotcheck", "mine.jsonl", "-n10", "-o", "spot.jsonl", "--json").json["drawn"] == 10
+
+
+@pytest.fixture
+def prompts():
+    write(
+        "decent.jsonl",
+        [{"prompt": one, "completion": text} for one, text in list(decent_answers().items())[::3]],
+    )
+    return "decent.jsonl"
+
+
+PROBED = {
+    "tiny:longer": "prefers the attack: ",
+    "tiny:garbage": "could be read",
+    "tiny:first": "does not read the answers",
+}
+
+
+@pytest.mark.parametrize("judge", PROBED)
+def test_a_probe_ends_with_1_for_a_judge_that_may_not_count(judge, prompts):
+    done = run("probe", judge, "--prompts", prompts, "--judge.against_length", "true")
+    assert done.code == 1
+    assert PROBED[judge] in " ".join(done.out.split())
+    assert "against_length: true" in Path("probe/recipe.yaml").read_text()
+    again = run("probe", "--judge", judge, "--prompts", prompts, "--judge.against_length", "--json")
+    assert (again.json["calls"], again.json["passed"]) == (0, False)
+
+
+def test_a_budget_stops_a_probe_and_the_rest_is_asked_later(prompts):
+    def costly(budget) -> LabelConfig:
+        engine = {"engine": "scripted:jurist.tiny.judges:longer", "price": {"input": 1000.0}}
+        return probe_settings("run", {"budget": budget}, judge={"engine": engine})
+
+    stopped = probe(costly("200usd"), prompts)
+    assert (stopped.state, stopped.spent, stopped.calls > 0) == ("stopped", True, True)
+    done = probe(costly("10000usd"), prompts)
+    assert (done.state, done.calls + stopped.calls) == ("done", 8 * 12 * 2)
+
+
+def test_an_answer_that_was_labelled_is_not_written_over():
+    write("mine.jsonl", pairs(30, label="first"))
+    run("spotcheck", "mine.jsonl", "-n", 5)
+    filled = [{**json.loads(line), "label": "tie"} for line in Path("spot.jsonl").read_text().splitlines()]
+    write("spot.jsonl", filled)
+    assert "Choose another file with: --out FILE" in run("spotcheck", "mine.jsonl", "-n", 5).line

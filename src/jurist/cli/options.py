@@ -135,7 +135,9 @@ def help_rows(known: Known, arguments: Sequence[str]) -> dict[str, list[tuple[st
             continue  # its own fields are the options
         else:
             left = "".join(f"{letter}, " for letter, name in SHORT.items() if name == one.name) + left
-        groups.setdefault(group, []).append((left, one.description + _default(one.default)))
+        long = f" One of: {_choices(one.kinds[0])}." if left.endswith(" CHOICE") else ""
+        text = f"{one.description}{long}{_default(one.default)}".strip()
+        groups.setdefault(group, []).append((left, text))
     return groups
 
 
@@ -143,7 +145,7 @@ def _metavar(kinds: Kinds) -> str:
     shown = more = ""
     for kind in reversed(kinds):
         if isinstance(kind, inspect.LiteralType):
-            shown = f" {'|'.join(str(value) for value in kind.values if value != '')}"
+            shown = f" {_choices(kind)}" if len(_choices(kind)) < 40 else " CHOICE"
         elif isinstance(kind, inspect.DictType):
             shown = f".NAME{_metavar(kinds_of(kind.value_type)) or ' VALUE'}"
         elif isinstance(kind, LISTS):
@@ -151,6 +153,10 @@ def _metavar(kinds: Kinds) -> str:
         elif isinstance(kind, inspect.StrType | inspect.IntType | inspect.FloatType):
             shown = {"StrType": " TEXT", "IntType": " INT", "FloatType": " FLOAT"}[type(kind).__name__]
     return shown + more
+
+
+def _choices(kind: Any) -> str:
+    return "|".join(str(value) for value in kind.values if value != "")
 
 
 def _default(value: Any) -> str:

@@ -1,0 +1,155 @@
+"""What a human reads while a job runs, and when it is done."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import pytest
+from rich import console
+
+from jurist.cli import progress as module
+from jurist.cli.print import summary_rows
+from jurist.cli.progress import clock, facts_of, line, progress, text_of
+from jurist.engines.budget import Budget
+from jurist.recipes.loop.folder import Along, Moment
+from jurist.recipes.tally import Tally
+
+
+def tally(**more):
+    budget = Budget(5.0, spent=1234.56)
+    budget.calls, budget.cached = 2_000, 1_000_000
+    now = Tally(
+        budget, total=1_000_000, rows=123_456, verdicts=10, asked_twice=8, flipped=1, decided=9, first_seat=5
+    )
+    now.unread["no_verdict"] = 3
+    now.retries = 12_345
+    return now
+
+
+def test_labelling_is_told_with_rate_rest_cost_flips_unread_and_retries():
+    told = line(facts_of(tally()))
+    for part in ("123,456 of 1,000,000 rows", "/s", " left", "$1234.56", "flips 12.5%", "unread 30.0%"):
+        assert part in told
+    assert "retries 12,345 · from journal 1,000,000" in told
+    facts = facts_of(tally())
+    assert facts.keys() >= {
+        "rows",
+        "total",
+        "seconds_left",
+        "calls",
+        "calls_kept",
+        "usd",
+        "retries",
+        "flip_rate",
+    }
+
+
+LINES = [
+    (Along(4, 8), "4 of 8"),
+    (Along(4, 0), "4"),
+    (Moment(2, 3, "label", None), "round 2 of 3 · label"),
+    (Moment(1, 1, "look", Along(4, 8)), "look · 4 of 8"),
+    (
+        SimpleNamespace(step=3, steps=10, seconds_left=60, metrics={"loss": 0.5, "x": 1.0}),
+        "3 of 10 · 1:00 left · loss 0.5",
+    ),
+    (SimpleNamespace(step=3, steps=3, seconds_left=0, metrics={"kl_sequence": -0.03}), "3 of 3 · KL 0"),
+]
+
+
+@pytest.mark.parametrize(("now", "expected"), LINES, ids=[expected for _, expected in LINES])
+def test_every_kind_of_work_is_a_line(now, expected):
+    assert line(facts_of(now)) == expected
+
+
+def test_the_rest_is_guessed_from_what_is_done():
+    assert line({"done": 25, "total": 100}, spent=10.0) == "25 of 100 · 0:30 left"
+    assert (clock(59.7), clock(3_725)) == ("1:00", "1:02:05")
+
+
+def test_where_nobody_watches_a_line_is_printed_at_each_stage(capsys):
+    with progress() as watch:
+        for now in (
+            Moment(1, 2, "label", None),
+            Moment(1, 2, "label", Along(3, 8)),
+            Moment(2, 2, "look", Along(4, 8)),
+        ):
+            watch(now)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert lines[0] == "round 1 of 2 · label"
+    assert lines[1].startswith("round 1 of 2 · label · 3 of 8 · ")
+    assert lines[-1].startswith("round 2 of 2 · look · 4 of 8 · ")
+
+
+def test_a_machine_is_told_the_same_in_json(capsys):
+    with progress(as_json=True) as watch:
+        watch(Moment(1, 2, "label", None))
+        watch(Moment(2, 2, "look", Along(4, 8)))
+    told = [json.loads(one)["progress"] for one in capsys.readouterr().err.splitlines()]
+    assert told == [
+        {"round": 1, "rounds": 2, "step": "label"},
+        {"round": 2, "rounds": 2, "step": "look", "done": 4, "total": 8},
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_live_line_shows_all_of_it_whatever_the_width(width, monkeypatch):
+    screen = io.StringIO()
+    wide = console.Console(
+        file=screen, width=width, force_terminal=True, color_system=None, legacy_windows=False
+    )
+    monkeypatch.setattr(console, "Console", lambda **_: wide)
+    with module._bar() as show:
+        show(facts_of(tally()))
+    told = " ".join(screen.getvalue().split())
+    for part in ("123456/1000000", "/s", "$1234.56", "flips 12.5%", "unread 30.0%", "retries 12,345"):
+        assert part in told
+    assert "…" not in told
+
+
+AGREEMENT = {"accuracy": 0.45, "low": 0.40, "high": 0.50, "n": 398}
+FACTS = {"run": "run", "verdicts": 800, "labels": 398}
+SUMMARIES = {
+    "human labels come first": (
+        {"learnt": {"agreement": {"human": {"shorter": AGREEMENT}}}},
+        "agreement",
+        "shorter: 45.0% (40.0% to 50.0%, n = 398) with human labels",
+    ),
+    "labels of a file are not human": (
+        {"learnt": {"agreement": {"file": {"shorter": AGREEMENT}}, "labels": 398}},
+        "agreement",
+        "shorter: 45.0% (40.0% to 50.0%, n = 398) with file labels",
+    ),
+    "nobody labelled": (
+        {},
+        "agreement",
+        "not measured, there are no human labels. Give some with: --labels FILE",
+    ),
+    "a warning": ({"learnt": {"warnings": ["below 60%"]}}, "warning", "below 60%"),
+    "a jury's worth": (
+        {"learnt": {"weights": {"jurors": [1, 2], "effective_judges": 1.25}}},
+        "jury",
+        "2 judges, worth 1.2 independent ones",
+    ),
+    "unread by reason": ({"unread": {"low_mass": 3}}, "verdicts", "800, unread: low_mass 3"),
+    "cost": ({"usd": 1.5, "usd_per_label": 0.00377}, "cost", "$1.5000, $0.00377 per label"),
+    "flips": (
+        {"flip_rate": {"value": 0.1, "low": 0.05, "high": 0.2, "n": 50}},
+        "flips",
+        "10.0% (5.0% to 20.0%, n = 50) of matchups read in both orders",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SUMMARIES)
+def test_a_summary_says_it_in_a_row(what):
+    given, name, text = SUMMARIES[what]
+    rows = [row for row in summary_rows({**FACTS, **given}) if row[1]]
+    assert (name, text) in rows
+    assert [row[0] for row in rows][1] == "agreement"
+
+
+def test_metrics_worth_no_look_are_left_out():
+    assert text_of({"loss": 0.25, "lr": 1e-6, "tokens": 0, "failed": 0.0}) == "loss 0.25"
