@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import time
 from collections import Counter
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evidence import REAL_DATA, record
-from jurist.stats import bradley_terry, elo, wilson
+from jurist.stats.fits import bradley_terry
+from jurist.stats.intervals import wilson
 from jurist.verdicts.read import NO_VERDICT, REFUSED, UNREAD, Menu, read_choice, read_score_pair
 
 OUTPUTS, ASSISTANTS = Menu("Output (a)", "Output (b)"), Menu("1", "2", "3")
@@ -212,7 +214,7 @@ def _ratings(rows: list[dict[str, Any]], ps: list[float | None]) -> dict[str, fl
         if p is not None:
             first, second = wrote[row["answer1_id"]], wrote[row["answer2_id"]]
             wins += [(first, second, p), (second, first, 1.0 - p)]
-    ratings = elo(bradley_terry(wins))
+    ratings = {name: 1000 + 400 / math.log(10) * one for name, one in bradley_terry(wins).items()}
     return {name: round(ratings[name], 1) for name in sorted(ratings, key=ratings.__getitem__, reverse=True)}
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from jurist.audits.collect import Collector
 from jurist.audits.diversity import Generation, diversity, meaning, of_policies, words
+from jurist.audits.diversity.halves import halved, halves, in_halves
 from jurist.errors import MissingExtra
 from jurist.records import Completion, Prompt
-from jurist.stats.halves import halved, halves, in_halves
 from jurist.tiny.answers import GOOD, MEDIOCRE, compose
 from jurist.tiny.world import prompts
 from jurist.verdicts.cases import Case

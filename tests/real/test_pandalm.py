@@ -10,7 +10,6 @@ import pytest
 from jurist.audits.agreement import agreement as audit
 from jurist.audits.collect import Collector, People
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.stats import agreement, cohen_kappa
 from jurist.verdicts.cases import Case
 from jurist.verdicts.human import gather, load_labels
 
@@ -25,6 +24,21 @@ def macro_scores(gold, said):
     from sklearn.metrics import precision_recall_fscore_support
 
     return precision_recall_fscore_support(gold, said, average="macro", zero_division=0)[:3]
+
+
+def read(gold, said):
+    """The labels and answers where the judge was read."""
+    return zip(*((a, b) for a, b in zip(gold, said, strict=True) if b), strict=True)
+
+
+def agreement(gold, said):
+    return sum(a == b for a, b in zip(*read(gold, said), strict=True)) / sum(b is not None for b in said)
+
+
+def cohen_kappa(gold, said):
+    from sklearn.metrics import cohen_kappa_score
+
+    return cohen_kappa_score(*map(list, read(gold, said)))
 
 
 def rows(name):

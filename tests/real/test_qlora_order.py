@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.stats import bradley_terry, elo
+from jurist.stats.fits import bradley_terry
 from jurist.verdicts.settle import settle
 from jurist.verdicts.slot_bias import fit_slot_biases
 
@@ -90,7 +91,7 @@ def test_strengths_on_the_elo_scale_come_out_as_recorded(reviews):
             first, second = system[v.first_id], system[v.second_id]
             wins += [(first, second, v.p_first), (second, first, 1 - v.p_first)]
     want = json.loads((DATA.parent / "EXPECTED.json").read_text())["qlora_vicuna"]["bt"]
-    ratings = elo(bradley_terry(wins))
+    ratings = {name: 1000 + 400 / math.log(10) * one for name, one in bradley_terry(wins).items()}
 
     assert {name: round(rating, 1) for name, rating in ratings.items()} == want
     assert sorted(ratings, key=ratings.__getitem__, reverse=True) == list(want)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.errors import DataError
-from jurist.stats import sigmoid
+from jurist.stats.fits import sigmoid
 from jurist.verdicts.calibrate import apply, calibrate, fit_calibration, fit_temperature
 from jurist.verdicts.opinion import Opinion
 

@@ -5,7 +5,7 @@ import pytest
 
 from jurist.errors import SettingError
 from jurist.records import Verdict
-from jurist.stats import ece
+from jurist.stats.agreement import ece
 from jurist.verdicts.slot_bias import correct, fit_slot_bias, fit_slot_biases
 
 LEAN = 1.2  # gives the first seat about 70 %

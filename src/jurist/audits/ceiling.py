@@ -14,8 +14,7 @@ import numpy as np
 
 from ..preferences.quarantine import Quarantine
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import Estimate, clopper_pearson, clustered_share
-from ..stats.clusters import weighted_mean, worth_of
+from ..stats.intervals import Estimate, clopper_pearson, clustered_share, weighted_mean, worth_of
 from ..stats.sizes import smallest_certified
 from .agreement.estimates import TOLERATED
 from .columns import Array

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from ..records import Finding, Grade
-from ..stats import Estimate, clustered_mean, clustered_share, correlation_through_zero
+from ..stats.intervals import Estimate, clustered_mean, clustered_share, correlation_through_zero
 from .charts import bars, shown_by
 from .columns import Array
 from .grade import WRONG, graded

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from ..stats import NOTHING, Estimate, clustered_share
+from ..stats.intervals import NOTHING, Estimate, clustered_share
 from .columns import Array
 from .sheet import Sheet
 

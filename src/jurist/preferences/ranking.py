@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from msgspec.structs import replace
 
 from ..records import Completion
-from ..stats import bradley_terry, logit, sigmoid
+from ..stats.fits import bradley_terry, logit, sigmoid
 from ..verdicts.opinion import Opinion
 
 Pair = tuple[str, str]

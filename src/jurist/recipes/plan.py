@@ -209,7 +209,7 @@ def measured(sheet: Sheet) -> dict[str, float]:
     import numpy as np
 
     from ..audits.people import heard, heard_run, mean_opinion, people_of
-    from ..stats import correlation
+    from ..stats.agreement import correlation
 
     people = people_of(sheet)
     ours = heard_run(sheet, people)

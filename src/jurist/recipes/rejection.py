@@ -28,7 +28,7 @@ from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences.settings import PreferConfig
 from ..records import Completion, Dropped, Prompt, Sampling
-from ..stats import mean
+from ..stats.intervals import mean
 from ..verdicts.judge import judge_config
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig

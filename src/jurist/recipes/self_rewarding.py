@@ -27,7 +27,7 @@ from ..errors import SettingError
 from ..models.settings import DpoConfig
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
-from ..stats import mean
+from ..stats.intervals import mean
 from ..verdicts.jury import JuryConfig
 from ..verdicts.settings import JudgeConfig
 from .loop.candidates import some_of

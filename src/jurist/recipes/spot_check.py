@@ -48,7 +48,7 @@ def spot_check(
     """Write the file to be labelled."""
     from ..audits.source import is_run, read_file, read_run
     from ..audits.spot_check import draw
-    from ..stats import wilson
+    from ..stats.intervals import wilson
     from ..stats.sizes import smallest_certified
 
     if n < 1:

@@ -11,7 +11,7 @@ from ..preferences.card import Counts
 from ..preferences.decide import Learnt
 from ..records import Usage
 from ..run import Run
-from ..stats import wilson
+from ..stats.intervals import wilson
 from .settings import LabelConfig
 from .stream import Stopped
 from .tally import Tally

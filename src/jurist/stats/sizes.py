@@ -23,15 +23,6 @@ def for_two_judges(difference: float, discordance: float, power: float = 0.8, le
     return _up(spread**2 / difference**2)
 
 
-def for_two_samples(one: float, other: float, power: float = 0.8, level: float = 0.95) -> int:
-    """To tell two shares apart when each is measured on pairs of its own; labels for each."""
-    reach, sure = z_of(level), NormalDist().inv_cdf(power)
-    middle = (one + other) / 2
-    spread = reach * math.sqrt(2 * middle * (1 - middle))
-    spread += sure * math.sqrt(one * (1 - one) + other * (1 - other))
-    return _up(spread**2 / (one - other) ** 2)
-
-
 def for_slot_bias(first_share: float, power: float = 0.8, level: float = 0.95) -> int:
     """Flipped pairs, to tell from a half the share that went with the first seat."""
     reach, sure = z_of(level), NormalDist().inv_cdf(power)
@@ -63,10 +54,6 @@ def saved_by_judge(rho: float, judged: float = math.inf, labels: float = 0.0) ->
 def people_accuracy(agreement: float) -> float:
     """How often each of two people is right who agree so often: h in h^2 + (1 - h)^2."""
     return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
-
-
-def people_agreement(accuracy: float) -> float:
-    return accuracy**2 + (1 - accuracy) ** 2
 
 
 def _up(n: float) -> int:

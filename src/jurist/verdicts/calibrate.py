@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DataError
-from ..stats import ece, log_loss, logit, sigmoid
+from ..stats.agreement import ece, log_loss
+from ..stats.fits import logit, sigmoid
 from .opinion import Opinion
 
 COOLEST, HOTTEST = 0.05, 100.0

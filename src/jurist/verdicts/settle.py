@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import DataError
 from ..records import Matchup, Verdict
-from ..stats import logit, sigmoid
+from ..stats.fits import logit, sigmoid
 from .opinion import Opinion
 from .read import NOT_ASKED
 

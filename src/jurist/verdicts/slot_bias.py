@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from ..errors import SettingError
 from ..records import Verdict
-from ..stats import logit, sigmoid, z_of
+from ..stats.fits import logit, sigmoid
+from ..stats.intervals import z_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,10 +14,8 @@ from typing import Final, Literal
 import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
-from ...stats import benjamini_yekutieli, clustered_share, student_test
-from ...stats.clusters import weighted_mean
+from ...stats.intervals import benjamini_yekutieli, clustered_share, student, student_test, weighted_mean
 from ...stats.sizes import people_accuracy
-from ...stats.special import student
 from ..columns import Array
 from ..people import Heard, People, near, sides
 from ..words import count, measured, percent, silent, span

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from ...records import Finding
-from ...stats import Estimate
-from ...stats.prediction import Powered, powered_mean
+from ...stats.agreement import Powered, powered_mean
+from ...stats.intervals import Estimate
 from ..columns import Array
 from ..grade import graded
 from ..people import People, heard_labels, mean_opinion

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from ...records import Finding, Grade
-from ...stats import Estimate, clustered_mean, clustered_share
-from ...stats.chance import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
+from ...stats.agreement import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
+from ...stats.intervals import Estimate, clustered_mean, clustered_share
 from ...stats.sizes import people_accuracy
 from ..columns import Array
 from ..grade import below

@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
-from ...stats.clusters import NOTHING, Estimate
-from ...stats.halves import halved, halves, in_halves
+from ...stats.intervals import NOTHING, Estimate
 from ..columns import Array
 from ..grade import WRONG, graded
 from . import meaning, words
 from .generation import Even, Generation, even
+from .halves import halved, halves, in_halves
 from .measures import FEWEST, measures_of
 
 ALARM: Final = 0.10

@@ -21,7 +21,7 @@ from ...engines.caller import Callers, Purse
 from ...errors import SettingError
 from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
-from ...stats import z_of
+from ...stats.intervals import z_of
 from ...verdicts.judge import Judge, JudgeConfig, Scorer, hear, open_judge
 from ...verdicts.settle import settle, settle_scores
 from ..label import rows_under_way

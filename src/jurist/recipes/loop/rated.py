@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from ...preferences.decide import read_members
-from ...stats import sigmoid
+from ...stats.fits import sigmoid
 from ...verdicts.cases import Case
 from ...verdicts.judge import judge_config
 from ...verdicts.jury import JuryConfig

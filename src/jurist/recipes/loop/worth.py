@@ -10,7 +10,7 @@ from ...preferences.pairs import ranked, readable
 from ...preferences.rules import shortest
 from ...records import Completion
 from ...run import read_json
-from ...stats import mean
+from ...stats.intervals import mean
 from ...verdicts.cases import Case, read_cases
 from ...verdicts.jury import JuryConfig
 from ...verdicts.opinion import Opinion

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
-from ...stats import mean, sigmoid
+from ...stats.fits import sigmoid
+from ...stats.intervals import mean
 from ..calibrate import fit_temperature
 from .members import EDGE
 from .weights import Weights

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
-from ...stats import mean
+from ...stats.intervals import mean
 from ..dawid_skene import MISSING
 from ..opinion import Opinion
 from .members import answer_of

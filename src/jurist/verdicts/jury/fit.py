@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from ...errors import DataError, SettingError
-from ...stats import effective_jurors, sign_test
+from ...stats.agreement import effective_jurors
+from ...stats.intervals import sign_test
 from ..dawid_skene import MISSING, fit_tables
 from ..opinion import Opinion
 from .anchored import STACK_FROM, finish, stack, weigh_votes

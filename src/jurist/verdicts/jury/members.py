@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from ...errors import DataError, SettingError, nearest
-from ...stats import sigmoid
+from ...stats.fits import sigmoid
 from ..opinion import Opinion
 from .weights import EVEN, Juror, JuryConfig, Weights
 

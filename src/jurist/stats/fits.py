@@ -1,25 +1,29 @@
-"""How strong each is, from who beat whom."""
+"""Log-odds, and strengths from wins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from .odds import mean
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-
+Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
-ELO_PER_NAT = 400 / math.log(10)
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), for any x."""
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
 
 
-def elo(scores: Mapping[T, float], middle: float = 1000.0) -> dict[T, float]:
-    """Bradley-Terry scores on the scale chess players know: 400 points are ten to one."""
-    centre = mean(scores.values())
-    return {name: middle + ELO_PER_NAT * (score - centre) for name, score in scores.items()}
+def logit(p: float, edge: float = 1e-4) -> float:
+    """Log-odds of p. Held `edge` away from 0 and 1: a judge that says 1 is very sure, not infinitely so."""
+    p = min(max(p, edge), 1.0 - edge)
+    return math.log(p / (1.0 - p))
 
 
 def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> dict[T, float]:
@@ -28,8 +32,6 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> di
     A tie is half a win each way. The ridge is far too small to be seen in ordinary data; it keeps finite
     whoever never lost, and centres groups that never met.
     """
-    import numpy as np
-
     rows = list(wins)
     place = {name: i for i, name in enumerate(dict.fromkeys(name for row in rows for name in row[:2]))}
     won = np.zeros((len(place), len(place)))
@@ -38,15 +40,13 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> di
     return dict(zip(place, _strengths(won, ridge).tolist(), strict=True))
 
 
-def _strengths(won: np.ndarray[Any, Any], ridge: float) -> np.ndarray[Any, Any]:
+def _strengths(won: Array, ridge: float) -> Array:
     """Newton's method, halving a step that overshoots: the loss is convex."""
-    import numpy as np
-
     won = won - np.diag(np.diag(won))
     met, k = won + won.T, len(won)
     scores = np.zeros(k)
 
-    def loss(s: np.ndarray[Any, Any]) -> float:
+    def loss(s: Array) -> float:
         return float((won * np.logaddexp(0, s[None, :] - s[:, None])).sum() + ridge / 2 * s @ s)
 
     for _ in range(100):

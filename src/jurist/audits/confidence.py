@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .clusters import NOTHING, Estimate, clustered_mean
-from .special import student
+from ..stats.intervals import NOTHING, Estimate, clustered_mean, student
 
 Array = np.ndarray[Any, Any]
 

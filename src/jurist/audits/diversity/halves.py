@@ -12,8 +12,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .clusters import Estimate
-from .special import student
+from ...stats.intervals import Estimate, student
 
 if TYPE_CHECKING:
     import numpy as np
