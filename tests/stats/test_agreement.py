@@ -77,7 +77,7 @@ def test_prediction_powered_intervals_agree_with_ppi_python():
         assert ours.value == pytest.approx(ppi_py.ppi_mean_pointestimate(y, f[:n], f[n:]).item(), abs=CLOSE)
         assert ours.value == pytest.approx((low + high).item() / 2, abs=CLOSE)
         # Theirs divides by n and takes the normal's quantile; ours divides by n - 1 and takes Student's.
-        errors = np.array([(y - ours.trust * f[:n]).std(), ours.trust * f[n:].std()])
+        errors = np.array([(y - ours.judge_weight * f[:n]).std(), ours.judge_weight * f[n:].std()])
         theirs = z_of(0.95) * math.hypot(*(errors / np.sqrt([n, rest])))
         assert (high - low).item() / 2 == pytest.approx(theirs, abs=CLOSE)
         ours_wide = student(0.95, n - 1) * math.hypot(*(errors / np.sqrt([n - 1, rest - 1])))
@@ -93,7 +93,7 @@ def test_weighted_prediction_powered_means_agree_with_ppi_python():
     y = f[:100] + dice.normal(size=100)
     weights = dice.uniform(1, 9, 100)
     ours = agreement.powered_mean(y, f[:100], f, weights=weights)
-    theirs = ppi_py.ppi_mean_pointestimate(y, f[:100], f, lam=ours.trust, w=weights)
+    theirs = ppi_py.ppi_mean_pointestimate(y, f[:100], f, lam=ours.judge_weight, w=weights)
 
     # The interval is not theirs: they take the sum of the weights as drawn by chance, and the mean of a
     # sample drawn by strata has a weight it was divided by.

@@ -14,6 +14,32 @@ def test_sigmoid_and_logit_undo_each_other_and_never_overflow():
     assert fits.sigmoid(fits.logit(0.3)) == pytest.approx(0.3)
 
 
+def test_a_logistic_regression_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    dice = np.random.default_rng(0)
+    x = dice.normal(size=(200, 4))
+    y = (x @ [1.0, -0.5, 0, 0.2] + dice.normal(size=200) > 0).astype(float)
+    weights = dice.uniform(0.5, 2, 200)
+    want = (
+        LogisticRegression(C=1.0, fit_intercept=False, tol=1e-12, max_iter=1000).fit(x, y, weights).coef_[0]
+    )
+
+    assert fits.fit_logistic(x, y, 1.0, weights) == pytest.approx(want, abs=1e-5)
+    soft = fits.fit_logistic(np.ones((3, 1)), np.array([0.2, 0.3, 0.7]), 0.0)
+    assert fits.sigmoid(soft[0]) == pytest.approx(0.4)
+
+
+def test_a_regression_with_nothing_to_stop_it_stays_finite():
+    x = np.array([[1000.0], [-1000.0], [900.0]])
+    assert 0 < fits.fit_logistic(x, np.array([1.0, 0.0, 1.0]), 1e-6)[0] < math.inf
+
+
+def test_bisection_finds_the_root_of_a_rising_function():
+    assert fits.bisect(lambda x: x**3 - 2, 0, 5) == pytest.approx(2 ** (1 / 3), abs=1e-15)
+    assert fits.bisect(lambda x: 1.0, 0.5, 4) == pytest.approx(0.5)
+
+
 def test_strengths_by_hand_and_of_one_who_never_loses():
     scores = fits.bradley_terry([("a", "b", 3), ("b", "a", 1)])
     assert scores["a"] - scores["b"] == pytest.approx(math.log(3), abs=1e-8)

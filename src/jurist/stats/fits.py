@@ -1,9 +1,9 @@
-"""Log-odds, and strengths from wins."""
+"""Log-odds, and what is fitted: a logistic regression, strengths from wins, the root of a function."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,52 +14,80 @@ T = TypeVar("T")
 
 def sigmoid(x: float) -> float:
     """1 / (1 + exp(-x)), for any x."""
-    if x >= 0:
-        return 1.0 / (1.0 + math.exp(-x))
-    e = math.exp(x)
-    return e / (1.0 + e)
+    e = math.exp(-abs(x))
+    return 1.0 / (1.0 + e) if x >= 0 else e / (1.0 + e)
+
+
+def expit(x: Array) -> Array:
+    """The sigmoid of an array."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
 
 
 def logit(p: float, edge: float = 1e-4) -> float:
-    """Log-odds of p. Held `edge` away from 0 and 1: a judge that says 1 is very sure, not infinitely so."""
+    """Log-odds of p, held `edge` away from 0 and 1: a judge that says 1 is very sure, not infinitely so."""
     p = min(max(p, edge), 1.0 - edge)
     return math.log(p / (1.0 - p))
+
+
+def log_odds(p: Array, edge: float = 1e-4) -> Array:
+    """The logit of an array."""
+    held = np.clip(p, edge, 1 - edge)
+    return np.asarray(np.log(held / (1 - held)))
+
+
+def bisect(rising: Callable[[float], float], low: float, high: float, rounds: int = 100) -> float:
+    """Where a rising function crosses 0, between the two ends."""
+    middle = (low + high) / 2
+    for _ in range(rounds):
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+    return middle
+
+
+def fit_logistic(x: Array, y: Array, ridge: float = 1.0, weights: Array | None = None) -> Array:
+    """Coefficients of a logistic regression without intercept; labels may be soft, `ridge` pulls to 0.
+
+    Newton's method, halving a step that overshoots: the loss is convex.
+    """
+    w = np.ones(len(y)) if weights is None else weights
+    fitted = np.zeros(x.shape[1])
+
+    def loss(b: Array) -> float:
+        z = x @ b
+        return float(w @ (np.logaddexp(0, z) - y * z) + ridge / 2 * b @ b)
+
+    for _ in range(100):
+        p = expit(x @ fitted)
+        gradient = x.T @ (w * (p - y)) + ridge * fitted
+        curve = (x * (w * p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(fitted))
+        step = np.linalg.solve(curve, gradient)
+        before = loss(fitted)
+        while loss(fitted - step) > before and np.abs(step).max() > 1e-10:
+            step = step / 2
+        fitted = fitted - step
+        if np.abs(step).max(initial=0) < 1e-10:
+            break
+    return fitted
 
 
 def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> dict[T, float]:
     """Strengths such that P(a beats b) = sigmoid(a - b), with mean 0, from (winner, loser, weight).
 
-    A tie is half a win each way. The ridge is far too small to be seen in ordinary data; it keeps finite
-    whoever never lost, and centres groups that never met.
+    A tie is half a win each way. The ridge keeps finite whoever never lost, and is too small to be seen else.
     """
-    rows = list(wins)
-    place = {name: i for i, name in enumerate(dict.fromkeys(name for row in rows for name in row[:2]))}
-    won = np.zeros((len(place), len(place)))
-    for winner, loser, weight in rows:
-        won[place[winner], place[loser]] += weight
-    return dict(zip(place, _strengths(won, ridge).tolist(), strict=True))
+    won: dict[tuple[T, T], float] = {}
+    for winner, loser, weight in wins:
+        won[winner, loser] = won.get((winner, loser), 0.0) + weight
+    place = {name: i for i, name in enumerate(dict.fromkeys(name for pair in won for name in pair))}
+    x, row = np.zeros((len(won), len(place))), np.arange(len(won))
+    x[row, [place[winner] for winner, _ in won]] += 1
+    x[row, [place[loser] for _, loser in won]] -= 1
+    scores = fit_logistic(x, np.ones(len(won)), ridge, np.array(list(won.values())))
+    return dict(zip(place, (scores - scores.mean()).tolist(), strict=True)) if place else {}
 
 
-def _strengths(won: Array, ridge: float) -> Array:
-    """Newton's method, halving a step that overshoots: the loss is convex."""
-    won = won - np.diag(np.diag(won))
-    met, k = won + won.T, len(won)
-    scores = np.zeros(k)
-
-    def loss(s: Array) -> float:
-        return float((won * np.logaddexp(0, s[None, :] - s[:, None])).sum() + ridge / 2 * s @ s)
-
-    for _ in range(100):
-        p = 1 / (1 + np.exp(np.clip(scores[None, :] - scores[:, None], -500, 500)))
-        gradient = (met * p - won).sum(axis=1) + ridge * scores
-        curve = met * p * (1 - p)
-        hessian = np.diag(curve.sum(axis=1) + ridge) - curve
-        # All scores up by one changes nothing; pinning their sum makes the system solvable.
-        step = np.linalg.solve(hessian + 1 / max(k, 1), gradient)
-        before, size = loss(scores), 1.0
-        while size > 1e-6 and loss(scores - size * step) > before:
-            size /= 2
-        scores = scores - size * step
-        if np.abs(size * step).max(initial=0) < 1e-10:
-            break
-    return scores - scores.mean() if k else scores
+def folds(groups: Array, k: int) -> Array:
+    """Which of k folds each row is in; rows of one group are in the same."""
+    return np.asarray(np.unique(groups, return_inverse=True)[1] % k)

@@ -1,4 +1,7 @@
-"""How sure a number is: shares, means and differences, in clusters and out of them."""
+"""Shares, means and tests with how sure they are. Without data: nan, or the whole interval; never zero.
+
+The unit is the cluster: several matchups of one prompt are not independent.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .fits import Array
+from .fits import Array, bisect
 
 
 class Estimate(NamedTuple):
@@ -22,28 +25,27 @@ class Estimate(NamedTuple):
     n: int
 
 
-DUST = 1e-12
-NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
-_TINY = 1e-300
+EPSILON = 1e-12
+"""What rounding leaves where nothing varies."""
+NO_DATA = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 def mean(values: Iterable[float]) -> float:
-    """The average; `nan` of nothing."""
+    """The average; nan of nothing."""
     values = list(values)
     return math.fsum(values) / len(values) if values else math.nan
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share: short, and honest near 0 and 1. Ties may count as half a success."""
+    """Wilson's interval for a share. Ties may count as half a success."""
     if n <= 0:
         return 0.0, 1.0
     z, p = z_of(level), successes / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At the ends the exact bound is 0 or 1; rounding must not push it past.
-    return (0.0 if successes == 0 else max(0.0, middle - half)), (
-        1.0 if successes == n else min(1.0, middle + half)
-    )
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    return low, 1.0 if successes == n else min(1.0, middle + half)
 
 
 def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
@@ -59,114 +61,101 @@ def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[fl
 def clustered_share(
     values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
 ) -> Estimate:
-    """The mean of values between 0 and 1, with Wilson's interval at the number of independent values that
-    their spread over clusters is worth. `weights` say how many each stands for, where they were drawn so.
+    """The mean of values between 0 and 1, with Wilson's interval at their effective number.
 
-    Ones and zeros are worth no more than they are many. Fractions may be: where the two orders of a matchup
-    cancel by design, give their mean.
+    `weights` say how many each value stands for.
     """
-    mean, error, n = weighted_mean(values, clusters, weights)
+    share, error, n = weighted_mean(values, clusters, weights)
     if not n:
-        return NOTHING
-    mean = min(1.0, max(0.0, mean))
-    worth = worth_of(mean, error, values, n, weights)
-    low, high = wilson(mean * worth, worth, level)
-    return Estimate(mean, low, high, n)
+        return NO_DATA
+    share = min(1.0, max(0.0, share))
+    size = effective_n(share, error, values, n, weights)
+    return Estimate(share, *wilson(share * size, size, level), n)
 
 
-def worth_of(mean: float, error: float, values: Array, n: int, weights: Array | None = None) -> float:
-    """How many independent values a share with this standard error is worth."""
-    # Weights that are no whole numbers leave dust where nothing varies.
-    if error <= DUST or not DUST < mean < 1 - DUST:
+def effective_n(share: float, error: float, values: Array, n: int, weights: Array | None = None) -> float:
+    """How many independent values give a share this standard error; ones and zeros count once."""
+    if error <= EPSILON or not EPSILON < share < 1 - EPSILON:
         return float(n)
     w = np.ones(len(values)) if weights is None else weights
-    alone = math.sqrt(float(w**2 @ (values - mean) ** 2)) / float(w.sum())
+    alone = math.sqrt(float(w**2 @ (values - share) ** 2)) / float(w.sum())
     # Clusters that happen to repel each other promise more than independent values would be worth.
-    worth = float(mean * (1 - mean) / max(error, alone) ** 2)
+    size = share * (1 - share) / max(error, alone) ** 2
     if not ((values == 0) | (values == 1)).all():
-        worth *= (z_of(0.95) / student(0.95, n - 1)) ** 2
-    return worth
+        size *= (z_of(0.95) / student(0.95, n - 1)) ** 2
+    return float(size)
 
 
 def clustered_mean(
     values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
 ) -> Estimate:
     """The mean of any values, with Student's interval over clusters."""
-    mean, error, n = weighted_mean(values, clusters, weights)
+    value, error, n = weighted_mean(values, clusters, weights)
     if n < 2:
-        return NOTHING if not n else Estimate(mean, -math.inf, math.inf, n)
+        return NO_DATA if not n else Estimate(value, -math.inf, math.inf, n)
     reach = student(level, n - 1) * error
-    return Estimate(mean, mean - reach, mean + reach, n)
-
-
-def correlation_through_zero(xs: Array, ys: Array, clusters: Array, level: float = 0.95) -> Estimate:
-    """Pearson's r of two values whose middle is known to be 0, as it is of differences that could as well
-    be told from the other side; the interval is Fisher's, with the spread over clusters.
-    """
-    if not len(xs) or not xs.any() or not ys.any():
-        return NOTHING
-    xx, yy = float(xs @ xs), float(ys @ ys)
-    r = max(-1.0, min(1.0, float(xs @ ys) / math.sqrt(xx * yy)))
-    _, row = np.unique(clusters, return_inverse=True)
-    # What each cluster does to r, to first order.
-    each = xs * ys / math.sqrt(xx * yy) - r / 2 * (xs * xs / xx + ys * ys / yy)
-    moved = np.bincount(row, each)
-    n = len(moved)
-    if n < 3 or 1 - r * r < 1e-12:
-        return Estimate(r, -1.0 if n < 3 else r, 1.0 if n < 3 else r, n)
-    error = math.sqrt(n / (n - 1) * float(moved @ moved)) / (1 - r * r)
-    reach = student(level, n - 1) * error
-    return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), n)
+    return Estimate(value, value - reach, value + reach, n)
 
 
 def weighted_mean(values: Array, clusters: Array, weights: Array | None = None) -> tuple[float, float, int]:
     """The mean, its standard error, and the number of clusters."""
     if not len(values):
         return math.nan, math.nan, 0
-    _, row = np.unique(clusters, return_inverse=True)
-    n = int(row.max()) + 1
     w = np.ones(len(values)) if weights is None else weights
-    mean = float(w @ values / w.sum())
-    off = np.bincount(row, w * (values - mean))
-    error = math.sqrt(n / (n - 1) * float(off @ off)) / float(w.sum()) if n > 1 else 0.0
-    return mean, error, n
+    value = float(w @ values / w.sum())
+    off = np.bincount(np.unique(clusters, return_inverse=True)[1], w * (values - value))
+    n = len(off)
+    return value, math.sqrt(n / max(n - 1, 1) * float(off @ off)) / float(w.sum()) if n > 1 else 0.0, n
+
+
+def correlation_through_zero(xs: Array, ys: Array, clusters: Array, level: float = 0.95) -> Estimate:
+    """Pearson's r of two differences, whose mean is 0 because each could be told from the other side.
+
+    The interval is Fisher's, with the spread over clusters.
+    """
+    if not len(xs) or not xs.any() or not ys.any():
+        return NO_DATA
+    xx, yy = float(xs @ xs), float(ys @ ys)
+    r = max(-1.0, min(1.0, float(xs @ ys) / math.sqrt(xx * yy)))
+    # What each cluster does to r, to first order.
+    each = xs * ys / math.sqrt(xx * yy) - r / 2 * (xs * xs / xx + ys * ys / yy)
+    moved = np.bincount(np.unique(clusters, return_inverse=True)[1], each)
+    n = len(moved)
+    if n < 3 or 1 - r * r < EPSILON:
+        return Estimate(r, -1.0 if n < 3 else r, 1.0 if n < 3 else r, n)
+    error = math.sqrt(n / (n - 1) * float(moved @ moved)) / (1 - r * r)
+    reach = student(level, n - 1) * error
+    return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), n)
 
 
 def sign_test(better: int, worse: int) -> float:
     """How often chance alone would put at least `better` of the differences on one side (exact)."""
     n = better + worse
-    return _tail(better, n)
+    return beta_cdf(0.5, better, worse + 1) if n and better else 1.0
 
 
 def mcnemar(one: int, other: int, mid: bool = True) -> float:
-    """Two judges on the same items: `one` only the first was right, `other` only the second; two-sided p.
+    """Two-sided p that two judges are equally good: only the first was right on `one`, the second on `other`.
 
-    The exact test, or with `mid` the one that counts what was seen half, which is right more nearly as often
-    as it says (Fagerland et al. 2013).
+    Exact, or with `mid` counting what was seen half, which is nearer to its level (Fagerland et al. 2013).
     """
-    n, most = one + other, max(one, other)
-    p = 2 * _tail(most, n)
-    if mid:
-        p -= math.exp(
-            math.lgamma(n + 1) - math.lgamma(most + 1) - math.lgamma(n - most + 1) - n * math.log(2)
-        )
-    return min(1.0, p)
+    most, least = max(one, other), min(one, other)
+    tail = sign_test(most, least)
+    beyond = sign_test(most + 1, least - 1) if least else 0.0
+    return min(1.0, tail + beyond if mid else 2 * tail)
 
 
-def _tail(least: int, n: int) -> float:
-    """At least so many heads in n throws of a coin."""
-    return beta_cdf(0.5, least, n - least + 1) if least > 0 else 1.0
-
-
-def student_test(mean: float, error: float, n: int, bound: float) -> float:
+def student_test(value: float, error: float, n: int, bound: float) -> float:
     """One-sided p of a mean that should be below the bound."""
     if error == 0 or n < 2:
-        return float(mean >= bound) if n > 1 else 1.0
-    return student_cdf((mean - bound) / error, n - 1)
+        return float(value >= bound) if n > 1 else 1.0
+    t, freedom = (value - bound) / error, n - 1
+    tail = beta_cdf(freedom / (freedom + t * t), freedom / 2, 0.5) / 2
+    return 1 - tail if t > 0 else tail
 
 
 def benjamini_yekutieli(ps: Sequence[float], level: float = 0.05) -> list[bool]:
-    """Which may be rejected so that at most this share is wrong, however they hang together (2001)."""
+    """Which may be rejected so that at most this share is wrong, under any dependence (2001)."""
     m = len(ps)
     harmonic = math.fsum(1 / i for i in range(1, m + 1))
     order = sorted(range(m), key=ps.__getitem__)
@@ -177,59 +166,7 @@ def benjamini_yekutieli(ps: Sequence[float], level: float = 0.05) -> list[bool]:
 
 def z_of(level: float) -> float:
     """How many standard deviations hold `level` of a normal distribution around its middle."""
-
     return NormalDist().inv_cdf(0.5 + level / 2)
-
-
-def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function: the share of Beta(a, b) below x."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    # The fraction converges fast only on the near side of the mean.
-    if x > (a + 1) / (a + b + 2):
-        return 1 - beta_cdf(1 - x, b, a)
-    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    return math.exp(front) * _fraction(x, a, b) / a
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    """The continued fraction of the incomplete beta, from the top down (Lentz's method)."""
-    d = 1 / _held(1 - (a + b) * x / (a + 1))
-    c, whole = 1.0, d
-    for m in range(1, 100_000):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 / _held(1 + term * d)
-            c = _held(1 + term / c)
-            whole *= c * d
-        if abs(c * d - 1) < 1e-15:
-            break
-    return whole
-
-
-def _held(x: float) -> float:
-    return x if abs(x) > _TINY else _TINY
-
-
-def beta_quantile(share: float, a: float, b: float) -> float:
-    """Where `share` of Beta(a, b) lies below."""
-    low, high = 0.0, 1.0
-    while high - low > 1e-16 + 1e-13 * low:
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if beta_cdf(middle, a, b) < share else (low, middle)
-    return (low + high) / 2
-
-
-def student_cdf(t: float, freedom: float) -> float:
-    """The share of Student's t below t."""
-    if math.isinf(t):
-        return float(t > 0)
-    tail = beta_cdf(freedom / (freedom + t * t), freedom / 2, 0.5) / 2
-    return 1 - tail if t > 0 else tail
 
 
 @lru_cache(maxsize=1024)
@@ -237,3 +174,33 @@ def student(level: float, freedom: int) -> float:
     """How many standard errors hold `level` of Student's t around its middle."""
     x = beta_quantile(1 - level, freedom / 2, 0.5)
     return math.sqrt(freedom * (1 - x) / x)
+
+
+def beta_quantile(share: float, a: float, b: float) -> float:
+    """Where `share` of Beta(a, b) lies below."""
+    return bisect(lambda x: beta_cdf(x, a, b) - share, 0.0, 1.0)
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, to ten digits: its continued fraction by Lentz's method."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    # The fraction converges fast only on the near side of the mean.
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_cdf(1 - x, b, a)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    d = 1 / _off_zero(1 - (a + b) * x / (a + 1))
+    c, fraction = 1.0, d
+    for m in range(1, 100_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d, c = 1 / _off_zero(1 + term * d), _off_zero(1 + term / c)
+            fraction *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return math.exp(front) * fraction / a
+
+
+def _off_zero(x: float) -> float:
+    return x if abs(x) > 1e-300 else 1e-300

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from ...errors import DataError, SettingError
-from ...stats.agreement import effective_jurors
 from ...stats.intervals import sign_test
 from ..dawid_skene import MISSING, fit_tables
 from ..opinion import Opinion
@@ -57,7 +56,7 @@ def fit_jury(opinions_by_matchup: Iterable[Sequence[Opinion]], gold: Gold, cfg: 
         jurors,
         n_gold=len(y),
         rho=rho,
-        effective=None if rho is None else effective_jurors(len(jurors), rho),
+        effective=None if rho is None else len(jurors) / (1 + (len(jurors) - 1) * max(rho, 0.0)),
     )
     if cfg.combine == "anchored":
         if not len(y):
