@@ -28,8 +28,8 @@ from jurist.records import Preference, Verdict
 from jurist.run import read_records
 from jurist.selftest.rows import make_rows
 from jurist.tiny.simulated import Simulated, World, simulate
+from jurist.verdicts.position_bias import correct, fit_columns
 from jurist.verdicts.settings import JudgeConfig
-from jurist.verdicts.slot_bias import correct, fit_columns
 
 SEEDS = (1, 2, 3, 4, 5)
 MATCHUPS, SWAPPED, PAIRS = 200_000, 0.2, 5_000

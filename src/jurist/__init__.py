@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from .recipes.settings import LabelConfig as LabelConfig
     from .recipes.settings import PolicyConfig as PolicyConfig
     from .verdicts.cases import read_cases as read_cases
-    from .verdicts.jury import JuryConfig as JuryConfig
     from .verdicts.settings import JudgeConfig as JudgeConfig
+    from .verdicts.settings import JuryConfig as JuryConfig
 
 _PLACES = {
     "JudgeConfig": ".verdicts.settings",
-    "JuryConfig": ".verdicts.jury",
+    "JuryConfig": ".verdicts.settings",
     "LabelConfig": ".recipes.settings",
     "PolicyConfig": ".recipes.settings",
     "PreferConfig": ".preferences.settings",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from jurist.errors import SettingError
-from jurist.verdicts.jury import JuryConfig, combine, fit_jury
+from jurist.verdicts.jury import combine, fit_jury
+from jurist.verdicts.settings import JuryConfig
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")

@@ -55,7 +55,7 @@ def test_a_fraction_of_the_matchups_is_asked_twice_and_the_seat_is_learnt_from_i
     summary = run(tmp_path, {**at(served, "leaning"), "swap": "fraction:0.5"})
     assert 60 < served.stats.calls < 120
     assert summary.calls == served.stats.calls
-    (bias,) = summary.learnt.slot_biases.values()
+    (bias,) = summary.learnt.position_biases.values()
     assert accounted(tmp_path)
     assert bias.bias > 0
 

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from jurist.errors import DataError, SettingError
 from jurist.stats.agreement import ece
-from jurist.verdicts.dawid_skene import fit_tables
-from jurist.verdicts.jury import Juror, JuryConfig, Weights, combine, fit_jury
+from jurist.verdicts.jury import Juror, Weights, combine, fit_jury, fit_tables
 from jurist.verdicts.opinion import Opinion
+from jurist.verdicts.settings import JuryConfig
 
 MEAN = JuryConfig("mean")
 RULES = ["vote", "mean", "dawid_skene", "anchored"]
@@ -227,7 +227,7 @@ def test_with_few_labels_the_probability_is_tempered_by_labels_it_has_not_seen()
 def test_the_stack_agrees_with_scikit_learn():
     from sklearn.linear_model import LogisticRegression
 
-    from jurist.verdicts.jury.anchored import logistic
+    from jurist.verdicts.jury import logistic
 
     dice = np.random.default_rng(0)
     x = dice.normal(size=(200, 4))

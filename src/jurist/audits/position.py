@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from ..records import Finding, Grade
 from ..stats.fits import logit, sigmoid
 from ..stats.intervals import Estimate, clustered_mean, clustered_share
-from ..verdicts.slot_bias import FEWEST, fit_columns
+from ..verdicts.position_bias import FEWEST, fit_columns
 from .charts import bars, shown_by
 from .columns import Array
 from .grade import WRONG, at_most, graded

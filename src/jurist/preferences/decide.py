@@ -20,12 +20,13 @@ from ..run import Run, read_json, read_records
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import WHO, Labels, gather, load_labels
-from ..verdicts.jury import JuryConfig, Weights, combine, fit_jury
+from ..verdicts.jury import Weights, combine, fit_jury
 from ..verdicts.opinion import Opinion
+from ..verdicts.position_bias import PositionBias, correct, fit_position_biases
 from ..verdicts.read import NOT_ASKED
+from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import SlotBias as Correction
 from ..verdicts.settle import settle, settle_scores
-from ..verdicts.slot_bias import SlotBias, correct, fit_slot_biases
 from .card import Counts
 from .pairs import choose
 from .settings import PreferConfig
@@ -47,7 +48,7 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True):
 class Learnt(Struct, frozen=True):
     """What the first pass found; kept in the run folder as `learnt.json`."""
 
-    slot_biases: dict[str, SlotBias] = {}
+    position_biases: dict[str, PositionBias] = {}
     calibrations: dict[str, Calibration] = {}
     weights: Weights | None = None
     labels: int = 0
@@ -123,7 +124,7 @@ def settled(
 ) -> list[Opinion]:
     """One opinion for each matchup of a prompt, whoever was asked; each judge's own is `told`."""
     opinions = []
-    for matchup, said in hearings(case, known, learnt.slot_biases):
+    for matchup, said in hearings(case, known, learnt.position_biases):
         for opinion in said:
             told(opinion)
         opinions.append(_joined(matchup, said, learnt, jury))
@@ -131,7 +132,7 @@ def settled(
 
 
 def hearings(
-    case: Case, known: Mapping[str, Member], slot_biases: Mapping[str, SlotBias]
+    case: Case, known: Mapping[str, Member], position_biases: Mapping[str, PositionBias]
 ) -> Iterator[tuple[Matchup, list[Opinion]]]:
     """Each matchup with one opinion a judge; people's labels are not among them."""
     pairwise: dict[str, dict[str, list[Verdict]]] = {}
@@ -152,14 +153,14 @@ def hearings(
                     said,
                     matchup,
                     clamp=member.clamp if member else None,
-                    slot_bias=_correction(slot_biases.get(judge)),
+                    slot_bias=_correction(position_biases.get(judge)),
                 )
             )
         opinions += [settle_scores(said, matchup) for said in scores.values()]
         yield matchup, opinions
 
 
-def _correction(bias: SlotBias | None) -> Correction | None:
+def _correction(bias: PositionBias | None) -> Correction | None:
     return None if bias is None else lambda p: correct(p, bias)
 
 
@@ -178,22 +179,22 @@ def _joined(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: Jur
 
 def learn(folder: Path, known: Mapping[str, Member], jury: JuryConfig, labels: str | None) -> Learnt:
     """The first pass; nothing is read where there is nothing to learn."""
-    slot_biases: dict[str, SlotBias] = {}
+    position_biases: dict[str, PositionBias] = {}
     if any(member.both_orders == "some" for member in known.values()):
         some = {name for name, member in known.items() if member.both_orders == "some"}
-        slot_biases = fit_slot_biases(
+        position_biases = fit_position_biases(
             verdict for case in read_cases(folder) for verdict in case.verdicts if verdict.judge in some
         )
     people = _people(folder, labels)
     lost = _lost_labels(labels, len(people.opinions))
     if not people.opinions and (len(known) < 2 or jury.combine in ("mean", "vote")):
-        return Learnt(slot_biases, warning=lost)
+        return Learnt(position_biases, warning=lost)
     gold: dict[str, Opinion | float] = {}
-    calibrations = _calibrations(folder, known, slot_biases, people, gold)
+    calibrations = _calibrations(folder, known, position_biases, people, gold)
     weights = None
     if len(known) > 1:
-        weights = fit_jury(_by_matchup(folder, known, Learnt(slot_biases, calibrations)), gold, jury)
-    return Learnt(slot_biases, calibrations, weights, len(gold), people.agreement, "" if gold else lost)
+        weights = fit_jury(_by_matchup(folder, known, Learnt(position_biases, calibrations)), gold, jury)
+    return Learnt(position_biases, calibrations, weights, len(gold), people.agreement, "" if gold else lost)
 
 
 def _lost_labels(labels: str | None, n: int) -> str:
@@ -217,14 +218,14 @@ def _people(folder: Path, labels: str | None) -> Labels:
 def _calibrations(
     folder: Path,
     known: Mapping[str, Member],
-    slot_biases: Mapping[str, SlotBias],
+    position_biases: Mapping[str, PositionBias],
     people: Labels,
     gold: dict[str, Opinion | float],
 ) -> dict[str, Calibration]:
     """A temperature for each judge with enough labels; `gold` is filled with the labels that were found."""
     pairs: dict[str, tuple[list[float], list[float]]] = {}
     for case in read_cases(folder) if people.opinions else ():
-        for matchup, opinions in hearings(case, known, slot_biases):
+        for matchup, opinions in hearings(case, known, position_biases):
             said = people.find(matchup)
             if said is None or said.p_first is None:
                 continue
@@ -244,7 +245,7 @@ def _calibrations(
 
 def _by_matchup(folder: Path, known: Mapping[str, Member], learnt: Learnt) -> Iterator[list[Opinion]]:
     for case in read_cases(folder):
-        for _, opinions in hearings(case, known, learnt.slot_biases):
+        for _, opinions in hearings(case, known, learnt.position_biases):
             yield [
                 calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
                 for one in opinions

@@ -21,8 +21,7 @@ from ..preferences.settings import PreferConfig
 from ..records import Sampling
 from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..verdicts.settings import JudgeConfig, JuryConfig
 
 
 class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -165,3 +165,21 @@ def text_of(setting: str) -> str:
     if " " not in setting and Path(setting).suffix in (".txt", ".md", ".jinja"):
         raise SettingError(f"there is no file {setting}. Look with: ls {Path(setting).parent}")
     return setting
+
+
+Combine = Literal["vote", "mean", "dawid_skene", "anchored"]
+
+
+class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the members' opinions become one."""
+
+    combine: Combine = "mean"
+    """`vote`, `mean` of probabilities, `dawid_skene`, or `anchored` on people's labels."""
+    quorum: float = 0.5
+    """Share of the members that must have given a usable opinion; one at least."""
+    force: bool = False
+    """Count heads even where the labels show that one member alone is better."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quorum <= 1:
+            raise SettingError(f"quorum is a share of the members, got {self.quorum}; set quorum: 0.5")

@@ -13,7 +13,7 @@ from ...errors import BudgetSpent, EngineDown
 from ...preferences.settings import PreferConfig
 from ...records import Sampling
 from ...run import Run, Writer
-from ...verdicts.jury import JuryConfig
+from ...verdicts.settings import JuryConfig
 from ..label import label
 from ..sample import sample
 from ..settings import LabelConfig, PolicyConfig

@@ -11,7 +11,7 @@ from ...preferences.decide import read_members
 from ...stats.fits import sigmoid
 from ...verdicts.cases import Case
 from ...verdicts.judge import judge_config
-from ...verdicts.jury import JuryConfig
+from ...verdicts.settings import JuryConfig
 from .candidates import Candidates
 from .lessons import refuse_seats
 from .rounds import Round

@@ -12,8 +12,8 @@ from ...records import Completion
 from ...run import read_json
 from ...stats.intervals import mean
 from ...verdicts.cases import Case, read_cases
-from ...verdicts.jury import JuryConfig
 from ...verdicts.opinion import Opinion
+from ...verdicts.settings import JuryConfig
 
 Worth = dict[str, float]
 """How good each answer to a prompt is, by its id, but for those about which nothing usable was said."""

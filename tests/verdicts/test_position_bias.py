@@ -6,7 +6,7 @@ import pytest
 from jurist.errors import SettingError
 from jurist.records import Verdict
 from jurist.stats.agreement import ece
-from jurist.verdicts.slot_bias import correct, fit_slot_bias, fit_slot_biases
+from jurist.verdicts.position_bias import correct, fit_position_bias, fit_position_biases
 
 LEAN = 1.2  # gives the first seat about 70 %
 
@@ -34,7 +34,7 @@ def triples(given, turned, both):
 @pytest.mark.parametrize("hard", [True, False])
 def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twice(hard):
     given, turned, both = verdicts(hard, LEAN)
-    found = fit_slot_bias(triples(given, turned, both), "leaning")
+    found = fit_position_bias(triples(given, turned, both), "leaning")
     once = ~both
     mended = np.array([correct(p, found) for p in given[once].tolist()])
     asked_twice = (given + 1 - turned)[once] / 2
@@ -48,7 +48,7 @@ def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twi
 def test_the_slot_bias_comes_with_an_interval_that_holds_the_truth():
     held, biases, spreads = 0, [], []
     for seed in range(10):
-        found = fit_slot_bias(triples(*verdicts(True, LEAN, n=1500, seed=seed)))
+        found = fit_position_bias(triples(*verdicts(True, LEAN, n=1500, seed=seed)))
         biases.append(found.bias)
         spreads.append(found.spread)
         held += found.bias_low < LEAN < found.bias_high
@@ -61,14 +61,14 @@ def test_the_slot_bias_comes_with_an_interval_that_holds_the_truth():
 
 def test_matchups_asked_once_make_the_interval_narrower():
     given, turned, both = verdicts(True, LEAN, n=4000)
-    all_asked = fit_slot_bias(triples(given, turned, both))
-    swapped_only = fit_slot_bias(triples(given[both], turned[both], both[both]))
+    all_asked = fit_position_bias(triples(given, turned, both))
+    swapped_only = fit_position_bias(triples(given[both], turned[both], both[both]))
 
     assert all_asked.high - all_asked.low < 0.8 * (swapped_only.high - swapped_only.low)
 
 
 def test_a_fair_judge_is_cleared():
-    found = fit_slot_bias(triples(*verdicts(True, 0.0)))
+    found = fit_position_bias(triples(*verdicts(True, 0.0)))
 
     assert found.low < 0.5 < found.high
     assert found.bias_low < 0 < found.bias_high
@@ -76,7 +76,7 @@ def test_a_fair_judge_is_cleared():
 
 def test_better_texts_kept_in_the_first_seat_are_not_taken_for_bias():
     given, turned, both = verdicts(True, LEAN, better_first=True)
-    found = fit_slot_bias(triples(given, turned, both))
+    found = fit_position_bias(triples(given, turned, both))
     once = ~both
     mended = np.array([correct(p, found) for p in given[once].tolist()])
 
@@ -88,7 +88,7 @@ def test_better_texts_kept_in_the_first_seat_are_not_taken_for_bias():
 @pytest.mark.parametrize("says", [1.0, 0.0])
 def test_a_judge_that_only_looks_at_the_seat_is_left_with_nothing(says):
     n = 500
-    found = fit_slot_bias(triples(np.full(n, says), np.full(n, says), np.arange(n) < 100))
+    found = fit_position_bias(triples(np.full(n, says), np.full(n, says), np.arange(n) < 100))
 
     assert correct(says, found) == pytest.approx(0.5, abs=0.01)
 
@@ -109,7 +109,7 @@ def test_verdicts_of_several_judges_in_any_order_are_kept_apart_and_unread_ones_
                 )
             )
     np.random.default_rng(0).shuffle(rows)
-    found = fit_slot_biases(rows)
+    found = fit_position_biases(rows)
 
     assert found["fair"].bias == pytest.approx(0, abs=0.25)
     assert found["leaning"].bias == pytest.approx(LEAN, abs=0.25)
@@ -117,4 +117,4 @@ def test_verdicts_of_several_judges_in_any_order_are_kept_apart_and_unread_ones_
 
 def test_too_few_matchups_in_both_orders_is_refused_with_the_way_out():
     with pytest.raises(SettingError, match=r"--judge\.swap fraction:0\.2"):
-        fit_slot_bias([("m", "given", 1.0), ("m", "swapped", 0.0)])
+        fit_position_bias([("m", "given", 1.0), ("m", "swapped", 0.0)])

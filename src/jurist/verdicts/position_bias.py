@@ -34,7 +34,7 @@ FEWEST = 30
 _NEVER = 1e-3
 
 
-class SlotBias(Struct, frozen=True, omit_defaults=True):
+class PositionBias(Struct, frozen=True, omit_defaults=True):
     """One judge's leaning towards a seat, and how to take it out of a verdict that was asked once."""
 
     judge: str
@@ -71,14 +71,14 @@ class _Tally:
             self.turned.append(order == "swapped")
             self.p.append(p)
 
-    def fit(self, judge: str) -> SlotBias:
+    def fit(self, judge: str) -> PositionBias:
         import numpy as np
 
         turned, p = np.asarray(self.turned, dtype=bool), np.asarray(self.p, dtype=float)
         return fit_columns(np.asarray(self.key, dtype=np.int64), turned, p, judge)
 
 
-def fit_slot_biases(verdicts: Iterable[Verdict]) -> dict[str, SlotBias]:
+def fit_position_biases(verdicts: Iterable[Verdict]) -> dict[str, PositionBias]:
     """Each judge's slot bias, from one pass over verdicts in any order. Unread ones are left out."""
     tallies: dict[str, _Tally] = {}
     for v in verdicts:
@@ -87,7 +87,7 @@ def fit_slot_biases(verdicts: Iterable[Verdict]) -> dict[str, SlotBias]:
     return {judge: tally.fit(judge) for judge, tally in tallies.items()}
 
 
-def fit_slot_bias(triples: Iterable[tuple[str, str, float | None]], judge: str = "") -> SlotBias:
+def fit_position_bias(triples: Iterable[tuple[str, str, float | None]], judge: str = "") -> PositionBias:
     """The same for one judge, from (matchup id, `given` or `turned`, p of the first seat as shown)."""
     tally = _Tally()
     for matchup_id, order, p in triples:
@@ -95,14 +95,14 @@ def fit_slot_bias(triples: Iterable[tuple[str, str, float | None]], judge: str =
     return tally.fit(judge)
 
 
-def correct(p_first: float, bias: SlotBias) -> float:
+def correct(p_first: float, bias: PositionBias) -> float:
     """What asking in both orders would have come to, given what was said in one; p as shown in, p as shown
     out.
     """
     return (p_first + sigmoid(bias.slope * logit(p_first, EDGE) + bias.intercept)) / 2
 
 
-def fit_columns(matchup: Array, turned: Array, p_shown: Array, judge: str = "") -> SlotBias:
+def fit_columns(matchup: Array, turned: Array, p_shown: Array, judge: str = "") -> PositionBias:
     """The same from columns: a number for the matchup, whether its seats were exchanged, and p of the first
     seat as shown.
     """
@@ -141,7 +141,7 @@ def fit_columns(matchup: Array, turned: Array, p_shown: Array, judge: str = "") 
         # Then the verdicts to correct are like the given order, or like the turned one, and not like both.
         said, unsaid = (one, 1 - other) if lean >= 0 else (other, 1 - one)
         slope, intercept = _other_order(said, unsaid, said, float(unsaid.mean()))
-    return SlotBias(
+    return PositionBias(
         judge=judge,
         first_share=share,
         low=max(0.0, share - reach * error),
