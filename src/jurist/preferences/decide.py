@@ -15,11 +15,11 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..records import Dropped, IdSet, Matchup, Preference, Verdict
+from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
-from ..verdicts.human import WHO, Labels, gather, load_labels
+from ..verdicts.human import Labels, gather, load_labels
 from ..verdicts.jury import Weights, combine, fit_jury
 from ..verdicts.opinion import Opinion
 from ..verdicts.position_bias import PositionBias, correct, fit_position_biases
@@ -36,7 +36,7 @@ FEWEST_LABELS: Final = 30
 STAGE: Final = "preferences"
 
 
-class Member(Struct, frozen=True, forbid_unknown_fields=True):
+class JudgeInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """What deciding has to know about a judge of the run."""
 
     name: str
@@ -60,7 +60,7 @@ class Learnt(Struct, frozen=True):
 
 def decide(
     run: Run,
-    members: Iterable[Member],
+    members: Iterable[JudgeInfo],
     prefer: PreferConfig,
     jury: JuryConfig,
     labels: str | None = None,
@@ -85,7 +85,7 @@ def decide(
                 for matchup in case.matchups:
                     drop(Dropped(matchup.id, STAGE, "duplicate"))
                 continue
-            kept, lost = judged(case, known, learnt, prefer, jury, counts.opinion)
+            kept, lost = decide_prompt(case, known, learnt, prefer, jury, counts.opinion)
             for preference in kept:
                 files["preferences"].add(preference)
                 counts.preference(preference)
@@ -96,49 +96,49 @@ def decide(
 
 def _labelled_again(case: Case, labelled: IdSet) -> bool:
     """Another person's label on a pair that stands in the file already: one more word, and no more data."""
-    by_people = case.paired and any(one.judge.startswith(WHO) for one in case.verdicts)
+    by_people = case.paired and any(is_label(one.judge) for one in case.verdicts)
     return by_people and any(not labelled.add(matchup.id) for matchup in case.matchups)
 
 
-def judged(
+def decide_prompt(
     case: Case,
-    known: Mapping[str, Member],
+    known: Mapping[str, JudgeInfo],
     learnt: Learnt,
     prefer: PreferConfig,
     jury: JuryConfig,
     told: Callable[[Opinion], None],
 ) -> tuple[list[Preference], list[Dropped]]:
     """The preferences of one prompt, and the matchups that came to none; each judge's opinion is `told`."""
-    opinions = settled(case, known, learnt, jury, told)
+    opinions = settle_prompt(case, known, learnt, jury, told)
     # Pairs that the user's file named are questions of their own: no rule picks among them.
     rule = replace(prefer, rule="all_pairs") if case.paired and prefer.rule != "all_pairs" else prefer
     return choose(case.prompt, case.completions, opinions, rule)
 
 
-def settled(
+def settle_prompt(
     case: Case,
-    known: Mapping[str, Member],
+    known: Mapping[str, JudgeInfo],
     learnt: Learnt,
     jury: JuryConfig,
     told: Callable[[Opinion], None] = lambda _: None,
 ) -> list[Opinion]:
     """One opinion for each matchup of a prompt, whoever was asked; each judge's own is `told`."""
     opinions = []
-    for matchup, said in hearings(case, known, learnt.position_biases):
+    for matchup, said in opinions_by_matchup(case, known, learnt.position_biases):
         for opinion in said:
             told(opinion)
-        opinions.append(_joined(matchup, said, learnt, jury))
+        opinions.append(combine_opinions(matchup, said, learnt, jury))
     return opinions
 
 
-def hearings(
-    case: Case, known: Mapping[str, Member], position_biases: Mapping[str, PositionBias]
+def opinions_by_matchup(
+    case: Case, known: Mapping[str, JudgeInfo], position_biases: Mapping[str, PositionBias]
 ) -> Iterator[tuple[Matchup, list[Opinion]]]:
     """Each matchup with one opinion a judge; people's labels are not among them."""
     pairwise: dict[str, dict[str, list[Verdict]]] = {}
     scores: dict[str, list[Verdict]] = {}
     for verdict in case.verdicts:
-        if verdict.judge.startswith(WHO):
+        if is_label(verdict.judge):
             continue
         if verdict.matchup_id:
             pairwise.setdefault(verdict.matchup_id, {}).setdefault(verdict.judge, []).append(verdict)
@@ -164,7 +164,7 @@ def _correction(bias: PositionBias | None) -> Correction | None:
     return None if bias is None else lambda p: correct(p, bias)
 
 
-def _joined(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: JuryConfig) -> Opinion:
+def combine_opinions(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: JuryConfig) -> Opinion:
     sure = [
         calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
         for one in opinions
@@ -177,7 +177,7 @@ def _joined(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: Jur
     return joined if joined.first_id == matchup.first.id else joined.swapped()
 
 
-def learn(folder: Path, known: Mapping[str, Member], jury: JuryConfig, labels: str | None) -> Learnt:
+def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels: str | None) -> Learnt:
     """The first pass; nothing is read where there is nothing to learn."""
     position_biases: dict[str, PositionBias] = {}
     if any(member.both_orders == "some" for member in known.values()):
@@ -210,14 +210,14 @@ def _people(folder: Path, labels: str | None) -> Labels:
     if labels is None:
         return gather(())
     if labels == "given":
-        said = (one for case in read_cases(folder) for one in case.verdicts if one.judge.startswith(WHO))
+        said = (one for case in read_cases(folder) for one in case.verdicts if is_label(one.judge))
         return gather(said)
     return gather(load_labels(labels))
 
 
 def _calibrations(
     folder: Path,
-    known: Mapping[str, Member],
+    known: Mapping[str, JudgeInfo],
     position_biases: Mapping[str, PositionBias],
     people: Labels,
     gold: dict[str, Opinion | float],
@@ -225,7 +225,7 @@ def _calibrations(
     """A temperature for each judge with enough labels; `gold` is filled with the labels that were found."""
     pairs: dict[str, tuple[list[float], list[float]]] = {}
     for case in read_cases(folder) if people.opinions else ():
-        for matchup, opinions in hearings(case, known, position_biases):
+        for matchup, opinions in opinions_by_matchup(case, known, position_biases):
             said = people.find(matchup)
             if said is None or said.p_first is None:
                 continue
@@ -243,9 +243,9 @@ def _calibrations(
     }
 
 
-def _by_matchup(folder: Path, known: Mapping[str, Member], learnt: Learnt) -> Iterator[list[Opinion]]:
+def _by_matchup(folder: Path, known: Mapping[str, JudgeInfo], learnt: Learnt) -> Iterator[list[Opinion]]:
     for case in read_cases(folder):
-        for _, opinions in hearings(case, known, learnt.position_biases):
+        for _, opinions in opinions_by_matchup(case, known, learnt.position_biases):
             yield [
                 calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
                 for one in opinions
@@ -257,11 +257,11 @@ def _dropped_before(folder: Path) -> Iterator[Dropped]:
     return read_records(path, Dropped) if path.exists() else iter(())
 
 
-def read_members(folder: Path) -> list[Member]:
+def read_judges(folder: Path) -> list[JudgeInfo]:
     """The judges of a run, as they were when it was labelled."""
     path = folder / "judges.json"
-    return read_json(path, list[Member]) if path.exists() else []
+    return read_json(path, list[JudgeInfo]) if path.exists() else []
 
 
-def write_members(run: Run, members: list[Member]) -> None:
+def write_judges(run: Run, members: list[JudgeInfo]) -> None:
     run.write_json("judges.json", members)

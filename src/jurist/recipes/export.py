@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ..errors import RunError, SettingError
 from ..preferences.card import Counts, write_card
-from ..preferences.decide import decide, read_members
+from ..preferences.decide import decide, read_judges
 from ..preferences.export import export as export_rows
 from ..preferences.formats import FORMATS
 from ..preferences.quarantine import Quarantine, at_large, read_quarantine
@@ -47,7 +47,7 @@ def export(
     check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
-        counts, learnt = decide(run, read_members(folder), prefer_config(cfg), cfg.jury, cfg.labels)
+        counts, learnt = decide(run, read_judges(folder), prefer_config(cfg), cfg.jury, cfg.labels)
         exported = export_all(run, cfg, counts, push_to)
         # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
         prefer = replace(cfg.prefer, quarantine=before.prefer.quarantine)

@@ -17,7 +17,7 @@ from ..config import parse_money
 from ..engines.caller import Caller, Callers, Purse
 from ..engines.engine import Engine
 from ..errors import DataError, JuristError, SettingError
-from ..preferences.decide import Member, decide, write_members
+from ..preferences.decide import JudgeInfo, decide, write_judges
 from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
 from ..run import Run
@@ -57,7 +57,7 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
 
 async def collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, tally: Tally, watch: Watch
-) -> tuple[Stopped, list[Member]]:
+) -> tuple[Stopped, list[JudgeInfo]]:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
     engines = Callers(run.journal, tally.purse)
     stopped = Stopped()
@@ -65,10 +65,10 @@ async def collect(
         policies = open_policies(cfg, engines)
         judges = [open_judge(one, engines, cfg.seed) for one in asked]
         need_names(judges)
-        members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
+        members = [_judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)]
         engines.check()
         run.write_text("recipe.yaml", recipe_text(cfg))
-        write_members(run, members)
+        write_judges(run, members)
         lost: list[Dropped] = []
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
@@ -143,11 +143,11 @@ def rows_under_way(engines: Iterable[Caller]) -> int:
     return max(64, most + most // 2)
 
 
-def _member(judge: Judge | Scorer, cfg: JudgeConfig) -> Member:
+def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
     both: Literal["all", "some", "none"] = (
         "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
     )
-    return Member(judge.name, judge.kind, both, cfg.clamp)
+    return JudgeInfo(judge.name, judge.kind, both, cfg.clamp)
 
 
 def need_names(judges: Sequence[Judge | Scorer]) -> None:

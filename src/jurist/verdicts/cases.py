@@ -31,7 +31,7 @@ class Case(Struct, frozen=True):
     """The user's file said who meets whom: each matchup is decided on its own."""
 
 
-class Docket(Struct, frozen=True, omit_defaults=True):
+class CaseIndex(Struct, frozen=True, omit_defaults=True):
     """One line of `matchups.jsonl`: who met whom, and how many lines of the other files are this prompt's."""
 
     prompt_id: str
@@ -42,7 +42,7 @@ class Docket(Struct, frozen=True, omit_defaults=True):
     paired: bool = False
 
 
-class Adds(Protocol):
+class RecordSink(Protocol):
     def add(self, record: Struct) -> None: ...
 
 
@@ -51,7 +51,7 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
-def write_case(case: Case, writers: Mapping[str, Adds]) -> None:
+def write_case(case: Case, writers: Mapping[str, RecordSink]) -> None:
     writers["prompts"].add(case.prompt)
     for completion in case.completions:
         writers["completions"].add(completion)
@@ -59,7 +59,7 @@ def write_case(case: Case, writers: Mapping[str, Adds]) -> None:
         writers["verdicts"].add(verdict)
     seats = tuple((one.id, one.first.id, one.second.id) for one in case.matchups)
     writers["matchups"].add(
-        Docket(case.prompt.id, len(case.completions), len(case.verdicts), seats, case.paired)
+        CaseIndex(case.prompt.id, len(case.completions), len(case.verdicts), seats, case.paired)
     )
 
 
@@ -70,19 +70,19 @@ V = TypeVar("V")
 
 def read_cases(folder: Path) -> Iterator[Case]:
     """The cases of a run, in the order in which they were written."""
-    for prompt, texts, docket, said in in_step(folder, Prompt, Completion, Verdict):
+    for prompt, texts, docket, said in read_in_lockstep(folder, Prompt, Completion, Verdict):
         known = {one.id: one for one in texts}
         met = tuple(Matchup(name, prompt, known[one], known[two]) for name, one, two in docket.matchups)
         yield Case(prompt, texts, met, said, docket.paired)
 
 
-def in_step(
+def read_in_lockstep(
     folder: Path, prompt_as: type[P], completion_as: type[C], verdict_as: type[V]
-) -> Iterator[tuple[P, tuple[C, ...], Docket, tuple[V, ...]]]:
+) -> Iterator[tuple[P, tuple[C, ...], CaseIndex, tuple[V, ...]]]:
     """The four files read together, each line as so much of its record as is asked for."""
     completions = read_records(folder / "completions.jsonl", completion_as, "completion")
     verdicts = read_records(folder / "verdicts.jsonl", verdict_as, "verdict")
-    dockets = read_records(folder / "matchups.jsonl", Docket, "matchup")
+    dockets = read_records(folder / "matchups.jsonl", CaseIndex, "matchup")
     prompts = read_records(folder / "prompts.jsonl", prompt_as, "prompt")
     number = 0
     for number, (prompt, docket) in enumerate(zip_longest(prompts, dockets), 1):

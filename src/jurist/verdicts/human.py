@@ -16,22 +16,23 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import DataError, nearest
-from ..records import Completion, Matchup, Message, Prompt, Verdict, content_id
+from ..records import HUMAN_PREFIX, Completion, Matchup, Message, Prompt, Verdict, content_id, is_human
 from .opinion import Opinion
 
-WHO = "human:"
-SAID = {"first": 1.0, "second": 0.0, "tie": 0.5, "a": 1.0, "b": 0.0, "1": 1.0, "2": 0.0}
-CHOICE = {"chosen": 1.0, "rejected": 0.0, "tie": 0.5}
+LABEL_VALUES = {"first": 1.0, "second": 0.0, "tie": 0.5, "a": 1.0, "b": 0.0, "1": 1.0, "2": 0.0}
+CHOSEN_VALUES = {"chosen": 1.0, "rejected": 0.0, "tie": 0.5}
 
 
 def text_key(prompt_id: str, text_a: str, text_b: str) -> str:
     """A name for two texts on one prompt, whichever way round: the matchup's id, had nobody signed them."""
     return content_id(
-        "matchup", prompt_id, sorted((unsigned(prompt_id, text_a), unsigned(prompt_id, text_b)))
+        "matchup",
+        prompt_id,
+        sorted((id_without_policy(prompt_id, text_a), id_without_policy(prompt_id, text_b))),
     )
 
 
-def unsigned(prompt_id: str, text: str) -> str:
+def id_without_policy(prompt_id: str, text: str) -> str:
     return Completion.of(prompt_id, text).id
 
 
@@ -85,7 +86,7 @@ def _verdict(row: dict[str, Any], where: str, number: int) -> Verdict:
         verdict = msgspec.convert(row, Verdict)
     except msgspec.ValidationError as error:
         raise DataError(f"{where}: {error}; mend or delete that line") from error
-    if not verdict.judge.startswith(WHO):
+    if not is_human(verdict.judge):
         raise DataError(f"{where}: judge '{verdict.judge}' is not a person; name people human:NAME")
     return verdict
 
@@ -106,18 +107,18 @@ def _from_row(row: dict[str, Any], where: str, number: int) -> Verdict:
         prompt_id = _prompt(row["prompt"], where).id
         first, second = (_text(row[seat], where) for seat in seats)
         matchup_id = text_key(prompt_id, first, second)
-        first_id, second_id = unsigned(prompt_id, first), unsigned(prompt_id, second)
+        first_id, second_id = id_without_policy(prompt_id, first), id_without_policy(prompt_id, second)
     label = row.get("label", row.get("winner", "chosen" if chose else None))
     who = str(row.get("who") or "")
     p = None
     if label not in (None, ""):
-        known = CHOICE if chose else SAID
+        known = CHOSEN_VALUES if chose else LABEL_VALUES
         p = known.get(str(label).strip().lower())
         if p is None:
             raise DataError(f"{where}: {nearest('label', str(label), known)}")
     return Verdict(
         content_id("human", who or number, matchup_id, first_id, p),
-        judge=WHO + (who or "someone"),
+        judge=HUMAN_PREFIX + (who or "someone"),
         matchup_id=matchup_id,
         first_id=first_id,
         second_id=second_id,
@@ -164,7 +165,7 @@ class Labels(Struct, frozen=True):
         first = matchup.first.id
         if said is None and len(self.opinions):
             said = self.opinions.get(text_key(matchup.prompt.id, matchup.first.text, matchup.second.text))
-            first = unsigned(matchup.prompt.id, matchup.first.text)
+            first = id_without_policy(matchup.prompt.id, matchup.first.text)
         if said is None:
             return None
         # A label with no completion ids was given to the matchup as it came.
