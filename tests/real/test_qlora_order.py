@@ -99,9 +99,9 @@ def test_strengths_on_the_elo_scale_come_out_as_recorded(reviews):
 
 def test_a_fifth_asked_twice_finds_the_seat_bias_that_asking_all_twice_finds(reviews):
     verdicts, _, _ = reviews
-    full = fit_position_biases(verdicts)["gpt-4"]
+    full = fit_position_biases(verdicts)[0]["gpt-4"]
     few = [v for v in verdicts if v.order == "given" or int(v.matchup_id[:8], 16) % 5 == 0]
-    part = fit_position_biases(few)["gpt-4"]
+    part = fit_position_biases(few)[0]["gpt-4"]
 
     assert full.first_share == pytest.approx(0.629, abs=0.002)
     assert part.low < full.first_share < part.high

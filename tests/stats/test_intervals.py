@@ -71,7 +71,6 @@ def test_without_data_there_is_no_number():
     assert intervals.wilson(0, 0) == intervals.clopper_pearson(0, 0) == (0.0, 1.0)
     assert math.isnan(intervals.mean([]))
     assert math.isnan(intervals.clustered_share(np.empty(0), np.empty(0)).value)
-    assert math.isnan(intervals.correlation_through_zero(np.zeros(5), np.ones(5), np.arange(5)).value)
 
 
 def test_a_weighted_mean_has_the_error_of_the_linearised_ratio_of_two_sums():
@@ -111,16 +110,3 @@ def test_ones_and_zeros_are_worth_no_more_than_they_are_many():
     one = intervals.clustered_share(values, np.repeat(np.arange(20), 2))
 
     assert (one.low, one.high) == pytest.approx(intervals.wilson(21, 40))
-
-
-def test_a_correlation_through_zero_holds_the_truth_and_knows_its_clusters():
-    def draw(dice):
-        shared = np.repeat(dice.normal(size=80), 3)
-        x = dice.normal(size=240) + shared
-        y = 0.5 * x + dice.normal(size=240) + 0.5 * shared
-        return intervals.correlation_through_zero(x, y, np.repeat(np.arange(80), 3))
-
-    # Var x = 2, cov = 0.5 * 2 + 0.5, var y = 0.25 * 2 + 1 + 0.25 + 2 * 0.5 * 0.5.
-    assert 0.90 <= coverage(draw, 1.5 / np.sqrt(2 * 2.25)) <= 0.98
-    same = np.arange(5.0)
-    assert intervals.correlation_through_zero(same, same, same).value == 1.0

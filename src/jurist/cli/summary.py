@@ -54,8 +54,9 @@ def summary_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("first seat", f"{interval(facts['first_share'])} of decided verdicts"))
     learnt = facts.get("learnt") or {}
     lines += _people_lines(learnt) + _jury_lines(learnt.get("weights") or {})
-    if learnt.get("warning"):
-        lines.append(("beware", learnt["warning"]))
+    lines += [("warning", one) for one in learnt.get("warnings", ())]
+    if learnt.get("refused"):
+        lines.append(("refused", learnt["refused"]))
     lines.append(
         ("calls", f"{facts.get('calls', 0):,} answered, {facts.get('calls_kept', 0):,} kept from before")
     )
@@ -83,15 +84,14 @@ def _people_lines(learnt: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _jury_lines(weights: dict[str, Any]) -> list[tuple[str, str]]:
-    """How a jury does on people's labels, and what to beware of."""
+    """How a jury does on the labels."""
     lines = []
-    if weights.get("n_gold") and weights.get("accuracy") is not None:
-        said = f"agrees with {weights['accuracy']:.1%} of {weights['n_gold']:,} labels from people"
-        if weights.get("effective") is not None:
-            said += f"; {len(weights['jurors'])} judges, worth {weights['effective']:.1f} independent ones"
+    if weights.get("n_labels") and weights.get("accuracy") is not None:
+        said = f"agrees with {weights['accuracy']:.1%} of {weights['n_labels']:,} labels"
+        if weights.get("effective_judges") is not None:
+            worth = weights["effective_judges"]
+            said += f"; {len(weights['jurors'])} judges, worth {worth:.1f} independent ones"
         lines.append(("jury", said))
-    if weights.get("warning"):
-        lines.append(("beware", weights["warning"]))
     return lines
 
 

@@ -1,72 +1,84 @@
-"""From the verdicts of a run to its preferences, in one pass, or two where something has to be learnt first.
+"""From the verdicts of a run to its preferences. Nothing is asked of any model: change a setting and decide
+again for nothing.
 
-The first pass, when there is one, learns what a seat is worth to each judge (where only some matchups were
-asked in both orders), how sure each judge may be (from people's labels) and what each juror's word is
-worth. The second pass decides. Nothing is asked of any model: change a setting and decide again for
-nothing.
+`learn` reads the run and learns what labels and swapped positions teach about its judges. Then, prompt by
+prompt, `opinions_by_matchup` settles what each judge said, `combine_opinions` makes one opinion of several,
+and `decide_prompt` chooses the pairs to train on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
-from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
+from ..stats.fits import Array
+from ..verdicts.calibrate import Agreement, Calibration, calibrate, fit_calibration, measure_agreement
 from ..verdicts.cases import Case, read_cases
-from ..verdicts.human import Labels, gather, load_labels
-from ..verdicts.jury import Weights, combine, fit_jury
+from ..verdicts.human import LabelIndex, load_labels
+from ..verdicts.jury import JuryTable, Labelled, Weights, at_temperature, combine, fit_jury
 from ..verdicts.opinion import Opinion
-from ..verdicts.position_bias import PositionBias, correct, fit_position_biases
+from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
 from ..verdicts.read import NOT_ASKED
 from ..verdicts.settings import JuryConfig
-from ..verdicts.settle import SlotBias as Correction
-from ..verdicts.settle import settle, settle_scores
+from ..verdicts.settle import Scale, settle, settle_scores
 from .card import Counts
 from .pairs import choose
 from .settings import PreferConfig
 
 FEWEST_LABELS: Final = 30
-"""People's labels on which a judge's temperature is learnt; fewer would swing it by more than they mend."""
+"""Labels from which a temperature is learnt, and a judge refused: with fewer, chance decides."""
+POOR: Final = 0.6
+"""Agreement with humans below which there is a warning."""
 STAGE: Final = "preferences"
+JURY: Final = "jury"
 
 
 class JudgeInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """What deciding has to know about a judge of the run."""
+    """What deciding has to know about a judge of the run; kept as `judges.json`."""
 
     name: str
     kind: Literal["pairwise", "pointwise"]
     both_orders: Literal["all", "some", "none"] = "all"
     clamp: tuple[float, float] | None = None
+    scale: Scale | None = None
+    """Of its scores; None: the lowest and the highest that the run has."""
 
 
 class Learnt(Struct, frozen=True):
-    """What the first pass found; kept in the run folder as `learnt.json`."""
+    """What deciding had to learn first; kept in the run folder as `learnt.json`."""
 
     position_biases: dict[str, PositionBias] = {}
+    scales: dict[str, tuple[float, float]] = {}
+    """The lowest and the highest score of judges whose scale is not known."""
     calibrations: dict[str, Calibration] = {}
     weights: Weights | None = None
     labels: int = 0
-    """Matchups that people had labelled."""
+    """Matchups with a label to learn from."""
     human_agreement: float | None = None
-    """How often two people who saw the same matchup said the same."""
-    warning: str = ""
+    """How often two humans who labelled the same matchup said the same."""
+    agreement: dict[str, dict[str, Agreement]] = {}
+    """With `human` labels and with `file` labels, of each judge and of the `jury`."""
+    warnings: tuple[str, ...] = ()
+    refused: str = ""
+    """Why these preferences should not be exported, and what to do; empty where nothing speaks against it."""
 
 
 def decide(
     run: Run,
-    members: Iterable[JudgeInfo],
+    judges: Iterable[JudgeInfo],
     prefer: PreferConfig,
     jury: JuryConfig,
     labels: str | None = None,
 ) -> tuple[Counts, Learnt]:
-    """Write `preferences.jsonl`, and the rows that came to none into `dropped.jsonl`, by name."""
-    known = {member.name: member for member in members}
+    """Write `preferences.jsonl`, and each matchup that came to none into `dropped.jsonl` with its reason."""
+    known = {judge.name: judge for judge in judges}
     learnt = learn(run.path, known, jury, labels)
     run.write_json("learnt.json", learnt)
     counts, labelled = Counts(), IdSet()
@@ -80,61 +92,49 @@ def decide(
             if row.stage != STAGE:
                 drop(row)
         for case in read_cases(run.path):
-            counts.case(case.completions, case.matchups, case.verdicts)
-            if _labelled_again(case, labelled):
+            opinions = opinions_by_matchup(case, known, learnt)
+            counts.add(case, opinions)
+            if _is_another_label(case, labelled):
                 for matchup in case.matchups:
                     drop(Dropped(matchup.id, STAGE, "duplicate"))
                 continue
-            kept, lost = decide_prompt(case, known, learnt, prefer, jury, counts.opinion)
-            for preference in kept:
+            preferences, dropped = decide_prompt(case, opinions, learnt, prefer, jury)
+            for preference in preferences:
                 files["preferences"].add(preference)
                 counts.preference(preference)
-            for row in lost:
+            for row in dropped:
                 drop(row)
     return counts, learnt
 
 
-def _labelled_again(case: Case, labelled: IdSet) -> bool:
-    """Another person's label on a pair that stands in the file already: one more word, and no more data."""
-    by_people = case.paired and any(is_label(one.judge) for one in case.verdicts)
-    return by_people and any(not labelled.add(matchup.id) for matchup in case.matchups)
-
-
 def decide_prompt(
     case: Case,
-    known: Mapping[str, JudgeInfo],
+    opinions: Iterable[tuple[Matchup, list[Opinion]]],
     learnt: Learnt,
     prefer: PreferConfig,
     jury: JuryConfig,
-    told: Callable[[Opinion], None],
 ) -> tuple[list[Preference], list[Dropped]]:
-    """The preferences of one prompt, and the matchups that came to none; each judge's opinion is `told`."""
-    opinions = settle_prompt(case, known, learnt, jury, told)
+    """The preferences of one prompt, and its matchups that came to none."""
+    joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
     # Pairs that the user's file named are questions of their own: no rule picks among them.
     rule = replace(prefer, rule="all_pairs") if case.paired and prefer.rule != "all_pairs" else prefer
-    return choose(case.prompt, case.completions, opinions, rule)
+    return choose(case.prompt, case.completions, joined, rule)
 
 
 def settle_prompt(
-    case: Case,
-    known: Mapping[str, JudgeInfo],
-    learnt: Learnt,
-    jury: JuryConfig,
-    told: Callable[[Opinion], None] = lambda _: None,
+    case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt, jury: JuryConfig
 ) -> list[Opinion]:
-    """One opinion for each matchup of a prompt, whoever was asked; each judge's own is `told`."""
-    opinions = []
-    for matchup, said in opinions_by_matchup(case, known, learnt.position_biases):
-        for opinion in said:
-            told(opinion)
-        opinions.append(combine_opinions(matchup, said, learnt, jury))
-    return opinions
+    """One opinion for each matchup of a prompt, whoever was asked."""
+    opinions = opinions_by_matchup(case, known, learnt)
+    return [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
 
 
 def opinions_by_matchup(
-    case: Case, known: Mapping[str, JudgeInfo], position_biases: Mapping[str, PositionBias]
-) -> Iterator[tuple[Matchup, list[Opinion]]]:
-    """Each matchup with one opinion a judge; people's labels are not among them."""
+    case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt
+) -> list[tuple[Matchup, list[Opinion]]]:
+    """Each matchup with one opinion a judge, without position bias and not yet calibrated. Labels, which
+    nobody was asked for, are not among them.
+    """
     pairwise: dict[str, dict[str, list[Verdict]]] = {}
     scores: dict[str, list[Verdict]] = {}
     for verdict in case.verdicts:
@@ -144,112 +144,144 @@ def opinions_by_matchup(
             pairwise.setdefault(verdict.matchup_id, {}).setdefault(verdict.judge, []).append(verdict)
         else:
             scores.setdefault(verdict.judge, []).append(verdict)
+    found = []
     for matchup in case.matchups:
         opinions = []
-        for judge, said in pairwise.get(matchup.id, {}).items():
-            member = known.get(judge)
-            opinions.append(
-                settle(
-                    said,
-                    matchup,
-                    clamp=member.clamp if member else None,
-                    slot_bias=_correction(position_biases.get(judge)),
-                )
-            )
-        opinions += [settle_scores(said, matchup) for said in scores.values()]
-        yield matchup, opinions
+        for judge, verdicts in pairwise.get(matchup.id, {}).items():
+            clamp = known[judge].clamp if judge in known else None
+            bias = learnt.position_biases.get(judge)
+            correct = None if bias is None else lambda p, bias=bias: debias(p, bias)
+            opinions.append(settle(verdicts, matchup, clamp=clamp, slot_bias=correct))
+        for judge, verdicts in scores.items():
+            scale = (known[judge].scale if judge in known else None) or learnt.scales.get(judge)
+            opinions.append(settle_scores(verdicts, matchup, scale or "logits"))
+        found.append((matchup, opinions))
+    return found
 
 
-def _correction(bias: PositionBias | None) -> Correction | None:
-    return None if bias is None else lambda p: correct(p, bias)
-
-
-def combine_opinions(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: JuryConfig) -> Opinion:
-    sure = [
-        calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
-        for one in opinions
-    ]
-    if not sure:
+def combine_opinions(
+    matchup: Matchup, opinions: Iterable[Opinion], learnt: Learnt, jury: JuryConfig
+) -> Opinion:
+    """One opinion of several, each at its judge's temperature."""
+    none = Calibration("")
+    calibrated = [calibrate(one, learnt.calibrations.get(one.judge, none).temperature) for one in opinions]
+    if not calibrated:
         return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread=NOT_ASKED)
-    if len(sure) == 1:
-        return sure[0]
-    joined = combine(sure, learnt.weights, jury)
+    if len(calibrated) == 1:
+        return calibrated[0]
+    joined = combine(calibrated, learnt.weights, jury)
     return joined if joined.first_id == matchup.first.id else joined.swapped()
 
 
 def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels: str | None) -> Learnt:
-    """The first pass; nothing is read where there is nothing to learn."""
-    position_biases: dict[str, PositionBias] = {}
-    if any(member.both_orders == "some" for member in known.values()):
-        some = {name for name, member in known.items() if member.both_orders == "some"}
-        position_biases = fit_position_biases(
-            verdict for case in read_cases(folder) for verdict in case.verdicts if verdict.judge in some
-        )
-    people = _people(folder, labels)
-    lost = _lost_labels(labels, len(people.opinions))
-    if not people.opinions and (len(known) < 2 or jury.combine in ("mean", "vote")):
-        return Learnt(position_biases, warning=lost)
-    gold: dict[str, Opinion | float] = {}
-    calibrations = _calibrations(folder, known, position_biases, people, gold)
+    """What the run and its labels teach: `labels` is a file, or `given` for those in the rows.
+
+    Agreement is measured with all labels there are; temperatures and weights are learnt from those named.
+    """
+    biases, scales, warnings = _learn_scales(folder, known)
+    learnt = Learnt(position_biases=biases, scales=scales)
+    table = JuryTable(known, count_patterns=len(known) > 1 and jury.combine == "dawid_skene")
+    index = LabelIndex(load_labels(labels) if labels not in (None, "given") else ())
+    for case in read_cases(folder):
+        own = LabelIndex(verdict for verdict in case.verdicts if is_label(verdict.judge))
+        if own or index or table.counts_patterns:
+            for matchup, opinions in opinions_by_matchup(case, known, learnt):
+                found = [(label, labels == "given") for label in own.of(matchup)]
+                found += [(label, True) for label in index.of(matchup)]
+                table.add(case.prompt.id, opinions, found)
+    seen = table.labelled()
+    n = int((~np.isnan(seen.fit)).sum())
+    if labels is not None and not n:
+        warnings.append(_no_labels(labels, len(index)))
+    calibrations = _learn_temperatures(seen, known)
+    warnings += [one.warning for one in calibrations.values() if one.warning]
+    seen = at_temperature(seen, {judge: one.temperature for judge, one in calibrations.items()})
+    leans = {judge: seen.p[:, j] - 0.5 for j, judge in enumerate(seen.judges)}
     weights = None
-    if len(known) > 1:
-        weights = fit_jury(_by_matchup(folder, known, Learnt(position_biases, calibrations)), gold, jury)
-    return Learnt(position_biases, calibrations, weights, len(gold), people.agreement, "" if gold else lost)
+    if len(known) > 1 and (len(seen.p) or jury.combine not in ("mean", "vote")):
+        weights, leans[JURY] = fit_jury(seen, jury, table.patterns)
+        warnings += [weights.warning] if weights.warning else []
+    refused, warning = _hold_against_humans(seen, leans)
+    return Learnt(
+        biases,
+        scales,
+        calibrations,
+        weights,
+        n,
+        seen.human_agreement,
+        _measure_agreements(seen, leans),
+        tuple(warnings + ([warning] if warning else [])),
+        refused or (weights.refused if weights else ""),
+    )
 
 
-def _lost_labels(labels: str | None, n: int) -> str:
-    """What to say where people's labels were given and none was found again."""
-    if labels is None:
-        return ""
+def _learn_scales(
+    folder: Path, known: Mapping[str, JudgeInfo]
+) -> tuple[dict[str, PositionBias], dict[str, tuple[float, float]], list[str]]:
+    """Position biases where only some matchups were asked in both orders, and scales that nobody named."""
+    some = {name for name, judge in known.items() if judge.both_orders == "some"}
+    unscaled = {name for name, judge in known.items() if judge.kind == "pointwise" and judge.scale is None}
+    scales: dict[str, tuple[float, float]] = {}
+
+    def verdicts() -> Iterator[Verdict]:
+        for case in read_cases(folder) if some or unscaled else ():
+            for v in case.verdicts:
+                if v.judge in unscaled and v.score is not None:
+                    low, high = scales.get(v.judge, (v.score, v.score))
+                    scales[v.judge] = min(low, v.score), max(high, v.score)
+                elif v.judge in some:
+                    yield v
+
+    biases, warnings = fit_position_biases(verdicts())
+    return biases, scales, warnings
+
+
+def _learn_temperatures(seen: Labelled, known: Mapping[str, JudgeInfo]) -> dict[str, Calibration]:
+    found = {}
+    for j, judge in enumerate(seen.judges):
+        rows = ~np.isnan(seen.p[:, j]) & ~np.isnan(seen.fit)
+        clamped = judge in known and known[judge].clamp is not None  # a temperature would let it out again
+        if rows.sum() >= FEWEST_LABELS and not clamped:
+            found[judge] = fit_calibration(judge, seen.p[rows, j], seen.fit[rows], seen.prompt[rows])
+    return found
+
+
+def _measure_agreements(seen: Labelled, leans: Mapping[str, Array]) -> dict[str, dict[str, Agreement]]:
+    found: dict[str, dict[str, Agreement]] = {}
+    for kind, y in (("human", seen.human), ("file", seen.file)):
+        for judge, lean in leans.items():
+            one = measure_agreement(lean, y, seen.prompt)
+            if one is not None:
+                found.setdefault(kind, {})[judge] = one
+    return found
+
+
+def _hold_against_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
+    """Why what decides here is refused, and a warning where it is nearly so."""
+    who = JURY if JURY in leans else next(iter(leans), "")
+    one = measure_agreement(leans[who], seen.human, seen.prompt, level=0.9) if who else None
+    if one is None:
+        return "", ""
+    found = f"{who} agrees with {one.accuracy:.1%} of {one.n} human labels"
+    if one.n < FEWEST_LABELS:
+        few = f"{found}: too few to tell whether that is better than chance"
+        return "", f"{few}; label {FEWEST_LABELS} or more: jurist spotcheck RUN -n 100 --out spot.jsonl"
+    if one.low <= 0.5:
+        return f"{found}, no better than chance: use another judge, or export all the same: --force true", ""
+    return "", f"{found}: little better than chance; use another judge" if one.accuracy < POOR else ""
+
+
+def _no_labels(labels: str, n: int) -> str:
+    """What to say where labels were named and none was found again."""
     if labels == "given":
         return "labels: given, but no row came with one"
     return f"none of the {n} matchups labelled in {labels} is one of this run's"
 
 
-def _people(folder: Path, labels: str | None) -> Labels:
-    if labels is None:
-        return gather(())
-    if labels == "given":
-        said = (one for case in read_cases(folder) for one in case.verdicts if is_label(one.judge))
-        return gather(said)
-    return gather(load_labels(labels))
-
-
-def _calibrations(
-    folder: Path,
-    known: Mapping[str, JudgeInfo],
-    position_biases: Mapping[str, PositionBias],
-    people: Labels,
-    gold: dict[str, Opinion | float],
-) -> dict[str, Calibration]:
-    """A temperature for each judge with enough labels; `gold` is filled with the labels that were found."""
-    pairs: dict[str, tuple[list[float], list[float]]] = {}
-    for case in read_cases(folder) if people.opinions else ():
-        for matchup, opinions in opinions_by_matchup(case, known, position_biases):
-            said = people.find(matchup)
-            if said is None or said.p_first is None:
-                continue
-            gold[matchup.id] = said
-            for opinion in opinions:
-                if opinion.p_first is not None:
-                    ps, ys = pairs.setdefault(opinion.judge, ([], []))
-                    ps.append(opinion.p_first)
-                    ys.append(said.p_first)
-    clamped = {name for name, member in known.items() if member.clamp}  # a temperature would let it out again
-    return {
-        judge: fit_calibration(judge, ps, ys)
-        for judge, (ps, ys) in pairs.items()
-        if len(ps) >= FEWEST_LABELS and judge not in clamped
-    }
-
-
-def _by_matchup(folder: Path, known: Mapping[str, JudgeInfo], learnt: Learnt) -> Iterator[list[Opinion]]:
-    for case in read_cases(folder):
-        for _, opinions in opinions_by_matchup(case, known, learnt.position_biases):
-            yield [
-                calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
-                for one in opinions
-            ]
+def _is_another_label(case: Case, labelled: IdSet) -> bool:
+    """Another annotator's label on a pair that was decided already: no more data to train on."""
+    with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
+    return with_label and any(not labelled.add(matchup.id) for matchup in case.matchups)
 
 
 def _dropped_before(folder: Path) -> Iterator[Dropped]:
@@ -263,5 +295,5 @@ def read_judges(folder: Path) -> list[JudgeInfo]:
     return read_json(path, list[JudgeInfo]) if path.exists() else []
 
 
-def write_judges(run: Run, members: list[JudgeInfo]) -> None:
-    run.write_json("judges.json", members)
+def write_judges(run: Run, judges: list[JudgeInfo]) -> None:
+    run.write_json("judges.json", judges)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
+from ..config import dump_yaml
 from ..errors import RunError, SettingError
-from ..preferences.card import Counts, write_card
+from ..preferences.card import Counts, card, write_card
 from ..preferences.decide import decide, read_judges
 from ..preferences.export import export as export_rows
 from ..preferences.formats import FORMATS
@@ -79,15 +79,15 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
 
         rows = at_large(read_records(run.file("preferences"), Preference), held, drop)
         splits = export_rows(rows, folder, name, split_test=cfg.held_out, dropped=drop, push_to=push_to)
-        write_card(
-            folder,
+        text = card(
             counts,
             name=Path(cfg.out).name,
             splits={split: f"{split}*" for split in splits},
-            settings=msgspec.to_builtins(cfg),
+            recipe=dump_yaml(cfg),
             versions=versions(),
             left_out={reason.removeprefix("left out: "): n for reason, n in left_out.items()},
         )
+        write_card(folder, text)
         written[name] = {**splits, **left_out}
     return written
 

@@ -16,7 +16,7 @@ from ..completions import Policies, load_groups, matchups, mixture, sample
 from ..config import parse_money
 from ..engines.caller import Caller, Callers, Purse
 from ..engines.engine import Engine
-from ..errors import DataError, JuristError, SettingError
+from ..errors import DataError, SettingError
 from ..preferences.decide import JudgeInfo, decide, write_judges
 from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
@@ -46,11 +46,7 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
         tally = Tally(Purse(parse_money(cfg.budget), run.journal.usd_before), total=expected_rows(cfg))
         stopped, members = run_async(collect(cfg, judge_configs(cfg), run, tally, watch))
         need_rows(cfg, tally, stopped)
-        try:
-            counts, learnt = decide(run, members, prefer_config(cfg), cfg.jury, cfg.labels)
-        except JuristError as error:
-            # Too little to learn from, perhaps, because the run was stopped: then that is what to say.
-            raise stopped.reason or error from error
+        counts, learnt = decide(run, members, prefer_config(cfg), cfg.jury, cfg.labels)
         exported = export_all(run, cfg, counts)
         return summarise(cfg, run, tally, counts, learnt, exported, stopped)
 
@@ -147,7 +143,7 @@ def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
     both: Literal["all", "some", "none"] = (
         "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
     )
-    return JudgeInfo(judge.name, judge.kind, both, cfg.clamp)
+    return JudgeInfo(judge.name, judge.kind, both, cfg.clamp, getattr(judge, "scale", None))
 
 
 def need_names(judges: Sequence[Judge | Scorer]) -> None:

@@ -88,6 +88,34 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> di
     return dict(zip(place, (scores - scores.mean()).tolist(), strict=True)) if place else {}
 
 
+def fit_dawid_skene(
+    said: Array, counts: Array, gold: Array, smoothing: float, tolerance: float, rounds: int = 2000
+) -> tuple[Array, Array]:
+    """The chance that first is true, and [judge, truth, answer]: how often each judge gives each answer.
+
+    EM over patterns: one row of answers (first, second, tie, `-1`), how often it occurred, and the chance
+    that first is true where that is known, else nan. So a million matchups cost no more than their patterns.
+    """
+    told = (said.T[:, None, :] == np.arange(3)[None, :, None]).astype(float)
+    votes = told[:, :2].sum(axis=0)
+    known, total = ~np.isnan(gold), votes.sum(axis=0)
+    first = np.where(known, gold, np.where(total > 0, votes[0] / np.maximum(total, 1), 0.5))
+    prior, says, before = 0.5, np.full((len(told), 2, 3), 1 / 3), -math.inf
+    for _ in range(rounds):
+        weighted = np.stack([first, 1 - first]) * counts
+        prior = float(weighted[0].sum() / counts.sum())
+        says = np.einsum("jan,cn->jca", told, weighted) + smoothing
+        says /= np.maximum(says.sum(axis=2, keepdims=True), 1e-300)
+        logs = np.einsum("jan,jca->cn", told, np.log(np.maximum(says, 1e-300)))
+        logs += np.log(np.maximum([[prior], [1 - prior]], 1e-300))
+        first = np.where(known, gold, expit(logs[0] - logs[1]))
+        now = float(counts @ np.logaddexp(*logs) / counts.sum())
+        if now - before < tolerance:
+            break
+        before = now
+    return np.array([prior, 1 - prior]), says
+
+
 def folds(groups: Array, k: int) -> Array:
     """Which of k folds each row is in; rows of one group are in the same."""
     return np.asarray(np.unique(groups, return_inverse=True)[1] % k)

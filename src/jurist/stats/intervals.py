@@ -108,26 +108,6 @@ def weighted_mean(values: Array, clusters: Array, weights: Array | None = None) 
     return value, math.sqrt(n / max(n - 1, 1) * float(off @ off)) / float(w.sum()) if n > 1 else 0.0, n
 
 
-def correlation_through_zero(xs: Array, ys: Array, clusters: Array, level: float = 0.95) -> Estimate:
-    """Pearson's r of two differences, whose mean is 0 because each could be told from the other side.
-
-    The interval is Fisher's, with the spread over clusters.
-    """
-    if not len(xs) or not xs.any() or not ys.any():
-        return NO_DATA
-    xx, yy = float(xs @ xs), float(ys @ ys)
-    r = max(-1.0, min(1.0, float(xs @ ys) / math.sqrt(xx * yy)))
-    # What each cluster does to r, to first order.
-    each = xs * ys / math.sqrt(xx * yy) - r / 2 * (xs * xs / xx + ys * ys / yy)
-    moved = np.bincount(np.unique(clusters, return_inverse=True)[1], each)
-    n = len(moved)
-    if n < 3 or 1 - r * r < EPSILON:
-        return Estimate(r, -1.0 if n < 3 else r, 1.0 if n < 3 else r, n)
-    error = math.sqrt(n / (n - 1) * float(moved @ moved)) / (1 - r * r)
-    reach = student(level, n - 1) * error
-    return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), n)
-
-
 def sign_test(better: int, worse: int) -> float:
     """How often chance alone would put at least `better` of the differences on one side (exact)."""
     n = better + worse

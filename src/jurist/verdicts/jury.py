@@ -1,91 +1,65 @@
 """Several judges, one opinion.
 
-`mean` averages probabilities, `vote` counts heads. Both take for granted that a judge is right more often
-than wrong, and that judges do not err together; on adversarial material neither holds, and five judges can
-be wrong in chorus. `anchored` learns from people's labels what each judge's word is worth, which may be
-less than nothing: a judge that is reliably wrong is turned round. `dawid_skene` guesses reliabilities from
-disagreement alone.
+`mean` averages probabilities, `vote` counts votes. Both assume that judges are right more often than wrong
+and err independently; on adversarial material neither holds. `anchored` learns from labels what each judge's
+verdict is worth: one that is reliably wrong gets a negative weight. `dawid_skene` estimates reliabilities
+from disagreement alone (Dawid & Skene 1979).
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Literal
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DataError, SettingError, nearest
-from ..stats.fits import Array, sigmoid
+from ..records import Verdict, is_human
+from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, folds, log_odds, sigmoid
 from ..stats.intervals import mean, sign_test
-from .calibrate import fit_temperature
+from .calibrate import EVEN, agrees_with_labels, fit_temperature, soften
+from .cases import key_of
 from .opinion import Opinion
 from .settings import Combine, JuryConfig
 
-EVEN = 1e-9
-"""A p this close to a half is a half: adding up two orders leaves dust."""
-
-# A hard yes counts as 0.98, so that one sure judge cannot drown the others in the stack.
-EDGE = 0.02
-
-_SIDE = math.log((1 - EDGE) / EDGE)
-
-_by_judge = attrgetter("judge")
-
-MISSING = -1
-
-_MIRROR = {0: 1, 1: 0, 2: 2, MISSING: MISSING}
-
-STACK_FROM = 150
+T = TypeVar("T")
+EDGE: Final = 0.02
+"""In a regression a hard yes counts as 0.98, so that one sure judge cannot drown the others."""
+MOST: Final = 30_000
+"""Labelled matchups that are learnt from; of more, those whose ids hash lowest."""
+STACK_FROM: Final = 150
 """Labels from which a regression beats weights by accuracy; below, it has too much to learn from."""
-
-SMALL_GAP = 0.05
-"""Seat gaps that stay below this, down to rounding dust, are not scaled up until they look like something."""
-
-REFUSE_FROM = 10
-"""Labels below which nothing is refused: chance alone would do it."""
-
-ALIKE = 0.3
+FEWEST: Final = 10
+"""Labels below which no judge is called the best."""
+ALIKE: Final = 0.3
 """Error correlation from which Dawid-Skene's probabilities are not to be believed."""
-
-# A member's judge, its p and its seat gap (0 when unknown), told from one and the same seat.
-Member = tuple[str, float, float]
-
-Rule = Callable[[Sequence[Member]], float]
-
-Gold = Mapping[str, "Opinion | float"]
-"""People's labels by matchup id: an Opinion, aligned by completion ids, or p as seen from the first
-opinion's seats.
-"""
+SIGNIFICANT: Final = 0.05
+FOLDS: Final = 10
+UNSAID: Final = -1
+TINY: Final = 1e-300
 
 
 class Juror(Struct, frozen=True, omit_defaults=True):
-    """What is known of one member."""
+    """What is known of one judge of a jury."""
 
     judge: str
     weight: float = 1.0
-    """What its word adds to the jury's log-odds; below 0 where it is wrong more often than right."""
-    gap_weight: float = 0.0
-    """Added to the weight for each unit of seat gap: a judge that follows the seat is worth less there."""
+    """What its verdict adds to the jury's log-odds; below 0 where it is wrong more often than right."""
     accuracy: float | None = None
-    """Share of people's labels it agreed with, ties counting half."""
+    """Share of the labels it agreed with, ties counting half."""
     n: int = 0
     """Labels that share is over."""
-    bias: float = 0.0
-    """How far the first seat moves its p, on average: half the mean seat gap."""
-    unread: int = 0
-    """Matchups of the fit on which it gave nothing usable."""
     says: tuple[tuple[float, ...], ...] = ()
-    """Dawid-Skene: chances of its saying first, second or tie, where first is true and where second is."""
+    """Dawid-Skene: chances that it says first, second or tie, where first is true and where second is."""
 
 
 class Weights(Struct, frozen=True, omit_defaults=True):
-    """A fitted jury: what `combine` needs, and whether the jury deserves its name."""
+    """A fitted jury: what `combine` needs, and how it does on the labels."""
 
     combine: Combine
     jurors: tuple[Juror, ...]
@@ -93,14 +67,19 @@ class Weights(Struct, frozen=True, omit_defaults=True):
     """`votes`: weighted by log-odds of accuracy; `stack`: logistic regression; `tables`: Dawid-Skene."""
     temperature: float = 1.0
     """The summed log-odds are divided by this, so that the probability means what it says."""
-    n_gold: int = 0
+    n_labels: int = 0
     accuracy: float | None = None
-    """Of the jury on people's labels; for weights learnt from those labels, each left out in its turn."""
-    rho: float | None = None
-    """Mean correlation of the members' errors."""
-    effective: float | None = None
+    """Of the jury, on labels of prompts that its weights were not learnt from."""
+    error_correlation: float | None = None
+    """Mean correlation of the judges' errors."""
+    effective_judges: float | None = None
     """How many independent judges these are worth: k / (1 + (k - 1) rho)."""
     warning: str = ""
+    refused: str = ""
+    """Why this jury should not label, and what to do."""
+
+
+_by_judge = attrgetter("judge")
 
 
 def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfig) -> Opinion:
@@ -109,85 +88,68 @@ def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfi
         raise DataError(
             "a jury got no opinion at all; name its members: --judge openai:gpt-5-mini --judge shorter"
         )
-    # A fixed order, so that neither the sum nor the seats depend on who answered first.
+    # A fixed order, so that neither the sum nor the positions depend on who answered first.
     opinions = sorted(opinions, key=_by_judge) if len(opinions) > 1 else opinions
     head = opinions[0]
-    first, second = head.first_id, head.second_id
-    members: list[Member] = []
-    ids: tuple[str, ...] = ()
-    gaps = False
-    flips: list[bool] = []
+    members: list[tuple[str, float]] = []
+    gaps: list[float] = []
+    flips = 0
     for o in opinions:
-        ids += o.verdict_ids
-        p = o.p_first
-        if p is None:
+        if o.p_first is None:
             continue
-        gap = o.position_gap
-        if gap is None:
-            gap = 0.0
-        else:
-            gaps = True
-            flips.append(o.flipped)
-        if o.first_id == first and o.second_id == second:
-            members.append((o.judge, p, gap))
-        elif o.first_id == second and o.second_id == first:
-            members.append((o.judge, 1.0 - p, -gap))
-        else:
+        if o.first_id != head.first_id:
+            o = o.swapped()
+        if (o.first_id, o.second_id) != (head.first_id, head.second_id):
             raise DataError(
                 f"opinions on different matchups in one jury: {head.matchup_id} and {o.matchup_id}; "
                 "group them by matchup_id first"
             )
+        if o.position_gap is not None:
+            gaps.append(o.position_gap)
+            flips += o.flipped
+        members.append((o.judge, o.p_first or 0.0))
+    found = Opinion(
+        head.matchup_id,
+        head.first_id,
+        head.second_id,
+        "jury",
+        position_gap=mean(gaps) if gaps else None,
+        verdict_ids=tuple(name for o in opinions for name in o.verdict_ids),
+        flipped=2 * flips > len(gaps),
+    )
     if len(members) < max(1.0, cfg.quorum * len(opinions)):
         reasons = {o.unread for o in opinions if o.p_first is None}
         why = reasons.pop() if len(reasons) == 1 and not members else "no quorum"
-        return Opinion(head.matchup_id, first, second, "jury", unread=why, verdict_ids=ids)
-    rule = _rule(weights, cfg)
-    p = rule(members)
-    position_gap = None
-    if gaps:
-        given = rule([(judge, min(max(q + gap / 2, 0.0), 1.0), gap) for judge, q, gap in members])
-        turned = rule([(judge, min(max(q - gap / 2, 0.0), 1.0), gap) for judge, q, gap in members])
-        position_gap = given - turned
-    flipped = 2 * sum(flips) > len(flips)
-    return Opinion(head.matchup_id, first, second, "jury", p, "", position_gap, None, ids, flipped)
+        return replace(found, unread=why, position_gap=None, flipped=False)
+    return replace(found, p_first=_p_of(members, weights, cfg))
 
 
-def _rule(weights: Weights | None, cfg: JuryConfig) -> Rule:
-    if cfg.combine == "mean":
-        return _mean
+def _p_of(members: Sequence[tuple[str, float]], weights: Weights | None, cfg: JuryConfig) -> float:
     if cfg.combine == "vote":
-        return _vote
+        return sum((1.0, 0.0, 0.5)[answer_of(p)] for _, p in members) / len(members)
+    unfitted = weights is not None and weights.combine == cfg.combine and weights.method == "equal"
+    if cfg.combine == "mean" or unfitted:
+        return sum(p for _, p in members) / len(members)
     if weights is None or weights.combine != cfg.combine:
         raise SettingError(
             f"combine: {cfg.combine} needs weights fitted for it, not "
             f"{weights.combine if weights else 'none'}; fit them first, or set combine: mean"
         )
     known = {juror.judge: juror for juror in weights.jurors}
-
-    def weighed(members: Sequence[Member]) -> float:
-        total = 0.0
-        for judge, p, gap in members:
-            juror = known.get(judge)
-            if juror is None:
-                raise SettingError(f"{nearest('juror', judge, known)} Fit the weights again with this judge.")
-            total += _word(juror, p, gap, weights.method)
-        return sigmoid(total / weights.temperature)
-
-    return weighed
-
-
-def _mean(members: Sequence[Member]) -> float:
     total = 0.0
-    for _, p, _ in members:
-        total += p
-    return total / len(members)
-
-
-def _vote(members: Sequence[Member]) -> float:
-    total = 0.0
-    for _, p, _ in members:
-        total += 1.0 if p > 0.5 + EVEN else 0.0 if p < 0.5 - EVEN else 0.5
-    return total / len(members)
+    for judge, p in members:
+        juror = known.get(judge)
+        if juror is None:
+            raise SettingError(f"{nearest('juror', judge, known)} Fit the weights again with this judge.")
+        if weights.method == "tables":
+            answer = answer_of(p)
+            total += math.log(max(juror.says[0][answer], TINY) / max(juror.says[1][answer], TINY))
+        elif weights.method == "stack":
+            p = min(max(p, EDGE), 1 - EDGE)
+            total += juror.weight * math.log(p / (1 - p))
+        else:
+            total += juror.weight * (2 * p - 1)
+    return sigmoid(total / weights.temperature)
 
 
 def answer_of(p: float) -> int:
@@ -195,358 +157,280 @@ def answer_of(p: float) -> int:
     return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else 2
 
 
-def _word(juror: Juror, p: float, gap: float, method: str) -> float:
-    """What one member adds to the log-odds. Odd in p, so that turning the seats turns the sum."""
-    if method == "tables":
-        answer = answer_of(p)
-        return math.log(juror.says[0][answer] / juror.says[1][answer])
-    if method == "stack":
-        side = _SIDE if p > 1 - EDGE else -_SIDE if p < EDGE else math.log(p / (1 - p))
-        return (juror.weight + juror.gap_weight * abs(gap)) * side
-    return juror.weight * (2 * p - 1)
+class Labelled(NamedTuple):
+    """What judges said of labelled matchups, one row each, told from the completion with the lower id."""
+
+    judges: tuple[str, ...]
+    p: Array
+    """[row, judge]; nan where nothing was read."""
+    prompt: Array
+    fit: Array
+    """Mean of the labels to learn from, 1 for first; nan where there is none."""
+    human: Array
+    file: Array
+    human_agreement: float | None
+    """How often two humans who labelled the same matchup said the same."""
 
 
-class Ballots:
-    """What one pass over the opinions leaves behind."""
+class _Row:
+    """One labelled matchup."""
 
-    def __init__(self, keep_patterns: bool) -> None:
-        self.keep_patterns = keep_patterns
-        self.place: dict[str, int] = {}
-        self.gaps: list[list[float]] = []
-        self.unread: list[int] = []
-        self.patterns: Counter[tuple[tuple[int, ...], float | None]] = Counter()
-        self.labels = array("d")
-        self.row, self.judge = array("q"), array("q")
-        self.p, self.gap = array("d"), array("d")
+    __slots__ = ("labels", "prompt", "said")
 
-    def add(self, opinions: Sequence[Opinion], gold: Gold) -> None:
-        head = opinions[0]
-        label = label_of(gold.get(head.matchup_id), head)
-        pattern = [MISSING] * len(self.place)
+    def __init__(self, prompt_id: str) -> None:
+        self.prompt = key_of(prompt_id)
+        self.said: dict[str, float] = {}
+        self.labels: dict[tuple[str, int], tuple[float, bool]] = {}
+
+
+class JuryTable:
+    """Filled in one pass over a run; takes the same memory for any number of matchups."""
+
+    def __init__(self, judges: Iterable[str] = (), count_patterns: bool = False) -> None:
+        self.judges = {judge: j for j, judge in enumerate(judges)}
+        self.patterns: Counter[tuple[int, ...]] = Counter()
+        """How often the judges answered so, over all matchups: what Dawid-Skene learns from."""
+        self._rows: dict[str, _Row] = {}
+        self.counts_patterns, self._limit = count_patterns, 1 << 64
+
+    def add(
+        self, prompt_id: str, opinions: Sequence[Opinion], labels: Sequence[tuple[Verdict, bool]] = ()
+    ) -> None:
+        """One matchup: an opinion of each judge, and labels with whether to learn from them.
+
+        A matchup may come again with more labels; the last one of each annotator counts.
+        """
+        said = {o.judge: _told(o) for o in opinions if o.p_first is not None}
         for o in opinions:
-            j = self.place.get(o.judge)
-            if j is None:
-                j = self.place[o.judge] = len(self.place)
-                self.gaps.append([0.0, 0.0])
-                self.unread.append(0)
-                pattern.append(MISSING)
-            if o.p_first is None:
-                self.unread[j] += 1
-                continue
-            p, gap = o.p_first, o.position_gap
-            if gap is not None:
-                self.gaps[j][0] += gap
-                self.gaps[j][1] += 1
-            if o.first_id != head.first_id:
-                p = 1.0 - p
-            pattern[j] = answer_of(p)
-            if label is not None:
-                self.row.append(len(self.labels))
-                self.judge.append(j)
-                self.p.append(p)
-                self.gap.append(abs(gap or 0.0))
-        if label is not None:
-            self.labels.append(label)
-        if self.keep_patterns:
-            self.patterns[tuple(pattern), label] += 1
+            self.judges.setdefault(o.judge, len(self.judges))
+        if self.counts_patterns:
+            answers = ((answer_of(said[judge]) if judge in said else UNSAID) for judge in self.judges)
+            self.patterns[tuple(answers)] += 1
+        for label, fits in labels:
+            if label.p_first is not None and key_of(label.matchup_id) < self._limit:
+                row = self._rows.setdefault(label.matchup_id, _Row(prompt_id))
+                row.labels[label.judge, label.sample] = _told(label), fits
+                row.said = said
+        if len(self._rows) > MOST:
+            keys = {name: key_of(name) for name in self._rows}
+            self._limit = sorted(keys.values())[MOST // 2]
+            self._rows = {name: row for name, row in self._rows.items() if keys[name] < self._limit}
 
-    def table(self) -> tuple[Array, Array, Array]:
-        """Labelled rows: p of each judge (nan: none), its seat gap, and the label (1: first is better)."""
-        shape = (len(self.labels), len(self.place))
-        p, gap = np.full(shape, np.nan), np.zeros(shape)
-        rows, judges = np.asarray(self.row), np.asarray(self.judge)
-        if len(rows):
-            p[rows, judges], gap[rows, judges] = np.asarray(self.p), np.asarray(self.gap)
-        return p, gap, np.asarray(self.labels)
+    def labelled(self) -> Labelled:
+        """The labelled matchups as columns."""
+        shape = len(self._rows), len(self.judges)
+        p, y = np.full(shape, np.nan), np.full((shape[0], 3), np.nan)
+        same = pairs = 0
+        for at, row in enumerate(self._rows.values()):
+            for judge, said in row.said.items():
+                p[at, self.judges[judge]] = said
+            humans = [value for (judge, _), (value, _) in row.labels.items() if is_human(judge)]
+            files = [value for (judge, _), (value, _) in row.labels.items() if not is_human(judge)]
+            y[at] = mean(value for value, fits in row.labels.values() if fits), mean(humans), mean(files)
+            same += sum(n * (n - 1) for n in Counter(map(answer_of, humans)).values())
+            pairs += len(humans) * (len(humans) - 1)
+        prompts = np.array([row.prompt for row in self._rows.values()], dtype=np.uint64)
+        fit, human, file = y.T
+        return Labelled(tuple(self.judges), p, prompts, fit, human, file, same / pairs if pairs else None)
 
 
-def label_of(said: Opinion | float | None, head: Opinion) -> float | None:
-    """1 where people prefer the first seat, 0 the second; None where they are split or silent."""
-    p = said.p_first if isinstance(said, Opinion) else said
-    if p is None or abs(p - 0.5) < EVEN:
-        return None
-    # A label without completion ids was given to the matchup as it came.
-    if isinstance(said, Opinion) and said.first_id and said.first_id != head.first_id:
-        if said.first_id != head.second_id:
-            raise DataError(
-                f"the label of matchup {head.matchup_id} is about completion {said.first_id}, not one of the "
-                "two; make the labels again from this run's matchups"
-            )
-        p = 1.0 - p
-    return 1.0 if p > 0.5 else 0.0
+def _told(said: Opinion | Verdict) -> float:
+    """p, told from the completion with the lower id."""
+    p = said.p_first or 0.0
+    return p if said.first_id <= said.second_id else 1.0 - p
 
 
-def answers(p: Array) -> Array:
-    """0 where p favours the first seat, 1 the second, 2 neither; nan where there is no p."""
-    named = np.where(p > 0.5 + EVEN, 0.0, np.where(p < 0.5 - EVEN, 1.0, 2.0))
-    return np.where(np.isnan(p), np.nan, named)
+def at_temperature(seen: Labelled, temperatures: Mapping[str, float]) -> Labelled:
+    """The same, with each judge's probabilities at its temperature."""
+    heat = np.array([temperatures.get(judge, 1.0) for judge in seen.judges])
+    return seen._replace(p=np.where(heat == 1, seen.p, expit(log_odds(seen.p) / heat)))
 
 
-def sided(p: Array, y: Array) -> Array:
-    """1 where the judge sided with people, 0 where not, a half where it named neither, nan where unread."""
-    said, truth = answers(p), np.where(y > 0.5, 0.0, 1.0)[:, None]
-    return np.where(np.isnan(said), np.nan, np.where(said == 2, 0.5, said == truth))
+def fit_jury(
+    seen: Labelled, cfg: JuryConfig, patterns: Mapping[tuple[int, ...], int] = {}
+) -> tuple[Weights, Array]:
+    """What each judge's verdict is worth; and for each row how far the jury leans to first, by weights that
+    were learnt from other prompts.
+    """
+    agrees = agrees_with_labels(seen.p - 0.5, seen.fit[:, None])
+    known = np.abs(seen.fit - 0.5) > EVEN
+    rho, k = _error_correlation(agrees), len(seen.judges)
+    weights = Weights(
+        cfg.combine,
+        tuple(
+            Juror(judge, accuracy=_mean(agrees[:, j]), n=int((~np.isnan(agrees[:, j])).sum()))
+            for j, judge in enumerate(seen.judges)
+        ),
+        n_labels=int(known.sum()),
+        error_correlation=rho,
+        effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
+    )
+    if cfg.combine == "dawid_skene":
+        weights, lean = _dawid_skene(weights, seen, known, cfg, patterns)
+    elif cfg.combine == "anchored" and known.any():
+        weights, lean = _anchored(weights, seen, known, agrees)
+    else:
+        votes = np.array([1.0, 0.0, 0.5, np.nan])[_answers(seen.p)]
+        lean = _row_means(votes if cfg.combine == "vote" else seen.p) - 0.5
+    read = (~np.isnan(seen.p)).sum(axis=1)
+    lean = np.where(read >= max(1.0, cfg.quorum * k), lean, np.nan)
+    joint = agrees_with_labels(lean, seen.fit)
+    weights = replace(weights, accuracy=_mean(joint))
+    if cfg.combine == "anchored" and not known.any():
+        refused = "combine: anchored learns from labels, and none is about a matchup of this run"
+        return replace(weights, refused=f"{refused}; give some: --labels FILE, or --jury.combine mean"), lean
+    return _compare_with_best(weights, seen, known, agrees, joint), lean
 
 
-def error_correlation(right: Array) -> float | None:
+def _compare_with_best(
+    weights: Weights, seen: Labelled, known: Array, agrees: Array, joint: Array
+) -> Weights:
+    """A jury that is worse than one of its judges gets a warning; if it counts votes or averages, and is
+    significantly worse, it is refused.
+    """
+    tried = [j for j, juror in enumerate(weights.jurors) if juror.n >= FEWEST]
+    if not tried:
+        return weights
+    best = max(tried, key=lambda j: (weights.jurors[j].accuracy or 0.0, weights.jurors[j].judge))
+    alone = agrees[:, best]
+    both = ~np.isnan(alone) & ~np.isnan(joint)
+    ours, theirs = _mean(joint[both]) or 0.0, _mean(alone[both]) or 0.0
+    if ours >= theirs:
+        return weights
+    chance = sign_test(int((alone > joint)[both].sum()), int((alone < joint)[both].sum()))
+    found = (
+        f"combine: {weights.combine} agrees with {ours:.1%} of {int(both.sum())} labels, judge"
+        f" {weights.jurors[best].judge} alone with {theirs:.1%}"
+    )
+    way_out = "use that judge alone"
+    if weights.combine != "anchored":
+        lean = _anchored(weights, seen, known, agrees)[1]
+        anchored = _mean(agrees_with_labels(lean, seen.fit)[both]) or 0.0
+        way_out = f"use --jury.combine anchored ({anchored:.1%})" if anchored >= ours else way_out
+    if weights.combine in ("vote", "mean") and chance < SIGNIFICANT:
+        refused = (
+            f"{found}, significantly more (p = {chance:.2g}): {way_out}, or export all the same: --force true"
+        )
+        return replace(weights, refused=refused)
+    return replace(weights, warning=f"{found} (by chance in {chance:.0%} of cases): {way_out}")
+
+
+def _anchored(weights: Weights, seen: Labelled, known: Array, agrees: Array) -> tuple[Weights, Array]:
+    """Each verdict counts the log-odds of its judge's accuracy; with many labels a regression decides."""
+    y, unread = (seen.fit > 0.5).astype(float), np.isnan(seen.p)
+    method: Literal["votes", "stack"] = "stack" if known.sum() >= STACK_FROM else "votes"
+    if method == "votes":
+        # Confidences are divided by their mean, so that judges with different scales count alike.
+        x = np.where(unread, 0.0, 2 * seen.p - 1)
+        scale = _row_means(np.where(x == 0, np.nan, np.abs(x))[known].T)
+    else:
+        x = np.where(unread, 0.0, log_odds(seen.p, EDGE))
+        scale = np.sqrt((x[known] ** 2).mean(axis=0))
+    scale = np.where(scale > 0, scale, 1.0)
+
+    def fit(train: Array) -> tuple[Array, Array]:
+        if method == "votes":
+            learnt = fit_naive_bayes(agrees[train]) / scale
+        else:
+            learnt = fit_logistic(x[train] / scale, y[train]) / scale
+        return learnt, x @ learnt
+
+    learnt, lean = _out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
+    jurors = tuple(replace(juror, weight=w) for juror, w in zip(weights.jurors, learnt.tolist(), strict=True))
+    return replace(weights, jurors=jurors, method=method, temperature=_heat(lean, y, known)), lean
+
+
+def fit_naive_bayes(agrees: Array) -> Array:
+    """The log-odds of each judge's accuracy, one imagined hit and miss added."""
+    hits, n = np.nansum(agrees, axis=0), (~np.isnan(agrees)).sum(axis=0)
+    return np.asarray(np.log((hits + 1) / (n - hits + 1)))
+
+
+def _dawid_skene(
+    weights: Weights, seen: Labelled, known: Array, cfg: JuryConfig, patterns: Mapping[tuple[int, ...], int]
+) -> tuple[Weights, Array]:
+    """EM over all matchups, each also from its other side: which completion is called first is chance."""
+    y, k = (seen.fit > 0.5).astype(float), len(seen.judges)
+    answers, mirror = _answers(seen.p), np.array([1, 0, 2, UNSAID])
+    unlabelled = Counter({one + (UNSAID,) * (k - len(one)): n for one, n in patterns.items()})
+
+    def fit(train: Array) -> tuple[Array, Array]:
+        gold = Counter((tuple(answers[at].tolist()), float(y[at])) for at in np.flatnonzero(train))
+        rest = unlabelled.copy()
+        rest.subtract(Counter(pattern for pattern, _ in gold.elements()))
+        rows = [(one, math.nan, n) for one, n in rest.items() if n > 0]
+        rows += [(one, label, n) for (one, label), n in gold.items()]
+        said = np.array([one for one, _, _ in rows], dtype=np.int64).reshape(-1, k)
+        label, n = np.array([(label, n / 2) for _, label, n in rows]).reshape(-1, 2).T
+        _, says = fit_dawid_skene(
+            np.concatenate([said, mirror[said]]),
+            np.concatenate([n, n]),
+            np.concatenate([label, 1 - label]),
+            cfg.smoothing,
+            cfg.tolerance,
+        )
+        words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
+        return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
+
+    says, lean = _out_of_fold(fit, known, seen.prompt, FOLDS)
+    tables = [tuple(map(tuple, table)) for table in says.tolist()]
+    jurors = tuple(replace(juror, says=table) for juror, table in zip(weights.jurors, tables, strict=True))
+    weights = replace(weights, jurors=jurors, method="tables")
+    rho = weights.error_correlation or 0.0
+    if not known.any():
+        warning = "without labels Dawid-Skene may have settled upside down; label 30 matchups: --labels FILE"
+        return replace(weights, warning=warning), lean
+    if rho >= ALIKE:
+        warning = (
+            f"the judges err together (correlation {rho:.2f}: {k} of them are worth"
+            f" {weights.effective_judges:.1f}), which makes Dawid-Skene falsely sure;"
+            " use --jury.combine anchored"
+        )
+        weights = replace(weights, warning=warning)
+    return replace(weights, temperature=_heat(lean, y, known)), lean
+
+
+def _out_of_fold(
+    fit: Callable[[Array], tuple[T, Array]], known: Array, prompts: Array, k: int
+) -> tuple[T, Array]:
+    """What is learnt from all labels, and the score of each row, learnt without the labels of its prompt."""
+    learnt, scores = fit(known)
+    fold, scores = folds(prompts, k), scores.copy()
+    for part in np.unique(fold[known]).tolist():
+        held = known & (fold == part)
+        scores[held] = fit(known & (fold != part))[1][held]
+    return learnt, scores
+
+
+def _heat(lean: Array, y: Array, known: Array) -> float:
+    return fit_temperature(expit(lean[known]), soften(y[known]))
+
+
+def _error_correlation(agrees: Array) -> float | None:
     """Mean correlation of the judges' errors, over the pairs of judges for which there is one."""
     found = []
-    for a in range(right.shape[1]):
+    for a in range(agrees.shape[1]):
         for b in range(a):
-            both = ~np.isnan(right[:, a]) & ~np.isnan(right[:, b])
-            x, z = right[both, a], right[both, b]
+            both = ~np.isnan(agrees[:, a]) & ~np.isnan(agrees[:, b])
+            x, z = agrees[both, a], agrees[both, b]
             if len(x) > 2 and x.std() > 0 and z.std() > 0:
                 found.append(float(np.corrcoef(x, z)[0, 1]))
     return mean(found) if found else None
 
 
-def average(values: Array) -> float | None:
+def _answers(p: Array) -> Array:
+    """`answer_of` for an array; `UNSAID` where there is no p."""
+    named = np.where(p > 0.5 + EVEN, 0, np.where(p < 0.5 - EVEN, 1, 2))
+    return np.where(np.isnan(p), UNSAID, named)
+
+
+def _row_means(values: Array) -> Array:
+    """The mean of what was read in each row, nan where nothing was."""
+    read = ~np.isnan(values)
+    total, n = np.where(read, values, 0.0).sum(axis=1), read.sum(axis=1)
+    return np.asarray(total / np.where(n > 0, n, np.nan))
+
+
+def _mean(values: Array) -> float | None:
     kept = values[~np.isnan(values)]
     return float(kept.mean()) if len(kept) else None
-
-
-def fit_jury(opinions_by_matchup: Iterable[Sequence[Opinion]], gold: Gold, cfg: JuryConfig) -> Weights:
-    """Weigh the members on people's labels; refuse to count heads where one member alone does better."""
-    ballots = Ballots(cfg.combine == "dawid_skene")
-    for opinions in opinions_by_matchup:
-        if opinions:
-            ballots.add(opinions, gold)
-    if not ballots.place:
-        raise DataError("no opinions to fit a jury on; label some matchups with its members first")
-    p, gap, y = ballots.table()
-    right = sided(p, y)
-    jurors = tuple(
-        Juror(
-            judge,
-            accuracy=average(right[:, j]),
-            n=int((~np.isnan(right[:, j])).sum()),
-            bias=ballots.gaps[j][0] / ballots.gaps[j][1] / 2 if ballots.gaps[j][1] else 0.0,
-            unread=ballots.unread[j],
-        )
-        for judge, j in ballots.place.items()
-    )
-    rho = error_correlation(right)
-    bare = Weights(
-        cfg.combine,
-        jurors,
-        n_gold=len(y),
-        rho=rho,
-        effective=None if rho is None else len(jurors) / (1 + (len(jurors) - 1) * max(rho, 0.0)),
-    )
-    if cfg.combine == "anchored":
-        if not len(y):
-            found = (
-                f"none of the {len(gold)} given is about a matchup of this run" if gold else "there are none"
-            )
-            raise SettingError(
-                f"combine: anchored learns from people's labels, and {found}; give some with --labels FILE, "
-                "or set combine: mean"
-            )
-        return stack(bare, p, gap, y) if len(y) >= STACK_FROM else weigh_votes(bare, p, right, y)
-    if cfg.combine == "dawid_skene":
-        return _dawid_skene(bare, ballots, p, y)
-    return _equal(bare, p, right, y, cfg)
-
-
-def _equal(bare: Weights, p: Array, right: Array, y: Array, cfg: JuryConfig) -> Weights:
-    if not len(y):
-        return bare
-    # Votes as probabilities: 1 for first, 0 for second, a half for a tie.
-    heads = np.array([1.0, 0.0, 0.5, np.nan])[np.nan_to_num(answers(p), nan=3).astype(int)]
-    heads = heads if cfg.combine == "vote" else p
-    read = ~np.isnan(heads)
-    share = np.where(read, heads, 0).sum(axis=1) / np.maximum(read.sum(axis=1), 1)
-    jury = sided(np.where(read.any(axis=1), share, np.nan)[:, None], y)[:, 0]
-    done = replace(bare, accuracy=average(jury))
-    known = [juror for juror in bare.jurors if juror.n >= REFUSE_FROM]
-    if not known:
-        return done
-    best = max(known, key=lambda juror: (juror.accuracy or 0.0, juror.judge))
-    column = right[:, [juror.judge for juror in bare.jurors].index(best.judge)]
-    both = ~np.isnan(column) & ~np.isnan(jury)
-    n, ours, alone = int(both.sum()), average(jury[both]), average(column[both])
-    if ours is None or alone is None or ours >= alone:
-        return done
-    chance = sign_test(int((column > jury)[both].sum()), int((column < jury)[both].sum()))
-    found = (
-        f"combine: {cfg.combine} agrees with {ours:.1%} of {n} human labels, judge {best.judge} alone "
-        f"with {alone:.1%} (chance alone does that in {chance:.0%} of cases)"
-    )
-    if cfg.force:
-        return replace(done, warning=found)
-    raise SettingError(f"{found}; use combine: anchored or the judge {best.judge} alone; or set force: true")
-
-
-def weigh_votes(bare: Weights, p: Array, right: Array, y: Array) -> Weights:
-    """Naive Bayes: each vote counts the log-odds of its judge's accuracy, one imagined hit and miss added."""
-    read = ~np.isnan(right)
-    hits, n = np.where(read, right, 0).sum(axis=0), read.sum(axis=0)
-    word = np.where(read, 2 * p - 1, 0.0)
-    # A judge that speaks softly throughout is heard like one that shouts: what tells is how far it goes for
-    # its kind.
-    loud = np.abs(word).sum(axis=0) / np.maximum((word != 0).sum(axis=0), 1)
-    loud = np.where(loud > 0, loud, 1.0)
-    weight = np.log((hits + 1) / (n - hits + 1)) / loud
-    # Each row weighed by the others only, so that the temperature and the accuracy are honest.
-    others_hits, others_n = hits - np.where(read, right, 0), n - read
-    honest = (word * np.log((others_hits + 1) / (others_n - others_hits + 1)) / loud).sum(axis=1)
-    return finish(bare, weight, np.zeros_like(weight), honest, y, "votes")
-
-
-def stack(bare: Weights, p: Array, gap: Array, y: Array, folds: int = 10) -> Weights:
-    """Ridge-logistic regression on each judge's log-odds, and on them times its seat gap. No intercept: no
-    seat is favoured.
-    """
-    held = np.clip(np.where(np.isnan(p), 0.5, p), EDGE, 1 - EDGE)
-    side = np.log(held / (1 - held))
-    x = np.concatenate([side, side * gap], axis=1)
-    half = len(bare.jurors)
-    scale = np.sqrt((x**2).mean(axis=0))
-    scale[half:] = np.maximum(scale[half:], SMALL_GAP * scale[:half])
-    scale = np.where(scale > 0, scale, 1.0)
-    fold = np.arange(len(y)) % folds
-    honest = np.zeros(len(y))
-    for k in range(folds):
-        honest[fold == k] = x[fold == k] / scale @ logistic(x[fold != k] / scale, y[fold != k])
-    weight = logistic(x / scale, y) / scale
-    return finish(bare, weight[:half], weight[half:], honest, y, "stack")
-
-
-def logistic(x: Array, y: Array, ridge: float = 1.0) -> Array:
-    """Logistic regression without intercept, by Newton's method; `ridge` is the strength of the pull to 0."""
-    w = np.zeros(x.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -500, 500)))
-        gradient = x.T @ (p - y) + ridge * w
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(w)), gradient)
-        w = w - step
-        if np.abs(step).max(initial=0) < 1e-10:
-            break
-    return w
-
-
-def finish(
-    bare: Weights,
-    weight: Array,
-    gap_weight: Array,
-    honest: Array,
-    y: Array,
-    method: Literal["votes", "stack", "tables"],
-) -> Weights:
-    """Attach the weights, and the temperature and accuracy from scores that never saw their own label."""
-    said = [sigmoid(score) for score in honest.tolist()]
-    # Platt's correction: a handful of labels all foretold must not make the jury certain.
-    pull = 1 / (len(y) + 2)
-    temperature = fit_temperature(said, [pull + (1 - 2 * pull) * label for label in y.tolist()])
-    right = [
-        0.5 if abs(s) < 1e-9 else float((s > 0) == (label > 0.5)) for s, label in zip(honest, y, strict=True)
-    ]
-    jurors = tuple(
-        replace(juror, weight=float(w), gap_weight=float(g))
-        for juror, w, g in zip(bare.jurors, weight, gap_weight, strict=True)
-    )
-    return replace(bare, jurors=jurors, method=method, temperature=temperature, accuracy=mean(right))
-
-
-def _dawid_skene(bare: Weights, ballots: Ballots, p: Array, y: Array) -> Weights:
-    """EM over all matchups, each also seen from its other seat: which seat is called first is an accident."""
-    k = len(bare.jurors)
-    patterns, counts, gold = [], [], []
-    for (pattern, label), count in ballots.patterns.items():
-        full = pattern + (MISSING,) * (k - len(pattern))
-        known = None if label is None else (label, 1 - label)
-        for said, truth in ((full, known), (tuple(_MIRROR[a] for a in full), known and (known[1], known[0]))):
-            patterns.append(said)
-            counts.append(count / 2)
-            gold.append(truth)
-    says = fit_tables(patterns, counts, gold).says
-    jurors = tuple(replace(juror, says=table) for juror, table in zip(bare.jurors, says, strict=True))
-    done = replace(bare, jurors=jurors, method="tables")
-    if not len(y):
-        return replace(
-            done, warning="no human labels: Dawid-Skene may have settled upside down; label 30 by hand"
-        )
-    answer = np.nan_to_num(answers(p)).astype(int)
-    tables = np.asarray(says)
-    words = np.log(tables[np.arange(k), 0, answer] / tables[np.arange(k), 1, answer])
-    scores = np.where(np.isnan(p), 0.0, words).sum(axis=1)
-    none = np.zeros(k)
-    done = finish(done, none + 1, none, scores, y, "tables")
-    best = max(bare.jurors, key=lambda juror: juror.accuracy or 0.0)
-    if (done.accuracy or 0.0) < (best.accuracy or 0.0):
-        return replace(
-            done,
-            warning=f"Dawid-Skene agrees with {done.accuracy:.1%} of the human labels, judge {best.judge} "
-            f"alone with {best.accuracy:.1%}; use combine: anchored",
-        )
-    if bare.rho is None or bare.rho < ALIKE:
-        return done
-    return replace(
-        done,
-        warning=f"the members err together (correlation {bare.rho:.2f}: {k} of them are worth "
-        f"{bare.effective:.1f}), which makes Dawid-Skene falsely sure; use combine: anchored",
-    )
-
-
-class Tables(Struct, frozen=True):
-    """What the fit came to."""
-
-    prior: tuple[float, ...]
-    """How common each truth is."""
-    says: tuple[tuple[tuple[float, ...], ...], ...]
-    """`says[judge][truth][answer]`: probability that this judge gives this answer."""
-    rounds: int
-
-
-def fit_tables(
-    patterns: Sequence[Sequence[int]],
-    counts: Sequence[float],
-    gold: Sequence[Sequence[float] | None],
-    truths: int = 2,
-    answers: int = 3,
-    smoothing: float = 1.0,
-    rounds: int = 100,
-    tolerance: float = 1e-5,
-) -> Tables:
-    """EM over answer patterns; where `gold` gives the chance of each truth, it is taken as known.
-
-    An answer below `truths` names that truth; the others (a tie) name none. `MISSING` says nothing.
-    """
-    said = np.asarray(patterns, dtype=np.int64).reshape(len(counts), -1)
-    weight = np.asarray(counts, dtype=float)
-    known = np.array([g is not None for g in gold], dtype=bool)
-    truth = _majority(said, truths)
-    for i, g in enumerate(gold):
-        if g is not None:
-            truth[i] = g
-    # Told[judge, answer, pattern]: who said what, once and for all.
-    told = np.stack([answer == said.T for answer in range(answers)], axis=1).astype(float)
-    before, done = -np.inf, 0
-    prior, says = np.full(truths, 1 / truths), np.full((said.shape[1], truths, answers), 1 / answers)
-    for done in range(1, rounds + 1):
-        weighted = truth * weight[:, None]
-        prior = weighted.sum(axis=0) / weighted.sum()
-        says = np.einsum("jan,nc->jca", told, weighted) + smoothing
-        says = says / np.maximum(says.sum(axis=2, keepdims=True), 1e-300)
-        logs = _log(prior)[None, :] + np.einsum("jan,jca->nc", told, _log(says))
-        top = logs.max(axis=1, keepdims=True)
-        likely = np.exp(logs - top)
-        total = likely.sum(axis=1, keepdims=True)
-        truth = np.where(known[:, None], truth, likely / total)
-        now = float((weight * (top + np.log(total))[:, 0]).sum() / weight.sum())
-        if now - before < tolerance and done > 1:
-            break
-        before = now
-    table = tuple(tuple(tuple(row) for row in judge) for judge in says.tolist())
-    return Tables(tuple(prior.tolist()), table, done)
-
-
-def _majority(said: Array, truths: int) -> Array:
-    """Where EM starts: the share of votes each truth has; undecided where nobody named one."""
-    votes = np.stack([(said == truth).sum(axis=1) for truth in range(truths)], axis=1).astype(float)
-    total = votes.sum(axis=1, keepdims=True)
-    return np.where(total > 0, votes / np.maximum(total, 1), 1 / truths)
-
-
-def _log(x: Array) -> Array:
-    return np.asarray(np.log(np.maximum(x, 1e-300)))

@@ -34,6 +34,7 @@ class Rule:
 
     kind: Literal["pointwise"] = "pointwise"
     swap = "never"
+    scale = "certain"
     samples = 1
 
     def __init__(self, name: str, check: Check) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
 from ..errors import DataError
 from ..records import Matchup, Verdict
@@ -17,6 +18,10 @@ from ..stats.fits import logit, sigmoid
 from .opinion import Opinion
 from .read import NOT_ASKED
 
+Scale = tuple[float, float] | Literal["logits", "certain"]
+"""Of a judge's scores: the lowest and the highest, log-odds (a reward model's), or facts (a rule's)."""
+SHARPNESS: Final = 8.0
+"""Log-odds of a difference as large as the scale: on 1 to 9 a point is a nat."""
 SlotBias = Callable[[float], float] | float
 """What the first seat is worth to a judge: log-odds to take away, or a function that corrects p as shown."""
 
@@ -64,11 +69,8 @@ def settle(
     )
 
 
-def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, temperature: float = 1.0) -> Opinion:
-    """Mean scores against each other: p = sigmoid(difference / temperature), and 0.5 when they are equal.
-
-    Takes the verdicts of one judge about any completions, and uses those about these two.
-    """
+def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, scale: Scale) -> Opinion:
+    """Mean scores against each other; takes the verdicts of one judge, and uses those about these two."""
     ids = (matchup.first.id, matchup.second.id)
     about = [[one for one in verdicts if one.first_id == completion] for completion in ids]
     means = [_mean([one.score for one in some if one.score is not None]) for some in about]
@@ -78,7 +80,7 @@ def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, temperature: fl
     scores: tuple[float, float] | None = None
     unread = ""
     if first is not None and second is not None:
-        scores, p = (first, second), sigmoid((first - second) / temperature)
+        scores, p = (first, second), p_of_scores(first - second, scale)
     else:
         unread = _reason(about[0] if first is None else about[1])
     return Opinion(
@@ -91,6 +93,16 @@ def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, temperature: fl
         scores=scores,
         verdict_ids=tuple(one.id for one in used),
     )
+
+
+def p_of_scores(difference: float, scale: Scale) -> float:
+    """The probability that the first is better, whatever the unit of the scale."""
+    if scale == "certain":
+        return 0.5 if difference == 0 else float(difference > 0)
+    if isinstance(scale, str):
+        return sigmoid(difference)
+    low, high = scale
+    return sigmoid(SHARPNESS * difference / (high - low)) if high > low else 0.5
 
 
 def is_swapped(verdict: Verdict, matchup: Matchup) -> bool:

@@ -40,13 +40,17 @@ class TheirJudge:
 
 
 class TheirScorer:
-    """A user's function as a scorer; it says so by its attribute `kind = "pointwise"`."""
+    """A user's function as a scorer; it says so by its attribute `kind = "pointwise"`.
+
+    Its attribute `scale` may be its lowest and highest score, `logits` or `certain`.
+    """
 
     kind: Literal["pointwise"] = "pointwise"
     swap = "never"
 
     def __init__(self, cfg: JudgeConfig, function: Callable[[Prompt, Completion], Any]) -> None:
         self.name, self.samples = cfg.name or cfg.kind, cfg.samples
+        self.scale = getattr(function, "scale", None)
         self._function = function
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:

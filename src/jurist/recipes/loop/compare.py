@@ -23,7 +23,7 @@ from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
 from ...stats.intervals import z_of
 from ...verdicts.judge import Judge, JudgeConfig, Scorer, hear, open_judge
-from ...verdicts.settle import settle, settle_scores
+from ...verdicts.settle import Scale, settle, settle_scores
 from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
 from .stopping import Comparison
@@ -113,7 +113,8 @@ async def _verdict(
         return 0.5
     matchup = Matchup.of(prompt, new[0], old[0])
     said = await hear(prompt, (new[0], old[0]), [matchup], [judge], seed)
-    opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup)
+    scale: Scale = getattr(judge, "scale", None) or "logits"
+    opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup, scale)
     return opinion.p_first
 
 

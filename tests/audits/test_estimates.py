@@ -1,4 +1,4 @@
-"""What a judge's confidence is worth, against scikit-learn and by hand."""
+"""Estimates that only audits use, against scikit-learn, by hand, and as often right as they say."""
 
 import math
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jurist.audits.confidence import aurc, auroc, risk_coverage
+from jurist.audits.length import correlation_through_zero
 from jurist.stats.intervals import student
 
 
@@ -34,3 +35,19 @@ def test_the_risk_coverage_curve_by_hand():
     assert risk.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
     assert aurc(sure, wrong) == pytest.approx(1 / 3)
     assert aurc(np.full(4, 0.9), wrong) == pytest.approx(0.5)  # no order in ties
+
+
+def test_a_correlation_through_zero_holds_the_truth_and_knows_its_clusters():
+    def draw(seed):
+        dice = np.random.default_rng(seed)
+        shared = np.repeat(dice.normal(size=80), 3)
+        x = dice.normal(size=240) + shared
+        y = 0.5 * x + dice.normal(size=240) + 0.5 * shared
+        return correlation_through_zero(x, y, np.repeat(np.arange(80), 3))
+
+    # Var x = 2, cov = 0.5 * 2 + 0.5, var y = 0.25 * 2 + 1 + 0.25 + 2 * 0.5 * 0.5.
+    truth = 1.5 / np.sqrt(2 * 2.25)
+    assert 0.90 <= np.mean([one.low <= truth <= one.high for one in map(draw, range(300))]) <= 0.98
+    same = np.arange(5.0)
+    assert correlation_through_zero(same, same, same).value == 1.0
+    assert math.isnan(correlation_through_zero(np.zeros(5), np.ones(5), same).value)
