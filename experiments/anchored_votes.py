@@ -22,7 +22,8 @@ from msgspec.structs import replace
 
 from evidence import REAL_DATA, record
 from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.jury import JuryTable, Weights, combine, fit_jury
+from jurist.verdicts.agreement import LabelTable
+from jurist.verdicts.jury import Weights, combine, fit_jury
 from jurist.verdicts.opinion import Opinion
 from jurist.verdicts.settings import JuryConfig
 from jurist.verdicts.settle import settle
@@ -92,7 +93,7 @@ def judge_by_judge(asked: list[Asked]) -> Jury:
 
 def fitted(jury: Jury, labels: dict[str, float], cfg: JuryConfig) -> Weights:
     """The weights of a jury, from these labels of its matchups."""
-    table = JuryTable(count_patterns=cfg.combine == "dawid_skene")
+    table = LabelTable(count_patterns=cfg.combine == "dawid_skene")
     for row in jury:
         name, first, second = row[0].matchup_id, row[0].first_id, row[0].second_id
         label = Verdict(name, "human:gold", name, first, second, p_first=labels.get(name))

@@ -7,14 +7,13 @@ from scipy.optimize import minimize_scalar
 from jurist.errors import DataError
 from jurist.stats.agreement import log_loss
 from jurist.stats.fits import expit, log_odds
+from jurist.verdicts.agreement import agrees_with_labels, measure_agreement
 from jurist.verdicts.calibrate import (
     HOTTEST,
-    agrees_with_labels,
     apply,
     calibrate,
     fit_calibration,
     fit_temperature,
-    measure_agreement,
 )
 from jurist.verdicts.opinion import Opinion
 

@@ -14,8 +14,9 @@ from jurist.errors import DataError, SettingError
 from jurist.records import Verdict
 from jurist.stats.agreement import ece
 from jurist.stats.fits import fit_dawid_skene
-from jurist.verdicts import jury
-from jurist.verdicts.jury import Juror, JuryTable, Weights, combine, fit_jury
+from jurist.verdicts import agreement
+from jurist.verdicts.agreement import LabelTable
+from jurist.verdicts.jury import Juror, Weights, combine, fit_jury
 from jurist.verdicts.opinion import Opinion
 from jurist.verdicts.settings import JuryConfig
 
@@ -58,7 +59,7 @@ def label(matchup, p, judge="human:ann"):
 
 def fitted(rows, truth, cfg):
     """The weights, from labels of each matchup in `truth`; every matchup is of a prompt of its own."""
-    table = JuryTable(count_patterns=cfg.combine == "dawid_skene")
+    table = LabelTable(count_patterns=cfg.combine == "dawid_skene")
     for row in rows:
         name = row[0].matchup_id
         table.add(name, row, [(label(name, truth[name]), True)] if name in truth else [])
@@ -254,11 +255,11 @@ def test_a_reported_accuracy_never_saw_its_own_labels():
 def test_labels_of_one_prompt_are_held_out_together():
     """A hundred copies of one matchup say nothing about another prompt."""
     rows, truth = hard_jury({"a": 0.5, "b": 0.5}, 200, seed=2)
-    table = JuryTable()
+    table = LabelTable()
     for i, row in enumerate(rows):
         table.add(f"prompt{i % 2}", row, [(label(row[0].matchup_id, truth[row[0].matchup_id]), True)])
     _, lean = fit_jury(table.labelled(), ANCHORED)
-    alone = JuryTable()
+    alone = LabelTable()
     for row in rows[1::2]:
         alone.add("prompt1", row, [(label(row[0].matchup_id, truth[row[0].matchup_id]), True)])
     other = fit_jury(alone.labelled(), ANCHORED)[0]
@@ -365,7 +366,7 @@ def test_the_majority_agrees_with_crowd_kit():
 
 
 def test_labels_are_pooled_by_what_they_are_about_and_the_last_of_each_annotator_counts():
-    table = JuryTable()
+    table = LabelTable()
     said = [opinion("a", 0.9), opinion("b", 0.2)]
     table.add("p", said, [(label("m", 1.0), True), (label("m", 0.0, "human:bob"), True)])
     # The pair comes again, told from the other side: Ann corrects herself, the file has a word too.
@@ -417,11 +418,11 @@ def test_fitted_weights_come_back_equal_from_json():
 def test_a_million_matchups_would_fit_into_the_memory_of_ten_thousand(labelled, monkeypatch):
     import tracemalloc
 
-    monkeypatch.setattr(jury, "MOST", 300)
+    monkeypatch.setattr(agreement, "MOST", 300)
 
     def peak(n):
         tracemalloc.start()
-        table = JuryTable(count_patterns=True)
+        table = LabelTable(count_patterns=True)
         for i in range(n):
             row = [
                 opinion("a", float(i % 2), matchup=f"m{i}"),

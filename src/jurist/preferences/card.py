@@ -49,8 +49,6 @@ class Counts(Struct):
     preferences: int = 0
     histogram: list[int] = field(default_factory=lambda: [0] * _BINS)
     """Preferences by p, in ten bins from 0.5 to 1."""
-    chosen_characters: int = 0
-    rejected_characters: int = 0
     longer_chosen: int = 0
     equally_long: int = 0
     high_stakes: int = 0
@@ -89,8 +87,6 @@ class Counts(Struct):
         chosen, rejected = len(preference.chosen.text), len(preference.rejected.text)
         self.preferences += 1
         self.histogram[min(int((preference.p - 0.5) * 2 * _BINS), _BINS - 1)] += 1
-        self.chosen_characters += chosen
-        self.rejected_characters += rejected
         self.longer_chosen += chosen > rejected
         self.equally_long += chosen == rejected
         self.high_stakes += preference.prompt.stakes == "high"
@@ -141,8 +137,6 @@ def card(
         "on high-stakes prompts": _share(c.high_stakes, c.preferences),
         "chosen is longer": _share(c.longer_chosen, c.preferences),
         "equally long": _share(c.equally_long, c.preferences),
-        "mean characters, chosen": round(c.chosen_characters / max(c.preferences, 1)),
-        "mean characters, rejected": round(c.rejected_characters / max(c.preferences, 1)),
         "dropped": sum(c.dropped.values()),
         "cost of the verdicts": f"${total.usd:.2f}, ${total.usd / max(c.preferences, 1):.5f} a preference",
     }

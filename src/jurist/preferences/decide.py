@@ -18,11 +18,12 @@ from msgspec.structs import replace
 
 from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
-from ..stats.fits import Array
-from ..verdicts.calibrate import Agreement, Calibration, calibrate, fit_calibration, measure_agreement
+from ..stats.fits import Array, expit, log_odds
+from ..verdicts.agreement import Agreement, Labelled, LabelTable, measure_agreement, measure_agreements
+from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import LabelIndex, load_labels
-from ..verdicts.jury import JuryTable, Labelled, Weights, at_temperature, combine, fit_jury
+from ..verdicts.jury import Weights, combine, fit_jury
 from ..verdicts.opinion import Opinion
 from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
 from ..verdicts.read import NOT_ASKED
@@ -179,39 +180,39 @@ def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels
     Agreement is measured with all labels there are; temperatures and weights are learnt from those named.
     """
     biases, scales, warnings = _learn_scales(folder, known)
-    learnt = Learnt(position_biases=biases, scales=scales)
-    table = JuryTable(known, count_patterns=len(known) > 1 and jury.combine == "dawid_skene")
+    settled = Learnt(position_biases=biases, scales=scales)
+    table = LabelTable(known, count_patterns=len(known) > 1 and jury.combine == "dawid_skene")
     index = LabelIndex(load_labels(labels) if labels not in (None, "given") else ())
     for case in read_cases(folder):
         own = LabelIndex(verdict for verdict in case.verdicts if is_label(verdict.judge))
         if own or index or table.counts_patterns:
-            for matchup, opinions in opinions_by_matchup(case, known, learnt):
+            for matchup, opinions in opinions_by_matchup(case, known, settled):
                 found = [(label, labels == "given") for label in own.of(matchup)]
                 found += [(label, True) for label in index.of(matchup)]
                 table.add(case.prompt.id, opinions, found)
     seen = table.labelled()
     n = int((~np.isnan(seen.fit)).sum())
-    if labels is not None and not n:
-        warnings.append(_no_labels(labels, len(index)))
-    calibrations = _learn_temperatures(seen, known)
+    if labels == "given" and not n:
+        warnings.append("labels: given, but no row came with one")
+    elif labels is not None and not n:
+        warnings.append(f"none of the {len(index)} matchups labelled in {labels} is one of this run's")
+    calibrations, seen = _learn_temperatures(seen, known)
     warnings += [one.warning for one in calibrations.values() if one.warning]
-    seen = at_temperature(seen, {judge: one.temperature for judge, one in calibrations.items()})
     leans = {judge: seen.p[:, j] - 0.5 for j, judge in enumerate(seen.judges)}
     weights = None
     if len(known) > 1 and (len(seen.p) or jury.combine not in ("mean", "vote")):
         weights, leans[JURY] = fit_jury(seen, jury, table.patterns)
         warnings += [weights.warning] if weights.warning else []
-    refused, warning = _hold_against_humans(seen, leans)
-    return Learnt(
-        biases,
-        scales,
-        calibrations,
-        weights,
-        n,
-        seen.human_agreement,
-        _measure_agreements(seen, leans),
-        tuple(warnings + ([warning] if warning else [])),
-        refused or (weights.refused if weights else ""),
+    refused, warning = _compare_with_humans(seen, leans)
+    return replace(
+        settled,
+        calibrations=calibrations,
+        weights=weights,
+        labels=n,
+        human_agreement=seen.human_agreement,
+        agreement=measure_agreements(seen, leans),
+        warnings=(*warnings, *([warning] if warning else [])),
+        refused=refused or (weights.refused if weights else ""),
     )
 
 
@@ -219,8 +220,8 @@ def _learn_scales(
     folder: Path, known: Mapping[str, JudgeInfo]
 ) -> tuple[dict[str, PositionBias], dict[str, tuple[float, float]], list[str]]:
     """Position biases where only some matchups were asked in both orders, and scales that nobody named."""
-    some = {name for name, judge in known.items() if judge.both_orders == "some"}
-    unscaled = {name for name, judge in known.items() if judge.kind == "pointwise" and judge.scale is None}
+    some = {name for name, one in known.items() if one.both_orders == "some"}
+    unscaled = {name for name, one in known.items() if one.kind == "pointwise" and one.scale is None}
     scales: dict[str, tuple[float, float]] = {}
 
     def verdicts() -> Iterator[Verdict]:
@@ -236,28 +237,23 @@ def _learn_scales(
     return biases, scales, warnings
 
 
-def _learn_temperatures(seen: Labelled, known: Mapping[str, JudgeInfo]) -> dict[str, Calibration]:
-    found = {}
+def _learn_temperatures(
+    seen: Labelled, known: Mapping[str, JudgeInfo]
+) -> tuple[dict[str, Calibration], Labelled]:
+    """The temperature of each judge with enough labels; and the judges at these temperatures."""
+    found, p = {}, seen.p.copy()
     for j, judge in enumerate(seen.judges):
-        rows = ~np.isnan(seen.p[:, j]) & ~np.isnan(seen.fit)
+        rows = ~np.isnan(p[:, j]) & ~np.isnan(seen.fit)
         clamped = judge in known and known[judge].clamp is not None  # a temperature would let it out again
         if rows.sum() >= FEWEST_LABELS and not clamped:
-            found[judge] = fit_calibration(judge, seen.p[rows, j], seen.fit[rows], seen.prompt[rows])
-    return found
+            found[judge] = one = fit_calibration(judge, p[rows, j], seen.fit[rows], seen.prompt[rows])
+            if one.temperature != 1.0:
+                p[:, j] = expit(log_odds(p[:, j]) / one.temperature)
+    return found, seen._replace(p=p)
 
 
-def _measure_agreements(seen: Labelled, leans: Mapping[str, Array]) -> dict[str, dict[str, Agreement]]:
-    found: dict[str, dict[str, Agreement]] = {}
-    for kind, y in (("human", seen.human), ("file", seen.file)):
-        for judge, lean in leans.items():
-            one = measure_agreement(lean, y, seen.prompt)
-            if one is not None:
-                found.setdefault(kind, {})[judge] = one
-    return found
-
-
-def _hold_against_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
-    """Why what decides here is refused, and a warning where it is nearly so."""
+def _compare_with_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
+    """Why the judge, or the jury, is refused; and a warning where it is better than chance but poor."""
     who = JURY if JURY in leans else next(iter(leans), "")
     one = measure_agreement(leans[who], seen.human, seen.prompt, level=0.9) if who else None
     if one is None:
@@ -269,13 +265,6 @@ def _hold_against_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[st
     if one.low <= 0.5:
         return f"{found}, no better than chance: use another judge, or export all the same: --force true", ""
     return "", f"{found}: little better than chance; use another judge" if one.accuracy < POOR else ""
-
-
-def _no_labels(labels: str, n: int) -> str:
-    """What to say where labels were named and none was found again."""
-    if labels == "given":
-        return "labels: given, but no row came with one"
-    return f"none of the {n} matchups labelled in {labels} is one of this run's"
 
 
 def _is_another_label(case: Case, labelled: IdSet) -> bool:

@@ -1,4 +1,4 @@
-"""What labels say of a judge: how often it agrees with them, and how sure it may be.
+"""Making a judge's probabilities mean what they say, with one number learnt from labels.
 
 Language models are far too sure of their verdicts. Dividing the log-odds by a temperature (Guo et al.
 2017), 2 to 3.5 for typical judges, repairs that without changing a single winner. A judge's `clamp` is the
@@ -18,24 +18,11 @@ from msgspec.structs import replace
 from ..errors import DataError
 from ..stats.agreement import ece, log_loss
 from ..stats.fits import Array, bisect, expit, folds, log_odds, logit, sigmoid
-from ..stats.intervals import clustered_share
 from .opinion import Opinion
 
-EVEN: Final = 1e-9
-"""A p this close to a half is a half: adding up two orders leaves dust."""
 COOLEST: Final = 0.05
 HOTTEST: Final = 100.0
 FOLDS: Final = 5
-
-
-class Agreement(Struct, frozen=True):
-    """How often a judge agrees with labels that name one side; its ties count half."""
-
-    accuracy: float
-    low: float
-    high: float
-    """The 95 % interval, in which a prompt counts once."""
-    n: int
 
 
 class Calibration(Struct, frozen=True, omit_defaults=True):
@@ -119,20 +106,3 @@ def calibrate(opinion: Opinion, temperature: float) -> Opinion:
 def apply(p: float, temperature: float) -> float:
     """One probability at this temperature. 0.5 stays 0.5."""
     return sigmoid(logit(p) / temperature) if temperature != 1.0 else p
-
-
-def agrees_with_labels(lean: Array, y: Array) -> Array:
-    """1 where a judge that leans to first (above 0) or second agrees with the label, a half where it names
-    neither; nan where it was not read, or the label names neither.
-    """
-    side, wanted = (np.where(np.abs(x) < EVEN, 0.0, np.sign(x)) for x in (lean, y - 0.5))
-    agrees = np.where(side == 0, 0.5, side == wanted)
-    return np.where(np.isnan(side) | np.isnan(wanted) | (wanted == 0), np.nan, agrees)
-
-
-def measure_agreement(lean: Array, y: Array, prompts: Array, level: float = 0.95) -> Agreement | None:
-    """None where there is no label to agree with."""
-    agrees = agrees_with_labels(lean, y)
-    read = ~np.isnan(agrees)
-    found = clustered_share(agrees[read], prompts[read], level)
-    return Agreement(found.value, found.low, found.high, int(read.sum())) if read.any() else None

@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DataError, SettingError, nearest
-from ..records import Verdict, is_human
 from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, folds, log_odds, sigmoid
 from ..stats.intervals import mean, sign_test
-from .calibrate import EVEN, agrees_with_labels, fit_temperature, soften
-from .cases import key_of
+from .agreement import EVEN, UNSAID, Labelled, agrees_with_labels, answer_of, answers_of
+from .calibrate import fit_temperature, soften
 from .opinion import Opinion
 from .settings import Combine, JuryConfig
 
 T = TypeVar("T")
 EDGE: Final = 0.02
 """In a regression a hard yes counts as 0.98, so that one sure judge cannot drown the others."""
-MOST: Final = 30_000
-"""Labelled matchups that are learnt from; of more, those whose ids hash lowest."""
 STACK_FROM: Final = 150
 """Labels from which a regression beats weights by accuracy; below, it has too much to learn from."""
 FEWEST: Final = 10
@@ -40,7 +37,6 @@ ALIKE: Final = 0.3
 """Error correlation from which Dawid-Skene's probabilities are not to be believed."""
 SIGNIFICANT: Final = 0.05
 FOLDS: Final = 10
-UNSAID: Final = -1
 TINY: Final = 1e-300
 
 
@@ -152,100 +148,6 @@ def _p_of(members: Sequence[tuple[str, float]], weights: Weights | None, cfg: Ju
     return sigmoid(total / weights.temperature)
 
 
-def answer_of(p: float) -> int:
-    """0 for first, 1 for second, 2 for a tie."""
-    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else 2
-
-
-class Labelled(NamedTuple):
-    """What judges said of labelled matchups, one row each, told from the completion with the lower id."""
-
-    judges: tuple[str, ...]
-    p: Array
-    """[row, judge]; nan where nothing was read."""
-    prompt: Array
-    fit: Array
-    """Mean of the labels to learn from, 1 for first; nan where there is none."""
-    human: Array
-    file: Array
-    human_agreement: float | None
-    """How often two humans who labelled the same matchup said the same."""
-
-
-class _Row:
-    """One labelled matchup."""
-
-    __slots__ = ("labels", "prompt", "said")
-
-    def __init__(self, prompt_id: str) -> None:
-        self.prompt = key_of(prompt_id)
-        self.said: dict[str, float] = {}
-        self.labels: dict[tuple[str, int], tuple[float, bool]] = {}
-
-
-class JuryTable:
-    """Filled in one pass over a run; takes the same memory for any number of matchups."""
-
-    def __init__(self, judges: Iterable[str] = (), count_patterns: bool = False) -> None:
-        self.judges = {judge: j for j, judge in enumerate(judges)}
-        self.patterns: Counter[tuple[int, ...]] = Counter()
-        """How often the judges answered so, over all matchups: what Dawid-Skene learns from."""
-        self._rows: dict[str, _Row] = {}
-        self.counts_patterns, self._limit = count_patterns, 1 << 64
-
-    def add(
-        self, prompt_id: str, opinions: Sequence[Opinion], labels: Sequence[tuple[Verdict, bool]] = ()
-    ) -> None:
-        """One matchup: an opinion of each judge, and labels with whether to learn from them.
-
-        A matchup may come again with more labels; the last one of each annotator counts.
-        """
-        said = {o.judge: _told(o) for o in opinions if o.p_first is not None}
-        for o in opinions:
-            self.judges.setdefault(o.judge, len(self.judges))
-        if self.counts_patterns:
-            answers = ((answer_of(said[judge]) if judge in said else UNSAID) for judge in self.judges)
-            self.patterns[tuple(answers)] += 1
-        for label, fits in labels:
-            if label.p_first is not None and key_of(label.matchup_id) < self._limit:
-                row = self._rows.setdefault(label.matchup_id, _Row(prompt_id))
-                row.labels[label.judge, label.sample] = _told(label), fits
-                row.said = said
-        if len(self._rows) > MOST:
-            keys = {name: key_of(name) for name in self._rows}
-            self._limit = sorted(keys.values())[MOST // 2]
-            self._rows = {name: row for name, row in self._rows.items() if keys[name] < self._limit}
-
-    def labelled(self) -> Labelled:
-        """The labelled matchups as columns."""
-        shape = len(self._rows), len(self.judges)
-        p, y = np.full(shape, np.nan), np.full((shape[0], 3), np.nan)
-        same = pairs = 0
-        for at, row in enumerate(self._rows.values()):
-            for judge, said in row.said.items():
-                p[at, self.judges[judge]] = said
-            humans = [value for (judge, _), (value, _) in row.labels.items() if is_human(judge)]
-            files = [value for (judge, _), (value, _) in row.labels.items() if not is_human(judge)]
-            y[at] = mean(value for value, fits in row.labels.values() if fits), mean(humans), mean(files)
-            same += sum(n * (n - 1) for n in Counter(map(answer_of, humans)).values())
-            pairs += len(humans) * (len(humans) - 1)
-        prompts = np.array([row.prompt for row in self._rows.values()], dtype=np.uint64)
-        fit, human, file = y.T
-        return Labelled(tuple(self.judges), p, prompts, fit, human, file, same / pairs if pairs else None)
-
-
-def _told(said: Opinion | Verdict) -> float:
-    """p, told from the completion with the lower id."""
-    p = said.p_first or 0.0
-    return p if said.first_id <= said.second_id else 1.0 - p
-
-
-def at_temperature(seen: Labelled, temperatures: Mapping[str, float]) -> Labelled:
-    """The same, with each judge's probabilities at its temperature."""
-    heat = np.array([temperatures.get(judge, 1.0) for judge in seen.judges])
-    return seen._replace(p=np.where(heat == 1, seen.p, expit(log_odds(seen.p) / heat)))
-
-
 def fit_jury(
     seen: Labelled, cfg: JuryConfig, patterns: Mapping[tuple[int, ...], int] = {}
 ) -> tuple[Weights, Array]:
@@ -265,12 +167,12 @@ def fit_jury(
         error_correlation=rho,
         effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
     )
-    if cfg.combine == "dawid_skene":
+    if cfg.combine == "dawid_skene" and patterns:
         weights, lean = _dawid_skene(weights, seen, known, cfg, patterns)
     elif cfg.combine == "anchored" and known.any():
         weights, lean = _anchored(weights, seen, known, agrees)
     else:
-        votes = np.array([1.0, 0.0, 0.5, np.nan])[_answers(seen.p)]
+        votes = np.array([1.0, 0.0, 0.5, np.nan])[answers_of(seen.p)]
         lean = _row_means(votes if cfg.combine == "vote" else seen.p) - 0.5
     read = (~np.isnan(seen.p)).sum(axis=1)
     lean = np.where(read >= max(1.0, cfg.quorum * k), lean, np.nan)
@@ -351,7 +253,7 @@ def _dawid_skene(
 ) -> tuple[Weights, Array]:
     """EM over all matchups, each also from its other side: which completion is called first is chance."""
     y, k = (seen.fit > 0.5).astype(float), len(seen.judges)
-    answers, mirror = _answers(seen.p), np.array([1, 0, 2, UNSAID])
+    answers, mirror = answers_of(seen.p), np.array([1, 0, 2, UNSAID])
     unlabelled = Counter({one + (UNSAID,) * (k - len(one)): n for one, n in patterns.items()})
 
     def fit(train: Array) -> tuple[Array, Array]:
@@ -397,8 +299,8 @@ def _out_of_fold(
     learnt, scores = fit(known)
     fold, scores = folds(prompts, k), scores.copy()
     for part in np.unique(fold[known]).tolist():
-        held = known & (fold == part)
-        scores[held] = fit(known & (fold != part))[1][held]
+        held = fold == part
+        scores[held] = fit(known & ~held)[1][held]
     return learnt, scores
 
 
@@ -416,12 +318,6 @@ def _error_correlation(agrees: Array) -> float | None:
             if len(x) > 2 and x.std() > 0 and z.std() > 0:
                 found.append(float(np.corrcoef(x, z)[0, 1]))
     return mean(found) if found else None
-
-
-def _answers(p: Array) -> Array:
-    """`answer_of` for an array; `UNSAID` where there is no p."""
-    named = np.where(p > 0.5 + EVEN, 0, np.where(p < 0.5 - EVEN, 1, 2))
-    return np.where(np.isnan(p), UNSAID, named)
 
 
 def _row_means(values: Array) -> Array:
