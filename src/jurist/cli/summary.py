@@ -78,6 +78,7 @@ def _people_lines(learnt: dict[str, Any]) -> list[tuple[str, str]]:
     done = [
         f"{one['judge']} calibrated: error {one['ece_before']:.1%} before, {one['ece_after']:.1%} after"
         for one in fitted
+        if one.get("temperature", 1.0) != 1.0
     ]
     none = "no judge calibrated" + (": 30 labels are the least" if n < 30 else "")
     return [("people", "; ".join([f"{n:,} matchups labelled", *(done or [none])]))]

@@ -12,9 +12,7 @@ from numpy.typing import ArrayLike
 from .fits import Array
 from .intervals import EPSILON, Estimate, clopper_pearson, student, weighted_mean, wilson
 
-Statistic = Callable[[Array], Array]
-BLOCKS = 200
-"""A jackknife leaves out clusters in so many groups, whatever the number of rows."""
+BLOCKS = 200  # a jackknife leaves out clusters in so many groups, whatever the number of rows
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
@@ -96,7 +94,7 @@ def in_blocks(parts: Array, clusters: Array) -> Array:
     return sums
 
 
-def jackknifed(blocks: Array, statistic: Statistic, n: int, level: float = 0.95) -> Estimate:
+def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int, level: float = 0.95) -> Estimate:
     """A statistic of sums, with the interval that leaving out one block after another gives."""
     whole = blocks.sum(axis=0)
     value = float(statistic(whole))

@@ -90,11 +90,11 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> di
 
 def fit_dawid_skene(
     said: Array, counts: Array, gold: Array, smoothing: float, tolerance: float, rounds: int = 2000
-) -> tuple[Array, Array]:
+) -> tuple[float, Array]:
     """The chance that first is true, and [judge, truth, answer]: how often each judge gives each answer.
 
-    EM over patterns: one row of answers (first, second, tie, `-1`), how often it occurred, and the chance
-    that first is true where that is known, else nan. So a million matchups cost no more than their patterns.
+    EM over patterns: a row of answers (0 first, 1 second, 2 tie, -1 none), how often it occurred, and the
+    chance that first is true where that is known, else nan. A million matchups fall into few patterns.
     """
     told = (said.T[:, None, :] == np.arange(3)[None, :, None]).astype(float)
     votes = told[:, :2].sum(axis=0)
@@ -113,7 +113,7 @@ def fit_dawid_skene(
         if now - before < tolerance:
             break
         before = now
-    return np.array([prior, 1 - prior]), says
+    return prior, says
 
 
 def folds(groups: Array, k: int) -> Array:

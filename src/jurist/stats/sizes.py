@@ -57,5 +57,4 @@ def human_accuracy(agreement: float) -> float:
 
 
 def _up(n: float) -> int:
-    # A whole number that rounding left a hair above itself is that number.
-    return math.ceil(n - 1e-9)
+    return math.ceil(n - 1e-9)  # a whole number that rounding left a hair above itself is that number

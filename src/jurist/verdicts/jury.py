@@ -179,8 +179,11 @@ def fit_jury(
     joint = agrees_with_labels(lean, seen.fit)
     weights = replace(weights, accuracy=_mean(joint))
     if cfg.combine == "anchored" and not known.any():
-        refused = "combine: anchored learns from labels, and none is about a matchup of this run"
-        return replace(weights, refused=f"{refused}; give some: --labels FILE, or --jury.combine mean"), lean
+        refused = (
+            "combine: anchored learns from labels, and none is about a matchup of this run: give some with"
+            " --labels FILE, use --jury.combine mean, or export its mean all the same: --force true"
+        )
+        return replace(weights, refused=refused), lean
     return _compare_with_best(weights, seen, known, agrees, joint), lean
 
 
