@@ -180,13 +180,13 @@ def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels
     Agreement is measured with all labels there are; temperatures and weights are learnt from those named.
     """
     biases, scales, warnings = _learn_scales(folder, known)
-    settled = Learnt(position_biases=biases, scales=scales)
+    so_far = Learnt(position_biases=biases, scales=scales)
     table = LabelTable(known, count_patterns=len(known) > 1 and jury.combine == "dawid_skene")
     index = LabelIndex(load_labels(labels) if labels not in (None, "given") else ())
     for case in read_cases(folder):
         own = LabelIndex(verdict for verdict in case.verdicts if is_label(verdict.judge))
         if own or index or table.counts_patterns:
-            for matchup, opinions in opinions_by_matchup(case, known, settled):
+            for matchup, opinions in opinions_by_matchup(case, known, so_far):
                 found = [(label, labels == "given") for label in own.of(matchup)]
                 found += [(label, True) for label in index.of(matchup)]
                 table.add(case.prompt.id, opinions, found)
@@ -205,7 +205,7 @@ def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels
         warnings += [weights.warning] if weights.warning else []
     refused, warning = _compare_with_humans(seen, leans)
     return replace(
-        settled,
+        so_far,
         calibrations=calibrations,
         weights=weights,
         labels=n,

@@ -180,8 +180,8 @@ def fit_jury(
     weights = replace(weights, accuracy=_mean(joint))
     if cfg.combine == "anchored" and not known.any():
         refused = (
-            "combine: anchored learns from labels, and none is about a matchup of this run: give some with"
-            " --labels FILE, use --jury.combine mean, or export its mean all the same: --force true"
+            "combine: anchored learns from labels, and has none about a matchup of this run: set"
+            " --labels FILE or --labels given, use --jury.combine mean, or export the mean: --force true"
         )
         return replace(weights, refused=refused), lean
     return _compare_with_best(weights, seen, known, agrees, joint), lean
