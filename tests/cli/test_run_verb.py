@@ -16,7 +16,7 @@ from jurist.recipes.loop.finish import Outcome
 from jurist.recipes.loop.folder import Along, Moment
 from jurist.recipes.loop.settings import LoopConfig
 from jurist.recipes.loop.stopping import Comparison, Facts
-from jurist.recipes.tally import Tally
+from jurist.recipes.summary import RunProgress
 
 RECIPE = "recipe: rlaif\nprompts: tiny:8\npolicy: tiny\njudge: tiny:fair\n"
 
@@ -44,7 +44,7 @@ def known(monkeypatch):
 
     def recipe(cfg, watch):
         seen["cfg"] = cfg
-        tally = Tally(Budget(), total=8, rows=3)
+        tally = RunProgress(Budget(), 8)
         watch(Moment(1, 2, "label", None))
         watch(Moment(1, 2, "label", tally))
         watch(Moment(2, 2, "look", Along(4, 8)))

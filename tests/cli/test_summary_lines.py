@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from jurist.cli.summary import summary_lines
 
-WEIGHTS = {"jurors": [{"judge": "one"}, {"judge": "two"}], "n_gold": 30, "accuracy": 0.9, "effective": 1.25}
+WEIGHTS = {
+    "jurors": [{"judge": "one"}, {"judge": "two"}],
+    "n_labels": 30,
+    "accuracy": 0.9,
+    "effective_judges": 1.25,
+}
 
 
 def test_a_jury_is_told_with_its_agreement_and_its_worth():
     lines = dict(summary_lines({"run": "run", "learnt": {"weights": WEIGHTS}}))
 
-    assert lines["jury"] == "agrees with 90.0% of 30 labels from people; 2 judges, worth 1.2 independent ones"
-    assert "beware" not in lines
+    assert lines["jury"] == "agrees with 90.0% of 30 labels; 2 judges, worth 1.2 independent ones"
+    assert "warning" not in lines
 
 
 def test_what_was_learnt_with_a_warning_is_not_told_without_it():
-    weights = {"jurors": [], "warning": "no human labels: it may be upside down"}
-    lines = dict(summary_lines({"run": "run", "learnt": {"weights": weights}}))
+    learnt = {
+        "weights": {"jurors": []},
+        "warnings": ["it may be upside down"],
+        "refused": "no better than chance",
+    }
+    lines = dict(summary_lines({"run": "run", "learnt": learnt}))
 
-    assert lines["beware"] == "no human labels: it may be upside down"
+    assert (lines["warning"], lines["refused"]) == ("it may be upside down", "no better than chance")
     assert "jury" not in lines
 
 

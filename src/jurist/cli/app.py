@@ -101,7 +101,7 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Only write completions: k for each prompt, from one policy or a weighted mixture."""
-    from ..recipes.sample import sample as run_sample
+    from ..recipes.label import sample as run_sample
 
     _work(run_sample, _settings(ctx), as_json)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from ..recipes.tally import Tally
+from ..recipes.summary import RunProgress
 
 _LIVE_EVERY, _PLAIN_EVERY = 0.1, 10.0
 
@@ -23,7 +23,7 @@ Watch = Callable[[Any], None]
 
 def facts(now: Any) -> dict[str, Any]:
     """What a machine is told of the progress."""
-    if isinstance(now, Tally):
+    if isinstance(now, RunProgress):
         return _counted(now)
     if hasattr(now, "round"):
         inner = facts(now.inner) if now.inner is not None else {}
@@ -34,7 +34,7 @@ def facts(now: Any) -> dict[str, Any]:
     return {"done": now.done, "total": now.total}
 
 
-def _counted(tally: Tally) -> dict[str, Any]:
+def _counted(tally: RunProgress) -> dict[str, Any]:
     return {
         "rows": tally.rows,
         "total": tally.total,
@@ -51,7 +51,7 @@ def _counted(tally: Tally) -> dict[str, Any]:
 
 def line(now: Any, spent: float = 0.0) -> str:
     """One line for a person; `spent` are the seconds since its stage began."""
-    if isinstance(now, Tally):
+    if isinstance(now, RunProgress):
         return _tallied(now)
     if hasattr(now, "round"):
         parts = [f"round {now.round} of {now.rounds}"] if now.rounds > 1 else []
@@ -80,7 +80,7 @@ def _told(name: str, value: float) -> str:
 
 def extent(now: Any) -> tuple[int, int | None]:
     """How much is done, of how much."""
-    if isinstance(now, Tally):
+    if isinstance(now, RunProgress):
         return now.rows, now.total
     if hasattr(now, "round"):
         return extent(now.inner) if now.inner is not None else (0, None)
@@ -92,7 +92,7 @@ def stage(now: Any) -> tuple[Any, ...]:
     return (now.round, now.step) if hasattr(now, "round") else ()
 
 
-def _tallied(tally: Tally) -> str:
+def _tallied(tally: RunProgress) -> str:
     parts = [f"{tally.rows:,} of {tally.total:,} rows" if tally.total else f"{tally.rows:,} rows"]
     parts.append(f"{tally.rate:,.0f}/s")
     if tally.seconds_left is not None:

@@ -22,8 +22,8 @@ from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
 from ..verdicts.judge import ask_judges, open_judge
-from .label import need_names, read_rows, sampled
-from .settings import LabelConfig, check, expected_rows, judge_configs, no_rows, policy_configs
+from .label import need_names, no_rows, read_rows, sampled
+from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
 from .stream import run_async
 
 COMPLETION_TOKENS = 200

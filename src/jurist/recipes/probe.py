@@ -27,7 +27,7 @@ from ..records import Finding, Group
 from ..verdicts.cases import read_cases
 from .label import label
 from .settings import LabelConfig, label_settings
-from .tally import Watch, nobody
+from .summary import Watch, nobody
 
 PAIRS = "attacks.jsonl"
 
@@ -86,7 +86,7 @@ def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody) -
         report=str(page),
         state=summary.state,
         stopped=summary.stopped,
-        spent=summary.spent,
+        spent=summary.ended_by == "budget",
     )
     (page.parent / "probe.json").write_text(json.dumps(to_builtins(told), indent=1) + "\n", encoding="utf-8")
     write_report(page, _page(told, prompts, examples))

@@ -15,14 +15,13 @@ from msgspec.structs import replace
 
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
-from ..errors import DataError, MissingExtra, SettingError, nearest
+from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
 from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..verdicts.settings import JudgeConfig, JuryConfig
 
 
 class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +75,8 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A journal shared with other runs; the run's own by default."""
     seed: int = 0
     """Decides every draw that is not the model's."""
+    replace: bool = False
+    force: bool = False
 
 
 def label_settings(
@@ -203,15 +204,6 @@ def expected_rows(cfg: LabelConfig) -> int | None:
     with path.open("rb") as file:
         lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     return lines if cfg.limit is None else min(lines, cfg.limit)
-
-
-def no_rows(cfg: LabelConfig) -> DataError:
-    """A file from which nothing can be used is the wrong file."""
-    source = cfg.prompts or cfg.completions or cfg.pairs
-    return DataError(
-        f"there is no usable row in {source}. See what was left out, and why, with:"
-        f" head {Path(cfg.out) / 'dropped.jsonl'}"
-    )
 
 
 def recipe_text(cfg: LabelConfig) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import RunError
 from ...records import Dropped
 from ...run import again, read_json, read_records
-from ...verdicts.cases import NOUNS, in_step
+from ...verdicts.cases import NOUNS, read_in_lockstep
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard
 from .read import Read, Watch, nobody, people_of, watched
@@ -30,7 +30,7 @@ def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: W
         )
     people = people_of(human)
     collector = Collector(people)
-    steps = in_step(folder, Asked, Answer, Heard)
+    steps = read_in_lockstep(folder, Asked, Answer, Heard)
     for prompt, answers, docket, said in watched(steps, watch, _lines(folder / "matchups.jsonl")):
         collector.add(prompt, answers, docket.matchups, said)
     notes = []

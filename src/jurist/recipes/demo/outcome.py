@@ -13,7 +13,7 @@ from msgspec import Struct
 from ...errors import RunError
 from ...records import Completion, Preference
 from ...run import read_json, read_records
-from ...stats import mean
+from ...stats.intervals import mean
 from ...tiny.world import domain_of, substance, true_score
 from ..loop.compare import Answered, Looked
 from ..loop.rounds import Labelled, Round, held_out
