@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import typer
 
-from ..errors import BudgetSpent, JuristError
+from ..errors import BudgetSpent, Interrupted, JuristError
 
 WRONG: Final = 2
 SPENT: Final = 3
@@ -43,7 +43,8 @@ def ending_of(act: Callable[[], int]) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except JuristError as error:
-        return say(str(error), SPENT if isinstance(error, BudgetSpent) else WRONG)
+        stopped = INTERRUPTED if isinstance(error, Interrupted) else WRONG
+        return say(str(error), SPENT if isinstance(error, BudgetSpent) else stopped)
     except KeyboardInterrupt:
         return say("stopped. Every call paid for is kept: run the same command to go on", INTERRUPTED)
     except BrokenPipeError:
@@ -62,7 +63,12 @@ def ending_of(act: Callable[[], int]) -> int:
 def ended(summary: Any) -> None:
     """A run that stopped before its input did is not a success, though what it has is exported."""
     if summary.state == "stopped":
-        raise typer.Exit(say(summary.stopped, SPENT if summary.spent else WRONG))
+        codes = {"budget": SPENT, "interrupt": INTERRUPTED}
+        raise typer.Exit(say(summary.stopped, codes.get(summary.ended_by, WRONG)))
+    if summary.refused:
+        raise typer.Exit(say(summary.refused, 1))
+    if summary.why_none:
+        raise typer.Exit(say(f"no labels: {summary.why_none}", 1))
 
 
 def say(message: str, code: int) -> int:
