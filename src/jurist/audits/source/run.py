@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...errors import RunError
 from ...records import Dropped
-from ...run import again, read_json, read_records
+from ...run import again, read_json, read_records, unfinished
 from ...verdicts.cases import NOUNS, read_in_lockstep
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard
@@ -24,10 +23,7 @@ def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: W
     """All that was said in a run; people's labels are from a file of theirs, and from its rows."""
     absent = [f"{noun}.jsonl" for noun in NOUNS if not (folder / f"{noun}.jsonl").exists()]
     if absent:
-        raise RunError(
-            f"{folder} has no {absent[0]}: it was stopped before anything was written down."
-            f" What was paid for is in its journal: {again(folder)}"
-        )
+        raise unfinished(folder, f"{folder} has no {absent[0]} yet")
     people = people_of(human)
     collector = Collector(people)
     steps = read_in_lockstep(folder, Asked, Answer, Heard)
