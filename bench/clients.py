@@ -68,7 +68,7 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
 def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
     from jurist.recipes.label import label
     from jurist.recipes.settings import LabelConfig
-    from jurist.recipes.tally import Tally
+    from jurist.recipes.summary import RunProgress
     from jurist.verdicts.settings import JudgeConfig
 
     rows = calls // 2
@@ -77,7 +77,7 @@ def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     watch = Watch()
 
-    def look(tally: Tally) -> None:
+    def look(tally: RunProgress) -> None:
         if tally.rows == rows:  # all is asked and written; what follows is deciding and exporting
             measured.update(watch.read())
 

@@ -22,9 +22,10 @@ from msgspec.structs import replace
 
 from evidence import REAL_DATA, record
 from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.jury import JuryConfig, Weights, combine, fit_jury
-from jurist.verdicts.opinion import Opinion
-from jurist.verdicts.settle import settle
+from jurist.verdicts.agreement import LabelTable
+from jurist.verdicts.jury import Weights, combine, fit_jury
+from jurist.verdicts.settings import JuryConfig
+from jurist.verdicts.settle import Opinion, settle
 
 SETS = {
     "LLMBar/Natural": 5,
@@ -89,6 +90,16 @@ def judge_by_judge(asked: list[Asked]) -> Jury:
     return [[settle(said[i : i + 2], matchup) for i in range(0, len(said), 2)] for matchup, said in asked]
 
 
+def fitted(jury: Jury, labels: dict[str, float], cfg: JuryConfig) -> Weights:
+    """The weights of a jury, from these labels of its matchups."""
+    table = LabelTable(count_patterns=cfg.combine == "dawid_skene")
+    for row in jury:
+        name, first, second = row[0].matchup_id, row[0].first_id, row[0].second_id
+        label = Verdict(name, "human:gold", name, first, second, p_first=labels.get(name))
+        table.add(name, row, [(label, True)])
+    return fit_jury(table.labelled(), cfg, table.patterns)[0]
+
+
 def accuracy(
     jury: Iterable[Sequence[Opinion]], people: dict[str, float], weights: Weights | None, cfg: JuryConfig
 ) -> float:
@@ -123,7 +134,7 @@ def over_splits(jury: Jury, people: dict[str, float], rule: str, labelled: int) 
     for split in range(SPLITS):
         chosen = set(random.Random(split).sample(range(len(jury)), labelled))
         gold = {jury[i][0].matchup_id: people[jury[i][0].matchup_id] for i in chosen}
-        weights = fit_jury(jury, gold, cfg)
+        weights = fitted(jury, gold, cfg)
         held_out = [row for i, row in enumerate(jury) if i not in chosen]
         found.append(accuracy(held_out, people, weights, cfg))
     return round(statistics.mean(found), 1), round(statistics.pstdev(found), 1)
@@ -138,7 +149,7 @@ def row_of(asked: list[Asked], people: dict[str, float]) -> dict[str, object]:
         "majority of all calls": round(accuracy(calls, people, None, vote), 2),
         "mean of the judges": round(accuracy(jury, people, None, mean), 2),
         "best judge": [round(share, 2), name],
-        "Dawid-Skene, no labels": round(accuracy(calls, people, fit_jury(calls, {}, blind), blind), 1),
+        "Dawid-Skene, no labels": round(accuracy(calls, people, fitted(calls, {}, blind), blind), 1),
         "Dawid-Skene, 30 labels": over_splits(jury, people, "dawid_skene", 30),
         **{f"anchored, {n} labels": over_splits(jury, people, "anchored", n) for n in LABELLED},
     }

@@ -34,7 +34,7 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference
 from jurist.run import read_records
-from jurist.stats import wilson
+from jurist.stats.intervals import wilson
 from jurist.tiny.world import prompts, true_preference
 from jurist.verdicts.cases import read_cases
 from jurist.verdicts.settings import JudgeConfig

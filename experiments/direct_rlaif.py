@@ -35,7 +35,7 @@ from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.recipes.settings import full_form
 from jurist.records import Verdict
 from jurist.run import read_records
-from jurist.stats import sigmoid
+from jurist.stats.fits import sigmoid
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import true_score
 from small_world import Said, held_out_prompts, metrics, request, said_by

@@ -18,7 +18,7 @@ from jurist.audits.grade import WRONG
 from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Finding, Matchup
-from jurist.stats import wilson
+from jurist.stats.intervals import wilson
 from jurist.tiny.gullible import Gullible
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge

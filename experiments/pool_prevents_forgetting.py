@@ -17,8 +17,8 @@ from typing import Any
 
 from evidence import mean_of, over_seeds, record, write_prompts
 from jurist.config import settings_from
+from jurist.recipes.label import sample
 from jurist.recipes.rejection import RejectionConfig, rejection
-from jurist.recipes.sample import sample
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Prompt, Sampling
 from jurist.run import read_records

@@ -20,10 +20,10 @@ from typing import Any
 
 from evidence import mean_of, over_seeds, record, write_prompts
 from jurist.config import settings_from
+from jurist.recipes.label import sample
 from jurist.recipes.loop.folder import Loop
 from jurist.recipes.loop.lessons import lessons
 from jurist.recipes.loop.rounds import Round
-from jurist.recipes.sample import sample
 from jurist.recipes.self_rewarding import SelfRewardingConfig, preferring
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion

@@ -36,7 +36,7 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Preference, Prompt, Sampling, content_id
 from jurist.run import read_records
-from jurist.stats import wilson
+from jurist.stats.intervals import wilson
 from jurist.tiny.model import cache_folder, tiny_checkpoint
 from jurist.tiny.world import prompts, true_preference, true_score
 from jurist.verdicts.settings import JudgeConfig

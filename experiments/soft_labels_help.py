@@ -30,7 +30,7 @@ from scipy.stats import t as student
 from evidence import record
 from jurist.models.reward import train_reward
 from jurist.models.settings import RewardConfig
-from jurist.stats import ece
+from jurist.stats.agreement import ece
 from jurist.tiny.answers import Habits, compose
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts

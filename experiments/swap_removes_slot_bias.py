@@ -28,8 +28,8 @@ from jurist.records import Preference, Verdict
 from jurist.run import read_records
 from jurist.selftest.rows import make_rows
 from jurist.tiny.simulated import Simulated, World, simulate
+from jurist.verdicts.position_bias import debias, fit_columns
 from jurist.verdicts.settings import JudgeConfig
-from jurist.verdicts.slot_bias import correct, fit_columns
 
 SEEDS = (1, 2, 3, 4, 5)
 MATCHUPS, SWAPPED, PAIRS = 200_000, 0.2, 5_000
@@ -54,7 +54,7 @@ def from_formula(judge: Simulated, seed: int) -> dict[str, float]:
         np.concatenate([shown, 1 - again[both]]),
     )
     levels, place = np.unique(shown, return_inverse=True)
-    mended = np.array([correct(p, fit) for p in levels.tolist()])[place]
+    mended = np.array([debias(p, fit) for p in levels.tolist()])[place]
     averaged = (shown + again) / 2
     return {
         "one order": points(shown),

@@ -10,7 +10,7 @@ import numpy as np
 from jurist.audits.length import length
 from jurist.audits.length_debt import length_debt
 from jurist.records import Finding
-from jurist.stats import Estimate
+from jurist.stats.intervals import Estimate
 from jurist.tiny.simulated import Simulated, World, simulate
 
 from . import Case, finding, large, worst

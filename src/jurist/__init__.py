@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from .recipes.estimate import estimate as estimate
     from .recipes.export import export as export
     from .recipes.label import label as label
-    from .recipes.sample import sample as sample
+    from .recipes.label import sample as sample
     from .recipes.settings import LabelConfig as LabelConfig
     from .recipes.settings import PolicyConfig as PolicyConfig
     from .verdicts.cases import read_cases as read_cases
-    from .verdicts.jury import JuryConfig as JuryConfig
     from .verdicts.settings import JudgeConfig as JudgeConfig
+    from .verdicts.settings import JuryConfig as JuryConfig
 
 _PLACES = {
     "JudgeConfig": ".verdicts.settings",
-    "JuryConfig": ".verdicts.jury",
+    "JuryConfig": ".verdicts.settings",
     "LabelConfig": ".recipes.settings",
     "PolicyConfig": ".recipes.settings",
     "PreferConfig": ".preferences.settings",
@@ -36,7 +36,7 @@ _PLACES = {
     "label": ".recipes.label",
     "load_prompts": ".prompts",
     "read_cases": ".verdicts.cases",
-    "sample": ".recipes.sample",
+    "sample": ".recipes.label",
 }
 
 __all__ = sorted(_PLACES)

@@ -11,9 +11,9 @@ import pytest
 
 from jurist.audits.collect import Collector
 from jurist.audits.diversity import Generation, diversity, meaning, of_policies, words
+from jurist.audits.diversity.halves import halves, on_split_halves, split_half_estimate
 from jurist.errors import MissingExtra
 from jurist.records import Completion, Prompt
-from jurist.stats.halves import halved, halves, in_halves
 from jurist.tiny.answers import GOOD, MEDIOCRE, compose
 from jurist.tiny.world import prompts
 from jurist.verdicts.cases import Case
@@ -146,7 +146,7 @@ def test_an_encoder_that_is_not_installed_is_named_with_its_extra():
 
 def test_halves_know_how_sure_a_mean_is():
     values = np.random.default_rng(3).normal(size=400)
-    found = halved(in_halves(lambda kept: float(values[kept].mean()), halves(400)), 400)
+    found = split_half_estimate(on_split_halves(lambda kept: float(values[kept].mean()), halves(400)), 400)
 
     assert found.value == pytest.approx(values.mean())
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.25)

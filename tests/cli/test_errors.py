@@ -214,19 +214,19 @@ def test_a_bug_of_ours_shows_itself():
 
 
 SUMMARIES = {
-    "done": ({"labels": 3}, 0, ""),
-    "no labels": ({"labels": 0, "why_none": "800 unread"}, 1, "no labels: 800 unread"),
-    "refused": ({"state": "refused", "stopped": "no better than chance"}, 1, "no better than chance"),
-    "budget": ({"state": "stopped", "stopped": "spent", "spent": True}, 3, "spent"),
-    "interrupted": ({"state": "stopped", "stopped": "stopped", "interrupted": True}, 130, "stopped"),
-    "something wrong": ({"state": "stopped", "stopped": "cannot reach", "labels": 0}, 2, "cannot reach"),
+    "done": ({}, 0, ""),
+    "no labels": ({"why_none": "800 unread"}, 1, "no labels: 800 unread"),
+    "refused": ({"state": "refused", "refused": "no better than chance"}, 1, "no better than chance"),
+    "budget": ({"state": "stopped", "stopped": "spent", "ended_by": "budget"}, 3, "spent"),
+    "interrupted": ({"state": "stopped", "stopped": "stopped", "ended_by": "interrupt"}, 130, "stopped"),
+    "something wrong": ({"state": "stopped", "stopped": "cannot reach", "why_none": "x"}, 2, "cannot reach"),
 }
 
 
 @pytest.mark.parametrize("how", SUMMARIES)
 def test_a_run_that_did_not_end_well_is_no_success(how, capsys):
     given, code, said = SUMMARIES[how]
-    usual = {"state": "done", "stopped": "", "spent": False, "labels": 3}
+    usual = {"state": "done", "stopped": "", "ended_by": "", "refused": "", "why_none": ""}
     assert ended(SimpleNamespace(**{**usual, **given})) == code
     assert capsys.readouterr().err == (f"jurist: {said}\n" if said else "")
 

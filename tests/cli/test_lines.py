@@ -11,27 +11,27 @@ from jurist.cli import progress as module
 from jurist.cli.print import summary_rows
 from jurist.cli.progress import clock, facts_of, line, progress, text_of
 from jurist.engines.budget import Budget
+from jurist.preferences.card import JudgeCounts
 from jurist.recipes.loop.folder import Along, Moment
-from jurist.recipes.tally import Tally
+from jurist.recipes.summary import EngineStats, RunProgress
 
 
-def tally(**more):
+def under_way():
     budget = Budget(5.0, spent=1234.56)
     budget.calls, budget.cached = 2_000, 1_000_000
-    now = Tally(
-        budget, total=1_000_000, rows=123_456, verdicts=10, asked_twice=8, flipped=1, decided=9, first_seat=5
-    )
-    now.unread["no_verdict"] = 3
-    now.retries = 12_345
+    now = RunProgress(budget, total=1_000_000)
+    now.rows = 123_456
+    now.counts.judges["j"] = JudgeCounts(verdicts=10, read_both=8, flipped=1, unread={"no_verdict": 3})
+    now.engines = (EngineStats("e", {"429": 12_345}),)
     return now
 
 
 def test_labelling_is_told_with_rate_rest_cost_flips_unread_and_retries():
-    told = line(facts_of(tally()))
+    told = line(facts_of(under_way()))
     for part in ("123,456 of 1,000,000 rows", "/s", " left", "$1234.56", "flips 12.5%", "unread 30.0%"):
         assert part in told
     assert "retries 12,345 · from journal 1,000,000" in told
-    facts = facts_of(tally())
+    facts = facts_of(under_way())
     assert facts.keys() >= {
         "rows",
         "total",
@@ -102,39 +102,64 @@ def test_the_live_line_shows_all_of_it_whatever_the_width(width, monkeypatch):
     )
     monkeypatch.setattr(console, "Console", lambda **_: wide)
     with module._bar() as show:
-        show(facts_of(tally()))
+        show(facts_of(under_way()))
     told = " ".join(screen.getvalue().split())
     for part in ("123456/1000000", "/s", "$1234.56", "flips 12.5%", "unread 30.0%", "retries 12,345"):
         assert part in told
     assert "…" not in told
 
 
-AGREEMENT = {"accuracy": 0.45, "low": 0.40, "high": 0.50, "n": 398}
-FACTS = {"run": "run", "verdicts": 800, "labels": 398}
+AGREEMENT = {"shorter": {"accuracy": 0.45, "low": 0.40, "high": 0.50, "n": 398}}
+FACTS = {"run": "my run", "verdicts": 800, "labels": 398}
 SUMMARIES = {
     "human labels come first": (
-        {"learnt": {"agreement": {"human": {"shorter": AGREEMENT}}}},
+        {"agreement": AGREEMENT},
         "agreement",
-        "shorter: 45.0% (40.0% to 50.0%, n = 398) with human labels",
+        "45.0% (40.0% to 50.0%, n = 398) with human labels: shorter",
     ),
     "labels of a file are not human": (
-        {"learnt": {"agreement": {"file": {"shorter": AGREEMENT}}, "labels": 398}},
+        {"file_agreement": AGREEMENT},
         "agreement",
-        "shorter: 45.0% (40.0% to 50.0%, n = 398) with file labels",
+        "45.0% (40.0% to 50.0%, n = 398) with the file's labels: shorter",
     ),
-    "nobody labelled": (
-        {},
-        "agreement",
-        "not measured, there are no human labels. Give some with: --labels FILE",
-    ),
-    "a warning": ({"learnt": {"warnings": ["below 60%"]}}, "warning", "below 60%"),
+    "nobody labelled": ({}, "agreement", "unknown: no human labels. Get some: jurist spotcheck 'my run'"),
+    "a warning": ({"warnings": ["below 60%"]}, "warning", "below 60%"),
     "a jury's worth": (
         {"learnt": {"weights": {"jurors": [1, 2], "effective_judges": 1.25}}},
         "jury",
         "2 judges, worth 1.2 independent ones",
     ),
-    "unread by reason": ({"unread": {"low_mass": 3}}, "verdicts", "800, unread: low_mass 3"),
-    "cost": ({"usd": 1.5, "usd_per_label": 0.00377}, "cost", "$1.5000, $0.00377 per label"),
+    "a calibration": (
+        {
+            "learnt": {
+                "calibrations": {
+                    "j": {"judge": "j", "temperature": 2.5, "loss_before": 0.7, "loss_after": 0.6}
+                }
+            }
+        },
+        "calibrated",
+        "j: temperature 2.50, held-out loss 0.700 to 0.600",
+    ),
+    "unread and forced": (
+        {"unread": {"low_mass": 3}, "forced": 2},
+        "verdicts",
+        "800; unread: low_mass 3; 2 forced",
+    ),
+    "what was lost": (
+        {"calls": 5, "retries": 7, "uncertain_calls": 2},
+        "calls",
+        "5 answered, 0 from the journal, 7 retries, 2 without an answer",
+    ),
+    "latency": (
+        {"engines": [{"name": "e", "seconds": [0.1, 0.2, 3.0], "retries": {"429": 1}}]},
+        "latency",
+        "e: 0.10 s, p90 0.20 s, p99 3.00 s; retried: 429 1",
+    ),
+    "cost": (
+        {"usd": 1.5, "usd_per_label": 0.00377, "uncertain_usd": 0.01},
+        "cost",
+        "$1.5000, $0.00377 per label; up to $0.0100 more for calls without an answer",
+    ),
     "flips": (
         {"flip_rate": {"value": 0.1, "low": 0.05, "high": 0.2, "n": 50}},
         "flips",
@@ -148,7 +173,7 @@ def test_a_summary_says_it_in_a_row(what):
     given, name, text = SUMMARIES[what]
     rows = [row for row in summary_rows({**FACTS, **given}) if row[1]]
     assert (name, text) in rows
-    assert [row[0] for row in rows][1] == "agreement"
+    assert rows[0][0] == "agreement"
 
 
 def test_metrics_worth_no_look_are_left_out():

@@ -114,4 +114,7 @@ def test_the_summary_says_how_a_run_ended():
     facts = json.loads(Path("run/summary.json").read_text())
     stopped = {**facts, "state": "stopped", "stopped": "Stopped: budget of $1.00 reached."}
     Path("run/summary.json").write_text(json.dumps(stopped))
-    assert "state        stopped: Stopped: budget of $1.00 reached.\n" in run("show", "run").out
+    assert (
+        "state        stopped before the end of the input: Stopped: budget of $1.00 reached.\n"
+        in run("show", "run").out
+    )

@@ -23,14 +23,14 @@ def test_label_prints_where_the_result_lies_and_what_it_came_to():
     assert (done.code, done.err) == (0, "")
     for part in ("run          run\n", "12 prompts, 24 completions, 12 matchups", "labels       12\n"):
         assert part in done.out
-    assert "not measured, there are no human labels. Give some with: --labels FILE" in done.out
+    assert "unknown: no human labels. Get some: jurist spotcheck run" in done.out
     assert Path("run/export/trl/train.jsonl").exists()
 
 
 def test_json_is_one_object_that_accounts_for_every_row_and_is_shown_again():
     facts = label("shorter", "--json").json
     assert facts["prompts"] == facts["labels"] + sum(facts["dropped"].values()) == 12
-    assert (facts["state"], facts["stopped"], facts["spent"]) == ("done", "", False)
+    assert (facts["state"], facts["stopped"], facts["ended_by"]) == ("done", "", "")
     assert run("show", "run", "--json").json == facts
 
 
@@ -189,8 +189,8 @@ def test_a_budget_stops_a_probe_and_the_rest_is_asked_later(prompts):
         engine = {"engine": "scripted:jurist.tiny.judges:longer", "price": {"input": 1000.0}}
         return probe_settings("run", {"budget": budget}, judge={"engine": engine})
 
-    stopped = probe(costly("200usd"), prompts)
-    assert (stopped.state, stopped.spent, stopped.calls > 0) == ("stopped", True, True)
+    stopped = probe(costly("20usd"), prompts)
+    assert (stopped.state, stopped.ended_by, stopped.calls > 0) == ("stopped", "budget", True)
     done = probe(costly("10000usd"), prompts)
     assert (done.state, done.calls + stopped.calls) == ("done", 8 * 12 * 2)
 

@@ -10,9 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from jurist.engines.checkpoints import weights_hash
-from jurist.engines.engine import Ask, DrawsMany, Engine
-from jurist.engines.engine import open_engine
-from jurist.engines.engine import EngineConfig
+from jurist.engines.engine import Ask, DrawsMany, Engine, EngineConfig, open_engine
 from jurist.errors import CallFailed, CallRefused, DataError, SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.tiny.tokenizer import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer

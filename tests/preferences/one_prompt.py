@@ -4,7 +4,7 @@ from itertools import combinations
 
 from jurist.preferences.pairs import PreferConfig, choose
 from jurist.records import Completion, Matchup, Prompt
-from jurist.verdicts.opinion import Opinion
+from jurist.verdicts.settle import Opinion
 
 PROMPT = Prompt.of("Why?")
 

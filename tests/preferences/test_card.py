@@ -1,73 +1,104 @@
 import yaml
 
-from jurist.preferences.card import Counts, card, write_card
-from jurist.records import Completion, Dropped, Preference, Prompt, Verdict
-from jurist.verdicts.opinion import Opinion
+from jurist.preferences.card import Counts, JudgeCounts, card, write_card
+from jurist.records import Completion, Dropped, Matchup, Preference, Prompt, Verdict
+from jurist.verdicts.cases import Case
+from jurist.verdicts.settle import Opinion
+
+PROMPT = Prompt.of("Why?", stakes="high")
+LONG, SHORT = Completion.of(PROMPT.id, "a long answer"), Completion.of(PROMPT.id, "short")
+MET = Matchup.of(PROMPT, LONG, SHORT)
+
+
+def verdict(judge, order="given", p=None, **fields):
+    unread = {"unread": "refused"} if p is None else {}
+    return Verdict("v", judge, MET.id, LONG.id, SHORT.id, order=order, p_first=p, **unread, **fields)
 
 
 def counted():
-    counts = Counts(prompts=3, completions=6, matchups=3)
-    prompt = Prompt.of("Why?", stakes="high")
-    long, short = Completion.of(prompt.id, "a long answer"), Completion.of(prompt.id, "short")
-    counts.verdict(Verdict("v1", "j|1", p_first=0.9, cost=0.25))
-    counts.verdict(Verdict("v2", "j|1", unread="refused", order="swapped", cost=0.25))
-    counts.verdict(Verdict("v3", "human:file", p_first=1.0))
-    counts.opinion(Opinion("m", long.id, short.id, p_first=0.9, position_gap=0.1))
-    counts.opinion(Opinion("n", long.id, short.id, p_first=0.5, position_gap=0.8, flipped=True))
-    counts.opinion(Opinion("o", long.id, short.id, unread="refused"))
-    counts.preference(Preference("p", prompt, long, short, 0.9, flags=("length_gap",)))
-    counts.preference(Preference("q", prompt, short, long, 1.0))
+    counts = Counts()
+    verdicts = (
+        verdict("j|1", p=0.9, cost=0.25, forced=True),
+        verdict("j|1", "swapped", cost=0.25),
+        verdict("k", p=0.9),
+        verdict("k", "swapped", p=0.8),
+        verdict("once", p=0.5),
+        Verdict("s", "scorer", first_id=LONG.id, score=3.0),
+        verdict("file", p=1.0),
+        verdict("human:ann", p=1.0),
+    )
+    opinions = [
+        Opinion(MET.id, LONG.id, SHORT.id, "j|1", unread="refused"),
+        Opinion(MET.id, LONG.id, SHORT.id, "k", 0.55, position_gap=0.7, flipped=True),
+        Opinion(MET.id, LONG.id, SHORT.id, "once", 0.5),
+    ]
+    counts.add(Case(PROMPT, (LONG, SHORT), (MET,), verdicts), [(MET, opinions)])
+    counts.preference(Preference("p", PROMPT, LONG, SHORT, 0.9, flags=("length_gap",)))
+    counts.preference(Preference("q", PROMPT, SHORT, LONG, 1.0))
     counts.drop(Dropped("m", "preferences", "tie"))
     counts.drop(Dropped("n", "preferences", "tie"))
     return counts
 
 
-def test_the_card_has_every_count():
+def test_what_was_asked_and_what_was_read_are_counted_by_judge_and_labels_apart():
+    counts = counted()
+
+    assert counts.judges == {
+        "j|1": JudgeCounts(2, {"refused": 1}, 1, decided=1, first_position=1, asked_both=1, usd=0.5),
+        "k": JudgeCounts(2, decided=2, first_position=2, asked_both=1, read_both=1, flipped=1),
+        "once": JudgeCounts(1),
+        "scorer": JudgeCounts(1),
+    }
+    assert counts.labels == {"file": 1, "human:ann": 1}
+    total = JudgeCounts(6, {"refused": 1}, 1, 3, 3, asked_both=2, read_both=1, flipped=1, usd=0.5)
+    assert counts.total() == total
+
+
+def test_the_card_has_every_count_and_nothing_that_only_python_can_read():
+    recipe = yaml.safe_dump({"judge": {"engine": "openai:m", "scale": [1, 9], "clamp": None}})
     text = card(
-        counted(),
-        name="my pairs",
-        splits={"train": "train.jsonl"},
-        settings={"rule": "rho"},
-        versions={"jurist": "0.1"},
+        counted(), name="my pairs", splits={"train": "train.jsonl"}, recipe=recipe, versions={"jurist": "0.1"}
     )
 
     for line in (
-        "| prompts | 3 |",
-        "| verdicts | 2 |",
-        "| unread verdicts | 1 (50.0%) |",
-        "| `human:file`, verdicts | 1 |",
-        "| verdicts with the seats exchanged | 1 (50.0%) |",
-        "| asked in both orders | 2 (66.7%) |",
-        "| of these, went with the seat (flip rate) | 1 (50.0%) |",
+        "| prompts | 1 |",
+        "| verdicts | 6 |",
+        "## Judge `j|1`",
+        "| unread: refused | 1 (50.0%) |",
+        "| label forced by a constraint | 1 (50.0%) |",
+        "| matchups asked in both orders | 1 |",
+        "| read in both | 0 (0.0%) |",
+        "| flipped: both orders favoured the same position | 1 (100.0%) |",
+        "| for the first position | 2 (100.0%) of those that name a side |",
+        "| human:ann | 1 |",
         "| preferences | 2 |",
         "| on high-stakes prompts | 2 (100.0%) |",
         "| dropped | 2 |",
-        "| cost of the verdicts, US dollars | 0.50 |",
-        "| the same a preference | 0.25000 |",
-        "| `j\\|1`, verdicts | 2 |",
+        "| cost of the verdicts | $0.50, $0.25000 a preference |",
         "| 0.90 to 0.95 | 1 (50.0%) |",
         "| 0.95 to 1.00 | 1 (50.0%) |",
         "| chosen is longer | 1 (50.0%) |",
         "| length_gap | 1 |",
         "| preferences: tie | 2 |",
-        "| rule | `rho` |",
+        "  engine: openai:m\n",
         "| jurist | 0.1 |",
     ):
         assert line in text
+    assert not {"None", "()", "{'"} & {part for part in ("None", "()", "{'") if part in text}
 
 
 def test_the_header_says_where_the_splits_are_and_leaves_the_licence_to_the_user(tmp_path):
-    path = write_card(tmp_path, counted(), name="it's mine", splits={"train_prefs": "train_prefs.jsonl"})
-    header = yaml.safe_load(path.read_text().split("---\n")[1])
+    text = card(counted(), name='it\'s "mine"', splits={"train_prefs": "train_prefs.jsonl"})
+    header = yaml.safe_load(write_card(tmp_path, text).read_text().split("---\n")[1])
 
-    assert header["pretty_name"] == "it's mine"
+    assert header["pretty_name"] == 'it\'s "mine"'
     assert header["configs"][0]["data_files"] == [{"split": "train_prefs", "path": "train_prefs.jsonl"}]
     assert "license" not in header
-    assert "# license:" in path.read_text()
+    assert "# license:" in text
 
 
 def test_a_run_that_gave_nothing_has_a_card_too():
     text = card(Counts(), name="none", splits={"train": "train.jsonl"})
 
     assert "| preferences | 0 |" in text
-    assert "Lengths" not in text
+    assert "Preferences by p" not in text

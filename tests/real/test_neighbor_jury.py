@@ -3,14 +3,15 @@
 import json
 import os
 import random
+import re
 import statistics
 import sys
 from pathlib import Path
 
 import pytest
 
-from jurist.errors import SettingError
-from jurist.verdicts.jury import JuryConfig, combine, fit_jury
+from jurist.verdicts.jury import combine
+from jurist.verdicts.settings import JuryConfig
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 sys.path.insert(0, str(ROOT / "experiments"))
-from anchored_votes import SETS, accuracy, best_single, call_by_call, judge_by_judge, read_set  # noqa: E402
+from anchored_votes import SETS, accuracy, best_single, call_by_call, fitted, judge_by_judge, read_set  # noqa: E402
 
 NEIGHBOR = "LLMBar/Adversarial/Neighbor"
 ANCHORED = JuryConfig("anchored")
@@ -51,14 +52,17 @@ def test_majorities_and_best_judges_come_out_as_recorded(name):
 def test_the_majority_is_refused_where_one_judge_alone_is_better(neighbor):
     _, jury, people = neighbor
     for rule in ("vote", "mean"):
-        with pytest.raises(SettingError, match=r"34\.3% of 134 human labels, judge GPT-4 alone with 64\.2%"):
-            fit_jury(jury, people, JuryConfig(rule))
+        refused = fitted(jury, people, JuryConfig(rule)).refused
+        assert f"combine: {rule} agrees with 34.3% of 134 labels, judge GPT-4 alone with 64.2%" in refused
+        assert re.search(
+            r"use --jury\.combine anchored \((8[5-9]|9[0-2])\.\d%\), or .* --force true$", refused
+        )
 
 
 def test_dawid_skene_without_labels_settles_upside_down(neighbor):
     calls, _, people = neighbor
     blind = JuryConfig("dawid_skene")
-    weights = fit_jury(calls, {}, blind)
+    weights = fitted(calls, {}, blind)
 
     assert 13.5 < accuracy(calls, people, weights, blind) < 15.5
     assert "upside down" in weights.warning
@@ -70,7 +74,7 @@ def test_thirty_labels_turn_the_misled_judges_round(neighbor):
     for split in range(100):
         chosen = set(random.Random(split).sample(range(len(jury)), 30))
         gold = {jury[i][0].matchup_id: people[jury[i][0].matchup_id] for i in chosen}
-        weights = fit_jury(jury, gold, ANCHORED)
+        weights = fitted(jury, gold, ANCHORED)
         found.append(
             accuracy([row for i, row in enumerate(jury) if i not in chosen], people, weights, ANCHORED)
         )
@@ -82,12 +86,12 @@ def test_thirty_labels_turn_the_misled_judges_round(neighbor):
 
 def test_the_weights_say_which_judges_are_misled_and_how_few_they_are_worth(neighbor):
     _, jury, people = neighbor
-    weights = fit_jury(jury, people, ANCHORED)
+    weights = fitted(jury, people, ANCHORED)
     worth = {juror.judge: juror.weight for juror in weights.jurors}
 
     assert worth["ChatGPT"] < -1
     assert worth["LLaMA2"] < -1
     assert worth["GPT-4"] > 0
-    assert weights.effective < 3
+    assert weights.effective_judges < 3
     # Each label left out in its turn: no better than what the held-out splits show, nor much worse.
     assert 0.85 < weights.accuracy < 0.93

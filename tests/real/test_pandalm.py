@@ -10,9 +10,9 @@ import pytest
 from jurist.audits.agreement import agreement as audit
 from jurist.audits.collect import Collector, People
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.stats import agreement, cohen_kappa
+from jurist.verdicts.agreement import LabelTable
 from jurist.verdicts.cases import Case
-from jurist.verdicts.human import gather, load_labels
+from jurist.verdicts.human import LabelIndex, load_labels
 
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "pandalm"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
@@ -25,6 +25,28 @@ def macro_scores(gold, said):
     from sklearn.metrics import precision_recall_fscore_support
 
     return precision_recall_fscore_support(gold, said, average="macro", zero_division=0)[:3]
+
+
+def pooled(people, matchups):
+    index, table = LabelIndex(people), LabelTable()
+    for matchup in matchups:
+        table.add(matchup.prompt.id, [], [(label, True) for label in index.of(matchup)])
+    return table.labelled()
+
+
+def read(gold, said):
+    """The labels and answers where the judge was read."""
+    return zip(*((a, b) for a, b in zip(gold, said, strict=True) if b), strict=True)
+
+
+def agreement(gold, said):
+    return sum(a == b for a, b in zip(*read(gold, said), strict=True)) / sum(b is not None for b in said)
+
+
+def cohen_kappa(gold, said):
+    from sklearn.metrics import cohen_kappa_score
+
+    return cohen_kappa_score(*map(list, read(gold, said)))
 
 
 def rows(name):
@@ -101,15 +123,15 @@ def test_people_agree_as_the_paper_says(people):
 
 
 def test_labels_written_on_texts_find_their_matchups(people, majority, matchups):
-    found = gather(people)
+    seen = pooled(people, matchups)
 
-    assert found.n_pairs == 3 * 999
-    assert 0.90 < found.agreement < 0.93
+    assert len(seen.human) == 999
+    assert 0.90 < seen.human_agreement < 0.93
     assert [majority.count(word) for word in ("tie", "first", "second")] == [105, 422, 472]
-    for matchup, word in zip(matchups, majority, strict=True):
+    for p, matchup, word in zip(seen.human.tolist(), matchups, majority, strict=True):
         if word != "tie":
             # Two against one, or two and a tie: the mean leans where the majority does.
-            assert side(found.find(matchup).p_first) == word
+            assert side(p if matchup.first.id <= matchup.second.id else 1 - p) == word
 
 
 def test_what_an_unread_answer_is_taken_for_decides_the_headline(majority, matchups):
@@ -153,8 +175,10 @@ def test_the_audit_holds_both_judges_beside_three_people(people, matchups):
     by_person = [[v.p_first for v in people if v.judge == f"human:{who}"] for who in (1, 2, 3)]
     want = krippendorff.alpha([[2 * p for p in row] for row in by_person], level_of_measurement="nominal")
     assert found["agreement.people_alpha", ""].value == pytest.approx(want, abs=1e-6)
-    together = gather(people)
-    means = [side(together.find(matchup).p_first) for matchup in matchups]
+    means = [
+        side(p if matchup.first.id <= matchup.second.id else 1 - p)
+        for p, matchup in zip(pooled(people, matchups).human.tolist(), matchups, strict=True)
+    ]
     for name, said in zip(files, told, strict=True):
         alike, with_one = found["agreement.people", ""], found["agreement.with_a_person", name]
         assert with_one.high < alike.low

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.stats import bradley_terry, elo
+from jurist.stats.fits import bradley_terry
+from jurist.verdicts.position_bias import fit_position_biases
 from jurist.verdicts.settle import settle
-from jurist.verdicts.slot_bias import fit_slot_biases
 
 DATA = (
     Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "qlora_vicuna"
@@ -90,7 +91,7 @@ def test_strengths_on_the_elo_scale_come_out_as_recorded(reviews):
             first, second = system[v.first_id], system[v.second_id]
             wins += [(first, second, v.p_first), (second, first, 1 - v.p_first)]
     want = json.loads((DATA.parent / "EXPECTED.json").read_text())["qlora_vicuna"]["bt"]
-    ratings = elo(bradley_terry(wins))
+    ratings = {name: 1000 + 400 / math.log(10) * one for name, one in bradley_terry(wins).items()}
 
     assert {name: round(rating, 1) for name, rating in ratings.items()} == want
     assert sorted(ratings, key=ratings.__getitem__, reverse=True) == list(want)
@@ -98,9 +99,9 @@ def test_strengths_on_the_elo_scale_come_out_as_recorded(reviews):
 
 def test_a_fifth_asked_twice_finds_the_seat_bias_that_asking_all_twice_finds(reviews):
     verdicts, _, _ = reviews
-    full = fit_slot_biases(verdicts)["gpt-4"]
+    full = fit_position_biases(verdicts)[0]["gpt-4"]
     few = [v for v in verdicts if v.order == "given" or int(v.matchup_id[:8], 16) % 5 == 0]
-    part = fit_slot_biases(few)["gpt-4"]
+    part = fit_position_biases(few)[0]["gpt-4"]
 
     assert full.first_share == pytest.approx(0.629, abs=0.002)
     assert part.low < full.first_share < part.high

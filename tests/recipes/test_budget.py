@@ -4,7 +4,7 @@ import pytest
 from jobs import accounted, at, lines, run, settings, write_pairs
 
 from jurist.errors import SettingError
-from jurist.recipes.sample import sample
+from jurist.recipes.label import sample
 from jurist.serve import serving
 from jurist.tiny import judges
 

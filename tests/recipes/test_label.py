@@ -9,7 +9,7 @@ from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
 from jurist.cli.progress import progress
 from jurist.cli.summary import summary_lines
 from jurist.config import load_settings
-from jurist.errors import BudgetSpent, DataError, SettingError
+from jurist.errors import DataError, SettingError
 from jurist.recipes.estimate import estimate
 from jurist.recipes.export import export
 from jurist.recipes.label import label
@@ -55,7 +55,7 @@ def test_a_fraction_of_the_matchups_is_asked_twice_and_the_seat_is_learnt_from_i
     summary = run(tmp_path, {**at(served, "leaning"), "swap": "fraction:0.5"})
     assert 60 < served.stats.calls < 120
     assert summary.calls == served.stats.calls
-    (bias,) = summary.learnt.slot_biases.values()
+    (bias,) = summary.learnt.position_biases.values()
     assert accounted(tmp_path)
     assert bias.bias > 0
 
@@ -95,11 +95,12 @@ def test_a_jury_anchored_on_peoples_labels_outvotes_a_majority_that_is_wrong(tmp
     source = "labelled.jsonl" if labels == "given" else "pairs.jsonl"
     found = {}
     for combine in ("vote", "anchored"):
-        chosen = {"combine": combine, "force": True}
-        summary = run(tmp_path, jury, jury=chosen, labels=labels, pairs=source)
+        summary = run(tmp_path, jury, jury={"combine": combine}, labels=labels, pairs=source)
         rows = lines(tmp_path, "preferences")
         found[combine] = sum(row["chosen"]["text"] in better for row in rows) / max(1, len(rows))
         assert summary.learnt.labels == 60
+        assert bool(summary.learnt.refused) == (combine == "vote")
+        assert summary.verdicts == 360
         assert accounted(tmp_path)
     assert found["anchored"] > 0.9 > found["vote"]
 
@@ -335,18 +336,23 @@ def test_labels_that_are_about_nothing_here_are_told_of(tmp_path):
         json.dumps({"prompt": "never seen", "first": "a", "second": "b", "label": "first"}) + "\n"
     )
     found = run(tmp_path, "shorter", labels="labels.jsonl")
-    assert found.learnt.warning == (
-        f"none of the 1 matchups labelled in {tmp_path / 'labels.jsonl'} is one of this run's"
-    )
-    assert ("beware", found.learnt.warning) in summary_lines(msgspec.to_builtins(found))
-    assert run(tmp_path, "shorter", labels="given").learnt.warning.startswith("labels: given, but no row")
+    (warning,) = found.learnt.warnings
+    assert warning == f"none of the 1 matchups labelled in {tmp_path / 'labels.jsonl'} is one of this run's"
+    assert ("warning", warning) in summary_lines(msgspec.to_builtins(found))
+    (warning,) = run(tmp_path, "shorter", labels="given").learnt.warnings
+    assert warning.startswith("labels: given, but no row")
 
 
-def test_a_stop_is_what_is_said_when_it_leaves_too_little_to_learn_from(tmp_path, served):
+def test_a_run_with_too_few_matchups_in_both_orders_is_decided_and_says_what_it_could_not_learn(
+    tmp_path, served
+):
     write_pairs(tmp_path, 60)
     judge = {**at(served, "oracle", price={"input": 1000}), "swap": "fraction:0.5"}
-    with pytest.raises(BudgetSpent, match="run again with a higher --budget"):
-        run(tmp_path, judge, budget=0.5)
+    summary = run(tmp_path, judge, budget=0.5)
+    assert summary.state == "stopped"
+    assert summary.labels > 0
+    assert "is not corrected" in summary.learnt.warnings[0]
+    assert accounted(tmp_path)
 
 
 def test_an_estimate_counts_a_prompt_once_that_is_read_once_for_all_its_draws(tmp_path, served):

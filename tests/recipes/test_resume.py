@@ -13,7 +13,7 @@ from jobs import accounted, at, everything, lines, run, settings, write_pairs
 from msgspec.structs import replace
 
 from jurist.errors import BudgetSpent, DataError
-from jurist.recipes.sample import sample
+from jurist.recipes.label import sample
 from jurist.recipes.stream import HELD, Stopped, in_order
 from jurist.serve import serving
 from jurist.tiny import judges

@@ -19,12 +19,8 @@ def test_labels_to_tell_two_judges_apart_on_the_same_pairs(difference, wanted):
     assert [sizes.for_two_judges(difference, discordance) for discordance in (0.1, 0.2, 0.3)] == wanted
 
 
-def test_labels_to_tell_two_judges_apart_on_pairs_of_their_own():
-    assert sizes.for_two_samples(0.75, 0.8) == 1094
-
-
 def test_flipped_pairs_to_find_a_slot_bias():
-    assert [sizes.for_slot_bias(share) for share in (0.6, 0.65, 0.7, 0.8)] == [194, 85, 47, 20]
+    assert [sizes.for_position_bias(share) for share in (0.6, 0.65, 0.7, 0.8)] == [194, 85, 47, 20]
 
 
 def test_labels_of_one_prompt_are_worth_less():
@@ -33,9 +29,8 @@ def test_labels_of_one_prompt_are_worth_less():
 
 
 def test_the_ceiling_that_people_set():
-    assert sizes.people_agreement(0.85) == pytest.approx(0.745)
-    assert sizes.people_accuracy(0.745) == pytest.approx(0.85)
-    assert sizes.people_accuracy(0.4) == 0.5
+    assert sizes.human_accuracy(0.745) == pytest.approx(0.85)
+    assert sizes.human_accuracy(0.4) == 0.5
 
 
 @pytest.mark.parametrize(("rho", "saves"), [(0.636, 1.68), (0.664, 1.79), (0.596, 1.55), (0.568, 1.48)])

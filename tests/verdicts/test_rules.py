@@ -65,8 +65,8 @@ def test_a_rule_about_correctness_decides_a_matchup_through_its_scores():
     verdicts = asyncio.run(ask_judges(prompt, texts, matchups, [open_judge("numeric", nobody)]))
 
     assert [one.score for one in verdicts] == [0, 1, 1]
-    assert settle_scores(verdicts, matchups[0]).p_first < 0.5
-    assert settle_scores(verdicts, matchups[1]).p_first == 0.5
+    assert settle_scores(verdicts, matchups[0], "certain").p_first == 0.0
+    assert settle_scores(verdicts, matchups[1], "certain").p_first == 0.5
 
 
 @pytest.mark.parametrize(("name", "p"), [("shorter", 0.0), ("longer", 1.0), ("first", 0.5), ("second", 0.5)])

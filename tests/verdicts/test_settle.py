@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jurist.errors import DataError
 from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.settle import correct, settle, settle_scores
+from jurist.verdicts.settle import settle, settle_scores
 
 PROMPT = Prompt.of("Say hello.")
 MATCHUP = Matchup.of(PROMPT, Completion.of(PROMPT.id, "Hello!"), Completion.of(PROMPT.id, "Hi."))
@@ -118,16 +118,13 @@ def test_one_order_alone_is_told_from_the_given_seats():
 
 
 def test_the_slot_bias_is_taken_from_the_seat_as_shown():
-    even = 1 / (1 + math.exp(-0.5))
-
-    assert settle([said(even)], MATCHUP, slot_bias=0.5).p_first == pytest.approx(0.5)
-    assert settle([said(even, turned=True)], MATCHUP, slot_bias=0.5).p_first == pytest.approx(0.5)
-    assert settle([said(0.9)], MATCHUP, slot_bias=lambda p: p - 0.2).p_first == pytest.approx(0.7)
-    assert 0 < correct(1.0, 2.0) < 1
+    assert settle([said(0.9)], MATCHUP, debias=lambda p: p - 0.2).p_first == pytest.approx(0.7)
 
 
 def test_asked_in_both_orders_nothing_is_corrected():
-    assert settle([said(0.8), said(0.4, turned=True)], MATCHUP, slot_bias=3.0).p_first == pytest.approx(0.7)
+    assert settle(
+        [said(0.8), said(0.4, turned=True)], MATCHUP, debias=lambda p: 0.0
+    ).p_first == pytest.approx(0.7)
 
 
 def test_the_clamp_holds_every_probability_before_it_is_averaged():
@@ -163,28 +160,39 @@ def test_two_equal_completions_end_even_with_a_judge_that_likes_one_seat():
 
 def test_scores_by_hand():
     verdicts = [scored(MATCHUP.second, 5), scored(MATCHUP.first, 7), scored(MATCHUP.first, 8, sample=1)]
-    opinion = settle_scores(verdicts, MATCHUP, temperature=2.0)
+    opinion = settle_scores(verdicts, MATCHUP, (1, 9))
 
     assert opinion.scores == (7.5, 5)
-    assert opinion.p_first == pytest.approx(1 / (1 + math.exp(-1.25)))
-    assert settle_scores(verdicts, MATCHUP.swapped(), 2.0).p_first == pytest.approx(1 - opinion.p_first)
+    assert opinion.p_first == pytest.approx(1 / (1 + math.exp(-2.5)))
+    assert settle_scores(verdicts, MATCHUP.swapped(), (1, 9)).p_first == pytest.approx(1 - opinion.p_first)
 
 
-def test_equal_scores_are_even():
-    assert settle_scores([scored(MATCHUP.first, 3), scored(MATCHUP.second, 3)], MATCHUP).p_first == 0.5
+@pytest.mark.parametrize(
+    ("first", "second", "scale", "p"),
+    [
+        *((60 / unit, 55 / unit, (0, 100 / unit), 1 / (1 + math.exp(-0.4))) for unit in (1, 10, 100)),
+        (3, 3, (1, 9), 0.5),
+        (7, 7, (7, 7), 0.5),
+        (2, 0, "logits", 1 / (1 + math.exp(-2))),
+        (1, 0, "certain", 1.0),
+        (0, 1, "certain", 0.0),
+        (1, 1, "certain", 0.5),
+    ],
+)
+def test_p_of_two_scores_does_not_depend_on_the_unit_of_their_scale(first, second, scale, p):
+    said = [scored(MATCHUP.first, first), scored(MATCHUP.second, second)]
+    assert settle_scores(said, MATCHUP, scale).p_first == pytest.approx(p)
 
 
 def test_a_completion_without_a_score_has_no_opinion_and_keeps_the_reason():
-    opinion = settle_scores([scored(MATCHUP.first, 7), scored(MATCHUP.second, None)], MATCHUP)
+    opinion = settle_scores([scored(MATCHUP.first, 7), scored(MATCHUP.second, None)], MATCHUP, (1, 9))
 
-    assert opinion.p_first is None
-    assert opinion.unread == "cut_off"
-    assert opinion.scores is None
-    assert settle_scores([scored(MATCHUP.first, 7)], MATCHUP).unread == "not_asked"
+    assert (opinion.p_first, opinion.unread, opinion.scores) == (None, "cut_off", None)
+    assert settle_scores([scored(MATCHUP.first, 7)], MATCHUP, (1, 9)).unread == "not_asked"
 
 
 def test_scores_of_other_completions_are_left_alone():
     other = Completion.of(PROMPT.id, "Hey")
     verdicts = [scored(other, 1), scored(MATCHUP.first, 7), scored(MATCHUP.second, 7)]
 
-    assert len(settle_scores(verdicts, MATCHUP).verdict_ids) == 2
+    assert len(settle_scores(verdicts, MATCHUP, (1, 9)).verdict_ids) == 2

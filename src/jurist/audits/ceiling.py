@@ -14,8 +14,7 @@ import numpy as np
 
 from ..preferences.quarantine import Quarantine
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import Estimate, clopper_pearson, clustered_share
-from ..stats.clusters import weighted_mean, worth_of
+from ..stats.intervals import Estimate, clopper_pearson, clustered_share, effective_n, weighted_mean
 from ..stats.sizes import smallest_certified
 from .agreement.estimates import TOLERATED
 from .columns import Array
@@ -177,7 +176,7 @@ def _certified(ours: Heard, tolerated: float) -> Finding:
     wrong = 1 - ours.right
     error, spread, n = weighted_mean(wrong, ours.prompt, ours.weight)
     error = min(1.0, max(0.0, error))
-    worth = worth_of(error, spread, wrong, n, ours.weight)
+    worth = effective_n(error, spread, wrong, n, ours.weight)
     most = clopper_pearson(error * worth, worth, 0.9)[1]
     says = (
         f"Of {count(len(ours), 'label')} that people read {percent(error)} were wrong, so with 95% certainty"

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from ..records import Finding, Grade
-from ..stats import Estimate, clustered_share
+from ..stats.intervals import Estimate, clustered_share
 from .columns import Array
 from .sheet import Sheet
 from .words import count, percent, silent, span

@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import wilson
-from ..stats.clusters import Estimate, clustered_share
+from ..stats.intervals import Estimate, clustered_share, wilson
 from .attacks import ATTACK, ATTACKS, HONEST, PLAIN
 from .charts import shown_by
 from .grade import WRONG, below, rank

@@ -7,13 +7,14 @@ pairs, and how much of a policy's gain is left between answers of equal length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from ..records import Finding, Grade
-from ..stats import Estimate, clustered_mean, clustered_share, correlation_through_zero
+from ..stats.intervals import EPSILON, NO_DATA, Estimate, clustered_mean, clustered_share, student
 from .charts import bars, shown_by
 from .columns import Array
 from .grade import WRONG, graded
@@ -155,6 +156,26 @@ def _correlation(sheet: Sheet, who: str, matchup: Array, p: Array, *, labelled: 
     )
     close = max(one.low, -one.high) > CLOSE and not labelled
     return [measured("length.correlation", who, says, "note" if close else "fine", one, unit="number")]
+
+
+def correlation_through_zero(xs: Array, ys: Array, clusters: Array, level: float = 0.95) -> Estimate:
+    """Pearson's r of two differences, whose mean is 0 because each could be told from the other side.
+
+    The interval is Fisher's, with the spread over clusters.
+    """
+    if not len(xs) or not xs.any() or not ys.any():
+        return NO_DATA
+    xx, yy = float(xs @ xs), float(ys @ ys)
+    r = max(-1.0, min(1.0, float(xs @ ys) / math.sqrt(xx * yy)))
+    # What each cluster does to r, to first order.
+    each = xs * ys / math.sqrt(xx * yy) - r / 2 * (xs * xs / xx + ys * ys / yy)
+    moved = np.bincount(np.unique(clusters, return_inverse=True)[1], each)
+    n = len(moved)
+    if n < 3 or 1 - r * r < EPSILON:
+        return Estimate(r, -1.0 if n < 3 else r, 1.0 if n < 3 else r, n)
+    error = math.sqrt(n / (n - 1) * float(moved @ moved)) / (1 - r * r)
+    reach = student(level, n - 1) * error
+    return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), n)
 
 
 def _name(who: str, start: bool = True) -> str:

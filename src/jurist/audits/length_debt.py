@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from ..stats import Estimate, clustered_mean
+from ..stats.intervals import Estimate, clustered_mean
 from .columns import Array
 
 RIDGE: Final = 0.01

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from ..stats import NOTHING, Estimate, clustered_share
+from ..stats.intervals import NO_DATA, Estimate, clustered_share
 from .columns import Array
 from .sheet import Sheet
 
@@ -59,7 +59,7 @@ class People:
         n = self.votes.sum(axis=1)
         twice = n > 1
         if not twice.any():
-            return NOTHING
+            return NO_DATA
         votes, n = self.votes[twice], n[twice]
         pairs = n * (n - 1)
         same = (votes * (near(votes) - 1)).sum(axis=1) / pairs

@@ -15,8 +15,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from ..records import Finding, Grade
-from ..stats import Estimate, clustered_mean, clustered_share, logit, sigmoid
-from ..verdicts.slot_bias import FEWEST, fit_columns
+from ..stats.fits import logit, sigmoid
+from ..stats.intervals import Estimate, clustered_mean, clustered_share
+from ..verdicts.position_bias import FEWEST, fit_columns
 from .charts import bars, shown_by
 from .columns import Array
 from .grade import WRONG, at_most, graded

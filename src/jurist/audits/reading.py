@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ..records import Finding, Grade
-from ..stats import Estimate, clustered_share
+from ..stats.intervals import Estimate, clustered_share
 from .columns import Array
 from .sheet import Sheet
 from .words import JUDGE_THEM, count, measured, percent, silent, span

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..stats import wilson
+from ..stats.intervals import wilson
 from .sheet import Array, Sheet
 
 FEWEST = 30

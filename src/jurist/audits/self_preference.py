@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from ..records import Finding
-from ..stats import clustered_mean
+from ..stats.intervals import clustered_mean
 from .charts import bars, shown_by
 from .columns import Array
 from .families import Families, our_families

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from ..records import Chart, Finding, Grade, Point, Series
-from ..stats import Estimate, clustered_share
+from ..stats.intervals import Estimate, clustered_share
 from .columns import Array
 from .seats import FEWEST, Seats
 from .sheet import Sheet

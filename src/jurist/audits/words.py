@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ..records import Finding, Grade
-from ..stats import Estimate
+from ..stats.intervals import Estimate
 
 JUDGE_THEM: Final = "Judge them: jurist label --pairs FILE --judge ENGINE"
 """The next step where no judge was asked."""

@@ -47,14 +47,12 @@ def exit_code(act: Callable[[], int]) -> int:
 
 def ended(summary: Any) -> int:
     """How a run ended: one that stopped, was refused or has no label is no success, whatever it exported."""
-    if summary.state == "refused":
-        return say(summary.stopped, FAILED)
-    if summary.state != "done":
-        interrupted = getattr(summary, "interrupted", False)
-        return say(summary.stopped, SPENT if summary.spent else INTERRUPTED if interrupted else WRONG)
-    if not getattr(summary, "labels", 1):
-        return say(f"no labels: {getattr(summary, 'why_none', '') or 'see the summary'}", FAILED)
-    return 0
+    if summary.state == "stopped":
+        codes = {"budget": SPENT, "interrupt": INTERRUPTED}
+        return say(summary.stopped, codes.get(summary.ended_by, WRONG))
+    if summary.refused:
+        return say(summary.refused, FAILED)
+    return say(f"no labels: {summary.why_none}", FAILED) if summary.why_none else 0
 
 
 def say(message: str, code: int) -> int:

@@ -1,7 +1,7 @@
 """Work as it goes: a live line in a terminal, a plain line now and then elsewhere, JSON for machines.
 
-What is under way is a labelling `Tally`, a trainer's `Progress`, a count, or a loop's `Moment` with one of
-these inside. `facts_of` makes numbers of it, and `line` a line of the numbers.
+What is under way is a `RunProgress`, a trainer's `Progress`, a count, or a loop's `Moment` with one of these
+inside. `facts_of` makes numbers of it, and `line` a line of the numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
-from ..recipes.tally import Tally
+from ..recipes.summary import RunProgress
 
 LIVE_EVERY, PLAIN_EVERY = 0.1, 10.0
 ALWAYS: Final = {
@@ -32,9 +32,9 @@ IF_ANY: Final = {"retries": "retries {:,}", "calls_kept": "from journal {:,}", "
 
 
 def facts_of(now: Any) -> dict[str, Any]:
-    if isinstance(now, Tally):
+    if isinstance(now, RunProgress):
         counts = {"rows": now.rows, "total": now.total, "calls": now.budget.calls}
-        counts |= {"calls_kept": now.budget.cached, "retries": getattr(now, "retries", 0)}
+        counts |= {"calls_kept": now.budget.cached, "retries": now.retries}
         measures = {
             "rows_per_second": now.rate,
             "seconds_left": now.seconds_left,

@@ -15,11 +15,11 @@ from msgspec import Meta, Struct
 
 from ..config import read_recipe
 from ..errors import DataError, RunError
-from ..preferences.decide import hearings, read_members
+from ..preferences.decide import Learnt, opinions_by_matchup, read_judges
 from ..records import Dropped, Matchup, Preference, Verdict, is_human
 from ..run import owner_of, read_json, read_records, unfinished
 from ..verdicts.cases import read_cases
-from ..verdicts.human import gather, load_labels
+from ..verdicts.human import LabelIndex, load_labels
 from ..verdicts.read import UNREAD
 from .options import Typed
 from .print import summary_lines
@@ -102,15 +102,16 @@ def _wanted(run: Path, cfg: ShowConfig, lost: Any) -> Iterator[Evidence]:
             break
     recipe = run / "recipe.yaml"
     file = read_recipe(recipe).get("labels") if cfg.disagree and recipe.exists() else None
-    labels = gather(load_labels(file) if file not in (None, "given") else ())
-    known = {member.name: member for member in read_members(run)}
+    labels = LabelIndex(load_labels(file) if file not in (None, "given") else ())
+    judges = {one.name: one for one in read_judges(run)}
+    learnt = read_json(run / "learnt.json", Learnt) if (run / "learnt.json").exists() else Learnt()
     for case in read_cases(run):
-        in_rows = gather(one for one in case.verdicts if is_human(one.judge))
-        for matchup, opinions in hearings(case, known, {}):
+        in_rows = LabelIndex(one for one in case.verdicts if is_human(one.judge))
+        for matchup, opinions in opinions_by_matchup(case, judges, learnt):
             verdicts = tuple(one for one in case.verdicts if _is_about(one, matchup, cfg.by))
             opinions = [one for one in opinions if one.judge.startswith(cfg.by)]
-            found = [one.find(matchup) for one in (labels, in_rows)]
-            human = next((one.p_first for one in found if one and one.p_first is not None), None)
+            said = [one.p_first or 0.0 for one in (*labels.of(matchup), *in_rows.of(matchup))]
+            human = sum(said) / len(said) if said else None
             side = 0.0 if human is None else human - 0.5
             disagrees = any((o.p_first - 0.5) * side < 0 for o in opinions if o.p_first is not None)
             one = Evidence(matchup, verdicts, any(o.flipped for o in opinions), disagrees, human)
@@ -161,7 +162,7 @@ def _show_summary(run: Path, as_json: bool) -> int:
 
         print("\n".join(msgspec.convert(facts, Outcome).lines()))
     else:
-        print("\n".join(summary_lines({**facts, "run": str(run)}, state=True)))
+        print("\n".join(summary_lines({**facts, "run": str(run)})))
     return 0
 
 

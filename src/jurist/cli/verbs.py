@@ -21,8 +21,7 @@ from msgspec.structs import replace
 from ..errors import MissingExtra, RunError, SettingError
 from ..preferences.settings import PreferConfig
 from ..recipes.settings import label_settings
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, say
 from .options import Recipe, Typed, known_settings, parse
 from .print import report, summary_lines, training_lines
@@ -88,11 +87,10 @@ def label(typed: Typed) -> int:
 
 
 def sample(typed: Typed) -> int:
-    from ..recipes.sample import sample
+    from ..recipes.label import sample
 
     cfg = label_settings(typed.recipe, typed.given)
-    found = _watched(typed, lambda watch: sample(cfg, watch), summary_lines)
-    return ended(replace(found, labels=1))  # that nothing is labelled is no failure here
+    return ended(_watched(typed, lambda watch: sample(cfg, watch), summary_lines))
 
 
 def export(typed: Typed) -> int:

@@ -32,6 +32,7 @@ class RewardJudge:
 
     kind: Literal["pointwise"] = "pointwise"
     swap = "never"
+    scale = "logits"
     samples = 1
 
     def __init__(self, folder: str | Path, name: str = "") -> None:

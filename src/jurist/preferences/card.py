@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct, field
 
-from ..records import Completion, Dropped, Matchup, Preference, Verdict
-from ..verdicts.human import WHO
-from ..verdicts.opinion import Opinion
+from ..records import Dropped, Matchup, Preference, is_label
+from ..verdicts.cases import Case
+from ..verdicts.settle import Opinion
 
 _BINS = 10
 
 
+class JudgeCounts(Struct):
+    """What one judge was asked, and what came back."""
+
+    verdicts: int = 0
+    unread: dict[str, int] = field(default_factory=dict)
+    """Verdicts without a usable answer, by reason."""
+    forced: int = 0
+    """Verdicts whose label was forced by a constraint."""
+    decided: int = 0
+    """Verdicts that name one side."""
+    first_position: int = 0
+    """Those for the first position."""
+    asked_both: int = 0
+    """Matchups asked in both orders."""
+    read_both: int = 0
+    """Those read in both."""
+    flipped: int = 0
+    """Those in which both orders favoured the same position."""
+    usd: float = 0.0
+
+
 class Counts(Struct):
-    """What one labelling run came to. Fed record by record; takes the same memory for any number of them."""
+    """What a labelling run came to. Fed prompt by prompt; takes the same memory for any number of them."""
 
     prompts: int = 0
     completions: int = 0
     matchups: int = 0
-    verdicts: int = 0
-    unread: int = 0
-    turned: int = 0
-    """Verdicts asked with the seats exchanged."""
-    cost: float = 0.0
-    """US dollars."""
-    judges: dict[str, int] = field(default_factory=dict)
-    opinions: int = 0
-    in_both_orders: int = 0
-    flipped: int = 0
-    """Opinions that went with the seat, among those in both orders."""
+    judges: dict[str, JudgeCounts] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    """Labels that came with the rows, by annotator."""
     preferences: int = 0
     histogram: list[int] = field(default_factory=lambda: [0] * _BINS)
     """Preferences by p, in ten bins from 0.5 to 1."""
-    chosen_characters: int = 0
-    rejected_characters: int = 0
     longer_chosen: int = 0
     equally_long: int = 0
     high_stakes: int = 0
@@ -44,36 +56,37 @@ class Counts(Struct):
     dropped: dict[str, int] = field(default_factory=dict)
     """By stage and reason, e.g. `preferences: tie`."""
 
-    def case(
-        self, completions: Sequence[Completion], matchups: Sequence[Matchup], verdicts: Sequence[Verdict]
-    ) -> None:
+    def add(self, case: Case, opinions: Iterable[tuple[Matchup, Sequence[Opinion]]] = ()) -> None:
+        """One prompt, and what each judge's verdicts on its matchups come to."""
         self.prompts += 1
-        self.completions += len(completions)
-        self.matchups += len(matchups)
-        for verdict in verdicts:
-            self.verdict(verdict)
-
-    def verdict(self, verdict: Verdict) -> None:
-        self.judges[verdict.judge] = self.judges.get(verdict.judge, 0) + 1
-        if verdict.judge.startswith(WHO):  # a person was asked nothing by us
-            return
-        self.verdicts += 1
-        self.unread += bool(verdict.unread)
-        self.turned += verdict.order == "swapped"
-        self.cost += verdict.cost
-
-    def opinion(self, opinion: Opinion) -> None:
-        self.opinions += 1
-        if opinion.position_gap is not None:
-            self.in_both_orders += 1
-            self.flipped += opinion.flipped
+        self.completions += len(case.completions)
+        self.matchups += len(case.matchups)
+        orders: dict[tuple[str, str], set[str]] = {}
+        for verdict in case.verdicts:
+            if is_label(verdict.judge):
+                self.labels[verdict.judge] = self.labels.get(verdict.judge, 0) + 1
+                continue
+            judge = self.judges.setdefault(verdict.judge, JudgeCounts())
+            judge.verdicts += 1
+            judge.forced += verdict.forced
+            judge.usd += verdict.cost
+            if verdict.unread:
+                judge.unread[verdict.unread] = judge.unread.get(verdict.unread, 0) + 1
+            elif verdict.p_first not in (None, 0.5):
+                judge.decided += 1
+                judge.first_position += (verdict.p_first or 0.0) > 0.5
+            if verdict.matchup_id:
+                orders.setdefault((verdict.judge, verdict.matchup_id), set()).add(verdict.order)
+        for (name, _), asked in orders.items():
+            self.judges[name].asked_both += len(asked) == 2
+        for opinion in (one for _, each in opinions for one in each):
+            self.judges[opinion.judge].read_both += opinion.position_gap is not None
+            self.judges[opinion.judge].flipped += opinion.flipped
 
     def preference(self, preference: Preference) -> None:
         chosen, rejected = len(preference.chosen.text), len(preference.rejected.text)
         self.preferences += 1
         self.histogram[min(int((preference.p - 0.5) * 2 * _BINS), _BINS - 1)] += 1
-        self.chosen_characters += chosen
-        self.rejected_characters += rejected
         self.longer_chosen += chosen > rejected
         self.equally_long += chosen == rejected
         self.high_stakes += preference.prompt.stakes == "high"
@@ -83,24 +96,23 @@ class Counts(Struct):
     def drop(self, row: Dropped) -> None:
         self.dropped[row.kind] = self.dropped.get(row.kind, 0) + 1
 
+    def total(self) -> JudgeCounts:
+        """All judges together."""
+        found = JudgeCounts()
+        for one in self.judges.values():
+            for name in JudgeCounts.__struct_fields__:
+                if name != "unread":
+                    setattr(found, name, getattr(found, name) + getattr(one, name))
+            for reason, n in one.unread.items():
+                found.unread[reason] = found.unread.get(reason, 0) + n
+        return found
 
-def write_card(
-    folder: Path,
-    counts: Counts,
-    *,
-    name: str,
-    splits: Mapping[str, str],
-    settings: Mapping[str, Any] = {},
-    versions: Mapping[str, str] = {},
-    left_out: Mapping[str, int] = {},
-) -> Path:
-    """`README.md` beside the files; `splits` says which file holds which split."""
-    path = folder / "README.md"
-    draft = path.with_name(".README.md.part")
-    draft.write_text(
-        card(counts, name=name, splits=splits, settings=settings, versions=versions, left_out=left_out)
-    )
-    return draft.replace(path)
+
+def write_card(folder: Path, text: str) -> Path:
+    """`README.md` beside the files."""
+    draft = folder / ".README.md.part"
+    draft.write_text(text, encoding="utf-8")
+    return draft.replace(folder / "README.md")
 
 
 def card(
@@ -108,54 +120,63 @@ def card(
     *,
     name: str,
     splits: Mapping[str, str],
-    settings: Mapping[str, Any] = {},
+    recipe: str = "",
     versions: Mapping[str, str] = {},
     left_out: Mapping[str, int] = {},
 ) -> str:
-    """The card's text. The licence is the user's to write: it hangs on the prompts and the policies."""
+    """The card's text; `splits` says which file holds which split. The licence is the user's to write: it
+    depends on the prompts and the policies.
+    """
+    c, total = counts, counts.total()
+    rows = {
+        "prompts": c.prompts,
+        "completions": c.completions,
+        "matchups": c.matchups,
+        "verdicts": total.verdicts,
+        "preferences": c.preferences,
+        "on high-stakes prompts": _share(c.high_stakes, c.preferences),
+        "chosen is longer": _share(c.longer_chosen, c.preferences),
+        "equally long": _share(c.equally_long, c.preferences),
+        "dropped": sum(c.dropped.values()),
+        "cost of the verdicts": f"${total.usd:.2f}, ${total.usd / max(c.preferences, 1):.5f} a preference",
+    }
+    bins = {
+        f"{0.5 + at / 2 / _BINS:.2f} to {0.5 + (at + 1) / 2 / _BINS:.2f}": _share(n, c.preferences)
+        for at, n in enumerate(c.histogram)
+    }
+    files = "\n".join(f"  - split: {split}\n    path: {_quoted(file)}" for split, file in splits.items())
     parts = [
-        _header(name, splits),
+        f"---\npretty_name: {_quoted(name)}\n"
+        "# license: the prompts' and the policies' terms decide; write it here\n"
+        f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
         f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
-        "`chosen` is the better one, after both seat orders were averaged.\n",
-        _table("Rows", _rows(counts)),
-        _table("Judges", {f"`{judge}`, verdicts": n for judge, n in sorted(counts.judges.items())}),
-        _table("Preferences by p", _bins(counts)),
-        _table("Lengths", _lengths(counts)),
-        _table("Flags", dict(sorted(counts.flags.items()))),
-        _table("Dropped, by stage and reason", dict(sorted(counts.dropped.items()))),
+        "`chosen` is the better one, after both orders were averaged.\n",
+        _table("Rows", rows),
+        *(_table(f"Judge `{judge}`", _judge(one)) for judge, one in sorted(c.judges.items())),
+        _table("Labels that came with the rows", dict(sorted(c.labels.items()))),
+        _table("Preferences by p", bins if c.preferences else {}),
+        _table("Flags", dict(sorted(c.flags.items()))),
+        _table("Dropped, by stage and reason", dict(sorted(c.dropped.items()))),
         _table("Preferences that are not in these files", dict(sorted(left_out.items()))),
-        _table("Settings", {key: f"`{value}`" for key, value in settings.items()}),
+        f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n" if recipe else "",
         _table("Versions", dict(versions)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _header(name: str, splits: Mapping[str, str]) -> str:
-    files = "\n".join(f"  - split: {split}\n    path: {file!r}" for split, file in splits.items())
-    return (
-        f"---\npretty_name: {name!r}\n# license: the prompts' and the policies' terms decide; write it here\n"
-        f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n"
-    )
-
-
-def _rows(c: Counts) -> dict[str, Any]:
-    rows: dict[str, Any] = {
-        "prompts": c.prompts,
-        "completions": c.completions,
-        "matchups": c.matchups,
-        "verdicts": c.verdicts,
-        "unread verdicts": _share(c.unread, c.verdicts),
-        "verdicts with the seats exchanged": _share(c.turned, c.verdicts),
-        "opinions": c.opinions,
-        "asked in both orders": _share(c.in_both_orders, c.opinions),
-        "of these, went with the seat (flip rate)": _share(c.flipped, c.in_both_orders),
-        "preferences": c.preferences,
-        "on high-stakes prompts": _share(c.high_stakes, c.preferences),
-        "dropped": sum(c.dropped.values()),
-        "cost of the verdicts, US dollars": f"{c.cost:.2f}",
-    }
-    if c.preferences:
-        rows["the same a preference"] = f"{c.cost / c.preferences:.5f}"
+def _judge(one: JudgeCounts) -> dict[str, Any]:
+    unread = {f"unread: {reason}": _share(n, one.verdicts) for reason, n in sorted(one.unread.items())}
+    rows: dict[str, Any] = {"verdicts": one.verdicts, **unread}
+    if one.forced:
+        rows["label forced by a constraint"] = _share(one.forced, one.verdicts)
+    if one.decided:
+        rows["for the first position"] = (
+            f"{_share(one.first_position, one.decided)} of those that name a side"
+        )
+    if one.asked_both:
+        rows["matchups asked in both orders"] = one.asked_both
+        rows["read in both"] = _share(one.read_both, one.asked_both)
+        rows["flipped: both orders favoured the same position"] = _share(one.flipped, one.read_both)
     return rows
 
 
@@ -163,32 +184,14 @@ def _share(part: int, whole: int) -> str:
     return f"{part} ({part / whole:.1%})" if whole else str(part)
 
 
-def _bins(c: Counts) -> dict[str, Any]:
-    width = 0.5 / _BINS
-    return {
-        f"{0.5 + i * width:.2f} to {0.5 + (i + 1) * width:.2f}": _share(n, c.preferences)
-        for i, n in enumerate(c.histogram)
-        if c.preferences
-    }
-
-
-def _lengths(c: Counts) -> dict[str, Any]:
-    if not c.preferences:
-        return {}
-    return {
-        "mean characters, chosen": round(c.chosen_characters / c.preferences),
-        "mean characters, rejected": round(c.rejected_characters / c.preferences),
-        "chosen is longer": _share(c.longer_chosen, c.preferences),
-        "equally long": _share(c.equally_long, c.preferences),
-    }
-
-
 def _table(title: str, rows: Mapping[str, Any]) -> str:
-    if not rows:
-        return ""
     lines = "\n".join(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items())
-    return f"## {title}\n\n| | |\n|---|---|\n{lines}\n"
+    return f"## {title}\n\n| | |\n|---|---|\n{lines}\n" if rows else ""
 
 
 def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()

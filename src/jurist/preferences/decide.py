@@ -1,70 +1,84 @@
-"""From the verdicts of a run to its preferences, in one pass, or two where something has to be learnt first.
+"""From the verdicts of a run to its preferences. Nothing is asked of any model: change a setting and decide
+again for nothing.
 
-The first pass, when there is one, learns what a seat is worth to each judge (where only some matchups were
-asked in both orders), how sure each judge may be (from people's labels) and what each juror's word is
-worth. The second pass decides. Nothing is asked of any model: change a setting and decide again for
-nothing.
+`learn` reads the run and learns what labels and swapped positions teach about its judges. Then, prompt by
+prompt, `opinions_by_matchup` settles what each judge said, `combine_opinions` makes one opinion of several,
+and `decide_prompt` chooses the pairs to train on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..records import Dropped, IdSet, Matchup, Preference, Verdict
+from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
+from ..stats.fits import Array, expit, log_odds
+from ..verdicts.agreement import Agreement, Labelled, LabelTable, measure_agreement, measure_agreements
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
-from ..verdicts.human import WHO, Labels, gather, load_labels
-from ..verdicts.jury import JuryConfig, Weights, combine, fit_jury
-from ..verdicts.opinion import Opinion
-from ..verdicts.settle import SlotBias as Correction
-from ..verdicts.settle import settle, settle_scores
-from ..verdicts.slot_bias import SlotBias, correct, fit_slot_biases
+from ..verdicts.human import LabelIndex, load_labels
+from ..verdicts.jury import Weights, combine, fit_jury
+from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
+from ..verdicts.settings import JuryConfig
+from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
 from .card import Counts
 from .pairs import choose
 from .settings import PreferConfig
 
 FEWEST_LABELS: Final = 30
-"""People's labels on which a judge's temperature is learnt; fewer would swing it by more than they mend."""
+"""Labels from which a temperature is learnt, and a judge refused: with fewer, chance decides."""
+POOR: Final = 0.6
+"""Agreement with humans below which there is a warning."""
 STAGE: Final = "preferences"
+JURY: Final = "jury"
 
 
-class Member(Struct, frozen=True, forbid_unknown_fields=True):
-    """What deciding has to know about a judge of the run."""
+class JudgeInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """What deciding has to know about a judge of the run; kept as `judges.json`."""
 
     name: str
     kind: Literal["pairwise", "pointwise"]
     both_orders: Literal["all", "some", "none"] = "all"
     clamp: tuple[float, float] | None = None
+    scale: ScoreScale | None = None
+    """Of its scores; None: the lowest and the highest that the run has."""
 
 
 class Learnt(Struct, frozen=True):
-    """What the first pass found; kept in the run folder as `learnt.json`."""
+    """What deciding had to learn first; kept in the run folder as `learnt.json`."""
 
-    slot_biases: dict[str, SlotBias] = {}
+    position_biases: dict[str, PositionBias] = {}
+    scales: dict[str, tuple[float, float]] = {}
+    """The lowest and the highest score of judges whose scale is not known."""
     calibrations: dict[str, Calibration] = {}
     weights: Weights | None = None
     labels: int = 0
-    """Matchups that people had labelled."""
+    """Matchups with a label to learn from."""
     human_agreement: float | None = None
-    """How often two people who saw the same matchup said the same."""
-    warning: str = ""
+    """How often two humans who labelled the same matchup said the same."""
+    agreement: dict[str, dict[str, Agreement]] = {}
+    """With `human` labels and with `file` labels, of each judge and of the `jury`."""
+    warnings: tuple[str, ...] = ()
+    refused: str = ""
+    """Why these preferences should not be exported, and what to do; empty where nothing speaks against it."""
 
 
 def decide(
     run: Run,
-    members: Iterable[Member],
+    judges: Iterable[JudgeInfo],
     prefer: PreferConfig,
     jury: JuryConfig,
     labels: str | None = None,
 ) -> tuple[Counts, Learnt]:
-    """Write `preferences.jsonl`, and the rows that came to none into `dropped.jsonl`, by name."""
-    known = {member.name: member for member in members}
+    """Write `preferences.jsonl`, and each matchup that came to none into `dropped.jsonl` with its reason."""
+    known = {judge.name: judge for judge in judges}
     learnt = learn(run.path, known, jury, labels)
     run.write_json("learnt.json", learnt)
     counts, labelled = Counts(), IdSet()
@@ -78,176 +92,184 @@ def decide(
             if row.stage != STAGE:
                 drop(row)
         for case in read_cases(run.path):
-            counts.case(case.completions, case.matchups, case.verdicts)
-            if _labelled_again(case, labelled):
+            opinions = opinions_by_matchup(case, known, learnt)
+            counts.add(case, opinions)
+            if _is_another_label(case, labelled):
                 for matchup in case.matchups:
                     drop(Dropped(matchup.id, STAGE, "duplicate"))
                 continue
-            kept, lost = judged(case, known, learnt, prefer, jury, counts.opinion)
-            for preference in kept:
+            preferences, dropped = decide_prompt(case, opinions, learnt, prefer, jury)
+            for preference in preferences:
                 files["preferences"].add(preference)
                 counts.preference(preference)
-            for row in lost:
+            for row in dropped:
                 drop(row)
     return counts, learnt
 
 
-def _labelled_again(case: Case, labelled: IdSet) -> bool:
-    """Another person's label on a pair that stands in the file already: one more word, and no more data."""
-    by_people = case.paired and any(one.judge.startswith(WHO) for one in case.verdicts)
-    return by_people and any(not labelled.add(matchup.id) for matchup in case.matchups)
-
-
-def judged(
+def decide_prompt(
     case: Case,
-    known: Mapping[str, Member],
+    opinions: Iterable[tuple[Matchup, list[Opinion]]],
     learnt: Learnt,
     prefer: PreferConfig,
     jury: JuryConfig,
-    told: Callable[[Opinion], None],
 ) -> tuple[list[Preference], list[Dropped]]:
-    """The preferences of one prompt, and the matchups that came to none; each judge's opinion is `told`."""
-    opinions = settled(case, known, learnt, jury, told)
+    """The preferences of one prompt, and its matchups that came to none."""
+    joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
     # Pairs that the user's file named are questions of their own: no rule picks among them.
     rule = replace(prefer, rule="all_pairs") if case.paired and prefer.rule != "all_pairs" else prefer
-    return choose(case.prompt, case.completions, opinions, rule)
+    return choose(case.prompt, case.completions, joined, rule)
 
 
-def settled(
-    case: Case,
-    known: Mapping[str, Member],
-    learnt: Learnt,
-    jury: JuryConfig,
-    told: Callable[[Opinion], None] = lambda _: None,
+def settle_prompt(
+    case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt, jury: JuryConfig
 ) -> list[Opinion]:
-    """One opinion for each matchup of a prompt, whoever was asked; each judge's own is `told`."""
-    opinions = []
-    for matchup, said in hearings(case, known, learnt.slot_biases):
-        for opinion in said:
-            told(opinion)
-        opinions.append(_joined(matchup, said, learnt, jury))
-    return opinions
+    """One opinion for each matchup of a prompt, whoever was asked."""
+    opinions = opinions_by_matchup(case, known, learnt)
+    return [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
 
 
-def hearings(
-    case: Case, known: Mapping[str, Member], slot_biases: Mapping[str, SlotBias]
-) -> Iterator[tuple[Matchup, list[Opinion]]]:
-    """Each matchup with one opinion a judge; people's labels are not among them."""
+def opinions_by_matchup(
+    case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt
+) -> list[tuple[Matchup, list[Opinion]]]:
+    """Each matchup with one opinion a judge, without position bias and not yet calibrated. Labels, which
+    nobody was asked for, are not among them.
+    """
     pairwise: dict[str, dict[str, list[Verdict]]] = {}
     scores: dict[str, list[Verdict]] = {}
     for verdict in case.verdicts:
-        if verdict.judge.startswith(WHO):
+        if is_label(verdict.judge):
             continue
         if verdict.matchup_id:
             pairwise.setdefault(verdict.matchup_id, {}).setdefault(verdict.judge, []).append(verdict)
         else:
             scores.setdefault(verdict.judge, []).append(verdict)
+    found = []
     for matchup in case.matchups:
         opinions = []
-        for judge, said in pairwise.get(matchup.id, {}).items():
-            member = known.get(judge)
-            opinions.append(
-                settle(
-                    said,
-                    matchup,
-                    clamp=member.clamp if member else None,
-                    slot_bias=_correction(slot_biases.get(judge)),
-                )
-            )
-        opinions += [settle_scores(said, matchup) for said in scores.values()]
-        yield matchup, opinions
+        for judge, verdicts in pairwise.get(matchup.id, {}).items():
+            clamp = known[judge].clamp if judge in known else None
+            bias = learnt.position_biases.get(judge)
+            corrects = {} if bias is None else {"debias": partial(debias, bias=bias)}
+            opinions.append(settle(verdicts, matchup, clamp=clamp, **corrects))
+        for judge, verdicts in scores.items():
+            scale = (known[judge].scale if judge in known else None) or learnt.scales.get(judge)
+            opinions.append(settle_scores(verdicts, matchup, scale or "logits"))
+        found.append((matchup, opinions))
+    return found
 
 
-def _correction(bias: SlotBias | None) -> Correction | None:
-    return None if bias is None else lambda p: correct(p, bias)
-
-
-def _joined(matchup: Matchup, opinions: list[Opinion], learnt: Learnt, jury: JuryConfig) -> Opinion:
-    sure = [
-        calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
-        for one in opinions
-    ]
-    if not sure:
+def combine_opinions(
+    matchup: Matchup, opinions: Iterable[Opinion], learnt: Learnt, jury: JuryConfig
+) -> Opinion:
+    """One opinion of several, each at its judge's temperature."""
+    none = Calibration("")
+    calibrated = [calibrate(one, learnt.calibrations.get(one.judge, none).temperature) for one in opinions]
+    if not calibrated:
         return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
-    if len(sure) == 1:
-        return sure[0]
-    joined = combine(sure, learnt.weights, jury)
+    if len(calibrated) == 1:
+        return calibrated[0]
+    joined = combine(calibrated, learnt.weights, jury)
     return joined if joined.first_id == matchup.first.id else joined.swapped()
 
 
-def learn(folder: Path, known: Mapping[str, Member], jury: JuryConfig, labels: str | None) -> Learnt:
-    """The first pass; nothing is read where there is nothing to learn."""
-    slot_biases: dict[str, SlotBias] = {}
-    if any(member.both_orders == "some" for member in known.values()):
-        some = {name for name, member in known.items() if member.both_orders == "some"}
-        slot_biases = fit_slot_biases(
-            verdict for case in read_cases(folder) for verdict in case.verdicts if verdict.judge in some
-        )
-    people = _people(folder, labels)
-    lost = _lost_labels(labels, len(people.opinions))
-    if not people.opinions and (len(known) < 2 or jury.combine in ("mean", "vote")):
-        return Learnt(slot_biases, warning=lost)
-    gold: dict[str, Opinion | float] = {}
-    calibrations = _calibrations(folder, known, slot_biases, people, gold)
-    weights = None
-    if len(known) > 1:
-        weights = fit_jury(_by_matchup(folder, known, Learnt(slot_biases, calibrations)), gold, jury)
-    return Learnt(slot_biases, calibrations, weights, len(gold), people.agreement, "" if gold else lost)
+def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels: str | None) -> Learnt:
+    """What the run and its labels teach: `labels` is a file, or `given` for those in the rows.
 
-
-def _lost_labels(labels: str | None, n: int) -> str:
-    """What to say where people's labels were given and none was found again."""
-    if labels is None:
-        return ""
-    if labels == "given":
-        return "labels: given, but no row came with one"
-    return f"none of the {n} matchups labelled in {labels} is one of this run's"
-
-
-def _people(folder: Path, labels: str | None) -> Labels:
-    if labels is None:
-        return gather(())
-    if labels == "given":
-        said = (one for case in read_cases(folder) for one in case.verdicts if one.judge.startswith(WHO))
-        return gather(said)
-    return gather(load_labels(labels))
-
-
-def _calibrations(
-    folder: Path,
-    known: Mapping[str, Member],
-    slot_biases: Mapping[str, SlotBias],
-    people: Labels,
-    gold: dict[str, Opinion | float],
-) -> dict[str, Calibration]:
-    """A temperature for each judge with enough labels; `gold` is filled with the labels that were found."""
-    pairs: dict[str, tuple[list[float], list[float]]] = {}
-    for case in read_cases(folder) if people.opinions else ():
-        for matchup, opinions in hearings(case, known, slot_biases):
-            said = people.find(matchup)
-            if said is None or said.p_first is None:
-                continue
-            gold[matchup.id] = said
-            for opinion in opinions:
-                if opinion.p_first is not None:
-                    ps, ys = pairs.setdefault(opinion.judge, ([], []))
-                    ps.append(opinion.p_first)
-                    ys.append(said.p_first)
-    clamped = {name for name, member in known.items() if member.clamp}  # a temperature would let it out again
-    return {
-        judge: fit_calibration(judge, ps, ys)
-        for judge, (ps, ys) in pairs.items()
-        if len(ps) >= FEWEST_LABELS and judge not in clamped
-    }
-
-
-def _by_matchup(folder: Path, known: Mapping[str, Member], learnt: Learnt) -> Iterator[list[Opinion]]:
+    Agreement is measured with all labels there are; temperatures and weights are learnt from those named.
+    """
+    biases, scales, warnings = _learn_scales(folder, known)
+    so_far = Learnt(position_biases=biases, scales=scales)
+    table = LabelTable(known, count_patterns=len(known) > 1 and jury.combine == "dawid_skene")
+    index = LabelIndex(load_labels(labels) if labels not in (None, "given") else ())
     for case in read_cases(folder):
-        for _, opinions in hearings(case, known, learnt.slot_biases):
-            yield [
-                calibrate(one, learnt.calibrations[one.judge]) if one.judge in learnt.calibrations else one
-                for one in opinions
-            ]
+        own = LabelIndex(verdict for verdict in case.verdicts if is_label(verdict.judge))
+        if own or index or table.counts_patterns:
+            for matchup, opinions in opinions_by_matchup(case, known, so_far):
+                found = [(label, labels == "given") for label in own.of(matchup)]
+                found += [(label, True) for label in index.of(matchup)]
+                table.add(case.prompt.id, opinions, found)
+    seen = table.labelled()
+    n = int((~np.isnan(seen.fit)).sum())
+    if labels == "given" and not n:
+        warnings.append("labels: given, but no row came with one")
+    elif labels is not None and not n:
+        warnings.append(f"none of the {len(index)} matchups labelled in {labels} is one of this run's")
+    calibrations, seen = _learn_temperatures(seen, known)
+    warnings += [one.warning for one in calibrations.values() if one.warning]
+    leans = {judge: seen.p[:, j] - 0.5 for j, judge in enumerate(seen.judges)}
+    weights = None
+    if len(known) > 1 and (len(seen.p) or jury.combine not in ("mean", "vote")):
+        weights, leans[JURY] = fit_jury(seen, jury, table.patterns)
+        warnings += [weights.warning] if weights.warning else []
+    refused, warning = _compare_with_humans(seen, leans)
+    return replace(
+        so_far,
+        calibrations=calibrations,
+        weights=weights,
+        labels=n,
+        human_agreement=seen.human_agreement,
+        agreement=measure_agreements(seen, leans),
+        warnings=(*warnings, *([warning] if warning else [])),
+        refused=refused or (weights.refused if weights else ""),
+    )
+
+
+def _learn_scales(
+    folder: Path, known: Mapping[str, JudgeInfo]
+) -> tuple[dict[str, PositionBias], dict[str, tuple[float, float]], list[str]]:
+    """Position biases where only some matchups were asked in both orders, and scales that nobody named."""
+    some = {name for name, one in known.items() if one.both_orders == "some"}
+    unscaled = {name for name, one in known.items() if one.kind == "pointwise" and one.scale is None}
+    scales: dict[str, tuple[float, float]] = {}
+
+    def verdicts() -> Iterator[Verdict]:
+        for case in read_cases(folder) if some or unscaled else ():
+            for v in case.verdicts:
+                if v.judge in unscaled and v.score is not None:
+                    low, high = scales.get(v.judge, (v.score, v.score))
+                    scales[v.judge] = min(low, v.score), max(high, v.score)
+                elif v.judge in some:
+                    yield v
+
+    biases, warnings = fit_position_biases(verdicts())
+    return biases, scales, warnings
+
+
+def _learn_temperatures(
+    seen: Labelled, known: Mapping[str, JudgeInfo]
+) -> tuple[dict[str, Calibration], Labelled]:
+    """The temperature of each judge with enough labels; and the judges at these temperatures."""
+    found, p = {}, seen.p.copy()
+    for j, judge in enumerate(seen.judges):
+        rows = ~np.isnan(p[:, j]) & ~np.isnan(seen.fit)
+        clamped = judge in known and known[judge].clamp is not None  # a temperature would let it out again
+        if rows.sum() >= FEWEST_LABELS and not clamped:
+            found[judge] = one = fit_calibration(judge, p[rows, j], seen.fit[rows], seen.prompt[rows])
+            if one.temperature != 1.0:
+                p[:, j] = expit(log_odds(p[:, j]) / one.temperature)
+    return found, seen._replace(p=p)
+
+
+def _compare_with_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
+    """Why the judge, or the jury, is refused; and a warning where it is better than chance but poor."""
+    who = JURY if JURY in leans else next(iter(leans), "")
+    one = measure_agreement(leans[who], seen.human, seen.prompt, level=0.9) if who else None
+    if one is None:
+        return "", ""
+    found = f"{who} agrees with {one.accuracy:.1%} of {one.n} human labels"
+    if one.n < FEWEST_LABELS:
+        few = f"{found}: too few to tell whether that is better than chance"
+        return "", f"{few}; label {FEWEST_LABELS} or more: jurist spotcheck RUN -n 100 --out spot.jsonl"
+    if one.low <= 0.5:
+        return f"{found}, no better than chance: use another judge, or export all the same: --force true", ""
+    return "", f"{found}: little better than chance; use another judge" if one.accuracy < POOR else ""
+
+
+def _is_another_label(case: Case, labelled: IdSet) -> bool:
+    """Another annotator's label on a pair that was decided already: no more data to train on."""
+    with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
+    return with_label and any(not labelled.add(matchup.id) for matchup in case.matchups)
 
 
 def _dropped_before(folder: Path) -> Iterator[Dropped]:
@@ -255,11 +277,11 @@ def _dropped_before(folder: Path) -> Iterator[Dropped]:
     return read_records(path, Dropped) if path.exists() else iter(())
 
 
-def read_members(folder: Path) -> list[Member]:
+def read_judges(folder: Path) -> list[JudgeInfo]:
     """The judges of a run, as they were when it was labelled."""
     path = folder / "judges.json"
-    return read_json(path, list[Member]) if path.exists() else []
+    return read_json(path, list[JudgeInfo]) if path.exists() else []
 
 
-def write_members(run: Run, members: list[Member]) -> None:
-    run.write_json("judges.json", members)
+def write_judges(run: Run, judges: list[JudgeInfo]) -> None:
+    run.write_json("judges.json", judges)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ..completions.matchups import same_words
 from ..records import Completion, Dropped, Preference, Prompt, content_id
-from ..verdicts.opinion import Opinion
+from ..verdicts.settle import Opinion
 from .hygiene import is_refusal, is_truncated, near_duplicates
 from .ranking import length_terms, strengths, without_length
 from .rules import RULES, Compared

@@ -9,8 +9,8 @@ from statistics import median, quantiles
 from msgspec.structs import replace
 
 from ..records import Completion
-from ..stats import bradley_terry, logit, sigmoid
-from ..verdicts.opinion import Opinion
+from ..stats.fits import bradley_terry, logit, sigmoid
+from ..verdicts.settle import Opinion
 
 Pair = tuple[str, str]
 _EDGE = 0.01  # where certainty is cut off before it becomes log-odds

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from ..records import Completion
-from ..verdicts.opinion import Opinion
+from ..verdicts.settle import Opinion
 from .settings import PreferConfig
 
 

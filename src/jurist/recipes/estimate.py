@@ -7,6 +7,7 @@ the result.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,8 +22,8 @@ from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
 from ..verdicts.judge import ask_judges, open_judge
-from .label import need_names, read_rows, sampled
-from .settings import LabelConfig, check, expected_rows, judge_configs, no_rows, policy_configs
+from .label import need_names, no_rows, read_rows, sampled
+from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
 from .stream import run_async
 
 COMPLETION_TOKENS = 200
@@ -55,6 +56,22 @@ class Estimate(Struct, frozen=True):
     """None where some engine's price is unknown."""
     usd_per_matchup: float | None
     assumed: dict[str, int]
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.rows:,} rows, about {self.matchups:,} matchups (from a sample of {self.sampled:,} rows)"
+        for one in self.engines:
+            price = "no price known" if one.usd is None else f"${one.usd:,.2f}"
+            kept = f", {one.kept:,} more are in the journal" if one.kept else ""
+            tokens = f"{one.usage.tokens_in:,} tokens in, {one.usage.tokens_out:,} out"
+            yield f"  {one.name}: {one.calls:,} calls{kept}; {tokens}; {price}"
+        if self.usd is None:
+            price = "--judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
+            yield f"total: unknown. Give the price, in dollars per million tokens: {price}"
+        else:
+            each = f", ${self.usd_per_matchup:.5f} per matchup" if self.usd_per_matchup is not None else ""
+            yield f"total: about ${self.usd:,.2f}{each}"
+        yield "assumed: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.assumed.items())
+        yield "not counted: hidden thinking, retries, and questions asked once more for the label alone"
 
 
 class CountingEngine(Engine):

@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from ..errors import RunError, SettingError
-from ..preferences.card import Counts, write_card
-from ..preferences.decide import decide, read_members
+from ..preferences.card import Counts, card, write_card
+from ..preferences.decide import decide, read_judges
 from ..preferences.export import export as export_rows
 from ..preferences.formats import FORMATS
 from ..preferences.quarantine import Quarantine, at_large, read_quarantine
 from ..records import Dropped, Preference
-from ..run import Run, read_json, read_records
+from ..run import Run, again, read_json, read_records
 from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
-from .summary import Summary
+from .summary import Summary, decided
 
-DECIDING = ("prefer", "jury", "labels", "export", "held_out", "force")
+DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
 """The settings that come after the last verdict."""
 
 
@@ -41,35 +39,33 @@ def export(
     folder = Path(folder)
     recipe = folder / "recipe.yaml"
     if not recipe.exists():
-        make = f"jurist label --out {quote(str(folder))} ..."
-        raise RunError(f"there is no run at {folder}. Make one with: {make}")
+        raise RunError(f"there is no run at {folder}. Make one with: {again(folder)}")
     before = label_settings(recipe)
     # What was exported before is decided anew too: nobody shall train on a file that the run no longer means.
-    lying = sorted(path.name for path in (folder / "export").glob("*") if path.name in FORMATS)
-    cfg = label_settings(recipe, overrides, export=list(dict.fromkeys((*formats, *lying))) or None)
+    there = sorted(path.name for path in (folder / "export").glob("*") if path.name in FORMATS)
+    cfg = label_settings(recipe, overrides, export=list(dict.fromkeys((*formats, *there))) or None)
     for name in LabelConfig.__struct_fields__:
         if name not in DECIDING and getattr(cfg, name) != getattr(before, name):
             raise SettingError(
                 f"{name} was settled when {folder} was labelled; an export can change {', '.join(DECIDING)}."
-                f" Label again with: jurist label --recipe {quote(str(recipe))} --{name} ..."
+                f" Label again with: {again(folder)} --{name} ..."
             )
     check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
-        counts, learnt = decide(run, read_members(folder), prefer_config(cfg), cfg.jury, cfg.labels)
-        exported = export_all(run, cfg, counts, push_to)
+        counts, learnt = decide(run, read_judges(folder), prefer_config(cfg), cfg.jury, cfg.labels)
+        refused = "" if cfg.force else learnt.refused
+        exported = {} if refused else export_all(run, cfg, counts, push_to)
         # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
         prefer = replace(cfg.prefer, quarantine=before.prefer.quarantine)
         run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
-        summary = _before(folder)
+        path = folder / "summary.json"
+        last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
+        state = {"state": "refused" if refused else "done", "refused": refused}
         summary = replace(
-            summary,
-            labels=counts.preferences,
-            dropped=counts.dropped,
-            flags=counts.flags,
-            learnt=learnt,
-            exported=exported,
-            usd_per_label=summary.usd / counts.preferences if counts.preferences else None,
+            last,
+            **(state if last.state != "stopped" else {"refused": refused}),
+            **decided(counts, learnt, exported, last.usd),
         )
         run.write_json("summary.json", summary)
     return summary
@@ -88,19 +84,14 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
 
         rows = at_large(read_records(run.file("preferences"), Preference), held, drop)
         splits = export_rows(rows, folder, name, split_test=cfg.held_out, dropped=drop, push_to=push_to)
-        write_card(
-            folder,
+        text = card(
             counts,
             name=Path(cfg.out).name,
             splits={split: f"{split}*" for split in splits},
-            settings=msgspec.to_builtins(cfg),
+            recipe=recipe_text(cfg),
             versions=versions(),
             left_out={reason.removeprefix("left out: "): n for reason, n in left_out.items()},
         )
+        write_card(folder, text)
         written[name] = {**splits, **left_out}
     return written
-
-
-def _before(folder: Path) -> Summary:
-    path = folder / "summary.json"
-    return read_json(path, Summary) if path.exists() else Summary(run=str(folder))

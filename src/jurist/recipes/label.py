@@ -13,14 +13,15 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
-from ..completions import Policies, load_groups, matchups, mixture, sample
+from ..completions import Policies, load_groups, matchups, mixture
+from ..completions import sample as sample_completions
 from ..config import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
-from ..errors import DataError, JuristError, SettingError
-from ..preferences.decide import Member, decide, write_members
+from ..errors import DataError, SettingError
+from ..preferences.decide import JudgeInfo, decide, write_judges
 from ..prompts import load_prompts
-from ..records import Dropped, Group, Prompt
-from ..run import Run
+from ..records import Dropped, Group, Prompt, content_id
+from ..run import Marker, Run
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
 from ..verdicts.settings import JudgeConfig
@@ -35,41 +36,66 @@ from .settings import (
     recipe_text,
 )
 from .stream import Stopped, in_order, run_async
-from .summary import Summary, summarise
-from .tally import Tally, Watch, nobody
+from .summary import RunProgress, Summary, Watch, nobody, summarise
+
+_BEGINNING = 1 << 16
+"""Bytes by which a file is known again under another name."""
 
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """Everything from the file to the exported pairs; what a stop leaves undone, the next start does."""
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
-        budget = open_budget(parse_money(cfg.budget), run.journal)
-        tally = Tally(budget, total=expected_rows(cfg))
-        stopped, members = run_async(collect(cfg, judge_configs(cfg), run, tally, watch), budget)
-        need_rows(cfg, tally, stopped)
-        try:
-            counts, learnt = decide(run, members, prefer_config(cfg), cfg.jury, cfg.labels)
-        except JuristError as error:
-            # Too little to learn from, perhaps, because the run was stopped: then that is what to say.
-            raise stopped.reason or error from error
-        exported = export_all(run, cfg, counts)
-        return summarise(cfg, run, tally, counts, learnt, exported, stopped)
+        progress, stopped = _collect_all(cfg, judge_configs(cfg), run, watch)
+        judges = list(progress.judges.values())
+        counts, learnt = decide(run, judges, prefer_config(cfg), cfg.jury, cfg.labels)
+        refused = "" if cfg.force else learnt.refused
+        exported = {} if refused else export_all(run, cfg, counts)
+        return summarise(run, cfg.out, progress, stopped, counts, learnt, exported, refused=refused)
+
+
+def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
+    """Only the first step: k completions for each prompt, from one policy or a weighted mixture.
+
+    `label` with the same settings and a judge goes on from there, and asks no policy again.
+    """
+    if not cfg.prompts or not cfg.policy:
+        raise SettingError(
+            "sampling needs prompts and a policy."
+            " Try: jurist sample --prompts prompts.jsonl --policy openai:gpt-5-mini"
+        )
+    check(cfg)
+    with Run(cfg.out, journal=cfg.journal) as run:
+        progress, stopped = _collect_all(cfg, (), run, watch)
+        return summarise(run, cfg.out, progress, stopped, progress.counts)
+
+
+def _collect_all(
+    cfg: LabelConfig, judges: Sequence[JudgeConfig], run: Run, watch: Watch
+) -> tuple[RunProgress, Stopped]:
+    run.claim(marker_of(cfg), cfg.replace)
+    progress = RunProgress(open_budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
+    stopped = run_async(collect(cfg, judges, run, progress, watch), progress.budget)
+    if not progress.rows and stopped.reason is None:
+        raise no_rows(cfg)
+    return progress, stopped
 
 
 async def collect(
-    cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, tally: Tally, watch: Watch
-) -> tuple[Stopped, list[Member]]:
+    cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
+) -> Stopped:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
-    engines = Engines(run.journal, tally.budget)
+    engines = Engines(run.journal, progress.budget)
     stopped = Stopped()
     try:
         policies = open_policies(cfg, engines)
         judges = [open_judge(one, engines, cfg.seed) for one in asked]
         need_names(judges)
-        members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
         await engines.prepare()
+        infos = [_judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)]
+        progress.judges = {one.name: one for one in infos}
         run.write_text("recipe.yaml", recipe_text(cfg))
-        write_members(run, members)
+        write_judges(run, infos)
         lost: list[Dropped] = []
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
@@ -77,10 +103,9 @@ async def collect(
             if not judges:
                 return Case(group.prompt, group.completions, (), group.labels), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
-            asked = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
-            case = Case(
-                group.prompt, group.completions, tuple(met), (*group.labels, *asked), bool(group.pairs)
-            )
+            verdicts = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
+            every = (*group.labels, *verdicts)
+            case = Case(group.prompt, group.completions, tuple(met), every, bool(group.pairs))
             return case, gone + alike
 
         rows = read_rows(cfg, lost.append)
@@ -89,28 +114,29 @@ async def collect(
             def drop(rows: Sequence[Dropped]) -> None:
                 for row in rows:
                     files["dropped"].add(row)
-                    tally.dropped[row.kind] += 1
+                    progress.counts.drop(row)
 
             async with aclosing(in_order(rows, work, rows_under_way(engines), stopped)) as cases:
                 async for case, gone in cases:
                     write_case(case, files)
                     drop((*lost, *gone))
                     lost.clear()
-                    tally.add(case)
-                    watch(tally)
+                    progress.add(case)
+                    watch(progress)
             drop(lost)
     except asyncio.CancelledError:
         engines.abandon()
         raise
     finally:
         await engines.close()
-    return stopped, members
+        progress.close(engines)
+    return stopped
 
 
-def open_policies(cfg: LabelConfig, called: OpenEngine) -> Policies | None:
+def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
     if not cfg.policy:
         return None
-    return mixture([(called(one.engine), one.weight) for one in policy_configs(cfg)])
+    return mixture([(opened(one.engine), one.weight) for one in policy_configs(cfg)])
 
 
 async def sampled(
@@ -121,7 +147,7 @@ async def sampled(
         return row, []
     if policies is None:
         raise SettingError("no policy to write completions. Name one with: --policy openai:gpt-5-mini")
-    texts, gone = await sample(row, policies, cfg.k, cfg.sampling, cfg.seed)
+    texts, gone = await sample_completions(row, policies, cfg.k, cfg.sampling, cfg.seed)
     return Group(row, tuple(texts)), gone
 
 
@@ -141,17 +167,38 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
     )
 
 
+def no_rows(cfg: LabelConfig) -> DataError:
+    """A file from which nothing can be used is the wrong file."""
+    source = cfg.prompts or cfg.completions or cfg.pairs
+    return DataError(
+        f"there is no usable row in {source}. See what was left out, and why, with:"
+        f" head {Path(cfg.out) / 'dropped.jsonl'}"
+    )
+
+
+def marker_of(cfg: LabelConfig) -> Marker:
+    """What the run is of: a file, by its place and by how it begins."""
+    source = cfg.prompts or cfg.completions or cfg.pairs
+    if not isinstance(source, str | Path):
+        return Marker("rows in memory")
+    path = Path(source).expanduser()
+    if not path.is_file():
+        return Marker(str(source) if str(source).startswith("hub:") else str(path.resolve()))
+    with path.open("rb") as file:
+        return Marker(str(path.resolve()), content_id(file.read(_BEGINNING).hex()))
+
+
 def rows_under_way(engines: Iterable[JournaledEngine]) -> int:
     """Enough rows to keep every engine busy while replies wait to be committed, and no more."""
     most = max((one.concurrency for one in engines), default=64)
     return max(64, most + most // 2)
 
 
-def _member(judge: Judge | Scorer, cfg: JudgeConfig) -> Member:
+def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
     both: Literal["all", "some", "none"] = (
         "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
     )
-    return Member(judge.name, judge.kind, both, cfg.clamp)
+    return JudgeInfo(judge.name, judge.kind, both, cfg.clamp, getattr(judge, "scale", None))
 
 
 def need_names(judges: Sequence[Judge | Scorer]) -> None:
@@ -163,14 +210,3 @@ def need_names(judges: Sequence[Judge | Scorer]) -> None:
                 f"two judges are called {name}, so that their verdicts could not be told apart."
                 f" Leave one out, or name it: --judge.{place}.name another"
             )
-
-
-def need_rows(cfg: LabelConfig, tally: Tally, stopped: Stopped) -> None:
-    """A file from which nothing can be used is the wrong file."""
-    if tally.rows or stopped.reason is not None:
-        return
-    source = cfg.prompts or cfg.completions or cfg.pairs
-    raise DataError(
-        f"there is no usable row in {source}. See what was left out, and why, with:"
-        f" head {Path(cfg.out) / 'dropped.jsonl'}"
-    )

@@ -144,7 +144,7 @@ FEWEST = 30
 
 def rows(how: Planned) -> tuple[Row, ...]:
     effect = sizes.design_effect(how.per_prompt, how.likeness)
-    bias = sizes.for_slot_bias(how.first_share, how.power)
+    bias = sizes.for_position_bias(how.first_share, how.power)
     found = [
         _row(
             how,
@@ -221,7 +221,7 @@ def measured(sheet: Sheet) -> dict[str, float]:
     import numpy as np
 
     from ..audits.people import heard, heard_run, mean_opinion, people_of
-    from ..stats import correlation
+    from ..stats.agreement import correlation
 
     people = people_of(sheet)
     ours = heard_run(sheet, people)
@@ -239,7 +239,7 @@ def measured(sheet: Sheet) -> dict[str, float]:
     prompts, at, many = np.unique(ours.prompt, return_inverse=True, return_counts=True)
     found |= {"per_prompt": len(ours) / len(prompts), "likeness": _likeness(ours.right, at, many)}
     if people.alike.n >= FEWEST:
-        found["human_accuracy"] = _inside(sizes.people_accuracy(people.alike.value), 0.51)
+        found["human_accuracy"] = _inside(sizes.human_accuracy(people.alike.value), 0.51)
     judges = [heard(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
     ranked = sorted((one.only(one.decided) for one in judges), key=lambda one: -_accuracy(one.right))
     if len(ranked) > 1:

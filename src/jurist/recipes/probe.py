@@ -29,7 +29,7 @@ from ..verdicts.cases import read_cases
 from .label import label
 from .lines import named
 from .settings import LabelConfig, label_settings
-from .tally import Watch, nobody
+from .summary import Watch, nobody
 
 PAIRS = "attacks.jsonl"
 
@@ -52,7 +52,9 @@ class Probe(Struct, frozen=True):
     report: str
     state: str = "done"
     stopped: str = ""
-    spent: bool = False
+    ended_by: str = ""
+    refused: str = ""
+    why_none: str = ""
 
     def lines(self) -> Iterator[str]:
         rows: list[tuple[str, str]] = []
@@ -110,7 +112,7 @@ def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody) -
         report=str(page),
         state=summary.state,
         stopped=summary.stopped,
-        spent=summary.spent,
+        ended_by=summary.ended_by,
     )
     (page.parent / "probe.json").write_text(json.dumps(to_builtins(told), indent=1) + "\n", encoding="utf-8")
     write_report(page, _page(told, prompts, examples))

@@ -28,10 +28,9 @@ from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences.settings import PreferConfig
 from ..records import Completion, Dropped, Prompt, Sampling
-from ..stats import mean
+from ..stats.intervals import mean
 from ..verdicts.judge import judge_config
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.candidates import REFERENCE, CandidateConfig, Candidates, gather
 from .loop.finish import Outcome, going_round
 from .loop.folder import Watch, nobody

@@ -25,8 +25,7 @@ from ..models.settings import DpoConfig, RewardConfig
 from ..preferences.settings import PreferConfig
 from ..records import Preference
 from ..verdicts.judge import judge_config
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.finish import Outcome, going_round
 from .loop.folder import Watch, nobody
 from .loop.lessons import lessons

@@ -27,9 +27,8 @@ from ..errors import SettingError
 from ..models.settings import DpoConfig
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
-from ..stats import mean
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..stats.intervals import mean
+from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.candidates import some_of
 from .loop.finish import Outcome, going_round
 from .loop.folder import Watch, nobody

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from shlex import quote
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -17,14 +16,13 @@ from .. import __version__
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money, settings_from
 from ..engines.engine import EngineConfig
-from ..errors import DataError, MissingExtra, SettingError, nearest
+from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS
 from ..preferences.settings import PreferConfig
 from ..records import Sampling
 from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config
-from ..verdicts.jury import JuryConfig
-from ..verdicts.settings import JudgeConfig
+from ..verdicts.settings import JudgeConfig, JuryConfig
 
 
 class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,15 +221,6 @@ def expected_rows(cfg: LabelConfig) -> int | None:
     with path.open("rb") as file:
         lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     return lines if cfg.limit is None else min(lines, cfg.limit)
-
-
-def no_rows(cfg: LabelConfig) -> DataError:
-    """A file from which nothing can be used is the wrong file."""
-    source = cfg.prompts or cfg.completions or cfg.pairs
-    return DataError(
-        f"there is no usable row in {source}. See what was left out, and why, with:"
-        f" head {quote(str(Path(cfg.out) / 'dropped.jsonl'))}"
-    )
 
 
 def recipe_text(cfg: LabelConfig) -> str:

@@ -73,7 +73,7 @@ def spot_check(
     """Write the file to be labelled."""
     from ..audits.source import is_run, read_file, read_run
     from ..audits.spot_check import draw
-    from ..stats import wilson
+    from ..stats.intervals import wilson
     from ..stats.sizes import smallest_certified
 
     if n < 1:
@@ -101,12 +101,12 @@ def _matchups(read: Read, wanted: set[str], columns: Mapping[str, str]) -> Itera
     """Those wanted, with their texts: read again, since no sheet holds texts."""
     from ..audits.seen import Heard
     from ..audits.source.file import rows_of
-    from ..verdicts.cases import in_step
+    from ..verdicts.cases import read_in_lockstep
 
     if read.kind == "file":
         yield from (row.matchup for row in rows_of(read.path, columns, "drop") if row.matchup.id in wanted)
         return
-    for prompt, texts, docket, _ in in_step(Path(read.path), Prompt, Completion, Heard):
+    for prompt, texts, docket, _ in read_in_lockstep(Path(read.path), Prompt, Completion, Heard):
         seats = [one for one in docket.matchups if one[0] in wanted]
         if seats:
             known = {one.id: one for one in texts}

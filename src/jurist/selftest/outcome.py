@@ -45,7 +45,11 @@ def read_outcome(run: Path, rows: list[Row]) -> Outcome:
         unread += sum(bool(one.unread) for one in case.verdicts)
         for matchup in case.matchups:
             scored = any(one.kind == "pointwise" for one in case.verdicts)
-            opinion = (settle_scores if scored else settle)(case.verdicts, matchup)
+            opinion = (
+                settle_scores(case.verdicts, matchup, (1.0, 9.0))
+                if scored
+                else settle(case.verdicts, matchup)
+            )
             if opinion.p_first is not None:
                 settled.append(opinion.p_first)
     return Outcome(

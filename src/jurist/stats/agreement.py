@@ -1,52 +1,192 @@
-"""How often two raters say the same, with and without what chance alone would give."""
+"""How far two raters agree, with and without chance, and how good a probability is."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
-from .odds import mean
+import numpy as np
+from numpy.typing import ArrayLike
 
+from .fits import Array
+from .intervals import EPSILON, Estimate, clopper_pearson, student, weighted_mean, wilson
 
-def agreement(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> float:
-    """Share of items with the same label. A label of None was not read: the item is left out."""
-    both = _labelled(ours, theirs)
-    return sum(a == b for a, b in both) / len(both) if both else math.nan
-
-
-def cohen_kappa(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> float:
-    """Agreement beyond what their label frequencies alone would give (Cohen 1960). None is left out."""
-    both = _labelled(ours, theirs)
-    if not both:
-        return math.nan
-    n = len(both)
-    seen = sum(a == b for a, b in both) / n
-    one, other = Counter(a for a, _ in both), Counter(b for _, b in both)
-    chance = sum(one[label] * other[label] for label in one) / (n * n)
-    # Both used one label throughout: there is nothing to agree about beyond chance.
-    return math.nan if chance == 1.0 else (seen - chance) / (1 - chance)
-
-
-def _labelled(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> list[tuple[Hashable, Hashable]]:
-    return [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+BLOCKS = 200  # a jackknife leaves out clusters in so many groups, whatever the number of rows
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Pearson's r; `nan` where one of the two never varies."""
+    """Pearson's r; nan where one of the two never varies."""
     if len(xs) < 2:
         return math.nan
-    mx, my = mean(xs), mean(ys)
-    xx = math.fsum((x - mx) ** 2 for x in xs)
-    yy = math.fsum((y - my) ** 2 for y in ys)
-    xy = math.fsum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True))
+    x, y = (np.asarray(values, dtype=float) - np.mean(values) for values in (xs, ys))
+    xx, yy = float(x @ x), float(y @ y)
     # Rounding leaves dust where a constant was meant.
-    if xx <= 1e-24 * len(xs) or yy <= 1e-24 * len(ys):
+    if min(xx, yy) <= 1e-24 * len(xs):
         return math.nan
-    return max(-1.0, min(1.0, xy / math.sqrt(xx * yy)))
+    return max(-1.0, min(1.0, float(x @ y) / math.sqrt(xx * yy)))
 
 
-def effective_jurors(k: int, rho: float) -> float:
-    """k judges whose errors correlate by rho are worth this many independent ones: k / (1 + (k - 1) rho)."""
-    # Errors that repel each other would promise more jurors than there are; we do not count on that.
-    return k / (1 + (k - 1) * max(rho, 0.0))
+def kappa(table: Array) -> Array:
+    """Cohen's kappa (1960) of a table of two raters, or of many tables stacked on each other."""
+    n, same = _same(table)
+    return _beyond(same, (table.sum(-1) * table.sum(-2)).sum(-1) / n**2)
+
+
+def ac1(table: Array) -> Array:
+    """Gwet's AC1 (2008): unlike kappa it stays where it was when nearly all labels are the same."""
+    n, same = _same(table)
+    share = (table.sum(-1) + table.sum(-2)) / (2 * n[..., None])
+    return _beyond(same, (share * (1 - share)).sum(-1) / (table.shape[-1] - 1))
+
+
+def _same(table: Array) -> tuple[Array, Array]:
+    """How many there are (nan where there is none), and the share on which both say the same."""
+    n = np.asarray(table.sum((-1, -2)), dtype=float)
+    n = np.where(n > 0, n, np.nan)
+    return n, np.trace(table, axis1=-2, axis2=-1) / n
+
+
+def _beyond(same: Array, chance: Array) -> Array:
+    """nan where chance alone agrees always: then there is nothing to agree about."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(chance < 1, (same - chance) / (1 - chance), np.nan))
+
+
+def alpha_parts(items: Array, values: Array, level: Literal["nominal", "interval"]) -> Array:
+    """What each item adds to Krippendorff's alpha (2004): one row a rating, items rated once add nothing."""
+    items, values = items[~np.isnan(values)], values[~np.isnan(values)]
+    names, item = np.unique(items, return_inverse=True)
+    m = np.bincount(item, minlength=len(names)).astype(float)
+    paired = (m > 1).astype(float)
+    if level == "interval":
+        sums, squares = np.bincount(item, values), np.bincount(item, values**2)
+        apart = 2 * (m * squares - sums**2) / np.maximum(m - 1, 1)
+        return np.asarray(np.stack([apart, m, sums, squares], axis=1) * paired[:, None])
+    labels, label = np.unique(values, return_inverse=True)
+    counts = np.bincount(item * len(labels) + label, minlength=len(names) * len(labels))
+    counts = counts.reshape(len(names), len(labels)).astype(float)
+    apart = (m**2 - (counts**2).sum(axis=1)) / np.maximum(m - 1, 1)
+    return np.asarray(np.concatenate([apart[:, None], counts], axis=1) * paired[:, None])
+
+
+def alpha_of(sums: Array, level: Literal["nominal", "interval"] = "nominal") -> Array:
+    """Alpha from the sum of such parts."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if level == "interval":
+            apart, n, total, squares = (sums[..., i] for i in range(4))
+            expected = 2 * (n * squares - total**2) / (n - 1)
+            # Rounding leaves dust where every rating was the same.
+            expected = np.where(expected > EPSILON * np.abs(squares), expected, np.nan)
+        else:
+            apart, counts = sums[..., 0], sums[..., 1:]
+            n = counts.sum(axis=-1)
+            expected = (n**2 - (counts**2).sum(axis=-1)) / (n - 1)
+            expected = np.where(expected > 0, expected, np.nan)
+        return np.asarray(1 - apart / expected)
+
+
+def in_blocks(parts: Array, clusters: Array) -> Array:
+    """The parts of one cluster together, and clusters in at most so many blocks."""
+    block = np.unique(clusters, return_inverse=True)[1] % BLOCKS
+    sums = np.zeros((int(block.max(initial=-1)) + 1, *parts.shape[1:]))
+    np.add.at(sums, block, parts)
+    return sums
+
+
+def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int, level: float = 0.95) -> Estimate:
+    """A statistic of sums, with the interval that leaving out one block after another gives."""
+    whole = blocks.sum(axis=0)
+    value = float(statistic(whole))
+    left = statistic(whole - blocks)
+    left = left[~np.isnan(left)]
+    g = len(left)
+    if g < 2:
+        return Estimate(value, -math.inf, math.inf, n)
+    if value > 1 - EPSILON:
+        # Nothing varies, and few labels are only few: one disagreement costs about two where chance has half.
+        return Estimate(value, 1 - 2 * clopper_pearson(0, n, level)[1], 1.0, n)
+    # What is left to perfect agreement is a ratio, whose logarithm is more nearly normal.
+    rest = np.log(np.maximum(1 - left, EPSILON))
+    reach = student(level, g - 1) * math.sqrt((g - 1) / g * float(((rest - rest.mean()) ** 2).sum()))
+    return Estimate(value, 1 - (1 - value) * math.exp(reach), 1 - (1 - value) * math.exp(-reach), n)
+
+
+class Powered(NamedTuple):
+    """A mean, its interval, and what the judge did for it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Clusters with a label."""
+    judge_weight: float
+    """lambda: 0 leaves the judge out, 1 trusts it as much as a human."""
+    gain: float
+    """How many human labels one is worth with the judge's help."""
+
+
+def powered_mean(
+    y: Array,
+    f: Array,
+    rest: Array,
+    clusters: Array | None = None,
+    rest_clusters: Array | None = None,
+    weights: Array | None = None,
+    level: float = 0.95,
+    share: bool = False,
+) -> Powered:
+    """The mean of human labels y over everything, with a judge's help (PPI++, Angelopoulos et al. 2023).
+
+    f is what the judge said where y is known, `rest` what it said elsewhere. `weights` are one over the
+    chance of having been drawn; then `rest` is everything. A `share` and its interval lie within 0 and 1.
+    """
+    if not len(y):
+        return Powered(math.nan, math.nan, math.nan, 0, 0.0, math.nan)
+    groups = np.arange(len(y)) if clusters is None else clusters
+    trust = _judge_weight(y, f, rest, weights)
+    value, error, n = weighted_mean(y - trust * f, groups, weights)
+    alone = weighted_mean(y, groups, weights)[1]
+    if trust:
+        others = np.arange(len(rest)) if rest_clusters is None else rest_clusters
+        judged, spread, _ = weighted_mean(trust * rest, others)
+        value, error = value + judged, math.hypot(error, spread)
+    gain = (alone / error) ** 2 if error > 0 else 1.0
+    if n < 2:
+        return Powered(value, *((0.0, 1.0) if share else (-math.inf, math.inf)), n, trust, gain)
+    if share:
+        value = min(1.0, max(0.0, value))
+        # Near 0 or 1 nothing varies among few labels, and yet they are only few.
+        varies = error > EPSILON and EPSILON < value < 1 - EPSILON
+        size = value * (1 - value) / error**2 if varies else float(n)
+        return Powered(value, *wilson(value * size, size, level), n, trust, gain)
+    reach = student(level, n - 1) * error
+    return Powered(value, value - reach, value + reach, n, trust, gain)
+
+
+def _judge_weight(y: Array, f: Array, rest: Array, weights: Array | None = None) -> float:
+    """lambda: Cov(y, f) / ((1 + n / N) Var(f)), held within 0 and 1."""
+    if len(y) < 2 or not len(rest):
+        return 0.0
+    w = np.full(len(y), 1 / len(y)) if weights is None else weights / weights.sum()
+    together = float(w @ ((y - w @ y) * (f - w @ f)))
+    everything = rest if weights is not None else np.concatenate([f, rest])
+    spread = float(everything.var(ddof=1)) if len(everything) > 1 else 0.0
+    if spread <= EPSILON:
+        return 0.0
+    return min(1.0, max(0.0, together / (1 + len(y) / len(rest)) / spread))
+
+
+def log_loss(p: ArrayLike, y: ArrayLike, edge: float = 1e-4) -> float:
+    """Mean cross-entropy in nats; labels may be soft."""
+    held, y = np.clip(np.asarray(p, dtype=float), edge, 1 - edge), np.asarray(y, dtype=float)
+    return float(np.mean(-y * np.log(held) - (1 - y) * np.log(1 - held))) if len(held) else math.nan
+
+
+def ece(p: ArrayLike, y: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error: confidence against accuracy in equal bins of confidence from 0.5 to 1."""
+    p, y = np.asarray(p, dtype=float), np.asarray(y, dtype=float)
+    confidence = np.maximum(p, 1 - p)
+    correct = np.where(p > 0.5, y, np.where(p < 0.5, 1 - y, 0.5))  # a half names neither
+    place = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(place, confidence - correct)).sum() / len(p)) if len(p) else math.nan

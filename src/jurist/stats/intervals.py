@@ -1,34 +1,51 @@
-"""How sure a number is: shares, means and differences with their 95 % intervals."""
+"""Shares, means and tests with how sure they are. Without data: nan, or the whole interval; never zero.
+
+The unit is the cluster: several matchups of one prompt are not independent.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import NamedTuple
 
-from .special import beta_quantile
+import numpy as np
 
-T = TypeVar("T")
+from .fits import Array, bisect
 
 
-def z_of(level: float) -> float:
-    """How many standard deviations hold `level` of a normal distribution around its middle."""
-    from statistics import NormalDist
+class Estimate(NamedTuple):
+    """A number, its interval, and how many clusters it rests on."""
 
-    return NormalDist().inv_cdf(0.5 + level / 2)
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+EPSILON = 1e-12
+"""What rounding leaves where nothing varies."""
+NO_DATA = Estimate(math.nan, math.nan, math.nan, 0)
+
+
+def mean(values: Iterable[float]) -> float:
+    """The average; nan of nothing."""
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share: short, and honest near 0 and 1. Ties may count as half a success."""
+    """Wilson's interval for a share. Ties may count as half a success."""
     if n <= 0:
         return 0.0, 1.0
     z, p = z_of(level), successes / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At the ends the exact bound is 0 or 1; rounding must not push it past.
-    return (0.0 if successes == 0 else max(0.0, middle - half)), (
-        1.0 if successes == n else min(1.0, middle + half)
-    )
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    return low, 1.0 if successes == n else min(1.0, middle + half)
 
 
 def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
@@ -41,27 +58,129 @@ def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[fl
     return low, high
 
 
-def bootstrap(
-    values: Sequence[T],
-    statistic: Callable[[Sequence[T]], float] | None = None,
-    level: float = 0.95,
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """An interval by drawing the values again with replacement; the mean of numbers unless told otherwise.
+def clustered_share(
+    values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
+) -> Estimate:
+    """The mean of values between 0 and 1, with Wilson's interval at their effective number.
 
-    For answers that come in clusters (several matchups of one prompt), give one value per cluster.
+    `weights` say how many each value stands for.
     """
-    if not values:
-        return math.nan, math.nan
-    import numpy as np
+    share, error, n = weighted_mean(values, clusters, weights)
+    if not n:
+        return NO_DATA
+    share = min(1.0, max(0.0, share))
+    size = effective_n(share, error, values, n, weights)
+    return Estimate(share, *wilson(share * size, size, level), n)
 
-    dice = np.random.default_rng(seed)
-    n = len(values)
-    if statistic is None:
-        flat = np.asarray(values, dtype=float)
-        drawn = [float(flat[dice.integers(0, n, n)].mean()) for _ in range(draws)]
-    else:
-        drawn = [statistic([values[i] for i in dice.integers(0, n, n).tolist()]) for _ in range(draws)]
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return low, high
+
+def effective_n(share: float, error: float, values: Array, n: int, weights: Array | None = None) -> float:
+    """How many independent values give a share this standard error; ones and zeros count once."""
+    if error <= EPSILON or not EPSILON < share < 1 - EPSILON:
+        return float(n)
+    w = np.ones(len(values)) if weights is None else weights
+    alone = math.sqrt(float(w**2 @ (values - share) ** 2)) / float(w.sum())
+    # Clusters that happen to repel each other promise more than independent values would be worth.
+    size = share * (1 - share) / max(error, alone) ** 2
+    if not ((values == 0) | (values == 1)).all():
+        size *= (z_of(0.95) / student(0.95, n - 1)) ** 2
+    return float(size)
+
+
+def clustered_mean(
+    values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
+) -> Estimate:
+    """The mean of any values, with Student's interval over clusters."""
+    value, error, n = weighted_mean(values, clusters, weights)
+    if n < 2:
+        return NO_DATA if not n else Estimate(value, -math.inf, math.inf, n)
+    reach = student(level, n - 1) * error
+    return Estimate(value, value - reach, value + reach, n)
+
+
+def weighted_mean(values: Array, clusters: Array, weights: Array | None = None) -> tuple[float, float, int]:
+    """The mean, its standard error, and the number of clusters."""
+    if not len(values):
+        return math.nan, math.nan, 0
+    w = np.ones(len(values)) if weights is None else weights
+    value = float(w @ values / w.sum())
+    off = np.bincount(np.unique(clusters, return_inverse=True)[1], w * (values - value))
+    n = len(off)
+    return value, math.sqrt(n / max(n - 1, 1) * float(off @ off)) / float(w.sum()) if n > 1 else 0.0, n
+
+
+def sign_test(better: int, worse: int) -> float:
+    """How often chance alone would put at least `better` of the differences on one side (exact)."""
+    n = better + worse
+    return beta_cdf(0.5, better, worse + 1) if n and better else 1.0
+
+
+def mcnemar(one: int, other: int, mid: bool = True) -> float:
+    """Two-sided p that two judges are equally good: only the first was right on `one`, the second on `other`.
+
+    Exact, or with `mid` counting what was seen half, which is nearer to its level (Fagerland et al. 2013).
+    """
+    most, least = max(one, other), min(one, other)
+    tail = sign_test(most, least)
+    beyond = sign_test(most + 1, least - 1) if least else 0.0
+    return min(1.0, tail + beyond if mid else 2 * tail)
+
+
+def student_test(value: float, error: float, n: int, bound: float) -> float:
+    """One-sided p of a mean that should be below the bound."""
+    if error == 0 or n < 2:
+        return float(value >= bound) if n > 1 else 1.0
+    t, freedom = (value - bound) / error, n - 1
+    tail = beta_cdf(freedom / (freedom + t * t), freedom / 2, 0.5) / 2
+    return 1 - tail if t > 0 else tail
+
+
+def benjamini_yekutieli(ps: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which may be rejected so that at most this share is wrong, under any dependence (2001)."""
+    m = len(ps)
+    harmonic = math.fsum(1 / i for i in range(1, m + 1))
+    order = sorted(range(m), key=ps.__getitem__)
+    passed = [rank for rank, i in enumerate(order, 1) if ps[i] <= rank * level / (m * harmonic)]
+    chosen = set(order[: passed[-1]] if passed else ())
+    return [i in chosen for i in range(m)]
+
+
+def z_of(level: float) -> float:
+    """How many standard deviations hold `level` of a normal distribution around its middle."""
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+@lru_cache(maxsize=1024)
+def student(level: float, freedom: int) -> float:
+    """How many standard errors hold `level` of Student's t around its middle."""
+    x = beta_quantile(1 - level, freedom / 2, 0.5)
+    return math.sqrt(freedom * (1 - x) / x)
+
+
+def beta_quantile(share: float, a: float, b: float) -> float:
+    """Where `share` of Beta(a, b) lies below."""
+    return bisect(lambda x: beta_cdf(x, a, b) - share, 0.0, 1.0)
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, to ten digits: its continued fraction by Lentz's method."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    # The fraction converges fast only on the near side of the mean.
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_cdf(1 - x, b, a)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    d = 1 / _off_zero(1 - (a + b) * x / (a + 1))
+    c, fraction = 1.0, d
+    for m in range(1, 100_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d, c = 1 / _off_zero(1 + term * d), _off_zero(1 + term / c)
+            fraction *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return math.exp(front) * fraction / a
+
+
+def _off_zero(x: float) -> float:
+    return x if abs(x) > 1e-300 else 1e-300

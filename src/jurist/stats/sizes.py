@@ -1,4 +1,4 @@
-"""How many labels from people answer a question. Each function gives a number of labels, rounded up."""
+"""How many human labels answer a question: numbers of labels, rounded up."""
 
 from __future__ import annotations
 
@@ -23,17 +23,8 @@ def for_two_judges(difference: float, discordance: float, power: float = 0.8, le
     return _up(spread**2 / difference**2)
 
 
-def for_two_samples(one: float, other: float, power: float = 0.8, level: float = 0.95) -> int:
-    """To tell two shares apart when each is measured on pairs of its own; labels for each."""
-    reach, sure = z_of(level), NormalDist().inv_cdf(power)
-    middle = (one + other) / 2
-    spread = reach * math.sqrt(2 * middle * (1 - middle))
-    spread += sure * math.sqrt(one * (1 - one) + other * (1 - other))
-    return _up(spread**2 / (one - other) ** 2)
-
-
-def for_slot_bias(first_share: float, power: float = 0.8, level: float = 0.95) -> int:
-    """Flipped pairs, to tell from a half the share that went with the first seat."""
+def for_position_bias(first_share: float, power: float = 0.8, level: float = 0.95) -> int:
+    """Flipped pairs, to tell from a half the share that went with the first position."""
     reach, sure = z_of(level), NormalDist().inv_cdf(power)
     spread = reach / 2 + sure * math.sqrt(first_share * (1 - first_share))
     return _up(spread**2 / (first_share - 0.5) ** 2)
@@ -55,20 +46,15 @@ def design_effect(per_prompt: float, likeness: float) -> float:
 
 
 def saved_by_judge(rho: float, judged: float = math.inf, labels: float = 0.0) -> float:
-    """What a label from people is worth when a judge that correlates with people by rho has read them all."""
+    """What a human label is worth when a judge that correlates with humans by rho has read them all."""
     known = 1.0 if math.isinf(judged) else judged / (judged + labels)
     return 1 / (1 - rho**2 * known)
 
 
-def people_accuracy(agreement: float) -> float:
-    """How often each of two people is right who agree so often: h in h^2 + (1 - h)^2."""
+def human_accuracy(agreement: float) -> float:
+    """How often each of two humans is right who agree so often: h in h^2 + (1 - h)^2."""
     return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
 
 
-def people_agreement(accuracy: float) -> float:
-    return accuracy**2 + (1 - accuracy) ** 2
-
-
 def _up(n: float) -> int:
-    # A whole number that rounding left a hair above itself is that number.
-    return math.ceil(n - 1e-9)
+    return math.ceil(n - 1e-9)  # a whole number that rounding left a hair above itself is that number

@@ -15,8 +15,16 @@ Reader = Callable[[str], tuple[float | None, str]]
 """From a reply to the probability that the first is better as shown, or the reason why it is unread."""
 
 LABELS: Final = {
-    **{"a": 1.0, "1": 1.0, "first": 1.0, "b": 0.0, "2": 0.0, "second": 0.0},
-    **{"c": 0.5, "3": 0.5, "0": 0.5, "tie": 0.5},
+    "a": 1.0,
+    "1": 1.0,
+    "first": 1.0,
+    "b": 0.0,
+    "2": 0.0,
+    "second": 0.0,
+    "c": 0.5,
+    "3": 0.5,
+    "0": 0.5,
+    "tie": 0.5,
 }
 UNREADABLE: Final = (None, "no_verdict")
 

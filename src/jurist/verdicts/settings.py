@@ -171,3 +171,26 @@ def text_of(setting: str) -> str:
     if " " not in setting and Path(setting).suffix in (".txt", ".md", ".jinja"):
         raise SettingError(f"there is no file {setting}. Look with: ls {Path(setting).parent}")
     return setting
+
+
+Combine = Literal["vote", "mean", "dawid_skene", "anchored"]
+
+
+class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the opinions of several judges become one."""
+
+    combine: Combine = "mean"
+    """`vote`, `mean` of probabilities, `dawid_skene`, or `anchored` on labels."""
+    quorum: float = 0.5
+    """Share of the judges that must have given a usable opinion; one at least."""
+    smoothing: float = 0.01
+    """Dawid-Skene: imagined answers of each kind, so that no answer of a judge is impossible."""
+    tolerance: float = 1e-7
+    """Dawid-Skene: it ends when a round adds less than this to the mean log-likelihood."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quorum <= 1:
+            raise SettingError(f"quorum is a share of the judges, got {self.quorum}; set quorum: 0.5")
+        for name in ("smoothing", "tolerance"):
+            if not getattr(self, name) >= 0:
+                raise SettingError(f"{name} is at least 0, got {getattr(self, name)}; leave it out")

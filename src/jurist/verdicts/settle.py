@@ -1,8 +1,7 @@
-"""All that one judge said about one matchup comes to one opinion.
+"""All verdicts of one judge about one matchup become one opinion.
 
-Samples are averaged within an order, then the two orders with each other, so that what a judge gives to a
-seat cancels. Which completion a verdict speaks for is decided by the ids it carries, never by its place in
-a list.
+Samples are averaged within an order, then the two orders with each other, so that a judge's position bias
+cancels. Which completion a verdict speaks for is decided by the ids it carries, never by its place in a list.
 """
 
 from __future__ import annotations
@@ -10,14 +9,52 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import DataError
 from ..records import Matchup, Verdict
-from ..stats import logit, sigmoid
-from .opinion import Opinion
+from ..stats.fits import sigmoid
 
-SlotBias = Callable[[float], float] | float
-"""What the first seat is worth to a judge: log-odds to take away, or a function that corrects p as shown."""
+ScoreScale = tuple[float, float] | Literal["logits", "certain"]
+"""Of a judge's scores: the lowest and the highest, log-odds (a reward model's), or facts (a rule's)."""
+SHARPNESS: Final = 8.0
+"""Log-odds of a difference as large as the scale: on 1 to 9 a point is a nat."""
+
+
+class Opinion(Struct, frozen=True):
+    """One matchup as one judge, or a whole jury, sees it, told from the positions as they were given.
+
+    Derived, never stored: the verdicts are the evidence.
+    """
+
+    matchup_id: str
+    first_id: str
+    second_id: str
+    judge: str = ""
+    p_first: float | None = None
+    """Probability that the first completion is better. None: no usable opinion, `unread` says why."""
+    unread: str = ""
+    position_gap: float | None = None
+    """p_first as given minus p_first from the swapped question, mapped back: 0 without position bias."""
+    scores: tuple[float, float] | None = None
+    """Mean scores of first and second where a judge scored them one by one."""
+    verdict_ids: tuple[str, ...] = ()
+    flipped: bool = False
+    """Both orders were read and favoured the same position. Decided once, in `settle`."""
+
+    def swapped(self) -> Opinion:
+        """The same opinion, told from the other position."""
+        return replace(
+            self,
+            first_id=self.second_id,
+            second_id=self.first_id,
+            p_first=None if self.p_first is None else 1.0 - self.p_first,
+            position_gap=None if self.position_gap is None else -self.position_gap,
+            scores=None if self.scores is None else (self.scores[1], self.scores[0]),
+        )
 
 
 def settle(
@@ -25,36 +62,36 @@ def settle(
     matchup: Matchup,
     *,
     clamp: tuple[float, float] | None = None,
-    slot_bias: SlotBias | None = None,
+    debias: Callable[[float], float] = lambda p: p,
 ) -> Opinion:
     """p that `matchup.first` is better. An order that was asked and not read leaves no opinion.
 
-    `slot_bias` corrects a matchup asked in one order only; asked in both, the seats cancel by themselves.
+    `debias` takes the position bias out of a matchup asked in one order only; asked in both, it cancels.
     """
     given = [one for one in verdicts if not is_swapped(one, matchup)]
-    turned = [one for one in verdicts if is_swapped(one, matchup)]
-    p_given, p_turned = _mean_p(given, clamp), _mean_p(turned, clamp)
+    swapped = [one for one in verdicts if is_swapped(one, matchup)]
+    p_given, p_swapped = _mean_p(given, clamp), _mean_p(swapped, clamp)
     p: float | None = None
     gap: float | None = None
     unread, flipped = "", False
     if not verdicts:
         unread = "not_asked"
-    elif (given and p_given is None) or (turned and p_turned is None):
-        unread = _reason(
-            [one for some, p in ((given, p_given), (turned, p_turned)) if p is None for one in some]
+    elif (given and p_given is None) or (swapped and p_swapped is None):
+        unread = _commonest_reason(
+            [*(given if p_given is None else ()), *(swapped if p_swapped is None else ())]
         )
-    elif p_given is not None and p_turned is not None:
-        p, gap = (p_given + 1.0 - p_turned) / 2.0, p_given + p_turned - 1.0
-        flipped = (p_given - 0.5) * (p_turned - 0.5) > 0
+    elif p_given is not None and p_swapped is not None:
+        p, gap = (p_given + 1.0 - p_swapped) / 2.0, p_given + p_swapped - 1.0
+        flipped = (p_given - 0.5) * (p_swapped - 0.5) > 0
     elif p_given is not None:
-        p = correct(p_given, slot_bias)
-    elif p_turned is not None:
-        p = 1.0 - correct(p_turned, slot_bias)
+        p = debias(p_given)
+    elif p_swapped is not None:
+        p = 1.0 - debias(p_swapped)
     return Opinion(
         matchup_id=matchup.id,
         first_id=matchup.first.id,
         second_id=matchup.second.id,
-        judge=judge_of(verdicts),
+        judge=_judge_of(verdicts),
         p_first=p,
         unread=unread,
         position_gap=gap,
@@ -63,28 +100,24 @@ def settle(
     )
 
 
-def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, temperature: float = 1.0) -> Opinion:
-    """Mean scores against each other: p = sigmoid(difference / temperature), and 0.5 when they are equal.
-
-    Takes the verdicts of one judge about any completions, and uses those about these two.
-    """
+def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, scale: ScoreScale) -> Opinion:
+    """Mean scores against each other; takes the verdicts of one judge, and uses those about these two."""
     ids = (matchup.first.id, matchup.second.id)
     about = [[one for one in verdicts if one.first_id == completion] for completion in ids]
-    means = [_mean([one.score for one in some if one.score is not None]) for some in about]
+    first, second = (_mean([one.score for one in some if one.score is not None]) for some in about)
     used = list({one.id: one for some in about for one in some}.values())
-    first, second = means
     p: float | None = None
     scores: tuple[float, float] | None = None
     unread = ""
     if first is not None and second is not None:
-        scores, p = (first, second), sigmoid((first - second) / temperature)
+        scores, p = (first, second), p_of_scores(first - second, scale)
     else:
-        unread = _reason(about[0] if first is None else about[1])
+        unread = _commonest_reason(about[0] if first is None else about[1])
     return Opinion(
         matchup_id=matchup.id,
         first_id=ids[0],
         second_id=ids[1],
-        judge=judge_of(used),
+        judge=_judge_of(used),
         p_first=p,
         unread=unread,
         scores=scores,
@@ -92,33 +125,34 @@ def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, temperature: fl
     )
 
 
+def p_of_scores(difference: float, scale: ScoreScale) -> float:
+    """The probability that the first is better, whatever the unit of the scale."""
+    if scale == "certain":
+        return 0.5 if difference == 0 else float(difference > 0)
+    if isinstance(scale, str):
+        return sigmoid(difference)
+    low, high = scale
+    return sigmoid(SHARPNESS * difference / (high - low)) if high > low else 0.5
+
+
 def is_swapped(verdict: Verdict, matchup: Matchup) -> bool:
-    """Whether the judge saw the seats the other way round; refuses a verdict about anything else."""
+    """Whether the judge saw the two in the other order; refuses a verdict about anything else."""
     shown = (verdict.first_id, verdict.second_id)
     first, second = matchup.first.id, matchup.second.id
     if first == second == shown[0] == shown[1]:
-        return verdict.order == "swapped"  # two equal completions: only the order can tell the seats apart
+        return verdict.order == "swapped"  # two equal completions: only the order can tell them apart
     if shown == (first, second):
         return False
     if shown == (second, first):
         return True
     raise DataError(
-        f"verdict {verdict.id} is about {shown[0]} and {shown[1]}, not about matchup {matchup.id}. "
-        f"See: jurist show RUN --pair {matchup.id}"
+        f"verdict {verdict.id} is about {shown[0]} and {shown[1]}, not about matchup {matchup.id}."
+        f" See: jurist show RUN --pair {matchup.id}"
     )
 
 
-def correct(p: float, slot_bias: SlotBias | None) -> float:
-    """p without what the first seat added to it."""
-    if slot_bias is None:
-        return p
-    if callable(slot_bias):
-        return slot_bias(p)
-    return sigmoid(logit(p) - slot_bias)
-
-
-def judge_of(verdicts: Sequence[Verdict]) -> str:
-    """The one judge they are from; opinions of several are a jury's business."""
+def _judge_of(verdicts: Sequence[Verdict]) -> str:
+    """The one judge they are from; several are combined by a jury."""
     names = {one.judge for one in verdicts}
     if len(names) > 1:
         raise DataError(
@@ -138,7 +172,7 @@ def _mean(values: list[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _reason(unread: Sequence[Verdict]) -> str:
-    """The commonest reason, whatever order they come in."""
+def _commonest_reason(unread: Sequence[Verdict]) -> str:
+    """Whatever order they come in."""
     counts = Counter(one.unread for one in unread)
     return min(counts, key=lambda reason: (-counts[reason], reason)) if counts else "not_asked"

@@ -14,10 +14,8 @@ from typing import Final, Literal
 import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
-from ...stats import benjamini_yekutieli, clustered_share, student_test
-from ...stats.clusters import weighted_mean
-from ...stats.sizes import people_accuracy
-from ...stats.special import student
+from ...stats.intervals import benjamini_yekutieli, clustered_share, student, student_test, weighted_mean
+from ...stats.sizes import human_accuracy
 from ..columns import Array
 from ..people import Heard, People, near, sides
 from ..words import count, measured, percent, silent, span
@@ -86,7 +84,7 @@ def _tested(people: People, one: Heard) -> list[tuple[Array, Array, Array]]:
 
 
 def _passed(name: str, kind: Kind, rate: float, beaten: int, m: int, n: int, people: People) -> Finding:
-    h = round(people_accuracy(people.alike.value), 2)
+    h = round(human_accuracy(people.alike.value), 2)
     few = min(m, 5)
     sure = power(h, h, few, min(n, MOST), EPSILON[kind])
     worse = power(h, h - 0.1, few, min(n, MOST), EPSILON[kind])

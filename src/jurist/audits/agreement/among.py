@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from ...records import Finding, Grade
-from ...stats.chance import alpha_of, alpha_parts, in_blocks, jackknifed
+from ...stats.agreement import alpha_of, alpha_parts, in_blocks, jackknifed
 from ..columns import Array
 from ..sheet import Sheet
 from ..words import count, measured

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ...records import Finding, Grade
-from ...stats import clustered_mean, clustered_share, mcnemar
+from ...stats.intervals import clustered_mean, clustered_share, mcnemar
 from ..columns import Array
 from ..people import Heard
 from ..sheet import Sheet

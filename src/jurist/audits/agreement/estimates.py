@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from ...records import Finding
-from ...stats import Estimate
-from ...stats.prediction import Powered, powered_mean
+from ...stats.agreement import Powered, powered_mean
+from ...stats.intervals import Estimate
 from ..columns import Array
 from ..grade import graded
 from ..people import People, heard_labels, mean_opinion
@@ -96,6 +96,6 @@ def _win_rate(sheet: Sheet, people: People, policy: int, met: Array, usable: Arr
 
 
 def _helped(found: Powered) -> str:
-    if found.trust <= 0 or not found.saves > 1.005:
+    if found.judge_weight <= 0 or not found.gain > 1.005:
         return "; the judges' word does not shorten the interval"
-    return f"; with the judges' help each of these is worth {found.saves:.2f}"
+    return f"; with the judges' help each of these is worth {found.gain:.2f}"

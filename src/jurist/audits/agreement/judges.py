@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from ...records import Finding, Grade
-from ...stats import Estimate, clustered_mean, clustered_share
-from ...stats.chance import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
-from ...stats.sizes import people_accuracy
+from ...stats.agreement import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
+from ...stats.intervals import Estimate, clustered_mean, clustered_share
+from ...stats.sizes import human_accuracy
 from ..columns import Array
 from ..grade import below
 from ..people import WORTH, Heard, People, near, sides
@@ -43,7 +43,7 @@ def of_people(people: People) -> list[Finding]:
     # People who err independently agree half the time or more, however bad they are.
     if alike.value >= 0.5:
         says += (
-            f" If they err independently each is right about {percent(people_accuracy(alike.value))} of the "
+            f" If they err independently each is right about {percent(human_accuracy(alike.value))} of the "
             "time, and a perfect judge would agree with one of them no more often than that."
         )
     divided = alike.high < WORTH

@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
-from ...stats.clusters import NOTHING, Estimate
-from ...stats.halves import halved, halves, in_halves
+from ...stats.intervals import NO_DATA, Estimate
 from ..columns import Array
 from ..grade import WRONG, graded
 from . import meaning, words
 from .generation import Even, Generation, even
+from .halves import halves, on_split_halves, split_half_estimate
 from .measures import FEWEST, measures_of
 
 ALARM: Final = 0.10
@@ -76,14 +76,14 @@ def diversity(
         return [_silent(why, "hold out more prompts: --compare.held_out 0.2"), *synthetic(generations)]
     rows = halves(shape.prompts, seed)
     seen = {
-        name: [in_halves(measure, rows) for measure in measures]
+        name: [on_split_halves(measure, rows) for measure in measures]
         for name, measures in measures_of(shape, people, encode, seed).items()
     }
     last = generations[-1].name
     found = [_loss(kind, seen[kind.name], generations, shape) for kind in LOSSES if kind.name in seen]
     found += [_gain(kind, seen[kind.name], generations, shape) for kind in GAINS]
     if "precision" in seen:
-        value, low, high, n = halved(seen["precision"][-1], shape.prompts)
+        value, low, high, n = split_half_estimate(seen["precision"][-1], shape.prompts)
         low, high = max(0.0, low), min(1.0, high)
         says = (
             f"{value:.0%} of the answers of {last} lie near {'those of people' if people else 'early ones'}"
@@ -101,8 +101,8 @@ def lost(seen: Sequence[Array], n: int) -> Estimate:
     """What the last has lost of the first, as a share of it."""
     first, last = seen[0], seen[-1]
     if not np.isfinite(first).all() or not np.isfinite(last).all() or (first <= 0).any():
-        return NOTHING
-    return halved(1 - last / first, n)
+        return NO_DATA
+    return split_half_estimate(1 - last / first, n)
 
 
 def _loss(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], shape: Even) -> Finding:
@@ -132,7 +132,7 @@ def _reground(grade: Grade) -> str:
 
 def _gain(kind: Kind, seen: Sequence[Array], generations: Sequence[Generation], shape: Even) -> Finding:
     about = generations[-1].name
-    value, low, high, n = halved(seen[-1] - seen[0], shape.prompts)
+    value, low, high, n = split_half_estimate(seen[-1] - seen[0], shape.prompts)
     says = (
         f"{kind.of} make up {seen[-1].mean():.1%} in {about}, after {seen[0].mean():.1%} in"
         f" {generations[0].name} ({kind.figure}; difference {100 * value:+.1f} points, {100 * low:+.1f} to"

@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from ...records import Chart, Finding, Grade, Point, Series
-from ...stats.clusters import clustered_mean
-from ...stats.intervals import z_of
+from ...stats.intervals import clustered_mean, z_of
 from ..columns import Array
 from ..sheet import Sheet
 from .best_of_n import Curve, best_of_n_curve

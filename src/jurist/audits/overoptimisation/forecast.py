@@ -14,8 +14,7 @@ from typing import Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from ...stats.intervals import z_of
-from ...stats.special import student
+from ...stats.intervals import student, z_of
 from ..columns import Array
 
 Form = Literal["best_of_n", "rl"]

@@ -10,9 +10,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from ...records import Completion, Matchup, Prompt, Verdict
-from ...verdicts.cases import NOUNS, Docket
-from ...verdicts.human import WHO
+from ...records import Completion, Matchup, Prompt, Verdict, is_human
+from ...verdicts.cases import NOUNS, CaseIndex
 from ..collect import People
 from ..report import Example, example_of
 from ..seen import Heard
@@ -35,12 +34,12 @@ def examples_of_run(folder: Path, wanted: Collection[str], people: People) -> di
 
 def _lines(
     folder: Path, wanted: Collection[str]
-) -> Iterator[tuple[Prompt, list[Completion], Docket, list[Verdict]]]:
-    docket_of = msgspec.json.Decoder(Docket).decode
+) -> Iterator[tuple[Prompt, list[Completion], CaseIndex, list[Verdict]]]:
+    index_of = msgspec.json.Decoder(CaseIndex).decode
     files = {noun: (folder / f"{noun}.jsonl").open("rb") for noun in NOUNS}
     try:
         for line, asked in zip(files["matchups"], files["prompts"], strict=False):
-            docket = docket_of(line)
+            docket = index_of(line)
             if any(name in wanted for name, _, _ in docket.matchups):
                 texts = islice(files["completions"], docket.completions)
                 completions = [msgspec.json.decode(text, type=Completion) for text in texts]
@@ -89,9 +88,9 @@ def _verdict(one: Heard) -> Verdict:
 
 def _example(matchup: Matchup, verdicts: list[Verdict], people: People) -> Example:
     about = [one for one in verdicts if one.matchup_id in ("", matchup.id)]
-    by_people = [one for one in about if one.judge.startswith(WHO)]
+    by_people = [one for one in about if is_human(one.judge)]
     first, second = matchup.first, matchup.second
     for who, p, _ in people.of(matchup.id, matchup.prompt.id, first, second):
         if p == p:
             by_people.append(Verdict("", who, matchup.id, first.id, second.id, p_first=p))
-    return example_of(matchup, [one for one in about if not one.judge.startswith(WHO)], by_people)
+    return example_of(matchup, [one for one in about if not is_human(one.judge)], by_people)

@@ -19,8 +19,7 @@ from ...errors import DataError, SettingError, nearest
 from ...prompts.load import OnError, check_on_error, leave_out
 from ...prompts.rows import BadRow, ignore, read_rows
 from ...prompts.shapes import renamed
-from ...records import Completion, Dropped, Matchup, content_id
-from ...verdicts.human import WHO
+from ...records import HUMAN_PREFIX, Completion, Dropped, Matchup, content_id, is_human
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
@@ -74,7 +73,7 @@ def read_file(
         if row.p is not None:
             asked, first, second = (Named(one.id) for one in (prompt, matchup.first, matchup.second))
             collector.decided(Decided(asked, first, second, row.p, row.weight))
-        if any(one.matchup_id and not one.judge.startswith(WHO) for one in row.heard):
+        if any(one.matchup_id and not is_human(one.judge) for one in row.heard):
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
             if row.winner in ("0", "1", "2"):
                 winners.add(row.winner)
@@ -198,7 +197,7 @@ def _heard(
         unread = "no_score" if score is None else ""
         yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
     for who, p in people_in(plan, said, policies, where):
-        yield Heard(WHO + who, name, first.id, second.id, p_first=p)
+        yield Heard(HUMAN_PREFIX + who, name, first.id, second.id, p_first=p)
 
 
 def _once(sheet: Sheet) -> Sheet:

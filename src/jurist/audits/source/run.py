@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...errors import RunError
 from ...records import Dropped
-from ...run import again, read_json, read_records
-from ...verdicts.cases import NOUNS, in_step
+from ...run import again, read_json, read_records, unfinished
+from ...verdicts.cases import NOUNS, read_in_lockstep
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard
 from .read import Read, Watch, nobody, people_of, watched
@@ -24,13 +23,10 @@ def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: W
     """All that was said in a run; people's labels are from a file of theirs, and from its rows."""
     absent = [f"{noun}.jsonl" for noun in NOUNS if not (folder / f"{noun}.jsonl").exists()]
     if absent:
-        raise RunError(
-            f"{folder} has no {absent[0]}: it was stopped before anything was written down."
-            f" What was paid for is in its journal: {again(folder)}"
-        )
+        raise unfinished(folder, f"{folder} has no {absent[0]} yet")
     people = people_of(human)
     collector = Collector(people)
-    steps = in_step(folder, Asked, Answer, Heard)
+    steps = read_in_lockstep(folder, Asked, Answer, Heard)
     for prompt, answers, docket, said in watched(steps, watch, _lines(folder / "matchups.jsonl")):
         collector.add(prompt, answers, docket.matchups, said)
     notes = []

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ...errors import RunError
 from ...records import Completion, Preference
 from ...run import read_json, read_records
-from ...stats import mean
+from ...stats.intervals import mean
 from ...tiny.world import domain_of, substance, true_score
 from ..lines import named, table
 from ..loop.compare import Answered, Looked

@@ -21,10 +21,10 @@ from ...engines.journaled import Engines, open_budget
 from ...errors import SettingError
 from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
-from ...stats import z_of
+from ...stats.intervals import z_of
 from ...verdicts.judge import Judge, Scorer, ask_judges, open_judge
 from ...verdicts.settings import JudgeConfig
-from ...verdicts.settle import settle, settle_scores
+from ...verdicts.settle import ScoreScale, settle, settle_scores
 from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
 from .stopping import Comparison
@@ -114,7 +114,8 @@ async def _verdict(
         return 0.5
     matchup = Matchup.of(prompt, new[0], old[0])
     said = await ask_judges(prompt, (new[0], old[0]), [matchup], [judge], seed)
-    opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup)
+    scale: ScoreScale = getattr(judge, "scale", None) or "logits"
+    opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup, scale)
     return opinion.p_first
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...errors import BudgetSpent, EngineDown
+from ...errors import BudgetSpent, EngineDown, Interrupted
 from ...preferences.settings import PreferConfig
 from ...records import Sampling
 from ...run import Run, Writer
-from ...verdicts.jury import JuryConfig
-from ..label import label
-from ..sample import sample
+from ...verdicts.settings import JuryConfig
+from ..label import label, sample
 from ..settings import LabelConfig, PolicyConfig
 from ..summary import Share, Summary
 from .folder import Loop
@@ -171,7 +170,8 @@ class Labelling:
 def _need_end(summary: Summary) -> None:
     """A run that stopped early stops the loop."""
     if summary.state == "stopped":
-        raise (BudgetSpent if summary.spent else EngineDown)(summary.stopped)
+        kinds = {"budget": BudgetSpent, "interrupt": Interrupted}
+        raise kinds.get(summary.ended_by, EngineDown)(summary.stopped)
 
 
 def engine_of(folder: str) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ...preferences.decide import read_members
-from ...stats import sigmoid
+from ...preferences.decide import read_judges
+from ...stats.fits import sigmoid
 from ...verdicts.cases import Case
 from ...verdicts.judge import judge_config
-from ...verdicts.jury import JuryConfig
+from ...verdicts.settings import JuryConfig
 from .candidates import Candidates
 from .lessons import refuse_seats
 from .rounds import Round
@@ -51,7 +51,7 @@ def rated(round: Round, among: Candidates, judge: JudgeSpec, jury: JuryConfig, s
     """The candidates of a round as this judge sees them."""
     labelled = round.judge(among.path, judge, jury=jury, step=step)
     refuse_seats(labelled, round.loop.cfg.stop)
-    members = read_members(Path(labelled.run))
+    members = read_judges(Path(labelled.run))
     scored = len(members) == 1 and members[0].kind == "pointwise"
     bounds: tuple[float, float] | None = (0.0, 1.0)
     if not isinstance(judge, tuple):

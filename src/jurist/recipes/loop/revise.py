@@ -26,7 +26,7 @@ from ...run import Run, read_records
 from ...verdicts.constitution import Constitution, Principle, draw
 from ..label import rows_under_way
 from ..stream import Stopped, in_order, run_async
-from ..tally import Tally
+from ..summary import RunProgress
 from .rounds import Round, Target, engine_of
 from .settings import Count
 
@@ -211,7 +211,8 @@ async def _stream(
 ) -> Rewritten:
     sampling, k = round.loop.cfg.sampling, round.loop.cfg.k
     prompts = round.loop.read_prompts("train")
-    tally, stopped, engines = Tally(money, len(prompts)), Stopped(), Engines(run.journal, money)
+    progress, stopped = RunProgress(money, len(prompts)), Stopped()
+    engines = Engines(run.journal, money)
     counts: Counter[str] = Counter()
 
     try:
@@ -240,9 +241,9 @@ async def _stream(
                         counts["helpful"] += len(row.completions)
                     for one in lost:
                         files["dropped"].add(one)
-                        tally.dropped[one.kind] += 1
-                    tally.rows += 1
-                    round.loop.tell(round.number, "revise", tally)
+                        progress.counts.drop(one)
+                    progress.rows += 1
+                    round.loop.tell(round.number, "revise", progress)
     finally:
         await engines.close()
     if stopped.reason is not None:
@@ -252,7 +253,7 @@ async def _stream(
         drafts=counts["drafts"],
         revisions=counts["revisions"],
         helpful=counts["helpful"],
-        dropped=dict(sorted(tally.dropped.items())),
+        dropped=dict(sorted(progress.counts.dropped.items())),
         calls=money.calls + money.cached,
         usd=money.spent,
     )

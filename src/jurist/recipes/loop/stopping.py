@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ...stats import z_of
+from ...stats.intervals import z_of
 from ..summary import Share
 from .settings import StopConfig
 

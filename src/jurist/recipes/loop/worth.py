@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ...preferences.decide import Learnt, read_members, settled
+from ...preferences.decide import Learnt, read_judges, settle_prompt
 from ...preferences.pairs import ranked, readable
 from ...preferences.rules import shortest
 from ...records import Completion
 from ...run import read_json
-from ...stats import mean
+from ...stats.intervals import mean
 from ...verdicts.cases import Case, read_cases
-from ...verdicts.jury import JuryConfig
-from ...verdicts.opinion import Opinion
+from ...verdicts.settings import JuryConfig
+from ...verdicts.settle import Opinion
 
 Worth = dict[str, float]
 """How good each answer to a prompt is, by its id, but for those about which nothing usable was said."""
@@ -22,10 +22,10 @@ Worth = dict[str, float]
 def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
     """Every prompt of a labelled run with what its judge, or its jury, thinks of each pair."""
     folder = Path(run)
-    known = {member.name: member for member in read_members(folder)}
+    known = {member.name: member for member in read_judges(folder)}
     learnt = read_json(folder / "learnt.json", Learnt)
     for case in read_cases(folder):
-        yield case, settled(case, known, learnt, jury)
+        yield case, settle_prompt(case, known, learnt, jury)
 
 
 def scores_of(case: Case) -> Worth:

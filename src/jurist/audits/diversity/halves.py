@@ -12,8 +12,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .clusters import Estimate
-from .special import student
+from ...stats.intervals import Estimate, student
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,15 +31,15 @@ def halves(n: int, seed: int = 0) -> Array:
     return np.stack([ones, ~ones], axis=1).reshape(2 * SPLITS, n)
 
 
-def in_halves(statistic: Callable[[Array], float], rows: Array) -> Array:
+def on_split_halves(statistic: Callable[[Array], float], rows: Array) -> Array:
     """The statistic of every half."""
     import numpy as np
 
     return np.array([statistic(half) for half in rows])
 
 
-def halved(values: Array, n: int, level: float = 0.95) -> Estimate:
-    """The number and its interval, from what `in_halves` gave or from sums and ratios of such."""
+def split_half_estimate(values: Array, n: int, level: float = 0.95) -> Estimate:
+    """The number and its interval, from what `on_split_halves` gave or from sums and ratios of such."""
     apart = values[::2] - values[1::2]
     # Two halves of n differ with four times the variance of the mean over all n.
     error = math.sqrt(float(apart @ apart) / len(apart)) / 2

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .clusters import NOTHING, Estimate, clustered_mean
-from .special import student
+from ..stats.intervals import NO_DATA, Estimate, clustered_mean, student
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +20,7 @@ def auroc(scores: Array, right: Array, clusters: Array | None = None, level: flo
     right = right.astype(bool)
     ones, zeros = int(right.sum()), int((~right).sum())
     if not ones or not zeros:
-        return NOTHING
+        return NO_DATA
     ranks = _midranks(scores)
     # How many of the other kind each row beats.
     beats = np.empty(len(scores))

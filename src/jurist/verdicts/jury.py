@@ -1,0 +1,335 @@
+"""Several judges, one opinion.
+
+`mean` averages probabilities, `vote` counts votes. Both assume that judges are right more often than wrong
+and err independently; on adversarial material neither holds. `anchored` learns from labels what each judge's
+verdict is worth: one that is reliably wrong gets a negative weight. `dawid_skene` estimates reliabilities
+from disagreement alone (Dawid & Skene 1979).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Final, Literal, TypeVar
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..errors import DataError, SettingError, nearest
+from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, folds, log_odds, sigmoid
+from ..stats.intervals import mean, sign_test
+from .agreement import EVEN, UNSAID, Labelled, agrees_with_labels, answer_of, answers_of
+from .calibrate import fit_temperature, soften
+from .settings import Combine, JuryConfig
+from .settle import Opinion
+
+T = TypeVar("T")
+EDGE: Final = 0.02
+"""In a regression a hard yes counts as 0.98, so that one sure judge cannot drown the others."""
+STACK_FROM: Final = 150
+"""Labels from which a regression beats weights by accuracy; below, it has too much to learn from."""
+FEWEST: Final = 10
+"""Labels below which no judge is called the best."""
+ALIKE: Final = 0.3
+"""Error correlation from which Dawid-Skene's probabilities are not to be believed."""
+SIGNIFICANT: Final = 0.05
+FOLDS: Final = 10
+TINY: Final = 1e-300
+
+
+class Juror(Struct, frozen=True, omit_defaults=True):
+    """What is known of one judge of a jury."""
+
+    judge: str
+    weight: float = 1.0
+    """What its verdict adds to the jury's log-odds; below 0 where it is wrong more often than right."""
+    accuracy: float | None = None
+    """Share of the labels it agreed with, ties counting half."""
+    n: int = 0
+    """Labels that share is over."""
+    says: tuple[tuple[float, ...], ...] = ()
+    """Dawid-Skene: chances that it says first, second or tie, where first is true and where second is."""
+
+
+class Weights(Struct, frozen=True, omit_defaults=True):
+    """A fitted jury: what `combine` needs, and how it does on the labels."""
+
+    combine: Combine
+    jurors: tuple[Juror, ...]
+    method: Literal["equal", "votes", "stack", "tables"] = "equal"
+    """`votes`: weighted by log-odds of accuracy; `stack`: logistic regression; `tables`: Dawid-Skene."""
+    temperature: float = 1.0
+    """The summed log-odds are divided by this, so that the probability means what it says."""
+    n_labels: int = 0
+    accuracy: float | None = None
+    """Of the jury, on labels of prompts that its weights were not learnt from."""
+    error_correlation: float | None = None
+    """Mean correlation of the judges' errors."""
+    effective_judges: float | None = None
+    """How many independent judges these are worth: k / (1 + (k - 1) rho)."""
+    warning: str = ""
+    refused: str = ""
+    """Why this jury should not label, and what to do."""
+
+
+_by_judge = attrgetter("judge")
+
+
+def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfig) -> Opinion:
+    """The jury's opinion on one matchup: one opinion a judge in, one out, whatever their order."""
+    if not opinions:
+        raise DataError(
+            "a jury got no opinion at all; name its members: --judge openai:gpt-5-mini --judge shorter"
+        )
+    # A fixed order, so that neither the sum nor the positions depend on who answered first.
+    opinions = sorted(opinions, key=_by_judge) if len(opinions) > 1 else opinions
+    head = opinions[0]
+    members: list[tuple[str, float]] = []
+    gaps: list[float] = []
+    flips = 0
+    for o in opinions:
+        if o.p_first is None:
+            continue
+        if o.first_id != head.first_id:
+            o = o.swapped()
+        if (o.first_id, o.second_id) != (head.first_id, head.second_id):
+            raise DataError(
+                f"opinions on different matchups in one jury: {head.matchup_id} and {o.matchup_id}; "
+                "group them by matchup_id first"
+            )
+        if o.position_gap is not None:
+            gaps.append(o.position_gap)
+            flips += o.flipped
+        members.append((o.judge, o.p_first or 0.0))
+    found = Opinion(
+        head.matchup_id,
+        head.first_id,
+        head.second_id,
+        "jury",
+        position_gap=mean(gaps) if gaps else None,
+        verdict_ids=tuple(name for o in opinions for name in o.verdict_ids),
+        flipped=2 * flips > len(gaps),
+    )
+    if len(members) < max(1.0, cfg.quorum * len(opinions)):
+        reasons = {o.unread for o in opinions if o.p_first is None}
+        why = reasons.pop() if len(reasons) == 1 and not members else "no quorum"
+        return replace(found, unread=why, position_gap=None, flipped=False)
+    return replace(found, p_first=_p_of(members, weights, cfg))
+
+
+def _p_of(members: Sequence[tuple[str, float]], weights: Weights | None, cfg: JuryConfig) -> float:
+    if cfg.combine == "vote":
+        return sum((1.0, 0.0, 0.5)[answer_of(p)] for _, p in members) / len(members)
+    unfitted = weights is not None and weights.combine == cfg.combine and weights.method == "equal"
+    if cfg.combine == "mean" or unfitted:
+        return sum(p for _, p in members) / len(members)
+    if weights is None or weights.combine != cfg.combine:
+        raise SettingError(
+            f"combine: {cfg.combine} needs weights fitted for it, not "
+            f"{weights.combine if weights else 'none'}; fit them first, or set combine: mean"
+        )
+    known = {juror.judge: juror for juror in weights.jurors}
+    total = 0.0
+    for judge, p in members:
+        juror = known.get(judge)
+        if juror is None:
+            raise SettingError(f"{nearest('juror', judge, known)} Fit the weights again with this judge.")
+        if weights.method == "tables":
+            answer = answer_of(p)
+            total += math.log(max(juror.says[0][answer], TINY) / max(juror.says[1][answer], TINY))
+        elif weights.method == "stack":
+            p = min(max(p, EDGE), 1 - EDGE)
+            total += juror.weight * math.log(p / (1 - p))
+        else:
+            total += juror.weight * (2 * p - 1)
+    return sigmoid(total / weights.temperature)
+
+
+def fit_jury(
+    seen: Labelled, cfg: JuryConfig, patterns: Mapping[tuple[int, ...], int] = {}
+) -> tuple[Weights, Array]:
+    """What each judge's verdict is worth; and for each row how far the jury leans to first, by weights that
+    were learnt from other prompts.
+    """
+    agrees = agrees_with_labels(seen.p - 0.5, seen.fit[:, None])
+    known = np.abs(seen.fit - 0.5) > EVEN
+    rho, k = _error_correlation(agrees), len(seen.judges)
+    weights = Weights(
+        cfg.combine,
+        tuple(
+            Juror(judge, accuracy=_mean(agrees[:, j]), n=int((~np.isnan(agrees[:, j])).sum()))
+            for j, judge in enumerate(seen.judges)
+        ),
+        n_labels=int(known.sum()),
+        error_correlation=rho,
+        effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
+    )
+    if cfg.combine == "dawid_skene" and patterns:
+        weights, lean = _dawid_skene(weights, seen, known, cfg, patterns)
+    elif cfg.combine == "anchored" and known.any():
+        weights, lean = _anchored(weights, seen, known, agrees)
+    else:
+        votes = np.array([1.0, 0.0, 0.5, np.nan])[answers_of(seen.p)]
+        lean = _row_means(votes if cfg.combine == "vote" else seen.p) - 0.5
+    read = (~np.isnan(seen.p)).sum(axis=1)
+    lean = np.where(read >= max(1.0, cfg.quorum * k), lean, np.nan)
+    joint = agrees_with_labels(lean, seen.fit)
+    weights = replace(weights, accuracy=_mean(joint))
+    if cfg.combine == "anchored" and not known.any():
+        refused = (
+            "combine: anchored learns from labels, and has none about a matchup of this run: set"
+            " --labels FILE or --labels given, use --jury.combine mean, or export the mean: --force true"
+        )
+        return replace(weights, refused=refused), lean
+    return _compare_with_best(weights, seen, known, agrees, joint), lean
+
+
+def _compare_with_best(
+    weights: Weights, seen: Labelled, known: Array, agrees: Array, joint: Array
+) -> Weights:
+    """A jury that is worse than one of its judges gets a warning; if it counts votes or averages, and is
+    significantly worse, it is refused.
+    """
+    tried = [j for j, juror in enumerate(weights.jurors) if juror.n >= FEWEST]
+    if not tried:
+        return weights
+    best = max(tried, key=lambda j: (weights.jurors[j].accuracy or 0.0, weights.jurors[j].judge))
+    alone = agrees[:, best]
+    both = ~np.isnan(alone) & ~np.isnan(joint)
+    ours, theirs = _mean(joint[both]) or 0.0, _mean(alone[both]) or 0.0
+    if ours >= theirs:
+        return weights
+    chance = sign_test(int((alone > joint)[both].sum()), int((alone < joint)[both].sum()))
+    found = (
+        f"combine: {weights.combine} agrees with {ours:.1%} of {int(both.sum())} labels, judge"
+        f" {weights.jurors[best].judge} alone with {theirs:.1%}"
+    )
+    way_out = "use that judge alone"
+    if weights.combine != "anchored":
+        lean = _anchored(weights, seen, known, agrees)[1]
+        anchored = _mean(agrees_with_labels(lean, seen.fit)[both]) or 0.0
+        way_out = f"use --jury.combine anchored ({anchored:.1%})" if anchored >= ours else way_out
+    if weights.combine in ("vote", "mean") and chance < SIGNIFICANT:
+        refused = (
+            f"{found}, significantly more (p = {chance:.2g}): {way_out}, or export all the same: --force true"
+        )
+        return replace(weights, refused=refused)
+    return replace(weights, warning=f"{found} (by chance in {chance:.0%} of cases): {way_out}")
+
+
+def _anchored(weights: Weights, seen: Labelled, known: Array, agrees: Array) -> tuple[Weights, Array]:
+    """Each verdict counts the log-odds of its judge's accuracy; with many labels a regression decides."""
+    y, unread = (seen.fit > 0.5).astype(float), np.isnan(seen.p)
+    method: Literal["votes", "stack"] = "stack" if known.sum() >= STACK_FROM else "votes"
+    if method == "votes":
+        # Confidences are divided by their mean, so that judges with different scales count alike.
+        x = np.where(unread, 0.0, 2 * seen.p - 1)
+        scale = _row_means(np.where(x == 0, np.nan, np.abs(x))[known].T)
+    else:
+        x = np.where(unread, 0.0, log_odds(seen.p, EDGE))
+        scale = np.sqrt((x[known] ** 2).mean(axis=0))
+    scale = np.where(scale > 0, scale, 1.0)
+
+    def fit(train: Array) -> tuple[Array, Array]:
+        if method == "votes":
+            learnt = fit_naive_bayes(agrees[train]) / scale
+        else:
+            learnt = fit_logistic(x[train] / scale, y[train]) / scale
+        return learnt, x @ learnt
+
+    learnt, lean = _out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
+    jurors = tuple(replace(juror, weight=w) for juror, w in zip(weights.jurors, learnt.tolist(), strict=True))
+    return replace(weights, jurors=jurors, method=method, temperature=_heat(lean, y, known)), lean
+
+
+def fit_naive_bayes(agrees: Array) -> Array:
+    """The log-odds of each judge's accuracy, one imagined hit and miss added."""
+    hits, n = np.nansum(agrees, axis=0), (~np.isnan(agrees)).sum(axis=0)
+    return np.asarray(np.log((hits + 1) / (n - hits + 1)))
+
+
+def _dawid_skene(
+    weights: Weights, seen: Labelled, known: Array, cfg: JuryConfig, patterns: Mapping[tuple[int, ...], int]
+) -> tuple[Weights, Array]:
+    """EM over all matchups, each also from its other side: which completion is called first is chance."""
+    y, k = (seen.fit > 0.5).astype(float), len(seen.judges)
+    answers, mirror = answers_of(seen.p), np.array([1, 0, 2, UNSAID])
+    unlabelled = Counter({one + (UNSAID,) * (k - len(one)): n for one, n in patterns.items()})
+
+    def fit(train: Array) -> tuple[Array, Array]:
+        gold = Counter((tuple(answers[at].tolist()), float(y[at])) for at in np.flatnonzero(train))
+        rest = unlabelled.copy()
+        rest.subtract(Counter(pattern for pattern, _ in gold.elements()))
+        rows = [(one, math.nan, n) for one, n in rest.items() if n > 0]
+        rows += [(one, label, n) for (one, label), n in gold.items()]
+        said = np.array([one for one, _, _ in rows], dtype=np.int64).reshape(-1, k)
+        label, n = np.array([(label, n / 2) for _, label, n in rows]).reshape(-1, 2).T
+        _, says = fit_dawid_skene(
+            np.concatenate([said, mirror[said]]),
+            np.concatenate([n, n]),
+            np.concatenate([label, 1 - label]),
+            cfg.smoothing,
+            cfg.tolerance,
+        )
+        words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
+        return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
+
+    says, lean = _out_of_fold(fit, known, seen.prompt, FOLDS)
+    tables = [tuple(map(tuple, table)) for table in says.tolist()]
+    jurors = tuple(replace(juror, says=table) for juror, table in zip(weights.jurors, tables, strict=True))
+    weights = replace(weights, jurors=jurors, method="tables")
+    rho = weights.error_correlation or 0.0
+    if not known.any():
+        warning = "without labels Dawid-Skene may have settled upside down; label 30 matchups: --labels FILE"
+        return replace(weights, warning=warning), lean
+    if rho >= ALIKE:
+        warning = (
+            f"the judges err together (correlation {rho:.2f}: {k} of them are worth"
+            f" {weights.effective_judges:.1f}), which makes Dawid-Skene falsely sure;"
+            " use --jury.combine anchored"
+        )
+        weights = replace(weights, warning=warning)
+    return replace(weights, temperature=_heat(lean, y, known)), lean
+
+
+def _out_of_fold(
+    fit: Callable[[Array], tuple[T, Array]], known: Array, prompts: Array, k: int
+) -> tuple[T, Array]:
+    """What is learnt from all labels, and the score of each row, learnt without the labels of its prompt."""
+    learnt, scores = fit(known)
+    fold, scores = folds(prompts, k), scores.copy()
+    for part in np.unique(fold[known]).tolist():
+        held = fold == part
+        scores[held] = fit(known & ~held)[1][held]
+    return learnt, scores
+
+
+def _heat(lean: Array, y: Array, known: Array) -> float:
+    return fit_temperature(expit(lean[known]), soften(y[known]))
+
+
+def _error_correlation(agrees: Array) -> float | None:
+    """Mean correlation of the judges' errors, over the pairs of judges for which there is one."""
+    found = []
+    for a in range(agrees.shape[1]):
+        for b in range(a):
+            both = ~np.isnan(agrees[:, a]) & ~np.isnan(agrees[:, b])
+            x, z = agrees[both, a], agrees[both, b]
+            if len(x) > 2 and x.std() > 0 and z.std() > 0:
+                found.append(float(np.corrcoef(x, z)[0, 1]))
+    return mean(found) if found else None
+
+
+def _row_means(values: Array) -> Array:
+    """The mean of what was read in each row, nan where nothing was."""
+    read = ~np.isnan(values)
+    total, n = np.where(read, values, 0.0).sum(axis=1), read.sum(axis=1)
+    return np.asarray(total / np.where(n > 0, n, np.nan))
+
+
+def _mean(values: Array) -> float | None:
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else None

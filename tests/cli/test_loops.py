@@ -1,0 +1,149 @@
+"""`jurist run` and `jurist init`: the recipe that a file names, and a file that explains every setting."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from jurist.config import fields_of, load_settings, settings_from, settings_of
+from jurist.errors import BudgetSpent
+from jurist.recipes import catalogue
+from jurist.recipes.catalogue import RECIPES, recipe_called
+from jurist.recipes.commented import commented
+from jurist.recipes.loop.finish import Outcome
+from jurist.recipes.loop.folder import Along, Moment
+from jurist.recipes.loop.settings import LoopConfig
+from jurist.recipes.loop.stopping import Comparison, Facts
+from support.cli import run
+
+pytest.importorskip("transformers", reason="recipes that train need the extra")
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = "recipe: rlaif\nprompts: tiny:8\npolicy: tiny\njudge: tiny:fair\n"
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """A recipe that does nothing, to look at the command line alone."""
+    Path("mine.yaml").write_text(RECIPE)
+
+    class Config(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+        judge: str = ""
+
+    seen = {}
+
+    def facts(number, **more):
+        against = Comparison(0.7, 0.6, 0.8, 50, words=12.0, words_before=15.5)
+        return Facts(round=number, policy="p", against_start=against, usd=0.5, seconds=2.0, **more)
+
+    def recipe(cfg, watch):
+        seen["cfg"] = cfg
+        watch(Moment(1, 2, "label", Along(4, 8)))
+        if cfg.budget:
+            raise BudgetSpent("Stopped: budget of $1.00 reached")
+        return Outcome("round-2", [facts(1, kl=1.0), facts(2, kl=2.5)], cfg.judge, "nothing is held out")
+
+    opened = catalogue.recipe_called
+    monkeypatch.setattr(
+        catalogue, "recipe_called", lambda name: (Config, recipe) if name == "rlaif" else opened(name)
+    )
+    monkeypatch.setattr(catalogue, "need_trainers", lambda what: None)
+    return seen
+
+
+def test_a_row_a_round_is_printed_with_its_interval(known):
+    done = run("run", "mine.yaml", "--seed", 4, "-o", "there", "--judge", "tired")
+    heads, first, second, *rest = done.out.splitlines()
+    assert done.code == 0
+    assert (known["cfg"].seed, known["cfg"].out) == (4, "there")
+    assert heads.split("  ")[0] == "round"
+    assert "70.0% (60.0% to 80.0%, n = 50)" in first
+    assert second.split()[8:12] == ["2.50", "15.5", "to", "12.0"]
+    assert "reward" not in heads, "a column that no round has anything for is left out"
+    assert rest == ["stopped  tired", "warning  nothing is held out", "cost     $0.0000", "policy   round-2"]
+
+
+def test_a_machine_gets_the_outcome_and_a_spent_budget_ends_with_3(known):
+    done = run("run", "--rounds", 2, "-r", "mine.yaml", "--json")
+    assert msgspec.json.decode(done.out, type=Outcome).rounds[1].kl == 2.5
+    assert json.loads(done.err.splitlines()[0])["progress"]["step"] == "label"
+    done = run("run", "mine.yaml", "--budget", "1usd")
+    assert (done.code, done.err.splitlines()[-1]) == (3, "jurist: Stopped: budget of $1.00 reached")
+
+
+WRONG = [
+    ("out: x\n", (), "does not say which recipe it is for"),
+    ("recipe: rlaiff\n", (), "no recipe called 'rlaiff'"),
+    ("- recipe: rlaif\n", (), "not `key: value` lines"),
+    ("recipe: [a\n", (), "cannot read the recipe"),
+    (RECIPE + "jugde: x\n", (), "Did you mean 'judge'?"),
+    (RECIPE, ("--roundss", "3"), "Did you mean 'rounds'? See: jurist run other.yaml --help"),
+    (RECIPE, ("--rounds", "0"), "rounds: expected int >= 1, got 0. Rounds of sampling"),
+    (RECIPE, ("--compare.held_out", "2"), "compare.held_out"),
+    (RECIPE, ("--ppo.lr", "fast"), "ppo.lr: expected float, got 'fast'. Peak learning rate."),
+]
+
+
+@pytest.mark.parametrize(("text", "words", "expected"), WRONG)
+def test_what_is_wrong_is_said_in_one_line(text, words, expected):
+    Path("other.yaml").write_text(text)
+    done = run("run", "other.yaml", *words)
+    assert done.code == 2
+    assert expected in done.line
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_init_writes_are_the_settings_of_the_shipped_recipe(name):
+    done = run("init", name)
+    settings, _ = recipe_called(name)
+    assert (done.code, done.out.split("Run it with: ")[1].strip()) == (0, f"jurist run {name}.yaml")
+    assert load_settings(settings, f"{name}.yaml") == load_settings(
+        settings, ROOT / "recipes" / f"{name}.yaml"
+    )
+    assert f"{name}.yaml is there already" in run("init", name).line
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_setting_is_there_with_its_words_and_its_default(name):
+    text = commented(name, "mine.yaml")
+    settings, _ = recipe_called(name)
+    assert max(map(len, text.splitlines())) <= 110
+    uncommented = [line.removeprefix("# ") for line in text.splitlines() if _is_setting(line)]
+    # `#   most: 200` stands under its part as it is indented there.
+    tree = yaml.safe_load("\n".join(line[1:] if line.startswith("#  ") else line for line in uncommented))
+    Path("mine.yaml").write_text(text)
+    assert load_settings(settings, "mine.yaml") == settings_from(settings, tree)
+    words = " ".join(text.replace("#", " ").split())
+    for one in fields_of(settings).values():
+        assert one.name in tree
+        assert one.description in words
+    assert {one.name.split(".")[-1] for one in settings_of(LoopConfig)} - set(
+        words.replace(":", "").split()
+    ) <= {one.name.split(".")[-1] for one in settings_of(LoopConfig) if one.name.startswith("compare.judge.")}
+
+
+def _is_setting(line):
+    """A setting, in use or commented out, as against words about it."""
+    bare = line.removeprefix("#")
+    setting = bare.split("  # ")[0].strip()
+    key = setting.split(":")[0]
+    return not bare.startswith(20 * " ") and ":" in setting and key.isidentifier() and key != "yours"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("run", "mine.yaml"), ("demo",), ("init", "rlaif")], ids=" ".join)
+def test_without_the_trainers_libraries_it_says_what_to_install(words):
+    Path("mine.yaml").write_text(RECIPE)
+    code = "import sys; sys.modules.update(torch=None, transformers=None);from jurist.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    if words[0] == "init":
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.endswith(
+            "needs torch, which is not installed. Install it with: pip install 'jurist[train]'"
+        )

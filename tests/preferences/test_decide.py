@@ -1,0 +1,296 @@
+"""Deciding a run whose verdicts and labels are written by hand: what is learnt, refused, and kept."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jurist.preferences.decide import JudgeInfo, decide, learn
+from jurist.preferences.settings import PreferConfig
+from jurist.records import Completion, Matchup, Preference, Prompt, Verdict, content_id
+from jurist.run import Run, read_json, read_records
+from jurist.verdicts.cases import NOUNS, Case, write_case
+from jurist.verdicts.settings import JuryConfig
+
+ONE = [JudgeInfo("j", "pairwise")]
+THREE = [JudgeInfo(name, "pairwise") for name in "abc"]
+MEAN = JuryConfig()
+
+
+def pair(i, prompt=None):
+    asked = Prompt.of(f"question {i if prompt is None else prompt}")
+    answers = (Completion.of(asked.id, f"answer {i}"), Completion.of(asked.id, f"another answer {i}"))
+    return Matchup.of(asked, *answers)
+
+
+def asked_both(judge, met, p, other=None):
+    """The judge's verdicts in both orders: p that the first is better as given, and as told when swapped."""
+    other = p if other is None else other
+    ids = met.first.id, met.second.id
+    return (
+        Verdict(content_id(judge, met.id), judge, met.id, *ids, p_first=p),
+        Verdict(content_id(judge, met.id, 1), judge, met.id, *ids[::-1], "swapped", p_first=1 - other),
+    )
+
+
+def label(met, p, judge="human:ann", sample=0):
+    name = content_id(judge, sample, met.id)
+    return Verdict(name, judge, met.id, met.first.id, met.second.id, p_first=p, sample=sample)
+
+
+def written(folder, cases):
+    """A run with these: each is a matchup, what was said of it, and whether a file named it as a pair."""
+    with Run(folder) as run, run.writing(*NOUNS) as files:
+        for met, said in cases:
+            write_case(Case(met.prompt, (met.first, met.second), (met,), tuple(said), True), files)
+    return folder
+
+
+def decided(folder, judges, jury=MEAN, labels=None, **prefer):
+    with Run(folder) as run:
+        return decide(run, judges, PreferConfig(**prefer), jury, labels)
+
+
+def agreeing(n, right, judge="j", who="human:ann", p=0.9, prompts=None):
+    """n labelled matchups, of which the judge agrees with so many; labels go to either side in turn."""
+    cases = []
+    for i in range(n):
+        met, y = pair(i, None if prompts is None else i % prompts), float(i % 2)
+        says = p if (y == 1) == (i < right) else 1 - p
+        cases.append((met, (*asked_both(judge, met, says), label(met, y, who))))
+    return cases
+
+
+def test_a_consistent_judge_stays_consistent_when_its_probabilities_are_calibrated(tmp_path):
+    """Said 0.999 and 0.55 for the same answer in the two orders; right in seven of ten."""
+    cases = []
+    for i in range(200):
+        met, y = pair(i), float(i % 2)
+        p, other = (0.999, 0.55) if (y == 1) == (i % 10 < 7) else (0.001, 0.45)
+        cases.append((met, (*asked_both("j", met, p, other), label(met, y))))
+    counts, learnt = decided(written(tmp_path, cases), ONE, labels="given", consistent_only=True)
+
+    assert learnt.calibrations["j"].temperature > 1
+    assert (counts.preferences, counts.dropped) == (200, {})
+    assert counts.judges["j"].flipped == 0
+
+
+def test_an_inconsistent_jury_is_dropped_however_it_votes(tmp_path):
+    met = pair(0)
+    said = [one for judge in "abc" for one in asked_both(judge, met, 0.95, 0.15)]
+    for combine in ("vote", "mean"):
+        counts, _ = decided(
+            written(tmp_path, [(met, said)]), THREE, JuryConfig(combine), consistent_only=True
+        )
+        assert counts.dropped == {"preferences: inconsistent": 1}
+        assert counts.total().flipped == 3
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "refused", "warning"),
+    [
+        (400, 180, "j agrees with 45.0% of 400 human labels, no better than chance: .* --force true$", ""),
+        (400, 212, "no better than chance", ""),  # 53 %: one-sided, 95 % of the time above 49 %
+        (400, 218, "", "j agrees with 54.5% of 400 human labels: little better than chance"),
+        (400, 300, "", ""),
+        (30, 21, "", ""),
+        (30, 18, "no better than chance", ""),
+        (29, 10, "", "29 human labels: too few to tell .* jurist spotcheck RUN"),
+    ],
+)
+def test_a_judge_that_does_not_beat_chance_on_human_labels_is_refused(tmp_path, n, right, refused, warning):
+    import re
+
+    counts, learnt = decided(written(tmp_path, agreeing(n, right)), ONE)
+
+    assert re.search(refused, learnt.refused) if refused else not learnt.refused
+    assert re.search(warning, " ".join(learnt.warnings)) if warning else not learnt.warnings
+    assert counts.preferences == n  # refusing is the export's business: the run is whole
+    assert read_json(tmp_path / "learnt.json", dict)["refused"] == learnt.refused
+
+
+def test_labels_of_a_file_are_measured_and_refuse_nobody(tmp_path):
+    _, learnt = decided(written(tmp_path, agreeing(100, 40, who="file")), ONE)
+    found = learnt.agreement["file"]["j"]
+
+    assert (found.accuracy, found.n) == (0.4, 100)
+    assert found.low < 0.4 < found.high
+    assert (learnt.refused, learnt.warnings, "human" in learnt.agreement) == ("", (), False)
+
+
+def test_labels_of_one_prompt_count_once(tmp_path):
+    _, alone = decided(written(tmp_path / "a", agreeing(90, 63)), ONE)
+    _, shared = decided(written(tmp_path / "b", agreeing(90, 63, prompts=3)), ONE)
+
+    assert not alone.refused
+    assert "no better than chance" in shared.refused
+    assert shared.agreement["human"]["j"].n == 90
+
+
+def test_each_judge_and_the_jury_are_held_against_human_and_file_labels_apart(tmp_path):
+    """Of 40 rows the file labels all, humans half of them, in a file of their own; a is right of humans."""
+    cases, rows = [], []
+    for i in range(40):
+        met, y = pair(i), float(i % 2)
+        said = [
+            *asked_both("a", met, 0.9 if y else 0.1),
+            *asked_both("b", met, 0.5),
+            *asked_both("c", met, 0.6),
+        ]
+        cases.append((met, (*said, label(met, 1 - y, "file"))))
+        if i % 4 < 2:
+            rows.append({"matchup_id": met.id, "label": "first" if y else "second", "who": "ann"})
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, learnt = decided(written(tmp_path / "run", cases), THREE, labels=str(tmp_path / "labels.jsonl"))
+
+    said = {
+        kind: {judge: (one.accuracy, one.n) for judge, one in each.items()}
+        for kind, each in learnt.agreement.items()
+    }
+    assert said["human"] == {"a": (1.0, 20), "b": (0.5, 20), "c": (0.5, 20), "jury": (1.0, 20)}
+    assert said["file"] == {"a": (0.0, 40), "b": (0.5, 40), "c": (0.5, 40), "jury": (0.0, 40)}
+    assert learnt.labels == 20
+
+
+def test_what_the_jury_comes_to_decides_and_not_its_members(tmp_path):
+    """Two of three are wrong on all of 40 human labels. Votes follow them; a mean does not, since these two
+    get a temperature at which they say nothing.
+    """
+    cases = []
+    for i in range(40):
+        met, y = pair(i), float(i % 2)
+        says = {"a": y, "b": 1 - y, "c": 1 - y}
+        cases.append((met, [*(v for j, p in says.items() for v in asked_both(j, met, p)), label(met, y)]))
+    written(tmp_path, cases)
+    for combine in ("mean", "vote", "anchored", "dawid_skene"):
+        counts, learnt = decided(tmp_path, THREE, JuryConfig(combine), labels="given")
+        rows = list(read_records(tmp_path / "preferences.jsonl", Preference))
+        assert len(rows) == counts.preferences == 40
+        assert counts.total().verdicts == 240
+        assert learnt.agreement["human"]["jury"].accuracy == float(combine != "vote")
+        assert ("jury agrees with 0.0% of 40 human labels, no better than chance" in learnt.refused) == (
+            combine == "vote"
+        )
+
+
+@pytest.mark.parametrize("judge", ["file", "human:ann"])
+def test_labels_of_the_rows_teach_only_when_they_are_asked_to(tmp_path, judge):
+    folder = written(tmp_path, agreeing(60, 48, who=judge, p=0.999))
+    _, without = decided(folder, ONE)
+    _, given = decided(folder, ONE, labels="given")
+
+    assert (without.labels, without.calibrations) == (0, {})
+    assert given.labels == 60
+    assert given.calibrations["j"].temperature > 1
+    assert without.agreement == given.agreement
+
+
+def test_two_annotators_of_one_pair_are_pooled_and_the_pair_is_decided_once(tmp_path):
+    """The second row, which may come much later, adds a label; what the judge said counts once."""
+    cases = []
+    for i in range(40):
+        met, y = pair(i), float(i % 2)
+        said = asked_both("j", met, 0.9 if y else 0.1)
+        cases.append((met, (*said, label(met, y, "file", sample=i))))
+        if i % 4 == 0:  # another annotator disagrees, and names the texts the other way round
+            cases.append((met.swapped(), (*said, label(met, 1 - y, "file", sample=100 + i))))
+    cases.sort(key=lambda case: case[1][-1].sample)
+    counts, learnt = decided(written(tmp_path, cases), ONE, labels="given")
+
+    assert (counts.preferences, counts.dropped) == (40, {"preferences: duplicate": 10})
+    assert counts.labels == {"file": 50}
+    assert (learnt.labels, learnt.calibrations["j"].n) == (40, 40)
+    found = learnt.agreement["file"]["j"]
+    assert (found.accuracy, found.n) == (1.0, 30)  # on the other ten the annotators are split
+    assert learnt.human_agreement is None
+
+
+def test_too_few_matchups_in_both_orders_leave_a_judge_uncorrected_with_a_warning(tmp_path):
+    cases = [(met := pair(i), asked_both("j", met, 0.8)[: 2 if i % 5 == 0 else 1]) for i in range(100)]
+    judges = [JudgeInfo("j", "pairwise", both_orders="some")]
+    counts, learnt = decided(written(tmp_path, cases), judges)
+
+    assert counts.preferences == 100
+    assert learnt.position_biases == {}
+    assert "20 matchups were read in both orders, and 30 are the least" in learnt.warnings[0]
+    assert (counts.judges["j"].asked_both, counts.judges["j"].read_both) == (20, 20)
+
+
+@pytest.mark.parametrize(
+    ("scale", "p"),
+    [((0.0, 100.0), 0.599), (None, 0.731), ("logits", 0.993), ("certain", 1.0)],
+)
+def test_scores_are_compared_on_the_scale_of_their_judge(tmp_path, scale, p):
+    """60 against 55; of a judge without a scale, by the 20 to 60 that the run has."""
+    cases = []
+    for i, scores in enumerate([(60.0, 55.0), (20.0, 30.0)]):
+        met = pair(i)
+        said = zip((met.first, met.second), scores, strict=True)
+        cases.append((met, [Verdict(one.id, "s", first_id=one.id, score=score) for one, score in said]))
+    _, learnt = decided(written(tmp_path, cases), [JudgeInfo("s", "pointwise", scale=scale)])
+
+    first = next(read_records(tmp_path / "preferences.jsonl", Preference))
+    assert first.p == pytest.approx(p, abs=1e-3)
+    assert learnt.scales == ({"s": (20.0, 60.0)} if scale is None else {})
+
+
+def test_weights_cover_judges_that_no_label_was_about(tmp_path):
+    """c answered one matchup only, which nobody labelled, before the run was stopped."""
+    cases = agreeing(20, 16, "a")
+    cases += [(met := pair(99), (*asked_both("a", met, 0.9), *asked_both("c", met, 0.2)))]
+    counts, learnt = decided(written(tmp_path, cases), THREE, JuryConfig("anchored"), labels="given")
+
+    assert counts.preferences == 21
+    assert {juror.judge: juror.n for juror in learnt.weights.jurors} == {"a": 20, "b": 0, "c": 0}
+
+
+def test_anchored_without_labels_is_refused_and_the_run_is_whole(tmp_path):
+    cases = [(met := pair(i), [v for j in "abc" for v in asked_both(j, met, 0.7)]) for i in range(10)]
+    counts, learnt = decided(written(tmp_path, cases), THREE, JuryConfig("anchored"), labels="given")
+
+    assert counts.preferences == 10
+    assert "--labels FILE" in learnt.refused
+    assert learnt.warnings == ("labels: given, but no row came with one",)
+
+
+def test_what_is_learnt_is_the_same_in_every_process(tmp_path):
+    dice = np.random.default_rng(0)
+    cases = []
+    for i in range(120):
+        met, y = pair(i, i // 2), float(dice.random() < 0.5)
+        said = [
+            v for j in "abc" for v in asked_both(j, met, float(np.clip(y + dice.normal(0, 0.5), 0.01, 0.99)))
+        ]
+        said = [v for v in said if v.judge != "c" or v.order == "given" or i % 2]
+        cases.append((met, (*said, label(met, y))))
+    written(tmp_path, cases)
+    code = (
+        "import sys, msgspec; from pathlib import Path; from test_decide import *;"
+        "known = {n: JudgeInfo(n, 'pairwise', 'some' if n == 'c' else 'all') for n in 'abc'};"
+        "print(*[msgspec.json.encode(learn(Path(sys.argv[1]), known, JuryConfig(c), 'given'))"
+        " for c in ('anchored', 'dawid_skene')])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=__file__.rpartition("/")[0],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+    assert "position_biases" in next(iter(said))
+
+
+def test_learn_reads_labels_of_a_file_that_are_about_nothing_here(tmp_path):
+    (tmp_path / "labels.jsonl").write_text('{"matchup_id": "elsewhere", "label": "first"}\n')
+    written(tmp_path / "run", agreeing(5, 5))
+    learnt = learn(tmp_path / "run", {"j": ONE[0]}, MEAN, str(tmp_path / "labels.jsonl"))
+
+    assert learnt.warnings[0].startswith("none of the 1 matchups labelled in")
+    assert learnt.agreement["human"]["j"].n == 5
