@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +94,73 @@ def printed_by(commands: str, noise: Sequence[tuple[re.Pattern[str], str]] = NOI
 
 def fields(argument: str) -> str:
     """A table of the fields of a Struct: `fields recipes/settings.py LabelConfig`."""
-    from jurist.recipes.explain import fields_of
+    from jurist.config import fields_of
 
     file, name = argument.split()
+    cls = getattr(import_module(f"jurist.{file.removesuffix('.py').replace('/', '.')}"), name)
+    told = _words_below(SOURCE / file, name)
     rows = (
-        (f"`{one.name}`", f"`{one.type}`", one.default and f"`{one.default}`", one.told)
-        for one in fields_of(SOURCE / file, name)
+        (
+            f"`{one.name}`",
+            f"`{_type(one.kinds)}`",
+            _default(one.default),
+            one.description or told.get(one.name, ""),
+        )
+        for one in fields_of(cls).values()
+        if one.name in cls.__annotations__
     )
     return _table(("field", "type", "default", "meaning"), rows)
+
+
+def _words_below(file: Path, name: str) -> dict[str, str]:
+    """The documentation of a record's fields, which stands below them."""
+    body = next(
+        node.body
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    return {
+        node.target.id: " ".join(str(after.value.value).split())
+        for node, after in pairwise(body)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    }
+
+
+def _type(kinds: Any) -> str:
+    """A type as somebody who writes YAML would say it."""
+    from msgspec import inspect
+
+    from jurist.config import LISTS, items_of, kinds_of
+
+    said = []
+    for kind in kinds:
+        bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        limits = [
+            f"{word} {getattr(kind, key)}"
+            for key, word in bounds.items()
+            if getattr(kind, key, None) is not None
+        ]
+        if isinstance(kind, inspect.LiteralType):
+            said.append(" | ".join(str(value) or '""' for value in kind.values))
+        elif isinstance(kind, LISTS):
+            said.append(f"list of {_type(items_of(kind))}")
+        elif isinstance(kind, inspect.DictType):
+            said.append(f"mapping to {_type(kinds_of(kind.value_type))}")
+        elif isinstance(kind, inspect.StructType):
+            said.append(kind.cls.__name__)
+        else:
+            name = type(kind).__name__.removesuffix("Type").lower().replace("none", "null")
+            said.append(" ".join((name, " and ".join(limits))).strip())
+    return " | ".join(said)
+
+
+def _default(value: Any) -> str:
+    from msgspec import NODEFAULT, Struct
+
+    if value is NODEFAULT:
+        return ""
+    return "as below" if isinstance(value, Struct) else f"`{json.dumps(value)}`"
 
 
 def table(argument: str) -> str:
@@ -109,40 +170,11 @@ def table(argument: str) -> str:
 
 
 def verb(name: str) -> str:
-    """What `jurist VERB --help` says, without the parts that change with the library that prints it; of one
-    that has verbs of its own, what these are.
-    """
-    from typer.main import get_command
-
-    from jurist.cli.app import app
-
-    command: Any = getattr(get_command(app), "commands")[name]  # noqa: B009
-    places = [one for one in command.params if one.param_type_name == "argument"]
-    usage = " ".join(["jurist", name, *(_place(one) for one in places), "[OPTIONS]"])
-    told = [" ".join(part.split()) for part in (command.help, command.epilog) if part]
-    if below := getattr(command, "commands", {}):
-        usage = f"jurist {name} {'|'.join(below)} [OPTIONS]"
-        of_each = ((f"`jurist {name} {one}`", _sentence(its.help)) for one, its in below.items())
-        return "\n\n".join([f"```text\n{usage}\n```", *told, _table(("verb", "what it does"), of_each)])
-    rows = [(f"`{one.name.upper()}`", _sentence(one.help)) for one in places]
-    for one in command.params:
-        if one.param_type_name != "argument":
-            names = ", ".join(f"`{opt}`" for opt in one.opts)
-            default = f" Default: `{one.default}`." if _worth_saying(one.default) else ""
-            rows.append((names, _sentence(one.help) + default))
-    return "\n\n".join([f"```text\n{usage}\n```", *told, _table(("option", "meaning"), rows)])
-
-
-def _place(one: Any) -> str:
-    return str(one.name.upper() if one.required else f"[{one.name.upper()}]")
-
-
-def _worth_saying(default: Any) -> bool:
-    return default not in (None, False, "", [], ()) and not callable(default)
-
-
-def _sentence(text: str | None) -> str:
-    return " ".join((text or "").split())
+    """What `jurist VERB --help` says; a verb with the settings of `label` refers to it."""
+    page = printed_by(f"jurist {name} --help")
+    if name in ("estimate", "sample"):
+        return f"```text\n{page.partition('Options:')[0].rstrip()}\n```\n\nOptions: as of [label](#label).\n"
+    return f"```text\n{page}```\n"
 
 
 def unread(_: str) -> str:
@@ -150,19 +182,6 @@ def unread(_: str) -> str:
     from jurist.verdicts.read import UNREAD
 
     return _table(("reason", "meaning"), ((f"`{name}`", told) for name, told in UNREAD.items()))
-
-
-def prices(_: str) -> str:
-    """The list prices that are known without being told."""
-    from jurist.engines.prices import price_list
-
-    known = price_list()
-    rows = (
-        (f"`{name}`", *(f"{usd:g}" for usd in (one.input, one.cached or one.input, one.output)))
-        for name, one in known.models.items()
-    )
-    said = f"US dollars a million tokens, as of {known.as_of}:\n\n"
-    return said + _table(("engine", "input", "cached", "output"), rows)
 
 
 def evidence(_: str) -> str:
@@ -197,7 +216,6 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "table": table,
     "verb": verb,
     "unread": unread,
-    "prices": prices,
     "evidence": evidence,
     "source": source,
     "slowly": slowly,

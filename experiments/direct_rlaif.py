@@ -30,9 +30,9 @@ import torch
 from scipy.optimize import minimize
 
 from evidence import mean_of, record
+from jurist.cli.options import known_settings, parse
 from jurist.config import load_settings
 from jurist.recipes.rlaif import RlaifConfig, rlaif
-from jurist.recipes.settings import full_form
 from jurist.records import Verdict
 from jurist.run import read_records
 from jurist.stats.fits import sigmoid
@@ -53,8 +53,8 @@ ASKED = held_out_prompts(HELD_OUT)
 def taught(folder: Path, words: str, seed: int) -> tuple[Path, dict[str, float]]:
     """The policy, and what it took: processor time, and the judge's verdicts."""
     began = time.process_time()
-    told = f"{words} {STEPS} {HELD}".split()
-    cfg = load_settings(RlaifConfig, RECIPE, told, full_form, out=str(folder), seed=seed, **SAME)
+    told, _ = parse(f"{words} {STEPS} {HELD}".split(), known_settings(RlaifConfig))
+    cfg = load_settings(RlaifConfig, RECIPE, told, out=str(folder), seed=seed, **SAME)
     policy = Path(rlaif(cfg).policy)
     labels = folder / "round-1" / "label" / "verdicts.jsonl"
     live = int(sum(one["completions"] for one in metrics(policy.parent)))

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from evidence import record
+from jurist.cli.options import known_settings, parse
 from jurist.config import load_settings, read_recipe
 from jurist.recipes.catalogue import recipe_called
-from jurist.recipes.settings import full_form
 
 SLOW = "twelve minutes"
 SEEDS = (1, 2, 3)
@@ -33,8 +33,9 @@ MORE = ["--compare.held_out", "0.5", "--compare.most", "400", "--prompts", "tiny
 
 def run(file: Path, words: list[str], seed: int, folder: Path) -> Any:
     settings, recipe = recipe_called(str(read_recipe(file)["recipe"]))
+    overrides, _ = parse([*words, *MORE], known_settings(settings))
     out = str(folder / f"{file.stem}-{seed}-{len(words)}")
-    return recipe(load_settings(settings, file, [*words, *MORE], full_form, out=out, seed=seed))
+    return recipe(load_settings(settings, file, overrides, out=out, seed=seed))
 
 
 def row(outcome: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Settings from a recipe, from Python and by dotted name: the later one wins, and no key is silently ignored."""
+"""Settings from a recipe, from Python and by dotted name: the later one wins, and no key is ignored."""
 
 from typing import Annotated, Literal
 

@@ -131,7 +131,7 @@ RECIPES = {
     "judge: [shorter": "$EDITOR recipe.yaml",
     "judge: {kind: shorter, swop: never}": "Did you mean 'judge.swap'?",
     "judge: {engine: {engin: 'openai:x'}}": "Did you mean 'judge.engine.engine'?",
-    "judge: {engine: {engine: 'vllm:x@http://h/v1', prise: {input: 1}}}": "Did you mean 'judge.engine.price'?",
+    "judge: {engine: {engine: 'openai:x', prise: {input: 1}}}": "Did you mean 'judge.engine.price'?",
     "judge: {engine: {engine: 'vllm:x@http://h/v1', price: {input: -1}}}": "cannot be negative",
     "seed: 1\nseed: 2": "the key 'seed' is there twice",
     "policies: [openai:x]": "Did you mean 'policy'?",

@@ -19,23 +19,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import typer
 import yaml
 
-from jurist.cli.app import app
-from jurist.cli.ending import run_command
+from jurist.cli.app import _settings, run_command
+from jurist.cli.options import parse
 from jurist.completions import load_groups
-from jurist.config import load_settings, read_recipe, settings_from
+from jurist.config import load_settings, settings_from
 from jurist.engines.engine import Ask, Reply
 from jurist.prompts import load_prompts
 from jurist.prompts.shapes import ANSWERS
 from jurist.recipes.catalogue import recipe_called
-from jurist.recipes.settings import LabelConfig, full_form
+from jurist.recipes.settings import LabelConfig
 from jurist.selftest.judges import scoring
 from jurist.tiny import judges, policies
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND: Any = typer.main.get_command(app)
 BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE = re.compile(r"<!-- made by: .+? -->\n.*?<!-- end -->", re.DOTALL)
 BASE = "Qwen/Qwen3-0.6B"
@@ -112,14 +110,14 @@ class Reader:
             case ["jurist", "run", recipe, *rest]:
                 # What it comes to takes minutes, and is the business of tests/recipes; here: that it could.
                 self.skipped = True
-                cls, _ = recipe_called(read_recipe(self.folder / recipe)["recipe"])
-                load_settings(cls, self.folder / recipe, rest, full_form)
-            case ["jurist", "demo", *rest]:
-                COMMAND.commands["demo"].make_context("demo", rest)
+                cls, known = _settings("run", [recipe, *rest])
+                load_settings(cls, self.folder / recipe, parse(rest, known)[0])
+            case ["jurist", "demo" as verb, *rest]:
+                parse(rest, _settings(verb, rest)[1])
             case ["jurist", verb, *rest] if self.skipped:
-                COMMAND.commands[verb].make_context(verb, rest)
+                parse(rest, _settings(verb, rest)[1])
             case ["jurist", *rest]:
-                assert run_command(COMMAND, rest) == wanted, line
+                assert run_command(rest) == wanted, line
             case ["torchrun" | "accelerate", *rest] if "jurist)" in rest:
                 # What several processes do is tested elsewhere; here the words have to be right.
                 start = rest.index("jurist)") + 1
@@ -132,7 +130,7 @@ class Reader:
                 assert all(map(can_be_installed, what)), line
             case ["export", setting]:
                 self.env.setenv(*setting.split("=", 1))
-            case ["python", "-m", "jurist.engines.serve", *rest, "&"]:
+            case ["python", "-m", "jurist.serve", *rest, "&"]:
                 self.serve(rest)
             case ["curl", address]:
                 with urllib.request.urlopen(address, timeout=5) as reply:
@@ -156,7 +154,7 @@ class Reader:
         if "--port" in words:
             at = words.index("--port")
             words = words[:at] + words[at + 2 :]
-        command = [sys.executable, "-m", "jurist.engines.serve", *words]
+        command = [sys.executable, "-m", "jurist.serve", *words]
         started = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         self.servers.append(started)
         assert started.stdout is not None

@@ -4,6 +4,7 @@ import json
 
 import msgspec
 
+from jurist.cli.options import known_settings, parse
 from jurist.config import load_settings, settings_from
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
@@ -48,7 +49,8 @@ def loop_settings(recipe, folder, *words, n=16, **more):
         "sampling": {"max_tokens": 24},
         "compare": {"judge": "shorter", "held_out": 0.3},
     }
-    return load_settings(recipe, None, words, **{**given, **more})
+    overrides, _ = parse(words, known_settings(recipe))
+    return load_settings(recipe, None, overrides, **{**given, **more})
 
 
 def run(folder, judge, **others):

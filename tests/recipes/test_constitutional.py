@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from jurist.cli.options import known_settings, parse
 from jurist.config import load_settings
 from jurist.engines.scripted import Scripted
 from jurist.errors import DataError, EngineDown, RunError, SettingError
@@ -226,8 +227,8 @@ def test_the_judge_is_the_policy_itself_and_one_that_reasons_is_clamped_or_calib
     assert judge.clamp is None
 
     def given(**rl):
-        words = [f"--rl.{key}={json.dumps(value)}" for key, value in rl.items()]
-        return load_settings(ConstitutionalConfig, None, words, prompts="p", policy="q")
+        overrides = {f"rl.{key}": value for key, value in rl.items()}
+        return load_settings(ConstitutionalConfig, None, overrides, prompts="p", policy="q")
 
     assert judged_by(given(judge="openai:gpt-5-mini"), "s").kind == "constitution"
     thinks = {"kind": "constitution", "reason": True}
@@ -370,7 +371,8 @@ def test_both_phases_end_in_a_policy_that_has_moved_and_start_again_for_nothing(
         },
     }
     kept = {name: getattr(settings, name) for name in ("out", "prompts", "red_team")}
-    cfg = load_settings(ConstitutionalConfig, None, more, **kept, **small)
+    overrides, _ = parse(more, known_settings(ConstitutionalConfig))
+    cfg = load_settings(ConstitutionalConfig, None, overrides, **kept, **small)
 
     outcome = constitutional(cfg)
 

@@ -21,7 +21,7 @@ def test_a_format_exported_earlier_is_decided_anew(tmp_path):
     label(cfg)
     assert len(rows_of(run, "trl")) == 1
 
-    summary = export(run, ("jsonl",), ["--prefer.ties", "drop"])
+    summary = export(run, ("jsonl",), {"prefer.ties": "drop"})
 
     assert set(summary.exported) == {"jsonl", "trl"}
     assert rows_of(run, "trl") == []

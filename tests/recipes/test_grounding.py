@@ -106,17 +106,8 @@ def test_two_falls_in_a_row_within_what_chance_does_end_no_loop():
 
 @pytest.fixture
 def loop(tmp_path):
-    words = (
-        "--out",
-        str(tmp_path / "loop"),
-        "--prompts",
-        "tiny:24",
-        "--policy",
-        "tiny",
-        "--judge",
-        "shorter",
-    )
-    cfg = load_settings(RejectionConfig, None, words)
+    given = {"out": str(tmp_path / "loop"), "prompts": "tiny:24", "policy": "tiny", "judge": "shorter"}
+    cfg = load_settings(RejectionConfig, **given)
     (tmp_path / "people.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     return replace(cfg, real=RealConfig(file=str(tmp_path / "people.jsonl"), floor=0.0))
 

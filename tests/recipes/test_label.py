@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
 
+from jurist.cli.print import summary_rows
 from jurist.cli.progress import progress
-from jurist.cli.summary import summary_lines
 from jurist.config import load_settings
 from jurist.errors import DataError, SettingError
 from jurist.recipes.estimate import estimate
@@ -203,7 +203,7 @@ def test_deciding_again_asks_nothing(tmp_path, served):
     before = run(tmp_path, at(served, "first"))
     calls = served.stats.calls
     assert (before.labels, before.dropped) == (0, {"preferences: tie": 20})
-    after = export(tmp_path / "run", overrides=["--prefer.ties", "soft"])
+    after = export(tmp_path / "run", overrides={"prefer.ties": "soft"})
     assert served.stats.calls == calls
     assert after.labels == 20
     assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.5}
@@ -237,7 +237,7 @@ def test_the_recipe_in_a_run_can_be_run_as_it_is(tmp_path, served):
 
 
 def test_progress_goes_to_stderr_in_plain_lines_where_nobody_watches(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jurist.cli.progress._PLAIN_EVERY", 0.0)
+    monkeypatch.setattr("jurist.cli.progress.PLAIN_EVERY", 0.0)
     write_pairs(tmp_path)
     with progress() as watch:
         label(settings(tmp_path, "shorter"), watch)
@@ -304,7 +304,7 @@ def test_an_export_refuses_to_change_what_was_settled_by_labelling(tmp_path):
     run(tmp_path, "shorter")
     recipe = (tmp_path / "run/recipe.yaml").read_text()
     with pytest.raises(SettingError, match=r"k was settled when .* an export can change prefer, jury"):
-        export(tmp_path / "run", overrides=["--k", "7"])
+        export(tmp_path / "run", overrides={"k": 7})
     assert (tmp_path / "run/recipe.yaml").read_text() == recipe
 
 
@@ -312,7 +312,7 @@ def test_an_export_with_fewer_labels_has_dearer_ones(tmp_path, served):
     write_pairs(tmp_path)
     judge = at(served, "oracle", price={"input": 1.0})
     before = run(tmp_path, {**judge, "swap": "never"})
-    after = export(tmp_path / "run", overrides=["--prefer.rule", "west_of_n", "--prefer.refusals", "drop"])
+    after = export(tmp_path / "run", overrides={"prefer.rule": "west_of_n", "prefer.refusals": "drop"})
     assert 0 < after.labels < before.labels
     assert after.usd_per_label == pytest.approx(before.usd / after.labels)
 
@@ -338,7 +338,7 @@ def test_labels_that_are_about_nothing_here_are_told_of(tmp_path):
     found = run(tmp_path, "shorter", labels="labels.jsonl")
     (warning,) = found.learnt.warnings
     assert warning == f"none of the 1 matchups labelled in {tmp_path / 'labels.jsonl'} is one of this run's"
-    assert ("warning", warning) in summary_lines(msgspec.to_builtins(found))
+    assert ("warning", warning) in summary_rows(msgspec.to_builtins(found))
     (warning,) = run(tmp_path, "shorter", labels="given").learnt.warnings
     assert warning.startswith("labels: given, but no row")
 

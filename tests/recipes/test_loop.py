@@ -250,16 +250,16 @@ def test_a_live_judge_scores_one_completion_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("given", "says"),
     [
-        ([], "needs a judge"),
-        (["--judge", "tiny:fair", "--reward", "judge", "--optimiser", "dpo"], "optimiser: ppo"),
-        (["--judge", "[tiny:fair, shorter]", "--reward", "judge"], "one judge at every step, got 2"),
-        (["--judge", "tiny:fair", "--ppo.base", "here"], "ppo.base is what the loop decides, got 'here'"),
-        (["--judge", "tiny:fair", "--real.share", "0.05"], "the floor is the lesser"),
-        (["--judge", "tiny:fair", "--optimizer", "dpo"], "Did you mean 'optimiser'"),
+        ({}, "needs a judge"),
+        ({"judge": "tiny:fair", "reward": "judge", "optimiser": "dpo"}, "optimiser: ppo"),
+        ({"judge": ["tiny:fair", "shorter"], "reward": "judge"}, "one judge at every step, got 2"),
+        ({"judge": "tiny:fair", "ppo.base": "here"}, "ppo.base is what the loop decides, got 'here'"),
+        ({"judge": "tiny:fair", "real.share": 0.05}, "the floor is the lesser"),
+        ({"judge": "tiny:fair", "optimizer": "dpo"}, "Did you mean 'optimiser'"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(words, says):
+def test_settings_that_do_not_go_together_are_refused(given, says):
     with pytest.raises(SettingError, match=says.replace("(", r"\(")):
-        check(load_settings(RlaifConfig, None, words))
+        check(load_settings(RlaifConfig, None, given))

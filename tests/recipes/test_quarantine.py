@@ -71,7 +71,7 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
     lost.clear()
     assert {prompt.domain for prompt, _ in load_targets(run, lost.append)} == {"sums", "talk"}
     assert sum(one.reason == "quarantined: doses" for one in lost) == 30
-    assert export(run, overrides=["--prefer.quarantine", "ignore"]).exported["trl"] == {"train": 90}
+    assert export(run, overrides={"prefer.quarantine": "ignore"}).exported["trl"] == {"train": 90}
     # Said for one export, not for those to come.
     assert export(run).exported == summary.exported
 

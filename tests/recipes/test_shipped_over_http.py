@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from jurist.cli.options import known_settings, parse
 from jurist.config import load_settings, read_recipe
 from jurist.engines.engine import open_engine
 from jurist.recipes.catalogue import recipe_called
-from jurist.recipes.settings import full_form
 from jurist.records import Preference
 from jurist.run import read_records
 from jurist.serve import serving
@@ -35,7 +35,8 @@ def run(name: str, out: Path, *words: str) -> str:
     file = RECIPES / f"{name}.yaml"
     settings, recipe = recipe_called(str(read_recipe(file)["recipe"]))
     few = ("--prompts", "tiny:24", "--k", "2", *SMALL[name])
-    cfg = load_settings(settings, file, [*few, *words], full_form, see="", out=str(out))
+    overrides, _ = parse([*few, *words], known_settings(settings))
+    cfg = load_settings(settings, file, overrides, out=str(out))
     return str(recipe(cfg).rounds[-1].policy_hash)
 
 

@@ -11,15 +11,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import typer.main
-
-_get_command = cache(typer.main.get_command)
-"""Building the tree of commands costs more than most jobs of a test; it is the same each time."""
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 """A developer's own keys are no part of a test."""
 
@@ -56,8 +50,7 @@ def run(*words: object, cwd: str | Path | None = None, env: Mapping[str, str | N
         sys.argv = ["jurist", *map(str, words)]
         with chdir(here), redirect_stdout(out), redirect_stderr(err):
             try:
-                with mock.patch.object(typer.main, "get_command", _get_command):
-                    code = main() or 0
+                code = main() or 0
             except SystemExit as stop:
                 code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
