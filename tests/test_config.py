@@ -9,11 +9,11 @@ from jurist.config import (
     dump_yaml,
     fields_of,
     load_settings,
-    parse_money,
     read_recipe,
     settings_from,
     settings_of,
 )
+from jurist.engines.budget import parse_money
 from jurist.errors import SettingError
 from jurist.recipes.settings import LabelConfig, check, label_settings
 

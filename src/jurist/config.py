@@ -1,7 +1,5 @@
 """Settings: one Struct is the YAML recipe, the `--key.sub value` options, the help page and the Python
 signature. A key that no Struct has is refused with its nearest neighbour: a misspelt setting costs a run.
-
-The words of the command line are read in `cli/options.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +26,6 @@ class Setting(NamedTuple):
     """A setting as help pages, `init` and the docs show it."""
 
     name: str
-    """With dots where it belongs to a nested Struct."""
     kinds: Kinds
     default: Any
     description: str
@@ -53,9 +50,8 @@ def settings_of(cls: type[Struct], given: Any = None, prefix: str = "") -> Itera
         default = getattr(given, one.name, one.default)
         yield one._replace(name=prefix + one.name, default=default)
         if inner := struct_in(one.kinds):
-            yield from settings_of(
-                inner, default if isinstance(default, inner) else None, f"{prefix}{one.name}."
-            )
+            part = default if isinstance(default, inner) else None
+            yield from settings_of(inner, part, f"{prefix}{one.name}.")
 
 
 def kinds_of(info: Any) -> Kinds:
@@ -72,6 +68,10 @@ def struct_in(kinds: Kinds) -> type[Struct] | None:
     return next((one.cls for one in kinds if isinstance(one, inspect.StructType)), None)
 
 
+def choices_of(kinds: Kinds) -> list[str]:
+    return [str(one) for kind in kinds for one in getattr(kind, "values", ())]
+
+
 def load_settings(
     cls: type[S],
     recipe: str | Path | None = None,
@@ -83,8 +83,8 @@ def load_settings(
     tree = read_recipe(recipe) if recipe else {}
     tree.update({key: value for key, value in given.items() if value is not None})
     known = {one.name: one.kinds for one in settings_of(cls)}
-    for key, value in sorted((overrides or {}).items(), key=lambda one: one[0].count(".")):
-        tree = _put(tree, key.split("."), value, known, "", key)
+    for key in sorted(overrides or {}, key=lambda key: key.count(".")):
+        tree = _put(tree, key.split("."), (overrides or {})[key], known, "", key)
     return settings_from(cls, tree, see)
 
 
@@ -109,11 +109,8 @@ def parse_yaml(text: str) -> Any:
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [key.value for key, _ in node.value]
-            if len({*keys}) < len(keys):
-                key = next(key for key in keys if keys.count(key) > 1)
-                raise SettingError(
-                    f"the key '{key}' is there twice, in line {node.start_mark.line + 1} or below"
-                )
+            for key in (key for key in keys if keys.count(key) > 1):
+                raise SettingError(f"the key '{key}' is there twice")
             self.flatten_mapping(node)
             return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
 
@@ -138,9 +135,7 @@ def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at:
             raise SettingError(f"--{key}: there are {len(here)}, counted from 0. Say which: --{name}.0")
         i = int(part)
         return [*here[:i], _put(here[i], rest, value, known, at, key), *here[i + 1 :]]
-    if any(
-        isinstance(one, inspect.DictType) and one.value_type == inspect.StrType() for one in known.get(at, ())
-    ):
+    if any(getattr(kind, "value_type", None) == inspect.StrType() for kind in known.get(at, ())):
         part, rest = ".".join(path), []  # a name of the user's, dots and all
     tree = here if isinstance(here, dict) else {}
     return {**tree, part: _put(tree.get(part), rest, value, known, f"{at}.{part}".lstrip("."), key)}
@@ -149,11 +144,8 @@ def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at:
 def full_form(word: str, kinds: Kinds) -> dict[str, Any]:
     """The mapping that a word alone stands for: its Struct's first field, if it has no `from_word`."""
     cls: Any = struct_in(kinds)
-    return (
-        cls.from_word(word)
-        if hasattr(cls, "from_word")
-        else {next(iter(fields_of(cls))) if cls else "engine": word}
-    )
+    first = next(iter(fields_of(cls))) if cls else "engine"
+    return cls.from_word(word) if hasattr(cls, "from_word") else {first: word}
 
 
 def settings_from(cls: type[S], tree: dict[str, Any], see: str = "jurist label --help") -> S:
@@ -173,17 +165,11 @@ def _explain(cls: type[Struct], tree: Any, what: str, key: str) -> str:
     for part in re.findall(r"[^.\[\]]+", key):
         tree = tree[int(part) if isinstance(tree, list | tuple) else part]
     one = known.get(name, Setting(name, (), None, ""))
-    choices = [
-        str(value) for kind in one.kinds if isinstance(kind, inspect.LiteralType) for value in kind.values
-    ]
-    if choices and isinstance(tree, str):
+    if isinstance(tree, str) and (choices := choices_of(one.kinds)):
         return nearest(key, tree, choices)
-    what = (
-        re.sub(r"`|, got `\w+`$", "", what)
-        .replace("object", "mapping")
-        .replace("array", "list")
-        .replace(" |", " or")
-    )
+    what = re.sub(r"`|, got `\w+`$", "", what)
+    for theirs, ours in (("object", "mapping"), ("array", "list"), (" |", " or")):
+        what = what.replace(theirs, ours)
     return f"{key or 'settings'}: {what[:1].lower()}{what[1:]}, got {tree!r}. {one.description}".rstrip()
 
 
@@ -203,16 +189,3 @@ def dump_yaml(settings: Struct) -> str:
     import yaml
 
     return yaml.safe_dump(msgspec.to_builtins(settings), sort_keys=False, allow_unicode=True, width=110)
-
-
-def parse_money(text: str | float | None) -> float | None:
-    """`5usd`, `$5`, `0.5`: US dollars. None stays None: no cap."""
-    if text is None:
-        return None
-    try:
-        amount = float(str(text).lower().replace("usd", "").replace("$", ""))
-    except ValueError:
-        amount = -1.0
-    if not 0 < amount < float("inf"):
-        raise SettingError(f"a budget is a positive amount of US dollars, got {text!r}. Write: --budget 5usd")
-    return amount

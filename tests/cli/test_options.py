@@ -10,8 +10,8 @@ import pytest
 from msgspec import NODEFAULT, inspect
 
 from jurist.cli.app import VERBS, _settings
-from jurist.cli.completion import install
-from jurist.cli.options import Common, help_rows, known_settings, parse
+from jurist.cli.help import help_rows, install
+from jurist.cli.options import Common, known_settings, parse
 from jurist.config import items_of
 from jurist.errors import SettingError
 from jurist.models.settings import DpoConfig
@@ -135,8 +135,8 @@ def _example(kinds):
 def test_a_recipe_in_rounds_shows_and_reads_its_own_settings():
     Path("mine.yaml").write_text("recipe: rejection\nprompts: p\npolicy: tiny\n")
     told = run("run", "mine.yaml", "--help").out
-    assert "--prompts_each INT" in told
-    assert "--sft.lr FLOAT" in told
+    assert "--prompts_each VALUE" in told
+    assert "--sft.lr VALUE" in told
     assert "--sft.lr" not in run("run", "--help").out
 
 
@@ -147,10 +147,10 @@ def test_help_is_a_page_of_groups_with_defaults_and_fits_the_terminal(monkeypatc
     assert max(map(len, done.out.splitlines())) <= 80
     for part in (
         "Usage: jurist label [OPTIONS]\n",
-        "\n  -o, --out TEXT            The run folder. [run]\n",
-        "\n  -k, --k INT               Completions per prompt. [2]\n",
+        "\n  -o, --out VALUE            The run folder. [run]\n",
+        "\n  -k, --k VALUE              Completions per prompt. [2]\n",
         "\nsampling:\n",
-        "\n  --judge.engine.price.input FLOAT ",
+        "\n  --judge.engine.price.input VALUE ",
         "--prefer.ties drop|soft",
     ):
         assert part in done.out

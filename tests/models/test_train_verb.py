@@ -10,10 +10,9 @@ import torch
 from rows_for_tests import metrics, pairs_file
 
 from jurist.cli.app import run_command
-from jurist.cli.progress import text_of
-from jurist.cli.verbs import TRAINERS, beside
 from jurist.engines import chat
 from jurist.models.policy import load_tokenizer
+from jurist.recipes.train import TRAINERS, beside
 from jurist.records import Message
 
 torch.set_num_threads(1)
@@ -214,7 +213,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(base, capsys, monkeyp
         def without(_):
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-        monkeypatch.setattr("jurist.cli.verbs.import_module", without)
+        monkeypatch.setattr("jurist.recipes.train.import_module", without)
     else:
         monkeypatch.setitem(sys.modules, package, None)
 
@@ -300,7 +299,7 @@ def test_what_a_policy_earned_is_told_and_not_called_rows(base, capsys):
     assert jurist("train", "rloo", "pairs.jsonl", *words) == 0
     said = capsys.readouterr().out
     assert "trained    8 prompts in 2 steps\n" in said
-    assert f"last step  {text_of(metrics(Path('pairs/rloo'))[-1])}"[:30] in said
+    assert f"last step  reward {metrics(Path('pairs/rloo'))[-1]['reward']:.4g}" in said
 
 
 def test_rows_about_two_prompts_leave_by_name(base, capsys):

@@ -16,7 +16,8 @@ from msgspec import NODEFAULT, Struct
 
 from ..errors import SettingError
 from .exits import WRONG, exit_code
-from .options import Common, Known, Recipe, Typed, help_rows, known_settings, page, parse
+from .help import complete, help_rows, install, page
+from .options import Common, Known, Recipe, Typed, known_settings, parse
 
 
 class Verb(NamedTuple):
@@ -76,16 +77,12 @@ def run_command(words: list[str]) -> int:
 def _dispatch(words: list[str]) -> int:
     first, second = [*words, "", ""][:2]
     if "COMP_LINE" in os.environ:
-        from .completion import complete
-
         print("\n".join(complete(VERBS, TOP, lambda name, words: _settings(name, words)[1])))
     elif first == "--version":
         from .. import __version__
 
         print(f"jurist {__version__}")
     elif first == "--install-completion":
-        from .completion import install
-
         print(install(second or os.environ.get("SHELL", "")))
     elif first in ("", "-h", "--help"):
         verbs = [(name, verb.summary) for name, verb in VERBS.items() if " " not in name]

@@ -10,7 +10,7 @@ import msgspec
 
 from ..recipes.lines import named
 from ..recipes.summary import Share
-from .progress import clock, text_of
+from .progress import clock
 
 Row = tuple[str, str]
 
@@ -91,19 +91,3 @@ def _cost_rows(facts: dict[str, Any]) -> Iterator[Row]:
 
 def counted(counts: dict[str, int] | None) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in (counts or {}).items())
-
-
-def training_lines(facts: dict[str, Any], by_reward: bool, then: str) -> Iterator[str]:
-    """What a training came to, from `training.json`."""
-    steps = f"{facts['steps']:,} step{'s' * (facts['steps'] != 1)}"
-    equal, held_out = facts.get("compare_nothing", 0), facts["held_out"]
-    rows = (
-        ("trained", f"{facts['rows']:,} {'prompts' if by_reward else 'rows'} in {steps}"),
-        ("dropped", counted(facts["dropped"])),
-        ("equal", f"{equal:,} rows: p is 0.5, or both answers are the same" if equal else ""),
-        ("last step", text_of(facts["metrics"])),
-        ("held out", f"{text_of(held_out)} ({held_out.get('rows', 0):,} rows)" if held_out else ""),
-        ("model", facts["model"]),
-        ("next", then),
-    )
-    return named(rows, 11)

@@ -16,33 +16,28 @@ from typing import Any, Final
 from ..recipes.summary import RunProgress
 
 LIVE_EVERY, PLAIN_EVERY = 0.1, 10.0
-ALWAYS: Final = {
-    "rows_per_second": "{:,.0f}/s",
+SHOWN: Final = {
+    "rate": "{:,.0f}/s",
     "usd": "${:.2f}",
-    "usd_projected": "~${:.2f} in all",
+    "projected": "~${:.2f} in all",
     "flip_rate": "flips {:.1%}",
     "unread_share": "unread {:.1%}",
+    "retries": "retries {:,}",
+    "calls_kept": "from journal {:,}",
     "loss": "loss {:.4g}",
     "right": "accuracy {:.4g}",
     "reward": "reward {:.4g}",
     "kl_sequence": "KL {:.4g}",
 }
-IF_ANY: Final = {"retries": "retries {:,}", "calls_kept": "from journal {:,}", "tokens": "tokens {:,.0f}"}
-"""How a human is shown numbers; these only where they are not 0."""
+"""What a human is shown, in this order; counts only where they are not 0."""
 
 
 def facts_of(now: Any) -> dict[str, Any]:
     if isinstance(now, RunProgress):
         counts = {"rows": now.rows, "total": now.total, "calls": now.budget.calls}
         counts |= {"calls_kept": now.budget.cached, "retries": now.retries}
-        measures = {
-            "rows_per_second": now.rate,
-            "seconds_left": now.seconds_left,
-            "usd": now.budget.spent,
-            "usd_projected": now.projected,
-            "flip_rate": now.flip_rate,
-            "unread_share": now.unread_share,
-        }
+        measures = {"usd": now.budget.spent, "rate": now.rate, "seconds_left": now.seconds_left}
+        measures |= {name: getattr(now, name) for name in ("projected", "flip_rate", "unread_share")}
         return counts | {name: None if value is None else round(value, 4) for name, value in measures.items()}
     if hasattr(now, "round"):
         inner = {} if now.inner is None else facts_of(now.inner)
@@ -56,8 +51,8 @@ def facts_of(now: Any) -> dict[str, Any]:
 def text_of(facts: dict[str, Any]) -> str:
     """The numbers worth a look. No KL is below 0, whatever its estimate is."""
     shown = {**facts, "kl_sequence": max(0.0, facts["kl_sequence"])} if "kl_sequence" in facts else facts
-    texts = [text.format(shown[name]) for name, text in ALWAYS.items() if shown.get(name) is not None]
-    return " · ".join(texts + [text.format(shown[name]) for name, text in IF_ANY.items() if shown.get(name)])
+    known = {name: shown[name] for name in SHOWN if shown.get(name) is not None}
+    return " · ".join(SHOWN[name].format(n) for name, n in known.items() if n or isinstance(n, float))
 
 
 def line(facts: dict[str, Any], spent: float = 0.0) -> str:

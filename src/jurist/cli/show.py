@@ -66,7 +66,8 @@ def show(typed: Typed) -> int:
     if cfg.labels:
         rows = list(islice(_rows(run, "preferences", Preference), cfg.limit))
     elif cfg.disagree or cfg.flips or cfg.unread or cfg.dropped or cfg.by or cfg.pair:
-        lost = {row.subject_id: row for row in _rows(run, "dropped", Dropped) if _is_for(row, cfg.dropped)}
+        dropped = _rows(run, "dropped", Dropped) if cfg.dropped else ()
+        lost = {row.subject_id: row for row in dropped if cfg.dropped in (row.reason, row.kind)}
         rows = list(islice(_wanted(run, cfg, lost.keys()), cfg.limit))
         rows += [row for row in lost.values() if row.stage != "preferences"][: cfg.limit - len(rows)]
         _add_outcomes(run, [row for row in rows if isinstance(row, Evidence)])
@@ -87,10 +88,6 @@ def show(typed: Typed) -> int:
 def _rows(run: Path, noun: str, kind: type[Any]) -> Iterator[Any]:
     path = run / f"{noun}.jsonl"
     return read_records(path, kind) if path.exists() or noun == "preferences" else iter(())
-
-
-def _is_for(row: Dropped, reason: str) -> bool:
-    return bool(reason) and reason in (row.reason, row.kind)
 
 
 def _wanted(run: Path, cfg: ShowConfig, lost: Any) -> Iterator[Evidence]:

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
@@ -18,13 +17,13 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import MissingExtra, RunError, SettingError
+from ..errors import SettingError
 from ..preferences.settings import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, say
 from .options import Recipe, Typed, known_settings, parse
-from .print import report, summary_lines, training_lines
+from .print import report, summary_lines
 from .progress import progress
 
 
@@ -157,18 +156,12 @@ def selftest(typed: Typed) -> int:
 
 
 def init(typed: Typed) -> int:
-    """A recipe to start from; nothing that is there is written over."""
-    from ..recipes.commented import commented
+    from ..recipes.commented import write_recipe
 
     cfg = typed.load(InitConfig)
-    file = Path(cfg.out or f"{cfg.recipe}.yaml")
-    text = commented(cfg.recipe, str(file))
-    if file.exists():
-        other = quote(str(file.with_name(f"my-{file.name}")))
-        raise SettingError(f"{file} is there already. Choose another: jurist init {cfg.recipe} --out {other}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-    print(f"wrote {file}, with every setting explained. Run it with: jurist run {quote(str(file))}")
+    file = cfg.out or f"{cfg.recipe}.yaml"
+    write_recipe(cfg.recipe, Path(file))
+    print(f"wrote {file}, with every setting explained. Run it with: jurist run {quote(file)}")
     return 0
 
 
@@ -213,61 +206,15 @@ def demo(typed: Typed) -> int:
     return 0
 
 
-SAMPLE = "jurist sample --prompts FILE --policy hf:{model}"
-TRAINERS = {
-    "sft": ("sft:train_sft", "jurist train dpo RUN --base {model}"),
-    "reward": ("reward:train_reward", "jurist label --pairs FILE --judge reward:{model}"),
-    "dpo": ("dpo:train_dpo", SAMPLE),
-    "ppo": ("ppo:train_ppo", SAMPLE),
-    "rloo": ("ppo:train_ppo", SAMPLE),
-}
-"""The trainers in `models`, and what to type with the model."""
-EXTRA = ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "huggingface_hub")
-
-
 def train(typed: Typed) -> int:
-    from ..models.settings import check
     from ..recipes.loop.several import is_first
+    from ..recipes.train import settle_training, train, training_lines
 
     method = typed.verb.partition(" ")[2]
-    cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
-    check(cfg, method)
-    cfg = cfg if cfg.out else replace(cfg, out=str(beside(cfg.data) / method))
+    cfg = settle_training(method, typed.load(typed.cls, advantage="rloo" if method == "rloo" else None))
     with progress(typed.as_json) as watch:
-        folder = _train(method, cfg, watch)
+        folder = train(method, cfg, watch)
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}
-        then = TRAINERS[method][1].format(model=quote(str(folder)))
-        report(typed.as_json, facts, training_lines(facts, method in ("ppo", "rloo"), then))
+        report(typed.as_json, facts, training_lines(method, facts))
     return 0
-
-
-def _train(method: str, cfg: Any, watch: Any) -> Path:
-    """The folder of the trained model. What torch and its family raise gets a line of ours only here."""
-    module, _, name = TRAINERS[method][0].partition(":")
-    try:
-        folder: Path = getattr(import_module(f"jurist.models.{module}"), name)(cfg, watch=watch)
-    except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
-        if package not in EXTRA:
-            raise
-        raise MissingExtra("training", package, "train") from None
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        raise RunError(
-            f"the GPU's memory does not hold {cfg.tokens:,} tokens at once."
-            f" Set: --tokens {max(1, cfg.tokens // 4)}, and if that is not enough --checkpointing"
-        ) from None
-    return folder
-
-
-def beside(data: str) -> Path:
-    """Models of a run lie in the run, those of a file beside it, those of a set on the hub here."""
-    if data.startswith("hub:"):
-        return Path(data.rpartition("/")[2].partition(":")[0])
-    path = Path(data)
-    if path.is_dir():
-        return path / "models"
-    name = path.name.partition(".")[0]
-    return path.with_name(name if name and name != path.name else f"{path.name}-models")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ..errors import BudgetSpent
+from ..errors import BudgetSpent, SettingError
 from ..records import Usage
 from .engine import Reply
 
@@ -118,3 +118,16 @@ class Budget:
         for turn in waiting:
             if not turn.done():
                 turn.set_result(None)
+
+
+def parse_money(text: str | float | None) -> float | None:
+    """`5usd`, `$5`, `0.5`: US dollars. None stays None: no cap."""
+    if text is None:
+        return None
+    try:
+        amount = float(str(text).lower().replace("usd", "").replace("$", ""))
+    except ValueError:
+        amount = -1.0
+    if not 0 < amount < float("inf"):
+        raise SettingError(f"a budget is a positive amount of US dollars, got {text!r}. Write: --budget 5usd")
+    return amount

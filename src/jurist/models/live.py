@@ -15,7 +15,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..config import parse_money, settings_from
+from ..config import settings_from
+from ..engines.budget import parse_money
 from ..engines.engine import is_engine_kind
 from ..engines.journaled import Engines, open_budget
 from ..engines.scripted import load_function

@@ -7,6 +7,8 @@ comments with their defaults, so that a file follows them when they change.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
 from textwrap import wrap
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ import yaml
 from msgspec import Struct, to_builtins
 
 from ..config import Setting, fields_of
+from ..errors import SettingError
 from ..models.settings import Training
 from ..verdicts.settings import JudgeConfig
 from .catalogue import recipe_called, shipped
@@ -32,42 +35,49 @@ YOURS: Final = {
 """What to write for models of one's own; elsewhere the default."""
 
 
+def write_recipe(recipe: str, file: Path) -> None:
+    """Nothing that is there is written over."""
+    text = commented(recipe, str(file))
+    if file.exists():
+        other = quote(str(file.with_name(f"my-{file.name}")))
+        raise SettingError(f"{file} is there already. Choose another: jurist init {recipe} --out {other}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
 def commented(recipe: str, file: str) -> str:
     """The text of such a file."""
     settings, _ = recipe_called(recipe)
-    head = (
-        f"The recipe {recipe}, ready to run in the tiny world, where it takes a minute: jurist run {file}",
-        "For models of your own, write what stands behind `yours:` on the lines that have it. What is",
-        "commented out has its default. A judge is a name or a mapping: docs/judges.md",
-    )
-    lines, given, told = [f"# {line}" for line in head], shipped(recipe), set[str]()
+    lines = [
+        f"# The recipe {recipe}, ready to run in the tiny world in about a minute: jurist run {quote(file)}",
+        "# For models of your own, write what stands behind `yours:`. What is commented out has its default.",
+    ]
+    given, told = shipped(recipe), set[str]()
     for field in fields_of(settings).values():
         lines += ["", *_setting(field, given, "", told)]
     return "\n".join(lines) + "\n"
 
 
 def _setting(field: Setting, given: dict[str, Any], prefix: str, told: set[str]) -> Iterator[str]:
-    """A line, or a mapping: what is set, then the rest. What all trainings share is explained once."""
+    """A line, or a mapping: what is set, then the rest. What all trainings share is `told` once."""
     name, default, indent = field.name, field.default, "  " * prefix.count(".")
     off = "" if name in given or name == "recipe" else "# "
     if not isinstance(default, Struct) or isinstance(default, JudgeConfig):
-        yours = f"yours: {YOURS.get(prefix + name) or _flow(default)}. " * (name in given)
-        yours = "" if name in ("out", "rounds", "recipe") else yours
+        has_yours = name in given and name not in ("out", "rounds", "recipe")
+        yours = f"yours: {YOURS.get(prefix + name) or _flow(default)}. " if has_yours else ""
         yield from _line(f"{off}{indent}{name}: {_flow(given.get(name, default))}", yours + field.description)
         return
     yield from _line(f"{off}{indent}{name}:", field.description)
-    inner, training = given.get(name, {}), isinstance(default, Training)
+    inner, training, before = given.get(name, {}), isinstance(default, Training), "shared" in told
     for one in sorted(fields_of(type(default)).values(), key=lambda one: one.name not in inner):
-        mine = one._replace(default=getattr(default, one.name))
+        value = getattr(default, one.name)
         shared = training and one.name in Training.__struct_fields__
-        as_always = shared and mine.default == getattr(Training(), one.name)
-        if not (training and one.name in DECIDED) and (
-            one.name in inner or not (as_always and "shared" in told)
-        ):
-            mine = mine._replace(description="" if shared and "shared" in told else one.description)
-            yield from _setting(mine, inner, f"{prefix}{name}.", told)
+        as_above = before and shared and value == getattr(Training(), one.name) and one.name not in inner
+        if not as_above and not (training and one.name in DECIDED):
+            words = "" if shared and before else one.description
+            yield from _setting(Setting(one.name, (), value, words), inner, f"{prefix}{name}.", told)
     if training:
-        yield from ([f"# {indent}  and what all trainings have, as above"] if "shared" in told else [])
+        yield from [f"# {indent}  and what all trainings have, as above"] if before else []
         told.add("shared")
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
-from ..config import parse_money
+from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, SettingError
 from ..preferences.decide import JudgeInfo, decide, write_judges

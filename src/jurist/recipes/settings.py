@@ -14,7 +14,8 @@ from msgspec.structs import asdict, replace
 
 from .. import __version__
 from ..completions.matchups import parsed
-from ..config import dump_yaml, load_settings, parse_money, settings_from
+from ..config import dump_yaml, load_settings, settings_from
+from ..engines.budget import parse_money
 from ..engines.engine import EngineConfig
 from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.formats import FORMATS

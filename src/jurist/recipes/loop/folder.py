@@ -25,7 +25,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ...config import dump_yaml, parse_money
+from ...config import dump_yaml
+from ...engines.budget import parse_money
 from ...engines.checkpoints import weights_named
 from ...errors import BudgetSpent, DataError, RunError
 from ...prompts.load import split_of
