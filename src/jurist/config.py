@@ -17,8 +17,7 @@ from msgspec import NODEFAULT, Struct, inspect
 from .errors import SettingError, nearest
 
 S = TypeVar("S", bound=Struct)
-Kinds = tuple[Any, ...]
-"""The alternatives of a type, as `msgspec.inspect` has them."""
+Kinds = tuple[Any, ...]  # the alternatives of a type, as msgspec.inspect has them
 LISTS = (inspect.ListType, inspect.VarTupleType, inspect.TupleType)
 
 

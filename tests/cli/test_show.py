@@ -1,10 +1,12 @@
 """The evidence behind labels, found by what is wrong with it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from jurist.run import read_records
 from support.cli import run
 from support.job import label, pairs, records, right, write
 from support.replies import label_reply, preferring
@@ -50,7 +52,7 @@ def test_several_filters_are_all_to_be_passed_and_one_judge_is_shown_alone():
     assert one == "shorter"
 
 
-def test_dropped_rows_are_found_by_their_reason_with_one_look_through_the_files():
+def test_dropped_rows_are_found_by_their_reason():
     rows = [
         *pairs(12),
         {"prompt": "Why?", "first": "same", "second": "same"},
@@ -65,6 +67,19 @@ def test_dropped_rows_are_found_by_their_reason_with_one_look_through_the_files(
         assert len(shown("--dropped", reason)) == sum(row["reason"] == reason for row in records("dropped"))
         assert reason in run("show", "run", "--dropped", reason).out
     assert run("show", "run", "--dropped", "nothing").out == "0 shown\n"
+
+
+def test_outcomes_are_found_by_one_look_through_the_files(monkeypatch):
+    label("shorter")
+    looks = Counter()
+
+    def counting(path, *more):
+        looks[path.name] += 1
+        return read_records(path, *more)
+
+    monkeypatch.setattr("jurist.cli.show.read_records", counting)
+    assert len(shown("--by", "shorter")) == 12
+    assert looks == {"preferences.jsonl": 1, "dropped.jsonl": 1}
 
 
 def test_flips_show_both_orders_and_say_when_there_are_more():
