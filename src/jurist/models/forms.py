@@ -65,7 +65,7 @@ def cached(model: Any, examples: Sequence[Example], *, apart: bool = False) -> S
     owner_R = torch.tensor([owner for owner, _ in rows], device=causal_of(model).device)
     keys = _prompt_cache(causal_of(model), owner_R if apart else None)
     with suppress(_Filled):
-        _hidden(model, ids_BP, past_key_values=keys, use_cache=True)
+        _hidden(model, ids_BP, cache=keys, use_cache=True)
     ids_RT, _ = padded([[examples[owner].prompt_ids[-1], *chain(*told)] for owner, told in rows], _pad(model))
     parts = [[1, *map(len, told)] for _, told in rows]
     part_RT, position_RT = _parts(parts, ids_RT.shape[1])
@@ -76,7 +76,7 @@ def cached(model: Any, examples: Sequence[Example], *, apart: bool = False) -> S
         ids_RT,
         attention_mask=mask_R1TS,
         position_ids=position_RT,
-        past_key_values=keys,
+        cache=keys,
         use_cache=True,
     )
     return _states(hidden_RTD, *_places(parts), _lengths(examples))

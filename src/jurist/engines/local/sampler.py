@@ -71,7 +71,7 @@ def write(
             input_ids=torch.tensor(said, device=device)[:, None],
             attention_mask=mask_BT,
             position_ids=at_B[:, None],
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
             logits_to_keep=1,
         )

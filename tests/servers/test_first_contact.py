@@ -1,0 +1,71 @@
+"""A first job: a small real model as policy and judge behind llama.cpp, with default settings."""
+
+import json
+import time
+
+import pytest
+
+from jurist.verdicts.read import UNREAD
+from support.cli import run
+from support.job import records, summary, write
+
+pytestmark = pytest.mark.real
+PROMPTS = (
+    "Why is the sky blue?",
+    "Give me three tips for a good night's sleep.",
+    "What is the capital of France?",
+    "Explain gravity to a child.",
+    "Write a haiku about autumn.",
+    "How do I boil an egg?",
+    "What is photosynthesis?",
+    "Name two uses of a paperclip.",
+    "Why do cats purr?",
+    "What is the difference between weather and climate?",
+    "How can I learn to swim?",
+    "What makes bread rise?",
+)
+MINUTES = 5
+
+
+@pytest.fixture(scope="module")
+def contact(llama, tmp_path_factory):
+    """The job with default settings, and what it took."""
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(tmp_path_factory.mktemp("contact"))
+        write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+        model = f"llamacpp:gemma@{llama}"
+        words = ("label", "--prompts", "prompts.jsonl", "--policy", model, "--judge", model)
+        started = time.monotonic()
+        done = run(*words)
+        yield done, time.monotonic() - started, words
+
+
+def test_it_ends_by_itself_within_minutes_and_no_call_fails(contact):
+    _, seconds, _ = contact
+
+    assert seconds < MINUTES * 60
+    found = summary()
+    assert (found["state"], found["retries"], found["uncertain_calls"]) == ("done", 0, 0)
+    assert (found["completions"], found["verdicts"]) == (24, 24)
+    assert {row.get("unread", "") for row in records("verdicts")} <= {"", *UNREAD} - {"call_failed"}
+
+
+def test_it_says_that_this_model_does_not_answer_and_what_to_do(contact):
+    done, _, _ = contact
+
+    assert done.code == 1
+    assert "does not answer the question asked" in done.line
+    assert "--judge.forced allow" in done.line
+    assert all(row["label_mass"] < 0.5 for row in records("verdicts") if row.get("unread") == "low_mass")
+
+
+def test_labels_forced_out_of_it_are_read_and_marked(contact):
+    *_, words = contact
+
+    run(*words, "--judge.forced", "allow", "--out", "forced", "--journal", "run/journal.sqlite")
+
+    verdicts = records("verdicts", "forced")
+    read = [row for row in verdicts if not row.get("unread")]
+    assert len(read) >= 0.95 * len(verdicts)
+    assert sum(bool(row.get("forced")) for row in read) >= 0.95 * len(read)
+    assert "forced" in json.dumps(summary("forced")["warnings"])
