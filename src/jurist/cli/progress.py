@@ -132,7 +132,8 @@ def _bar() -> Iterator[Callable[[dict[str, Any]], None]]:
     bars = [rich.BarColumn(bar_width=24)] if console.width > 110 else []
     text = rich.TextColumn("{task.description}", table_column=Column(overflow="fold"))
     left = rich.TimeRemainingColumn(compact=True)
-    with rich.Progress(*bars, rich.MofNCompleteColumn(), left, text, console=console) as lines:
+    columns = (*bars, rich.MofNCompleteColumn(), left, rich.TextColumn("left"), text)
+    with rich.Progress(*columns, console=console) as lines:
         task = lines.add_task("starting", total=None)
 
         def show(facts: dict[str, Any]) -> None:
