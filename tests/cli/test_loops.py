@@ -20,7 +20,6 @@ from jurist.recipes.loop.settings import LoopConfig
 from jurist.recipes.loop.stopping import Comparison, Facts
 from support.cli import run
 
-pytest.importorskip("transformers", reason="recipes that train need the extra")
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "recipe: rlaif\nprompts: tiny:8\npolicy: tiny\njudge: tiny:fair\n"
 

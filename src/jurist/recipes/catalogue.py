@@ -29,18 +29,16 @@ def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
 
 def recipe_in(file: str) -> str:
     """The name of the recipe that a file is for."""
-    name = read_recipe(file).get("recipe")
-    if not name:
-        names = " | ".join(RECIPES)
-        raise SettingError(f"{file} does not say which recipe it is for. Write at its top: recipe: {names}")
-    return str(name)
+    if name := read_recipe(file).get("recipe"):
+        return str(name)
+    names = " | ".join(RECIPES)
+    raise SettingError(f"{file} does not say which recipe it is for. Write at its top: recipe: {names}")
 
 
 def shipped(name: str) -> dict[str, Any]:
     """The settings of the shipped recipe, with which it works in the tiny world."""
-    here = Path(__file__)
     # In a package they lie beside this file; in a clone they are where readers look for them.
-    folders = (here.parent / "files", here.parents[3] / "recipes")
+    folders = (Path(__file__).parent / "files", Path(__file__).parents[3] / "recipes")
     return read_recipe(next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml")
 
 
