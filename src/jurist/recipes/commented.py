@@ -1,5 +1,5 @@
-"""A recipe as a file to start from: every setting explained, and ready to run in the tiny world. What that needs
-is set; other settings are comments with their defaults, so that a file follows them when they change.
+"""A recipe as a file to start from: every setting explained, and ready to run in the tiny world. What that
+needs is set; other settings are comments with their defaults, so that a file follows them when they change.
 """
 
 from __future__ import annotations
