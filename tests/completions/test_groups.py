@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jurist.completions import FILE_JUDGE, load_groups, matchups
 from jurist.errors import DataError, SettingError
-from jurist.prompts.shapes import COLUMNS
+from jurist.prompts.load import COLUMNS
 from jurist.records import Completion, Dropped, Message, Prompt
 
 ASKED = [{"role": "user", "content": "Why?"}]

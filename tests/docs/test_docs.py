@@ -21,7 +21,7 @@ from jurist.config import settings_from
 from jurist.engines import vendors
 from jurist.engines.open import KINDS
 from jurist.engines.serve import Served, serving
-from jurist.preferences.formats import FORMATS
+from jurist.preferences.export import FORMATS
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig, check
 from jurist.verdicts.judge import JUDGES

@@ -5,8 +5,7 @@ import pytest
 
 from jurist.completions import load_groups
 from jurist.errors import DataError, MissingExtra, SettingError
-from jurist.preferences.export import export, export_targets, push
-from jurist.preferences.formats import FORMATS
+from jurist.preferences.export import FORMATS, export, export_targets, push
 from jurist.prompts import split_of
 from jurist.records import Completion, Message, Preference, Prompt, content_id
 

@@ -2,8 +2,7 @@ import math
 
 from one_prompt import PROMPT, completion, opinion, pair_of
 
-from jurist.preferences.pairs import PreferConfig, choose
-from jurist.preferences.ranking import length_terms, strengths
+from jurist.preferences.pairs import PreferConfig, choose, length_terms, strengths
 
 
 def test_a_length_penalty_turns_what_only_length_decided():

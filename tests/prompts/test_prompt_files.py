@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jurist.errors import DataError, MissingExtra, SettingError
 from jurist.prompts import load_prompts, split_of
-from jurist.prompts.shapes import COLUMNS
+from jurist.prompts.load import COLUMNS
 from jurist.records import Dropped, content_id
 
 ROWS = [{"prompt": "Why?", "domain": "d"}, {"prompt": "How?"}, {"prompt": "Why?"}]

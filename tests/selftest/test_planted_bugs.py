@@ -54,7 +54,7 @@ BUGS = {
         "halting",
     ),
     "chosen and rejected change places on the way out": (
-        "preferences/formats.py",
+        "preferences/export.py",
         '"chosen": _answer(preference.chosen)',
         '"chosen": _answer(preference.rejected)',
         "oracle",

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..prompts.load import DIALOGUE, conversation, dressed, missing, shared_beginning, turns
 from ..prompts.rows import BadRow, clip
-from ..prompts.shapes import DIALOGUE, conversation, dressed, missing, shared_beginning, turns
 from ..records import Completion, Message, Prompt
 
 LISTS = ("completions", "responses")

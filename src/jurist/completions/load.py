@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import DataError, SettingError, nearest
-from ..prompts.load import OnError, check_on_error, leave_out
+from ..prompts.load import OnError, check_on_error, leave_out, renamed
 from ..prompts.rows import BadRow, Source, ignore, read_rows
-from ..prompts.shapes import renamed
 from ..records import Completion, Dropped, Group, IdSet, Matchup, Prompt, Verdict, content_id
 from ..run import read_records
 from .answers import Answered, pair_of, seats_in, several_of

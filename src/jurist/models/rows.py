@@ -23,10 +23,9 @@ import msgspec
 
 from ..completions.answers import pair_of, seats_in, several_of
 from ..errors import DataError, RunError
-from ..preferences.quarantine import at_large, read_quarantine
-from ..prompts.load import OnError, leave_out, split_of
+from ..preferences.hygiene import at_large, read_quarantine
+from ..prompts.load import OnError, leave_out, renamed, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
-from ..prompts.shapes import renamed
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id
 from ..run import read_records
 from .batch import Example, tokenise

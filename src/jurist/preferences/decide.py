@@ -27,8 +27,7 @@ from ..verdicts.settle import SlotBias as Correction
 from ..verdicts.settle import settle, settle_scores
 from ..verdicts.slot_bias import SlotBias, correct, fit_slot_biases
 from .card import Counts
-from .pairs import choose
-from .settings import PreferConfig
+from .pairs import PreferConfig, choose
 
 FEWEST_LABELS: Final = 30
 """People's labels on which a judge's temperature is learnt; fewer would swing it by more than they mend."""

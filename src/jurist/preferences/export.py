@@ -1,18 +1,257 @@
-"""Preferences out of the house, in the rows each trainer reads, as a stream."""
+"""Preferences out of the house, in the rows each trainer reads, as a stream.
+
+The rows that trainers read. A format is one function and one line in `FORMATS`.
+
+| format | a row has | read by |
+|---|---|---|
+| trl | prompt, chosen, rejected as messages; p, margin, weight, id | TRL's DPO, reward and others |
+| trl_implicit | chosen, rejected as whole conversations; p, margin, weight, id | the same |
+| kto | prompt, completion, label | TRL's KTO: two unpaired rows a preference |
+| sft | messages | TRL's SFT, Axolotl, LLaMA-Factory: the chosen answers |
+| openrlhf | chosen, rejected as whole conversations; margin | OpenRLHF with --apply_chat_template |
+| handbook | prompt, prompt_id, chosen, rejected, messages, two scores | the alignment handbook |
+| jsonl | every field of a preference | Jurist |
+| parquet, datasets | as trl | anything that reads Parquet or a `datasets` folder |
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from ..errors import DataError, SettingError, nearest
 from ..prompts.load import split_of
 from ..prompts.rows import first_line, ignore, needed
-from ..records import Completion, Dropped, IdSet, Preference, Prompt
-from .formats import FORMATS, Format, target
-from .writers import WRITERS, Rows, in_place, list_splits, made_room
+from ..records import Completion, Dropped, IdSet, Message, Preference, Prompt
+from ..run import Writer
+
+
+def _answer(completion: Completion) -> tuple[Message, ...]:
+    return (Message("assistant", completion.text),)
+
+
+def _label(preference: Preference) -> dict[str, Any]:
+    """What the judge knew, for trainers that can use it. TRL reads `margin` in its reward trainer."""
+    return {
+        "p": preference.p,
+        "margin": preference.margin,
+        "weight": preference.weight,
+        "id": preference.id,
+    }
+
+
+def trl(preference: Preference) -> list[Any]:
+    return [
+        {
+            "prompt": preference.prompt.messages,
+            "chosen": _answer(preference.chosen),
+            "rejected": _answer(preference.rejected),
+            **_label(preference),
+        }
+    ]
+
+
+def trl_implicit(preference: Preference) -> list[Any]:
+    return [{**_whole(preference), **_label(preference)}]
+
+
+def _whole(preference: Preference) -> dict[str, Any]:
+    messages = preference.prompt.messages
+    return {
+        "chosen": messages + _answer(preference.chosen),
+        "rejected": messages + _answer(preference.rejected),
+    }
+
+
+def kto(preference: Preference) -> list[Any]:
+    return [
+        {
+            "prompt": preference.prompt.messages,
+            "completion": _answer(completion),
+            "label": label,
+            "id": preference.id,
+        }
+        for completion, label in ((preference.chosen, True), (preference.rejected, False))
+    ]
+
+
+def sft(preference: Preference) -> list[Any]:
+    return [target(preference.prompt, preference.chosen)]
+
+
+def target(prompt: Prompt, completion: Completion) -> dict[str, Any]:
+    """One answer to learn by heart."""
+    return {"messages": prompt.messages + _answer(completion), "id": completion.id}
+
+
+def openrlhf(preference: Preference) -> list[Any]:
+    return [{**_whole(preference), "margin": preference.margin, "id": preference.id}]
+
+
+def handbook(preference: Preference) -> list[Any]:
+    """Scores are p and 1 - p, so that they are on one scale whatever the judge's was."""
+    whole = _whole(preference)
+    return [
+        {
+            "prompt": preference.prompt.messages[-1].content,
+            "prompt_id": preference.prompt.id,
+            "chosen": whole["chosen"],
+            "rejected": whole["rejected"],
+            "messages": whole["chosen"],
+            "score_chosen": preference.p,
+            "score_rejected": 1.0 - preference.p,
+        }
+    ]
+
+
+def ours(preference: Preference) -> list[Any]:
+    return [preference]
+
+
+class Format(NamedTuple):
+    """How preferences become rows, and where these go."""
+
+    rows: Callable[[Preference], list[Any]]
+    writer: str = "jsonl"
+    splits: tuple[str, str] = ("train", "test")
+    knows_ties: bool = True
+    """Whether a row can say that neither is better; where it cannot, ties leave by name."""
+
+
+FORMATS: dict[str, Format] = {
+    "trl": Format(trl),
+    "trl_implicit": Format(trl_implicit),
+    "kto": Format(kto, knows_ties=False),
+    "sft": Format(sft, knows_ties=False),
+    "openrlhf": Format(openrlhf),
+    "handbook": Format(handbook, splits=("train_prefs", "test_prefs")),
+    "jsonl": Format(ours),
+    "parquet": Format(trl, writer="parquet"),
+    "datasets": Format(trl, writer="datasets"),
+}
+
+
+class Rows(Protocol):
+    """Takes rows; `finish` writes the last of them, `appear` puts the file in its place, `abandon` leaves
+    none.
+    """
+
+    def add(self, record: Any) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def appear(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Parquet:
+    """Row groups of a thousand, so that memory does not grow with the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.arrow = needed("pyarrow", f"writing {path}", "parquet")
+        parquet = needed("pyarrow.parquet", f"writing {path}", "parquet")
+        self.path, self.draft = path, path.with_name(f".{path.name}.part")
+        self.schema = self._schema()
+        self.file = parquet.ParquetWriter(self.draft, self.schema)
+        self.rows: list[Any] = []
+
+    def _schema(self) -> Any:
+        pa = self.arrow
+        messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        texts = [(name, messages) for name in ("prompt", "chosen", "rejected")]
+        numbers = [(name, pa.float64()) for name in ("p", "margin", "weight")]
+        return pa.schema([*texts, *numbers, ("id", pa.string())])
+
+    def add(self, record: Any) -> None:
+        self.rows.append(msgspec.to_builtins(record))
+        if len(self.rows) == 1000:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.rows:
+            self.file.write_table(self.arrow.Table.from_pylist(self.rows, schema=self.schema))
+            self.rows = []
+
+    def finish(self) -> None:
+        self._flush()
+        self.file.close()
+
+    def appear(self) -> None:
+        self.draft.replace(self.path)
+
+    def abandon(self) -> None:
+        with suppress(OSError):
+            self.file.close()
+        self.draft.unlink(missing_ok=True)
+
+
+class SavedDataset:
+    """A folder for `datasets.load_from_disk`, made from a Parquet file that is then taken away."""
+
+    def __init__(self, path: Path) -> None:
+        self.datasets = needed("datasets", f"writing {path}", "hub")
+        self.path, self.draft = path, path.with_name(f".{path.name}.part")
+        self.parquet = Parquet(path.with_name(f".{path.name}.parquet"))
+
+    def add(self, record: Any) -> None:
+        self.parquet.add(record)
+
+    def finish(self) -> None:
+        self.parquet.finish()
+        self.parquet.appear()
+        cache = self.path.with_name(f".{self.path.name}.cache")
+        try:
+            loaded = self.datasets.Dataset.from_parquet(str(self.parquet.path), cache_dir=str(cache))
+            loaded.save_to_disk(str(self.draft))
+        finally:
+            self.parquet.path.unlink(missing_ok=True)
+            rmtree(cache, ignore_errors=True)
+
+    def appear(self) -> None:
+        if self.path.exists():
+            rmtree(self.path)
+        self.draft.replace(self.path)
+
+    def abandon(self) -> None:
+        self.parquet.abandon()
+        rmtree(self.draft, ignore_errors=True)
+
+
+WRITERS: dict[str, tuple[Callable[[Path], Rows], str]] = {
+    "jsonl": (Writer, ".jsonl"),
+    "parquet": (Parquet, ".parquet"),
+    "datasets": (SavedDataset, ""),
+}
+"""Each with the ending of the files it writes."""
+
+
+def list_splits(folder: Path, splits: list[str]) -> None:
+    """The file by which `datasets.load_from_disk` knows a folder of several splits."""
+    (folder / "dataset_dict.json").write_bytes(msgspec.json.encode({"splits": splits}))
+
+
+def in_place(out: Path, split: str, suffix: str, is_test: bool) -> Path:
+    """Where a split goes: into the folder `out`, or beside the file `out` when that is named as a file."""
+    if not out.suffix or out.is_dir():
+        return out / f"{split}{suffix}"
+    return out.with_stem(f"{out.stem}_{split}") if is_test else out
+
+
+def made_room(path: Path) -> None:
+    """The folder a file will lie in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot make the folder {path.parent}: {error.strerror}. Look at it with: ls -ld {path.parent}"
+        ) from error
+
 
 Parts = Iterator[tuple[str, list[Any]]]
 

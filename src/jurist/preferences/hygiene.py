@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from ..prompts.load import load_prompts
 from ..prompts.rows import ignore
-from ..records import Completion, Dropped, Prompt
+from ..records import Completion, Dropped, Preference, Prompt
+from ..run import read_json
 
 _REFUSAL = re.compile(
     r"^\W*(?:(?:hi|hello|thanks|thank you)\b[^.!]*[.!]\s*)?"
@@ -122,3 +124,37 @@ def _grams(words: list[str], n: int) -> Iterator[list[str]]:
 
 def _hashed(gram: list[str]) -> int:
     return int.from_bytes(blake2b(" ".join(gram).encode(), digest_size=8).digest())
+
+
+FILE = "quarantine.json"
+
+
+class Quarantine(Struct, frozen=True):
+    domains: tuple[str, ...] = ()
+    wanted: float = 0.0
+    """Agreement with people that these could not be shown to reach."""
+    human: str = ""
+    """The labels that showed it."""
+
+
+def read_quarantine(folder: Path) -> Quarantine:
+    path = folder / FILE
+    return read_json(path, Quarantine) if path.exists() else Quarantine()
+
+
+def write_quarantine(folder: Path, held: Quarantine) -> None:
+    part = folder / f".{FILE}.part"
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(held), indent=1) + b"\n")
+    part.replace(folder / FILE)
+
+
+def at_large(
+    rows: Iterable[Preference], held: Quarantine, dropped: Callable[[Dropped], None]
+) -> Iterator[Preference]:
+    """The rows whose domain is not held back."""
+    domains = frozenset(held.domains)
+    for row in rows:
+        if row.prompt.domain in domains:
+            dropped(Dropped(row.id, "export", f"quarantined: {row.prompt.domain or 'no domain'}"))
+        else:
+            yield row

@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
-from ..preferences.quarantine import FILE, read_quarantine, write_quarantine
+from ..preferences.hygiene import FILE, read_quarantine, write_quarantine
 from ..prompts.load import OnError
 from ..records import Finding
 

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from ..errors import RunError, SettingError
 from ..preferences.card import Counts, write_card
 from ..preferences.decide import decide, read_members
+from ..preferences.export import FORMATS
 from ..preferences.export import export as export_rows
-from ..preferences.formats import FORMATS
-from ..preferences.quarantine import Quarantine, at_large, read_quarantine
+from ..preferences.hygiene import Quarantine, at_large, read_quarantine
 from ..records import Dropped, Preference
 from ..run import Run, read_json, read_records
 from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from ..completions.matchups import parsed
 from ..config import dump_yaml, load_settings, parse_money
 from ..errors import MissingExtra, SettingError, nearest
-from ..preferences.formats import FORMATS
-from ..preferences.settings import PreferConfig
+from ..preferences.export import FORMATS
+from ..preferences.pairs import PreferConfig
 from ..records import Sampling
 from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config

@@ -25,8 +25,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ...completions.answers import winner
+from ...prompts.load import COLUMNS
 from ...prompts.rows import BadRow, clip
-from ...prompts.shapes import COLUMNS
 
 KNOWN: Final = {
     "winner": ("winner", "label", "preference", "verdict", "choice"),

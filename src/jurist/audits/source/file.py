@@ -16,9 +16,8 @@ import numpy as np
 
 from ...completions.answers import pair_of, seats_in
 from ...errors import DataError, SettingError, nearest
-from ...prompts.load import OnError, check_on_error, leave_out
+from ...prompts.load import OnError, check_on_error, leave_out, renamed
 from ...prompts.rows import BadRow, ignore, read_rows
-from ...prompts.shapes import renamed
 from ...records import Completion, Dropped, Matchup, content_id
 from ...verdicts.human import WHO
 from ..collect import Collector

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...preferences.decide import Learnt, read_members, settled
-from ...preferences.pairs import ranked, readable
-from ...preferences.rules import shortest
+from ...preferences.pairs import ranked, readable, shortest
 from ...records import Completion
 from ...run import read_json
 from ...stats import mean
