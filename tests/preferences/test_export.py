@@ -82,11 +82,11 @@ def test_parquet_reads_back_row_for_row(tmp_path):
 
 def test_a_datasets_folder_reads_back_row_for_row(tmp_path):
     datasets = pytest.importorskip("datasets")
-    counts = export(MANY, tmp_path / "set", "datasets", split_test=0.2)
+    counts = export(MANY, tmp_path / "set", "datasets", held_out=0.2)
     whole = datasets.load_from_disk(str(tmp_path / "set"))
     assert {split: len(rows) for split, rows in whole.items()} == counts
     train = datasets.load_from_disk(str(tmp_path / "set" / "train"))
-    export(MANY, tmp_path / "lines", "trl", split_test=0.2)
+    export(MANY, tmp_path / "lines", "trl", held_out=0.2)
 
     assert counts["train"] == len(train)
     assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["dataset_dict.json", "test", "train"]
@@ -105,7 +105,7 @@ def test_what_was_exported_for_trl_loads_again_as_pairs(tmp_path):
 
 @pytest.mark.parametrize("format", sorted(set(FORMATS) - {"datasets", "parquet"}))
 def test_a_prompt_lies_on_one_side_and_every_row_somewhere(tmp_path, format):
-    counts = export(MANY, tmp_path, format, split_test=0.2)
+    counts = export(MANY, tmp_path, format, held_out=0.2)
     train, test = FORMATS[format].splits
     each = len(FORMATS[format].rows(ONE))
 
@@ -116,13 +116,13 @@ def test_a_prompt_lies_on_one_side_and_every_row_somewhere(tmp_path, format):
 
 
 def test_a_file_has_its_test_split_beside_it(tmp_path):
-    export(MANY, tmp_path / "pairs.jsonl", "trl", split_test=0.2)
+    export(MANY, tmp_path / "pairs.jsonl", "trl", held_out=0.2)
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs.jsonl", "pairs_test.jsonl"]
 
 
 def test_an_export_without_a_test_split_takes_the_old_one_away(tmp_path):
-    export(MANY, tmp_path, "trl", split_test=0.2)
+    export(MANY, tmp_path, "trl", held_out=0.2)
     export(MANY, tmp_path, "trl")
 
     assert [p.name for p in tmp_path.iterdir()] == ["train.jsonl"]
@@ -181,8 +181,8 @@ def test_a_file_with_the_wrong_ending_is_refused_with_the_right_one(tmp_path):
 
 
 def test_a_share_that_is_none_is_refused(tmp_path):
-    with pytest.raises(SettingError, match=r"split_test: 0\.05"):
-        export([ONE], tmp_path, "trl", split_test=1.0)
+    with pytest.raises(SettingError, match=r"held_out: 0\.05"):
+        export([ONE], tmp_path, "trl", held_out=1.0)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..prompts.load import DIALOGUE, conversation, dressed, missing, shared_beginning, turns
+from ..prompts.load import DIALOGUE, build_prompt, conversation, missing, shared_beginning, turns
 from ..prompts.rows import BadRow, clip
 from ..records import Completion, Message, Prompt
 
@@ -27,7 +27,7 @@ TEXTS = ("completion", "response", "output")
 POLICIES = ("policy", "model", "generator")
 
 
-class Seats(NamedTuple):
+class PairColumns(NamedTuple):
     """Two columns that hold a pair, and the columns that may say who wrote them."""
 
     first: str
@@ -37,13 +37,13 @@ class Seats(NamedTuple):
 
 
 PAIRS = (
-    Seats("chosen", "rejected", "chosen_model", "rejected_model"),
-    Seats("first", "second", "first_policy", "second_policy"),
-    Seats("response_a", "response_b", "model_a", "model_b"),
-    Seats("response1", "response2", "model1", "model2"),
-    Seats("answer_a", "answer_b", "model_a", "model_b"),
-    Seats("output_1", "output_2", "generator_1", "generator_2"),
-    Seats("conversation_a", "conversation_b", "model_a", "model_b"),
+    PairColumns("chosen", "rejected", "chosen_model", "rejected_model"),
+    PairColumns("first", "second", "first_policy", "second_policy"),
+    PairColumns("response_a", "response_b", "model_a", "model_b"),
+    PairColumns("response1", "response2", "model1", "model2"),
+    PairColumns("answer_a", "answer_b", "model_a", "model_b"),
+    PairColumns("output_1", "output_2", "generator_1", "generator_2"),
+    PairColumns("conversation_a", "conversation_b", "model_a", "model_b"),
 )
 WINNERS = {"first": 1.0, "a": 1.0, "1": 1.0, "second": 0.0, "b": 0.0, "2": 0.0, "tie": 0.5, "0": 0.5}
 
@@ -59,34 +59,34 @@ class Answered(NamedTuple):
 
 def pair_of(row: dict[str, Any], where: str, judged: bool = False) -> Answered:
     """A row that compares two completions; one that is `judged` may hold an empty answer."""
-    seats = seats_in(row)
-    if seats is None:
+    columns = pair_columns(row)
+    if columns is None:
         raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
-    one, other = row[seats.first], row[seats.second]
+    one, other = row[columns.first], row[columns.second]
     if _whole_dialogue(one) and _whole_dialogue(other):
         messages, first, second = shared_beginning(one, other, where)
         used: tuple[str, ...] = tuple(c for c in ("prompt", "messages") if c in row)
     else:
         messages, used = conversation(row, where)
-        first, second = text_of(one, seats.first, where), text_of(other, seats.second, where)
-    prompt = dressed(messages, row, (*used, *seats, *_label_columns(row)), where)
-    p_first = 1.0 if seats.first == "chosen" else winner(row, where)
+        first, second = text_of(one, columns.first, where), text_of(other, columns.second, where)
+    prompt = build_prompt(messages, row, (*used, *columns, *_label_columns(row)), where)
+    p_first = 1.0 if columns.first == "chosen" else winner(row, where)
     labelled = judged or p_first is not None
     completions = (
-        completion(prompt, first, row.get(seats.first_policy), where, labelled),
-        completion(prompt, second, row.get(seats.second_policy), where, labelled),
+        completion(prompt, first, row.get(columns.first_policy), where, labelled),
+        completion(prompt, second, row.get(columns.second_policy), where, labelled),
     )
     return Answered(prompt, completions, p_first, is_pair=True)
 
 
 def _no_pair(row: dict[str, Any]) -> str:
     """What a row would need to be a pair."""
-    for seats in PAIRS:
-        absent = [column for column in seats[:2] if column not in row]
+    for known in PAIRS:
+        absent = [name for name in known[:2] if name not in row]
         if len(absent) == 1:
             return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
         if not absent:
-            nothing = " and ".join(column for column in seats[:2] if row[column] is None)
+            nothing = " and ".join(name for name in known[:2] if row[name] is None)
             return f"nothing stands under {nothing}. Leave such rows out with: --on_error drop"
     if any(column in row for column in (*LISTS, *TEXTS)):
         return "these are completions, and no pair of them is named. Let them meet with: --completions FILE"
@@ -109,7 +109,7 @@ def several_of(row: dict[str, Any], where: str) -> Answered:
             f'{where}: {column} is {clip(items)}, not a list. Write it as: ["one answer", "another"]',
         )
     messages, used = conversation(row, where)
-    prompt = dressed(messages, row, (*used, column), where)
+    prompt = build_prompt(messages, row, (*used, column), where)
     return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
 
 
@@ -131,11 +131,11 @@ def _one_of(row: dict[str, Any], where: str) -> Answered:
         messages, used = conversation(row, where)
         text = text_of(row[column], column, where)
         extra = (*extra, column)
-    prompt = dressed(messages, row, (*used, *extra), where)
+    prompt = build_prompt(messages, row, (*used, *extra), where)
     return Answered(prompt, (completion(prompt, text, row[policy] if policy else None, where),))
 
 
-def seats_in(row: dict[str, Any]) -> Seats | None:
+def pair_columns(row: dict[str, Any]) -> PairColumns | None:
     return next((s for s in PAIRS if row.get(s.first) is not None and row.get(s.second) is not None), None)
 
 

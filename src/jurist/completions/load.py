@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import DataError, SettingError, nearest
-from ..prompts.load import OnError, check_on_error, leave_out, renamed
+from ..prompts.load import OnError, check_on_error, leave_out, rename_columns
 from ..prompts.rows import BadRow, Source, ignore, read_rows
 from ..records import Completion, Dropped, Group, IdSet, Matchup, Prompt, Verdict, content_id
 from ..run import read_records
-from .answers import Answered, pair_of, seats_in, several_of
+from .answers import Answered, pair_columns, pair_of, several_of
 
 Kind = Literal["completions", "pairs", "auto"]
 FILE_JUDGE = "human:file"
@@ -78,8 +78,8 @@ def _answered(
 ) -> Iterator[Answered]:
     for where, raw in read_rows(source):
         try:
-            row: dict[str, Any] = renamed(raw, columns, where)
-            is_pair = kind == "pairs" or (kind == "auto" and seats_in(row) is not None)
+            row: dict[str, Any] = rename_columns(raw, columns, where)
+            is_pair = kind == "pairs" or (kind == "auto" and pair_columns(row) is not None)
             yield pair_of(row, where) if is_pair else several_of(row, where)
         except BadRow as bad:
             leave_out(bad, where, "completions", on_error, dropped)
@@ -110,13 +110,13 @@ def _gathered(rows: Iterator[Answered], dropped: Callable[[Dropped], None]) -> I
 def _group(
     prompt: Prompt, completions: list[Completion] | tuple[Completion, ...], dropped: Callable[[Dropped], None]
 ) -> Group:
-    kept, again = collapsed(completions)
+    kept, again = drop_repeated(completions)
     for row in again:
         dropped(row)
     return Group(prompt, kept)
 
 
-def collapsed(
+def drop_repeated(
     completions: list[Completion] | tuple[Completion, ...],
 ) -> tuple[tuple[Completion, ...], list[Dropped]]:
     """Each completion once; the others by name."""

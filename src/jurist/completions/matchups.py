@@ -25,7 +25,7 @@ def matchups(group: Group, scheme: str = "all", seed: int = 0) -> tuple[list[Mat
             Dropped(group.prompt.id, "completions", "too_few", f"{len(group.completions)} of them")
         ]
     seen: set[str] = set()
-    for i, j in group.pairs or _meetings(group, scheme, seed):
+    for i, j in group.pairs or _pairs_by(group, scheme, seed):
         one, other = group.completions[i], group.completions[j]
         if other.id < one.id:
             one, other = other, one
@@ -52,8 +52,8 @@ def _coin(name: str, seed: int) -> int:
     return blake2b(f"seat {seed} {name}".encode(), digest_size=1).digest()[0] & 1
 
 
-def _meetings(group: Group, scheme: str, seed: int) -> list[tuple[int, int]]:
-    kind, draws = parsed(scheme)
+def _pairs_by(group: Group, scheme: str, seed: int) -> list[tuple[int, int]]:
+    kind, draws = parse_scheme(scheme)
     k = len(group.completions)
     if kind == "chain":
         return [(i, i + 1) for i in range(k - 1)]
@@ -62,16 +62,16 @@ def _meetings(group: Group, scheme: str, seed: int) -> list[tuple[int, int]]:
     everyone = list(combinations(range(k), 2))
     if kind == "all":
         return everyone
-    return sorted(everyone, key=lambda pair: _lot(group.completions, pair, seed))[:draws]
+    return sorted(everyone, key=lambda pair: _random_order(group.completions, pair, seed))[:draws]
 
 
-def _lot(completions: tuple[Completion, ...], pair: tuple[int, int], seed: int) -> bytes:
+def _random_order(completions: tuple[Completion, ...], pair: tuple[int, int], seed: int) -> bytes:
     one, other = sorted(completions[i].id for i in pair)
     return blake2b(f"draw {seed} {one} {other}".encode(), digest_size=8).digest()
 
 
 @lru_cache
-def parsed(scheme: str) -> tuple[str, int]:
+def parse_scheme(scheme: str) -> tuple[str, int]:
     """A scheme's name and, for `random:n`, how many it draws."""
     kind, _, count = scheme.partition(":")
     if kind == "random" and count.isdigit() and int(count) > 0:

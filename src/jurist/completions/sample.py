@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ..engines.engine import Ask, DrawsMany, Engine, Reply
 from ..errors import CallFailed, CallRefused, SettingError
 from ..records import Completion, Dropped, Prompt, Sampling
-from .load import collapsed
+from .load import drop_repeated
 
 PLAIN = Sampling()
 
@@ -58,7 +58,7 @@ async def sample(
             raise part
         completions += part[0]
         dropped += part[1]
-    kept, again = collapsed(completions)
+    kept, again = drop_repeated(completions)
     return list(kept), dropped + again
 
 

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..completions.answers import pair_of, seats_in, several_of
+from ..completions.answers import pair_columns, pair_of, several_of
 from ..errors import DataError, RunError
-from ..preferences.hygiene import at_large, read_quarantine
-from ..prompts.load import OnError, leave_out, renamed, split_of
+from ..preferences.hygiene import drop_quarantined, read_quarantine
+from ..prompts.load import OnError, leave_out, rename_columns, split_of
 from ..prompts.rows import BadRow, clip, ignore, read_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id
 from ..run import read_records
@@ -45,11 +45,11 @@ def load_preferences(
     """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
     if is_run(source):
         rows = read_records(Path(source) / "preferences.jsonl", Preference)
-        yield from at_large(rows, read_quarantine(Path(source)), dropped)
+        yield from drop_quarantined(rows, read_quarantine(Path(source)), dropped)
         return
     for where, raw in read_rows(source):
         try:
-            row = renamed(raw, columns or {}, where)
+            row = rename_columns(raw, columns or {}, where)
             yield _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where)
         except BadRow as bad:
             leave_out(bad, where, "training", on_error, dropped)
@@ -107,14 +107,14 @@ def _targets(
         return
     for where, raw in read_rows(source):
         try:
-            yield from _answers(renamed(raw, columns, where), where)
+            yield from _answers(rename_columns(raw, columns, where), where)
         except BadRow as bad:
             leave_out(bad, where, "training", on_error, dropped)
 
 
 def _answers(row: dict[str, Any], where: str) -> list[Target]:
     is_ours = isinstance(row.get("chosen"), dict)
-    if is_ours or seats_in(row) is not None:
+    if is_ours or pair_columns(row) is not None:
         preference = _ours(row, where) if is_ours else _theirs(row, where)
         return [(preference.prompt, preference.chosen)]
     answered = several_of(row, where)
@@ -142,7 +142,7 @@ def _theirs(row: dict[str, Any], where: str) -> Preference:
         )
     if not 0 <= p <= 1:
         raise BadRow("bad_label", f"{where}: p is {p}, which is no probability. Give a number from 0 to 1")
-    if seats_in(row) != ("chosen", "rejected", "chosen_model", "rejected_model") and p < 0.5:
+    if pair_columns(row) != ("chosen", "rejected", "chosen_model", "rejected_model") and p < 0.5:
         first, second, p = second, first, 1 - p
     scores = [_number(row, f"score_{seat}", None, where) for seat in ("chosen", "rejected")]
     gap = scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else 0.0

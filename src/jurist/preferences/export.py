@@ -26,7 +26,7 @@ import msgspec
 
 from ..errors import DataError, SettingError, nearest
 from ..prompts.load import split_of
-from ..prompts.rows import first_line, ignore, needed
+from ..prompts.rows import first_line, ignore, require
 from ..records import Completion, Dropped, IdSet, Message, Preference, Prompt
 from ..run import Writer
 
@@ -154,8 +154,8 @@ class Parquet:
     """Row groups of a thousand, so that memory does not grow with the file."""
 
     def __init__(self, path: Path) -> None:
-        self.arrow = needed("pyarrow", f"writing {path}", "parquet")
-        parquet = needed("pyarrow.parquet", f"writing {path}", "parquet")
+        self.arrow = require("pyarrow", f"writing {path}", "parquet")
+        parquet = require("pyarrow.parquet", f"writing {path}", "parquet")
         self.path, self.draft = path, path.with_name(f".{path.name}.part")
         self.schema = self._schema()
         self.file = parquet.ParquetWriter(self.draft, self.schema)
@@ -195,7 +195,7 @@ class SavedDataset:
     """A folder for `datasets.load_from_disk`, made from a Parquet file that is then taken away."""
 
     def __init__(self, path: Path) -> None:
-        self.datasets = needed("datasets", f"writing {path}", "hub")
+        self.datasets = require("datasets", f"writing {path}", "hub")
         self.path, self.draft = path, path.with_name(f".{path.name}.part")
         self.parquet = Parquet(path.with_name(f".{path.name}.parquet"))
 
@@ -236,14 +236,14 @@ def list_splits(folder: Path, splits: list[str]) -> None:
     (folder / "dataset_dict.json").write_bytes(msgspec.json.encode({"splits": splits}))
 
 
-def in_place(out: Path, split: str, suffix: str, is_test: bool) -> Path:
+def split_path(out: Path, split: str, suffix: str, is_test: bool) -> Path:
     """Where a split goes: into the folder `out`, or beside the file `out` when that is named as a file."""
     if not out.suffix or out.is_dir():
         return out / f"{split}{suffix}"
     return out.with_stem(f"{out.stem}_{split}") if is_test else out
 
 
-def made_room(path: Path) -> None:
+def mkdir_for(path: Path) -> None:
     """The folder a file will lie in."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -261,30 +261,30 @@ def export(
     out: str | Path,
     format: str = "trl",
     *,
-    split_test: float = 0.0,
+    held_out: float = 0.0,
     dropped: Callable[[Dropped], None] = ignore,
     push_to: str = "",
 ) -> dict[str, int]:
     """Write preferences to a file or folder; how many rows each split has.
 
-    With `split_test`, that share of the prompts goes to a second file, by content: a prompt never lies on
+    With `held_out`, that share of the prompts goes to a second file, by content: a prompt never lies on
     both sides, nor changes sides in a later export. Files appear only when they are whole.
     """
     if format not in FORMATS:
         raise SettingError(nearest("format", format, FORMATS))
     how = FORMATS[format]
-    counts = _written(_rows(preferences, how, dropped), Path(out), format, how, split_test)
+    counts = _write(_rows(preferences, how, dropped), Path(out), format, how, held_out)
     if push_to:
         push(Path(out), push_to)
     return counts
 
 
 def export_targets(
-    targets: Iterable[tuple[Prompt, Completion]], out: str | Path, *, split_test: float = 0.0
+    targets: Iterable[tuple[Prompt, Completion]], out: str | Path, *, held_out: float = 0.0
 ) -> dict[str, int]:
     """Answers to fine-tune on (best of k, revisions), as rows of `messages`."""
     rows = ((prompt.id, [target(prompt, completion)]) for prompt, completion in targets)
-    return _written(rows, Path(out), "sft", FORMATS["sft"], split_test)
+    return _write(rows, Path(out), "sft", FORMATS["sft"], held_out)
 
 
 def _rows(preferences: Iterable[Preference], how: Format, dropped: Callable[[Dropped], None]) -> Parts:
@@ -298,25 +298,25 @@ def _rows(preferences: Iterable[Preference], how: Format, dropped: Callable[[Dro
             yield preference.prompt.id, how.rows(preference)
 
 
-def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float) -> dict[str, int]:
-    if not 0.0 <= split_test < 1.0:
-        raise SettingError(f"split_test is {split_test}; it is a share below 1. Write e.g. split_test: 0.05")
+def _write(rows: Parts, out: Path, format: str, how: Format, held_out: float) -> dict[str, int]:
+    if not 0.0 <= held_out < 1.0:
+        raise SettingError(f"held_out is {held_out}; it is a share below 1. Write e.g. held_out: 0.05")
     new, suffix = WRITERS[how.writer]
     if out.suffix and not out.is_dir() and out.suffix != suffix:
         raise SettingError(
             f"{out} cannot hold the format {format}. Write a folder's name, or: {out.with_suffix(suffix)}"
         )
     train, test = how.splits
-    splits = {"train": train, "test": test} if split_test else {"train": train}
+    splits = {"train": train, "test": test} if held_out else {"train": train}
     counts = dict.fromkeys(splits.values(), 0)
     writers: dict[str, Rows] = {}
     try:
         for side, split in splits.items():
-            path = in_place(out, split, suffix, side == "test")
-            made_room(path)
+            path = split_path(out, split, suffix, side == "test")
+            mkdir_for(path)
             writers[split] = new(path)
         for prompt_id, parts in rows:
-            split = splits[split_of(prompt_id, split_test)]
+            split = splits[split_of(prompt_id, held_out)]
             for row in parts:
                 writers[split].add(row)
             counts[split] += len(parts)
@@ -335,12 +335,12 @@ def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float
                 f"See how full the disk is with: df -h {out.parent}"
             ) from error
         raise
-    if not split_test and out.is_dir():
-        _removed(in_place(out, test, suffix, is_test=True))
+    if not held_out and out.is_dir():
+        _remove(split_path(out, test, suffix, is_test=True))
     return counts
 
 
-def _removed(path: Path) -> None:
+def _remove(path: Path) -> None:
     """The test split of an earlier export, whose prompts are in the training split now."""
     if path.is_dir():
         rmtree(path)
@@ -352,7 +352,7 @@ def push(folder: Path, repo: str) -> None:
     """Put a folder of files on the hub as a dataset. The files stay where they are whatever happens."""
     if not folder.is_dir():
         raise SettingError(f"only a folder can be pushed, and {folder} is none. Write: --out {folder.stem}/")
-    hub = needed("huggingface_hub", f"pushing to {repo}", "hub")
+    hub = require("huggingface_hub", f"pushing to {repo}", "hub")
     try:
         api = hub.HfApi()
         api.create_repo(repo, repo_type="dataset", exist_ok=True)

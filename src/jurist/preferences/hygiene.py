@@ -126,7 +126,7 @@ def _hashed(gram: list[str]) -> int:
     return int.from_bytes(blake2b(" ".join(gram).encode(), digest_size=8).digest())
 
 
-FILE = "quarantine.json"
+QUARANTINE = "quarantine.json"
 
 
 class Quarantine(Struct, frozen=True):
@@ -138,17 +138,17 @@ class Quarantine(Struct, frozen=True):
 
 
 def read_quarantine(folder: Path) -> Quarantine:
-    path = folder / FILE
+    path = folder / QUARANTINE
     return read_json(path, Quarantine) if path.exists() else Quarantine()
 
 
 def write_quarantine(folder: Path, held: Quarantine) -> None:
-    part = folder / f".{FILE}.part"
+    part = folder / f".{QUARANTINE}.part"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(held), indent=1) + b"\n")
-    part.replace(folder / FILE)
+    part.replace(folder / QUARANTINE)
 
 
-def at_large(
+def drop_quarantined(
     rows: Iterable[Preference], held: Quarantine, dropped: Callable[[Dropped], None]
 ) -> Iterator[Preference]:
     """The rows whose domain is not held back."""

@@ -97,24 +97,24 @@ def choose(
 ) -> tuple[list[Preference], list[Dropped]]:
     """The preferences of one prompt. Preferences and dropped rows together are as many as the opinions."""
     known = {c.id: c for c in completions}
-    read, dropped = readable(opinions, known)
+    read, dropped = usable(opinions, known)
     if not read:
         return [], dropped
     turned = {opinion.matchup_id for opinion in read if opinion.flipped}  # before p is touched
-    read = weighed(read, completions, cfg.length_penalty)
-    worth = ranked(read)
+    read = penalize_length(read, completions, cfg.length_penalty)
+    worth = rank(read)
     pairs: list[Compared] = []
     for opinion in read:
-        pair = _told(opinion, known, worth, opinion.matchup_id in turned, cfg)
+        pair = _orient(opinion, known, worth, opinion.matchup_id in turned, cfg)
         if reason := _reason_to_drop(pair, cfg):
             dropped.append(_drop(pair, reason))
         else:
             pairs.append(pair)
-    kept, left = _selected(pairs, worth, prompt.id, cfg)
+    kept, left = _select(pairs, worth, prompt.id, cfg)
     return [_preference(prompt, pair, cfg.rule) for pair in kept], dropped + left
 
 
-def readable(
+def usable(
     opinions: Sequence[Opinion], known: Mapping[str, Completion]
 ) -> tuple[list[Opinion], list[Dropped]]:
     """The opinions that can be used, told from the same side however they came; the others by name."""
@@ -140,7 +140,7 @@ def readable(
     return read, dropped
 
 
-def weighed(
+def penalize_length(
     opinions: Sequence[Opinion], completions: Sequence[Completion], penalty: float = 0.0
 ) -> list[Opinion]:
     """The opinions after the length penalty."""
@@ -148,7 +148,7 @@ def weighed(
     return [without_length(opinion, terms, penalty) for opinion in opinions]
 
 
-def ranked(opinions: Sequence[Opinion]) -> dict[str, float]:
+def rank(opinions: Sequence[Opinion]) -> dict[str, float]:
     """How good each completion is, rounded so that equal ones are equal."""
     scores: dict[str, list[float]] = {}
     wins: dict[tuple[str, str], float] = {}
@@ -163,7 +163,7 @@ def ranked(opinions: Sequence[Opinion]) -> dict[str, float]:
     return {name: round(worth, 9) for name, worth in strengths(wins, means).items()}
 
 
-def _told(
+def _orient(
     opinion: Opinion,
     known: Mapping[str, Completion],
     worth: Mapping[str, float],
@@ -211,7 +211,7 @@ def _reason_to_drop(pair: Compared, cfg: PreferConfig) -> str:
     return ""
 
 
-def _selected(
+def _select(
     pairs: list[Compared], worth: Mapping[str, float], prompt_id: str, cfg: PreferConfig
 ) -> tuple[list[Compared], list[Dropped]]:
     """The pairs the rule takes; the others by name."""
@@ -222,15 +222,17 @@ def _selected(
     agreeing = [pair for pair in pairs if worth[pair.chosen.id] >= worth[pair.rejected.id]]
     if not agreeing:
         return [], left
-    taken, tied = RULES[cfg.rule](agreeing, worth, cfg, lambda name: _lot(cfg.seed or 0, prompt_id, name))
+    taken, tied = RULES[cfg.rule](
+        agreeing, worth, cfg, lambda name: _random_order(cfg.seed or 0, prompt_id, name)
+    )
     left += [_drop(pair, "not_selected") for pair in agreeing if pair is not taken]
     if cfg.rule == "west_of_n" and taken.p < cfg.sure:
         return [], [*left, _drop(taken, "below_threshold", f"p = {taken.p:.3f}")]
     return [replace(taken, flags=(*taken.flags, "tie_broken")) if tied else taken], left
 
 
-def _lot(seed: int, prompt_id: str, name: str) -> bytes:
-    return blake2b(f"lot {seed} {prompt_id} {name}".encode(), digest_size=8).digest()
+def _random_order(seed: int, prompt_id: str, name: str) -> bytes:
+    return blake2b(f"order {seed} {prompt_id} {name}".encode(), digest_size=8).digest()
 
 
 def _drop(pair: Compared, reason: str, detail: str = "") -> Dropped:
@@ -329,32 +331,32 @@ class Compared(Struct, frozen=True):
     flags: tuple[str, ...] = ()
 
 
-Worth = Mapping[str, float]
-Lot = Callable[[str], bytes]
+Scores = Mapping[str, float]
+Order = Callable[[str], bytes]
 """A random order of completions that follows from the seed and the prompt."""
-Picked = tuple[Compared, bool]
+Choice = tuple[Compared, bool]
 """The pair, and whether a tie had to be broken to find it."""
 
 
-def best_vs_worst(pairs: Sequence[Compared], worth: Worth, cfg: PreferConfig, lot: Lot) -> Picked:
+def best_vs_worst(pairs: Sequence[Compared], worth: Scores, cfg: PreferConfig, order: Order) -> Choice:
     """The widest pair. Of equally good ones the shortest is chosen, so that a tie does not teach length."""
     mine, tied = _of_the_best(pairs, worth)
     return _worst(mine, worth, tied)
 
 
-def best_vs_random_lower(pairs: Sequence[Compared], worth: Worth, cfg: PreferConfig, lot: Lot) -> Picked:
+def best_vs_random_lower(pairs: Sequence[Compared], worth: Scores, cfg: PreferConfig, order: Order) -> Choice:
     mine, tied = _of_the_best(pairs, worth)
     lower = [pair for pair in mine if worth[pair.rejected.id] < worth[pair.chosen.id]] or mine
-    return min(lower, key=lambda pair: lot(pair.rejected.id)), tied
+    return min(lower, key=lambda pair: order(pair.rejected.id)), tied
 
 
-def worst_of_5(pairs: Sequence[Compared], worth: Worth, cfg: PreferConfig, lot: Lot) -> Picked:
+def worst_of_5(pairs: Sequence[Compared], worth: Scores, cfg: PreferConfig, order: Order) -> Choice:
     """With many samples the very worst is a strange text; the worst of five is a likely mistake."""
     mine, tied = _of_the_best(pairs, worth)
-    return _worst(sorted(mine, key=lambda pair: lot(pair.rejected.id))[:5], worth, tied)
+    return _worst(sorted(mine, key=lambda pair: order(pair.rejected.id))[:5], worth, tied)
 
 
-def rho(pairs: Sequence[Compared], worth: Worth, cfg: PreferConfig, lot: Lot) -> Picked:
+def rho(pairs: Sequence[Compared], worth: Scores, cfg: PreferConfig, order: Order) -> Choice:
     """Chosen within rho of the top, rejected within rho of the bottom, and the lengths opposed."""
     top = max(worth[pair.chosen.id] for pair in pairs)
     bottom = min(worth[pair.rejected.id] for pair in pairs)
@@ -368,7 +370,7 @@ def rho(pairs: Sequence[Compared], worth: Worth, cfg: PreferConfig, lot: Lot) ->
     ), False
 
 
-RULES: dict[str, Callable[[Sequence[Compared], Worth, PreferConfig, Lot], Picked]] = {
+RULES: dict[str, Callable[[Sequence[Compared], Scores, PreferConfig, Order], Choice]] = {
     "best_vs_worst": best_vs_worst,
     "best_vs_random_lower": best_vs_random_lower,
     "worst_of_5": worst_of_5,
@@ -377,7 +379,7 @@ RULES: dict[str, Callable[[Sequence[Compared], Worth, PreferConfig, Lot], Picked
 }
 
 
-def _of_the_best(pairs: Sequence[Compared], worth: Worth) -> tuple[list[Compared], bool]:
+def _of_the_best(pairs: Sequence[Compared], worth: Scores) -> tuple[list[Compared], bool]:
     """The pairs of the best completion that won any: all the choices there are for its rejected."""
     top = max(worth[pair.chosen.id] for pair in pairs)
     tops = {pair.chosen.id: pair.chosen for pair in pairs if worth[pair.chosen.id] == top}
@@ -385,7 +387,7 @@ def _of_the_best(pairs: Sequence[Compared], worth: Worth) -> tuple[list[Compared
     return [pair for pair in pairs if pair.chosen.id == best.id], len(tops) > 1
 
 
-def _worst(pairs: Sequence[Compared], worth: Worth, tied: bool) -> Picked:
+def _worst(pairs: Sequence[Compared], worth: Scores, tied: bool) -> Choice:
     low = min(worth[pair.rejected.id] for pair in pairs)
     lowest = [pair for pair in pairs if worth[pair.rejected.id] == low]
     return min(lowest, key=lambda pair: pair.rejected.id), tied or len(lowest) > 1

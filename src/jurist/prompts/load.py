@@ -51,7 +51,9 @@ COLUMNS = frozenset(
 )
 
 
-def renamed(row: Any, columns: Mapping[str, str], where: str, known: Set[str] = COLUMNS) -> dict[str, Any]:
+def rename_columns(
+    row: Any, columns: Mapping[str, str], where: str, known: Set[str] = COLUMNS
+) -> dict[str, Any]:
     """The row under the names used here; `columns` says `ours: theirs`."""
     if isinstance(row, BadRow):
         raise row
@@ -81,12 +83,14 @@ def missing(name: str, row: Mapping[str, Any]) -> str:
 def prompt_of(row: dict[str, Any], where: str) -> Prompt:
     """The prompt in a row, with everything the row says about it."""
     messages, used = conversation(row, where)
-    return dressed(messages, row, used, where)
+    return build_prompt(messages, row, used, where)
 
 
-def dressed(messages: tuple[Message, ...], row: dict[str, Any], used: tuple[str, ...], where: str) -> Prompt:
+def build_prompt(
+    messages: tuple[Message, ...], row: dict[str, Any], used: tuple[str, ...], where: str
+) -> Prompt:
     """A checked prompt; the columns nobody used go to `meta`."""
-    check(messages, where)
+    check_prompt(messages, where)
     if row.keys() <= set(used):
         try:
             return Prompt.of(messages)
@@ -268,7 +272,7 @@ def _whole(value: Any, column: str, where: str) -> tuple[Message, ...]:
     return dialogue(value)
 
 
-def check(messages: tuple[Message, ...], where: str) -> None:
+def check_prompt(messages: tuple[Message, ...], where: str) -> None:
     """A prompt ends with the user's words."""
     if not messages or messages[-1].role != "user":
         last = f"ends with the {messages[-1].role}'s turn" if messages else "has no turn"
@@ -309,7 +313,7 @@ def load_prompts(
         return
     for where, row in read_rows(source):
         try:
-            prompt = prompt_of(renamed(row, columns or {}, where), where)
+            prompt = prompt_of(rename_columns(row, columns or {}, where), where)
         except BadRow as bad:
             leave_out(bad, where, "prompts", on_error, dropped)
             continue

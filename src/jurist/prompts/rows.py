@@ -36,7 +36,7 @@ def ignore(row: Dropped) -> None:
     """For callers who do not keep what was left out."""
 
 
-def needed(module: str, purpose: str, extra: str) -> Any:
+def require(module: str, purpose: str, extra: str) -> Any:
     """A module that is no part of the core, or word of what to install."""
     try:
         return import_module(module)
@@ -194,8 +194,8 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    pyarrow = needed("pyarrow", f"reading {path}", "parquet")
-    parquet = needed("pyarrow.parquet", f"reading {path}", "parquet")
+    pyarrow = require("pyarrow", f"reading {path}", "parquet")
+    parquet = require("pyarrow.parquet", f"reading {path}", "parquet")
     try:
         file = parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -237,7 +237,7 @@ def _from_folder(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _from_saved_dataset(path: Path) -> Iterator[tuple[str, Any]]:
-    datasets = needed("datasets", f"reading the dataset folder {path}", "hub")
+    datasets = require("datasets", f"reading the dataset folder {path}", "hub")
     loaded = datasets.load_from_disk(str(path))
     if isinstance(loaded, datasets.DatasetDict):
         raise DataError(
@@ -248,7 +248,7 @@ def _from_saved_dataset(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _from_hub(source: str) -> Iterator[tuple[str, Any]]:
     """`hub:owner/name` or `hub:owner/name:split`, streamed, so nothing is kept on disk."""
-    datasets = needed("datasets", f"reading {source}", "hub")
+    datasets = require("datasets", f"reading {source}", "hub")
     name, _, split = source.removeprefix("hub:").partition(":")
 
     def rows() -> Iterator[tuple[str, Any]]:

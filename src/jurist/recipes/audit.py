@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
-from ..preferences.hygiene import FILE, read_quarantine, write_quarantine
+from ..preferences.hygiene import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.load import OnError
 from ..records import Finding
 
@@ -156,9 +156,9 @@ def _hold_back(folder: Path, read: Read, findings: list[Finding], human: str) ->
         write_quarantine(folder, held)
     except OSError as error:
         raise RunError(
-            f"the audit is written, but the quarantine is not: cannot write {folder / FILE}"
+            f"the audit is written, but the quarantine is not: cannot write {folder / QUARANTINE}"
             f" ({(error.strerror or str(error)).lower()}). Until it can be, an export leaves out what it"
-            f" did before. Look at it with: ls -ld {folder} {folder / FILE}"
+            f" did before. Look at it with: ls -ld {folder} {folder / QUARANTINE}"
         ) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..completions.matchups import parsed
+from ..completions.matchups import parse_scheme
 from ..config import dump_yaml, load_settings, parse_money
 from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.export import FORMATS
@@ -120,7 +120,7 @@ def check(cfg: LabelConfig) -> None:
     if not 0 <= cfg.held_out < 1:
         raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
     parse_money(cfg.budget)
-    parsed(cfg.matchups)
+    parse_scheme(cfg.matchups)
     _refuse_idle(cfg)
     for name in cfg.export:
         if name not in FORMATS:

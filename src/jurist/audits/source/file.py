@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ...completions.answers import pair_of, seats_in
+from ...completions.answers import pair_columns, pair_of
 from ...errors import DataError, SettingError, nearest
-from ...prompts.load import OnError, check_on_error, leave_out, renamed
+from ...prompts.load import OnError, check_on_error, leave_out, rename_columns
 from ...prompts.rows import BadRow, ignore, read_rows
 from ...records import Completion, Dropped, Matchup, content_id
 from ...verdicts.human import WHO
@@ -120,7 +120,7 @@ def rows_of(
             raise SettingError(nearest("column", ours, OURS))
     for where, raw in read_rows(source):
         try:
-            row = renamed(raw, columns, where, OURS)
+            row = rename_columns(raw, columns, where, OURS)
             yield row_of(row, where)
         except BadRow as bad:
             leave_out(bad, where, "completions", on_error, dropped)
@@ -156,7 +156,7 @@ def row_of(row: dict[str, Any], where: str) -> Row:
 
 def _asked(row: dict[str, Any]) -> dict[str, Any]:
     """With a prompt of its own where a pair of texts is all there is: no column left could be one."""
-    seats = seats_in(row)
+    seats = pair_columns(row)
     ours = {*(seats or ()), "policy", "domain", "id"}
     if seats is None or any(isinstance(row[name], str | list | dict) for name in row.keys() - ours):
         return row
