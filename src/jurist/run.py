@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from .errors import DataError, JuristError, RunError
 from .journal import Journal
 
 V = TypeVar("V")
+W = TypeVar("W", bound="Writer")
 
 _encode_json = msgspec.json.Encoder().encode
 _FLUSH_BYTES: Final = 1 << 16
@@ -71,28 +72,18 @@ class Run:
     @contextmanager
     def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
         """Writers for these nouns; the files appear together at the end, or not at all."""
-        writers: dict[str, Writer] = {}
         try:
-            for noun in nouns:
-                writers[noun] = Writer(self.file(noun))
-            yield writers
-            for writer in writers.values():
-                writer.finish()
-        except BaseException as error:
-            for writer in writers.values():
-                writer.abandon()
-            if isinstance(error, OSError) and error.errno in _FULL:
+            with whole_files({noun: self.file(noun) for noun in nouns}, Writer) as writers:
+                yield writers
+        except OSError as error:
+            if error.errno in _FULL:
                 raise _no_room(self.path, error) from error
             raise  # another system error may be about the user's own files: it keeps its name
-        for writer in writers.values():
-            writer.appear()
 
     def write_text(self, name: str, text: str) -> None:
         """A small file, whole or not at all."""
-        part = self.path / f"{name}.partial"
         try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(self.path / name)
+            write_whole(self.path / name, text.encode())
         except OSError as error:
             raise _no_room(self.path, error) from error
 
@@ -119,10 +110,16 @@ class Writer:
             self._drain()
 
     def _drain(self) -> None:
-        view = memoryview(bytes(self._buffer))
+        data = bytes(self._buffer)
         self._buffer.clear()
+        self.write(data)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Bytes as they are, past the buffer of records."""
+        view = memoryview(data)
         while view:
             view = view[self._file.write(view) :]
+        return len(data)
 
     def finish(self) -> None:
         self._drain()
@@ -135,6 +132,35 @@ class Writer:
     def abandon(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(paths: Mapping[str, Path], new: Callable[[Path], W]) -> Iterator[dict[str, W]]:
+    """A writer for each path; the files appear together at the end, or not at all."""
+    writers: dict[str, W] = {}
+    try:
+        for name, path in paths.items():
+            writers[name] = new(path)
+        yield writers
+        for writer in writers.values():
+            writer.finish()
+    except BaseException:
+        for writer in writers.values():
+            writer.abandon()
+        raise
+    for writer in writers.values():
+        writer.appear()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A small file, whole or not at all."""
+    part = path.with_name(f"{path.name}.partial")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:
