@@ -56,9 +56,7 @@ def test_a_file_with_no_pair_in_it_is_refused(tmp_path, capsys):
     empty.touch()
     useless.write_text('{"prompt": "Why?"}\n')
 
-    assert f"{empty} has no pair of answers. Look at it with: head " in refused(
-        jurist(capsys, "audit", empty)
-    )
+    assert f"{empty} is empty" in refused(jurist(capsys, "audit", empty))
     said = refused(jurist(capsys, "audit", useless, "--on_error", "drop"))
     assert "no pair of answers; left out: " in said
     assert "no_pair 1." in said
@@ -95,4 +93,4 @@ def test_what_is_not_there_is_refused_in_a_line(tmp_path, capsys):
     assert "--labels" not in missing
     assert "ls " in missing
     (tmp_path / "folder").mkdir()
-    assert "is a folder without" in refused(jurist(capsys, "audit", tmp_path / "folder"))
+    assert "has no file ending" in refused(jurist(capsys, "audit", tmp_path / "folder"))

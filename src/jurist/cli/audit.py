@@ -22,6 +22,7 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
     """What may be said about an audit; the words for each are its option's."""
 
     columns: dict[str, str] = {}
+    label_values: dict[str, str] = {}
     on_error: Literal["stop", "drop"] = "stop"
     price: tuple[float, float] = (0.5, 5.0)
     wanted: Annotated[float, Meta(ge=0, le=1)] = 0.6
@@ -41,6 +42,10 @@ def audit(
     ] = None,
     columns: Annotated[
         list[str] | None, typer.Option(help="A column of a file: ours=theirs. May be repeated.")
+    ] = None,
+    label_values: Annotated[
+        list[str] | None,
+        typer.Option("--label_values", help="What a label means, e.g. 0=second. May be repeated."),
     ] = None,
     families: Annotated[
         Path | None, typer.Option(help="Which models are related: YAML, before ours.")
@@ -70,7 +75,9 @@ def audit(
     from .summary import report
 
     given = {"on_error": on_error, "price": price, "wanted": wanted, "people_are": people_are}
-    given |= {f"columns.{ours}": theirs for one in columns or () for ours, _, theirs in [one.partition("=")]}
+    for name, pairs in (("columns", columns), ("label_values", label_values)):
+        parts = (one.partition("=") for one in pairs or ())
+        given |= {f"{name}.{ours}": theirs for ours, _, theirs in parts}
     words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
     cfg = load_settings(AuditConfig, None, [*words, *ctx.args], see="jurist audit --help")
     with progress("json" if as_json else None) as watch:
@@ -80,6 +87,7 @@ def audit(
             out=out,
             columns=cfg.columns,
             on_error=cfg.on_error,
+            label_values=cfg.label_values,
             families=families,
             price=cfg.price,
             wanted=cfg.wanted,

@@ -8,8 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ..records import Completion, Dropped, Matchup, Preference, Verdict
-from ..verdicts.human import WHO
+from ..records import Completion, Dropped, Matchup, Preference, Verdict, is_label
 from ..verdicts.opinion import Opinion
 
 _BINS = 10
@@ -55,7 +54,7 @@ class Counts(Struct):
 
     def verdict(self, verdict: Verdict) -> None:
         self.judges[verdict.judge] = self.judges.get(verdict.judge, 0) + 1
-        if verdict.judge.startswith(WHO):  # a person was asked nothing by us
+        if is_label(verdict.judge):  # a person was asked nothing by us
             return
         self.verdicts += 1
         self.unread += bool(verdict.unread)

@@ -15,11 +15,11 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..records import Dropped, IdSet, Matchup, Preference, Verdict
+from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
 from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
 from ..verdicts.cases import Case, read_cases
-from ..verdicts.human import WHO, Labels, gather, load_labels
+from ..verdicts.human import Labels, gather, load_labels
 from ..verdicts.jury import JuryConfig, Weights, combine, fit_jury
 from ..verdicts.opinion import Opinion
 from ..verdicts.read import NOT_ASKED
@@ -94,7 +94,7 @@ def decide(
 
 def _labelled_again(case: Case, labelled: IdSet) -> bool:
     """Another person's label on a pair that stands in the file already: one more word, and no more data."""
-    by_people = case.paired and any(one.judge.startswith(WHO) for one in case.verdicts)
+    by_people = case.paired and any(is_label(one.judge) for one in case.verdicts)
     return by_people and any(not labelled.add(matchup.id) for matchup in case.matchups)
 
 
@@ -136,7 +136,7 @@ def hearings(
     pairwise: dict[str, dict[str, list[Verdict]]] = {}
     scores: dict[str, list[Verdict]] = {}
     for verdict in case.verdicts:
-        if verdict.judge.startswith(WHO):
+        if is_label(verdict.judge):
             continue
         if verdict.matchup_id:
             pairwise.setdefault(verdict.matchup_id, {}).setdefault(verdict.judge, []).append(verdict)
@@ -208,7 +208,7 @@ def _people(folder: Path, labels: str | None) -> Labels:
     if labels is None:
         return gather(())
     if labels == "given":
-        said = (one for case in read_cases(folder) for one in case.verdicts if one.judge.startswith(WHO))
+        said = (one for case in read_cases(folder) for one in case.verdicts if is_label(one.judge))
         return gather(said)
     return gather(load_labels(labels))
 

@@ -18,6 +18,7 @@ from ..engines.caller import Caller, Callers, Purse
 from ..engines.engine import Engine
 from ..errors import DataError, JuristError, SettingError
 from ..preferences.decide import Member, decide, write_members
+from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..records import Dropped, Group, Prompt
 from ..run import Run
@@ -65,6 +66,7 @@ async def collect(
         policies = open_policies(cfg, engines)
         judges = [open_judge(one, engines, cfg.seed) for one in asked]
         need_names(judges)
+        check_margin(cfg.prefer, [judge.kind for judge in judges])
         members = [_member(judge, how) for judge, how in zip(judges, asked, strict=True)]
         engines.check()
         run.write_text("recipe.yaml", recipe_text(cfg))
@@ -125,7 +127,12 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
     """The user's rows, one at a time; those that cannot be used go to `dropped`."""
     if cfg.prompts:
         return load_prompts(
-            cfg.prompts, limit=cfg.limit, dropped=dropped, columns=cfg.columns, on_error=cfg.on_error
+            cfg.prompts,
+            limit=cfg.limit,
+            dropped=dropped,
+            columns=cfg.columns,
+            on_error=cfg.on_error,
+            benchmarks=cfg.benchmarks,
         )
     return load_groups(
         cfg.completions or cfg.pairs or "",
@@ -134,6 +141,9 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
         dropped=dropped,
         columns=cfg.columns,
         on_error=cfg.on_error,
+        label_values=cfg.label_values,
+        labels_by=cfg.labels_by,
+        benchmarks=cfg.benchmarks,
     )
 
 

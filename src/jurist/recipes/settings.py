@@ -47,6 +47,12 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A file of prompts with two completions each, chosen/rejected or first/second, to be judged (again)."""
     columns: dict[str, str] = {}
     """Which of the file's columns is which of ours, e.g. `prompt: question`."""
+    label_values: dict[str, Literal["first", "second", "tie"]] = {}
+    """What single labels of the file mean, e.g. `{"0": second, "1": first}`."""
+    labels_by: Literal["file", "human"] = "file"
+    """Who gave the labels of the file: nobody knows (`file`), or humans."""
+    benchmarks: tuple[str, ...] = ()
+    """Files of test prompts: rows whose prompt shares 13 words in a row with one are dropped."""
     limit: int | None = None
     """Read only this many rows."""
     on_error: Literal["stop", "drop"] = "stop"
@@ -132,7 +138,7 @@ def check(cfg: LabelConfig) -> None:
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
 
 
-NEEDS = {"parquet": ("pyarrow", "parquet"), "datasets": ("datasets", "hub")}
+NEEDS = {"parquet": ("pyarrow", "parquet")}
 """What some writers cannot do without, and which extra brings it."""
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..engines.caller import Purse
-from ..records import Verdict
+from ..records import Verdict, is_label
 from ..verdicts.cases import Case
-from ..verdicts.human import WHO
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Tally:
         self.rows += 1
         self.completions += len(case.completions)
         self.matchups += len(case.matchups)
-        self._hear([one for one in case.verdicts if not one.judge.startswith(WHO)])
+        self._hear([one for one in case.verdicts if not is_label(one.judge)])
 
     def _hear(self, verdicts: list[Verdict]) -> None:
         self.verdicts += len(verdicts)
