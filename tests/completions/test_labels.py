@@ -1,6 +1,7 @@
 """What the labels of a file mean."""
 
 from itertools import permutations
+from weakref import WeakSet
 
 import pytest
 
@@ -99,6 +100,20 @@ def test_a_word_that_is_a_side_and_the_name_of_the_other_policy_is_no_label():
 def test_a_generator_is_read_once_and_labels_of_chosen_and_rejected_are_not_looked_at():
     assert [g.labels[0].p_first for g in load_groups(row for row in rows_of([0, 1, 2]))] == [0.5, 1.0, 0.0]
     assert label_coding([{"prompt": "?", "chosen": "a", "rejected": "b", "label": 1}]).kinds == {}
+
+
+def test_rows_of_a_generator_are_let_go_once_they_are_read():
+    class Row(dict):
+        __hash__ = object.__hash__
+
+    kept = WeakSet()
+
+    def rows():
+        for n in range(1000):
+            kept.add(row := Row(prompt=f"{n}?", **PAIR, label="first"))
+            yield row
+
+    assert sum(len(kept) < 150 for _ in load_groups(rows())) == 1000
 
 
 def test_columns_of_one_name_and_many_numbers_are_one():

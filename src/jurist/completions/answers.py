@@ -55,6 +55,8 @@ class LabelCoding(Struct, frozen=True):
 
     def p_first(self, value: Any, column: str, where: str, policies: tuple[str, ...] = ()) -> float | None:
         """The probability that the first is better; None without a label."""
+        if value is None:
+            return None
         word = label_word(value)
         number, kind = _number(word), self.kinds.get(column.rstrip(digits))
         p: float | None = None
@@ -199,28 +201,30 @@ def several_of(row: dict[str, Any], where: str) -> Answered:
     column = next((name for name in (*LISTS, *TEXTS) if row.get(name) is not None), "")
     messages, used = conversation(row, where)
     who = next((name for name in POLICIES if isinstance(row.get(name), str)), "")
-    items: list[Any] | tuple[Any, ...]
     if column in LISTS:
         items = row[column]
         if not isinstance(items, list | tuple):
             example = 'Write it as: ["one answer", "another"]'
             raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
-    elif column:
-        items = [{"text": row[column], "policy": row.get(who)}]
+        prompt = build_prompt(messages, (*used, column), row, where)
+        return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
+    if column:
+        text = text_of(row[column], column, where)
     else:
         said = turns(row["messages"], "messages", where) if used[:1] == ("messages",) else messages
         if len(said) == len(messages) or said[-1].role != "assistant":
             ways = "Say which one holds it with: --columns.completion ..."
             raise BadRow("no_completion", f"{where}: {missing('completion', row)} {ways}")
-        items, messages = [{"text": said[-1].content, "policy": row.get(who)}], said[:-1]
-    about = (column,) if column in LISTS else (column, who)
-    prompt = build_prompt(messages, (*used, *about), row, where)
-    return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
+        text, messages = said[-1].content, said[:-1]
+    prompt = build_prompt(messages, (*used, column, who), row, where)
+    return Answered(prompt, (_completion(prompt, text, row.get(who)),))
 
 
 def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
+    if isinstance(item, str):
+        return Completion.of(prompt.id, item)
     if not isinstance(item, dict) or "role" in item or "from" in item:
-        return _completion(prompt, text_of(item, column, where), None)
+        return Completion.of(prompt.id, text_of(item, column, where))
     text = next((item[name] for name in ("text", *TEXTS, "content") if item.get(name) is not None), None)
     policy = next((item[name] for name in POLICIES if isinstance(item.get(name), str)), None)
     cut = {"finish": "length"} if item.get("finish") == "length" else {}

@@ -9,15 +9,14 @@ Labels never decide which completion stands first: that is drawn by content, in 
 
 from __future__ import annotations
 
-import sqlite3
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from itertools import groupby, tee
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
-from tempfile import gettempdir
-from typing import Any, Literal
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -39,12 +38,14 @@ from ..records import (
     is_human,
 )
 from ..run import read_records
-from .answers import PLAIN, label_coding, pair_columns, pair_of, several_of
+from .answers import PLAIN, LabelCoding, label_coding, pair_columns, pair_of, several_of
 
 Kind = Literal["completions", "pairs", "auto"]
+KINDS = ("completions", "pairs", "auto")
 LabelsBy = Literal["file", "human"]
 Reader = Callable[[str], tuple[float | None, str]]
 """From a judge's recorded reply to the probability of the first answer as shown, or why there is none."""
+_decode = msgspec.msgpack.Decoder(tuple[str, list[Group]]).decode
 Part = tuple[Group, str]
 """What one row says, and the id of its prompt or pair where other rows may say more of it."""
 
@@ -70,45 +71,25 @@ def load_groups(
     `reply_swapped` hold what a judge wrote who saw the pair in the row's order, and in the other one: they
     become verdicts of the judge in the column `judge`, or of `recorded:` and `read_name`.
     """
-    for what, got, known in (
-        ("kind of rows", kind, ("completions", "pairs", "auto")),
-        ("labels_by", labels_by, ("file", "human")),
-    ):
+    for what, got, known in (("kind of rows", kind, KINDS), ("labels_by", labels_by, ("file", "human"))):
         if got not in known:
             raise SettingError(nearest(what, got, known))
-
-    def parse(row: dict[str, Any], where: str) -> Part:
-        if kind == "completions" or (kind == "auto" and pair_columns(row) is None):
-            answered = several_of(row, where)
-            texts = tuple(one for one in answered.completions if one.text.strip())
-            if not texts:
-                raise BadRow("empty", f"{where}: no completion but empty ones")
-            for _ in range(len(answered.completions) - len(texts)):
-                dropped(Dropped(where, "completions", "empty"))
-            return Group(answered.prompt, texts), answered.prompt.id if len(texts) < 2 else ""
-        answered = pair_of(row, where, coding)
-        if not all(one.text.strip() for one in answered.completions):
-            raise BadRow("empty", f"{where}: a completion is empty")
-        matchup = Matchup.of(answered.prompt, *answered.completions)
-        who = str(row.get("who") or row.get("annotator") or "")
-        said = _label(matchup, answered.p_first, labels_by, who)
-        if read is not None:
-            said += _recorded(row, where, matchup, read, read_name)
-        group = Group(answered.prompt, answered.completions, ((0, 1),), said)
-        return group, matchup.id if who or read is not None else ""
-
+    left = -1 if limit is None else max(limit, 0)
+    if not left:
+        return
     if isinstance(source, str | PathLike) and (Path(source) / "completions.jsonl").exists():
         groups = _of_run(Path(source), dropped)
     else:
         ahead, source = tee(source) if isinstance(source, Iterator) else (source, source)
         coding = PLAIN if kind == "completions" else label_coding(ahead, columns, label_values)
+        del ahead  # with which a generator's rows would all be kept
+        parse = _Shape(kind, coding, labels_by, read, read_name, dropped).part
         parts = parse_rows(
             source, parse, COLUMNS, "completions", columns=columns, on_error=on_error, dropped=dropped
         )
         groups = _gather(parts, dropped)
     is_clean = contamination_filter(benchmarks, dropped)
-    left = -1 if limit is None else max(limit, 0)
-    for group in _once(groups, dropped) if left else ():
+    for group in _once(groups, dropped):
         if is_clean(group.prompt):
             yield group
             left -= 1
@@ -116,67 +97,129 @@ def load_groups(
                 return
 
 
-def _label(matchup: Matchup, p_first: float | None, by: LabelsBy, who: str) -> tuple[Verdict, ...]:
-    if p_first is None:
-        return ()
-    judge = FILE_LABEL if by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
-    first, second = matchup.first.id, matchup.second.id
-    name = content_id("verdict", judge, who, matchup.id, first, p_first)
-    return (Verdict(name, judge, matchup.id, first, second, p_first=p_first),)
+class _Shape(NamedTuple):
+    """How rows become groups, or parts of groups."""
 
+    kind: Kind
+    coding: LabelCoding
+    labels_by: LabelsBy
+    read: Reader | None
+    read_name: str
+    dropped: Drop
 
-def _recorded(
-    row: dict[str, Any], where: str, matchup: Matchup, read: Reader, name: str
-) -> tuple[Verdict, ...]:
-    """What a judge said of this pair in another pipeline."""
-    if "reply" not in row and "reply_swapped" not in row:
-        ways = "Say which one holds the judge's reply with: --columns.reply ..."
-        raise BadRow("no_column", f"{where}: {missing('reply', row)} {ways}")
-    judge, verdicts = str(row.get("judge") or f"recorded:{name}"), []
-    first, second = matchup.first.id, matchup.second.id
-    for column, one, other in (("reply", first, second), ("reply_swapped", second, first)):
-        if isinstance(raw := row.get(column), str) and raw.strip():
-            p, unread = read(raw)
-            id = content_id("verdict", judge, matchup.id, one, raw)
-            verdicts.append(Verdict(id, judge, matchup.id, one, other, p_first=p, unread=unread, raw=raw))
-    return tuple(verdicts)
+    def part(self, row: dict[str, Any], where: str) -> Part:
+        if self.kind == "completions" or (self.kind == "auto" and pair_columns(row) is None):
+            answered = several_of(row, where)
+            texts = [one for one in answered.completions if one.text and not one.text.isspace()]
+            if not texts:
+                raise BadRow("empty", f"{where}: no completion but empty ones")
+            for _ in range(len(answered.completions) - len(texts)):
+                self.dropped(Dropped(where, "completions", "empty"))
+            if len(texts) == 1:
+                return Group(answered.prompt, (texts[0],)), answered.prompt.id
+            return Group(answered.prompt, drop_repeated(texts, "duplicate", self.dropped)), ""
+        answered = pair_of(row, where, self.coding)
+        if any(not one.text or one.text.isspace() for one in answered.completions):
+            raise BadRow("empty", f"{where}: a completion is empty")
+        if answered.p_first is None and self.read is None:
+            return Group(answered.prompt, answered.completions, ((0, 1),)), ""
+        matchup = Matchup.of(answered.prompt, *answered.completions)
+        who = str(row.get("who") or row.get("annotator") or "")
+        said = self._label(matchup, answered.p_first, who)
+        if self.read is not None:
+            said += self._recorded(row, where, matchup, self.read)
+        group = Group(answered.prompt, answered.completions, ((0, 1),), said)
+        return group, matchup.id if who or self.read is not None else ""
+
+    def _label(self, matchup: Matchup, p_first: float | None, who: str) -> tuple[Verdict, ...]:
+        if p_first is None:
+            return ()
+        judge = FILE_LABEL if self.labels_by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
+        first, second = matchup.first.id, matchup.second.id
+        name = content_id("verdict", judge, who, matchup.id, first, p_first)
+        return (Verdict(name, judge, matchup.id, first, second, p_first=p_first),)
+
+    def _recorded(
+        self, row: dict[str, Any], where: str, matchup: Matchup, read: Reader
+    ) -> tuple[Verdict, ...]:
+        """What a judge said of this pair in another pipeline."""
+        if "reply" not in row and "reply_swapped" not in row:
+            ways = "Say which one holds the judge's reply with: --columns.reply ..."
+            raise BadRow("no_column", f"{where}: {missing('reply', row)} {ways}")
+        judge, verdicts = str(row.get("judge") or f"recorded:{self.read_name}"), []
+        first, second = matchup.first.id, matchup.second.id
+        for column, one, other in (("reply", first, second), ("reply_swapped", second, first)):
+            if isinstance(raw := row.get(column), str) and raw.strip():
+                p, unread = read(raw)
+                id = content_id("verdict", judge, matchup.id, one, raw)
+                verdicts.append(Verdict(id, judge, matchup.id, one, other, p_first=p, unread=unread, raw=raw))
+        return tuple(verdicts)
 
 
 def _gather(parts: Iterable[Part], dropped: Drop) -> Iterator[Group]:
     """Whole groups as they come, and at the end those whose rows were anywhere in the source."""
-    encode, decode = msgspec.json.encode, msgspec.json.Decoder(Group).decode
-    # Without a name SQLite keeps a database in memory for as long as it is small, then in a temporary file.
-    with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as kept:
-        try:
-            kept.execute("PRAGMA journal_mode = OFF")
-            kept.execute("CREATE TABLE parts (about TEXT, part BLOB)")
-            kept.execute("BEGIN")
-            for part, about in parts:
+    try:
+        with SpooledTemporaryFile(1 << 23) as file:
+            spool = _Spool(file)
+            for group, about in parts:
                 if about:
-                    kept.execute("INSERT INTO parts VALUES (?, ?)", (about, encode(part)))
+                    spool.add(group, about)
                 else:
-                    yield _merge([part], dropped)
-            rows = kept.execute(
-                "SELECT min(rowid) OVER (PARTITION BY about) AS met, rowid FROM parts ORDER BY met, rowid"
-            )
-            for _, same in groupby(rows, key=itemgetter(0)):
-                found = (kept.execute("SELECT part FROM parts WHERE rowid = ?", row[1:]) for row in same)
-                yield _merge([decode(one.fetchone()[0]) for one in found], dropped)
-        except sqlite3.Error as error:
-            raise DataError(
-                f"rows are gathered by prompt in {gettempdir()}, which cannot be used: {error}. "
-                "Name another folder with: export TMPDIR=FOLDER"
-            ) from error
+                    yield group
+            yield from (_merge(groups, dropped) for groups in spool)
+    except OSError as error:
+        raise DataError(
+            f"rows are gathered by prompt in {gettempdir()}, which cannot be used: {error.strerror}. "
+            "Name another folder with: export TMPDIR=FOLDER"
+        ) from error
+
+
+class _Spool:
+    """Parts of groups in a file. In memory are 18 bytes for each prompt, and more where one comes again."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._starts, self._seen = file, array("Q"), IdSet()
+        self._again: dict[str, list[int]] = {}
+        self._about, self._held = "", list[Group]()
+        """What the last rows were about, which follow each other and are written together."""
+
+    def add(self, group: Group, about: str) -> None:
+        if about != self._about:
+            self._write()
+            self._about, self._held = about, []
+        self._held.append(group)
+
+    def _write(self) -> None:
+        if self._held:
+            start, data = self._file.tell(), msgspec.msgpack.encode((self._about, self._held))
+            self._file.write(len(data).to_bytes(8, "big") + data)
+            if self._seen.add(self._about):
+                self._starts.append(start)
+            else:
+                self._again.setdefault(self._about, []).append(start)
+
+    def _read(self, start: int) -> tuple[str, list[Group]]:
+        self._file.seek(start)
+        size = int.from_bytes(self._file.read(8), "big")
+        return _decode(self._file.read(size))
+
+    def __iter__(self) -> Iterator[list[Group]]:
+        self._write()
+        for start in self._starts:
+            about, groups = self._read(start)
+            for later in self._again.pop(about, ()):
+                groups += self._read(later)[1]
+            yield groups
+        for starts in self._again.values():  # IdSet took their id for another one
+            yield [group for start in starts for group in self._read(start)[1]]
 
 
 def _merge(groups: Sequence[Group], dropped: Drop) -> Group:
     """All that several rows say of one prompt, or of one pair."""
     head = groups[0]
     if not head.pairs:
-        kept, again = drop_repeated([one for group in groups for one in group.completions], "duplicate")
-        for row in again:
-            dropped(row)
-        return Group(head.prompt, kept)
+        texts = (one for group in groups for one in group.completions)
+        return Group(head.prompt, drop_repeated(texts, "duplicate", dropped))
     labels: dict[str, Verdict] = {}
     asked: dict[tuple[str, str], int] = {}
     for one in (one for group in groups for one in group.labels):
@@ -191,16 +234,13 @@ def _merge(groups: Sequence[Group], dropped: Drop) -> Group:
     return replace(head, labels=tuple(labels.values()))
 
 
-def drop_repeated(
-    completions: Sequence[Completion], reason: str
-) -> tuple[tuple[Completion, ...], list[Dropped]]:
-    """Each completion once, and the others as dropped rows."""
+def drop_repeated(completions: Iterable[Completion], reason: str, dropped: Drop) -> tuple[Completion, ...]:
+    """Each completion once; the others are dropped."""
     once: dict[str, Completion] = {}
-    again = []
     for completion in completions:
         if once.setdefault(completion.id, completion) is not completion:
-            again.append(Dropped(completion.id, "completions", reason))
-    return tuple(once.values()), again
+            dropped(Dropped(completion.id, "completions", reason))
+    return tuple(once.values())
 
 
 def _once(groups: Iterable[Group], dropped: Drop) -> Iterator[Group]:
@@ -208,7 +248,7 @@ def _once(groups: Iterable[Group], dropped: Drop) -> Iterator[Group]:
     seen = IdSet()
     for n, group in enumerate(groups):
         about = [one.id for one in group.labels] or sorted(one.id for one in group.completions)
-        if not seen.add(content_id(*about)):
+        if not seen.add(about[0] if len(about) == 1 else content_id(*about)):
             dropped(Dropped(group.prompt.id, "completions", "duplicate"))
         elif group.labels and not seen.add(group.labels[0].matchup_id):
             yield replace(group, labels=tuple(replace(one, sample=n + one.sample) for one in group.labels))
@@ -224,7 +264,7 @@ def _of_run(folder: Path, dropped: Drop) -> Iterator[Group]:
     for _, same in groupby(read_records(folder / "prompts.jsonl", Prompt), key=attrgetter("id")):
         prompt = next(same)  # pairs of one prompt follow each other, and so do their completions
         if prompt.id == name:
-            yield _merge([Group(prompt, tuple(texts))], dropped)
+            yield Group(prompt, drop_repeated(texts, "duplicate", dropped))
             name, texts = next(parts, ("", iter(())))
         else:
             dropped(Dropped(prompt.id, "completions", "no_completion"))

@@ -61,8 +61,7 @@ async def sample(
             raise part
         completions += (one for one in part if isinstance(one, Completion))
         dropped += (one for one in part if isinstance(one, Dropped))
-    kept, again = drop_repeated(completions, "identical")
-    return list(kept), dropped + again
+    return list(drop_repeated(completions, "identical", dropped.append)), dropped
 
 
 async def _sample_one(

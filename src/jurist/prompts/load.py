@@ -129,7 +129,10 @@ def build_prompt(
         raise _bad(where, f"the prompt {last}; it has to end with the user's. {SKIP}")
     if not messages[-1].content.strip():
         raise BadRow("empty", f"{where}: the prompt is empty")
-    meta = {str(k): v for k, v in row.items() if k not in used and k not in ANSWERS}
+    rest = [name for name in row if name not in used and name not in ANSWERS]
+    if not rest:
+        return Prompt.of(messages)
+    meta = {str(name): row[name] for name in rest}
     fields: dict[str, Any] = {}
     if (domain := meta.pop("domain", None)) is not None:
         fields["domain"] = str(domain)
