@@ -43,6 +43,7 @@ ROWS = {
     ),
     "a turn by nobody known": ({**PAIR, "prompt": [{"role": "wizard", "content": "Hello"}]}, "'wizard'"),
     "a row that is a list": (["Hello?", "Yes", "No"], "not a row"),
+    "a label of another kind": ({**PAIR, "label": "red"}, "label is 'red'"),
 }
 
 
@@ -129,6 +130,29 @@ def test_a_way_to_draw_that_no_model_has_is_refused_before_any_call(here, capsys
     for verb in (("label", "--judge", "shorter"), ("sample",), ("estimate", "--judge", "shorter")):
         line = refused(jurist(capsys, *verb, *job, words.split()[1]))
         assert f"set --sampling.{words.split()[0]}" in line
+
+
+def test_labels_of_zeros_and_ones_are_refused_before_any_call_until_they_are_explained(here, capsys):
+    rows = [{**PAIR, "prompt": f"{n}?", "better one": n % 2} for n in range(4)]
+    (here / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = ("label", "--pairs", "pairs.jsonl", "--columns.label", "better one", "--out", "run")
+    with serving(judges.oracle) as served:
+        line = refused(jurist(capsys, *job, "--judge", f"vllm:oracle@{served.url}"))
+        assert served.stats.calls == 0
+    assert "'better one' are 0 and 1 alone" in line
+    assert "--label_values.0 second --label_values.1 first" in line
+
+    meant = ("--label_values.0", "second", "--label_values.1", "first", "--labels_by", "human")
+    assert jurist(capsys, *job, "--judge", "shorter", *meant).code == 0
+    said = [json.loads(line) for line in (here / "run" / "verdicts.jsonl").read_text().splitlines()]
+    assert [one["p_first"] for one in said if one["judge"] == "human:file"] == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_a_margin_that_no_judge_of_pairs_gives_is_refused_before_any_call(here, capsys):
+    with serving(judges.oracle) as served:
+        job = ("--pairs", "pairs.jsonl", "--judge", f"vllm:oracle@{served.url}", "--prefer.min_margin", "5")
+        assert "min_margin: 0.2" in refused(jurist(capsys, "label", *job))
+        assert served.stats.calls == 0
 
 
 def test_a_format_whose_package_is_missing_is_refused_before_any_call(here, capsys, monkeypatch):

@@ -93,7 +93,7 @@ def labels_in(row: dict[str, Any]) -> Iterable[str]:
 def label_coding(
     source: Source,
     columns: Mapping[str, str] | None = None,
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
     find: Callable[[dict[str, Any]], Iterable[str]] = labels_in,
 ) -> LabelCoding:
     """What the labels of these rows mean; refuses a column of zeros and ones that nobody explained.

@@ -58,7 +58,7 @@ def load_groups(
     dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
     labels_by: LabelsBy = "file",
     benchmarks: Sequence[Source] = (),
     read: Reader | None = None,

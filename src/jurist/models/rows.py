@@ -40,7 +40,7 @@ def load_preferences(
     dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
 ) -> Iterator[Preference]:
     """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
     if is_run(source):
@@ -91,7 +91,7 @@ def load_targets(
     dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
 ) -> Iterator[Target]:
     """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
     seen = IdSet()
@@ -107,7 +107,7 @@ def _targets(
     dropped: Drop,
     columns: Mapping[str, str] | None,
     on_error: OnError,
-    label_values: Mapping[str, str] | None,
+    label_values: Mapping[Any, str] | None,
 ) -> Iterator[Target]:
     if is_run(source):
         yield from ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if one.p != 0.5)

@@ -22,7 +22,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A run folder, or a file with rows as TRL reads them."""
     columns: dict[str, str] = {}
     """Which of the file's columns is which of ours, e.g. `--columns.chosen preferred`."""
-    label_values: dict[str, str] = {}
+    label_values: dict[str | int | bool, str] = {}
     """What numbers among the labels mean, e.g. `--label_values.0 second --label_values.1 first`."""
     on_error: Literal["stop", "drop"] = "stop"
     """A row that cannot be read stops the training, or leaves by name."""

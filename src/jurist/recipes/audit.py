@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -79,7 +79,7 @@ def audit(
     out: str | os.PathLike[str] | None = None,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
     families: str | Path | None = None,
     price: tuple[float, float] | None = None,
     wanted: float | None = None,
@@ -169,7 +169,7 @@ def _read(
     human: str | os.PathLike[str] | None,
     columns: Mapping[str, str],
     on_error: OnError,
-    label_values: Mapping[str, str],
+    label_values: Mapping[Any, str],
     watch: Watch | None,
 ) -> tuple[Read, list[Finding]]:
     """The sheet, and what only a loop has findings of."""
@@ -267,7 +267,7 @@ def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
 
 
 def _examples(
-    read: Read, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[str, str]
+    read: Read, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[Any, str]
 ) -> dict[str, Example]:
     """The matchups that findings name, each finding's first ones before any other's later ones."""
     from ..audits.source.examples import examples_of_file, examples_of_run

@@ -47,8 +47,8 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A file of prompts with two completions each, chosen/rejected or first/second, to be judged (again)."""
     columns: dict[str, str] = {}
     """Which of the file's columns is which of ours, e.g. `prompt: question`."""
-    label_values: dict[str, Literal["first", "second", "tie"]] = {}
-    """What single labels of the file mean, e.g. `{"0": second, "1": first}`."""
+    label_values: dict[str | int | bool, Literal["first", "second", "tie"]] = {}
+    """What single labels of the file mean, e.g. `{0: second, 1: first}`."""
     labels_by: Literal["file", "human"] = "file"
     """Who gave the labels of the file: nobody knows (`file`), or humans."""
     benchmarks: tuple[str, ...] = ()

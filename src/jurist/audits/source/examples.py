@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -63,7 +63,7 @@ def examples_of_file(
     wanted: Collection[str],
     people: People,
     columns: Mapping[str, str],
-    label_values: Mapping[str, str],
+    label_values: Mapping[Any, str],
 ) -> dict[str, Example]:
     """Rows about one matchup are spread over the file: it is read to its end."""
     matchups: dict[str, Matchup] = {}

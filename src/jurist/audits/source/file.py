@@ -52,7 +52,7 @@ def read_file(
     *,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
     watch: Watch = nobody,
 ) -> Read:
     """Every row that compares two answers, with all that was said about them."""
@@ -101,7 +101,7 @@ def rows_of(
     source: str | Path,
     columns: Mapping[str, str] | None,
     on_error: OnError,
-    label_values: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
     dropped: Drop = ignore,
 ) -> Iterator[Row]:
     """The rows that can be used; those that cannot are told to `dropped`, by name."""
