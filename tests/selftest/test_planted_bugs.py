@@ -55,8 +55,8 @@ BUGS = {
     ),
     "chosen and rejected change places on the way out": (
         "preferences/export.py",
-        '"chosen": _answer(preference.chosen)',
-        '"chosen": _answer(preference.rejected)',
+        'texts = {"chosen": _answer(one.chosen)',
+        'texts = {"chosen": _answer(one.rejected)',
         "oracle",
     ),
     "fences can be forged": (

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from itertools import accumulate
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..engines.engine import Ask, DrawsMany, Engine, Reply
 from ..errors import CallFailed, CallRefused, SettingError
@@ -72,7 +72,7 @@ async def _sample_one(
     # some engines take 31 bits only
     seeds = [_number("draw", prompt.id, engine.name, i, first) >> 1 for i in which]
     hows = [replace(sampling, seed=one) for one in seeds]
-    asks = [_ask(prompt, how, i) for how, i in zip(hows, which, strict=True)]
+    asks = [Ask(prompt.messages, sample=i, **asdict(how)) for how, i in zip(hows, which, strict=True)]
     replies: Sequence[Reply | BaseException]
     if isinstance(engine, DrawsMany) and getattr(engine, "draws_many", True):
         hows = hows[:1] * len(which)
@@ -99,17 +99,6 @@ def _read(prompt: Prompt, policy: str, how: Sampling, reply: Reply | BaseExcepti
         return Dropped(prompt.id, "completions", reason, f"{policy}: finish={reply.finish}")
     tokens = reply.usage.tokens_out or len(reply.tokens) or None
     return Completion.of(prompt.id, reply.text, policy, sampling=how, finish=reply.finish, tokens=tokens)
-
-
-def _ask(prompt: Prompt, how: Sampling, i: int) -> Ask:
-    return Ask(
-        prompt.messages,
-        temperature=how.temperature,
-        top_p=how.top_p,
-        max_tokens=how.max_tokens,
-        seed=how.seed,
-        sample=i,
-    )
 
 
 def _number(*parts: object) -> int:

@@ -246,9 +246,7 @@ def _csv(path: Path) -> Rows:
                     said = f"the row has {len(cells)} cells and the header {len(header)}: {why}"
                     yield where, BadRow("cells", f"{where}: {said}. {_look(path, n)}")
         except UnicodeDecodeError as error:
-            raise _refused(
-                path, f"is not UTF-8 ({error}). Convert it with: iconv -t utf-8 -f latin1"
-            ) from error
+            raise _refused(path, f"is not UTF-8 ({error}). Look at it with: iconv -f latin1") from error
         except csv.Error as error:
             n = table.line_num
             raise DataError(f"{path}:{n} is not CSV ({error}). {_look(path, n)}") from error
@@ -282,7 +280,9 @@ def for_shell(value: object) -> str:
 
 
 def _look(path: Path, n: int) -> str:
-    return f"Look at it with: sed -n {n}p {for_shell(path)}; or leave such rows out with: --on_error drop"
+    file = for_shell(path)
+    show = f"zcat {file} | sed -n {n}p" if path.suffix == ".gz" else f"sed -n {n}p {file}"
+    return f"Look at it with: {show}; or leave such rows out with: --on_error drop"
 
 
 def first_line(error: BaseException) -> str:
