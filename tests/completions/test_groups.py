@@ -18,6 +18,7 @@ ASKED = [{"role": "user", "content": "Why?"}]
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Because.", "No."))
 HH = ("\n\nHuman: Why?\n\nAssistant: Because.", "\n\nHuman: Why?\n\nAssistant: No.")
 PAIR = {"prompt": "Why?", "first": "Because.", "second": "No."}
+BACK = {"prompt": "Why?", "first": "No.", "second": "Because."}
 
 
 def load(*rows, **how):
@@ -77,9 +78,8 @@ def test_labels_are_human_only_where_that_is_said():
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 def test_several_labels_of_one_pair_are_all_kept_and_told_apart(order):
-    back = {"prompt": "Why?", "first": "No.", "second": "Because.", "who": "bob"}
     ours, ann = {**PAIR, "label": "a"}, {**PAIR, "label": "a", "who": "ann"}
-    rows = [ours, {**PAIR, "label": "b"}, ann, {**back, "label": "a"}]
+    rows = [ours, {**PAIR, "label": "b"}, ann, {**BACK, "label": "a", "who": "bob"}]
     groups, left = load(*(rows[i] for i in order), ours, ann)
     said = [one for group in groups for one in group.labels]
     because = Completion.of(Prompt.of("Why?").id, "Because.").id
@@ -173,6 +173,8 @@ def test_a_last_turn_decides_the_prompt_of_two_dialogues():
     ("rows", "groups", "left"),
     [
         ([PAIR, PAIR], 1, ["duplicate"]),
+        ([{**PAIR, "label": "a"}, {**BACK, "label": "b"}], 1, ["duplicate"]),
+        ([{**PAIR, "label": "a", "who": "x"}, {**BACK, "label": "b", "who": "x"}], 1, ["duplicate"]),
         ([{"prompt": "Why?", "completions": ["No.", "So.", "No."]}], 1, ["duplicate"]),
         ([{"prompt": "Why?", "completions": ["a", " ", "b"]}], 1, ["empty"]),
         ([{"prompt": "Why?", "completions": [""]}], 0, ["empty"]),
@@ -219,9 +221,8 @@ def test_recorded_replies_are_verdicts_with_their_order_and_text():
 
 
 def test_all_recorded_replies_about_one_pair_are_gathered():
-    back = {"prompt": "Why?", "first": "No.", "second": "Because."}
     other = {**PAIR, "prompt": "How?", "reply": "?"}
-    said = [{**PAIR, "reply": "A", "judge": "gpt"}, other, {**back, "reply": "B", "judge": "gpt"}]
+    said = [{**PAIR, "reply": "A", "judge": "gpt"}, other, {**BACK, "reply": "B", "judge": "gpt"}]
     why, how = load(*said, {**PAIR, "reply": "B", "judge": "gpt"}, {**PAIR, "reply": " "}, read=read)[0]
 
     assert [(one.judge, one.order, one.sample, one.p_first) for one in why.labels] == [
