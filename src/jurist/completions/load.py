@@ -137,7 +137,8 @@ class _Shape(NamedTuple):
         judge = FILE_LABEL if self.labels_by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
         first, second = matchup.first.id, matchup.second.id
         # the same label has the same name whichever way round its row has the pair
-        name = content_id("verdict", judge, who, matchup.id, p_first if first < second else 1.0 - p_first)
+        p = round(p_first if first < second else 1.0 - p_first, 9)
+        name = content_id("verdict", judge, who, matchup.id, p)
         return (Verdict(name, judge, matchup.id, first, second, p_first=p_first),)
 
     def _recorded(
