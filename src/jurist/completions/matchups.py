@@ -60,6 +60,7 @@ def _pairs_by(scheme: str, completions: tuple[Completion, ...], seed: int) -> li
 
 
 def _hash(text: str, size: int) -> bytes:
+    """Chance that follows from the text. Another text would move positions, and ask old runs anew."""
     return blake2b(text.encode(), digest_size=size).digest()
 
 

@@ -50,7 +50,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     label_values: dict[str | int | bool, Literal["first", "second", "tie"]] = {}
     """What single labels of the file mean, e.g. `{0: second, 1: first}`."""
     labels_by: Literal["file", "human"] = "file"
-    """Who gave the labels of the file: nobody knows (`file`), or humans."""
+    """Whose the labels in the rows are: not known (`file`), or of humans."""
     benchmarks: tuple[str, ...] = ()
     """Files of test prompts: rows whose prompt shares 13 words in a row with one are dropped."""
     limit: int | None = None
