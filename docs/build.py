@@ -164,7 +164,7 @@ def _default(value: Any) -> str:
 
 
 def table(argument: str) -> str:
-    """The table in a module's docstring: `table prompts/shapes.py`."""
+    """The table in a module's docstring: `table prompts/load.py`."""
     told = ast.get_docstring(ast.parse((SOURCE / argument).read_text(encoding="utf-8"))) or ""
     return "".join(f"{line}\n" for line in told.splitlines() if line.startswith("|"))
 

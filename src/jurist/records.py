@@ -19,6 +19,7 @@ _KEY = 6
 
 
 HUMAN_PREFIX: Final = "human:"
+RECORDED_PREFIX: Final = "recorded:"
 FILE_LABEL: Final = "file"
 """Judge of the labels that a user's own rows came with, until the user says that humans gave them."""
 

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import filecmp
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -25,6 +25,7 @@ from .errors import DataError, JuristError, RunError, SettingError
 from .journal import Journal, disk_full
 
 V = TypeVar("V")
+W = TypeVar("W", bound="Writer")
 
 _encode_json = msgspec.json.Encoder().encode
 _FLUSH_BYTES: Final = 1 << 16
@@ -40,7 +41,7 @@ class Marker(Struct, frozen=True):
     source: str = ""
     """The file the rows came from, as an absolute path."""
     content: str = ""
-    """A hash of how that file begins."""
+    """A hash of its first row, by which it is known under another name."""
 
 
 class Run:
@@ -88,40 +89,30 @@ class Run:
         return self.path / f"{noun}.jsonl"
 
     def claim(self, marker: Marker, replace: bool) -> None:
-        """Refuse to put the rows of another file into a run, unless that is what was asked for."""
+        """Refuse to put other rows into a run, unless that is what was asked for."""
         before = read_json(self.path / MARKER, Marker)
-        other = before.source and before.source != marker.source
-        if other and not replace and not (before.content and before.content == marker.content):
+        known = before.content and marker.content
+        other = before.content != marker.content if known else before.source != marker.source
+        if before.source and other and not replace:
+            same = before.source == marker.source
+            what = "whose first row is another now" if same else f"not of {marker.source}"
             raise RunError(
-                f"{self.path} is a run of {before.source}, not of {marker.source or 'rows in memory'}."
-                f" Choose another folder with --out, or replace its labels with: --replace true"
+                f"{self.path} is a run of {before.source}, {what}."
+                " Choose another folder with --out, or replace its labels with: --replace true"
             )
         self.write_json(MARKER, marker)
 
     @contextmanager
     def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
         """Writers for these nouns; the files appear together at the end, or not at all."""
-        writers: dict[str, Writer] = {}
-
-        def discard_all() -> None:
-            for writer in writers.values():
-                writer.discard()
-
         try:
-            for noun in nouns:
-                writers[noun] = Writer(self.file(noun), on_full=discard_all)
-            yield writers
-            for writer in writers.values():
-                writer.finish()
-        except BaseException as error:
-            discard_all()
-            if isinstance(error, OSError) and error.errno in _FULL:
+            with whole_files({noun: self.file(noun) for noun in nouns}, Writer) as writers:
+                yield writers
+        except OSError as error:
+            if error.errno in _FULL:
                 raise disk_full(self.path) from error
             raise  # another system error may be about the user's own files: it keeps its name
-        changed = "preferences" in writers and not writers["preferences"].same_as_before()
-        for writer in writers.values():
-            writer.commit()
-        if changed:
+        if "preferences" in writers and writers["preferences"].changed:
             for name in REPORTS:
                 (self.path / name).unlink(missing_ok=True)
 
@@ -151,20 +142,15 @@ class Run:
             os.close(self._locks.pop())
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A small file, whole or not at all."""
-    part = path.with_name(f".{path.name}.partial")
-    part.write_bytes(data)
-    part.replace(path)
-
-
 class Writer:
     """Records to one JSONL file, in large writes; invisible under its name until `commit`."""
 
-    def __init__(self, path: Path, on_full: Any = lambda: None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
+        self.on_full: Callable[[], None] = lambda: None
+        self.changed = True
+        """Whether the file is another than before, once it is committed. Only asked of preferences."""
         self._part = path.with_name(f".{path.name}.partial")
-        self._on_full = on_full
         self._buffer = bytearray()
         try:
             self._file = self._part.open("wb", buffering=0)
@@ -178,30 +164,69 @@ class Writer:
             self._flush()
 
     def _flush(self) -> None:
-        view = memoryview(bytes(self._buffer))
+        data = bytes(self._buffer)
         self._buffer.clear()
+        self.write(data)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Bytes as they are, past the buffer of records."""
+        view = memoryview(data)
         try:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
             if error.errno in _FULL:  # the room goes to the journal: these files can be made again
-                self._on_full()
+                self.on_full()
             raise
+        return len(data)
 
     def finish(self) -> None:
         self._flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def same_as_before(self) -> bool:
-        return self.path.exists() and filecmp.cmp(self.path, self._part, shallow=False)
-
     def commit(self) -> None:
+        if self.path.stem == "preferences" and self.path.exists():
+            self.changed = not filecmp.cmp(self.path, self._part, shallow=False)
         self._part.replace(self.path)
 
     def discard(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(paths: Mapping[str, Path], new: Callable[[Path], W]) -> Iterator[dict[str, W]]:
+    """A writer for each path; the files appear together at the end, or not at all."""
+    writers: dict[str, W] = {}
+
+    def discard() -> None:
+        for writer in writers.values():
+            writer.discard()
+
+    try:
+        for name, path in paths.items():
+            writers[name] = new(path)
+            writers[name].on_full = discard
+        yield writers
+        for writer in writers.values():
+            writer.finish()
+    except BaseException:
+        discard()
+        raise
+    for writer in writers.values():
+        writer.commit()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A small file, whole or not at all."""
+    part = path.with_name(f".{path.name}.partial")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:

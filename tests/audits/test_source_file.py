@@ -26,7 +26,6 @@ def read_of(tmp_path, *rows, **how):
         ({"winner": "first"}, 1.0),
         ({"winner": "model_b"}, 0.0),
         ({"label": 2}, 0.0),
-        ({"label": 0}, 0.5),
         ({"winner": "tie (bothbad)"}, 0.5),
         ({"winner": 0.25}, 0.25),
         ({"winner": "0.25"}, 0.25),
@@ -43,10 +42,10 @@ def test_a_winner_is_read_in_the_ways_people_write_it(tmp_path, said, p):
     sheet = sheet_of(tmp_path, {**PAIR, **said})
 
     assert sheet.verdicts.p.tolist() == [p]
-    assert sheet.judges == ("file",)
+    assert sheet.judges == ("unnamed",)
 
 
-@pytest.mark.parametrize("nothing", ["", None, "error", "GPT likes both", "nan", True])
+@pytest.mark.parametrize("nothing", ["", None, "error", "GPT likes both", "nan"])
 def test_what_is_no_winner_is_unread_and_no_tie(tmp_path, nothing):
     sheet = sheet_of(tmp_path, {**PAIR, "winner": nothing})
 
@@ -110,12 +109,12 @@ def test_rows_about_the_same_two_answers_are_one_matchup_whichever_way_round(tmp
 def test_people_have_a_column_each_or_are_judges_called_human(tmp_path):
     sheet = sheet_of(
         tmp_path,
-        {**PAIR, "winner": 1, "annotator1": 1, "annotator2": 0, "annotator3": ""},
+        {**PAIR, "winner": 1, "annotator1": 2, "annotator2": 0, "annotator3": ""},
         {**PAIR, "winner": 2, "judge": "human:ada"},
     )
 
     assert sheet.people == ("human:annotator1", "human:annotator2", "human:ada")
-    assert sheet.said.p.tolist() == [1.0, 0.5, 0.0]
+    assert sheet.said.p.tolist() == [0.0, 0.5, 0.0]
     assert len(sheet.verdicts) == 1
 
 
@@ -156,19 +155,27 @@ def test_scores_of_both_answers_are_scores(tmp_path):
 
 def test_a_file_that_leaves_seats_open_says_how_it_was_taken(tmp_path):
     assert "the first is taken to have had the first seat" in " ".join(
-        read_of(tmp_path, {**PAIR, "winner": 1}).notes
+        read_of(tmp_path, {**PAIR, "winner": "a"}).notes
     )
-    assert not read_of(tmp_path, {**PAIR, "winner": 1, "swapped": False}).notes
-    assert not read_of(tmp_path, {"prompt": "?", "chosen": "a", "rejected": "b", "winner": 1}).sheet.seated
+    assert not read_of(tmp_path, {**PAIR, "winner": "a", "swapped": False}).notes
+    assert not read_of(tmp_path, {"prompt": "?", "chosen": "a", "rejected": "b", "winner": "a"}).sheet.seated
 
 
-def test_winners_of_nothing_but_0_and_1_are_asked_about(tmp_path):
-    rows = [{**PAIR, "prompt": str(n), "winner": n % 2, "swapped": False} for n in range(4)]
+@pytest.mark.parametrize("column", ["label", "human_label", "verdict_ba"])
+def test_winners_of_nothing_but_0_and_1_are_refused_until_explained(tmp_path, column):
+    rows = [{**PAIR, "prompt": str(n), "winner": "a", column: n % 2} for n in range(4)]
+    rows = [{name: row[name] for name in row if name != "winner" or column != "label"} for row in rows]
 
-    (note,) = read_of(tmp_path, *rows).notes
+    with pytest.raises(DataError, match=f"'{column}' are 0 and 1.* --label_values.0 second") as error:
+        read_of(tmp_path, *rows)
 
-    assert "--columns.better winner" in note
-    assert not read_of(tmp_path, *rows, columns={"better": "winner"}).notes
+    assert "--label_values.1 first" in str(error.value)
+    sheet = read_of(tmp_path, *rows, label_values={"0": "first", "1": "second"}).sheet
+    told = sheet.said.p if column == "human_label" else sheet.verdicts.p[sheet.verdicts.turned]
+    if column == "label":
+        told = sheet.verdicts.p
+        assert not read_of(tmp_path, *rows, columns={"better": "label"}).notes[1:]
+    assert sorted(told) == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_columns_are_named_by_the_user(tmp_path):
@@ -199,11 +206,11 @@ def test_tables_are_read_like_lines(tmp_path):
 
 
 def test_an_empty_answer_that_was_judged_is_kept(tmp_path):
-    assert len(sheet_of(tmp_path, {**PAIR, "second": "", "winner": 1}).verdicts) == 1
+    assert len(sheet_of(tmp_path, {**PAIR, "second": "", "winner": "a"}).verdicts) == 1
 
 
 def test_a_row_that_cannot_be_used_stops_or_is_counted(tmp_path):
-    rows = [{**PAIR, "winner": 1}, {"prompt": "Why?", "first": "alone"}]
+    rows = [{**PAIR, "winner": "a"}, {"prompt": "Why?", "first": "alone"}]
 
     with pytest.raises(DataError, match=r"pairs\.jsonl:2"):
         read_of(tmp_path, *rows)

@@ -1,22 +1,34 @@
+"""Rows of completions and of pairs, as groups."""
+
 import json
+import random
+from itertools import permutations
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jurist.completions import FILE_JUDGE, load_groups, matchups
+from jurist.completions import load_groups, matchups
 from jurist.errors import DataError, SettingError
-from jurist.prompts.shapes import COLUMNS
-from jurist.records import Completion, Dropped, Message, Prompt
+from jurist.prompts.load import COLUMNS
+from jurist.records import Completion, Message, Prompt
 
 ASKED = [{"role": "user", "content": "Why?"}]
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Because.", "No."))
 HH = ("\n\nHuman: Why?\n\nAssistant: Because.", "\n\nHuman: Why?\n\nAssistant: No.")
+PAIR = {"prompt": "Why?", "first": "Because.", "second": "No."}
+BACK = {"prompt": "Why?", "first": "No.", "second": "Because."}
 
 
-def one(*rows, **settings):
-    (group,) = load_groups(rows, **settings)
+def load(*rows, **how):
+    """The groups, and why the others were dropped."""
+    left = []
+    return list(load_groups(rows, dropped=left.append, **how)), [row.kind for row in left]
+
+
+def one(*rows, **how):
+    ((group,), _) = load(*rows, **how)
     return group
 
 
@@ -30,43 +42,57 @@ def texts(group):
         ({"prompt": "Why?", "chosen": "Because.", "rejected": "No."}, 1.0),
         ({"prompt": ASKED, "chosen": [GOOD], "rejected": [BAD]}, 1.0),
         ({"chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]}, 1.0),
-        (
-            {
-                "prompt": "Why?",
-                "chosen": [*ASKED, GOOD],
-                "rejected": [*ASKED, BAD],
-                "messages": [*ASKED, GOOD],
-            },
-            1.0,
-        ),
+        ({"prompt": "?", "messages": [GOOD], "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]}, 1.0),
         ({"chosen": HH[0], "rejected": HH[1]}, 1.0),
-        ({"prompt": "Why?", "first": "Because.", "second": "No."}, None),
-        ({"prompt": "Why?", "first": "Because.", "second": "No.", "label": "second"}, 0.0),
-        ({"prompt": "Why?", "first": "Because.", "second": "No.", "label": "tie"}, 0.5),
-        ({"prompt": "Why?", "first": "Because.", "second": "No.", "label": 0.75}, 0.75),
-        ({"prompt": "Why?", "response_a": "Because.", "response_b": "No.", "winner": "A"}, 1.0),
+        (PAIR, None),
+        ({**PAIR, "label": None}, None),
+        ({**PAIR, "label": "second"}, 0.0),
+        ({**PAIR, "label": 0.75}, 0.75),
         ({"prompt": "Why?", "response_a": "Because.", "response_b": "No.", "winner": "model_b"}, 0.0),
-        ({"prompt": "Why?", "response_a": "Because.", "response_b": "No.", "winner": "tie (bothbad)"}, 0.5),
         ({"instruction": "Why?", "input": "", "response1": "Because.", "response2": "No.", "label": 2}, 0.0),
-        ({"instruction": "Why?", "input": "", "response1": "Because.", "response2": "No.", "label": 0}, 0.5),
-        (
-            {"instruction": "Why?", "input": "", "response1": "Because.", "response2": "No.", "label": "1"},
-            1.0,
-        ),
     ],
 )
 def test_every_shape_of_a_pair_keeps_its_label_as_a_verdict_of_the_file(row, p):
     group = one(row)
+    first, second = group.completions
 
     assert group.prompt == Prompt.of("Why?")
-    assert texts(group) == ["Because.", "No."]
-    assert group.pairs == ((0, 1),)
-    if p is None:
-        assert group.labels == ()
-    else:
-        (said,) = group.labels
-        assert (said.judge, said.p_first, said.first_id) == (FILE_JUDGE, p, group.completions[0].id)
-        assert said.matchup_id == matchups(group)[0][0].id
+    assert (first.text, second.text, group.pairs) == ("Because.", "No.", ((0, 1),))
+    found = [(said.judge, said.p_first, said.first_id, said.second_id) for said in group.labels]
+    assert found == ([] if p is None else [("file", p, first.id, second.id)])
+    assert all(said.matchup_id == matchups(group)[0][0].id for said in group.labels)
+
+
+def test_labels_are_human_only_where_that_is_said():
+    rows = [
+        {**PAIR, "label": "a"},
+        {**PAIR, "label": "b", "who": "ann"},
+        {**PAIR, "label": "b", "annotator": 7},
+    ]
+    groups, _ = load(*rows, labels_by="human")
+
+    assert [said.judge for group in groups for said in group.labels] == ["human:file", "human:ann", "human:7"]
+    with pytest.raises(SettingError, match="Did you mean 'human'"):
+        load(PAIR, labels_by="humans")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_several_labels_of_one_pair_are_all_kept_and_told_apart(order):
+    ours, ann = {**PAIR, "label": "a"}, {**PAIR, "label": "a", "who": "ann"}
+    rows = [ours, {**PAIR, "label": "b"}, ann, {**BACK, "label": "a", "who": "bob"}]
+    groups, left = load(*(rows[i] for i in order), ours, ann)
+    said = [one for group in groups for one in group.labels]
+    because = Completion.of(Prompt.of("Why?").id, "Because.").id
+
+    assert len({(one.matchup_id, one.judge, one.sample) for one in said}) == len(said) == 4
+    assert sum(one.p_first == float(one.first_id == because) for one in said) == 2
+    assert left == ["completions: duplicate"] * 2
+
+
+def test_whoever_labels_a_pair_again_corrects_the_first_label():
+    rows = [{**PAIR, "label": label, "who": "ann"} for label in "ab"]
+
+    assert [(one.p_first, one.sample) for one in one(*rows, labels_by="human").labels] == [(1.0, 0), (0.0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +102,7 @@ def test_every_shape_of_a_pair_keeps_its_label_as_a_verdict_of_the_file(row, p):
         {"prompt": "Why?", "responses": ["Because.", "No."]},
         {"prompt": "Why?", "completions": [{"text": "Because."}, {"text": "No.", "policy": ""}]},
         {"prompt": "Why?", "completions": [[GOOD], [BAD]]},
-        {"messages": ASKED, "completions": ["Because.", "No."]},
+        {"messages": ASKED, "completions": [GOOD, BAD]},
     ],
 )
 def test_every_shape_of_a_list_becomes_one_group(row):
@@ -87,32 +113,52 @@ def test_every_shape_of_a_list_becomes_one_group(row):
 
 
 def test_ultrafeedback_keeps_its_models_as_policies():
-    row = {
-        "source": "sharegpt",
-        "instruction": "Why?",
-        "models": ["a", "b"],
-        "completions": [
-            {"model": "a", "response": "Because.", "annotations": {}},
-            {"model": "b", "response": "No."},
-        ],
-    }
-    group = one(row)
+    answers = [{"model": "a", "response": "So.", "annotations": {}}, {"model": "b", "response": "No."}]
+    group = one({"source": "s", "instruction": "Why?", "models": ["a", "b"], "completions": answers})
 
-    assert [(c.policy, c.text) for c in group.completions] == [("a", "Because."), ("b", "No.")]
-    assert group.prompt.meta == {"source": "sharegpt", "models": ["a", "b"]}
+    assert [(c.policy, c.text) for c in group.completions] == [("a", "So."), ("b", "No.")]
+    assert group.prompt.meta == {"source": "s", "models": ["a", "b"]}
 
 
-def test_rows_of_one_completion_that_follow_each_other_are_one_group():
+@pytest.mark.parametrize("seed", range(6))
+def test_completions_one_a_row_may_come_in_any_order(seed):
     rows = [
         {"prompt": "Why?", "completion": "Because.", "policy": "a"},
-        {"prompt": "Why?", "completion": "No.", "policy": "b"},
-        {"messages": [{"role": "user", "content": "How?"}, GOOD]},
-        {"instruction": "How?", "output": "No."},
+        {"messages": [{"role": "user", "content": "How?"}, GOOD], "policy": "a"},
+        {"prompt": "Why?", "response": "No.", "model": "b"},
+        {"instruction": "How?", "generation": "No.", "generator": "b"},
+        {"prompt": "Why?", "output": "Because.", "policy": "a"},
+        {"prompt": "When?", "completions": ["Now."]},
     ]
-    why, how = load_groups(rows)
+    if seed:
+        random.Random(seed).shuffle(rows)
+    groups, left = load(*rows, kind="completions")
 
-    assert [(c.policy, c.text) for c in why.completions] == [("a", "Because."), ("b", "No.")]
-    assert texts(how) == ["Because.", "No."]
+    found = {g.prompt.messages[0].content: {(c.policy, c.text) for c in g.completions} for g in groups}
+    assert found["Why?"] == {("a", "Because."), ("b", "No.")}
+    assert found["How?"] == {("a", "Because."), ("b", "No.")}
+    assert [g.prompt.messages[0].content for g in groups] == list(dict.fromkeys(map(_asked, rows)))
+    assert left == ["completions: duplicate"]
+
+
+def _asked(row):
+    return row["messages"][0]["content"] if "messages" in row else row.get("prompt") or row["instruction"]
+
+
+def test_limit_counts_prompts_and_each_is_whole():
+    rows = [{"prompt": f"{i % 5}?", "completion": f"{i}"} for i in range(15)]
+    groups, _ = load(*rows, limit=2)
+
+    assert [texts(group) for group in groups] == [["0", "5", "10"], ["1", "6", "11"]]
+    assert load(*rows, limit=0) == ([], [])
+
+
+def test_groups_of_many_rows_are_gathered_on_disk(tmp_path, monkeypatch):
+    rows = ({"prompt": f"{i % 2000}?", "completion": f"{i} " + "x" * 2000} for i in range(6000))
+    groups = list(load_groups(rows))
+
+    assert len(groups) == 2000
+    assert [c.text.split()[0] for c in groups[7].completions] == ["7", "2007", "4007"]
 
 
 def test_a_last_turn_decides_the_prompt_of_two_dialogues():
@@ -123,31 +169,83 @@ def test_a_last_turn_decides_the_prompt_of_two_dialogues():
     assert len(group.prompt.messages) == 3
 
 
-def test_the_same_row_twice_leaves_by_name_and_another_label_stays():
-    row = {"prompt": "Why?", "first": "Because.", "second": "No.", "label": "first"}
-    left: list[Dropped] = []
-    groups = list(load_groups([row, row, {**row, "label": "second"}], dropped=left.append))
+@pytest.mark.parametrize(
+    ("rows", "groups", "left"),
+    [
+        ([PAIR, PAIR], 1, ["duplicate"]),
+        ([{**PAIR, "label": "a"}, {**BACK, "label": "b"}], 1, ["duplicate"]),
+        ([{**PAIR, "label": "a", "who": "x"}, {**BACK, "label": "b", "who": "x"}], 1, ["duplicate"]),
+        ([{"prompt": "Why?", "completions": ["No.", "So.", "No."]}], 1, ["duplicate"]),
+        ([{"prompt": "Why?", "completions": ["a", " ", "b"]}], 1, ["empty"]),
+        ([{"prompt": "Why?", "completions": [""]}], 0, ["empty"]),
+        ([{"prompt": "Why?", "completion": "\n"}], 0, ["empty"]),
+        ([{**PAIR, "second": " "}], 0, ["empty"]),
+        ([{"prompt": "Why?", "chosen": "a", "rejected": ""}], 0, ["empty"]),
+        ([{"prompt": " ", "chosen": "a", "rejected": "b"}], 0, ["empty"]),
+    ],
+)
+def test_what_is_empty_or_there_already_is_dropped_without_stopping(rows, groups, left):
+    found, reasons = load(*rows)
 
-    assert [g.labels[0].p_first for g in groups] == [1.0, 0.0]
-    assert [row.reason for row in left] == ["duplicate"]
+    assert len(found) == groups
+    assert reasons == [f"completions: {reason}" for reason in left]
 
 
-def test_the_same_completion_twice_is_recorded_once():
-    left: list[Dropped] = []
-    group = one({"prompt": "Why?", "completions": ["No.", "Because.", "No."]}, dropped=left.append)
+def test_prompts_of_a_benchmark_are_dropped():
+    row = {"prompt": "What is two and two? " * 3, "completions": ["4", "5"]}
+    groups, left = load(row, {**row, "prompt": "What?"}, benchmarks=[["So: " + row["prompt"].upper()]])
 
-    assert texts(group) == ["No.", "Because."]
-    assert [row.reason for row in left] == ["identical"]
+    assert [group.prompt.messages[0].content for group in groups] == ["What?"]
+    assert left == ["prompts: contaminated"]
+
+
+def read(text):
+    return {"A": (0.9, ""), "B": (0.2, ""), "": (None, "empty")}.get(text[:1], (None, "no_verdict"))
+
+
+def test_recorded_replies_are_verdicts_with_their_order_and_text():
+    row = {**PAIR, "reply": "A, clearly", "reply_swapped": "B it is", "label": "tie"}
+    label, given, swapped = one(row, read=read, read_name="llmbar").labels
+    first, second = (c.id for c in one(PAIR).completions)
+
+    assert (label.judge, label.p_first, label.raw) == ("file", 0.5, "")
+    assert (given.judge, given.order, given.first_id, given.second_id) == (
+        "recorded:llmbar",
+        "given",
+        first,
+        second,
+    )
+    assert (given.p_first, given.raw, given.unread) == (0.9, "A, clearly", "")
+    assert (swapped.order, swapped.first_id, swapped.second_id) == ("swapped", second, first)
+    assert (swapped.p_first, swapped.raw) == (0.2, "B it is")
+
+
+def test_all_recorded_replies_about_one_pair_are_gathered():
+    other = {**PAIR, "prompt": "How?", "reply": "?"}
+    said = [{**PAIR, "reply": "A", "judge": "gpt"}, other, {**BACK, "reply": "B", "judge": "gpt"}]
+    why, how = load(*said, {**PAIR, "reply": "B", "judge": "gpt"}, {**PAIR, "reply": " "}, read=read)[0]
+
+    assert [(one.judge, one.order, one.sample, one.p_first) for one in why.labels] == [
+        ("recorded:gpt", "given", 0, 0.9),
+        ("recorded:gpt", "swapped", 0, 0.2),
+        ("recorded:gpt", "given", 1, 0.2),
+    ]
+    assert [(one.judge, one.p_first, one.unread) for one in how.labels] == [
+        ("recorded:reply", None, "no_verdict")
+    ]
+    with pytest.raises(DataError, match=r"no column called 'reply'; .* --columns.reply"):
+        load(PAIR, read=read)
 
 
 def test_answers_that_a_spreadsheet_made_values_of_are_texts_again():
     assert texts(one({"prompt": "Why?", "response1": True, "response2": 42})) == ["True", "42"]
 
 
-def test_the_labels_column_is_named_by_the_user():
-    row = {"instruction": "Why?", "response1": "Because.", "response2": "No.", "annotator1": 2}
+def test_what_a_pair_says_of_its_prompt_is_kept_and_of_itself_is_not():
+    row = {**PAIR, "domain": "talk", "stakes": "high", "label": "a", "who": "ann", "judge": "x", "n": 1}
+    prompt = one(row, kind="pairs").prompt
 
-    assert one(row, columns={"label": "annotator1"}).labels[0].p_first == 0.0
+    assert (prompt.domain, prompt.stakes, prompt.meta) == ("talk", "high", {"n": 1})
 
 
 @pytest.mark.parametrize(
@@ -155,56 +253,25 @@ def test_the_labels_column_is_named_by_the_user():
     [
         ({"prompt": "Why?"}, "auto", "no_completion", "--columns.completion ..."),
         ({"prompt": "Why?"}, "pairs", "no_pair", "--columns.second ..."),
+        ({"prompt": "Why?", "chosen": "a"}, "pairs", "no_pair", "--columns.rejected ..."),
+        ({"prompt": "Why?", "response": "a"}, "pairs", "no_pair", "--completions FILE"),
+        ({"prompt": "Why?", "chosen": None, "rejected": "b"}, "pairs", "no_pair", "--on_error drop"),
         ({"prompt": "Why?", "completions": 3}, "auto", "not_completions", '["one answer", "another"]'),
         ({"prompt": "Why?", "completions": [None]}, "auto", "not_a_text", '"content": "..."}]'),
         ({"prompt": "Why?", "completions": [{"words": "a"}]}, "auto", "not_a_text", '"content": "..."}]'),
         ({"prompt": "Why?", "chosen": {}, "rejected": "a"}, "auto", "not_a_text", '"content": "..."}]'),
-        (
-            {"prompt": "Why?", "first": "a", "second": "b", "label": "red"},
-            "auto",
-            "unknown_label",
-            "--on_error drop",
-        ),
-        (
-            {"prompt": "Why?", "first": "a", "second": "b", "label": True},
-            "auto",
-            "unknown_label",
-            "--on_error drop",
-        ),
         ({"first": "a", "second": "b"}, "auto", "no_prompt", "--columns.prompt ..."),
         ({"prompt": "Why?", "completion": "half \ud800"}, "auto", "not_utf8", "--on_error drop"),
     ],
 )
-def test_a_row_without_completions_stops_with_the_next_thing_to_type(row, kind, reason, ends):
-    left: list[Dropped] = []
+def test_a_row_without_completions_stops_with_what_to_type(row, kind, reason, ends):
     with pytest.raises(DataError) as error:
-        list(load_groups([row], kind=kind))
+        load(row, kind=kind)
 
     assert str(error.value).endswith(ends)
-    assert list(load_groups([row], kind=kind, on_error="drop", dropped=left.append)) == []
-    assert [(row.stage, row.reason) for row in left] == [("completions", reason)]
-
-
-def test_an_empty_completion_leaves_by_name_without_stopping_unless_someone_labelled_it():
-    left: list[Dropped] = []
-    rows = [{"prompt": "Why?", "first": "a", "second": " "}, {"prompt": "Why?", "completions": ["a", ""]}]
-
-    assert list(load_groups(rows, dropped=left.append)) == []
-    assert [row.reason for row in left] == ["empty", "empty"]
-    assert texts(one({"prompt": "Why?", "chosen": "a", "rejected": " "})) == ["a", " "]
-
-
-def test_what_a_pair_says_of_its_prompt_is_kept_however_many_columns_it_has():
-    """Five columns are as many as a pair with its policies has; which they are is another matter."""
-    row = {"prompt": "Why?", "first": "Because.", "second": "No.", "domain": "talk", "stakes": "high"}
-    prompt = one(row, kind="pairs").prompt
-
-    assert (prompt.domain, prompt.stakes) == ("talk", "high")
-
-
-def test_an_unknown_kind_is_refused():
+    assert load(row, kind=kind, on_error="drop") == ([], [f"completions: {reason}"])
     with pytest.raises(SettingError, match="Did you mean 'pairs'"):
-        list(load_groups([], kind="pair"))
+        load(kind="pair")
 
 
 def write_run(folder, prompts, completions):
@@ -213,59 +280,30 @@ def write_run(folder, prompts, completions):
 
 
 def test_the_completions_of_a_run_are_joined_to_their_prompts(tmp_path):
-    prompts = [Prompt.of(text) for text in ("Who?", "Why?", "How?", "When?")]
-    _, why, how, _ = prompts
-    completions = [
-        Completion.of(why.id, "Because.", "a", finish="length"),
-        Completion.of(how.id, "So.", "a"),
-        Completion.of(how.id, "Thus.", "b"),
-        Completion.of(how.id, "Thus.", "b"),
-    ]
-    write_run(tmp_path, prompts, completions)
-    left: list[Dropped] = []
+    who, why, how, when = [Prompt.of(text) for text in ("Who?", "Why?", "How?", "When?")]
+    because = Completion.of(why.id, "Because.", "a", finish="length")
+    thus = [Completion.of(how.id, text, policy) for text, policy in (("So.", "a"), ("Thus.", "b"))]
+    write_run(tmp_path, [who, why, how, how, when], [because, *thus, thus[1]])
+    left = []
     groups = list(load_groups(tmp_path, dropped=left.append))
 
-    assert [(g.prompt, texts(g)) for g in groups] == [(why, ["Because."]), (how, ["So.", "Thus."])]
-    assert groups[0].completions[0] == completions[0]
-    assert sorted(row.reason for row in left) == ["identical", "no_completion", "no_completion"]
-
-
-def test_two_pairs_of_one_prompt_in_a_run_are_one_group(tmp_path):
-    why, how = Prompt.of("Why?"), Prompt.of("How?")
-    answers = [Completion.of(why.id, text) for text in ("one", "two", "three", "four")]
-    write_run(tmp_path, [why, why, how], [*answers, Completion.of(how.id, "So.")])
-    left: list[Dropped] = []
-    groups = list(load_groups(tmp_path, dropped=left.append))
-
-    assert [texts(g) for g in groups] == [["one", "two", "three", "four"], ["So."]]
-    assert left == []
-
-
-def test_a_run_with_completions_of_no_prompt_is_refused(tmp_path):
-    why, lost = Prompt.of("Why?"), Prompt.of("lost")
-    write_run(tmp_path, [why], [Completion.of(lost.id, "Nobody asked."), Completion.of(why.id, "Because.")])
-    with pytest.raises(DataError, match=rf"holds completions of {lost.id}.* grep -n {lost.id}"):
+    assert [(g.prompt, g.completions) for g in groups] == [(why, (because,)), (how, tuple(thus))]
+    assert sorted(row.reason for row in left) == ["duplicate", "no_completion", "no_completion"]
+    write_run(tmp_path, [why], [thus[0], because])
+    with pytest.raises(DataError, match=rf"holds completions of {how.id}.* grep -n {how.id}"):
         list(load_groups(tmp_path))
-
-
-def test_a_run_with_a_torn_line_says_which(tmp_path):
-    (tmp_path / "prompts.jsonl").write_text("")
     (tmp_path / "completions.jsonl").write_text('{"id": "a", "prompt_')
     with pytest.raises(DataError, match=r"completions.jsonl:1 is not a completion.*sed -n 1p"):
         list(load_groups(tmp_path))
 
 
 WORDS = st.sampled_from(["a", "b", "", " ", "user", "assistant", HH[0], HH[1], "tie", "model_a"])
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 VALUE = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | WORDS
-    | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["role", "content", "text", "model", "response", "finish"]), inner)
+    st.none() | st.booleans() | NUMBERS | WORDS | st.text(),
+    lambda below: (
+        st.lists(below, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "text", "model", "response", "finish"]), below)
         | st.lists(st.sampled_from([*ASKED, GOOD, BAD]), max_size=3)
     ),
     max_leaves=6,
@@ -279,9 +317,8 @@ NAMES = st.sampled_from(sorted(COLUMNS | {"model"}))
     kind=st.sampled_from(["auto", "pairs"]),
 )
 def test_any_rows_become_groups_or_reasons(rows, kind):
-    rows = json.loads(json.dumps(rows))
-    left: list[Dropped] = []
-    groups = list(load_groups(rows, kind=kind, on_error="drop", dropped=left.append))
+    meant = {"0": "first", "1": "tie", "false": "tie", "true": "second"}
+    groups, _ = load(*json.loads(json.dumps(rows)), kind=kind, on_error="drop", label_values=meant)
 
     for group in groups:
         met, alike = matchups(group)

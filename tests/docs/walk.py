@@ -27,7 +27,7 @@ from jurist.completions import load_groups
 from jurist.config import load_settings, settings_from
 from jurist.engines.engine import Ask, Reply
 from jurist.prompts import load_prompts
-from jurist.prompts.shapes import ANSWERS
+from jurist.prompts.load import ANSWERS
 from jurist.recipes.catalogue import recipe_called
 from jurist.recipes.settings import LabelConfig
 from jurist.selftest.judges import scoring

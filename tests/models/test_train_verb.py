@@ -110,7 +110,11 @@ def test_a_finished_training_is_not_done_twice_and_not_overwritten(base, capsys)
 
 PAIR = '{"prompt": "why", "chosen": "yes", "rejected": "no"'
 FILES = {
-    "an empty file": ("", "0 preferences to learn in rows.jsonl (it is empty). Look with: head"),
+    "an empty file": ("", "rows.jsonl is empty: there is no row in it. Look at it with: ls -l rows.jsonl"),
+    "zeros and ones": (
+        '{"prompt": "why", "first": "yes", "second": "no", "label": 1}',
+        "--label_values.0 second",
+    ),
     "no label": ('{"prompt": "why", "first": "yes", "second": "no"}', "jurist label --pairs FILE"),
     "a probability of 2": (PAIR + ', "p": 2}', "Give a number from 0 to 1"),
     "a margin that is a word": (PAIR + ', "margin": "wide"}', "Write a number, or leave it out"),

@@ -1,11 +1,8 @@
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.preferences.hygiene import drop_contaminated, is_refusal, load_benchmark, near_duplicates
-from jurist.records import Dropped, Prompt
+from jurist.preferences.hygiene import is_refusal, near_duplicates
 
 
 @pytest.mark.parametrize(
@@ -69,22 +66,3 @@ def test_near_duplicates_have_no_order(one, other):
     for threshold in (0.5, 0.9, 1.0):
         assert near_duplicates(one, other, threshold) == near_duplicates(other, one, threshold)
     assert near_duplicates(one, one, 1.0)
-
-
-def test_a_prompt_that_shares_thirteen_words_with_a_test_item_leaves_by_name(tmp_path):
-    item = " ".join(WORDS[:15])
-    path = tmp_path / "items.jsonl"
-    path.write_text("".join(json.dumps({"question": q}) + "\n" for q in (item, "What is 2+2?")))
-    benchmark = load_benchmark(path)
-    prompts = [
-        Prompt.of(f"Tell me: {' '.join(WORDS[1:14]).upper()} or not?"),
-        Prompt.of(f"Tell me: {' '.join(WORDS[1:13])} or not?"),
-        Prompt.of("What is 2+2?"),
-        Prompt.of("What is 2+2, and why is it not 5?"),
-    ]
-    left: list[Dropped] = []
-    kept = list(drop_contaminated(prompts, benchmark, left.append))
-
-    assert kept == [prompts[1], prompts[3]]
-    assert [(row.subject_id, row.reason) for row in left] == [(prompts[i].id, "contaminated") for i in (0, 2)]
-    assert left[0].detail == " ".join(WORDS[1:14])

@@ -59,6 +59,10 @@ def test_west_of_n_by_hand():
 
     assert pair_of([A, B], opinions, rule="west_of_n", sure=0.7)[0] == [(A.text, B.text)]
     assert pair_of([A, B], opinions, rule="west_of_n", sure=0.8) == ([], ["below_threshold"])
+    right, *wrong = SIX[:3]  # a rule that knows gives 1 and 0
+    known = [opinion(right, one, 1.0, scores=(1.0, 0.0)) for one in wrong]
+    known.append(opinion(*wrong, 0.5, scores=(0.0, 0.0)))
+    assert [chosen for chosen, _ in pair_of(SIX[:3], known, rule="west_of_n", sure=1.0)[0]] == [right.text]
 
 
 def test_all_pairs_by_hand():

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from one_prompt import PROMPT, completion, opinion, pair_of
 
 from jurist.errors import SettingError
-from jurist.preferences.pairs import PreferConfig, choose
+from jurist.preferences.pairs import PreferConfig, check_margin, choose
 
 A, B = completion("one answer"), completion("another one")
 
@@ -38,24 +38,6 @@ def test_scores_give_their_difference_as_margin():
     assert one(0.8, scores=(4.5, 3.0)).margin == 1.5
 
 
-def test_nothing_read_is_not_a_tie():
-    _, (dropped,) = choose(PROMPT, [A, B], [opinion(A, B, unread="cut_off")], PreferConfig(ties="soft"))
-
-    assert dropped.reason == "unread: cut_off"
-
-
-def test_a_probability_that_is_none_is_not_read():
-    assert one(math.nan, cfg=PreferConfig(ties="soft")) == "unread: no_probability"
-
-
-def test_an_exact_tie_leaves_by_name_or_stays_soft():
-    soft = one(0.5, cfg=PreferConfig(ties="soft"))
-
-    assert one(0.5) == "tie"
-    assert one(0.5 + 1e-12) == one(0.5 - 1e-12) == "tie"
-    assert (soft.p, soft.margin, soft.flags) == (0.5, 0.0, ("tie",))
-
-
 def test_soft_ties_are_not_told_by_length_or_place():
     soft = PreferConfig(ties="soft")
     pairs = [(completion(f"{i}"), completion(f"{i} but longer")) for i in range(400)]
@@ -64,68 +46,98 @@ def test_soft_ties_are_not_told_by_length_or_place():
     assert 150 < shorter < 250
 
 
-def test_a_small_margin_leaves_by_name():
-    assert one(0.55, cfg=PreferConfig(min_margin=0.2)) == "below_margin"
-    assert one(0.65, cfg=PreferConfig(min_margin=0.2)).p == 0.65
+CUT = completion("an answer that stops in the", finish="length")
+NO = completion("I'm sorry, but I can't help with that.")
+LONG = completion("word " * 20)
 
 
-def test_a_verdict_that_turned_with_the_seats_is_flagged_or_leaves_by_name():
+@pytest.mark.parametrize(
+    ("p", "texts", "cfg", "flags"),
+    [
+        (0.5, (A, B), {"ties": "soft"}, ("tie",)),
+        (0.65, (A, B), {"min_margin": 0.2}, ()),
+        (0.9, (A, completion("One answer!")), {"near_duplicates": 0.0}, ()),
+        (0.1, (CUT, B), {}, ("truncated",)),
+        (0.9, (CUT, B), {"truncated": "flag"}, ("truncated",)),
+        (0.9, (NO, B), {}, ("length_gap", "refusal")),
+        (0.1, (NO, B), {"refusals": "drop", "max_length_ratio": 0}, ("refusal",)),
+        (0.9, (LONG, A), {}, ("length_gap",)),
+        (0.9, (LONG, A), {"max_length_ratio": 0.0}, ()),
+    ],
+)
+def test_a_pair_that_is_kept_carries_its_flags(p, texts, cfg, flags):
+    kept = one(p, *texts, PreferConfig(**cfg))
+
+    assert (kept.p, kept.flags) == (max(p, 1 - p), flags)
+
+
+@pytest.mark.parametrize(
+    ("p", "texts", "cfg", "reason"),
+    [
+        (math.nan, (A, B), {"ties": "soft"}, "unread: no_probability"),
+        (0.5, (A, B), {}, "tie"),
+        (0.5 + 1e-12, (A, B), {}, "tie"),
+        (0.5 - 1e-12, (A, B), {}, "tie"),
+        (0.55, (A, B), {"min_margin": 0.2}, "below_margin"),
+        (0.9, (A, completion("one  answer\n")), {}, "identical"),
+        (0.9, (A, completion(" ")), {}, "empty"),
+        (0.9, (A, completion("One answer!")), {}, "near_duplicate"),
+        (0.9, (CUT, B), {}, "truncated"),
+        (0.9, (NO, B), {"refusals": "drop", "max_length_ratio": 0}, "refusal"),
+    ],
+)
+def test_a_pair_that_is_no_good_is_dropped_with_its_reason(p, texts, cfg, reason):
+    assert one(p, *texts, PreferConfig(**cfg)) == reason
+
+
+def test_nothing_read_is_not_a_tie():
+    _, (dropped,) = choose(PROMPT, [A, B], [opinion(A, B, unread="cut_off")], PreferConfig(ties="soft"))
+
+    assert dropped.reason == "unread: cut_off"
+    assert choose(PROMPT, [A], [opinion(A, A, 0.9)], PreferConfig())[1][0].reason == "identical"
+
+
+def test_a_verdict_that_went_with_the_position_is_flagged_or_dropped():
     assert one(0.6, flipped=True).flags == ("flipped",)
     assert one(0.6, flipped=True, cfg=PreferConfig(consistent_only=True)) == "inconsistent"
     assert one(0.6, flipped=False, cfg=PreferConfig(consistent_only=True)).flags == ()
 
 
-def test_chosen_never_equals_rejected():
-    assert one(0.9, A, completion("one  answer\n")) == "identical"
-    assert choose(PROMPT, [A], [opinion(A, A, 0.9)], PreferConfig())[1][0].reason == "identical"
+def test_human_preferences_are_flagged_as_such():
+    flags = [choose(PROMPT, [A, B], [opinion(A, B, 1.0, judge=name)], USUAL)[0][0].flags for name in JUDGES]
+
+    assert flags == [("human",), ()]
 
 
-def test_an_empty_answer_is_no_side_of_a_pair():
-    assert one(0.9, A, completion(" ")) == "empty"
-
-
-def test_near_duplicates_leave_by_name():
-    loud = completion("One answer!")
-
-    assert one(0.9, A, loud) == "near_duplicate"
-    assert one(0.9, A, loud, PreferConfig(near_duplicates=0.0)).p == 0.9
-
-
-def test_a_better_one_that_was_cut_off_leaves_by_name_and_a_worse_one_is_flagged():
-    cut = completion("an answer that stops in the", finish="length")
-
-    assert one(0.9, cut, B) == "truncated"
-    assert one(0.1, cut, B).flags == ("truncated",)
-    assert one(0.9, cut, B, PreferConfig(truncated="flag")).flags == ("truncated",)
-
-
-def test_a_refusal_is_flagged_or_leaves_by_name():
-    no = completion("I'm sorry, but I can't help with that.")
-
-    assert one(0.9, no, B).flags == ("length_gap", "refusal")
-    assert one(0.9, no, B, PreferConfig(refusals="drop", max_length_ratio=0)) == "refusal"
-    assert one(0.1, no, B, PreferConfig(refusals="drop", max_length_ratio=0)).flags == ("refusal",)
-
-
-def test_a_gap_in_length_is_flagged():
-    long = completion("word " * 20)
-
-    assert one(0.9, long, A).flags == ("length_gap",)
-    assert one(0.9, long, A, PreferConfig(max_length_ratio=0.0)).flags == ()
-
-
-def test_people_are_flagged_as_such():
-    kept, _ = choose(PROMPT, [A, B], [opinion(A, B, 1.0, judge="human:ana")], PreferConfig())
-
-    assert kept[0].flags == ("human",)
+JUDGES = ("human:ana", "humanlike:gpt")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rho": 1.5}, {"sure": 0.2}, {"near_duplicates": -1.0}, {"min_margin": -0.1}]
+    "wrong",
+    [
+        {"rho": 1.5},
+        {"sure": 0.2},
+        {"sure": math.nan},
+        {"near_duplicates": -1.0},
+        {"min_margin": -0.1},
+        {"min_margin": math.inf},
+        {"length_penalty": math.nan},
+        {"max_length_ratio": 0.5},
+    ],
 )
 def test_a_setting_out_of_its_range_is_refused(wrong):
-    with pytest.raises(SettingError, match="lies between"):
+    (name,) = wrong
+    with pytest.raises(SettingError, match=rf"^{name} is .*Write e.g. {name}: \d"):
         PreferConfig(**wrong)
+
+
+def test_a_margin_that_no_pair_can_have_is_refused_before_anything_is_asked():
+    wide = PreferConfig(min_margin=5)
+    with pytest.raises(SettingError, match=r"min_margin: 0\.2"):
+        check_margin(wide, ["pairwise", "pairwise"])
+
+    check_margin(wide, ["pairwise", "pointwise"])
+    check_margin(PreferConfig(min_margin=0.5), ["pairwise"])
 
 
 PROBABILITY = st.none() | st.sampled_from([0.0, 0.3, 0.5, 0.6, 1.0]) | st.floats(0.0, 1.0)

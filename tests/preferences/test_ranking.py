@@ -2,8 +2,7 @@ import math
 
 from one_prompt import PROMPT, completion, opinion, pair_of
 
-from jurist.preferences.pairs import PreferConfig, choose
-from jurist.preferences.ranking import length_terms, strengths
+from jurist.preferences.pairs import PreferConfig, choose, length_terms, rank
 
 
 def test_a_length_penalty_turns_what_only_length_decided():
@@ -18,7 +17,7 @@ def test_a_length_penalty_turns_what_only_length_decided():
     assert pair_of([short, long], points, length_penalty=0.5)[0] == [(short.text, long.text)]
 
 
-def test_a_length_penalty_does_not_touch_what_the_seats_did():
+def test_a_length_penalty_does_not_touch_what_the_positions_did():
     short, long = completion("brief"), completion("brief " * 30)
     asked = [opinion(long, short, 0.9, position_gap=0.2)]
     kept, _ = choose(PROMPT, [short, long], asked, PreferConfig(length_penalty=1.5, consistent_only=True))
@@ -28,26 +27,31 @@ def test_a_length_penalty_does_not_touch_what_the_seats_did():
 
 def test_the_length_term_by_hand():
     terms = length_terms([completion("x" * n) for n in (10, 20, 30, 40, 90)])
+    close = length_terms([completion("x" * 1000), completion("y" * 1002)])
 
     assert [round(t, 6) for t in terms.values()] == [
         round(math.tanh((n - 30) / 20), 6) for n in (10, 20, 30, 40, 90)
     ]
+    assert max(abs(t) for t in close.values()) < 0.02  # a few characters are no difference
 
 
-def test_a_few_characters_are_no_difference_in_length():
-    terms = length_terms([completion("x" * 1000), completion("y" * 1002)])
-
-    assert max(abs(t) for t in terms.values()) < 0.02
+A, B, C = (completion(text) for text in "abc")
 
 
-def test_mean_win_probability_by_hand():
-    worth = strengths({("a", "b"): 0.9, ("a", "c"): 0.7, ("b", "c"): 0.6}, {})
+def test_the_mean_win_probability_ranks_where_everyone_met_everyone():
+    worth = rank([opinion(A, B, 0.9), opinion(A, C, 0.7), opinion(B, C, 0.6)])
 
-    assert {name: round(value, 9) for name, value in worth.items()} == {"a": 0.8, "b": 0.35, "c": 0.35}
+    assert worth == {A.id: 0.8, B.id: 0.35, C.id: 0.35}
+
+
+def test_scores_rank_where_all_have_some():
+    scored = [opinion(A, B, 0.9, scores=(3.0, 4.0)), opinion(A, C, 0.7, scores=(5.0, 1.0))]
+
+    assert rank(scored) == {A.id: 4.0, B.id: 4.0, C.id: 1.0}
 
 
 def test_who_never_lost_stays_finite():
-    worth = strengths({("a", "b"): 1.0, ("b", "c"): 1.0}, {})
+    worth = rank([opinion(A, B, 1.0), opinion(B, C, 1.0)])
 
-    assert worth["a"] > worth["b"] > worth["c"]
+    assert worth[A.id] > worth[B.id] > worth[C.id]
     assert all(map(math.isfinite, worth.values()))

@@ -228,7 +228,7 @@ def test_a_file_whose_seats_nobody_knows_gives_no_figure_of_seats(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"{tmp_path} is a folder without a file"):
+    with pytest.raises(DataError, match=f"{tmp_path} has no file ending"):
         audit(tmp_path)
 
 

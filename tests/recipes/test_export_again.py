@@ -16,12 +16,16 @@ def test_a_format_exported_earlier_is_decided_anew(tmp_path):
     run = tmp_path / "run"
     judge = JudgeConfig(engine="tiny:tie", ties=True)
     cfg = LabelConfig(
-        pairs=str(tmp_path / "pairs.jsonl"), judge=judge, out=str(run), prefer=PreferConfig(ties="soft")
+        pairs=str(tmp_path / "pairs.jsonl"),
+        judge=judge,
+        out=str(run),
+        prefer=PreferConfig(ties="soft"),
+        export=("jsonl", "trl"),
     )
-    label(cfg)
-    assert len(rows_of(run, "trl")) == 1
+    assert label(cfg).exported["trl"] == {"train": 0, "left out: tie": 1}
+    assert len(rows_of(run, "jsonl")) == 1
 
-    summary = export(run, ("jsonl",), {"prefer.ties": "drop"})
+    summary = export(run, ("sft",), {"prefer.ties": "drop"})
 
-    assert set(summary.exported) == {"jsonl", "trl"}
-    assert rows_of(run, "trl") == []
+    assert set(summary.exported) == {"jsonl", "trl", "sft"}
+    assert rows_of(run, "jsonl") == []

@@ -109,7 +109,7 @@ def test_peoples_labels_never_reach_the_judge(tmp_path, served):
     write_labelled(tmp_path, 20)
     run(tmp_path, at(served, "coin"), pairs="labelled.jsonl")
     seated_first = [row["matchups"][0][1] for row in lines(tmp_path, "matchups")]
-    said = [one for one in lines(tmp_path, "verdicts") if one["judge"] == "human:file"]
+    said = [one for one in lines(tmp_path, "verdicts") if one["judge"] == "file"]
     chosen = {one["first_id"] if one["p_first"] > 0.5 else one["second_id"] for one in said}
     assert len(said) == 20
     assert 0 < len(chosen & set(seated_first)) < 20

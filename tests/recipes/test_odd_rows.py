@@ -20,8 +20,8 @@ def test_a_pair_of_equal_answers_leaves_by_name_and_the_others_are_labelled(tmp_
         {"prompt": "What is 3 plus 3?", "chosen": "", "rejected": ""},
     )
     summary = run(tmp_path, "shorter")
-    assert (summary.prompts, summary.labels) == (3, 1)
-    assert summary.dropped == {"completions: identical": 2}
+    assert (summary.prompts, summary.labels) == (2, 1)
+    assert summary.dropped == {"completions: identical": 1, "completions: empty": 1}
     assert accounted(tmp_path)
 
 

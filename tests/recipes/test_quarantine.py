@@ -8,7 +8,7 @@ from jurist import JudgeConfig, LabelConfig, export, label
 from jurist.audits.source import read_run
 from jurist.errors import DataError, RunError, SettingError
 from jurist.models.rows import load_preferences, load_targets
-from jurist.preferences.quarantine import Quarantine, read_quarantine, write_quarantine
+from jurist.preferences.hygiene import Quarantine, read_quarantine, write_quarantine
 from jurist.recipes.audit import audit
 from jurist.recipes.plan import Planned, plan, rows
 from jurist.recipes.spot_check import spot_check
@@ -160,7 +160,7 @@ def test_of_many_domains_one_that_recovered_comes_back_though_it_is_not_told(tmp
 
 
 def test_a_quarantine_that_cannot_be_written_costs_no_audit(run, tmp_path):
-    spot, human, blocked = tmp_path / "spot.jsonl", tmp_path / "human.jsonl", run / ".quarantine.json.part"
+    spot, human, blocked = tmp_path / "spot.jsonl", tmp_path / "human.jsonl", run / "quarantine.json.partial"
     spot_check(run, 80, spot)
     people_say(spot, human, lambda domain: domain != "doses")
     blocked.mkdir()

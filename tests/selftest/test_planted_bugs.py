@@ -54,9 +54,9 @@ BUGS = {
         "halting",
     ),
     "chosen and rejected change places on the way out": (
-        "preferences/formats.py",
-        '"chosen": _answer(preference.chosen)',
-        '"chosen": _answer(preference.rejected)',
+        "preferences/export.py",
+        'texts = {"chosen": _answer(one.chosen)',
+        'texts = {"chosen": _answer(one.rejected)',
         "oracle",
     ),
     "fences can be forged": (

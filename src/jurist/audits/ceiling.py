@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from ..preferences.quarantine import Quarantine
+from ..preferences.hygiene import Quarantine
 from ..records import Chart, Finding, Grade, Point, Series
 from ..stats.intervals import Estimate, clopper_pearson, clustered_share, effective_n, weighted_mean
 from ..stats.sizes import smallest_certified

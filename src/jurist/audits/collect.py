@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..errors import DataError
-from ..records import Completion, Dropped, Preference, Prompt, Verdict, content_id, is_human
+from ..records import Completion, Dropped, Preference, Prompt, Verdict, content_id, is_label
 from ..verdicts.cases import Case
 from ..verdicts.human import id_without_policy, text_key
 from .seen import Answer, Asked, Decided, Heard
@@ -247,7 +247,7 @@ class Collector:
                 f" {one.matchup_id}. See: jurist show RUN --pair {one.matchup_id}"
             )
         p = _told(one.p_first, turned)
-        if is_human(one.judge):
+        if is_label(one.judge):
             self._said.add(self._who.code(one.judge), row, p, 1.0)
             return
         judge, reason = self._judges.code(one.judge), self._reasons.code(one.unread)

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..errors import SettingError
-from ..preferences.settings import PreferConfig
+from ..preferences.pairs import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, say
@@ -107,7 +107,8 @@ def audit(typed: Typed) -> int:
     from ..recipes.gate import reasons_to_fail
 
     cfg = typed.load(AuditConfig)
-    given = {name: getattr(cfg, name) for name in ("columns", "on_error", "families", "price", "wanted")}
+    passed = ("columns", "on_error", "label_values", "families", "price", "wanted")
+    given = {name: getattr(cfg, name) for name in passed}
     with TemporaryDirectory() as nowhere:
         # Nothing is written beside a user's own file unasked.
         unasked = not cfg.out and not Path(cfg.source).is_dir()

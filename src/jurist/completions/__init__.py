@@ -1,7 +1,8 @@
-"""What policies answered: samples drawn from engines, completions read from files, and who meets whom."""
+"""What policies answered: samples of engines, completions read from files, and which of them meet."""
 
-from .load import FILE_JUDGE, load_groups
+from .answers import label_coding
+from .load import load_groups
 from .matchups import matchups, same_words
 from .sample import Policies, mixture, sample
 
-__all__ = ["FILE_JUDGE", "Policies", "load_groups", "matchups", "mixture", "same_words", "sample"]
+__all__ = ["Policies", "label_coding", "load_groups", "matchups", "mixture", "same_words", "sample"]

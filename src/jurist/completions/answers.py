@@ -6,160 +6,233 @@
 | chosen, rejected: texts, messages or whole dialogues | TRL, HH-RLHF, binarised UltraFeedback |
 | first, second; response_a, response_b; response1, response2 | arenas, PandaLM |
 | answer_a, answer_b; output_1, output_2; conversation_a, conversation_b | AlpacaEval, LMSYS |
-| completion, response or output: one text a row | generation logs |
+| completion, response, output or generation: one text a row | generation logs |
 | messages that end with an answer | SFT sets |
 
-Rows with one completion that follow each other and have the same prompt belong together. A `label` or
-`winner` names the better one as `first` / `second`, `a` / `b`, `model_a` / `model_b` or 1 / 2, and `tie` or 0
-means neither (as in PandaLM); a number between 0 and 1 is the probability that the first is better.
+A `label` or `winner` names the better one: first / second, a / b, model_a / model_b, tie, or its policy. What
+numbers mean is decided over the whole column: 0, 1 and 2 are tie, first and second (PandaLM), 1 to 2 the same
+in steps (AlpacaEval), and numbers from 0 to 1 with some between them are probabilities that the first is
+better. A column of zeros and ones alone could mean anything: `label_values` has to say what.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from string import digits
+from typing import Any, Final, NamedTuple
 
-from ..prompts.rows import BadRow, clip
-from ..prompts.shapes import DIALOGUE, conversation, dressed, missing, shared_beginning, turns
-from ..records import Completion, Message, Prompt
+from msgspec import Struct
 
-LISTS = ("completions", "responses")
-TEXTS = ("completion", "response", "output")
-POLICIES = ("policy", "model", "generator")
+from ..errors import DataError, SettingError, nearest
+from ..prompts.load import DIALOGUE, LISTS, PAIRS, TEXTS, build_prompt, conversation, shared_beginning, turns
+from ..prompts.rows import SKIP, BadRow, Source, clip, missing, read_rows, rename_columns
+from ..records import Completion, Prompt
 
-
-class Seats(NamedTuple):
-    """Two columns that hold a pair, and the columns that may say who wrote them."""
-
-    first: str
-    second: str
-    first_policy: str
-    second_policy: str
-
-
-PAIRS = (
-    Seats("chosen", "rejected", "chosen_model", "rejected_model"),
-    Seats("first", "second", "first_policy", "second_policy"),
-    Seats("response_a", "response_b", "model_a", "model_b"),
-    Seats("response1", "response2", "model1", "model2"),
-    Seats("answer_a", "answer_b", "model_a", "model_b"),
-    Seats("output_1", "output_2", "generator_1", "generator_2"),
-    Seats("conversation_a", "conversation_b", "model_a", "model_b"),
-)
-WINNERS = {"first": 1.0, "a": 1.0, "1": 1.0, "second": 0.0, "b": 0.0, "2": 0.0, "tie": 0.5, "0": 0.5}
+POLICIES = ("policy", "model", "model_id", "generator")
+LABELS = ("label", "winner")
+EXTRAS = (*LABELS, "who", "annotator", "judge", "reply", "reply_swapped")
+"""Columns about a pair and not about its prompt."""
+WORDS: Final = {"first": 1.0, "a": 1.0, "left": 1.0, "chosen": 1.0, "tie": 0.5}
+WORDS.update({"second": 0.0, "b": 0.0, "right": 0.0, "rejected": 0.0})
 
 
 class Answered(NamedTuple):
-    """One row: a prompt, its completions and, if the row says, how sure it is that the first is better."""
+    """One row: a prompt, its completions and, for a pair with a label, the probability of the first."""
 
     prompt: Prompt
     completions: tuple[Completion, ...]
     p_first: float | None = None
-    is_pair: bool = False
 
 
-def pair_of(row: dict[str, Any], where: str, judged: bool = False) -> Answered:
-    """A row that compares two completions; one that is `judged` may hold an empty answer."""
-    seats = seats_in(row)
-    if seats is None:
+class LabelCoding(Struct, frozen=True):
+    """What the labels of a file mean."""
+
+    values: dict[str, float] = {}
+    """What the user says that single values mean."""
+    kinds: dict[str, str] = {}
+    """By column (`human_1` and `human_2` are one): words, places (0, 1, 2), probabilities or nothing."""
+
+    def p_first(self, value: Any, column: str, where: str, policies: tuple[str, ...] = ()) -> float | None:
+        """The probability that the first is better; None without a label."""
+        if value is None:
+            return None
+        word = label_word(value)
+        number, kind = _number(word), self.kinds.get(column.rstrip(digits))
+        p: float | None = None
+        if word in ("", "nan"):
+            return None
+        if word in self.values:
+            return self.values[word]
+        if number is None:
+            said = {WORDS[word]} if word in WORDS else set()
+            if len(set(policies)) == 2 and (name := str(value).strip()) in policies:
+                said.add(float(name == policies[0]))
+            p = said.pop() if len(said) == 1 else None
+        elif not self.values and (kind == "places" or number > 1):
+            p = 0.5 if number == 0 else 2.0 - number
+        elif not self.values and (kind == "probabilities" or number not in (0, 1)):
+            p = number
+        elif not self.values:
+            raise BadRow("unknown_label", f"{where}: {_unexplained(column, word)}")
+        if p is not None and 0 <= p <= 1:
+            return p
+        known = ", ".join((*self.values, *WORDS))
+        raise BadRow("unknown_label", f"{where}: {column} is {clip(value)}; it is one of {known}. {SKIP}")
+
+
+PLAIN: Final = LabelCoding()
+
+
+def labels_in(row: dict[str, Any]) -> Iterable[str]:
+    """The column with the label of a pair, where the columns of the pair do not say it themselves."""
+    pair = pair_columns(row)
+    return () if pair is None or pair[0] == "chosen" else [name for name in LABELS if name in row][:1]
+
+
+def label_coding(
+    source: Source,
+    columns: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
+    find: Callable[[dict[str, Any]], Iterable[str]] = labels_in,
+) -> LabelCoding:
+    """What the labels of these rows mean; refuses a column of zeros and ones that nobody explained.
+
+    Reads on until each column that `find` names has shown it, mostly one row: by the word for a side, by a
+    number between 0 and 1, or by one above 1. Where the first 100 rows have no label, none is expected.
+    """
+    values: dict[str, float] = {}
+    for key, side in (label_values or {}).items():
+        if side not in ("first", "second", "tie"):
+            raise SettingError(nearest(f"meaning of {key}", side, ("first", "second", "tie")))
+        values[label_word(key)] = WORDS[side]
+    kinds: dict[str, str] = {}
+    unexplained: dict[str, str] = {}
+    for n, (_, raw) in enumerate(read_rows(source)):
+        if (kinds and all(kinds.values())) or (n == 100 and not kinds):
+            break
+        try:
+            row = rename_columns(raw, columns or {}, "")
+        except BadRow:
+            continue
+        for name in find(row):
+            word, column = label_word(row[name]), name.rstrip(digits)
+            if kinds.setdefault(column, "") or word in values:
+                continue
+            if (number := _number(word)) is None:
+                kinds[column] = "words" if WORDS.get(word) in (0, 1) else ""  # a tie may stand beside numbers
+            elif number in (0, 1):
+                unexplained[name] = word
+            elif 0 < number <= 2:
+                kinds[column] = "probabilities" if number < 1 else "places"
+    for name, word in unexplained.items():
+        if not kinds[name.rstrip(digits)]:
+            where = f"{source}: " if isinstance(source, str | PathLike) else ""
+            raise DataError(where + _unexplained((columns or {}).get(name, name), word))
+    return LabelCoding(values, kinds)
+
+
+def _unexplained(column: str, word: str) -> str:
+    low, high = ("false", "true") if word in ("true", "false") else ("0", "1")
+    return (
+        f"the labels under '{column}' are {low} and {high} alone, which does not say which is the first."
+        f" Say it with: --label_values.{low} second --label_values.{high} first (or the other way round)"
+    )
+
+
+def label_word(value: Any) -> str:
+    """A label in one spelling: 1, 1.0 and "1" are one, and so are a, A and model_a."""
+    word = "" if value is None else str(value).strip().lower().removesuffix(".0")
+    word = word.removeprefix("model_").removeprefix("response").removeprefix("_")
+    return "tie" if word.startswith("tie") else word
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float({"true": "1", "false": "0"}.get(word, word))
+    except ValueError:
+        return None
+
+
+def pair_columns(row: dict[str, Any]) -> tuple[str, str, str, str] | None:
+    """Where the row has its two answers, and who wrote them."""
+    return next((p for p in PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
+
+
+def pair_of(row: dict[str, Any], where: str, coding: LabelCoding = PLAIN) -> Answered:
+    """A row that compares two completions."""
+    pair = pair_columns(row)
+    if pair is None:
         raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
-    one, other = row[seats.first], row[seats.second]
+    one, other = row[pair[0]], row[pair[1]]
     if _whole_dialogue(one) and _whole_dialogue(other):
         messages, first, second = shared_beginning(one, other, where)
-        used: tuple[str, ...] = tuple(c for c in ("prompt", "messages") if c in row)
+        used: tuple[str, ...] = ("prompt", "messages")
     else:
         messages, used = conversation(row, where)
-        first, second = text_of(one, seats.first, where), text_of(other, seats.second, where)
-    prompt = dressed(messages, row, (*used, *seats, *_label_columns(row)), where)
-    p_first = 1.0 if seats.first == "chosen" else winner(row, where)
-    labelled = judged or p_first is not None
-    completions = (
-        completion(prompt, first, row.get(seats.first_policy), where, labelled),
-        completion(prompt, second, row.get(seats.second_policy), where, labelled),
-    )
-    return Answered(prompt, completions, p_first, is_pair=True)
+        first, second = text_of(one, pair[0], where), text_of(other, pair[1], where)
+    prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row, where)
+    written = (_completion(prompt, first, row.get(pair[2])), _completion(prompt, second, row.get(pair[3])))
+    p: float | None = 1.0
+    if pair[0] != "chosen":
+        column = next((name for name in LABELS if name in row), "")
+        p = coding.p_first(row.get(column), column, where, (written[0].policy, written[1].policy))
+    return Answered(prompt, written, p)
 
 
 def _no_pair(row: dict[str, Any]) -> str:
     """What a row would need to be a pair."""
-    for seats in PAIRS:
-        absent = [column for column in seats[:2] if column not in row]
+    for pair in PAIRS:
+        absent = [name for name in pair[:2] if name not in row]
         if len(absent) == 1:
             return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
         if not absent:
-            nothing = " and ".join(column for column in seats[:2] if row[column] is None)
-            return f"nothing stands under {nothing}. Leave such rows out with: --on_error drop"
-    if any(column in row for column in (*LISTS, *TEXTS)):
+            nothing = " and ".join(name for name in pair[:2] if row[name] is None)
+            return f"nothing stands under {nothing}. {SKIP}"
+    if any(name in row for name in (*LISTS, *TEXTS)):
         return "these are completions, and no pair of them is named. Let them meet with: --completions FILE"
-    columns = " or ".join(f"{s.first} and {s.second}" for s in PAIRS)
-    return (
-        f"a pair is {columns}; {missing('chosen', row)} Say which hold them with: "
-        "--columns.first ... --columns.second ..."
-    )
+    pairs = " or ".join(f"{one} and {other}" for one, other, *_ in PAIRS)
+    ways = "Say which hold them with: --columns.first ... --columns.second ..."
+    return f"a pair is {pairs}; {missing('chosen', row)} {ways}"
 
 
 def several_of(row: dict[str, Any], where: str) -> Answered:
     """A row with a list of completions, or with one."""
-    column = next((c for c in LISTS if row.get(c) is not None), None)
-    if column is None:
-        return _one_of(row, where)
-    items = row[column]
-    if not isinstance(items, list | tuple):
-        raise BadRow(
-            "not_completions",
-            f'{where}: {column} is {clip(items)}, not a list. Write it as: ["one answer", "another"]',
-        )
+    column = next((name for name in (*LISTS, *TEXTS) if row.get(name) is not None), "")
     messages, used = conversation(row, where)
-    prompt = dressed(messages, row, (*used, column), where)
-    return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
-
-
-def _one_of(row: dict[str, Any], where: str) -> Answered:
-    column = next((c for c in TEXTS if row.get(c) is not None), None)
-    policy = next((c for c in POLICIES if isinstance(row.get(c), str)), None)
-    extra = () if policy is None else (policy,)
-    if column is None:
-        messages, used = conversation(row, where)
+    who = next((name for name in POLICIES if isinstance(row.get(name), str)), "")
+    if column in LISTS:
+        items = row[column]
+        if not isinstance(items, list | tuple):
+            example = 'Write it as: ["one answer", "another"]'
+            raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
+        prompt = build_prompt(messages, (*used, column), row, where)
+        return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
+    if column:
+        text = text_of(row[column], column, where)
+    else:
         said = turns(row["messages"], "messages", where) if used[:1] == ("messages",) else messages
         if len(said) == len(messages) or said[-1].role != "assistant":
-            raise BadRow(
-                "no_completion",
-                f"{where}: {missing('completion', row)} Say which one holds it with: "
-                "--columns.completion ...",
-            )
+            ways = "Say which one holds it with: --columns.completion ..."
+            raise BadRow("no_completion", f"{where}: {missing('completion', row)} {ways}")
         text, messages = said[-1].content, said[:-1]
-    else:
-        messages, used = conversation(row, where)
-        text = text_of(row[column], column, where)
-        extra = (*extra, column)
-    prompt = dressed(messages, row, (*used, *extra), where)
-    return Answered(prompt, (completion(prompt, text, row[policy] if policy else None, where),))
+    prompt = build_prompt(messages, (*used, column, who), row, where)
+    return Answered(prompt, (_completion(prompt, text, row.get(who)),))
 
 
-def seats_in(row: dict[str, Any]) -> Seats | None:
-    return next((s for s in PAIRS if row.get(s.first) is not None and row.get(s.second) is not None), None)
+def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
+    if isinstance(item, str):
+        return Completion.of(prompt.id, item)
+    if not isinstance(item, dict) or "role" in item or "from" in item:
+        return Completion.of(prompt.id, text_of(item, column, where))
+    text = next((item[name] for name in ("text", *TEXTS, "content") if item.get(name) is not None), None)
+    policy = next((item[name] for name in POLICIES if isinstance(item.get(name), str)), None)
+    cut = {"finish": "length"} if item.get("finish") == "length" else {}
+    return _completion(prompt, text_of(text, column, where), policy, **cut)
 
 
-def _label_columns(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(c for c in ("label", "winner") if c in row)
-
-
-def winner(row: dict[str, Any], where: str) -> float | None:
-    """The probability that the first is better, as the row's label says it; None without a label."""
-    value = row.get("label", row.get("winner"))
-    if value is None or value == "":
-        return None
-    if isinstance(value, float) and 0.0 < value < 1.0:
-        return value
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        name = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
-        name = name.removeprefix("model_").removeprefix("response_").removeprefix("response")
-        if (p := WINNERS.get("tie" if name.startswith("tie") else name)) is not None:
-            return p
-    raise BadRow(
-        "unknown_label",
-        f"{where}: the label is {clip(value)}; it is one of {', '.join(WINNERS)}. "
-        "Leave such rows out with: --on_error drop",
-    )
+def _completion(prompt: Prompt, text: str, policy: Any, **fields: Any) -> Completion:
+    return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "", **fields)
 
 
 def _whole_dialogue(value: Any) -> bool:
@@ -178,35 +251,9 @@ def text_of(value: Any, column: str, where: str) -> str:
         return str(value)
     if isinstance(value, dict) and ("role" in value or "from" in value):
         value = [value]
-    messages: tuple[Message, ...] = turns(value, column, where) if isinstance(value, list | tuple) else ()
+    messages = turns(value, column, where) if isinstance(value, list | tuple) else ()
     if len(messages) != 1 or messages[0].role != "assistant":
-        raise BadRow(
-            "not_a_text",
-            f"{where}: {column} is {clip(value)}, not an answer. Write a text, or: "
-            '[{"role": "assistant", "content": "..."}]',
-        )
+        example = '[{"role": "assistant", "content": "..."}]'
+        said = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
+        raise BadRow("not_a_text", f"{where}: {said}")
     return messages[0].content
-
-
-def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
-    if not isinstance(item, dict):
-        return completion(prompt, text_of(item, column, where), None, where)
-    text = next((item[c] for c in ("text", *TEXTS, "content") if item.get(c) is not None), None)
-    policy = next((item[c] for c in POLICIES if isinstance(item.get(c), str)), None)
-    finish = item.get("finish")
-    found = completion(prompt, text_of(text, column, where), policy, where)
-    return (
-        Completion.of(prompt.id, found.text, found.policy, finish="length") if finish == "length" else found
-    )
-
-
-def completion(prompt: Prompt, text: str, policy: Any, where: str, may_be_empty: bool = False) -> Completion:
-    """A completion; an empty one only where someone compared it with another, for a label is never lost."""
-    if not may_be_empty and (not text or text.isspace()):
-        raise BadRow("empty", f"{where}: a completion is empty")
-    try:
-        return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "")
-    except UnicodeEncodeError as error:
-        raise BadRow(
-            "not_utf8", f"{where} holds half of a surrogate pair. Leave such rows out with: --on_error drop"
-        ) from error

@@ -23,7 +23,7 @@ from typing import Any
 from ..engines.checkpoints import weights_named
 from ..errors import DataError
 from ..prompts import load_prompts
-from ..prompts.rows import ignore
+from ..prompts.rows import Drop, ignore
 from ..records import Prompt
 from ..run import read_records
 from .actor import Actor
@@ -42,7 +42,7 @@ from .ppo_metrics import observed
 from .ppo_settings import RLAIF_MOST, PPOConfig
 from .rewards import Reward, ScoresMany, refuse_too_many
 from .rollout import think, write
-from .rows import Drop, counting, is_held_out
+from .rows import counting, is_held_out
 from .settings import check
 from .together import Together
 

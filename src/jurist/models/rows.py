@@ -7,33 +7,31 @@
 | first, second and a label | the same; a tie has p = 0.5 |
 | messages, or prompt and completion | an answer to learn |
 
-`p`, `margin` and `weight` are taken where a row has them; a row without p is a sure label. Two scores,
-`score_chosen` and `score_rejected`, are a margin.
+`p`, `margin` (or `score_margin`) and `weight` are taken where a row has them; a row without p is a sure
+label. Two scores, `score_chosen` and `score_rejected`, are a margin.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ..completions.answers import pair_of, seats_in, several_of
+from ..completions.answers import LabelCoding, label_coding, pair_columns, pair_of, several_of
 from ..errors import DataError, RunError
-from ..preferences.quarantine import at_large, read_quarantine
-from ..prompts.load import OnError, leave_out, split_of
-from ..prompts.rows import BadRow, clip, ignore, read_rows
-from ..prompts.shapes import renamed
+from ..preferences.hygiene import drop_quarantined, read_quarantine
+from ..prompts.load import COLUMNS, split_of
+from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id
 from ..run import read_records
 from .batch import Example, tokenise
 from .policy import Policy
 from .settings import Training
 
-Drop = Callable[[Dropped], None]
 Target = tuple[Prompt, Completion]
 
 
@@ -42,18 +40,21 @@ def load_preferences(
     dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
+    label_values: Mapping[Any, str] | None = None,
 ) -> Iterator[Preference]:
     """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
     if is_run(source):
         rows = read_records(Path(source) / "preferences.jsonl", Preference)
-        yield from at_large(rows, read_quarantine(Path(source)), dropped)
+        yield from drop_quarantined(rows, read_quarantine(Path(source)), dropped)
         return
-    for where, raw in read_rows(source):
-        try:
-            row = renamed(raw, columns or {}, where)
-            yield _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where)
-        except BadRow as bad:
-            leave_out(bad, where, "training", on_error, dropped)
+    coding = label_coding(source, columns, label_values)
+
+    def parse(row: dict[str, Any], where: str) -> Preference:
+        return _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where, coding)
+
+    yield from parse_rows(
+        source, parse, COLUMNS, "training", columns=columns, on_error=on_error, dropped=dropped
+    )
 
 
 def is_run(source: str | Path) -> bool:
@@ -90,10 +91,11 @@ def load_targets(
     dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
+    label_values: Mapping[Any, str] | None = None,
 ) -> Iterator[Target]:
     """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
     seen = IdSet()
-    for prompt, completion in _targets(source, dropped, columns or {}, on_error):
+    for prompt, completion in _targets(source, dropped, columns, on_error, label_values):
         if seen.add(completion.id):
             yield prompt, completion
         else:
@@ -101,24 +103,34 @@ def load_targets(
 
 
 def _targets(
-    source: str | Path, dropped: Drop, columns: Mapping[str, str], on_error: OnError
+    source: str | Path,
+    dropped: Drop,
+    columns: Mapping[str, str] | None,
+    on_error: OnError,
+    label_values: Mapping[Any, str] | None,
 ) -> Iterator[Target]:
     if is_run(source):
         yield from ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if one.p != 0.5)
         return
-    for where, raw in read_rows(source):
-        try:
-            yield from _answers(renamed(raw, columns, where), where)
-        except BadRow as bad:
-            leave_out(bad, where, "training", on_error, dropped)
+    coding = label_coding(source, columns, label_values)
+
+    def parse(row: dict[str, Any], where: str) -> list[Target]:
+        return _answers(row, where, coding)
+
+    for some in parse_rows(
+        source, parse, COLUMNS, "training", columns=columns, on_error=on_error, dropped=dropped
+    ):
+        yield from some
 
 
-def _answers(row: dict[str, Any], where: str) -> list[Target]:
+def _answers(row: dict[str, Any], where: str, coding: LabelCoding) -> list[Target]:
     is_ours = isinstance(row.get("chosen"), dict)
-    if is_ours or seats_in(row) is not None:
-        preference = _ours(row, where) if is_ours else _theirs(row, where)
+    if is_ours or pair_columns(row) is not None:
+        preference = _ours(row, where) if is_ours else _theirs(row, where, coding)
         return [(preference.prompt, preference.chosen)]
     answered = several_of(row, where)
+    if not all(one.text.strip() for one in answered.completions):
+        raise BadRow("empty", f"{where}: a completion is empty")
     return [(answered.prompt, completion) for completion in answered.completions]
 
 
@@ -131,8 +143,8 @@ def _ours(row: dict[str, Any], where: str) -> Preference:
         ) from None
 
 
-def _theirs(row: dict[str, Any], where: str) -> Preference:
-    answered = pair_of(row, where)
+def _theirs(row: dict[str, Any], where: str, coding: LabelCoding) -> Preference:
+    answered = pair_of(row, where, coding)
     first, second = answered.completions
     p = _number(row, "p", answered.p_first, where)
     if p is None:
@@ -143,11 +155,12 @@ def _theirs(row: dict[str, Any], where: str) -> Preference:
         )
     if not 0 <= p <= 1:
         raise BadRow("bad_label", f"{where}: p is {p}, which is no probability. Give a number from 0 to 1")
-    if seats_in(row) != ("chosen", "rejected", "chosen_model", "rejected_model") and p < 0.5:
+    if "chosen" not in (pair_columns(row) or ()) and p < 0.5:
         first, second, p = second, first, 1 - p
     scores = [_number(row, f"score_{seat}", None, where) for seat in ("chosen", "rejected")]
     gap = scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else 0.0
-    margin, weight = _number(row, "margin", gap, where), _number(row, "weight", 1.0, where)
+    margin = _number(row, "margin", _number(row, "score_margin", gap, where), where)
+    weight = _number(row, "weight", 1.0, where)
     assert margin is not None
     assert weight is not None
     if weight < 0:
@@ -199,7 +212,9 @@ def pairs_to_learn(
     """The preferences given, or those of the settings, as examples of two answers."""
     dropped: Counter[str] = Counter()
     if preferences is None:
-        preferences = load_preferences(cfg.data, counting(dropped), cfg.columns, cfg.on_error)
+        preferences = load_preferences(
+            cfg.data, counting(dropped), cfg.columns, cfg.on_error, cfg.label_values
+        )
     closed = policy.kind == "reward"
     split = (
         (pair_example(one, policy.tokenizer, soft, closed), is_held_out(one.prompt, cfg.held_out))
@@ -224,7 +239,7 @@ def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | 
     """The answers given, or those of the settings, as examples of one."""
     dropped: Counter[str] = Counter()
     if targets is None:
-        targets = load_targets(cfg.data, counting(dropped), cfg.columns, cfg.on_error)
+        targets = load_targets(cfg.data, counting(dropped), cfg.columns, cfg.on_error, cfg.label_values)
     split = (
         (
             tokenise(prompt, (completion,), policy.tokenizer, id=completion.id),
@@ -285,7 +300,7 @@ def _way_out(cfg: Training, policy: Policy, held: Sequence[Example], longer: Seq
 def _look(cfg: Training) -> str:
     if (Path(cfg.data) / "preferences.jsonl").exists():
         return f"See why with: jurist show {cfg.data} --unread"
-    return f"Look with: head {cfg.data}"
+    return f"Look with: head {for_shell(cfg.data)}"
 
 
 def is_held_out(prompt: Prompt, share: float) -> bool:

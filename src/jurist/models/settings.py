@@ -22,6 +22,10 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     columns: Annotated[
         dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.chosen preferred.")
     ] = {}
+    label_values: Annotated[
+        dict[str | int | bool, str],
+        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
+    ] = {}
     on_error: Annotated[
         Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
     ] = "stop"

@@ -1,20 +1,137 @@
-"""Preferences out of the house, in the rows each trainer reads, as a stream."""
+"""Preferences as the rows that trainers read, as a stream. A format is a function and a line in `FORMATS`.
+
+| format | a row has | read by |
+|---|---|---|
+| trl | prompt, chosen, rejected as messages; p, score_margin, weight, id | TRL's DPO, reward and others |
+| trl_implicit | chosen, rejected as whole conversations; p, score_margin, weight, id | the same |
+| kto | prompt, completion, label, id | TRL's KTO: two unpaired rows a preference |
+| sft | messages, id | TRL's SFT, Axolotl, LLaMA-Factory: the chosen answers |
+| openrlhf | chosen, rejected as whole conversations; score_margin, id | OpenRLHF with --apply_chat_template |
+| jsonl | every field of a preference | Jurist |
+| parquet | as trl, ties included | anything that reads Parquet, `datasets` too |
+
+`score_margin` is on the judge's own scale. It is not called `margin`, because TRL and OpenRLHF take a column
+of that name off the difference of two rewards. They read no p either: ties are dropped, as `tie`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from ..errors import DataError, SettingError, nearest
 from ..prompts.load import split_of
-from ..prompts.rows import first_line, ignore, needed
-from ..records import Completion, Dropped, IdSet, Preference, Prompt
-from .formats import FORMATS, Format, target
-from .writers import WRITERS, Rows, in_place, list_splits, made_room
+from ..prompts.rows import Drop, first_line, for_shell, ignore, require
+from ..records import Completion, Dropped, IdSet, Message, Preference
+from ..run import Writer, whole_files
 
-Parts = Iterator[tuple[str, list[Any]]]
+
+def _answer(completion: Completion) -> tuple[Message, ...]:
+    return (Message("assistant", completion.text),)
+
+
+def _whole(one: Preference) -> dict[str, Any]:
+    """The two conversations to their ends."""
+    messages = one.prompt.messages
+    return {"chosen": messages + _answer(one.chosen), "rejected": messages + _answer(one.rejected)}
+
+
+def _label(one: Preference) -> dict[str, Any]:
+    return {"p": one.p, "score_margin": one.margin, "weight": one.weight, "id": one.id}
+
+
+def trl(one: Preference) -> list[Any]:
+    texts = {"chosen": _answer(one.chosen), "rejected": _answer(one.rejected)}
+    return [{"prompt": one.prompt.messages, **texts, **_label(one)}]
+
+
+def trl_implicit(one: Preference) -> list[Any]:
+    return [{**_whole(one), **_label(one)}]
+
+
+def kto(one: Preference) -> list[Any]:
+    row = {"prompt": one.prompt.messages, "id": one.id}
+    return [
+        {**row, "completion": _answer(one.chosen), "label": True},
+        {**row, "completion": _answer(one.rejected), "label": False},
+    ]
+
+
+def sft(one: Preference) -> list[Any]:
+    return [{"messages": one.prompt.messages + _answer(one.chosen), "id": one.chosen.id}]
+
+
+def openrlhf(one: Preference) -> list[Any]:
+    return [{**_whole(one), "score_margin": one.margin, "id": one.id}]
+
+
+def jsonl(one: Preference) -> list[Any]:
+    return [one]
+
+
+class Format(NamedTuple):
+    """How preferences become rows, and where these go."""
+
+    rows: Callable[[Preference], list[Any]]
+    ties: bool = False
+    """Whether a reader sees from a row that neither is better."""
+    writer: str = "jsonl"
+    """Which of `WRITERS` writes the file; its ending too."""
+
+
+FORMATS: dict[str, Format] = {
+    "trl": Format(trl),
+    "trl_implicit": Format(trl_implicit),
+    "kto": Format(kto),
+    "sft": Format(sft),
+    "openrlhf": Format(openrlhf),
+    "jsonl": Format(jsonl, ties=True),
+    "parquet": Format(trl, ties=True, writer="parquet"),
+}
+
+
+class Parquet(Writer):
+    """Row groups of a thousand, so that memory does not grow with the file."""
+
+    closed = False
+
+    def __init__(self, path: Path) -> None:
+        arrow = require("pyarrow", f"writing {path}", "parquet")
+        parquet = require("pyarrow.parquet", f"writing {path}", "parquet")
+        super().__init__(path)
+        messages = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
+        columns = [(name, messages) for name in ("prompt", "chosen", "rejected")]
+        columns += [(name, arrow.float64()) for name in ("p", "score_margin", "weight")]
+        self._schema = arrow.schema([*columns, ("id", arrow.string())])
+        self._table, self._rows = arrow.Table, list[Any]()
+        self._parquet = parquet.ParquetWriter(self, self._schema)
+
+    def add(self, record: Any) -> None:
+        self._rows.append(msgspec.to_builtins(record))
+        if len(self._rows) == 1000:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        if self._rows:
+            self._parquet.write_table(self._table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+    def finish(self) -> None:
+        self._write_rows()
+        self._parquet.close()
+        super().finish()
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            self._parquet.close()
+        super().discard()
+
+
+WRITERS: dict[str, type[Writer]] = {"jsonl": Writer, "parquet": Parquet}
 
 
 def export(
@@ -22,105 +139,77 @@ def export(
     out: str | Path,
     format: str = "trl",
     *,
-    split_test: float = 0.0,
-    dropped: Callable[[Dropped], None] = ignore,
+    held_out: float = 0.0,
+    dropped: Drop = ignore,
     push_to: str = "",
 ) -> dict[str, int]:
     """Write preferences to a file or folder; how many rows each split has.
 
-    With `split_test`, that share of the prompts goes to a second file, by content: a prompt never lies on
-    both sides, nor changes sides in a later export. Files appear only when they are whole.
+    With `held_out`, that share of the prompts goes to a second file, by content: a prompt never lies on both
+    sides, nor changes sides in a later export. Files appear only when they are whole.
     """
     if format not in FORMATS:
         raise SettingError(nearest("format", format, FORMATS))
-    how = FORMATS[format]
-    counts = _written(_rows(preferences, how, dropped), Path(out), format, how, split_test)
-    if push_to:
-        push(Path(out), push_to)
-    return counts
-
-
-def export_targets(
-    targets: Iterable[tuple[Prompt, Completion]], out: str | Path, *, split_test: float = 0.0
-) -> dict[str, int]:
-    """Answers to fine-tune on (best of k, revisions), as rows of `messages`."""
-    rows = ((prompt.id, [target(prompt, completion)]) for prompt, completion in targets)
-    return _written(rows, Path(out), "sft", FORMATS["sft"], split_test)
-
-
-def _rows(preferences: Iterable[Preference], how: Format, dropped: Callable[[Dropped], None]) -> Parts:
-    taught = IdSet()
-    for preference in preferences:
-        if preference.p == 0.5 and not how.knows_ties:
-            dropped(Dropped(preference.id, "export", "tie"))
-        elif how is FORMATS["sft"] and not taught.add(preference.chosen.id):
-            dropped(Dropped(preference.id, "export", "duplicate"))
-        else:
-            yield preference.prompt.id, how.rows(preference)
-
-
-def _written(rows: Parts, out: Path, format: str, how: Format, split_test: float) -> dict[str, int]:
-    if not 0.0 <= split_test < 1.0:
-        raise SettingError(f"split_test is {split_test}; it is a share below 1. Write e.g. split_test: 0.05")
-    new, suffix = WRITERS[how.writer]
-    if out.suffix and not out.is_dir() and out.suffix != suffix:
-        raise SettingError(
-            f"{out} cannot hold the format {format}. Write a folder's name, or: {out.with_suffix(suffix)}"
-        )
-    train, test = how.splits
-    splits = {"train": train, "test": test} if split_test else {"train": train}
-    counts = dict.fromkeys(splits.values(), 0)
-    writers: dict[str, Rows] = {}
+    if not 0.0 <= held_out < 1.0:
+        raise SettingError(f"held_out is {held_out}; it is a share below 1. Write e.g. held_out: 0.05")
+    how, out = FORMATS[format], Path(out)
+    paths = split_paths(out, format, f".{how.writer}")
+    counts = {"train": 0, "test": 0} if held_out else {"train": 0}
     try:
-        for side, split in splits.items():
-            path = in_place(out, split, suffix, side == "test")
-            made_room(path)
-            writers[split] = new(path)
-        for prompt_id, parts in rows:
-            split = splits[split_of(prompt_id, split_test)]
-            for row in parts:
-                writers[split].add(row)
-            counts[split] += len(parts)
-        for writer in writers.values():
-            writer.finish()
-        for writer in writers.values():
-            writer.commit()
-        if how.writer == "datasets":
-            list_splits(out, list(counts))
-    except BaseException as error:
-        for writer in writers.values():
-            writer.discard()
-        if isinstance(error, OSError):
-            raise DataError(
-                f"cannot write {out}: {error.strerror or error}. "
-                f"See how full the disk is with: df -h {out.parent}"
-            ) from error
-        raise
-    if not split_test and out.is_dir():
-        _removed(in_place(out, test, suffix, is_test=True))
+        out_folder = paths["train"].parent
+        out_folder.mkdir(parents=True, exist_ok=True)
+        with whole_files({split: paths[split] for split in counts}, WRITERS[how.writer]) as writers:
+            for prompt_id, rows in _rows(preferences, how, dropped):
+                split = split_of(prompt_id, held_out)
+                for row in rows:
+                    writers[split].add(row)
+                counts[split] += len(rows)
+        if not held_out and out.is_dir():  # the prompts of an earlier test split are among the others now
+            paths["test"].unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {out}: {error.strerror or error}. "
+            f"Look at it with: ls -ld {for_shell(out_folder)}; df -h {for_shell(out_folder)}"
+        ) from error
+    if push_to:
+        push(out, push_to)
     return counts
 
 
-def _removed(path: Path) -> None:
-    """The test split of an earlier export, whose prompts are in the training split now."""
-    if path.is_dir():
-        rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def split_paths(out: Path, format: str, suffix: str) -> dict[str, Path]:
+    """Files in the folder `out`, or, where that is named as a file, itself and one beside it."""
+    if not out.suffix or out.is_dir():
+        return {split: out / f"{split}{suffix}" for split in ("train", "test")}
+    if out.suffix != suffix:
+        right = for_shell(out.with_suffix(suffix))
+        raise SettingError(f"{out} cannot hold the format {format}. Write a folder's name, or: {right}")
+    return {"train": out, "test": out.with_stem(f"{out.stem}_test")}
+
+
+def _rows(preferences: Iterable[Preference], how: Format, dropped: Drop) -> Iterator[tuple[str, list[Any]]]:
+    taught = IdSet()
+    for one in preferences:
+        if one.p == 0.5 and not how.ties:
+            dropped(Dropped(one.id, "export", "tie"))
+        elif how.rows is sft and not taught.add(one.chosen.id):
+            dropped(Dropped(one.id, "export", "duplicate"))
+        else:
+            yield one.prompt.id, how.rows(one)
 
 
 def push(folder: Path, repo: str) -> None:
-    """Put a folder of files on the hub as a dataset. The files stay where they are whatever happens."""
+    """Upload a folder of files to the hub as a dataset. The files stay where they are whatever happens."""
     if not folder.is_dir():
-        raise SettingError(f"only a folder can be pushed, and {folder} is none. Write: --out {folder.stem}/")
-    hub = needed("huggingface_hub", f"pushing to {repo}", "hub")
+        name = for_shell(f"{folder.stem}/")
+        raise SettingError(f"only a folder can be pushed, and {folder} is none. Write: --out {name}")
+    hub = require("huggingface_hub", f"pushing to {repo}", "hub")
     try:
         api = hub.HfApi()
         api.create_repo(repo, repo_type="dataset", exist_ok=True)
         api.upload_folder(folder_path=str(folder), repo_id=repo, repo_type="dataset")
     except Exception as error:  # the client raises its own, and those of whatever HTTP library it has
+        again = f"hf upload {for_shell(repo)} {for_shell(folder)} --repo-type dataset"
         raise DataError(
             f"{repo} was not pushed ({first_line(error)}); the files are in {folder}. "
-            f"Sign in with: hf auth login, then: hf upload {repo} {folder} "
-            "--repo-type dataset"
+            f"Sign in with: hf auth login, then: {again}"
         ) from error

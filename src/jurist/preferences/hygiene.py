@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
-from ..prompts.load import load_prompts
-from ..prompts.rows import ignore
-from ..records import Completion, Dropped, Prompt
+from ..prompts.load import words_of
+from ..prompts.rows import Drop
+from ..records import Completion, Dropped, Preference
+from ..run import read_json, write_whole
 
 _REFUSAL = re.compile(
     r"^\W*(?:(?:hi|hello|thanks|thank you)\b[^.!]*[.!]\s*)?"
@@ -21,7 +22,7 @@ _REFUSAL = re.compile(
     r"|i(?:'|’)m (?:unable|not able|not comfortable)\b)",
     re.IGNORECASE,
 )
-_EDGES = ".,;:!?\"'`*_#()[]{}«»“”’ "
+QUARANTINE = "quarantine.json"
 
 
 def is_refusal(text: str) -> bool:
@@ -46,25 +47,17 @@ def near_duplicates(one: str, other: str, threshold: float) -> bool:
     short, long = sorted((len(one), len(other)))
     if short < threshold * long * 0.8:  # cannot share so much; spares most pairs the counting
         return False
-    if threshold >= 1.0 and not _may_be_equal(_words(one[:80]), _words(other[:80])):
+    start, other_start = words_of(one[:80])[:-1], words_of(other[:80])[:-1]  # the last may be cut off
+    some = min(len(start), len(other_start))
+    if threshold >= 1.0 and start[:some] != other_start[:some]:
         return False
-    words, others = _words(one), _words(other)
+    words, others = words_of(one), words_of(other)
     if words == others:
         return True
     if threshold >= 1.0 or _numbers(words) != _numbers(others):
         return False
     triples, other_triples = _triples(words), _triples(others)
     return len(triples & other_triples) >= threshold * len(triples | other_triples)
-
-
-def _may_be_equal(start: list[str], other: list[str]) -> bool:
-    """Whether two beginnings agree, but for a last word that may be cut off."""
-    whole = min(len(start), len(other)) - 1
-    return start[:whole] == other[:whole] if whole > 0 else True
-
-
-def _words(text: str) -> list[str]:
-    return [word for raw in text.casefold().split() if (word := raw.strip(_EDGES))]
 
 
 def _numbers(words: list[str]) -> list[str]:
@@ -75,50 +68,36 @@ def _triples(words: list[str]) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))}
 
 
-class Benchmark(Struct, frozen=True):
-    """The n-grams of test items that must not be trained on, as 64-bit numbers."""
+class Quarantine(Struct, frozen=True):
+    """Domains whose labels are not to be trained on, kept in the run folder.
 
-    grams: frozenset[int]
-    n: int
-
-    def hit(self, text: str) -> str:
-        """The first run of words that is also in a test item; empty when there is none."""
-        words = _words(text)
-        for gram in _grams(words, self.n):
-            if _hashed(gram) in self.grams:
-                return " ".join(gram)
-        return ""
-
-
-def load_benchmark(path: str | Path, n: int = 13) -> Benchmark:
-    """Test items in any shape prompts come in. 13 words is the overlap that GPT-3's authors filtered by.
-
-    An item shorter than n words is matched whole.
+    The audit writes it, from human labels; exports and trainers leave those rows out until humans have
+    labelled more of the domain, or `--prefer.quarantine ignore` says that they are wanted all the same.
     """
-    grams: set[int] = set()
-    for prompt in load_prompts(path):
-        for message in prompt.messages:
-            grams.update(_hashed(gram) for gram in _grams(_words(message.content), n))
-    return Benchmark(frozenset(grams), n)
+
+    domains: tuple[str, ...] = ()
+    wanted: float = 0.0
+    """Agreement with humans that these could not be shown to reach."""
+    human: str = ""
+    """The labels that showed it."""
 
 
-def drop_contaminated(
-    prompts: Iterable[Prompt], benchmark: Benchmark, dropped: Callable[[Dropped], None] = ignore
-) -> Iterator[Prompt]:
-    """The prompts that share no run of words with a test item; the others by name."""
-    for prompt in prompts:
-        shared = next((hit for m in prompt.messages if (hit := benchmark.hit(m.content))), "")
-        if shared:
-            dropped(Dropped(prompt.id, "prompts", "contaminated", shared))
+def read_quarantine(folder: Path) -> Quarantine:
+    path = folder / QUARANTINE
+    return read_json(path, Quarantine) if path.exists() else Quarantine()
+
+
+def write_quarantine(folder: Path, quarantine: Quarantine) -> None:
+    write_whole(folder / QUARANTINE, msgspec.json.format(msgspec.json.encode(quarantine), indent=1) + b"\n")
+
+
+def drop_quarantined(
+    rows: Iterable[Preference], quarantine: Quarantine, dropped: Drop
+) -> Iterator[Preference]:
+    """The rows whose domain is not quarantined."""
+    domains = frozenset(quarantine.domains)
+    for row in rows:
+        if row.prompt.domain in domains:
+            dropped(Dropped(row.id, "export", f"quarantined: {row.prompt.domain or 'no domain'}"))
         else:
-            yield prompt
-
-
-def _grams(words: list[str], n: int) -> Iterator[list[str]]:
-    if words:
-        for i in range(max(len(words) - n + 1, 1)):
-            yield words[i : i + n]
-
-
-def _hashed(gram: list[str]) -> int:
-    return int.from_bytes(blake2b(" ".join(gram).encode(), digest_size=8).digest())
+            yield row

@@ -1,69 +1,270 @@
-"""Prompts from wherever they lie, each once, as a stream: a million rows take the memory of ten thousand."""
+"""Prompts in the shapes people keep them in, each as a conversation that awaits an answer.
+
+| columns | known from |
+|---|---|
+| prompt: text or messages | TRL, our own files |
+| messages | chat logs and SFT sets; a last answer is left off |
+| conversations (or conversation): from/value or role/content | ShareGPT, LMSYS |
+| chosen, rejected: dialogues with the same beginning | HH-RLHF, TRL with an implicit prompt |
+| instruction and, it may be, input | Alpaca, UltraFeedback |
+| question | GSM8K and other question sets |
+
+A `system` column goes in front. `domain`, `stakes` and `reference` (or `answer`) are kept under their names,
+and every other column under `meta`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
 
-from ..errors import SettingError, nearest
-from ..records import Dropped, IdSet, Prompt
-from .rows import BadRow, Source, ignore, read_rows
-from .shapes import prompt_of, renamed
+from ..records import Dropped, IdSet, Message, Prompt
+from .rows import SKIP, BadRow, Drop, OnError, Source, clip, for_shell, ignore, missing, parse_rows
 
-OnError = Literal["stop", "drop"]
-LEFT_OUT = (
-    "empty",
-    "prompts_differ",
-)  # what data simply holds, as against a file that is not what it should be
+Role = Literal["system", "user", "assistant"]
+ROLES: dict[str, Role] = {"system": "system", "developer": "system"}
+ROLES |= dict.fromkeys(("user", "human", "prompter"), "user")
+ROLES |= dict.fromkeys(("assistant", "gpt", "bot", "chatgpt", "model"), "assistant")
+CHATS = ("messages", "conversations", "conversation")
+DIALOGUE = re.compile(r"\n\n(Human|Assistant):")
+LISTS = ("completions", "responses")
+TEXTS = ("completion", "response", "output", "generation")
+PAIRS = (
+    ("chosen", "rejected", "chosen_model", "rejected_model"),
+    ("first", "second", "first_policy", "second_policy"),
+    ("response_a", "response_b", "model_a", "model_b"),
+    ("response1", "response2", "model1", "model2"),
+    ("answer_a", "answer_b", "model_a", "model_b"),
+    ("output_1", "output_2", "generator_1", "generator_2"),
+    ("conversation_a", "conversation_b", "model_a", "model_b"),
+)
+"""Two columns that hold a pair, and the columns that may say who wrote them."""
+ANSWERS = frozenset(name for pair in PAIRS for name in pair[:2]).union(LISTS, TEXTS)
+COLUMNS = ANSWERS.union(
+    CHATS,
+    ("prompt", "instruction", "input", "question", "system", "domain", "stakes", "reference", "answer"),
+    ("label", "winner", "policy", "who", "annotator", "judge", "reply", "reply_swapped"),
+)
+PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "problem", "message", "text")
+"""What a column with prompts may be called, the likeliest first; part of the name will do."""
 
 
 def load_prompts(
     source: Source,
     *,
     limit: int | None = None,
-    dropped: Callable[[Dropped], None] = ignore,
+    dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
+    benchmarks: Sequence[Source] = (),
 ) -> Iterator[Prompt]:
-    """Every prompt of a file, folder, hub dataset or iterable of rows, once each.
+    """Every prompt of a file, folder, hub dataset or rows in memory, once each, as a stream.
 
-    Rows left out are told to `dropped`, by name. A row that cannot be read stops the work with its file and
-    line, or with `on_error="drop"` is left out by name like the others.
+    Rows left out go to `dropped`, with the reason. A row that cannot be read stops the work with its file and
+    line, or with `on_error="drop"` is left out like the others. `benchmarks` are files of test prompts:
+    prompts that share 13 words in a row with one are left out as `contaminated`.
     """
-    check_on_error(on_error)
     left = -1 if limit is None else max(limit, 0)
-    seen = IdSet()
     if not left:
         return
-    for where, row in read_rows(source):
-        try:
-            prompt = prompt_of(renamed(row, columns or {}, where), where)
-        except BadRow as bad:
-            leave_out(bad, where, "prompts", on_error, dropped)
-            continue
+
+    def parse(row: dict[str, Any], where: str) -> Prompt:
+        return build_prompt(*conversation(row, where), row, where)
+
+    rows = parse_rows(source, parse, COLUMNS, "prompts", columns=columns, on_error=on_error, dropped=dropped)
+    is_clean = contamination_filter(benchmarks, dropped)
+    seen = IdSet()
+    for prompt in rows:
         if not seen.add(prompt.id):
-            dropped(Dropped(prompt.id, "prompts", "duplicate", where))
-            continue
-        yield prompt
-        left -= 1
-        if not left:
-            return
-
-
-def check_on_error(on_error: str) -> None:
-    if on_error not in ("stop", "drop"):
-        raise SettingError(nearest("way to go on after an error", on_error, ("stop", "drop")))
-
-
-def leave_out(
-    bad: BadRow, where: str, stage: str, on_error: OnError, dropped: Callable[[Dropped], None]
-) -> None:
-    """Count a bad row by name, or stop the work with it."""
-    if on_error == "stop" and bad.reason not in LEFT_OUT:
-        raise bad
-    dropped(Dropped(where, stage, bad.reason, str(bad)))
+            dropped(Dropped(prompt.id, "prompts", "duplicate"))
+        elif is_clean(prompt):
+            yield prompt
+            left -= 1
+            if not left:
+                return
 
 
 def split_of(prompt_id: str, held_out: float = 0.05) -> Literal["train", "test"]:
     """Which side a prompt falls on: by its content, so it never changes sides when the data grow."""
     return "test" if int(prompt_id[-8:], 16) < held_out * 2**32 else "train"
+
+
+def contamination_filter(
+    benchmarks: Sequence[Source], dropped: Drop = ignore, n: int = 13
+) -> Callable[[Prompt], bool]:
+    """Tells whether a prompt shares no n words in a row with a test prompt; GPT-3's authors took 13.
+
+    A test prompt of fewer words is looked for whole. Runs of words are kept as their hashes.
+    """
+
+    def grams(prompt: Prompt) -> Iterator[tuple[str, ...]]:
+        for message in prompt.messages:
+            words = words_of(message.content)
+            yield from (tuple(words[i : i + n]) for i in range(max(len(words) - n + 1, bool(words))))
+
+    test = {hash(gram) for source in benchmarks for item in load_prompts(source) for gram in grams(item)}
+
+    def is_clean(prompt: Prompt) -> bool:
+        shared = next((gram for gram in grams(prompt) if hash(gram) in test), ()) if test else ()
+        if shared:
+            dropped(Dropped(prompt.id, "prompts", "contaminated", " ".join(shared)))
+        return not shared
+
+    return is_clean
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, without case and without punctuation at their edges."""
+    return [word for raw in text.casefold().split() if (word := raw.strip(".,;:!?\"'`*_#()[]{}«»“”’ "))]
+
+
+def build_prompt(
+    messages: tuple[Message, ...], used: Collection[str], row: dict[str, Any], where: str
+) -> Prompt:
+    """A checked prompt; the columns nobody used go to `meta`."""
+    if not messages or messages[-1].role != "user":
+        last = f"ends with the {messages[-1].role}'s turn" if messages else "has no turn"
+        raise _bad(where, f"the prompt {last}; it has to end with the user's. {SKIP}")
+    if not messages[-1].content.strip():
+        raise BadRow("empty", f"{where}: the prompt is empty")
+    rest = [name for name in row if name not in used and name not in ANSWERS]
+    if not rest:
+        return Prompt.of(messages)
+    meta = {str(name): row[name] for name in rest}
+    fields: dict[str, Any] = {}
+    if (domain := meta.pop("domain", None)) is not None:
+        fields["domain"] = str(domain)
+    if stakes := meta.pop("stakes", None):
+        if stakes not in ("normal", "high"):
+            raise BadRow("bad_stakes", f"{where}: stakes is {clip(stakes)}; write: normal, or: high")
+        fields["stakes"] = stakes
+    for column in ("reference", "answer"):
+        if isinstance(meta.get(column), str | int | float) and "reference" not in fields:
+            fields["reference"] = str(meta.pop(column))
+    if isinstance(inner := meta.get("meta"), dict):  # a prompt of ours, read again
+        meta = inner | {k: v for k, v in meta.items() if k != "meta"}
+    prompt = Prompt.of(messages, meta=meta, **fields)
+    if meta.get("id") == prompt.id:
+        del meta["id"]
+    return prompt
+
+
+def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """The turns that await an answer, and the columns they came from."""
+    used: tuple[str, ...]
+    if (value := row.get("prompt")) is not None:
+        messages, used = _explicit(value, where), ("prompt",)
+    elif (column := next((name for name in CHATS if row.get(name) is not None), None)) is not None:
+        messages, used = unanswered(turns(row[column], column, where)), (column,)
+    elif row.get("instruction") is not None:
+        text, more = _text(row, "instruction", where), row.get("input")
+        text = f"{text}\n\n{more}" if isinstance(more, str) and more.strip() else text
+        messages, used = (Message("user", text),), ("instruction", "input")
+    elif row.get("question") is not None:
+        messages, used = (Message("user", _text(row, "question", where)),), ("question",)
+    elif row.get("chosen") is not None and row.get("rejected") is not None:
+        return shared_beginning(row["chosen"], row["rejected"], where)[0], ("chosen", "rejected")
+    else:
+        guess = for_shell(_guess(row))
+        said = f"{missing('prompt', row)} Say which one holds the prompt with: --columns.prompt {guess}"
+        raise BadRow("no_prompt", f"{where}: {said}")
+    system = row.get("system")
+    if not isinstance(system, str) or not messages or messages[0].role == "system":
+        return messages, used
+    return (Message("system", system), *messages) if system.strip() else messages, (*used, "system")
+
+
+def _guess(row: Mapping[str, Any]) -> str:
+    """The column that is likeliest to hold the prompt: by its name, else the longest text."""
+    texts = [str(k) for k, v in row.items() if isinstance(v, str | list) and k not in ANSWERS]
+    texts = [name for name in texts if len(name) < 60]
+    named = [name for known in PROMPT_NAMES for name in texts if known in name.lower()]
+    longest = sorted(texts, key=lambda name: -len(row[name]))
+    return (get_close_matches("prompt", texts, 1) or named or longest or ["..."])[0]
+
+
+def _explicit(value: Any, where: str) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        if value.startswith("\n\nHuman:"):
+            return unanswered(dialogue(value))
+        return (Message("user", value),)
+    messages = turns(value, "prompt", where)
+    if messages[-1].role == "assistant":
+        last = f"the assistant's turn {clip(messages[-1].content)} ends the prompt: nothing awaits an answer"
+        raise _bad(where, f"{last}. To leave that turn off, write: --columns.messages prompt")
+    return messages
+
+
+def _text(row: dict[str, Any], column: str, where: str) -> str:
+    if not isinstance(value := row[column], str):
+        raise _no_turns(where, column, value)
+    return value
+
+
+def _bad(where: str, what: str) -> BadRow:
+    return BadRow("not_a_conversation", f"{where}: {what}")
+
+
+def _no_turns(where: str, column: str, value: Any) -> BadRow:
+    example = '[{"role": "user", "content": "..."}]'
+    return _bad(where, f"{column} is {clip(value)}, which is not a conversation. Write a text, or: {example}")
+
+
+def turns(value: Any, column: str, where: str) -> tuple[Message, ...]:
+    """Messages as role/content or from/value; text in parts is joined."""
+    if not isinstance(value, list | tuple) or not value:
+        raise _no_turns(where, column, value)
+    messages = []
+    for turn in value:
+        if not isinstance(turn, dict):
+            raise _no_turns(where, column, turn)
+        speaker = turn.get("role", turn.get("from"))
+        content = turn.get("content", turn.get("value"))
+        role = ROLES.get(speaker) if isinstance(speaker, str) else None
+        if role is None:
+            by = f"a turn in {column} is by {clip(speaker)}; turns are by system, user or assistant"
+            raise _bad(where, f"{by}. {SKIP}")
+        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+            parts = [part.get("text") for part in content]
+            content = "".join(parts) if all(isinstance(part, str) for part in parts) else content
+        if not isinstance(content, str):
+            raise _no_turns(where, column, turn)
+        messages.append(Message(role, content))
+    return tuple(messages)
+
+
+def unanswered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The conversation up to the turn that awaits an answer."""
+    while messages and messages[-1].role == "assistant":
+        messages = messages[:-1]
+    return messages
+
+
+def dialogue(text: str) -> tuple[Message, ...]:
+    """An HH-RLHF transcript as messages."""
+    parts = DIALOGUE.split(text)
+    return tuple(
+        Message("user" if speaker == "Human" else "assistant", words.strip())
+        for speaker, words in zip(parts[1::2], parts[2::2], strict=True)
+    )
+
+
+def shared_beginning(chosen: Any, rejected: Any, where: str) -> tuple[tuple[Message, ...], str, str]:
+    """Two dialogues that differ in their last answer only: what they share, and the two answers."""
+    one, other = _whole(chosen, "chosen", where), _whole(rejected, "rejected", where)
+    if one[-1].role != "assistant" or other[-1].role != "assistant":
+        raise _bad(where, f"chosen and rejected have to end with the assistant's turn. {SKIP}")
+    if one[:-1] != other[:-1]:
+        raise BadRow("prompts_differ", f"{where}: chosen and rejected answer different conversations")
+    return one[:-1], one[-1].content, other[-1].content
+
+
+def _whole(value: Any, column: str, where: str) -> tuple[Message, ...]:
+    if not isinstance(value, str):
+        return turns(value, column, where)
+    if not value.startswith("\n\nHuman:"):
+        said = f"{where}: no prompt, and {column} is no dialogue either ({clip(value)})"
+        raise BadRow("no_prompt", f"{said}. Say which column holds the prompt with: --columns.prompt ...")
+    return dialogue(value)

@@ -1,27 +1,41 @@
 """Where rows come from: files, folders, the hub or memory. Every source is read as a stream, row by row.
 
-A row that cannot be read does not end the stream: it is handed on as a `BadRow` in the place of its row, and
-whoever reads decides whether to stop there or to leave it out by name.
+A row that cannot be read takes its place in the stream as a `BadRow`: whoever reads stops there, or drops it
+with its reason.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any, cast
+from shlex import quote
+from typing import IO, Any, Literal, TypeVar, cast
 
 import msgspec
 
-from ..errors import DataError, MissingExtra, nearest
+from ..errors import DataError, MissingExtra, SettingError, nearest
 from ..records import Dropped
 
-Source = str | Path | Iterable[Mapping[str, Any] | str]
+T = TypeVar("T")
+Source = str | os.PathLike[str] | Iterable[Any]
+"""A file, a folder, `hub:owner/name:split`; or rows: dicts or texts, a `datasets.Dataset`, a data frame."""
+Rows = Iterator[tuple[str, Any]]
+Drop = Callable[[Dropped], None]
+OnError = Literal["stop", "drop"]
+LEFT_OUT = ("empty", "prompts_differ")
+"""What data simply holds, as against a file that is not what it should be: never a reason to stop."""
+SKIP = "Leave such rows out with: --on_error drop"
 
 _decode = msgspec.json.Decoder().decode
+_NOT_JSON = (msgspec.MsgspecError, UnicodeError, RecursionError)
+_BOM = b"\xef\xbb\xbf"
+csv.field_size_limit((1 << 31) - 1)  # the default is 131,072 characters, and answers may be longer
 
 
 class BadRow(DataError):
@@ -33,10 +47,226 @@ class BadRow(DataError):
 
 
 def ignore(row: Dropped) -> None:
-    """For callers who do not keep what was left out."""
+    """For callers who do not keep what was dropped."""
 
 
-def needed(module: str, purpose: str, extra: str) -> Any:
+def parse_rows(
+    source: Source,
+    parse: Callable[[dict[str, Any], str], T],
+    known: Set[str],
+    stage: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_error: OnError = "stop",
+    dropped: Drop = ignore,
+) -> Iterator[T]:
+    """`parse(row, where)` of each row, under our names of columns; bad rows stop the work or are dropped."""
+    if on_error not in ("stop", "drop"):
+        raise SettingError(nearest("way to go on after an error", on_error, ("stop", "drop")))
+    for ours in columns or ():
+        if ours not in known:
+            raise SettingError(nearest("column", ours, known))
+    for where, row in read_rows(source):
+        try:
+            parsed = parse(rename_columns(row, columns or {}, where), where)
+        except (BadRow, UnicodeEncodeError) as error:
+            half = BadRow("not_utf8", f"{where} holds half of a surrogate pair. {SKIP}")
+            bad = error if isinstance(error, BadRow) else half
+            if on_error == "stop" and bad.reason not in LEFT_OUT:
+                raise bad from None
+            dropped(Dropped(where, stage, bad.reason, str(bad)))
+        else:
+            yield parsed
+
+
+def rename_columns(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The row under the names used here; `columns` says `ours: theirs`."""
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, Mapping):
+        example = '{"prompt": "Why is the sky blue?"}'
+        raise BadRow("not_an_object", f"{where} holds {clip(row)}, not a row. A row looks like: {example}")
+    if not columns:
+        return row if isinstance(row, dict) else dict(row)
+    for ours, theirs in columns.items():
+        if theirs not in row:
+            raise BadRow("no_column", f"{where}: {missing(theirs, row)} Write it as: --columns.{ours} ...")
+    taken = set(columns.values())
+    return {k: v for k, v in row.items() if k not in taken} | {o: row[t] for o, t in columns.items()}
+
+
+def missing(name: str, row: Mapping[str, Any]) -> str:
+    """What to say when a row has no such column."""
+    if not row:
+        return f"no column called '{name}'; the row is empty."
+    return nearest("column", name, [clip(k)[1:-1] if len(str(k)) > 60 else str(k) for k in list(row)[:40]])
+
+
+def read_rows(source: Source) -> Rows:
+    """Each row with the place it came from, as `file:line`; what stands there may be a `BadRow`."""
+    if not isinstance(source, str | os.PathLike):
+        return _from_memory(source)
+    if str(source).startswith("hub:"):
+        return _from_hub(str(source))
+    path = Path(source).expanduser()
+    if path.exists():
+        return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
+    if not path.parent.is_dir():
+        raise DataError(f"no file {path}, and no folder {path.parent} either. See where you are with: pwd")
+    there = [one.name for one in path.parent.iterdir() if not one.name.startswith(".")]
+    close = nearest("file", path.name, there)
+    look = f"no file {path}. See what is there with: ls {for_shell(path.parent)}"
+    raise DataError(close if there and len(close) < 300 else look)
+
+
+def _refuse_empty(rows: Rows, path: Path) -> Rows:
+    if (first := next(rows, None)) is None:
+        raise _refused(path, "is empty: there is no row in it. Look at it with: ls -l")
+    yield first
+    yield from rows
+
+
+def _from_memory(source: Any, name: str = "") -> Rows:
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        names = [str(name) for name in source.columns]
+        cells = zip(*(source[name] for name in source.columns), strict=True)
+        source = (dict(zip(names, map(_plain, row), strict=True)) for row in cells)
+    elif isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
+        some = f" of {', '.join(map(repr, source))}" if isinstance(source, Mapping) else ""
+        what = f"{name}rows are a path or a list of dicts, not {type(source).__name__}{some}"
+        raise DataError(f"{what}. Name one of its splits, or give a list")
+    for n, row in enumerate(source, 1):
+        yield f"{name}row {n}", {"prompt": row} if isinstance(row, str) else row
+
+
+def _plain(value: Any) -> Any:
+    """A cell of a data frame as a file would hold it: numpy's values as Python's, NaN and NA as none."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    is_nan = isinstance(value, float) and value != value
+    return None if is_nan or type(value).__name__ in ("NAType", "NaTType") else value
+
+
+def _from_folder(path: Path) -> Rows:
+    """One of our runs (its prompts), a `datasets` folder, or files of rows in the order of their names."""
+    if (path / "prompts.jsonl").exists():
+        return _from_file(path / "prompts.jsonl")
+    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        saved = require("datasets", f"reading the dataset folder {path}", "hub").load_from_disk(str(path))
+        return _from_memory(saved, f"{path}, ")
+    files = sorted(p for p in path.iterdir() if p.name.removesuffix(".gz").endswith(tuple(READERS)))
+    if not files:
+        raise _refused(path, f"has no file ending in {', '.join(READERS)}. See what is there with: ls")
+    return (row for file in files for row in _from_file(file))
+
+
+def _from_hub(source: str) -> Rows:
+    """`hub:owner/name` or `hub:owner/name:split`, streamed, so nothing is kept on disk."""
+    datasets = require("datasets", f"reading {source}", "hub")
+    name, _, split = source.removeprefix("hub:").partition(":")
+    try:
+        datasets.disable_progress_bars()
+        data = datasets.load_dataset(name, split=split or "train", streaming=True)
+        yield from _from_memory(data, f"{source}, ")
+    except Exception as error:  # the hub's client raises dozens of kinds, of four libraries
+        look = f"Try it alone with: hf download --repo-type dataset {for_shell(name)}"
+        raise DataError(f"{source} could not be read ({first_line(error)}). {look}") from error
+
+
+def _from_file(path: Path) -> Rows:
+    name = path.name.removesuffix(".gz")
+    reader = next((read for ending, read in READERS.items() if name.endswith(ending)), None)
+    if reader is None or (reader is _parquet and name != path.name):
+        raise DataError(
+            f"{path} ends in '{path.suffix}'; files that can be read end in {', '.join(READERS)} (.gz too). "
+            f"Name it by what it holds, e.g. {for_shell(path.with_suffix('.jsonl').name)}"
+        )
+    try:
+        yield from reader(path)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _refused(path, f"is not a whole gzip file ({error}). Check it with: gzip -t") from error
+    except OSError as error:
+        raise _refused(path, f"cannot be read: {error.strerror}. Look at it with: ls -l") from error
+
+
+def _refused(path: Path, what: str) -> DataError:
+    """What is wrong with a file, ending in a command that is given its name."""
+    return DataError(f"{path} {what} {for_shell(path)}")
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _jsonl(path: Path) -> Rows:
+    with _open(path) as file:
+        for n, line in enumerate(file, 1):
+            text = line.removeprefix(_BOM) if n == 1 else line
+            try:
+                yield f"{path}:{n}", _decode(text)
+            except _NOT_JSON as error:
+                if text.strip():
+                    reason = "not_utf8" if isinstance(error, UnicodeError) else "not_json"
+                    what = f"{path}:{n} is not JSON ({first_line(error)}). {_look(path, n)}"
+                    yield f"{path}:{n}", BadRow(reason, what)
+
+
+def _json(path: Path) -> Rows:
+    """One list of rows, alone or under `data`, held whole; or, as many `.json` files are, one row a line."""
+    with _open(path) as file:
+        start, more = file.readline().removeprefix(_BOM), file.readline()
+        try:
+            first = _decode(start)
+        except _NOT_JSON:
+            first = None
+        if isinstance(first, dict) and (more.strip() or not isinstance(first.get("data"), list)):
+            yield from _jsonl(path)
+            return
+        try:
+            whole = _decode(start + more + file.read())
+        except _NOT_JSON as error:
+            raise _refused(path, f"is not one whole JSON list ({error}). Look with: tail -c 200") from error
+    rows = whole.get("data", [whole]) if isinstance(whole, dict) else whole
+    if not isinstance(rows, list):
+        raise _refused(path, f"holds {clip(rows)}, not a list of rows. Look with: head -c 200")
+    yield from _from_memory(rows, f"{path}, ")
+
+
+def _csv(path: Path) -> Rows:
+    with _open(path) as file:
+        table = csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""))
+        try:
+            header = next(table, [])
+            for cells in table:
+                n, where = table.line_num, f"{path}:{table.line_num}"
+                if len(cells) == len(header):
+                    yield where, dict(zip(header, cells, strict=True))
+                elif cells:
+                    few = len(cells) < len(header)
+                    why = f"{header[len(cells)]} has none" if few else "a text with a comma wants quotes"
+                    said = f"the row has {len(cells)} cells and the header {len(header)}: {why}"
+                    yield where, BadRow("cells", f"{where}: {said}. {_look(path, n)}")
+        except UnicodeDecodeError as error:
+            raise _refused(path, f"is not UTF-8 ({error}). Look at it with: iconv -f latin1") from error
+        except csv.Error as error:
+            n = table.line_num
+            raise DataError(f"{path}:{n} is not CSV ({error}). {_look(path, n)}") from error
+
+
+def _parquet(path: Path) -> Rows:
+    parquet = require("pyarrow.parquet", f"reading {path}", "parquet")
+    try:
+        batches = parquet.ParquetFile(path).iter_batches(batch_size=256)
+    except Exception as error:  # pyarrow has kinds of its own
+        what = f"is not a Parquet file ({first_line(error)}). Look at its start with: head -c 4"
+        raise _refused(path, what) from error
+    rows = (row for batch in batches for row in batch.to_pylist())
+    yield from _from_memory(rows, f"{path}, ")
+
+
+READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+
+
+def require(module: str, purpose: str, extra: str) -> Any:
     """A module that is no part of the core, or word of what to install."""
     try:
         return import_module(module)
@@ -44,227 +274,15 @@ def needed(module: str, purpose: str, extra: str) -> Any:
         raise MissingExtra(purpose, module.partition(".")[0], extra) from error
 
 
-def read_rows(source: Source) -> Iterator[tuple[str, Any]]:
-    """Each row with the place it came from, as `file:line`; what stands there may be a `BadRow`."""
-    if not isinstance(source, str | Path):
-        return _from_memory(source)
-    if str(source).startswith("hub:"):
-        return _from_hub(str(source))
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _from_folder(path)
-    if not path.exists():
-        raise DataError(_no_file(path))
-    return reader_of(path)(path)
+def for_shell(value: object) -> str:
+    """A path or a name as it is typed on a command line."""
+    return quote(str(value))
 
 
-def reader_of(path: Path) -> Callable[[Path], Iterator[tuple[str, Any]]]:
-    """How a file with this ending is read."""
-    name = path.name.removesuffix(".gz")
-    for ending, reader in READERS.items():
-        if name.endswith(ending) and (ending != ".parquet" or name == path.name):
-            return reader
-    raise DataError(
-        f"{path} ends in '{path.suffix}'; files that can be read end in {', '.join(READERS)} (.gz too). "
-        f"Name it by what it holds, e.g. {path.with_suffix('.jsonl').name}"
-    )
-
-
-def _no_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"no file {path}, and no folder {path.parent} either. See where you are with: pwd"
-    there = [p.name for p in path.parent.iterdir() if not p.name.startswith(".")]
-    if not there:
-        return f"no file {path}: its folder is empty. See where you are with: pwd"
-    close = nearest("file", path.name, there)
-    return close if len(close) < 300 else f"no file {path}. See what is there with: ls {path.parent}"
-
-
-def _from_memory(rows: Iterable[Mapping[str, Any] | str]) -> Iterator[tuple[str, Any]]:
-    for n, row in enumerate(rows, 1):
-        yield f"row {n}", {"prompt": row} if isinstance(row, str) else row
-
-
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
-
-
-def _guarded(path: Path, rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """What the system says about a file, said as a `DataError`."""
-    try:
-        yield from rows
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path} is not a whole gzip file ({error}). Check it with: gzip -t {path}"
-        ) from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}. Look at it with: ls -l {path}") from error
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    def rows() -> Iterator[tuple[str, Any]]:
-        with _opened(path) as file:
-            for n, line in enumerate(file, 1):
-                text = line.removeprefix(b"\xef\xbb\xbf") if n == 1 else line
-                try:
-                    yield f"{path}:{n}", _decode(text)
-                except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-                    if text.strip():
-                        yield f"{path}:{n}", _bad_line(text, path, n, error)
-
-    return _guarded(path, rows())
-
-
-def _bad_line(line: bytes, path: Path, n: int, error: Exception) -> BadRow:
-    where = f"{path}:{n}"
-    way_out = f"Look at it with: sed -n {n}p {path}; or leave such rows out with: --on_error drop"
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as utf8:
-        at = f"byte {line[utf8.start]:#04x} at column {utf8.start + 1}"
-        return BadRow("not_utf8", f"{where} is not UTF-8 ({at}). {way_out}")
-    ends = text.rstrip()
-    if ends.startswith("{") and not ends.endswith("}") and "truncated" in str(_error(ends)):
-        last = f"...{ends[-24:]}" if len(ends) > 24 else ends
-        return BadRow("not_json", f"{where} stops in the middle of a row ({last!r}). {way_out}")
-    return BadRow("not_json", f"{where} is not JSON ({error}). {way_out}")
-
-
-def _error(text: str) -> Exception | None:
-    """What is wrong with the line once its end is taken off, which inside a text is an error of its own."""
-    try:
-        _decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        return error
-    return None
-
-
-def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    """One list of rows, which has to be held whole; or, as many `.json` files are, one row a line."""
-
-    def rows() -> Iterator[tuple[str, Any]]:
-        with _opened(path) as file:
-            start = file.readline().removeprefix(b"\xef\xbb\xbf").strip()
-            if start.startswith(b"{") and start.endswith(b"}"):
-                yield from _jsonl(path)
-                return
-            data = start + file.read()
-        try:
-            whole = _decode(data)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise DataError(
-                f"{path} is not one whole JSON list ({error}). Look at its end with: tail -c 200 {path}"
-            ) from error
-        if isinstance(whole, dict):
-            whole = whole.get("data", [whole])
-        if not isinstance(whole, list):
-            raise DataError(
-                f"{path} holds {clip(whole)}, not a list of rows. Look at its start with: head -c 200 {path}"
-            )
-        for n, row in enumerate(whole, 1):
-            yield f"{path}, row {n}", row
-
-    return _guarded(path, rows())
-
-
-def _csv(path: Path) -> Iterator[tuple[str, Any]]:
-    def lines(file: IO[bytes]) -> Iterator[str]:
-        for n, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8-sig" if n == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}:{n} is not UTF-8. Look at it with: sed -n {n}p {path}") from error
-
-    def rows() -> Iterator[tuple[str, Any]]:
-        with _opened(path) as file:
-            table = csv.DictReader(lines(file))
-            try:
-                for row in table:
-                    where = f"{path}:{table.line_num}"
-                    yield where, {k: v for k, v in row.items() if k is not None and v is not None}
-            except csv.Error as error:
-                raise DataError(
-                    f"{path}:{table.line_num} is not CSV ({error}). "
-                    f"Look at it with: sed -n {table.line_num}p {path}"
-                ) from error
-
-    return _guarded(path, rows())
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    pyarrow = needed("pyarrow", f"reading {path}", "parquet")
-    parquet = needed("pyarrow.parquet", f"reading {path}", "parquet")
-    try:
-        file = parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} is not a Parquet file ({first_line(error)}). Look at its start with: head -c 4 {path}"
-        ) from error
-
-    def rows() -> Iterator[tuple[str, Any]]:
-        n = 0
-        for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                n += 1
-                yield f"{path}, row {n}", row
-
-    return _guarded(path, rows())
-
-
-READERS: dict[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {
-    ".jsonl": _jsonl,
-    ".json": _json,
-    ".csv": _csv,
-    ".parquet": _parquet,
-}
-
-
-def _from_folder(path: Path) -> Iterator[tuple[str, Any]]:
-    """One of our runs (its prompts), a `datasets` folder, or files of rows in the order of their names."""
-    if (path / "prompts.jsonl").exists():
-        return _jsonl(path / "prompts.jsonl")
-    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        return _from_saved_dataset(path)
-    files = sorted(p for p in path.iterdir() if p.name.removesuffix(".gz").endswith(tuple(READERS)))
-    if not files:
-        raise DataError(
-            f"{path} is a folder without a file ending in {', '.join(READERS)}. "
-            f"See what is there with: ls {path}"
-        )
-    return (row for file in files for row in reader_of(file)(file))
-
-
-def _from_saved_dataset(path: Path) -> Iterator[tuple[str, Any]]:
-    datasets = needed("datasets", f"reading the dataset folder {path}", "hub")
-    loaded = datasets.load_from_disk(str(path))
-    if isinstance(loaded, datasets.DatasetDict):
-        raise DataError(
-            f"{path} holds the splits {', '.join(loaded)}. Name one, e.g. {path / next(iter(loaded), '')}"
-        )
-    return ((f"{path}, row {n}", row) for n, row in enumerate(loaded, 1))
-
-
-def _from_hub(source: str) -> Iterator[tuple[str, Any]]:
-    """`hub:owner/name` or `hub:owner/name:split`, streamed, so nothing is kept on disk."""
-    datasets = needed("datasets", f"reading {source}", "hub")
-    name, _, split = source.removeprefix("hub:").partition(":")
-
-    def rows() -> Iterator[tuple[str, Any]]:
-        try:
-            data = datasets.load_dataset(name, split=split or "train", streaming=True)
-            for n, row in enumerate(data, 1):
-                yield f"{source}, row {n}", row
-        except DataError:
-            raise
-        except Exception as error:  # the hub's client raises dozens of kinds, of four libraries
-            raise DataError(
-                f"{source} could not be read ({first_line(error)}). "
-                f"Try it alone with: hf download --repo-type dataset {name}"
-            ) from error
-
-    return rows()
+def _look(path: Path, n: int) -> str:
+    file = for_shell(path)
+    show = f"zcat {file} | sed -n {n}p" if path.suffix == ".gz" else f"sed -n {n}p {file}"
+    return f"Look at it with: {show}; or leave such rows out with: --on_error drop"
 
 
 def first_line(error: BaseException) -> str:

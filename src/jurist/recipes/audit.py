@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace as replace_in
 
 from ..errors import RunError
-from ..preferences.quarantine import FILE, read_quarantine, write_quarantine
-from ..prompts.load import OnError
+from ..preferences.hygiene import QUARANTINE, read_quarantine, write_quarantine
+from ..prompts.rows import OnError
 from ..records import Finding
+from ..run import write_whole
 from .lines import named
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
     ] = ()
     columns: Annotated[
         dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
+    ] = {}
+    label_values: Annotated[
+        dict[str | int | bool, str],
+        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
     ] = {}
     families: Annotated[str | None, Meta(description="YAML file: which models are related.")] = None
     on_error: Annotated[OnError, Meta(description="What to do with a row that is no pair.")] = "stop"
@@ -134,15 +139,16 @@ def audit(
     out: str | os.PathLike[str] | None = None,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
+    label_values: Mapping[Any, str] | None = None,
     families: str | Path | None = None,
     price: tuple[float, float] | None = None,
     wanted: float | None = None,
     people_are: Kind = "skilled",
     watch: Watch | None = None,
 ) -> Audit:
-    """All that can be said. `columns` are `ours: theirs`, `families` is a file that says which models are
-    related, `price` what people ask for a comparison, `wanted` how often the labels of a domain must agree
-    with people, and `people_are` how good the people are.
+    """All that can be said. `columns` are `ours: theirs`, `label_values` what numbers among the labels mean,
+    `families` is a file that says which models are related, `price` what people ask for a comparison,
+    `wanted` how often labels of a domain must agree with people, and `people_are` how good the people are.
     """
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
@@ -155,7 +161,7 @@ def audit(
 
     began = time.monotonic()
     related = load_families(families)
-    read, more = _read(str(source), human, columns or {}, on_error, watch)
+    read, more = _read(str(source), human, columns or {}, on_error, label_values or {}, watch)
     findings = worst_first(
         [
             *of_people(read.human, read.labelled, read.found),
@@ -183,12 +189,12 @@ def audit(
         round(time.monotonic() - began, 2),
         str(folder / "report.html"),
     )
-    examples = _examples(read, findings, columns or {})
+    examples = _examples(read, findings, columns or {}, label_values or {})
     facts = _facts(kept)
     page = Page(f"Audit of {Path(source).name}", str(source), kept.findings, facts, examples)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "audit.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
+        write_whole(folder / "audit.json", msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
         write_report(folder / "report.html", page)
     except OSError as error:
         raise RunError(
@@ -212,9 +218,9 @@ def _hold_back(folder: Path, read: Read, findings: list[Finding], human: str) ->
         write_quarantine(folder, held)
     except OSError as error:
         raise RunError(
-            f"the audit is written, but the quarantine is not: cannot write {folder / FILE}"
+            f"the audit is written, but the quarantine is not: cannot write {folder / QUARANTINE}"
             f" ({(error.strerror or str(error)).lower()}). Until it can be, an export leaves out what it"
-            f" did before. Look at it with: ls -ld {folder} {folder / FILE}"
+            f" did before. Look at it with: ls -ld {folder} {folder / QUARANTINE}"
         ) from error
 
 
@@ -223,6 +229,7 @@ def _read(
     human: str | os.PathLike[str] | None,
     columns: Mapping[str, str],
     on_error: OnError,
+    label_values: Mapping[Any, str],
     watch: Watch | None,
 ) -> tuple[Read, list[Finding]]:
     """The sheet, and what only a loop has findings of."""
@@ -234,7 +241,10 @@ def _read(
         return _read_loop(path, human, watch or nobody)
     if path.is_dir() and is_run(path):
         return read_run(path, human, watch or nobody), []
-    return read_file(source, human, columns=columns, on_error=on_error, watch=watch or nobody), []
+    told = watch or nobody
+    return read_file(
+        source, human, columns=columns, on_error=on_error, label_values=label_values, watch=told
+    ), []
 
 
 def _read_loop(
@@ -316,7 +326,9 @@ def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
     return tuple((name, said) for name, said in rows if said)
 
 
-def _examples(read: Read, findings: list[Finding], columns: Mapping[str, str]) -> dict[str, Example]:
+def _examples(
+    read: Read, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[Any, str]
+) -> dict[str, Example]:
     """The matchups that findings name, each finding's first ones before any other's later ones."""
     from ..audits.source.examples import examples_of_file, examples_of_run
     from ..audits.source.read import people_of
@@ -328,11 +340,5 @@ def _examples(read: Read, findings: list[Finding], columns: Mapping[str, str]) -
         return {}
     people = people_of(read.human)
     if read.kind == "file":
-        return examples_of_file(read.path, wanted, people, columns)
+        return examples_of_file(read.path, wanted, people, columns, label_values)
     return examples_of_run(Path(read.path), wanted, people)
-
-
-def _write(path: Path, text: bytes) -> None:
-    part = path.with_name(f"{path.name}.partial")
-    part.write_bytes(text + b"\n")
-    part.replace(path)

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from ..errors import RunError, SettingError
 from ..preferences.card import Counts, card, write_card
 from ..preferences.decide import decide, read_judges
+from ..preferences.export import FORMATS
 from ..preferences.export import export as export_rows
-from ..preferences.formats import FORMATS
-from ..preferences.quarantine import Quarantine, at_large, read_quarantine
+from ..preferences.hygiene import Quarantine, drop_quarantined, read_quarantine
 from ..records import Dropped, Preference
 from ..run import Run, again, read_json, read_records
 from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
@@ -82,8 +82,8 @@ def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") ->
         def drop(row: Dropped, left_out: Counter[str] = left_out) -> None:
             left_out[f"left out: {row.reason}"] += 1
 
-        rows = at_large(read_records(run.file("preferences"), Preference), held, drop)
-        splits = export_rows(rows, folder, name, split_test=cfg.held_out, dropped=drop, push_to=push_to)
+        rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
+        splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop, push_to=push_to)
         text = card(
             counts,
             name=Path(cfg.out).name,

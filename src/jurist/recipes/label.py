@@ -8,10 +8,11 @@ what is new is asked: every call is in the run's journal, and everything else is
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
@@ -19,27 +20,30 @@ from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, SettingError
 from ..preferences.decide import JudgeInfo, decide, write_judges
+from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
-from ..records import Dropped, Group, Prompt, content_id
+from ..prompts.rows import read_rows as read_source
+from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, Verdict, content_id
 from ..run import Marker, Run
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
+from ..verdicts.recorded import open_reader
 from ..verdicts.settings import JudgeConfig
 from .export import export_all
 from .settings import (
+    IN_MEMORY,
     LabelConfig,
     check,
     expected_rows,
     judge_configs,
+    named_source,
     policy_configs,
     prefer_config,
     recipe_text,
+    source_of,
 )
 from .stream import Stopped, in_order, run_async
 from .summary import RunProgress, Summary, Watch, nobody, summarise
-
-_BEGINNING = 1 << 16
-"""Bytes by which a file is known again under another name."""
 
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -59,7 +63,7 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
 
     `label` with the same settings and a judge goes on from there, and asks no policy again.
     """
-    if not cfg.prompts or not cfg.policy:
+    if cfg.prompts is None or not cfg.policy:
         raise SettingError(
             "sampling needs prompts and a policy."
             " Try: jurist sample --prompts prompts.jsonl --policy openai:gpt-5-mini"
@@ -92,15 +96,17 @@ async def collect(
         judges = [open_judge(one, engines, cfg.seed) for one in asked]
         need_names(judges)
         await engines.prepare()
+        check_margin(cfg.prefer, [judge.kind for judge in judges])
         infos = [_judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)]
         progress.judges = {one.name: one for one in infos}
         run.write_text("recipe.yaml", recipe_text(cfg))
         write_judges(run, infos)
         lost: list[Dropped] = []
+        recorded: dict[str, Counter[int]] = {}
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)
-            if not judges:
+            if not judges and not cfg.read:
                 return Case(group.prompt, group.completions, (), group.labels), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
             verdicts = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
@@ -122,8 +128,13 @@ async def collect(
                     drop((*lost, *gone))
                     lost.clear()
                     progress.add(case)
+                    count_orders(case.verdicts, recorded)
                     watch(progress)
             drop(lost)
+        if recorded:
+            infos += [recorded_info(name, n) for name, n in recorded.items()]
+            progress.judges = {one.name: one for one in infos}
+            write_judges(run, infos)
     except asyncio.CancelledError:
         engines.abandon()
         raise
@@ -153,39 +164,45 @@ async def sampled(
 
 def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[Prompt | Group]:
     """The user's rows, one at a time; those that cannot be used go to `dropped`."""
-    if cfg.prompts:
-        return load_prompts(
-            cfg.prompts, limit=cfg.limit, dropped=dropped, columns=cfg.columns, on_error=cfg.on_error
-        )
+    kind, source = source_of(cfg)
+    common: dict[str, Any] = {
+        "limit": cfg.limit,
+        "dropped": dropped,
+        "columns": cfg.columns,
+        "on_error": cfg.on_error,
+        "benchmarks": cfg.benchmarks,
+    }
+    if kind == "prompts":
+        return load_prompts(source, **common)
     return load_groups(
-        cfg.completions or cfg.pairs or "",
-        kind="completions" if cfg.completions else "pairs",
-        limit=cfg.limit,
-        dropped=dropped,
-        columns=cfg.columns,
-        on_error=cfg.on_error,
+        source,
+        kind="completions" if kind == "completions" else "pairs",
+        label_values=cfg.label_values,
+        labels_by=cfg.labels_by,
+        read=open_reader(cfg.read) if cfg.read else None,
+        read_name=cfg.read,
+        **common,
     )
 
 
 def no_rows(cfg: LabelConfig) -> DataError:
     """A file from which nothing can be used is the wrong file."""
-    source = cfg.prompts or cfg.completions or cfg.pairs
     return DataError(
-        f"there is no usable row in {source}. See what was left out, and why, with:"
+        f"there is no usable row in {named_source(source_of(cfg)[1])}. See what was left out, and why, with:"
         f" head {Path(cfg.out) / 'dropped.jsonl'}"
     )
 
 
 def marker_of(cfg: LabelConfig) -> Marker:
-    """What the run is of: a file, by its place and by how it begins."""
-    source = cfg.prompts or cfg.completions or cfg.pairs
-    if not isinstance(source, str | Path):
-        return Marker("rows in memory")
-    path = Path(source).expanduser()
-    if not path.is_file():
-        return Marker(str(source) if str(source).startswith("hub:") else str(path.resolve()))
-    with path.open("rb") as file:
-        return Marker(str(path.resolve()), content_id(file.read(_BEGINNING).hex()))
+    """What the run is of: a file, by its place and its first row."""
+    _, source = source_of(cfg)
+    name = named_source(source)
+    if name.startswith("hub:") or isinstance(source, Iterator):
+        return Marker(name)
+    _, first = next(read_source(source), ("", None))
+    if name != IN_MEMORY:
+        name = str(Path(name).expanduser().resolve())
+    return Marker(name, content_id(repr(first)))
 
 
 def rows_under_way(engines: Iterable[JournaledEngine]) -> int:
@@ -199,6 +216,20 @@ def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
         "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
     )
     return JudgeInfo(judge.name, judge.kind, both, cfg.clamp, getattr(judge, "scale", None))
+
+
+def count_orders(verdicts: Iterable[Verdict], recorded: dict[str, Counter[int]]) -> None:
+    """How many matchups each recorded judge saw in one order, and how many in both."""
+    orders: dict[tuple[str, str], set[str]] = {}
+    for one in verdicts:
+        if one.judge.startswith(RECORDED_PREFIX):
+            orders.setdefault((one.judge, one.matchup_id), set()).add(one.order)
+    for (judge, _), seen in orders.items():
+        recorded.setdefault(judge, Counter())[len(seen)] += 1
+
+
+def recorded_info(name: str, orders: Counter[int]) -> JudgeInfo:
+    return JudgeInfo(name, "pairwise", "none" if not orders[2] else "some" if orders[1] else "all")
 
 
 def need_names(judges: Sequence[Judge | Scorer]) -> None:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
 from .. import __version__
-from ..completions.matchups import parsed
+from ..completions.matchups import parse_scheme
 from ..config import dump_yaml, load_settings, settings_from
 from ..engines.budget import parse_money
 from ..engines.engine import EngineConfig
 from ..errors import MissingExtra, SettingError, nearest
-from ..preferences.formats import FORMATS
-from ..preferences.settings import PreferConfig
+from ..preferences.export import FORMATS
+from ..preferences.pairs import PreferConfig
 from ..records import Sampling
 from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
+
+if TYPE_CHECKING:
+    Source = str | PathLike[str] | Iterable[Any]
+else:
+    Source = str  # what a recipe can say; from Python, the rows may come themselves
+
+SOURCES = ("prompts", "completions", "pairs")
+IN_MEMORY = "rows in memory"
 
 
 class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,11 +47,11 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     out: Annotated[str, Meta(description="The run folder.")] = "run"
     prompts: Annotated[
-        str | None, Meta(description="File of prompts: JSONL, JSON, CSV, Parquet or hub:owner/name.")
+        Source | None, Meta(description="File of prompts: JSONL, JSON, CSV, Parquet or hub:owner/name.")
     ] = None
-    completions: Annotated[str | None, Meta(description="File of prompts with completions.")] = None
+    completions: Annotated[Source | None, Meta(description="File of prompts with completions.")] = None
     pairs: Annotated[
-        str | None,
+        Source | None,
         Meta(description="File of prompts with two completions: first and second, or chosen and rejected."),
     ] = None
     columns: Annotated[
@@ -84,7 +93,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         Meta(description="Who made the labels in the rows; only human labels count as human."),
     ] = "file"
     label_values: Annotated[
-        dict[str, str],
+        dict[str | int | bool, str],
         Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
     ] = {}
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
@@ -115,17 +124,37 @@ def label_settings(
     return cfg if Path(cfg.out).resolve() == here.resolve() else replace(cfg, out=str(here))
 
 
-def check(cfg: LabelConfig) -> None:
-    """What no type can say: which settings need each other, and what would only be needed at the end."""
-    settings_from(LabelConfig, asdict(cfg))  # from Python, types are not checked before
-    given = [name for name in ("prompts", "completions", "pairs") if getattr(cfg, name)]
+def source_of(cfg: LabelConfig) -> tuple[str, Source]:
+    """Which kind of source is given, and the source."""
+    given = [(name, source) for name in SOURCES if not _is_empty(source := getattr(cfg, name))]
     if len(given) != 1:
-        got = " and ".join(f"--{name}" for name in given) or "none of them"
+        got = " and ".join(f"--{name}" for name, _ in given) or "none of them"
         raise SettingError(
             f"a job needs one of --prompts, --completions and --pairs, got {got}."
             " Try: --prompts prompts.jsonl"
         )
-    if cfg.prompts and not cfg.policy:
+    return given[0]
+
+
+def _is_empty(source: Any) -> bool:
+    return source is None or (isinstance(source, str) and not source)
+
+
+def named_source(source: Any) -> str:
+    """What to call a source in a recipe or a message."""
+    return str(source) if isinstance(source, str | PathLike) else IN_MEMORY
+
+
+def _as_recipe(cfg: LabelConfig) -> LabelConfig:
+    given = {name: getattr(cfg, name) for name in SOURCES if getattr(cfg, name) is not None}
+    return replace(cfg, **{name: named_source(source) for name, source in given.items()})
+
+
+def check(cfg: LabelConfig) -> None:
+    """What no type can say: which settings need each other, and what would only be needed at the end."""
+    settings_from(LabelConfig, asdict(_as_recipe(cfg)))  # from Python, types are not checked before
+    given, _ = source_of(cfg)
+    if given == "prompts" and not cfg.policy:
         raise SettingError(
             "prompts need a policy to write completions. Name one with: --policy openai:gpt-5-mini,"
             " or bring completions with: --completions FILE"
@@ -138,7 +167,7 @@ def check(cfg: LabelConfig) -> None:
     if not 0 <= cfg.held_out < 1:
         raise SettingError(f"held_out is a share of the prompts, got {cfg.held_out}; set --held_out 0.05")
     parse_money(cfg.budget)
-    parsed(cfg.matchups)
+    parse_scheme(cfg.matchups)
     _refuse_idle(cfg)
     for name in cfg.export:
         if name not in FORMATS:
@@ -150,7 +179,7 @@ def check(cfg: LabelConfig) -> None:
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
 
 
-NEEDS = {"parquet": ("pyarrow", "parquet"), "datasets": ("datasets", "hub")}
+NEEDS = {"parquet": ("pyarrow", "parquet")}
 """What some writers cannot do without, and which extra brings it."""
 
 
@@ -182,13 +211,13 @@ IDLE = {
 
 def _refuse_idle(cfg: LabelConfig) -> None:
     usual = LabelConfig()
-    for source, settings in IDLE.items():
-        for name, why in settings.items():
-            if getattr(cfg, source) and getattr(cfg, name) != getattr(usual, name):
-                raise SettingError(
-                    f"--{source} and {name} do not go together: {why}."
-                    f" Leave out {name}, or name a file of prompts with: --prompts FILE"
-                )
+    source, _ = source_of(cfg)
+    for name, why in IDLE.get(source, {}).items():
+        if getattr(cfg, name) != getattr(usual, name):
+            raise SettingError(
+                f"--{source} and {name} do not go together: {why}."
+                f" Leave out {name}, or name a file of prompts with: --prompts FILE"
+            )
     if cfg.jury != usual.jury and isinstance(cfg.judge, str | JudgeConfig):
         raise SettingError(
             f"jury says how several judges become one (combine: {cfg.jury.combine}), and there is one."
@@ -209,14 +238,18 @@ def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
 def judge_configs(cfg: LabelConfig) -> list[JudgeConfig]:
     """Each judge in full."""
     listed = (cfg.judge,) if isinstance(cfg.judge, str | JudgeConfig) else cfg.judge
-    if not listed:
+    if not listed and not cfg.read:
         raise SettingError("no judge. Name one with: --judge openai:gpt-5-mini")
     return [judge_config(one) for one in listed]
 
 
 def expected_rows(cfg: LabelConfig) -> int | None:
     """Lines of the file, where it has lines and counting them is quick."""
-    path = Path(cfg.prompts or cfg.completions or cfg.pairs or "")
+    _, source = source_of(cfg)
+    if not isinstance(source, str | PathLike):
+        found = len(source) if isinstance(source, Sized) else None
+        return min((n for n in (found, cfg.limit) if n is not None), default=None)
+    path = Path(source)
     if path.suffix != ".jsonl" or not path.is_file():
         return cfg.limit
     with path.open("rb") as file:
@@ -230,7 +263,7 @@ def recipe_text(cfg: LabelConfig) -> str:
     What was forced, or replaced, was meant for one start.
     """
     head = " · ".join(f"{name} {number}" for name, number in versions().items())
-    return f"# {head}\n{dump_yaml(replace(cfg, force=False, replace=False))}"
+    return f"# {head}\n{dump_yaml(replace(_as_recipe(cfg), force=False, replace=False))}"
 
 
 def versions() -> dict[str, str]:

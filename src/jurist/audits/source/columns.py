@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from ...completions.answers import winner
-from ...prompts.rows import BadRow, clip
-from ...prompts.shapes import COLUMNS
+from ...completions.answers import LabelCoding
+from ...prompts.load import COLUMNS
+from ...prompts.rows import SKIP, BadRow, clip
 
 KNOWN: Final = {
     "winner": ("winner", "label", "preference", "verdict", "choice"),
@@ -57,7 +57,6 @@ TURNED: Final = {"true": True, "1": True, "yes": True, "turned": True, "ba": Tru
 TURNED.update({"false": False, "0": False, "no": False, "given": False, "ab": False, "": False})
 NOTHING: Final = ("", "none", "null", "nan", "n/a", "error", "invalid", "unread", "unknown", "refused", "-1")
 """What stands where a judge gave no answer."""
-SEATS: Final = {"chosen": 1.0, "rejected": 0.0, "left": 1.0, "right": 0.0}
 
 
 class Word(NamedTuple):
@@ -71,8 +70,8 @@ class Word(NamedTuple):
 class Plan(NamedTuple):
     """What is to be done with rows that have these columns."""
 
-    said: tuple[tuple[str, str], ...]
-    """Our name and theirs."""
+    said: dict[str, str]
+    """Their name of each of ours."""
     rest: tuple[str, ...]
     people: tuple[str, ...]
     one_order: str
@@ -99,7 +98,7 @@ def plan_of(columns: tuple[str, ...]) -> Plan:
         for turned, order in ((False, "given"), (True, "turned"))
     ]
     return Plan(
-        (*said.items(), *((name, name) for name in people)),
+        said | {name: name for name in people},
         tuple(name for name in columns if name not in used),
         (*(("human",) if "human" in said else ()), *people),
         next((name for name in ("winner", "p_first", "better") if name in said), ""),
@@ -112,31 +111,40 @@ def sorted_out(row: dict[str, Any]) -> tuple[Plan, dict[str, Any], dict[str, Any
     """The row without what judges and people said, and that, under our names; people's under theirs."""
     plan = plan_of(tuple(row))
     rest = {name: row[name] for name in plan.rest}
-    said = {ours: row[theirs] for ours, theirs in plan.said}
+    said = {ours: row[theirs] for ours, theirs in plan.said.items()}
     if isinstance(said.get("domain"), str | int):
         rest["domain"] = said["domain"]
     return plan, rest, said
 
 
-def words_of(plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str) -> Iterator[Word]:
+def winners_in(row: dict[str, Any]) -> list[str]:
+    """The columns that name the better answer, under the names they have in the file."""
+    plan = plan_of(tuple(row))
+    named = [ours for ours in plan.said if ours in plan.people or ours.startswith(("winner", "seat"))]
+    return [plan.said[ours] for ours in named]
+
+
+def words_of(
+    plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str, coding: LabelCoding
+) -> Iterator[Word]:
     """What the judge of a row said, once for each time it was asked."""
     if plan.one_order:
-        word = _word(plan.one_order, said, policies)
+        word = _word(plan, plan.one_order, said, policies, coding)
         yield word._replace(turned=True) if _turned(said.get("swapped"), where) else word
     for column, turned in plan.both_orders:
         seat = turned and column.startswith("seat")
-        word = _word(column, said, policies[::-1] if seat else policies)
+        word = _word(plan, column, said, policies[::-1] if seat else policies, coding)
         yield word._replace(turned=turned, p=1.0 - word.p if seat and word.p is not None else word.p)
 
 
 def people_in(
-    plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str
+    plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str, coding: LabelCoding
 ) -> Iterator[tuple[str, float]]:
     """Which person said what; a column that is empty says nothing."""
     for name in plan.people:
-        word = _word(name, said, policies)
+        word = _word(plan, name, said, policies, coding)
         if word.unread == "not_a_winner":
-            raise BadRow("unknown_label", f"{where}: {name} is {clip(said[name])}, no winner. {_LEAVE_OUT}")
+            raise BadRow("unknown_label", f"{where}: {name} is {clip(said[name])}, no winner. {SKIP}")
         if word.p is not None:
             yield "file" if name == "human" else name, word.p
 
@@ -154,7 +162,7 @@ def number(value: Any, where: str) -> float | None:
     try:
         found = float(value)
     except (TypeError, ValueError):
-        raise BadRow("not_a_number", f"{where}: {clip(value)} is no number. {_LEAVE_OUT}") from None
+        raise BadRow("not_a_number", f"{where}: {clip(value)} is no number. {SKIP}") from None
     return found if math.isfinite(found) else None
 
 
@@ -162,51 +170,31 @@ def share(value: Any, where: str) -> float | None:
     """A probability that has to be one."""
     p = number(value, where)
     if p is not None and not 0.0 <= p <= 1.0:
-        said = f"{where}: p_first is {clip(value)}; a probability is between 0 and 1. {_LEAVE_OUT}"
+        said = f"{where}: p_first is {clip(value)}; a probability is between 0 and 1. {SKIP}"
         raise BadRow("out_of_range", said)
     return p
 
 
-_LEAVE_OUT = "Leave such rows out with: --on_error drop"
-
-
-def _word(column: str, said: dict[str, Any], policies: tuple[str, str]) -> Word:
+def _word(
+    plan: Plan, column: str, said: dict[str, Any], policies: tuple[str, str], coding: LabelCoding
+) -> Word:
     """What stands in a column; what is no winner was not read."""
-    value = said[column]
-    name = "" if value is None else str(value).strip()
-    return _read(name, "p" if column.startswith("p_") else "better" if column == "better" else "", policies)
-
-
-@lru_cache(4096)
-def _read(name: str, kind: str, policies: tuple[str, str]) -> Word:
+    name = "" if said[column] is None else str(said[column]).strip()
     if name.lower() in NOTHING:
         return Word(None, unread=name.lower() or "no_verdict")
+    is_share = column.startswith("p_")
     try:
-        if kind == "p":
+        if is_share:
             p: float | None = float(name)
-        elif kind == "better":
+        elif column == "better":
             p = {0: 1.0, 1: 0.0}.get(int(float(name)))
         else:
-            p = _winner(name, policies)
+            p = coding.p_first(said[column], plan.said[column], "", policies)
     except (BadRow, ValueError):
         p = None
     if p is not None and 0.0 <= p <= 1.0:
         return Word(p)
-    return Word(None, unread="out_of_range" if kind == "p" and p is not None else "not_a_winner")
-
-
-def _winner(name: str, policies: tuple[str, str]) -> float | None:
-    if (p := SEATS.get(name.lower())) is not None:
-        return p
-    if policies[0] != policies[1] and name in policies:
-        return 1.0 if name == policies[0] else 0.0
-    try:
-        share = float(name)
-    except ValueError:
-        return winner({"winner": name}, "")
-    if 1.0 < share < 2.0:  # AlpacaEval counts from 1, the first, to 2, the second
-        return 2.0 - share
-    return winner({"winner": share}, "")
+    return Word(None, unread="out_of_range" if is_share and p is not None else "not_a_winner")
 
 
 def _turned(value: Any, where: str) -> bool:
@@ -214,5 +202,5 @@ def _turned(value: Any, where: str) -> bool:
         return bool(value)
     turned = TURNED.get(str(value).strip().lower())
     if turned is None:
-        raise BadRow("unknown_order", f"{where}: swapped is {clip(value)}; it is true or false. {_LEAVE_OUT}")
+        raise BadRow("unknown_order", f"{where}: swapped is {clip(value)}; it is true or false. {SKIP}")
     return turned

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
-from ...records import Completion, Matchup, Prompt, Verdict, is_human
+from ...records import Completion, Matchup, Prompt, Verdict, is_label
 from ...verdicts.cases import NOUNS, CaseIndex
 from ..collect import People
 from ..report import Example, example_of
@@ -59,12 +59,16 @@ def _skip(file: BinaryIO, lines: int) -> None:
 
 
 def examples_of_file(
-    source: str, wanted: Collection[str], people: People, columns: Mapping[str, str]
+    source: str,
+    wanted: Collection[str],
+    people: People,
+    columns: Mapping[str, str],
+    label_values: Mapping[Any, str],
 ) -> dict[str, Example]:
     """Rows about one matchup are spread over the file: it is read to its end."""
     matchups: dict[str, Matchup] = {}
     said: dict[str, list[Verdict]] = {}
-    for row in rows_of(source, columns, "drop"):
+    for row in rows_of(source, columns, "drop", label_values):
         name = row.matchup.id
         if name in wanted:
             matchups.setdefault(name, row.matchup)
@@ -88,9 +92,9 @@ def _verdict(one: Heard) -> Verdict:
 
 def _example(matchup: Matchup, verdicts: list[Verdict], people: People) -> Example:
     about = [one for one in verdicts if one.matchup_id in ("", matchup.id)]
-    by_people = [one for one in about if is_human(one.judge)]
+    by_people = [one for one in about if is_label(one.judge)]
     first, second = matchup.first, matchup.second
     for who, p, _ in people.of(matchup.id, matchup.prompt.id, first, second):
         if p == p:
             by_people.append(Verdict("", who, matchup.id, first.id, second.id, p_first=p))
-    return example_of(matchup, [one for one in about if not is_human(one.judge)], by_people)
+    return example_of(matchup, [one for one in about if not is_label(one.judge)], by_people)

@@ -7,27 +7,25 @@ people, both orders. What the columns may be called stands in `columns.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ...completions.answers import pair_of, seats_in
-from ...errors import DataError, SettingError, nearest
-from ...prompts.load import OnError, check_on_error, leave_out
-from ...prompts.rows import BadRow, ignore, read_rows
-from ...prompts.shapes import renamed
-from ...records import HUMAN_PREFIX, Completion, Dropped, Matchup, content_id, is_human
+from ...completions.answers import LabelCoding, label_coding, pair_columns, pair_of
+from ...errors import DataError
+from ...prompts.rows import Drop, OnError, for_shell, ignore, parse_rows
+from ...records import HUMAN_PREFIX, Completion, Matchup, content_id, is_label
 from ..collect import Collector
 from ..seen import Answer, Asked, Decided, Heard, Named
 from ..sheet import Array, Sheet
 from ..words import count
-from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, words_of
+from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, winners_in, words_of
 from .read import Read, Watch, nobody, people_of, watched
 
-NAMELESS = "file"
+NAMELESS = "unnamed"
 """The judge of a file that does not name its judge."""
 UNASKED: Final = "(the file has no prompts)"
 """How a prompt begins that only tells its pair from others."""
@@ -45,8 +43,6 @@ class Row(NamedTuple):
     """Whether the row says, or its columns do, who sat where."""
     ordered: bool
     """Whether it says so in a column of its own."""
-    winner: str
-    """What stands under `winner`."""
 
 
 def read_file(
@@ -55,15 +51,15 @@ def read_file(
     *,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
+    label_values: Mapping[Any, str] | None = None,
     watch: Watch = nobody,
 ) -> Read:
     """Every row that compares two answers, with all that was said about them."""
     people = people_of(human)
     collector = Collector(people)
     seated, ordered, judged = True, False, False
-    winners: set[str] = set()
     unasked = 0
-    rows = rows_of(source, columns or {}, on_error, collector.dropped)
+    rows = rows_of(source, columns, on_error, label_values, collector.dropped)
     for row in watched(rows, watch, _lines(Path(source))):
         matchup, prompt = row.matchup, row.matchup.prompt
         answers = tuple(Answer(one.id, one.text, one.policy) for one in (matchup.first, matchup.second))
@@ -73,10 +69,8 @@ def read_file(
         if row.p is not None:
             asked, first, second = (Named(one.id) for one in (prompt, matchup.first, matchup.second))
             collector.decided(Decided(asked, first, second, row.p, row.weight))
-        if any(one.matchup_id and not is_human(one.judge) for one in row.heard):
+        if any(one.matchup_id and not is_label(one.judge) for one in row.heard):
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
-            if row.winner in ("0", "1", "2"):
-                winners.add(row.winner)
     sheet = collector.sheet()
     if not len(sheet.matchups):
         raise DataError(_nothing(source, sheet.dropped))
@@ -91,11 +85,6 @@ def read_file(
             f"{count(unasked, 'row')} had no prompts: each pair counts as a prompt of its own, though several"
             " may have answered one."
         )
-    if winners == {"0", "1"}:
-        notes.append(
-            "The winner is 0 or 1 and never 2: 1 was read as the first answer and 0 as a tie. If it counts"
-            " from 0, say so: --columns.better winner"
-        )
     return Read(
         _once(replace(sheet, seated=seated)),
         str(source),
@@ -109,26 +98,23 @@ def read_file(
 
 def rows_of(
     source: str | Path,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str] | None,
     on_error: OnError,
-    dropped: Callable[[Dropped], None] = ignore,
+    label_values: Mapping[Any, str] | None = None,
+    dropped: Drop = ignore,
 ) -> Iterator[Row]:
     """The rows that can be used; those that cannot are told to `dropped`, by name."""
-    check_on_error(on_error)
-    for ours in columns:
-        if ours not in OURS:
-            raise SettingError(nearest("column", ours, OURS))
-    for where, raw in read_rows(source):
-        try:
-            row = renamed(raw, columns, where, OURS)
-            yield row_of(row, where)
-        except BadRow as bad:
-            leave_out(bad, where, "completions", on_error, dropped)
+    coding = label_coding(source, columns, label_values, winners_in)
+
+    def parse(row: dict[str, Any], where: str) -> Row:
+        return row_of(row, where, coding)
+
+    return parse_rows(source, parse, OURS, "completions", columns=columns, on_error=on_error, dropped=dropped)
 
 
-def row_of(row: dict[str, Any], where: str) -> Row:
+def row_of(row: dict[str, Any], where: str, coding: LabelCoding) -> Row:
     plan, rest, said = sorted_out(row)
-    pair = pair_of(_asked(rest), where, judged=True)
+    pair = pair_of(_asked(rest), where)
     first, second = pair.completions
     chosen = pair.p_first is not None
     policies = first.policy, second.policy
@@ -145,22 +131,21 @@ def row_of(row: dict[str, Any], where: str) -> Row:
     weight = number(said.get("weight"), where)
     return Row(
         matchup,
-        tuple(_heard(matchup.id, first, second, plan, said, policies, where)),
+        tuple(_heard(matchup.id, first, second, plan, said, policies, where, coding)),
         p,
         1.0 if weight is None else weight,
         plan.ordered or not chosen,
         plan.ordered,
-        str(said.get("winner", "")).removesuffix(".0"),
     )
 
 
 def _asked(row: dict[str, Any]) -> dict[str, Any]:
     """With a prompt of its own where a pair of texts is all there is: no column left could be one."""
-    seats = seats_in(row)
+    seats = pair_columns(row)
     ours = {*(seats or ()), "policy", "domain", "id"}
     if seats is None or any(isinstance(row[name], str | list | dict) for name in row.keys() - ours):
         return row
-    texts = [row[seats.first], row[seats.second]]
+    texts = [row[seats[0]], row[seats[1]]]
     if not all(isinstance(text, str) and not text.startswith("\n\nHuman:") for text in texts):
         return row
     return {**row, "prompt": f"{UNASKED} {content_id('unasked', sorted(texts))[:12]}"}
@@ -174,10 +159,11 @@ def _heard(
     said: dict[str, Any],
     policies: tuple[str, str],
     where: str,
+    coding: LabelCoding,
 ) -> Iterator[Heard]:
     judge = str(said.get("judge") or NAMELESS)
     usd, seconds = (number(said[name], where) or 0.0 if name in said else 0.0 for name in ("usd", "seconds"))
-    words = list(words_of(plan, said, policies, where))
+    words = list(words_of(plan, said, policies, where, coding))
     for word in words:
         seats = (second.id, first.id) if word.turned else (first.id, second.id)
         p = 1.0 - word.p if word.turned and word.p is not None else word.p
@@ -196,7 +182,7 @@ def _heard(
     for completion, score in zip((first, second), scores_in(said, where) or (), strict=False):
         unread = "no_score" if score is None else ""
         yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
-    for who, p in people_in(plan, said, policies, where):
+    for who, p in people_in(plan, said, policies, where, coding):
         yield Heard(HUMAN_PREFIX + who, name, first.id, second.id, p_first=p)
 
 
@@ -242,9 +228,8 @@ def _turns(names: Array) -> Array:
 
 def _nothing(source: str | Path, dropped: Mapping[str, int]) -> str:
     out = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items())
-    return (
-        f"{source} has no pair of answers{out and f'; left out: {out}'}. Look at it with: head -n 3 {source}"
-    )
+    look = f"Look at it with: head -n 3 {for_shell(source)}"
+    return f"{source} has no pair of answers{out and f'; left out: {out}'}. {look}"
 
 
 def _lines(path: Path) -> int:

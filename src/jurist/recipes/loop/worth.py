@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...preferences.decide import Learnt, read_judges, settle_prompt
-from ...preferences.pairs import ranked, readable
-from ...preferences.rules import shortest
+from ...preferences.pairs import rank, shortest, usable
 from ...records import Completion
 from ...run import read_json
 from ...stats.intervals import mean
@@ -41,8 +40,8 @@ def ranking(case: Case, opinions: Sequence[Opinion]) -> Worth:
     """Round robin: the ranking of those who met. Who is alone has nobody to be worse than."""
     if len(case.completions) == 1:
         return {case.completions[0].id: 0.5}
-    read, _ = readable(opinions, {one.id: one for one in case.completions})
-    return ranked(read) if read else {}
+    read, _ = usable(opinions, {one.id: one for one in case.completions})
+    return rank(read) if read else {}
 
 
 def tied(worths: Iterable[Worth]) -> float | None:

@@ -1,0 +1,231 @@
+"""Rows from files, folders and memory."""
+
+import gzip
+import json
+import resource
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jurist.completions import load_groups
+from jurist.errors import DataError, MissingExtra, SettingError
+from jurist.prompts import load_prompts
+from jurist.prompts.rows import read_rows
+
+ROWS = [{"prompt": "Why?", "domain": "d"}, {"prompt": "How?"}, {"prompt": "Why?"}]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+FILES = {
+    "a.jsonl": LINES,
+    "a.jsonl.gz": gzip.compress(LINES.encode()),
+    "lines.json": LINES,
+    "list.json": json.dumps(ROWS, indent=1),
+    "one_line.json": json.dumps(ROWS),
+    "data.json": json.dumps({"data": ROWS}, indent=1),
+    "data_in_one_line.json": json.dumps({"version": 1, "data": ROWS}),
+    "a.csv": "prompt,domain\nWhy?,d\nHow?,\nWhy?,\n",
+    "bom.jsonl": "\ufeff" + LINES.replace("\n", "\n\n  \n"),
+    "bom.csv": "\ufeffprompt,domain\r\nWhy?,d\r\n\r\nHow?,\r\nWhy?,\r\n",
+}
+
+
+def asked(source, **how):
+    return [prompt.messages[-1].content for prompt in load_prompts(source, **how)]
+
+
+def write(path, data):
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def write_parquet(path):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path
+
+
+@pytest.mark.parametrize("name", [*FILES, "a.parquet"])
+def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path, name):
+    path = write_parquet(tmp_path / name) if name == "a.parquet" else write(tmp_path / name, FILES[name])
+    left = []
+
+    assert asked(path, dropped=left.append) == ["Why?", "How?"]
+    assert [row.kind for row in left] == ["prompts: duplicate"]
+
+
+class Frame:
+    """As much of a pandas data frame as is used; its rows cannot be had by iterating over it."""
+
+    columns = ("prompt", "domain", "n")
+
+    def __iter__(self):
+        return iter(self.columns)
+
+    def __getitem__(self, name):
+        return {"prompt": ["Why?", "How?"], "domain": ["d", float("nan")], "n": [1.0, float("nan")]}[name]
+
+    def to_dict(self):
+        raise AssertionError("a million rows at once")
+
+
+def pandas_frame():
+    return pytest.importorskip("pandas").DataFrame([*ROWS, {"prompt": "What?", "domain": None}])
+
+
+def dataset():
+    return pytest.importorskip("datasets").Dataset.from_list(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (lambda: ROWS, ["Why?", "How?"]),
+        (lambda: (row for row in ROWS), ["Why?", "How?"]),
+        (lambda: ["Why?", "How?"], ["Why?", "How?"]),
+        (Frame, ["Why?", "How?"]),
+        (pandas_frame, ["Why?", "How?", "What?"]),
+        (dataset, ["Why?", "How?"]),
+    ],
+    ids=["dicts", "generator", "texts", "frame", "pandas", "datasets"],
+)
+def test_rows_in_memory_are_taken_wherever_a_path_is(source, found):
+    prompts = list(load_prompts(source()))
+
+    assert [prompt.messages[-1].content for prompt in prompts] == found
+    assert {prompt.domain for prompt in prompts} <= {"d", ""}
+
+
+@pytest.mark.parametrize("source", [{"train": ROWS, "test": ROWS}, b"rows.jsonl", 3])
+def test_what_is_no_rows_is_refused(source):
+    with pytest.raises(DataError, match="rows are a path or a list of dicts, not "):
+        asked(source)
+
+
+def test_a_folder_is_read_file_by_file(tmp_path):
+    write(tmp_path / "b.jsonl", LINES)
+    write(tmp_path / "a.jsonl", '{"prompt": "First?"}\n')
+    write(tmp_path / "notes.txt", "no rows")
+
+    assert asked(tmp_path) == ["First?", "Why?", "How?"]
+
+
+def test_a_folder_that_datasets_saved_is_read(tmp_path):
+    dataset().save_to_disk(tmp_path / "set")
+
+    assert asked(tmp_path / "set") == ["Why?", "How?"]
+
+
+def test_limit_counts_prompts_and_reads_no_further(tmp_path):
+    path = write(tmp_path / "a.jsonl", LINES + "broken")
+
+    assert asked(path, limit=2) == ["Why?", "How?"]
+    assert asked(path, limit=0) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason", "says"),
+    [
+        ("a.jsonl", b'{"prompt": "Wh', "not_json", "is not JSON"),
+        ("a.jsonl", b'{"prompt": "Why"} x', "not_json", "is not JSON"),
+        ("a.jsonl", b'{"prompt": "\xff"}', "not_utf8", "can't decode byte 0xff"),
+        ("a.jsonl", b"[" * 100_000, "not_json", "is not JSON"),
+        ("a.jsonl", b'"text"', "not_an_object", "holds 'text', not a row"),
+        ("a.jsonl", b'{"prompt": "\\ud800"}', "not_json", "is not JSON"),
+        ("a.jsonl.gz", b"{", "not_json", "zcat {path} | sed -n 2p; or"),
+        ("a.csv", b"So?", "cells", "the row has 1 cells and the header 2: domain has none. Look"),
+        ("a.csv", b"So, or not?,d", "cells", "3 cells and the header 2: a text with a comma wants quotes"),
+    ],
+)
+def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, name, data, reason, says):
+    head, good = (b"prompt,domain\n", b"How?,\n") if name == "a.csv" else (b"", b'{"prompt": "How?"}\n')
+    path, text = tmp_path / name, (head or good) + data + b"\n" + good
+    write(path, gzip.compress(text) if name.endswith(".gz") else text)
+    left = []
+    with pytest.raises(DataError, match=rf"^{path}:2\b") as error:
+        asked(path)
+
+    assert says.format(path=path) in str(error.value)
+    assert str(error.value).endswith("--on_error drop") or reason == "not_an_object"
+    assert asked(path, on_error="drop", dropped=left.append) == ["How?"]
+    assert [(row.subject_id, row.reason) for row in left][:1] == [(f"{path}:2", reason)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "ends"),
+    [
+        ("a.txt", b"Why?", "e.g. a.jsonl"),
+        ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-9], "gzip -t {path}"),
+        ("fake.jsonl.gz", b"plain", "gzip -t {path}"),
+        ("cut.json", b'[{"prompt": "Why?"}, {"pro', "tail -c 200 {path}"),
+        ("three.json", b"3", "head -c 200 {path}"),
+        ("fake.parquet", b"plain", "head -c 4 {path}"),
+        ("latin.csv", b"prompt\nna\xefve?\n", "iconv -f latin1 {path}"),
+        ("empty.jsonl", b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
+        ("blank.jsonl", b"\n\n", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
+        ("head.csv", b"prompt,domain\n", "ls -l {path}"),
+        ("my file.jsonl.gz", b"plain", "gzip -t '{path}'"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_path, name, data, ends):
+    path = write(tmp_path / name, data)
+    with pytest.raises(DataError) as error:
+        asked(path, on_error="drop")
+
+    assert str(error.value).endswith(ends.format(path=path))
+
+
+def test_what_is_not_there_is_refused_with_what_is(tmp_path):
+    for missing, says in (("no/promts.jsonl", "no folder"), ("promts.jsonl", f"ls {tmp_path}")):
+        with pytest.raises(DataError, match=says):
+            asked(tmp_path / missing)
+    with pytest.raises(DataError, match=f"ls {tmp_path}"):
+        asked(tmp_path)
+    write(tmp_path / "prompts.jsonl", LINES)
+    with pytest.raises(DataError, match=r"Did you mean 'prompts.jsonl'\?"):
+        asked(tmp_path / "promts.jsonl")
+    with pytest.raises(SettingError, match="Did you mean 'drop'"):
+        asked(ROWS, on_error="dropp")
+
+
+def test_the_hub_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'jurist\[hub\]'"):
+        asked("hub:owner/name:train")
+
+
+def test_an_answer_may_be_longer_than_csv_expects(tmp_path):
+    path = write(tmp_path / "a.csv", "prompt\n" + "x" * 200_000 + "\n")
+
+    assert len(asked(path)[0]) == 200_000
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=60), name=st.sampled_from(["a.jsonl", "a.csv", "a.json", "a.jsonl.gz"]))
+def test_any_bytes_are_rows_or_refused(tmp_path_factory, data, name):
+    path = write(tmp_path_factory.mktemp("any") / name, data)
+    left = []
+    try:
+        kept = list(load_prompts(path, on_error="drop", dropped=left.append))
+    except DataError:
+        return
+    assert len(kept) + len(left) == len(list(read_rows(path)))
+    if name == "a.jsonl":
+        lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # the mark of UTF-8 is no row
+        assert len(kept) + len(left) == len([line for line in lines if line.strip()])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", [load_prompts, load_groups])
+def test_two_hundred_thousand_rows_take_little_more_memory_than_ten_thousand(tmp_path, load):
+    def grown_by(rows):
+        with (tmp_path / "rows.jsonl").open("w") as file:
+            for i in range(rows):
+                row = {"prompt": f"question {i // 2}", "completion": f"{i} " + "word " * 100}
+                file.write(json.dumps(row) + "\n")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert sum(1 for _ in load(tmp_path / "rows.jsonl")) == rows // 2
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+    grown_by(20_000)
+    assert grown_by(200_000) < 12_000  # KB; the texts are 100 MB
