@@ -73,6 +73,8 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     """US dollars."""
     served: str = ""
     """The model's name as the server reports it."""
+    sent: bytes = b""
+    """What was really asked, where the engine knows better than `identity` beforehand; not kept."""
     call: str = ""
     """Its key in the journal, once it has one."""
 

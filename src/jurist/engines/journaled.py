@@ -27,7 +27,11 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 def call_key(engine: Engine, ask: Ask) -> bytes:
     """What was really asked of which model, and which sample of it this is."""
-    return blake2b(engine.identity(ask), digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
+    return _key(engine.identity(ask), ask)
+
+
+def _key(identity: bytes, ask: Ask) -> bytes:
+    return blake2b(identity, digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
 
 
 class JournaledEngine(Engine):
@@ -117,38 +121,43 @@ class JournaledEngine(Engine):
         task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
-        """Answers to these samples of one question, each told to whoever waits for it."""
-        got: list[Reply | BaseException] = []
+        """Answers to these samples of one question: together where the engine can, else one by one."""
+        done = 0
         try:
             if len(asks) > 1 and self.engine.samples_together:
-                got.extend((await self._metered(asks[0], len(asks)))[: len(asks)])
-            rest = asks[len(got) :]
-            if len(rest) == 1:
-                got.append((await self._metered(rest[0], 1))[0])
-            elif rest:
-                alone = await asyncio.gather(*(self._metered(one, 1) for one in rest), return_exceptions=True)
-                got += [one if isinstance(one, BaseException) else one[0] for one in alone]
-            for ask, key, one in zip(asks, keys, got, strict=True):
-                if isinstance(one, Reply):
-                    await self._keep(key, ask, one)
-                else:
-                    self._fail(key, one)
+                done = await self._ask_once(keys, asks)
+            if len(asks) - done == 1:
+                await self._ask_once(keys[done:], asks[done:])
+            elif done < len(asks):
+                alone = zip(keys[done:], asks[done:], strict=True)
+                await asyncio.gather(*(self._ask_once([key], [ask]) for key, ask in alone))
+        finally:
+            for key in keys:
+                self._under_way.pop(key, None)
+
+    async def _ask_once(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> int:
+        """One request: what it gives is kept, then told to whoever waits. How many samples are done."""
+        try:
+            replies = (await self._metered(asks[0], len(asks)))[: len(asks)]
+            # All at once and before anything is waited for, so that nothing answered can be lost.
+            kept = [self._keep(ask, reply) for ask, reply in zip(asks, replies, strict=False)]
+            await (kept[0][1] if len(kept) == 1 else asyncio.gather(*(committed for _, committed in kept)))
+            for key, (reply, _) in zip(keys, kept, strict=False):
+                if not self._under_way[key].done():
+                    self._under_way[key].set_result(reply)
+            return len(replies)
         except BaseException as error:
             for key in keys:
                 self._fail(key, error)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            for key in keys:
-                self._under_way.pop(key, None)
+            return len(keys)
 
-    async def _keep(self, key: bytes, ask: Ask, reply: Reply) -> None:
-        reply = replace(reply, tokens=label_tokens(reply, ask.labels))
+    def _keep(self, ask: Ask, reply: Reply) -> tuple[Reply, asyncio.Future[None]]:
         # A parameter that the server refused meanwhile was not sent: the key is of what was.
-        kept_as = call_key(self.engine, ask)
-        await self._journal.put(kept_as, _encode_reply(reply), reply.cost)
-        if not self._under_way[key].done():
-            self._under_way[key].set_result(replace(reply, call=kept_as.hex()))
+        key = _key(reply.sent, ask) if reply.sent else call_key(self.engine, ask)
+        reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
+        return replace(reply, call=key.hex()), self._journal.put(key, _encode_reply(reply), reply.cost)
 
     def _fail(self, key: bytes, error: BaseException) -> None:
         waiting = self._under_way.get(key)
@@ -166,7 +175,8 @@ class JournaledEngine(Engine):
         if engine.meters_itself:
             return await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
         read = sum(len(message.content.encode()) for message in ask.messages)
-        reserved = await self._budget.reserve(most_it_costs(self.price, read, n * ask.max_tokens))
+        most = most_it_costs(self.price, read, n * ask.max_tokens)
+        reserved = await self._budget.reserve(self.name, most, n)
         try:
             replies = await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
         except asyncio.CancelledError:
@@ -212,6 +222,7 @@ def open_budget(cap: float | None, journal: Journal) -> Budget:
     """The money of a run, on the books of its journal; it also minds the room on the journal's disk."""
     budget = Budget(cap, journal.spent, journal.uncertain)
     budget.on_change, budget.on_lost = journal.set_open, journal.add_uncertain
+    budget.committed = journal.committed
     budget.has_room, budget.no_room = journal.has_room, lambda: disk_full(journal.path)
     journal.on_full = lambda: budget.stop(disk_full(journal.path))
     return budget
@@ -261,19 +272,22 @@ class Engines:
         place = content_id("server", endpoint.name, endpoint.url)
         known = self._journal.facts(place)
         endpoint.refused |= set(known.get("refused", ()))
-        before = known.get("served", "")
-        endpoint.served = (await endpoint.find_served() if not endpoint.hosted else "") or before
-        if before and endpoint.served != before:
+        said = known.get("said", "")
+        says = (await endpoint.find_served() if not endpoint.hosted else "") or said
+        # A server that could not be asked at first has replies without a name, and goes on without one.
+        changed = not known or (said and says != said)
+        endpoint.served = says if changed else known["served"]
+        if said and says != said:
             self.warnings.append(
                 f"{endpoint.name} serves other weights than before: its earlier replies are not used again"
             )
 
         def remember() -> None:
-            facts = {"refused": sorted(endpoint.refused), "served": endpoint.served}
+            facts = {"refused": sorted(endpoint.refused), "served": endpoint.served, "said": says}
             self._journal.remember(place, facts)
 
         endpoint.on_learnt = remember
-        if endpoint.served != before:
+        if not known or says != said:
             remember()
 
     def abandon(self) -> None:
