@@ -105,6 +105,10 @@ class Journal:
         self._group = _Group()
         self._open = (0, 0.0)
         """Calls under way, and the most they can cost: after a kill they count as uncertain."""
+        self._uncommitted = 0
+        """Replies that are on their way to the disk, and count as if they were not there yet."""
+        self._room, self._looked_at = 0, -1.0
+        """Bytes free on the disk, and when that was looked up."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -159,6 +163,7 @@ class Journal:
         """Kept from now on; the future is done when the row is committed."""
         self._group.calls.append((key, _compress(value)))
         self._group.usd += usd
+        self._uncommitted += 1
         return self.committed()
 
     def committed(self) -> asyncio.Future[None]:
@@ -183,9 +188,12 @@ class Journal:
             self._commit_soon()
 
     def has_room(self, replies: int) -> bool:
-        """Whether the disk has room for so many replies."""
-        disk = os.statvfs(self.path.parent)
-        return disk.f_bavail * disk.f_frsize > ROOM_AT_LEAST + replies * ROOM_PER_REPLY
+        """Whether the disk has room for so many replies beside those that wait to be committed."""
+        now = time.monotonic()
+        if now - self._looked_at > WINDOW_SECONDS:
+            disk = os.statvfs(self.path.parent)
+            self._room, self._looked_at = disk.f_bavail * disk.f_frsize, now
+        return self._room > ROOM_AT_LEAST + (replies + self._uncommitted) * ROOM_PER_REPLY
 
     def _commit_soon(self) -> None:
         loop = asyncio.get_running_loop()
@@ -203,7 +211,19 @@ class Journal:
                 loop.call_soon_threadsafe(self.on_full)
 
         work = loop.run_in_executor(self._thread, self._commit, group, on_full)
-        work.add_done_callback(lambda done: _tell(group, done.exception()))
+        work.add_done_callback(lambda done: self._tell(group, done.exception()))
+
+    def _tell(self, group: _Group, error: BaseException | None) -> None:
+        """Everyone who waits for this group that it is on disk, or that it never will be."""
+        self._uncommitted -= len(group.calls)
+        self._looked_at = -1.0
+        for committed in group.committed:
+            if committed.done():  # whoever waited was called off
+                continue
+            if error is None:
+                committed.set_result(None)
+            else:
+                committed.set_exception(error)
 
     def _take_group(self) -> _Group:
         group, self._group = self._group, _Group()
@@ -254,17 +274,6 @@ class Journal:
             self._writer.close()
             if self._locked:
                 _unlock(self._locked)
-
-
-def _tell(group: _Group, error: BaseException | None) -> None:
-    """Everyone who waits for this group that it is on disk, or that it never will be."""
-    for committed in group.committed:
-        if committed.done():  # whoever waited was called off
-            continue
-        if error is None:
-            committed.set_result(None)
-        else:
-            committed.set_exception(error)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import msgspec
 from msgspec.structs import replace
+from yarl import URL
 
 from ..errors import CallFailed, CallRefused, EngineDown
 from ..records import Usage, content_id
@@ -391,7 +392,7 @@ class Http:
 
     def __init__(self, url: str, path: str, timeout: float) -> None:
         parts = urlsplit(url)
-        self._post = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
+        self._post = URL(urlunsplit(parts._replace(path=parts.path.rstrip("/") + path)))
         self._parts = parts
         # A context of our own, so that SSL_CERT_FILE counts as it stands when the engine is opened.
         context: Any = ssl.create_default_context() if parts.scheme == "https" else False

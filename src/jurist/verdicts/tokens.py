@@ -7,6 +7,7 @@ among the alternatives reported is no likelier than the least of them; that boun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import exp, isfinite
 
 from ..engines.dialects import SPACES
@@ -15,6 +16,7 @@ from ..engines.engine import Token
 _MARKS = " \t\r\n.:;,!#()[]{}<>\"'`*_“”‘’「」【】"
 
 
+@lru_cache(maxsize=4096)
 def bare(text: str) -> str:
     """A token without the spaces and marks around it."""
     return text.translate(SPACES).strip(_MARKS)
