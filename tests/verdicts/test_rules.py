@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import pytest
-from jurist.verdicts.schema import check_schema, fits
 
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt, Verdict
@@ -29,6 +28,7 @@ def checked(rule: str, text: str, reference: str | None = None) -> Verdict:
         ("exact", "It lies in France, so the answer is: Paris.", "Paris", 1),
         ("exact", "Thus \\boxed{42}", "42", 1),
         ("exact", "First 41.\n#### 42", "42", 1),
+        ("exact", "The answer is \\boxed{42}.", "42", 1),
         ("exact", "Paris, France", "Paris", 0),
         ("exact", "", "Paris", 0),
         ("numeric", "3 + 4 is 7", "7", 1),
@@ -37,7 +37,12 @@ def checked(rule: str, text: str, reference: str | None = None) -> Verdict:
         ("numeric:0.001", "about 7.004", "7", 1),
         ("numeric", "-3", "3", 0),
         ("numeric", "1e3", "1000", 1),
-        ("numeric", "The answer is 12, and not 15", "12", 0),
+        ("numeric", "The answer is 12, and not 15", "12", 1),
+        ("numeric", "The answer is 12. No: the answer is 15.", "15", 1),
+        ("numeric", "The answer is clear: 3 + 4 = 7", "7", 0),
+        ("numeric", "The answer is 3/4.", "0.75", 1),
+        ("numeric", "It makes 5/4", "3/4", 0),
+        ("numeric", "\\boxed{7} of 9", "7", 1),
         ("numeric", "no idea", "7", 0),
         (r"regex:^\d{4}$", "1984", None, 1),
         (r"regex:^\d{4}$", "in 1984", None, 0),
@@ -112,6 +117,8 @@ SCHEMA = {
         ('{"name": "Ann", "tags": ["a", "a", "a"]}', 0),
         ('{"name": "Ann", "other": 1}', 0),
         ('{"name": "Ann"', 0),
+        ("```\nx" * 50_000, 0),
+        ('{"a":' * 50_000, 0),
         ("Ann", 0),
     ],
 )
@@ -123,40 +130,17 @@ def test_json_is_checked_against_its_schema(tmp_path, text, score):
 
 
 @pytest.mark.parametrize(
-    ("value", "schema", "holds"),
-    [
-        (1, {"type": ["integer", "null"]}, True),
-        (None, {"type": ["integer", "null"]}, True),
-        (True, {"const": 1}, False),
-        (1.0, {"const": 1}, True),
-        (5, {"exclusiveMaximum": 5}, False),
-        ("ab1", {"pattern": "^[a-z]+$"}, False),
-        ([1, "a"], {"items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}, True),
-        ({"a": {"b": 1}}, {"additionalProperties": {"required": ["c"]}}, False),
-    ],
-)
-def test_schema_keywords_mean_what_the_standard_says(value, schema, holds):
-    check_schema(schema, "here")
-    assert fits(value, schema) is holds
-
-
-def test_a_schema_keyword_we_do_not_check_is_refused_and_not_skipped(tmp_path):
-    path = tmp_path / "schema.json"
-    path.write_text('{"properties": {"a": {"multipleOf": 3}}}')
-
-    with pytest.raises(SettingError, match="no JSON schema keyword called 'multipleOf'"):
-        open_judge(f"json_schema:{path}", nobody)
-
-
-@pytest.mark.parametrize(
     ("rule", "complaint"),
     [
         ("regex:(", "is not a regular expression"),
         ("numeric:close", "set kind: numeric:0.01"),
         ("json_schema:nowhere.json", "Set kind: json_schema:schema.json"),
+        ("json_schema:broken.json", "is not a JSON schema: 'objekt' is not valid"),
     ],
 )
-def test_a_rule_that_makes_no_sense_is_refused(rule, complaint):
+def test_a_rule_that_makes_no_sense_is_refused(rule, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.json").write_text('{"properties": {"a": {"type": "objekt"}}}')
     with pytest.raises(SettingError) as error:
         open_judge(rule, nobody)
     assert complaint in str(error.value)
