@@ -113,33 +113,32 @@ def test_an_engine_known_to_give_no_log_probs_is_asked_for_reasons_first():
     model = Model({"reason": "So.\nVerdict: A"}, gives_logprobs=False)
     assert asking(model).reading.value == 1.0
     assert [ask.top_logprobs for ask in model.asked] == [0]
-    label_first = Model({"label": "A"}, gives_logprobs=False)
-    assert asking(label_first, reason=False).reading.value == 1.0
+    # or, if there are to be none, for the label, with room for thinking that cannot be turned off
+    model = Model({"label": "A"}, gives_logprobs=False)
+    assert asking(model, reason=False, max_tokens=700).reading.value == 1.0
+    assert model.asked[0].max_tokens == 700
     with pytest.raises(SettingError, match="logprobs: true, but scripted gives none"):
-        asking(Model({}, gives_logprobs=False), logprobs=True)
+        asking(model, logprobs=True)
 
 
-@pytest.mark.parametrize(("forced", "rungs"), [("never", ["label", "final"]), ("allow", ["label", "forced"])])
-def test_a_model_that_copies_the_prompt_gives_a_verdict_only_if_that_is_allowed_and_marked(forced, rungs):
-    model = Model({"label": RAMBLING, "final": RAMBLING, "forced": weighing(0.99)})
-    answer = asking(model, forced=forced)
-    assert model.rungs == rungs
-    assert answer.label_mass == pytest.approx(0.05)
-    assert (answer.forced, answer.reading.unread) == (
-        (True, "") if forced == "allow" else (False, "low_mass")
-    )
+def test_a_model_that_copies_the_prompt_gives_a_verdict_only_if_that_is_allowed_and_marked():
+    replies = {"label": RAMBLING, "final": RAMBLING, "forced": weighing(0.99)}
+    for forced, rungs, unread in (("never", "label final", "low_mass"), ("allow", "label forced", "")):
+        model = Model(replies)
+        answer = asking(model, forced=forced)
+        assert " ".join(model.rungs) == rungs
+        assert (answer.forced, answer.reading.unread) == (not unread, unread)
+        assert answer.label_mass == pytest.approx(0.05)
 
 
 def test_a_constraint_is_used_only_on_the_last_rung_and_only_its_label_counts():
-    read = Model({"label": weighing(0.9)})
-    assert not asking(read, forced="allow").forced
+    assert not asking(Model({"label": weighing(0.9)}), forced="allow").forced
     ignored = Model({"label": RAMBLING, "forced": Reply("<turn-", tokens=RAMBLING.tokens)})
     answer = asking(ignored, forced="allow")
     assert (answer.forced, answer.reading.unread) == (False, "no_verdict")
-    json = Model({"label": PROSE, "reason": PROSE, "forced": '{"verdict": "B"}'}, gives_logprobs=False)
+    json = Model({"label": PROSE, "forced": '{"verdict": "B"}'}, gives_logprobs=False)
     answer = asking(json, forced="allow", reason=False)
     assert (answer.forced, answer.reading.value) == (True, 0.0)
-    assert json.asked[-1].max_tokens >= len('{"verdict": "B"}')
     assert json.asked[-1].labels == ("A", "B")
 
 
@@ -148,48 +147,38 @@ def test_the_label_is_asked_for_in_a_few_tokens_without_thinking():
     asking(model)
     for ask in model.asked:
         assert (ask.temperature, ask.max_tokens, ask.top_logprobs, ask.thinking) == (0.0, 3, 20, False)
-    scores = Model({"label": weighing(labels="78")})
-    asking(scores, kind="pointwise", scale=(0, 100))
-    assert scores.asked[0].max_tokens == 5
-    reasons = Model({"reason": PROSE, "final": "A"})
-    asking(reasons, reason=True, max_tokens=700)
-    assert [(ask.max_tokens, ask.thinking) for ask in reasons.asked] == [(700, True), (3, False)]
-    # nothing to weigh and perhaps thinking that cannot be turned off: room for that
-    mute = Model({"label": "A"}, gives_logprobs=False)
-    asking(mute, reason=False, max_tokens=700)
-    assert mute.asked[0].max_tokens == 700
+    asking(model, kind="pointwise", scale=(0, 100))
+    assert model.asked[2].max_tokens == 5
+    model = Model({"reason": PROSE, "final": "A"})
+    asking(model, reason=True, max_tokens=700)
+    assert [(ask.max_tokens, ask.thinking) for ask in model.asked] == [(700, True), (3, False)]
 
 
 def test_the_last_rung_shows_what_the_model_said_and_keeps_it_as_the_rationale():
     model = Model({"reason": Reply(PROSE, reasoning="hidden"), "final": weighing(0.8)})
-    answer = asking(model, reason=True)
+    assert asking(model, reason=True).rationale == PROSE
     said, last = model.asked[-1].messages[-2:]
-    assert (said, answer.rationale) == (Message("assistant", PROSE), PROSE)
-    assert last.content == (
-        'Now decide: which response is better? Answer with exactly "A" or "B", and write nothing else.'
-    )
-    quiet = Model({"label": RAMBLING.__class__("", tokens=RAMBLING.tokens), "final": "A"})
-    asking(quiet, reason=False)
-    assert [turn.role for turn in quiet.asked[-1].messages] == ["system", "user"]
-    assert quiet.asked[-1].messages[-1].content.endswith("write nothing else.")
-    thought = Model({"reason": Reply("", "length", reasoning="A long thought"), "final": "A"})
-    assert asking(thought, reason=True).rationale == "A long thought"
+    assert said == Message("assistant", PROSE)
+    assert last.content.startswith('Now decide: which response is better? Answer with exactly "A" or "B"')
+    model = Model({"label": Reply(""), "final": "A"})
+    asking(model, reason=False)
+    assert [turn.role for turn in model.asked[-1].messages] == ["system", "user"]
+    model = Model({"reason": Reply("", "length", reasoning="A long thought"), "final": "A"})
+    assert asking(model, reason=True).rationale == "A long thought"
 
 
 def test_an_answer_has_the_cost_of_all_its_calls():
     reply = asking(Model({"label": RAMBLING, "final": weighing(0.7)})).reply
-    assert (reply.cost, reply.usage.tokens_in, reply.usage.tokens_out) == (1.0, 20, 2)
-    assert reply.text == "A"
+    assert (reply.text, reply.cost, reply.usage.tokens_in, reply.usage.tokens_out) == ("A", 1.0, 20, 2)
 
 
 def test_samples_are_drawn_warm_and_are_calls_of_their_own_but_the_label_after_them_is_not_sampled():
-    model = Model({"reason": PROSE, "final": "A"})
+    model = Model({"reason": PROSE, "final": "A", "label": "A"})
     for sample in (0, 1):
         asking(model, sample, samples=2, reason=True)
-    assert [(ask.sample, ask.temperature) for ask in model.asked] == [(0, 0.7), (0, 0.0), (1, 0.7), (1, 0.0)]
-    fixed = Model({"label": "A"})
-    asking(fixed, samples=2, temperature=0.3)
-    assert fixed.asked[0].temperature == 0.3
+    asking(model, samples=2, temperature=0.3)
+    told = [(ask.sample, ask.temperature) for ask in model.asked]
+    assert told == [(0, 0.7), (0, 0.0), (1, 0.7), (1, 0.0), (0, 0.3)]
 
 
 def test_after_a_restart_the_same_is_asked_and_the_journal_answers(tmp_path):
@@ -211,37 +200,33 @@ def test_after_a_restart_the_same_is_asked_and_the_journal_answers(tmp_path):
     assert answers[0] == answers[1]
 
 
-def user_turn(**settings) -> str:
+def shown(pair=MATCHUP, principle=None, **settings) -> list[str]:
     asked = judge_prompt(**settings)
-    return asked.turns("verdict", asked.show_pair(MATCHUP))[-1].content
+    return [turn.content for turn in asked.turns("verdict", asked.show_pair(pair, principle))]
 
 
 def test_both_orders_differ_only_in_the_positions_and_share_everything_before_them():
-    asked = judge_prompt(rubric="Be kind.", against_length=True)
-    given, swapped = (asked.turns("verdict", asked.show_pair(one)) for one in (MATCHUP, MATCHUP.swapped()))
-    assert given[0] == swapped[0]
-    one, other = given[1].content, swapped[1].content
+    settings = {"rubric": "Be kind.", "against_length": True}
+    (system, one), (same, other) = shown(**settings), shown(MATCHUP.swapped(), **settings)
+    assert system == same
     assert unfence(one, "response-A") == unfence(other, "response-B") == "Hello!"
     assert other.replace("Hello!", "*").replace("Go away.", "Hello!").replace("*", "Go away.") == one
     assert other.startswith(one.partition("<response-A-")[0])
 
 
 def test_the_reference_is_shown_only_where_it_is_asked_for_and_there():
-    assert unfence(user_turn(reference=True), "reference") == "Hello."
-    assert "Reference" not in user_turn()
+    assert unfence(shown(reference=True)[1], "reference") == "Hello."
+    assert "reference" not in "".join(shown()).lower()
     bare = Prompt.of("Hi")
     pair = Matchup.of(bare, Completion.of(bare.id, "a"), Completion.of(bare.id, "b"))
-    asked = judge_prompt(reference=True)
-    assert "reference" not in asked.turns("verdict", asked.show_pair(pair))[0].content
+    assert "reference" not in "".join(shown(pair, reference=True)).lower()
 
 
 def test_a_principle_is_the_last_thing_said_before_the_form_of_the_answer():
     principle = load_constitution().principles[0]
-    asked = judge_prompt("constitution")
-    system = asked.turns("verdict", asked.show_pair(MATCHUP, principle))[0].content
-    assert (
-        system.index("material to judge") < system.index(principle.text) < system.index("Answer with exactly")
-    )
+    system = shown(principle=principle, kind="constitution")[0]
+    places = [system.index(one) for one in ("material to judge", principle.text, "Answer with exactly")]
+    assert places == sorted(places)
 
 
 KIND = Example("Say bye.", "Bye!", "first", second="No.", reason="A is polite.")
@@ -263,12 +248,10 @@ def test_examples_are_answered_in_the_form_that_is_asked_for(kind, example, stag
     assert "Say bye." in turns[1].content
 
 
-@pytest.mark.parametrize(
-    ("kind", "verdict", "said"), [("pairwise", "tie", "first, second"), ("pointwise", "12", "9")]
-)
-def test_an_example_with_a_verdict_that_is_not_on_offer_is_refused(kind, verdict, said):
-    with pytest.raises(SettingError, match=f"one of .*{said}, got '{verdict}'"):
-        judge_prompt(kind, examples=(Example("", "", verdict),), **({"scale": (1, 9)} if said == "9" else {}))
+def test_an_example_with_a_verdict_that_is_not_on_offer_is_refused():
+    for kind, verdict, said in (("pairwise", "tie", "first, second"), ("pointwise", "12", "1, .*, 9")):
+        with pytest.raises(SettingError, match=f"one of {said}, got '{verdict}'"):
+            judge_prompt(kind, examples=(Example("", "", verdict),))
 
 
 SAME = [{"swap": "never"}, {"samples": 1}, {"clamp": (0.4, 0.6)}, {"temperature": 0.0}]

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import time
+from itertools import accumulate
 from math import log
 from pathlib import Path
 
@@ -67,8 +68,8 @@ PAIRS = {
         "A is better.", "Verdict: A or B", "Verdict: A?", "Verdict != A", "Verdict: not A",
         "Verdict: A would be wrong.", "Answer: A", "The answer is A", "Winner: A", "A\nbecause it is longer",
         "A > B", "A-", "Verdict A", "Verdict: A\n\nCorrection: I meant B.", "Better: B\nWorse:\nA",
-        "The worse one is:\n\nA", "### Worse response\nA", "**Rejected**\n\nA",
-        "I choose B. The one I reject is:\nA", "1. A\n2. B", '{"verdict": null}',
+        "The worse one is:\n\nA", "### Worse response\nA", "**Rejected**\n\nA", "Least preferred\nA", "A\nB",
+        "I choose B. The one I reject is:\nA", "1. A\n2. B", "- A\n- B", '{"verdict": null}',
         '{"verdict": {"verdict": "A"}}', '{"winner": "A"}', 'Both return {"verdict": "A"}',
         '{"A": 3, "B": 8}', '{"score_A": 3, "verdict_A": "A"}',
     ],
@@ -78,7 +79,7 @@ PAIRS = {
     ],
     "contradictory": [
         "Verdict: A\nVerdict: B", "Verdict: A\nVerdict: tie", "Verdict: B\n\nI meant:\n\nVerdict: A",
-        "Verdict: A\n\nB", "A\nB", "- A\n- B", "Better:\nB\nWorse:\nB\nA", '{"verdict": "A", "verdict": "B"}',
+        "Verdict: A\n\nB", "[A]\n[B]", "B\n\nIt is short.\n\nA", '{"verdict": "A", "verdict": "B"}',
     ],
     "empty": ["", " \n\t", "<think>so</think>\n"],
 }  # fmt: skip
@@ -88,7 +89,7 @@ POINTS = {
         "Final score: 4\nMaximum score: 9", "1. Accuracy: fine", "Points lost:\n4", "Score != 5",
     ],
     "off_menu": ["Score: 10", "Score: -5", "-5", "0", '{"score": "high"}'],
-    "contradictory": ["5\n\n6", "Score: 5\nRating: 6", "Score: 12\nScore: 5"],
+    "contradictory": ["5/9\n\n6", "Score: 5\nRating: 6", "Score: 12\nScore: 5"],
 }  # fmt: skip
 UNDECLARED = [
     *((text, AB, reason) for reason, texts in PAIRS.items() for text in texts),
@@ -119,17 +120,15 @@ def test_nor_is_its_beginning_where_there_was_room_for_a_label_only():
         assert SIDES[read(reply, AB, label_only=True).value] in ("", one["better"]), one
 
 
-@pytest.mark.parametrize(
-    "line", ["Verdict: {}", "**Final verdict:** {}", "Verdict: Response {}", "[[{}]]", "{}"]
-)
-def test_a_hostile_sentence_with_a_declared_last_line_is_read_as_that_line_or_not_at_all(line):
-    read_ = 0
-    for number, one in enumerate(HOSTILE):
-        for label in "AB" if number % 2 else "BA":
-            side = SIDES[reading(f"{one['text']}\n\n{line.format(label)}").value]
-            assert side in ("", label), one
-            read_ += side == label
-    assert read_ >= 0.9 * 2 * len(HOSTILE)
+def test_a_hostile_sentence_with_a_declared_last_line_is_read_as_that_line_or_not_at_all():
+    for line in ("Verdict: {}", "**Final verdict:** {}", "Verdict: Response {}", "[[{}]]", "{}"):
+        sides = [
+            (label, SIDES[reading(f"{one['text']}\n\n{line.format(label)}").value])
+            for one in HOSTILE
+            for label in "AB"
+        ]
+        assert {(label, side) for label, side in sides if side not in ("", label)} == set()
+        assert sum(side == label for label, side in sides) >= 0.9 * len(sides)
 
 
 TAGS = [
@@ -148,7 +147,8 @@ def test_thinking_is_left_out_and_thinking_without_an_end_is_cut_off(opens, clos
     assert thinking_end(f"{opens}x{closes}A") == (len(opens) + 1 + len(closes), False)
 
 
-def test_a_reply_that_was_cut_off_is_read_only_where_a_label_alone_was_asked_for():
+def test_a_reply_that_was_cut_off_or_refused_is_read_only_where_a_label_alone_was_asked_for():
+    assert reading("A", finish="refused", label_only=True, forced=True).unread == "refused"
     for text in ("A", "**A**", "(A)", "A.", "A\n\nThe"):
         assert reading(text, finish="length", label_only=True).value == 1.0
         assert reading(text, finish="length").unread == "cut_off"
@@ -160,21 +160,10 @@ def test_a_reply_that_was_cut_off_is_read_only_where_a_label_alone_was_asked_for
     assert reading('{"verdict": "A"}   ', finish="length").value == 1.0
 
 
-def test_a_refusal_is_unread_whatever_it_says():
-    assert reading("A", finish="refused", label_only=True, forced=True).unread == "refused"
-
-
 def test_the_rationale_is_what_stands_before_the_line_of_the_verdict():
     text = "A is kind.\nB is not.\n\n**Verdict:** A"
     assert rationale_of(text, reading(text)) == "A is kind.\nB is not."
     assert rationale_of("A", reading("A")) == rationale_of("no", reading("no")) == ""
-
-
-@pytest.mark.parametrize("forced", [False, True])
-def test_what_follows_a_verdict_a_constraint_was_to_write_but_did_not_is_no_verdict(forced):
-    tokens = tokens_of(["I", " think"], {"I": {"I": 0.9, "A": 0.05, "B": 0.001}})
-    got = read(Reply("I think", "length", tokens), AB, label_only=True, forced=forced)
-    assert got.value is None
 
 
 LONG = [
@@ -194,14 +183,12 @@ def test_a_long_reply_is_read_quickly(piece):
             assert time.process_time() - spent < 0.2, text[:20]
 
 
-def tokens_of(pieces, tops=()):
-    """A token for each piece, nearly certain of itself unless `tops` says otherwise."""
-    tokens, at = [], 0
-    for piece in pieces:
-        top = dict(tops).get(piece, {piece: 0.97})
-        tokens.append(Token(piece, log(top[piece]), tuple((text, log(p)) for text, p in top.items()), at))
-        at += len(piece)
-    return tuple(tokens)
+def tokens_of(pieces):
+    """A token for each piece, nearly certain of itself."""
+    starts = accumulate(map(len, pieces), initial=0)
+    return tuple(
+        Token(one, log(0.97), ((one, log(0.97)),), at) for one, at in zip(pieces, starts, strict=False)
+    )
 
 
 FRAGMENTS = [
@@ -243,24 +230,20 @@ def may_be(text: str, first_line: bool) -> str:
 
 def fuzz(count: int, seed: int) -> int:
     """How many of these replies were read; each of them has to declare what it was read as."""
-    rng = random.Random(seed)
-    values, read_ = {"A": 1.0, "B": 0.0, "C": 0.5}, 0
+    rng, values, read_ = random.Random(seed), {"A": 1.0, "B": 0.0, "C": 0.5}, 0
     for _ in range(count):
         pieces = rng.choices(FRAGMENTS, k=rng.randint(1, 6))
         if rng.random() < 0.4:
             pieces += ["\n", *rng.choices(FRAGMENTS, k=rng.randint(1, 2))]
-        text, label_only = "".join(pieces), rng.random() < 0.3
-        finish = "length" if rng.random() < 0.2 else "stop"
         tokens = tokens_of(pieces) if rng.random() < 0.25 else ()
-        got = read(
-            Reply(text, finish, tokens), ABC, label_only=label_only, forced=label_only and rng.random() < 0.3
-        )
-        assert (got.value is None) == (got.unread in UNREAD), text
+        reply = Reply("".join(pieces), "length" if rng.random() < 0.2 else "stop", tokens)
+        got = read(reply, ABC, label_only=rng.random() < 0.3, forced=rng.random() < 0.1)
+        assert (got.value is None) == (got.unread in UNREAD), reply.text
         if got.value is not None:
             read_ += 1
-            declared = may_be(text, finish == "length")
-            assert declared, f"invented: {text!r}"
-            assert abs(got.value - values[declared]) < 0.1, text
+            declared = may_be(reply.text, reply.finish == "length")
+            assert declared, f"invented: {reply.text!r}"
+            assert abs(got.value - values[declared]) < 0.1, reply.text
     return read_
 
 

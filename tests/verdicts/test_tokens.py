@@ -24,17 +24,15 @@ def tokens_of(*places):
     return tuple(tokens)
 
 
-def weighed(*places, form=AB, label_only=True, keep=None, **how):
+def weighed(*places, form=AB, label_only=True, keep=None, finish="stop", **how):
     tokens = tokens_of(*places)
     text = "".join(one.text for one in tokens)
-    kept = tuple(one for one in tokens if keep is None or one.text in keep)
-    return read(Reply(text, tokens=kept), form, label_only=label_only, **how)
+    kept = tuple(one for i, one in enumerate(tokens) if keep is None or i in keep)
+    return read(Reply(text, finish, kept), form, label_only=label_only, **how)
 
 
 VALUES = [
-    # the share of the first label among the labels
     ([{"A": 0.6, "B": 0.2, "The": 0.1}], AB, 0.75, 0.8),
-    # all ways to write a label
     ([{"A": 0.2, " A": 0.1, "▁A": 0.1, "ĠA": 0.1, "(A": 0.1, "B": 0.1, ' "B': 0.1}], AB, 0.75, 0.8),
     # a label that is not listed is no likelier than the least that is, nor than what these leave
     ([{"A": 0.9, "The": 0.05, "Both": 0.02}], AB, 0.9 / 0.92, 0.9),
@@ -90,8 +88,7 @@ UNREAD = [
 
 @pytest.mark.parametrize(("places", "form", "reason", "mass"), UNREAD)
 def test_without_half_of_the_mass_or_the_line_for_itself_a_label_is_unread(places, form, reason, mass):
-    tokens = tokens_of(*places)
-    got = read(Reply("".join(one.text for one in tokens), "length", tokens), form, label_only=True)
+    got = weighed(*places, form=form, finish="length")
     assert (got.value, got.unread) == (None, reason)
     assert got.label_mass == pytest.approx(mass)
 
@@ -113,20 +110,15 @@ def test_unsound_log_probs_never_raise_and_not_reported_is_not_nothing(odd):
     assert read(Reply("7", tokens=(Token("7", odd, (("8", odd),)),)), NINE).value in (7.0, 8.0, 7.5, None)
 
 
-def test_a_verdict_after_a_rationale_is_weighed_at_its_own_token():
-    said = ["A", " is", " long", ".\n", "Verdict", ":", {" A": 0.8, " B": 0.2}, ".", "\n"]
-    assert weighed(*said, label_only=False).value == pytest.approx(0.8)
-
-
-def test_of_the_kept_tokens_only_those_at_the_label_count():
-    said = ["Both", " fit", ".\n", "Verdict", ":", {" B": 0.8, " A": 0.2}]
-    assert weighed(*said, label_only=False, keep=[" B"]).value == pytest.approx(0.2)
-    assert weighed(*said, label_only=False, keep=["Both", " fit"]).value == 0.0
-    assert weighed("Well", ",", {" B": 0.8, " A": 0.2}, keep=[" B"]).unread == "no_verdict"
-    # the token after the 1 was not kept: the score is what is written
+def test_a_verdict_after_a_rationale_is_weighed_at_its_own_token_if_that_was_kept():
+    said = ["A", " fits", ".\n", "Verdict", ":", {" B": 0.8, " A": 0.2}, "."]
+    assert weighed(*said, label_only=False).value == pytest.approx(0.2)
+    assert weighed(*said, label_only=False, keep=[5]).value == pytest.approx(0.2)
+    assert weighed(*said, label_only=False, keep=[0, 1]).value == 0.0
+    assert weighed("Well", ",", {" B": 0.8, " A": 0.2}, keep=[2]).unread == "no_verdict"
+    # without the token after the 1, the score is what is written
     ten = ["Score: ", {"1": 0.6, "9": 0.4}, {"0": 0.9, "\n": 0.1}, "/", "1", "0"]
-    tokens = tuple(one for i, one in enumerate(tokens_of(*ten)) if i != 2)
-    assert read(Reply("Score: 10/10", tokens=tokens), TEN).value == 10.0
+    assert weighed(*ten, form=TEN, keep=[0, 1, 3, 4, 5]).value == 10.0
 
 
 def test_the_journal_keeps_the_tokens_that_are_read():

@@ -43,7 +43,7 @@ _KEY: Final = (
 _CHOICE: Final = re.compile(
     r"(?i:\b(?:I (?:would )?choose|(?:my|the) choice|my (?:answer|evaluation)|better answer is)[^.:]*:\W*\Z)"
 )
-_HEADING: Final = re.compile(r"\s*(?:#|\*\*.*\*\*\s*\Z)")
+_HEADING: Final = re.compile(r"\s*(?:#|\*\*.*\*\*\s*\Z|[\w'-]{1,20}(?: [\w'-]{1,20}){0,3}\s*\Z)")
 _LINE: Final = re.compile(r"[^\n]+")
 
 
