@@ -15,7 +15,7 @@ from command import jurist, refused
 
 from jurist.cli.ending import ending_of
 from jurist.run import Run
-from jurist.selftest.rows import make_rows, write_rows
+from jurist.selftest import make_rows, write_rows
 from jurist.serve import serving
 from jurist.tiny import judges
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from command import jurist
 
-from jurist.selftest.rows import make_rows, write_rows
+from jurist.selftest import make_rows, write_rows
 from jurist.serve import serving
 from jurist.tiny import judges
 

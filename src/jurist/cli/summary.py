@@ -115,7 +115,7 @@ def print_estimate(found: Estimate) -> None:
 
 def print_selftest(result: Result) -> None:
     for check in result.checks:
-        right = "" if check.right is None else f", {check.right:.0%} right"
+        right = "" if check.accuracy is None else f", {check.accuracy:.0%} accuracy"
         lost = f", dropped: {counted(check.dropped)}" if check.dropped else ""
         mark = "ok  " if check.passed else "FAIL"
         print(f"{mark} {check.judge:<17} {check.rows} rows, {check.labels} labels{right}{lost}")

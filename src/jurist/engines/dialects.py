@@ -249,7 +249,8 @@ def _tokens(text: str, content: Collection[_Token]) -> tuple[Token, ...]:
         pieces = [piece.translate(SPACES) for piece in pieces]
         body = text.strip()
         found = "".join(pieces).rfind(body)
-        at = text.find(body) - found if body and found >= 0 else 0
+        # Where signs of several tokens come in pieces that do not join, the end of the text is what fits.
+        at = text.find(body) - found if body and found >= 0 else len(text) - len("".join(pieces))
     tokens = []
     for one, piece in zip(content, pieces, strict=True):
         if at + len(piece) > 0 or not text:
