@@ -253,7 +253,12 @@ class Journal:
         for last in (False, False, True):
             try:
                 with self._writer:
-                    self._writer.executemany("INSERT OR IGNORE INTO calls (key, value) VALUES (?, ?)", calls)
+                    if calls:  # one statement: each one hands the interpreter's lock over, twice
+                        rows = ", ".join(["(?, ?)"] * len(calls))
+                        self._writer.execute(
+                            f"INSERT OR IGNORE INTO calls (key, value) VALUES {rows}",
+                            [field for call in calls for field in call],
+                        )
                     self._writer.execute(statement, values)
                 return
             except sqlite3.Error as error:

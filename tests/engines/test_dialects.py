@@ -223,7 +223,7 @@ def test_log_probs_that_were_not_reported_are_minus_infinity():
         ("So: B", ["So", ":", "ĠB"], [0, 2, 3]),
         ("So: B", ["▁So", ":", "▁B", "</s>"], [0, 2, 3, 5]),
         ("B", ["Ġ", "ĊB"], [0]),
-        ("", ["<think>", "A"], [0, 7]),
+        ("", ["<think>", "A"], [0, 0]),
     ],
 )
 def test_tokens_have_their_places_in_the_text(text, tokens, at):

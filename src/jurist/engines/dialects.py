@@ -254,8 +254,8 @@ def _tokens(text: str, content: Collection[_Token]) -> tuple[Token, ...]:
     tokens = []
     for one, piece in zip(content, pieces, strict=True):
         if at + len(piece) > 0 or not text:
-            top = tuple([(other.token, _logprob(other)) for other in one.top_logprobs or ()])
-            tokens.append(Token(one.token, _logprob(one), top, max(at, 0)))
+            top = tuple([(other.token, _logprob(other.logprob)) for other in one.top_logprobs or ()])
+            tokens.append(Token(one.token, _logprob(one.logprob), top, max(at, 0)))
         at += len(piece)
     return tuple(tokens)
 
@@ -264,9 +264,9 @@ SPACES: Final = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n"})
 """How tokenizers write white space where a server passes their tokens on as they are."""
 
 
-def _logprob(got: _Top) -> float:
+def _logprob(value: float | None) -> float:
     """Null is how some servers write minus infinity; OpenAI's -9999 means that it was not reported."""
-    return float("-inf") if got.logprob is None or got.logprob <= -9999 else got.logprob
+    return float("-inf") if value is None or value <= -9999 else value
 
 
 class Messages:

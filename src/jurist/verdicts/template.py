@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import SettingError
@@ -59,9 +59,14 @@ class PromptTemplate:
             ) from None
         try:
             self._loaded: Template = _environment().from_string(source)
+            self._loaded.globals = dict(self._loaded.globals)  # a chain of mappings is slow to copy
             self.sources = _with_parents(source)
+            top = [node for one in self.sources for node in _environment().parse(one).body]
         except TemplateError as error:
             raise self._broken(error) from None
+        # Where nothing is set or imported outside of them, the blocks are the same each time.
+        self._only_blocks = all(isinstance(one, nodes.Block | nodes.Extends | nodes.Output) for one in top)
+        self._chains: dict[str, Any] = {}
 
     def refuse_hidden(self, values: Mapping[str, Any], shows: Iterable[str]) -> None:
         """Refuse a template that leaves out one of these texts, as it is rendered with these values."""
@@ -76,8 +81,13 @@ class PromptTemplate:
         """The text of each block, inherited ones included."""
         try:
             context = self._loaded.new_context(dict(values))
-            for _ in self._loaded.root_render_func(context):
-                pass  # running the root is what makes a child template take up its parent's blocks
+            if self._chains:
+                context.blocks = self._chains
+            else:
+                for _ in self._loaded.root_render_func(context):
+                    pass  # running the root is what makes a child template take up its parent's blocks
+                if self._only_blocks:
+                    self._chains = context.blocks
             blocks = {name: "".join(chain[0](context)).strip() for name, chain in context.blocks.items()}
         except Exception as error:  # whatever an expression in the user's template does
             raise self._broken(error) from None

@@ -24,7 +24,9 @@ def bare(text: str) -> str:
 
 def alternatives(token: Token) -> list[tuple[str, float]]:
     """What could have stood at a token's place, with probabilities, itself included."""
-    listed = [(text, exp(min(0.0, logprob))) for text, logprob in token.top if isfinite(logprob)]
+    listed = [
+        (text, exp(logprob) if logprob < 0 else 1.0) for text, logprob in token.top if isfinite(logprob)
+    ]
     if all(text != token.text for text, _ in listed) and isfinite(token.logprob):
         listed.append((token.text, exp(min(0.0, token.logprob))))
     return listed
@@ -52,7 +54,9 @@ def choice_chances(token: Token, labels: Sequence[str]) -> tuple[list[float], fl
     chances: dict[str, float] = {}
     least, total = 1.0, 0.0
     for text, chance in alternatives(token):
-        least, total = min(least, chance), total + chance
+        total += chance
+        if chance < least:
+            least = chance
         word = bare(text)
         if word in labels:
             chances[word] = chances.get(word, 0.0) + chance
