@@ -143,7 +143,7 @@ def test_an_engine_is_down_when_nothing_came_for_long_enough(answers, failing, f
 
     assert not health.down((down_at or 1e9) - 1.5)
     assert health.down((down_at or 1e9) + 0.1) == (down_at is not None)
-    assert health.others_get_through(first_sent=99.0) or not answers
+    assert health.others_get_through(since=99.0) or not answers
 
 
 def test_while_nothing_gets_through_no_call_gives_up_by_itself():
@@ -152,7 +152,7 @@ def test_while_nothing_gets_through_no_call_gives_up_by_itself():
     for call in range(5):
         health.failed(call, LATE, started=101.0)
 
-    assert not health.others_get_through(first_sent=101.0)
+    assert not health.others_get_through(since=101.0)
 
 
 def test_when_all_questions_are_refused_from_the_start_it_is_not_the_rows():

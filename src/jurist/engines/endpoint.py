@@ -40,6 +40,7 @@ REST_WHEN_DOWN: Final = 10.0
 IDLE_CONNECTION: Final = 4.0
 """Seconds a connection is kept: less than servers do, so that none is closed under a request."""
 
+NO_USAGE: Final = Usage()
 NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientProxyConnectionError,
@@ -124,7 +125,7 @@ class Endpoint(Engine):
     async def find_served(self) -> str:
         """A name for the weights, from `GET /models`; empty where the server does not say. Costs nothing."""
         self._open()
-        status, body = await self._http.get("/models", self._dialect.headers(self._key))
+        status, body = await self._http.get("/models")
         try:
             listed = msgspec.json.decode(body) if status == 200 else {}
             rows = listed["data"]
@@ -170,9 +171,9 @@ class Endpoint(Engine):
             raise EngineDown(self._down)
         if len(call.refused) != len(self.refused):  # learnt while this call waited
             body = self._write(call)
-        call.started, limit = perf_counter(), adaptive.limit
+        call.last_started, call.started, limit = call.started, perf_counter(), adaptive.limit
         entered = self._shared.enter(call.started) if self._shared else 0.0
-        call.first_sent, call.tries = call.first_sent or call.started, call.tries + 1
+        call.tries += 1
         try:
             got = await self._try(body)
         except BaseException:  # called off while under way: it may have been read, and be billed
@@ -202,7 +203,7 @@ class Endpoint(Engine):
 
     async def _try(self, body: bytes) -> list[Reply] | Failure:
         try:
-            status, headers, raw = await self._http.post(body, self._dialect.headers(self._key))
+            status, headers, raw = await self._http.post(body)
         except NOT_SENT as error:
             return Failure("retry", redact(str(error), self._key), connect_failed=True)
         except TimeoutError:
@@ -257,7 +258,7 @@ class Endpoint(Engine):
             self._health.failed(call.number, failure, call.started)
             if self._health.down(perf_counter()):
                 self._shut_down(failure, "no answer any more" if self._health.worked else "no answer")
-            if call.tries >= self._config.max_tries and self._health.others_get_through(call.first_sent):
+            if call.tries >= self._config.max_tries and self._health.others_get_through(call.last_started):
                 self._give_up(failure, call)
         self.retries[_kind(failure)] += 1
         # Waiting longer each time is for a server under load, not for one that answers nonsense.
@@ -288,7 +289,8 @@ class Endpoint(Engine):
             raise EngineDown(self._down)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._http = Http(self.url, self._dialect.path, self._config.timeout)
+            headers = self._dialect.headers(self._key)
+            self._http = Http(self.url, self._dialect.path, headers, self._config.timeout)
         if self._loop is not loop or self._down:
             self._gate = Gate(self._config.concurrency)
             self._health = Health(self._config.give_up_after)
@@ -326,7 +328,7 @@ class Endpoint(Engine):
         self, replies: list[Reply], call: _Call, seconds: float, reserved: Reservation, expected: float
     ) -> list[Reply]:
         """Put time, cost and what was sent on the replies; the cost takes the place of what was reserved."""
-        counted = any(reply.usage != Usage() for reply in replies)
+        counted = replies[0].usage != NO_USAGE
         paid = []
         for i, reply in enumerate(replies):
             cost = cost_of(reply.usage, self.price, call.share / len(replies))
@@ -338,11 +340,10 @@ class Endpoint(Engine):
                 body = self._dialect.write(alone, 1, call.refused)
             paid.append(replace(reply, seconds=seconds, cost=cost, sent=self._identity(body)))
         self.budget.pay(reserved, paid)
-        used = sum(reply.usage.tokens_in + reply.usage.tokens_out for reply in paid)
-        written = sum(reply.usage.tokens_out for reply in paid) / len(paid)
-        self._written += 0.05 * (written - self._written)
         if self._tokens is not None:
-            self._tokens.give_back(expected - used)
+            used = sum((reply.usage for reply in paid), NO_USAGE)
+            self._written += 0.05 * (used.tokens_out / len(paid) - self._written)
+            self._tokens.give_back(expected - used.tokens_in - used.tokens_out)
         return paid
 
 
@@ -352,8 +353,8 @@ class _Call:
     def __init__(self, ask: Ask, n: int, number: int, gate: Gate) -> None:
         self.ask, self.n, self.number, self.gate = ask, n, number, gate
         self.tries = 0
-        self.first_sent = self.started = 0.0
-        """When the first and the last try left."""
+        self.started = self.last_started = 0.0
+        """When the last try left, and the one before it."""
         self.share = 0.0
         """Its seconds of a machine that is paid by the hour."""
         self.body = b""
@@ -390,13 +391,15 @@ class Latencies:
 class Http:
     """One pooled aiohttp session to one address; the proxy is looked up once."""
 
-    def __init__(self, url: str, path: str, timeout: float) -> None:
+    def __init__(self, url: str, path: str, headers: dict[str, str], timeout: float) -> None:
         parts = urlsplit(url)
         self._post = URL(urlunsplit(parts._replace(path=parts.path.rstrip("/") + path)))
         self._parts = parts
         # A context of our own, so that SSL_CERT_FILE counts as it stands when the engine is opened.
         context: Any = ssl.create_default_context() if parts.scheme == "https" else False
         self._session = aiohttp.ClientSession(
+            headers={"Content-Type": "application/json", **headers},
+            cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=IDLE_CONNECTION),
             # Connecting has less time than the whole, so that what was not sent is told from what was.
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(30.0, timeout / 2)),
@@ -405,21 +408,18 @@ class Http:
         local = host in ("localhost", "::1") or host.startswith("127.")
         self._proxy = None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        sent = {"Content-Type": "application/json", **headers}
-        async with self._session.post(
-            self._post, data=body, headers=sent, proxy=self._proxy, allow_redirects=False
-        ) as got:
+    async def post(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        async with self._session.post(self._post, data=body, proxy=self._proxy, allow_redirects=False) as got:
             raw = await got.read()
             told = {name.lower(): value for name, value in got.headers.items()} if got.status != 200 else {}
             return got.status, told, raw
 
-    async def get(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    async def get(self, path: str) -> tuple[int, bytes]:
         """Nothing at all where there is no answer soon."""
         url = urlunsplit(self._parts._replace(path=self._parts.path.rstrip("/") + path))
         soon = aiohttp.ClientTimeout(total=5.0)
         try:
-            async with self._session.get(url, headers=headers, proxy=self._proxy, timeout=soon) as got:
+            async with self._session.get(url, proxy=self._proxy, timeout=soon) as got:
                 return got.status, await got.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
             return 0, b""

@@ -199,9 +199,9 @@ class Health:
             patience /= 4.0  # nothing listens there, and nothing ever did
         return now - self._failing_since >= patience
 
-    def others_get_through(self, first_sent: float) -> bool:
+    def others_get_through(self, since: float) -> bool:
         """Whether a call that keeps failing should give up by itself."""
-        return self.last_answer > first_sent or not self._many
+        return self.last_answer > since or not self._many
 
     @property
     def _many(self) -> bool:
