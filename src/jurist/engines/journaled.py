@@ -162,7 +162,8 @@ class JournaledEngine(Engine):
         if learnt:  # a parameter that the server refused meanwhile was not sent: the key is of what was
             key = _key(reply.sent or self.engine.identity(ask), ask)
         reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
-        return replace(reply, call=key.hex()), self._journal.put(key, _encode_reply(reply), reply.cost)
+        committed = self._journal.put(key, _encode_reply(reply), reply.cost)
+        return replace(reply, call=key.hex()), committed
 
     def _wait(self, key: bytes) -> asyncio.Future[Reply]:
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
