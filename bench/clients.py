@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
-from jurist.serve import fast_loop
 from work import TOP_LOGPROBS, peak_mb, pin
 
 WARM_UP = 512
@@ -56,6 +56,14 @@ def main() -> None:
 
 
 def pipeline(args: argparse.Namespace) -> dict[str, Any]:
+    """`jurist label` with so many requests under way from the start, which otherwise it works up to."""
+    from jurist.engines import limits
+
+    limits.START = args.concurrency
+    return by_default(args)
+
+
+def by_default(args: argparse.Namespace) -> dict[str, Any]:
     """`jurist label`, in the two halves it has: asking, and deciding from what was said."""
     folder = Path(tempfile.mkdtemp(prefix="jurist-bench-"))
     try:
@@ -88,16 +96,6 @@ def _label(args: argparse.Namespace, out: Path, calls: int) -> dict[str, Any]:
     return measured
 
 
-def pipeline_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
-    """The same, carried by the transport that is otherwise for TLS and proxies."""
-    from jurist.engines.tls import Tls
-
-    from jurist.engines import endpoint
-
-    endpoint.connect = Tls  # type: ignore[assignment]
-    return pipeline(args)
-
-
 def bare_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
     """What one would write by hand: aiohttp on uvloop, msgspec for the JSON, workers to bound it. It reads
     no verdict and keeps nothing.
@@ -112,7 +110,7 @@ def bare_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
         async with aiohttp.ClientSession(connector=connector) as session:
 
             async def call(messages: Any) -> object:
-                request = {"model": "judge", "messages": messages, "temperature": 0.0, "max_tokens": 1024}
+                request = {"model": "judge", "messages": messages, "temperature": 0.0, "max_tokens": 3}
                 body = encode({**request, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
                 async with session.post(url, data=body, headers=headers) as got:
                     return decode(await got.read())["choices"][0]["message"]["content"]
@@ -120,43 +118,6 @@ def bare_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
             return await _spend(call, args)
 
     url = args.url + "/chat/completions"
-    return _run(work)
-
-
-def our_wire(args: argparse.Namespace) -> dict[str, Any]:
-    """Our transport alone, with the dialect around it: an Ask in, a Reply out."""
-    from jurist.engines.wire import Wire
-
-    return _transport(args, Wire)
-
-
-def our_aiohttp(args: argparse.Namespace) -> dict[str, Any]:
-    """The transport we use for TLS and proxies."""
-    from jurist.engines.tls import Tls
-
-    return _transport(args, Tls)
-
-
-def _transport(args: argparse.Namespace, transport: Any) -> dict[str, Any]:
-    from jurist.engines.dialects.openai import ChatCompletions
-
-    from jurist.engines.dialects import Quirks
-    from jurist.engines.engine import Ask
-    from jurist.records import Message
-
-    dialect = ChatCompletions("judge", Quirks())
-
-    async def work() -> dict[str, float]:
-        wire = transport(args.url + dialect.path, {})
-
-        async def call(messages: tuple[Message, ...]) -> object:
-            ask = Ask(messages, top_logprobs=TOP_LOGPROBS)
-            return dialect.read((await wire.post(dialect.write(ask), 60.0)).body)
-
-        measured = await _spend(call, args, tuple[Message, ...])
-        await wire.close()
-        return measured
-
     return _run(work)
 
 
@@ -182,18 +143,11 @@ async def _spend(call: Call, args: argparse.Namespace, kind: Any = Any) -> dict[
 
 
 def _run(work: Callable[[], Any]) -> dict[str, Any]:
-    with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        measured: dict[str, Any] = runner.run(work())
+    measured: dict[str, Any] = uvloop.run(work())
     return measured
 
 
-CLIENTS = {
-    "pipeline": pipeline,
-    "pipeline_aiohttp": pipeline_aiohttp,
-    "bare_aiohttp": bare_aiohttp,
-    "our_wire": our_wire,
-    "our_aiohttp": our_aiohttp,
-}
+CLIENTS = {"pipeline": pipeline, "by_default": by_default, "bare_aiohttp": bare_aiohttp}
 
 
 if __name__ == "__main__":

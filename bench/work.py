@@ -14,40 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from jurist.engines.dialects.hosting import write_chat
-from jurist.engines.listen import Connection, Slot, http
+import uvloop
 
 from jurist.completions import load_groups, matchups
-from jurist.engines.engine import Ask, Reply, Token
 from jurist.engines.scripted import Scripted
-from jurist.serve import fast_loop
 from jurist.verdicts.judge import JudgeConfig, Pairwise, open_judge, orders
 
 LATENCY = 0.05
-TOP_LOGPROBS = 5
+TOP_LOGPROBS = 20
 BETTER = "Certainly: "
 """How the better of two answers begins, so that the server can tell it at the price of one search."""
-SYLLABLES = (
-    "ka",
-    "lo",
-    "mi",
-    "ren",
-    "tu",
-    "sa",
-    "vel",
-    "dor",
-    "in",
-    "pha",
-    "ost",
-    "er",
-    "gri",
-    "bel",
-    "no",
-    "ta",
-    "mar",
-)
+SYLLABLES = "ka lo mi ren tu sa vel dor in pha ost er gri bel no ta mar".split()
 
 
 def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 930, seed: int = 0) -> None:
@@ -80,11 +60,11 @@ def write_questions(pairs: Path, path: Path) -> int:
     with path.open("wb") as file:
         for group in load_groups(pairs, kind="pairs"):
             for matchup in matchups(group)[0]:
-                for seated in orders("always", matchup):
-                    line = encode(judge.question.pair(seated).messages)
+                for shown in orders("always", matchup):
+                    line = encode(judge.prompt.turns("verdict", judge.prompt.show_pair(shown)))
                     file.write(line + b"\n")
                     total, count = total + len(line), count + 1
-    return round(total / count) + len(b'{"model":"judge","messages":,"max_tokens":1024,"top_logprobs":20}')
+    return round(total / count) + len(b'{"model":"judge","messages":,"max_tokens":3,"top_logprobs":20}')
 
 
 @contextmanager
@@ -104,30 +84,59 @@ def _serve(pipe: Pipe, core: int | None) -> None:
     pin(core)
 
     async def stay() -> None:
-        loop = asyncio.get_running_loop()
-        replies = {label: http(200, _reply(label)) for label in "AB"}
-
-        def take(slot: Slot, method: bytes, path: bytes, body: bytes) -> None:
-            seat = body.find(b"Response B:", body.find(b"Response A:"))
-            better = body.find(BETTER.encode(), body.find(b"Response A:"))
-            loop.call_later(LATENCY, slot.give, replies["A" if 0 <= better < seat else "B"])
-
-        open_: set[Connection] = set()
-        server = await loop.create_server(lambda: Connection(take, open_), "127.0.0.1", 0, backlog=4096)
-        port = server.sockets[0].getsockname()[1]
-        pipe.send(f"http://127.0.0.1:{port}/v1")
+        server = await asyncio.get_running_loop().create_server(Judge, "127.0.0.1", 0, backlog=4096)
+        pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
         await asyncio.Event().wait()
 
-    with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        runner.run(stay())
+    uvloop.run(stay())
 
 
-def _reply(label: str) -> bytes:
-    """The body of a one-letter verdict with the log-probs of the five likeliest tokens."""
+class Judge(asyncio.Protocol):
+    """One connection, one request at a time, and no more of HTTP than our clients speak."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self.got, self.loop = b"", asyncio.get_running_loop()
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+        head, end, body = self.got.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        if not end or len(body) < length:
+            return
+        self.got = b""
+        first = body.find(b"<response-A-")
+        better, second = body.find(BETTER.encode(), first), body.find(b"<response-B-", first)
+        label = "A" if 0 <= better < second else "B"
+        if head.startswith(b"GET"):
+            self.transport.write(http(b'{"data": []}'))
+        else:
+            self.loop.call_later(LATENCY, self.transport.write, REPLIES[label])
+
+
+def http(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+def reply(label: str) -> bytes:
+    """The body of a one-letter verdict with the log-probs of the twenty likeliest tokens, as servers send it."""
     other = "B" if label == "A" else "A"
-    top = ((label, -0.11), (other, -2.3), (f" {label}", -6.1), ("The", -7.4), (f" {other}", -8.2))
-    ask = Ask((), top_logprobs=TOP_LOGPROBS)
-    return write_chat("judge", ask, [Reply(label, tokens=(Token(label, -0.11, top),))])
+    tokens = [(label, -0.11), (other, -2.3), (f" {label}", -6.1), ("The", -7.4), (f" {other}", -8.2)]
+    tokens += [(f"word {n}", -9.0 - n / 7) for n in range(TOP_LOGPROBS - len(tokens))]
+    top = [{"token": token, "logprob": p, "bytes": list(token.encode())} for token, p in tokens]
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": label},
+        "finish_reason": "length",
+        "logprobs": {"content": [{**top[0], "top_logprobs": top}]},
+    }
+    usage = {"prompt_tokens": 800, "completion_tokens": 1, "total_tokens": 801}
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "judge"}
+    return msgspec.json.encode({**head, "choices": [choice], "usage": usage})
+
+
+REPLIES = {label: http(reply(label)) for label in "AB"}
 
 
 def cores() -> tuple[int | None, int | None]:

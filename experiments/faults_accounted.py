@@ -26,7 +26,7 @@ from jurist.engines.faults import Faults
 from msgspec import to_builtins
 
 from evidence import record
-from jurist.selftest.rows import make_rows, write_rows
+from jurist.selftest import make_rows, write_rows
 from jurist.serve import serving
 from jurist.tiny import judges
 

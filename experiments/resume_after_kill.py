@@ -26,7 +26,7 @@ from typing import Any
 
 from evidence import record
 from jurist.journal import WINDOW_SECONDS, Journal
-from jurist.selftest.rows import Row, make_rows, write_rows
+from jurist.selftest import Row, make_rows, write_rows
 from jurist.serve import Served, serving
 from jurist.tiny import judges
 

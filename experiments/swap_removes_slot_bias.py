@@ -26,7 +26,7 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference, Verdict
 from jurist.run import read_records
-from jurist.selftest.rows import make_rows
+from jurist.selftest import make_rows
 from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.verdicts.position_bias import debias, fit_columns
 from jurist.verdicts.settings import JudgeConfig

@@ -1,33 +1,22 @@
+import pytest
+
 from jurist.records import IdSet, content_id
 
-
-def test_an_id_is_new_once():
-    seen = IdSet()
-    ids = [content_id(i) for i in range(5000)]
-
-    assert all(seen.add(id) for id in ids)
-    assert not any(seen.add(id) for id in ids)
-    assert len(seen) == 5000
-
-
-def test_ids_that_share_their_last_bits_are_told_apart():
-    seen = IdSet()
-
-    assert all(seen.add(f"{i << 40:016x}") for i in range(1, 400))
-    assert not any(seen.add(f"{i << 40:016x}") for i in range(1, 400))
+CLASHES = {
+    "many": [content_id(i) for i in range(5000)],
+    "alike at the end": [f"{i << 40:016x}" for i in range(1, 400)],
+    "all zeros": ["0" * 32],
+    # The end of one and the start of the next are not an id.
+    "side by side": [
+        "000" + middle + "0" * 16 for middle in ("0102030405060", "0708090a0b0c0", "0405060708090")
+    ],
+}
 
 
-def test_the_id_of_all_zeros_is_an_id_too():
+@pytest.mark.parametrize("ids", CLASHES.values(), ids=CLASHES)
+def test_an_id_is_new_once(ids):
     seen = IdSet()
 
-    assert seen.add("0" * 32)
-    assert not seen.add("0" * 32)
-
-
-def test_the_end_of_one_id_and_the_start_of_the_next_are_not_an_id():
-    seen = IdSet()
-
-    assert seen.add("000" + "0102030405060" + "0" * 16)
-    assert seen.add("000" + "0708090a0b0c0" + "0" * 16)
-    assert seen.add("000" + "0405060708090" + "0" * 16)
-    assert not seen.add("000" + "0708090a0b0c0" + "0" * 16)
+    assert [seen.add(id) for id in ids] == [True] * len(ids)
+    assert [seen.add(id) for id in ids] == [False] * len(ids)
+    assert len(seen) == len(ids)

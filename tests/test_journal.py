@@ -1,141 +1,198 @@
-"""The journal: nothing acknowledged is lost, nothing is kept twice."""
+"""The journal: nothing acknowledged is lost, nothing is kept twice, and money under way is on the books."""
 
 import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from jurist.errors import RunError
-from jurist.journal import GROUP, Journal
+from jurist.journal import GROUP, VERSION, Journal
 
 
 def put_all(path, rows, **options):
     async def main():
-        journal = Journal(path, **options)
-        await asyncio.gather(*(journal.put(key, value, 0.5) for key, value in rows))
-        journal.close()
+        with closing(Journal(path, **options)) as journal:
+            await asyncio.gather(*(journal.put(key, value, 0.5) for key, value in rows))
 
     asyncio.run(main())
 
 
-def test_what_was_put_comes_back_and_nothing_else(tmp_path):
-    rows = [(bytes([n] * 16), bytes([n]) * 40 * n) for n in range(60)]
-    put_all(tmp_path / "j", rows)
-
-    journal = Journal(tmp_path / "j")
-
-    assert [journal.get(key) for key, _ in rows] == [value for _, value in rows]
-    assert journal.get(b"\xff" * 16) is None
+def key(n):
+    return n.to_bytes(16, "big")
 
 
-def test_processes_that_start_at_once_share_a_new_journal(tmp_path):
-    script = """
-import sys
-from pathlib import Path
-from jurist.journal import Journal
-sys.stdin.read()
-for path in sys.argv[1:]:
-    Journal(Path(path)).close()
-"""
-    paths = [str(tmp_path / f"j{n}") for n in range(25)]
-    command = [sys.executable, "-c", script, *paths]
-    together = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
-    for one in together:
-        one.stdin.close()
-    assert [one.wait() for one in together] == [0, 0, 0], together[0].stderr.read()
+def select(path, what):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"SELECT {what}").fetchone()
 
 
-def test_long_replies_are_squeezed_and_come_back_whole(tmp_path):
-    text = b"because the second answer is right, " * 200
-    put_all(tmp_path / "j", [(b"k" * 16, text)])
-
-    stored = sqlite3.connect(tmp_path / "j").execute("SELECT length(value) FROM calls").fetchone()[0]
-
-    assert Journal(tmp_path / "j").get(b"k" * 16) == text
-    assert stored < len(text) / 4
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.sqlite"
 
 
-def test_the_same_call_is_kept_once_and_the_first_reply_stays(tmp_path):
-    put_all(tmp_path / "j", [(b"k" * 16, b"first")])
-    put_all(tmp_path / "j", [(b"k" * 16, b"second")])
+def test_what_was_put_comes_back_and_nothing_else(path):
+    rows = [(key(n), bytes([n]) * 40 * n) for n in range(60)]
+    put_all(path, rows)
+    put_all(path, [(key(3), b"another reply to the same call")])
 
-    journal = Journal(tmp_path / "j")
+    with closing(Journal(path, reading=True)) as journal:
+        assert [journal.get(name) for name, _ in rows] == [value for _, value in rows]
+        assert (journal.get(b"\xff" * 16), len(journal)) == (None, 60)
 
-    assert len(journal) == 1
-    assert journal.get(b"k" * 16) == b"first"
+
+def test_long_replies_are_compressed(path):
+    put_all(path, [(key(1), text := b"because the second answer is right, " * 200), (key(2), b"A")])
+
+    assert select(path, "max(length(value)), min(length(value)) FROM calls") < (len(text) / 4, 3)
 
 
-def test_rows_are_committed_in_groups_and_not_one_by_one(tmp_path, monkeypatch):
-    commits = []
-    commit = Journal._commit
+def test_rows_are_committed_in_groups_and_not_one_by_one(path, monkeypatch):
+    commits, commit = [], Journal._commit
     monkeypatch.setattr(
-        Journal, "_commit", lambda self, rows: (commits.append(len(rows)), commit(self, rows))[1]
+        Journal,
+        "_commit",
+        lambda self, group, *on: (commits.append(len(group.calls)), commit(self, group, *on))[1],
     )
+    put_all(path, [(key(n), b"x") for n in range(GROUP * 2 + 10)])
 
-    put_all(tmp_path / "j", [(n.to_bytes(16, "big"), b"x") for n in range(GROUP * 2 + 10)])
-
-    assert commits == [GROUP, GROUP, 10]
-
-
-def test_spending_is_kept_by_run_and_survives_a_restart(tmp_path):
-    put_all(tmp_path / "j", [(b"a" * 16, b"x"), (b"b" * 16, b"x")], run="one")
-    put_all(tmp_path / "j", [(b"c" * 16, b"x")], run="two")
-
-    one, two = Journal(tmp_path / "j", run="one"), Journal(tmp_path / "j", run="two")
-
-    assert (one.spent, two.spent) == (1.0, 0.5)
+    assert commits[:3] == [GROUP, GROUP, 10]
 
 
-def test_what_was_acknowledged_survives_kill_9(tmp_path):
-    script = """
+def test_spending_is_kept_by_run_and_survives_a_restart(path):
+    put_all(path, [(key(1), b"x"), (key(2), b"x")], run="one")
+    put_all(path, [(key(3), b"x")], run="two")
+
+    with closing(Journal(path, run="one")) as one, closing(Journal(path, run="two")) as two:
+        assert (one.spent, two.spent) == (1.0, 0.5)
+
+
+KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from jurist.journal import Journal
 async def main():
     journal = Journal(Path(sys.argv[1]))
-    for n in range(300):
-        await asyncio.gather(*(journal.put((n * 10 + i).to_bytes(16, "big"), b"reply") for i in range(10)))
-        print(n, flush=True)
-        if n == 4:
-            os.kill(os.getpid(), signal.SIGKILL)
+    journal.set_open(8.0, 4)
+    await asyncio.gather(*(journal.put(n.to_bytes(16, "big"), b"reply", 0.5) for n in range(50)))
+    journal.add_uncertain(2.0)
+    journal.set_open(3.0, 2)
+    await journal.committed()
+    journal.put(b"k" * 16, b"not acknowledged")
+    os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "j")], capture_output=True, text=True)
-
-    assert done.stdout.split() == ["0", "1", "2", "3", "4"]
-    journal = Journal(tmp_path / "j")
-    assert all(journal.get(n.to_bytes(16, "big")) == b"reply" for n in range(50))
 
 
-def test_a_journal_of_another_version_is_left_alone(tmp_path):
-    Journal(tmp_path / "j").close()
-    connection = sqlite3.connect(tmp_path / "j")
-    connection.execute("PRAGMA user_version = 7")
-    connection.close()
-
-    with pytest.raises(RunError, match=r"version 7.*start a new one with: --journal"):
-        Journal(tmp_path / "j")
-
-
-def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path):
-    (tmp_path / "j").write_text("prompt,chosen\n" * 2000)
-
-    with pytest.raises(RunError, match=r"is not a journal.*mv "):
-        Journal(tmp_path / "j")
+def test_after_kill_9_what_was_acknowledged_is_there_and_what_was_under_way_is_uncertain(path):
+    subprocess.run([sys.executable, "-c", KILLED, path], check=False)
+    for _ in range(2):
+        with closing(Journal(path)) as journal:
+            assert all(journal.get(key(n)) == b"reply" for n in range(50))
+            assert (len(journal), journal.spent) == (50, 25.0)
+            assert (journal.uncertain_calls, journal.uncertain) == (3, 5.0)
 
 
-def test_a_full_disk_is_an_error_for_each_call_that_was_not_kept(tmp_path):
+def test_calls_that_end_leave_nothing_open(path):
     async def main():
-        journal = Journal(tmp_path / "j")
-        await journal.put(b"a" * 16, b"safe")
-        pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
-        journal._writer.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(RunError, match=r"the disk is full.*run again"):
-            await journal.put(b"b" * 16, os.urandom(100_000))
-        assert journal.get(b"a" * 16) == b"safe"
-        assert journal.get(b"b" * 16) is None
+        with closing(Journal(path)) as journal:
+            journal.set_open(8.0, 4)
+            await journal.committed()
+            assert select(path, "open_calls, open_usd FROM spent") == (4, 8.0)
+
+    asyncio.run(main())
+
+    with closing(Journal(path)) as journal:
+        assert journal.uncertain == 0.0
+
+
+def test_one_process_writes_and_others_may_look(path):
+    words = [
+        sys.executable,
+        "-c",
+        "import sys; from pathlib import Path; from jurist.journal import Journal;",
+    ]
+    words[2] += "print(len(Journal(Path(sys.argv[1]), reading=len(sys.argv) > 2)))"
+    with closing(Journal(path)), closing(Journal(path, run="another of this process")):
+        writing = subprocess.run([*words, path], capture_output=True, text=True)
+        reading = subprocess.run([*words, path, "reading"], capture_output=True, text=True)
+    after = subprocess.run([*words, path], capture_output=True, text=True)
+
+    assert "is in use by another process. Wait for it, or name another with --journal" in writing.stderr
+    assert (reading.stdout, after.stdout) == ("0\n", "0\n")
+
+
+def test_a_journal_outlives_the_loop_it_was_used_in_and_the_folder_it_was_opened_from(tmp_path, monkeypatch):
+    async def lose(journal):
+        journal.add_uncertain(1.0)
+
+    async def put(journal):
+        async with asyncio.timeout(5):
+            await journal.put(key(1), b"x")
+
+    monkeypatch.chdir(tmp_path)
+    with closing(Journal(Path("j"))) as journal:
+        asyncio.run(lose(journal))
+        asyncio.run(put(journal))
+        monkeypatch.chdir("/")
+    with closing(Journal(tmp_path / "j")) as again:
+        assert (len(again), again.uncertain) == (1, 1.0)
+
+
+def test_facts_about_servers_are_kept(path):
+    with closing(Journal(path)) as journal:
+        journal.remember("here", {"refused": ["n"]})
+        journal.remember("here", {"refused": ["n", "seed"]})
+    with closing(Journal(path)) as journal:
+        assert (journal.facts("here"), journal.facts("there")) == ({"refused": ["n", "seed"]}, {})
+
+
+def of_version_7(path):
+    Journal(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (of_version_7, rf"version 7, this Jurist reads version {VERSION}.*start a new one with: --journal"),
+        (lambda path: path.write_text("prompt,chosen\n" * 2000), r"is not a journal.*mv "),
+        (Path.mkdir, r"cannot be used: unable to open.*ls -l"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_left_alone_and_not_left_locked(path, make, message):
+    make(path)
+    for _ in range(2):
+        with pytest.raises(RunError, match=message):
+            Journal(path)
+
+
+def test_a_full_disk_is_told_at_once_and_to_each_call_that_was_not_kept(path):
+    async def main():
+        told = []
+        with closing(Journal(path)) as journal:
+            journal.on_full = lambda: told.append(threading.current_thread() is threading.main_thread())
+            await journal.put(key(1), b"safe")
+            pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
+            journal._writer.execute(f"PRAGMA max_page_count = {pages}")
+            got = await asyncio.gather(
+                *(journal.put(key(n), os.urandom(100_000)) for n in (2, 3)), return_exceptions=True
+            )
+            assert [str(one)[:16] for one in got] == ["the disk is full"] * 2
+            assert all(told)
+            assert told
+            # Room that comes back in time loses nothing.
+            later = asyncio.ensure_future(journal.put(key(4), os.urandom(100_000)))
+            await asyncio.sleep(0.2)
+            journal._writer.execute("PRAGMA max_page_count = 9999")
+            await later
+            assert (journal.get(key(1)), journal.get(key(2)), len(journal)) == (b"safe", None, 2)
 
     asyncio.run(main())

@@ -1,12 +1,14 @@
 """A run folder: its files appear whole or not at all, and one process works in it at a time."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 from msgspec import Struct
 
-from jurist.errors import DataError, RunError
-from jurist.run import Run, read_json, read_records
+from jurist.errors import DataError, RunError, SettingError
+from jurist.run import MARKER, Marker, Run, owner_of, read_json, read_records
 
 
 class Note(Struct):
@@ -17,10 +19,10 @@ def notes(path):
     return [one.text for one in read_records(path, Note)]
 
 
-def write(run, *texts):
-    with run.writing("notes") as files:
+def write(run, *texts, noun="notes"):
+    with run.writing(noun, "others") as files:
         for text in texts:
-            files["notes"].add(Note(text))
+            files[noun].add(Note(text))
 
 
 def break_off(run, why):
@@ -33,48 +35,42 @@ def test_records_come_back_as_they_were_written(tmp_path):
     texts = ["one", "zwei\nDrei", "四 \U0001f600", "x" * 200_000]
     with Run(tmp_path) as run:
         write(run, *texts)
-    assert notes(tmp_path / "notes.jsonl") == texts
+    assert (notes(tmp_path / "notes.jsonl"), notes(tmp_path / "others.jsonl")) == (texts, [])
 
 
-def test_an_interrupted_write_leaves_the_file_before_it_untouched(tmp_path):
+FULL = OSError(errno.ENOSPC, "No space left on device")
+NOT_THE_DISKS = FileNotFoundError(errno.ENOENT, "No such file", "mine.json")
+
+
+@pytest.mark.parametrize(
+    ("why", "raised"),
+    [(KeyboardInterrupt("x"), KeyboardInterrupt), (FULL, RunError), (NOT_THE_DISKS, FileNotFoundError)],
+)
+def test_what_breaks_off_leaves_the_file_before_it_and_no_half_of_one(tmp_path, why, raised):
     with Run(tmp_path) as run:
-        write(run, "whole")
-        with pytest.raises(KeyboardInterrupt):
-            break_off(run, KeyboardInterrupt())
+        for before in ([], ["notes.jsonl", "others.jsonl"]):
+            with pytest.raises(
+                raised, match="the disk is full.*run the same command again" if why is FULL else "."
+            ):
+                break_off(run, why)
+            assert sorted(one.name for one in tmp_path.glob("*.jsonl")) == before
+            write(run, "whole")
     assert notes(tmp_path / "notes.jsonl") == ["whole"]
+    assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_files_written_together_appear_together(tmp_path):
-    with Run(tmp_path) as run:
-        with pytest.raises(ZeroDivisionError):
-            break_off(run, ZeroDivisionError())
-        assert not (tmp_path / "notes.jsonl").exists()
-        assert not (tmp_path / "others.jsonl").exists()
-        with run.writing("notes", "others") as files:
-            files["notes"].add(Note("one"))
-            assert not (tmp_path / "notes.jsonl").exists()
-    assert notes(tmp_path / "notes.jsonl") == ["one"]
-    assert notes(tmp_path / "others.jsonl") == []
+def fill_up(run):
+    with run.writing("notes", "others") as files:
+        files["notes"]._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+        try:
+            files["notes"].add(Note("x" * 100_000))
+        finally:
+            assert not list(run.path.glob(".*.partial"))
 
 
-def test_a_disk_that_fills_up_is_reported_and_leaves_the_file_before_it(tmp_path):
-    with Run(tmp_path) as run:
-        write(run, "whole")
-        with pytest.raises(RunError, match="the disk is full"):
-            break_off(run, OSError(errno.ENOSPC, "No space left on device"))
-    assert notes(tmp_path / "notes.jsonl") == ["whole"]
-
-
-def test_a_system_error_that_is_not_the_disks_keeps_its_name(tmp_path):
-    with Run(tmp_path) as run, pytest.raises(FileNotFoundError, match=r"mine\.json"):
-        break_off(run, FileNotFoundError(errno.ENOENT, "No such file or directory", "mine.json"))
-
-
-def test_an_interrupted_write_leaves_no_half_of_a_file(tmp_path):
-    with Run(tmp_path) as run:
-        with pytest.raises(ZeroDivisionError):
-            break_off(run, ZeroDivisionError())
-        assert not list(tmp_path.glob("*.partial"))
+def test_on_a_full_disk_half_written_files_give_their_room_back_at_once(tmp_path):
+    with Run(tmp_path) as run, pytest.raises(RunError, match="the disk is full"):
+        fill_up(run)
 
 
 def test_a_small_file_is_replaced_whole(tmp_path):
@@ -82,19 +78,53 @@ def test_a_small_file_is_replaced_whole(tmp_path):
         run.write_json("facts.json", {"n": 1})
         run.write_json("facts.json", {"n": 2})
     assert read_json(tmp_path / "facts.json", dict[str, int]) == {"n": 2}
-    assert not (tmp_path / "facts.json.partial").exists()
 
 
-def test_a_second_process_is_refused_while_the_first_works(tmp_path):
-    with Run(tmp_path), pytest.raises(RunError, match="choose another --out"):
-        Run(tmp_path)
+def test_reports_go_when_the_labels_change_and_only_then(tmp_path):
+    with Run(tmp_path) as run:
+        write(run, "one", noun="preferences")
+        for labels, there in (("one", True), ("two", False)):
+            (tmp_path / "report.html").write_text("")
+            (tmp_path / "audit.json").write_text("{}")
+            write(run, labels, noun="preferences")
+            assert [(tmp_path / name).exists() for name in ("report.html", "audit.json")] == [there] * 2
+
+
+def test_one_process_works_in_a_run_at_a_time(tmp_path):
+    with Run(tmp_path) as run:
+        code = "import sys; from jurist.run import Run; Run(sys.argv[1])"
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+        told = f"is being worked on by process {owner_of(run.path)}. Wait for it, or choose another --out"
+        assert told in done.stderr
+        assert int(owner_of(run.path)) > 0
+    assert owner_of(tmp_path) == ""
     Run(tmp_path).close()
 
 
+def test_a_folder_with_files_of_somebody_elses_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "notes.jsonl").write_text("mine")
+    with pytest.raises(RunError, match=r"is no run and holds notes\.jsonl; .* --out \S+/run"):
+        Run(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["notes.jsonl"]
+    Run(tmp_path / "run").close()
+    assert (tmp_path / "run" / MARKER).exists()
+
+
+def test_another_file_over_a_run_is_refused_unless_asked_for(tmp_path):
+    with Run(tmp_path) as run:
+        run.claim(Marker("/a.jsonl", "abc"), replace=False)
+        run.claim(Marker("/a.jsonl", "changed"), replace=False)
+        run.claim(Marker("/moved/a.jsonl", "changed"), replace=False)
+        for other in (Marker("/b.jsonl", "b"), Marker()):
+            with pytest.raises(RunError, match=r"is a run of /moved/a\.jsonl, not of .* --replace true"):
+                run.claim(other, replace=False)
+        run.claim(Marker("/b.jsonl", "b"), replace=True)
+        assert read_json(tmp_path / MARKER, Marker).source == "/b.jsonl"
+
+
 def test_a_folder_whose_journal_cannot_be_opened_is_not_left_locked(tmp_path):
-    (tmp_path / "journal.sqlite").write_text(
-        "this is no journal, though it is long enough to be taken for one"
-    )
+    Run(tmp_path).close()
+    (tmp_path / "journal.sqlite").write_text("this is no journal, though it is long enough to be one " * 9)
     with pytest.raises(RunError, match="is not a journal"):
         Run(tmp_path)
     (tmp_path / "journal.sqlite").unlink()
@@ -105,6 +135,8 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--out FOLDER"):
         Run(tmp_path / "file" / "run")
+    with pytest.raises(SettingError, match="--out is empty"):
+        Run(" ")
 
 
 @pytest.mark.parametrize("line", ['{"text": 3}', '{"text": "cut of', "[]", "\udcff"])
@@ -115,12 +147,13 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line):
         notes(tmp_path / "notes.jsonl")
 
 
-def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path):
+def test_a_file_that_cannot_be_read_says_what_to_type(tmp_path):
     with pytest.raises(RunError, match="jurist label --out"):
         notes(tmp_path / "notes.jsonl")
-
-
-def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
     (tmp_path / "notes.jsonl").mkdir()
-    with pytest.raises(RunError, match="is a directory"):
+    with pytest.raises(RunError, match=r"is a directory.*ls -ld"):
         notes(tmp_path / "notes.jsonl")
+    (tmp_path / "recipe.yaml").write_text("")
+    (tmp_path / "facts.json").write_text("{")
+    with pytest.raises(RunError, match=r"is damaged.*jurist label --recipe"):
+        read_json(tmp_path / "facts.json", dict)

@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -29,7 +30,7 @@ GROUP = 256
 WINDOW_SECONDS = 0.02
 _COMPRESS_OVER = 512
 """Replies longer than this are worth the 10 us that zlib takes: chain-of-thought text shrinks to a half."""
-ROOM_PER_CALL = 5 * 16384
+ROOM_PER_REPLY = 5 * 16384
 """Disk space that a reply may take: pages of the table and of its index, in both of SQLite's files."""
 ROOM_AT_LEAST = 16 * 16384
 
@@ -47,12 +48,12 @@ _locks: dict[Path, list[int]] = {}
 """Journals that this process writes to: the lock file's handle, and how many have it open."""
 
 
-def _lock(path: Path) -> None:
+def _lock(path: Path) -> Path:
     """Two processes that write to one journal would ask, and pay for, the same calls twice."""
     name = path.resolve()
     if name in _locks:
         _locks[name][1] += 1
-        return
+        return name
     try:
         handle = os.open(f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -67,10 +68,10 @@ def _lock(path: Path) -> None:
             f"the journal {path} is in use by another process. Wait for it, or name another with --journal"
         ) from None
     _locks[name] = [handle, 1]
+    return name
 
 
-def _unlock(path: Path) -> None:
-    name = path.resolve()
+def _unlock(name: Path) -> None:
     _locks[name][1] -= 1
     if not _locks[name][1]:
         os.close(_locks.pop(name)[0])
@@ -81,10 +82,13 @@ class _Group(Struct):
 
     calls: list[tuple[bytes, bytes]] = []
     committed: list[Any] = []
-    """Whom to tell when it is on disk, one future per call."""
+    """Futures of those who wait until it is on disk."""
     usd: float = 0.0
     uncertain_calls: int = 0
     uncertain_usd: float = 0.0
+    open_calls: int = 0
+    open_usd: float = 0.0
+    """Calls under way when the group was closed, and the most they can cost."""
 
 
 class Journal:
@@ -93,17 +97,20 @@ class Journal:
     def __init__(self, path: Path, *, run: str = "", reading: bool = False) -> None:
         """`reading`: only to look up what is there, even while another process writes."""
         self.path = path
-        self._reading = reading
-        if not reading:
-            _lock(path)
+        self._locked = None if reading else _lock(path)
         self.run = run
         """Whose money new calls are: several runs may share one journal."""
-        self.on_full: Callable[[], None] = lambda: None
-        """Called, in a thread, when the disk takes no more."""
+        self.on_full: Callable[[], object] = lambda: None
+        """Called when the disk takes no more."""
         self._group = _Group()
         self._open = (0, 0.0)
         """Calls under way, and the most they can cost: after a kill they count as uncertain."""
+        self._uncommitted = 0
+        """Replies that are on their way to the disk, and count as if they were not there yet."""
+        self._room, self._looked_at = 0, -1.0
+        """Bytes free on the disk, and when that was looked up."""
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         try:
             self._reader = _connect(path)
@@ -113,8 +120,8 @@ class Journal:
             )
         except BaseException:
             self._thread.shutdown()
-            if not reading:
-                _unlock(path)
+            if self._locked:
+                _unlock(self._locked)
             raise
 
     def _settle_kill(self) -> tuple[float, int, float]:
@@ -152,17 +159,22 @@ class Journal:
         row = (place, msgspec.json.encode(facts))
         self._thread.submit(self._write, [], "INSERT OR REPLACE INTO servers VALUES (?, ?)", row)
 
-    async def put(self, key: bytes, value: bytes, usd: float = 0.0) -> None:
-        """Returns when the row is committed."""
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def put(self, key: bytes, value: bytes, usd: float = 0.0) -> asyncio.Future[None]:
+        """Kept from now on; the future is done when the row is committed."""
         self._group.calls.append((key, _compress(value)))
-        self._group.committed.append(committed)
         self._group.usd += usd
+        self._uncommitted += 1
+        return self.committed()
+
+    def committed(self) -> asyncio.Future[None]:
+        """Done when all that was said so far is on disk."""
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._group.committed.append(committed)
         if len(self._group.calls) >= GROUP:
             self._commit_now()
         else:
             self._commit_soon()
-        await committed
+        return committed
 
     def add_uncertain(self, usd: float) -> None:
         """A call was sent and not answered."""
@@ -175,69 +187,98 @@ class Journal:
         if usd:
             self._commit_soon()
 
-    def has_room(self, calls: int) -> bool:
-        """Whether the disk has room for so many replies."""
-        disk = os.statvfs(self.path.parent)
-        return disk.f_bavail * disk.f_frsize > ROOM_AT_LEAST + calls * ROOM_PER_CALL
+    def has_room(self, replies: int) -> bool:
+        """Whether the disk has room for so many replies beside those that wait to be committed."""
+        now = time.monotonic()
+        if now - self._looked_at > WINDOW_SECONDS:
+            disk = os.statvfs(self.path.parent)
+            self._room, self._looked_at = disk.f_bavail * disk.f_frsize, now
+        return self._room > ROOM_AT_LEAST + (replies + self._uncommitted) * ROOM_PER_REPLY
 
     def _commit_soon(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._commit_now)
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._loop is not loop:  # a loop that ended takes its timers with it
+            self._loop, self._timer = loop, loop.call_later(WINDOW_SECONDS, self._commit_now)
 
     def _commit_now(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        group, self._group = self._group, _Group()
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
-        work.add_done_callback(lambda done: _tell(group, done.exception()))
+        loop, group = asyncio.get_running_loop(), self._take_group()
 
-    def _commit(self, group: _Group) -> None:
-        opened = self._open
+        def on_full() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self.on_full)
+
+        work = loop.run_in_executor(self._thread, self._commit, group, on_full)
+        work.add_done_callback(lambda done: self._tell(group, done.exception()))
+
+    def _tell(self, group: _Group, error: BaseException | None) -> None:
+        """Everyone who waits for this group that it is on disk, or that it never will be."""
+        self._uncommitted -= len(group.calls)
+        self._looked_at = -1.0
+        for committed in group.committed:
+            if committed.done():  # whoever waited was called off
+                continue
+            if error is None:
+                committed.set_result(None)
+            else:
+                committed.set_exception(error)
+
+    def _take_group(self) -> _Group:
+        group, self._group = self._group, _Group()
+        group.open_calls, group.open_usd = self._open
+        return group
+
+    def _commit(self, group: _Group, on_full: Callable[[], object]) -> None:
         self._write(
             group.calls,
             "UPDATE spent SET calls = calls + ?, usd = usd + ?, uncertain_calls = uncertain_calls + ?,"
             " uncertain_usd = uncertain_usd + ?, open_calls = ?, open_usd = ? WHERE run = ?",
-            (len(group.calls), group.usd, group.uncertain_calls, group.uncertain_usd, *opened, self.run),
+            (
+                *(len(group.calls), group.usd, group.uncertain_calls, group.uncertain_usd),
+                *(group.open_calls, group.open_usd, self.run),
+            ),
+            on_full,
         )
 
-    def _write(self, calls: list[tuple[bytes, bytes]], statement: str, values: tuple[Any, ...]) -> None:
+    def _write(
+        self,
+        calls: list[tuple[bytes, bytes]],
+        statement: str,
+        values: tuple[Any, ...],
+        on_full: Callable[[], object] = lambda: None,
+    ) -> None:
         """One commit. On a full disk it waits a moment for the room that half-written files give back."""
         for last in (False, False, True):
             try:
                 with self._writer:
-                    self._writer.executemany("INSERT OR IGNORE INTO calls (key, value) VALUES (?, ?)", calls)
+                    if calls:  # one statement: each one hands the interpreter's lock over, twice
+                        rows = ", ".join(["(?, ?)"] * len(calls))
+                        self._writer.execute(
+                            f"INSERT OR IGNORE INTO calls (key, value) VALUES {rows}",
+                            [field for call in calls for field in call],
+                        )
                     self._writer.execute(statement, values)
                 return
             except sqlite3.Error as error:
                 if last or "full" not in str(error):
                     raise _unusable(self.path, error) from error
-                self.on_full()
+                on_full()
                 time.sleep(0.3)
 
     def close(self) -> None:
         """Commit what waits, and say that nothing is under way."""
-        group, self._group, self._open = self._group, _Group(), (0, 0.0)
+        self._open = (0, 0.0)
         try:
-            if not self._reading:
-                self._thread.submit(self._commit, group).result()
+            if self._locked:
+                self._thread.submit(self._commit, self._take_group(), self.on_full).result()
         finally:
             self._thread.shutdown(wait=True)
             self._reader.close()
             self._writer.close()
-            if not self._reading:
-                _unlock(self.path)
-
-
-def _tell(group: _Group, error: BaseException | None) -> None:
-    """Everyone who waits for this group that it is on disk, or that it never will be."""
-    for committed in group.committed:
-        if committed.done():  # whoever waited was called off
-            continue
-        if error is None:
-            committed.set_result(None)
-        else:
-            committed.set_exception(error)
+            if self._locked:
+                _unlock(self._locked)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -16,14 +16,15 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any
+from inspect import isawaitable
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 
 from .engines.engine import Ask, Engine, Reply, open_engine, sample_of
-from .engines.scripted import guessed_usage, load_function
-from .errors import JuristError, SettingError
+from .engines.scripted import describe_fault, guessed_usage, load_function
+from .errors import CallRefused, JuristError, SettingError
 from .records import Message, Usage
 
 Answer = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
@@ -32,29 +33,30 @@ LARGEST_BODY = 64 << 20
 
 
 class Request(msgspec.Struct):
-    """What is understood of a chat completion; the rest is ignored."""
+    """What is understood of a chat completion; the rest is ignored. Clients may send null for a default."""
 
     messages: tuple[Message, ...]
     model: str = ""
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    stop: str | tuple[str, ...] = ()
+    stop: str | tuple[str, ...] | None = None
     seed: int | None = None
-    n: int = 1
-    logprobs: bool = False
-    top_logprobs: int = 0
+    n: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    stream: Literal[False] | None = None
 
     def ask(self) -> Ask:
         return Ask(
             self.messages,
-            self.temperature,
-            self.top_p,
+            1.0 if self.temperature is None else self.temperature,
+            1.0 if self.top_p is None else self.top_p,
             self.max_tokens or self.max_completion_tokens or 1024,
-            (self.stop,) if isinstance(self.stop, str) else self.stop,
+            (self.stop,) if isinstance(self.stop, str) else self.stop or (),
             self.seed,
-            max(self.top_logprobs, 1) if self.logprobs else 0,
+            max(self.top_logprobs or 0, 1) if self.logprobs else 0,
         )
 
 
@@ -101,19 +103,29 @@ class Server:
         if answer is None:
             return _error(404, f"there is no model '{got.model}'; there is {', '.join(self._answers)}")
         ask = got.ask()
-        replies = []
-        for i in range(got.n):
-            said: Any = answer(sample_of(ask, i))
-            said = await said if asyncio.iscoroutine(said) else said
-            replies.append(said if isinstance(said, Reply) else Reply(str(said)))
+        try:
+            replies = await asyncio.gather(*(_said(answer, sample_of(ask, i)) for i in range(got.n or 1)))
+        except CallRefused as error:
+            return _error(400, str(error))
+        except JuristError as error:
+            return _error(500, str(error))
+        except Exception as error:  # whatever the user's function does
+            return _error(500, describe_fault(error))
         self.calls += 1
         return web.Response(
             body=msgspec.json.encode(_completion(got, ask, replies)), content_type="application/json"
         )
 
 
+async def _said(answer: Answer, ask: Ask) -> Reply:
+    said: Any = answer(ask)
+    said = await said if isawaitable(said) else said
+    return said if isinstance(said, Reply) else Reply(str(said))
+
+
 def _error(status: int, message: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=status)
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return web.json_response({"error": {"message": message, "type": kind}}, status=status)
 
 
 def _completion(got: Request, ask: Ask, replies: list[Reply]) -> dict[str, Any]:
@@ -201,6 +213,8 @@ def main(argv: list[str] | None = None) -> int:
         print(server.url, flush=True)
         await stop.wait()
         await server.close()
+        if engine is not None:
+            await engine.close()
 
     try:
         asyncio.run(stay())

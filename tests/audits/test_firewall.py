@@ -129,7 +129,8 @@ def test_a_judge_that_scores_is_probed_too():
 
 def test_replies_that_an_attack_makes_unreadable_are_counted():
     def silenced(ask):
-        return "I cannot say." if "expert" in ask.messages[-1].content else Gullible()(ask)
+        shown = any("expert" in message.content for message in ask.messages)
+        return "I cannot say." if shown else Gullible()(ask)
 
     found = probed(silenced, GROUPS[:12])
 

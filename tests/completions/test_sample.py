@@ -5,7 +5,7 @@ import pytest
 
 from jurist.completions import mixture, sample
 from jurist.engines.budget import Budget
-from jurist.engines.engine import Ask, Reply
+from jurist.engines.engine import Engine, Reply
 from jurist.engines.journaled import JournaledEngine
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown, SettingError
 from jurist.journal import Journal
@@ -14,28 +14,25 @@ from jurist.records import Message, Prompt, Sampling, Usage
 PROMPT = Prompt.of("Why?")
 
 
-class Says:
+class Says(Engine):
     """An engine that answers from a function of the ask."""
 
     def __init__(self, reply, name="says"):
         self.name, self.reply, self.asks = name, reply, []
 
-    async def answer(self, ask: Ask) -> Reply:
+    async def answer(self, ask):
         self.asks.append(ask)
         said = self.reply(ask)
         if isinstance(said, Exception):
             raise said
         return said if isinstance(said, Reply) else Reply(said, usage=Usage(tokens_out=3))
 
-    async def close(self) -> None: ...
-
 
 class SaysMany(Says):
-    async def answer_many(self, ask: Ask, n: int) -> list[Reply]:
-        self.asks.append(ask)
-        said = self.reply(ask)
-        if isinstance(said, Exception):
-            raise said
+    samples_together = True
+
+    async def samples(self, ask, n):
+        said = (await self.answer(ask)).text
         return [Reply(f"{said} {i}") for i in range(n)]
 
 
@@ -43,21 +40,18 @@ def drawn(*engines, k=4, prompt=PROMPT, **how):
     return asyncio.run(sample(prompt, mixture([(e, 1.0) for e in engines]), k, **how))
 
 
-def test_k_draws_differ_in_seed_and_sample_and_record_how_they_were_drawn():
+def test_k_samples_differ_in_seed_and_record_how_they_were_made():
     engine = Says(lambda ask: f"answer {ask.sample}")
     completions, dropped = drawn(engine, sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=64))
 
     assert [c.text for c in completions] == ["answer 0", "answer 1", "answer 2", "answer 3"]
-    assert dropped == []
-    assert {c.policy for c in completions} == {"says"}
-    assert {(c.sampling.temperature, c.sampling.top_p, c.sampling.max_tokens) for c in completions} == {
-        (0.7, 0.9, 64)
-    }
-    assert [c.sampling.seed for c in completions] == [ask.seed for ask in engine.asks]
+    assert ({c.policy for c in completions}, {c.tokens for c in completions}, dropped) == ({"says"}, {3}, [])
+    how = {(c.sampling.temperature, c.sampling.top_p, c.sampling.max_tokens) for c in completions}
+    assert how == {(0.7, 0.9, 64)}
+    assert {c.sampling.seed for c in completions} <= {ask.seed for ask in engine.asks}
     assert len({ask.seed for ask in engine.asks}) == 4
     assert all(0 <= ask.seed < 2**31 for ask in engine.asks)
     assert all(ask.messages == (Message("user", "Why?"),) for ask in engine.asks)
-    assert {c.tokens for c in completions} == {3}
 
 
 def test_the_same_call_again_asks_the_same_and_another_seed_asks_anew():
@@ -70,7 +64,7 @@ def test_the_same_call_again_asks_the_same_and_another_seed_asks_anew():
     assert not {a.seed for a in asks(1)} & {a.seed for a in asks(2)}
 
 
-def test_an_engine_that_draws_many_reads_the_prompt_once():
+def test_an_engine_that_gives_several_at_once_reads_the_prompt_once():
     engine = SaysMany(lambda ask: "answer")
     completions, _ = drawn(engine)
 
@@ -78,56 +72,28 @@ def test_an_engine_that_draws_many_reads_the_prompt_once():
     assert [c.text for c in completions] == ["answer 0", "answer 1", "answer 2", "answer 3"]
 
 
-@pytest.mark.parametrize("how", ["one by one", "together"])
-def test_one_draw_that_fails_takes_no_other_with_it_through_the_journal(tmp_path, how):
-    class Served(Says):
-        async def answer_many(self, ask, n):
-            return [Reply("the only one a server without n gives")]
-
-    def reply(ask):
-        return CallRefused("too long") if ask.sample == 1 else f"answer {ask.sample}"
-
+def test_samples_that_did_not_come_are_dropped_with_a_reason(tmp_path):
     async def main():
         journal = Journal(tmp_path / "journal.sqlite")
-        engine = JournaledEngine((Served if how == "together" else Says)(reply), journal, Budget())
-        drawn = await sample(PROMPT, mixture([(engine, 1.0)]), 4)
+        says = Says(lambda ask: CallRefused("too long") if ask.sample % 2 else f"answer {ask.sample}")
+        got = await sample(PROMPT, mixture([(JournaledEngine(says, journal, Budget()), 1.0)]), 4)
         journal.close()
-        return drawn
+        return got
 
     completions, dropped = asyncio.run(main())
 
-    assert len(completions) == 3
-    assert [d.stage for d in dropped] == ["completions"]
-    if how == "one by one":
-        assert [(d.reason, d.detail) for d in dropped] == [("refused", "says: too long")]
+    assert [c.text for c in completions] == ["answer 0", "answer 2"]
+    assert [(d.stage, d.reason, d.detail) for d in dropped] == [
+        ("completions", "failed", "says: 2 of 4 samples came")
+    ] * 2
 
 
-def test_too_few_samples_are_missed_by_name():
-    class Short(SaysMany):
-        async def answer_many(self, ask, n):
-            return (await super().samples(ask, n))[1:]
-
-    completions, dropped = drawn(Short(lambda ask: "answer"))
-
-    assert len(completions) == 3
-    assert [(d.reason, d.detail) for d in dropped] == [("failed", "says: 3 of 4 samples came")]
-
-
-def test_what_gave_nothing_leaves_by_name_and_the_others_go_on():
-    said = {
-        0: "fine",
-        1: Reply("  "),
-        2: CallFailed("timed out"),
-        3: CallRefused("too long"),
-        4: Reply("", finish="refused"),
-        5: Reply("cut o", finish="length"),
-        6: "fine",
-    }
-    completions, dropped = drawn(Says(lambda ask: said[ask.sample]), k=7)
+def test_what_gave_nothing_is_dropped_with_a_reason_and_the_others_go_on():
+    said = ["fine", Reply("  "), Reply("", finish="refused"), Reply("cut o", finish="length"), "fine"]
+    completions, dropped = drawn(Says(lambda ask: said[ask.sample]), k=5)
 
     assert [(c.text, c.finish) for c in completions] == [("fine", "stop"), ("cut o", "length")]
-    assert Counter(d.reason for d in dropped) == {"empty": 1, "failed": 1, "refused": 2, "identical": 1}
-    assert len(completions) + len(dropped) == 7
+    assert Counter(d.reason for d in dropped) == {"empty": 1, "refused": 1, "identical": 1}
 
 
 def test_many_draws_that_failed_are_all_named():

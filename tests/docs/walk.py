@@ -30,7 +30,7 @@ from jurist.prompts import load_prompts
 from jurist.prompts.load import ANSWERS
 from jurist.recipes.catalogue import recipe_called
 from jurist.recipes.settings import LabelConfig
-from jurist.selftest.judges import scoring
+from jurist.selftest import scoring
 from jurist.tiny import judges, policies
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from jurist.engines.checkpoints import weights_hash
-from jurist.engines.engine import Ask, DrawsMany, Engine, EngineConfig, open_engine
+from jurist.engines.engine import Ask, Engine, EngineConfig, open_engine
 from jurist.errors import CallFailed, CallRefused, DataError, SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.tiny.tokenizer import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
@@ -103,7 +103,8 @@ def llama(tmp_path_factory):
 
 
 def ask(text, **fields):
-    return Ask((Message("user", text),), **{"max_tokens": 12, **fields})
+    wants = "label" if fields.get("labels") else "text"
+    return Ask((Message("user", text),), **{"max_tokens": 12, "wants": wants, **fields})
 
 
 def together(folder, work, **extra):
@@ -140,7 +141,7 @@ def test_it_keeps_the_contract_of_an_engine(llama):
     engine = open_engine(f"hf:{llama}")
 
     assert isinstance(engine, Engine)
-    assert isinstance(engine, DrawsMany)
+    assert engine.samples_together
     asyncio.run(engine.close())
 
 
@@ -330,11 +331,6 @@ def test_the_name_changes_with_the_weights_and_with_the_tokenizer(llama, tmp_pat
 def test_a_prompt_that_leaves_no_room_is_refused(llama):
     with pytest.raises(CallRefused, match="Shorten the prompt"):
         answers(llama, [ask("one " * 3000)])
-
-
-def test_a_schema_is_refused(llama):
-    with pytest.raises(CallRefused, match="JSON schema"):
-        answers(llama, [ask("one", schema={"type": "object"})])
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path, llama):

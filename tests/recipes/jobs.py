@@ -8,7 +8,7 @@ from jurist.cli.options import known_settings, parse
 from jurist.config import load_settings, settings_from
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
-from jurist.selftest.rows import make_rows, write_rows
+from jurist.selftest import make_rows, write_rows
 from jurist.tiny import world
 
 

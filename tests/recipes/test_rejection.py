@@ -117,7 +117,7 @@ def test_the_pool_keeps_what_no_later_answer_beats_and_asks_about_it_once(tmp_pa
         cfg = msgspec.structs.replace(cfg, judge=msgspec.convert(judge, type=JudgeConfig))
         first, _, one = best_of_round(cfg, policy="tiny:careful")
         second, _, other = best_of_round(cfg, 2, first, policy="tiny:wordy")
-        asked = served.stats.calls
+        asked = served.calls
 
     scored = {row["completion"]["id"]: row["worth"] for row in lines(one.path / "best.jsonl")}
     later = {row["prompt"]["id"]: row["worth"] for row in lines(other.path / "best.jsonl")}
@@ -238,7 +238,7 @@ def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothi
     with serving(Planted()) as served:
         judge = {"kind": "pointwise", "engine": f"vllm:any@{served.url}"}
         whole = rejection(settings(tmp_path, rounds=2, judge=judge, out=str(tmp_path / "whole")))
-        asked = served.stats.calls
+        asked = served.calls
         broken = settings(tmp_path, rounds=2, judge=judge, out=str(tmp_path / "broken"))
         for place in ((1, "sample"), (1, "score-0"), (2, "candidates"), (2, "policy"), (2, "look")):
 
@@ -250,4 +250,4 @@ def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothi
                 rejection(broken, breaks)
         again = rejection(broken)
     assert [one.policy_hash for one in again.rounds] == [one.policy_hash for one in whole.rounds]
-    assert served.stats.calls == 2 * asked
+    assert served.calls == 2 * asked

@@ -221,7 +221,7 @@ def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothi
     with serving(Planted()) as served:
         watcher = {"judge": f"vllm:any@{served.url}", "held_out": 0.3}
         whole = self_rewarding(settings(tmp_path, rounds=2, compare=watcher, out=str(tmp_path / "whole")))
-        asked = served.stats.calls
+        asked = served.calls
         broken = settings(tmp_path, rounds=2, compare=watcher, out=str(tmp_path / "broken"))
         for place in ((1, "label"), (1, "outside"), (2, "watched"), (2, "policy"), (2, "look")):
 
@@ -234,4 +234,4 @@ def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothi
         again = self_rewarding(broken)
     assert [one.policy_hash for one in again.rounds] == [one.policy_hash for one in whole.rounds]
     assert [one.judging for one in again.rounds] == [one.judging for one in whole.rounds]
-    assert served.stats.calls == 2 * asked
+    assert served.calls == 2 * asked

@@ -21,23 +21,31 @@ BUGS = {
         "oracle",
     ),
     "an unread reply is a tie": (
-        "verdicts/settle.py",
-        "[one.p_first for one in verdicts if one.p_first is not None]",
-        "[0.5 if one.p_first is None else one.p_first for one in verdicts]",
-        "garbage",
+        "verdicts/read.py",
+        'return Reading(unread="no_verdict")',
+        "return Reading(0.5)",
+        "blaming",
+    ),
+    "labels that hold next to nothing are read": (
+        "verdicts/read.py",
+        "LEAST_MASS: Final = 0.5",
+        "LEAST_MASS: Final = 0.0",
+        "copying",
     ),
     "an unread score is -1": (
-        "verdicts/settle.py",
-        "[one.score for one in some if one.score is not None]",
-        "[-1.0 if one.score is None else one.score for one in some]",
+        "verdicts/judge.py",
+        "score=answer.reading.value, **_answer_fields(answer)",
+        "score=-1.0 if answer.reading.unread else answer.reading.value, "
+        "**{**_answer_fields(answer), 'unread': ''}",
         "scoring_shifted",
     ),
     "verdicts move up when one before them was not read": (
         "verdicts/judge.py",
-        "    return [one for one in heard if isinstance(one, Verdict)]",
-        "    read = [one for one in heard if not one.unread]\n"
+        "    return [one for one in verdicts if isinstance(one, Verdict)]",
+        "    read = [one for one in verdicts if not one.unread]\n"
         "    return [\n"
-        "        replace(to, p_first=of.p_first, score=of.score, unread='') for to, of in zip(heard, read)\n"
+        "        replace(to, p_first=of.p_first, score=of.score, unread='')\n"
+        "        for to, of in zip(verdicts, read)\n"
         "    ]",
         "shifted",
     ),
@@ -60,8 +68,8 @@ BUGS = {
         "oracle",
     ),
     "fences can be forged": (
-        "verdicts/fence.py",
-        'return f"<{name}-{code}>\\n{shield(text)}\\n</{name}-{code}>"',
+        "verdicts/template.py",
+        'return f"<{name}-{code}>\\n{shielded}\\n</{name}-{code}>"',
         'return f"<{name}-000000000000>\\n{text}\\n</{name}-000000000000>"',
         "injected",
     ),
@@ -83,9 +91,7 @@ def selftest(package: Path) -> tuple[int, dict]:
 
 def test_the_package_as_it_is_passes(tmp_path):
     shutil.copytree(SOURCE, tmp_path / "jurist")
-
     code, result = selftest(tmp_path / "jurist")
-
     assert [check for check in result["checks"] if not check["passed"]] == []
     assert (code, result["passed"]) == (0, True)
 
@@ -97,11 +103,9 @@ def test_a_planted_bug_is_found(bug, tmp_path):
     shutil.copytree(SOURCE, tmp_path / "jurist")
     path = tmp_path / "jurist" / file
     text = path.read_text()
-    assert text.count(right) == 1, f"{file} no longer holds the line this bug is planted in"
+    assert text.count(right) >= 1, f"{file} no longer holds the line this bug is planted in"
     path.write_text(text.replace(right, wrong))
-
     code, result = selftest(tmp_path / "jurist")
-
     failed = [check["judge"] for check in result["checks"] if not check["passed"]]
     assert code == 1
     assert judge in failed

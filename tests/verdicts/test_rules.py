@@ -1,10 +1,9 @@
-from __future__ import annotations
+"""Judges that need no model."""
 
 import asyncio
 import json
 
 import pytest
-from jurist.verdicts.schema import check_schema, fits
 
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt, Verdict
@@ -21,41 +20,30 @@ def checked(rule: str, text: str, reference: str | None = None) -> Verdict:
     return asyncio.run(open_judge(rule, nobody)(prompt, Completion.of(prompt.id, text)))
 
 
-@pytest.mark.parametrize(
-    ("rule", "text", "reference", "score"),
-    [
-        ("exact", "Paris", "paris", 1),
-        ("exact", "  **Paris.** ", "Paris", 1),
-        ("exact", "It lies in France, so the answer is: Paris.", "Paris", 1),
-        ("exact", "Thus \\boxed{42}", "42", 1),
-        ("exact", "First 41.\n#### 42", "42", 1),
-        ("exact", "Paris, France", "Paris", 0),
-        ("exact", "", "Paris", 0),
-        ("numeric", "3 + 4 is 7", "7", 1),
-        ("numeric", "It costs $1,234.50.", "1234.5", 1),
-        ("numeric", "about 7.004", "7", 0),
-        ("numeric:0.001", "about 7.004", "7", 1),
-        ("numeric", "-3", "3", 0),
-        ("numeric", "1e3", "1000", 1),
-        ("numeric", "The answer is 12, and not 15", "12", 0),
-        ("numeric", "no idea", "7", 0),
-        (r"regex:^\d{4}$", "1984", None, 1),
-        (r"regex:^\d{4}$", "in 1984", None, 0),
-    ],
-)
+CHECKS = [
+    ("exact", "Paris", "paris", 1), ("exact", "  **Paris.** ", "Paris", 1), ("exact", "", "Paris", 0),
+    ("exact", "In France, so the answer is: Paris.", "Paris", 1), ("exact", "Paris, France", "Paris", 0),
+    ("exact", "Thus \\boxed{42}", "42", 1), ("exact", "The answer is \\boxed{42}.", "42", 1),
+    ("exact", "First 41.\n#### 42", "42", 1), ("numeric", "3 + 4 is 7", "7", 1),
+    ("numeric", "It costs $1,234.50.", "1234.5", 1), ("numeric", "about 7.004", "7", 0),
+    ("numeric:0.001", "about 7.004", "7", 1), ("numeric", "-3", "3", 0), ("numeric", "1e3", "1000", 1),
+    ("numeric", "The answer is 12, and not 15", "12", 1), ("numeric", "no idea", "7", 0),
+    ("numeric", "The answer is 12. No: the answer is 15.", "15", 1), ("numeric", "\\boxed{7} of 9", "7", 1),
+    ("numeric", "The answer is 3/4.", "0.75", 1), ("numeric", "It makes 5/4", "3/4", 0),
+    (r"regex:^\d{4}$", "1984", None, 1), (r"regex:^\d{4}$", "in 1984", None, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "text", "reference", "score"), CHECKS)
 def test_a_rule_checks_what_can_be_checked(rule, text, reference, score):
     verdict = checked(rule, text, reference)
-
-    assert verdict.score == score
-    assert verdict.judge == rule
+    assert (verdict.score, verdict.judge) == (score, rule)
 
 
 @pytest.mark.parametrize(("rule", "reference"), [("exact", None), ("numeric", None), ("numeric", "seven")])
 def test_without_a_reference_there_is_no_score_and_a_reason(rule, reference):
     verdict = checked(rule, "7", reference)
-
-    assert verdict.score is None
-    assert verdict.unread == "no_reference"
+    assert (verdict.score, verdict.unread) == (None, "no_reference")
 
 
 def test_a_rule_about_correctness_decides_a_matchup_through_its_scores():
@@ -63,28 +51,21 @@ def test_a_rule_about_correctness_decides_a_matchup_through_its_scores():
     texts = [Completion.of(prompt.id, text) for text in ("41", "42", "It is 42")]
     matchups = [Matchup.of(prompt, texts[0], texts[1]), Matchup.of(prompt, texts[1], texts[2])]
     verdicts = asyncio.run(ask_judges(prompt, texts, matchups, [open_judge("numeric", nobody)]))
-
     assert [one.score for one in verdicts] == [0, 1, 1]
     assert settle_scores(verdicts, matchups[0], "certain").p_first == 0.0
     assert settle_scores(verdicts, matchups[1], "certain").p_first == 0.5
 
 
-@pytest.mark.parametrize(("name", "p"), [("shorter", 0.0), ("longer", 1.0), ("first", 0.5), ("second", 0.5)])
-def test_a_planted_judge_goes_by_one_thing_only(name, p):
-    prompt = Prompt.of("?")
-    matchup = Matchup.of(prompt, Completion.of(prompt.id, "a longer one"), Completion.of(prompt.id, "short"))
-    verdicts = asyncio.run(ask_judges(prompt, (), [matchup], [open_judge(name, nobody)]))
+PLANTED = [("shorter", "ab", 0.0), ("longer", "ab", 1.0), ("first", "ab", 0.5), ("second", "ab", 0.5)]
 
+
+@pytest.mark.parametrize(("name", "text", "p"), [*PLANTED, ("shorter", "a", 0.5), ("longer", "a", 0.5)])
+def test_a_planted_judge_goes_by_one_thing_only(name, text, p):
+    prompt = Prompt.of("?")
+    matchup = Matchup.of(prompt, Completion.of(prompt.id, text), Completion.of(prompt.id, "b"))
+    verdicts = asyncio.run(ask_judges(prompt, (), [matchup], [open_judge(name, nobody)]))
     assert settle(verdicts, matchup).p_first == p
     assert [one.judge for one in verdicts] == [name, name]
-
-
-def test_texts_of_one_length_are_a_tie_to_the_shorter_judge():
-    prompt = Prompt.of("?")
-    matchup = Matchup.of(prompt, Completion.of(prompt.id, "ab"), Completion.of(prompt.id, "cd"))
-
-    assert asyncio.run(open_judge("shorter", nobody)(matchup)).p_first == 0.5
-    assert asyncio.run(open_judge("longer", nobody)(matchup)).p_first == 0.5
 
 
 SCHEMA = {
@@ -97,66 +78,33 @@ SCHEMA = {
     "required": ["name"],
     "additionalProperties": False,
 }
+ANSWERS = {
+    '{"name": "Ann", "age": 3}': 1, 'Here it is:\n```json\n{"name": "Ann", "tags": ["a"]}\n```': 1,
+    '{"name": ""}': 0, '{"age": 3}': 0, '{"name": "Ann", "age": 3.5}': 0, '{"name": "Ann", "age": true}': 0,
+    '{"name": "Ann", "tags": ["c"]}': 0, '{"name": "Ann", "other": 1}': 0, '{"name": "Ann"': 0, "Ann": 0,
+    "```\nx" * 50_000: 0, '{"a":' * 50_000: 0,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ('{"name": "Ann", "age": 3}', 1),
-        ('Here it is:\n```json\n{"name": "Ann", "tags": ["a"]}\n```', 1),
-        ('{"name": ""}', 0),
-        ('{"age": 3}', 0),
-        ('{"name": "Ann", "age": 3.5}', 0),
-        ('{"name": "Ann", "age": true}', 0),
-        ('{"name": "Ann", "tags": ["c"]}', 0),
-        ('{"name": "Ann", "tags": ["a", "a", "a"]}', 0),
-        ('{"name": "Ann", "other": 1}', 0),
-        ('{"name": "Ann"', 0),
-        ("Ann", 0),
-    ],
-)
+@pytest.mark.parametrize(("text", "score"), ANSWERS.items(), ids=range(len(ANSWERS)))
 def test_json_is_checked_against_its_schema(tmp_path, text, score):
     path = tmp_path / "schema.json"
     path.write_text(json.dumps(SCHEMA))
-
     assert checked(f"json_schema:{path}", text).score == score
 
 
-@pytest.mark.parametrize(
-    ("value", "schema", "holds"),
-    [
-        (1, {"type": ["integer", "null"]}, True),
-        (None, {"type": ["integer", "null"]}, True),
-        (True, {"const": 1}, False),
-        (1.0, {"const": 1}, True),
-        (5, {"exclusiveMaximum": 5}, False),
-        ("ab1", {"pattern": "^[a-z]+$"}, False),
-        ([1, "a"], {"items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}, True),
-        ({"a": {"b": 1}}, {"additionalProperties": {"required": ["c"]}}, False),
-    ],
-)
-def test_schema_keywords_mean_what_the_standard_says(value, schema, holds):
-    check_schema(schema, "here")
-    assert fits(value, schema) is holds
+REFUSED = {
+    "regex:(": "is not a regular expression",
+    "numeric:close": "set kind: numeric:0.01",
+    "json_schema:nowhere.json": "Set kind: json_schema:schema.json",
+    "json_schema:broken.json": "is not a JSON schema: 'objekt' is not valid",
+}
 
 
-def test_a_schema_keyword_we_do_not_check_is_refused_and_not_skipped(tmp_path):
-    path = tmp_path / "schema.json"
-    path.write_text('{"properties": {"a": {"multipleOf": 3}}}')
-
-    with pytest.raises(SettingError, match="no JSON schema keyword called 'multipleOf'"):
-        open_judge(f"json_schema:{path}", nobody)
-
-
-@pytest.mark.parametrize(
-    ("rule", "complaint"),
-    [
-        ("regex:(", "is not a regular expression"),
-        ("numeric:close", "set kind: numeric:0.01"),
-        ("json_schema:nowhere.json", "Set kind: json_schema:schema.json"),
-    ],
-)
-def test_a_rule_that_makes_no_sense_is_refused(rule, complaint):
+@pytest.mark.parametrize(("rule", "complaint"), REFUSED.items())
+def test_a_rule_that_makes_no_sense_is_refused(rule, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.json").write_text('{"properties": {"a": {"type": "objekt"}}}')
     with pytest.raises(SettingError) as error:
         open_judge(rule, nobody)
     assert complaint in str(error.value)

@@ -2,17 +2,34 @@
 
 Spending never exceeds the budget as long as no reply is billed above its own `max_tokens` and listed price;
 if one is, by no more than the excess of the calls then under way. A call that does not fit waits while others
-are under way. Calls that were sent and not answered keep their reservation: they may be billed.
+are under way. Calls that were sent and not answered keep their reservation: they may be billed. Where there
+is a budget, a call leaves once its reservation is on disk, so that the sum holds after kill -9 as well.
+
+A price per hour has no worst case: there the run stops once the budget is reached, and the time of the calls
+then under way comes on top.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec import Struct
 
 from ..errors import BudgetSpent, SettingError
 from ..records import Usage
 from .engine import Reply
+
+
+class Reservation(Struct, frozen=True):
+    """One request's place in the budget."""
+
+    engine: str
+    most: float
+    """What it can cost by its length, `max_tokens` and price."""
+    usd: float
+    """What is set aside: the same, or more where the engine billed above it before."""
+    replies: int
 
 
 class Budget:
@@ -27,6 +44,7 @@ class Budget:
         self.reserved = 0.0
         """The most that the calls under way can cost."""
         self.under_way = 0
+        self.replies_under_way = 0
         self.calls = 0
         """Answered since this start."""
         self.cached = 0
@@ -37,13 +55,17 @@ class Budget:
         self.spent_now = 0.0
         """Since this start."""
         self.usage = Usage()
+        self.overbilled: dict[str, float] = {}
+        """How many times over its worst case an engine has billed: later calls reserve so much more."""
         self.warnings: dict[str, str] = {}
         self.stopped: Exception | None = None
-        self.has_room: Callable[[int], bool] = lambda under_way: True
-        """Whether the disk has room for the replies of so many calls."""
+        self.has_room: Callable[[int], bool] = lambda replies: True
+        """Whether the disk has room for so many replies."""
         self.no_room: Callable[[], Exception] = lambda: BudgetSpent("no room")
         self.on_change: Callable[[float, int], None] = lambda reserved, under_way: None
         self.on_lost: Callable[[float], None] = lambda usd: None
+        self.committed: Callable[[], Awaitable[None]] | None = None
+        """Waits until what `on_change` was told is on disk."""
         self._waiting: list[asyncio.Future[None]] = []
 
     def stop(self, reason: Exception) -> None:
@@ -51,66 +73,86 @@ class Budget:
         self.stopped = self.stopped or reason
         self._wake()
 
-    async def reserve(self, most: float) -> float:
+    async def reserve(self, engine: str, most: float, replies: int = 1) -> Reservation:
         """Called just before a request leaves; waits while it does not fit and others are under way."""
         while True:
             if self.stopped is not None:
                 raise self.stopped
-            fits, room = self._fits(most), self.has_room(self.under_way + 1)
+            usd = most * self.overbilled.get(engine, 1.0)
+            fits, room = self._fits(usd), self.has_room(self.replies_under_way + replies)
             if fits and room:
-                self.reserved += most
-                self.under_way += 1
-                self.on_change(self.reserved, self.under_way)
-                return most
+                return await self._set_aside(Reservation(engine, most, usd, replies))
             if not self.under_way:
-                self.stop(self.no_room() if fits else self._spent(most))
+                self.stop(self.no_room() if fits else self._spent(usd))
                 continue
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
 
-    def pay(self, reserved: float, replies: Sequence[Reply]) -> None:
-        """The call was answered: what it cost takes the place of what was reserved."""
-        self.calls += len(replies)
-        for reply in replies:
-            self.spent += reply.cost
-            self.spent_now += reply.cost
-            self.usage = self.usage + reply.usage
-        self.release(reserved)
+    async def _set_aside(self, reservation: Reservation) -> Reservation:
+        self.reserved += reservation.usd
+        self.under_way += 1
+        self.replies_under_way += reservation.replies
+        self.on_change(self.reserved, self.under_way)
+        if self.cap is not None and reservation.usd and self.committed is not None:
+            try:
+                await self.committed()
+                if self.stopped is not None:
+                    raise self.stopped
+            except BaseException:
+                self.release(reservation)
+                raise
+        return reservation
 
-    def release(self, reserved: float) -> None:
+    def pay(self, reservation: Reservation, replies: Sequence[Reply]) -> None:
+        """The call was answered: what it cost takes the place of what was reserved."""
+        cost = sum(reply.cost for reply in replies)
+        self.calls += len(replies)
+        self.spent += cost
+        self.spent_now += cost
+        for reply in replies:
+            self.usage = self.usage + reply.usage
+        if cost > reservation.most * 1.000001 and reservation.most:
+            self._overbill(reservation, cost)
+        self.release(reservation)
+
+    def release(self, reservation: Reservation) -> None:
         """The call was not sent, or was refused: it costs nothing."""
         self.under_way -= 1
-        self.reserved = self.reserved - reserved if self.under_way else 0.0
+        self.replies_under_way -= reservation.replies
+        self.reserved = self.reserved - reservation.usd if self.under_way else 0.0
         self.on_change(self.reserved, self.under_way)
         self._wake()
 
-    def lose(self, reserved: float) -> None:
+    def lose(self, reservation: Reservation) -> None:
         """The call was sent and not answered: it may be billed, so its reservation stays on the books."""
-        self.uncertain += reserved
+        self.uncertain += reservation.usd
         self.lost += 1
-        self.lost_usd += reserved
-        self.on_lost(reserved)
-        self.release(reserved)
+        self.lost_usd += reservation.usd
+        self.on_lost(reservation.usd)
+        self.release(reservation)
 
-    def warn_overbilled(self, engine: str, cost: float, reserved: float) -> None:
+    def _overbill(self, reservation: Reservation, cost: float) -> None:
+        engine, most = reservation.engine, reservation.most
+        self.overbilled[engine] = max(self.overbilled.get(engine, 1.0), cost / most)
         self.warnings.setdefault(
             engine,
             f"{engine} billed ${cost:.6f} for a call that by its max_tokens and price costs at most"
-            f" ${reserved:.6f}; later calls reserve more. Check the price: --judge.engine.price.output",
+            f" ${most:.6f}; later calls reserve more. Check the price: --judge.engine.price.output",
         )
 
-    def _fits(self, most: float) -> bool:
+    def _fits(self, usd: float) -> bool:
         if self.cap is None:
             return True
         committed = self.spent + self.uncertain + self.reserved
-        return committed + most <= self.cap * (1 + 1e-12) and (most > 0 or committed < self.cap)
+        return committed + usd <= self.cap * (1 + 1e-12) and (usd > 0 or committed < self.cap)
 
-    def _spent(self, most: float) -> BudgetSpent:
+    def _spent(self, usd: float) -> BudgetSpent:
         uncertain = f" and ${self.uncertain:.4f} possibly billed for lost calls" if self.uncertain else ""
+        cap = f"{self.cap:.2f}" if self.cap == round(self.cap or 0, 2) else f"{self.cap:g}"
         return BudgetSpent(
-            f"Stopped: budget of ${self.cap:.2f} reached (${self.spent:.4f} spent{uncertain}; the next call"
-            f" may cost ${most:.4f}). Answered calls are kept. To go on, run again with a higher --budget"
+            f"Stopped: budget of ${cap} reached (${self.spent:.4f} spent{uncertain}; the next call"
+            f" may cost ${usd:.4f}). Answered calls are kept. To go on, run again with a higher --budget"
         )
 
     def _wake(self) -> None:

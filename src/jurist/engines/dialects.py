@@ -6,6 +6,7 @@ of connections, tries or money.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
@@ -76,7 +77,7 @@ class ChatCompletions:
         if n > 1:
             request["n"] = n
         if ask.top_logprobs and takes.logprobs and "logprobs" not in refused:
-            most = FEWER_LOGPROBS if "top_logprobs" in refused else ask.top_logprobs
+            most = min(ask.top_logprobs, FEWER_LOGPROBS if "top_logprobs" in refused else 99)
             request |= {"logprobs": True, "top_logprobs": most}
         if not ask.thinking:
             request |= takes.no_thinking
@@ -92,7 +93,7 @@ class ChatCompletions:
         """One reply per choice, in their order."""
         got = _decoded(body, _chat)
         if not got.choices:
-            raise Unreadable("the response has no choices", lost=False)
+            raise Unreadable("the response has no choices", lost=got.usage is not None)
         choices = sorted(got.choices, key=lambda choice: choice.index)
         usages = split_usage(_chat_usage(got.usage), len(choices))
         return [_chat_reply(choice, usage, got) for choice, usage in zip(choices, usages, strict=True)]
@@ -106,9 +107,9 @@ def _constraint(kind: Constraint, labels: tuple[str, ...]) -> dict[str, Any]:
     if kind == "choice":
         return {"structured_outputs": {"choice": labels}}
     if kind == "regex":
-        return {"regex": f"({'|'.join(labels)})"}
+        return {"regex": f"({'|'.join(map(re.escape, labels))})"}
     if kind == "grammar":
-        return {"grammar": "root ::= " + " | ".join(f'"{label}"' for label in labels)}
+        return {"grammar": "root ::= " + " | ".join(_encode(label).decode() for label in labels)}
     if kind == "json":
         schema = {"name": "verdict", "strict": True, "schema": verdict_schema(labels)}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
@@ -188,8 +189,9 @@ _chat = msgspec.json.Decoder(_Chat).decode
 def _decoded(body: bytes, decode: Any) -> Any:
     try:
         return decode(body)
-    except msgspec.ValidationError as error:
-        raise Unreadable(first_line(body) or str(error), lost=False) from None
+    except msgspec.ValidationError:
+        # An error object was no reply; one with a part that we cannot read was, and is billed.
+        raise Unreadable(first_line(body), lost=b'"usage"' in body) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         # JSON that stops in the middle was a reply; a web page never was.
         raise Unreadable(first_line(body), lost=body.lstrip()[:1] == b"{") from None
@@ -247,12 +249,13 @@ def _tokens(text: str, content: Collection[_Token]) -> tuple[Token, ...]:
         pieces = [piece.translate(SPACES) for piece in pieces]
         body = text.strip()
         found = "".join(pieces).rfind(body)
-        at = text.find(body) - found if body and found >= 0 else 0
+        # Where signs of several tokens come in pieces that do not join, the end of the text is what fits.
+        at = text.find(body) - found if body and found >= 0 else len(text) - len("".join(pieces))
     tokens = []
     for one, piece in zip(content, pieces, strict=True):
         if at + len(piece) > 0 or not text:
-            top = tuple([(other.token, _logprob(other)) for other in one.top_logprobs or ()])
-            tokens.append(Token(one.token, _logprob(one), top, max(at, 0)))
+            top = tuple([(other.token, _logprob(other.logprob)) for other in one.top_logprobs or ()])
+            tokens.append(Token(one.token, _logprob(one.logprob), top, max(at, 0)))
         at += len(piece)
     return tuple(tokens)
 
@@ -261,9 +264,9 @@ SPACES: Final = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n"})
 """How tokenizers write white space where a server passes their tokens on as they are."""
 
 
-def _logprob(got: _Top) -> float:
+def _logprob(value: float | None) -> float:
     """Null is how some servers write minus infinity; OpenAI's -9999 means that it was not reported."""
-    return float("-inf") if got.logprob is None or got.logprob <= -9999 else got.logprob
+    return float("-inf") if value is None or value <= -9999 else value
 
 
 class Messages:

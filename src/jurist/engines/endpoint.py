@@ -20,12 +20,14 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
+from yarl import URL
 
 from ..errors import CallFailed, CallRefused, EngineDown
 from ..records import Usage, content_id
-from .budget import Budget
+from .budget import Budget, Reservation
 from .dialects import ChatCompletions, Messages, Unreadable
-from .engine import Ask, Engine, EngineConfig, Reply, key_from
+from .engine import Ask, Engine, EngineConfig, Reply, key_from, sample_of
 from .failures import Failure, Health, next_step, read_failure, redact
 from .limits import Bucket, Gate
 from .prices import Price, SharedTime, cost_of, most_it_costs
@@ -38,9 +40,12 @@ REST_WHEN_DOWN: Final = 10.0
 IDLE_CONNECTION: Final = 4.0
 """Seconds a connection is kept: less than servers do, so that none is closed under a request."""
 
+MOST_BODIES: Final = 1024
+NO_USAGE: Final = Usage()
 NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientProxyConnectionError,
+    aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
 )
 
@@ -74,14 +79,15 @@ class Endpoint(Engine):
         """Parameters that this server has refused: never sent again."""
         self.on_learnt: Callable[[], None] = lambda: None
         self.retries: Counter[str] = Counter()
+        """Tries that gave nothing, by what went wrong."""
         self._latencies = Latencies()
+        self._bodies: dict[int, tuple[Ask, int, bytes]] = {}
+        """What `identity` has written, until it is sent: writing it twice would cost a fortieth of a call."""
         self._dialect, self._config, self._key = dialect, config, key_from(key_env)
         self._numbers = itertools.count()
         self._random = random.Random()
         self._written = 1.0
         """How many tokens a reply has, on average."""
-        self._overbilled = 1.0
-        """How far a reply went over what its request could cost: later ones reserve so much more."""
         self._shared = SharedTime() if price is not None and price.gpu_hour is not None else None
         self._requests = Bucket(config.rpm) if config.rpm else None
         self._tokens = Bucket(config.tpm) if config.tpm else None
@@ -118,12 +124,18 @@ class Endpoint(Engine):
 
     def identity(self, ask: Ask) -> bytes:
         body = self._dialect.write(ask, 1, self.refused)
+        if len(self._bodies) >= MOST_BODIES:  # of questions that were not sent: the journal knew them
+            self._bodies.clear()
+        self._bodies[id(ask)] = ask, len(self.refused), body
+        return self._identity(body)
+
+    def _identity(self, body: bytes) -> bytes:
         return b"\0".join((self.name.encode(), self.served.encode(), body))
 
     async def find_served(self) -> str:
         """A name for the weights, from `GET /models`; empty where the server does not say. Costs nothing."""
         self._open()
-        status, body = await self._http.get("/models", self._dialect.headers(self._key))
+        status, body = await self._http.get("/models")
         try:
             listed = msgspec.json.decode(body) if status == 200 else {}
             rows = listed["data"]
@@ -144,46 +156,67 @@ class Endpoint(Engine):
 
     async def _call(self, ask: Ask, n: int) -> list[Reply]:
         self._open()
-        gate, number = self._gate, next(self._numbers)
-        first_sent, tries, share = 0.0, 0, 0.0
+        call = _Call(ask, n, next(self._numbers), self._gate)
         while True:
-            await gate.enter(again=tries > 0)
+            await call.gate.enter(again=call.tries > 0)
             try:
-                expected = await self._wait_for_caps(ask, n)
-                body = self._dialect.write(ask, n, self.refused)
-                if self._down:
-                    raise EngineDown(self._down)
-                reserved = await self.budget.reserve(self._worst_case(body, ask, n))
-                started, limit = perf_counter(), gate.adaptive.limit
-                entered = self._shared.enter(started) if self._shared else 0.0
-                first_sent, tries = first_sent or started, tries + 1
-                try:
-                    got = await self._try(body)
-                except BaseException:  # called off while under way: it may have been read, and be billed
-                    self.budget.lose(reserved)
-                    raise
-                ended = perf_counter()
-                share += self._shared.leave(ended, entered) if self._shared else 0.0
-                if isinstance(got, list):
-                    gate.adaptive.answered(ended - started, started, ended, gate.busy, limit)
-                    self._health.answered(ended)
-                    self._latencies.add(ended - started)
-                    return self._pay(got, ended - started, share, reserved, expected)
-                self.budget.lose(reserved) if got.lost else self.budget.release(reserved)
-                if got.overloaded:
-                    gate.adaptive.refused(started, ended)
+                got = await self._once(call)
             finally:
-                gate.leave()
-            if self._tokens is not None:
-                self._tokens.give_back(expected)
-            if self._request_changed(got, ask, n, body):
-                tries -= 1
-                continue
-            await self._after(got, number, tries, started, first_sent)
+                call.gate.leave()
+            if isinstance(got, list):
+                return got
+            if self._request_changed(got, call):
+                call.tries -= 1
+            else:
+                await self._after(got, call)
+
+    async def _once(self, call: _Call) -> list[Reply] | Failure:
+        """One try: wait for the caps and the budget, send, and settle the money."""
+        ask, n, adaptive = call.ask, call.n, call.gate.adaptive
+        expected = await self._wait_for_caps(ask, n)
+        body = self._write(call)
+        reserved = await self.budget.reserve(self.name, self._worst_case(body, ask, n), n)
+        if self._down:
+            self.budget.release(reserved)
+            raise EngineDown(self._down)
+        if len(call.refused) != len(self.refused):  # learnt while this call waited
+            body = self._write(call)
+        call.last_started, call.started, limit = call.started, perf_counter(), adaptive.limit
+        entered = self._shared.enter(call.started) if self._shared else 0.0
+        call.tries += 1
+        try:
+            got = await self._try(body)
+        except BaseException:  # called off while under way: it may have been read, and be billed
+            self.budget.lose(reserved)
+            raise
+        finally:
+            ended = perf_counter()
+            call.share += self._shared.leave(ended, entered) if self._shared else 0.0
+        if isinstance(got, list):
+            adaptive.answered(ended - call.started, call.started, ended, call.gate.busy, limit)
+            self._health.answered(ended)
+            self._latencies.add(ended - call.started)
+            return self._pay(got, call, ended - call.started, reserved, expected)
+        self.budget.lose(reserved) if got.lost else self.budget.release(reserved)
+        if got.overloaded:
+            adaptive.refused(call.started, ended)
+        if 0 < got.retry_after <= LONGEST_PAUSE:
+            call.gate.pause(got.retry_after)
+        if self._tokens is not None:
+            self._tokens.give_back(expected)
+        return got
+
+    def _write(self, call: _Call) -> bytes:
+        call.refused = frozenset(self.refused)
+        ask, refused, body = self._bodies.pop(id(call.ask), (None, 0, b""))
+        if ask is not call.ask or refused != len(call.refused) or call.n > 1:
+            body = self._dialect.write(call.ask, call.n, call.refused)
+        call.body = body
+        return body
 
     async def _try(self, body: bytes) -> list[Reply] | Failure:
         try:
-            status, headers, raw = await self._http.post(body, self._dialect.headers(self._key))
+            status, headers, raw = await self._http.post(body)
         except NOT_SENT as error:
             return Failure("retry", redact(str(error), self._key), connect_failed=True)
         except TimeoutError:
@@ -202,17 +235,23 @@ class Endpoint(Engine):
             told = redact(f"HTTP 200 with {why}", self._key)
             return Failure("retry", told, 200, server_replied=True, lost=why.lost)
 
-    def _request_changed(self, failure: Failure, ask: Ask, n: int, body: bytes) -> bool:
+    def _request_changed(self, failure: Failure, call: _Call) -> bool:
         """Leave out a parameter that the server refused, from now on; whether that changes the request."""
-        if failure.parameter and self._dialect.write(ask, n, self.refused) == body:
-            tried_fewer = failure.parameter == "top_logprobs" and "top_logprobs" in self.refused
-            self.refused.add("logprobs" if tried_fewer else failure.parameter)
-            self.on_learnt()
-        return bool(failure.parameter) and self._dialect.write(ask, n, self.refused) != body
+        name = failure.parameter
+        if not name:
+            return False
 
-    async def _after(
-        self, failure: Failure, call: int, tries: int, started: float, first_sent: float
-    ) -> None:
+        def written() -> bytes:
+            return self._dialect.write(call.ask, call.n, self.refused)
+
+        if written() == call.body:  # nobody has learnt it meanwhile
+            self.refused.add(name)
+            if name == "top_logprobs" and written() == call.body:  # nor does it take fewer
+                self.refused.add("logprobs")
+            self.on_learnt()
+        return written() != call.body
+
+    async def _after(self, failure: Failure, call: _Call) -> None:
         """Raise if this was the last try, of the call or of the run; else wait until the next."""
         if self._down:
             raise EngineDown(self._down)
@@ -226,26 +265,25 @@ class Endpoint(Engine):
         if failure.retry_after > LONGEST_PAUSE:
             self._shut_down(failure, f"it asks to wait {failure.retry_after:.0f} s")
         if failure.server_replied:
-            if tries >= self._config.max_tries:
-                self._give_up(failure, tries)
+            if call.tries >= self._config.max_tries:
+                self._give_up(failure, call)
         else:
-            self._health.failed(call, failure, started)
+            self._health.failed(call.number, failure, call.started)
             if self._health.down(perf_counter()):
                 self._shut_down(failure, "no answer any more" if self._health.worked else "no answer")
-            if tries >= self._config.max_tries and self._health.others_get_through(first_sent):
-                self._give_up(failure, tries)
+            if call.tries >= self._config.max_tries and self._health.others_get_through(call.last_started):
+                self._give_up(failure, call)
         self.retries[_kind(failure)] += 1
         # Waiting longer each time is for a server under load, not for one that answers nonsense.
-        grown = 1.0 if failure.server_replied else 2.0 ** (tries - 1)
+        grown = 1.0 if failure.server_replied else 2.0 ** (call.tries - 1)
         longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * grown)
         if failure.retry_after:
-            self._gate.pause(failure.retry_after)
             longest = FIRST_WAIT
         await self._sleep(self._random.uniform(0.0, longest))
 
-    def _give_up(self, failure: Failure, tries: int) -> None:
+    def _give_up(self, failure: Failure, call: _Call) -> None:
         raise CallFailed(
-            f"{self.name} gave nothing in {tries} tries (the last: {failure.message})."
+            f"{self.name} gave nothing in {call.tries} tries (the last: {failure.message})."
             " Run the same command again to ask once more"
         )
 
@@ -260,17 +298,17 @@ class Endpoint(Engine):
 
     def _open(self) -> None:
         """Start, or start again: in another event loop, or some time after having been down."""
-        if self._down:
-            if perf_counter() < self._down_until:
-                raise EngineDown(self._down)
-            self._down, self._loop = "", None
+        if self._down and perf_counter() < self._down_until:
+            raise EngineDown(self._down)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._http = Http(self.url, self._dialect.path, self._config.timeout)
+            headers = self._dialect.headers(self._key)
+            self._http = Http(self.url, self._dialect.path, headers, self._config.timeout)
+        if self._loop is not loop or self._down:
             self._gate = Gate(self._config.concurrency)
             self._health = Health(self._config.give_up_after)
             self._stop = asyncio.Event()
-            self._loop = loop
+            self._loop, self._down = loop, ""
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -297,30 +335,44 @@ class Endpoint(Engine):
 
     def _worst_case(self, body: bytes, ask: Ask, n: int) -> float:
         """No token is shorter than a byte, and no reply longer than `max_tokens`."""
-        return most_it_costs(self.price, len(body), n * ask.max_tokens) * self._overbilled
+        return most_it_costs(self.price, len(body), n * ask.max_tokens)
 
     def _pay(
-        self, replies: list[Reply], seconds: float, share: float, reserved: float, expected: float
+        self, replies: list[Reply], call: _Call, seconds: float, reserved: Reservation, expected: float
     ) -> list[Reply]:
-        """Put time and price on the replies, in the place of what was reserved."""
-        counted = any(reply.usage != Usage() for reply in replies)
+        """Put time, cost and what was sent on the replies; the cost takes the place of what was reserved."""
+        counted = replies[0].usage != NO_USAGE
         paid = []
-        for reply in replies:
-            cost = cost_of(reply.usage, self.price, share / len(replies))
+        for i, reply in enumerate(replies):
+            cost = cost_of(reply.usage, self.price, call.share / len(replies))
             # A server that counts no tokens is believed to have used all that were reserved.
-            cost = cost if counted or self._shared else reserved / len(replies)
-            paid.append(msgspec.structs.replace(reply, seconds=seconds, cost=cost))
-        total = sum(reply.cost for reply in paid)
-        if total > reserved * 1.000001 and not self._shared:
-            self._overbilled *= total / reserved if reserved else 1.0
-            self.budget.warn_overbilled(self.name, total, reserved)
+            cost = cost if counted or self._shared else reserved.usd / len(replies)
+            body = call.body
+            if call.n > 1:  # the key is that of a sample asked for alone
+                alone = sample_of(call.ask, call.ask.sample + i)
+                body = self._dialect.write(alone, 1, call.refused)
+            paid.append(replace(reply, seconds=seconds, cost=cost, sent=self._identity(body)))
         self.budget.pay(reserved, paid)
-        used = sum(reply.usage.tokens_in + reply.usage.tokens_out for reply in paid)
-        written = sum(reply.usage.tokens_out for reply in paid) / len(paid)
-        self._written += 0.05 * (written - self._written)
         if self._tokens is not None:
-            self._tokens.give_back(expected - used)
+            used = sum((reply.usage for reply in paid), NO_USAGE)
+            self._written += 0.05 * (used.tokens_out / len(paid) - self._written)
+            self._tokens.give_back(expected - used.tokens_in - used.tokens_out)
         return paid
+
+
+class _Call:
+    """One call and its tries so far."""
+
+    def __init__(self, ask: Ask, n: int, number: int, gate: Gate) -> None:
+        self.ask, self.n, self.number, self.gate = ask, n, number, gate
+        self.tries = 0
+        self.started = self.last_started = 0.0
+        """When the last try left, and the one before it."""
+        self.share = 0.0
+        """Its seconds of a machine that is paid by the hour."""
+        self.body = b""
+        self.refused: frozenset[str] = frozenset()
+        """What the body leaves out."""
 
 
 def _kind(failure: Failure) -> str:
@@ -356,35 +408,35 @@ class Latencies:
 class Http:
     """One pooled aiohttp session to one address; the proxy is looked up once."""
 
-    def __init__(self, url: str, path: str, timeout: float) -> None:
+    def __init__(self, url: str, path: str, headers: dict[str, str], timeout: float) -> None:
         parts = urlsplit(url)
-        self._post = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
+        self._post = URL(urlunsplit(parts._replace(path=parts.path.rstrip("/") + path)))
         self._parts = parts
         # A context of our own, so that SSL_CERT_FILE counts as it stands when the engine is opened.
         context: Any = ssl.create_default_context() if parts.scheme == "https" else False
         self._session = aiohttp.ClientSession(
+            headers={"Content-Type": "application/json", **headers},
+            cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=IDLE_CONNECTION),
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(30.0, timeout)),
+            # Connecting has less time than the whole, so that what was not sent is told from what was.
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(30.0, timeout / 2)),
         )
         host = parts.hostname or ""
         local = host in ("localhost", "::1") or host.startswith("127.")
         self._proxy = None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        sent = {"Content-Type": "application/json", **headers}
-        async with self._session.post(
-            self._post, data=body, headers=sent, proxy=self._proxy, allow_redirects=False
-        ) as got:
+    async def post(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        async with self._session.post(self._post, data=body, proxy=self._proxy, allow_redirects=False) as got:
             raw = await got.read()
             told = {name.lower(): value for name, value in got.headers.items()} if got.status != 200 else {}
             return got.status, told, raw
 
-    async def get(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    async def get(self, path: str) -> tuple[int, bytes]:
         """Nothing at all where there is no answer soon."""
         url = urlunsplit(self._parts._replace(path=self._parts.path.rstrip("/") + path))
         soon = aiohttp.ClientTimeout(total=5.0)
         try:
-            async with self._session.get(url, headers=headers, proxy=self._proxy, timeout=soon) as got:
+            async with self._session.get(url, proxy=self._proxy, timeout=soon) as got:
                 return got.status, await got.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
             return 0, b""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Annotated, Any, Final, Literal
 
@@ -73,6 +73,8 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     """US dollars."""
     served: str = ""
     """The model's name as the server reports it."""
+    sent: bytes = b""
+    """What was really asked, where the engine knows better than `identity` beforehand; not kept."""
     call: str = ""
     """Its key in the journal, once it has one."""
 
@@ -88,6 +90,8 @@ class Engine:
     """False where it is known that there are none; otherwise each reply shows it."""
     samples_together: bool = False
     """It reads the prompt once for several samples."""
+    refused: Collection[str] = ()
+    """What the server has refused, so that it is not sent any more: `identity` depends on it."""
     meters_itself: bool = False
     """It reserves and settles the money of each request itself, when one is really sent."""
     retries: Mapping[str, int] = {}

@@ -23,7 +23,7 @@ NO_CREDIT: Final = (
     "credit balance is too low",
     "billing_not_active",
 )
-_KEYS = re.compile(r"(sk|pk|key|org|proj)-[\w*.-]{4,}|Bearer\s+\S+|(?<=://)[^/@\s]+(?=@)", re.IGNORECASE)
+_KEYS = re.compile(r"\b(sk|pk|key|org|proj)-[\w*.-]{4,}|Bearer\s+\S+|(?<=://)[^/@\s]+(?=@)", re.IGNORECASE)
 OPTIONAL: Final = (
     *("top_logprobs", "logprobs", "temperature", "top_p", "seed", "n", "max_completion_tokens", "max_tokens"),
     *("chat_template_kwargs", "enable_thinking", "reasoning_effort", "thinking", "structured_outputs"),
@@ -75,16 +75,45 @@ def read_failure(
     if status in RETRIED or status >= 500:
         wait = retry_after(headers, now)
         return Failure("retry", message, status, overloaded=status in OVERLOADED, retry_after=wait)
-    return Failure("refuse", message, status, parameter=refused_parameter(message, sent))
+    return Failure("refuse", message, status, parameter=refused_parameter(body, sent))
 
 
-def refused_parameter(message: str, sent: Collection[str]) -> str:
-    """The optional parameter that an error message is about; empty where it names none that was sent."""
+def refused_parameter(body: bytes, sent: Collection[str]) -> str:
+    """The optional parameter that an error is about; empty where it names none that was sent."""
+    message = server_message(body)
+    # "max_tokens is too large": this question is too long, and the next one need not be.
+    too_long = _TOO_LONG.search(message) is not None
     for name in OPTIONAL:
         parent = "chat_template_kwargs" if name == "enable_thinking" else name
-        if parent in sent and re.search(rf"(?<![\w.]){name}(?![\w])", message):
+        if parent not in sent or (too_long and name != "top_logprobs"):
+            continue
+        if _named_field(body) == name:
+            return parent
+        # Names that are English words, or letters, count only where they are set off as names.
+        form = r"['\"`]{}['\"`]|^{}:|parameter:? {}\b|\b{} parameter" if name in _WORDS else r"(?<![\w.]){}\b"
+        if re.search(form.replace("{}", name), message):
             return parent
     return ""
+
+
+_TOO_LONG = re.compile(r"context (?:length|window|size)|too (?:long|large|many tokens)|exceed", re.IGNORECASE)
+_WORDS: Final = frozenset({"n", "stop", "seed", "thinking", "regex", "grammar", "temperature"})
+
+
+def _named_field(body: bytes) -> str:
+    """`{"error": {"param": "logprobs"}}`, as OpenAI and vLLM name it."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error.param or ""
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+class _Param(Struct):
+    param: str | None = None
+
+
+class _Refusal(Struct):
+    error: _Param
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float:
@@ -170,9 +199,9 @@ class Health:
             patience /= 4.0  # nothing listens there, and nothing ever did
         return now - self._failing_since >= patience
 
-    def others_get_through(self, first_sent: float) -> bool:
+    def others_get_through(self, since: float) -> bool:
         """Whether a call that keeps failing should give up by itself."""
-        return self.last_answer > first_sent or not self._many
+        return self.last_answer > since or not self._many
 
     @property
     def _many(self) -> bool:

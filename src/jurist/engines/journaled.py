@@ -27,7 +27,15 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 def call_key(engine: Engine, ask: Ask) -> bytes:
     """What was really asked of which model, and which sample of it this is."""
-    return blake2b(engine.identity(ask), digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
+    return _key(engine.identity(ask), ask)
+
+
+def _key(identity: bytes, ask: Ask) -> bytes:
+    return blake2b(identity, digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
+
+
+Waiters = dict[bytes, list[asyncio.Future[Reply]]]
+"""Calls under way by key, and a future for each who waits for one."""
 
 
 class JournaledEngine(Engine):
@@ -41,15 +49,15 @@ class JournaledEngine(Engine):
         journal: Journal,
         budget: Budget,
         concurrency: int = 64,
-        under_way: dict[bytes, asyncio.Future[Reply]] | None = None,
+        under_way: Waiters | None = None,
     ) -> None:
         self.engine, self.name, self.price = engine, engine.name, engine.price
         self.gives_logprobs = engine.gives_logprobs
         self.concurrency = concurrency
         """The most calls it may have under way."""
         self._journal, self._budget = journal, budget
-        self._under_way: dict[bytes, asyncio.Future[Reply]] = {} if under_way is None else under_way
-        """Calls by key: two judges that ask the same model the same question share one."""
+        self._under_way: Waiters = {} if under_way is None else under_way
+        """Two judges that ask the same model the same question share one call."""
         self._tasks: set[asyncio.Task[None]] = set()
         if engine.meters_itself:
             engine.budget = budget  # type: ignore[attr-defined]
@@ -61,7 +69,7 @@ class JournaledEngine(Engine):
             return kept
         if key not in self._under_way:
             self._start([key], [ask])
-        return await asyncio.shield(self._under_way[key])
+        return await self._wait(key)
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
         """Samples 0 to n-1 of one question; those the journal lacks are asked for together, where possible.
@@ -74,9 +82,7 @@ class JournaledEngine(Engine):
         for start, end in _runs([key not in replies and key not in self._under_way for key in keys]):
             self._start(keys[start:end], asks[start:end])
         missing = [key for key in keys if key not in replies]
-        got = await asyncio.gather(
-            *(asyncio.shield(self._under_way[key]) for key in missing), return_exceptions=True
-        )
+        got = await asyncio.gather(*map(self._wait, missing), return_exceptions=True)
         failed: BaseException | None = None
         for key, one in zip(missing, got, strict=True):
             if isinstance(one, Reply):
@@ -109,56 +115,71 @@ class JournaledEngine(Engine):
 
     def _start(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
         """Ask in a task of its own, so that whoever stops waiting does not call the others off."""
-        loop = asyncio.get_running_loop()
         for key in keys:
-            self._under_way[key] = loop.create_future()
-        task = loop.create_task(self._ask(keys, asks))
+            self._under_way[key] = []
+        task = asyncio.get_running_loop().create_task(self._ask(keys, asks, len(self.engine.refused)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
-        """Answers to these samples of one question, each told to whoever waits for it."""
-        got: list[Reply | BaseException] = []
+    async def _ask(self, keys: Sequence[bytes], asks: Sequence[Ask], refused: int) -> None:
+        """Answers to these samples of one question: together where the engine can, else one by one.
+
+        `refused`: how many parameters the server had refused when these keys were made.
+        """
+        done = 0
         try:
             if len(asks) > 1 and self.engine.samples_together:
-                got.extend((await self._metered(asks[0], len(asks)))[: len(asks)])
-            rest = asks[len(got) :]
-            if len(rest) == 1:
-                got.append((await self._metered(rest[0], 1))[0])
-            elif rest:
-                alone = await asyncio.gather(*(self._metered(one, 1) for one in rest), return_exceptions=True)
-                got += [one if isinstance(one, BaseException) else one[0] for one in alone]
-            for ask, key, one in zip(asks, keys, got, strict=True):
-                if isinstance(one, Reply):
-                    await self._keep(key, ask, one)
-                else:
-                    self._fail(key, one)
+                done = await self._ask_once(keys, asks, refused)
+            if len(asks) - done == 1:
+                await self._ask_once(keys[done:], asks[done:], refused)
+            elif done < len(asks):
+                alone = zip(keys[done:], asks[done:], strict=True)
+                await asyncio.gather(*(self._ask_once([key], [ask], refused) for key, ask in alone))
+        except asyncio.CancelledError as error:
+            for key in keys:
+                self._tell(key, error)
+            raise
+
+    async def _ask_once(self, keys: Sequence[bytes], asks: Sequence[Ask], refused: int) -> int:
+        """One request: what it gives is kept, then told to whoever waits. How many samples are done."""
+        try:
+            replies = (await self._metered(asks[0], len(asks)))[: len(asks)]
+            # All at once and before anything is waited for, so that nothing answered can be lost.
+            learnt = len(self.engine.refused) != refused
+            kept = [self._keep(*one, learnt) for one in zip(keys, asks, replies, strict=False)]
+            await (kept[0][1] if len(kept) == 1 else asyncio.gather(*(committed for _, committed in kept)))
+            for key, (reply, _) in zip(keys, kept, strict=False):
+                self._tell(key, reply)
+            return len(replies)
         except BaseException as error:
             for key in keys:
-                self._fail(key, error)
+                self._tell(key, error)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            for key in keys:
-                self._under_way.pop(key, None)
+            return len(keys)
 
-    async def _keep(self, key: bytes, ask: Ask, reply: Reply) -> None:
-        reply = replace(reply, tokens=label_tokens(reply, ask.labels))
-        # A parameter that the server refused meanwhile was not sent: the key is of what was.
-        kept_as = call_key(self.engine, ask)
-        await self._journal.put(kept_as, _encode_reply(reply), reply.cost)
-        if not self._under_way[key].done():
-            self._under_way[key].set_result(replace(reply, call=kept_as.hex()))
+    def _keep(self, key: bytes, ask: Ask, reply: Reply, learnt: bool) -> tuple[Reply, asyncio.Future[None]]:
+        if learnt:  # a parameter that the server refused meanwhile was not sent: the key is of what was
+            key = _key(reply.sent or self.engine.identity(ask), ask)
+        reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
+        committed = self._journal.put(key, _encode_reply(reply), reply.cost)
+        return replace(reply, call=key.hex()), committed
 
-    def _fail(self, key: bytes, error: BaseException) -> None:
-        waiting = self._under_way.get(key)
-        if waiting is None or waiting.done():
-            return
-        if isinstance(error, Exception):
-            waiting.set_exception(error)
-            waiting.exception()  # there may be nobody waiting: no reason to warn
-        else:
-            waiting.cancel()
+    def _wait(self, key: bytes) -> asyncio.Future[Reply]:
+        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._under_way[key].append(waiter)
+        return waiter
+
+    def _tell(self, key: bytes, outcome: Reply | BaseException) -> None:
+        for waiter in self._under_way.pop(key, ()):
+            if waiter.done():  # whoever waited was called off
+                continue
+            if isinstance(outcome, Reply):
+                waiter.set_result(outcome)
+            elif isinstance(outcome, Exception):
+                waiter.set_exception(outcome)
+            else:
+                waiter.cancel()
 
     async def _metered(self, ask: Ask, n: int) -> list[Reply]:
         """Ask the engine; where it does not do so itself, reserve and settle the money."""
@@ -166,7 +187,8 @@ class JournaledEngine(Engine):
         if engine.meters_itself:
             return await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
         read = sum(len(message.content.encode()) for message in ask.messages)
-        reserved = await self._budget.reserve(most_it_costs(self.price, read, n * ask.max_tokens))
+        most = most_it_costs(self.price, read, n * ask.max_tokens)
+        reserved = await self._budget.reserve(self.name, most, n)
         try:
             replies = await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
         except asyncio.CancelledError:
@@ -212,6 +234,7 @@ def open_budget(cap: float | None, journal: Journal) -> Budget:
     """The money of a run, on the books of its journal; it also minds the room on the journal's disk."""
     budget = Budget(cap, journal.spent, journal.uncertain)
     budget.on_change, budget.on_lost = journal.set_open, journal.add_uncertain
+    budget.committed = journal.committed
     budget.has_room, budget.no_room = journal.has_room, lambda: disk_full(journal.path)
     journal.on_full = lambda: budget.stop(disk_full(journal.path))
     return budget
@@ -223,7 +246,7 @@ class Engines:
     def __init__(self, journal: Journal, budget: Budget) -> None:
         self._journal, self._budget = journal, budget
         self._opened: list[JournaledEngine] = []
-        self._under_way: dict[bytes, asyncio.Future[Reply]] = {}
+        self._under_way: Waiters = {}
         self.warnings: list[str] = []
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
@@ -261,19 +284,22 @@ class Engines:
         place = content_id("server", endpoint.name, endpoint.url)
         known = self._journal.facts(place)
         endpoint.refused |= set(known.get("refused", ()))
-        before = known.get("served", "")
-        endpoint.served = (await endpoint.find_served() if not endpoint.hosted else "") or before
-        if before and endpoint.served != before:
+        said = known.get("said", "")
+        says = (await endpoint.find_served() if not endpoint.hosted else "") or said
+        # A server that could not be asked at first has replies without a name, and goes on without one.
+        changed = not known or (said and says != said)
+        endpoint.served = says if changed else known["served"]
+        if said and says != said:
             self.warnings.append(
                 f"{endpoint.name} serves other weights than before: its earlier replies are not used again"
             )
 
         def remember() -> None:
-            facts = {"refused": sorted(endpoint.refused), "served": endpoint.served}
+            facts = {"refused": sorted(endpoint.refused), "served": endpoint.served, "said": says}
             self._journal.remember(place, facts)
 
         endpoint.on_learnt = remember
-        if endpoint.served != before:
+        if not known or says != said:
             remember()
 
     def abandon(self) -> None:

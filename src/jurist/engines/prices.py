@@ -31,6 +31,7 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         amounts = [self.input, self.output, self.cached or 0.0, self.gpu_hour or 0.0]
+        amounts += [self.long_from, self.long_input, self.long_output]
         if min(amounts) < 0:
             raise ValueError(f"a price cannot be negative, got {min(amounts):g}")
         if self.gpu_hour is not None and (self.input or self.output or self.cached):
@@ -80,6 +81,8 @@ def cost_of(usage: Usage, price: Price | None, seconds: float = 0.0) -> float:
     is_long = bool(price.long_from) and usage.tokens_in > price.long_from
     read, written = (price.long_input, price.long_output) if is_long else (price.input, price.output)
     cached = read if price.cached is None else price.cached
+    if is_long and price.cached is not None and price.input:
+        cached *= read / price.input  # the list's long tiers raise both alike
     fresh = max(0, usage.tokens_in - usage.cached_in)
     return (fresh * read + usage.cached_in * cached + usage.tokens_out * written) / 1e6
 

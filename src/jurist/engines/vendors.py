@@ -74,7 +74,7 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
     """The vendor's own address, or the one after the @."""
     kind, _, rest = config.engine.partition(":")
     vendor = TABLE[kind]
-    model, url = _split_address(rest)
+    model, url = _split_address(kind, rest)
     if not (url or vendor.url):
         raise SettingError(
             f"'{config.engine}' has no address. Write {kind}:{model}@https://RESOURCE.openai.azure.com/openai/v1"
@@ -108,13 +108,13 @@ def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
     return replace(takes, temperature=False, no_thinking=_EFFORT)
 
 
-def _split_address(rest: str) -> tuple[str, str]:
+def _split_address(kind: str, rest: str) -> tuple[str, str]:
     """The address starts at the last @http: model names may hold an @."""
     model, at, url = rest.rpartition("@http")
     if not at:
         name, _, host = rest.rpartition("@")
         if name and (":" in host or "." in host or host.startswith("localhost")):
-            raise SettingError(f"'{host}' is not a web address. Write {name}@http://{host}")
+            raise SettingError(f"'{host}' is not a web address. Write {kind}:{name}@http://{host}")
         return rest, ""
     return model, f"http{url}"
 

@@ -62,11 +62,13 @@ async def in_order(
             under_way += 1
 
     def done(task: asyncio.Task[R]) -> None:
-        nonlocal under_way
+        nonlocal under_way, closing
         under_way -= 1
         error = None if task.cancelled() else task.exception()
         if isinstance(error, STOPS):
             stopped.reason = stopped.reason or error
+        elif error is not None:
+            closing = True  # it is raised once the rows before it have gone their way
         start()
 
     try:
@@ -159,18 +161,20 @@ class _Session:
     def run_in_thread(self, main: Coroutine[Any, Any, R]) -> R:
         got: list[R] = []
         failed: list[BaseException] = []
+        ended = threading.Event()
 
         def work() -> None:
             try:
                 got.append(self.run(main, handle_signals=False))
             except BaseException as error:
                 failed.append(error)
+            finally:
+                ended.set()
 
-        thread = threading.Thread(target=work, name="jurist-run")
-        thread.start()
-        while thread.is_alive():
+        threading.Thread(target=work, name="jurist-run").start()
+        while not ended.is_set():
             try:
-                thread.join(0.2)
+                ended.wait(0.2)  # `Thread.join`, once interrupted, takes the thread for ended
             except KeyboardInterrupt:  # an interrupted cell
                 if self._loop is not None:
                     with contextlib.suppress(RuntimeError):

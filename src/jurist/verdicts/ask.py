@@ -59,27 +59,26 @@ class JudgePrompt:
         )
         self.top_logprobs = _top_logprobs(cfg, engine)
         ours = "pairwise" if kind == "pairwise" else "additive" if cfg.kind == "additive" else "pointwise"
-        shows = ("conversation", "first", "second") if kind == "pairwise" else ("conversation", "response")
-        self._template = PromptTemplate(cfg.template, f"{ours}.jinja", shows)
+        self._template = PromptTemplate(cfg.template, f"{ours}.jinja")
         self._fixed: dict[str, Any] = {"against_length": cfg.against_length, "rubric": text_of(cfg.rubric)}
         if kind == "pairwise":
             self._fixed["ties"] = cfg.ties
         else:
             self._fixed |= {"low": cfg.bounds[0], "high": cfg.bounds[1]}
+        maybe = {"rubric": self._fixed["rubric"], "reference": cfg.reference, "principle": drawn_from}
+        shows = ["conversation", *(("first", "second") if kind == "pairwise" else ("response",))]
+        shows += [name for name, used in maybe.items() if used]
+        probe = self._show_prompt(Prompt.of("?", reference="?"), None)
+        probe |= {name: str(number) * 12 for number, name in enumerate(shows)}
+        self._template.refuse_hidden({**self._fixed, **probe, "stage": "verdict"}, shows)
         self._examples = {
             stage: tuple(turn for one in cfg.examples for turn in self._example_turns(one, stage))
             for stage in ("verdict", "reason", "rationale")
         }
-        asking = (
-            cfg.effective_temperature,
-            cfg.max_tokens,
-            cfg.reason,
-            cfg.reason_calls,
-            cfg.forced,
-            self.top_logprobs,
-        )
+        asking = (cfg.effective_temperature, cfg.max_tokens, cfg.reason, cfg.reason_calls, cfg.forced)
+        shown = (cfg.reference, cfg.examples, drawn_from)
         code = content_id(
-            "judge", self._template.sources, self._fixed, asking, cfg.reference, cfg.examples, drawn_from
+            "judge", self._template.sources, self._fixed, asking, self.top_logprobs, cfg.logprobs, shown
         )
         self.name = f"{cfg.name or cfg.kind}:{engine.name}#{code[:6]}"
 
@@ -119,11 +118,11 @@ class JudgePrompt:
             top = min(self.top_logprobs, TOP_IN_RATIONALE)
             replies.append(await engine.answer(self._written(turns, self.cfg.max_tokens, top, sample)))
             reading = self._read(replies[-1])
-            rationale = rationale_of(replies[-1].text, reading) or replies[-1].reasoning
+            rationale = rationale_of(replies[-1].text, reading)
         mass = mass if reading.label_mass is None else reading.label_mass
         forced = self.cfg.forced == "allow"
         if reading.unread and reading.unread != "refused" and (forced or self.cfg.reason_calls == 1):
-            rationale = rationale or replies[-1].text.strip()
+            rationale = rationale or replies[-1].text.strip() or replies[-1].reasoning
             replies.append(await engine.answer(self._final(turns, rationale, shown, sample, forced)))
             reading = self._read(replies[-1], label_only=True, forced=forced)
             # What the labels hold behind a constraint says nothing about the model.
@@ -138,14 +137,17 @@ class JudgePrompt:
         return not wants_reason and self.cfg.reason_calls == 1
 
     def _reasons_after(self, replies: list[Reply], reading: Reading) -> bool:
-        """Whether to ask for a rationale: it was wanted, or the label alone came without log-probs."""
+        """Whether to ask for a rationale: it was wanted, or the label alone came without log-probs, or not at
+        all because the model cannot be told not to think.
+        """
         if not replies:
             return True
-        return bool(reading.unread) and self.cfg.reason is None and not replies[-1].tokens
+        open_question = self.cfg.reason is None and reading.unread not in ("", "refused")
+        return open_question and (not replies[-1].tokens or reading.unread == "cut_off")
 
     def _read(self, reply: Reply, *, label_only: bool = False, forced: bool = False) -> Reading:
         reading = read(reply, self.form, label_only=label_only, forced=forced)
-        if self.cfg.logprobs and label_only and not reading.unread and not reply.tokens:
+        if self.cfg.logprobs and not reading.unread and reading.label_mass is None:
             return Reading(unread="low_mass")  # told to read log-probs, it takes no bare word for a certainty
         return reading
 

@@ -1,23 +1,22 @@
 """A judge's reply becomes a verdict, or unread with a reason: pure, total, never raises.
 
 A reply counts only if it declares its verdict in the form it was asked for: the whole reply is a label, or a
-JSON object with the field `verdict`, or its last line is a label or `Verdict: A`. Nothing else decides: no
-adjective, no heading, no label that is merely mentioned. With log-probs the label's token gives the
-probability, and the labels have to hold at least half of it.
+JSON object with the field `verdict`, or its last line is a label or `Verdict: A`, and nothing in it declares
+another. No adjective, heading or label that is merely mentioned decides. With log-probs the label's token
+gives the probability, and the labels have to hold at least half of it.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..engines.engine import Reply
-from .tokens import choice_chances, first_token, score_chances, token_at
+from .tokens import bare, choice_chances, first_token, score_chances, token_at
 
 UNREAD: Final = {
     "refused": "the judge declined to answer",
@@ -34,10 +33,18 @@ UNREAD: Final = {
 }
 """Why a verdict can be unread."""
 LEAST_MASS: Final = 0.5
-_KEY: Final = r"(?:(?:the|my)\s+)?(?:final\s+|overall\s+)?{word}\W{{0,3}}\s*(?:is\s*:?|[:=])\s*"
-_LINE: Final = re.compile(r"[^\n]+")
-_NOUN: Final = r"(?:(?:response|answer|assistant|output|option|completion|candidate)\s+)?"
 _OPEN, _CLOSE = r"[\s*_\"'`(\[{<#>-]{0,8}", r"[\s*_\"'`)\]}>.!]{0,8}"
+_TIGHT: Final = r"[*_\"'`)\]}.!]{0,8}"
+"""Closing marks behind which no next sentence, list or heading has begun."""
+_KEY: Final = (
+    r"(?:(?:the|my)\s{1,4})?(?:(?:final|overall)\s{1,4})?WORD"
+    r"[\s*_\"'`)\]]{0,8}(?:is\s?:?|[:=]|(?=\W{0,8}\n))"
+)
+_CHOICE: Final = re.compile(
+    r"(?i:\b(?:I (?:would )?choose|(?:my|the) choice|my (?:answer|evaluation)|better answer is)[^.:]*:\W*\Z)"
+)
+_HEADING: Final = re.compile(r"\s*(?:#|\*\*.*\*\*\s*\Z|[\w'-]{1,20}(?: [\w'-]{1,20}){0,3}\s*\Z)")
+_LINE: Final = re.compile(r"[^\n]+")
 
 
 class Reading(Struct, frozen=True):
@@ -49,7 +56,7 @@ class Reading(Struct, frozen=True):
     label_mass: float | None = None
     """What the labels hold together where the verdict stands; None without log-probs."""
     at: int = -1
-    """Where the verdict's line starts in the reply."""
+    """Where the label stands in the reply; -1 where that is not known."""
 
 
 class Choices(Struct, frozen=True):
@@ -60,6 +67,9 @@ class Choices(Struct, frozen=True):
     tie: str | None = None
 
     word = "(?:verdict|decision|judge?ment)"
+    fields = ("verdict",)
+    noun = r"(?:(?:response|answer|assistant|output|option|completion|candidate)\s{1,4})?"
+    suffix = r"(?P<tie>(?<!\w)\(?(?:for )?(?:a )?tie\)?)?"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -68,11 +78,10 @@ class Choices(Struct, frozen=True):
     @property
     def pattern(self) -> str:
         """A label that was on offer, or one that could have been."""
-        return rf"{_NOUN}{_OPEN}({'|'.join(map(re.escape, self.labels))}|(?-i:[A-E])|tie|neither|both)"
+        return rf"({'|'.join(map(re.escape, self.labels))}|(?-i:[A-E])|tie|neither|both)"
 
     def value(self, label: str) -> float | None:
-        known = dict(zip(self.labels, (1.0, 0.0, 0.5), strict=False))
-        return known.get(label)
+        return dict(zip(self.labels, (1.0, 0.0, 0.5), strict=False)).get(label)
 
     def weigh(self, reply: Reply, place: int) -> tuple[float | None, float]:
         chances, mass = choice_chances(reply.tokens[place], self.labels)
@@ -88,14 +97,16 @@ class Scale(Struct, frozen=True):
     high: int = 9
 
     word = "(?:score|rating)"
+    fields = ("score", "verdict")
+    noun = suffix = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.low, self.high + 1))) if self.high - self.low < 20 else ()
+        return tuple(map(str, range(self.low, self.high + 1)))
 
     @property
     def pattern(self) -> str:
-        return rf"(-?\d{{1,4}}(?:\.\d{{1,4}})?)(?:\s*(?:/|out of)\s*{self.high}(?![\d.]))?"
+        return rf"(?<!-)(-?\d{{1,4}}(?:\.\d{{1,4}})?)(?:\s{{0,4}}(?:/|out of)\s{{0,4}}{self.high}(?![\d.]))?"
 
     def value(self, label: str) -> float | None:
         return float(label) if self.low <= float(label) <= self.high else None
@@ -116,99 +127,110 @@ def read(reply: Reply, form: Form, *, label_only: bool = False, forced: bool = F
     """
     if reply.finish == "refused":
         return Reading(unread="refused")
-    start, cut_off = thinking_end(reply.text)
-    if cut_off or not reply.text[start:].strip():
-        return Reading(unread="cut_off" if cut_off or reply.finish == "length" else "empty")
-    found = _declared(reply.text, start, form, label_only, reply.finish == "length")
-    place = token_at(reply.tokens, found.at) if not found.unread else None
-    if place is None and label_only:
-        place = first_token(reply.tokens, start)
+    start, thinks = thinking_end(reply.text)
+    if thinks or not reply.text[start:].strip():
+        return Reading(unread="cut_off" if thinks or reply.finish == "length" else "empty")
+    found = _declared(reply, start, form, label_only)
+    place = token_at(reply.tokens, reply.text, found.at) if not found.unread else None
+    if found.unread and label_only and not forced:
+        place = first_token(reply.tokens, reply.text, start)
     if place is None:
         return found
     value, mass = form.weigh(reply, place)
     if mass < LEAST_MASS and not forced:
         return Reading(unread="low_mass", label_mass=mass)
-    if value is None or (found.value is not None and not found.value.is_integer()):
-        value = found.value  # a score like 7.5 is read as it is written
+    says_more = found.unread and _compiled(form).line.fullmatch(bare(reply.tokens[place].text))
+    if says_more or value is None or (isinstance(form, Scale) and (found.value or 0) % 1):
+        value = found.value  # as it is written: a score like 7.5, or nothing where a sentence only begins
     if value is None:
-        return Reading(unread=found.unread or "no_verdict", label_mass=mass)
+        return Reading(unread=found.unread, label_mass=mass)
     return Reading(value, label_mass=mass, at=max(found.at, 0))
 
 
-def _declared(text: str, start: int, form: Form, label_only: bool, cut_off: bool) -> Reading:
+def _declared(reply: Reply, start: int, form: Form, label_only: bool) -> Reading:
     """The verdict as text, and where its label stands."""
-    patterns = _compiled(form)
+    patterns, text, cut_off = _compiled(form), reply.text, reply.finish == "length"
     start += len(text[start:]) - len(text[start:].lstrip())
-    whole = patterns.line.fullmatch(text, start, len(text.rstrip()))
-    if whole is not None:
+    end = len(text.rstrip())
+    whole = patterns.alone.match(text, start) if cut_off else patterns.line.fullmatch(text, start, end)
+    if whole is not None and (label_only or not cut_off):
         return _read_label(whole, form)
-    field = _json_field(text[start:])
-    if field is not None:
-        label = patterns.line.fullmatch(field)
-        found = _read_label(label, form) if label else Reading(unread="off_menu")
-        key = max(text.find('"verdict"'), text.find('"score"'))
-        return found if found.unread else replace(found, at=text.find(field, key))
-    if label_only or cut_off:
-        return Reading(unread="cut_off" if cut_off and not label_only else "no_verdict")
-    lines = [line.span() for line in _LINE.finditer(text, start) if not line[0].isspace()]
-    declared = [_line(patterns.declared, text, line, form) for line in lines]
-    last = _line(patterns.line, text, lines[-1], form)
+    field = _json_field(text, start, form)
+    if field is not None or label_only or cut_off:
+        return field or Reading(unread="cut_off" if cut_off and not label_only else "no_verdict")
+    lines = [line.span() for line in _LINE.finditer(text, start, end) if not line[0].isspace()]
+    last = patterns.line.fullmatch(text, *lines[-1])
+    others = patterns.line
+    if last is None or patterns.declared.fullmatch(text, *lines[-1]):
+        others = patterns.declared
+    elif len(lines) > 1 and not _leaves_open(text[slice(*lines[-2])]):
+        last = patterns.declared.fullmatch(text, lines[-2][0], end)
     if last is None:
         return Reading(unread="no_verdict")
-    others = {one.value for one in declared if one is not None and one.value is not None}
-    return Reading(unread="contradictory") if others - {last.value} else last
+    labels = {one[1] for line in lines[:-1] if (one := others.fullmatch(text, *line))}
+    differ = {form.value(label) for label in (last[1], *labels)}
+    return Reading(unread="contradictory") if len(differ) > 1 else _read_label(last, form)
 
 
-def _line(pattern: re.Pattern[str], text: str, line: tuple[int, int], form: Form) -> Reading | None:
-    found = pattern.fullmatch(text, *line)
-    return None if found is None else _read_label(found, form)
+def _leaves_open(line: str) -> bool:
+    """Whether a label below it speaks for itself and is not what this line announces: "Worse one:"."""
+    announces = line.strip(" \t\r*_").endswith(":") or _HEADING.match(line)
+    return not announces or _CHOICE.search(line[-200:]) is not None
 
 
-def _read_label(found: re.Match[str], form: Form) -> Reading:
+def _read_label(found: re.Match[str], form: Form, at: int = 0) -> Reading:
+    """`at`: where in the reply the text begins in which the label was found."""
     value = form.value(found[1])
-    return Reading(unread="off_menu") if value is None else Reading(value, at=found.start(1))
+    if value is None or (form.suffix and found["tie"] and value != 0.5):
+        return Reading(unread="off_menu")
+    return Reading(value, at=at + found.start(1) if at >= 0 else -1)
 
 
-class _Patterns(Struct, frozen=True):
+class _Patterns(NamedTuple):
     line: re.Pattern[str]
     """A line that is a label, with or without `Verdict:` before it."""
     declared: re.Pattern[str]
     """Only with it."""
+    alone: re.Pattern[str]
+    """The first line of a reply that was cut off: a label, and its line goes on no further."""
 
 
 @lru_cache(maxsize=64)
 def _compiled(form: Form) -> _Patterns:
-    key = _KEY.format(word=form.word)
-    line, declared = (
-        rf"(?i:{_OPEN}(?:{key}){times}{_OPEN}{form.pattern}{_CLOSE}(?:\(?(?:for )?(?:a )?tie\)?{_CLOSE})?)"
-        for times in ("?", "")
-    )
-    return _Patterns(re.compile(line), re.compile(declared))
+    key = _KEY.replace("WORD", form.word)
+    behind = rf"{_OPEN}{form.noun}{_OPEN}{form.pattern}{_CLOSE}{form.suffix}{_CLOSE}"
+    alone = rf"[\s*_\"'`(\[]{{0,8}}{form.pattern}{_TIGHT}{form.suffix}{_TIGHT}[ \t]{{0,8}}(?:[\r\n]|\Z)"
+    patterns = f"{_OPEN}(?:{key})?{behind}", f"{_OPEN}{key}{behind}", alone
+    return _Patterns(*(re.compile(one, re.IGNORECASE) for one in patterns))
 
 
-_FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.DOTALL)
-
-
-def _json_field(text: str) -> str | None:
-    """The field `verdict` or `score` of a reply that is one JSON object and nothing else."""
-    fenced = _FENCED.fullmatch(text)
-    bare = (fenced[1] if fenced else text).strip()
-    if not bare.startswith("{"):
-        return None
+def _json_field(text: str, start: int, form: Form) -> Reading | None:
+    """The label in the field of a reply that is one JSON object and nothing else."""
+    json = text[start:].strip()
+    if json.startswith("```") and json.endswith("```"):
+        json = json[3:-3].removeprefix("json").strip()
     try:
-        got: Any = msgspec.json.decode(bare)
+        got: Any = msgspec.json.decode(json) if json.startswith("{") else {}
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
-    field = next((got[name] for name in ("verdict", "score") if isinstance(got, dict) and name in got), None)
-    return str(field) if isinstance(field, str | int | float) and not isinstance(field, bool) else None
+    name = next((name for name in form.fields if name in got), "")
+    value, key = got.get(name), f'"{name}"'
+    if not isinstance(value, str | int | float):
+        return None
+    label = _compiled(form).line.fullmatch(str(value))
+    if label is None or text.count(key, start) > 1:
+        return Reading(unread="contradictory" if label else "off_menu")
+    at = text.find(str(value), text.find(key, start) + len(key))
+    return _read_label(label, form, at)
 
 
 _THINKING: Final = re.compile(
-    r"<(?P<angle>/?)(?:seed:)?(?:think|thinking|thought|thoughts|antthinking|scratchpad)(?:\s[^<>]{0,80})?>"
-    r"|\[(?P<square>/?)THINK\]|◁(?P<kimi>/?)think▷|<\|(?P<word>begin|end)_of_thought\|>"
+    r"<(/?)(?:seed:)?(?:think|thinking|thought|thoughts|antthinking|scratchpad)(?:\s[^<>]{0,80})?>"
+    r"|\[(/?)THINK\]|◁(/?)think▷|<\|(?:begin|(end))_of_thought\|>"
     r"|<\|channel\|>(?P<channel>analysis|final<\|message\|>)",
     re.IGNORECASE,
 )
+"""Tags around thinking; of the groups one is filled where it ends."""
 
 
 def thinking_end(text: str) -> tuple[int, bool]:
@@ -218,15 +240,11 @@ def thinking_end(text: str) -> tuple[int, bool]:
     """
     end, opened = 0, False
     for tag in _THINKING.finditer(text):
-        channel = (tag["channel"] or "").lower()
-        closes = bool(tag["angle"] or tag["square"] or tag["kimi"]) or tag["word"] == "end"
-        opened = channel == "analysis" if channel else not closes
+        opened = not any(tag.groups()) or (tag["channel"] or "").lower() == "analysis"
         end = tag.end()
     return (len(text), True) if opened else (end, False)
 
 
 def rationale_of(text: str, reading: Reading) -> str:
     """What a reply says before its verdict."""
-    if reading.at <= 0:
-        return ""
-    return text[: text.rfind("\n", 0, reading.at) + 1].strip()
+    return text[: text.rfind("\n", 0, reading.at) + 1].strip() if reading.at > 0 else ""

@@ -8,24 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from ..engines.scripted import load_function
+from ..engines.scripted import describe_fault, load_function
 from ..errors import DataError, SettingError, nearest
 
 Reader = Callable[[str], tuple[float | None, str]]
 """From a reply to the probability that the first is better as shown, or the reason why it is unread."""
 
-LABELS: Final = {
-    "a": 1.0,
-    "1": 1.0,
-    "first": 1.0,
-    "b": 0.0,
-    "2": 0.0,
-    "second": 0.0,
-    "c": 0.5,
-    "3": 0.5,
-    "0": 0.5,
-    "tie": 0.5,
-}
+LABELS: Final = (
+    dict.fromkeys(("a", "1", "first"), 1.0)
+    | dict.fromkeys(("b", "2", "second"), 0.0)
+    | dict.fromkeys(("c", "3", "0", "tie"), 0.5)
+)
 UNREADABLE: Final = (None, "no_verdict")
 
 
@@ -53,7 +46,10 @@ def open_reader(spec: str) -> Reader:
 
 def _by_function(spec: str, function: Any) -> Reader:
     def read(reply: str) -> tuple[float | None, str]:
-        got = function(reply)
+        try:
+            got = function(reply)
+        except Exception as error:
+            raise DataError(f"the reader {spec} failed: {describe_fault(error)}") from error
         known = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
         p = known.get(got, got) if isinstance(got, str | None) else got
         if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
@@ -107,16 +103,19 @@ def _one_two_three(label: str) -> tuple[float | None, str]:
     return UNREADABLE if p is None else (p, "")
 
 
-_PAIR: Final = re.compile(r"\s*\(?\s*(\d+(?:\.\d+)?)\s*(?:,|\s)\s*(\d+(?:\.\d+)?)\s*\)?\s*")
+_PAIR: Final = re.compile(r"\(? ?(\d+(?:\.\d+)?) ?[ ,] ?(\d+(?:\.\d+)?) ?\)?")
 _TAGGED: Final = re.compile(r"<(\w+)>\s*(\d+(?:\.\d+)?)\s*</\1>")
 
 
 def score_pair(reply: str) -> tuple[float | None, str]:
-    """Two scores on the first line (`8 9`, as in Vicuna's reviews), or in two tags: `<a>8</a><b>9</b>`."""
+    """Two scores on the first line (`8 9`, as in Vicuna's reviews), or in two tags whose names are in order:
+    `<a>8</a><b>9</b>`.
+    """
     lines = reply.strip().splitlines()
-    pair = _PAIR.fullmatch(lines[0]) if lines else None
-    scores = pair.groups() if pair else [score for _, score in _TAGGED.findall(reply)]
-    if len(scores) != 2:
+    pair = _PAIR.fullmatch(" ".join(lines[0].split())) if lines else None
+    tags = _TAGGED.findall(reply)
+    scores = pair.groups() if pair else [score for _, score in tags]
+    if len(scores) != 2 or (pair is None and sorted(tags) != tags and tags[0][0] != tags[1][0]):
         return UNREADABLE
     first, second = map(float, scores)
     return (0.5 if first == second else float(first > second)), ""

@@ -21,9 +21,10 @@ from ..records import Completion, Matchup, Prompt, Verdict
 Check = Callable[[Prompt, Completion], float | str]
 """A score, or the reason why there is none."""
 
-_ANSWER: Final = re.compile(r"\\boxed\{([^{}]*)\}|####\s*(.+)|\banswer\s*(?:is|:)\s*(.+)", re.IGNORECASE)
-_NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?")
-_FENCED: Final = re.compile(r"```(?:json)?\s*\n(.*?)\n\s*```", re.DOTALL)
+_ANSWER: Final = re.compile(r"\\boxed\{([^{}]*)\}|####|\banswer\s*(?:is|:)", re.IGNORECASE)
+_NUMBER: Final = re.compile(
+    r"([-+]?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?)(?: ?/ ?(\d+))?"
+)
 
 
 class Rule:
@@ -130,9 +131,10 @@ def json_schema(path: str) -> Check:
     validator = Draft202012Validator(schema)
 
     def check(prompt: Prompt, completion: Completion) -> float | str:
-        fenced = _FENCED.search(completion.text)
+        _, fence, block = completion.text.partition("```")
+        text = block.partition("```")[0].removeprefix("json") if fence else completion.text
         try:
-            answer = msgspec.json.decode((fenced[1] if fenced else completion.text).strip())
+            answer = msgspec.json.decode(text.strip())
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return 0.0
         return float(validator.is_valid(answer))
@@ -141,17 +143,23 @@ def json_schema(path: str) -> Check:
 
 
 def final_answer(text: str) -> str:
-    """What follows the last "answer is" or `####`, or stands in \\boxed{}; empty where there is none."""
+    """What stands behind the last "answer is" or `####` in its line, or in \\boxed{}; empty without one."""
     found = list(_ANSWER.finditer(text))
-    return next((part for part in found[-1].groups() if part is not None), "") if found else ""
+    if not found:
+        return ""
+    return found[-1][1] if found[-1][1] is not None else text[found[-1].end() :].lstrip().partition("\n")[0]
 
 
 def answer_number(text: str) -> float | None:
     """The first number of the final answer; without one that is marked so, the last of the text."""
-    answer = [one for one in _NUMBER.findall(final_answer(text)) if any(map(str.isdigit, one))]
-    found = [one for one in _NUMBER.findall(text) if any(map(str.isdigit, one))]
-    number = answer[0] if answer else found[-1] if found else None
-    return None if number is None else float(number.replace(",", ""))
+    answer, found = _numbers(final_answer(text)), _numbers(text)
+    return answer[0] if answer else found[-1] if found else None
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers as written, and fractions like 1/2."""
+    found = [(over, under) for over, under in _NUMBER.findall(text) if any(map(str.isdigit, over))]
+    return [float(over.replace(",", "")) / (float(under or 1) or 1.0) for over, under in found]
 
 
 def normalised(text: str) -> str:

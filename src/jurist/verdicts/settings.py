@@ -96,8 +96,11 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise SettingError(
                 f"max_tokens leaves no room for a reply, got {self.max_tokens}; set max_tokens: 1024"
             )
-        if not self.scale[0] < self.scale[1]:
-            raise SettingError(f"a scale runs from low to high, got {list(self.scale)}; set scale: [1, 9]")
+        if not 0 < self.scale[1] - self.scale[0] <= 100:
+            raise SettingError(
+                f"a scale runs from low to high in at most 100 steps, got {list(self.scale)};"
+                " set scale: [1, 9]"
+            )
         if self.clamp is not None and not 0 <= self.clamp[0] < self.clamp[1] <= 1:
             raise SettingError(
                 f"clamp holds two probabilities, low then high, got {list(self.clamp)}; set clamp: [0.4, 0.6]"

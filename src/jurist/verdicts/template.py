@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import SettingError
@@ -46,13 +46,10 @@ def unfence(shown: str, name: str) -> str:
 
 
 class PromptTemplate:
-    """A template file with the blocks `system` and `user`, and perhaps `final`."""
+    """A template file with the blocks `system`, `user` and `final`."""
 
-    def __init__(self, path: str, ours: str, shows: Iterable[str]) -> None:
-        """`path` is the user's file, which may extend one of ours; `ours` is taken when it is empty.
-
-        It has to show all the texts named in `shows`.
-        """
+    def __init__(self, path: str, ours: str) -> None:
+        """`path` is the user's file, which may extend one of ours; `ours` is taken when it is empty."""
         self.path = path or ours
         try:
             source = (Path(path) if path else OURS / ours).read_text(encoding="utf-8")
@@ -62,24 +59,37 @@ class PromptTemplate:
             ) from None
         try:
             self._loaded: Template = _environment().from_string(source)
+            self._loaded.globals = dict(self._loaded.globals)  # a chain of mappings is slow to copy
             self.sources = _with_parents(source)
+            top = [node for one in self.sources for node in _environment().parse(one).body]
         except TemplateError as error:
             raise self._broken(error) from None
-        trees = [_environment().parse(source) for source in self.sources]
-        named = {name for tree in trees for name in meta.find_undeclared_variables(tree)}
-        if left_out := sorted(set(shows) - named):
-            raise SettingError(
-                f"the template {self.path} never shows {{{{ {left_out[0]} }}}}. Put it in the block 'user'"
-            )
+        # Where nothing is set or imported outside of them, the blocks are the same each time.
+        self._only_blocks = all(isinstance(one, nodes.Block | nodes.Extends | nodes.Output) for one in top)
+        self._chains: dict[str, Any] = {}
+
+    def refuse_hidden(self, values: Mapping[str, Any], shows: Iterable[str]) -> None:
+        """Refuse a template that leaves out one of these texts, as it is rendered with these values."""
+        blocks = self.render(values)
+        for name in shows:
+            if values[name] not in blocks["system"] + blocks["user"]:
+                raise SettingError(
+                    f"the template {self.path} never shows {{{{ {name} }}}}. Put it in the block 'user'"
+                )
 
     def render(self, values: Mapping[str, Any]) -> dict[str, str]:
         """The text of each block, inherited ones included."""
         try:
             context = self._loaded.new_context(dict(values))
-            for _ in self._loaded.root_render_func(context):
-                pass  # running the root is what makes a child template take up its parent's blocks
+            if self._chains:
+                context.blocks = self._chains
+            else:
+                for _ in self._loaded.root_render_func(context):
+                    pass  # running the root is what makes a child template take up its parent's blocks
+                if self._only_blocks:
+                    self._chains = context.blocks
             blocks = {name: "".join(chain[0](context)).strip() for name, chain in context.blocks.items()}
-        except (TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever an expression in the user's template does
             raise self._broken(error) from None
         for name in ("system", "user", "final"):
             if name not in blocks:

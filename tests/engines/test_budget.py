@@ -1,0 +1,151 @@
+"""The budget holds for any calls, costs, ends and cancellations."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jurist.engines.budget import Budget
+from jurist.engines.engine import Reply
+from jurist.errors import BudgetSpent, Interrupted
+
+CALL = st.fixed_dictionaries(
+    {
+        "most": st.floats(0.0, 3.0),
+        "share": st.floats(0.0, 1.0),
+        "replies": st.integers(1, 4),
+        "ticks": st.integers(0, 6),
+        "start": st.integers(0, 8),
+        "end": st.sampled_from(["pay", "pay", "pay", "lose", "release", "again"]),
+        "cancel": st.none() | st.integers(0, 12),
+    }
+)
+
+
+async def ticks(n):
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+def simulate(cap, calls, over=1.0, on_disk=True, disk=1_000):
+    """Every call from its reservation to its end, while the sums are watched at each step."""
+    budget, lost, excess = Budget(cap), [], [0.0]
+    budget.has_room = lambda replies: replies <= disk
+    if on_disk:
+        budget.committed = lambda: ticks(2)
+
+    def watch(*_):
+        committed = budget.spent + budget.uncertain + budget.reserved
+        assert budget.replies_under_way <= disk
+        assert committed <= cap * (1 + 1e-9) + sum(excess)
+
+    budget.on_change = watch
+
+    async def one(call):
+        await ticks(call["start"])
+        for _ in range(3):
+            reserved = await budget.reserve("engine", call["most"], call["replies"])
+            try:
+                await ticks(call["ticks"])
+            except asyncio.CancelledError:
+                lost.append(reserved.usd)
+                budget.lose(reserved)
+                raise
+            if call["end"] == "lose":
+                lost.append(reserved.usd)
+                budget.lose(reserved)
+            elif call["end"] == "pay":
+                cost = call["most"] * call["share"] * over
+                excess.append(max(0.0, cost - reserved.usd))
+                budget.pay(reserved, [Reply("", cost=cost)])
+            else:
+                budget.release(reserved)
+            if call["end"] != "again":
+                break
+
+    async def main():
+        tasks = [asyncio.create_task(one(call)) for call in calls]
+        for call, task in zip(calls, tasks, strict=True):
+            if call["cancel"] is not None:
+                asyncio.get_running_loop().create_task(cancel(task, call["cancel"]))
+        async with asyncio.timeout(5):  # nobody waits for ever
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def cancel(task, after):
+        await ticks(after)
+        task.cancel()
+
+    results = asyncio.run(main())
+    watch()
+    assert (budget.under_way, budget.replies_under_way, budget.reserved) == (0, 0, 0.0)
+    assert budget.uncertain == pytest.approx(sum(lost))
+    assert {type(one) for one in results} <= {type(None), BudgetSpent, asyncio.CancelledError}
+    return budget, results
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.01, 12), st.lists(CALL, max_size=16), st.booleans(), st.integers(4, 9))
+def test_what_is_committed_never_exceeds_the_cap_and_nobody_waits_for_ever(cap, calls, on_disk, disk):
+    budget, results = simulate(cap, calls, on_disk=on_disk, disk=disk)
+
+    if not any(isinstance(one, BudgetSpent) for one in results):
+        assert budget.stopped is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(CALL, max_size=16), st.floats(1.5, 20))
+def test_what_is_billed_above_its_worst_case_raises_later_reservations_once(calls, over):
+    budget, _ = simulate(4.0, calls, over)
+
+    worst = max(1.0, *(call["share"] * over for call in [*calls, {"share": 0.0}]))
+    assert budget.overbilled.get("engine", 1.0) <= worst * 1.001
+    assert len(budget.warnings) == bool(budget.overbilled)
+
+
+def test_all_of_the_budget_can_be_used():
+    call = {"most": 1.0, "share": 1.0, "replies": 1, "ticks": 3, "start": 0, "end": "pay", "cancel": None}
+    budget, results = simulate(10.0, [call] * 15)
+
+    assert budget.spent == 10.0
+    assert [one is None for one in results].count(True) == 10
+    assert "Stopped: budget of $10.00 reached ($10.0000 spent; the next call may cost $1.0000)" in str(
+        results[-1]
+    )
+
+
+def test_a_call_that_does_not_fit_waits_for_those_under_way_and_a_smaller_one_does_not():
+    async def main():
+        budget, order = Budget(10.0), []
+
+        async def one(name, most, cost, seconds):
+            reserved = await budget.reserve("engine", most)
+            order.append(name)
+            await asyncio.sleep(seconds)
+            budget.pay(reserved, [Reply("", cost=cost)])
+
+        await asyncio.gather(one("first", 8, 1, 0.02), one("large", 7, 2, 0), one("small", 1, 1, 0))
+        return order, budget.spent
+
+    assert asyncio.run(main()) == (["first", "small", "large"], 4.0)
+
+
+def test_a_stop_wakes_whoever_waits_and_lets_what_is_under_way_come_home():
+    async def main():
+        budget = Budget(1.0)
+        reserved = await budget.reserve("engine", 1.0)
+        waiting = asyncio.create_task(budget.reserve("engine", 1.0))
+        await asyncio.sleep(0)
+        budget.stop(Interrupted("stopped"))
+        (got,) = await asyncio.gather(waiting, return_exceptions=True)
+        budget.pay(reserved, [Reply("", cost=0.5)])
+        return type(got), budget.spent, budget.reserved
+
+    assert asyncio.run(main()) == (Interrupted, 0.5, 0.0)
+
+
+def test_after_the_cap_is_reached_not_even_a_free_call_leaves():
+    budget = Budget(1.0, spent=0.4, uncertain=0.6)
+
+    with pytest.raises(BudgetSpent, match=r"\$0.4000 spent and \$0.6000 possibly billed for lost calls"):
+        asyncio.run(budget.reserve("engine", 0.0))

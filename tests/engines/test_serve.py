@@ -1,0 +1,129 @@
+"""Functions and engines behind an address that other stacks can call."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from asking import ask, with_engine
+
+from jurist.engines.engine import Reply, Token, open_engine
+from jurist.errors import CallFailed, CallRefused, SettingError
+from jurist.records import Usage
+from jurist.serve import serving
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "which?"}]}
+SRC = Path(__file__).resolve().parents[2] / "src"
+
+
+def post(url, path="/chat/completions", **fields):
+    body = json.dumps({**QUESTION, **fields}).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, body), timeout=10) as got:
+            return got.status, json.loads(got.read())
+    except urllib.error.HTTPError as got:
+        return got.code, got.read().decode()
+
+
+def test_a_question_and_a_reply_survive_the_way_there_and_back():
+    asked = []
+    token = Token("A", -0.1, (("A", -0.1), ("B", -2.5), ("C", -math.inf)))
+    said = Reply("A", "length", (token,), "I thought", Usage(10, 0, 6))
+    question = ask("?", temperature=0.25, top_p=0.5, max_tokens=9, stop=("END",), seed=5, top_logprobs=3)
+    with serving(lambda one: asked.append(one) or said) as server:
+        reply = with_engine(server, lambda engine: engine.answer(question))
+
+    assert asked == [question]
+    assert (reply.text, reply.finish, reply.reasoning, reply.usage) == (
+        "A",
+        "length",
+        "I thought",
+        Usage(10, 0, 6),
+    )
+    assert (reply.tokens, reply.served) == ((token,), "m")
+
+
+def test_n_samples_are_n_choices_with_the_prompt_counted_once():
+    with serving(lambda ask: Reply(f"{ask.sample} {ask.seed}", usage=Usage(10, 0, 2))) as server:
+        _, got = post(server.url, n=3, seed=7, stop=None, temperature=None)
+
+    assert [choice["message"]["content"] for choice in got["choices"]] == ["0 7", "1 8", "2 9"]
+    assert got["usage"] == {"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16}
+
+
+def test_engines_async_functions_and_several_models_are_served():
+    engine = open_engine("scripted:builtins:str")
+    with serving({"a": engine.answer, "b": lambda ask: "b"}) as server:
+        assert "which?" in post(server.url, model="a")[1]["choices"][0]["message"]["content"]
+        assert post(server.url, model="b")[1]["choices"][0]["message"]["content"] == "b"
+        status, told = post(server.url, model="c")
+        listed = json.loads(urllib.request.urlopen(server.url + "/models").read())
+
+    assert (status, "there is a, b" in told) == (404, True)
+    assert [model["id"] for model in listed["data"]] == ["a", "b"]
+    assert server.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "raised", "status", "told"),
+    [
+        ({}, CallRefused("too long"), 400, "too long"),
+        ({}, CallFailed("nothing"), 500, "nothing"),
+        ({}, KeyError("bug"), 500, "test_serve.py:"),
+        ({"messages": "hello"}, None, 400, "array"),
+        ({"n": 0}, None, 400, "n"),
+        ({"stream": True}, None, 400, "stream"),
+        ({"path": "/elsewhere"}, None, 404, ""),
+    ],
+)
+def test_what_goes_wrong_becomes_a_status_with_a_reason(fields, raised, status, told):
+    def judge(ask):
+        if raised:
+            raise raised
+        return "A"
+
+    with serving(judge) as server:
+        got = post(server.url, **fields)
+
+    assert got[0] == status
+    assert told in got[1]
+
+
+def test_a_port_that_is_taken_is_said_to_be_taken():
+    with serving(lambda ask: "A") as server:
+        port = int(server.url.split(":")[2].partition("/")[0])
+        with (
+            pytest.raises(SettingError, match=r"cannot listen on .* in use.*--port 0"),
+            serving(str, port=port),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_runs_as_a_process_of_its_own(tmp_path, number):
+    (tmp_path / "mine.py").write_text("def first(ask):\n    return '[[A]]'\n")
+    command = [sys.executable, "-m", "jurist.serve", "--answer", "mine:first"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SRC)}
+    )
+    try:
+        url = process.stdout.readline().strip()
+        assert post(url)[1]["choices"][0]["message"]["content"] == "[[A]]"
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+def test_a_process_that_cannot_serve_says_why(tmp_path):
+    command = [sys.executable, "-m", "jurist.serve", "--answer", "no_such:first"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(SRC)})
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cannot load 'no_such:first'")

@@ -1,0 +1,271 @@
+"""What a judge is asked, rung after rung, and what the rungs come to."""
+
+import asyncio
+from math import log
+
+import pytest
+
+from jurist.engines.budget import Budget
+from jurist.engines.engine import Ask, Reply, Token
+from jurist.engines.journaled import JournaledEngine
+from jurist.engines.scripted import Scripted
+from jurist.errors import SettingError
+from jurist.journal import Journal
+from jurist.records import Completion, Matchup, Message, Prompt, Usage
+from jurist.verdicts.ask import Answer, JudgePrompt
+from jurist.verdicts.constitution import load_constitution
+from jurist.verdicts.settings import Example, JudgeConfig
+from jurist.verdicts.template import unfence
+
+PROMPT = Prompt.of("Say hello.", reference="Hello.")
+HELLO, GO = Completion.of(PROMPT.id, "Hello!"), Completion.of(PROMPT.id, "Go away.")
+MATCHUP = Matchup.of(PROMPT, HELLO, GO)
+
+
+def weighing(p=0.9, mass=1.0, labels="AB", other="The"):
+    """A one-token reply: the first label has p of the mass of the labels."""
+    top = {labels[0]: p * mass, labels[1]: (1 - p) * mass, other: 1 - mass}
+    text = max(top, key=top.__getitem__)
+    listed = tuple((one, log(chance)) for one, chance in top.items() if chance)
+    return Reply(text, tokens=(Token(text, log(top[text]), listed),), usage=Usage(10, 0, 1), cost=0.5)
+
+
+def rung(ask: Ask) -> str:
+    if ask.wants != "text":
+        final = ask.messages[-1].content.rpartition("\n\n")[2].startswith("Now decide")
+        return "forced" if ask.wants == "forced_label" else "final" if final else "label"
+    return "rationale" if " yet." in ask.messages[-1].content else "reason"
+
+
+class Model(Scripted):
+    """Answers by rung, and keeps what it was asked."""
+
+    def __init__(self, replies, gives_logprobs=True):
+        super().__init__(lambda ask: self.asked.append(ask) or replies[rung(ask)])
+        self.asked: list[Ask] = []
+        self.gives_logprobs = gives_logprobs
+
+    @property
+    def rungs(self) -> list[str]:
+        return [rung(ask) for ask in self.asked]
+
+
+def judge_prompt(kind="pairwise", engine=None, **settings) -> JudgePrompt:
+    family = "pairwise" if kind in ("pairwise", "constitution") else "pointwise"
+    return JudgePrompt(JudgeConfig(kind=kind, **settings), family, engine or Model({}))
+
+
+def asking(model, sample=0, **settings) -> Answer:
+    asked = judge_prompt(engine=model, **settings)
+    shown = asked.show_pair(MATCHUP) if asked.kind == "pairwise" else asked.show_one(PROMPT, HELLO)
+    return asyncio.run(asked.ask(model, shown, sample))
+
+
+RAMBLING, PROSE = weighing(0.8, 0.05, other="<turn"), "Both have merits."
+SILENT = Reply("", "length", reasoning="Hm, let me think")
+THINKING = Reply("<think>\nHm", "length", (Token("<think>", -0.1), Token("\n", -0.1), Token("Hm", -0.1)))
+REFUSED = Reply("I cannot.", "refused")
+REASON, TWO = {"reason": True}, {"reason": True, "reason_calls": 2}
+POINTS, ADDITIVE, ALLOW = {"kind": "pointwise"}, {"kind": "additive"}, {"forced": "allow"}
+LADDER = {
+    "a label with its mass": ({}, {"label": weighing(0.9)}, 0.9, 1.0),
+    "a label without log-probs": ({}, {"label": "B"}, 0.0, None),
+    "too little mass": ({}, {"label": RAMBLING, "final": weighing(0.7)}, 0.7, 1.0),
+    "too little mass twice": ({}, {"label": RAMBLING, "final": RAMBLING}, "low_mass", 0.05),
+    "prose without log-probs": ({}, {"label": PROSE, "reason": "Hm.\nVerdict: A"}, 1.0, None),
+    "prose throughout": ({}, {"label": PROSE, "reason": PROSE, "final": PROSE}, "no_verdict", None),
+    "prose, then a label": ({}, {"label": PROSE, "reason": PROSE, "final": "B"}, 0.0, None),
+    "thoughts, no label": ({}, {"label": THINKING, "reason": "<think>x</think>\nVerdict: B"}, 0.0, None),
+    "thoughts elsewhere": ({}, {"label": SILENT, "reason": "Verdict: A"}, 1.0, None),
+    "a refusal": ({}, {"label": REFUSED}, "refused", None),
+    "a refusal of the last rung": ({}, {"label": RAMBLING, "final": REFUSED}, "refused", 0.05),
+    "reasons wanted": (REASON, {"reason": "So.\nVerdict: A"}, 1.0, None),
+    "reasons wanted, none declared": (REASON, {"reason": PROSE, "final": weighing(0.8)}, 0.8, 1.0),
+    "reasons refused": (REASON, {"reason": REFUSED}, "refused", None),
+    "no reasons, ever": ({"reason": False}, {"label": PROSE, "final": "A"}, 1.0, None),
+    "two calls": (TWO, {"rationale": PROSE, "final": weighing(0.8)}, 0.8, 1.0),
+    "two calls, unread": (TWO, {"rationale": PROSE, "final": RAMBLING}, "low_mass", 0.05),
+    "two calls, refused": (TWO, {"rationale": REFUSED}, "refused", None),
+    "two calls, forced": (
+        TWO | ALLOW, {"rationale": PROSE, "final": RAMBLING, "forced": "A"}, 1.0, 0.05),
+    "log-probs not to be used": ({"logprobs": False}, {"reason": "Verdict: A"}, 1.0, None),
+    "log-probs required": (
+        {"logprobs": True}, {"label": "A", "reason": "Verdict: A", "final": "A"}, "low_mass", None),
+    "ties": ({"ties": True}, {"label": "C"}, 0.5, None),
+    "a score": (POINTS, {"label": weighing(0.5, labels="78")}, 7.5, 1.0),
+    "a score after reasons": (POINTS | REASON, {"reason": "Fine.\nScore: 4"}, 4.0, None),
+    "points": (ADDITIVE, {"label": weighing(1.0, labels="35")}, 3.0, 1.0),
+    "a score out of bounds": (ADDITIVE, {"label": "7", "reason": "Score: 7", "final": "7"}, "off_menu", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "replies", "value", "mass"), LADDER.values(), ids=LADDER)
+def test_the_rungs_are_climbed_until_one_is_read(settings, replies, value, mass):
+    model = Model(replies)
+    answer = asking(model, **settings)
+    got = answer.reading.unread or answer.reading.value
+    assert got == (pytest.approx(value) if isinstance(value, float) else value)
+    assert answer.label_mass == pytest.approx(mass)
+    assert model.rungs == list(replies)
+
+
+def test_an_engine_known_to_give_no_log_probs_is_asked_for_reasons_first():
+    model = Model({"reason": "So.\nVerdict: A"}, gives_logprobs=False)
+    assert asking(model).reading.value == 1.0
+    assert [ask.top_logprobs for ask in model.asked] == [0]
+    # or, if there are to be none, for the label, with room for thinking that cannot be turned off
+    model = Model({"label": "A"}, gives_logprobs=False)
+    assert asking(model, reason=False, max_tokens=700).reading.value == 1.0
+    assert model.asked[0].max_tokens == 700
+    with pytest.raises(SettingError, match="logprobs: true, but scripted gives none"):
+        asking(model, logprobs=True)
+
+
+def test_a_model_that_copies_the_prompt_gives_a_verdict_only_if_that_is_allowed_and_marked():
+    replies = {"label": RAMBLING, "final": RAMBLING, "forced": weighing(0.99)}
+    for forced, rungs, unread in (("never", "label final", "low_mass"), ("allow", "label forced", "")):
+        model = Model(replies)
+        answer = asking(model, forced=forced)
+        assert " ".join(model.rungs) == rungs
+        assert (answer.forced, answer.reading.unread) == (not unread, unread)
+        assert answer.label_mass == pytest.approx(0.05)
+
+
+def test_a_constraint_is_used_only_on_the_last_rung_and_only_its_label_counts():
+    assert not asking(Model({"label": weighing(0.9)}), forced="allow").forced
+    ignored = Model({"label": RAMBLING, "forced": Reply("<turn-", tokens=RAMBLING.tokens)})
+    answer = asking(ignored, forced="allow")
+    assert (answer.forced, answer.reading.unread) == (False, "no_verdict")
+    json = Model({"label": PROSE, "forced": '{"verdict": "B"}'}, gives_logprobs=False)
+    answer = asking(json, forced="allow", reason=False)
+    assert (answer.forced, answer.reading.value) == (True, 0.0)
+    assert json.asked[-1].labels == ("A", "B")
+
+
+def test_the_label_is_asked_for_in_a_few_tokens_without_thinking():
+    model = Model({"label": RAMBLING, "final": RAMBLING})
+    asking(model)
+    for ask in model.asked:
+        assert (ask.temperature, ask.max_tokens, ask.top_logprobs, ask.thinking) == (0.0, 3, 20, False)
+    asking(model, kind="pointwise", scale=(0, 100))
+    assert model.asked[2].max_tokens == 5
+    model = Model({"reason": PROSE, "final": "A"})
+    asking(model, reason=True, max_tokens=700)
+    assert [(ask.max_tokens, ask.thinking) for ask in model.asked] == [(700, True), (3, False)]
+
+
+def test_the_last_rung_shows_what_the_model_said_and_keeps_it_as_the_rationale():
+    model = Model({"reason": Reply(PROSE, reasoning="hidden"), "final": weighing(0.8)})
+    assert asking(model, reason=True).rationale == PROSE
+    said, last = model.asked[-1].messages[-2:]
+    assert said == Message("assistant", PROSE)
+    assert last.content.startswith('Now decide: which response is better? Answer with exactly "A" or "B"')
+    model = Model({"label": Reply(""), "final": "A"})
+    asking(model, reason=False)
+    assert [turn.role for turn in model.asked[-1].messages] == ["system", "user"]
+    model = Model({"reason": Reply("", "length", reasoning="A long thought"), "final": "A"})
+    assert asking(model, reason=True).rationale == "A long thought"
+
+
+def test_an_answer_has_the_cost_of_all_its_calls():
+    reply = asking(Model({"label": RAMBLING, "final": weighing(0.7)})).reply
+    assert (reply.text, reply.cost, reply.usage.tokens_in, reply.usage.tokens_out) == ("A", 1.0, 20, 2)
+
+
+def test_samples_are_drawn_warm_and_are_calls_of_their_own_but_the_label_after_them_is_not_sampled():
+    model = Model({"reason": PROSE, "final": "A", "label": "A"})
+    for sample in (0, 1):
+        asking(model, sample, samples=2, reason=True)
+    asking(model, samples=2, temperature=0.3)
+    told = [(ask.sample, ask.temperature) for ask in model.asked]
+    assert told == [(0, 0.7), (0, 0.0), (1, 0.7), (1, 0.0), (0, 0.3)]
+
+
+def test_after_a_restart_the_same_is_asked_and_the_journal_answers(tmp_path):
+    replies = {"label": THINKING, "reason": Reply(PROSE * 9, tokens=THINKING.tokens * 9), "final": RAMBLING}
+    answers = []
+    for calls in (3, 0):
+        model = Model(replies)
+
+        async def twice(model=model):
+            journal = Journal(tmp_path / "journal.sqlite")
+            engine = JournaledEngine(model, journal, Budget(None))
+            asked = judge_prompt(engine=engine)
+            answers.append(await asked.ask(engine, asked.show_pair(MATCHUP)))
+            await engine.close()
+            journal.close()
+
+        asyncio.run(twice())
+        assert len(model.asked) == calls
+    assert answers[0] == answers[1]
+
+
+def shown(pair=MATCHUP, principle=None, **settings) -> list[str]:
+    asked = judge_prompt(**settings)
+    return [turn.content for turn in asked.turns("verdict", asked.show_pair(pair, principle))]
+
+
+def test_both_orders_differ_only_in_the_positions_and_share_everything_before_them():
+    settings = {"rubric": "Be kind.", "against_length": True}
+    (system, one), (same, other) = shown(**settings), shown(MATCHUP.swapped(), **settings)
+    assert system == same
+    assert unfence(one, "response-A") == unfence(other, "response-B") == "Hello!"
+    assert other.replace("Hello!", "*").replace("Go away.", "Hello!").replace("*", "Go away.") == one
+    assert other.startswith(one.partition("<response-A-")[0])
+
+
+def test_the_reference_is_shown_only_where_it_is_asked_for_and_there():
+    assert unfence(shown(reference=True)[1], "reference") == "Hello."
+    assert "reference" not in "".join(shown()).lower()
+    bare = Prompt.of("Hi")
+    pair = Matchup.of(bare, Completion.of(bare.id, "a"), Completion.of(bare.id, "b"))
+    assert "reference" not in "".join(shown(pair, reference=True)).lower()
+
+
+def test_a_principle_is_the_last_thing_said_before_the_form_of_the_answer():
+    principle = load_constitution().principles[0]
+    system = shown(principle=principle, kind="constitution")[0]
+    places = [system.index(one) for one in ("material to judge", principle.text, "Answer with exactly")]
+    assert places == sorted(places)
+
+
+KIND = Example("Say bye.", "Bye!", "first", second="No.", reason="A is polite.")
+EXAMPLES = [
+    ("pairwise", KIND, "verdict", ["A"]),
+    ("pairwise", KIND, "reason", ["A is polite.\nVerdict: A"]),
+    ("pairwise", KIND, "rationale", ["A is polite.", "A"]),
+    ("pointwise", Example("Say bye.", "Bye!", "9", reason="Polite."), "reason", ["Polite.\nScore: 9"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "example", "stage", "answers"), EXAMPLES)
+def test_examples_are_answered_in_the_form_that_is_asked_for(kind, example, stage, answers):
+    asked = judge_prompt(kind, examples=(example,))
+    shown = asked.show_pair(MATCHUP) if kind == "pairwise" else asked.show_one(PROMPT, HELLO)
+    turns = asked.turns(stage, shown)
+    assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * len(answers), "user"]
+    assert [turn.content for turn in turns if turn.role == "assistant"] == answers
+    assert "Say bye." in turns[1].content
+
+
+def test_an_example_with_a_verdict_that_is_not_on_offer_is_refused():
+    for kind, verdict, said in (("pairwise", "tie", "first, second"), ("pointwise", "12", "1, .*, 9")):
+        with pytest.raises(SettingError, match=f"one of {said}, got '{verdict}'"):
+            judge_prompt(kind, examples=(Example("", "", verdict),))
+
+
+SAME = [{"swap": "never"}, {"samples": 1}, {"clamp": (0.4, 0.6)}, {"temperature": 0.0}]
+OTHER = [
+    REASON, TWO, POINTS, ADDITIVE, ALLOW, {"reason": False}, {"ties": True}, {"reference": True},
+    {"samples": 2}, {"against_length": True}, {"rubric": "Be kind."}, {"temperature": 0.5}, {"max_tokens": 5},
+    {"logprobs": True}, {"logprobs": False}, {"examples": (KIND,)}, {"kind": "pointwise", "scale": (1, 5)},
+]  # fmt: skip
+
+
+def test_a_judge_is_named_by_all_that_changes_its_verdicts_and_by_nothing_else(tmp_path):
+    (tmp_path / "rubric.txt").write_text("Be kind.\n")
+    names = [judge_prompt(**settings).name for settings in ({}, *OTHER)]
+    assert len(set(names)) == len(names)
+    assert {judge_prompt(**settings).name for settings in SAME} == {names[0]}
+    assert names[0].startswith("pairwise:scripted#")
+    assert judge_prompt(rubric=str(tmp_path / "rubric.txt")).name == judge_prompt(rubric="Be kind.").name

@@ -1,0 +1,256 @@
+"""Which replies count as a verdict: those that declare one in the form that was asked for, and no others."""
+
+import json
+import random
+import re
+import time
+from itertools import accumulate
+from math import log
+from pathlib import Path
+
+import pytest
+
+from jurist.engines.engine import Reply, Token
+from jurist.verdicts.read import UNREAD, Choices, Reading, Scale, rationale_of, read, thinking_end
+
+HOSTILE = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "contract" / "hostile.jsonl").read_text().splitlines()
+]
+"""Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
+AB, ABC, NINE = Choices(), Choices("A", "B", "C"), Scale(1, 9)
+SIDES = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
+
+
+def reading(text, form=AB, finish="stop", **how) -> Reading:
+    return read(Reply(text, finish), form, **how)
+
+
+FORMS = [
+    "{}", " {}\n", "**{}**", "[[{}]]", '"{}".', "({})", "Response {}", "Option ({})", "Verdict: {}",
+    "verdict: {}", "**Verdict:** {}", "**Final verdict**: **{}**", "My verdict is {}.",
+    "The overall judgment is: [[{}]]", "Decision = {}", "> Verdict: {}", "## Verdict: {}", "Verdict:\n{}",
+    "Both are fine.\nVerdict: {}", "Both are fine.\r\nVerdict: {}\r\n", "Both are fine.\n\n[[{}]]",
+    "A covers more.\nB is short.\n\n{}", "Verdict: {0}\nThat is all.\nVerdict: {0}", "I choose:\n\n{}",
+    "### Final verdict\n\n**{}**", '{{"verdict": "{}"}}', '```json\n{{"reason": "?", "verdict": "{}"}}\n```',
+    '{{\n  "verdict": "{}"\n}}', '{{"reason": "either {{x}} or \\"verdict\\"", "verdict": "Response {}"}}',
+    'So I say\n{{"verdict": "{}"}}',
+]  # fmt: skip
+SCORES = {
+    "7": 7, "Score: 7": 7, "**Score:** 7/9": 7, "7 out of 9": 7, "Rating = 7.5": 7.5, "- 7": 7,
+    '{"score": 4}': 4, "Accuracy: 9\nClarity: 8\n\nScore: 5": 5, "Score: 3\nBecause.\nFinal score: 3": 3,
+    '{"verdict": "4"}': 4, '{"score": 4.5, "why": "{7}"}': 4.5,
+}  # fmt: skip
+DECLARED = [
+    *((form.format(label), AB, p) for label, p in (("A", 1.0), ("B", 0.0)) for form in FORMS),
+    *((text, ABC, 0.5) for text in ("C", "Verdict: C", "Alike.\n[[C]] for a tie", "**C** (a tie)")),
+    ('{"verdict": "C"}', ABC, 0.5), ("2", Choices("1", "2", "3"), 0.0),
+    ("Output (a)", Choices("Output (a)", "Output (b)"), 1.0),
+    *((text, NINE, score) for text, score in SCORES.items()),
+    ("Score: 85", Scale(0, 100), 85), ("-3", Scale(-5, 5), -3), ("Score: -3", Scale(-5, 5), -3),
+    ("10", Scale(1, 10), 10), ("10/10", Scale(1, 10), 10),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "form", "value"), DECLARED)
+def test_a_declared_verdict_is_read(text, form, value):
+    got = reading(text, form)
+    assert (got.value, got.unread) == (value, "")
+    label = text[got.at :]
+    if form.word == NINE.word:
+        assert float(re.match(r"-?[\d.]*\d", label)[0]) == value
+    else:
+        assert label.startswith(form.labels[[1.0, 0.0, 0.5].index(value)])
+
+
+PAIRS = {
+    "no_verdict": [
+        "A is better.", "Verdict: A or B", "Verdict: A?", "Verdict != A", "Verdict: not A",
+        "Verdict: A would be wrong.", "Answer: A", "The answer is A", "Winner: A", "A\nbecause it is longer",
+        "A > B", "A-", "Verdict A", "Verdict: A\n\nCorrection: I meant B.", "Better: B\nWorse:\nA",
+        "The worse one is:\n\nA", "### Worse response\nA", "**Rejected**\n\nA", "Least preferred\nA", "A\nB",
+        "I choose B. The one I reject is:\nA", "1. A\n2. B", "- A\n- B", '{"verdict": null}',
+        '{"verdict": {"verdict": "A"}}', '{"winner": "A"}', 'Both return {"verdict": "A"}',
+        '{"A": 3, "B": 8}', '{"score_A": 3, "verdict_A": "A"}',
+    ],
+    "off_menu": [
+        "C", "Verdict: C", "[[C]]", "tie", "Verdict: Neither", "Response D", "A tie", "Verdict: A tie", "a",
+        "(A) for a tie", '{"verdict": "tie"}', '{"verdict": true}', '{"verdict": "A or B"}',
+    ],
+    "contradictory": [
+        "Verdict: A\nVerdict: B", "Verdict: A\nVerdict: tie", "Verdict: B\n\nI meant:\n\nVerdict: A",
+        "Verdict: A\n\nB", "[A]\n[B]", "B\n\nIt is short.\n\nA", '{"verdict": "A", "verdict": "B"}',
+    ],
+    "empty": ["", " \n\t", "<think>so</think>\n"],
+}  # fmt: skip
+POINTS = {
+    "no_verdict": [
+        "Score: 5/10", "5 or 6", "Scores: 4, 5, 6", "3 + 4 = 7", "Score: 3 (a perfect one is a 9)", "5 tie",
+        "Final score: 4\nMaximum score: 9", "1. Accuracy: fine", "Points lost:\n4", "Score != 5",
+    ],
+    "off_menu": ["Score: 10", "Score: -5", "-5", "0", '{"score": "high"}'],
+    "contradictory": ["5/9\n\n6", "Score: 5\nRating: 6", "Score: 12\nScore: 5"],
+}  # fmt: skip
+UNDECLARED = [
+    *((text, AB, reason) for reason, texts in PAIRS.items() for text in texts),
+    *((text, NINE, reason) for reason, texts in POINTS.items() for text in texts),
+    ("A tie", ABC, "off_menu"),
+    ("CA tie", ABC, "no_verdict"),
+]
+
+
+@pytest.mark.parametrize(("text", "form", "reason"), UNDECLARED)
+def test_what_is_not_declared_is_unread_with_a_reason(text, form, reason):
+    got = reading(text, form)
+    assert (got.value, got.unread) == (None, reason)
+    assert reason in UNREAD
+
+
+@pytest.mark.parametrize("label_only", [False, True])
+def test_a_hostile_sentence_is_never_read_for_the_wrong_side(label_only):
+    sides = [SIDES[reading(one["text"], label_only=label_only).value] for one in HOSTILE]
+    assert [one for one, side in zip(HOSTILE, sides, strict=True) if side not in ("", one["better"])] == []
+    assert len(HOSTILE) >= 167
+
+
+def test_nor_is_its_beginning_where_there_was_room_for_a_label_only():
+    for one in HOSTILE:
+        pieces = re.findall(r"\s?\w+|\W", one["text"])[:3]
+        reply = Reply("".join(pieces), "length", tokens_of(pieces))
+        assert SIDES[read(reply, AB, label_only=True).value] in ("", one["better"]), one
+
+
+def test_a_hostile_sentence_with_a_declared_last_line_is_read_as_that_line_or_not_at_all():
+    for line in ("Verdict: {}", "**Final verdict:** {}", "Verdict: Response {}", "[[{}]]", "{}"):
+        sides = [
+            (label, SIDES[reading(f"{one['text']}\n\n{line.format(label)}").value])
+            for one in HOSTILE
+            for label in "AB"
+        ]
+        assert {(label, side) for label, side in sides if side not in ("", label)} == set()
+        assert sum(side == label for label, side in sides) >= 0.9 * len(sides)
+
+
+TAGS = [
+    ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<THOUGHT depth=2>", "</thought>"),
+    ("<seed:think>", "</seed:think>"), ("[THINK]", "[/THINK]"), ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opens", "closes"), TAGS)
+def test_thinking_is_left_out_and_thinking_without_an_end_is_cut_off(opens, closes):
+    assert reading(f"{opens}Verdict: B\nA{closes}\n\nA", label_only=True).value == 1.0
+    assert reading(f"Hm.{closes}\nFine.\nVerdict: A").value == 1.0
+    assert reading(f"{opens}one{closes}{opens}Verdict: A").unread == "cut_off"
+    assert thinking_end(f"{opens}x{closes}A") == (len(opens) + 1 + len(closes), False)
+
+
+def test_a_reply_that_was_cut_off_or_refused_is_read_only_where_a_label_alone_was_asked_for():
+    assert reading("A", finish="refused", label_only=True, forced=True).unread == "refused"
+    for text in ("A", "**A**", "(A)", "A.", "A\n\nThe"):
+        assert reading(text, finish="length", label_only=True).value == 1.0
+        assert reading(text, finish="length").unread == "cut_off"
+    for text in ("Response A", "**Response A", "### A", "- A", '{"A', "A: it", "A is", "A. **", "Verdict: A"):
+        assert reading(text, finish="length", label_only=True).unread == "no_verdict", text
+    assert reading("1. **", NINE, "length", label_only=True).unread == "no_verdict"
+    assert reading("Both help.\nVerdict: A", finish="length").unread == "cut_off"
+    assert reading("", finish="length").unread == "cut_off"
+    assert reading('{"verdict": "A"}   ', finish="length").value == 1.0
+
+
+def test_the_rationale_is_what_stands_before_the_line_of_the_verdict():
+    text = "A is kind.\nB is not.\n\n**Verdict:** A"
+    assert rationale_of(text, reading(text)) == "A is kind.\nB is not."
+    assert rationale_of("A", reading("A")) == rationale_of("no", reading("no")) == ""
+
+
+LONG = [
+    *"* [({<\"'`#-.:A1\n\t\\", "A ", "- ", "A\n", " \n", "```\n", "```json\n \n", "**", ": ", "<think>",
+    "<think ", "Verdict", "Verdict: ", "verdict is ", "my final ", "5 ", "5 out of ", "1/", '{"a":',
+    '{"verdict":', "I choose ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", LONG)
+def test_a_long_reply_is_read_quickly(piece):
+    long = (piece * (200_000 // len(piece) + 1))[:200_000]
+    for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
+        for form, finish in ((ABC, "stop"), (NINE, "stop"), (NINE, "length")):
+            spent = time.process_time()
+            reading(text, form, finish, label_only=finish == "length")
+            assert time.process_time() - spent < 0.2, text[:20]
+
+
+def tokens_of(pieces):
+    """A token for each piece, nearly certain of itself."""
+    starts = accumulate(map(len, pieces), initial=0)
+    return tuple(
+        Token(one, log(0.97), ((one, log(0.97)),), at) for one, at in zip(pieces, starts, strict=False)
+    )
+
+
+FRAGMENTS = [
+    "A", "B", "C", "a", "A", "B", " A", "Response ", "Response A", "Option (B)", "Verdict: ", "Verdict: A",
+    "verdict: ", "**Verdict:** ", "My final verdict is ", "The decision is: ", "Verdict", ":", ": ", "[[A]]",
+    "[[", "]]", "**", "(", ")", '"', "- ", "### ", "> ", "1. ", " is better", " is worse", " not ", "?", ".",
+    "!", ", ", " or ", " tie", " for a tie", '{"verdict": "', '"}', '{"verdict": "A"}', '{"winner": "',
+    "```json\n", "\n```", "<think>", "</think>", "Worse:", "I choose:", "Therefore ", "\n", "\n", "\n\n",
+    " ", "\r\n", "é", "\u2028", "\x1c",
+]  # fmt: skip
+NOUNS = {"response", "answer", "assistant", "output", "option", "completion", "candidate"}
+
+
+def recognised(line: str) -> str:
+    """The label that a line declares, if it is nothing but that."""
+    words = re.findall(r"\w+", line)
+    if set(re.sub(r"\w", "", line)) - set(" \n\t\r\x1c\u2028*_\"'`()[]{}<>#-.!:="):
+        return ""
+    for optional in ({"the", "my"}, {"final", "overall"}, {"verdict", "decision", "judgment"}, {"is"}, NOUNS):
+        words = words[1:] if words and words[0].lower() in optional else words
+    behind = " ".join(words[1:]).lower()
+    tie = words[:1] == ["C"] and behind in ("tie", "a tie", "for tie", "for a tie")
+    return words[0] if words and words[0] in ("A", "B", "C") and (tie or not behind) else ""
+
+
+def may_be(text: str, first_line: bool) -> str:
+    """The only label that a reply may be read as; found by hand, not by the reader's patterns."""
+    text = text.rpartition("</think>")[2]
+    try:
+        return recognised(json.loads(text.strip().strip("`").removeprefix("json"))["verdict"])
+    except (ValueError, TypeError, KeyError):
+        lines = [line for line in text.split("\n") if re.search(r"\w", line)]
+    label = recognised(lines[0]) if first_line else recognised(lines[-1]) or recognised(text)
+    others = {
+        line.strip()[-1] for line in lines if line.strip() in ("Verdict: A", "Verdict: B", "Verdict: C")
+    }
+    return label if first_line or not others - {label} else ""
+
+
+def fuzz(count: int, seed: int) -> int:
+    """How many of these replies were read; each of them has to declare what it was read as."""
+    rng, values, read_ = random.Random(seed), {"A": 1.0, "B": 0.0, "C": 0.5}, 0
+    for _ in range(count):
+        pieces = rng.choices(FRAGMENTS, k=rng.randint(1, 6))
+        if rng.random() < 0.4:
+            pieces += ["\n", *rng.choices(FRAGMENTS, k=rng.randint(1, 2))]
+        tokens = tokens_of(pieces) if rng.random() < 0.25 else ()
+        reply = Reply("".join(pieces), "length" if rng.random() < 0.2 else "stop", tokens)
+        got = read(reply, ABC, label_only=rng.random() < 0.3, forced=rng.random() < 0.1)
+        assert (got.value is None) == (got.unread in UNREAD), reply.text
+        if got.value is not None:
+            read_ += 1
+            declared = may_be(reply.text, reply.finish == "length")
+            assert declared, f"invented: {reply.text!r}"
+            assert abs(got.value - values[declared]) < 0.1, reply.text
+    return read_
+
+
+def test_no_verdict_is_invented_from_fragments_of_labels_and_forms():
+    assert fuzz(20_000, seed=1) >= 1_000
+
+
+@pytest.mark.slow
+def test_no_verdict_is_invented_in_200_000_replies():
+    assert fuzz(200_000, seed=2) >= 10_000
