@@ -162,9 +162,14 @@ def test_a_long_reply_is_read_quickly(piece):
     long = (piece * (200_000 // len(piece) + 1))[:200_000]
     for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
         for form, finish in ((ABC, "stop"), (NINE, "stop"), (NINE, "length")):
-            spent = time.process_time()
-            reading(text, form, finish, label_only=finish == "length")
-            assert time.process_time() - spent < 0.2, text[:20]
+            seconds = []
+            for _ in range(3):
+                started = time.process_time()
+                reading(text, form, finish, label_only=finish == "length")
+                seconds.append(time.process_time() - started)
+                if seconds[-1] < 0.1:
+                    break
+            assert min(seconds) < 0.2, text[:20]
 
 
 def tokens_of(pieces):

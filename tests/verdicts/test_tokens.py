@@ -24,9 +24,9 @@ def tokens_of(*places):
     return tuple(tokens)
 
 
-def weighed(*places, form=AB, label_only=True, keep=None, finish="stop", **how):
+def weighed(*places, form=AB, label_only=True, keep=None, finish="stop", text="", **how):
     tokens = tokens_of(*places)
-    text = "".join(one.text for one in tokens)
+    text = text or "".join(one.text for one in tokens)
     kept = tuple(one for i, one in enumerate(tokens) if keep is None or i in keep)
     return read(Reply(text, finish, kept), form, label_only=label_only, **how)
 
@@ -109,7 +109,9 @@ def test_a_verdict_after_a_rationale_is_weighed_at_its_own_token_if_that_was_kep
     assert weighed(*said, label_only=False).value == pytest.approx(0.2)
     assert weighed(*said, label_only=False, keep=[5]).value == pytest.approx(0.2)
     assert weighed(*said, label_only=False, keep=[0, 1]).value == 0.0
-    assert weighed("Well", ",", {" B": 0.8, " A": 0.2}, keep=[2]).unread == "no_verdict"
+    assert weighed("Well", ",", {" So": 0.2, " B": 0.8}, keep=[2]).unread == "no_verdict"
+    # tokens that turn out to stand elsewhere are none
+    assert weighed(*said, label_only=False, text="fits.\nVerdict: B.").value == 0.0
     # without the token after the 1, the score is what is written
     ten = ["Score: ", {"1": 0.6, "9": 0.4}, {"0": 0.9, "\n": 0.1}, "/", "1", "0"]
     assert weighed(*ten, form=TEN, keep=[0, 1, 3, 4, 5]).value == 10.0
