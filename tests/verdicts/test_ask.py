@@ -46,7 +46,7 @@ class Model(Scripted):
         self.gives_logprobs = gives_logprobs
 
     @property
-    def rungs(self) -> list[str]:
+    def rungs(self):
         return [rung(ask) for ask in self.asked]
 
 
@@ -103,6 +103,7 @@ LADDER = {
 def test_the_rungs_are_climbed_until_one_is_read(settings, replies, value, mass):
     model = Model(replies)
     answer = asking(model, **settings)
+    assert answer.reply.cost == sum(getattr(one, "cost", 0.0) for one in replies.values())
     got = answer.reading.unread or answer.reading.value
     assert got == (pytest.approx(value) if isinstance(value, float) else value)
     assert answer.label_mass == pytest.approx(mass)
@@ -110,13 +111,12 @@ def test_the_rungs_are_climbed_until_one_is_read(settings, replies, value, mass)
 
 
 def test_an_engine_known_to_give_no_log_probs_is_asked_for_reasons_first():
-    model = Model({"reason": "So.\nVerdict: A"}, gives_logprobs=False)
+    model = Model({"reason": "So.\nVerdict: A", "label": "A"}, gives_logprobs=False)
     assert asking(model).reading.value == 1.0
-    assert [ask.top_logprobs for ask in model.asked] == [0]
     # or, if there are to be none, for the label, with room for thinking that cannot be turned off
-    model = Model({"label": "A"}, gives_logprobs=False)
     assert asking(model, reason=False, max_tokens=700).reading.value == 1.0
-    assert model.asked[0].max_tokens == 700
+    assert model.rungs == ["reason", "label"]
+    assert [(ask.top_logprobs, ask.max_tokens) for ask in model.asked] == [(0, 1024), (0, 700)]
     with pytest.raises(SettingError, match="logprobs: true, but scripted gives none"):
         asking(model, logprobs=True)
 
@@ -136,40 +136,32 @@ def test_a_constraint_is_used_only_on_the_last_rung_and_only_its_label_counts():
     ignored = Model({"label": RAMBLING, "forced": Reply("<turn-", tokens=RAMBLING.tokens)})
     answer = asking(ignored, forced="allow")
     assert (answer.forced, answer.reading.unread) == (False, "no_verdict")
-    json = Model({"label": PROSE, "forced": '{"verdict": "B"}'}, gives_logprobs=False)
-    answer = asking(json, forced="allow", reason=False)
+    model = Model({"label": PROSE, "forced": '{"verdict": "B"}'})
+    answer = asking(model, forced="allow", reason=False)
     assert (answer.forced, answer.reading.value) == (True, 0.0)
-    assert json.asked[-1].labels == ("A", "B")
+    assert (model.asked[-1].labels, model.asked[-1].max_tokens) == (("A", "B"), 19)
 
 
 def test_the_label_is_asked_for_in_a_few_tokens_without_thinking():
-    model = Model({"label": RAMBLING, "final": RAMBLING})
+    model = Model({"label": RAMBLING, "reason": PROSE, "final": RAMBLING})
     asking(model)
-    for ask in model.asked:
-        assert (ask.temperature, ask.max_tokens, ask.top_logprobs, ask.thinking) == (0.0, 3, 20, False)
-    asking(model, kind="pointwise", scale=(0, 100))
-    assert model.asked[2].max_tokens == 5
-    model = Model({"reason": PROSE, "final": "A"})
     asking(model, reason=True, max_tokens=700)
-    assert [(ask.max_tokens, ask.thinking) for ask in model.asked] == [(700, True), (3, False)]
+    asking(model, kind="pointwise", scale=(0, 100))
+    told = [(ask.temperature, ask.max_tokens, ask.top_logprobs, ask.thinking) for ask in model.asked]
+    label, reasons, score = (0.0, 3, 20, False), (0.0, 700, 5, True), (0.0, 5, 20, False)
+    assert told == [label, label, reasons, label, score, score]
 
 
 def test_the_last_rung_shows_what_the_model_said_and_keeps_it_as_the_rationale():
-    model = Model({"reason": Reply(PROSE, reasoning="hidden"), "final": weighing(0.8)})
+    model = Model({"reason": Reply(PROSE, reasoning="hidden"), "label": Reply(""), "final": weighing(0.8)})
     assert asking(model, reason=True).rationale == PROSE
     said, last = model.asked[-1].messages[-2:]
     assert said == Message("assistant", PROSE)
     assert last.content.startswith('Now decide: which response is better? Answer with exactly "A" or "B"')
-    model = Model({"label": Reply(""), "final": "A"})
     asking(model, reason=False)
     assert [turn.role for turn in model.asked[-1].messages] == ["system", "user"]
-    model = Model({"reason": Reply("", "length", reasoning="A long thought"), "final": "A"})
-    assert asking(model, reason=True).rationale == "A long thought"
-
-
-def test_an_answer_has_the_cost_of_all_its_calls():
-    reply = asking(Model({"label": RAMBLING, "final": weighing(0.7)})).reply
-    assert (reply.text, reply.cost, reply.usage.tokens_in, reply.usage.tokens_out) == ("A", 1.0, 20, 2)
+    thought = Reply("", "length", reasoning="A long thought")
+    assert asking(Model({"reason": thought, "final": "A"}), reason=True).rationale == "A long thought"
 
 
 def test_samples_are_drawn_warm_and_are_calls_of_their_own_but_the_label_after_them_is_not_sampled():
@@ -214,15 +206,11 @@ def test_both_orders_differ_only_in_the_positions_and_share_everything_before_th
     assert other.startswith(one.partition("<response-A-")[0])
 
 
-def test_the_reference_is_shown_only_where_it_is_asked_for_and_there():
+def test_the_reference_and_the_principle_are_shown_where_they_are_asked_for():
     assert unfence(shown(reference=True)[1], "reference") == "Hello."
-    assert "reference" not in "".join(shown()).lower()
     bare = Prompt.of("Hi")
     pair = Matchup.of(bare, Completion.of(bare.id, "a"), Completion.of(bare.id, "b"))
-    assert "reference" not in "".join(shown(pair, reference=True)).lower()
-
-
-def test_a_principle_is_the_last_thing_said_before_the_form_of_the_answer():
+    assert "reference" not in "".join([*shown(), *shown(pair, reference=True)]).lower()
     principle = load_constitution().principles[0]
     system = shown(principle=principle, kind="constitution")[0]
     places = [system.index(one) for one in ("material to judge", principle.text, "Answer with exactly")]
@@ -230,28 +218,23 @@ def test_a_principle_is_the_last_thing_said_before_the_form_of_the_answer():
 
 
 KIND = Example("Say bye.", "Bye!", "first", second="No.", reason="A is polite.")
+SCORED = Example("Say bye.", "Bye!", "9", reason="Polite.")
 EXAMPLES = [
-    ("pairwise", KIND, "verdict", ["A"]),
-    ("pairwise", KIND, "reason", ["A is polite.\nVerdict: A"]),
-    ("pairwise", KIND, "rationale", ["A is polite.", "A"]),
-    ("pointwise", Example("Say bye.", "Bye!", "9", reason="Polite."), "reason", ["Polite.\nScore: 9"]),
-]
+    ("pairwise", KIND, "verdict", ["A"]), ("pairwise", KIND, "reason", ["A is polite.\nVerdict: A"]),
+    ("pairwise", KIND, "rationale", ["A is polite.", "A"]), ("pointwise", SCORED, "verdict", ["9"]),
+    ("pointwise", SCORED, "reason", ["Polite.\nScore: 9"]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "example", "stage", "answers"), EXAMPLES)
 def test_examples_are_answered_in_the_form_that_is_asked_for(kind, example, stage, answers):
     asked = judge_prompt(kind, examples=(example,))
-    shown = asked.show_pair(MATCHUP) if kind == "pairwise" else asked.show_one(PROMPT, HELLO)
-    turns = asked.turns(stage, shown)
+    turns = asked.turns(stage, asked.show_pair(MATCHUP) | asked.show_one(PROMPT, HELLO))
     assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * len(answers), "user"]
     assert [turn.content for turn in turns if turn.role == "assistant"] == answers
     assert "Say bye." in turns[1].content
-
-
-def test_an_example_with_a_verdict_that_is_not_on_offer_is_refused():
-    for kind, verdict, said in (("pairwise", "tie", "first, second"), ("pointwise", "12", "1, .*, 9")):
-        with pytest.raises(SettingError, match=f"one of {said}, got '{verdict}'"):
-            judge_prompt(kind, examples=(Example("", "", verdict),))
+    with pytest.raises(SettingError, match=r"one of \w+, .*, got 'a tie'"):
+        judge_prompt(kind, examples=(Example("", "", "a tie"),))
 
 
 SAME = [{"swap": "never"}, {"samples": 1}, {"clamp": (0.4, 0.6)}, {"temperature": 0.0}]

@@ -13,10 +13,8 @@ import pytest
 from jurist.engines.engine import Reply, Token
 from jurist.verdicts.read import UNREAD, Choices, Reading, Scale, rationale_of, read, thinking_end
 
-HOSTILE = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1] / "contract" / "hostile.jsonl").read_text().splitlines()
-]
+SENTENCES = Path(__file__).parents[1] / "contract" / "hostile.jsonl"
+HOSTILE = [json.loads(line) for line in SENTENCES.read_text().splitlines()]
 """Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
 AB, ABC, NINE = Choices(), Choices("A", "B", "C"), Scale(1, 9)
 SIDES = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
@@ -56,11 +54,8 @@ DECLARED = [
 def test_a_declared_verdict_is_read(text, form, value):
     got = reading(text, form)
     assert (got.value, got.unread) == (value, "")
-    label = text[got.at :]
-    if form.word == NINE.word:
-        assert float(re.match(r"-?[\d.]*\d", label)[0]) == value
-    else:
-        assert label.startswith(form.labels[[1.0, 0.0, 0.5].index(value)])
+    label = f"{value:g}" if form.word == NINE.word else form.labels[[1.0, 0.0, 0.5].index(value)]
+    assert text.startswith(label, got.at)
 
 
 PAIRS = {
@@ -91,12 +86,9 @@ POINTS = {
     "off_menu": ["Score: 10", "Score: -5", "-5", "0", '{"score": "high"}'],
     "contradictory": ["5/9\n\n6", "Score: 5\nRating: 6", "Score: 12\nScore: 5"],
 }  # fmt: skip
-UNDECLARED = [
-    *((text, AB, reason) for reason, texts in PAIRS.items() for text in texts),
-    *((text, NINE, reason) for reason, texts in POINTS.items() for text in texts),
-    ("A tie", ABC, "off_menu"),
-    ("CA tie", ABC, "no_verdict"),
-]
+UNDECLARED = [("A tie", ABC, "off_menu"), ("CA tie", ABC, "no_verdict")]
+UNDECLARED += [(text, AB, reason) for reason, texts in PAIRS.items() for text in texts]
+UNDECLARED += [(text, NINE, reason) for reason, texts in POINTS.items() for text in texts]
 
 
 @pytest.mark.parametrize(("text", "form", "reason"), UNDECLARED)
@@ -106,28 +98,20 @@ def test_what_is_not_declared_is_unread_with_a_reason(text, form, reason):
     assert reason in UNREAD
 
 
-@pytest.mark.parametrize("label_only", [False, True])
-def test_a_hostile_sentence_is_never_read_for_the_wrong_side(label_only):
-    sides = [SIDES[reading(one["text"], label_only=label_only).value] for one in HOSTILE]
-    assert [one for one, side in zip(HOSTILE, sides, strict=True) if side not in ("", one["better"])] == []
+def test_a_hostile_sentence_and_its_beginning_are_never_read_for_the_wrong_side():
     assert len(HOSTILE) >= 167
-
-
-def test_nor_is_its_beginning_where_there_was_room_for_a_label_only():
     for one in HOSTILE:
         pieces = re.findall(r"\s?\w+|\W", one["text"])[:3]
-        reply = Reply("".join(pieces), "length", tokens_of(pieces))
-        assert SIDES[read(reply, AB, label_only=True).value] in ("", one["better"]), one
+        cut_off = Reply("".join(pieces), "length", tokens_of(pieces))
+        for reply, label_only in ((Reply(one["text"]), False), (Reply(one["text"]), True), (cut_off, True)):
+            assert SIDES[read(reply, AB, label_only=label_only).value] in ("", one["better"]), one
 
 
 def test_a_hostile_sentence_with_a_declared_last_line_is_read_as_that_line_or_not_at_all():
     for line in ("Verdict: {}", "**Final verdict:** {}", "Verdict: Response {}", "[[{}]]", "{}"):
-        sides = [
-            (label, SIDES[reading(f"{one['text']}\n\n{line.format(label)}").value])
-            for one in HOSTILE
-            for label in "AB"
-        ]
-        assert {(label, side) for label, side in sides if side not in ("", label)} == set()
+        lines = [(label, f"{one['text']}\n\n{line.format(label)}") for one in HOSTILE for label in "AB"]
+        sides = [(label, SIDES[reading(text).value]) for label, text in lines]
+        assert {pair for pair in sides if pair[1] not in ("", pair[0])} == set()
         assert sum(side == label for label, side in sides) >= 0.9 * len(sides)
 
 
@@ -178,9 +162,14 @@ def test_a_long_reply_is_read_quickly(piece):
     long = (piece * (200_000 // len(piece) + 1))[:200_000]
     for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
         for form, finish in ((ABC, "stop"), (NINE, "stop"), (NINE, "length")):
-            spent = time.process_time()
-            reading(text, form, finish, label_only=finish == "length")
-            assert time.process_time() - spent < 0.2, text[:20]
+            seconds = []
+            for _ in range(3):
+                started = time.process_time()
+                reading(text, form, finish, label_only=finish == "length")
+                seconds.append(time.process_time() - started)
+                if seconds[-1] < 0.1:
+                    break
+            assert min(seconds) < 0.2, text[:20]
 
 
 def tokens_of(pieces):
@@ -222,10 +211,8 @@ def may_be(text: str, first_line: bool) -> str:
     except (ValueError, TypeError, KeyError):
         lines = [line for line in text.split("\n") if re.search(r"\w", line)]
     label = recognised(lines[0]) if first_line else recognised(lines[-1]) or recognised(text)
-    others = {
-        line.strip()[-1] for line in lines if line.strip() in ("Verdict: A", "Verdict: B", "Verdict: C")
-    }
-    return label if first_line or not others - {label} else ""
+    others = [one for one in "ABC" if f"Verdict: {one}" in map(str.strip, lines) and one != label]
+    return label if first_line or not others else ""
 
 
 def fuzz(count: int, seed: int) -> int:

@@ -1,7 +1,6 @@
 """Judges that need no model."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -68,16 +67,9 @@ def test_a_planted_judge_goes_by_one_thing_only(name, text, p):
     assert [one.judge for one in verdicts] == [name, name]
 
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "minLength": 1},
-        "age": {"type": "integer", "minimum": 0},
-        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2},
-    },
-    "required": ["name"],
-    "additionalProperties": False,
-}
+SCHEMA = """{"type": "object", "required": ["name"], "additionalProperties": false, "properties": {
+    "name": {"type": "string", "minLength": 1}, "age": {"type": "integer", "minimum": 0},
+    "tags": {"type": "array", "items": {"enum": ["a", "b"]}}}}"""
 ANSWERS = {
     '{"name": "Ann", "age": 3}': 1, 'Here it is:\n```json\n{"name": "Ann", "tags": ["a"]}\n```': 1,
     '{"name": ""}': 0, '{"age": 3}': 0, '{"name": "Ann", "age": 3.5}': 0, '{"name": "Ann", "age": true}': 0,
@@ -89,7 +81,7 @@ ANSWERS = {
 @pytest.mark.parametrize(("text", "score"), ANSWERS.items(), ids=range(len(ANSWERS)))
 def test_json_is_checked_against_its_schema(tmp_path, text, score):
     path = tmp_path / "schema.json"
-    path.write_text(json.dumps(SCHEMA))
+    path.write_text(SCHEMA)
     assert checked(f"json_schema:{path}", text).score == score
 
 

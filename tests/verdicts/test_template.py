@@ -93,12 +93,10 @@ def test_a_setting_that_a_template_never_shows_is_refused(tmp_path):
 
 
 def test_a_template_or_rubric_that_is_not_there_is_refused():
-    with pytest.raises(
-        SettingError, match=r"no template can be read at nowhere.jinja. Start from a copy of: "
-    ):
-        judge_prompt("nowhere.jinja")
-    with pytest.raises(SettingError, match=r"there is no file nowhere.txt"):
-        judge_prompt(rubric="nowhere.txt")
+    with pytest.raises(SettingError, match=r"no template can be read at no.jinja. Start from a copy of: "):
+        judge_prompt("no.jinja")
+    with pytest.raises(SettingError, match=r"there is no file no.txt"):
+        judge_prompt(rubric="no.txt")
 
 
 SCRAPS = [
@@ -125,7 +123,6 @@ def test_no_text_can_forge_a_fence():
 
 def test_the_code_of_a_fence_is_in_no_text_even_if_it_was_guessed():
     guessed = code_for("names", "text")
-    assert guessed == code_for("names", "other")
-    assert code_for("names", f"text {guessed}") not in (guessed, "")
+    assert guessed == code_for("names", "other") != code_for("names", f"text {guessed}")
     plain = "if a < b and </b> or <div class='response'> or <response>: x &lt; y\\n"
     assert fence("response-A", plain, guessed).splitlines()[1] == plain

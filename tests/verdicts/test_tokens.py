@@ -24,9 +24,9 @@ def tokens_of(*places):
     return tuple(tokens)
 
 
-def weighed(*places, form=AB, label_only=True, keep=None, finish="stop", **how):
+def weighed(*places, form=AB, label_only=True, keep=None, finish="stop", text="", **how):
     tokens = tokens_of(*places)
-    text = "".join(one.text for one in tokens)
+    text = text or "".join(one.text for one in tokens)
     kept = tuple(one for i, one in enumerate(tokens) if keep is None or i in keep)
     return read(Reply(text, finish, kept), form, label_only=label_only, **how)
 
@@ -35,28 +35,22 @@ VALUES = [
     ([{"A": 0.6, "B": 0.2, "The": 0.1}], AB, 0.75, 0.8),
     ([{"A": 0.2, " A": 0.1, "▁A": 0.1, "ĠA": 0.1, "(A": 0.1, "B": 0.1, ' "B': 0.1}], AB, 0.75, 0.8),
     # a label that is not listed is no likelier than the least that is, nor than what these leave
-    ([{"A": 0.9, "The": 0.05, "Both": 0.02}], AB, 0.9 / 0.92, 0.9),
-    ([{"A": 0.9}], AB, 0.9, 0.9),
+    ([{"A": 0.9, "The": 0.05, "Both": 0.02}], AB, 0.9 / 0.92, 0.9), ([{"A": 0.9}], AB, 0.9, 0.9),
     # a tie counts half to either side
     ([{"C": 0.5, "A": 0.45, "B": 0.05}], ABC, 0.7, 1.0),
     # where the label stands, and not where the reply begins
-    (["Response", {" A": 0.7, " B": 0.3}], AB, 0.7, 1.0),
-    (["**", {"A": 0.7, "B": 0.3}, "**"], AB, 0.7, 1.0),
+    (["Response", {" A": 0.7, " B": 0.3}], AB, 0.7, 1.0), (["**", {"A": 0.7, "B": 0.3}, "**"], AB, 0.7, 1.0),
     (["\n", {" B": 0.7, " A": 0.3}, "\n"], AB, 0.3, 1.0),
     (["<think>", "A", "</think>", {"B": 0.7, "A": 0.3}], AB, 0.3, 1.0),
     (['{"', "verdict", '":', ' "', {"B": 0.7, "A": 0.3}, '"}'], AB, 0.3, 1.0),
     # what was written is no label, but the labels hold most
     ([{"The": 0.2, "A": 0.6, "B": 0.2}], AB, 0.75, 0.8),
-    # the expectation over scores
-    ([{"7": 0.5, "8": 0.3, " 9": 0.2}], NINE, 7.7, 1.0),
-    ([{"8": 0.6, "7": 0.4}, ".", "5"], NINE, 8.5, 1.0),
-    # 10 as two tokens: the next one tells how likely the 0 was
+    ([{"7": 0.5, "8": 0.3, " 9": 0.2}], NINE, 7.7, 1.0), ([{"8": 0.6, "7": 0.4}, ".", "5"], NINE, 8.5, 1.0),
+    # 10 as two tokens: the next one tells how likely the 0 was; in the branch not taken nobody knows
     ([{"1": 0.6, "9": 0.4}, {"0": 0.75, "\n": 0.25}], TEN, 0.45 * 10 + 0.15 * 1 + 0.4 * 9, 1.0),
-    ([{"1": 0.6, "2": 0.4}], TEN, 1.4, 1.0),
-    # in the branch that was not taken nobody knows; one token for 10 needs no such care
-    ([{"9": 0.6, "1": 0.3, "8": 0.1}], TEN, (5.4 + 0.8) / 0.7, 1.0),
-    ([{"10": 0.5, "1": 0.5}], TEN, 5.5, 1.0),
     (["Score: ", {"1": 0.6, "9": 0.4}, {"0": 0.9, "\n": 0.1}, "/", "1", "0"], TEN, 9.06, 1.0),
+    ([{"1": 0.6, "2": 0.4}], TEN, 1.4, 1.0), ([{"9": 0.6, "1": 0.3, "8": 0.1}], TEN, 6.2 / 0.7, 1.0),
+    ([{"10": 0.5, "1": 0.5}], TEN, 5.5, 1.0),
     # scores of several digits are read as they are written
     ([{"8": 0.6, "7": 0.3, "I": 0.1}, {"5": 0.9, "0": 0.1}], Scale(0, 100), 85, 0.9),
     ([{"-": 0.6, "2": 0.3, "I": 0.1}, {"3": 0.9, "1": 0.1}], Scale(-5, 5), -3, 0.9),
@@ -115,7 +109,9 @@ def test_a_verdict_after_a_rationale_is_weighed_at_its_own_token_if_that_was_kep
     assert weighed(*said, label_only=False).value == pytest.approx(0.2)
     assert weighed(*said, label_only=False, keep=[5]).value == pytest.approx(0.2)
     assert weighed(*said, label_only=False, keep=[0, 1]).value == 0.0
-    assert weighed("Well", ",", {" B": 0.8, " A": 0.2}, keep=[2]).unread == "no_verdict"
+    assert weighed("Well", ",", {" So": 0.2, " B": 0.8}, keep=[2]).unread == "no_verdict"
+    # tokens that turn out to stand elsewhere are none
+    assert weighed(*said, label_only=False, text="fits.\nVerdict: B.").value == 0.0
     # without the token after the 1, the score is what is written
     ten = ["Score: ", {"1": 0.6, "9": 0.4}, {"0": 0.9, "\n": 0.1}, "/", "1", "0"]
     assert weighed(*ten, form=TEN, keep=[0, 1, 3, 4, 5]).value == 10.0
@@ -130,9 +126,10 @@ def test_the_journal_keeps_the_tokens_that_are_read():
     assert read(Reply(text, tokens=kept), AB) == read(Reply(text, tokens=tokens), AB)
 
 
-@pytest.mark.parametrize(
-    "pieces", [["Ġ\U0001f600", "Ċ"], ["\\xf0\\x9f", "\\x98\\x80", "\n"], ["\ufffd", "\ufffd", "\n"]]
-)
+PIECES = [["Ġ\U0001f600", "Ċ"], ["\\xf0\\x9f", "\\x98\\x80", "\n"], ["\ufffd", "\ufffd", "\n"]]
+
+
+@pytest.mark.parametrize("pieces", PIECES)
 def test_tokens_that_do_not_join_to_the_text_are_aligned_at_its_end(pieces):
     top = [{"token": " A", "logprob": log(0.8)}, {"token": " B", "logprob": log(0.2)}]
     content = [{"token": one, "logprob": 0.0} for one in ("Nice", *pieces, "Verdict", ":")]

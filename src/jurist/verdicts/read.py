@@ -160,14 +160,13 @@ def _declared(reply: Reply, start: int, form: Form, label_only: bool) -> Reading
         return field or Reading(unread="cut_off" if cut_off and not label_only else "no_verdict")
     lines = [line.span() for line in _LINE.finditer(text, start, end) if not line[0].isspace()]
     last = patterns.line.fullmatch(text, *lines[-1])
-    others = patterns.line
-    if last is None or patterns.declared.fullmatch(text, *lines[-1]):
-        others = patterns.declared
-    elif len(lines) > 1 and not _leaves_open(text[slice(*lines[-2])]):
+    others = patterns.declared if patterns.declared.fullmatch(text, *lines[-1]) else patterns.line
+    if others is patterns.line and len(lines) > 1 and not _leaves_open(text[slice(*lines[-2])]):
         last = patterns.declared.fullmatch(text, lines[-2][0], end)
     if last is None:
         return Reading(unread="no_verdict")
-    labels = {one[1] for line in lines[:-1] if (one := others.fullmatch(text, *line))}
+    before = {text[slice(*line)] for line in lines[:-1]}
+    labels = {one[1] for line in before if (one := others.fullmatch(line))}
     differ = {form.value(label) for label in (last[1], *labels)}
     return Reading(unread="contradictory") if len(differ) > 1 else _read_label(last, form)
 
