@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from evidence import REAL_DATA, record
 from jurist.engines.engine import Reply
-from jurist.stats import wilson
+from jurist.stats.intervals import wilson
 from jurist.verdicts.read import Choices, read
 from jurist.verdicts.recorded import READERS
 

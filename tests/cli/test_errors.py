@@ -30,7 +30,7 @@ ROWS = {
     ),
     "a turn by nobody": ({**PAIR, "prompt": [{"role": "wizard", "content": "Hello"}]}, "'wizard'"),
     "a row that is a list": (["Hello?", "Yes", "No"], "not a row"),
-    "a line cut off": (json.dumps(PAIR)[:-9], "stops in the middle of a row"),
+    "a line cut off": (json.dumps(PAIR)[:-9], "truncated"),
     "no JSON": ("prompt,first,second", "is not JSON"),
 }
 

@@ -15,7 +15,6 @@ def everything_in(folder):
 
 
 @pytest.mark.parametrize("out", [".", "", "mine"])
-@pytest.mark.xfail(strict=True, reason="the user's own files are overwritten")
 def test_a_folder_that_is_not_a_runs_is_refused(out):
     Path("mine").mkdir()
     write("mine/notes.jsonl", [{"my": "own"}])
@@ -27,7 +26,6 @@ def test_a_folder_that_is_not_a_runs_is_refused(out):
     assert everything_in(".") == before
 
 
-@pytest.mark.xfail(strict=True, reason="labels of other rows are replaced without a question")
 def test_a_run_of_other_rows_is_replaced_only_if_said_so():
     label("shorter")
     run("audit", "run")
@@ -54,7 +52,6 @@ def test_a_key_is_in_no_file_and_in_no_message():
     assert not [path for path, text in everything_in(".").items() if b"SECRET" in text]
 
 
-@pytest.mark.xfail(strict=True, reason="a key in the query of an address ends in the recipe, and on the card")
 def test_a_key_in_an_address_is_refused():
     with serving(preferring(right)) as server:
         done = label(at(server) + "?api_key=SECRETSECRET")
@@ -64,7 +61,6 @@ def test_a_key_in_an_address_is_refused():
     assert not [path for path, text in everything_in(".").items() if b"SECRET" in text]
 
 
-@pytest.mark.xfail(strict=True, reason="a folder with the report appears beside the user's file")
 def test_an_audit_of_a_file_writes_only_where_it_is_told_to():
     write("pairs.jsonl", pairs(12, label="first"))
     before = everything_in(".")
@@ -74,7 +70,6 @@ def test_an_audit_of_a_file_writes_only_where_it_is_told_to():
     assert Path("report/report.html").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="the card shows settings as Python prints them")
 def test_the_card_is_written_for_its_reader():
     label("shorter")
     card = Path("run/export/trl/README.md").read_text()

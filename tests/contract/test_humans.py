@@ -68,7 +68,6 @@ def test_a_label_that_cannot_be_read_is_named_before_anything_is_asked():
     assert "humans.jsonl:1" in done.line
 
 
-@pytest.mark.xfail(strict=True, reason="how often a judge agrees with humans is not in the summary")
 def test_agreement_with_humans_is_the_first_thing_said():
     done = label_with(human_labels(60, wrong=range(6)), judge_of("mine"))
     assert (done.code, agreement()) == (0, (0.9, 60))
@@ -78,7 +77,6 @@ def test_agreement_with_humans_is_the_first_thing_said():
     assert "warning" not in done.out + done.err
 
 
-@pytest.mark.xfail(strict=True, reason="labels of a judge at chance are exported like any others")
 def test_a_judge_at_chance_stops_the_export():
     coin = judge_of("coin", range(30))
     done = label_with(human_labels(60), coin)
@@ -92,14 +90,12 @@ def test_a_judge_at_chance_stops_the_export():
 
 
 @pytest.mark.parametrize(("n", "wrong"), [(400, 180), (20, 10)], ids=["55 %", "few labels"])
-@pytest.mark.xfail(strict=True, reason="nothing warns of a judge that hardly agrees with humans")
 def test_a_judge_little_better_than_chance_is_warned_of(n, wrong):
     done = label_with(human_labels(n), judge_of("weak", range(wrong)), n=n)
     assert done.code == 0
     assert "warning" in done.out + done.err
 
 
-@pytest.mark.xfail(strict=True, reason="a calibration that improves nothing is applied")
 def test_a_calibration_is_applied_only_where_it_lowers_the_error():
     label_with(human_labels(31, wrong=range(3)), judge_of("mine"), n=31)
     assert probabilities() == {0.9}
@@ -121,7 +117,6 @@ def test_a_jury_whose_every_judge_flips_is_inconsistent(here, how):
     assert summary()["dropped"] == {"preferences: inconsistent": 12}
 
 
-@pytest.mark.xfail(strict=True, reason="a label by matchup id agrees with any other one, or hides it")
 def test_two_humans_on_one_pair_both_count_however_they_name_it():
     label(judge_of("mine"), pairs=pairs(60), out="first")
     ann, bob = [], []
@@ -140,9 +135,6 @@ def test_two_humans_on_one_pair_both_count_however_they_name_it():
     assert agreement() == (1.0, 60)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of two labels on one pair in a file, the later one replaces the other"
-)
 def test_two_labels_on_one_pair_in_a_file_are_both_kept():
     rows = [{**row, "label": right_label(row)} for row in pairs(60)]
     against = [{**row, "label": OPPOSITE[row["label"]]} for row in rows[:20]]
@@ -151,7 +143,6 @@ def test_two_labels_on_one_pair_in_a_file_are_both_kept():
         assert agreement(out) == (1.0, 40)
 
 
-@pytest.mark.xfail(strict=True, reason="labels of a file are called human whoever gave them")
 def test_labels_of_a_file_are_human_only_if_said_so():
     rows = [{"prompt": row["prompt"], "chosen": row["first"], "rejected": row["second"]} for row in pairs(12)]
     label("shorter", pairs=rows)
@@ -160,7 +151,6 @@ def test_labels_of_a_file_are_human_only_if_said_so():
     assert {row["judge"].partition(":")[0] for row in records("verdicts", "human")} == {"human", "shorter"}
 
 
-@pytest.mark.xfail(strict=True, reason="a probability of 0.0 is read as a tie")
 def test_a_probability_is_a_probability_down_to_0():
     values = [1.0, 0.9, 0.5, 0.1, 0.01, 0.0]
     label("shorter", pairs=[{**row, "label": value} for row, value in zip(pairs(6), values, strict=True)])
@@ -173,7 +163,6 @@ VALUES = ("--label_values.0", "second", "--label_values.1", "first")
 @pytest.mark.parametrize(
     "words", [("label", "--judge", "shorter", "--out", "run", "--pairs"), ("audit", "--out", "report")]
 )
-@pytest.mark.xfail(strict=True, reason="in a column of zeros and ones, 0 counts as a tie and 1 as the first")
 def test_a_column_of_zeros_and_ones_is_refused_until_explained(words):
     write("pairs.jsonl", [{**row, "label": int(right(row["first"]))} for row in pairs(40)])
     done = run(*words, "pairs.jsonl")
@@ -188,7 +177,6 @@ def test_a_column_of_zeros_and_ones_is_refused_until_explained(words):
         assert better == [row["id"] for row in records("completions") if right(row["text"])]
 
 
-@pytest.mark.xfail(strict=True, reason="a jury is refused for one label less than its best judge")
 def test_a_jury_is_refused_only_if_significantly_worse_than_its_best_judge():
     for name in "bc":
         judge_of(name, range(10, 21), 0.95)
@@ -202,7 +190,6 @@ def test_a_jury_is_refused_only_if_significantly_worse_than_its_best_judge():
     assert label_with(human_labels(60), "best:judge", *words, "--force", "true", out="worse").code == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the accuracy of a fitted jury is that on the labels it was fitted to")
 def test_the_accuracy_of_a_jury_of_coins_is_that_of_a_coin(here):
     accuracy = []
     for seed in "123":

@@ -37,7 +37,6 @@ def sides():
 
 
 @pytest.mark.parametrize("words", [(), REASON], ids=["label alone", "reason first"])
-@pytest.mark.xfail(strict=True, reason="adjectives, headings and aspects decide, often for the worse side")
 def test_only_a_declared_verdict_counts(words):
     with recite([one["text"] for one in HOSTILE]) as server:
         label(server, "--judge.swap", "never", *words)
@@ -54,7 +53,6 @@ def test_a_verdict_in_the_last_line_is_read_whatever_stands_before_it():
     assert sum(read[text] == side for text, side in texts.items()) >= 0.9 * len(texts)
 
 
-@pytest.mark.xfail(strict=True, reason="'more harmful' is read as better")
 def test_a_judge_that_names_the_worse_answer_never_trains_towards_it():
     def judge(request):
         better, worse = "AB" if right(responses(request)["A"]) else "BA"
@@ -88,7 +86,6 @@ SCORES = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="the last number in any phrase about scores counts")
 def test_only_a_declared_score_counts():
     with recite(list(SCORES)) as server:
         label(server, "--judge.kind", "pointwise", *REASON)
@@ -97,19 +94,13 @@ def test_only_a_declared_score_counts():
     assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
 
 
-FOR_A_TIE = pytest.mark.xfail(strict=True, reason="a declared tie is unread where a word follows it")
-
-
-@pytest.mark.parametrize(
-    "text", ["C", "Verdict: C", "[[C]]", pytest.param("[[C]] for a tie", marks=FOR_A_TIE)]
-)
+@pytest.mark.parametrize("text", ["C", "Verdict: C", "[[C]]", "[[C]] for a tie"])
 def test_a_tie_that_was_offered_is_half(text):
     with serving(text if text == "C" else f"They are alike.\n{text}") as server:
         label(server, "--judge.ties", "true", *(REASON if text != "C" else ()))
     assert {row.get("p_first") for row in records("verdicts")} == {0.5}
 
 
-@pytest.mark.xfail(strict=True, reason="of two declared verdicts that differ, the last one counts")
 def test_declared_verdicts_that_differ_are_unread():
     texts = ["Verdict: A\nVerdict: B", "[[A]] or rather [[B]]", "Verdict: B\n\nI meant:\n\nVerdict: A"]
     with recite(texts) as server:
@@ -124,7 +115,6 @@ def test_labels_with_less_than_half_of_the_mass_are_unread():
     assert sum(summary()["unread"].values()) == 24
 
 
-@pytest.mark.xfail(strict=True, reason="the mass of the labels is not kept in the verdict")
 def test_the_mass_of_the_labels_is_kept_and_shown():
     with serving(label_reply("A", 0.9, mass=0.3)) as server:
         label(server)
@@ -132,7 +122,6 @@ def test_the_mass_of_the_labels_is_kept_and_shown():
     assert "0.30" in run("show", "run", "--unread").out
 
 
-@pytest.mark.xfail(strict=True, reason="-9999, which means not reported, counts as a probability of 0")
 def test_a_log_prob_of_minus_9999_is_not_reported():
     for out, top in (("one", {"A": 0.6, "The": 0.3}), ("two", {"A": 0.6, "The": 0.3, "B": 0})):
         with serving({"text": "A", "logprobs": [top]}) as server:
@@ -140,7 +129,6 @@ def test_a_log_prob_of_minus_9999_is_not_reported():
     assert probabilities("one") == probabilities("two") != {1.0}
 
 
-@pytest.mark.xfail(strict=True, reason="a judge that answers in one letter is given room for 1,024 tokens")
 def test_the_first_question_leaves_room_for_the_label_only():
     with serving(preferring(right)) as server:
         label(server)
@@ -155,7 +143,6 @@ def test_a_label_cut_off_after_its_room_is_still_read():
     assert [right(text) for text in chosen()] == [1] * 12
 
 
-@pytest.mark.xfail(strict=True, reason="a model that thinks by default spends its room on that and is unread")
 def test_thinking_is_turned_off_for_a_judge_that_answers_with_a_label():
     def judge(request):
         if request.get("chat_template_kwargs", {}).get("enable_thinking") is False:
@@ -168,7 +155,6 @@ def test_thinking_is_turned_off_for_a_judge_that_answers_with_a_label():
 
 
 @pytest.mark.parametrize("name", ["logprobs", "temperature", "chat_template_kwargs"])
-@pytest.mark.xfail(strict=True, reason="a parameter that the server refuses fails every call")
 def test_a_refused_parameter_is_dropped_once_and_remembered(name):
     with serving(preferring(right), refuses={name, "structured_outputs"}) as server:
         assert label(server).code == 0
@@ -186,10 +172,9 @@ def rambling(request):
     """A base model that copies the prompt, but says A where a constraint leaves it nothing else."""
     if CONSTRAINTS & request.keys():
         return label_reply("A", 0.99)
-    return {"text": "<turn-user", "logprobs": [{"<turn": 0.95, "A": 0.04, "B": 0.01}]}
+    return {"text": "<turn", "logprobs": [{"<turn": 0.95, "A": 0.04, "B": 0.01}]}
 
 
-@pytest.mark.xfail(strict=True, reason="a constraint is never tried, and no verdict is marked as forced")
 def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
     with serving(rambling) as server:
         done = label(server, "--judge.forced", "never")
@@ -215,7 +200,6 @@ RECORDED = [
 
 
 @pytest.mark.parametrize(("reader", "reply"), RECORDED)
-@pytest.mark.xfail(strict=True, reason="replies that another pipeline recorded cannot be read")
 def test_recorded_replies_are_read_without_asking_anybody(here, reader, reply):
     (here / "mine.py").write_text("def read(text):\n    return {'###B###': 'second'}.get(text)\n")
     rows = [{**row, "reply": reply} for row in pairs(4)]
@@ -225,7 +209,6 @@ def test_recorded_replies_are_read_without_asking_anybody(here, reader, reply):
     assert sum(summary()["unread"].values()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="replies that another pipeline recorded cannot be read")
 def test_recorded_replies_in_both_orders_become_one_label():
     for out, swapped in (("same", "[[A]]"), ("flipped", "[[B]]")):
         write("pairs.jsonl", [{**row, "reply": "[[B]]", "reply_swapped": swapped} for row in pairs(4)])
@@ -235,10 +218,7 @@ def test_recorded_replies_in_both_orders_become_one_label():
     assert summary("flipped")["flip_rate"]["value"] == 1.0
 
 
-STRICT = pytest.mark.xfail(strict=True, reason="a temperature is sent to a server that has no such field")
-
-
-@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=STRICT)])
+@pytest.mark.parametrize("strict", [False, True])
 def test_an_anthropic_judge_is_sent_only_fields_of_its_api(strict):
     with serving(lambda request: preferring(right)(request)["text"], strict=strict) as server:
         assert label(at(server, "anthropic")).code == 0

@@ -15,7 +15,7 @@ from support.server import serving
 
 ERRORS = {
     "--judge shortr": "Did you mean 'shorter'?",
-    "--judge vllm:x": "Write vllm:x@http://localhost:8000/v1",
+    "--judge azure:x": "Write azure:x@http",
     "--judge openai:gpt-x": "export OPENAI_API_KEY=",
     "--judge shorter --prefer.ties sfot": "Did you mean 'soft'?",
     "--judge shorter --pary pairs.jsonl": "Did you mean 'pairs'?",
@@ -62,7 +62,6 @@ UNHELPFUL = {
 
 
 @pytest.mark.parametrize("what", UNHELPFUL)
-@pytest.mark.xfail(strict=True, reason="there is no error, or it points to what does not help")
 def test_an_error_points_to_what_helps(what):
     file, text, words, said, unsaid = UNHELPFUL[what]
     Path(file).write_text(text)
@@ -72,7 +71,6 @@ def test_an_error_points_to_what_helps(what):
     assert unsaid not in done.line
 
 
-@pytest.mark.xfail(strict=True, reason="a folder with a space in its name is not quoted")
 def test_what_is_to_be_typed_is_quoted():
     with serving("Neither.") as server:
         done = label(server, out="my run")
@@ -83,14 +81,12 @@ TEXTS = ["Be brief. Criterion #1: truth", "Prefer: short answers", "[1] be true"
 
 
 @pytest.mark.parametrize(("key", "text"), [*(("rubric", text) for text in TEXTS), ("name", "010")])
-@pytest.mark.xfail(strict=True, reason="a text is read as YAML: '#' begins a comment, and ':' a mapping")
 def test_a_text_setting_takes_the_words_as_they_are(key, text):
     with serving(preferring(right)) as server:
         assert label(server, f"--judge.{key}", text).code == 0
     assert text in text_of(server.log[0].body) + records("verdicts")[0]["judge"]
 
 
-@pytest.mark.xfail(strict=True, reason="010 is read as 8")
 def test_a_number_is_decimal():
     label("shorter", "--prefer.seed", "010")
     assert "seed: 10" in Path("run/recipe.yaml").read_text()
@@ -99,7 +95,6 @@ def test_a_number_is_decimal():
 VERBS = ("label", "sample", "estimate", "export", "show", "audit", "selftest")
 
 
-@pytest.mark.xfail(strict=True, reason="-h and --version are unknown, and no shell completes the verbs")
 def test_help_and_version_are_where_everybody_looks():
     done = run("--version")
     assert (done.code, done.out.split()[-1]) == (0, version("jurist"))
@@ -112,9 +107,6 @@ def test_help_and_version_are_where_everybody_looks():
     assert in_order == sorted(in_order)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="asyncio.run cannot be called where a loop runs already, as in a notebook"
-)
 def test_label_works_inside_a_running_event_loop():
     async def cell():
         return label_rows(LabelConfig(pairs="pairs.jsonl", judge="shorter", out="run"))
@@ -134,7 +126,6 @@ SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in (frame, dataset)]
 
 
 @pytest.mark.parametrize("kind", [list, *SLOW])
-@pytest.mark.xfail(strict=True, reason="rows in memory are taken for a path")
 def test_rows_in_memory_are_rows(kind):
     assert label_rows(LabelConfig(pairs=kind(pairs(12)), judge="shorter", out="memory")).labels == 12
     label("shorter")
@@ -142,17 +133,15 @@ def test_rows_in_memory_are_rows(kind):
     assert Path("memory/recipe.yaml").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="a value of the wrong type fails somewhere inside")
 def test_a_wrong_setting_in_python_says_what_to_write():
     with pytest.raises(Exception, match=r"judge.*openai:"):
         label_rows(LabelConfig(pairs="pairs.jsonl", judge=5, out="run"))
 
 
-FILTERS = {"--disagreements": 6, "--dropped below_margin": 12, "--judge pairwise": 12, "--judge nobody": 0}
+FILTERS = {"--disagree": 6, "--dropped below_margin": 12, "--by pairwise": 12, "--by nobody": 0}
 
 
 @pytest.mark.parametrize("words", FILTERS)
-@pytest.mark.xfail(strict=True, reason="show cannot be asked for disagreements, dropped rows or one judge")
 def test_show_finds_disagreements_drop_reasons_and_judges(words):
     write("humans.jsonl", [{**row, "who": "ann", "label": "first"} for row in pairs(12)])
     with serving(preferring(right)) as server:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from jurist.preferences.formats import FORMATS
 from msgspec.structs import replace
 from walk import ADDRESS, BLOCK, ROOT, Reader, answer, blocks, pages
 
@@ -21,6 +20,7 @@ from jurist.cli.app import VERBS, run_command
 from jurist.config import settings_from
 from jurist.engines import vendors
 from jurist.engines.engine import ENGINES, VENDORS
+from jurist.preferences.export import FORMATS
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig, check
 from jurist.serve import serving

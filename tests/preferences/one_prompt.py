@@ -2,7 +2,8 @@
 
 from itertools import combinations
 
-from jurist.preferences.pairs import PreferConfig, choose
+from jurist.preferences.pairs import choose
+from jurist.preferences.settings import PreferConfig
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.settle import Opinion
 

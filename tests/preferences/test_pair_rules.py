@@ -1,6 +1,7 @@
 from one_prompt import PROMPT, completion, opinion, pair_of, scored
 
-from jurist.preferences.pairs import PreferConfig, choose
+from jurist.preferences.pairs import choose
+from jurist.preferences.settings import PreferConfig
 
 A, B = completion("one answer"), completion("another one")
 TEXTS = ["aaaa aaaa", "b", "cc cc cc cc cc cc", "dddd dd", "e e", "ffff f f"]

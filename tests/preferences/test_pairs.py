@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from one_prompt import PROMPT, completion, opinion, pair_of
 
 from jurist.errors import SettingError
-from jurist.preferences.pairs import PreferConfig, check_margin, choose
+from jurist.preferences.pairs import check_margin, choose
+from jurist.preferences.settings import PreferConfig
 
 A, B = completion("one answer"), completion("another one")
 

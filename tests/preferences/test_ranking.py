@@ -2,7 +2,8 @@ import math
 
 from one_prompt import PROMPT, completion, opinion, pair_of
 
-from jurist.preferences.pairs import PreferConfig, choose, length_terms, rank
+from jurist.preferences.pairs import choose, length_terms, rank
+from jurist.preferences.settings import PreferConfig
 
 
 def test_a_length_penalty_turns_what_only_length_decided():

@@ -183,7 +183,9 @@ def test_a_clamp_holds_every_label_inside_its_bounds(tmp_path, served):
     assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.6}
 
     write_labelled(tmp_path)
-    found = run(tmp_path, {**at(served), "clamp": [0.4, 0.6]}, pairs="labelled.jsonl", labels="given")
+    found = run(
+        tmp_path, {**at(served), "clamp": [0.4, 0.6]}, pairs="labelled.jsonl", labels="given", out="b"
+    )
     assert found.learnt.labels == 60
     assert {row["p"] for row in lines(tmp_path, "preferences")} == {0.6}
 
@@ -262,7 +264,7 @@ def test_a_run_with_too_few_matchups_in_both_orders_is_decided_and_says_what_it_
 ):
     write_pairs(tmp_path, 60)
     judge = {**at(served, "oracle", price={"input": 1000}), "swap": "fraction:0.5"}
-    summary = run(tmp_path, judge, budget=0.5)
+    summary = run(tmp_path, judge, budget=4)
     assert summary.state == "stopped"
     assert summary.labels > 0
     assert "is not corrected" in summary.learnt.warnings[0]

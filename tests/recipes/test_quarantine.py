@@ -160,7 +160,7 @@ def test_of_many_domains_one_that_recovered_comes_back_though_it_is_not_told(tmp
 
 
 def test_a_quarantine_that_cannot_be_written_costs_no_audit(run, tmp_path):
-    spot, human, blocked = tmp_path / "spot.jsonl", tmp_path / "human.jsonl", run / "quarantine.json.partial"
+    spot, human, blocked = tmp_path / "spot.jsonl", tmp_path / "human.jsonl", run / ".quarantine.json.partial"
     spot_check(run, 80, spot)
     people_say(spot, human, lambda domain: domain != "doses")
     blocked.mkdir()

@@ -87,7 +87,7 @@ def test_a_dead_server_stops_the_run_and_says_what_to_type(tmp_path, fault):
     write_pairs(tmp_path, 30)
     with server.serving("A", faults={fault: 1}) as served:
         summary = run(tmp_path, at(served, **{**QUICK, "timeout": 0.3}))
-    assert (summary.state, summary.spent) == ("stopped", False)
+    assert (summary.state, summary.ended_by) == ("stopped", "failure")
     assert summary.stopped.endswith("what was answered is kept")
     assert summary.seconds < 5
 
@@ -107,11 +107,11 @@ def test_sampling_keeps_to_the_budget_too_and_what_is_paid_for_needs_none(tmp_pa
     (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "Say {n}"}}\n' for n in range(40)))
     with serving(lambda ask: f"said {ask.messages[-1].content}") as served:
         policy = {"engine": {"engine": f"vllm:any@{served.url}", "price": PRICE, "concurrency": 4}}
-        job = {"prompts": "prompts.jsonl", "policies": [policy], "k": 1, "sampling": {"max_tokens": 5}}
+        job = {"prompts": "prompts.jsonl", "policy": [policy], "k": 1, "sampling": {"max_tokens": 5}}
         stopped = sample(settings(tmp_path, "shorter", budget="0.14usd", **job))
         calls = served.calls
         whole = sample(settings(tmp_path, "shorter", budget="50usd", **job))
         again = sample(settings(tmp_path, "shorter", budget="0.01usd", **job))
-    assert (stopped.state, stopped.spent, 0 < stopped.usd <= 0.14) == ("stopped", True, True)
+    assert (stopped.ended_by, 0 < stopped.usd <= 0.14) == ("budget", True)
     assert 0 < calls < served.calls == 40
     assert [(one.state, one.completions) for one in (whole, again)] == [("done", 40)] * 2

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..errors import SettingError
-from ..preferences.pairs import PreferConfig
+from ..preferences.settings import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, say
@@ -36,8 +36,10 @@ class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     labels: Annotated[str | None, Meta(description="Labels to compare the judges with, or given.")] = None
     held_out: Annotated[float, Meta(description="Share of prompts in the test split.")] = 0.0
     force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
-    jury: JuryConfig = JuryConfig()
-    prefer: PreferConfig = PreferConfig()
+    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
+        JuryConfig()
+    )
+    prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
 
 
 class ProbeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -29,7 +29,8 @@ from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
 from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
 from .card import Counts
-from .pairs import PreferConfig, choose
+from .pairs import choose
+from .settings import PreferConfig
 
 FEWEST_LABELS: Final = 30
 """Labels from which a temperature is learnt, and a judge refused: with fewer, chance decides."""

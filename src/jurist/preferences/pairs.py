@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from math import isfinite, tanh
+from math import tanh
 from statistics import median, quantiles
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,60 +31,12 @@ from msgspec.structs import replace
 from ..completions.matchups import same_words
 from ..errors import SettingError
 from ..records import Completion, Dropped, Preference, Prompt, content_id, is_human
-from ..stats.fits import bradley_terry, logit, sigmoid
 from ..verdicts.settle import Opinion
 from .hygiene import is_refusal, is_truncated, near_duplicates
+from .settings import PreferConfig
 
-Rule = Literal["best_vs_worst", "best_vs_random_lower", "worst_of_5", "rho", "all_pairs", "west_of_n"]
 _EDGE: Final = 0.01  # where certainty is cut off before it becomes log-odds
 _RIDGE: Final = 0.1  # a prior on log-strengths of variance 10: whoever never lost stays finite
-_RANGES: Final = {"rho": (0.0, 1.0), "sure": (0.5, 1.0), "near_duplicates": (0.0, 1.0)}
-
-
-class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which pairs of one prompt are kept, and what is dropped with a reason."""
-
-    rule: Rule = "best_vs_worst"
-    """Which pairs of several completions are trained on; pairs that a file names are all decided."""
-    ties: Literal["drop", "soft"] = "drop"
-    """An exact tie is dropped, or stays as a row with p = 0.5."""
-    min_margin: float = 0.0
-    """Pairs nearer to each other than this, on the judge's own scale, are dropped."""
-    consistent_only: bool = False
-    """Pairs whose verdict went with the position and not with the answer are dropped."""
-    rho: float = 0.0
-    """How much of the range counts as the top and as the bottom, for the rule `rho`."""
-    sure: float = 0.8
-    """The probability that best beats worst which the rule `west_of_n` asks for."""
-    length_penalty: float = 0.0
-    """b in s - b * tanh((length - median) / IQR); on scores, or on log-odds where there are none."""
-    truncated: Literal["drop", "flag"] = "drop"
-    """What becomes of a pair whose better one was cut off; a worse one that was cut off is only flagged."""
-    refusals: Literal["flag", "drop"] = "flag"
-    """What becomes of a pair whose better one is a refusal; drop only where nothing should be declined."""
-    near_duplicates: float = 1.0
-    """Pairs that share this part of their word triples are dropped; 0 keeps them all."""
-    max_length_ratio: float = 3.0
-    """Pairs with one this many times as long as the other are flagged `length_gap`; 0 flags none."""
-    quarantine: Literal["honour", "ignore"] = "honour"
-    """Whether domains that the audit has quarantined stay out of what is exported and trained on."""
-    seed: int | None = None
-    """For the rules that choose at random; the run's seed when empty."""
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            if not low <= (value := getattr(self, name)) <= high:
-                raise SettingError(
-                    f"{name} is {value}; it lies between {low:g} and {high:g}. Write e.g. {name}: {high:g}"
-                )
-        for name in ("min_margin", "length_penalty"):
-            if not (isfinite(value := getattr(self, name)) and value >= 0):
-                raise SettingError(f"{name} is {value}; it is a number from 0 on. Write e.g. {name}: 0.1")
-        if self.max_length_ratio and not self.max_length_ratio >= 1:
-            said = (
-                f"max_length_ratio is {self.max_length_ratio}; a longer text over a shorter one is 1 or more"
-            )
-            raise SettingError(f"{said}. Write e.g. max_length_ratio: 3, or 0 to flag none")
 
 
 def check_margin(prefer: PreferConfig, kinds: Collection[str]) -> None:
@@ -167,6 +119,8 @@ def penalize_length(
     or turn in the proportion in which the difference of scores did. p is rounded in any case: told from the
     other side and back, a float is not quite what it was.
     """
+    from ..stats.fits import logit, sigmoid
+
     terms = length_terms(completions) if penalty else {}
     penalised = []
     for opinion in opinions:
@@ -216,6 +170,8 @@ def rank(opinions: Sequence[Opinion]) -> dict[str, float]:
     if scored or len(opinions) == len(points) * (len(points) - 1) // 2:
         found = {name: sum(some) / len(some) for name, some in points.items()}
     else:
+        from ..stats.fits import bradley_terry  # numpy is slow to load, and settings are read without it
+
         found = bradley_terry(wins, _RIDGE)
     return {name: round(score, 9) for name, score in found.items()}
 

@@ -200,11 +200,11 @@ def _open(path: Path) -> IO[bytes]:
 def _jsonl(path: Path) -> Rows:
     with _open(path) as file:
         for n, line in enumerate(file, 1):
-            text = line.removeprefix(_BOM) if n == 1 else line
+            text = (line.removeprefix(_BOM) if n == 1 else line).strip()
             try:
                 yield f"{path}:{n}", _decode(text)
             except _NOT_JSON as error:
-                if text.strip():
+                if text:
                     reason = "not_utf8" if isinstance(error, UnicodeError) else "not_json"
                     what = f"{path}:{n} is not JSON ({first_line(error)}). {_look(path, n)}"
                     yield f"{path}:{n}", BadRow(reason, what)

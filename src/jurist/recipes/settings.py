@@ -20,7 +20,7 @@ from ..engines.budget import parse_money
 from ..engines.engine import EngineConfig
 from ..errors import MissingExtra, SettingError, nearest
 from ..preferences.export import FORMATS
-from ..preferences.pairs import PreferConfig
+from ..preferences.settings import PreferConfig
 from ..records import Sampling
 from ..verdicts.human import load_labels
 from ..verdicts.judge import judge_config

@@ -182,14 +182,18 @@ Combine = Literal["vote", "mean", "dawid_skene", "anchored"]
 class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How the opinions of several judges become one."""
 
-    combine: Combine = "mean"
-    """`vote`, `mean` of probabilities, `dawid_skene`, or `anchored` on labels."""
-    quorum: float = 0.5
-    """Share of the judges that must have given a usable opinion; one at least."""
-    smoothing: float = 0.01
-    """Dawid-Skene: imagined answers of each kind, so that no answer of a judge is impossible."""
-    tolerance: float = 1e-7
-    """Dawid-Skene: it ends when a round adds less than this to the mean log-likelihood."""
+    combine: Annotated[
+        Combine, Meta(description="vote, mean of probabilities, dawid_skene, or anchored on labels.")
+    ] = "mean"
+    quorum: Annotated[
+        float, Meta(description="Share of the judges with a usable opinion; one at least is needed.")
+    ] = 0.5
+    smoothing: Annotated[
+        float, Meta(description="dawid_skene: imagined answers of each kind, so that none is impossible.")
+    ] = 0.01
+    tolerance: Annotated[
+        float, Meta(description="dawid_skene: it ends when a round adds less to the mean log-likelihood.")
+    ] = 1e-7
 
     def __post_init__(self) -> None:
         if not 0 <= self.quorum <= 1:
