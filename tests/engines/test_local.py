@@ -328,6 +328,13 @@ def test_the_name_changes_with_the_weights_and_with_the_tokenizer(llama, tmp_pat
     assert weights_hash(llama)[:12] in local.open_local(EngineConfig(f"hf:{llama}")).name
 
 
+def test_the_name_is_the_same_on_every_card_of_a_kind(llama):
+    names = [
+        local.open_local(EngineConfig(f"hf:{llama}", extra={"device": one})).name for one in ("cpu", "cpu:0")
+    ]
+    assert names[0] == names[1]
+
+
 def test_a_prompt_that_leaves_no_room_is_refused(llama):
     with pytest.raises(CallRefused, match="Shorten the prompt"):
         answers(llama, [ask("one " * 3000)])

@@ -80,7 +80,7 @@ class Checkpoint:
 def place(device: str = "") -> tuple[str, str]:
     """Where a model is read, and in which numbers: as it is meant to be on a GPU, in float32 on a CPU."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return device, "float32" if device == "cpu" else "auto"
+    return device, "float32" if device.startswith("cpu") else "auto"
 
 
 def open_checkpoint(config: EngineConfig, folder: Path | None = None) -> tuple[Checkpoint, str]:
@@ -89,8 +89,10 @@ def open_checkpoint(config: EngineConfig, folder: Path | None = None) -> tuple[C
     extra = read_extra(config.extra)
     folder = folder or find_checkpoint(path)
     hashed = weights_hash(folder)
-    told = f"+{content_id(config.extra)[:6]}" if config.extra else ""
-    return Checkpoint(folder, extra), f"{kind}:{Path(path).name}#{hashed[:12]}{told}"
+    # Which of several cards of one kind it is read on changes no reply.
+    changes = {**config.extra, "device": extra.device.partition(":")[0]} if extra.device else config.extra
+    more = f"+{content_id(changes)[:6]}" if changes else ""
+    return Checkpoint(folder, extra), f"{kind}:{Path(path).name}#{hashed[:12]}{more}"
 
 
 def read_extra(tree: dict[str, Any]) -> Extra:
