@@ -13,11 +13,12 @@ from typing import Any
 
 from evidence import record
 from jurist.audits.collect import Collector
+from jurist.audits.finding import Finding
 from jurist.audits.firewall import firewall
 from jurist.audits.grade import WRONG
 from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
-from jurist.records import Finding, Matchup
+from jurist.records import Matchup
 from jurist.stats.intervals import wilson
 from jurist.tiny.gullible import Gullible
 from jurist.verdicts.cases import Case

@@ -22,13 +22,14 @@ import torch
 
 from evidence import record
 from jurist.audits.diversity import diversity
+from jurist.audits.finding import Finding
 from jurist.config import settings_from
 from jurist.recipes.loop.history import generations, rounds
 from jurist.recipes.loop.mix import grounding
 from jurist.recipes.loop.settings import RealConfig
 from jurist.recipes.loop.stopping import Facts
 from jurist.recipes.rejection import RejectionConfig, rejection
-from jurist.records import Finding, content_id
+from jurist.records import content_id
 from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.model import cache_folder, tiny_checkpoint
 from jurist.tiny.world import prompts, true_score

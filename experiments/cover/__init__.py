@@ -12,9 +12,9 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from jurist.audits.finding import Finding
 from jurist.audits.grade import WRONG, rank
 from jurist.audits.sheet import Sheet
-from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 MANY = 200_000

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from jurist.audits.agreement import agreement
+from jurist.audits.finding import Finding
 from jurist.audits.sheet import Labels, Sheet
-from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 from . import Case, finding, large

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jurist.audits.calibration import calibration
-from jurist.records import Finding
+from jurist.audits.finding import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 from . import Case, finding, large

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from jurist.audits.ceiling import ceiling
+from jurist.audits.finding import Finding
 from jurist.audits.sheet import Sheet
 from jurist.audits.spot_check import draw
-from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 from . import Case, finding, large

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from jurist.audits.diversity import Generation, diversity
-from jurist.records import Finding
+from jurist.audits.finding import Finding
 
 from . import Case, finding
 

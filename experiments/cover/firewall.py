@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from jurist.audits.attacks import ATTACK, HONEST, PLAIN
+from jurist.audits.finding import Finding
 from jurist.audits.firewall import firewall
 from jurist.audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
-from jurist.records import Finding
 
 from . import Case, finding
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from jurist.audits.finding import Finding
 from jurist.audits.length import length
 from jurist.audits.length_debt import length_debt
-from jurist.records import Finding
 from jurist.stats.intervals import Estimate
 from jurist.tiny.simulated import Simulated, World, simulate
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from jurist.audits.finding import Finding
 from jurist.audits.overoptimisation import Checkpoint, best_of_n, overoptimisation
 from jurist.audits.overoptimisation.forecast import Form
 from jurist.audits.sheet import Answers, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
-from jurist.records import Finding
 
 from . import Case, finding
 

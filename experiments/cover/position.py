@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from jurist.audits.finding import Finding
 from jurist.audits.position import position
-from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 from . import Case, finding, large, worst

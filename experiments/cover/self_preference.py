@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from jurist.audits.finding import Finding
 from jurist.audits.self_preference import self_preference
-from jurist.records import Finding
 from jurist.tiny.simulated import Simulated, World, simulate
 
 from . import Case, finding, large, worst

@@ -1,7 +1,7 @@
 """Findings of every kind, for the page: as real audits make them, and as nobody would want them."""
 
+from jurist.audits.finding import Chart, Finding, Point, Series
 from jurist.audits.report import Example, Heard, Page
-from jurist.records import Chart, Finding, Point, Series
 
 JUDGES = (
     "openai:gpt-5-mini",

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from some_findings import bars, cost, example, gaps, generations, lines, page, reliability
 
+from jurist.audits.finding import Chart, Finding, Point, Series
 from jurist.audits.report import Page, example_of, render, write_report
 from jurist.audits.report.drawing import chart
 from jurist.audits.report.words import answer, tick, told, written
-from jurist.records import Chart, Completion, Finding, Matchup, Point, Prompt, Series, Verdict
+from jurist.records import Completion, Matchup, Prompt, Verdict
 
 STYLE = (Path(__file__).parents[2] / "src/jurist/audits/report/style.css").read_text()
 

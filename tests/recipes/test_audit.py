@@ -9,12 +9,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
 from runs import JUDGE, always, label, pair, verdict, write_run
 
+from jurist.audits.finding import Finding
 from jurist.errors import DataError, RunError, SettingError
 from jurist.recipes.audit import EXAMPLES, audit
 from jurist.recipes.gate import reasons_to_fail
 from jurist.recipes.loop.compare import Answered
 from jurist.recipes.loop.stopping import Comparison, Facts
-from jurist.records import Completion, Finding, Prompt
+from jurist.records import Completion, Prompt
 
 
 def named(found, name):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Finding
 from .agreement import Kind, agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
 from .diversity import of_policies
 from .families import Families
+from .finding import Finding
 from .grade import rank
 from .length import length
 from .overoptimisation import best_of_n

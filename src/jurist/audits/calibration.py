@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Chart, Finding, Grade, Point, Series
 from ..stats.intervals import clustered_mean, clustered_share
 from ..verdicts.calibrate import fit_temperature
 from .columns import Array
 from .confidence import aurc, auroc, brier, risk_coverage
+from .finding import Chart, Finding, Grade, Point, Series
 from .people import Heard, heard, heard_labels, people_of
 from .sheet import Sheet
 from .words import count, measured, percent, points, silent, span

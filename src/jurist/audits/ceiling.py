@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 
 from ..preferences.hygiene import Quarantine
-from ..records import Chart, Finding, Grade, Point, Series
 from ..stats.intervals import Estimate, clopper_pearson, clustered_share, effective_n, weighted_mean
 from ..stats.sizes import smallest_certified
 from .agreement.estimates import TOLERATED
 from .columns import Array
+from .finding import Chart, Finding, Grade, Point, Series
 from .grade import below
 from .people import WORTH, Heard, People, heard_run, mean_opinion, people_of
 from .sheet import Sheet

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..records import Chart, Finding, Point, Series
+from .finding import Chart, Finding, Point, Series
 
 
 def bars(title: str, name: str, told: Iterable[Finding], **more: Any) -> Chart:

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Finding, Grade
 from ..stats.intervals import Estimate, clustered_share
 from .columns import Array
+from .finding import Finding, Grade
 from .sheet import Sheet
 from .words import count, percent, silent, span
 

@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Chart, Finding, Grade, Point, Series
 from ..stats.intervals import Estimate, clustered_share, wilson
 from .attacks import ATTACK, ATTACKS, HONEST, PLAIN
 from .charts import shown_by
+from .finding import Chart, Finding, Grade, Point, Series
 from .grade import WRONG, below, rank
 from .sheet import Array, Sheet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from ..records import Finding, Grade
+from .finding import Finding, Grade
 
 WORST_FIRST: Final[tuple[Grade, ...]] = get_args(Grade)
 WRONG: Final[tuple[Grade, ...]] = ("alarm", "warning")

@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Finding, Grade
 from ..stats.intervals import EPSILON, NO_DATA, Estimate, clustered_mean, clustered_share, student
 from .charts import bars, shown_by
 from .columns import Array
+from .finding import Finding, Grade
 from .grade import WRONG, graded
 from .length_debt import held
 from .length_of_gains import gains

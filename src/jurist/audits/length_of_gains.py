@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from ..records import Chart, Finding, Point, Series
 from .columns import Array
+from .finding import Chart, Finding, Point, Series
 from .grade import at_most, graded
 from .length_debt import FEWEST, LengthDebt, length_debt
 from .sheet import Sheet

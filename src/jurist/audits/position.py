@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from ..records import Finding, Grade
 from ..stats.fits import logit, sigmoid
 from ..stats.intervals import Estimate, clustered_mean, clustered_share
 from ..verdicts.position_bias import FEWEST, fit_columns
 from .charts import bars, shown_by
 from .columns import Array
+from .finding import Finding, Grade
 from .grade import WRONG, at_most, graded
 from .seats import Seats, seating_shows, seats_of
 from .sheet import Sheet

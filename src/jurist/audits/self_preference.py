@@ -13,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Finding
 from ..stats.intervals import clustered_mean
 from .charts import bars, shown_by
 from .columns import Array
 from .families import Families, our_families
+from .finding import Finding
 from .grade import WRONG, at_most, graded
 from .sheet import Sheet
 from .words import JUDGE_THEM, count, listed, measured, percent, points, silent, span

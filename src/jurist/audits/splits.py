@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Chart, Finding, Grade, Point, Series
 from ..stats.intervals import Estimate, clustered_share
 from .columns import Array
+from .finding import Chart, Finding, Grade, Point, Series
 from .seats import FEWEST, Seats
 from .sheet import Sheet
 from .words import measured, percent

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ..records import Finding, Grade
 from ..stats.intervals import Estimate
+from .finding import Finding, Grade
 
 JUDGE_THEM: Final = "Judge them: jurist label --pairs FILE --judge ENGINE"
 """The next step where no judge was asked."""

@@ -21,10 +21,10 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace as replace_in
 
+from ..audits.finding import Finding
 from ..errors import RunError
 from ..preferences.hygiene import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
-from ..records import Finding
 from ..run import write_whole
 from .lines import named
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from operator import ge, gt, le, lt
 
+from ..audits.finding import Finding
 from ..errors import SettingError, nearest
-from ..records import Finding
 
 _LIMIT = re.compile(r"([\w.]+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)")
 _COMPARED = {">": gt, ">=": ge, "<": lt, "<=": le}

@@ -17,13 +17,14 @@ from msgspec import Struct, to_builtins
 
 from ..audits.attacks import ATTACKS, attacked
 from ..audits.collect import Collector
+from ..audits.finding import Finding
 from ..audits.firewall import firewall
 from ..audits.grade import rank
 from ..audits.report import Example, Page, example_of, write_report
 from ..audits.words import by_engine
 from ..completions import load_groups
 from ..errors import DataError
-from ..records import Finding, Group
+from ..records import Group
 from ..run import Run
 from ..verdicts.cases import read_cases
 from .label import label

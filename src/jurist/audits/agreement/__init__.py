@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...records import Finding
+from ..finding import Finding
 from ..people import heard, people_of
 from ..sheet import Sheet
 from ..words import silent

@@ -13,10 +13,10 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.intervals import benjamini_yekutieli, clustered_share, student, student_test, weighted_mean
 from ...stats.sizes import human_accuracy
 from ..columns import Array
+from ..finding import Chart, Finding, Grade, Point, Series
 from ..people import Heard, People, near, sides
 from ..words import count, measured, percent, silent, span
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from ...records import Finding, Grade
 from ...stats.agreement import alpha_of, alpha_parts, in_blocks, jackknifed
 from ..columns import Array
+from ..finding import Finding, Grade
 from ..sheet import Sheet
 from ..words import count, measured
 

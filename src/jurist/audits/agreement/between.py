@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from ...records import Finding, Grade
 from ...stats.intervals import clustered_mean, clustered_share, mcnemar
 from ..columns import Array
+from ..finding import Finding, Grade
 from ..people import Heard
 from ..sheet import Sheet
 from ..words import count, measured, percent, points, span

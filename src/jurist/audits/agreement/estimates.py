@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from ...records import Finding
 from ...stats.agreement import Powered, powered_mean
 from ...stats.intervals import Estimate
 from ..columns import Array
+from ..finding import Finding
 from ..grade import graded
 from ..people import People, heard_labels, mean_opinion
 from ..sheet import Sheet

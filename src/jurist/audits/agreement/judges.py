@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from ...records import Finding, Grade
 from ...stats.agreement import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
 from ...stats.intervals import Estimate, clustered_mean, clustered_share
 from ...stats.sizes import human_accuracy
 from ..columns import Array
+from ..finding import Finding, Grade
 from ..grade import below
 from ..people import WORTH, Heard, People, near, sides
 from ..sheet import Sheet

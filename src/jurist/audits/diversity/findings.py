@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.intervals import NO_DATA, Estimate
 from ..columns import Array
+from ..finding import Chart, Finding, Grade, Point, Series
 from ..grade import WRONG, graded
 from . import meaning, words
 from .generation import Even, Generation, even

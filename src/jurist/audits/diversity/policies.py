@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ...records import Finding
+from ..finding import Finding
 from ..grade import WRONG
 from ..sheet import Sheet
 from .findings import diversity

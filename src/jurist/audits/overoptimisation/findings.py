@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from ...records import Chart, Finding, Grade, Point, Series
 from ...stats.intervals import clustered_mean, z_of
 from ..columns import Array
+from ..finding import Chart, Finding, Grade, Point, Series
 from ..sheet import Sheet
 from .best_of_n import Curve, best_of_n_curve
 from .forecast import FEWEST, Checkpoint, Fit, Form, fitted

@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from ...records import Chart, Point, Series
+from ..finding import Chart, Point, Series
 from .scale import Scale, scale_of
 from .words import shown, tick, written
 

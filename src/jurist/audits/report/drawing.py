@@ -12,7 +12,7 @@ from typing import Protocol
 
 from markupsafe import Markup
 
-from ...records import Chart, Finding, Point, Series
+from ..finding import Chart, Finding, Point, Series
 from .curves import COLOURS, curves, keys
 from .scale import Scale, scale_of
 from .words import between, brief, shown, tick, written

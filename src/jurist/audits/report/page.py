@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
-from ...records import Chart, Finding, Grade
+from ..finding import Chart, Finding, Grade
 from ..grade import WRONG, rank
 from . import drawing, words
 from .examples import Example

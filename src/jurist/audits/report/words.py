@@ -10,7 +10,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from ...records import Finding, Grade
+from ..finding import Finding, Grade
 from .examples import Heard
 
 GRADES: Final[dict[Grade, tuple[str, str]]] = {
