@@ -1,5 +1,13 @@
-"""Everything that can go wrong. Each message says what happened, the value we got, and ends in the next thing
-to type.
+"""Everything that can go wrong, drawn once.
+
+    JuristError
+    ├── SettingError, DataError, RunError, MissingExtra     something given cannot be used
+    ├── BudgetSpent, Interrupted                            the run ends early and can be resumed
+    └── EngineError
+        ├── CallFailed, CallRefused                         one call gave nothing; the run goes on
+        └── EngineDown                                      nothing gets through; the run can be resumed
+
+Each message says what happened, the value we got, and ends in the next thing to type.
 """
 
 from __future__ import annotations
