@@ -2,11 +2,9 @@
 
 import json
 
-import msgspec
 import pytest
 from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
 
-from jurist.cli.print import summary_rows
 from jurist.cli.progress import progress
 from jurist.config import load_settings
 from jurist.errors import DataError, SettingError
@@ -254,7 +252,7 @@ def test_labels_that_are_about_nothing_here_are_told_of(tmp_path):
     found = run(tmp_path, "shorter", labels="labels.jsonl")
     (warning,) = found.learnt.warnings
     assert warning == f"none of the 1 matchups labelled in {tmp_path / 'labels.jsonl'} is one of this run's"
-    assert ("warning", warning) in summary_rows(msgspec.to_builtins(found))
+    assert ("warning", warning) in found.rows()
     (warning,) = run(tmp_path, "shorter", labels="given").learnt.warnings
     assert warning.startswith("labels: given, but no row")
 

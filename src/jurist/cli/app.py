@@ -16,8 +16,18 @@ from msgspec import NODEFAULT, Struct
 
 from ..errors import SettingError
 from .exits import WRONG, exit_code
-from .help import complete, help_rows, install, page
-from .options import Common, Known, Recipe, Typed, known_settings, parse
+from .options import (
+    Common,
+    Known,
+    Recipe,
+    Typed,
+    complete,
+    help_rows,
+    install,
+    known_settings,
+    page,
+    parse,
+)
 
 
 class Verb(NamedTuple):

@@ -12,9 +12,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from shlex import quote
 from typing import Any, Final
+
+import msgspec
 
 from ..errors import BudgetSpent, Interrupted, JuristError
 
@@ -53,6 +55,12 @@ def ended(summary: Any) -> int:
     if summary.refused:
         return say(summary.refused, FAILED)
     return say(f"no labels: {summary.why_none}", FAILED) if summary.why_none else 0
+
+
+def report(as_json: bool, result: Any, lines: Iterable[str] | None = None) -> int:
+    """Print what a verb came to; the exit code of one that did what it was told."""
+    print(msgspec.json.encode(result).decode() if as_json else "\n".join(lines or result.lines()))
+    return 0
 
 
 def say(message: str, code: int) -> int:

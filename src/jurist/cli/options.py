@@ -1,4 +1,4 @@
-"""One mechanism for all verbs: words become settings. `help` lists and completes the same settings.
+"""One mechanism for all verbs: words become settings, which pages of help list and the shell completes.
 
 A field of a Struct is `--name`, one of a nested Struct `--part.name`; `-` and `_` are the same. A setting of
 text takes its word as it is. Others are numbers, true, false, null, or a list or mapping in YAML.
@@ -6,15 +6,29 @@ text takes its word as it is. Others are numbers, true, false, null, or a list o
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct, inspect
 
-from ..config import LISTS, Kinds, Setting, items_of, kinds_of, load_settings, parse_yaml, settings_of
+from ..config import (
+    LISTS,
+    Kinds,
+    Setting,
+    choices_of,
+    items_of,
+    kinds_of,
+    load_settings,
+    parse_yaml,
+    settings_of,
+)
 from ..errors import SettingError
 
 S = TypeVar("S", bound=Struct)
@@ -120,3 +134,96 @@ def has(kinds: Kinds, *types: Any) -> bool:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def help_rows(known: Known, arguments: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Arguments, options, and the options of each nested Struct: how they are written, and what they are."""
+    groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    shorts = {name: letter for letter, name in SHORT.items()}
+    for one in known.values():
+        if all(isinstance(kind, inspect.StructType | inspect.NoneType) for kind in one.kinds):
+            continue  # its own fields are the options
+        value, text = _value_of(one.kinds), one.description
+        if value == " CHOICE":
+            text += f" One of: {'|'.join(choices_of(one.kinds))}."
+        text = f"{text}{_default(one.default)}".strip()
+        if one.name in arguments:
+            groups["Arguments"].append((one.name.upper(), text))
+        else:
+            short = f"{shorts[one.name]}, " if one.name in shorts else ""
+            group = one.name.rpartition(".")[0] or "Options"
+            groups.setdefault(group, []).append((f"{short}--{one.name}{value}", text))
+    return groups
+
+
+def _value_of(kinds: Kinds) -> str:
+    """What follows an option, as a page of help shows it."""
+    if choices := "|".join(filter(None, choices_of(kinds))):
+        return f" {choices}" if len(choices) < 40 else " CHOICE"
+    name = ".NAME VALUE" if has(kinds, inspect.DictType) else " VALUE"
+    return "" if has(kinds, inspect.BoolType) else name + " ..." * has(kinds, *LISTS)
+
+
+def _default(value: Any) -> str:
+    if value is False or value in ("", ()) or not isinstance(value, int | float | str | tuple):
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+    return f" [{value:g}]" if isinstance(value, float) else f" [{text}]"
+
+
+def page(usage: str, text: str, groups: Mapping[str, Collection[tuple[str, str]]]) -> str:
+    """A page of help, as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, 110)
+    lines = [f"Usage: jurist {usage}", "", *wrap(text, width)]
+    for heading, rows in groups.items():
+        lines += ["", f"{heading}:"] if rows else []
+        column = min(max((len(left) for left, _ in rows), default=0), 34) + 4
+        for left, right in rows:
+            start, indent = f"  {left:<{column - 2}}", " " * column
+            if len(left) > column - 4:
+                lines.append(start)
+                start = indent
+            lines += wrap(right, width, initial_indent=start, subsequent_indent=indent) or [start.rstrip()]
+    return "\n".join(lines)
+
+
+SHELLS: Final = {
+    "bash": (".bashrc", "complete -o default -C jurist jurist"),
+    "zsh": (".zshrc", "autoload -U +X bashcompinit && bashcompinit && complete -o default -C jurist jurist"),
+    "fish": (
+        ".config/fish/completions/jurist.fish",
+        "complete -c jurist -a '(COMP_LINE=(commandline -cp) jurist)'",
+    ),
+}
+"""A file in the home folder and the line it needs. The shell asks `jurist` itself, as in posener/complete."""
+
+
+def complete(verbs: Iterable[str], top: Iterable[str], known: Callable[[str, list[str]], Known]) -> list[str]:
+    """How the line in the shell may go on: with a verb, an option, or a choice of the option before."""
+    line = os.environ["COMP_LINE"]
+    *words, current = line[: int(os.environ.get("COMP_POINT", len(line)))].split(" ")
+    words = [word for word in words[1:] if word]
+    name = " ".join(words[: 1 + (words[:1] == ["train"])])
+    rest = words[1 + name.count(" ") :]
+    if name in verbs:
+        settings = known(name, rest)
+        before = settings.get(rest[-1].lstrip("-").replace("-", "_")) if rest else None
+        kinds = before.kinds if before and rest[-1].startswith("--") else ()
+        found = choices_of(kinds) or [f"--{one}" for one in settings]
+    else:
+        prefix = f"{name} " if name else ""
+        found = [one.removeprefix(prefix).split()[0] for one in verbs if one.startswith(prefix)]
+        found += [] if name else [one.split()[0] for one in top]
+    return [one for one in dict.fromkeys(found) if one.startswith(current)]
+
+
+def install(shell: str) -> str:
+    name = Path(shell).name
+    if name not in SHELLS:
+        raise SettingError(f"no completion for the shell '{name}'. Write: jurist --install-completion bash")
+    file, line = Path.home() / SHELLS[name][0], SHELLS[name][1]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if line not in (file.read_text(encoding="utf-8") if file.exists() else ""):
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{line}\n")
+    return f"{name} completes jurist in new shells, by a line in {file}"

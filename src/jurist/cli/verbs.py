@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
@@ -21,9 +21,8 @@ from ..errors import SettingError
 from ..preferences.settings import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .exits import FAILED, ended, say
+from .exits import FAILED, ended, report, say
 from .options import Recipe, Typed, known_settings, parse
-from .print import report, summary_lines
 from .progress import progress
 
 
@@ -64,13 +63,11 @@ class DemoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     out: Annotated[str, Meta(description="The demo's folder.")] = "runs/demo"
 
 
-def _watched(
-    typed: Typed, work: Callable[[Any], Any], lines: Callable[[Any], Iterable[str]] | None = None
-) -> Any:
+def _watched(typed: Typed, work: Callable[[Any], Any]) -> Any:
     """The result of work that tells how far it is, printed."""
-    with progress(typed.as_json) as watch:
+    with progress() as watch:
         found = work(watch)
-    report(typed.as_json, found, lines(found) if lines else None)
+    report(typed.as_json, found)
     return found
 
 
@@ -84,14 +81,14 @@ def label(typed: Typed) -> int:
     from ..recipes.label import label
 
     cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: label(cfg, watch), summary_lines))
+    return ended(_watched(typed, lambda watch: label(cfg, watch)))
 
 
 def sample(typed: Typed) -> int:
     from ..recipes.label import sample
 
     cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: sample(cfg, watch), summary_lines))
+    return ended(_watched(typed, lambda watch: sample(cfg, watch)))
 
 
 def export(typed: Typed) -> int:
@@ -100,7 +97,7 @@ def export(typed: Typed) -> int:
     cfg = typed.load(ExportConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("run", "format", "push_to")}
     summary = export(cfg.run, cfg.format, changes, push_to=cfg.push_to)
-    report(typed.as_json, summary, summary_lines(summary))
+    report(typed.as_json, summary)
     return ended(summary)
 
 
@@ -155,11 +152,11 @@ def selftest(typed: Typed) -> int:
 
     cfg = typed.load(SelftestConfig)
     found = run_selftest(cfg.rows, Path(cfg.keep) if cfg.keep else None)
-    return report(typed.as_json, found) if found.passed else report(typed.as_json, found) + FAILED
+    return report(typed.as_json, found) or (0 if found.passed else FAILED)
 
 
 def init(typed: Typed) -> int:
-    from ..recipes.commented import write_recipe
+    from ..recipes.catalogue import write_recipe
 
     cfg = typed.load(InitConfig)
     file = cfg.out or f"{cfg.recipe}.yaml"
@@ -211,11 +208,11 @@ def demo(typed: Typed) -> int:
 
 def train(typed: Typed) -> int:
     from ..recipes.loop.several import is_first
-    from ..recipes.train import settle_training, train, training_lines
+    from ..recipes.train import train, training_lines
 
     method = typed.verb.partition(" ")[2]
-    cfg = settle_training(method, typed.load(typed.cls, advantage="rloo" if method == "rloo" else None))
-    with progress(typed.as_json) as watch:
+    cfg = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    with progress() as watch:
         folder = train(method, cfg, watch)
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}

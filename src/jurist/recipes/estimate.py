@@ -14,16 +14,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ..completions import matchups, mixture
+from ..completions import matchups
 from ..engines.engine import Ask, Engine, EngineSpec, Reply, open_engine, sample_of
 from ..engines.journaled import call_key
 from ..engines.prices import cost_of
 from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
-from ..verdicts.judge import ask_judges, open_judge
-from .label import need_names, no_rows, read_rows, sampled
-from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
+from ..verdicts.judge import ask_judges
+from .label import no_rows, open_judges, open_policies, read_rows, sampled
+from .settings import LabelConfig, check, expected_rows, judge_configs
 from .stream import run_async
 
 COMPLETION_TOKENS = 200
@@ -122,16 +122,13 @@ def estimate(cfg: LabelConfig) -> Estimate:
         counting.append(CountingEngine(open_engine(spec), journal, written))
         return counting[-1]
 
-    policies = [(opened(one.engine, COMPLETION_TOKENS), one.weight) for one in policy_configs(cfg)]
-    answering = mixture(policies) if policies else None
-    asking = partial(opened, written=RATIONALE_TOKENS)
-    judges = [open_judge(one, asking, cfg.seed) for one in judge_configs(cfg)]
-    need_names(judges)
+    policies = open_policies(cfg, partial(opened, written=COMPLETION_TOKENS))
+    judges = open_judges(cfg, judge_configs(cfg), partial(opened, written=RATIONALE_TOKENS))
 
     async def count(rows: list[Prompt | Group]) -> int:
         met = 0
         for row in rows:
-            group, _ = await sampled(row, answering, cfg)
+            group, _ = await sampled(row, policies, cfg)
             pairs, _ = matchups(group, cfg.matchups, cfg.seed)
             await ask_judges(group.prompt, group.completions, pairs, judges, cfg.seed)
             met += len(pairs)
@@ -156,8 +153,8 @@ def estimate(cfg: LabelConfig) -> Estimate:
 
 def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
     """Rows taken evenly from the file, which may be sorted by length; and how many there are."""
-    known = expected_rows(cfg)
-    stride = max(1, min(known or SAMPLE_ROWS, LOOK_AT_MOST) // SAMPLE_ROWS)
+    known = expected_rows(cfg) or SAMPLE_ROWS
+    stride = max(1, min(known, LOOK_AT_MOST) // SAMPLE_ROWS)
     taken: list[Prompt | Group] = []
     count = 0
     for row in islice(read_rows(cfg, lambda _: None), LOOK_AT_MOST):
@@ -167,4 +164,4 @@ def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
     if not taken:
         raise no_rows(cfg)
     # Fewer rows than lines were read where the file repeats itself; more than we look at are not counted.
-    return taken, count if count < LOOK_AT_MOST else max(known or 0, count)
+    return taken, count if count < LOOK_AT_MOST else max(known, count)

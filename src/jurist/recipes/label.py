@@ -8,28 +8,31 @@ what is new is asked: every call is in the run's journal, and everything else is
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
+from ..completions.matchups import parse_scheme
 from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, SettingError
-from ..preferences.decide import JudgeInfo, decide, write_judges
+from ..preferences.card import Counts
+from ..preferences.decide import JudgeInfo, write_judges
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
-from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, Verdict, content_id
+from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, content_id
 from ..run import Marker, Run
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
+from ..verdicts.position_bias import FEWEST
 from ..verdicts.recorded import open_reader
-from ..verdicts.settings import JudgeConfig
-from .export import export_all
+from ..verdicts.settings import JudgeConfig, read_swap
+from .export import decide_and_export
 from .settings import (
     IN_MEMORY,
     LabelConfig,
@@ -38,12 +41,11 @@ from .settings import (
     judge_configs,
     named_source,
     policy_configs,
-    prefer_config,
     recipe_text,
     source_of,
 )
 from .stream import Stopped, in_order, run_async
-from .summary import RunProgress, Summary, Watch, nobody, summarise
+from .summary import Decided, RunProgress, Summary, Watch, nobody, summarise
 
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -51,11 +53,8 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, judge_configs(cfg), run, watch)
-        judges = list(progress.judges.values())
-        counts, learnt = decide(run, judges, prefer_config(cfg), cfg.jury, cfg.labels)
-        refused = "" if cfg.force else learnt.refused
-        exported = {} if refused else export_all(run, cfg, counts)
-        return summarise(run, cfg.out, progress, stopped, counts, learnt, exported, refused=refused)
+        decided = decide_and_export(run, cfg, progress.judges.values())
+        return summarise(run, cfg.out, progress, stopped, decided)
 
 
 def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -71,7 +70,7 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, (), run, watch)
-        return summarise(run, cfg.out, progress, stopped, progress.counts)
+        return summarise(run, cfg.out, progress, stopped, Decided(progress.counts))
 
 
 def _collect_all(
@@ -89,20 +88,18 @@ async def collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
 ) -> Stopped:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
-    engines = Engines(run.journal, progress.budget)
+    progress.engines = engines = Engines(run.journal, progress.budget)
     stopped = Stopped()
     try:
         policies = open_policies(cfg, engines)
-        judges = [open_judge(one, engines, cfg.seed) for one in asked]
-        need_names(judges)
+        judges = open_judges(cfg, asked, engines)
         await engines.prepare()
         check_margin(cfg.prefer, [judge.kind for judge in judges])
-        infos = [_judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)]
-        progress.judges = {one.name: one for one in infos}
+        progress.judges = {
+            judge.name: _judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)
+        }
         run.write_text("recipe.yaml", recipe_text(cfg))
-        write_judges(run, infos)
         lost: list[Dropped] = []
-        recorded: dict[str, Counter[int]] = {}
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)
@@ -128,26 +125,54 @@ async def collect(
                     drop((*lost, *gone))
                     lost.clear()
                     progress.add(case)
-                    count_orders(case.verdicts, recorded)
                     watch(progress)
             drop(lost)
-        if recorded:
-            infos += [recorded_info(name, n) for name, n in recorded.items()]
-            progress.judges = {one.name: one for one in infos}
-            write_judges(run, infos)
+            progress.judges |= _recorded_judges(progress.counts)
+            write_judges(run, list(progress.judges.values()))
     except asyncio.CancelledError:
         engines.abandon()
         raise
     finally:
         await engines.close()
-        progress.close(engines)
     return stopped
 
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
-    if not cfg.policy:
-        return None
-    return mixture([(opened(one.engine), one.weight) for one in policy_configs(cfg)])
+    """Who writes completions; None where the rows bring them."""
+    policies = [(opened(one.engine), one.weight) for one in policy_configs(cfg)]
+    return mixture(policies) if policies else None
+
+
+def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngine) -> list[Judge | Scorer]:
+    """The judges of a job, whose verdicts are told apart by their names."""
+    judges: list[Judge | Scorer] = []
+    for place, one in enumerate(asked):
+        _refuse_few_swaps(cfg, one.swap)
+        judge = open_judge(one, opened, cfg.seed)
+        if judge.name in (other.name for other in judges):
+            raise SettingError(
+                f"two judges are called {judge.name}, so that their verdicts could not be told apart."
+                f" Leave one out, or name it: --judge.{place}.name another"
+            )
+        judges.append(judge)
+    return judges
+
+
+def _refuse_few_swaps(cfg: LabelConfig, swap: str) -> None:
+    """A position bias that could not be learnt in the end is better known before the first call."""
+    most, (kind, _) = expected_rows(cfg), source_of(cfg)
+    if not swap.startswith("fraction") or kind == "completions" or most is None:
+        return
+    if kind == "prompts":
+        (scheme, n), everyone = parse_scheme(cfg.matchups), cfg.k * (cfg.k - 1) // 2
+        most *= {"all": everyone, "random": min(n, everyone)}.get(scheme, cfg.k - 1)
+    if read_swap(swap) * most < FEWEST:
+        share = ceil(20 * FEWEST / max(most, 1)) / 20
+        raise SettingError(
+            f"swap: {swap} asks about {read_swap(swap) * most:.0f} of {most} matchups in both orders, and"
+            f" {FEWEST} are the least that a position bias is learnt from."
+            f" Ask more: --judge.swap {f'fraction:{share:g}' if share < 1 else 'always'}"
+        )
 
 
 async def sampled(
@@ -156,8 +181,7 @@ async def sampled(
     """The row with its completions: those it came with, or new ones from the policies."""
     if isinstance(row, Group):
         return row, []
-    if policies is None:
-        raise SettingError("no policy to write completions. Name one with: --policy openai:gpt-5-mini")
+    assert policies is not None  # `check` refuses prompts without a policy
     texts, gone = await sample_completions(row, policies, cfg.k, cfg.sampling, cfg.seed)
     return Group(row, tuple(texts)), gone
 
@@ -176,7 +200,7 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
         return load_prompts(source, **common)
     return load_groups(
         source,
-        kind="completions" if kind == "completions" else "pairs",
+        kind=kind,
         label_values=cfg.label_values,
         labels_by=cfg.labels_by,
         read=open_reader(cfg.read) if cfg.read else None,
@@ -212,32 +236,15 @@ def rows_under_way(engines: Iterable[JournaledEngine]) -> int:
 
 
 def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
-    both: Literal["all", "some", "none"] = (
-        "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
-    )
+    both: Any = {"always": "all", "never": "none"}.get(cfg.swap, "some")
     return JudgeInfo(judge.name, judge.kind, both, cfg.clamp, getattr(judge, "scale", None))
 
 
-def count_orders(verdicts: Iterable[Verdict], recorded: dict[str, Counter[int]]) -> None:
-    """How many matchups each recorded judge saw in one order, and how many in both."""
-    orders: dict[tuple[str, str], set[str]] = {}
-    for one in verdicts:
-        if one.judge.startswith(RECORDED_PREFIX):
-            orders.setdefault((one.judge, one.matchup_id), set()).add(one.order)
-    for (judge, _), seen in orders.items():
-        recorded.setdefault(judge, Counter())[len(seen)] += 1
-
-
-def recorded_info(name: str, orders: Counter[int]) -> JudgeInfo:
-    return JudgeInfo(name, "pairwise", "none" if not orders[2] else "some" if orders[1] else "all")
-
-
-def need_names(judges: Sequence[Judge | Scorer]) -> None:
-    """Verdicts are told apart by the judge's name."""
-    names = [judge.name for judge in judges]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise SettingError(
-                f"two judges are called {name}, so that their verdicts could not be told apart."
-                f" Leave one out, or name it: --judge.{place}.name another"
-            )
+def _recorded_judges(counts: Counts) -> dict[str, JudgeInfo]:
+    """Those of other pipelines, in as many orders as their replies came."""
+    found = {}
+    for name, seen in counts.judges.items():
+        if name.startswith(RECORDED_PREFIX):
+            twice, once = seen.asked_both, seen.verdicts - 2 * seen.asked_both
+            found[name] = JudgeInfo(name, "pairwise", "none" if not twice else "some" if once else "all")
+    return found
