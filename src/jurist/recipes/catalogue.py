@@ -41,7 +41,7 @@ YOURS: Final = {
 """What to write for models of one's own; elsewhere the default."""
 
 
-def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
+def recipe_called(name: str) -> tuple[type[Struct], Callable[..., Any]]:
     """The settings of a recipe, and what runs it."""
     if name not in RECIPES:
         raise SettingError(nearest("recipe", name, RECIPES))
