@@ -9,7 +9,6 @@ Whatever the code, answered calls are in the journal, and the same command goes 
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -71,8 +70,6 @@ def say(message: str, code: int) -> int:
 def _system(error: OSError) -> str:
     """What the operating system said, where none of our own messages was nearer."""
     reason = (error.strerror or str(error)).lower()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full. What is in the journal is safe: free some space and run the same command"
     if error.filename is None:
         return f"the system refused ({reason}). See what is free with: df -h . && ulimit -a"
     return f"cannot use {error.filename} ({reason}). Look at it with: ls -ld {quote(str(error.filename))}"

@@ -1,4 +1,4 @@
-"""One mechanism for all verbs: words become settings, which pages of help list and the shell completes.
+"""One mechanism for all verbs: words become settings, and pages of help list them.
 
 A field of a Struct is `--name`, one of a nested Struct `--part.name`; `-` and `_` are the same. A setting of
 text takes its word as it is. Others are numbers, true, false, null, or a list or mapping in YAML.
@@ -6,13 +6,11 @@ text takes its word as it is. Others are numbers, true, false, null, or a list o
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from textwrap import wrap
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
@@ -136,9 +134,9 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def help_rows(known: Known, arguments: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Arguments, options, and the options of each nested Struct: how they are written, and what they are."""
-    groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+def help_rows(known: Known, argument: str) -> dict[str, list[tuple[str, str]]]:
+    """The argument and the options, by nested Struct: how they are written, and what they are."""
+    groups: dict[str, list[tuple[str, str]]] = {"Argument": [], "Options": []}
     shorts = {name: letter for letter, name in SHORT.items()}
     for one in known.values():
         if all(isinstance(kind, inspect.StructType | inspect.NoneType) for kind in one.kinds):
@@ -147,8 +145,8 @@ def help_rows(known: Known, arguments: Sequence[str]) -> dict[str, list[tuple[st
         if value == " CHOICE":
             text += f" One of: {'|'.join(choices_of(one.kinds))}."
         text = f"{text}{_default(one.default)}".strip()
-        if one.name in arguments:
-            groups["Arguments"].append((one.name.upper(), text))
+        if one.name == argument:
+            groups["Argument"].append((one.name.upper(), text))
         else:
             short = f"{shorts[one.name]}, " if one.name in shorts else ""
             group = one.name.rpartition(".")[0] or "Options"
@@ -185,45 +183,3 @@ def page(usage: str, text: str, groups: Mapping[str, Collection[tuple[str, str]]
                 start = indent
             lines += wrap(right, width, initial_indent=start, subsequent_indent=indent) or [start.rstrip()]
     return "\n".join(lines)
-
-
-SHELLS: Final = {
-    "bash": (".bashrc", "complete -o default -C jurist jurist"),
-    "zsh": (".zshrc", "autoload -U +X bashcompinit && bashcompinit && complete -o default -C jurist jurist"),
-    "fish": (
-        ".config/fish/completions/jurist.fish",
-        "complete -c jurist -a '(COMP_LINE=(commandline -cp) jurist)'",
-    ),
-}
-"""A file in the home folder and the line it needs. The shell asks `jurist` itself, as in posener/complete."""
-
-
-def complete(verbs: Iterable[str], top: Iterable[str], known: Callable[[str, list[str]], Known]) -> list[str]:
-    """How the line in the shell may go on: with a verb, an option, or a choice of the option before."""
-    line = os.environ["COMP_LINE"]
-    *words, current = line[: int(os.environ.get("COMP_POINT", len(line)))].split(" ")
-    words = [word for word in words[1:] if word]
-    name = " ".join(words[: 1 + (words[:1] == ["train"])])
-    rest = words[1 + name.count(" ") :]
-    if name in verbs:
-        settings = known(name, rest)
-        before = settings.get(rest[-1].lstrip("-").replace("-", "_")) if rest else None
-        kinds = before.kinds if before and rest[-1].startswith("--") else ()
-        found = choices_of(kinds) or [f"--{one}" for one in settings]
-    else:
-        prefix = f"{name} " if name else ""
-        found = [one.removeprefix(prefix).split()[0] for one in verbs if one.startswith(prefix)]
-        found += [] if name else [one.split()[0] for one in top]
-    return [one for one in dict.fromkeys(found) if one.startswith(current)]
-
-
-def install(shell: str) -> str:
-    name = Path(shell).name
-    if name not in SHELLS:
-        raise SettingError(f"no completion for the shell '{name}'. Write: jurist --install-completion bash")
-    file, line = Path.home() / SHELLS[name][0], SHELLS[name][1]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if line not in (file.read_text(encoding="utf-8") if file.exists() else ""):
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(f"{line}\n")
-    return f"{name} completes jurist in new shells, by a line in {file}"

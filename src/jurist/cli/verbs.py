@@ -33,11 +33,9 @@ class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     format: Annotated[tuple[str, ...], Meta(description="Formats to write, e.g. trl, kto, jsonl.")] = ()
     push_to: Annotated[str, Meta(description="Also push to this data set on the hub: owner/name.")] = ""
     labels: Annotated[str | None, Meta(description="Labels to compare the judges with, or given.")] = None
-    held_out: Annotated[float, Meta(description="Share of prompts in the test split.")] = 0.0
+    held_out: Annotated[float, Meta(ge=0, lt=1, description="Share of prompts in the test split.")] = 0.0
     force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
-    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
-        JuryConfig()
-    )
+    jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
 
 

@@ -26,9 +26,7 @@ from .label import no_rows, open_judges, open_policies, read_rows, sampled
 from .settings import LabelConfig, check, expected_rows, judge_configs
 from .stream import run_async
 
-COMPLETION_TOKENS = 200
-RATIONALE_TOKENS = 150
-LABEL_TOKENS = 2
+COMPLETION_TOKENS, RATIONALE_TOKENS, LABEL_TOKENS = 200, 150, 2
 SAMPLE_ROWS = 200
 LOOK_AT_MOST = 100_000
 """Rows over which the sample is spread."""
@@ -54,8 +52,6 @@ class Estimate(Struct, frozen=True):
     engines: tuple[EngineEstimate, ...]
     usd: float | None
     """None where some engine's price is unknown."""
-    usd_per_matchup: float | None
-    assumed: dict[str, int]
 
     def lines(self) -> Iterator[str]:
         yield f"{self.rows:,} rows, about {self.matchups:,} matchups (from a sample of {self.sampled:,} rows)"
@@ -68,9 +64,10 @@ class Estimate(Struct, frozen=True):
             price = "--judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
             yield f"total: unknown. Give the price, in dollars per million tokens: {price}"
         else:
-            each = f", ${self.usd_per_matchup:.5f} per matchup" if self.usd_per_matchup is not None else ""
-            yield f"total: about ${self.usd:,.2f}{each}"
-        yield "assumed: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.assumed.items())
+            each = self.usd / max(self.matchups, 1)
+            yield f"total: about ${self.usd:,.2f}, ${each:.5f} per matchup"
+        written = f"{COMPLETION_TOKENS} tokens a completion, {RATIONALE_TOKENS} a rationale"
+        yield f"assumed: {CHARACTERS_PER_TOKEN} characters a token, {written}"
         yield "not counted: hidden thinking, retries, and questions asked once more for the label alone"
 
 
@@ -141,14 +138,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
     scale = total / len(rows)
     engines = tuple(one.scaled(scale) for one in counting)
     usd = None if any(one.usd is None for one in engines) else sum(one.usd or 0.0 for one in engines)
-    matched = round(met * scale)
-    each = usd / matched if usd is not None and matched else None
-    assumed = {
-        "characters_per_token": CHARACTERS_PER_TOKEN,
-        "completion_tokens": COMPLETION_TOKENS,
-        "rationale_tokens": RATIONALE_TOKENS,
-    }
-    return Estimate(total, len(rows), matched, engines, usd, each, assumed)
+    return Estimate(total, len(rows), round(met * scale), engines, usd)
 
 
 def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:

@@ -62,11 +62,8 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
 
     `label` with the same settings and a judge goes on from there, and asks no policy again.
     """
-    if cfg.prompts is None or not cfg.policy:
-        raise SettingError(
-            "sampling needs prompts and a policy."
-            " Try: jurist sample --prompts prompts.jsonl --policy openai:gpt-5-mini"
-        )
+    if cfg.prompts is None:
+        raise SettingError("only prompts can be sampled for. Name a file with: --prompts prompts.jsonl")
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, (), run, watch)
@@ -95,9 +92,7 @@ async def collect(
         judges = open_judges(cfg, asked, engines)
         await engines.prepare()
         check_margin(cfg.prefer, [judge.kind for judge in judges])
-        progress.judges = {
-            judge.name: _judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)
-        }
+        progress.judges = {one.name: one for one in map(_judge_info, judges, asked)}
         run.write_text("recipe.yaml", recipe_text(cfg))
         lost: list[Dropped] = []
 
@@ -106,10 +101,9 @@ async def collect(
             if not judges and not cfg.read:
                 return Case(group.prompt, group.completions, (), group.labels), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
-            verdicts = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
-            every = (*group.labels, *verdicts)
-            case = Case(group.prompt, group.completions, tuple(met), every, bool(group.pairs))
-            return case, gone + alike
+            said = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
+            verdicts, paired = (*group.labels, *said), bool(group.pairs)
+            return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
 
         rows = read_rows(cfg, lost.append)
         with run.writing(*NOUNS, "dropped") as files:

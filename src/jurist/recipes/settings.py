@@ -46,32 +46,23 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     out: Annotated[str, Meta(description="The run folder.")] = "run"
     prompts: Annotated[
-        Source | None, Meta(description="File of prompts: JSONL, JSON, CSV, Parquet or hub:owner/name.")
+        Source | None, Meta(description="Prompts: a JSONL, JSON, CSV or Parquet file, or hub:owner/name.")
     ] = None
-    completions: Annotated[Source | None, Meta(description="File of prompts with completions.")] = None
+    completions: Annotated[Source | None, Meta(description="Prompts with completions.")] = None
     pairs: Annotated[
-        Source | None,
-        Meta(description="File of prompts with two completions: first and second, or chosen and rejected."),
+        Source | None, Meta(description="Pairs of completions: first and second, or chosen and rejected.")
     ] = None
-    columns: Annotated[
-        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
-    ] = {}
-    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Read only this many rows.")] = None
-    on_error: Annotated[
-        Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
-    ] = "stop"
-    benchmarks: Annotated[
-        tuple[str, ...], Meta(description="Files of test sets; prompts that occur in them are dropped.")
-    ] = ()
+    columns: Annotated[dict[str, str], Meta(description="Column names, e.g. --columns.prompt question.")] = {}
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Most rows to read.")] = None
+    on_error: Annotated[Literal["stop", "drop"], Meta(description="At a row that cannot be read.")] = "stop"
+    benchmarks: Annotated[tuple[str, ...], Meta(description="Test sets; their prompts are dropped.")] = ()
     policy: Annotated[
         str | PolicyConfig | tuple[str | PolicyConfig, ...],
         Meta(description="Who writes completions, e.g. vllm:MODEL@http://host:8000/v1; may be repeated."),
     ] = ()
     k: Annotated[int, Meta(ge=1, description="Completions per prompt.")] = 2
     sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling()
-    matchups: Annotated[
-        str, Meta(description="Which completions of a prompt are compared: all, chain, star or random:3.")
-    ] = "all"
+    matchups: Annotated[str, Meta(description="Who meets whom: all, chain, star or random:3.")] = "all"
     judge: Annotated[
         str | JudgeConfig | tuple[str | JudgeConfig, ...],
         Meta(description="Who judges, e.g. openai:gpt-5-mini or shorter; several judges are a jury."),
@@ -79,31 +70,21 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     read: Annotated[
         str, Meta(description="Import recorded judge replies: a reader's name, a regex or module:function.")
     ] = ""
-    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
-        JuryConfig()
-    )
+    jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
     labels: Annotated[
-        str | None,
-        Meta(description="Labels to compare the judges with: a JSONL file, or given: those in the rows."),
+        str | None, Meta(description="Labels to compare with: a JSONL file, or given: those in the rows.")
     ] = None
     labels_by: Annotated[
         Literal["file", "human"],
-        Meta(description="Who made the labels in the rows; only human labels count as human."),
+        Meta(description="Whether humans made the labels in the rows."),
     ] = "file"
     label_values: Annotated[
-        dict[str | int | bool, str],
-        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
+        dict[str | int | bool, str], Meta(description="What labels mean, e.g. --label_values.0 second.")
     ] = {}
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
-    export: Annotated[
-        tuple[str, ...], Meta(description="Formats to write at the end, e.g. trl, kto, jsonl.")
-    ] = ("trl",)
-    held_out: Annotated[
-        float, Meta(ge=0, lt=1, description="Share of prompts in the test split of the export.")
-    ] = 0.0
-    force: Annotated[
-        bool, Meta(description="Export although a judge agrees with humans no better than chance.")
-    ] = False
+    export: Annotated[tuple[str, ...], Meta(description="Formats to write, e.g. trl, kto, jsonl.")] = ("trl",)
+    held_out: Annotated[float, Meta(ge=0, lt=1, description="Share of prompts in the test split.")] = 0.0
+    force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
     budget: Annotated[str | float | None, Meta(description="The most the run may cost, e.g. 5usd.")] = None
     journal: Annotated[str | None, Meta(description="A journal shared with other runs.")] = None
     replace: Annotated[bool, Meta(description="Replace the labels of a run of another file.")] = False
@@ -118,10 +99,9 @@ def label_settings(
     The recipe in a run folder goes on in that folder, wherever it was moved to.
     """
     cfg = load_settings(LabelConfig, recipe, overrides, **given)
-    here = Path(recipe).parent if recipe else Path()
-    if recipe is None or "out" in {*given, *(overrides or ())} or not (here / MARKER).exists():
-        return cfg
-    return cfg if Path(cfg.out).resolve() == here.resolve() else replace(cfg, out=str(here))
+    if recipe and "out" not in {*given, *(overrides or ())} and (Path(recipe).parent / MARKER).exists():
+        return replace(cfg, out=str(Path(recipe).parent))
+    return cfg
 
 
 def source_of(cfg: LabelConfig) -> tuple[Kind, Source]:
@@ -129,10 +109,7 @@ def source_of(cfg: LabelConfig) -> tuple[Kind, Source]:
     given = [(name, getattr(cfg, name)) for name in SOURCES if getattr(cfg, name) is not None]
     if len(given) != 1:
         got = " and ".join(f"--{name}" for name, _ in given) or "none of them"
-        raise SettingError(
-            f"a job needs one of --prompts, --completions and --pairs, got {got}."
-            " Try: --prompts prompts.jsonl"
-        )
+        raise SettingError(f"a job needs one of --prompts, --completions and --pairs, got {got}")
     return given[0]
 
 
@@ -186,10 +163,7 @@ def _refuse_idle(cfg: LabelConfig) -> None:
                 f" Leave out {name}, or name a file of prompts with: --prompts FILE"
             )
     if cfg.jury != usual.jury and isinstance(cfg.judge, str | JudgeConfig):
-        raise SettingError(
-            f"jury says how several judges become one (combine: {cfg.jury.combine}), and there is one."
-            " Name another with: --judge shorter"
-        )
+        raise SettingError("jury is for several judges, and there is one. Name another with: --judge shorter")
 
 
 def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
