@@ -134,7 +134,7 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def help_rows(known: Known, argument: str) -> dict[str, list[tuple[str, str]]]:
+def help_rows(known: Known, argument: str = "") -> dict[str, list[tuple[str, str]]]:
     """The argument and the options, by nested Struct: how they are written, and what they are."""
     groups: dict[str, list[tuple[str, str]]] = {"Argument": [], "Options": []}
     shorts = {name: letter for letter, name in SHORT.items()}

@@ -22,7 +22,7 @@ from ..preferences.settings import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, report, say
-from .options import Recipe, Typed, known_settings, parse
+from .options import Recipe, Typed, help_rows, known_settings, page, parse
 from .progress import progress
 
 
@@ -154,12 +154,22 @@ def selftest(typed: Typed) -> int:
 
 
 def init(typed: Typed) -> int:
-    from ..recipes.catalogue import write_recipe
+    """The shipped recipe as a file to start from, and below it every setting explained."""
+    from ..recipes.catalogue import recipe_called, shipped_file
 
     cfg = typed.load(InitConfig)
-    file = cfg.out or f"{cfg.recipe}.yaml"
-    write_recipe(cfg.recipe, Path(file))
-    print(f"wrote {file}, with every setting explained. Run it with: jurist run {quote(file)}")
+    file, known = Path(cfg.out or f"{cfg.recipe}.yaml"), known_settings(recipe_called(cfg.recipe)[0])
+    if file.exists():
+        other = quote(str(file.with_name(f"my-{file.name}")))
+        raise SettingError(f"{file} is there already. Choose another: jurist init {cfg.recipe} --out {other}")
+    run = f"run {quote(str(file))}"
+    text = shipped_file(cfg.recipe).read_text(encoding="utf-8")
+    text = text.replace(f"run recipes/{cfg.recipe}.yaml", run)
+    explained = page(f"{run} [OPTIONS]", "Every setting, to be typed or written above.", help_rows(known))
+    text += "\n" + "".join(f"# {line}".rstrip() + "\n" for line in explained.splitlines())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    print(f"wrote {file}, with every setting explained. Run it with: jurist {run}")
     return 0
 
 
