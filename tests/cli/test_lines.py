@@ -29,8 +29,8 @@ def under_way():
 
 
 def test_labelling_is_told_with_rate_rest_cost_flips_unread_and_retries():
-    told = line(facts_of(under_way()))
-    for part in ("123,456 of 1,000,000 rows", "/s", " left", "$1234.56", "flips 12.5%", "unread 30.0%"):
+    told = line(facts_of(under_way()), spent=60.0)
+    for part in ("123,456 of 1,000,000 · 7:06 left", "/s", "$1234.56", "flips 12.5%", "unread 30.0%"):
         assert part in told
     assert told.endswith("retries 12,345 · from journal 1,000,000")
 
@@ -79,7 +79,7 @@ def test_in_a_terminal_a_line_is_written_over_and_none_is_wider_than_it(capsys, 
         for _ in range(3):
             watch(under_way())
     _, *told = capsys.readouterr().err.split("\r\x1b[K")
-    assert {one.rstrip("\n").split(" · ")[0] for one in told} == {"123,456 of 1,000,000 rows"}
+    assert {one.rstrip("\n").split(" · ")[0] for one in told} == {"123,456 of 1,000,000"}
     assert [one.count("\n") for one in told] == [0, 0, 0, 1]
     assert max(map(len, told)) <= 40
 

@@ -46,13 +46,13 @@ def facts_of(now: Any) -> dict[str, Any]:
 
 def line(facts: dict[str, Any], spent: float = 0.0) -> str:
     """One line for a human; `spent` are the seconds since its stage began."""
-    done, total, left = facts.get("rows", facts.get("done")), facts.get("total"), facts.get("seconds_left")
+    done, total, left = facts.get("done"), facts.get("total"), facts.get("seconds_left")
     if left is None and total and done and spent:
         left = spent / done * (total - done)
     parts = [f"round {facts['round']} of {facts['rounds']}" if facts.get("rounds", 1) > 1 else ""]
     parts.append(facts.get("step", ""))
     if done is not None:
-        parts.append(f"{done:,}" + (f" of {total:,}" if total else "") + " rows" * ("rows" in facts))
+        parts.append(f"{done:,}" + (f" of {total:,}" if total else ""))
     parts.append(f"{clock(left)} left" if left else "")
     for name, form in SHOWN.items():
         value = facts.get(name)
@@ -78,7 +78,7 @@ def progress() -> Iterator[Callable[[Any], None]]:
 
     def end(now: Any) -> None:
         if stage_of(now):
-            say(f"{line({**facts_of(now), 'seconds_left': 0})} · {time.monotonic() - began:.1f} s")
+            say(f"{line(facts_of(now))} · {time.monotonic() - began:.1f} s")
         elif live:
             say(line(facts_of(now)))
 

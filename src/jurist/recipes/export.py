@@ -23,7 +23,7 @@ from ..preferences.hygiene import Quarantine, drop_quarantined, read_quarantine
 from ..records import Dropped, Preference
 from ..run import Run, again, read_json, read_records
 from .settings import LabelConfig, check, label_settings, recipe_text, versions
-from .summary import Decided, Summary
+from .summary import Summary, decided
 
 DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
 """The settings that come after the last verdict."""
@@ -52,18 +52,18 @@ def export(
     check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
-        decided = decide_and_export(run, cfg, read_judges(folder), push_to)
+        path = folder / "summary.json"
+        last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
+        summary = decide_and_export(run, cfg, read_judges(folder), replace(last, warnings=()), push_to)
         # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
         prefer = replace(cfg.prefer, quarantine=before.prefer.quarantine)
         run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
-        path = folder / "summary.json"
-        last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
-        summary = replace(last, **decided.fields(last.usd, last.stopped))
-        run.write_json("summary.json", summary)
     return summary
 
 
-def decide_and_export(run: Run, cfg: LabelConfig, judges: Iterable[JudgeInfo], push_to: str = "") -> Decided:
+def decide_and_export(
+    run: Run, cfg: LabelConfig, judges: Iterable[JudgeInfo], before: Summary, push_to: str = ""
+) -> Summary:
     """From the verdicts of a run to its files. What was exported before is made again, or goes if the labels
     are refused: nobody shall train on a file that the run no longer means.
     """
@@ -71,16 +71,19 @@ def decide_and_export(run: Run, cfg: LabelConfig, judges: Iterable[JudgeInfo], p
     prefer = cfg.prefer if cfg.prefer.seed is not None else replace(cfg.prefer, seed=cfg.seed)
     counts, learnt = decide(run, judges, prefer, cfg.jury, cfg.labels)
     there = [path for path in sorted((run.path / "export").glob("*")) if path.name in FORMATS]
-    if learnt.refused and not cfg.force:
+    refused = "" if cfg.force else learnt.refused
+    exported = {}
+    if refused:
         for path in there:
             shutil.rmtree(path)
-        return Decided(counts, learnt, refused=learnt.refused)
-    formats = dict.fromkeys((*cfg.export, *(path.name for path in there)))
-    exported = {name: _export_as(name, run, cfg, counts) for name in formats}
-    if push_to:
-        for name in cfg.export:
+    else:
+        formats = dict.fromkeys((*cfg.export, *(path.name for path in there)))
+        exported = {name: _export_as(name, run, cfg, counts) for name in formats}
+        for name in cfg.export if push_to else ():
             push(run.path / "export" / name, push_to)
-    return Decided(counts, learnt, exported)
+    summary = decided(before, counts, learnt, exported, refused)
+    run.write_json("summary.json", summary)
+    return summary
 
 
 def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[str, int]:
@@ -94,13 +97,9 @@ def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[st
     held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
     rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
     splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop)
+    files, recipe = {split: f"{split}*" for split in splits}, recipe_text(cfg)
     text = card(
-        counts,
-        name=Path(cfg.out).name,
-        splits={split: f"{split}*" for split in splits},
-        recipe=recipe_text(cfg),
-        versions=versions(),
-        left_out=left_out,
+        counts, name=run.path.name, splits=files, recipe=recipe, versions=versions(), left_out=left_out
     )
     write_card(folder, text)
     return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

@@ -45,7 +45,7 @@ from .settings import (
     source_of,
 )
 from .stream import Stopped, in_order, run_async
-from .summary import Decided, RunProgress, Summary, Watch, nobody, summarise
+from .summary import RunProgress, Summary, Watch, collected, decided, nobody
 
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -53,8 +53,8 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, judge_configs(cfg), run, watch)
-        decided = decide_and_export(run, cfg, progress.judges.values())
-        return summarise(run, cfg.out, progress, stopped, decided)
+        asked = collected(run, cfg.out, progress, stopped)
+        return decide_and_export(run, cfg, progress.judges.values(), asked)
 
 
 def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -67,7 +67,9 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, (), run, watch)
-        return summarise(run, cfg.out, progress, stopped, Decided(progress.counts))
+        summary = decided(collected(run, cfg.out, progress, stopped), progress.counts)
+        run.write_json("summary.json", summary)
+        return summary
 
 
 def _collect_all(
@@ -154,18 +156,18 @@ def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngi
 
 def _refuse_few_swaps(cfg: LabelConfig, swap: str) -> None:
     """A position bias that could not be learnt in the end is better known before the first call."""
-    most, (kind, _) = expected_rows(cfg), source_of(cfg)
-    if not swap.startswith("fraction") or kind == "completions" or most is None:
+    kind, _ = source_of(cfg)
+    if not swap.startswith("fraction") or kind == "completions" or (most := expected_rows(cfg)) is None:
         return
     if kind == "prompts":
         (scheme, n), everyone = parse_scheme(cfg.matchups), cfg.k * (cfg.k - 1) // 2
         most *= {"all": everyone, "random": min(n, everyone)}.get(scheme, cfg.k - 1)
-    if read_swap(swap) * most < FEWEST:
-        share = ceil(20 * FEWEST / max(most, 1)) / 20
+    both = read_swap(swap) * most
+    if both < FEWEST:
+        more = ceil(20 * FEWEST / max(most, 1)) / 20
         raise SettingError(
-            f"swap: {swap} asks about {read_swap(swap) * most:.0f} of {most} matchups in both orders, and"
-            f" {FEWEST} are the least that a position bias is learnt from."
-            f" Ask more: --judge.swap {f'fraction:{share:g}' if share < 1 else 'always'}"
+            f"swap: {swap} asks about {both:.0f} of {most} matchups in both orders, and a position bias is"
+            f" learnt from {FEWEST}. Ask more: --judge.swap {f'fraction:{more:g}' if more < 1 else 'always'}"
         )
 
 

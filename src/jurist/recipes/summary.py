@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..engines.budget import Budget
 from ..engines.journaled import Engines
@@ -177,13 +178,12 @@ class RunProgress:
         total, money = self.counts.total(), self.budget
         done = self.rows / self.total if self.total else 0.0
         return {
-            "rows": self.rows,
+            "done": self.rows,
             "total": self.total,
             "calls_kept": money.cached,
             "retries": self.retries,
             "usd": money.spent,
             "rate": self.rows / max(self.seconds, 1e-9),
-            "seconds_left": max(0.0, self.seconds / done - self.seconds) if done else None,
             # The whole job, at what this start's rows have cost so far.
             "projected": money.spent - money.spent_now + money.spent_now / done if done else None,
             "flip_rate": total.flipped / total.read_both if total.read_both else None,
@@ -199,50 +199,14 @@ def nobody(_: RunProgress) -> None:
     """Watches nothing."""
 
 
-class Decided(Struct, frozen=True):
-    """What the verdicts of a run came to."""
-
-    counts: Counts
-    learnt: Learnt | None = None
-    exported: dict[str, dict[str, int]] = {}
-    refused: str = ""
-
-    def fields(self, usd: float, stopped: str) -> dict[str, Any]:
-        """The part of a summary that deciding again makes anew."""
-        counts, learnt, total = self.counts, self.learnt, self.counts.total()
-        return {
-            "state": "stopped" if stopped else "refused" if self.refused else "done",
-            "refused": self.refused,
-            "prompts": counts.prompts,
-            "completions": counts.completions,
-            "matchups": counts.matchups,
-            "verdicts": total.verdicts,
-            "unread": dict(Counter(total.unread).most_common()),
-            "forced": total.forced,
-            "flip_rate": share(total.flipped, total.read_both),
-            "first_share": share(total.first_position, total.decided),
-            "labels": counts.preferences,
-            "dropped": counts.dropped,
-            "flags": counts.flags,
-            "agreement": learnt.agreement.get("human", {}) if learnt else {},
-            "warnings": (*(learnt.warnings if learnt else ()), *_warn_of_forced(counts)),
-            "learnt": learnt,
-            "exported": self.exported,
-            "why_none": _why_none(counts) if learnt and not counts.preferences else "",
-            "usd_per_label": usd / counts.preferences if counts.preferences else None,
-        }
-
-
-def summarise(run: Run, out: str, progress: RunProgress, stopped: Stopped, decided: Decided) -> Summary:
-    """Put together, and kept in the run folder."""
-    budget, engines = progress.budget, progress.engines
-    reason = "" if stopped.reason is None else str(stopped.reason)
-    fields = decided.fields(budget.spent, reason)
-    learnt = fields.pop("warnings")
-    summary = Summary(
+def collected(run: Run, out: str, progress: RunProgress, stopped: Stopped) -> Summary:
+    """What asking came to; `decided` adds the rest."""
+    budget, engines = progress.budget, progress.engines or ()
+    ended_by: Any = {NoneType: "", BudgetSpent: "budget", Interrupted: "interrupt"}
+    return Summary(
         run=out,
-        stopped=reason,
-        ended_by=ENDED_BY.get(type(stopped.reason), "failure"),
+        stopped="" if stopped.reason is None else str(stopped.reason),
+        ended_by=ended_by.get(type(stopped.reason), "failure"),
         calls=budget.calls,
         calls_kept=budget.cached,
         retries=progress.retries,
@@ -252,16 +216,45 @@ def summarise(run: Run, out: str, progress: RunProgress, stopped: Stopped, decid
         usage=budget.usage,
         seconds=round(progress.seconds, 2),
         engines=tuple(
-            EngineStats(one.name, dict(one.engine.retries), one.engine.latencies()) for one in engines or ()
+            EngineStats(one.name, dict(one.engine.retries), one.engine.latencies()) for one in engines
         ),
-        warnings=(*(engines.warnings if engines else ()), *budget.warnings.values(), *learnt),
-        **fields,
+        warnings=(*getattr(engines, "warnings", ()), *budget.warnings.values()),
     )
-    run.write_json("summary.json", summary)
-    return summary
 
 
-ENDED_BY: dict[type, Any] = {NoneType: "", BudgetSpent: "budget", Interrupted: "interrupt"}
+def decided(
+    before: Summary,
+    counts: Counts,
+    learnt: Learnt | None = None,
+    exported: dict[str, dict[str, int]] | None = None,
+    refused: str = "",
+) -> Summary:
+    """The summary with what its verdicts came to."""
+    total, labels = counts.total(), counts.preferences
+    return replace(
+        before,
+        state="stopped" if before.stopped else "refused" if refused else "done",
+        refused=refused,
+        prompts=counts.prompts,
+        completions=counts.completions,
+        matchups=counts.matchups,
+        verdicts=total.verdicts,
+        unread=dict(Counter(total.unread).most_common()),
+        forced=total.forced,
+        flip_rate=share(total.flipped, total.read_both),
+        first_share=share(total.first_position, total.decided),
+        labels=labels,
+        dropped=counts.dropped,
+        flags=counts.flags,
+        agreement=learnt.agreement.get("human", {}) if learnt else {},
+        warnings=(*before.warnings, *(learnt.warnings if learnt else ()), *_warn_of_forced(counts)),
+        learnt=learnt,
+        exported=exported or {},
+        why_none=_why_none(counts) if learnt and not labels else "",
+        usd_per_label=before.usd / labels if labels else None,
+    )
+
+
 MANY_FORCED = 0.2
 """Share of forced verdicts above which there is a warning."""
 
