@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
 from .. import __version__
-from ..completions.matchups import parse_scheme
+from ..completions.load import parse_scheme
 from ..config import dump_yaml, load_settings, settings_from
 from ..engines.budget import parse_money
 from ..engines.engine import EngineConfig
