@@ -3,7 +3,6 @@
 import json
 import random
 import sqlite3
-from importlib.resources import files
 from itertools import permutations
 
 import msgspec
@@ -196,29 +195,25 @@ def read(text):
     return {"A": (0.9, ""), "B": (0.2, "")}.get(text[:1], (None, "no_verdict"))
 
 
-def test_recorded_replies_are_verdicts_with_their_order_and_text():
-    row = {**PAIR, "reply": "A, clearly", "reply_swapped": "B it is", "label": "tie"}
-    label, given, swapped = one(row, read=read, read_name="llmbar").labels
-    first, second = (c.id for c in one(PAIR).completions)
-
-    assert (label.judge, label.p_first, label.raw) == ("file", 0.5, "")
-    assert (given.judge, given.order, given.first_id) == ("recorded:llmbar", "given", first)
-    assert (given.p_first, given.raw, given.unread) == (0.9, "A, clearly", "")
-    assert (swapped.order, swapped.first_id, swapped.second_id) == ("swapped", second, first)
-    assert (swapped.p_first, swapped.raw) == (0.2, "B it is")
-
-
-def test_all_recorded_replies_about_one_pair_are_gathered():
-    other = {**PAIR, "prompt": "How?", "reply": "?"}
-    said = [{**PAIR, "reply": "A", "judge": "gpt"}, other, {**BACK, "reply": "B", "judge": "gpt"}]
-    why, how = load(*said, {**PAIR, "reply": "B", "judge": "gpt"}, {**PAIR, "reply": " "}, read=read)[0]
-
-    assert [(one.judge, one.order, one.sample, one.p_first) for one in why.labels] == [
-        ("recorded:gpt", "given", 0, 0.9),
-        ("recorded:gpt", "swapped", 0, 0.2),
-        ("recorded:gpt", "given", 1, 0.2),
+def test_all_recorded_replies_about_one_pair_are_verdicts_with_their_order_and_text():
+    rows = [
+        {**PAIR, "reply": "A, clearly", "reply_swapped": "B it is", "label": "tie"},
+        {**BACK, "reply": "B", "judge": "gpt"},
+        {**PAIR, "reply": "?", "judge": "gpt"},
+        {**PAIR, "reply": " "},
     ]
-    assert [(one.judge, one.unread) for one in how.labels] == [("recorded:reply", "no_verdict")]
+    group = one(*rows, read=read, read_name="llmbar")
+    first, second = (c.id for c in group.completions)
+
+    assert [(one.judge, one.order, one.sample, one.first_id, one.p_first) for one in group.labels] == [
+        ("file", "given", 0, first, 0.5),
+        ("recorded:llmbar", "given", 0, first, 0.9),
+        ("recorded:llmbar", "swapped", 0, second, 0.2),
+        ("recorded:gpt", "swapped", 0, second, 0.2),
+        ("recorded:gpt", "given", 0, first, None),
+    ]
+    assert [one.raw for one in group.labels] == ["", "A, clearly", "B it is", "B", "?"]
+    assert group.labels[-1].unread == "no_verdict"
     with pytest.raises(DataError, match=r"no column called 'reply'; .* --columns.reply"):
         load(PAIR, read=read)
 
@@ -274,15 +269,6 @@ def test_the_completions_of_a_run_are_joined_to_their_prompts(tmp_path):
     write_run(tmp_path, [why], [thus[0], because])
     with pytest.raises(DataError, match=rf"holds completions of {how.id}.* grep -n {how.id}"):
         list(load_groups(tmp_path))
-
-
-@pytest.mark.parametrize(("name", "groups", "met", "labels"), [("completions", 4, 12, 0), ("pairs", 6, 6, 6)])
-def test_the_example_completions_and_pairs_load(name, groups, met, labels):
-    loaded = list(load_groups(str(files("jurist.examples") / f"{name}.jsonl")))
-
-    assert len(loaded) == groups
-    assert sum(len(matchups(group)[0]) for group in loaded) == met
-    assert sum(len(group.labels) for group in loaded) == labels
 
 
 LEAVES = st.sampled_from([None, True, 0, 1, 0.5, "a", "b", "", " ", "user", "assistant", "tie", *HH])

@@ -2,14 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from jurist.preferences.decide import JudgeInfo, decide, learn
+from jurist.preferences.decide import JudgeInfo, decide
 from jurist.preferences.settings import PreferConfig
 from jurist.records import Completion, Matchup, Preference, Prompt, Verdict, content_id
 from jurist.run import Run, read_json, read_records
@@ -21,8 +17,8 @@ THREE = [JudgeInfo(name, "pairwise") for name in "abc"]
 MEAN = JuryConfig()
 
 
-def pair(i, prompt=None):
-    asked = Prompt.of(f"question {i if prompt is None else prompt}")
+def pair(i):
+    asked = Prompt.of(f"question {i}")
     answers = (Completion.of(asked.id, f"answer {i}"), Completion.of(asked.id, f"another answer {i}"))
     return Matchup.of(asked, *answers)
 
@@ -55,11 +51,11 @@ def decided(folder, judges, jury=MEAN, labels=None, **prefer):
         return decide(run, judges, PreferConfig(**prefer), jury, labels)
 
 
-def agreeing(n, right, judge="j", who="human:ann", p=0.9, prompts=None):
+def agreeing(n, right, judge="j", who="human:ann", p=0.9):
     """n labelled matchups, of which the judge agrees with so many; labels go to either side in turn."""
     cases = []
     for i in range(n):
-        met, y = pair(i, None if prompts is None else i % prompts), float(i % 2)
+        met, y = pair(i), float(i % 2)
         says = p if (y == 1) == (i < right) else 1 - p
         cases.append((met, (*asked_both(judge, met, says), label(met, y, who))))
     return cases
@@ -68,13 +64,7 @@ def agreeing(n, right, judge="j", who="human:ann", p=0.9, prompts=None):
 @pytest.mark.parametrize(
     ("n", "right", "who", "refused", "warning"),
     [
-        (
-            400,
-            180,
-            "human:ann",
-            "j agrees with 45.0% of 400 human labels, no better than chance: .* --force true$",
-            "",
-        ),
+        (400, 180, "human:ann", "j agrees with 45.0% of 400 human labels, no better .* --force true$", ""),
         (400, 212, "human:ann", "no better than chance", ""),  # 53 %: one-sided, 95 % of the time above 49 %
         (400, 218, "human:ann", "", "j agrees with 54.5% of 400 human labels: little better than chance"),
         (30, 21, "human:ann", "", ""),
@@ -95,15 +85,6 @@ def test_a_judge_is_refused_only_if_no_better_than_chance_on_human_labels(
     assert counts.agreement == learnt.agreement
     assert counts.preferences == n  # refusing is the export's business: the run is whole
     assert read_json(tmp_path / "learnt.json", dict)["refused"] == learnt.refused
-
-
-def test_labels_of_one_prompt_count_once(tmp_path):
-    _, alone = decided(written(tmp_path / "a", agreeing(90, 63)), ONE)
-    _, shared = decided(written(tmp_path / "b", agreeing(90, 63, prompts=3)), ONE)
-
-    assert not alone.refused
-    assert "no better than chance" in shared.refused
-    assert shared.agreement["human"]["j"].n == 90
 
 
 def test_each_judge_and_the_jury_are_held_against_human_and_file_labels_apart(tmp_path):
@@ -183,21 +164,7 @@ def test_two_annotators_of_one_pair_are_pooled_and_the_pair_is_decided_once(tmp_
     assert learnt.human_agreement is None
 
 
-def test_too_few_matchups_in_both_orders_leave_a_judge_uncorrected_with_a_warning(tmp_path):
-    cases = [(met := pair(i), asked_both("j", met, 0.8)[: 2 if i % 5 == 0 else 1]) for i in range(100)]
-    judges = [JudgeInfo("j", "pairwise", both_orders="some")]
-    counts, learnt = decided(written(tmp_path, cases), judges)
-
-    assert counts.preferences == 100
-    assert learnt.position_biases == {}
-    assert "20 matchups were read in both orders, and 30 are the least" in learnt.warnings[0]
-    assert (counts.judges["j"].asked_both, counts.judges["j"].read_both) == (20, 20)
-
-
-@pytest.mark.parametrize(
-    ("scale", "p"),
-    [((0.0, 100.0), 0.599), (None, 0.731), ("logits", 0.993), ("certain", 1.0)],
-)
+@pytest.mark.parametrize(("scale", "p"), [((0.0, 100.0), 0.599), (None, 0.731), ("logits", 0.993)])
 def test_scores_are_compared_on_the_scale_of_their_judge(tmp_path, scale, p):
     """60 against 55; of a judge without a scale, by the 20 to 60 that the run has."""
     cases = []
@@ -220,46 +187,3 @@ def test_weights_cover_judges_that_no_label_was_about(tmp_path):
 
     assert counts.preferences == 21
     assert {juror.judge: juror.n for juror in learnt.weights.jurors} == {"a": 20, "b": 0, "c": 0}
-
-
-def test_anchored_without_labels_is_refused_and_the_run_is_whole(tmp_path):
-    cases = [(met := pair(i), [v for j in "abc" for v in asked_both(j, met, 0.7)]) for i in range(10)]
-    counts, learnt = decided(written(tmp_path, cases), THREE, JuryConfig("anchored"), labels="given")
-
-    assert counts.preferences == 10
-    assert "--labels FILE" in learnt.refused
-    assert learnt.warnings == ("labels: given, but no row came with one",)
-
-
-def test_what_is_learnt_does_not_depend_on_the_hash_seed(tmp_path):
-    dice = np.random.default_rng(0)
-    cases = []
-    for i in range(120):
-        met, y = pair(i, i // 2), float(dice.random() < 0.5)
-        p = [float(np.clip(y + dice.normal(0, 0.5), 0.01, 0.99)) for _ in "abc"]
-        said = [v for j, one in zip("abc", p, strict=True) for v in asked_both(j, met, one)]
-        cases.append((met, (*said[: 6 if i % 2 else 5], label(met, y))))
-    written(tmp_path, cases)
-    code = "import sys; from test_decide import *; print(learnt_by_all(sys.argv[1]))"
-    env = {"PYTHONHASHSEED": "1", "PYTHONPATH": ":".join(sys.path)}
-    words = [sys.executable, "-c", code, str(tmp_path)]
-    there = subprocess.run(
-        words, capture_output=True, text=True, check=True, env=env, cwd=Path(__file__).parent
-    )
-
-    assert there.stdout.strip() == learnt_by_all(tmp_path)
-
-
-def learnt_by_all(folder):
-    known = {n: JudgeInfo(n, "pairwise", "some" if n == "c" else "all") for n in "abc"}
-    found = [learn(Path(folder), known, JuryConfig(how), "given") for how in ("anchored", "dawid_skene")]
-    assert found[0].position_biases
-    return repr(found)
-
-
-def test_labels_of_a_file_that_are_about_nothing_here_are_warned_of(tmp_path):
-    (tmp_path / "labels.jsonl").write_text('{"matchup_id": "elsewhere", "label": "first"}\n')
-    _, learnt = decided(written(tmp_path / "run", agreeing(5, 5)), ONE, labels=str(tmp_path / "labels.jsonl"))
-
-    assert learnt.warnings[0].startswith("none of the 1 matchups labelled in")
-    assert learnt.agreement["human"]["j"].n == 5

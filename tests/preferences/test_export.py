@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from jurist.completions import load_groups
-from jurist.errors import DataError, MissingExtra
+from jurist.errors import DataError
 from jurist.preferences.export import FORMATS, export
 from jurist.prompts import split_of
 from jurist.records import Completion, Message, Preference, Prompt, content_id
@@ -91,19 +91,6 @@ def test_what_was_exported_loads_again_as_pairs(tmp_path, format):
     assert [c.text for c in group.completions] == ["Because.", "No."]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("format", ["trl", "trl_implicit", "openrlhf", "jsonl"])
-def test_what_was_exported_loads_again_as_preferences(tmp_path, format):
-    pytest.importorskip("torch")
-    from jurist.models.rows import load_preferences
-
-    export([ONE], tmp_path, format)
-    (read,) = load_preferences(tmp_path / "train.jsonl")
-
-    assert (read.chosen.text, read.rejected.text, read.margin) == ("Because.", "No.", 4.0)
-    assert read.p == (1.0 if format == "openrlhf" else 0.75)
-
-
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_tie_is_dropped_where_its_reader_cannot_see_that_it_is_one(tmp_path, format):
     left = []
@@ -151,14 +138,6 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, for
 
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_pushing_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'jurist\[hub\]'"):
-        export([ONE], tmp_path, "trl", push_to="me/pairs")
-
-    assert lines(tmp_path / "train.jsonl") == ROWS["trl"]
 
 
 def test_a_push_that_fails_says_where_the_files_are(tmp_path, monkeypatch):

@@ -82,17 +82,17 @@ async def _sample_one(
     except CallRefused as error:
         reason, why = "refused", str(error)
     lost = Dropped(prompt.id, "completions", reason, f"{engine.name}: {why}")
-    read = [_read(prompt, engine.name, how, reply) for reply in replies]
-    return read + [lost] * (len(which) - len(replies))
-
-
-def _read(prompt: Prompt, policy: str, how: Sampling, reply: Reply) -> Completion | Dropped:
-    """One reply as a completion, or the reason why there is none."""
-    if not reply.text.strip():
-        reason = "refused" if reply.finish == "refused" else "empty"
-        return Dropped(prompt.id, "completions", reason, f"{policy}: finish={reply.finish}")
-    tokens = reply.usage.tokens_out or len(reply.tokens) or None
-    return Completion.of(prompt.id, reply.text, policy, sampling=how, finish=reply.finish, tokens=tokens)
+    found: list[Completion | Dropped] = [lost] * (len(which) - len(replies))
+    for reply in replies:
+        if reply.text.strip():
+            tokens = reply.usage.tokens_out or len(reply.tokens) or None
+            made = {"sampling": how, "finish": reply.finish, "tokens": tokens}
+            found.append(Completion.of(prompt.id, reply.text, engine.name, **made))
+        else:
+            reason = "refused" if reply.finish == "refused" else "empty"
+            why = f"{engine.name}: finish={reply.finish}"
+            found.append(Dropped(prompt.id, "completions", reason, why))
+    return found
 
 
 def _number(*parts: object) -> int:

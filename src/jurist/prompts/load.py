@@ -147,18 +147,14 @@ def build_prompt(
 
 def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """The turns that await an answer, and the columns they came from."""
-    used: tuple[str, ...]
-    if row.get("prompt") is not None:
-        messages, used = _asked(row["prompt"], "prompt", where), ("prompt",)
-    elif column := first_of(row, CHATS):
-        messages, used = unanswered(turns(row[column], column, where)), (column,)
-    elif row.get("instruction") is not None:
-        text, more = row["instruction"], row.get("input")
+    column = first_of(row, ("prompt", *CHATS, "instruction", "question"))
+    used = (column, "input") if column == "instruction" else (column,)
+    if column in CHATS:
+        messages = unanswered(turns(row[column], column, where))
+    elif column:
+        text, more = row[column], row.get("input") if "input" in used else None
         both = isinstance(text, str) and isinstance(more, str) and more.strip()
-        text = f"{text}\n\n{more}" if both else text
-        messages, used = _asked(text, "instruction", where), ("instruction", "input")
-    elif row.get("question") is not None:
-        messages, used = _asked(row["question"], "question", where), ("question",)
+        messages = _asked(f"{text}\n\n{more}" if both else text, column, where)
     elif is_dialogue(row.get("chosen")) and is_dialogue(row.get("rejected")):
         return shared_beginning(row["chosen"], row["rejected"], where)[0], ("chosen", "rejected")
     else:
