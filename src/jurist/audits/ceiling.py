@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from ..preferences.hygiene import Quarantine
+from ..preferences.export import Quarantine
 from ..stats.intervals import Estimate, clopper_pearson, clustered_share, effective_n, weighted_mean
 from ..stats.sizes import smallest_certified
 from .agreement.estimates import TOLERATED

@@ -17,9 +17,8 @@ from msgspec.structs import replace
 from ..errors import RunError, SettingError
 from ..preferences.card import Counts, card, write_card
 from ..preferences.decide import JudgeInfo, decide, read_judges
-from ..preferences.export import FORMATS, push
+from ..preferences.export import FORMATS, Quarantine, drop_quarantined, push, read_quarantine
 from ..preferences.export import export as export_rows
-from ..preferences.hygiene import Quarantine, drop_quarantined, read_quarantine
 from ..records import Dropped, Preference
 from ..run import Run, again, read_json, read_records
 from .settings import LabelConfig, check, label_settings, recipe_text, versions

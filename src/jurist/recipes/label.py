@@ -16,7 +16,7 @@ from typing import Any
 
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
-from ..completions.matchups import parse_scheme
+from ..completions.load import parse_scheme
 from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, SettingError

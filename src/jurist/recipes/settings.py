@@ -125,7 +125,7 @@ def _as_recipe(cfg: LabelConfig) -> LabelConfig:
 
 def check(cfg: LabelConfig) -> None:
     """What no type can say: which settings need each other, and what would only be needed at the end."""
-    from ..completions.matchups import parse_scheme
+    from ..completions.load import parse_scheme
     from ..engines.budget import parse_money
     from ..preferences.export import FORMATS
     from ..prompts.rows import require
