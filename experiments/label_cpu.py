@@ -1,7 +1,7 @@
 """What does the whole pipeline cost beside the bare loop of HTTP calls that one would write by hand?
 
-`jurist label` and a bare aiohttp loop make the same 20,000 calls in turn, 256 at once, to a server that answers
-after 50 ms; the median of the ratios of processor time counts. Null: the bare loop against itself, a round
+`jurist label` and a bare aiohttp loop make the same 20,000 calls in turn, 256 at once, to a server that takes
+50 ms; the median of the ratios of processor time counts. Null: the bare loop against itself a round
 later, which says how far the machine's other work moves such a ratio. Then the same job with defaults, which
 start at 4 requests at once: its rate against that of a fixed 256.
 
@@ -37,7 +37,7 @@ def main() -> None:
         value=ours["against_bare"],
         low=ratios[1],
         high=ratios[-2],
-        bar=f"CPU of a call, all included, at most {AT_MOST_BARE} x that of a bare aiohttp loop; with defaults"
+        bar=f"CPU of a call, all included, at most {AT_MOST_BARE} x that of a bare aiohttp loop; by default"
         f" at least {RATE_AT_LEAST:.0%} of the rate at a fixed {CONCURRENCY}",
         holds=ours["against_bare"] <= AT_MOST_BARE and by_default["rate_against_ours"] >= RATE_AT_LEAST,
         packages=("jurist", "aiohttp", "uvloop", "msgspec"),
