@@ -2,9 +2,9 @@
 
 500 random jobs over HTTP: prices, lengths (mixed, or short to long), latency, concurrency, faults (429, 500,
 dropped connections, half replies, none at all), samples a prompt (`n`, or one by one), judges; some start
-twice. What the server worked on is billed, seen or not. Null: without a budget they cost more. Then 50 jobs on a server that bills more than `max_tokens` allows: at most the budget and the excess of the
-calls under way when the last one left. Where no call may cost above 5 % of the budget, and none was lost, at
-least 90 % of it is used.
+twice. What the server worked on is billed, seen or not. Null: without a budget they cost more. Then 50 jobs
+on a server that bills more than `max_tokens` allows: at most the budget and the excess of the calls under way
+when the last one left. Where no call may cost above 5 % of it, and none was lost, at least 90 % is used.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def main() -> None:
     record(
         "budget_never_exceeded",
         value=exceeded,
-        bar=f"0 of {HONEST} runs above their budget; 0 of {OVERBILLED} over-billed by more than the excess under"
-        " way; >= 90 % used where no call may cost above 5 % of the budget",
+        bar=f"0 of {HONEST} runs above their budget; 0 of {OVERBILLED} over-billed by more than the excess"
+        " under way; >= 90 % used where no call may cost above 5 % of the budget",
         holds=not exceeded and not above and min(used) >= 0.9 and len(used) >= 30,
         packages=("jurist", "aiohttp"),
         most_of_the_budget=round(1 + max(one["over"] for one in honest), 6),
