@@ -1,12 +1,13 @@
-"""Does every row end as a label or dropped with a reason, whatever the server does? Does a dead one stop it?
+"""Does every row end as a label or dropped with a reason, whatever the server does? Does a dead one stop
+it?
 
-2,500 pairs are judged in both orders by a server that answers 2.5 % of the tries with 429, 2.5 % with 500,
-drops 2.5 % of the connections, sends half a reply or a web page for 1 % each, and nothing for 1 %; 1 % of the
-questions are refused with 400 however often they are asked. The labels must be those of a server without
-faults (null: chosen and rejected in the other's place). Then four dead servers: nobody listens, it dies in the
-middle, it never answers, it answers nothing but 500. Each has to stop the run once nothing came for
-`give_up_after` (60 s) and one try more, with exit code 2 and what to type in the last line; after the one that
-died, the same command asks a server that lives only what is missing.
+2,500 pairs are judged in both orders by a server that answers 2.5 % of the tries with 429, 2.5 % with
+500, drops 2.5 % of the connections, sends half a reply or a web page for 1 % each, and nothing for 1 %; 1
+% of the questions are refused with 400 however often they are asked. The labels must be those of a server
+without faults (null: chosen and rejected in the other's place). Then four dead servers: nobody listens,
+it dies in the middle, it never answers, it answers nothing but 500. Each has to stop the run once nothing
+came for `give_up_after` (60 s) and one try more, with exit code 2 and what to type in the last line;
+after the one that died, the same command asks a server that lives only what is missing.
 """
 
 from __future__ import annotations
