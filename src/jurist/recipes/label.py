@@ -108,6 +108,9 @@ async def collect(
             return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
 
         rows = read_rows(cfg, lost.append)
+        # A pair is asked about in both orders at once; completions are sampled before anybody is asked.
+        at_once = 1 if policies else min((calls_at_once(judge) for judge in judges), default=1)
+        window = rows_under_way(engines, at_once)
         with run.writing(*NOUNS, "dropped") as files:
 
             def drop(rows: Sequence[Dropped]) -> None:
@@ -115,7 +118,7 @@ async def collect(
                     files["dropped"].add(row)
                     progress.counts.drop(row)
 
-            async with aclosing(in_order(rows, work, rows_under_way(engines), stopped)) as cases:
+            async with aclosing(in_order(rows, work, window, stopped)) as cases:
                 async for case, gone in cases:
                     write_case(case, files)
                     drop((*lost, *gone))
@@ -225,10 +228,18 @@ def marker_of(cfg: LabelConfig) -> Marker:
     return Marker(name, content_id(repr(first)))
 
 
-def rows_under_way(engines: Iterable[JournaledEngine]) -> int:
-    """Enough rows to keep every engine busy while replies wait to be committed, and no more."""
+def rows_under_way(engines: Iterable[JournaledEngine], calls_at_once: int = 1) -> int:
+    """Enough rows to keep every engine busy while replies wait to be committed, and no more: what is alive
+    has to fit the processor's cache.
+    """
     most = max((one.concurrency for one in engines), default=64)
-    return max(64, most + most // 2)
+    return max(64, (most + most // 2) // calls_at_once)
+
+
+def calls_at_once(judge: Judge | Scorer) -> int:
+    """How many calls a judge makes at once for each row, at the least."""
+    both = judge.kind == "pointwise" or getattr(judge, "swap", "always") == "always"
+    return int(getattr(judge, "samples", 1)) * (2 if both else 1)
 
 
 def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
