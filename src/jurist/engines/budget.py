@@ -12,11 +12,12 @@ then under way comes on top.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from ..errors import BudgetSpent, SettingError
+from ..journal import Journal, disk_full
 from ..records import Usage
 from .engine import Reply
 
@@ -33,13 +34,13 @@ class Reservation(Struct, frozen=True):
 
 
 class Budget:
-    """The money of one run, counted from its first start."""
+    """The money of one run, counted from its first start, on the books of its journal where it has one."""
 
-    def __init__(self, cap: float | None = None, spent: float = 0.0, uncertain: float = 0.0) -> None:
+    def __init__(self, cap: float | None = None, journal: Journal | None = None) -> None:
         self.cap = cap
-        self.spent = spent
+        self.spent = journal.spent if journal else 0.0
         """Of answered calls, in US dollars."""
-        self.uncertain = uncertain
+        self.uncertain = journal.uncertain if journal else 0.0
         """The most that calls sent and never answered may cost."""
         self.reserved = 0.0
         """The most that the calls under way can cost."""
@@ -59,14 +60,10 @@ class Budget:
         """How many times over its worst case an engine has billed: later calls reserve so much more."""
         self.warnings: dict[str, str] = {}
         self.stopped: Exception | None = None
-        self.has_room: Callable[[int], bool] = lambda replies: True
-        """Whether the disk has room for so many replies."""
-        self.no_room: Callable[[], Exception] = lambda: BudgetSpent("no room")
-        self.on_change: Callable[[float, int], None] = lambda reserved, under_way: None
-        self.on_lost: Callable[[float], None] = lambda usd: None
-        self.committed: Callable[[], Awaitable[None]] | None = None
-        """Waits until what `on_change` was told is on disk."""
+        self._journal = journal
         self._waiting: list[asyncio.Future[None]] = []
+        if journal is not None:
+            journal.on_full = lambda: self.stop(disk_full(journal.path))
 
     def stop(self, reason: Exception) -> None:
         """Nothing more is sent. What is under way comes home."""
@@ -75,28 +72,25 @@ class Budget:
 
     async def reserve(self, engine: str, most: float, replies: int = 1) -> Reservation:
         """Called just before a request leaves; waits while it does not fit and others are under way."""
+        journal = self._journal
         while True:
             if self.stopped is not None:
                 raise self.stopped
             usd = most * self.overbilled.get(engine, 1.0)
-            fits, room = self._fits(usd), self.has_room(self.replies_under_way + replies)
-            if fits and room:
-                return await self._set_aside(Reservation(engine, most, usd, replies))
-            if not self.under_way:
-                self.stop(self.no_room() if fits else self._spent(usd))
-                continue
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
-
-    async def _set_aside(self, reservation: Reservation) -> Reservation:
-        self.reserved += reservation.usd
-        self.under_way += 1
-        self.replies_under_way += reservation.replies
-        self.on_change(self.reserved, self.under_way)
-        if self.cap is not None and reservation.usd and self.committed is not None:
+            has_room = journal is None or journal.has_room(self.replies_under_way + replies)
+            if has_room and self._fits(usd):
+                break
+            if self.under_way:
+                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(turn)
+                await turn
+            else:
+                self.stop(self._spent(usd) if has_room or journal is None else disk_full(journal.path))
+        reservation = Reservation(engine, most, usd, replies)
+        self._change(reservation, 1)
+        if self.cap is not None and usd and journal is not None:
             try:
-                await self.committed()
+                await journal.committed()
                 if self.stopped is not None:
                     raise self.stopped
             except BaseException:
@@ -118,10 +112,7 @@ class Budget:
 
     def release(self, reservation: Reservation) -> None:
         """The call was not sent, or was refused: it costs nothing."""
-        self.under_way -= 1
-        self.replies_under_way -= reservation.replies
-        self.reserved = self.reserved - reservation.usd if self.under_way else 0.0
-        self.on_change(self.reserved, self.under_way)
+        self._change(reservation, -1)
         self._wake()
 
     def lose(self, reservation: Reservation) -> None:
@@ -129,8 +120,17 @@ class Budget:
         self.uncertain += reservation.usd
         self.lost += 1
         self.lost_usd += reservation.usd
-        self.on_lost(reservation.usd)
+        if self._journal is not None:
+            self._journal.add_uncertain(reservation.usd)
         self.release(reservation)
+
+    def _change(self, reservation: Reservation, by: int) -> None:
+        """One call more under way, or one less."""
+        self.under_way += by
+        self.replies_under_way += by * reservation.replies
+        self.reserved = self.reserved + by * reservation.usd if self.under_way else 0.0
+        if self._journal is not None:
+            self._journal.set_open(self.reserved, self.under_way)
 
     def _overbill(self, reservation: Reservation, cost: float) -> None:
         engine, most = reservation.engine, reservation.most

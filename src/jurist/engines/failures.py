@@ -50,6 +50,12 @@ class Failure(Struct, frozen=True):
     parameter: str = ""
     """An optional parameter that the server refused."""
 
+    @property
+    def kind(self) -> str:
+        if self.status not in (0, 200):
+            return f"HTTP {self.status}"
+        return "unreadable" if self.server_replied else "timeout" if self.overloaded else "connection"
+
 
 def read_failure(
     status: int,

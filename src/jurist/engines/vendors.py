@@ -13,7 +13,7 @@ from ..errors import SettingError
 from ..records import content_id
 from .dialects import ChatCompletions, Messages, Takes
 from .endpoint import Endpoint
-from .engine import EngineConfig, key_from
+from .engine import EngineConfig
 from .prices import listed_price
 
 
@@ -80,21 +80,18 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
             f"'{config.engine}' has no address. Write {kind}:{model}@https://RESOURCE.openai.azure.com/openai/v1"
         )
     _refuse_bad_address(url or vendor.url)
-    own = bool(url) or not vendor.hosted
+    hosted = vendor.hosted and not url
     takes = vendor.takes
     if kind in ("openai", "azure"):
-        takes = _openai_takes(model, takes, compatible=own and kind == "openai")
-    extra = {**({} if own else vendor.extra), **config.extra}
+        takes = _openai_takes(model, takes, compatible=kind == "openai" and not hosted)
+    extra = {**(vendor.extra if hosted else {}), **config.extra}
     name = f"{kind}:{model}"
     # What is merged into every request changes the replies: another `extra` is another engine to a reader.
     shown = f"{name}+{content_id(config.extra)[:6]}" if config.extra else name
-    price = config.price or (listed_price(kind, model) if vendor.hosted and not url else None)
+    price = config.price or (listed_price(kind, model) if hosted else None)
     key_env = config.key_env or vendor.key_env or "OPENAI_API_KEY"
     dialect = (Messages if kind == "anthropic" else ChatCompletions)(model, takes, extra)
-    endpoint = Endpoint(shown, (url or vendor.url).rstrip("/"), dialect, config, price, key_env)
-    endpoint.hosted = vendor.hosted and not url
-    endpoint.needs_key = endpoint.hosted and not key_from(key_env)
-    return endpoint
+    return Endpoint(shown, (url or vendor.url).rstrip("/"), dialect, config, price, key_env, hosted)
 
 
 def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:

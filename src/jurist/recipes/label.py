@@ -17,8 +17,8 @@ from typing import Any
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
 from ..completions.load import parse_scheme
-from ..engines.budget import parse_money
-from ..engines.journaled import Engines, JournaledEngine, open_budget
+from ..engines.budget import Budget, parse_money
+from ..engines.journaled import Engines, JournaledEngine
 from ..errors import DataError, SettingError
 from ..preferences.card import Counts
 from ..preferences.decide import JudgeInfo, write_judges
@@ -76,7 +76,7 @@ def _collect_all(
     cfg: LabelConfig, judges: Sequence[JudgeConfig], run: Run, watch: Watch
 ) -> tuple[RunProgress, Stopped]:
     run.claim(marker_of(cfg), cfg.replace)
-    progress = RunProgress(open_budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
+    progress = RunProgress(Budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
     stopped = run_async(collect(cfg, judges, run, progress, watch), progress.budget)
     if not progress.rows and stopped.reason is None:
         raise no_rows(cfg)

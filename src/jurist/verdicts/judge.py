@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec
+from ..engines.engine import ENGINES, Engine, EngineSpec
 from ..engines.scripted import describe_fault, load_function
 from ..errors import CallFailed, CallRefused, DataError, JuristError, MissingExtra, SettingError, nearest
 from ..records import Completion, Matchup, Prompt, Verdict
@@ -250,7 +250,7 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
         )
     if not argument.isidentifier():
         # `vlm:MODEL@http://...` was meant as an engine; no function is called like that.
-        raise SettingError(nearest("kind of engine", kind, (*VENDORS, *ENGINES)))
+        raise SettingError(nearest("kind of engine", kind, ENGINES))
     function = load_function(cfg.kind)
     if not callable(function):
         raise SettingError(
