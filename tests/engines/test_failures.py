@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.engines.failures import Failure, Health, read_failure, redact, refused_parameter, retry_after
+from jurist.engines.failures import Failure, Health, read_failure, redact, retry_after
 
 LATE = Failure("retry", "no reply")
 NOBODY = Failure("retry", "connection refused", connect_failed=True)
@@ -52,9 +52,11 @@ REFUSALS = {
 
 @pytest.mark.parametrize("message", REFUSALS)
 def test_which_parameter_a_server_refuses(message):
-    assert refused_parameter(json.dumps({"error": {"message": message}}).encode(), SENT) == REFUSALS[message]
-    body = {"error": {"message": "This value is not allowed", "param": "response_format"}}
-    assert refused_parameter(json.dumps(body).encode(), SENT) == "response_format"
+    for error, want in (
+        ({"message": message}, REFUSALS[message]),
+        ({"message": "This value is not allowed", "param": "response_format"}, "response_format"),
+    ):
+        assert read_failure(400, {}, json.dumps({"error": error}).encode(), sent=SENT).parameter == want
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def render_chat(tokenizer: Any, messages: Sequence[Message], answer: str | None 
 
 
 def set_template_args(tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
-    """Write arguments, e.g. `enable_thinking: false`, into the template as defaults: saved, they still count."""
+    """Write arguments, e.g. `enable_thinking: false`, into the template as its defaults, which are saved."""
     for name in kwargs:
         if not name.isidentifier():
             raise SettingError(

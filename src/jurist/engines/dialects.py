@@ -104,16 +104,15 @@ FEWER_LOGPROBS: Final = 5
 
 
 def _constraint(kind: Constraint, labels: tuple[str, ...]) -> dict[str, Any]:
-    if kind == "choice":
-        return {"structured_outputs": {"choice": labels}}
-    if kind == "regex":
-        return {"regex": f"({'|'.join(map(re.escape, labels))})"}
-    if kind == "grammar":
-        return {"grammar": "root ::= " + " | ".join(_encode(label).decode() for label in labels)}
     if kind == "json":
         schema = {"name": "verdict", "strict": True, "schema": verdict_schema(labels)}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    return {}
+    return {
+        "choice": {"structured_outputs": {"choice": labels}},
+        "regex": {"regex": f"({'|'.join(map(re.escape, labels))})"},
+        "grammar": {"grammar": "root ::= " + " | ".join(_encode(label).decode() for label in labels)},
+        "": {},
+    }[kind]
 
 
 def verdict_schema(labels: tuple[str, ...]) -> dict[str, Any]:
@@ -158,11 +157,8 @@ class _Choice(Struct):
     logprobs: _Logprobs | None = None
 
 
-class _InDetails(Struct):
+class _Details(Struct):
     cached_tokens: float | None = None
-
-
-class _OutDetails(Struct):
     reasoning_tokens: float | None = None
 
 
@@ -170,8 +166,8 @@ class _ChatUsage(Struct):
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
     total_tokens: float | None = None
-    prompt_tokens_details: _InDetails | None = None
-    completion_tokens_details: _OutDetails | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: float | None = None
     """DeepSeek's place for the cached tokens."""
 
@@ -337,6 +333,3 @@ def _messages_usage(got: _MessagesUsage | None) -> Usage:
     cached = int(got.cache_read_input_tokens or 0)
     read = int(got.input_tokens or 0) + int(got.cache_creation_input_tokens or 0) + cached
     return Usage(read, cached, int(got.output_tokens or 0))
-
-
-Dialect = ChatCompletions | Messages

@@ -17,12 +17,8 @@ from msgspec import Struct
 
 RETRIED: Final = frozenset({408, 409, 425, 429})
 OVERLOADED: Final = frozenset({429, 503, 529})
-NO_CREDIT: Final = (
-    "insufficient_quota",
-    "billing_hard_limit",
-    "credit balance is too low",
-    "billing_not_active",
-)
+_NO_CREDIT = re.compile("insufficient_quota|billing_hard_limit|credit balance is too low|billing_not_active")
+_TOO_LONG = re.compile(r"context (?:length|window|size)|too (?:long|large|many tokens)|exceed", re.IGNORECASE)
 _KEYS = re.compile(r"\b(sk|pk|key|org|proj)-[\w*.-]{4,}|Bearer\s+\S+|(?<=://)[^/@\s]+(?=@)", re.IGNORECASE)
 OPTIONAL: Final = (
     *("top_logprobs", "logprobs", "temperature", "top_p", "seed", "n", "max_completion_tokens", "max_tokens"),
@@ -30,6 +26,7 @@ OPTIONAL: Final = (
     *("regex", "grammar", "response_format", "output_config", "stop"),
 )
 """What a server may refuse and be asked without; where two names fit, the longer one comes first."""
+_WORDS: Final = frozenset({"n", "stop", "seed", "thinking", "regex", "grammar", "temperature"})
 
 
 class Failure(Struct, frozen=True):
@@ -65,61 +62,53 @@ def read_failure(
     key: str = "",
     worked_before: bool = False,
     sent: Collection[str] = (),
-    now: datetime | None = None,
 ) -> Failure:
     """`worked_before`: this engine has replied, so that address, key and model are right. `sent`: the names
     of the request's parameters.
     """
-    message = f"HTTP {status}: {redact(server_message(body), key)}"
+    said, parameter = server_error(body)
+    message = f"HTTP {status}: {redact(said, key)}"
     if 300 <= status < 400:
         moved = headers.get("location", "another address")
         return Failure("stop", f"HTTP {status}: the address has moved to {moved}", status)
     if status in (401, 402) or (status in (403, 404) and not worked_before):
         return Failure("stop", message, status)
-    if status == 429 and any(word in message for word in NO_CREDIT):
+    if status == 429 and _NO_CREDIT.search(message):
         return Failure("stop", message, 402)
     if status in RETRIED or status >= 500:
-        wait = retry_after(headers, now)
+        wait = retry_after(headers)
         return Failure("retry", message, status, overloaded=status in OVERLOADED, retry_after=wait)
-    return Failure("refuse", message, status, parameter=refused_parameter(body, sent))
+    return Failure("refuse", message, status, parameter=refused_parameter(said, parameter, sent))
 
 
-def refused_parameter(body: bytes, sent: Collection[str]) -> str:
+def server_error(body: bytes) -> tuple[str, str]:
+    """The server's own words, wherever its kind of server puts them, and the parameter that it names apart."""
+    try:
+        got: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body[:1000].decode("utf-8", "replace") or "no message", ""
+    if isinstance(got, dict):
+        got = got.get("error") or got.get("message") or got.get("detail") or got
+    if not isinstance(got, dict):
+        return str(got), ""
+    code = got.get("code") or got.get("type") or ""
+    said = str(got.get("message") or got) + (f" ({code})" if code else "")
+    return said, str(got.get("param") or "")
+
+
+def refused_parameter(said: str, named: str, sent: Collection[str]) -> str:
     """The optional parameter that an error is about; empty where it names none that was sent."""
-    message = server_message(body)
     # "max_tokens is too large": this question is too long, and the next one need not be.
-    too_long = _TOO_LONG.search(message) is not None
+    too_long = _TOO_LONG.search(said) is not None
     for name in OPTIONAL:
         parent = "chat_template_kwargs" if name == "enable_thinking" else name
         if parent not in sent or (too_long and name != "top_logprobs"):
             continue
-        if _named_field(body) == name:
-            return parent
         # Names that are English words, or letters, count only where they are set off as names.
         form = r"['\"`]{}['\"`]|^{}:|parameter:? {}\b|\b{} parameter" if name in _WORDS else r"(?<![\w.]){}\b"
-        if re.search(form.replace("{}", name), message):
+        if named == name or re.search(form.replace("{}", name), said):
             return parent
     return ""
-
-
-_TOO_LONG = re.compile(r"context (?:length|window|size)|too (?:long|large|many tokens)|exceed", re.IGNORECASE)
-_WORDS: Final = frozenset({"n", "stop", "seed", "thinking", "regex", "grammar", "temperature"})
-
-
-def _named_field(body: bytes) -> str:
-    """`{"error": {"param": "logprobs"}}`, as OpenAI and vLLM name it."""
-    try:
-        return msgspec.json.decode(body, type=_Refusal).error.param or ""
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
-
-
-class _Param(Struct):
-    param: str | None = None
-
-
-class _Refusal(Struct):
-    error: _Param
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float:
@@ -141,22 +130,6 @@ def redact(text: str, key: str) -> str:
         text = text.replace(key, "***")
     text = " ".join(_KEYS.sub("***", text).split())
     return text if len(text) <= 300 else text[:297] + "..."
-
-
-def server_message(body: bytes) -> str:
-    """The server's own words, wherever its kind of server puts them."""
-    try:
-        got: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body[:1000].decode("utf-8", "replace") or "no message"
-    for name in ("error", "message", "detail"):
-        if isinstance(got, dict) and got.get(name):
-            inner = got[name]
-            if not isinstance(inner, dict):
-                return str(inner)
-            code = inner.get("code") or inner.get("type") or ""
-            return str(inner.get("message") or inner) + (f" ({code})" if code else "")
-    return str(got)
 
 
 class Health:

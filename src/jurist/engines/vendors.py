@@ -31,21 +31,16 @@ class Vendor(Struct, frozen=True):
 
 _TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}}
 _EFFORT = {"reasoning_effort": "none"}
+_LATER = "max_completion_tokens"
 TABLE: Final[dict[str, Vendor]] = {
-    "openai": Vendor(
-        "https://api.openai.com/v1",
-        "OPENAI_API_KEY",
-        Takes(no_thinking={}, max_tokens="max_completion_tokens"),
-    ),
+    "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY", Takes(max_tokens=_LATER)),
     "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", Messages.takes),
     "gemini": Vendor(
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
         Takes(no_thinking=_EFFORT, logprobs=False, seed=False),
     ),
-    "azure": Vendor(
-        "", "AZURE_OPENAI_API_KEY", Takes(max_tokens="max_completion_tokens", key_header="api-key")
-    ),
+    "azure": Vendor("", "AZURE_OPENAI_API_KEY", Takes(max_tokens=_LATER, key_header="api-key")),
     "openrouter": Vendor(
         "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra={"provider": {"require_parameters": True}}
     ),
@@ -74,24 +69,24 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
     """The vendor's own address, or the one after the @."""
     kind, _, rest = config.engine.partition(":")
     vendor = TABLE[kind]
-    model, url = _split_address(kind, rest)
-    if not (url or vendor.url):
+    model, given = _split_address(kind, rest)
+    url = given or vendor.url
+    if not url:
         raise SettingError(
             f"'{config.engine}' has no address. Write {kind}:{model}@https://RESOURCE.openai.azure.com/openai/v1"
         )
-    _refuse_bad_address(url or vendor.url)
-    hosted = vendor.hosted and not url
+    _refuse_bad_address(url)
+    hosted = vendor.hosted and not given
     takes = vendor.takes
     if kind in ("openai", "azure"):
         takes = _openai_takes(model, takes, compatible=kind == "openai" and not hosted)
     extra = {**(vendor.extra if hosted else {}), **config.extra}
-    name = f"{kind}:{model}"
     # What is merged into every request changes the replies: another `extra` is another engine to a reader.
-    shown = f"{name}+{content_id(config.extra)[:6]}" if config.extra else name
+    name = f"{kind}:{model}" + (f"+{content_id(config.extra)[:6]}" if config.extra else "")
     price = config.price or (listed_price(kind, model) if hosted else None)
     key_env = config.key_env or vendor.key_env or "OPENAI_API_KEY"
     dialect = (Messages if kind == "anthropic" else ChatCompletions)(model, takes, extra)
-    return Endpoint(shown, (url or vendor.url).rstrip("/"), dialect, config, price, key_env, hosted)
+    return Endpoint(name, url.rstrip("/"), dialect, config, price, key_env, hosted)
 
 
 def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
@@ -108,12 +103,12 @@ def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
 def _split_address(kind: str, rest: str) -> tuple[str, str]:
     """The address starts at the last @http: model names may hold an @."""
     model, at, url = rest.rpartition("@http")
-    if not at:
-        name, _, host = rest.rpartition("@")
-        if name and (":" in host or "." in host or host.startswith("localhost")):
-            raise SettingError(f"'{host}' is not a web address. Write {kind}:{name}@http://{host}")
-        return rest, ""
-    return model, f"http{url}"
+    if at:
+        return model, f"http{url}"
+    name, _, host = rest.rpartition("@")
+    if name and (":" in host or "." in host or host.startswith("localhost")):
+        raise SettingError(f"'{host}' is not a web address. Write {kind}:{name}@http://{host}")
+    return rest, ""
 
 
 def _refuse_bad_address(url: str) -> None:
@@ -124,8 +119,7 @@ def _refuse_bad_address(url: str) -> None:
         usable = False
     if not usable:
         raise SettingError(f"'{url}' is not a web address. Write it like http://localhost:8000/v1")
-    secret = "@" in parts.netloc or any(SECRET.search(name) for name, _ in parse_qsl(parts.query))
-    if secret:
+    if "@" in parts.netloc or any(SECRET.search(name) for name, _ in parse_qsl(parts.query)):
         raise SettingError(
             "an address with a key or a password in it would end up in the run folder."
             " Put the key into an environment variable and name it: --judge.engine.key_env NAME"
