@@ -45,7 +45,7 @@ def test_what_it_says_itself_is_left_as_it_is():
         ("def judge(ask):\n    return 5", r"returned 5\. Return a text or a Reply"),
         ("def judge(ask):\n    return None", "returned None"),
         ("judge = 'no function'", "is a str, not a function"),
-        ("other = 1", "cannot load 'theirs:judge': module 'theirs' has no attribute"),
+        ("other = 1", "cannot load 'theirs:judge': AttributeError: module 'theirs' has no"),
         ("def judge(:", "cannot load 'theirs:judge': SyntaxError"),
         ("raise ValueError('no')", "cannot load 'theirs:judge': ValueError: no"),
     ],

@@ -29,7 +29,7 @@ class Reservation(Struct, frozen=True):
     most: float
     """What it can cost by its length, `max_tokens` and price."""
     usd: float
-    """What is set aside: the same, or more where the engine billed above it before."""
+    """What is set aside: more than that, where the engine billed above it before."""
     replies: int
 
 
@@ -44,17 +44,10 @@ class Budget:
         """The most that calls sent and never answered may cost."""
         self.reserved = 0.0
         """The most that the calls under way can cost."""
-        self.under_way = 0
-        self.replies_under_way = 0
-        self.calls = 0
-        """Answered since this start."""
-        self.cached = 0
-        """Answered from the journal since this start."""
-        self.lost = 0
-        """Sent since this start, and neither answered nor refused."""
-        self.lost_usd = 0.0
-        self.spent_now = 0.0
-        """Since this start."""
+        self.under_way = self.replies_under_way = 0
+        # Since this start: answered, answered from the journal, and sent but neither answered nor refused.
+        self.calls = self.cached = self.lost = 0
+        self.spent_now = self.lost_usd = 0.0
         self.usage = Usage()
         self.overbilled: dict[str, float] = {}
         """How many times over its worst case an engine has billed: later calls reserve so much more."""

@@ -51,8 +51,7 @@ class ChatCompletions:
     path = "/chat/completions"
 
     def __init__(self, model: str, takes: Takes, extra: Mapping[str, Any]) -> None:
-        self.takes = takes
-        self.model, self._extra = model, dict(extra)
+        self.model, self.takes, self._extra = model, takes, dict(extra)
 
     def headers(self, key: str) -> dict[str, str]:
         header = self.takes.key_header
@@ -84,10 +83,10 @@ class ChatCompletions:
         if ask.wants == "forced_label":
             request |= _constraint(takes.constraint, ask.labels)
         request |= self._extra
-        kept = self._extra.keys() | {"model", "messages", max_tokens, "top_logprobs"}
-        return _encode(
-            {name: value for name, value in request.items() if name in kept or name not in refused}
-        )
+        if refused:
+            kept = self._extra.keys() | {"model", "messages", max_tokens, "top_logprobs"}
+            request = {name: value for name, value in request.items() if name in kept or name not in refused}
+        return _encode(request)
 
     def read(self, body: bytes) -> list[Reply]:
         """One reply per choice, in their order."""
@@ -96,7 +95,7 @@ class ChatCompletions:
             raise Unreadable("the response has no choices", lost=got.usage is not None)
         choices = sorted(got.choices, key=lambda choice: choice.index)
         usages = split_usage(_chat_usage(got.usage), len(choices))
-        return [_chat_reply(choice, usage, got) for choice, usage in zip(choices, usages, strict=True)]
+        return [_chat_reply(*one) for one in zip(choices, usages, strict=True)]
 
 
 FEWER_LOGPROBS: Final = 5
@@ -104,15 +103,15 @@ FEWER_LOGPROBS: Final = 5
 
 
 def _constraint(kind: Constraint, labels: tuple[str, ...]) -> dict[str, Any]:
-    if kind == "json":
-        schema = {"name": "verdict", "strict": True, "schema": verdict_schema(labels)}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    return {
+    schema = {"name": "verdict", "strict": True, "schema": verdict_schema(labels)}
+    ways: dict[Constraint, dict[str, Any]] = {
         "choice": {"structured_outputs": {"choice": labels}},
         "regex": {"regex": f"({'|'.join(map(re.escape, labels))})"},
         "grammar": {"grammar": "root ::= " + " | ".join(_encode(label).decode() for label in labels)},
+        "json": {"response_format": {"type": "json_schema", "json_schema": schema}},
         "": {},
-    }[kind]
+    }
+    return ways[kind]
 
 
 def verdict_schema(labels: tuple[str, ...]) -> dict[str, Any]:
@@ -138,16 +137,11 @@ class _Logprobs(Struct):
     content: list[_Token] | None = None
 
 
-class _Part(Struct):
-    text: str | None = None
-
-
 class _Message(Struct):
-    content: str | list[_Part] | None = None
+    content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
-    reasoning: str | None = None
-    """The newer name of the same field, on OpenRouter and in vLLM."""
+    reasoning: str | None = None  # the same field, on OpenRouter and in newer vLLM
 
 
 class _Choice(Struct):
@@ -168,13 +162,11 @@ class _ChatUsage(Struct):
     total_tokens: float | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: float | None = None
-    """DeepSeek's place for the cached tokens."""
+    prompt_cache_hit_tokens: float | None = None  # DeepSeek's place for the cached tokens
 
 
 class _Chat(Struct):
     choices: list[_Choice]
-    model: str | None = None
     usage: _ChatUsage | None = None
 
 
@@ -220,17 +212,17 @@ def _chat_usage(got: _ChatUsage | None) -> Usage:
     return Usage(prompt, int(cached or 0), out, int((written.reasoning_tokens or 0) if written else 0))
 
 
-def _chat_reply(choice: _Choice, usage: Usage, got: _Chat) -> Reply:
+def _chat_reply(choice: _Choice, usage: Usage) -> Reply:
     message = choice.message
     text = message.content
     if not isinstance(text, str):
-        text = "".join(part.text or "" for part in text or ())
+        text = "".join(str(part.get("text") or "") for part in text or ())
     finish = {"length": "length", "content_filter": "refused"}.get(choice.finish_reason or "", "stop")
     if message.refusal:
         text, finish = text or message.refusal, "refused"
     content = choice.logprobs.content if choice.logprobs is not None else None
     reasoning = message.reasoning_content or message.reasoning or ""
-    return Reply(text, finish, _tokens(text, content or ()), reasoning, usage, served=got.model or "")
+    return Reply(text, finish, _tokens(text, content or ()), reasoning, usage)
 
 
 def _tokens(text: str, content: Collection[_Token]) -> tuple[Token, ...]:
@@ -296,17 +288,13 @@ class Messages:
 
     def read(self, body: bytes) -> list[Reply]:
         got: _MessagesResponse = _decoded(body, _messages)
-        text = "".join(block.text or "" for block in got.content if block.type == "text")
-        thought = "".join(block.thinking or "" for block in got.content if block.type == "thinking")
+        text, thought = (
+            "".join(str(block.get(kind) or "") for block in got.content if block.get("type") == kind)
+            for kind in ("text", "thinking")
+        )
         cut_off = got.stop_reason in ("max_tokens", "model_context_window_exceeded")
         finish = "length" if cut_off else "refused" if got.stop_reason == "refusal" else "stop"
-        return [Reply(text, finish, (), thought, _messages_usage(got.usage), served=got.model or "")]
-
-
-class _Block(Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
+        return [Reply(text, finish, (), thought, _messages_usage(got.usage))]
 
 
 class _MessagesUsage(Struct):
@@ -317,8 +305,7 @@ class _MessagesUsage(Struct):
 
 
 class _MessagesResponse(Struct):
-    content: list[_Block]
-    model: str | None = None
+    content: list[dict[str, Any]]
     stop_reason: str | None = None
     usage: _MessagesUsage | None = None
 

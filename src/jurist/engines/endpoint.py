@@ -7,7 +7,6 @@ What a failure means is decided in `failures`, how much may be under way in `lim
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import random
 import ssl
@@ -20,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 from yarl import URL
 
@@ -42,12 +42,7 @@ IDLE_CONNECTION: Final = 4.0
 MOST_BODIES: Final = 1024
 MOST_LATENCIES: Final = 10_000
 NO_USAGE: Final = Usage()
-NOT_SENT: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientProxyConnectionError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ConnectionTimeoutError,
-)
+NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
 
 
 class Endpoint(Engine):
@@ -68,9 +63,8 @@ class Endpoint(Engine):
         self.name, self.url, self.price = name, url, price
         self.model = dialect.model
         self.gives_logprobs = dialect.takes.logprobs
-        self.key_env = key_env
-        self.hosted = hosted
-        """A vendor's, which bills by a list and says nothing about its weights."""
+        self.key_env, self.hosted = key_env, hosted
+        """A hosted one is a vendor's, which bills by a list and says nothing about its weights."""
         self.budget = Budget()
         self.served = ""
         """Which weights the server says it holds, where it says so: part of what a reply depends on."""
@@ -80,9 +74,8 @@ class Endpoint(Engine):
         self.retries: Counter[str] = Counter()
         self._latencies: deque[float] = deque(maxlen=MOST_LATENCIES)
         self._bodies: dict[int, tuple[Ask, frozenset[str], bytes]] = {}
-        """What `identity` has written, until it is sent: writing it twice would cost a fortieth of a call."""
+        """What `identity` wrote, by the id of its ask: writing it twice would cost a fortieth of a call."""
         self._dialect, self._config, self._key = dialect, config, key_from(key_env)
-        self._numbers = itertools.count()
         self._written = 1.0
         """How many tokens a reply has, on average."""
         self._shared = SharedTime() if price is not None and price.gpu_hour is not None else None
@@ -103,11 +96,25 @@ class Endpoint(Engine):
         return self.hosted and not self._key
 
     async def answer(self, ask: Ask) -> Reply:
-        return (await self._call(ask, 1))[0]
+        return (await self.samples(ask, 1))[0]
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
         """In one request; fewer where the server does not understand `n`."""
-        return (await self._call(ask, n))[:n]
+        self._open()
+        _, known, body = self._bodies.pop(id(ask), (ask, None, b""))
+        call = _Call(ask, n, self._gate, known, known, body if n == 1 else b"")
+        while True:
+            await call.gate.enter(again=call.tries > 0)
+            try:
+                got = await self._once(call)
+            finally:
+                call.gate.leave()
+            if isinstance(got, list):
+                return got[:n]
+            if got.parameter and self._request_changed(got.parameter, call):
+                call.tries -= 1
+            else:
+                await self._after(got, call)
 
     @property
     def samples_together(self) -> bool:  # type: ignore[override]
@@ -151,26 +158,6 @@ class Endpoint(Engine):
         if self._loop is not None and self._loop is asyncio.get_running_loop():
             self._loop = None
             await self._http.session.close()
-
-    async def _call(self, ask: Ask, n: int) -> list[Reply]:
-        self._open()
-        call = _Call(ask, n, next(self._numbers), self._gate)
-        asked, refused, body = self._bodies.pop(id(ask), (None, call.refused, b""))
-        if asked is ask:
-            call.known = call.refused = refused
-            call.body = body if n == 1 else b""
-        while True:
-            await call.gate.enter(again=call.tries > 0)
-            try:
-                got = await self._once(call)
-            finally:
-                call.gate.leave()
-            if isinstance(got, list):
-                return got
-            if got.parameter and self._request_changed(got.parameter, call):
-                call.tries -= 1
-            else:
-                await self._after(got, call)
 
     async def _once(self, call: _Call) -> list[Reply] | Failure:
         """One try: wait for the caps and the budget, send, and settle the money."""
@@ -252,8 +239,7 @@ class Endpoint(Engine):
         """Raise if this was the last try, of the call or of the run; else wait until the next."""
         if self._down:
             raise EngineDown(self._down)
-        useless = failure.action == "refuse" or failure.server_replied
-        if useless and self._health.useless():
+        if (failure.action == "refuse" or failure.server_replied) and self._health.useless():
             self._shut_down(failure, f"none of the first {Health.SAME_FAULT} calls was answered")
         if failure.action == "refuse":
             raise CallRefused(f"{self.name} refused the question ({failure.message})")
@@ -261,24 +247,20 @@ class Endpoint(Engine):
             self._shut_down(failure, "cannot reach the model")
         if failure.retry_after > LONGEST_PAUSE:
             self._shut_down(failure, f"it asks to wait {failure.retry_after:.0f} s")
-        if failure.server_replied:
-            others_get_through = True
-        else:
-            self._health.failed(call.number, failure, call.started)
+        if not failure.server_replied:
+            self._health.failed(call, failure, call.started)
             if self._health.down(perf_counter()):
                 self._shut_down(failure, "no answer any more" if self._health.worked else "no answer")
-            others_get_through = self._health.others_get_through(call.last_started)
-        if call.tries >= self._config.max_tries and others_get_through:
+        get_through = failure.server_replied or self._health.others_get_through(call.last_started)
+        if call.tries >= self._config.max_tries and get_through:
             raise CallFailed(
                 f"{self.name} gave nothing in {call.tries} tries (the last: {failure.message})."
                 " Run the same command again to ask once more"
             )
         self.retries[failure.kind] += 1
         # Waiting longer each time is for a server under load, not for one that answers nonsense.
-        grown = 1.0 if failure.server_replied else 2.0 ** (call.tries - 1)
+        grown = 1.0 if failure.server_replied or failure.retry_after else 2.0 ** (call.tries - 1)
         longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * grown)
-        if failure.retry_after:
-            longest = FIRST_WAIT
         await self._sleep(random.uniform(0.0, longest))
 
     def _shut_down(self, failure: Failure, what: str) -> None:
@@ -314,8 +296,6 @@ class Endpoint(Engine):
 
     async def _wait_for_caps(self, ask: Ask, n: int) -> float:
         """Wait for the caps per minute; the tokens expected are settled against those used."""
-        if self._requests is None and self._tokens is None:
-            return 0.0
         now = perf_counter()
         wait = self._requests.take(1.0, now) if self._requests else 0.0
         expected = 0.0
@@ -340,7 +320,7 @@ class Endpoint(Engine):
             sent = b""
             if call.known != call.refused:  # something was learnt meanwhile: what was sent is the key
                 alone = sample_of(call.ask, call.ask.sample + i)
-                sent = self._identity(self._dialect.write(alone, 1, call.refused))
+                sent = self._identity(self._dialect.write(alone, 1, call.refused or ()))
             paid.append(replace(reply, seconds=seconds, cost=cost, sent=sent))
         self.budget.pay(reserved, paid)
         if self._tokens is not None:
@@ -350,7 +330,7 @@ class Endpoint(Engine):
         return paid
 
 
-class _Models(msgspec.Struct):
+class _Models(Struct):
     """What `GET /models` tells."""
 
     data: list[dict[str, Any]] = []
@@ -359,21 +339,23 @@ class _Models(msgspec.Struct):
 _models = msgspec.json.Decoder(_Models).decode
 
 
-class _Call:
+class _Call(Struct, eq=False):
     """One call and its tries so far."""
 
-    def __init__(self, ask: Ask, n: int, number: int, gate: Gate) -> None:
-        self.ask, self.n, self.number, self.gate = ask, n, number, gate
-        self.tries = 0
-        self.started = self.last_started = 0.0
-        """When the last try left, and the one before it."""
-        self.share = 0.0
-        """Its seconds of a machine that is paid by the hour."""
-        self.body = b""
-        self.refused: frozenset[str] = frozenset()
-        """What the body leaves out."""
-        self.known: frozenset[str] | None = None
-        """What it left out when its key was made."""
+    ask: Ask
+    n: int
+    gate: Gate
+    known: frozenset[str] | None
+    """What the request left out when its key was made, where it has one."""
+    refused: frozenset[str] | None
+    """What the body leaves out."""
+    body: bytes
+    tries: int = 0
+    started: float = 0.0
+    """When the last try left, and the one before it."""
+    last_started: float = 0.0
+    share: float = 0.0
+    """Its seconds of a machine that is paid by the hour."""
 
 
 class Http:

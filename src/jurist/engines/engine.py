@@ -70,8 +70,6 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     cost: float = 0.0
     """US dollars."""
-    served: str = ""
-    """The model's name as the server reports it."""
     sent: bytes = b""
     """What was really asked, where the engine knows better than `identity` beforehand; not kept."""
     call: str = ""
@@ -135,32 +133,22 @@ Positive = Annotated[float, Meta(gt=0)]
 class EngineConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """`openai:gpt-5-mini`, or `{engine: openai:gpt-5-mini, rpm: 500, ...}`."""
 
-    engine: Annotated[
-        str,
-        Meta(description="Vendor, model and, where needed, address: vllm:Qwen/Qwen3-8B@http://host:8000/v1."),
-    ]
-    concurrency: Annotated[
-        int, Meta(ge=1, description="Most requests under way; fewer where latency grows.")
-    ] = 256
+    engine: Annotated[str, Meta(description="VENDOR:MODEL, or VENDOR:MODEL@http://host:8000/v1.")]
+    concurrency: Annotated[int, Meta(ge=1, description="Most requests at once; fewer if latency grows.")] = (
+        256
+    )
     rpm: Annotated[Positive | None, Meta(description="Requests a minute, where the vendor sets a cap.")] = (
         None
     )
     tpm: Annotated[Positive | None, Meta(description="Tokens a minute, in and out together.")] = None
     timeout: Annotated[Positive, Meta(description="Seconds for one try.")] = 600.0
     max_tries: Annotated[int, Meta(ge=1, description="Tries of one call.")] = 6
-    give_up_after: Annotated[
-        Positive, Meta(description="Seconds of failures without a single answer after which the run stops.")
-    ] = 60.0
-    price: Annotated[
-        Price | None,
-        Meta(description="{input: , cached: , output: } in dollars per million tokens, or {gpu_hour: }."),
-    ] = None
-    key_env: Annotated[
-        str, Meta(description="Environment variable with the key; the vendor's by default.")
-    ] = ""
-    extra: Annotated[
-        dict[str, Any], Meta(description="Merged into every request, e.g. {reasoning_effort: low}.")
-    ] = {}
+    give_up_after: Annotated[Positive, Meta(description="Seconds without any answer that stop the run.")] = (
+        60.0
+    )
+    price: Annotated[Price | None, Meta(description="In dollars; the vendor's list price by default.")] = None
+    key_env: Annotated[str, Meta(description="Variable with the key; the vendor's by default.")] = ""
+    extra: Annotated[dict[str, Any], Meta(description="Merged into requests: {reasoning_effort: low}.")] = {}
 
 
 EngineSpec = str | Mapping[str, Any] | EngineConfig
@@ -203,8 +191,4 @@ def open_engine(spec: EngineSpec) -> Engine:
 def engine_config(spec: EngineSpec) -> EngineConfig:
     if isinstance(spec, EngineConfig):
         return spec
-    if isinstance(spec, str):
-        return EngineConfig(spec)
-    if "engine" not in spec:
-        raise SettingError(f"these settings name no engine: {dict(spec)}. Add: engine: openai:gpt-5-mini")
-    return settings_from(EngineConfig, dict(spec))
+    return EngineConfig(spec) if isinstance(spec, str) else settings_from(EngineConfig, dict(spec))

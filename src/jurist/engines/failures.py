@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from shlex import quote
@@ -82,7 +83,7 @@ def read_failure(
 
 
 def server_error(body: bytes) -> tuple[str, str]:
-    """The server's own words, wherever its kind of server puts them, and the parameter that it names apart."""
+    """The server's own words, wherever its kind puts them, and the parameter that it names beside them."""
     try:
         got: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -113,15 +114,12 @@ def refused_parameter(said: str, named: str, sent: Collection[str]) -> str:
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float:
     """Seconds, from seconds or a date; 0 where nothing readable is said."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000.0)
-        said = headers.get("retry-after", "0")
-        if said.replace(".", "", 1).strip().isdigit():
-            return float(said)
+    said = headers.get("retry-after", "")
+    with suppress(ValueError):
+        return max(0.0, float(said))
+    with suppress(ValueError, TypeError):
         return max(0.0, (parsedate_to_datetime(said) - (now or datetime.now(UTC))).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+    return 0.0
 
 
 def redact(text: str, key: str) -> str:
@@ -145,19 +143,21 @@ class Health:
         self.worked = False
         """It has answered at least once."""
         self.last_answer = 0.0
+        self._useless = 0
+        self._forget_failures()
+
+    def _forget_failures(self) -> None:
         self._failing_since: float | None = None
-        self._failing: set[int] = set()
+        self._failing: set[object] = set()
         self._never_connected = True
         self._asked_to_wait = 0.0
-        self._useless = 0
 
     def answered(self, now: float) -> None:
         self.worked, self.last_answer = True, now
-        if self._failing_since is not None:
-            self._failing_since, self._asked_to_wait, self._never_connected = None, 0.0, True
-            self._failing.clear()
+        if self._failing:
+            self._forget_failures()
 
-    def failed(self, call: int, failure: Failure, started: float) -> None:
+    def failed(self, call: object, failure: Failure, started: float) -> None:
         """A try that began at `started` and gave nothing."""
         if self._failing_since is None:
             self._failing_since = max(started, self.last_answer)
@@ -171,12 +171,10 @@ class Health:
         return not self.worked and self._useless >= self.SAME_FAULT
 
     def down(self, now: float) -> bool:
-        if self._failing_since is None or not self._many:
-            return False
         patience = self._patience + 2.0 * self._asked_to_wait
         if self._never_connected and not self.worked:
             patience /= 4.0  # nothing listens there, and nothing ever did
-        return now - self._failing_since >= patience
+        return self._many and self._failing_since is not None and now - self._failing_since >= patience
 
     def others_get_through(self, since: float) -> bool:
         """Whether a call that keeps failing should give up by itself."""
@@ -189,8 +187,9 @@ class Health:
 
 def next_step(failure: Failure, model: str, url: str, key_env: str, has_key: bool) -> str:
     """What to type, by what went wrong."""
+    look = f"curl {quote(url + '/models')}"
     if failure.connect_failed:
-        return f"Check that the server is up: curl {quote(url + '/models')}"
+        return f"Check that the server is up: {look}"
     if failure.status == 401 and not has_key:
         return f"Set the key with: export {key_env}=..."
     if failure.status in (401, 403):
@@ -198,11 +197,11 @@ def next_step(failure: Failure, model: str, url: str, key_env: str, has_key: boo
     if failure.status == 402:
         return "Add credit with the vendor, then run the same command again"
     if failure.status == 404:
-        return f"Check the URL and the model '{model}': curl {quote(url + '/models')}"
+        return f"Check the URL and the model '{model}': {look}"
     if 300 <= failure.status < 400:
         return "Write that address after the @ of the engine"
     if failure.server_replied:
-        return f"Check that the URL is an OpenAI-compatible API: curl {quote(url + '/models')}"
+        return f"Check that the URL is an OpenAI-compatible API: {look}"
     if failure.action == "refuse":
         return "Check this engine's settings: extra, and the judge's template and max_tokens"
     return "Run the same command again when the server is well; what was answered is kept"

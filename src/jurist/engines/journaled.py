@@ -1,7 +1,6 @@
 """Every model call goes through here: the journal first, then the engine, then the journal again.
 
-A `JournaledEngine` is an engine itself, so policies and judges do not know the difference. Equal calls under
-way are one call, samples included.
+A `JournaledEngine` is an engine itself, so policies and judges do not know the difference.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from .engine import (
 )
 from .prices import most_it_costs
 
+Waiters = dict[bytes, list[asyncio.Future[Reply]]]
+"""Calls under way by key, and a future for each who waits for one."""
 _encode_reply = msgspec.msgpack.Encoder().encode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
@@ -44,10 +45,6 @@ def call_key(engine: Engine, ask: Ask) -> bytes:
 
 def _key(identity: bytes, ask: Ask) -> bytes:
     return blake2b(identity, digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
-
-
-Waiters = dict[bytes, list[asyncio.Future[Reply]]]
-"""Calls under way by key, and a future for each who waits for one."""
 
 
 class JournaledEngine(Engine):
@@ -69,7 +66,7 @@ class JournaledEngine(Engine):
         """The most calls it may have under way."""
         self._journal, self._budget = journal, budget
         self._under_way: Waiters = {} if under_way is None else under_way
-        """Two judges that ask the same model the same question share one call."""
+        """Equal calls under way are one call, also those of another judge that asks the same model."""
         self._tasks: set[asyncio.Task[None]] = set()
         if engine.meters_itself:
             engine.budget = budget  # type: ignore[attr-defined]
@@ -84,10 +81,7 @@ class JournaledEngine(Engine):
         return await self._wait(key)
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
-        """Samples 0 to n-1 of one question; those the journal lacks are asked for together, where possible.
-
-        A sample that gave nothing is left out; only when none gave anything is the reason raised.
-        """
+        """Those the journal lacks are asked for together, where possible."""
         asks = [sample_of(ask, ask.sample + i) for i in range(n)]
         keys = [call_key(self.engine, one) for one in asks]
         kept = [self._cached(key) for key in keys]
@@ -99,7 +93,7 @@ class JournaledEngine(Engine):
         return await gather_replies([self._wait(*one) for one in zip(keys, kept, strict=True)])
 
     def abandon(self) -> None:
-        """Give up the calls under way: they were sent, and may be billed."""
+        """Cancel the calls under way: they were sent, and may be billed."""
         for task in self._tasks:
             task.cancel()
 
@@ -145,9 +139,7 @@ class JournaledEngine(Engine):
             self._tell(key, reply)
 
     def _keep(self, key: bytes, ask: Ask, reply: Reply) -> tuple[Reply, asyncio.Future[None]]:
-        if (
-            reply.sent
-        ):  # a parameter that the server refused meanwhile was left out: the key is of what was sent
+        if reply.sent:  # without a parameter that the server refused meanwhile: the key is of what was sent
             key = _key(reply.sent, ask)
         reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
         committed = self._journal.put(key, _encode_reply(reply), reply.cost)
@@ -163,9 +155,9 @@ class JournaledEngine(Engine):
 
     def _tell(self, key: bytes, outcome: Reply | BaseException) -> None:
         for waiter in self._under_way.pop(key, ()):
-            if waiter.done():  # whoever waited was called off
-                continue
-            if isinstance(outcome, Reply):
+            if waiter.done():
+                pass  # whoever waited was called off
+            elif isinstance(outcome, Reply):
                 waiter.set_result(outcome)
             elif isinstance(outcome, Exception):
                 waiter.set_exception(outcome)
@@ -176,7 +168,7 @@ class JournaledEngine(Engine):
         """Ask the engine; where it does not do so itself, reserve and settle the money."""
         engine = self.engine
         if engine.meters_itself:
-            return await engine.samples(ask, n) if n > 1 else [await engine.answer(ask)]
+            return await engine.samples(ask, n)
         read = sum(len(message.content.encode()) for message in ask.messages)
         most = most_it_costs(self.price, read, n * ask.max_tokens)
         reserved = await self._budget.reserve(self.name, most, n)
@@ -217,11 +209,8 @@ class Engines:
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
         config = engine_config(spec)
-        self._opened.append(
-            JournaledEngine(
-                open_engine(config), self._journal, self._budget, config.concurrency, self._under_way
-            )
-        )
+        kept = self._journal, self._budget, config.concurrency, self._under_way
+        self._opened.append(JournaledEngine(open_engine(config), *kept))
         return self._opened[-1]
 
     def __iter__(self) -> Iterator[JournaledEngine]:
@@ -230,20 +219,18 @@ class Engines:
     async def prepare(self) -> None:
         """Before the first row is read: refuse what lacks a key or a price, recall what servers take."""
         for one in self:
-            self._refuse(one)
+            engine: Any = one.engine
+            if getattr(engine, "needs_key", False):
+                raise SettingError(
+                    f"{one.name} needs a key, and {engine.key_env} holds none."
+                    f" Set it with: export {engine.key_env}=..."
+                )
+            if self._budget.cap is not None and one.price is None:
+                raise SettingError(
+                    f"a budget needs a price, and none is known for {one.name}. Give it, in dollars per"
+                    " million tokens, with: --judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
+                )
         await asyncio.gather(*(self._recall(one.engine) for one in self if hasattr(one.engine, "served")))
-
-    def _refuse(self, one: JournaledEngine) -> None:
-        if getattr(one.engine, "needs_key", False):
-            raise SettingError(
-                f"{one.name} needs a key, and {one.engine.key_env} holds none."  # type: ignore[attr-defined]
-                f" Set it with: export {one.engine.key_env}=..."  # type: ignore[attr-defined]
-            )
-        if self._budget.cap is not None and one.price is None:
-            raise SettingError(
-                f"a budget needs a price, and none is known for {one.name}. Give it, in dollars per million"
-                " tokens, with: --judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
-            )
 
     async def _recall(self, endpoint: Any) -> None:
         """What this server refused before, and which weights it serves: both decide what a call is named."""
