@@ -1,12 +1,10 @@
 """What a run may spend: each call reserves its worst case before it leaves, and is settled when it is over.
 
 Spending never exceeds the budget as long as no reply is billed above its own `max_tokens` and listed price;
-if one is, by no more than the excess of the calls then under way. A call that does not fit waits while others
-are under way. Calls that were sent and not answered keep their reservation: they may be billed. Where there
-is a budget, a call leaves once its reservation is on disk, so that the sum holds after kill -9 as well.
-
-A price per hour has no worst case: there the run stops once the budget is reached, and the time of the calls
-then under way comes on top.
+if one is, by no more than the excess of the calls then under way. Calls that were sent and not answered keep
+their reservation: they may be billed. Where there is a budget, a call leaves once its reservation is on disk,
+so that the sum holds after kill -9 as well. A price per hour has no worst case: the calls under way when the
+budget is reached come on top.
 """
 
 from __future__ import annotations

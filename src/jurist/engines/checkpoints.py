@@ -22,7 +22,6 @@ ADAPTER: Final = "adapter_config.json"
 _WEIGHTS: Final = "*.safetensors"
 _READING: Final = ("tokenizer*", "chat_template*", "*.model", "vocab*", "merges.txt", "*config.json")
 """What decides how text becomes tokens and when an answer ends: as much part of a reply as the weights."""
-_BLOCK: Final = 1 << 22
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -61,7 +60,7 @@ def weights_hash(folder: str | Path) -> str:
     for file in sorted(files):
         digest.update(file.name.encode())
         with file.open("rb") as content:
-            while block := content.read(_BLOCK):
+            while block := content.read(1 << 22):
                 digest.update(block)
     if (folder / ADAPTER).exists():
         digest.update(weights_hash(find_checkpoint(base_of(folder))).encode())
@@ -127,10 +126,7 @@ def quietly() -> Iterator[None]:
 
 
 def render_chat(tokenizer: Any, messages: Sequence[Message], answer: str | None = None) -> str:
-    """The conversation up to where its answer starts, or with the answer that is given.
-
-    Some templates refuse a system turn; what it says then goes before the first user turn.
-    """
+    """The conversation up to where its answer starts, or with the answer that is given."""
     from jinja2 import TemplateError
 
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
@@ -142,6 +138,7 @@ def render_chat(tokenizer: Any, messages: Sequence[Message], answer: str | None 
     except TemplateError:
         if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
             raise
+        # Some templates refuse a system turn: what it says goes before the first user turn.
         first = {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
         return str(tokenizer.apply_chat_template([first, *turns[2:]], **how))
 

@@ -1,7 +1,6 @@
 """How servers want to be asked and how they answer: OpenAI's chat completions, and Anthropic's messages.
 
-A dialect turns an `Ask` into the body of a request and the body of a response into replies. It knows nothing
-of connections, tries or money.
+A dialect turns an `Ask` into the body of a request and the body of a response into replies.
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ from msgspec.structs import replace
 from ..records import Usage
 from .engine import Ask, Reply, Token
 
+FEWER_LOGPROBS: Final = 5
+"""What some servers take at most; `top_logprobs` refused for its size is asked for once more with this."""
 Constraint = Literal["choice", "regex", "grammar", "json", ""]
 """How a server is told to write nothing but a label."""
 
 
 class Unreadable(Exception):
-    """A 200 whose body is not a reply."""
+    """A 200 whose body is not a reply; `lost`: it was one and came damaged, so it may be billed."""
 
     def __init__(self, message: str, lost: bool) -> None:
         super().__init__(message)
         self.lost = lost
-        """It was a reply and came damaged, so it may be billed; otherwise it never was one."""
 
 
 class Takes(Struct, frozen=True):
@@ -90,16 +90,12 @@ class ChatCompletions:
 
     def read(self, body: bytes) -> list[Reply]:
         """One reply per choice, in their order."""
-        got = _decoded(body, _chat)
+        got: _Chat = _decoded(body, _chat)
         if not got.choices:
             raise Unreadable("the response has no choices", lost=got.usage is not None)
         choices = sorted(got.choices, key=lambda choice: choice.index)
-        usages = split_usage(_chat_usage(got.usage), len(choices))
+        usages = split_usage(_chat_usage(got.usage or _ChatUsage()), len(choices))
         return [_chat_reply(*one) for one in zip(choices, usages, strict=True)]
-
-
-FEWER_LOGPROBS: Final = 5
-"""What some servers take at most; `top_logprobs` refused for its size is asked for once more with this."""
 
 
 def _constraint(kind: Constraint, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -178,17 +174,13 @@ def _decoded(body: bytes, decode: Any) -> Any:
     try:
         return decode(body)
     except msgspec.ValidationError:
-        # An error object was no reply; one with a part that we cannot read was, and is billed.
-        raise Unreadable(first_line(body), lost=b'"usage"' in body) from None
+        lost = (
+            b'"usage"' in body
+        )  # an error object was no reply; one with a part that we cannot read is billed
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # JSON that stops in the middle was a reply; a web page never was.
-        raise Unreadable(first_line(body), lost=body.lstrip()[:1] == b"{") from None
-
-
-def first_line(body: bytes) -> str:
-    """The start of a body, to be quoted."""
+        lost = body.lstrip()[:1] == b"{"  # JSON that stops in the middle was a reply; a web page never was
     lines = body[:1000].decode("utf-8", "replace").strip().splitlines()
-    return f"{lines[0][:200]!r}" if lines else "an empty body"
+    raise Unreadable(f"{lines[0][:200]!r}" if lines else "an empty body", lost)
 
 
 def split_usage(usage: Usage, n: int) -> list[Usage]:
@@ -201,15 +193,13 @@ def split_usage(usage: Usage, n: int) -> list[Usage]:
     return [first, *[Usage(0, 0, out, thought)] * (n - 1)]
 
 
-def _chat_usage(got: _ChatUsage | None) -> Usage:
-    if got is None:
-        return Usage()
-    read, written = got.prompt_tokens_details, got.completion_tokens_details
+def _chat_usage(got: _ChatUsage) -> Usage:
+    read, written = got.prompt_tokens_details, got.completion_tokens_details or _Details()
     cached = read.cached_tokens if read is not None else got.prompt_cache_hit_tokens
     prompt = int(got.prompt_tokens or 0)
     # Some vendors bill thinking that they leave out of `completion_tokens`; the total has it.
     out = max(int(got.completion_tokens or 0), int(got.total_tokens or 0) - prompt)
-    return Usage(prompt, int(cached or 0), out, int((written.reasoning_tokens or 0) if written else 0))
+    return Usage(prompt, int(cached or 0), out, int(written.reasoning_tokens or 0))
 
 
 def _chat_reply(choice: _Choice, usage: Usage) -> Reply:
@@ -294,7 +284,11 @@ class Messages:
         )
         cut_off = got.stop_reason in ("max_tokens", "model_context_window_exceeded")
         finish = "length" if cut_off else "refused" if got.stop_reason == "refusal" else "stop"
-        return [Reply(text, finish, (), thought, _messages_usage(got.usage))]
+        used = got.usage or _MessagesUsage()
+        # `input_tokens` leaves out what came from or went into the cache; ours counts all that was read.
+        cached = int(used.cache_read_input_tokens or 0)
+        read = int(used.input_tokens or 0) + int(used.cache_creation_input_tokens or 0) + cached
+        return [Reply(text, finish, (), thought, Usage(read, cached, int(used.output_tokens or 0)))]
 
 
 class _MessagesUsage(Struct):
@@ -311,12 +305,3 @@ class _MessagesResponse(Struct):
 
 
 _messages = msgspec.json.Decoder(_MessagesResponse).decode
-
-
-def _messages_usage(got: _MessagesUsage | None) -> Usage:
-    """`input_tokens` leaves out what came from or went into the cache; ours counts all that was read."""
-    if got is None:
-        return Usage()
-    cached = int(got.cache_read_input_tokens or 0)
-    read = int(got.input_tokens or 0) + int(got.cache_creation_input_tokens or 0) + cached
-    return Usage(read, cached, int(got.output_tokens or 0))

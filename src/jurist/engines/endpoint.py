@@ -1,8 +1,4 @@
-"""An engine behind HTTP: waits its turn, reserves the money, sends, tries again, counts the cost.
-
-What a failure means is decided in `failures`, how much may be under way in `limits`, how to say it in
-`dialects`, and what may be spent in `journaled`.
-"""
+"""An engine behind HTTP: waits its turn, reserves the money, sends, tries again, counts the cost."""
 
 from __future__ import annotations
 
@@ -167,7 +163,7 @@ class Endpoint(Engine):
         # No token is shorter than a byte, and no reply longer than `max_tokens`.
         most = most_it_costs(self.price, len(call.body), n * ask.max_tokens)
         reserved = await self.budget.reserve(self.name, most, n)
-        if self._down:
+        if self._down:  # while this call waited
             self.budget.release(reserved)
             raise EngineDown(self._down)
         self._write(call)  # without what was learnt while this call waited

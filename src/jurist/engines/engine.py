@@ -134,20 +134,14 @@ class EngineConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """`openai:gpt-5-mini`, or `{engine: openai:gpt-5-mini, rpm: 500, ...}`."""
 
     engine: Annotated[str, Meta(description="VENDOR:MODEL, or VENDOR:MODEL@http://host:8000/v1.")]
-    concurrency: Annotated[int, Meta(ge=1, description="Most requests at once; fewer if latency grows.")] = (
-        256
-    )
-    rpm: Annotated[Positive | None, Meta(description="Requests a minute, where the vendor sets a cap.")] = (
-        None
-    )
+    concurrency: Annotated[int, Meta(ge=1, description="Most requests at once; adapts below that.")] = 256
+    rpm: Annotated[Positive | None, Meta(description="Requests a minute, if the vendor has a cap.")] = None
     tpm: Annotated[Positive | None, Meta(description="Tokens a minute, in and out together.")] = None
     timeout: Annotated[Positive, Meta(description="Seconds for one try.")] = 600.0
     max_tries: Annotated[int, Meta(ge=1, description="Tries of one call.")] = 6
-    give_up_after: Annotated[Positive, Meta(description="Seconds without any answer that stop the run.")] = (
-        60.0
-    )
+    give_up_after: Annotated[Positive, Meta(description="Seconds without any answer to stop after.")] = 60.0
     price: Annotated[Price | None, Meta(description="In dollars; the vendor's list price by default.")] = None
-    key_env: Annotated[str, Meta(description="Variable with the key; the vendor's by default.")] = ""
+    key_env: Annotated[str, Meta(description="Environment variable with the key; else the vendor's.")] = ""
     extra: Annotated[dict[str, Any], Meta(description="Merged into requests: {reasoning_effort: low}.")] = {}
 
 

@@ -64,9 +64,7 @@ def read_failure(
     worked_before: bool = False,
     sent: Collection[str] = (),
 ) -> Failure:
-    """`worked_before`: this engine has replied, so that address, key and model are right. `sent`: the names
-    of the request's parameters.
-    """
+    """`worked_before`: address, key and model are right. `sent`: the names of the request's parameters."""
     said, parameter = server_error(body)
     message = f"HTTP {status}: {redact(said, key)}"
     if 300 <= status < 400:
@@ -131,7 +129,7 @@ def redact(text: str, key: str) -> str:
 
 
 class Health:
-    """Knows since when nothing gets through. Times are the caller's clock."""
+    """Since when nothing gets through. Times are the caller's clock."""
 
     FEW = 3
     """Calls that fail while others are merely absent: their own trouble, once the engine has answered."""
@@ -141,7 +139,6 @@ class Health:
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self.worked = False
-        """It has answered at least once."""
         self.last_answer = 0.0
         self._useless = 0
         self._forget_failures()

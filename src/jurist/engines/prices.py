@@ -16,12 +16,10 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
 
     input: Annotated[float, Meta(ge=0, description="Dollars per million input tokens.")] = 0.0
     output: Annotated[float, Meta(ge=0, description="Dollars per million output tokens.")] = 0.0
-    cached: Annotated[
-        Dollars | None, Meta(description="Per million from a prefix cache; null: as input.")
-    ] = None
-    gpu_hour: Annotated[Dollars | None, Meta(description="Per hour of a machine, instead of by tokens.")] = (
+    cached: Annotated[Dollars | None, Meta(description="Dollars per million cached ones; null: input.")] = (
         None
     )
+    gpu_hour: Annotated[Dollars | None, Meta(description="Dollars an hour, instead of by tokens.")] = None
     long_from: Annotated[int, Meta(ge=0, description="Prompts of more tokens are long; 0: one tier.")] = 0
     long_input: Annotated[float, Meta(ge=0, description="Per million input tokens of a long prompt.")] = 0.0
     long_output: Annotated[float, Meta(ge=0, description="Per million output tokens after a long one.")] = 0.0

@@ -18,10 +18,9 @@ from .prices import listed_price
 
 
 class Vendor(Struct, frozen=True):
-    """A row of the table."""
+    """A row of the table: where its API is, or a server of one's own usually listens, and what it takes."""
 
     url: str
-    """Where its API is; for servers of one's own, where they usually listen."""
     key_env: str = ""
     takes: Takes = Takes()
     extra: dict[str, Any] = {}
