@@ -12,10 +12,9 @@ from jurist.engines.scripted import Scripted
 from jurist.errors import SettingError
 from jurist.journal import Journal
 from jurist.records import Completion, Matchup, Message, Prompt, Usage
-from jurist.verdicts.ask import Answer, JudgePrompt
+from jurist.verdicts.ask import Answer, JudgePrompt, unfence
 from jurist.verdicts.constitution import load_constitution
 from jurist.verdicts.settings import Example, JudgeConfig
-from jurist.verdicts.template import unfence
 
 PROMPT = Prompt.of("Say hello.", reference="Hello.")
 HELLO, GO = Completion.of(PROMPT.id, "Hello!"), Completion.of(PROMPT.id, "Go away.")

@@ -7,7 +7,6 @@ from scipy.optimize import minimize_scalar
 from jurist.errors import DataError
 from jurist.stats.agreement import log_loss
 from jurist.stats.fits import expit, log_odds
-from jurist.verdicts.agreement import agrees_with_labels, measure_agreement
 from jurist.verdicts.calibrate import (
     HOTTEST,
     apply,
@@ -15,6 +14,7 @@ from jurist.verdicts.calibrate import (
     fit_calibration,
     fit_temperature,
 )
+from jurist.verdicts.jury import agrees_with_labels, measure_agreement
 from jurist.verdicts.settle import Opinion
 
 

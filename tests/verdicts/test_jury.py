@@ -14,9 +14,8 @@ from jurist.errors import DataError, SettingError
 from jurist.records import Verdict
 from jurist.stats.agreement import ece
 from jurist.stats.fits import fit_dawid_skene
-from jurist.verdicts import agreement
-from jurist.verdicts.agreement import LabelTable
-from jurist.verdicts.jury import Juror, Weights, combine, fit_jury
+from jurist.verdicts import jury
+from jurist.verdicts.jury import Juror, LabelTable, Weights, combine, fit_jury
 from jurist.verdicts.settings import JuryConfig
 from jurist.verdicts.settle import Opinion
 
@@ -418,7 +417,7 @@ def test_fitted_weights_come_back_equal_from_json():
 def test_a_million_matchups_would_fit_into_the_memory_of_ten_thousand(labelled, monkeypatch):
     import tracemalloc
 
-    monkeypatch.setattr(agreement, "MOST", 300)
+    monkeypatch.setattr(jury, "MOST", 300)
 
     def peak(n):
         tracemalloc.start()

@@ -8,7 +8,7 @@ import pytest
 
 from jurist.records import Verdict
 from jurist.stats.agreement import ece
-from jurist.verdicts.position_bias import debias, fit_columns, fit_position_biases
+from jurist.verdicts.calibrate import debias, fit_columns, fit_position_biases
 
 LEAN = 1.2  # gives the first position about 70 %
 

@@ -7,9 +7,8 @@ import pytest
 from jurist.engines.scripted import Scripted
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt
-from jurist.verdicts.ask import JudgePrompt
+from jurist.verdicts.ask import JudgePrompt, code_for, fence, unfence
 from jurist.verdicts.settings import JudgeConfig
-from jurist.verdicts.template import code_for, fence, unfence
 
 PROMPT = Prompt.of("Say hello.", domain="manners")
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ..stats.fits import logit, sigmoid
 from ..stats.intervals import Estimate, clustered_mean, clustered_share
-from ..verdicts.position_bias import FEWEST, fit_columns
+from ..verdicts.calibrate import FEWEST, fit_columns
 from .charts import bars, shown_by
 from .columns import Array
 from .finding import Finding, Grade

@@ -18,8 +18,8 @@ from ..preferences.decide import JudgeInfo, Learnt, opinions_by_matchup
 from ..records import Usage
 from ..run import Run
 from ..stats.intervals import wilson
-from ..verdicts.agreement import Agreement
 from ..verdicts.cases import Case
+from ..verdicts.jury import Agreement
 from .stream import Stopped
 
 

@@ -8,7 +8,10 @@ what it flattens, and is applied in `settle`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -16,8 +19,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DataError
+from ..records import Verdict
 from ..stats.agreement import ece, log_loss
-from ..stats.fits import Array, bisect, expit, folds, log_odds, logit, sigmoid
+from ..stats.fits import Array, bisect, expit, fit_logistic, folds, log_odds, logit, sigmoid
+from ..stats.intervals import z_of
+from .cases import key_of
 from .settle import Opinion
 
 COOLEST: Final = 0.05
@@ -106,3 +112,183 @@ def calibrate(opinion: Opinion, temperature: float) -> Opinion:
 def apply(p: float, temperature: float) -> float:
     """One probability at this temperature. 0.5 stays 0.5."""
     return sigmoid(logit(p) / temperature) if temperature != 1.0 else p
+
+
+EDGE: Final = 0.02
+FEWEST: Final = 30
+"""Matchups read in both orders, below which nothing is fitted."""
+
+
+class PositionBias(Struct, frozen=True, omit_defaults=True):
+    """How far one judge favours a position, and how to take it out of a verdict that was asked once."""
+
+    judge: str
+    first_share: float
+    """Share of its favour that the first position gets; 0.5 without bias."""
+    low: float
+    high: float
+    bias: float
+    """The same as log-odds given to the first position when both texts are equally good."""
+    bias_low: float
+    bias_high: float
+    spread: float
+    """How far apart the texts are in the judge's eyes: standard deviation of their log-odds."""
+    slope: float
+    """The other order, told from the same position, has p = sigmoid(slope * logit(p) + intercept)."""
+    intercept: float
+    n_swapped: int
+    n_single: int
+    singles_used: bool
+    """False where positions are not random, so that verdicts asked once say nothing about the bias."""
+
+
+def fit_position_biases(verdicts: Iterable[Verdict]) -> tuple[dict[str, PositionBias], list[str]]:
+    """Each judge's position bias from one pass over verdicts in any order, and warnings about the others."""
+    seen: dict[str, tuple[array[int], array[int], array[float]]] = {}
+    for v in verdicts:
+        if v.matchup_id and v.p_first is not None:
+            matchup, swapped, p = seen.setdefault(v.judge, (array("Q"), array("b"), array("d")))
+            matchup.append(key_of(v.matchup_id))
+            swapped.append(v.order == "swapped")
+            p.append(v.p_first)
+    found: dict[str, PositionBias] = {}
+    warnings = []
+    for judge, (matchup, swapped, p) in seen.items():
+        columns = np.asarray(matchup), np.asarray(swapped, dtype=bool), np.asarray(p)
+        n = len(_join(*columns)[0])
+        if n >= FEWEST:
+            found[judge] = fit_columns(*columns, judge)
+            continue
+        warnings.append(
+            f"the position bias of {judge} is not corrected: {n} matchups were read in both orders, and"
+            f" {FEWEST} are the least. Ask more in both with: --judge.swap fraction:0.5"
+        )
+    return found, warnings
+
+
+def debias(p_first: float, bias: PositionBias) -> float:
+    """What asking in both orders would have come to, given p of the first position in one order."""
+    return (p_first + sigmoid(bias.slope * logit(p_first, EDGE) + bias.intercept)) / 2
+
+
+def fit_columns(matchup: Array, swapped: Array, p_shown: Array, judge: str = "") -> PositionBias:
+    """The same from columns: a number for the matchup, whether it was shown swapped, and p of the first
+    position as shown. At least two matchups must have been read in both orders.
+    """
+    one, other, single, lean = _join(matchup, swapped, p_shown)
+    n = len(one)
+    # In a swapped pair the texts cancel, so what is left is the position; asked once, they cancel only on
+    # average, and only if no position was kept for the better text.
+    both, settled = (one + other) / 2, (one + 1 - other) / 2
+    drift = abs(lean * (settled.mean() - 0.5))
+    random = len(single) > 1 and bool(drift <= 2 * abs(lean) * settled.std() / math.sqrt(n))
+    # How often the two orders favour the same text, counting a p of 0.7 as seven tenths of a vote.
+    same = one * (1 - other) + (1 - one) * other
+    error, trust = _error(both), 1.0
+    share = float(both.mean())
+    if random:
+        trust = _error(single) ** 2 / (error**2 + _error(single) ** 2)
+        share = trust * share + (1 - trust) * float(single.mean())
+        error *= math.sqrt(trust)
+        said, unsaid = np.concatenate([one, other]), np.concatenate([1 - other, 1 - one])
+        shown, wanted = np.concatenate([said, single]), 1 - share
+    else:
+        # The verdicts to correct are like those in the order that the single ones were asked in.
+        said, unsaid = (one, 1 - other) if lean >= 0 else (other, 1 - one)
+        shown, wanted = said, float(unsaid.mean())
+    slope, intercept = _other_order(said, unsaid, shown, wanted)
+    spread = _spread(share, float(same.mean()))
+    bias = _bias(share, spread)
+    reach, bias_reach = z_of(0.95) * error, z_of(0.95) * _error_of_bias(both, same, share, error, trust)
+    return PositionBias(
+        judge=judge,
+        first_share=share,
+        low=max(0.0, share - reach),
+        high=min(1.0, share + reach),
+        bias=bias,
+        bias_low=bias - bias_reach,
+        bias_high=bias + bias_reach,
+        spread=spread,
+        slope=slope,
+        intercept=intercept,
+        n_swapped=n,
+        n_single=len(single),
+        singles_used=random,
+    )
+
+
+def _join(matchup: Array, swapped: Array, p: Array) -> tuple[Array, Array, Array, float]:
+    """p as shown of each matchup in the given and in the swapped order; of those asked once; and by how much
+    more of these were asked as given.
+    """
+    keys, place = np.unique(matchup, return_inverse=True)
+    means = []
+    for side in (~swapped, swapped):
+        count = np.bincount(place[side], minlength=len(keys))
+        total = np.bincount(place[side], weights=p[side], minlength=len(keys))
+        means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    given, other = means
+    has_given, has_other = ~np.isnan(given), ~np.isnan(other)
+    both, once = has_given & has_other, has_given ^ has_other
+    lean = float(has_given[once].mean() - has_other[once].mean()) if once.any() else 0.0
+    return given[both], other[both], np.where(has_given, given, other)[once], lean
+
+
+def _error(values: Array) -> float:
+    """A judge that has said the same a hundred times may still say otherwise the next time."""
+    n = len(values)
+    return max(float(values.std()), 1 / math.sqrt(n)) / math.sqrt(n)
+
+
+def _other_order(said: Array, unsaid: Array, shown: Array, wanted: float) -> tuple[float, float]:
+    """Slope and intercept of the other order's log-odds; over all that was shown its mean is `wanted`."""
+    x = log_odds(said, EDGE)
+    slope = float(fit_logistic(np.stack([x, np.ones_like(x)], axis=1), unsaid, 1e-6)[0])
+    # All verdicts know the share better than the swapped ones alone: shift until it comes out.
+    tilted = slope * log_odds(shown, EDGE)
+    most = 20.0 + float(np.abs(tilted).max())
+    return slope, bisect(lambda shift: float(expit(tilted + shift).mean()) - wanted, -most, most)
+
+
+@cache
+def _normal() -> tuple[Array, Array]:
+    """Forty points of a standard normal and their weights (Gauss-Hermite)."""
+    nodes, mass = np.polynomial.hermite_e.hermegauss(40)
+    return nodes, mass / mass.sum()
+
+
+def _bias(share: float, spread: float) -> float:
+    """The log-odds that give the first position this share, when texts are so far apart."""
+    nodes, mass = _normal()
+    share = min(max(share, 1e-3), 1 - 1e-3)
+    return bisect(lambda bias: float(mass @ expit(spread * nodes + bias)) - share, -40.0, 40.0, rounds=36)
+
+
+def _spread(share: float, same_text: float) -> float:
+    """How far apart the texts must be for the two orders to agree this often."""
+    nodes, mass = _normal()
+
+    def agreement(spread: float) -> float:
+        bias = _bias(share, spread)
+        here, there = expit(bias + spread * nodes), expit(bias - spread * nodes)
+        return float(mass @ (here * (1 - there) + (1 - here) * there))
+
+    return bisect(lambda spread: agreement(spread) - same_text, 0.0, 20.0, rounds=22)
+
+
+def _error_of_bias(both: Array, same: Array, share: float, error: float, trust: float) -> float:
+    """Standard error of the log-odds, by the delta method from the share and the agreement of the orders."""
+    middle, wobble = float(same.mean()), max(float(same.std()) / math.sqrt(len(same)), 1e-3)
+
+    def bias(share: float, same_text: float) -> float:
+        return _bias(share, _spread(share, same_text))
+
+    by_share = bias(share + error / 2, middle) - bias(share - error / 2, middle)
+    by_same = bias(share, middle + wobble / 2) - bias(share, middle - wobble / 2)
+    together = trust * float(np.cov(both, same)[0, 1]) / len(same) / (error * wobble)
+    variance = by_share**2 + by_same**2 + 2 * by_share * by_same * together
+    # Bare winners move the two together, and what is left of the sum may be nothing: it is no smaller than
+    # the share's part would be if the spread were known.
+    spread = _spread(share, middle)
+    known = _bias(share + error / 2, spread) - _bias(share - error / 2, spread)
+    return max(math.sqrt(max(variance, 0.0)), known)
