@@ -10,7 +10,7 @@ from jurist.engines.engine import Reply, Token
 from jurist.engines.journaled import label_tokens
 from jurist.verdicts.read import Choices, Scale, read
 
-AB, ABC, NINE, TEN = Choices(), Choices("A", "B", "C"), Scale(1, 9), Scale(1, 10)
+AB, ABC, NINE, TEN = Choices(), Choices(("A", "B", "C")), Scale(1, 9), Scale(1, 10)
 
 
 def tokens_of(*places):

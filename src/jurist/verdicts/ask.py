@@ -61,7 +61,7 @@ class JudgePrompt:
         """`kind` is pairwise or pointwise; `drawn_from` names where the principles come from."""
         self.cfg, self.kind = cfg, kind
         self.form: Form = (
-            Choices("A", "B", "C" if cfg.ties else None) if kind == "pairwise" else Scale(*cfg.bounds)
+            Choices(("A", "B", "C") if cfg.ties else ("A", "B")) if kind == "pairwise" else Scale(*cfg.bounds)
         )
         self.top_logprobs = _top_logprobs(cfg, engine)
         ours = "pairwise" if kind == "pairwise" else "additive" if cfg.kind == "additive" else "pointwise"
