@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -20,9 +20,9 @@ from msgspec.structs import replace
 
 from ..errors import DataError, SettingError, nearest
 from ..records import Verdict, is_human
-from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, folds, log_odds, sigmoid
+from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, log_odds, out_of_fold, sigmoid
 from ..stats.intervals import clustered_share, mean, sign_test
-from .calibrate import fit_temperature, soften
+from .calibrate import fit_temperature
 from .cases import key_of
 from .settings import Combine, JuryConfig
 from .settle import Opinion
@@ -380,7 +380,7 @@ def _anchored(weights: Weights, seen: Labelled, known: Array, agrees: Array) -> 
             learnt = fit_logistic(x[train] / scale, y[train]) / scale
         return learnt, x @ learnt
 
-    learnt, lean = _out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
+    learnt, lean = out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
     jurors = tuple(replace(juror, weight=w) for juror, w in zip(weights.jurors, learnt.tolist(), strict=True))
     return replace(weights, jurors=jurors, method=method, temperature=_heat(lean, y, known)), lean
 
@@ -417,7 +417,7 @@ def _dawid_skene(
         words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
         return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
 
-    says, lean = _out_of_fold(fit, known, seen.prompt, FOLDS)
+    says, lean = out_of_fold(fit, known, seen.prompt, FOLDS)
     tables = [tuple(map(tuple, table)) for table in says.tolist()]
     jurors = tuple(replace(juror, says=table) for juror, table in zip(weights.jurors, tables, strict=True))
     weights = replace(weights, jurors=jurors, method="tables")
@@ -435,20 +435,8 @@ def _dawid_skene(
     return replace(weights, temperature=_heat(lean, y, known)), lean
 
 
-def _out_of_fold(
-    fit: Callable[[Array], tuple[T, Array]], known: Array, prompts: Array, k: int
-) -> tuple[T, Array]:
-    """What is learnt from all labels, and the score of each row, learnt without the labels of its prompt."""
-    learnt, scores = fit(known)
-    fold, scores = folds(prompts, k), scores.copy()
-    for part in np.unique(fold[known]).tolist():
-        held = fold == part
-        scores[held] = fit(known & ~held)[1][held]
-    return learnt, scores
-
-
 def _heat(lean: Array, y: Array, known: Array) -> float:
-    return fit_temperature(expit(lean[known]), soften(y[known]))
+    return fit_temperature(expit(lean[known]), y[known])
 
 
 def _error_correlation(agrees: Array) -> float | None:
