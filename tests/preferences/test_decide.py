@@ -214,7 +214,7 @@ def test_too_few_matchups_in_both_orders_leave_a_judge_uncorrected_with_a_warnin
 
     assert counts.preferences == 100
     assert learnt.position_biases == {}
-    assert "20 matchups were read in both orders, and 30 are the least" in learnt.warnings[0]
+    assert "fewer than 30 matchups were read in both orders" in learnt.warnings[0]
     assert (counts.judges["j"].asked_both, counts.judges["j"].read_both) == (20, 20)
 
 

@@ -50,13 +50,12 @@ class Model(Scripted):
 
 
 def judge_prompt(kind="pairwise", engine=None, **settings) -> JudgePrompt:
-    family = "pairwise" if kind in ("pairwise", "constitution") else "pointwise"
-    return JudgePrompt(JudgeConfig(kind=kind, **settings), family, engine or Model({}))
+    return JudgePrompt(JudgeConfig(kind=kind, **settings), engine or Model({}))
 
 
 def asking(model, sample=0, **settings) -> Answer:
     asked = judge_prompt(engine=model, **settings)
-    shown = asked.show_pair(MATCHUP) if asked.kind == "pairwise" else asked.show_one(PROMPT, HELLO)
+    shown = asked.show_pair(MATCHUP) if asked.cfg.kind == "pairwise" else asked.show_one(PROMPT, HELLO)
     return asyncio.run(asked.ask(model, shown, sample))
 
 

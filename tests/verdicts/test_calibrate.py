@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from jurist.errors import DataError
 from jurist.stats.agreement import log_loss
 from jurist.stats.fits import expit, log_odds
 from jurist.verdicts.calibrate import (
@@ -101,11 +100,6 @@ def test_a_calibrated_opinion_keeps_its_winner_and_whether_it_flipped(flipped):
     assert calibrate(before.swapped(), 3.0).p_first == pytest.approx(1 - after.p_first)
     unread = Opinion("m", "a", "b", "loud", unread="refused")
     assert calibrate(unread, 3.0) == unread
-
-
-def test_no_labels_no_temperature():
-    with pytest.raises(DataError, match="--labels"):
-        fit_temperature([], [])
 
 
 def test_agreement_counts_ties_of_the_judge_half_and_leaves_out_ties_of_the_label_and_what_was_not_read():

@@ -18,9 +18,8 @@ def matchup(first, second, prompt=PROMPT):
 
 
 def judge_prompt(template="", **settings):
-    kind = "pointwise" if settings.get("kind") == "pointwise" else "pairwise"
     drawn_from = "a constitution" if settings.get("kind") == "constitution" else ""
-    return JudgePrompt(JudgeConfig(template=str(template), **settings), kind, Scripted(str), drawn_from)
+    return JudgePrompt(JudgeConfig(template=str(template), **settings), Scripted(str), drawn_from)
 
 
 def asked(judge, pair):
@@ -68,7 +67,7 @@ BROKEN = [
     (BLOCKS % ("", TEXTS + "{{ a.b }}", ""), "'a' is undefined"),
     (BLOCKS % ("", TEXTS + "{{ 1 / 0 }}", ""), "division by zero"),
     ("{% block user %}{{ first }", "cannot be used in line 1"),
-    ('{% extends "other.jinja" %}', "'other.jinja' is not one of additive.jinja"),
+    ('{% extends "other.jinja" %}', "'other.jinja' not found"),
 ]
 
 

@@ -89,7 +89,12 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> di
 
 
 def fit_dawid_skene(
-    said: Array, counts: Array, gold: Array, smoothing: float, tolerance: float, rounds: int = 2000
+    said: Array,
+    counts: Array,
+    gold: Array,
+    smoothing: float = 0.01,
+    tolerance: float = 1e-7,
+    rounds: int = 2000,
 ) -> tuple[float, Array]:
     """The chance that first is true, and [judge, truth, answer]: how often each judge gives each answer.
 

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, meta, nodes
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 from msgspec.structs import replace
@@ -57,34 +56,38 @@ class Answer(Struct, frozen=True):
 class JudgePrompt:
     """One judge's way of asking, compiled once."""
 
-    def __init__(self, cfg: JudgeConfig, kind: str, engine: Engine, drawn_from: str = "") -> None:
-        """`kind` is pairwise or pointwise; `drawn_from` names where the principles come from."""
-        self.cfg, self.kind = cfg, kind
-        self.form: Form = (
-            Choices(("A", "B", "C") if cfg.ties else ("A", "B")) if kind == "pairwise" else Scale(*cfg.bounds)
-        )
-        self.top_logprobs = _top_logprobs(cfg, engine)
-        ours = "pairwise" if kind == "pairwise" else "additive" if cfg.kind == "additive" else "pointwise"
-        self._template = PromptTemplate(cfg.template, f"{ours}.jinja")
-        self._fixed: dict[str, Any] = {"against_length": cfg.against_length, "rubric": text_of(cfg.rubric)}
-        if kind == "pairwise":
-            self._fixed["ties"] = cfg.ties
+    def __init__(self, cfg: JudgeConfig, engine: Engine, drawn_from: str = "") -> None:
+        """`drawn_from` names where the principles come from."""
+        if cfg.logprobs and not engine.gives_logprobs:
+            raise SettingError(
+                f"logprobs: true, but {engine.name} gives none. Leave the setting out, or set logprobs: false"
+            )
+        self.cfg = cfg
+        self.top_logprobs = TOP_LOGPROBS if engine.gives_logprobs and cfg.logprobs is not False else 0
+        self.form: Form
+        fixed: dict[str, Any]
+        if cfg.kind in ("pointwise", "additive"):
+            self.form, fixed = Scale(*cfg.bounds), dict(zip(("low", "high"), cfg.bounds, strict=True))
+            ours, texts = cfg.kind, ["conversation", "response"]
         else:
-            self._fixed |= {"low": cfg.bounds[0], "high": cfg.bounds[1]}
+            self.form, fixed = Choices(("A", "B", "C") if cfg.ties else ("A", "B")), {"ties": cfg.ties}
+            ours, texts = "pairwise", ["conversation", "first", "second"]
+        self._labels = self.form.labels
+        self._fixed = fixed | {"against_length": cfg.against_length, "rubric": text_of(cfg.rubric)}
+        self._template = PromptTemplate(cfg.template, f"{ours}.jinja")
         maybe = {"rubric": self._fixed["rubric"], "reference": cfg.reference, "principle": drawn_from}
-        shows = ["conversation", *(("first", "second") if kind == "pairwise" else ("response",))]
-        shows += [name for name, used in maybe.items() if used]
-        probe = self._show_prompt(Prompt.of("?", reference="?"), None)
-        probe |= {name: str(number) * 12 for number, name in enumerate(shows)}
-        self._template.refuse_hidden({**self._fixed, **probe, "stage": "verdict"}, shows)
+        texts += [name for name, used in maybe.items() if used]
+        probe = {name: str(number) * 12 for number, name in enumerate(texts)}
+        shown = self._show_prompt(Prompt.of("?", reference="?"), None)
+        self._template.check({**self._fixed, **shown, **probe, "stage": "verdict"}, texts)
         self._examples = {
             stage: tuple(turn for one in cfg.examples for turn in self._example_turns(one, stage))
             for stage in ("verdict", "reason", "rationale")
         }
         asking = (cfg.effective_temperature, cfg.max_tokens, cfg.reason, cfg.reason_calls, cfg.forced)
-        shown = (cfg.reference, cfg.examples, drawn_from)
+        shows = (cfg.reference, cfg.examples, drawn_from)
         code = content_id(
-            "judge", self._template.sources, self._fixed, asking, self.top_logprobs, cfg.logprobs, shown
+            "judge", self._template.sources, self._fixed, asking, self.top_logprobs, cfg.logprobs, shows
         )
         self.name = f"{cfg.name or cfg.kind}:{engine.name}#{code[:6]}"
 
@@ -107,34 +110,41 @@ class JudgePrompt:
     async def ask(self, engine: Engine, shown: dict[str, Any], sample: int = 0) -> Answer:
         """Climb the rungs for one question."""
         replies: list[Reply] = []
+        mass: float | None = None
+
+        async def read_next(ask: Ask, *, label_only: bool = False, forced: bool = False) -> Reading:
+            nonlocal mass
+            replies.append(await engine.answer(ask))
+            found = read(replies[-1], self.form, label_only=label_only, forced=forced)
+            # What the labels hold behind a constraint says nothing about the model.
+            mass = mass if forced or found.label_mass is None else found.label_mass
+            if self.cfg.logprobs and not found.unread and found.label_mass is None:
+                return Reading(unread="low_mass")  # told to read log-probs, it takes no bare word for certain
+            return found
+
         rationale, reading, turns = "", Reading(unread="no_verdict"), self.turns("verdict", shown)
         if self._asks_label_first:
-            replies.append(await engine.answer(self._label(turns, sample)))
-            reading = self._read(replies[-1], label_only=True)
-        mass = reading.label_mass
+            reading = await read_next(self._label(turns, sample), label_only=True)
         if self.cfg.reason_calls == 2:
             turns = self.turns("rationale", shown)
-            replies.append(await engine.answer(self._written(turns, RATIONALE_TOKENS, 0, sample)))
+            replies.append(await engine.answer(self._ask(turns, sample, max_tokens=RATIONALE_TOKENS)))
             rationale = replies[-1].text.strip()
-            if replies[-1].finish != "refused":
-                replies.append(await engine.answer(self._final(turns, rationale, shown, sample)))
-            reading = self._read(replies[-1], label_only=True)
+            if replies[-1].finish == "refused":
+                reading = Reading(unread="refused")
+            else:
+                reading = await read_next(self._final(turns, rationale, shown, sample), label_only=True)
         elif self._reasons_after(replies, reading):
             turns = self.turns("reason", shown)
             top = min(self.top_logprobs, TOP_IN_RATIONALE)
-            replies.append(await engine.answer(self._written(turns, self.cfg.max_tokens, top, sample)))
-            reading = self._read(replies[-1])
+            ask = self._ask(turns, sample, max_tokens=self.cfg.max_tokens, top_logprobs=top)
+            reading = await read_next(ask)
             rationale = rationale_of(replies[-1].text, reading)
-        mass = mass if reading.label_mass is None else reading.label_mass
         forced = self.cfg.forced == "allow"
-        if reading.unread and reading.unread != "refused" and (forced or self.cfg.reason_calls == 1):
-            rationale = rationale or replies[-1].text.strip() or replies[-1].reasoning
-            replies.append(await engine.answer(self._final(turns, rationale, shown, sample, forced)))
-            reading = self._read(replies[-1], label_only=True, forced=forced)
-            # What the labels hold behind a constraint says nothing about the model.
-            mass = mass if forced or reading.label_mass is None else reading.label_mass
-        else:
-            forced = False
+        if reading.unread in ("", "refused") or (self.cfg.reason_calls == 2 and not forced):
+            return Answer(reading, _together(replies), False, mass, rationale)
+        rationale = rationale or replies[-1].text.strip() or replies[-1].reasoning
+        final = self._final(turns, rationale, shown, sample, forced)
+        reading = await read_next(final, label_only=True, forced=forced)
         return Answer(reading, _together(replies), forced and not reading.unread, mass, rationale)
 
     @property
@@ -151,47 +161,28 @@ class JudgePrompt:
         open_question = self.cfg.reason is None and reading.unread not in ("", "refused")
         return open_question and (not replies[-1].tokens or reading.unread == "cut_off")
 
-    def _read(self, reply: Reply, *, label_only: bool = False, forced: bool = False) -> Reading:
-        reading = read(reply, self.form, label_only=label_only, forced=forced)
-        if self.cfg.logprobs and not reading.unread and reading.label_mass is None:
-            return Reading(unread="low_mass")  # told to read log-probs, it takes no bare word for a certainty
-        return reading
+    def _ask(self, messages: tuple[Message, ...], sample: int, **how: Any) -> Ask:
+        how = {"temperature": self.cfg.effective_temperature, **how}
+        return Ask(messages=messages, labels=self._labels, sample=sample, **how)
 
-    def _label(self, messages: tuple[Message, ...], sample: int, forced: bool = False) -> Ask:
-        longest = max((len(label) for label in self.form.labels), default=4)
+    def _label(self, messages: tuple[Message, ...], sample: int, **how: Any) -> Ask:
         # Whoever gives no log-probs may think before the label, and cannot always be told not to.
-        room = longest + 2 if self.top_logprobs else self.cfg.max_tokens
-        return Ask(
-            messages=messages,
-            temperature=0.0 if forced else self.cfg.effective_temperature,
-            max_tokens=max(room, longest + JSON_TOKENS) if forced else room,
-            top_logprobs=self.top_logprobs,
-            labels=self.form.labels,
-            wants="forced_label" if forced else "label",
-            thinking=False,
-            sample=sample,
-        )
-
-    def _written(self, messages: tuple[Message, ...], max_tokens: int, top: int, sample: int) -> Ask:
-        return Ask(
-            messages=messages,
-            temperature=self.cfg.effective_temperature,
-            max_tokens=max_tokens,
-            top_logprobs=top,
-            labels=self.form.labels,
-            sample=sample,
-        )
+        room = max(map(len, self._labels)) + 2 if self.top_logprobs else self.cfg.max_tokens
+        how |= {"max_tokens": room, "top_logprobs": self.top_logprobs}
+        return self._ask(messages, sample, wants="label", thinking=False, **how)
 
     def _final(
         self, turns: tuple[Message, ...], said: str, shown: dict[str, Any], sample: int, forced: bool = False
     ) -> Ask:
         """The same conversation, what the model said, and the label asked for. The label is not sampled."""
-        final = Message("user", self._render("verdict", shown)["final"])
+        final = self._render("verdict", shown)["final"]
         if said:
-            turns = (*turns, Message("assistant", said), final)
+            turns = (*turns, Message("assistant", said), Message("user", final))
         else:
-            turns = (*turns[:-1], Message("user", f"{turns[-1].content}\n\n{final.content}"))
-        return replace(self._label(turns, sample, forced), temperature=0.0)
+            turns = (*turns[:-1], Message("user", f"{turns[-1].content}\n\n{final}"))
+        ask = self._label(turns, sample, temperature=0.0)
+        room = max(ask.max_tokens, max(map(len, self._labels)) + JSON_TOKENS)
+        return replace(ask, wants="forced_label", max_tokens=room) if forced else ask
 
     def turns(self, stage: str, shown: dict[str, Any]) -> tuple[Message, ...]:
         blocks = self._render(stage, shown)
@@ -216,31 +207,29 @@ class JudgePrompt:
         """An answered question, in the words this judge would have been asked and should have answered in."""
         prompt = Prompt.of(example.request)
         first, second = Completion.of(prompt.id, example.first), Completion.of(prompt.id, example.second)
-        pairwise = self.kind == "pairwise"
-        shown = (
-            self.show_pair(Matchup.of(prompt, first, second)) if pairwise else self.show_one(prompt, first)
-        )
-        blocks = self._render(stage, shown)
-        asked, label = Message("user", blocks["user"]), self._example_label(example)
-        if stage == "verdict":
-            return asked, Message("assistant", label)
-        if stage == "rationale":
-            final = Message("user", blocks["final"])
-            return asked, Message("assistant", example.reason), final, Message("assistant", label)
-        word = "Verdict" if pairwise else "Score"
-        return asked, Message("assistant", f"{example.reason}\n{word}: {label}".strip())
-
-    def _example_label(self, example: Example) -> str:
         if isinstance(self.form, Scale):
-            known = {label: label for label in self.form.labels}
+            shown, names, word = self.show_one(prompt, first), self._labels, "Score"
         else:
-            known = dict(zip(("first", "second", "tie"), self.form.labels, strict=False))
+            shown = self.show_pair(Matchup.of(prompt, first, second))
+            names, word = ("first", "second", "tie"), "Verdict"
+        known = dict(zip(names, self._labels, strict=False))
         if example.verdict not in known:
             raise SettingError(
                 f"an example's verdict is one of {', '.join(known)}, got '{example.verdict}'."
                 f" Set verdict: {next(iter(known))}"
             )
-        return known[example.verdict]
+        blocks, label = self._render(stage, shown), known[example.verdict]
+        said = {
+            "verdict": (label,),
+            "reason": (f"{example.reason}\n{word}: {label}".strip(),),
+            "rationale": (example.reason, label),
+        }[stage]
+        asked = (blocks["user"], blocks["final"])
+        return tuple(
+            turn
+            for question, answer in zip(asked, said, strict=False)
+            for turn in (Message("user", question), Message("assistant", answer))
+        )
 
 
 def _together(replies: list[Reply]) -> Reply:
@@ -253,16 +242,12 @@ def _together(replies: list[Reply]) -> Reply:
     return last
 
 
-def _top_logprobs(cfg: JudgeConfig, engine: Engine) -> int:
-    """How many alternatives to ask for; none from an engine that is known to give none."""
-    if cfg.logprobs and not engine.gives_logprobs:
-        raise SettingError(
-            f"logprobs: true, but {engine.name} gives none. Leave the setting out, or set logprobs: false"
-        )
-    return TOP_LOGPROBS if engine.gives_logprobs and cfg.logprobs is not False else 0
-
-
 OURS: Final = Path(__file__).parent / "templates"
+LOADER: Final = FileSystemLoader(OURS)
+JINJA: Final = ImmutableSandboxedEnvironment(
+    loader=LOADER, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+)
+"""Sandboxed: a template may come with somebody else's recipe."""
 _NAMES: Final = r"(?=\\*/?(?:response|turn|reference)-)"
 _LOOKALIKE: Final = re.compile("<" + _NAMES, re.IGNORECASE)
 _SHIELDED: Final = re.compile(r"<\\" + _NAMES, re.IGNORECASE)
@@ -302,20 +287,26 @@ class PromptTemplate:
                 f"no template can be read at {path}. Start from a copy of: {OURS / ours}"
             ) from None
         try:
-            self._loaded: Template = _environment().from_string(source)
+            self._loaded: Template = JINJA.from_string(source)
             self._loaded.globals = dict(self._loaded.globals)  # a chain of mappings is slow to copy
             self.sources = _with_parents(source)
-            top = [node for one in self.sources for node in _environment().parse(one).body]
+            top = [node for one in self.sources for node in JINJA.parse(one).body]
         except TemplateError as error:
             raise self._broken(error) from None
         # Where nothing is set or imported outside of them, the blocks are the same each time.
         self._only_blocks = all(isinstance(one, nodes.Block | nodes.Extends | nodes.Output) for one in top)
         self._chains: dict[str, Any] = {}
 
-    def refuse_hidden(self, values: Mapping[str, Any], shows: Iterable[str]) -> None:
-        """Refuse a template that leaves out one of these texts, as it is rendered with these values."""
+    def check(self, values: Mapping[str, Any], texts: Iterable[str]) -> None:
+        """Refuse a template without one of the blocks, or that leaves out one of these texts."""
         blocks = self.render(values)
-        for name in shows:
+        for name in ("system", "user", "final"):
+            if name not in blocks:
+                raise SettingError(
+                    f"the template {self.path} has no block '{name}'."
+                    f" Add: {{% block {name} %}}...{{% endblock %}}"
+                )
+        for name in texts:
             if values[name] not in blocks["system"] + blocks["user"]:
                 raise SettingError(
                     f"the template {self.path} never shows {{{{ {name} }}}}. Put it in the block 'user'"
@@ -332,16 +323,9 @@ class PromptTemplate:
                     pass  # running the root is what makes a child template take up its parent's blocks
                 if self._only_blocks:
                     self._chains = context.blocks
-            blocks = {name: "".join(chain[0](context)).strip() for name, chain in context.blocks.items()}
+            return {name: "".join(chain[0](context)).strip() for name, chain in context.blocks.items()}
         except Exception as error:  # whatever an expression in the user's template does
             raise self._broken(error) from None
-        for name in ("system", "user", "final"):
-            if name not in blocks:
-                raise SettingError(
-                    f"the template {self.path} has no block '{name}'."
-                    f" Add: {{% block {name} %}}...{{% endblock %}}"
-                )
-        return blocks
 
     def _broken(self, error: Exception) -> SettingError:
         where = f" in line {line}" if (line := getattr(error, "lineno", None)) else ""
@@ -351,22 +335,8 @@ class PromptTemplate:
         )
 
 
-@cache
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Sandboxed: a template may come with somebody else's recipe."""
-    return ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(OURS), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-
-
 def _with_parents(source: str) -> list[str]:
     """The file and all it is built on: what a judge's name has to depend on."""
-    below = meta.find_referenced_templates(_environment().parse(source))
-    return [source, *(text for one in below if one for text in _with_parents(_ours(one)))]
-
-
-def _ours(name: str) -> str:
-    if not (OURS / name).is_file():
-        there = ", ".join(sorted(path.name for path in OURS.iterdir()))
-        raise TemplateNotFound(name, f"'{name}' is not one of {there}")
-    return (OURS / name).read_text("utf-8")
+    below = meta.find_referenced_templates(JINJA.parse(source))
+    read = (LOADER.get_source(JINJA, one)[0] for one in below if one)
+    return [source, *(text for one in read for text in _with_parents(one))]

@@ -10,6 +10,7 @@ import msgspec
 
 from ..engines.scripted import describe_fault, load_function
 from ..errors import DataError, SettingError, nearest
+from .rules import probability_of
 
 Reader = Callable[[str], tuple[float | None, str]]
 """From a reply to the probability that the first is better as shown, or the reason why it is unread."""
@@ -50,13 +51,8 @@ def _by_function(spec: str, function: Any) -> Reader:
             got = function(reply)
         except Exception as error:
             raise DataError(f"the reader {spec} failed: {describe_fault(error)}") from error
-        known = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
-        p = known.get(got, got) if isinstance(got, str | None) else got
-        if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
-            raise DataError(
-                f"the reader {spec} returned {got!r}. Return first, second, tie, a probability or None"
-            )
-        return (None, "no_verdict") if p is None else (float(p), "")
+        p = probability_of(got, f"the reader {spec}")
+        return UNREADABLE if p is None else (p, "")
 
     return read
 
@@ -94,12 +90,8 @@ def mt_bench(reply: str) -> tuple[float | None, str]:
 
 def vicuna(reply: str) -> tuple[float | None, str]:
     """QLoRA's reviews (Dettmers et al. 2023): the last line is 1, 2, or 3 for a tie."""
-    lines = reply.strip().splitlines()
-    return _one_two_three(lines[-1].strip()) if lines else UNREADABLE
-
-
-def _one_two_three(label: str) -> tuple[float | None, str]:
-    p = {"1": 1.0, "2": 0.0, "3": 0.5}.get(label)
+    last = reply.strip().rpartition("\n")[2].strip()
+    p = {"1": 1.0, "2": 0.0, "3": 0.5}.get(last)
     return UNREADABLE if p is None else (p, "")
 
 
