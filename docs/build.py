@@ -63,14 +63,17 @@ def make(command: str) -> str:
 
 
 def slowly(command: str) -> str:
-    """What a command of minutes printed when it was last run."""
+    """What a command of minutes printed when it was last run; after a number, only so many lines of it."""
+    first, _, rest = command.partition(" ")
+    shown, command = (int(first), rest) if first.isdigit() else (None, command)
     kept = OUTPUTS / f"{re.sub(r'[^a-z0-9]+', '-', command.lower()).strip('-')}.txt"
     if not kept.exists():
         if __name__ != "__main__":
             raise SystemExit(f"there is no {kept.relative_to(ROOT)} yet. Make it with: make docs")
         kept.parent.mkdir(exist_ok=True)
         kept.write_text(printed_by(command, noise=()), encoding="utf-8")
-    return f"```text\n{kept.read_text(encoding='utf-8')}```\n"
+    lines = kept.read_text(encoding="utf-8").splitlines()
+    return "\n".join(("```text", *lines[:shown], "```\n"))
 
 
 def printed_by(commands: str, noise: Sequence[tuple[re.Pattern[str], str]] = NOISE) -> str:

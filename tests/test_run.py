@@ -94,7 +94,7 @@ def test_one_process_works_in_a_run_at_a_time(tmp_path):
     with Run(tmp_path) as run:
         code = "import sys; from jurist.run import Run; Run(sys.argv[1])"
         done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
-        told = f"is being worked on by process {owner_of(run.path)}. Wait for it, or choose another --out"
+        told = f"is in use by process {owner_of(run.path)}. Wait for it, or choose another --out"
         assert told in done.stderr
         assert int(owner_of(run.path)) > 0
     assert owner_of(tmp_path) == ""

@@ -1,16 +1,11 @@
 """Everything that can go wrong, drawn once.
 
     JuristError
-    ├── SettingError        a key, a value or a name we do not know
-    ├── DataError           a file or a row that is not what it should be
-    ├── RunError            a run folder or journal that cannot be used
-    ├── MissingExtra        a part of Jurist that is not installed
-    ├── BudgetSpent         the budget is reached; the run can be resumed
-    ├── Interrupted         Ctrl-C or SIGTERM; the run can be resumed
+    ├── SettingError, DataError, RunError, MissingExtra     something given cannot be used
+    ├── BudgetSpent, Interrupted                            the run ends early and can be resumed
     └── EngineError
-        ├── CallFailed      one call gave nothing, however often it was tried
-        ├── CallRefused     one call was turned down for what it asks (a 4xx); trying again does not help
-        └── EngineDown      nothing gets through any more; the run stops and can be resumed
+        ├── CallFailed, CallRefused                         one call gave nothing; the run goes on
+        └── EngineDown                                      nothing gets through; the run can be resumed
 
 Each message says what happened, the value we got, and ends in the next thing to type.
 """

@@ -51,23 +51,10 @@ _locks: dict[Path, list[int]] = {}
 def _lock(path: Path) -> Path:
     """Two processes that write to one journal would ask, and pay for, the same calls twice."""
     name = path.resolve()
-    if name in _locks:
-        _locks[name][1] += 1
-        return name
-    try:
-        handle = os.open(f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(
-            f"the journal {path} cannot be opened: {error.strerror}. Look with: ls -ld {quote(str(path))}"
-        ) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise RunError(
-            f"the journal {path} is in use by another process. Wait for it, or name another with --journal"
-        ) from None
-    _locks[name] = [handle, 1]
+    if name not in _locks:
+        lock = name.with_name(f"{name.name}.lock")
+        _locks[name] = [take_lock(lock, f"the journal {path}", "name another with --journal"), 0]
+    _locks[name][1] += 1
     return name
 
 
@@ -75,6 +62,25 @@ def _unlock(name: Path) -> None:
     _locks[name][1] -= 1
     if not _locks[name][1]:
         os.close(_locks.pop(name)[0])
+
+
+def take_lock(path: Path, what: str, instead: str) -> int:
+    """A handle that keeps other processes out until it is closed; the file names this one."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(
+            f"{what} cannot be opened: {error.strerror}. Look with: ls -ld {quote(str(path.parent))}"
+        ) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(handle, 32).decode(errors="replace").strip() or "another process"
+        os.close(handle)
+        raise RunError(f"{what} is in use by process {owner}. Wait for it, or {instead}") from None
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    return handle
 
 
 class _Group(Struct):
@@ -204,13 +210,8 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        loop, group = asyncio.get_running_loop(), self._take_group()
-
-        def on_full() -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self.on_full)
-
-        work = loop.run_in_executor(self._thread, self._commit, group, on_full)
+        self._loop, group = asyncio.get_running_loop(), self._take_group()
+        work = self._loop.run_in_executor(self._thread, self._commit, group)
         work.add_done_callback(lambda done: self._tell(group, done.exception()))
 
     def _tell(self, group: _Group, error: BaseException | None) -> None:
@@ -230,7 +231,7 @@ class Journal:
         group.open_calls, group.open_usd = self._open
         return group
 
-    def _commit(self, group: _Group, on_full: Callable[[], object]) -> None:
+    def _commit(self, group: _Group) -> None:
         self._write(
             group.calls,
             "UPDATE spent SET calls = calls + ?, usd = usd + ?, uncertain_calls = uncertain_calls + ?,"
@@ -239,16 +240,9 @@ class Journal:
                 *(len(group.calls), group.usd, group.uncertain_calls, group.uncertain_usd),
                 *(group.open_calls, group.open_usd, self.run),
             ),
-            on_full,
         )
 
-    def _write(
-        self,
-        calls: list[tuple[bytes, bytes]],
-        statement: str,
-        values: tuple[Any, ...],
-        on_full: Callable[[], object] = lambda: None,
-    ) -> None:
+    def _write(self, calls: list[tuple[bytes, bytes]], statement: str, values: tuple[Any, ...]) -> None:
         """One commit. On a full disk it waits a moment for the room that half-written files give back."""
         for last in (False, False, True):
             try:
@@ -264,7 +258,9 @@ class Journal:
             except sqlite3.Error as error:
                 if last or "full" not in str(error):
                     raise _unusable(self.path, error) from error
-                on_full()
+                with suppress(RuntimeError):  # the loop has ended
+                    if self._loop is not None:
+                        self._loop.call_soon_threadsafe(self.on_full)
                 time.sleep(0.3)
 
     def close(self) -> None:
@@ -272,7 +268,7 @@ class Journal:
         self._open = (0, 0.0)
         try:
             if self._locked:
-                self._thread.submit(self._commit, self._take_group(), self.on_full).result()
+                self._thread.submit(self._commit, self._take_group()).result()
         finally:
             self._thread.shutdown(wait=True)
             self._reader.close()

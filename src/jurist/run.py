@@ -12,7 +12,7 @@ import fcntl
 import filecmp
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -22,13 +22,12 @@ import msgspec
 from msgspec import Struct
 
 from .errors import DataError, JuristError, RunError, SettingError
-from .journal import Journal, disk_full
+from .journal import Journal, disk_full, take_lock
 
 V = TypeVar("V")
 W = TypeVar("W", bound="Writer")
 
 _encode_json = msgspec.json.Encoder().encode
-_FLUSH_BYTES: Final = 1 << 16
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 MARKER: Final = "run.json"
 REPORTS: Final = ("report.html", "audit.json")
@@ -151,37 +150,24 @@ class Writer:
         self.changed = True
         """Whether the file is another than before, once it is committed. Only asked of preferences."""
         self._part = path.with_name(f".{path.name}.partial")
-        self._buffer = bytearray()
         try:
-            self._file = self._part.open("wb", buffering=0)
+            self._file = self._part.open("wb", buffering=1 << 16)
         except OSError as error:
             raise _cannot_write(path.parent, error) from error
 
     def add(self, record: Any) -> None:
-        self._buffer += _encode_json(record)
-        self._buffer += b"\n"
-        if len(self._buffer) > _FLUSH_BYTES:
-            self._flush()
+        self.write(_encode_json(record) + b"\n")
 
-    def _flush(self) -> None:
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        self.write(data)
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Bytes as they are, past the buffer of records."""
-        view = memoryview(data)
+    def write(self, data: bytes) -> int:
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            return self._file.write(data)
         except OSError as error:
             if error.errno in _FULL:  # the room goes to the journal: these files can be made again
                 self.on_full()
             raise
-        return len(data)
 
     def finish(self) -> None:
-        self._flush()
+        self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -191,7 +177,8 @@ class Writer:
         self._part.replace(self.path)
 
     def discard(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what was not written yet finds no room either
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
 
@@ -279,18 +266,7 @@ def read_json(path: Path, cls: type[V]) -> V:
 
 def lock(folder: Path) -> int:
     """Two processes in one folder would overwrite each other's files."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.read(handle, 32).decode(errors="replace").strip() or "another process"
-        os.close(handle)
-        raise RunError(
-            f"{folder} is being worked on by process {owner}. Wait for it, or choose another --out"
-        ) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
-    return handle
+    return take_lock(folder / ".lock", str(folder), "choose another --out")
 
 
 def owner_of(folder: Path) -> str:

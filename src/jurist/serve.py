@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
-from .engines.engine import Ask, Engine, Reply, open_engine, sample_of
+from .engines.engine import Ask, Reply, open_engine, sample_of
 from .engines.scripted import describe_fault, guessed_usage, load_function
 from .errors import CallRefused, JuristError, SettingError
 from .records import Message, Usage
@@ -203,21 +203,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     args = parser.parse_args(argv)
 
-    async def stay() -> None:
-        engine: Engine | None = open_engine(args.engine) if args.engine else None
-        server = Server(engine.answer if engine else load_function(args.answer))
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await server.start(args.host, args.port)
-        print(server.url, flush=True)
-        await stop.wait()
-        await server.close()
-        if engine is not None:
-            await engine.close()
-
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        asyncio.run(stay())
+        answer = open_engine(args.engine).answer if args.engine else load_function(args.answer)
+        with serving(answer, args.host, args.port) as server:
+            print(server.url, flush=True)
+            stop.wait()
     except JuristError as error:
         print(error, file=sys.stderr)
         return 2

@@ -277,7 +277,7 @@ def test_two_trainings_do_not_share_a_folder(base, tmp_path):
 
     def begin_another(now) -> None:
         if now.step == 1:
-            with pytest.raises(RunError, match="is being worked on by process"):
+            with pytest.raises(RunError, match="is in use by process"):
                 train_reward(cfg, preferences(128))
             refused.append(now)
 
