@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from ..completions.load import Reader
 from ..engines.scripted import describe_fault, load_function
 from ..errors import DataError, SettingError, nearest
 from .rules import probability_of
-
-Reader = Callable[[str], tuple[float | None, str]]
-"""From a reply to the probability that the first is better as shown, or the reason why it is unread."""
 
 LABELS: Final = (
     dict.fromkeys(("a", "1", "first"), 1.0)
     | dict.fromkeys(("b", "2", "second"), 0.0)
     | dict.fromkeys(("c", "3", "0", "tie"), 0.5)
 )
-UNREADABLE: Final = (None, "no_verdict")
 
 
 def open_reader(spec: str) -> Reader:
@@ -51,18 +47,19 @@ def _by_function(spec: str, function: Any) -> Reader:
             got = function(reply)
         except Exception as error:
             raise DataError(f"the reader {spec} failed: {describe_fault(error)}") from error
-        p = probability_of(got, f"the reader {spec}")
-        return UNREADABLE if p is None else (p, "")
+        return _as_read(probability_of(got, f"the reader {spec}"))
 
     return read
 
 
+def _as_read(p: float | None) -> tuple[float | None, str]:
+    return (None, "no_verdict") if p is None else (p, "")
+
+
 def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str]:
-    matches = list(pattern.finditer(reply))
-    if not matches:
-        return UNREADABLE
-    p = LABELS.get((matches[-1][1] or "").strip().lower())
-    return (None, "off_menu") if p is None else (p, "")
+    labels = pattern.findall(reply)
+    p = LABELS.get(labels[-1].strip().lower()) if labels else None
+    return (None, "off_menu") if labels and p is None else _as_read(p)
 
 
 def llmbar(reply: str) -> tuple[float | None, str]:
@@ -77,7 +74,7 @@ def llmbar_cot(reply: str) -> tuple[float | None, str]:
 
 def _output(found: list[str]) -> tuple[float | None, str]:
     # As in the authors' own reading, (a) is tried first.
-    return (float("a" in found), "") if found else UNREADABLE
+    return _as_read(float("a" in found) if found else None)
 
 
 def mt_bench(reply: str) -> tuple[float | None, str]:
@@ -85,14 +82,13 @@ def mt_bench(reply: str) -> tuple[float | None, str]:
     found = set(re.findall(r"\[\[([ABC])\]\]", reply))
     if len(found) > 1:
         return None, "contradictory"
-    return ({"A": 1.0, "B": 0.0, "C": 0.5}[found.pop()], "") if found else UNREADABLE
+    return _as_read(LABELS[found.pop().lower()] if found else None)
 
 
 def vicuna(reply: str) -> tuple[float | None, str]:
     """QLoRA's reviews (Dettmers et al. 2023): the last line is 1, 2, or 3 for a tie."""
     last = reply.strip().rpartition("\n")[2].strip()
-    p = {"1": 1.0, "2": 0.0, "3": 0.5}.get(last)
-    return UNREADABLE if p is None else (p, "")
+    return _as_read({"1": 1.0, "2": 0.0, "3": 0.5}.get(last))
 
 
 _PAIR: Final = re.compile(r"\(? ?(\d+(?:\.\d+)?) ?[ ,] ?(\d+(?:\.\d+)?) ?\)?")
@@ -108,9 +104,9 @@ def score_pair(reply: str) -> tuple[float | None, str]:
     tags = _TAGGED.findall(reply)
     scores = pair.groups() if pair else [score for _, score in tags]
     if len(scores) != 2 or (pair is None and sorted(tags) != tags and tags[0][0] != tags[1][0]):
-        return UNREADABLE
+        return _as_read(None)
     first, second = map(float, scores)
-    return (0.5 if first == second else float(first > second)), ""
+    return _as_read(0.5 if first == second else float(first > second))
 
 
 def alpaca_eval(reply: str) -> tuple[float | None, str]:
@@ -119,12 +115,10 @@ def alpaca_eval(reply: str) -> tuple[float | None, str]:
     try:
         rows = msgspec.json.decode(reply[start : end + 1].replace("'", '"'))
         ranks = {str(row["model"])[-1]: int(row["rank"]) for row in rows}
-        first, second = ranks.get("1", ranks.get("m")), ranks.get("2", ranks.get("M"))
+        first, second = (ranks["1"], ranks["2"]) if "1" in ranks else (ranks["m"], ranks["M"])
     except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError, KeyError, ValueError, IndexError):
-        return UNREADABLE
-    if first is None or second is None:
-        return UNREADABLE
-    return (0.5 if first == second else float(first < second)), ""
+        return _as_read(None)
+    return _as_read(0.5 if first == second else float(first < second))
 
 
 READERS: Final[dict[str, Reader]] = {
