@@ -21,12 +21,11 @@ from typing import Any, Final
 
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ..engines.engine import Ask, Engine, Reply
 from ..errors import SettingError
-from ..records import Completion, Matchup, Message, Prompt, content_id
+from ..records import Completion, Matchup, Message, Prompt, Usage, content_id
 from .constitution import Principle
 from .read import Choices, Form, Reading, Scale, rationale_of, read
 from .settings import Example, JudgeConfig, text_of
@@ -39,18 +38,6 @@ JSON_TOKENS: Final = 18
 """Room for the braces and the name of a field around a label."""
 RATIONALE_TOKENS: Final = 512
 """Room for the rationale where it is a call of its own (Lee et al. 2023)."""
-
-
-class Answer(Struct, frozen=True):
-    """What the rungs came to."""
-
-    reading: Reading
-    reply: Reply
-    """The last one, with what all of them cost."""
-    forced: bool = False
-    label_mass: float | None = None
-    """What the labels held together when nothing forced them."""
-    rationale: str = ""
 
 
 class JudgePrompt:
@@ -107,9 +94,11 @@ class JudgePrompt:
         shown["response"] = fence("response", completion.text, code)
         return shown
 
-    async def ask(self, engine: Engine, shown: dict[str, Any], sample: int = 0) -> Answer:
-        """Climb the rungs for one question."""
-        replies: list[Reply] = []
+    async def ask(
+        self, engine: Engine, shown: dict[str, Any], sample: int = 0
+    ) -> tuple[float | None, dict[str, Any]]:
+        """Climb the rungs for one question: what the last one read, and the other fields of its verdict."""
+        cfg, replies = self.cfg, list[Reply]()
         mass: float | None = None
 
         async def read_next(ask: Ask, *, label_only: bool = False, forced: bool = False) -> Reading:
@@ -118,14 +107,18 @@ class JudgePrompt:
             found = read(replies[-1], self.form, label_only=label_only, forced=forced)
             # What the labels hold behind a constraint says nothing about the model.
             mass = mass if forced or found.label_mass is None else found.label_mass
-            if self.cfg.logprobs and not found.unread and found.label_mass is None:
+            if cfg.logprobs and not found.unread and found.label_mass is None:
                 return Reading(unread="low_mass")  # told to read log-probs, it takes no bare word for certain
             return found
 
         rationale, reading, turns = "", Reading(unread="no_verdict"), self.turns("verdict", shown)
-        if self._asks_label_first:
+        reasons = cfg.reason if cfg.reason is not None else not self.top_logprobs
+        if not reasons and cfg.reason_calls == 1:
             reading = await read_next(self._label(turns, sample), label_only=True)
-        if self.cfg.reason_calls == 2:
+            # Without log-probs, or where the model cannot be told not to think, a rationale may help.
+            silent = not replies[-1].tokens or reading.unread == "cut_off"
+            reasons = cfg.reason is None and silent and reading.unread not in ("", "refused")
+        if cfg.reason_calls == 2:
             turns = self.turns("rationale", shown)
             replies.append(await engine.answer(self._ask(turns, sample, max_tokens=RATIONALE_TOKENS)))
             rationale = replies[-1].text.strip()
@@ -133,33 +126,29 @@ class JudgePrompt:
                 reading = Reading(unread="refused")
             else:
                 reading = await read_next(self._final(turns, rationale, shown, sample), label_only=True)
-        elif self._reasons_after(replies, reading):
+        elif reasons:
             turns = self.turns("reason", shown)
             top = min(self.top_logprobs, TOP_IN_RATIONALE)
-            ask = self._ask(turns, sample, max_tokens=self.cfg.max_tokens, top_logprobs=top)
+            ask = self._ask(turns, sample, max_tokens=cfg.max_tokens, top_logprobs=top)
             reading = await read_next(ask)
             rationale = rationale_of(replies[-1].text, reading)
-        forced = self.cfg.forced == "allow"
-        if reading.unread in ("", "refused") or (self.cfg.reason_calls == 2 and not forced):
-            return Answer(reading, _together(replies), False, mass, rationale)
-        rationale = rationale or replies[-1].text.strip() or replies[-1].reasoning
-        final = self._final(turns, rationale, shown, sample, forced)
-        reading = await read_next(final, label_only=True, forced=forced)
-        return Answer(reading, _together(replies), forced and not reading.unread, mass, rationale)
-
-    @property
-    def _asks_label_first(self) -> bool:
-        wants_reason = self.cfg.reason or (self.cfg.reason is None and not self.top_logprobs)
-        return not wants_reason and self.cfg.reason_calls == 1
-
-    def _reasons_after(self, replies: list[Reply], reading: Reading) -> bool:
-        """Whether to ask for a rationale: it was wanted, or the label alone came without log-probs, or not at
-        all because the model cannot be told not to think.
-        """
-        if not replies:
-            return True
-        open_question = self.cfg.reason is None and reading.unread not in ("", "refused")
-        return open_question and (not replies[-1].tokens or reading.unread == "cut_off")
+        forced = cfg.forced == "allow" and reading.unread not in ("", "refused")
+        if forced or (reading.unread not in ("", "refused") and cfg.reason_calls == 1):
+            rationale = rationale or replies[-1].text.strip() or replies[-1].reasoning
+            ask = self._final(turns, rationale, shown, sample, forced)
+            reading = await read_next(ask, label_only=True, forced=forced)
+        last = replies[-1]
+        return reading.value, {
+            "unread": reading.unread,
+            "forced": forced and not reading.unread,
+            "label_mass": mass,
+            "rationale": rationale or last.reasoning,
+            "raw": last.text,
+            "call": last.call,
+            "usage": sum((one.usage for one in replies), Usage()),
+            "cost": sum(one.cost for one in replies),
+            "seconds": sum(one.seconds for one in replies),
+        }
 
     def _ask(self, messages: tuple[Message, ...], sample: int, **how: Any) -> Ask:
         how = {"temperature": self.cfg.effective_temperature, **how}
@@ -230,16 +219,6 @@ class JudgePrompt:
             for question, answer in zip(asked, said, strict=False)
             for turn in (Message("user", question), Message("assistant", answer))
         )
-
-
-def _together(replies: list[Reply]) -> Reply:
-    """The last reply, with the usage, time and cost of all."""
-    last = replies[-1]
-    for one in replies[:-1]:
-        last = replace(
-            last, usage=one.usage + last.usage, seconds=one.seconds + last.seconds, cost=one.cost + last.cost
-        )
-    return last
 
 
 OURS: Final = Path(__file__).parent / "templates"

@@ -136,9 +136,9 @@ def _written(row: dict[str, Any], where: str, number: int) -> Verdict:
         matchup_id, first_id, second_id = text_key(prompt.id, first.id, second.id), first.id, second.id
     label = next((row[name] for name in LABELS if name in row), "chosen" if by_choice else None)
     known, word = CHOSEN_VALUES if by_choice else LABEL_VALUES, label_word(label)
-    if word and word not in known:
+    p = known.get(word)
+    if p is None and word not in ("", "nan"):
         raise DataError(f"{where}: {nearest('label', str(label), known)}")
-    p = known[word] if word else None
     who = next((str(row[name]) for name in ANNOTATORS if row.get(name) not in (None, "")), "")
     return Verdict(
         content_id("human", who or number, matchup_id, first_id, p),

@@ -20,7 +20,7 @@ from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, MissingExtra, SettingError, nearest
 from ..records import Completion, Matchup, Prompt, Verdict
-from .ask import Answer, JudgePrompt
+from .ask import JudgePrompt
 from .constitution import Constitution, draw, load_constitution
 from .rules import BASELINES, CHECKS, FunctionJudge, FunctionScorer
 from .settings import JudgeConfig, read_swap
@@ -48,22 +48,6 @@ class Scorer(Protocol):
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict: ...
 
 
-def _answer_fields(answer: Answer) -> dict[str, Any]:
-    """The reply behind a verdict, word for word, and what it cost."""
-    reply = answer.reply
-    return {
-        "unread": answer.reading.unread,
-        "forced": answer.forced,
-        "label_mass": answer.label_mass,
-        "rationale": answer.rationale or reply.reasoning,
-        "raw": reply.text,
-        "call": reply.call,
-        "usage": reply.usage,
-        "cost": reply.cost,
-        "seconds": reply.seconds,
-    }
-
-
 class Pairwise:
     """A model that says which of two completions is better, perhaps under a principle of a constitution."""
 
@@ -81,15 +65,9 @@ class Pairwise:
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
         drawn_from = self.constitution
         principle = draw(drawn_from, matchup.id, self.seed, sample) if drawn_from is not None else None
-        answer = await self.prompt.ask(self.engine, self.prompt.show_pair(matchup, principle), sample)
-        return Verdict.of_pair(
-            self.name,
-            matchup,
-            sample,
-            p_first=answer.reading.value,
-            principle=principle.id if principle else "",
-            **_answer_fields(answer),
-        )
+        p, fields = await self.prompt.ask(self.engine, self.prompt.show_pair(matchup, principle), sample)
+        fields["principle"] = principle.id if principle else ""
+        return Verdict.of_pair(self.name, matchup, sample, p_first=p, **fields)
 
 
 class Pointwise:
@@ -104,10 +82,9 @@ class Pointwise:
         self.name = self.prompt.name
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
-        answer = await self.prompt.ask(self.engine, self.prompt.show_one(prompt, completion), sample)
-        return Verdict.of_one(
-            self.name, completion, sample, score=answer.reading.value, **_answer_fields(answer)
-        )
+        shown = self.prompt.show_one(prompt, completion)
+        score, fields = await self.prompt.ask(self.engine, shown, sample)
+        return Verdict.of_one(self.name, completion, sample, score=score, **fields)
 
 
 class JudgeContext(NamedTuple):

@@ -159,9 +159,8 @@ def read(reply: Reply, form: Form, *, label_only: bool = False, forced: bool = F
     if thinks or not reply.text[start:].strip():
         return Reading(unread="cut_off" if thinks or reply.finish == "length" else "empty")
     found = _declared(reply, start, form, label_only)
-    place = _token_at(reply.tokens, reply.text, found.at) if not found.unread else None
-    if found.unread and label_only and not forced:
-        place = _first_token(reply.tokens, reply.text, start)
+    at = found.at if not found.unread else start if label_only and not forced else -1
+    place = _token_at(reply.tokens, reply.text, at) if at >= 0 else None
     if place is None:
         return found
     value, mass = form.weigh(reply.tokens, place)
@@ -294,20 +293,12 @@ def _alternatives(token: Token) -> list[tuple[str, float]]:
     return listed
 
 
-def _token_at(tokens: Sequence[Token], text: str, at: int) -> int | None:
-    """Which token writes the label at this place of the text; None where that one was not kept."""
+def _token_at(tokens: Sequence[Token], text: str, place: int) -> int | None:
+    """Which token writes the first word from this place of the text on; None where that one was not kept."""
     for i, token in enumerate(tokens):
-        if token.at <= at < token.at + len(token.text):
-            word = _bare(token.text)
-            return i if word and text.startswith(word, at) else None
-    return None
-
-
-def _first_token(tokens: Sequence[Token], text: str, start: int) -> int | None:
-    """The first token with a sign in it, from a place in the text on."""
-    for i, token in enumerate(tokens):
-        if token.at + len(token.text) > start and _bare(token.text):
-            return i if not _bare(text[start : token.at]) else None
+        end = token.at + len(token.text)
+        if end > place and (word := _bare(token.text)):
+            return i if _bare(text[place:end]) == word else None
     return None
 
 

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ..engines.scripted import describe_fault
-from ..errors import DataError, JuristError, MissingExtra, SettingError
+from ..errors import DataError, JuristError, SettingError
+from ..prompts.rows import first_line, require
 from ..records import Completion, Matchup, Prompt, Verdict
 from .read import UNREAD
 from .settings import JudgeConfig
@@ -155,23 +156,15 @@ def regex(pattern: str) -> Check:
 
 def json_schema(path: str) -> Check:
     """The answer is JSON, bare or in a code block, and follows the schema in this file."""
+    jsonschema = require("jsonschema", "the judge json_schema", "schema")
     try:
-        from jsonschema import Draft202012Validator, SchemaError
-    except ImportError:
-        raise MissingExtra("the judge json_schema", "jsonschema", "schema") from None
-    try:
-        schema: Any = msgspec.json.decode(Path(path).read_bytes())
-        Draft202012Validator.check_schema(schema)
-    except (OSError, msgspec.DecodeError) as error:
+        schema = msgspec.json.decode(Path(path).read_bytes())
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except (OSError, msgspec.DecodeError, jsonschema.SchemaError) as error:
         raise SettingError(
-            f"no JSON schema can be read at '{path}': {error}. Set kind: json_schema:schema.json"
+            f"no JSON schema can be read at '{path}': {first_line(error)}. Set kind: json_schema:schema.json"
         ) from None
-    except SchemaError as error:
-        where = "/".join(map(str, error.absolute_path)) or "its top"
-        raise SettingError(
-            f"{path} is not a JSON schema: {error.message} at {where}. Correct it there"
-        ) from None
-    validator = Draft202012Validator(schema)
+    validator = jsonschema.Draft202012Validator(schema)
 
     def check(prompt: Prompt, completion: Completion) -> float | str:
         _, fence, block = completion.text.partition("```")
