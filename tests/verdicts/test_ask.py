@@ -56,7 +56,7 @@ def judge_prompt(kind="pairwise", engine=None, **settings) -> JudgePrompt:
 def asking(model, sample=0, **settings) -> Answer:
     asked = judge_prompt(engine=model, **settings)
     shown = asked.show_pair(MATCHUP) if asked.cfg.kind == "pairwise" else asked.show_one(PROMPT, HELLO)
-    return asyncio.run(asked.ask(model, shown, sample))
+    return asyncio.run(asked.ask(shown, sample))
 
 
 RAMBLING, PROSE = weighing(0.8, 0.05, other="<turn"), "Both have merits."
@@ -181,7 +181,7 @@ def test_after_a_restart_the_same_is_asked_and_the_journal_answers(tmp_path):
             journal = Journal(tmp_path / "journal.sqlite")
             engine = JournaledEngine(model, journal, Budget(None))
             asked = judge_prompt(engine=engine)
-            answers.append(await asked.ask(engine, asked.show_pair(MATCHUP)))
+            answers.append(await asked.ask(asked.show_pair(MATCHUP)))
             await engine.close()
             journal.close()
 

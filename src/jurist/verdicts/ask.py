@@ -49,7 +49,7 @@ class JudgePrompt:
             raise SettingError(
                 f"logprobs: true, but {engine.name} gives none. Leave the setting out, or set logprobs: false"
             )
-        self.cfg = cfg
+        self.cfg, self.engine = cfg, engine
         self.top_logprobs = TOP_LOGPROBS if engine.gives_logprobs and cfg.logprobs is not False else 0
         self.form: Form
         fixed: dict[str, Any]
@@ -94,16 +94,14 @@ class JudgePrompt:
         shown["response"] = fence("response", completion.text, code)
         return shown
 
-    async def ask(
-        self, engine: Engine, shown: dict[str, Any], sample: int = 0
-    ) -> tuple[float | None, dict[str, Any]]:
+    async def ask(self, shown: dict[str, Any], sample: int = 0) -> tuple[float | None, dict[str, Any]]:
         """Climb the rungs for one question: what the last one read, and the other fields of its verdict."""
         cfg, replies = self.cfg, list[Reply]()
         mass: float | None = None
 
         async def read_next(ask: Ask, *, label_only: bool = False, forced: bool = False) -> Reading:
             nonlocal mass
-            replies.append(await engine.answer(ask))
+            replies.append(await self.engine.answer(ask))
             found = read(replies[-1], self.form, label_only=label_only, forced=forced)
             # What the labels hold behind a constraint says nothing about the model.
             mass = mass if forced or found.label_mass is None else found.label_mass
@@ -120,7 +118,7 @@ class JudgePrompt:
             reasons = cfg.reason is None and silent and reading.unread not in ("", "refused")
         if cfg.reason_calls == 2:
             turns = self.turns("rationale", shown)
-            replies.append(await engine.answer(self._ask(turns, sample, max_tokens=RATIONALE_TOKENS)))
+            replies.append(await self.engine.answer(self._ask(turns, sample, max_tokens=RATIONALE_TOKENS)))
             rationale = replies[-1].text.strip()
             if replies[-1].finish == "refused":
                 reading = Reading(unread="refused")

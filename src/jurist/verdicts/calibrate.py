@@ -114,15 +114,11 @@ class PositionBias(Struct, frozen=True, omit_defaults=True):
     """The same as log-odds given to the first position when both texts are equally good."""
     bias_low: float
     bias_high: float
-    spread: float
-    """How far apart the texts are in the judge's eyes: standard deviation of their log-odds."""
     slope: float
     """The other order, told from the same position, has p = sigmoid(slope * logit(p) + intercept)."""
     intercept: float
     n_swapped: int
     n_single: int
-    singles_used: bool
-    """False where positions are not random, so that verdicts asked once say nothing about the bias."""
 
 
 def fit_position_biases(verdicts: Iterable[Verdict]) -> tuple[dict[str, PositionBias], list[str]]:
@@ -195,12 +191,10 @@ def fit_columns(matchup: Array, swapped: Array, p_shown: Array, judge: str = "")
         bias=bias,
         bias_low=bias - bias_reach,
         bias_high=bias + bias_reach,
-        spread=spread,
         slope=slope,
         intercept=intercept,
         n_swapped=n,
         n_single=len(single),
-        singles_used=random,
     )
 
 

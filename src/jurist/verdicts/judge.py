@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from ..config import settings_from
 from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec
 from ..engines.scripted import load_function
-from ..errors import CallFailed, CallRefused, MissingExtra, SettingError, nearest
+from ..errors import CallFailed, CallRefused, SettingError, nearest
+from ..prompts.rows import require
 from ..records import Completion, Matchup, Prompt, Verdict
 from .ask import JudgePrompt
 from .constitution import Constitution, draw, load_constitution
@@ -57,15 +58,14 @@ class Pairwise:
         self, cfg: JudgeConfig, engine: Engine, constitution: Constitution | None = None, seed: int = 0
     ) -> None:
         self.swap, self.samples = cfg.swap, cfg.samples
-        self.engine, self.constitution, self.seed = engine, constitution, seed
-        drawn_from = f"{constitution.id} {seed}" if constitution else ""
-        self.prompt = JudgePrompt(cfg, engine, drawn_from)
+        self.constitution, self.seed = constitution, seed
+        self.prompt = JudgePrompt(cfg, engine, f"{constitution.id} {seed}" if constitution else "")
         self.name = self.prompt.name
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        drawn_from = self.constitution
-        principle = draw(drawn_from, matchup.id, self.seed, sample) if drawn_from is not None else None
-        p, fields = await self.prompt.ask(self.engine, self.prompt.show_pair(matchup, principle), sample)
+        principles = self.constitution
+        principle = draw(principles, matchup.id, self.seed, sample) if principles is not None else None
+        p, fields = await self.prompt.ask(self.prompt.show_pair(matchup, principle), sample)
         fields["principle"] = principle.id if principle else ""
         return Verdict.of_pair(self.name, matchup, sample, p_first=p, **fields)
 
@@ -77,13 +77,11 @@ class Pointwise:
 
     def __init__(self, cfg: JudgeConfig, engine: Engine) -> None:
         self.samples, self.scale = cfg.samples, cfg.bounds
-        self.engine = engine
         self.prompt = JudgePrompt(cfg, engine)
         self.name = self.prompt.name
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
-        shown = self.prompt.show_one(prompt, completion)
-        score, fields = await self.prompt.ask(self.engine, shown, sample)
+        score, fields = await self.prompt.ask(self.prompt.show_one(prompt, completion), sample)
         return Verdict.of_one(self.name, completion, sample, score=score, **fields)
 
 
@@ -111,18 +109,14 @@ def _constitution(context: JudgeContext) -> Pairwise:
 
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
-    try:
-        opened: Scorer = load_function("jurist.models.judge:open_reward")(context)
-    except ImportError:
-        raise MissingExtra("a reward model as a judge", "torch", "train") from None
+    require("torch", "a reward model as a judge", "train")
+    opened: Scorer = load_function("jurist.models.judge:open_reward")(context)
     return opened
 
 
 def _rule(context: JudgeContext) -> Scorer:
-    check = CHECKS[context.kind](context.argument)
-    return FunctionScorer(
-        context.cfg, check, scale="certain"
-    )  # it knows: a better score is better with p = 1
+    # It knows: of two with different scores one is better with p = 1.
+    return FunctionScorer(context.cfg, CHECKS[context.kind](context.argument), scale="certain")
 
 
 JUDGES: Final[dict[str, Callable[[JudgeContext], Judge | Scorer]]] = {
@@ -174,13 +168,11 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
 
 def orders(swap: str, matchup: Matchup, seed: int = 0) -> tuple[Matchup, ...]:
     """The matchup in each order it is to be asked in; which share is asked in both is decided by content."""
-    if swap == "always":
-        return matchup, matchup.swapped()
-    if swap == "never":
-        return (matchup,)
-    digest = blake2b(f"{matchup.id} {seed}".encode(), digest_size=8, person=b"swap").digest()
-    both = int.from_bytes(digest, "big") / 2**64 < read_swap(swap)
-    return (matchup, matchup.swapped()) if both else (matchup,)
+    if swap != "always":
+        digest = blake2b(f"{matchup.id} {seed}".encode(), digest_size=8, person=b"swap").digest()
+        if int.from_bytes(digest, "big") / 2**64 >= read_swap(swap):
+            return (matchup,)
+    return matchup, matchup.swapped()
 
 
 async def ask_judges(

@@ -122,10 +122,5 @@ def alpaca_eval(reply: str) -> tuple[float | None, str]:
 
 
 READERS: Final[dict[str, Reader]] = {
-    "llmbar": llmbar,
-    "llmbar_cot": llmbar_cot,
-    "mt_bench": mt_bench,
-    "vicuna": vicuna,
-    "score_pair": score_pair,
-    "alpaca_eval": alpaca_eval,
+    read.__name__: read for read in (llmbar, llmbar_cot, mt_bench, vicuna, score_pair, alpaca_eval)
 }
