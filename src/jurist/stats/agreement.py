@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,16 +15,13 @@ from .intervals import EPSILON, Estimate, clopper_pearson, student, weighted_mea
 BLOCKS = 200  # a jackknife leaves out clusters in so many groups, whatever the number of rows
 
 
-def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
+def correlation(xs: ArrayLike, ys: ArrayLike) -> float:
     """Pearson's r; nan where one of the two never varies."""
-    if len(xs) < 2:
-        return math.nan
-    x, y = (np.asarray(values, dtype=float) - np.mean(values) for values in (xs, ys))
-    xx, yy = float(x @ x), float(y @ y)
+    x, y = (np.asarray(values, dtype=float) for values in (xs, ys))
     # Rounding leaves dust where a constant was meant.
-    if min(xx, yy) <= 1e-24 * len(xs):
+    if len(x) < 2 or min(x.std(), y.std()) <= EPSILON:
         return math.nan
-    return max(-1.0, min(1.0, float(x @ y) / math.sqrt(xx * yy)))
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def kappa(table: Array) -> Array:

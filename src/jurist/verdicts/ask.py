@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec.structs import replace
 
 from ..engines.engine import Ask, Engine, Reply
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..records import Completion, Matchup, Message, Prompt, Usage, content_id
 from .constitution import Principle
 from .read import Choices, Form, Reading, Scale, rationale_of, read
@@ -46,9 +46,7 @@ class JudgePrompt:
     def __init__(self, cfg: JudgeConfig, engine: Engine, drawn_from: str = "") -> None:
         """`drawn_from` names where the principles come from."""
         if cfg.logprobs and not engine.gives_logprobs:
-            raise SettingError(
-                f"logprobs: true, but {engine.name} gives none. Leave the setting out, or set logprobs: false"
-            )
+            raise SettingError(f"logprobs: true, but {engine.name} gives none. Set logprobs: false")
         self.cfg, self.engine = cfg, engine
         self.top_logprobs = TOP_LOGPROBS if engine.gives_logprobs and cfg.logprobs is not False else 0
         self.form: Form
@@ -201,10 +199,7 @@ class JudgePrompt:
             names, word = ("first", "second", "tie"), "Verdict"
         known = dict(zip(names, self._labels, strict=False))
         if example.verdict not in known:
-            raise SettingError(
-                f"an example's verdict is one of {', '.join(known)}, got '{example.verdict}'."
-                f" Set verdict: {next(iter(known))}"
-            )
+            raise SettingError(nearest("verdict of an example", example.verdict, known))
         blocks, label = self._render(stage, shown), known[example.verdict]
         said = {
             "verdict": (label,),
@@ -279,15 +274,12 @@ class PromptTemplate:
         blocks = self.render(values)
         for name in ("system", "user", "final"):
             if name not in blocks:
-                raise SettingError(
-                    f"the template {self.path} has no block '{name}'."
-                    f" Add: {{% block {name} %}}...{{% endblock %}}"
-                )
+                block = f"{{% block {name} %}}...{{% endblock %}}"
+                raise SettingError(f"the template {self.path} has no block '{name}'. Add: {block}")
         for name in texts:
             if values[name] not in blocks["system"] + blocks["user"]:
-                raise SettingError(
-                    f"the template {self.path} never shows {{{{ {name} }}}}. Put it in the block 'user'"
-                )
+                hidden = f"the template {self.path} never shows {{{{ {name} }}}}"
+                raise SettingError(f"{hidden}. Put it in the block 'user'")
 
     def render(self, values: Mapping[str, Any]) -> dict[str, str]:
         """The text of each block, inherited ones included."""

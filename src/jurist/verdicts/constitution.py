@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect
 from functools import cached_property
-from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,6 +19,7 @@ from msgspec import Meta, Struct
 from ..config import parse_yaml
 from ..errors import DataError, SettingError
 from ..records import content_id
+from .cases import key_of
 
 OURS: Final = Path(__file__).parent / "constitution.yaml"
 
@@ -59,9 +59,8 @@ class Constitution(Struct, frozen=True, dict=True):
 
 def draw(constitution: Constitution, matchup_id: str, seed: int = 0, sample: int = 0) -> Principle:
     """The principle for this question: by chance as far as the content goes, and always the same one."""
-    digest = blake2b(f"{matchup_id} {seed} {sample}".encode(), digest_size=8).digest()
     steps = constitution.steps
-    place = int.from_bytes(digest, "big") / 2**64 * steps[-1]
+    place = key_of(f"{matchup_id} {seed} {sample}") / 2**64 * steps[-1]
     return constitution.principles[bisect(steps[:-1], place)]
 
 
@@ -75,14 +74,11 @@ def load_constitution(path: str | Path = "") -> Constitution:
     except FileNotFoundError:
         raise DataError(f"there is no constitution at {where}. Start from a copy of: {OURS}") from None
     except (SettingError, UnicodeDecodeError, OSError, msgspec.ValidationError) as error:
-        raise DataError(
-            f"the constitution {where} cannot be used: {error}. Compare it with: {OURS}"
-        ) from None
+        raise DataError(f"the constitution {where}: {error}. Compare it with: {OURS}") from None
     ids = [principle.id for principle in principles]
-    if twice := sorted({one for one in ids if ids.count(one) > 1}):
-        raise DataError(
-            f"the constitution {where} has two principles called '{twice[0]}'. Rename one: $EDITOR {where}"
-        )
+    for name in ids:
+        if ids.count(name) > 1:
+            raise DataError(f"two principles of {where} are called '{name}'. Rename one: $EDITOR {where}")
     if not sum(principle.weight for principle in principles) > 0:
         raise DataError(f"the constitution {where} has no principle to draw. Start from a copy of: {OURS}")
     return Constitution(principles)

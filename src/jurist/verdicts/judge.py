@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +29,6 @@ from .settings import JudgeConfig, read_swap
 OpenEngine = Callable[[EngineSpec], Engine]
 
 
-@runtime_checkable
 class Judge(Protocol):
     """Compares the two completions of a matchup, in the order they are in."""
 
@@ -39,7 +38,6 @@ class Judge(Protocol):
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict: ...
 
 
-@runtime_checkable
 class Scorer(Protocol):
     """Scores one completion."""
 
@@ -137,9 +135,7 @@ def judge_config(spec: JudgeConfig | str | dict[str, Any]) -> JudgeConfig:
     elif isinstance(spec, str):
         spec = JudgeConfig.from_word(spec)
     if not isinstance(spec, dict):
-        raise SettingError(
-            f"a judge is a name or a mapping of settings, got {spec!r}. Try: openai:gpt-5-mini"
-        )
+        raise SettingError(f"a judge is a name or a mapping, got {spec!r}. Try: openai:gpt-5-mini")
     return settings_from(JudgeConfig, spec)
 
 
@@ -150,18 +146,14 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
     if kind in JUDGES:
         return JUDGES[kind](JudgeContext(cfg, kind, argument, engine, seed))
     if not argument:
-        raise SettingError(
-            nearest("judge", cfg.kind, JUDGES)
-            + " Or name an engine, openai:MODEL, or your own as module:name"
-        )
+        ways = "Or name an engine, openai:MODEL, or your own as module:name"
+        raise SettingError(f"{nearest('judge', cfg.kind, JUDGES)} {ways}")
     if not argument.isidentifier():
         # `vlm:MODEL@http://...` was meant as an engine; no function is called like that.
         raise SettingError(nearest("kind of engine", kind, (*VENDORS, *ENGINES)))
     function = load_function(cfg.kind)
     if not callable(function):
-        raise SettingError(
-            f"'{cfg.kind}' is {function!r}, which cannot be called. Name a function: module:function"
-        )
+        raise SettingError(f"'{cfg.kind}' is {function!r}, not a function. Write it as module:function")
     made = FunctionScorer if getattr(function, "kind", "") == "pointwise" else FunctionJudge
     return made(cfg, function)
 

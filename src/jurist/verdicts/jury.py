@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..records import Verdict, is_human
+from ..stats.agreement import correlation
 from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, log_odds, logit, out_of_fold, sigmoid
 from ..stats.intervals import clustered_share, mean, sign_test
 from .calibrate import EDGE, fit_temperature
@@ -396,13 +398,9 @@ def _heat(lean: Array, seen: Labelled) -> float:
 
 def _error_correlation(agrees: Array) -> float | None:
     """Mean correlation of the judges' errors, over the pairs of judges for which there is one."""
-    found = []
-    for a in range(agrees.shape[1]):
-        for b in range(a):
-            both = ~np.isnan(agrees[:, a]) & ~np.isnan(agrees[:, b])
-            x, z = agrees[both, a], agrees[both, b]
-            if len(x) > 2 and x.std() > 0 and z.std() > 0:
-                found.append(float(np.corrcoef(x, z)[0, 1]))
+    pairs = (agrees[:, [a, b]] for a, b in combinations(range(agrees.shape[1]), 2))
+    found = [correlation(*pair[~np.isnan(pair).any(axis=1)].T) for pair in pairs]
+    found = [r for r in found if not math.isnan(r)]
     return mean(found) if found else None
 
 

@@ -30,14 +30,13 @@ def open_reader(spec: str) -> Reader:
     try:
         pattern = re.compile(spec, re.MULTILINE)
     except re.error as error:
+        known = ", ".join(READERS)
         raise SettingError(
-            f"--read {spec!r} is not a regular expression: {error}. Or name a reader: {', '.join(READERS)}"
+            f"--read {spec!r} is no regular expression: {error}. Or name a reader: {known}"
         ) from None
     if pattern.groups != 1:
-        raise SettingError(
-            nearest("reader", spec, READERS)
-            + r" Or write a regular expression with one group, which is the label: 'verdict: (A|B|C)'"
-        )
+        ways = "Or write a regular expression with one group, which is the label: 'verdict: (A|B|C)'"
+        raise SettingError(f"{nearest('reader', spec, READERS)} {ways}")
     return lambda reply: _last_match(pattern, reply)
 
 

@@ -72,10 +72,8 @@ class FunctionScorer:
         if got is None or (isinstance(got, str) and got in UNREAD):
             return Verdict.of_one(self.name, completion, sample, unread=got or "no_verdict")
         if not (isinstance(got, int | float) and math.isfinite(got)):
-            raise DataError(
-                f"the scorer {self.name} returned {got!r} about completion {completion.id}."
-                " Return a number, None or a Verdict"
-            )
+            about = f"the scorer {self.name}, asked about {completion.id}, returned {got!r}"
+            raise DataError(f"{about}. Return a number, None or a Verdict")
         return Verdict.of_one(self.name, completion, sample, score=float(got))
 
 
@@ -97,9 +95,8 @@ def probability_of(got: Any, who: str) -> float | None:
     """What a user's function said of two completions, as the probability that the first is better."""
     p = {"first": 1.0, "second": 0.0, "tie": 0.5}.get(got, got) if isinstance(got, str) else got
     if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
-        raise DataError(
-            f"{who} returned {got!r}. Return a probability from 0 to 1, 'first', 'second', 'tie' or None"
-        )
+        ways = "a probability from 0 to 1, 'first', 'second', 'tie' or None"
+        raise DataError(f"{who} returned {got!r}. Return {ways}")
     return None if p is None else float(p)
 
 
@@ -148,9 +145,7 @@ def regex(pattern: str) -> Check:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise SettingError(
-            f"regex:{pattern} is not a regular expression: {error}. Try: kind: 'regex:^\\d+$'"
-        ) from None
+        raise SettingError(f"regex:{pattern} is no regular expression: {error}. Try: regex:^\\d+$") from None
     return lambda prompt, completion: float(compiled.search(completion.text) is not None)
 
 

@@ -45,8 +45,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
         bool | None, Meta(description="Read log-probs. Null: where there are any; true: nothing else.")
     ] = None
     forced: Annotated[
-        Literal["never", "allow"],
-        Meta(description="Whether a model that gives no label may be held to one; such verdicts are marked."),
+        Literal["never", "allow"], Meta(description="Hold a model that gives no label to one, and say so.")
     ] = "never"
     ties: Annotated[bool, Meta(description="Offer the judge a tie.")] = False
     samples: Annotated[int, Meta(ge=1, description="How often each question is asked; the mean counts.")] = 1
@@ -72,18 +71,12 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         read_swap(self.swap)
         if self.samples > 1 and self.temperature == 0:
-            raise SettingError(
-                f"samples: {self.samples} at temperature: 0 asks the same again; set temperature: 0.7"
-            )
-        if not 0 < self.scale[1] - self.scale[0] <= 100:
-            raise SettingError(
-                f"a scale runs from low to high in at most 100 steps, got {list(self.scale)};"
-                " set scale: [1, 9]"
-            )
+            raise SettingError("several samples at temperature: 0 are all the same; set temperature: 0.7")
+        low, high = self.scale
+        if not 0 < high - low <= 100:
+            raise SettingError(f"scale is [{low}, {high}], not up to 100 steps from low to high; set [1, 9]")
         if self.clamp is not None and not 0 <= self.clamp[0] < self.clamp[1] <= 1:
-            raise SettingError(
-                f"clamp holds two probabilities, low then high, got {list(self.clamp)}; set clamp: [0.4, 0.6]"
-            )
+            raise SettingError(f"clamp is {self.clamp}, not two probabilities, low first; set [0.4, 0.6]")
         _refuse_idle(self)
 
     @staticmethod
