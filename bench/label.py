@@ -1,7 +1,8 @@
-"""What a judge call costs the processor: `jurist label`, a bare aiohttp loop, our transports alone, and the
-peers that `make bench-peers` installed, all in one run.
+"""What a judge call costs the processor: `jurist label`, a bare aiohttp loop, and the peers that
+`make bench-peers` installed, all in one run; and how fast `jurist label` is where it finds out by itself how
+many requests a server takes.
 
-    python bench/label.py [--calls 20000] [--concurrency 64 256 1024] [--rounds 5] [--no-peers]
+    python bench/label.py [--calls 10000] [--concurrency 256] [--rounds 5] [--no-peers]
 
 Every client runs in a process of its own, on a core of its own where the system allows it; the server that
 answers after 50 ms has the other, and its time is not counted. Clients take turns, so that other work on the
@@ -32,7 +33,7 @@ from work import LATENCY, cores, serving, write_pairs, write_questions
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "label.json"
 PEERS = HERE.parent / ".venv-peers"
-CLIENTS = ("pipeline", "bare_aiohttp", "pipeline_aiohttp", "our_wire", "our_aiohttp")
+CLIENTS = ("pipeline", "bare_aiohttp", "by_default")
 PEER_NAMES = {"openai": "openai", "curator": "bespokelabs-curator", "distilabel": "distilabel"}
 PEER_CALLS = 2_000
 PEER_ROUNDS = 2
@@ -134,14 +135,15 @@ def take_turns(
     ours, bare = measured["pipeline"], measured["bare_aiohttp"]
     for row in rows:
         runs = measured[row["client"]]
-        row["against_bare"] = _ratio(runs, bare)
-        row["against_ours"] = _ratio(runs, ours)
+        row["against_bare"] = _ratio(runs, bare, "cpu_ms")
+        row["against_ours"] = _ratio(runs, ours, "cpu_ms")
+        row["rate_against_ours"] = _ratio(runs, ours, "rows_per_s")
     return rows
 
 
-def _ratio(runs: Sequence[Row], others: Sequence[Row]) -> float:
+def _ratio(runs: Sequence[Row], others: Sequence[Row], what: str) -> float:
     pairs = zip(runs, others, strict=False)
-    return round(median(one["cpu_ms"] / other["cpu_ms"] for one, other in pairs), 3)
+    return round(median(one[what] / other[what] for one, other in pairs), 3)
 
 
 def summed(name: str, concurrency: int, runs: Sequence[Row]) -> Row:
@@ -173,7 +175,7 @@ def machine() -> Row:
 
 
 def versions() -> dict[str, str]:
-    ours = {name: version(name) for name in ("jurist", "aiohttp", "httptools", "uvloop", "msgspec")}
+    ours = {name: version(name) for name in ("jurist", "aiohttp", "uvloop", "msgspec")}
     return {"python": platform.python_version(), **ours, **_peer_versions()}
 
 
@@ -199,8 +201,8 @@ def show(rows: Sequence[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--calls", type=int, default=20_000)
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[256])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true")
     args = parser.parse_args()

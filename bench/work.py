@@ -27,7 +27,7 @@ LATENCY = 0.05
 TOP_LOGPROBS = 20
 BETTER = "Certainly: "
 """How the better of two answers begins, so that the server can tell it at the price of one search."""
-SYLLABLES = "ka lo mi ren tu sa vel dor in pha ost er gri bel no ta mar".split()
+SYLLABLES = ["ka", "lo", "mi", "ren", "tu", "sa", "vel", "dor", "in", "pha", "ost", "er", "gri", "bel", "no"]
 
 
 def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 930, seed: int = 0) -> None:
@@ -120,7 +120,7 @@ def http(body: bytes) -> bytes:
 
 
 def reply(label: str) -> bytes:
-    """The body of a one-letter verdict with the log-probs of the twenty likeliest tokens, as servers send it."""
+    """The body of a one-letter verdict with the log-probs of the twenty likeliest tokens."""
     other = "B" if label == "A" else "A"
     tokens = [(label, -0.11), (other, -2.3), (f" {label}", -6.1), ("The", -7.4), (f" {other}", -8.2)]
     tokens += [(f"word {n}", -9.0 - n / 7) for n in range(TOP_LOGPROBS - len(tokens))]

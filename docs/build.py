@@ -9,28 +9,29 @@ the machine, the clock, the width of a terminal or the version of a library.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
-import shlex
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from msgspec import NODEFAULT, Struct, inspect
+
+from jurist.cli.app import run_command
+from jurist.config import LISTS, fields_of, items_of, kinds_of
+from jurist.verdicts.read import UNREAD
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "jurist"
 BLOCK = re.compile(r"(<!-- made by: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-# What changes from one machine or run to the next is written as on a day when everything took a second.
-NOISE = (
-    (re.compile(r"\b\d+\.\d+ s\b"), "1.0 s"),
-    (re.compile(r"^(time\s+)[\d:]+$", re.MULTILINE), r"\g<1>0:01"),
-)
 OUTPUTS = ROOT / "docs" / "outputs"
 """What commands of minutes printed, and when they are run again: `docs/build.py --slow`."""
 
@@ -71,47 +72,33 @@ def slowly(command: str) -> str:
         if __name__ != "__main__":
             raise SystemExit(f"there is no {kept.relative_to(ROOT)} yet. Make it with: make docs")
         kept.parent.mkdir(exist_ok=True)
-        kept.write_text(printed_by(command, noise=()), encoding="utf-8")
+        kept.write_text(printed_by(command), encoding="utf-8")
     lines = kept.read_text(encoding="utf-8").splitlines()
     return "\n".join(("```text", *lines[:shown], "```\n"))
 
 
-def printed_by(commands: str, noise: Sequence[tuple[re.Pattern[str], str]] = NOISE) -> str:
-    """What these commands print in a fresh folder that has the shipped recipes; of several, joined by `&&`,
-    the last one's output."""
-    bin_folder = Path(sys.executable).parent
-    env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
-    env |= {"TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
-    shown = ""
-    with tempfile.TemporaryDirectory() as folder:
+def printed_by(command: str) -> str:
+    """What `jurist ...` prints, in this process, in a fresh folder that has the shipped recipes."""
+    out, err = io.StringIO(), io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, COLUMNS="100"):
         (Path(folder) / "recipes").symlink_to(ROOT / "recipes")
-        for command in commands.split(" && "):
-            done = subprocess.run(shlex.split(command), cwd=folder, env=env, capture_output=True, text=True)
-            shown = done.stdout if done.returncode in (0, 1) else done.stderr
-            if done.returncode and not shown:
-                raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stderr}")
-    for pattern, instead in noise:
-        shown = pattern.sub(instead, shown)
-    return "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+        with chdir(folder), redirect_stdout(out), redirect_stderr(err):
+            code = run_command(command.split()[1:])
+    if code:
+        raise SystemExit(f"{command}: exit code {code}\n{err.getvalue()}")
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
 def fields(argument: str) -> str:
     """A table of the fields of a Struct: `fields recipes/settings.py LabelConfig`."""
-    from jurist.config import fields_of
-
     file, name = argument.split()
     cls = getattr(import_module(f"jurist.{file.removesuffix('.py').replace('/', '.')}"), name)
     told = _words_below(SOURCE / file, name)
-    rows = (
-        (
-            f"`{one.name}`",
-            f"`{_type(one.kinds)}`",
-            _default(one.default),
-            one.description or told.get(one.name, ""),
-        )
-        for one in fields_of(cls).values()
-        if one.name in cls.__annotations__
-    )
+    rows = []
+    for one in fields_of(cls).values():
+        if one.name in cls.__annotations__:
+            words = one.description or told.get(one.name, "")
+            rows.append((f"`{one.name}`", f"`{_type(one.kinds)}`", _default(one.default), words))
     return _table(("field", "type", "default", "meaning"), rows)
 
 
@@ -132,17 +119,11 @@ def _words_below(file: Path, name: str) -> dict[str, str]:
 
 def _type(kinds: Any) -> str:
     """A type as somebody who writes YAML would say it."""
-    from msgspec import inspect
-
-    from jurist.config import LISTS, items_of, kinds_of
-
     said = []
+    bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     for kind in kinds:
-        bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
         limits = [
-            f"{word} {getattr(kind, key)}"
-            for key, word in bounds.items()
-            if getattr(kind, key, None) is not None
+            f"{word} {n}" for key, word in bounds.items() if (n := getattr(kind, key, None)) is not None
         ]
         if isinstance(kind, inspect.LiteralType):
             said.append(" | ".join(str(value) or '""' for value in kind.values))
@@ -158,9 +139,11 @@ def _type(kinds: Any) -> str:
     return " | ".join(said)
 
 
-def _default(value: Any) -> str:
-    from msgspec import NODEFAULT, Struct
+def _has(kind: Any, bound: str) -> bool:
+    return getattr(kind, bound, None) is not None
 
+
+def _default(value: Any) -> str:
     if value is NODEFAULT:
         return ""
     return "as below" if isinstance(value, Struct) else f"`{json.dumps(value)}`"
@@ -182,8 +165,6 @@ def verb(name: str) -> str:
 
 def unread(_: str) -> str:
     """Why a verdict can be unread, from the list the reader and the engines choose from."""
-    from jurist.verdicts.read import UNREAD
-
     return _table(("reason", "meaning"), ((f"`{name}`", told) for name, told in UNREAD.items()))
 
 
@@ -203,12 +184,6 @@ def _number(value: float) -> str:
     return f"{value:g}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def source(argument: str) -> str:
-    """A file of the repository, word for word: `source recipes/jury.yaml`."""
-    path = ROOT / argument
-    return f"```{path.suffix[1:]}\n{path.read_text(encoding='utf-8')}```\n"
-
-
 def _table(heads: tuple[str, ...], rows: Any) -> str:
     lines = [heads, ("---",) * len(heads), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
@@ -220,7 +195,6 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "verb": verb,
     "unread": unread,
     "evidence": evidence,
-    "source": source,
     "slowly": slowly,
 }
 

@@ -1,12 +1,10 @@
 """Does a run ever spend more than its budget, by the books of the server that bills it?
 
-500 random jobs are labelled over HTTP. They differ in prices, in the lengths of their rows (mixed, or sorted
-from short to long), in latency, concurrency, faults (429, 500, dropped connections, half replies and none at
-all), in samples a prompt (`n` in one request, or one by one) and in the number of judges; some are started
-twice. Whatever the server worked on is billed, whether or not anybody got the reply. Null: the same jobs
-without a budget cost more than that budget. Then 50 jobs on a server that bills more than `max_tokens`
-allows: spending may exceed the budget by no more than the excess of the calls under way at the last start of
-a call. Where a call's worst case is at most 5 % of the budget, and no call was lost, at least 90 % is used.
+500 random jobs over HTTP: prices, lengths (mixed, or short to long), latency, concurrency, faults (429, 500,
+dropped connections, half replies, none at all), samples a prompt (`n`, or one by one), judges; some start
+twice. What the server worked on is billed, seen or not. Null: without a budget they cost more. Then 50 jobs
+on a server that bills more than `max_tokens` allows: at most the budget and the excess of the calls under way
+when the last one left. Where no call may cost above 5 % of it, and none was lost, at least 90 % is used.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from typing import Any
 
 from evidence import record
 from jurist.config import settings_from
+from jurist.errors import BudgetSpent
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 
@@ -30,7 +29,6 @@ from support.server import Server, serving
 
 SLOW = "about ten minutes"
 HONEST, OVERBILLED = 500, 50
-QUICK = {"timeout": 0.5, "max_tries": 4, "give_up_after": 5.0}
 FAULTS = {"429": 0.05, "500": 0.05, "drop": 0.03, "truncate": 0.03, "stall": 0.01}
 
 
@@ -58,19 +56,19 @@ def rows(dice: random.Random, *names: str) -> str:
 def job(dice: random.Random, folder: Path, server: Server, price: tuple[float, float]) -> dict[str, Any]:
     """The settings of a random job, but for its budget."""
     sampled = dice.random() < 0.4
-    (folder / "rows.jsonl").write_text(
-        rows(dice, *(("prompt",) if sampled else ("prompt", "first", "second")))
-    )
+    names = ("prompt",) if sampled else ("prompt", "first", "second")
+    (folder / "rows.jsonl").write_text(rows(dice, *names))
     engine = {"concurrency": dice.choice([1, 4, 32, 256]), "price": {"input": price[0], "output": price[1]}}
+    engine |= {"timeout": 0.5, "max_tries": 4, "give_up_after": 5.0}
     kinds = dice.sample(["vllm", "groq", "openai"], 3)
     judges: list[dict[str, Any]] = [
-        {"engine": {"engine": f"{kinds[n]}:m@{server.url}", **engine, **QUICK}, "name": f"judge-{n}"}
+        {"engine": {"engine": f"{kinds[n]}:m@{server.url}", **engine}, "name": f"judge-{n}"}
         | ({"reason": True, "max_tokens": dice.randint(20, 300)} if dice.random() < 0.4 else {})
         for n in range(dice.randint(1, 3))
     ]
     if not sampled:
         return {"pairs": str(folder / "rows.jsonl"), "judge": judges}
-    policy = {"engine": {"engine": f"{dice.choice(['vllm', 'groq'])}:p@{server.url}", **engine, **QUICK}}
+    policy = {"engine": {"engine": f"{dice.choice(['vllm', 'groq'])}:p@{server.url}", **engine}}
     sampling = {"max_tokens": dice.randint(10, 300)}
     given = {"prompts": str(folder / "rows.jsonl"), "policies": [policy], "k": dice.randint(2, 6)}
     return {**given, "sampling": sampling, "judge": judges}
@@ -97,7 +95,10 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
         settings |= {"out": str(folder / "run"), "budget": cap}
         with serving(answer, price=price, seed=seed, port=free.port, **bad) as server:
             for _ in range(dice.choice([1, 1, 1, 2])):
-                found = label(settings_from(LabelConfig, settings))
+                try:
+                    stopped = label(settings_from(LabelConfig, settings)).spent
+                except BudgetSpent:  # before there was anything to decide
+                    stopped = True
     last = max((one.arrived for one in server.log), default=0.0)
     # A reply that was written just now may not have reached the other end.
     under_way = [one for one in server.log if one.arrived + one.seconds >= last - 0.05]
@@ -107,10 +108,10 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
     return {
         "over": server.dollars / cap - 1,
         "over_by_more_than_excess": server.dollars > (cap + excess) * (1 + 1e-9),
-        "used": server.dollars / cap if found.spent and not lost and worst <= 0.05 * cap else None,
+        "used": server.dollars / cap if stopped and not lost and worst <= 0.05 * cap else None,
         "calls": len(server.log),
         "null": free.dollars / cap,
-        "stopped": found.spent,
+        "stopped": stopped,
     }
 
 
@@ -123,18 +124,15 @@ def main() -> None:
     record(
         "budget_never_exceeded",
         value=exceeded,
-        bar=f"0 of {HONEST} runs above their budget by the server's books; 0 of {OVERBILLED} over-billed ones by"
-        " more than the excess under way; >= 90 % used where no call may cost above 5 % of the budget",
+        bar=f"0 of {HONEST} runs above their budget; 0 of {OVERBILLED} over-billed by more than the excess"
+        " under way; >= 90 % used where no call may cost above 5 % of the budget",
         holds=not exceeded and not above and min(used) >= 0.9 and len(used) >= 30,
         packages=("jurist", "aiohttp"),
         most_of_the_budget=round(1 + max(one["over"] for one in honest), 6),
         stopped_by_the_budget=sum(one["stopped"] for one in honest),
         used={"least": round(min(used), 4), "runs": len(used)},
-        over_billed={
-            "above_budget": sum(one["over"] > 0 for one in overbilled),
-            "most_of_the_budget": round(1 + max(one["over"] for one in overbilled), 3),
-            "above_budget_and_excess": above,
-        },
+        over_billed_and_above=sum(one["over"] > 0 for one in overbilled),
+        over_billed_and_above_the_excess=above,
         calls=sum(one["calls"] for one in honest + overbilled),
         null={"least_without_a_budget": round(min(one["null"] for one in honest), 2)},
     )

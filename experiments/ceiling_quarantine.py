@@ -28,7 +28,7 @@ from jurist.audits.people import WORTH
 from jurist.audits.sheet import Array, Said, Sheet
 from jurist.audits.source import read_run
 from jurist.audits.spot_check import draw
-from jurist.preferences.hygiene import write_quarantine
+from jurist.preferences.export import write_quarantine
 from jurist.recipes.export import export
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple, TypeVar
@@ -30,6 +31,7 @@ class Setting(NamedTuple):
     description: str
 
 
+@cache
 def fields_of(cls: type[Struct]) -> dict[str, Setting]:
     """The settings of a Struct. Where a subclass changes only a default, its base's description stays."""
     found: dict[str, Setting] = {}

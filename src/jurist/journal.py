@@ -121,17 +121,17 @@ class Journal:
         try:
             self._reader = _connect(path)
             self._writer = _connect(path)
-            self.spent, self.uncertain_calls, self.uncertain = (
-                (0.0, 0, 0.0) if reading else self._settle_kill()
-            )
+            if not reading:
+                self._settle_kill()
+            self.spent, self.uncertain_calls, self.uncertain = self._money()
         except BaseException:
             self._thread.shutdown()
             if self._locked:
                 _unlock(self._locked)
             raise
 
-    def _settle_kill(self) -> tuple[float, int, float]:
-        """What this run has spent before; calls that were under way when it was killed may be billed."""
+    def _settle_kill(self) -> None:
+        """Calls of this run that were under way when it was killed may be billed."""
         with self._writer:
             self._writer.execute("INSERT OR IGNORE INTO spent (run) VALUES (?)", (self.run,))
             self._writer.execute(
@@ -139,10 +139,14 @@ class Journal:
                 " uncertain_usd = uncertain_usd + open_usd, open_calls = 0, open_usd = 0 WHERE run = ?",
                 (self.run,),
             )
-        row: tuple[float, int, float] = self._reader.execute(
-            "SELECT usd, uncertain_calls, uncertain_usd FROM spent WHERE run = ?", (self.run,)
+
+    def _money(self) -> tuple[float, int, float]:
+        """What this run has spent before, and what may have been billed beside it."""
+        row: tuple[float, int, float] | None = self._reader.execute(
+            "SELECT usd, uncertain_calls + open_calls, uncertain_usd + open_usd FROM spent WHERE run = ?",
+            (self.run,),
         ).fetchone()
-        return row
+        return row or (0.0, 0, 0.0)
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -275,6 +279,14 @@ class Journal:
             self._writer.close()
             if self._locked:
                 _unlock(self._locked)
+
+
+def money_in(folder: Path) -> tuple[float, float]:
+    """Dollars that the journals in a folder, one for each process, have spent, and may have."""
+    journals = [Journal(path, reading=True) for path in folder.glob("journal*.sqlite")]
+    for one in journals:
+        one.close()
+    return sum(one.spent for one in journals), sum(one.uncertain for one in journals)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -94,9 +94,11 @@ class Prompt(Struct, frozen=True, omit_defaults=True):
 class Sampling(Struct, frozen=True, omit_defaults=True):
     """How a completion was drawn."""
 
-    temperature: Annotated[float, Meta(description="Sampling temperature.")] = 1.0
-    top_p: Annotated[float, Meta(description="Nucleus sampling: probability mass to sample from.")] = 1.0
-    max_tokens: Annotated[int, Meta(description="Most tokens of a completion.")] = 512
+    temperature: Annotated[float, Meta(ge=0, description="Sampling temperature.")] = 1.0
+    top_p: Annotated[
+        float, Meta(gt=0, le=1, description="Nucleus sampling: probability mass to sample from.")
+    ] = 1.0
+    max_tokens: Annotated[int, Meta(ge=1, description="Most tokens of a completion.")] = 512
     seed: Annotated[int | None, Meta(description="Seed sent to the server.")] = None
 
 

@@ -1,11 +1,8 @@
 """Bad input gets one line on stderr that ends in the next thing to type, exit code 2, and costs nothing."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,71 +11,33 @@ import pytest
 from jurist.cli.exits import ended, exit_code
 from jurist.errors import BudgetSpent, Interrupted, SettingError
 from jurist.run import Run
-from support.cli import run, spawn
-from support.job import at, label, pairs, right, write
-from support.replies import preferring
-from support.server import serving
-
-PAIR = {"prompt": "What is 2 plus 102?", "first": "104", "second": "Gladly: it makes 104, I hope."}
-ROWS = {
-    "a missing column": ({"prompt": "Hello?", "frist": "Yes", "second": "No"}, "no column called"),
-    "a column of another name": ({"qestion": "Hello?", "first": "Yes", "second": "No"}, "--columns.prompt"),
-    "a prompt that is no conversation": ({**PAIR, "prompt": 7}, "which is not a conversation"),
-    "nothing to answer": (
-        {**PAIR, "prompt": [{"role": "assistant", "content": "Hello"}]},
-        "awaits an answer",
-    ),
-    "a turn by nobody": ({**PAIR, "prompt": [{"role": "wizard", "content": "Hello"}]}, "'wizard'"),
-    "a row that is a list": (["Hello?", "Yes", "No"], "not a row"),
-    "a line cut off": (json.dumps(PAIR)[:-9], "truncated"),
-    "no JSON": ("prompt,first,second", "is not JSON"),
-}
-
-
-@pytest.mark.parametrize("what", ROWS)
-def test_a_row_that_cannot_be_used_is_named_by_file_and_line(what):
-    row, expected = ROWS[what]
-    Path("mine.jsonl").write_text((row if isinstance(row, str) else json.dumps(row)) + "\n")
-    done = label("shorter", pairs="mine.jsonl")
-    assert done.code == 2
-    assert "mine.jsonl:1" in done.line
-    assert expected in done.line
-
+from support.cli import run
+from support.job import label
 
 WORDS = {
-    "--judge shortr": "Did you mean 'shorter'?",
     "--judge vlm:x@http://h/v1": "Did you mean 'vllm'?",
-    "--judge nomodule:nothing": "Write module:function",
     "--judge tiny:oracel": "Did you mean 'oracle'?",
     "--judge gpt-4": "openai:MODEL",
-    "": "--judge openai:gpt-5-mini",
     "--judge shorter --prefer.tis soft": "Did you mean 'prefer.ties'?",
     "--judge shorter --ties soft": "Did you mean 'judge.ties' or 'prefer.ties'?",
-    "--judge shorter --prefer.ties sfot": "Did you mean 'soft'?",
-    "--judge shorter --pary pairs.jsonl": "Did you mean 'pairs'?",
-    "--judge shorter --format kto": "There is --export: Formats to write",
     "--judge shorter --judge.samples many": "judge.samples: expected int, got 'many'",
-    "--judge shorter --judge.samples 0": "set samples: 1",
-    "--judge shorter --judge.1.samples 2": "Say which: --judge.0",
     "--judge shorter --judge longer --judge.swap never": "Say which: --judge.0",
-    "--judge shorter --held_out 2": "--held_out 0.05",
-    "--judge shorter --export [ktoo]": "Did you mean 'kto'?",
+    "--judge shorter --held_out 2": "held_out: expected float < 1.0, got 2.",
     "--judge shorter --matchups chian": "Did you mean 'chain'?",
-    "--judge shorter --labels nobody.jsonl": "nobody.jsonl",
-    "--judge shorter --budget -3": "Write: --budget 5usd",
-    "--judge shorter --budget lots": "Write: --budget 5usd",
-    "--judge shorter --limit few": "See: jurist label --help",
-    "--judge shorter -k 0": "set -k 2",
-    "--judge shorter --limit -1": "set --limit 100",
+    "--judge shorter -k 0": "k: expected int >= 1, got 0. Completions per prompt.",
+    "--judge shorter --limit -1": "limit: expected int >= 1, got -1.",
+    "--judge shorter --sampling.top_p 2": "sampling.top_p: expected float <= 1.0, got 2.",
     "--judge tiny:fair --judge.temperature -1": "set temperature: 0",
     "--judge shorter stray": "--NAME stray",
-    "--judge shorter --out": "Write: --out VALUE",
-    "--judge shorter --out=": "write: --out VALUE",
-    "--judge shorter --recipe nowhere.yaml": "ls .",
     "--judge shorter --recipe pairs.jsonl": "$EDITOR pairs.jsonl",
     "--judge shorter --out pairs.jsonl/run": "--out FOLDER",
     "--judge shorter --journal pairs.jsonl": "mv pairs.jsonl",
-    "--judge shorter --prompts pairs.jsonl": "--prompts prompts.jsonl",
+    "--judge shorter --prompts pairs.jsonl": "got --prompts and --pairs",
+    "--judge shorter --jury.combine anchored": "there is one. Name another",
+    "--judge shorter --policy tiny:careful": "--pairs and policy do not go together",
+    "--judge shorter --sampling.seed 1": "--pairs and sampling do not go together",
+    "--judge shorter --matchups star": "--pairs and matchups do not go together",
+    "--judge shorter --judge.swap fraction:0.9": "Ask more: --judge.swap always",
 }
 
 
@@ -127,13 +86,8 @@ def test_every_verb_says_what_to_type(words):
 RECIPES = {
     "pairs: [1]": "pairs: expected str or null, got [1]",
     "judge: 3": "judge: expected str or mapping or list, got 3. Who judges, e.g. openai:gpt-5-mini",
-    "judge:": "judge: expected",
-    "judge: [shorter": "$EDITOR recipe.yaml",
-    "judge: {kind: shorter, swop: never}": "Did you mean 'judge.swap'?",
-    "judge: {engine: {engin: 'openai:x'}}": "Did you mean 'judge.engine.engine'?",
     "judge: {engine: {engine: 'openai:x', prise: {input: 1}}}": "Did you mean 'judge.engine.price'?",
     "judge: {engine: {engine: 'vllm:x@http://h/v1', price: {input: -1}}}": "cannot be negative",
-    "seed: 1\nseed: 2": "the key 'seed' is there twice",
     "policies: [openai:x]": "Did you mean 'policy'?",
 }
 
@@ -235,27 +189,10 @@ def test_a_run_without_a_label_fails_in_json_too():
     done = label("first", "--json")
     assert (done.code, done.json["labels"]) == (1, 0)
     assert done.line.startswith("jurist: no labels: ")
-    assert run("export", "run", "--prefer.ties", "soft").code == 0
-
-
-def test_ctrl_c_ends_with_one_line_and_the_run_goes_on_later():
-    write("pairs.jsonl", pairs(160))
-    with serving(preferring(right), latency=0.04) as server:
-        job = spawn("label", "--pairs", "pairs.jsonl", "--judge", at(server), "--out", "run")
-        while server.answered < 20:
-            assert job.poll() is None
-            time.sleep(0.002)
-        job.send_signal(signal.SIGINT)
-        _, err = job.communicate(timeout=20)
-        assert job.returncode != 0
-        assert "run the same command to go on" in err
-        assert label(server).code == 0
-        assert len(server.log) == 320
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    label("shorter")
-    words = [sys.executable, "-c", "from jurist.cli import main; main()", "show", "run", "--json"]
+    words = [sys.executable, "-c", "from jurist.cli import main; main()", "--help"]
     read, written = os.pipe()
     os.close(read)
     done = subprocess.run(words, stdout=written, stderr=subprocess.PIPE)

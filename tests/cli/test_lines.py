@@ -1,19 +1,20 @@
 """What a human reads while a job runs, and when it is done."""
 
-import io
-import json
+import os
 from types import SimpleNamespace
 
 import pytest
-from rich import console
 
 from jurist.cli import progress as module
-from jurist.cli.print import summary_rows
-from jurist.cli.progress import clock, facts_of, line, progress, text_of
+from jurist.cli.progress import facts_of, line, progress
 from jurist.engines.budget import Budget
 from jurist.preferences.card import JudgeCounts
+from jurist.preferences.decide import Learnt
+from jurist.recipes.lines import Share, clock
 from jurist.recipes.loop.folder import Along, Moment
-from jurist.recipes.summary import EngineStats, RunProgress
+from jurist.recipes.summary import EngineStats, RunProgress, Summary
+from jurist.verdicts.calibrate import Calibration
+from jurist.verdicts.jury import Agreement, Weights
 
 
 def under_way():
@@ -22,37 +23,24 @@ def under_way():
     now = RunProgress(budget, total=1_000_000)
     now.rows = 123_456
     now.counts.judges["j"] = JudgeCounts(verdicts=10, read_both=8, flipped=1, unread={"no_verdict": 3})
-    now.engines = (EngineStats("e", {"429": 12_345}),)
+    now.engines = [SimpleNamespace(engine=SimpleNamespace(retries={"429": 12_345}))]
     return now
 
 
 def test_labelling_is_told_with_rate_rest_cost_flips_unread_and_retries():
-    told = line(facts_of(under_way()))
-    for part in ("123,456 of 1,000,000 rows", "/s", " left", "$1234.56", "flips 12.5%", "unread 30.0%"):
+    told = line(facts_of(under_way()), spent=60.0)
+    for part in ("123,456 of 1,000,000 · 7:06 left", "/s", "$1234.56", "flips 12.5%", "unread 30.0%"):
         assert part in told
-    assert "retries 12,345 · from journal 1,000,000" in told
-    facts = facts_of(under_way())
-    assert facts.keys() >= {
-        "rows",
-        "total",
-        "seconds_left",
-        "calls",
-        "calls_kept",
-        "usd",
-        "retries",
-        "flip_rate",
-    }
+    assert told.endswith("retries 12,345 · from journal 1,000,000")
 
 
+METRICS = {"loss": 0.25, "lr": 1e-6, "tokens": 0, "failed": 0.0}
 LINES = [
     (Along(4, 8), "4 of 8"),
     (Along(4, 0), "4"),
     (Moment(2, 3, "label", None), "round 2 of 3 · label"),
     (Moment(1, 1, "look", Along(4, 8)), "look · 4 of 8"),
-    (
-        SimpleNamespace(step=3, steps=10, seconds_left=60, metrics={"loss": 0.5, "x": 1.0}),
-        "3 of 10 · 1:00 left · loss 0.5",
-    ),
+    (SimpleNamespace(step=3, steps=9, seconds_left=60, metrics=METRICS), "3 of 9 · 1:00 left · loss 0.25"),
     (SimpleNamespace(step=3, steps=3, seconds_left=0, metrics={"kl_sequence": -0.03}), "3 of 3 · KL 0"),
 ]
 
@@ -67,13 +55,12 @@ def test_the_rest_is_guessed_from_what_is_done():
     assert (clock(59.7), clock(3_725)) == ("1:00", "1:02:05")
 
 
+MOMENTS = (Moment(1, 2, "label", None), Moment(1, 2, "label", Along(3, 8)), Moment(2, 2, "look", Along(4, 8)))
+
+
 def test_where_nobody_watches_a_line_is_printed_at_each_stage(capsys):
     with progress() as watch:
-        for now in (
-            Moment(1, 2, "label", None),
-            Moment(1, 2, "label", Along(3, 8)),
-            Moment(2, 2, "look", Along(4, 8)),
-        ):
+        for now in MOMENTS:
             watch(now)
     out, err = capsys.readouterr()
     lines = err.splitlines()
@@ -83,98 +70,67 @@ def test_where_nobody_watches_a_line_is_printed_at_each_stage(capsys):
     assert lines[-1].startswith("round 2 of 2 · look · 4 of 8 · ")
 
 
-def test_a_machine_is_told_the_same_in_json(capsys):
-    with progress(as_json=True) as watch:
-        watch(Moment(1, 2, "label", None))
-        watch(Moment(2, 2, "look", Along(4, 8)))
-    told = [json.loads(one)["progress"] for one in capsys.readouterr().err.splitlines()]
-    assert told == [
-        {"round": 1, "rounds": 2, "step": "label"},
-        {"round": 2, "rounds": 2, "step": "look", "done": 4, "total": 8},
-    ]
+def test_in_a_terminal_a_line_is_written_over_and_none_is_wider_than_it(capsys, monkeypatch):
+    monkeypatch.setattr(module, "LIVE_EVERY", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(module.shutil, "get_terminal_size", lambda: os.terminal_size((40, 20)))
+    with progress() as watch:
+        for _ in range(3):
+            watch(under_way())
+    _, *told = capsys.readouterr().err.split("\r\x1b[K")
+    assert {one.rstrip("\n").split(" · ")[0] for one in told} == {"123,456 of 1,000,000"}
+    assert [one.count("\n") for one in told] == [0, 0, 0, 1]
+    assert max(map(len, told)) <= 40
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_the_live_line_shows_all_of_it_whatever_the_width(width, monkeypatch):
-    screen = io.StringIO()
-    wide = console.Console(
-        file=screen, width=width, force_terminal=True, color_system=None, legacy_windows=False
-    )
-    monkeypatch.setattr(console, "Console", lambda **_: wide)
-    with module._bar() as show:
-        show(facts_of(under_way()))
-    told = " ".join(screen.getvalue().split())
-    for part in ("123456/1000000", "/s", "$1234.56", "flips 12.5%", "unread 30.0%", "retries 12,345"):
-        assert part in told
-    assert "…" not in told
-
-
-AGREEMENT = {"shorter": {"accuracy": 0.45, "low": 0.40, "high": 0.50, "n": 398}}
-FACTS = {"run": "my run", "verdicts": 800, "labels": 398}
+AGREES = {"shorter": Agreement(0.45, 0.40, 0.50, 398)}
+WEIGHTS = Weights("mean", ("a", "b"), effective_judges=1.25)
+COOLED = Calibration("j", 2.5, loss_before=0.7, loss_after=0.6)
 SUMMARIES = {
     "human labels come first": (
-        {"agreement": AGREEMENT},
-        "agreement",
-        "45.0% (40.0% to 50.0%, n = 398) with human labels: shorter",
+        {"agreement": AGREES, "learnt": Learnt(agreement={"human": AGREES})},
+        ("agreement", "45.0% (40.0% to 50.0%, n = 398) with human labels: shorter"),
     ),
     "labels of a file are not human": (
-        {"file_agreement": AGREEMENT},
-        "agreement",
-        "45.0% (40.0% to 50.0%, n = 398) with the file's labels: shorter",
+        {"learnt": Learnt(agreement={"file": AGREES})},
+        ("agreement", "45.0% (40.0% to 50.0%, n = 398) with the file's labels: shorter"),
     ),
-    "nobody labelled": ({}, "agreement", "unknown: no human labels. Get some: jurist spotcheck 'my run'"),
-    "a warning": ({"warnings": ["below 60%"]}, "warning", "below 60%"),
-    "a jury's worth": (
-        {"learnt": {"weights": {"jurors": [1, 2], "effective_judges": 1.25}}},
-        "jury",
-        "2 judges, worth 1.2 independent ones",
+    "nobody labelled": (
+        {},
+        ("agreement", "unknown: no human labels. Get some: jurist spotcheck 'my run'"),
     ),
+    "a warning": ({"warnings": ("below 60%",)}, ("warning", "below 60%")),
+    "a jury's worth": ({"learnt": Learnt(weights=WEIGHTS)}, ("jury", "2 judges, worth 1.2 independent ones")),
     "a calibration": (
-        {
-            "learnt": {
-                "calibrations": {
-                    "j": {"judge": "j", "temperature": 2.5, "loss_before": 0.7, "loss_after": 0.6}
-                }
-            }
-        },
-        "calibrated",
-        "j: temperature 2.50, held-out loss 0.700 to 0.600",
+        {"learnt": Learnt(calibrations={"j": COOLED})},
+        ("calibrated", "j: temperature 2.50, held-out loss 0.700 to 0.600"),
     ),
     "unread and forced": (
         {"unread": {"low_mass": 3}, "forced": 2},
-        "verdicts",
-        "800; unread: low_mass 3; 2 forced",
+        ("verdicts", "800; unread: low_mass 3; 2 forced"),
     ),
     "what was lost": (
         {"calls": 5, "retries": 7, "uncertain_calls": 2},
-        "calls",
-        "5 answered, 0 from the journal, 7 retries, 2 without an answer",
+        ("calls", "5 answered, 0 from the journal, 7 retries, 2 without an answer"),
     ),
     "latency": (
-        {"engines": [{"name": "e", "seconds": [0.1, 0.2, 3.0], "retries": {"429": 1}}]},
-        "latency",
-        "e: 0.10 s, p90 0.20 s, p99 3.00 s; retried: 429 1",
+        {"engines": (EngineStats("e", {"429": 1}, (0.1, 0.2, 3.0)),)},
+        ("latency", "e: 0.10 s, p90 0.20 s, p99 3.00 s; retried: 429 1"),
     ),
     "cost": (
         {"usd": 1.5, "usd_per_label": 0.00377, "uncertain_usd": 0.01},
-        "cost",
-        "$1.5000, $0.00377 per label; up to $0.0100 more for calls without an answer",
+        ("cost", "$1.5000, $0.00377 per label; up to $0.0100 more for calls without an answer"),
     ),
     "flips": (
-        {"flip_rate": {"value": 0.1, "low": 0.05, "high": 0.2, "n": 50}},
-        "flips",
-        "10.0% (5.0% to 20.0%, n = 50) of matchups read in both orders",
+        {"flip_rate": Share(0.1, 0.05, 0.2, 50)},
+        ("flips", "10.0% (5.0% to 20.0%, n = 50) of matchups read in both orders"),
     ),
 }
 
 
 @pytest.mark.parametrize("what", SUMMARIES)
 def test_a_summary_says_it_in_a_row(what):
-    given, name, text = SUMMARIES[what]
-    rows = [row for row in summary_rows({**FACTS, **given}) if row[1]]
-    assert (name, text) in rows
+    given, expected = SUMMARIES[what]
+    rows = [row for row in Summary("my run", verdicts=800, labels=398, **given).rows() if row[1]]
+    assert expected in rows
     assert rows[0][0] == "agreement"
-
-
-def test_metrics_worth_no_look_are_left_out():
-    assert text_of({"loss": 0.25, "lr": 1e-6, "tokens": 0, "failed": 0.0}) == "loss 0.25"

@@ -4,17 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 
 import pytest
-from msgspec import NODEFAULT, inspect
+from msgspec import inspect
 
 from jurist.cli.app import VERBS, _settings
-from jurist.cli.help import help_rows, install
-from jurist.cli.options import Common, known_settings, parse
+from jurist.cli.options import Common, help_rows, known_settings, parse
 from jurist.config import items_of
 from jurist.errors import SettingError
-from jurist.models.settings import DpoConfig
 from jurist.recipes.rejection import RejectionConfig
 from jurist.recipes.settings import LabelConfig, label_settings
 from support.cli import run
@@ -67,18 +64,7 @@ def test_words_become_settings(words):
     assert parse(words.split(), LABEL) == (WORDS[words], [])
 
 
-TEXTS = [
-    "Be brief. Criterion #1: truth",
-    "Prefer: short answers",
-    "[1] be true",
-    "{a: b}",
-    "- x",
-    "null",
-    " ",
-]
-
-
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", ["Be brief. Criterion #1: truth", "{a: b}", "- x", "null", " "])
 def test_a_setting_of_text_takes_its_word_as_it_is(text):
     given, _ = parse(["--judge.rubric", text], LABEL)
     assert label_settings(None, {"judge.engine": "tiny:fair", **given}).judge.rubric == text
@@ -109,7 +95,7 @@ def test_every_documented_option_is_described_and_can_be_typed(verb):
             given, free = parse([f"--{one.name.replace('_', '-')}", *word], known)
             assert (list(given), free) == ([one.name], [])
             assert isinstance(given[one.name], kind), one.name
-    rows = help_rows(known, VERBS[verb].arguments if verb in VERBS else ())
+    rows = help_rows(known, VERBS[verb].argument if verb in VERBS else "")
     assert sum(map(len, rows.values())) >= len([one for one in known.values() if _example(one.kinds)])
 
 
@@ -152,7 +138,7 @@ def test_help_is_a_page_of_groups_with_defaults_and_fits_the_terminal(monkeypatc
         "--prefer.ties drop|soft",
     ):
         assert part in done.out
-    assert "\nArguments:\n  RUN  The run folder.\n" in run("show", "--help").out
+    assert "\nArgument:\n  RUN  The run folder.\n" in run("show", "--help").out
 
 
 def test_the_first_page_lists_the_verbs_in_the_order_of_the_work(monkeypatch):
@@ -165,23 +151,23 @@ def test_the_first_page_lists_the_verbs_in_the_order_of_the_work(monkeypatch):
     assert "train rloo" in run("train", "--help").out
 
 
-HEAVY = "{'torch', 'numpy', 'yaml', 'aiohttp', 'rich', 'jinja2', 'transformers', 'typer', 'click'}"
+HEAVY = {"torch", "numpy", "yaml", "aiohttp", "rich", "jinja2", "transformers", "typer", "click"}
 
 
-@pytest.mark.parametrize(
-    ("words", "heavy"),
-    [(["--help"], HEAVY), (["train", "ppo", "-h"], HEAVY), (["label", "-h"], "{'torch', 'aiohttp', 'yaml'}")],
-    ids=str,
-)
-def test_a_page_of_help_is_quick_and_loads_little(words, heavy):
+@pytest.mark.parametrize("words", ["--help", "train ppo -h", "label -h"])
+def test_a_page_of_help_is_quick_and_loads_little(words):
     code = (
-        "import sys, time\nfrom jurist.cli.app import run_command\n"
-        f"run_command({words})\nheavy = {heavy} & sys.modules.keys()\n"
-        "print(time.process_time(), *heavy, file=sys.stderr)"
+        f"import sys, time\nfrom jurist.cli.app import run_command\nrun_command({words.split()})\n"
+        f"print(time.process_time(), *({HEAVY} & sys.modules.keys()), file=sys.stderr)"
     )
-    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(5)]
-    assert {" ".join(one.stderr.split()[1:]) for one in done} == {""}
-    assert median(float(one.stderr.split()[0]) for one in done) <= 0.3
+
+    def seconds():
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        took, *loaded = done.stderr.split()
+        assert loaded == []
+        return float(took)
+
+    assert any(seconds() <= 0.2 for _ in range(5))
 
 
 LINES = {
@@ -219,10 +205,3 @@ def test_bash_completes_with_what_install_completion_installs(here):
     env = {**os.environ, "PATH": f"{here}:{os.environ['PATH']}"}
     shown = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True).stdout
     assert shown == "complete -o default -C 'jurist' jurist\nspotcheck\n"
-    with pytest.raises(SettingError, match="jurist --install-completion bash"):
-        install("/bin/tcsh")
-
-
-def test_settings_of_trainings_know_their_defaults_and_their_words():
-    assert known_settings(DpoConfig)["lr"][2:] == (5e-7, "Peak learning rate.")
-    assert known_settings(LabelConfig)["judge.engine.engine"].default is NODEFAULT

@@ -27,13 +27,6 @@ def test_label_prints_where_the_result_lies_and_what_it_came_to():
     assert Path("run/export/trl/train.jsonl").exists()
 
 
-def test_json_is_one_object_that_accounts_for_every_row_and_is_shown_again():
-    facts = label("shorter", "--json").json
-    assert facts["prompts"] == facts["labels"] + sum(facts["dropped"].values()) == 12
-    assert (facts["state"], facts["stopped"], facts["ended_by"]) == ("done", "", "")
-    assert run("show", "run", "--json").json == facts
-
-
 def test_options_go_over_the_recipe_and_reach_one_of_several_judges():
     Path("recipe.yaml").write_text("pairs: pairs.jsonl\njudge: shorter\nout: run\nseed: 1\nexport: [kto]\n")
     judges = ("--judge", "shorter", "--judge", "longer", "--judge.1.name", "long", "--judge.0.swap=never")
@@ -52,29 +45,14 @@ def test_what_was_forced_or_replaced_was_meant_for_one_start():
 
 def test_the_engine_and_its_price_are_settings_of_a_judge_given_by_name():
     with serving(preferring(right)) as server:
-        words = (
-            "--judge.engine.price.input",
-            "1",
-            "--judge.engine.rpm",
-            "6000",
-            "--judge.engine.extra.user",
-            "me",
-        )
-        assert label(server, *words).code == 0
+        words = "--judge.engine.price.input 1 --judge.engine.rpm 6000 --judge.engine.extra.user me"
+        assert label(server, *words.split()).code == 0
         assert {one.body["user"] for one in server.log} == {"me"}
     assert "input: 1.0" in Path("run/recipe.yaml").read_text()
 
 
 def test_estimate_names_calls_tokens_and_price_and_leaves_nothing_behind():
-    words = (
-        "estimate",
-        "--pairs",
-        "pairs.jsonl",
-        "--judge",
-        "vllm:any@http://127.0.0.1:9/v1",
-        "--out",
-        "run",
-    )
+    words = ("estimate", "--pairs", "pairs.jsonl", "--judge", "vllm:any@http://127.0.0.1:9/v1")
     assert "24 calls" in run(*words).out
     assert run(*words, "--json").json["engines"][0]["calls"] == 24
     assert not Path("run").exists()
@@ -124,18 +102,6 @@ def test_a_gate_ends_with_1_and_says_why(here, gate):
     assert GATES[gate][1] in done.err
 
 
-def test_an_audit_of_a_file_writes_only_where_it_is_told_to(here):
-    write("mine.jsonl", [{"ask": "Why?", "first": "a", "second": "b", "won": "a"}])
-    columns = ("--columns.prompt", "ask", "--columns.winner", "won")
-    before = set(here.rglob("*"))
-    done = run("audit", "mine.jsonl", *columns, "--price", "[1, 3]")
-    assert done.code == 0
-    assert done.out.endswith("report   write one with: jurist audit mine.jsonl --out FOLDER\n")
-    assert set(here.rglob("*")) == before
-    assert run("audit", "mine.jsonl", *columns, "--out", "there", "--json").json["counts"]["verdicts"] == 1
-    assert Path("there/report.html").exists()
-
-
 def test_a_plan_is_a_table_of_questions_labels_and_prices():
     done = run("plan", "--agreement", "0.75", "--margin", "0.03", "--price", "2")
     assert done.code == 0
@@ -146,10 +112,8 @@ def test_a_plan_is_a_table_of_questions_labels_and_prices():
 
 
 def test_a_spot_check_says_what_it_sampled_and_what_is_next():
-    write(
-        "mine.jsonl",
-        [{"prompt": f"Why {i}?", "chosen": f"Because {i}.", "rejected": "No."} for i in range(30)],
-    )
+    rows = [{"prompt": f"Why {i}?", "chosen": f"Because {i}.", "rejected": "No."} for i in range(30)]
+    write("mine.jsonl", rows)
     done = run("spotcheck", "mine.jsonl", "-n", 10, "--out", "my spot.jsonl")
     assert done.code == 0
     assert "10 of 30 labels" in done.out
@@ -160,10 +124,8 @@ def test_a_spot_check_says_what_it_sampled_and_what_is_next():
 
 @pytest.fixture
 def prompts():
-    write(
-        "decent.jsonl",
-        [{"prompt": one, "completion": text} for one, text in list(decent_answers().items())[::3]],
-    )
+    few = list(decent_answers().items())[::3]
+    write("decent.jsonl", [{"prompt": one, "completion": text} for one, text in few])
     return "decent.jsonl"
 
 

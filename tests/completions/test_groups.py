@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 from itertools import permutations
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.completions import load_groups, matchups
-from jurist.errors import DataError, SettingError
+from jurist.errors import DataError
 from jurist.prompts.load import COLUMNS
 from jurist.records import Completion, Message, Prompt
 
@@ -41,13 +42,10 @@ def texts(group):
     [
         ({"prompt": "Why?", "chosen": "Because.", "rejected": "No."}, 1.0),
         ({"prompt": ASKED, "chosen": [GOOD], "rejected": [BAD]}, 1.0),
-        ({"chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]}, 1.0),
         ({"prompt": "?", "messages": [GOOD], "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]}, 1.0),
         ({"chosen": HH[0], "rejected": HH[1]}, 1.0),
         (PAIR, None),
-        ({**PAIR, "label": None}, None),
         ({**PAIR, "label": "second"}, 0.0),
-        ({**PAIR, "label": 0.75}, 0.75),
         ({"prompt": "Why?", "response_a": "Because.", "response_b": "No.", "winner": "model_b"}, 0.0),
         ({"instruction": "Why?", "input": "", "response1": "Because.", "response2": "No.", "label": 2}, 0.0),
     ],
@@ -64,19 +62,13 @@ def test_every_shape_of_a_pair_keeps_its_label_as_a_verdict_of_the_file(row, p):
 
 
 def test_labels_are_human_only_where_that_is_said():
-    rows = [
-        {**PAIR, "label": "a"},
-        {**PAIR, "label": "b", "who": "ann"},
-        {**PAIR, "label": "b", "annotator": 7},
-    ]
-    groups, _ = load(*rows, labels_by="human")
+    rows = [{**PAIR, "label": "a"}, {**PAIR, "label": "b", "who": "ann"}, {**PAIR, "label": "b", "who": 7}]
 
-    assert [said.judge for group in groups for said in group.labels] == ["human:file", "human:ann", "human:7"]
-    with pytest.raises(SettingError, match="Did you mean 'human'"):
-        load(PAIR, labels_by="humans")
+    for by, judges in (("file", {"file"}), ("human", {"human:file", "human:ann", "human:7"})):
+        assert {said.judge for group in load(*rows, labels_by=by)[0] for said in group.labels} == judges
 
 
-@pytest.mark.parametrize("order", list(permutations(range(4))))
+@pytest.mark.parametrize("order", list(permutations(range(4)))[::5])
 def test_several_labels_of_one_pair_are_all_kept_and_told_apart(order):
     ours, ann = {**PAIR, "label": "a"}, {**PAIR, "label": "a", "who": "ann"}
     rows = [ours, {**PAIR, "label": "b"}, ann, {**BACK, "label": "a", "who": "bob"}]
@@ -98,7 +90,6 @@ def test_whoever_labels_a_pair_again_corrects_the_first_label():
 @pytest.mark.parametrize(
     "row",
     [
-        {"prompt": "Why?", "completions": ["Because.", "No."]},
         {"prompt": "Why?", "responses": ["Because.", "No."]},
         {"prompt": "Why?", "completions": [{"text": "Because."}, {"text": "No.", "policy": ""}]},
         {"prompt": "Why?", "completions": [[GOOD], [BAD]]},
@@ -120,7 +111,7 @@ def test_ultrafeedback_keeps_its_models_as_policies():
     assert group.prompt.meta == {"source": "s", "models": ["a", "b"]}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_completions_one_a_row_may_come_in_any_order(seed):
     rows = [
         {"prompt": "Why?", "completion": "Because.", "policy": "a"},
@@ -130,19 +121,22 @@ def test_completions_one_a_row_may_come_in_any_order(seed):
         {"prompt": "Why?", "output": "Because.", "policy": "a"},
         {"prompt": "When?", "completions": ["Now."]},
     ]
-    if seed:
-        random.Random(seed).shuffle(rows)
+    random.Random(seed).shuffle(rows)
     groups, left = load(*rows, kind="completions")
 
     found = {g.prompt.messages[0].content: {(c.policy, c.text) for c in g.completions} for g in groups}
-    assert found["Why?"] == {("a", "Because."), ("b", "No.")}
-    assert found["How?"] == {("a", "Because."), ("b", "No.")}
-    assert [g.prompt.messages[0].content for g in groups] == list(dict.fromkeys(map(_asked, rows)))
+    assert found["Why?"] == found["How?"] == {("a", "Because."), ("b", "No.")}
+    names = [one.get("prompt") or one.get("instruction") or "How?" for one in rows]
+    assert [g.prompt.messages[0].content for g in groups] == list(dict.fromkeys(names))
     assert left == ["completions: duplicate"]
 
 
-def _asked(row):
-    return row["messages"][0]["content"] if "messages" in row else row.get("prompt") or row["instruction"]
+def test_a_last_answer_leaves_the_system_turn_in_front():
+    chat = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
+    group = one({"conversations": chat, "system": "Be brief."})
+
+    assert group.prompt.messages == (Message("system", "Be brief."), Message("user", "Why?"))
+    assert texts(group) == ["Because."]
 
 
 def test_limit_counts_prompts_and_each_is_whole():
@@ -150,15 +144,15 @@ def test_limit_counts_prompts_and_each_is_whole():
     groups, _ = load(*rows, limit=2)
 
     assert [texts(group) for group in groups] == [["0", "5", "10"], ["1", "6", "11"]]
-    assert load(*rows, limit=0) == ([], [])
 
 
-def test_groups_of_many_rows_are_gathered_on_disk(tmp_path, monkeypatch):
-    rows = ({"prompt": f"{i % 2000}?", "completion": f"{i} " + "x" * 2000} for i in range(6000))
-    groups = list(load_groups(rows))
+def test_rows_that_cannot_be_gathered_say_what_to_set(monkeypatch):
+    def connect(*_, **__):
+        raise sqlite3.OperationalError("database or disk is full")
 
-    assert len(groups) == 2000
-    assert [c.text.split()[0] for c in groups[7].completions] == ["7", "2007", "4007"]
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(DataError, match=r"database or disk is full\. .* export TMPDIR=FOLDER$"):
+        load({"prompt": "Why?", "completion": "So."})
 
 
 def test_a_last_turn_decides_the_prompt_of_two_dialogues():
@@ -177,10 +171,8 @@ def test_a_last_turn_decides_the_prompt_of_two_dialogues():
         ([{**PAIR, "label": "a", "who": "x"}, {**BACK, "label": "b", "who": "x"}], 1, ["duplicate"]),
         ([{"prompt": "Why?", "completions": ["No.", "So.", "No."]}], 1, ["duplicate"]),
         ([{"prompt": "Why?", "completions": ["a", " ", "b"]}], 1, ["empty"]),
-        ([{"prompt": "Why?", "completions": [""]}], 0, ["empty"]),
         ([{"prompt": "Why?", "completion": "\n"}], 0, ["empty"]),
         ([{**PAIR, "second": " "}], 0, ["empty"]),
-        ([{"prompt": "Why?", "chosen": "a", "rejected": ""}], 0, ["empty"]),
         ([{"prompt": " ", "chosen": "a", "rejected": "b"}], 0, ["empty"]),
     ],
 )
@@ -200,39 +192,28 @@ def test_prompts_of_a_benchmark_are_dropped():
 
 
 def read(text):
-    return {"A": (0.9, ""), "B": (0.2, ""), "": (None, "empty")}.get(text[:1], (None, "no_verdict"))
+    return {"A": (0.9, ""), "B": (0.2, "")}.get(text[:1], (None, "no_verdict"))
 
 
-def test_recorded_replies_are_verdicts_with_their_order_and_text():
-    row = {**PAIR, "reply": "A, clearly", "reply_swapped": "B it is", "label": "tie"}
-    label, given, swapped = one(row, read=read, read_name="llmbar").labels
-    first, second = (c.id for c in one(PAIR).completions)
-
-    assert (label.judge, label.p_first, label.raw) == ("file", 0.5, "")
-    assert (given.judge, given.order, given.first_id, given.second_id) == (
-        "recorded:llmbar",
-        "given",
-        first,
-        second,
-    )
-    assert (given.p_first, given.raw, given.unread) == (0.9, "A, clearly", "")
-    assert (swapped.order, swapped.first_id, swapped.second_id) == ("swapped", second, first)
-    assert (swapped.p_first, swapped.raw) == (0.2, "B it is")
-
-
-def test_all_recorded_replies_about_one_pair_are_gathered():
-    other = {**PAIR, "prompt": "How?", "reply": "?"}
-    said = [{**PAIR, "reply": "A", "judge": "gpt"}, other, {**BACK, "reply": "B", "judge": "gpt"}]
-    why, how = load(*said, {**PAIR, "reply": "B", "judge": "gpt"}, {**PAIR, "reply": " "}, read=read)[0]
-
-    assert [(one.judge, one.order, one.sample, one.p_first) for one in why.labels] == [
-        ("recorded:gpt", "given", 0, 0.9),
-        ("recorded:gpt", "swapped", 0, 0.2),
-        ("recorded:gpt", "given", 1, 0.2),
+def test_all_recorded_replies_about_one_pair_are_verdicts_with_their_order_and_text():
+    rows = [
+        {**PAIR, "reply": "A, clearly", "reply_swapped": "B it is", "label": "tie"},
+        {**BACK, "reply": "B", "judge": "gpt"},
+        {**PAIR, "reply": "?", "judge": "gpt"},
+        {**PAIR, "reply": " "},
     ]
-    assert [(one.judge, one.p_first, one.unread) for one in how.labels] == [
-        ("recorded:reply", None, "no_verdict")
+    group = one(*rows, read=read, read_name="llmbar")
+    first, second = (c.id for c in group.completions)
+
+    assert [(one.judge, one.order, one.sample, one.first_id, one.p_first) for one in group.labels] == [
+        ("file", "given", 0, first, 0.5),
+        ("recorded:llmbar", "given", 0, first, 0.9),
+        ("recorded:llmbar", "swapped", 0, second, 0.2),
+        ("recorded:gpt", "swapped", 0, second, 0.2),
+        ("recorded:gpt", "given", 0, first, None),
     ]
+    assert [one.raw for one in group.labels] == ["", "A, clearly", "B it is", "B", "?"]
+    assert group.labels[-1].unread == "no_verdict"
     with pytest.raises(DataError, match=r"no column called 'reply'; .* --columns.reply"):
         load(PAIR, read=read)
 
@@ -257,11 +238,9 @@ def test_what_a_pair_says_of_its_prompt_is_kept_and_of_itself_is_not():
         ({"prompt": "Why?", "response": "a"}, "pairs", "no_pair", "--completions FILE"),
         ({"prompt": "Why?", "chosen": None, "rejected": "b"}, "pairs", "no_pair", "--on_error drop"),
         ({"prompt": "Why?", "completions": 3}, "auto", "not_completions", '["one answer", "another"]'),
-        ({"prompt": "Why?", "completions": [None]}, "auto", "not_a_text", '"content": "..."}]'),
         ({"prompt": "Why?", "completions": [{"words": "a"}]}, "auto", "not_a_text", '"content": "..."}]'),
         ({"prompt": "Why?", "chosen": {}, "rejected": "a"}, "auto", "not_a_text", '"content": "..."}]'),
         ({"first": "a", "second": "b"}, "auto", "no_prompt", "--columns.prompt ..."),
-        ({"prompt": "Why?", "completion": "half \ud800"}, "auto", "not_utf8", "--on_error drop"),
     ],
 )
 def test_a_row_without_completions_stops_with_what_to_type(row, kind, reason, ends):
@@ -270,8 +249,6 @@ def test_a_row_without_completions_stops_with_what_to_type(row, kind, reason, en
 
     assert str(error.value).endswith(ends)
     assert load(row, kind=kind, on_error="drop") == ([], [f"completions: {reason}"])
-    with pytest.raises(SettingError, match="Did you mean 'pairs'"):
-        load(kind="pair")
 
 
 def write_run(folder, prompts, completions):
@@ -292,28 +269,19 @@ def test_the_completions_of_a_run_are_joined_to_their_prompts(tmp_path):
     write_run(tmp_path, [why], [thus[0], because])
     with pytest.raises(DataError, match=rf"holds completions of {how.id}.* grep -n {how.id}"):
         list(load_groups(tmp_path))
-    (tmp_path / "completions.jsonl").write_text('{"id": "a", "prompt_')
-    with pytest.raises(DataError, match=r"completions.jsonl:1 is not a completion.*sed -n 1p"):
-        list(load_groups(tmp_path))
 
 
-WORDS = st.sampled_from(["a", "b", "", " ", "user", "assistant", HH[0], HH[1], "tie", "model_a"])
-NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-VALUE = st.recursive(
-    st.none() | st.booleans() | NUMBERS | WORDS | st.text(),
-    lambda below: (
-        st.lists(below, max_size=3)
-        | st.dictionaries(st.sampled_from(["role", "content", "text", "model", "response", "finish"]), below)
-        | st.lists(st.sampled_from([*ASKED, GOOD, BAD]), max_size=3)
-    ),
-    max_leaves=6,
-)
-NAMES = st.sampled_from(sorted(COLUMNS | {"model"}))
+LEAVES = st.sampled_from([None, True, 0, 1, 0.5, "a", "b", "", " ", "user", "assistant", "tie", *HH])
+KEYS = st.sampled_from(["role", "content", "text", "model", "response", "finish"])
+TURNS = st.sampled_from([*ASKED, GOOD, BAD])
+VALUE = LEAVES | st.lists(LEAVES | TURNS | st.dictionaries(KEYS, LEAVES, max_size=3), max_size=3)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    rows=st.lists(st.dictionaries(NAMES, VALUE, max_size=6), max_size=3),
+    rows=st.lists(
+        st.dictionaries(st.sampled_from(sorted(COLUMNS | {"model"})), VALUE, max_size=6), max_size=2
+    ),
     kind=st.sampled_from(["auto", "pairs"]),
 )
 def test_any_rows_become_groups_or_reasons(rows, kind):

@@ -22,30 +22,26 @@ def labels_of(labels, **how):
 @pytest.mark.parametrize(
     ("labels", "found"),
     [
-        ([1.0, 0.9, 0.5, 0.01, 0.0], [1.0, 0.9, 0.5, 0.01, 0.0]),
         ([1, 0.25, 0], [1.0, 0.25, 0.0]),
         (["1", "0.25", "0.0", ""], [1.0, 0.25, 0.0, None]),
         ([0, 1, 2, 1], [0.5, 1.0, 0.0, 1.0]),
-        ([0.0, 2.0, 1.0], [0.5, 0.0, 1.0]),
         (["0", "2", "1"], [0.5, 0.0, 1.0]),
         ([1, "tie", 2], [1.0, 0.5, 0.0]),
-        ([2, 2], [0.0, 0.0]),
         ([1.0, 1.5, 1.75, 2.0], [1.0, 0.5, 0.25, 0.0]),
         (["first", "second", "tie"], [1.0, 0.0, 0.5]),
         (["A", "b", "tie (bothbad)", None], [1.0, 0.0, 0.5, None]),
         (["model_a", "response_b", "Left"], [1.0, 0.0, 1.0]),
         (["gpt-4", "llama"], [0.0, 1.0]),
         ([float("nan"), 2], [None, 0.0]),
+        *((order, list(map(float, order))) for order in permutations([0, 1, 0.5])),
     ],
 )
 def test_what_numbers_mean_is_decided_over_the_column(labels, found):
     assert labels_of(labels) == found
 
 
-@pytest.mark.parametrize(
-    "labels", [[0, 1], [1.0, 0.0, 1.0], [True, False], ["0", "1"], [1, 1], [0, "tie", 1, None]]
-)
-def test_zeros_and_ones_are_refused_until_they_are_explained(tmp_path, labels):
+@pytest.mark.parametrize("labels", [[0, 1], [True, False], ["0", "1"], [1, 1], [0, "tie", 1, None]])
+def test_zeros_and_ones_are_refused_until_they_are_explained(labels):
     low, high = ("false", "true") if labels[0] is True else ("0", "1")
     with pytest.raises(DataError) as error:
         labels_of(labels)
@@ -55,8 +51,10 @@ def test_zeros_and_ones_are_refused_until_they_are_explained(tmp_path, labels):
     meant = {low: "first", high: "second"}
     expected = {1: 0.0, 0: 1.0, "1": 0.0, "0": 1.0, "tie": 0.5, None: None}
     assert labels_of(labels, label_values=meant) == [expected[label] for label in labels]
-    with pytest.raises(DataError, match=r"--label_values.0|unknown|is one of"):
+    with pytest.raises(DataError, match="is one of"):
         labels_of([*labels, 0.5], label_values=meant)
+    with pytest.raises(SettingError, match="Did you mean 'second'"):
+        labels_of(labels, label_values={"0": "secnd"})
 
 
 def test_the_column_is_named_as_the_file_has_it():
@@ -66,15 +64,7 @@ def test_the_column_is_named_as_the_file_has_it():
         list(load_groups(rows_of([0, 1], "winner")))
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_one_telling_row_is_enough_wherever_it_stands(place):
-    labels = [0, 1, 1]
-    labels[place] = 2
-
-    assert labels_of(labels)[place] == 0.0
-
-
-@pytest.mark.parametrize("label", ["red", 3, -1, True, [1], "gpt"])
+@pytest.mark.parametrize("label", ["red", 3, -1, True, [1]])
 def test_a_label_of_another_kind_is_refused_with_its_row(label):
     labels = ["first", "second", label]
     with pytest.raises(DataError, match=r"^row 3: "):
@@ -85,35 +75,9 @@ def test_a_label_of_another_kind_is_refused_with_its_row(label):
 
 
 def test_a_word_that_is_a_side_and_the_name_of_the_other_policy_is_no_label():
-    row = {
-        "prompt": "Why?",
-        "response_a": "x",
-        "response_b": "y",
-        "model_a": "b",
-        "model_b": "a",
-        "label": "a",
-    }
+    texts = {"prompt": "Why?", "response_a": "x", "response_b": "y"}
     with pytest.raises(DataError, match="label is 'a'"):
-        list(load_groups([row]))
-
-
-def test_a_generator_is_read_once_and_labels_of_chosen_and_rejected_are_not_looked_at():
-    assert [g.labels[0].p_first for g in load_groups(row for row in rows_of([0, 1, 2]))] == [0.5, 1.0, 0.0]
-    assert label_coding([{"prompt": "?", "chosen": "a", "rejected": "b", "label": 1}]).kinds == {}
-
-
-def test_rows_of_a_generator_are_let_go_once_they_are_read():
-    class Row(dict):
-        __hash__ = object.__hash__
-
-    kept = WeakSet()
-
-    def rows():
-        for n in range(1000):
-            kept.add(row := Row(prompt=f"{n}?", **PAIR, label="first"))
-            yield row
-
-    assert sum(len(kept) < 150 for _ in load_groups(rows())) == 1000
+        list(load_groups([{**texts, "model_a": "b", "model_b": "a", "label": "a"}]))
 
 
 def test_columns_of_one_name_and_many_numbers_are_one():
@@ -122,21 +86,16 @@ def test_columns_of_one_name_and_many_numbers_are_one():
     assert [coding.p_first(0, column, "") for column in ("a_1", "a_2")] == [0.5, 0.5]
 
 
-def test_a_meaning_that_is_none_is_refused():
-    with pytest.raises(SettingError, match="Did you mean 'second'"):
-        label_coding(rows_of([0]), label_values={"0": "secnd"})
+@pytest.mark.parametrize("label", ["first", 2, 0.5, None])
+def test_a_generator_is_read_only_until_it_is_clear_and_its_rows_are_let_go(label):
+    class Row(dict):
+        __hash__ = object.__hash__
 
+    kept = WeakSet()
 
-def test_the_scan_stops_when_it_is_clear():
-    def rows(label):
-        for n in range(10_000):
-            assert n < 200
-            yield {"prompt": "Why?", **PAIR, **({} if label is None else {"label": label})}
+    def rows():
+        for n in range(500):
+            kept.add(row := Row(prompt=f"{n}?", **PAIR, label=label))
+            yield row
 
-    for label in ("first", 2, 0.5, None):
-        assert label_coding(rows(label)).values == {}
-
-
-@pytest.mark.parametrize("order", list(permutations([0, 1, 0.5])))
-def test_the_order_of_rows_does_not_matter(order):
-    assert labels_of(order) == list(map(float, order))
+    assert sum(len(kept) < 150 for _ in load_groups(rows())) == 500

@@ -1,7 +1,9 @@
+"""Which completions meet, and which of the two stands first."""
+
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.completions import load_groups, matchups, same_words
@@ -37,9 +39,8 @@ def test_each_scheme_brings_its_pairs_together():
 
 def test_random_pairs_are_drawn_by_content_and_seed():
     six = group(*"abcdef")
-    shuffled = group(*"fbdace")
 
-    assert met(six, "random:4", 1) == met(shuffled, "random:4", 1)
+    assert met(six, "random:4", 1) == met(group(*"fbdace"), "random:4", 1)
     assert len({frozenset(met(six, "random:4", seed)) for seed in range(20)}) > 10
 
 
@@ -49,57 +50,33 @@ def test_an_unknown_scheme_is_refused(scheme):
         matchups(group("a", "b"), scheme)
 
 
-def test_equal_texts_never_meet_and_leave_by_name():
+def test_equal_texts_never_meet_and_one_alone_meets_nobody():
     found, left = matchups(group("a  b", "a b\n", "c"))
-
     assert len(found) == 2
     assert [row.reason for row in left] == ["identical"]
 
-
-def test_one_completion_alone_leaves_by_name():
     found, left = matchups(group("a"))
-
     assert found == []
     assert [(row.subject_id, row.reason) for row in left] == [(PROMPT.id, "too_few")]
 
 
-def test_a_file_with_the_better_one_first_leaks_nothing_into_the_seats():
-    rows = [{"prompt": f"{i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(2000)]
-    first = [m.first.text.startswith("good") for g in load_groups(rows) for m in matchups(g)[0]]
-    other = [m.first.text.startswith("good") for g in load_groups(rows) for m in matchups(g, seed=1)[0]]
+def test_a_file_with_the_better_one_first_leaks_nothing_into_the_positions():
+    rows = [{"prompt": f"{i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(1000)]
+    groups = list(load_groups(rows))
+    first = [m.first.text.startswith("good") for g in groups for m in matchups(g)[0]]
+    other = [m.first.text.startswith("good") for g in groups for m in matchups(g, seed=1)[0]]
+    turned = [Group(g.prompt, g.completions[::-1], g.pairs) for g in groups]
 
-    assert abs(sum(first) / len(first) - 0.5) < 0.05
-    assert abs(sum(a == b for a, b in zip(first, other, strict=True)) / len(first) - 0.5) < 0.05
-
-
-def test_seats_do_not_depend_on_the_order_in_the_file():
-    for i in range(50):
-        one, other = f"one {i}", f"other {i}"
-        (here,), _ = matchups(group(one, other))
-        (there,), _ = matchups(group(other, one))
-        assert here == there
+    assert abs(sum(first) / len(first) - 0.5) < 0.07
+    assert abs(sum(a == b for a, b in zip(first, other, strict=True)) / len(first) - 0.5) < 0.07
+    assert [matchups(g) for g in turned] == [matchups(g) for g in groups]
 
 
-@given(
-    texts=st.lists(st.text(max_size=4), min_size=2, max_size=6),
-    scheme=st.sampled_from(["all", "chain", "star"]),
-)
-def test_every_intended_pair_is_a_matchup_or_has_a_reason(texts, scheme):
-    found, left = matchups(group(*texts), scheme)
-    k = len(texts)
-
-    assert len(found) + len(left) == (k * (k - 1) // 2 if scheme == "all" else k - 1)
-    assert not any(same_words(m.first.text, m.second.text) for m in found)
-    assert len({m.id for m in found}) == len(found)
+TEXT = st.text(alphabet="ab \n\t", max_size=12)
 
 
-def test_texts_that_part_late_are_not_the_same():
-    assert not same_words(
-        "the first eight words of both are the same", "the first eight words of both are the other"
-    )
-
-
-@given(one=st.text(alphabet="ab \n\t", max_size=40), other=st.text(alphabet="ab \n\t", max_size=40))
-def test_same_words_is_equality_but_for_white_space(one, other):
-    assert same_words(one, other) == (one.split() == other.split())
+@settings(max_examples=50, deadline=None)
+@given(one=TEXT, other=TEXT, same=st.sampled_from(["", "the first eight words of both are the same "]))
+def test_same_words_is_equality_but_for_white_space(one, other, same):
+    assert same_words(same + one, same + other) == (one.split() == other.split())
     assert all(same_words(a, b) == same_words(b, a) for a, b in combinations((one, other), 2))

@@ -48,10 +48,6 @@ class Block(NamedTuple):
     text: str
 
 
-def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
 def blocks(text: str) -> Iterator[Block]:
     """The blocks that a person wrote."""
     for language, name, body in BLOCK.findall(MADE.sub("", text)):
@@ -83,7 +79,7 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         text = ADDRESS.sub(self.url, block.text)
-        if BASE in text and not block.name:
+        if BASE in text and block.language in ("sh", "python"):
             text = text.replace(BASE, str(self.base()))
         if block.name:
             (self.folder / block.name).write_text(text, encoding="utf-8")

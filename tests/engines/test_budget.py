@@ -10,17 +10,15 @@ from jurist.engines.budget import Budget
 from jurist.engines.engine import Reply
 from jurist.errors import BudgetSpent, Interrupted
 
-CALL = st.fixed_dictionaries(
-    {
-        "most": st.floats(0.0, 3.0),
-        "share": st.floats(0.0, 1.0),
-        "replies": st.integers(1, 4),
-        "ticks": st.integers(0, 6),
-        "start": st.integers(0, 8),
-        "end": st.sampled_from(["pay", "pay", "pay", "lose", "release", "again"]),
-        "cancel": st.none() | st.integers(0, 12),
-    }
-)
+ENDS = st.sampled_from(["pay", "pay", "pay", "lose", "release", "again"])
+TICKS = {"start": st.integers(0, 8), "ticks": st.integers(0, 6), "cancel": st.none() | st.integers(0, 12)}
+MONEY = {
+    "most": st.just(0.0) | st.floats(1e-9, 3.0),
+    "share": st.floats(0.0, 1.0),
+    "replies": st.integers(1, 4),
+}
+CALL = st.fixed_dictionaries({**MONEY, **TICKS, "end": ENDS})
+PLAIN = {"most": 1.0, "share": 1.0, "replies": 1, "ticks": 3, "start": 0, "end": "pay", "cancel": None}
 
 
 async def ticks(n):
@@ -32,8 +30,7 @@ def simulate(cap, calls, over=1.0, on_disk=True, disk=1_000):
     """Every call from its reservation to its end, while the sums are watched at each step."""
     budget, lost, excess = Budget(cap), [], [0.0]
     budget.has_room = lambda replies: replies <= disk
-    if on_disk:
-        budget.committed = lambda: ticks(2)
+    budget.committed = (lambda: ticks(2)) if on_disk else None
 
     def watch(*_):
         committed = budget.spent + budget.uncertain + budget.reserved
@@ -44,37 +41,34 @@ def simulate(cap, calls, over=1.0, on_disk=True, disk=1_000):
 
     async def one(call):
         await ticks(call["start"])
-        for _ in range(3):
+        for _ in range(3 if call["end"] == "again" else 1):
             reserved = await budget.reserve("engine", call["most"], call["replies"])
+            cost, end = call["most"] * call["share"] * over, call["end"]
             try:
                 await ticks(call["ticks"])
             except asyncio.CancelledError:
-                lost.append(reserved.usd)
-                budget.lose(reserved)
+                end = "lose"
                 raise
-            if call["end"] == "lose":
-                lost.append(reserved.usd)
-                budget.lose(reserved)
-            elif call["end"] == "pay":
-                cost = call["most"] * call["share"] * over
-                excess.append(max(0.0, cost - reserved.usd))
-                budget.pay(reserved, [Reply("", cost=cost)])
-            else:
-                budget.release(reserved)
-            if call["end"] != "again":
-                break
-
-    async def main():
-        tasks = [asyncio.create_task(one(call)) for call in calls]
-        for call, task in zip(calls, tasks, strict=True):
-            if call["cancel"] is not None:
-                asyncio.get_running_loop().create_task(cancel(task, call["cancel"]))
-        async with asyncio.timeout(5):  # nobody waits for ever
-            return await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                if end == "lose":
+                    lost.append(reserved.usd)
+                    budget.lose(reserved)
+                elif end == "pay":
+                    excess.append(max(0.0, cost - reserved.usd))
+                    budget.pay(reserved, [Reply("", cost=cost)])
+                else:
+                    budget.release(reserved)
 
     async def cancel(task, after):
         await ticks(after)
         task.cancel()
+
+    async def main():
+        tasks = [asyncio.create_task(one(call)) for call in calls]
+        cancelled = [(task, call["cancel"]) for call, task in zip(calls, tasks, strict=True)]
+        async with asyncio.timeout(5):  # nobody waits for ever
+            await asyncio.gather(*(cancel(*one) for one in cancelled if one[1] is not None))
+            return await asyncio.gather(*tasks, return_exceptions=True)
 
     results = asyncio.run(main())
     watch()
@@ -89,8 +83,7 @@ def simulate(cap, calls, over=1.0, on_disk=True, disk=1_000):
 def test_what_is_committed_never_exceeds_the_cap_and_nobody_waits_for_ever(cap, calls, on_disk, disk):
     budget, results = simulate(cap, calls, on_disk=on_disk, disk=disk)
 
-    if not any(isinstance(one, BudgetSpent) for one in results):
-        assert budget.stopped is None
+    assert budget.stopped is None or any(isinstance(one, BudgetSpent) for one in results)
 
 
 @settings(max_examples=40, deadline=None)
@@ -98,20 +91,20 @@ def test_what_is_committed_never_exceeds_the_cap_and_nobody_waits_for_ever(cap, 
 def test_what_is_billed_above_its_worst_case_raises_later_reservations_once(calls, over):
     budget, _ = simulate(4.0, calls, over)
 
-    worst = max(1.0, *(call["share"] * over for call in [*calls, {"share": 0.0}]))
+    worst = max(1.0, *(call["share"] * over for call in [*calls, PLAIN | {"share": 0.0}]))
     assert budget.overbilled.get("engine", 1.0) <= worst * 1.001
     assert len(budget.warnings) == bool(budget.overbilled)
 
 
-def test_all_of_the_budget_can_be_used():
-    call = {"most": 1.0, "share": 1.0, "replies": 1, "ticks": 3, "start": 0, "end": "pay", "cancel": None}
-    budget, results = simulate(10.0, [call] * 15)
+def test_all_of_the_budget_can_be_used_and_not_even_a_free_call_leaves_after_that():
+    budget, results = simulate(10.0, [PLAIN] * 15)
 
-    assert budget.spent == 10.0
-    assert [one is None for one in results].count(True) == 10
+    assert (budget.spent, results.count(None)) == (10.0, 10)
     assert "Stopped: budget of $10.00 reached ($10.0000 spent; the next call may cost $1.0000)" in str(
         results[-1]
     )
+    with pytest.raises(BudgetSpent, match=r"\$0.4000 spent and \$0.6000 possibly billed for lost calls"):
+        asyncio.run(Budget(1.0, spent=0.4, uncertain=0.6).reserve("engine", 0.0))
 
 
 def test_a_call_that_does_not_fit_waits_for_those_under_way_and_a_smaller_one_does_not():
@@ -142,10 +135,3 @@ def test_a_stop_wakes_whoever_waits_and_lets_what_is_under_way_come_home():
         return type(got), budget.spent, budget.reserved
 
     assert asyncio.run(main()) == (Interrupted, 0.5, 0.0)
-
-
-def test_after_the_cap_is_reached_not_even_a_free_call_leaves():
-    budget = Budget(1.0, spent=0.4, uncertain=0.6)
-
-    with pytest.raises(BudgetSpent, match=r"\$0.4000 spent and \$0.6000 possibly billed for lost calls"):
-        asyncio.run(budget.reserve("engine", 0.0))

@@ -85,30 +85,23 @@ def test_settings_of_the_user_come_last_and_are_part_of_the_name():
     assert engine.name.startswith("vllm:m+")
 
 
-@pytest.mark.parametrize(
-    ("spec", "headers"),
-    [
-        ("openai:m", {"Authorization": "Bearer k"}),
-        ("azure:m@https://h/v1", {"api-key": "k"}),
-        ("anthropic:m", {"x-api-key": "k", "anthropic-version": "2023-06-01"}),
-    ],
-)
-def test_keys_travel_in_the_vendors_own_header(spec, headers):
-    assert open_engine(spec)._dialect.headers("k") == headers
+VERSION = {"anthropic-version": "2023-06-01"}
 
 
 @pytest.mark.parametrize(
-    ("spec", "name", "url"),
+    ("spec", "name", "url", "headers"),
     [
-        ("openai:gpt-4o-mini", "openai:gpt-4o-mini", "https://api.openai.com/v1"),
-        ("openai:a/b:c@https://h/v1/", "openai:a/b:c", "https://h/v1"),
-        ("vllm:o/m@2024@http://h:8/v1?api-version=2", "vllm:o/m@2024", "http://h:8/v1?api-version=2"),
+        ("openai:m", "openai:m", "https://api.openai.com/v1", {"Authorization": "Bearer k"}),
+        ("anthropic:m", "anthropic:m", "https://api.anthropic.com/v1", {"x-api-key": "k", **VERSION}),
+        ("azure:a/b:c@https://h/v1/", "azure:a/b:c", "https://h/v1", {"api-key": "k"}),
+        ("vllm:m@2024@http://h:8/v1?a=2", "vllm:m@2024", "http://h:8/v1?a=2", {"Authorization": "Bearer k"}),
     ],
 )
-def test_a_name_says_kind_model_and_address_and_the_engine_keeps_the_first_two(spec, name, url):
+def test_a_name_says_kind_model_and_address_and_the_engine_keeps_the_first_two(spec, name, url, headers):
     engine = open_engine(spec)
 
-    assert (engine.name, engine.url, engine.hosted) == (name, url, "@" not in spec)
+    assert (engine.name, engine.url, engine._dialect.headers("k")) == (name, url, headers)
+    assert engine.hosted == ("@" not in spec)
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,17 @@ def test_a_cap_a_minute_is_kept(caps):
         (404, "no such model", "Check the URL and the model 'm'"),
         (308, "gone", "the address has moved to http://elsewhere"),
         (429, "insufficient_quota", "Add credit"),
+        (429, "busy", "it asks to wait 3600 s"),
     ],
 )
 def test_what_no_question_gets_past_stops_at_once_without_the_key(status, text, want, monkeypatch, caplog):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET99")
     caplog.set_level(logging.DEBUG)
-    said = {"status": status, "text": text, "headers": {"Location": "http://elsewhere"}}
+    said = {
+        "status": status,
+        "text": text,
+        "headers": {"Location": "http://elsewhere", "Retry-After": "3600"},
+    }
     with serving(lambda _: said, latency=0.01) as server:
         results = with_engine(server, lambda engine: ask_all(engine, 50))
 

@@ -1,6 +1,7 @@
 """A plain function is an engine."""
 
 import asyncio
+import sys
 
 import pytest
 from asking import ask
@@ -11,35 +12,16 @@ from jurist.errors import CallRefused, SettingError
 from jurist.records import Usage
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
+def test_a_function_of_the_users_is_an_engine(tmp_path, monkeypatch):
+    (tmp_path / "reversing.py").write_text(
+        "async def judge(ask):\n    return ask.messages[-1].content[::-1]\n"
+    )
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_function_of_the_users_is_an_engine(here):
-    (here / "my_rules.py").write_text("async def judge(ask):\n    return ask.messages[-1].content[::-1]\n")
-    for spec in ("my_rules:judge", "scripted:my_rules:judge"):
+    for spec in ("reversing:judge", "scripted:reversing:judge"):
         engine = open_engine({"engine": spec, "price": {"output": 1e6}})
         reply = asyncio.run(engine.answer(ask("abcdefgh")))
-
-        assert engine.name == "scripted:my_rules:judge"
-        assert (reply.text, reply.usage, reply.cost) == ("hgfedcba", Usage(2, 0, 2), 2.0)
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("raise ValueError('my bug')", r"failed: ValueError: my bug \(\S*faulty\.py:2\)\. Fix the function"),
-        ("return 5", r"returned 5\. Return a text or a Reply"),
-        ("return None", "returned None"),
-    ],
-)
-def test_a_fault_in_it_names_the_line(here, monkeypatch, body, message):
-    (here / "faulty.py").write_text(f"def judge(ask):\n    {body}\n")
-    monkeypatch.delitem(__import__("sys").modules, "faulty", raising=False)
-    with pytest.raises(SettingError, match=message):
-        asyncio.run(open_engine("faulty:judge").answer(ask()))
+        assert (engine.name, reply.text) == ("scripted:reversing:judge", "hgfedcba")
+        assert (reply.usage, reply.cost) == (Usage(2, 0, 2), 2.0)
 
 
 def test_what_it_says_itself_is_left_as_it_is():
@@ -54,17 +36,23 @@ def test_what_it_says_itself_is_left_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("source", "message"),
     [
-        ("scripted:no_such_module:f", "cannot load 'no_such_module:f'"),
-        ("json:no_such_function", "cannot load 'json:no_such_function'"),
-        ("json:__name__", "is a str, not a function"),
-        ("broken:judge", "cannot load 'broken:judge': SyntaxError"),
-        ("raising:judge", "cannot load 'raising:judge': ValueError: no"),
+        (
+            "def judge(ask):\n    raise ValueError('my bug')",
+            r"failed: ValueError: my bug \(\S*theirs\.py:2\)\. Fix",
+        ),
+        ("def judge(ask):\n    return 5", r"returned 5\. Return a text or a Reply"),
+        ("def judge(ask):\n    return None", "returned None"),
+        ("judge = 'no function'", "is a str, not a function"),
+        ("other = 1", "cannot load 'theirs:judge': module 'theirs' has no attribute"),
+        ("def judge(:", "cannot load 'theirs:judge': SyntaxError"),
+        ("raise ValueError('no')", "cannot load 'theirs:judge': ValueError: no"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused(here, spec, message):
-    (here / "broken.py").write_text("def judge(:\n")
-    (here / "raising.py").write_text("raise ValueError('no')\n")
+def test_a_fault_in_it_is_told_with_its_place(tmp_path, monkeypatch, source, message):
+    (tmp_path / "theirs.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
     with pytest.raises(SettingError, match=message):
-        open_engine(spec)
+        asyncio.run(open_engine("theirs:judge").answer(ask()))

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from jurist.completions import load_groups
-from jurist.errors import DataError, MissingExtra, SettingError
-from jurist.preferences.export import FORMATS, export, push
+from jurist.errors import DataError
+from jurist.preferences.export import FORMATS, export
 from jurist.prompts import split_of
 from jurist.records import Completion, Message, Preference, Prompt, content_id
 
@@ -15,15 +15,15 @@ ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Because.", "No."))
 
 
-def preference(question="Why?", chosen="Because.", rejected="No.", p=0.75, margin=4.0):
+def preference(question="Why?", rejected="No.", p=0.75):
     prompt = Prompt.of((Message("system", "Be brief."), Message("user", question)))
-    one, other = Completion.of(prompt.id, chosen), Completion.of(prompt.id, rejected)
+    one, other = Completion.of(prompt.id, "Because."), Completion.of(prompt.id, rejected)
     name = content_id("preference", prompt.id, one.id, other.id)
-    return Preference(name, prompt, one, other, p, margin=margin, weight=2.0, source="best_vs_worst:j")
+    return Preference(name, prompt, one, other, p, margin=4.0, weight=2.0, source="best_vs_worst:j")
 
 
 ONE = preference()
-MANY = [preference(f"Why {i}?") for i in range(400)]
+MANY = [preference(f"Why {i}?") for i in range(100)]
 
 
 def lines(path):
@@ -46,30 +46,28 @@ ROWS = {
 
 
 @pytest.mark.parametrize("format", ROWS)
-def test_each_format_has_the_rows_its_trainer_reads(tmp_path, format):
+def test_each_format_has_the_rows_its_trainer_reads_and_a_margin_under_no_name_that_it_does(tmp_path, format):
     counts = export([ONE], tmp_path, format)
 
     assert lines(tmp_path / "train.jsonl") == ROWS[format]
     assert counts == {"train": len(ROWS[format])}
-
-
-def test_every_format_is_tried_and_none_has_a_margin_in_a_scale_that_trainers_do_not_know():
+    assert format == "jsonl" or "margin" not in ROWS[format][0]
     assert ROWS.keys() | {"parquet"} == FORMATS.keys()
-    assert [name for name in ROWS if name != "jsonl" and "margin" in ROWS[name][0]] == []
 
 
 def test_parquet_reads_back_row_for_row(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    pairs = [preference(f"Why {i}?") for i in range(2100)]
-    counts = export(pairs, tmp_path / "pairs.parquet", "parquet")
-    table = parquet.read_table(tmp_path / "pairs.parquet")
-    export(pairs, tmp_path / "pairs.jsonl", "trl")
+    pairs = [preference(f"Why {i}?") for i in range(1100)]
+    counts = export(pairs, tmp_path, "parquet")
+    table = parquet.read_table(tmp_path / "train.parquet")
+    export(pairs, tmp_path, "trl")
 
-    assert counts == {"train": 2100}
-    assert table.to_pylist() == lines(tmp_path / "pairs.jsonl")
-    assert parquet.ParquetFile(tmp_path / "pairs.parquet").num_row_groups == 3
+    assert counts == {"train": 1100}
+    assert table.to_pylist() == lines(tmp_path / "train.jsonl")
+    assert parquet.ParquetFile(tmp_path / "train.parquet").num_row_groups == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_datasets_loads_every_format(tmp_path, capfd, format):
     datasets = pytest.importorskip("datasets")
@@ -84,20 +82,13 @@ def test_datasets_loads_every_format(tmp_path, capfd, format):
         assert data_utils.is_conversational(loaded["train"][0])
 
 
-@pytest.mark.parametrize("format", ["trl", "trl_implicit", "openrlhf", "jsonl"])
-def test_what_was_exported_loads_again_as_pairs_and_as_preferences(tmp_path, format):
-    pytest.importorskip("torch")
-    from jurist.models.rows import load_preferences
-
+@pytest.mark.parametrize("format", ["trl", "trl_implicit", "openrlhf"])
+def test_what_was_exported_loads_again_as_pairs(tmp_path, format):
     export([ONE], tmp_path, format)
-    (read,) = load_preferences(tmp_path / "train.jsonl")
+    (group,) = load_groups(tmp_path / "train.jsonl")
 
-    assert (read.chosen.text, read.rejected.text, read.margin) == ("Because.", "No.", 4.0)
-    assert read.p == (1.0 if format == "openrlhf" else 0.75)
-    if format != "jsonl":
-        (group,) = load_groups(tmp_path / "train.jsonl")
-        assert group.prompt.messages == ONE.prompt.messages
-        assert [c.text for c in group.completions] == ["Because.", "No."]
+    assert group.prompt.messages == ONE.prompt.messages
+    assert [c.text for c in group.completions] == ["Because.", "No."]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -118,83 +109,49 @@ def test_an_answer_is_taught_once(tmp_path):
     assert [row.reason for row in left] == ["duplicate"]
 
 
-@pytest.mark.parametrize("format", ["trl", "kto", "sft", "parquet"])
-def test_a_prompt_lies_on_one_side_and_every_row_somewhere(tmp_path, format):
+@pytest.mark.parametrize("format", ["trl", "kto"])
+def test_a_prompt_lies_on_one_side_and_no_old_test_split_is_left(tmp_path, format):
     counts = export(MANY, tmp_path, format, held_out=0.2)
     each = len(FORMATS[format].rows(ONE))
 
     assert sum(counts.values()) == each * len(MANY)
     assert counts["test"] == each * sum(split_of(p.prompt.id, 0.2) == "test" for p in MANY)
-    if format != "parquet":
-        assert {split: len(lines(tmp_path / f"{split}.jsonl")) for split in counts} == counts
+    assert {split: len(lines(tmp_path / f"{split}.jsonl")) for split in counts} == counts
 
-
-def test_a_file_has_its_test_split_beside_it_and_a_folder_keeps_no_old_one(tmp_path):
-    for out in (tmp_path / "pairs.jsonl", tmp_path / "folder"):
-        export(MANY, out, "trl", held_out=0.2)
-    assert {p.name for p in tmp_path.iterdir()} == {"pairs.jsonl", "pairs_test.jsonl", "folder"}
-
-    export(MANY, tmp_path / "folder", "trl")
-    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["train.jsonl"]
-    assert len(lines(tmp_path / "folder" / "train.jsonl")) == len(MANY)
+    export(MANY, tmp_path, format)
+    assert [p.name for p in tmp_path.iterdir()] == ["train.jsonl"]
+    assert len(lines(tmp_path / "train.jsonl")) == each * len(MANY)
 
 
 @pytest.mark.parametrize("format", ["trl", "parquet"])
 def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, format):
-    path = tmp_path / ("pairs.parquet" if format == "parquet" else "pairs.jsonl")
-    export([ONE], path, format)
+    export([ONE], tmp_path, format)
+    (path,) = tmp_path.iterdir()
     before = path.read_bytes()
 
     def broken():
-        yield from MANY * 6
+        yield from MANY * 11
         raise KeyError("what the pipeline met")
 
     with pytest.raises(KeyError):
-        export(broken(), path, format)
+        export(broken(), tmp_path, format)
 
     assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-@pytest.mark.parametrize(
-    ("where", "how", "says"),
-    [
-        ("out", {"format": "parket"}, "Did you mean 'parquet'"),
-        ("out", {"held_out": 1.0}, r"held_out: 0\.05"),
-        ("pairs.parquet", {"format": "trl"}, r"or: .*pairs.jsonl$"),
-        ("file/below", {}, "ls -ld"),
-        ("pairs.jsonl", {"push_to": "me/pairs"}, "only a folder can be pushed"),
-    ],
-)
-def test_what_cannot_be_written_is_refused_with_what_to_type(tmp_path, where, how, says):
-    (tmp_path / "file").write_text("")
-    with pytest.raises((SettingError, DataError), match=says):
-        export([ONE], tmp_path / where, **how)
-
-
-def test_pushing_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'jurist\[hub\]'"):
-        export([ONE], tmp_path, "trl", push_to="me/pairs")
-
-    assert lines(tmp_path / "train.jsonl") == ROWS["trl"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_push_that_fails_says_where_the_files_are(tmp_path, monkeypatch):
-    asked = []
-
     class HfApi:
         def create_repo(self, repo, **how):
-            asked.append((repo, how["repo_type"]))
+            assert (repo, how["repo_type"]) == ("me/pairs", "dataset")
             raise ConnectionError("no route to host\nat all")
 
     hub = ModuleType("huggingface_hub")
     hub.HfApi = HfApi
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     with pytest.raises(DataError) as error:
-        push(tmp_path, "me/pairs")
+        export([ONE], tmp_path, push_to="me/pairs")
 
-    assert asked == [("me/pairs", "dataset")]
     told = f"me/pairs was not pushed (no route to host); the files are in {tmp_path}."
     assert str(error.value).startswith(told)
     assert str(error.value).endswith(f"hf upload me/pairs {tmp_path} --repo-type dataset")

@@ -1,55 +1,84 @@
+"""Opinions on the pairs of one prompt, and which of them become preferences."""
+
 import math
+import random
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from msgspec.structs import replace
-from one_prompt import PROMPT, completion, opinion, pair_of
 
 from jurist.errors import SettingError
-from jurist.preferences.pairs import check_margin, choose
+from jurist.preferences.pairs import (
+    RULES,
+    check_margin,
+    choose,
+    is_refusal,
+    length_terms,
+    near_duplicates,
+    rank,
+)
 from jurist.preferences.settings import PreferConfig
+from jurist.records import Completion, Matchup, Prompt
+from jurist.verdicts.settle import Opinion
 
-A, B = completion("one answer"), completion("another one")
-
-
+PROMPT = Prompt.of("Why?")
 USUAL = PreferConfig()
 
 
-def one(p, chosen=A, rejected=B, cfg=USUAL, **fields):
-    said = opinion(chosen, rejected, p, judge="judge", **fields)
-    kept, dropped = choose(PROMPT, [chosen, rejected], [said], cfg)
-    assert len(kept) + len(dropped) == 1
+def completion(text, **fields):
+    return Completion.of(PROMPT.id, text, **fields)
+
+
+def opinion(first, second, p=None, **fields):
+    return Opinion(Matchup.of(PROMPT, first, second).id, first.id, second.id, p_first=p, **fields)
+
+
+def scored(completions, scores):
+    """Every pair of completions with the scores a pointwise judge gave them."""
+    made = []
+    for (one, a), (other, b) in combinations(zip(completions, scores, strict=True), 2):
+        p = 0.5 + 0.1 * (a > b) - 0.1 * (a < b) if abs(a - b) < 1 else float(a > b)
+        made.append(opinion(one, other, p, scores=(a, b)))
+    return made
+
+
+def pair_of(completions, opinions, **settings):
+    """The chosen and rejected texts, and the reasons of the others."""
+    kept, dropped = choose(PROMPT, completions, opinions, PreferConfig(**settings))
+    assert len(kept) + len(dropped) == len(opinions)
+    return [(p.chosen.text, p.rejected.text) for p in kept], sorted(d.reason for d in dropped)
+
+
+def one(p, first, second, **settings):
+    """The preference that one opinion becomes, or the reason why it becomes none."""
+    kept, dropped = choose(PROMPT, [first, second], [opinion(first, second, p)], PreferConfig(**settings))
     return kept[0] if kept else dropped[0].reason
 
 
-def test_a_pair_becomes_a_preference_with_its_probability_margin_and_evidence():
-    preference = one(0.25, verdict_ids=("v1", "v2"))
-
-    assert (preference.chosen, preference.rejected) == (B, A)
-    assert (preference.p, preference.margin, preference.weight) == (0.75, 0.5, 1.0)
-    assert preference.source == "best_vs_worst:judge"
-    assert preference.verdict_ids == ("v1", "v2")
-    assert preference.flags == ()
-    assert preference.prompt is PROMPT
-
-
-def test_scores_give_their_difference_as_margin():
-    assert one(0.8, scores=(4.5, 3.0)).margin == 1.5
-
-
-def test_soft_ties_are_not_told_by_length_or_place():
-    soft = PreferConfig(ties="soft")
-    pairs = [(completion(f"{i}"), completion(f"{i} but longer")) for i in range(400)]
-    shorter = sum(one(0.5, a, b, soft).chosen.text == a.text for a, b in pairs)
-
-    assert 150 < shorter < 250
-
-
+A, B = completion("one answer"), completion("another one")
 CUT = completion("an answer that stops in the", finish="length")
 NO = completion("I'm sorry, but I can't help with that.")
 LONG = completion("word " * 20)
+TEXTS = ["aaaa aaaa", "b", "cc cc cc cc cc cc", "dddd dd", "e e", "ffff f f"]
+SIX = [completion(text) for text in TEXTS]
+
+
+def test_a_pair_becomes_a_preference_with_its_probability_margin_and_evidence():
+    said = opinion(A, B, 0.25, judge="judge", verdict_ids=("v1", "v2"))
+    ((preference,), _) = choose(PROMPT, [A, B], [said], USUAL)
+    ((by_scores,), _) = choose(PROMPT, [A, B], [opinion(A, B, 0.8, scores=(4.5, 3.0))], USUAL)
+
+    assert (preference.chosen, preference.rejected, preference.prompt) == (B, A, PROMPT)
+    assert (preference.p, preference.margin, preference.weight) == (0.75, 0.5, 1.0)
+    assert (preference.source, preference.verdict_ids) == ("best_vs_worst:judge", ("v1", "v2"))
+    assert preference.flags == ()
+    assert by_scores.margin == 1.5
+
+
+def test_soft_ties_are_not_told_by_length_or_place():
+    pairs = [(completion(f"{i}"), completion(f"{i} but longer")) for i in range(400)]
+    shorter = sum(one(0.5, a, b, ties="soft").chosen.text == a.text for a, b in pairs)
+
+    assert 150 < shorter < 250
 
 
 @pytest.mark.parametrize(
@@ -62,12 +91,11 @@ LONG = completion("word " * 20)
         (0.9, (CUT, B), {"truncated": "flag"}, ("truncated",)),
         (0.9, (NO, B), {}, ("length_gap", "refusal")),
         (0.1, (NO, B), {"refusals": "drop", "max_length_ratio": 0}, ("refusal",)),
-        (0.9, (LONG, A), {}, ("length_gap",)),
         (0.9, (LONG, A), {"max_length_ratio": 0.0}, ()),
     ],
 )
 def test_a_pair_that_is_kept_carries_its_flags(p, texts, cfg, flags):
-    kept = one(p, *texts, PreferConfig(**cfg))
+    kept = one(p, *texts, **cfg)
 
     assert (kept.p, kept.flags) == (max(p, 1 - p), flags)
 
@@ -76,60 +104,30 @@ def test_a_pair_that_is_kept_carries_its_flags(p, texts, cfg, flags):
     ("p", "texts", "cfg", "reason"),
     [
         (math.nan, (A, B), {"ties": "soft"}, "unread: no_probability"),
-        (0.5, (A, B), {}, "tie"),
+        (1.5, (A, B), {}, "unread: no_probability"),
         (0.5 + 1e-12, (A, B), {}, "tie"),
-        (0.5 - 1e-12, (A, B), {}, "tie"),
         (0.55, (A, B), {"min_margin": 0.2}, "below_margin"),
-        (0.9, (A, completion("one  answer\n")), {}, "identical"),
-        (0.9, (A, completion(" ")), {}, "empty"),
         (0.9, (A, completion("One answer!")), {}, "near_duplicate"),
         (0.9, (CUT, B), {}, "truncated"),
-        (0.9, (NO, B), {"refusals": "drop", "max_length_ratio": 0}, "refusal"),
+        (0.9, (NO, B), {"refusals": "drop"}, "refusal"),
     ],
 )
 def test_a_pair_that_is_no_good_is_dropped_with_its_reason(p, texts, cfg, reason):
-    assert one(p, *texts, PreferConfig(**cfg)) == reason
+    assert one(p, *texts, **cfg) == reason
 
 
 def test_nothing_read_is_not_a_tie():
-    _, (dropped,) = choose(PROMPT, [A, B], [opinion(A, B, unread="cut_off")], PreferConfig(ties="soft"))
+    said = opinion(A, B, unread="cut_off")
 
-    assert dropped.reason == "unread: cut_off"
-    assert choose(PROMPT, [A], [opinion(A, A, 0.9)], PreferConfig())[1][0].reason == "identical"
+    assert pair_of([A, B], [said], ties="soft") == ([], ["unread: cut_off"])
 
 
 def test_a_verdict_that_went_with_the_position_is_flagged_or_dropped():
-    assert one(0.6, flipped=True).flags == ("flipped",)
-    assert one(0.6, flipped=True, cfg=PreferConfig(consistent_only=True)) == "inconsistent"
-    assert one(0.6, flipped=False, cfg=PreferConfig(consistent_only=True)).flags == ()
+    flipped, fair = opinion(A, B, 0.6, flipped=True), opinion(A, B, 0.6)
 
-
-def test_human_preferences_are_flagged_as_such():
-    flags = [choose(PROMPT, [A, B], [opinion(A, B, 1.0, judge=name)], USUAL)[0][0].flags for name in JUDGES]
-
-    assert flags == [("human",), ()]
-
-
-JUDGES = ("human:ana", "humanlike:gpt")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"rho": 1.5},
-        {"sure": 0.2},
-        {"sure": math.nan},
-        {"near_duplicates": -1.0},
-        {"min_margin": -0.1},
-        {"min_margin": math.inf},
-        {"length_penalty": math.nan},
-        {"max_length_ratio": 0.5},
-    ],
-)
-def test_a_setting_out_of_its_range_is_refused(wrong):
-    (name,) = wrong
-    with pytest.raises(SettingError, match=rf"^{name} is .*Write e.g. {name}: \d"):
-        PreferConfig(**wrong)
+    assert choose(PROMPT, [A, B], [flipped], USUAL)[0][0].flags == ("flipped",)
+    assert pair_of([A, B], [flipped], consistent_only=True) == ([], ["inconsistent"])
+    assert pair_of([A, B], [fair], consistent_only=True)[0] == [(A.text, B.text)]
 
 
 def test_a_margin_that_no_pair_can_have_is_refused_before_anything_is_asked():
@@ -141,73 +139,184 @@ def test_a_margin_that_no_pair_can_have_is_refused_before_anything_is_asked():
     check_margin(PreferConfig(min_margin=0.5), ["pairwise"])
 
 
-PROBABILITY = st.none() | st.sampled_from([0.0, 0.3, 0.5, 0.6, 1.0]) | st.floats(0.0, 1.0)
-SETTINGS = st.builds(
-    PreferConfig,
-    rule=st.sampled_from(
-        ["best_vs_worst", "best_vs_random_lower", "worst_of_5", "rho", "all_pairs", "west_of_n"]
-    ),
-    ties=st.sampled_from(["drop", "soft"]),
-    min_margin=st.sampled_from([0.0, 0.1]),
-    consistent_only=st.booleans(),
-    rho=st.sampled_from([0.0, 0.3, 1.0]),
-    length_penalty=st.sampled_from([0.0, 0.4]),
-    truncated=st.sampled_from(["drop", "flag"]),
-    refusals=st.sampled_from(["drop", "flag"]),
-    near_duplicates=st.sampled_from([0.0, 0.8, 1.0]),
-    seed=st.integers(0, 3),
-)
-
-
-@st.composite
-def judged(draw):
-    texts = draw(st.lists(st.text(alphabet="ab .", min_size=1, max_size=6), min_size=2, max_size=5))
-    finishes = draw(st.lists(st.sampled_from(["stop", "length"]), min_size=len(texts), max_size=len(texts)))
+def drawn(seed):
+    """Some completions, opinions on some of their pairs, and settings."""
+    dice = random.Random(seed)
     completions = [
-        completion(t, policy=str(i), finish=f) for i, (t, f) in enumerate(zip(texts, finishes, strict=True))
-    ]
-    pairs = draw(st.lists(st.sampled_from(list(combinations(completions, 2))), unique=True))
-    points = draw(st.none() | st.lists(st.sampled_from([1.0, 2.5, 4.0]), min_size=5, max_size=5))
-    opinions = []
-    for first, second in pairs:
-        p = draw(PROBABILITY)
-        scores = None if points is None else (points[int(first.policy)], points[int(second.policy)])
-        gap = draw(st.none() | st.sampled_from([0.0, 0.4, -0.7]))
-        opinions.append(
-            opinion(
-                first, second, p, unread="" if p is not None else "refused", scores=scores, position_gap=gap
-            )
+        completion(
+            f"{dice.choice(['a', 'b b', 'a b c', 'b b.'])} {i}", finish=dice.choice(["stop", "length"])
         )
-    return completions, opinions
+        for i in range(dice.randint(2, 5))
+    ]
+    points = dice.choice([None, [1.0, 2.5, 1.0, 4.0, 2.5]])
+    pairs = list(combinations(range(len(completions)), 2))
+    opinions = []
+    for i, j in dice.sample(pairs, dice.randint(0, len(pairs))):
+        p = dice.choice([None, 0.0, 0.3, 0.5, 0.7123456789123, 1.0])
+        scores = points and (points[i], points[j])
+        opinions.append(opinion(completions[i], completions[j], p, unread="refused", scores=scores))
+    return (
+        completions,
+        opinions,
+        PreferConfig(
+            rule=dice.choice([*RULES, "all_pairs"]),
+            ties=dice.choice(["drop", "soft"]),
+            min_margin=dice.choice([0.0, 0.1]),
+            rho=dice.choice([0.0, 0.3]),
+            length_penalty=dice.choice([0.0, 0.4]),
+            truncated=dice.choice(["drop", "flag"]),
+            near_duplicates=dice.choice([0.0, 0.8, 1.0]),
+        ),
+    )
 
 
-@settings(max_examples=80, deadline=None)
-@given(given_=judged(), cfg=SETTINGS)
-def test_every_opinion_ends_as_a_preference_or_a_reason(given_, cfg):
-    completions, opinions = given_
-    kept, dropped = choose(PROMPT, completions, opinions, cfg)
+def test_every_opinion_ends_as_a_preference_or_a_reason_whichever_way_round_it_is():
+    for seed in range(200):
+        completions, opinions, cfg = drawn(seed)
+        kept, dropped = choose(PROMPT, completions, opinions, cfg)
 
-    assert len(kept) + len(dropped) == len(opinions)
-    assert all(d.reason and d.stage == "preferences" for d in dropped)
-    assert all(0.5 <= p.p <= 1.0 and p.margin >= cfg.min_margin for p in kept)
-    assert all(p.chosen.text.split() != p.rejected.text.split() for p in kept)
-    assert len({p.id for p in kept}) == len(kept)
-    asked = {frozenset((o.first_id, o.second_id)) for o in opinions if o.p_first is not None}
-    assert all(frozenset((p.chosen.id, p.rejected.id)) in asked for p in kept)
+        assert len(kept) + len(dropped) == len(opinions)
+        assert all(d.reason and d.stage == "preferences" for d in dropped)
+        assert all(0.5 <= p.p <= 1.0 and p.margin >= cfg.min_margin for p in kept)
+        asked = {frozenset((o.first_id, o.second_id)) for o in opinions if o.p_first is not None}
+        assert {frozenset((p.chosen.id, p.rejected.id)) for p in kept} <= asked
 
-
-@settings(max_examples=80, deadline=None)
-@given(given_=judged(), cfg=SETTINGS, data=st.data())
-def test_turning_opinions_turns_nothing_in_the_outcome(given_, cfg, data):
-    completions, opinions = given_
-    turns = data.draw(st.lists(st.booleans(), min_size=len(opinions), max_size=len(opinions)))
-    other = [o.swapped() if turn else o for o, turn in zip(opinions, turns, strict=True)]
-
-    assert choose(PROMPT, completions, other, cfg) == choose(PROMPT, completions, opinions, cfg)
+        other = [one.swapped() if n % 2 else one for n, one in enumerate(opinions)]
+        assert choose(PROMPT, completions, other, cfg) == (kept, dropped)
 
 
-def test_an_opinion_about_strangers_or_heard_twice_leaves_by_name():
-    stranger = completion("who?")
-    opinions = [opinion(A, B, 0.9), replace(opinion(A, B, 0.8), judge="again"), opinion(A, stranger, 0.9)]
+def test_best_vs_worst_by_hand():
+    got, reasons = pair_of(SIX[:4], scored(SIX[:4], [3, 1, 5, 2]))
 
-    assert pair_of([A, B], opinions) == ([(A.text, B.text)], ["duplicate", "unknown_completion"])
+    assert got == [(TEXTS[2], TEXTS[1])]
+    assert reasons == ["not_selected"] * 5
+
+
+def test_of_equally_good_ones_the_shortest_is_chosen_and_the_tie_told():
+    kept, _ = choose(PROMPT, SIX[:3], scored(SIX[:3], [5, 1, 5]), USUAL)
+
+    assert (kept[0].chosen, kept[0].rejected, kept[0].flags) == (SIX[0], SIX[1], ("length_gap", "tie_broken"))
+
+
+def test_best_vs_random_lower_by_hand():
+    rule = {"rule": "best_vs_random_lower", "ties": "soft"}
+    opinions = scored(SIX[:4], [3, 1, 5, 2])
+    rejected = {pair_of(SIX[:4], opinions, **rule, seed=s)[0][0] for s in range(40)}
+    assert rejected == {(TEXTS[2], TEXTS[i]) for i in (0, 1, 3)}
+
+    for i in range(10):  # an equal is never rejected
+        three = [completion(f"good {i}"), completion(f"good {i} too"), completion("bad")]
+        opinions = scored(three, [3, 3, 1])
+        assert {pair_of(three, opinions, **rule, seed=s)[0][0][1] for s in range(8)} == {"bad"}
+
+
+def test_worst_of_5_by_hand():
+    eight = [*SIX, completion("gg ggg"), completion("h hhhh")]
+    opinions = scored(eight, [8, 1, 2, 3, 4, 5, 6, 7])
+    rejected = {pair_of(eight, opinions, rule="worst_of_5", seed=s)[0][0] for s in range(60)}
+
+    assert pair_of(SIX, scored(SIX, [6, 1, 2, 3, 4, 5]), rule="worst_of_5")[0] == [(TEXTS[0], TEXTS[1])]
+    assert rejected == {(eight[0].text, eight[i].text) for i in (1, 2, 3)}
+
+
+def test_rho_by_hand():
+    opinions = scored(SIX, [4.8, 1.0, 5.0, 1.2, 3.0, 4.9])
+
+    assert pair_of(SIX, opinions, rule="rho")[0] == [(TEXTS[2], TEXTS[1])]
+    assert pair_of(SIX, opinions, rule="rho", rho=0.1)[0] == [(TEXTS[5], TEXTS[3])]
+
+
+def test_west_of_n_by_hand():
+    opinions = [opinion(A, B, 0.7)]
+
+    assert pair_of([A, B], opinions, rule="west_of_n", sure=0.7)[0] == [(A.text, B.text)]
+    assert pair_of([A, B], opinions, rule="west_of_n", sure=0.8) == ([], ["below_threshold"])
+
+
+def test_all_pairs_by_hand():
+    got, reasons = pair_of(SIX[:3], scored(SIX[:3], [3, 1, 3]), rule="all_pairs")
+
+    assert got == [(TEXTS[0], TEXTS[1]), (TEXTS[2], TEXTS[1])]
+    assert reasons == ["tie"]
+
+
+def test_pairs_against_the_ranking_are_not_selected_and_only_pairs_that_were_asked_are():
+    a, b, c = SIX[:3]
+    assert pair_of([a, b, c], [opinion(a, b, 0.9), opinion(b, c, 0.9), opinion(a, c, 0.45)])[0] == [
+        (a.text, b.text)
+    ]
+    chain = [opinion(SIX[i], SIX[i + 1], 0.9) for i in range(3)]
+    assert pair_of(SIX[:4], chain) == ([(TEXTS[0], TEXTS[1])], ["not_selected"] * 2)
+
+
+def test_a_length_penalty_turns_what_only_length_decided():
+    short, long = completion("brief"), completion("brief " * 30)
+    for said, penalty, chosen in (
+        (opinion(long, short, 0.6), 0.0, long),
+        (opinion(long, short, 0.6), 0.5, short),
+        (opinion(long, short, 0.95), 0.5, long),
+        (opinion(long, short, 0.6, scores=(4.2, 4.0)), 0.5, short),
+    ):
+        assert pair_of([short, long], [said], length_penalty=penalty)[0][0][0] == chosen.text
+
+
+def test_the_length_term_by_hand():
+    terms = length_terms([completion("x" * n) for n in (10, 20, 30, 40, 90)])
+    close = length_terms([completion("x" * 1000), completion("y" * 1002)])
+
+    assert list(terms.values()) == pytest.approx([math.tanh((n - 30) / 20) for n in (10, 20, 30, 40, 90)])
+    assert max(abs(t) for t in close.values()) < 0.02  # a few characters are no difference
+
+
+def test_completions_are_ranked_by_scores_by_mean_wins_or_by_a_fit_where_pairs_are_missing():
+    a, b, c = SIX[:3]
+    wins = rank([opinion(a, b, 0.9), opinion(a, c, 0.7), opinion(b, c, 0.6)])
+    scores = rank([opinion(a, b, 0.9, scores=(3.0, 4.0)), opinion(a, c, 0.7, scores=(5.0, 1.0))])
+    fitted = rank([opinion(a, b, 1.0), opinion(b, c, 1.0)])
+
+    assert wins == {a.id: 0.8, b.id: 0.35, c.id: 0.35}
+    assert scores == {a.id: 4.0, b.id: 4.0, c.id: 1.0}
+    assert math.inf > fitted[a.id] > fitted[b.id] > fitted[c.id] > -math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "refuses"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I’m sorry, I can’t do that.", True),
+        ("Sorry, no.", True),
+        ("I can't tell you how to do that, but here is a hotline.", True),
+        ("Unfortunately, I am not able to do so.", True),
+        ("As an AI language model, I cannot feel.", True),
+        ("  *I apologize*, but no.", True),
+        ("Thank you for asking. I'm unable to help.", True),
+        ("Sure! I can help with that.", False),
+        ("You asked whether I can't sleep; here is advice.", False),
+        ("Cannot be divided by zero.", False),
+        ("I can tell you more. I can't say it shorter.", False),
+        ("", False),
+    ],
+)
+def test_a_refusal_is_known_by_its_opening(text, refuses):
+    assert is_refusal(text) == refuses
+
+
+BASE = "the quick brown fox jumps over the lazy dog and runs far away from the old barn by the river"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "threshold", "same"),
+    [
+        (BASE, f"{BASE[:-5]}lake", 0.8, True),
+        (BASE, f"{BASE[:-5]}lake", 0.95, False),
+        (BASE, " ".join(BASE.split()[::-1]), 0.5, False),
+        (BASE, BASE.upper() + "!", 1.0, True),
+        (BASE, f"{BASE} too", 1.0, False),
+        (f"{BASE} 42", f"{BASE} 43", 0.5, False),  # another number is another answer
+        ("3.14", "314", 1.0, False),
+        ("-5", "5", 1.0, False),
+    ],
+)
+def test_near_duplicates_share_their_word_triples(one, other, threshold, same):
+    assert near_duplicates(one, other, threshold) == near_duplicates(other, one, threshold) == same
+    assert near_duplicates(one, one, threshold)

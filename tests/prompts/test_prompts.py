@@ -1,7 +1,5 @@
 """The shapes of prompts, and which prompts are left out."""
 
-import json
-
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -29,23 +27,15 @@ def one(row, **settings):
     ("row", "messages"),
     [
         ({"prompt": "Why?"}, WHY),
-        ({"prompt": ASKED}, WHY),
         ({"prompt": SYSTEM}, BRIEF),
         ({"prompt": "Why?", "system": "Be brief."}, BRIEF),
         ({"prompt": "\n\nHuman: Why?\n\nAssistant:"}, WHY),
         ({"messages": ANSWERED}, WHY),
-        ({"messages": ASKED}, WHY),
         ({"messages": [*ANSWERED, *ASKED]}, (*WHY, Message("assistant", "Because."), *WHY)),
         ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}, WHY),
-        (
-            {"conversations": [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Why?"}]},
-            BRIEF,
-        ),
         ({"conversation": ANSWERED}, WHY),
-        ({"instruction": "Why?"}, WHY),
         ({"instruction": "Why?", "input": ""}, WHY),
         ({"instruction": "Sort:", "input": "3 1 2"}, (Message("user", "Sort:\n\n3 1 2"),)),
-        ({"instruction": "Why?", "completions": [{"model": "m", "response": "So."}]}, WHY),
         ({"question": "Why?"}, WHY),
         ({"chosen": HH[0], "rejected": HH[1]}, WHY),
         ({"chosen": ANSWERED, "rejected": [*ASKED, {"role": "assistant", "content": "No."}]}, WHY),
@@ -63,13 +53,7 @@ def test_what_a_row_says_about_its_prompt_is_kept():
 
     assert (prompt.reference, prompt.domain, prompt.stakes) == ("4", "sums", "high")
     assert prompt.meta == {"source": "own", "n": [1]}
-    assert one({"prompt": "Why?", "stakes": ""}).stakes == "normal"
-
-
-def test_a_prompt_written_out_and_read_again_is_the_same():
-    prompt = Prompt.of("Why?", domain="d", stakes="high", reference="r", meta={"a": 1})
-
-    assert one(msgspec.to_builtins(prompt)) == prompt
+    assert one(msgspec.to_builtins(prompt)) == prompt  # written out and read again
 
 
 def test_columns_say_which_of_theirs_is_which_of_ours():
@@ -86,24 +70,18 @@ def test_columns_say_which_of_theirs_is_which_of_ours():
 @pytest.mark.parametrize(
     ("row", "reason", "ends"),
     [
-        ({"promt": "Why?", "label": 1}, "no_prompt", "--columns.prompt promt"),
-        ({"text": "Why?"}, "no_prompt", "--columns.prompt text"),
-        ({"dataset": "a", "input": "Why?", "output_1": "So."}, "no_prompt", "--columns.prompt input"),
-        ({"id": "7", "body": "Why is it so?"}, "no_prompt", "--columns.prompt body"),
+        ({"dataset": "a", "input": "Why?", "output_1": "It is so."}, "no_prompt", "--columns.prompt input"),
         ({"my question?": "Why?", "id": "7"}, "no_prompt", "--columns.prompt 'my question?'"),
         ({}, "no_prompt", "--columns.prompt ..."),
+        ({"chosen": "So.", "rejected": "No."}, "no_prompt", "--columns.prompt ..."),
         ({"prompt": 3}, "not_a_conversation", '"content": "..."}]'),
-        ({"prompt": []}, "not_a_conversation", '"content": "..."}]'),
         ({"prompt": [1]}, "not_a_conversation", '"content": "..."}]'),
+        ({"prompt": [{"role": "user", "content": [{"image": "x"}]}]}, "not_a_conversation", '"..."}]'),
         ({"prompt": ANSWERED}, "not_a_conversation", "--columns.messages prompt"),
         ({"messages": [{"role": "tool", "content": "4"}]}, "not_a_conversation", "--on_error drop"),
-        ({"messages": [{"role": "system", "content": "Be brief."}]}, "not_a_conversation", "--on_error drop"),
         ({"messages": [{"role": "assistant", "content": "So."}]}, "not_a_conversation", "--on_error drop"),
-        ({"prompt": [{"role": "user", "content": None}]}, "not_a_conversation", '"content": "..."}]'),
-        ({"prompt": [{"role": "user", "content": [{"image": "x"}]}]}, "not_a_conversation", '"..."}]'),
+        ({"chosen": [*ASKED, *ASKED], "rejected": ANSWERED}, "not_a_conversation", "--on_error drop"),
         ({"prompt": "Why?", "stakes": "huge"}, "bad_stakes", "or: high"),
-        ({"chosen": "So.", "rejected": "No."}, "no_prompt", "--columns.prompt ..."),
-        ({"chosen": ASKED, "rejected": ASKED}, "not_a_conversation", "--on_error drop"),
         ({"prompt": "half \ud800"}, "not_utf8", "--on_error drop"),
         ([1, 2], "not_an_object", '{"prompt": "Why is the sky blue?"}'),
     ],
@@ -125,7 +103,6 @@ def test_a_row_that_is_no_prompt_stops_with_what_to_type_or_is_dropped(row, reas
     ("row", "reason"),
     [
         ({"prompt": " \n"}, "empty"),
-        ({"instruction": "", "input": ""}, "empty"),
         ({"chosen": HH[0], "rejected": HH[1].replace("Why", "How")}, "prompts_differ"),
     ],
 )
@@ -136,53 +113,42 @@ def test_rows_that_hold_nothing_to_ask_are_dropped_without_stopping(row, reason)
     assert [row.reason for row in left] == [reason]
 
 
-TEXT = "the quick brown fox jumps over the lazy dog and runs far away from the very old barn by the river"
-WORDS = TEXT.split()
-
-
-def test_a_prompt_that_shares_thirteen_words_with_a_test_item_is_dropped(tmp_path):
-    items = tmp_path / "items.jsonl"
-    items.write_text(
-        "".join(json.dumps({"question": q}) + "\n" for q in (" ".join(WORDS[:15]), "What is 2+2?"))
-    )
+def test_a_prompt_that_shares_thirteen_words_with_a_test_item_is_dropped():
+    text = "the quick brown fox jumps over the lazy dog and runs far away from the very old barn"
+    words = text.split()
     rows = [
-        f"Tell me: {' '.join(WORDS[1:14]).upper()} or not?",
-        f"Tell me: {' '.join(WORDS[1:13])} or not?",
+        f"Tell me: {' '.join(words[1:14]).upper()} or not?",
+        f"Tell me: {' '.join(words[1:13])} or not?",
         "What is 2+2?",
         "What is 2+2, and why is it not 5?",
     ]
     left = []
-    kept = list(load_prompts(rows, benchmarks=[items], dropped=left.append))
+    items = [[" ".join(words[:15])], [{"question": "What is 2+2?"}]]
+    kept = list(load_prompts(rows, benchmarks=items, dropped=left.append))
 
     assert [prompt.messages[-1].content for prompt in kept] == [rows[1], rows[3]]
     assert [(row.subject_id, row.kind) for row in left] == [
         (Prompt.of(rows[i]).id, "prompts: contaminated") for i in (0, 2)
     ]
-    assert left[0].detail == " ".join(WORDS[1:14])
+    assert left[0].detail == " ".join(words[1:14])
 
 
 def test_a_prompt_never_changes_sides():
-    ids = [content_id("prompt", i) for i in range(20_000)]
+    ids = [content_id("prompt", i) for i in range(5_000)]
     share = sum(split_of(id, 0.05) == "test" for id in ids) / len(ids)
 
-    assert abs(share - 0.05) < 0.006
+    assert abs(share - 0.05) < 0.01
     assert all(split_of(id, 0.1) == "test" for id in ids if split_of(id, 0.05) == "test")
     assert {split_of(id, 0.0) for id in ids} == {"train"}
 
 
 NAMES = st.sampled_from(sorted(COLUMNS | {"role", "content", "from", "value", "meta", "id", "text"}))
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-ROW = st.dictionaries(NAMES, ANYTHING | st.sampled_from(["user", "assistant", *HH]))
+LEAVES = st.sampled_from([None, True, 0, 0.5, "", "a", "user", "assistant", *HH])
+ANYTHING = LEAVES | st.lists(LEAVES | st.dictionaries(NAMES, LEAVES, max_size=3), max_size=3)
 
 
-@settings(max_examples=80, deadline=None)
-@given(row=ROW | ANYTHING)
+@settings(max_examples=60, deadline=None)
+@given(row=st.dictionaries(NAMES, ANYTHING, max_size=4) | ANYTHING)
 def test_any_json_value_is_a_prompt_or_a_reason(row):
     left = []
     kept = list(load_prompts([row], on_error="drop", dropped=left.append))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.completions import load_groups
-from jurist.errors import DataError, MissingExtra, SettingError
+from jurist.errors import DataError, MissingExtra
 from jurist.prompts import load_prompts
 from jurist.prompts.rows import read_rows
 
@@ -25,6 +25,7 @@ FILES = {
     "data.json": json.dumps({"data": ROWS}, indent=1),
     "data_in_one_line.json": json.dumps({"version": 1, "data": ROWS}),
     "a.csv": "prompt,domain\nWhy?,d\nHow?,\nWhy?,\n",
+    "lines_with_data.json": "".join(json.dumps({**row, "data": [1]}) + "\n" for row in ROWS),
     "bom.jsonl": "\ufeff" + LINES.replace("\n", "\n\n  \n"),
     "bom.csv": "\ufeffprompt,domain\r\nWhy?,d\r\n\r\nHow?,\r\nWhy?,\r\n",
 }
@@ -69,30 +70,11 @@ class Frame:
         raise AssertionError("a million rows at once")
 
 
-def pandas_frame():
-    return pytest.importorskip("pandas").DataFrame([*ROWS, {"prompt": "What?", "domain": None}])
+@pytest.mark.parametrize("source", [ROWS, iter(ROWS), ["Why?", "How?"], Frame()])
+def test_rows_in_memory_are_taken_wherever_a_path_is(source):
+    prompts = list(load_prompts(source))
 
-
-def dataset():
-    return pytest.importorskip("datasets").Dataset.from_list(ROWS)
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        (lambda: ROWS, ["Why?", "How?"]),
-        (lambda: (row for row in ROWS), ["Why?", "How?"]),
-        (lambda: ["Why?", "How?"], ["Why?", "How?"]),
-        (Frame, ["Why?", "How?"]),
-        (pandas_frame, ["Why?", "How?", "What?"]),
-        (dataset, ["Why?", "How?"]),
-    ],
-    ids=["dicts", "generator", "texts", "frame", "pandas", "datasets"],
-)
-def test_rows_in_memory_are_taken_wherever_a_path_is(source, found):
-    prompts = list(load_prompts(source()))
-
-    assert [prompt.messages[-1].content for prompt in prompts] == found
+    assert [prompt.messages[-1].content for prompt in prompts] == ["Why?", "How?"]
     assert {prompt.domain for prompt in prompts} <= {"d", ""}
 
 
@@ -110,8 +92,9 @@ def test_a_folder_is_read_file_by_file(tmp_path):
     assert asked(tmp_path) == ["First?", "Why?", "How?"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_datasets_saved_is_read(tmp_path):
-    dataset().save_to_disk(tmp_path / "set")
+    pytest.importorskip("datasets").Dataset.from_list(ROWS).save_to_disk(tmp_path / "set")
 
     assert asked(tmp_path / "set") == ["Why?", "How?"]
 
@@ -127,11 +110,9 @@ def test_limit_counts_prompts_and_reads_no_further(tmp_path):
     ("name", "data", "reason", "says"),
     [
         ("a.jsonl", b'{"prompt": "Wh', "not_json", "is not JSON"),
-        ("a.jsonl", b'{"prompt": "Why"} x', "not_json", "is not JSON"),
         ("a.jsonl", b'{"prompt": "\xff"}', "not_utf8", "can't decode byte 0xff"),
         ("a.jsonl", b"[" * 100_000, "not_json", "is not JSON"),
         ("a.jsonl", b'"text"', "not_an_object", "holds 'text', not a row"),
-        ("a.jsonl", b'{"prompt": "\\ud800"}', "not_json", "is not JSON"),
         ("a.jsonl.gz", b"{", "not_json", "zcat {path} | sed -n 2p; or"),
         ("a.csv", b"So?", "cells", "the row has 1 cells and the header 2: domain has none. Look"),
         ("a.csv", b"So, or not?,d", "cells", "3 cells and the header 2: a text with a comma wants quotes"),
@@ -156,13 +137,11 @@ def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, n
     [
         ("a.txt", b"Why?", "e.g. a.jsonl"),
         ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-9], "gzip -t {path}"),
-        ("fake.jsonl.gz", b"plain", "gzip -t {path}"),
         ("cut.json", b'[{"prompt": "Why?"}, {"pro', "tail -c 200 {path}"),
         ("three.json", b"3", "head -c 200 {path}"),
         ("fake.parquet", b"plain", "head -c 4 {path}"),
         ("latin.csv", b"prompt\nna\xefve?\n", "iconv -f latin1 {path}"),
         ("empty.jsonl", b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
-        ("blank.jsonl", b"\n\n", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
         ("head.csv", b"prompt,domain\n", "ls -l {path}"),
         ("my file.jsonl.gz", b"plain", "gzip -t '{path}'"),
     ],
@@ -176,16 +155,12 @@ def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_
 
 
 def test_what_is_not_there_is_refused_with_what_is(tmp_path):
-    for missing, says in (("no/promts.jsonl", "no folder"), ("promts.jsonl", f"ls {tmp_path}")):
-        with pytest.raises(DataError, match=says):
-            asked(tmp_path / missing)
-    with pytest.raises(DataError, match=f"ls {tmp_path}"):
-        asked(tmp_path)
+    for missing in (tmp_path / "promts.jsonl", tmp_path, tmp_path / "no/promts.jsonl"):
+        with pytest.raises(DataError, match=f"See what is there with: ls {tmp_path}"):
+            asked(missing)
     write(tmp_path / "prompts.jsonl", LINES)
     with pytest.raises(DataError, match=r"Did you mean 'prompts.jsonl'\?"):
         asked(tmp_path / "promts.jsonl")
-    with pytest.raises(SettingError, match="Did you mean 'drop'"):
-        asked(ROWS, on_error="dropp")
 
 
 def test_the_hub_without_its_extra_says_what_to_install(monkeypatch):
@@ -200,7 +175,7 @@ def test_an_answer_may_be_longer_than_csv_expects(tmp_path):
     assert len(asked(path)[0]) == 200_000
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.binary(max_size=60), name=st.sampled_from(["a.jsonl", "a.csv", "a.json", "a.jsonl.gz"]))
 def test_any_bytes_are_rows_or_refused(tmp_path_factory, data, name):
     path = write(tmp_path_factory.mktemp("any") / name, data)

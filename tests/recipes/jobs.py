@@ -25,13 +25,11 @@ def write_prompts(folder, n=12):
 
 def settings(folder, judge, **others):
     source = {} if {"prompts", "completions", "pairs"} & others.keys() else {"pairs": "pairs.jsonl"}
-    named = {**source, "out": "run", **others}
-    paths = {"out", "prompts", "completions", "pairs", "labels"}
-    tree = {
-        key: str(folder / value) if key in paths and value != "given" else value
-        for key, value in named.items()
-    }
-    return settings_from(LabelConfig, {"judge": judge, **tree})
+    tree = {**source, "out": "run", **others, "judge": judge}
+    for key in ("out", "prompts", "completions", "pairs", "labels"):
+        if key in tree and tree[key] != "given":
+            tree[key] = str(folder / tree[key])
+    return settings_from(LabelConfig, tree)
 
 
 LEARNS = {"batch": 8, "save_every": 0, "lr": 1e-3}
@@ -77,10 +75,7 @@ def everything(folder):
 
 def accounted(folder):
     """Each matchup of the run, and what became of it: it has to be exactly one thing."""
-    met = [one[0] for row in lines(folder, "matchups") for one in row["matchups"]]
+    met = {one[0]: frozenset(one[1:]) for row in lines(folder, "matchups") for one in row["matchups"]}
     labels = {frozenset((one["chosen"]["id"], one["rejected"]["id"])) for one in lines(folder, "preferences")}
-    labelled = [
-        one[0] for row in lines(folder, "matchups") for one in row["matchups"] if frozenset(one[1:]) in labels
-    ]
-    lost = [row["subject_id"] for row in lines(folder, "dropped") if row["subject_id"] in set(met)]
-    return sorted(labelled + lost) == sorted(met)
+    lost = [row["subject_id"] for row in lines(folder, "dropped")]
+    return all((pair in labels) + lost.count(matchup) == 1 for matchup, pair in met.items())

@@ -8,7 +8,7 @@ from jurist import JudgeConfig, LabelConfig, export, label
 from jurist.audits.source import read_run
 from jurist.errors import DataError, RunError, SettingError
 from jurist.models.rows import load_preferences, load_targets
-from jurist.preferences.hygiene import Quarantine, read_quarantine, write_quarantine
+from jurist.preferences.export import Quarantine, read_quarantine, write_quarantine
 from jurist.recipes.audit import audit
 from jurist.recipes.plan import Planned, plan, rows
 from jurist.recipes.spot_check import spot_check

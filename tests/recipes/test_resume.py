@@ -1,7 +1,5 @@
 """What was asked once is not asked again when something else has changed, and every row is accounted for."""
 
-import json
-
 import pytest
 from jobs import accounted, at, everything, lines, run, settings, write_pairs
 from msgspec.structs import replace
@@ -10,6 +8,7 @@ from jurist.errors import DataError
 from jurist.recipes.label import sample
 from jurist.serve import serving
 from jurist.tiny import judges
+from jurist.verdicts import ask
 from support import server
 
 PRICE = {"input": 1000.0, "output": 1000.0}
@@ -22,48 +21,31 @@ def served():
         yield server
 
 
-def test_a_run_started_again_asks_nothing_and_makes_the_same_files(tmp_path, served):
+def test_a_run_started_again_asks_nothing_makes_the_same_files_and_may_read_otherwise(
+    tmp_path, served, monkeypatch
+):
     write_pairs(tmp_path)
     run(tmp_path, at(served, "stumbling"))
     before, calls = everything(tmp_path), served.calls
     again = run(tmp_path, at(served, "stumbling"))
     assert (again.calls, again.calls_kept, served.calls) == (0, calls, calls)
     assert everything(tmp_path) == before
-
-
-def test_another_way_of_reading_asks_nothing(tmp_path, served, monkeypatch):
-    from jurist.verdicts import ask
-
-    write_pairs(tmp_path)
-    run(tmp_path, at(served))
-    before, calls = [one["p_first"] for one in lines(tmp_path, "verdicts")], served.calls
     ours = ask.read
     monkeypatch.setattr(ask, "read", lambda *said, **more: replace(ours(*said, **more), value=0.25))
-    run(tmp_path, at(served))
-    assert {one["p_first"] for one in lines(tmp_path, "verdicts")} == {0.25} != set(before)
+    run(tmp_path, at(served, "stumbling"))
+    assert {one["p_first"] for one in lines(tmp_path, "verdicts")} == {0.25}
     assert served.calls == calls
 
 
-def test_labelling_goes_on_from_what_was_sampled(tmp_path, served):
-    prompts = [{"prompt": f"What is {n} plus 100?"} for n in range(10)]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
-    job = settings(tmp_path, at(served), prompts="prompts.jsonl", policy=["tiny:careful", "tiny:wordy"])
-    sampled = sample(job)
-    summary = run(tmp_path, at(served), prompts="prompts.jsonl", policy=["tiny:careful", "tiny:wordy"])
-    assert (sampled.calls, sampled.completions) == (20, summary.completions)
-    assert summary.calls_kept == 20
-
-
 def test_a_row_that_ends_the_job_costs_nothing_that_was_asked_before_it(tmp_path, served):
-    write_pairs(tmp_path, 40)
+    write_pairs(tmp_path)
     with (tmp_path / "pairs.jsonl").open("a") as file:
         file.write('{"prompt": "What is 1 plus 2?", "fir')
-    with pytest.raises(DataError, match=r"pairs\.jsonl:41"):
+    with pytest.raises(DataError, match=r"pairs\.jsonl:21"):
         run(tmp_path, at(served))
-    write_pairs(tmp_path, 40)
+    write_pairs(tmp_path)
     summary = run(tmp_path, at(served))
-    assert served.calls == 80
-    assert (summary.calls, summary.calls_kept) == (0, 80)
+    assert (summary.calls, summary.calls_kept, served.calls) == (0, 40, 40)
 
 
 def test_whatever_a_server_does_every_row_ends_as_a_label_or_by_name(tmp_path):
@@ -82,24 +64,16 @@ def test_whatever_a_server_does_every_row_ends_as_a_label_or_by_name(tmp_path):
     assert accounted(tmp_path)
 
 
-@pytest.mark.parametrize("fault", ["stall", "500", "drop", "429"])
-def test_a_dead_server_stops_the_run_and_says_what_to_type(tmp_path, fault):
-    write_pairs(tmp_path, 30)
-    with server.serving("A", faults={fault: 1}) as served:
-        summary = run(tmp_path, at(served, **{**QUICK, "timeout": 0.3}))
-    assert (summary.state, summary.ended_by) == ("stopped", "failure")
-    assert summary.stopped.endswith("what was answered is kept")
-    assert summary.seconds < 5
-
-
-def test_a_server_that_died_and_was_revived_finishes_the_job(tmp_path):
-    write_pairs(tmp_path, 60)
-    with server.serving("A", faults=lambda *_: "500" if served.answered > 50 else None) as served:
-        stopped = run(tmp_path, at(served, "any", **QUICK))
+def test_a_server_that_dies_stops_the_run_and_once_revived_finishes_the_job(tmp_path):
+    write_pairs(tmp_path, 20)
+    with server.serving("A", faults=lambda *_: "stall" if served.answered > 15 else None) as served:
+        stopped = run(tmp_path, at(served, "any", **{**QUICK, "timeout": 0.3}))
+    assert (stopped.state, stopped.ended_by) == ("stopped", "failure")
+    assert stopped.stopped.endswith("what was answered is kept")
+    assert stopped.seconds < 5
     with server.serving("A") as revived:
-        finished = run(tmp_path, at(revived, "any"))
-    assert (stopped.state, finished.state) == ("stopped", "done")
-    assert len(revived.log) == 120 - served.answered
+        assert run(tmp_path, at(revived, "any")).state == "done"
+    assert len(revived.log) == 40 - served.answered
     assert accounted(tmp_path)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from ..preferences.hygiene import Quarantine
+from ..preferences.export import Quarantine
 from ..stats.intervals import (
     Estimate,
     clopper_pearson,

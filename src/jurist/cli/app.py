@@ -9,15 +9,16 @@ import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import NODEFAULT, Struct
 
+from ..config import choices_of
 from ..errors import SettingError
 from .exits import WRONG, exit_code
-from .help import complete, help_rows, install, page
-from .options import Common, Known, Recipe, Typed, known_settings, parse
+from .options import Common, Known, Recipe, Typed, help_rows, known_settings, page, parse
 
 
 class Verb(NamedTuple):
@@ -26,36 +27,43 @@ class Verb(NamedTuple):
     settings: str
     """A Struct, or a function that finds one by the words typed."""
     summary: str
-    arguments: tuple[str, ...] = ()
-    """Settings that may be given by position."""
+    argument: str = ""
+    """A setting that needs no `--name`."""
     recipe: bool = False
     """They may also come from a YAML file."""
 
 
 LABEL, SFT, PPO = "recipes.settings:LabelConfig", "models.settings:SftConfig", "models.ppo_settings:PPOConfig"
-REWARD, DPO, DATA = "models.settings:RewardConfig", "models.settings:DpoConfig", ("data",)
+REWARD, DPO = "models.settings:RewardConfig", "models.settings:DpoConfig"
 VERBS = {
-    "estimate": Verb(LABEL, "Estimate calls, tokens and cost of a labelling job before it runs.", (), True),
-    "label": Verb(LABEL, "Judge completions and decide which to train on: preference pairs.", (), True),
-    "show": Verb("cli.show:ShowConfig", "Show what a run came to, or the evidence behind labels.", ("run",)),
-    "audit": Verb("recipes.audit:AuditConfig", "Measure what may be wrong with labels.", ("source",)),
-    "export": Verb("cli.verbs:ExportConfig", "Decide again from a run's verdicts; write files.", ("run",)),
-    "train sft": Verb(SFT, "Supervised fine-tuning on chosen answers.", DATA, True),
-    "train reward": Verb(REWARD, "Train a reward model on preferences.", DATA, True),
-    "train dpo": Verb(DPO, "Train a policy on preferences.", DATA, True),
-    "train ppo": Verb(PPO, "Train a policy on a reward, close to a reference policy.", DATA, True),
-    "train rloo": Verb(PPO, "The same without a value head.", DATA, True),
-    "run": Verb("cli.verbs:loop_config", "Run a recipe in rounds: sample, judge, train.", ("recipe",), True),
-    "probe": Verb("cli.verbs:ProbeConfig", "Attack a judge with answers made to please it.", ("judge",)),
-    "plan": Verb("recipes.plan:PlanConfig", "Plan how many human labels a question needs.", ("source",)),
-    "spotcheck": Verb(
-        "recipes.spot_check:SpotcheckConfig", "Sample labels for humans to check.", ("source",)
-    ),
-    "sample": Verb(LABEL, "Only write completions, for label to judge later.", (), True),
-    "init": Verb("cli.verbs:InitConfig", "Write a recipe with every setting explained.", ("recipe",)),
+    "estimate": Verb(LABEL, "Estimate calls, tokens and cost of a labelling job before it runs.", "", True),
+    "label": Verb(LABEL, "Judge completions and decide which to train on: preference pairs.", "", True),
+    "show": Verb("cli.show:ShowConfig", "Show what a run came to, or the evidence behind labels.", "run"),
+    "audit": Verb("recipes.audit:AuditConfig", "Measure what may be wrong with labels.", "source"),
+    "export": Verb("cli.verbs:ExportConfig", "Decide again from a run's verdicts; write files.", "run"),
+    "train sft": Verb(SFT, "Supervised fine-tuning on chosen answers.", "data", True),
+    "train reward": Verb(REWARD, "Train a reward model on preferences.", "data", True),
+    "train dpo": Verb(DPO, "Train a policy on preferences.", "data", True),
+    "train ppo": Verb(PPO, "Train a policy on a reward, close to a reference policy.", "data", True),
+    "train rloo": Verb(PPO, "The same without a value head.", "data", True),
+    "run": Verb("cli.verbs:loop_config", "Run a recipe in rounds: sample, judge, train.", "recipe", True),
+    "probe": Verb("cli.verbs:ProbeConfig", "Attack a judge with answers made to please it.", "judge"),
+    "plan": Verb("recipes.plan:PlanConfig", "Plan how many human labels a question needs.", "source"),
+    "spotcheck": Verb("recipes.spot_check:SpotcheckConfig", "Sample labels for humans to check.", "source"),
+    "sample": Verb(LABEL, "Only write completions, for label to judge later.", "", True),
+    "init": Verb("cli.verbs:InitConfig", "Write a recipe with every setting explained.", "recipe"),
     "selftest": Verb("cli.verbs:SelftestConfig", "Check the pipeline with judges whose answers are known."),
     "demo": Verb("cli.verbs:DemoConfig", "RLAIF in a tiny world, from labels to trained policies."),
 }
+SHELLS: Final = {
+    "bash": (".bashrc", "complete -o default -C jurist jurist"),
+    "zsh": (".zshrc", "autoload -U +X bashcompinit && bashcompinit && complete -o default -C jurist jurist"),
+    "fish": (
+        ".config/fish/completions/jurist.fish",
+        "complete -c jurist -a '(COMP_LINE=(commandline -cp) jurist)'",
+    ),
+}
+"""A file in the home folder and the line it needs. The shell asks `jurist` itself, as in posener/complete."""
 TITLE = "Preference data you can trust from AI judges, and the models trained on it."
 TRAIN = "Train on labels: sft, reward, dpo, ppo or rloo."
 TOP = {
@@ -77,13 +85,14 @@ def run_command(words: list[str]) -> int:
 def _dispatch(words: list[str]) -> int:
     first, second = [*words, "", ""][:2]
     if "COMP_LINE" in os.environ:
-        print("\n".join(complete(VERBS, TOP, lambda name, words: _settings(name, words)[1])))
+        line = os.environ["COMP_LINE"]
+        print("\n".join(_complete(line[: int(os.environ.get("COMP_POINT", len(line)))])))
     elif first == "--version":
         from .. import __version__
 
         print(f"jurist {__version__}")
     elif first == "--install-completion":
-        print(install(second or os.environ.get("SHELL", "")))
+        print(_install(second or os.environ.get("SHELL", "")))
     elif first in ("", "-h", "--help"):
         verbs = [(name, verb.summary) for name, verb in VERBS.items() if " " not in name]
         verbs.insert(list(VERBS).index("train sft"), ("train", TRAIN))
@@ -106,19 +115,19 @@ def _run(name: str, words: list[str]) -> int:
         raise SettingError(f"no verb called '{name}'.{close} {see}")
     verb, (cls, known) = VERBS[name], _settings(name, words)
     given, free = parse(words, known)
-    needed = [one for one in verb.arguments if known[one].default is NODEFAULT]
+    argument, place, see = verb.argument, verb.argument.upper(), f"See: jurist {name} --help"
+    needed = argument and known[argument].default is NODEFAULT
     if given.pop("help", False):
-        places = [one.upper() if one in needed else f"[{one.upper()}]" for one in verb.arguments]
-        print(page(" ".join((name, *places, "[OPTIONS]")), verb.summary, help_rows(known, verb.arguments)))
+        places = [place if needed else f"[{place}]"] if place else []
+        print(page(" ".join((name, *places, "[OPTIONS]")), verb.summary, help_rows(known, argument)))
         return 0
-    see = f"See: jurist {name} --help"
-    places = [one for one in verb.arguments if one not in given]
-    for word in free[len(places) :]:
+    if free and argument and argument not in given:
+        given[argument] = free.pop(0)
+    if free:
+        word = free[0]
         raise SettingError(f"'{word}' belongs to no option. Write it as: --NAME {quote(word)}. {see}")
-    given |= zip(places, free, strict=False)
-    for one in needed:
-        if one not in given:
-            raise SettingError(f"jurist {name} needs {one.upper()}. {known[one].description} {see}")
+    if needed and argument not in given:
+        raise SettingError(f"jurist {name} needs {place}. {known[argument].description} {see}")
     recipe = given.pop("recipe", None) if verb.recipe else None
     typed = Typed(name, cls, given, recipe, given.pop("json", False))
     module = import_module("jurist.cli.show" if name == "show" else "jurist.cli.verbs")
@@ -132,3 +141,33 @@ def _settings(name: str, words: list[str]) -> tuple[type[Struct], Known]:
     found = getattr(import_module(f"jurist.{module}"), attribute)
     cls = found if isinstance(found, type) else found(words)
     return cls, known_settings(cls, *((Recipe,) if VERBS[name].recipe else ()), Common)
+
+
+def _complete(line: str) -> list[str]:
+    """How a line in the shell may go on: with a verb, an option, or a choice of the option before."""
+    *words, current = line.split(" ")
+    words = [word for word in words[1:] if word]
+    name = " ".join(words[: 1 + (words[:1] == ["train"])])
+    rest = words[1 + name.count(" ") :]
+    if name in VERBS:
+        _, known = _settings(name, rest)
+        before = known.get(rest[-1].lstrip("-").replace("-", "_")) if rest else None
+        kinds = before.kinds if before and rest[-1].startswith("--") else ()
+        found = choices_of(kinds) or [f"--{one}" for one in known]
+    else:
+        prefix = f"{name} " if name else ""
+        found = [one.removeprefix(prefix).split()[0] for one in VERBS if one.startswith(prefix)]
+        found += [] if name else [one.split()[0] for one in TOP]
+    return [one for one in dict.fromkeys(found) if one.startswith(current)]
+
+
+def _install(shell: str) -> str:
+    name = Path(shell).name
+    if name not in SHELLS:
+        raise SettingError(f"no completion for the shell '{name}'. Write: jurist --install-completion bash")
+    file, line = Path.home() / SHELLS[name][0], SHELLS[name][1]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if line not in (file.read_text(encoding="utf-8") if file.exists() else ""):
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{line}\n")
+    return f"{name} completes jurist in new shells, by a line in {file}"

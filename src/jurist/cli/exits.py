@@ -9,12 +9,13 @@ Whatever the code, answered calls are in the journal, and the same command goes 
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from shlex import quote
 from typing import Any, Final
+
+import msgspec
 
 from ..errors import BudgetSpent, Interrupted, JuristError
 
@@ -55,6 +56,12 @@ def ended(summary: Any) -> int:
     return say(f"no labels: {summary.why_none}", FAILED) if summary.why_none else 0
 
 
+def report(as_json: bool, result: Any, lines: Iterable[str] | None = None) -> int:
+    """Print what a verb came to; the exit code of one that did what it was told."""
+    print(msgspec.json.encode(result).decode() if as_json else "\n".join(lines or result.lines()))
+    return 0
+
+
 def say(message: str, code: int) -> int:
     print(f"jurist: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
@@ -63,8 +70,6 @@ def say(message: str, code: int) -> int:
 def _system(error: OSError) -> str:
     """What the operating system said, where none of our own messages was nearer."""
     reason = (error.strerror or str(error)).lower()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full. What is in the journal is safe: free some space and run the same command"
     if error.filename is None:
         return f"the system refused ({reason}). See what is free with: df -h . && ulimit -a"
     return f"cannot use {error.filename} ({reason}). Look at it with: ls -ld {quote(str(error.filename))}"

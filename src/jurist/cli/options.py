@@ -1,4 +1,4 @@
-"""One mechanism for all verbs: words become settings. `help` lists and completes the same settings.
+"""One mechanism for all verbs: words become settings, and pages of help list them.
 
 A field of a Struct is `--name`, one of a nested Struct `--part.name`; `-` and `_` are the same. A setting of
 text takes its word as it is. Others are numbers, true, false, null, or a list or mapping in YAML.
@@ -7,14 +7,26 @@ text takes its word as it is. Others are numbers, true, false, null, or a list o
 from __future__ import annotations
 
 import re
+import shutil
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from textwrap import wrap
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct, inspect
 
-from ..config import LISTS, Kinds, Setting, items_of, kinds_of, load_settings, parse_yaml, settings_of
+from ..config import (
+    LISTS,
+    Kinds,
+    Setting,
+    choices_of,
+    items_of,
+    kinds_of,
+    load_settings,
+    parse_yaml,
+    settings_of,
+)
 from ..errors import SettingError
 
 S = TypeVar("S", bound=Struct)
@@ -120,3 +132,54 @@ def has(kinds: Kinds, *types: Any) -> bool:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def help_rows(known: Known, argument: str = "") -> dict[str, list[tuple[str, str]]]:
+    """The argument and the options, by nested Struct: how they are written, and what they are."""
+    groups: dict[str, list[tuple[str, str]]] = {"Argument": [], "Options": []}
+    shorts = {name: letter for letter, name in SHORT.items()}
+    for one in known.values():
+        if all(isinstance(kind, inspect.StructType | inspect.NoneType) for kind in one.kinds):
+            continue  # its own fields are the options
+        value, text = _value_of(one.kinds), one.description
+        if value == " CHOICE":
+            text += f" One of: {'|'.join(choices_of(one.kinds))}."
+        text = f"{text}{_default(one.default)}".strip()
+        if one.name == argument:
+            groups["Argument"].append((one.name.upper(), text))
+        else:
+            short = f"{shorts[one.name]}, " if one.name in shorts else ""
+            group = one.name.rpartition(".")[0] or "Options"
+            groups.setdefault(group, []).append((f"{short}--{one.name}{value}", text))
+    return groups
+
+
+def _value_of(kinds: Kinds) -> str:
+    """What follows an option, as a page of help shows it."""
+    if choices := "|".join(filter(None, choices_of(kinds))):
+        return f" {choices}" if len(choices) < 40 else " CHOICE"
+    name = ".NAME VALUE" if has(kinds, inspect.DictType) else " VALUE"
+    return "" if has(kinds, inspect.BoolType) else name + " ..." * has(kinds, *LISTS)
+
+
+def _default(value: Any) -> str:
+    if value is False or value in ("", ()) or not isinstance(value, int | float | str | tuple):
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+    return f" [{value:g}]" if isinstance(value, float) else f" [{text}]"
+
+
+def page(usage: str, text: str, groups: Mapping[str, Collection[tuple[str, str]]]) -> str:
+    """A page of help, as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, 110)
+    lines = [f"Usage: jurist {usage}", "", *wrap(text, width)]
+    for heading, rows in groups.items():
+        lines += ["", f"{heading}:"] if rows else []
+        column = min(max((len(left) for left, _ in rows), default=0), 34) + 4
+        for left, right in rows:
+            start, indent = f"  {left:<{column - 2}}", " " * column
+            if len(left) > column - 4:
+                lines.append(start)
+                start = indent
+            lines += wrap(right, width, initial_indent=start, subsequent_indent=indent) or [start.rstrip()]
+    return "\n".join(lines)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -16,13 +15,13 @@ from msgspec import Meta, Struct
 from ..config import read_recipe
 from ..errors import DataError, RunError
 from ..preferences.decide import Learnt, opinions_by_matchup, read_judges
+from ..recipes.summary import Summary
 from ..records import Dropped, Matchup, Preference, Verdict, is_human
 from ..run import owner_of, read_json, read_records, unfinished
 from ..verdicts.cases import read_cases
 from ..verdicts.human import LabelIndex, load_labels
 from ..verdicts.read import UNREAD
 from .options import Typed
-from .print import summary_lines
 
 CUT_AT = 400
 """Characters of a text that are shown without --full."""
@@ -69,8 +68,8 @@ def show(typed: Typed) -> int:
         dropped = _rows(run, "dropped", Dropped) if cfg.dropped else ()
         lost = {row.subject_id: row for row in dropped if cfg.dropped in (row.reason, row.kind)}
         rows = list(islice(_wanted(run, cfg, lost.keys()), cfg.limit))
+        _add_outcomes(run, rows)
         rows += [row for row in lost.values() if row.stage != "preferences"][: cfg.limit - len(rows)]
-        _add_outcomes(run, [row for row in rows if isinstance(row, Evidence)])
     else:
         return _show_summary(run, typed.as_json)
     if cfg.pair and not rows:
@@ -79,9 +78,8 @@ def show(typed: Typed) -> int:
     for row in rows:
         print(msgspec.json.encode(row).decode() if typed.as_json else _text(row, cfg.full))
     if not (typed.as_json or cfg.pair):
-        print(
-            f"{len(rows)} shown" + (f"; more with --limit {10 * cfg.limit}" if len(rows) == cfg.limit else "")
-        )
+        more = f"; more with --limit {10 * cfg.limit}" if len(rows) == cfg.limit else ""
+        print(f"{len(rows)} shown{more}")
     return 0
 
 
@@ -90,7 +88,7 @@ def _rows(run: Path, noun: str, kind: type[Any]) -> Iterator[Any]:
     return read_records(path, kind) if path.exists() or noun == "preferences" else iter(())
 
 
-def _wanted(run: Path, cfg: ShowConfig, lost: Any) -> Iterator[Evidence]:
+def _wanted(run: Path, cfg: ShowConfig, lost: Container[str]) -> Iterator[Evidence]:
     """What passes the filters, in the order of the file."""
     pair = cfg.pair
     for row in _rows(run, "preferences", Preference) if pair else ():
@@ -111,17 +109,17 @@ def _wanted(run: Path, cfg: ShowConfig, lost: Any) -> Iterator[Evidence]:
             human = sum(said) / len(said) if said else None
             side = 0.0 if human is None else human - 0.5
             disagrees = any((o.p_first - 0.5) * side < 0 for o in opinions if o.p_first is not None)
-            one = Evidence(matchup, verdicts, any(o.flipped for o in opinions), disagrees, human)
+            flipped = any(one.flipped for one in opinions)
+            filters = (
+                (cfg.disagree, disagrees),
+                (cfg.flips, flipped),
+                (cfg.unread, any(one.unread for one in verdicts)),
+                (cfg.dropped, matchup.id in lost),
+                (cfg.by, opinions),
+            )
             ids = (matchup.id, matchup.first.id, matchup.second.id, case.prompt.id, *(v.id for v in verdicts))
-            if (
-                (disagrees or not cfg.disagree)
-                and (one.flipped or not cfg.flips)
-                and (any(verdict.unread for verdict in verdicts) or not cfg.unread)
-                and (matchup.id in lost or not cfg.dropped)
-                and (opinions or not cfg.by)
-                and any(name.startswith(pair) for name in ids)
-            ):
-                yield one
+            if all(passes for asked, passes in filters if asked) and any(id.startswith(pair) for id in ids):
+                yield Evidence(matchup, verdicts, flipped, disagrees, human)
 
 
 def _is_about(verdict: Verdict, matchup: Matchup, by: str) -> bool:
@@ -147,19 +145,18 @@ def _show_summary(run: Path, as_json: bool) -> int:
     if not path.exists():
         raise unfinished(run, f"{run} has no summary yet")
     facts = read_json(path, dict[str, Any])
+    if not as_json and (owner := owner_of(run)):
+        print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
     if as_json:
         print(msgspec.json.encode(facts).decode())
-        return 0
-    if owner := owner_of(run):
-        print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
-    if "policies" in facts:
+    elif "policies" in facts:
         print(f"a demo: see {facts['report']}. Its labels: jurist show {quote(f'{run}/round-1/label')}")
     elif "rounds" in facts:
         from ..recipes.loop.finish import Outcome
 
         print("\n".join(msgspec.convert(facts, Outcome).lines()))
     else:
-        print("\n".join(summary_lines({**facts, "run": str(run)})))
+        print("\n".join(msgspec.convert({**facts, "run": str(run)}, Summary).lines()))
     return 0
 
 
@@ -172,13 +169,9 @@ def _text(row: Evidence | Preference | Dropped, full: bool) -> str:
         return _clean(f"{row.id[:12]}  p {row.p:.3f}  {shown}  {', '.join(row.flags)}".rstrip())
     lines = [f"matchup {row.matchup.id}"]
     for name, text in _fields(row):
-        cut = (
-            ""
-            if full or len(text) <= CUT_AT
-            else f" ... ({len(text) - CUT_AT:,} more characters; see --full)"
-        )
-        name = f"\033[1;36m{name}:\033[0m" if sys.stdout.isatty() else f"{name}:"
-        lines += [f"{name} {_clean(text if not cut else text[:CUT_AT] + cut)}"] if text else []
+        if len(text) > CUT_AT and not full:
+            text = f"{text[:CUT_AT]} ... ({len(text) - CUT_AT:,} more characters; see --full)"
+        lines += [f"{name}: {_clean(text)}"] if text else []
     return "\n".join((*lines, ""))
 
 
@@ -210,11 +203,14 @@ def _said(verdict: Verdict, matchup: Matchup) -> str:
         said = f"first is better with p = {verdict.p_first if first else 1 - verdict.p_first:.3f}"
     else:
         said = f"{'first' if first else 'second'} scores {verdict.score}"
-    mass = "" if verdict.label_mass is None else f"label mass {verdict.label_mass:.2f}"
-    order = f"{verdict.order} order" if verdict.matchup_id else ""
-    money = f"${verdict.cost:.5f}" if verdict.cost else ""
-    time = f"{verdict.seconds:.2f} s" if verdict.seconds else ""
-    return ", ".join(filter(None, (said, order, "forced" if verdict.forced else "", mass, money, time)))
+    parts = (
+        f"{verdict.order} order" if verdict.matchup_id else "",
+        "forced" if verdict.forced else "",
+        "" if verdict.label_mass is None else f"label mass {verdict.label_mass:.2f}",
+        f"${verdict.cost:.5f}" if verdict.cost else "",
+        f"{verdict.seconds:.2f} s" if verdict.seconds else "",
+    )
+    return ", ".join(filter(None, (said, *parts)))
 
 
 def _clean(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
@@ -21,9 +21,8 @@ from ..errors import SettingError
 from ..preferences.settings import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .exits import FAILED, ended, say
-from .options import Recipe, Typed, known_settings, parse
-from .print import report, summary_lines
+from .exits import FAILED, ended, report, say
+from .options import Recipe, Typed, help_rows, known_settings, page, parse
 from .progress import progress
 
 
@@ -34,11 +33,9 @@ class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     format: Annotated[tuple[str, ...], Meta(description="Formats to write, e.g. trl, kto, jsonl.")] = ()
     push_to: Annotated[str, Meta(description="Also push to this data set on the hub: owner/name.")] = ""
     labels: Annotated[str | None, Meta(description="Labels to compare the judges with, or given.")] = None
-    held_out: Annotated[float, Meta(description="Share of prompts in the test split.")] = 0.0
+    held_out: Annotated[float, Meta(ge=0, lt=1, description="Share of prompts in the test split.")] = 0.0
     force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
-    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
-        JuryConfig()
-    )
+    jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
 
 
@@ -64,13 +61,11 @@ class DemoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     out: Annotated[str, Meta(description="The demo's folder.")] = "runs/demo"
 
 
-def _watched(
-    typed: Typed, work: Callable[[Any], Any], lines: Callable[[Any], Iterable[str]] | None = None
-) -> Any:
+def _watched(typed: Typed, work: Callable[[Any], Any]) -> Any:
     """The result of work that tells how far it is, printed."""
-    with progress(typed.as_json) as watch:
+    with progress() as watch:
         found = work(watch)
-    report(typed.as_json, found, lines(found) if lines else None)
+    report(typed.as_json, found)
     return found
 
 
@@ -84,14 +79,14 @@ def label(typed: Typed) -> int:
     from ..recipes.label import label
 
     cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: label(cfg, watch), summary_lines))
+    return ended(_watched(typed, lambda watch: label(cfg, watch)))
 
 
 def sample(typed: Typed) -> int:
     from ..recipes.label import sample
 
     cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: sample(cfg, watch), summary_lines))
+    return ended(_watched(typed, lambda watch: sample(cfg, watch)))
 
 
 def export(typed: Typed) -> int:
@@ -100,7 +95,7 @@ def export(typed: Typed) -> int:
     cfg = typed.load(ExportConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("run", "format", "push_to")}
     summary = export(cfg.run, cfg.format, changes, push_to=cfg.push_to)
-    report(typed.as_json, summary, summary_lines(summary))
+    report(typed.as_json, summary)
     return ended(summary)
 
 
@@ -155,16 +150,26 @@ def selftest(typed: Typed) -> int:
 
     cfg = typed.load(SelftestConfig)
     found = run_selftest(cfg.rows, Path(cfg.keep) if cfg.keep else None)
-    return report(typed.as_json, found) if found.passed else report(typed.as_json, found) + FAILED
+    return report(typed.as_json, found) or (0 if found.passed else FAILED)
 
 
 def init(typed: Typed) -> int:
-    from ..recipes.commented import write_recipe
+    """The shipped recipe as a file to start from, and below it every setting explained."""
+    from ..recipes.catalogue import recipe_called, shipped_file
 
     cfg = typed.load(InitConfig)
-    file = cfg.out or f"{cfg.recipe}.yaml"
-    write_recipe(cfg.recipe, Path(file))
-    print(f"wrote {file}, with every setting explained. Run it with: jurist run {quote(file)}")
+    file, known = Path(cfg.out or f"{cfg.recipe}.yaml"), known_settings(recipe_called(cfg.recipe)[0])
+    if file.exists():
+        other = quote(str(file.with_name(f"my-{file.name}")))
+        raise SettingError(f"{file} is there already. Choose another: jurist init {cfg.recipe} --out {other}")
+    run = f"run {quote(str(file))}"
+    text = shipped_file(cfg.recipe).read_text(encoding="utf-8")
+    text = text.replace(f"run recipes/{cfg.recipe}.yaml", run)
+    explained = page(f"{run} [OPTIONS]", "Every setting, to be typed or written above.", help_rows(known))
+    text += "\n" + "".join(f"# {line}".rstrip() + "\n" for line in explained.splitlines())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    print(f"wrote {file}, with every setting explained. Run it with: jurist {run}")
     return 0
 
 
@@ -211,11 +216,11 @@ def demo(typed: Typed) -> int:
 
 def train(typed: Typed) -> int:
     from ..recipes.loop.several import is_first
-    from ..recipes.train import settle_training, train, training_lines
+    from ..recipes.train import train, training_lines
 
     method = typed.verb.partition(" ")[2]
-    cfg = settle_training(method, typed.load(typed.cls, advantage="rloo" if method == "rloo" else None))
-    with progress(typed.as_json) as watch:
+    cfg = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    with progress() as watch:
         folder = train(method, cfg, watch)
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}

@@ -25,7 +25,18 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from ..errors import DataError, SettingError, nearest
-from ..prompts.load import DIALOGUE, LISTS, PAIRS, TEXTS, build_prompt, conversation, shared_beginning, turns
+from ..prompts.load import (
+    CHATS,
+    LISTS,
+    PAIRS,
+    TEXTS,
+    build_prompt,
+    conversation,
+    first_of,
+    is_dialogue,
+    shared_beginning,
+    turns,
+)
 from ..prompts.rows import SKIP, BadRow, Source, clip, missing, read_rows, rename_columns
 from ..records import Completion, Prompt
 
@@ -33,8 +44,8 @@ POLICIES = ("policy", "model", "model_id", "generator")
 LABELS = ("label", "winner")
 EXTRAS = (*LABELS, "who", "annotator", "judge", "reply", "reply_swapped")
 """Columns about a pair and not about its prompt."""
-WORDS: Final = {"first": 1.0, "a": 1.0, "left": 1.0, "chosen": 1.0, "tie": 0.5}
-WORDS.update({"second": 0.0, "b": 0.0, "right": 0.0, "rejected": 0.0})
+SIDES: Final = {"first": 1.0, "second": 0.0, "tie": 0.5}
+WORDS: Final = {**SIDES, "a": 1.0, "b": 0.0, "left": 1.0, "right": 0.0, "chosen": 1.0, "rejected": 0.0}
 
 
 class Answered(NamedTuple):
@@ -55,15 +66,13 @@ class LabelCoding(Struct, frozen=True):
 
     def p_first(self, value: Any, column: str, where: str, policies: tuple[str, ...] = ()) -> float | None:
         """The probability that the first is better; None without a label."""
-        if value is None:
-            return None
         word = label_word(value)
-        number, kind = _number(word), self.kinds.get(column.rstrip(digits))
-        p: float | None = None
         if word in ("", "nan"):
             return None
         if word in self.values:
             return self.values[word]
+        number, kind = _number(word), self.kinds.get(column.rstrip(digits))
+        p: float | None = None
         if number is None:
             said = {WORDS[word]} if word in WORDS else set()
             if len(set(policies)) == 2 and (name := str(value).strip()) in policies:
@@ -73,8 +82,6 @@ class LabelCoding(Struct, frozen=True):
             p = 0.5 if number == 0 else 2.0 - number
         elif not self.values and (kind == "probabilities" or number not in (0, 1)):
             p = number
-        elif not self.values:
-            raise BadRow("unknown_label", f"{where}: {_unexplained(column, word)}")
         if p is not None and 0 <= p <= 1:
             return p
         known = ", ".join((*self.values, *WORDS))
@@ -103,9 +110,9 @@ def label_coding(
     """
     values: dict[str, float] = {}
     for key, side in (label_values or {}).items():
-        if side not in ("first", "second", "tie"):
-            raise SettingError(nearest(f"meaning of {key}", side, ("first", "second", "tie")))
-        values[label_word(key)] = WORDS[side]
+        if side not in SIDES:
+            raise SettingError(nearest(f"meaning of {key}", side, SIDES))
+        values[label_word(key)] = SIDES[side]
     kinds: dict[str, str] = {}
     unexplained: dict[str, str] = {}
     for n, (_, raw) in enumerate(read_rows(source)):
@@ -117,7 +124,7 @@ def label_coding(
             continue
         for name in find(row):
             word, column = label_word(row[name]), name.rstrip(digits)
-            if kinds.setdefault(column, "") or word in values:
+            if word in ("", "nan") or kinds.setdefault(column, "") or word in values:
                 continue
             if (number := _number(word)) is None:
                 kinds[column] = "words" if WORDS.get(word) in (0, 1) else ""  # a tie may stand beside numbers
@@ -128,16 +135,13 @@ def label_coding(
     for name, word in unexplained.items():
         if not kinds[name.rstrip(digits)]:
             where = f"{source}: " if isinstance(source, str | PathLike) else ""
-            raise DataError(where + _unexplained((columns or {}).get(name, name), word))
+            low, high = ("false", "true") if word in ("true", "false") else ("0", "1")
+            raise DataError(
+                f"{where}the labels under '{(columns or {}).get(name, name)}' are {low} and {high} alone, and"
+                f" either could be the first. Say which: --label_values.{low} second --label_values.{high}"
+                " first (or the other way round)"
+            )
     return LabelCoding(values, kinds)
-
-
-def _unexplained(column: str, word: str) -> str:
-    low, high = ("false", "true") if word in ("true", "false") else ("0", "1")
-    return (
-        f"the labels under '{column}' are {low} and {high} alone, which does not say which is the first."
-        f" Say it with: --label_values.{low} second --label_values.{high} first (or the other way round)"
-    )
 
 
 def label_word(value: Any) -> str:
@@ -165,7 +169,7 @@ def pair_of(row: dict[str, Any], where: str, coding: LabelCoding = PLAIN) -> Ans
     if pair is None:
         raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
     one, other = row[pair[0]], row[pair[1]]
-    if _whole_dialogue(one) and _whole_dialogue(other):
+    if is_dialogue(one) and is_dialogue(other):
         messages, first, second = shared_beginning(one, other, where)
         used: tuple[str, ...] = ("prompt", "messages")
     else:
@@ -182,14 +186,14 @@ def pair_of(row: dict[str, Any], where: str, coding: LabelCoding = PLAIN) -> Ans
 
 def _no_pair(row: dict[str, Any]) -> str:
     """What a row would need to be a pair."""
-    for pair in PAIRS:
-        absent = [name for name in pair[:2] if name not in row]
+    for one, other, *_ in PAIRS:
+        absent = [name for name in (one, other) if name not in row]
         if len(absent) == 1:
             return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
         if not absent:
-            nothing = " and ".join(name for name in pair[:2] if row[name] is None)
+            nothing = " and ".join(name for name in (one, other) if row[name] is None)
             return f"nothing stands under {nothing}. {SKIP}"
-    if any(name in row for name in (*LISTS, *TEXTS)):
+    if first_of(row, (*LISTS, *TEXTS)):
         return "these are completions, and no pair of them is named. Let them meet with: --completions FILE"
     pairs = " or ".join(f"{one} and {other}" for one, other, *_ in PAIRS)
     ways = "Say which hold them with: --columns.first ... --columns.second ..."
@@ -198,48 +202,37 @@ def _no_pair(row: dict[str, Any]) -> str:
 
 def several_of(row: dict[str, Any], where: str) -> Answered:
     """A row with a list of completions, or with one."""
-    column = next((name for name in (*LISTS, *TEXTS) if row.get(name) is not None), "")
     messages, used = conversation(row, where)
-    who = next((name for name in POLICIES if isinstance(row.get(name), str)), "")
+    column = first_of(row, (*LISTS, *TEXTS))
     if column in LISTS:
-        items = row[column]
+        items, who = row[column], ""
         if not isinstance(items, list | tuple):
             example = 'Write it as: ["one answer", "another"]'
             raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
-        prompt = build_prompt(messages, (*used, column), row, where)
-        return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
-    if column:
-        text = text_of(row[column], column, where)
     else:
-        said = turns(row["messages"], "messages", where) if used[:1] == ("messages",) else messages
-        if len(said) == len(messages) or said[-1].role != "assistant":
+        text, who = row.get(column), first_of(row, POLICIES)
+        if not column and used[0] in CHATS:
+            last = turns(row[used[0]], used[0], where)[-1]
+            text = last.content if last.role == "assistant" else None
+        if text is None:
             ways = "Say which one holds it with: --columns.completion ..."
             raise BadRow("no_completion", f"{where}: {missing('completion', row)} {ways}")
-        text, messages = said[-1].content, said[:-1]
+        items = [{"text": text, "policy": row.get(who)}]
     prompt = build_prompt(messages, (*used, column, who), row, where)
-    return Answered(prompt, (_completion(prompt, text, row.get(who)),))
+    return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
 
 
 def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
-    if isinstance(item, str):
-        return Completion.of(prompt.id, item)
+    """One answer: a text, a message, or a text with its policy."""
     if not isinstance(item, dict) or "role" in item or "from" in item:
-        return Completion.of(prompt.id, text_of(item, column, where))
-    text = next((item[name] for name in ("text", *TEXTS, "content") if item.get(name) is not None), None)
-    policy = next((item[name] for name in POLICIES if isinstance(item.get(name), str)), None)
-    cut = {"finish": "length"} if item.get("finish") == "length" else {}
-    return _completion(prompt, text_of(text, column, where), policy, **cut)
+        return _completion(prompt, text_of(item, column, where))
+    text = text_of(item.get(first_of(item, ("text", *TEXTS, "content"))), column, where)
+    return _completion(prompt, text, item.get(first_of(item, POLICIES)), item.get("finish"))
 
 
-def _completion(prompt: Prompt, text: str, policy: Any, **fields: Any) -> Completion:
-    return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "", **fields)
-
-
-def _whole_dialogue(value: Any) -> bool:
-    """Whether this holds the prompt as well as the answer."""
-    if isinstance(value, str):
-        return value.startswith("\n\nHuman:") and DIALOGUE.search(value, 1) is not None
-    return isinstance(value, list | tuple) and len(value) > 1
+def _completion(prompt: Prompt, text: str, policy: Any = "", finish: Any = "") -> Completion:
+    policy, finish = policy if isinstance(policy, str) else "", "length" if finish == "length" else "stop"
+    return Completion.of(prompt.id, text, policy, finish=finish)
 
 
 def text_of(value: Any, column: str, where: str) -> str:

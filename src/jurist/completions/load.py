@@ -1,4 +1,4 @@
-"""Completions that exist already, as groups: one prompt and the completions to be compared.
+"""Completions that exist already, as groups: one prompt and the completions to be compared; and which meet.
 
 Rows with one completion may come in any order, e.g. one file a model, one after the other: those of one
 prompt become one group. So do rows about one pair that name their annotator or hold a judge's recorded reply.
@@ -9,14 +9,17 @@ Labels never decide which completion stands first: that is drawn by content, in 
 
 from __future__ import annotations
 
-from array import array
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, tee
-from operator import attrgetter
+from contextlib import closing
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import combinations, groupby, islice, tee
+from operator import attrgetter, itemgetter
 from os import PathLike
 from pathlib import Path
-from tempfile import SpooledTemporaryFile, gettempdir
-from typing import Any, Literal, NamedTuple
+from tempfile import gettempdir
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -39,16 +42,14 @@ from ..records import (
     is_human,
 )
 from ..run import read_records
-from .answers import PLAIN, LabelCoding, label_coding, pair_columns, pair_of, several_of
+from .answers import PLAIN, label_coding, pair_columns, pair_of, several_of
 
 Kind = Literal["completions", "pairs", "auto"]
-KINDS = ("completions", "pairs", "auto")
-LabelsBy = Literal["file", "human"]
 Reader = Callable[[str], tuple[float | None, str]]
 """From a judge's recorded reply to the probability of the first answer as shown, or why there is none."""
-_decode = msgspec.msgpack.Decoder(tuple[str, list[Group]]).decode
 Part = tuple[Group, str]
 """What one row says, and the id of its prompt or pair where other rows may say more of it."""
+SCHEMES: Final = ("all", "chain", "star", "random:3")
 
 
 def load_groups(
@@ -60,7 +61,7 @@ def load_groups(
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
     label_values: Mapping[Any, str] | None = None,
-    labels_by: LabelsBy = "file",
+    labels_by: Literal["file", "human"] = "file",
     benchmarks: Sequence[Source] = (),
     read: Reader | None = None,
     read_name: str = "reply",
@@ -72,149 +73,102 @@ def load_groups(
     `reply_swapped` hold what a judge wrote who saw the pair in the row's order, and in the other one: they
     become verdicts of the judge `recorded:NAME`; its name is in the column `judge`, or is `read_name`.
     """
-    for what, got, known in (("kind of rows", kind, KINDS), ("labels_by", labels_by, ("file", "human"))):
-        if got not in known:
-            raise SettingError(nearest(what, got, known))
-    left = -1 if limit is None else max(limit, 0)
-    if not left:
-        return
+
+    def parse(row: dict[str, Any], where: str) -> Part:
+        if kind == "completions" or (kind == "auto" and pair_columns(row) is None):
+            return _several(row, where, dropped)
+        answered = pair_of(row, where, coding)
+        if not all(one.text.strip() for one in answered.completions):
+            raise BadRow("empty", f"{where}: a completion is empty")
+        group = Group(answered.prompt, answered.completions, ((0, 1),))
+        if answered.p_first is None and read is None:
+            return group, ""
+        matchup = Matchup.of(answered.prompt, *answered.completions)
+        who = str(row.get("who") or row.get("annotator") or "")
+        judge = FILE_LABEL if labels_by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
+        said = [] if answered.p_first is None else [_label(matchup, answered.p_first, judge, who)]
+        if read is not None:
+            said += _recorded(row, where, matchup, read, read_name)
+        return replace(group, labels=tuple(said)), matchup.id if who or read is not None else ""
+
     if isinstance(source, str | PathLike) and (Path(source) / "completions.jsonl").exists():
         groups = _of_run(Path(source), dropped)
     else:
         ahead, source = tee(source) if isinstance(source, Iterator) else (source, source)
         coding = PLAIN if kind == "completions" else label_coding(ahead, columns, label_values)
         del ahead  # with which a generator's rows would all be kept
-        parse = _Shape(kind, coding, labels_by, read, read_name, dropped).part
         parts = parse_rows(
             source, parse, COLUMNS, "completions", columns=columns, on_error=on_error, dropped=dropped
         )
         groups = _gather(parts, dropped)
     is_clean = contamination_filter(benchmarks, dropped)
-    for group in _once(groups, dropped):
-        if is_clean(group.prompt):
-            yield group
-            left -= 1
-            if not left:
-                return
+    kept = (group for group in _once(groups, dropped) if is_clean(group.prompt))
+    yield from islice(kept, limit)
 
 
-class _Shape(NamedTuple):
-    """How rows become groups, or parts of groups."""
+def _several(row: dict[str, Any], where: str, dropped: Drop) -> Part:
+    """The completions of one row; those of a prompt that has only one here may go on in another."""
+    prompt, completions, _ = several_of(row, where)
+    texts = [one for one in completions if one.text.strip()]
+    if not texts:
+        raise BadRow("empty", f"{where}: no completion but empty ones")
+    for _ in range(len(completions) - len(texts)):
+        dropped(Dropped(where, "completions", "empty"))
+    return Group(prompt, drop_repeated(texts, "duplicate", dropped)), prompt.id if len(texts) == 1 else ""
 
-    kind: Kind
-    coding: LabelCoding
-    labels_by: LabelsBy
-    read: Reader | None
-    read_name: str
-    dropped: Drop
 
-    def part(self, row: dict[str, Any], where: str) -> Part:
-        if self.kind == "completions" or (self.kind == "auto" and pair_columns(row) is None):
-            answered = several_of(row, where)
-            texts = [one for one in answered.completions if one.text and not one.text.isspace()]
-            if not texts:
-                raise BadRow("empty", f"{where}: no completion but empty ones")
-            for _ in range(len(answered.completions) - len(texts)):
-                self.dropped(Dropped(where, "completions", "empty"))
-            if len(texts) == 1:
-                return Group(answered.prompt, (texts[0],)), answered.prompt.id
-            return Group(answered.prompt, drop_repeated(texts, "duplicate", self.dropped)), ""
-        answered = pair_of(row, where, self.coding)
-        if any(not one.text or one.text.isspace() for one in answered.completions):
-            raise BadRow("empty", f"{where}: a completion is empty")
-        if answered.p_first is None and self.read is None:
-            return Group(answered.prompt, answered.completions, ((0, 1),)), ""
-        matchup = Matchup.of(answered.prompt, *answered.completions)
-        who = str(row.get("who") or row.get("annotator") or "")
-        said = self._label(matchup, answered.p_first, who)
-        if self.read is not None:
-            said += self._recorded(row, where, matchup, self.read)
-        group = Group(answered.prompt, answered.completions, ((0, 1),), said)
-        return group, matchup.id if who or self.read is not None else ""
+def _label(matchup: Matchup, p_first: float, judge: str, who: str) -> Verdict:
+    first, second = matchup.first.id, matchup.second.id
+    # the same label has the same name whichever way round its row has the pair
+    p = round(p_first if first < second else 1.0 - p_first, 9)
+    return Verdict(
+        content_id("verdict", judge, who, matchup.id, p), judge, matchup.id, first, second, p_first=p_first
+    )
 
-    def _label(self, matchup: Matchup, p_first: float | None, who: str) -> tuple[Verdict, ...]:
-        if p_first is None:
-            return ()
-        judge = FILE_LABEL if self.labels_by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
-        first, second = matchup.first.id, matchup.second.id
-        # the same label has the same name whichever way round its row has the pair
-        p = round(p_first if first < second else 1.0 - p_first, 9)
-        name = content_id("verdict", judge, who, matchup.id, p)
-        return (Verdict(name, judge, matchup.id, first, second, p_first=p_first),)
 
-    def _recorded(
-        self, row: dict[str, Any], where: str, matchup: Matchup, read: Reader
-    ) -> tuple[Verdict, ...]:
-        """What a judge said of this pair in another pipeline."""
-        if "reply" not in row and "reply_swapped" not in row:
-            ways = "Say which one holds the judge's reply with: --columns.reply ..."
-            raise BadRow("no_column", f"{where}: {missing('reply', row)} {ways}")
-        judge, verdicts = RECORDED_PREFIX + str(row.get("judge") or self.read_name), []
-        first, second = matchup.first.id, matchup.second.id
-        for column, one, other in (("reply", first, second), ("reply_swapped", second, first)):
-            if isinstance(raw := row.get(column), str) and raw.strip():
-                p, unread = read(raw)
-                id = content_id("verdict", judge, matchup.id, one, raw)
-                verdicts.append(Verdict(id, judge, matchup.id, one, other, p_first=p, unread=unread, raw=raw))
-        return tuple(verdicts)
+def _recorded(
+    row: dict[str, Any], where: str, matchup: Matchup, read: Reader, read_name: str
+) -> Iterator[Verdict]:
+    """What a judge said of this pair in another pipeline."""
+    if "reply" not in row and "reply_swapped" not in row:
+        ways = "Say which one holds the judge's reply with: --columns.reply ..."
+        raise BadRow("no_column", f"{where}: {missing('reply', row)} {ways}")
+    judge = RECORDED_PREFIX + str(row.get("judge") or read_name)
+    first, second = matchup.first.id, matchup.second.id
+    for column, one, other in (("reply", first, second), ("reply_swapped", second, first)):
+        if isinstance(raw := row.get(column), str) and raw.strip():
+            p, unread = read(raw)
+            name = content_id("verdict", judge, matchup.id, one, raw)
+            yield Verdict(name, judge, matchup.id, one, other, p_first=p, unread=unread, raw=raw)
 
 
 def _gather(parts: Iterable[Part], dropped: Drop) -> Iterator[Group]:
     """Whole groups as they come, and at the end those whose rows were anywhere in the source."""
+    encode, decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Group).decode
     try:
-        with SpooledTemporaryFile(1 << 23) as file:
-            spool = _Spool(file)
+        # A database without a name lies in a temporary file; a generator may be closed by another thread.
+        with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as spool:
+            spool.execute("CREATE TABLE parts (about, said)")
+            spool.execute("BEGIN")
             for group, about in parts:
                 if about:
-                    spool.add(group, about)
+                    spool.execute("INSERT INTO parts VALUES (?, ?)", (about, encode(group)))
                 else:
                     yield group
-            yield from (_merge(groups, dropped) for groups in spool)
-    except OSError as error:
+            for _, same in groupby(spool.execute(_BY_FIRST_ROW), key=itemgetter(0)):
+                yield _merge([decode(said) for _, said in same], dropped)
+    except sqlite3.Error as error:
         raise DataError(
-            f"rows are gathered by prompt in {gettempdir()}, which cannot be used: {error.strerror}. "
+            f"rows are gathered by prompt in {gettempdir()}, which cannot be used: {error}. "
             "Name another folder with: export TMPDIR=FOLDER"
         ) from error
 
 
-class _Spool:
-    """Parts of groups in a file. In memory are 18 bytes for each prompt, and more where one comes again."""
-
-    def __init__(self, file: Any) -> None:
-        self._file, self._starts, self._seen = file, array("Q"), IdSet()
-        self._again: dict[str, list[int]] = {}
-        self._about, self._held = "", list[Group]()
-        """What the last rows were about, which follow each other and are written together."""
-
-    def add(self, group: Group, about: str) -> None:
-        if about != self._about:
-            self._write()
-            self._about, self._held = about, []
-        self._held.append(group)
-
-    def _write(self) -> None:
-        if self._held:
-            start, data = self._file.tell(), msgspec.msgpack.encode((self._about, self._held))
-            self._file.write(len(data).to_bytes(8, "big") + data)
-            if self._seen.add(self._about):
-                self._starts.append(start)
-            else:
-                self._again.setdefault(self._about, []).append(start)
-
-    def _read(self, start: int) -> tuple[str, list[Group]]:
-        self._file.seek(start)
-        size = int.from_bytes(self._file.read(8), "big")
-        return _decode(self._file.read(size))
-
-    def __iter__(self) -> Iterator[list[Group]]:
-        self._write()
-        for start in self._starts:
-            about, groups = self._read(start)
-            for later in self._again.pop(about, ()):
-                groups += self._read(later)[1]
-            yield groups
-        for starts in self._again.values():  # IdSet took their id for another one
-            yield [group for start in starts for group in self._read(start)[1]]
+_BY_FIRST_ROW: Final = """
+    SELECT about, said
+    FROM (SELECT about, said, rowid AS n, min(rowid) OVER (PARTITION BY about) AS first FROM parts)
+    ORDER BY first, n
+"""
 
 
 def _merge(groups: Sequence[Group], dropped: Drop) -> Group:
@@ -276,3 +230,62 @@ def _of_run(folder: Path, dropped: Drop) -> Iterator[Group]:
             f"{path} holds completions of {name}, and no such prompt follows in prompts.jsonl; the files "
             f"were edited or cut. See where with: grep -n {name} {for_shell(folder)}/*.jsonl"
         )
+
+
+def matchups(group: Group, scheme: str = "all", seed: int = 0) -> tuple[list[Matchup], list[Dropped]]:
+    """The matchups of one prompt; which of the two is first follows from their content, not from the file.
+
+    `all` meet; `chain` is each with the next; `star` is the first with each other; `random:3` are three at
+    random. Pairs that the group itself names are taken as they are. Equal texts never meet.
+    """
+    found: list[Matchup] = []
+    dropped: list[Dropped] = []
+    if (k := len(group.completions)) < 2:
+        return found, [Dropped(group.prompt.id, "completions", "too_few", f"{k} of them")]
+    for i, j in group.pairs or _pairs_by(scheme, group.completions, seed):
+        one, other = sorted((group.completions[i], group.completions[j]), key=lambda c: c.id)
+        matchup = Matchup.of(group.prompt, one, other)
+        if same_words(one.text, other.text):
+            dropped.append(Dropped(matchup.id, "completions", "identical"))
+        else:
+            found.append(matchup.swapped() if _hash(f"seat {seed} {matchup.id}", 1)[0] & 1 else matchup)
+    return found, dropped
+
+
+def same_words(one: str, other: str) -> bool:
+    """Equal but for white space."""
+    if one == other:
+        return True
+    # most texts part within their first words; splitting all of both would be the dearest step of a matchup
+    return one.split(None, 8)[:8] == other.split(None, 8)[:8] and one.split() == other.split()
+
+
+def _pairs_by(scheme: str, completions: tuple[Completion, ...], seed: int) -> list[tuple[int, int]]:
+    kind, n = parse_scheme(scheme)
+    k = len(completions)
+    if kind == "chain":
+        return [(i, i + 1) for i in range(k - 1)]
+    if kind == "star":
+        return [(0, i) for i in range(1, k)]
+    everyone = list(combinations(range(k), 2))
+
+    def chance(pair: tuple[int, int]) -> bytes:
+        return _hash(f"draw {seed} {' '.join(sorted(completions[i].id for i in pair))}", 8)
+
+    return everyone if kind == "all" else sorted(everyone, key=chance)[:n]
+
+
+def _hash(text: str, size: int) -> bytes:
+    """Chance that follows from the text. Another text would move positions, and ask old runs anew."""
+    return blake2b(text.encode(), digest_size=size).digest()
+
+
+@lru_cache
+def parse_scheme(scheme: str) -> tuple[str, int]:
+    """A scheme's name and, for `random:n`, how many pairs it takes."""
+    kind, _, count = scheme.partition(":")
+    if scheme in SCHEMES[:3]:
+        return scheme, 0
+    if kind == "random" and count.isdigit() and int(count) > 0:
+        return kind, int(count)
+    raise SettingError(nearest("scheme of matchups", scheme, SCHEMES))

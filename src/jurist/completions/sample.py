@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import accumulate
@@ -19,10 +20,11 @@ PLAIN = Sampling()
 
 
 class Policies(Struct, frozen=True):
-    """Who answers, and how often each is asked. The shares add up to 1."""
+    """Who answers, and how often each is asked."""
 
     engines: tuple[Engine, ...]
-    shares: tuple[float, ...]
+    edges: tuple[float, ...]
+    """Where between 0 and 1 the share of each but the first begins."""
 
 
 def mixture(engines: Sequence[tuple[Engine, float]]) -> Policies:
@@ -33,7 +35,8 @@ def mixture(engines: Sequence[tuple[Engine, float]]) -> Policies:
         if not 0 < weight < float("inf"):
             raise SettingError(f"the weight of {engine.name} is {weight}; write a number above 0, e.g. 1")
     whole = sum(weight for _, weight in engines)
-    return Policies(tuple(e for e, _ in engines), tuple(weight / whole for _, weight in engines))
+    edges = accumulate(weight / whole for _, weight in engines[:-1])
+    return Policies(tuple(engine for engine, _ in engines), tuple(edges))
 
 
 async def sample(
@@ -44,15 +47,13 @@ async def sample(
     Which policy writes which sample, and with which seed, follows from the prompt's id and `seed`, so the
     same call again asks the same questions. A sample that gave nothing is dropped and the others go on.
     """
-    edges = list(accumulate(policies.shares))
     samples: dict[int, list[int]] = {}
     for i in range(k):
-        point = _number("policy", prompt.id, i, seed) / 2**32
-        who = next((who for who, edge in enumerate(edges) if point < edge), len(edges) - 1)
+        who = bisect(policies.edges, _number("policy", prompt.id, i, seed) / 2**32)
         samples.setdefault(who, []).append(i)
     parts = await asyncio.gather(
         *(_sample_one(policies.engines[who], prompt, some, sampling, seed) for who, some in samples.items()),
-        return_exceptions=True,
+        return_exceptions=True,  # what the others answer is paid for, and comes home first
     )
     completions: list[Completion] = []
     dropped: list[Dropped] = []
@@ -71,30 +72,27 @@ async def _sample_one(
     first = seed if sampling.seed is None else sampling.seed
     # some engines take 31 bits only
     how = replace(sampling, seed=_number("draw", prompt.id, engine.name, which[0], first) >> 1)
-    ask = Ask(prompt.messages, sample=which[0], **asdict(how))
-    replies: list[Reply | BaseException] = []
-    lost: CallFailed | CallRefused
+    replies: list[Reply] = []
+    reason = "failed"
     try:
-        replies += await engine.samples(ask, len(which))
-        lost = CallFailed(f"{len(replies)} of {len(which)} samples came")
-    except (CallFailed, CallRefused) as error:
-        lost = error
-    replies += [lost] * (len(which) - len(replies))
-    return [_read(prompt, engine.name, how, reply) for reply in replies]
-
-
-def _read(prompt: Prompt, policy: str, how: Sampling, reply: Reply | BaseException) -> Completion | Dropped:
-    """One reply as a completion, or the reason why there is none."""
-    if isinstance(reply, CallFailed | CallRefused):
-        reason = "failed" if isinstance(reply, CallFailed) else "refused"
-        return Dropped(prompt.id, "completions", reason, f"{policy}: {reply}")
-    if isinstance(reply, BaseException):
-        raise reply
-    if not reply.text or reply.text.isspace():
-        reason = "refused" if reply.finish == "refused" else "empty"
-        return Dropped(prompt.id, "completions", reason, f"{policy}: finish={reply.finish}")
-    tokens = reply.usage.tokens_out or len(reply.tokens) or None
-    return Completion.of(prompt.id, reply.text, policy, sampling=how, finish=reply.finish, tokens=tokens)
+        replies = await engine.samples(Ask(prompt.messages, sample=which[0], **asdict(how)), len(which))
+        why = f"{len(replies)} of {len(which)} samples came"
+    except CallFailed as error:
+        why = str(error)
+    except CallRefused as error:
+        reason, why = "refused", str(error)
+    lost = Dropped(prompt.id, "completions", reason, f"{engine.name}: {why}")
+    found: list[Completion | Dropped] = [lost] * (len(which) - len(replies))
+    for reply in replies:
+        if reply.text.strip():
+            tokens = reply.usage.tokens_out or len(reply.tokens) or None
+            made = {"sampling": how, "finish": reply.finish, "tokens": tokens}
+            found.append(Completion.of(prompt.id, reply.text, engine.name, **made))
+        else:
+            reason = "refused" if reply.finish == "refused" else "empty"
+            why = f"{engine.name}: finish={reply.finish}"
+            found.append(Dropped(prompt.id, "completions", reason, why))
+    return found
 
 
 def _number(*parts: object) -> int:

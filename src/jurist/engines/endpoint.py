@@ -156,7 +156,7 @@ class Endpoint(Engine):
 
     async def _call(self, ask: Ask, n: int) -> list[Reply]:
         self._open()
-        call = _Call(ask, n, next(self._numbers), self._gate)
+        call = _Call(ask, n, next(self._numbers), self._gate, len(self.refused))
         while True:
             await call.gate.enter(again=call.tries > 0)
             try:
@@ -347,11 +347,11 @@ class Endpoint(Engine):
             cost = cost_of(reply.usage, self.price, call.share / len(replies))
             # A server that counts no tokens is believed to have used all that were reserved.
             cost = cost if counted or self._shared else reserved.usd / len(replies)
-            body = call.body
-            if call.n > 1:  # the key is that of a sample asked for alone
+            sent = b""
+            if call.known != len(self.refused):  # something was learnt meanwhile: what was sent is the key
                 alone = sample_of(call.ask, call.ask.sample + i)
-                body = self._dialect.write(alone, 1, call.refused)
-            paid.append(replace(reply, seconds=seconds, cost=cost, sent=self._identity(body)))
+                sent = self._identity(self._dialect.write(alone, 1, call.refused))
+            paid.append(replace(reply, seconds=seconds, cost=cost, sent=sent))
         self.budget.pay(reserved, paid)
         if self._tokens is not None:
             used = sum((reply.usage for reply in paid), NO_USAGE)
@@ -363,8 +363,8 @@ class Endpoint(Engine):
 class _Call:
     """One call and its tries so far."""
 
-    def __init__(self, ask: Ask, n: int, number: int, gate: Gate) -> None:
-        self.ask, self.n, self.number, self.gate = ask, n, number, gate
+    def __init__(self, ask: Ask, n: int, number: int, gate: Gate, known: int) -> None:
+        self.ask, self.n, self.number, self.gate, self.known = ask, n, number, gate, known
         self.tries = 0
         self.started = self.last_started = 0.0
         """When the last try left, and the one before it."""

@@ -185,12 +185,12 @@ class JournaledEngine(Engine):
         """Ask the engine; where it does not do so itself, reserve and settle the money."""
         engine = self.engine
         if engine.meters_itself:
-            return await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
+            return await engine.samples(ask, n) if n > 1 else [await engine.answer(ask)]
         read = sum(len(message.content.encode()) for message in ask.messages)
         most = most_it_costs(self.price, read, n * ask.max_tokens)
         reserved = await self._budget.reserve(self.name, most, n)
         try:
-            replies = await (engine.samples(ask, n) if n > 1 else _one(engine, ask))
+            replies = await engine.samples(ask, n) if n > 1 else [await engine.answer(ask)]
         except asyncio.CancelledError:
             self._budget.lose(reserved)
             raise
@@ -199,10 +199,6 @@ class JournaledEngine(Engine):
             raise
         self._budget.pay(reserved, replies)
         return replies
-
-
-async def _one(engine: Engine, ask: Ask) -> list[Reply]:
-    return [await engine.answer(ask)]
 
 
 def _runs(missing: Sequence[bool]) -> Iterator[tuple[int, int]]:

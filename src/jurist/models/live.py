@@ -21,7 +21,7 @@ from ..engines.engine import is_engine_kind
 from ..engines.journaled import Engines, open_budget
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError
-from ..journal import Journal
+from ..journal import Journal, money_in
 from ..records import Completion, Prompt, Verdict
 from ..verdicts.judge import JUDGES, OpenEngine, Pointwise, Scorer, open_judge
 from ..verdicts.settings import JudgeConfig
@@ -102,15 +102,22 @@ def _function(spec: str) -> Reward:
 
 
 @contextmanager
-def rewards_of(cfg: PPOConfig, given: Reward | ScoresMany | None, world: int = 1) -> Iterator[Rewards]:
-    """The reward that was given, or the one the settings name, its calls kept in `journal.sqlite`."""
+def rewards_of(
+    cfg: PPOConfig, given: Reward | ScoresMany | None, rank: int = 0, world: int = 1
+) -> Iterator[Rewards]:
+    """The reward that was given, or the one the settings name, its calls kept in `journal.sqlite`; each
+    process has a journal of its own.
+    """
     if given is not None:
         with Rewards(given) as rewards:
             yield rewards
         return
-    Path(cfg.out).mkdir(parents=True, exist_ok=True)
-    journal = Journal(Path(cfg.out) / "journal.sqlite")
-    money = open_budget(_share(parse_money(cfg.budget), journal.spent, world), journal)
+    out, cap = Path(cfg.out), parse_money(cfg.budget)
+    out.mkdir(parents=True, exist_ok=True)
+    left = None if cap is None else max(0.0, cap - sum(money_in(out))) / world
+    journal = Journal(out / (f"journal-{rank}.sqlite" if rank else "journal.sqlite"))
+    # Each process watches over its part of what is left.
+    money = open_budget(None if left is None else journal.spent + journal.uncertain + left, journal)
     engines = Engines(journal, money)
     try:
         with Rewards(reward_called(cfg.reward, engines, cfg.seed)) as rewards:
@@ -121,8 +128,3 @@ def rewards_of(cfg: PPOConfig, given: Reward | ScoresMany | None, world: int = 1
                 rewards.run(engines.close())
     finally:
         journal.close()
-
-
-def _share(cap: float | None, spent: float, world: int) -> float | None:
-    """Each process watches over its part of what is left."""
-    return None if cap is None else spent + (cap - spent) / world

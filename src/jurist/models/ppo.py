@@ -78,7 +78,7 @@ def train_ppo(
     )
     together = Together(loop.accelerator)
     anchor.to(together.device)
-    with rewards_of(cfg, reward, together.world) as rewards, loop:
+    with rewards_of(cfg, reward, together.rank, together.world) as rewards, loop:
         first, began = loop.done, time.monotonic()
         for step in steps(len(heads), loop, cfg):
             rows = together.share(step.rows)

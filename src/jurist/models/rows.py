@@ -23,7 +23,7 @@ import msgspec
 
 from ..completions.answers import LabelCoding, label_coding, pair_columns, pair_of, several_of
 from ..errors import DataError, RunError
-from ..preferences.hygiene import drop_quarantined, read_quarantine
+from ..preferences.export import drop_quarantined, read_quarantine
 from ..prompts.load import COLUMNS, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id

@@ -1,7 +1,8 @@
-"""The card that goes with an exported set: what went in, what came out, and where the rest went."""
+"""The card that goes with an exported set: how often its judges are right, what went in and what came out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import msgspec
 from msgspec import Struct, field
 
 from ..records import Dropped, Matchup, Preference, is_label
+from ..run import write_whole
 from ..verdicts.cases import Case
+from ..verdicts.jury import Agreement
 from ..verdicts.settle import Opinion
 
 _BINS = 10
@@ -20,7 +23,7 @@ class JudgeCounts(Struct):
     """What one judge was asked, and what came back."""
 
     verdicts: int = 0
-    unread: dict[str, int] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
     """Verdicts without a usable answer, by reason."""
     forced: int = 0
     """Verdicts whose label was forced by a constraint."""
@@ -44,7 +47,9 @@ class Counts(Struct):
     completions: int = 0
     matchups: int = 0
     judges: dict[str, JudgeCounts] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
+    agreement: dict[str, dict[str, Agreement]] = field(default_factory=dict)
+    """With `human` labels and with `file` labels, of each judge and of the jury."""
+    labels: Counter[str] = field(default_factory=Counter)
     """Labels that came with the rows, by annotator."""
     preferences: int = 0
     histogram: list[int] = field(default_factory=lambda: [0] * _BINS)
@@ -52,8 +57,8 @@ class Counts(Struct):
     longer_chosen: int = 0
     equally_long: int = 0
     high_stakes: int = 0
-    flags: dict[str, int] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
+    flags: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
     """By stage and reason, e.g. `preferences: tie`."""
 
     def add(self, case: Case, opinions: Iterable[tuple[Matchup, Sequence[Opinion]]] = ()) -> None:
@@ -64,14 +69,14 @@ class Counts(Struct):
         orders: dict[tuple[str, str], set[str]] = {}
         for verdict in case.verdicts:
             if is_label(verdict.judge):
-                self.labels[verdict.judge] = self.labels.get(verdict.judge, 0) + 1
+                self.labels[verdict.judge] += 1
                 continue
             judge = self.judges.setdefault(verdict.judge, JudgeCounts())
             judge.verdicts += 1
             judge.forced += verdict.forced
             judge.usd += verdict.cost
             if verdict.unread:
-                judge.unread[verdict.unread] = judge.unread.get(verdict.unread, 0) + 1
+                judge.unread[verdict.unread] += 1
             elif verdict.p_first not in (None, 0.5):
                 judge.decided += 1
                 judge.first_position += (verdict.p_first or 0.0) > 0.5
@@ -90,29 +95,20 @@ class Counts(Struct):
         self.longer_chosen += chosen > rejected
         self.equally_long += chosen == rejected
         self.high_stakes += preference.prompt.stakes == "high"
-        for flag in preference.flags:
-            self.flags[flag] = self.flags.get(flag, 0) + 1
+        self.flags.update(preference.flags)
 
     def drop(self, row: Dropped) -> None:
-        self.dropped[row.kind] = self.dropped.get(row.kind, 0) + 1
+        self.dropped[row.kind] += 1
 
     def total(self) -> JudgeCounts:
         """All judges together."""
         found = JudgeCounts()
         for one in self.judges.values():
+            found.unread.update(one.unread)
             for name in JudgeCounts.__struct_fields__:
                 if name != "unread":
                     setattr(found, name, getattr(found, name) + getattr(one, name))
-            for reason, n in one.unread.items():
-                found.unread[reason] = found.unread.get(reason, 0) + n
         return found
-
-
-def write_card(folder: Path, text: str) -> Path:
-    """`README.md` beside the files."""
-    draft = folder / ".README.md.part"
-    draft.write_text(text, encoding="utf-8")
-    return draft.replace(folder / "README.md")
 
 
 def card(
@@ -151,33 +147,43 @@ def card(
         f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
         f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
         "`chosen` is the better one, after both orders were averaged.\n",
+        _table("Agreement with human labels", _agreement(c, "human") or {"unknown": "no human labels"}),
+        _table("Agreement with the file's labels", _agreement(c, "file")),
         _table("Rows", rows),
         *(_table(f"Judge `{judge}`", _judge(one)) for judge, one in sorted(c.judges.items())),
-        _table("Labels that came with the rows", dict(sorted(c.labels.items()))),
+        _table("Labels that came with the rows", c.labels),
         _table("Preferences by p", bins if c.preferences else {}),
-        _table("Flags", dict(sorted(c.flags.items()))),
-        _table("Dropped, by stage and reason", dict(sorted(c.dropped.items()))),
-        _table("Preferences that are not in these files", dict(sorted(left_out.items()))),
+        _table("Flags", c.flags),
+        _table("Dropped, by stage and reason", c.dropped),
+        _table("Preferences that are not in these files", left_out),
         f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n" if recipe else "",
-        _table("Versions", dict(versions)),
+        _table("Versions", versions),
     ]
     return "\n".join(part for part in parts if part)
 
 
+def write_card(folder: Path, text: str) -> None:
+    write_whole(folder / "README.md", text.encode())
+
+
+def _agreement(counts: Counts, kind: str) -> dict[str, str]:
+    return {
+        judge: f"{one.accuracy:.1%} ({one.low:.1%} to {one.high:.1%}, n = {one.n:,})"
+        for judge, one in counts.agreement.get(kind, {}).items()
+    }
+
+
 def _judge(one: JudgeCounts) -> dict[str, Any]:
-    unread = {f"unread: {reason}": _share(n, one.verdicts) for reason, n in sorted(one.unread.items())}
-    rows: dict[str, Any] = {"verdicts": one.verdicts, **unread}
-    if one.forced:
-        rows["label forced by a constraint"] = _share(one.forced, one.verdicts)
-    if one.decided:
-        rows["for the first position"] = (
-            f"{_share(one.first_position, one.decided)} of those that name a side"
-        )
-    if one.asked_both:
-        rows["matchups asked in both orders"] = one.asked_both
-        rows["read in both"] = _share(one.read_both, one.asked_both)
-        rows["flipped: both orders favoured the same position"] = _share(one.flipped, one.read_both)
-    return rows
+    return {
+        "verdicts": one.verdicts,
+        **{f"unread: {reason}": _share(n, one.verdicts) for reason, n in one.unread.items()},
+        "label forced by a constraint": _share(one.forced, one.verdicts),
+        "that name a side": one.decided,
+        "for the first position": _share(one.first_position, one.decided),
+        "matchups asked in both orders": one.asked_both,
+        "read in both": _share(one.read_both, one.asked_both),
+        "flipped: both orders favoured the same position": _share(one.flipped, one.read_both),
+    }
 
 
 def _share(part: int, whole: int) -> str:

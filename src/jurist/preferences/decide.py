@@ -3,7 +3,7 @@ again for nothing.
 
 `learn` reads the run and learns what labels and swapped positions teach about its judges. Then, prompt by
 prompt, `opinions_by_matchup` settles what each judge said, `combine_opinions` makes one opinion of several,
-and `decide_prompt` chooses the pairs to train on.
+and `choose` picks the pairs to train on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
+from ..records import Dropped, IdSet, Matchup, Verdict, is_label
 from ..run import Run, read_json, read_records
 from ..stats.fits import Array, expit, log_odds
 from ..verdicts.calibrate import (
@@ -43,14 +43,13 @@ from ..verdicts.jury import (
 from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
 from .card import Counts
-from .pairs import choose
+from .pairs import STAGE, choose
 from .settings import PreferConfig
 
 FEWEST_LABELS: Final = 30
 """Labels from which a temperature is learnt, and a judge refused: with fewer, chance decides."""
 POOR: Final = 0.6
 """Agreement with humans below which there is a warning."""
-STAGE: Final = "preferences"
 JURY: Final = "jury"
 
 
@@ -95,14 +94,16 @@ def decide(
     known = {judge.name: judge for judge in judges}
     learnt = learn(run.path, known, jury, labels)
     run.write_json("learnt.json", learnt)
-    counts, labelled = Counts(), IdSet()
+    counts, labelled = Counts(agreement=learnt.agreement), IdSet()
+    every_pair = replace(prefer, rule="all_pairs")
     with run.writing("preferences", "dropped") as files:
 
         def drop(row: Dropped) -> None:
             files["dropped"].add(row)
             counts.drop(row)
 
-        for row in _dropped_before(run.path):
+        before = run.file("dropped")
+        for row in read_records(before, Dropped) if before.exists() else ():
             if row.stage != STAGE:
                 drop(row)
         for case in read_cases(run.path):
@@ -112,27 +113,16 @@ def decide(
                 for matchup in case.matchups:
                     drop(Dropped(matchup.id, STAGE, "duplicate"))
                 continue
-            preferences, dropped = decide_prompt(case, opinions, learnt, prefer, jury)
+            joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
+            # Pairs that the user's file named are questions of their own: no rule picks among them.
+            rule = every_pair if case.paired else prefer
+            preferences, dropped = choose(case.prompt, case.completions, joined, rule)
             for preference in preferences:
                 files["preferences"].add(preference)
                 counts.preference(preference)
             for row in dropped:
                 drop(row)
     return counts, learnt
-
-
-def decide_prompt(
-    case: Case,
-    opinions: Iterable[tuple[Matchup, list[Opinion]]],
-    learnt: Learnt,
-    prefer: PreferConfig,
-    jury: JuryConfig,
-) -> tuple[list[Preference], list[Dropped]]:
-    """The preferences of one prompt, and its matchups that came to none."""
-    joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
-    # Pairs that the user's file named are questions of their own: no rule picks among them.
-    rule = replace(prefer, rule="all_pairs") if case.paired and prefer.rule != "all_pairs" else prefer
-    return choose(case.prompt, case.completions, joined, rule)
 
 
 def settle_prompt(
@@ -149,26 +139,24 @@ def opinions_by_matchup(
     """Each matchup with one opinion a judge, without position bias and not yet calibrated. Labels, which
     nobody was asked for, are not among them.
     """
-    pairwise: dict[str, dict[str, list[Verdict]]] = {}
-    scores: dict[str, list[Verdict]] = {}
+    said: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in case.verdicts:
-        if is_label(verdict.judge):
-            continue
-        if verdict.matchup_id:
-            pairwise.setdefault(verdict.matchup_id, {}).setdefault(verdict.judge, []).append(verdict)
-        else:
-            scores.setdefault(verdict.judge, []).append(verdict)
+        if not is_label(verdict.judge):
+            said.setdefault((verdict.matchup_id, verdict.judge), []).append(verdict)
+    judges = [
+        known.get(name, JudgeInfo(name, "pairwise")) for name in dict.fromkeys(name for _, name in said)
+    ]
     found = []
     for matchup in case.matchups:
         opinions = []
-        for judge, verdicts in pairwise.get(matchup.id, {}).items():
-            clamp = known[judge].clamp if judge in known else None
-            bias = learnt.position_biases.get(judge)
-            corrects = {} if bias is None else {"debias": partial(debias, bias=bias)}
-            opinions.append(settle(verdicts, matchup, clamp=clamp, **corrects))
-        for judge, verdicts in scores.items():
-            scale = (known[judge].scale if judge in known else None) or learnt.scales.get(judge)
-            opinions.append(settle_scores(verdicts, matchup, scale or "logits"))
+        for judge in judges:
+            if verdicts := said.get((matchup.id, judge.name)):
+                bias = learnt.position_biases.get(judge.name)
+                corrects = {} if bias is None else {"debias": partial(debias, bias=bias)}
+                opinions.append(settle(verdicts, matchup, clamp=judge.clamp, **corrects))
+            elif verdicts := said.get(("", judge.name)):
+                scale = judge.scale or learnt.scales.get(judge.name) or "logits"
+                opinions.append(settle_scores(verdicts, matchup, scale))
         found.append((matchup, opinions))
     return found
 
@@ -183,8 +171,7 @@ def combine_opinions(
         return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
     if len(calibrated) == 1:
         return calibrated[0]
-    joined = combine(calibrated, learnt.weights, jury)
-    return joined if joined.first_id == matchup.first.id else joined.swapped()
+    return combine(calibrated, learnt.weights, jury)
 
 
 def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels: str | None) -> Learnt:
@@ -284,11 +271,6 @@ def _is_another_label(case: Case, labelled: IdSet) -> bool:
     """Another annotator's label on a pair that was decided already: no more data to train on."""
     with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
     return with_label and any(not labelled.add(matchup.id) for matchup in case.matchups)
-
-
-def _dropped_before(folder: Path) -> Iterator[Dropped]:
-    path = folder / "dropped.jsonl"
-    return read_records(path, Dropped) if path.exists() else iter(())
 
 
 def read_judges(folder: Path) -> list[JudgeInfo]:

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
-from ..errors import DataError, SettingError, nearest
+from ..errors import DataError
 from ..prompts.load import split_of
 from ..prompts.rows import Drop, first_line, for_shell, ignore, require
 from ..records import Completion, Dropped, IdSet, Message, Preference
-from ..run import Writer, whole_files
+from ..run import Writer, read_json, whole_files, write_whole
 
 
 def _answer(completion: Completion) -> tuple[Message, ...]:
@@ -136,72 +137,43 @@ WRITERS: dict[str, type[Writer]] = {"jsonl": Writer, "parquet": Parquet}
 
 def export(
     preferences: Iterable[Preference],
-    out: str | Path,
+    folder: Path,
     format: str = "trl",
     *,
     held_out: float = 0.0,
     dropped: Drop = ignore,
     push_to: str = "",
 ) -> dict[str, int]:
-    """Write preferences to a file or folder; how many rows each split has.
+    """Write preferences into a folder; how many rows each split has.
 
     With `held_out`, that share of the prompts goes to a second file, by content: a prompt never lies on both
     sides, nor changes sides in a later export. Files appear only when they are whole.
     """
-    if format not in FORMATS:
-        raise SettingError(nearest("format", format, FORMATS))
-    if not 0.0 <= held_out < 1.0:
-        raise SettingError(f"held_out is {held_out}; it is a share below 1. Write e.g. held_out: 0.05")
-    how, out = FORMATS[format], Path(out)
-    paths = split_paths(out, format, f".{how.writer}")
+    how = FORMATS[format]
     counts = {"train": 0, "test": 0} if held_out else {"train": 0}
-    try:
-        out_folder = paths["train"].parent
-        out_folder.mkdir(parents=True, exist_ok=True)
-        with whole_files({split: paths[split] for split in counts}, WRITERS[how.writer]) as writers:
-            for prompt_id, rows in _rows(preferences, how, dropped):
-                split = split_of(prompt_id, held_out)
-                for row in rows:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {split: folder / f"{split}.{how.writer}" for split in counts}
+    taught = IdSet()
+    with whole_files(paths, WRITERS[how.writer]) as writers:
+        for one in preferences:
+            if one.p == 0.5 and not how.ties:
+                dropped(Dropped(one.id, "export", "tie"))
+            elif how.rows is sft and not taught.add(one.chosen.id):
+                dropped(Dropped(one.id, "export", "duplicate"))
+            else:
+                split = split_of(one.prompt.id, held_out)
+                for row in how.rows(one):
                     writers[split].add(row)
-                counts[split] += len(rows)
-        if not held_out and out.is_dir():  # the prompts of an earlier test split are among the others now
-            paths["test"].unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {out}: {error.strerror or error}. "
-            f"Look at it with: ls -ld {for_shell(out_folder)}; df -h {for_shell(out_folder)}"
-        ) from error
+                    counts[split] += 1
+    if not held_out:  # the prompts of an earlier test split are among the others now
+        (folder / f"test.{how.writer}").unlink(missing_ok=True)
     if push_to:
-        push(out, push_to)
+        push(folder, push_to)
     return counts
 
 
-def split_paths(out: Path, format: str, suffix: str) -> dict[str, Path]:
-    """Files in the folder `out`, or, where that is named as a file, itself and one beside it."""
-    if not out.suffix or out.is_dir():
-        return {split: out / f"{split}{suffix}" for split in ("train", "test")}
-    if out.suffix != suffix:
-        right = for_shell(out.with_suffix(suffix))
-        raise SettingError(f"{out} cannot hold the format {format}. Write a folder's name, or: {right}")
-    return {"train": out, "test": out.with_stem(f"{out.stem}_test")}
-
-
-def _rows(preferences: Iterable[Preference], how: Format, dropped: Drop) -> Iterator[tuple[str, list[Any]]]:
-    taught = IdSet()
-    for one in preferences:
-        if one.p == 0.5 and not how.ties:
-            dropped(Dropped(one.id, "export", "tie"))
-        elif how.rows is sft and not taught.add(one.chosen.id):
-            dropped(Dropped(one.id, "export", "duplicate"))
-        else:
-            yield one.prompt.id, how.rows(one)
-
-
 def push(folder: Path, repo: str) -> None:
-    """Upload a folder of files to the hub as a dataset. The files stay where they are whatever happens."""
-    if not folder.is_dir():
-        name = for_shell(f"{folder.stem}/")
-        raise SettingError(f"only a folder can be pushed, and {folder} is none. Write: --out {name}")
+    """Upload a folder to the hub as a dataset. The files stay where they are whatever happens."""
     hub = require("huggingface_hub", f"pushing to {repo}", "hub")
     try:
         api = hub.HfApi()
@@ -213,3 +185,41 @@ def push(folder: Path, repo: str) -> None:
             f"{repo} was not pushed ({first_line(error)}); the files are in {folder}. "
             f"Sign in with: hf auth login, then: {again}"
         ) from error
+
+
+QUARANTINE = "quarantine.json"
+
+
+class Quarantine(Struct, frozen=True):
+    """Domains whose labels are not to be trained on, kept in the run folder.
+
+    The audit writes it, from human labels; exports and trainers leave those rows out until humans have
+    labelled more of the domain, or `--prefer.quarantine ignore` says that they are wanted all the same.
+    """
+
+    domains: tuple[str, ...] = ()
+    wanted: float = 0.0
+    """Agreement with humans that these could not be shown to reach."""
+    human: str = ""
+    """The labels that showed it."""
+
+
+def read_quarantine(folder: Path) -> Quarantine:
+    path = folder / QUARANTINE
+    return read_json(path, Quarantine) if path.exists() else Quarantine()
+
+
+def write_quarantine(folder: Path, quarantine: Quarantine) -> None:
+    write_whole(folder / QUARANTINE, msgspec.json.format(msgspec.json.encode(quarantine), indent=1) + b"\n")
+
+
+def drop_quarantined(
+    rows: Iterable[Preference], quarantine: Quarantine, dropped: Drop
+) -> Iterator[Preference]:
+    """The rows whose domain is not quarantined."""
+    domains = frozenset(quarantine.domains)
+    for row in rows:
+        if row.prompt.domain in domains:
+            dropped(Dropped(row.id, "export", f"quarantined: {row.prompt.domain or 'no domain'}"))
+        else:
+            yield row

@@ -19,24 +19,34 @@ for a quantile of likelihood under the policy, which a judge cannot tell us; tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import zip_longest
 from math import tanh
 from statistics import median, quantiles
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from ..completions.matchups import same_words
 from ..errors import SettingError
-from ..records import Completion, Dropped, Preference, Prompt, content_id, is_human
+from ..prompts.load import words_of
+from ..records import Completion, Dropped, Preference, Prompt, content_id
+from ..stats.fits import bradley_terry, logit, sigmoid
 from ..verdicts.settle import Opinion
-from .hygiene import is_refusal, is_truncated, near_duplicates
 from .settings import PreferConfig
 
+STAGE: Final = "preferences"
 _EDGE: Final = 0.01  # where certainty is cut off before it becomes log-odds
 _RIDGE: Final = 0.1  # a prior on log-strengths of variance 10: whoever never lost stays finite
+_REFUSAL: Final = re.compile(
+    r"^\W*(?:(?:hi|hello|thanks|thank you)\b[^.!]*[.!]\s*)?"
+    r"(?:(?:i(?:'|’)?m|i am) (?:(?:really|very|so) )?sorry\b|sorry,|i apologi[sz]e\b|unfortunately, i\b"
+    r"|(?:as an ai\b[^.]{0,60}, )?i (?:can(?:'|’)t|cannot|can not|won(?:'|’)t|will not|must decline"
+    r"|have to decline|am unable|am not able|don(?:'|’)t feel comfortable)\b"
+    r"|i(?:'|’)m (?:unable|not able|not comfortable)\b)",
+    re.IGNORECASE,
+)
 
 
 def check_margin(prefer: PreferConfig, kinds: Collection[str]) -> None:
@@ -46,21 +56,8 @@ def check_margin(prefer: PreferConfig, kinds: Collection[str]) -> None:
         raise SettingError(f"{said}: every pair would be dropped. Write e.g. min_margin: 0.2")
 
 
-class Compared(Struct, frozen=True):
-    """An opinion told from the better one's side."""
-
-    opinion: Opinion
-    chosen: Completion
-    rejected: Completion
-    p: float
-    margin: float
-    flags: tuple[str, ...] = ()
-
-
-Pairs = Sequence[Compared]
+Pairs = Sequence[Preference]
 Scores = Mapping[str, float]  # how good each completion is, by its id
-Order = Callable[[str], bytes]  # a random order of completions that follows from the seed and the prompt
-Choice = tuple[Compared, bool]  # the pair, and whether a tie had to be broken to find it
 
 
 def choose(
@@ -69,45 +66,47 @@ def choose(
     """The preferences of one prompt. Preferences and dropped rows together are as many as the opinions."""
     known = {c.id: c for c in completions}
     read, dropped = usable(opinions, known)
-    if not read:
-        return [], dropped
     read = penalize_length(read, completions, cfg.length_penalty)
     scores = rank(read)
-    pairs: list[Compared] = []
+    pairs: dict[str, Preference] = {}
     for opinion in read:
-        pair = _orient(opinion, known, scores, cfg)
+        pair = _orient(prompt, opinion, known, scores, cfg)
         if reason := _reason_to_drop(pair, cfg):
-            dropped.append(_drop(pair, reason))
+            dropped.append(Dropped(opinion.matchup_id, STAGE, reason))
         else:
-            pairs.append(pair)
-    kept, left = _select(pairs, scores, prompt.id, cfg)
-    return [_preference(prompt, pair, cfg.rule) for pair in kept], dropped + left
+            pairs[opinion.matchup_id] = pair
+    if cfg.rule == "all_pairs":
+        return [*pairs.values()], dropped
+    taken, kept = _take(pairs.values(), scores, prompt.id, cfg), []
+    for name, pair in pairs.items():
+        if taken is None or pair.id != taken.id:
+            against = scores[pair.chosen.id] < scores[pair.rejected.id]
+            why = "the ranking has them the other way round" if against else ""
+            dropped.append(Dropped(name, STAGE, "not_selected", why))
+        elif cfg.rule == "west_of_n" and taken.p < cfg.sure:
+            dropped.append(Dropped(name, STAGE, "below_threshold", f"p = {taken.p:.3f}"))
+        else:
+            kept.append(taken)
+    return kept, dropped
 
 
 def usable(
     opinions: Sequence[Opinion], known: Mapping[str, Completion]
 ) -> tuple[list[Opinion], list[Dropped]]:
     """The opinions that can be used, told from the same side however they came, and the others."""
-    read: dict[str, Opinion] = {}
+    read: list[Opinion] = []
     dropped: list[Dropped] = []
-    for opinion in opinions:
-        p, first, second = opinion.p_first, opinion.first_id, opinion.second_id
-        reason, detail = "", ""
-        if first not in known or second not in known:
-            reason, detail = "unknown_completion", f"{first} or {second}"
-        elif p is None:
-            reason = f"unread: {opinion.unread}"
-        elif not 0.0 <= p <= 1.0:
-            reason, detail = "unread: no_probability", f"p_first is {p}"
-        elif first == second:
-            reason = "identical"
-        elif opinion.matchup_id in read:
-            reason, detail = "duplicate", opinion.judge
-        if reason:
-            dropped.append(Dropped(opinion.matchup_id, "preferences", reason, detail))
-        else:
-            read[opinion.matchup_id] = opinion if first < second else opinion.swapped()
-    return list(read.values()), dropped
+    for one in opinions:
+        one = one if one.first_id < one.second_id else one.swapped()
+        if one.p_first is None:
+            dropped.append(Dropped(one.matchup_id, STAGE, f"unread: {one.unread}"))
+        elif not 0.0 <= one.p_first <= 1.0:  # a judge of the user's may return any verdict
+            dropped.append(Dropped(one.matchup_id, STAGE, "unread: no_probability", f"p is {one.p_first}"))
+        elif not known.keys() >= {one.first_id, one.second_id}:
+            dropped.append(Dropped(one.matchup_id, STAGE, "unknown_completion"))
+        else:  # rounded: told from the other side and back, a float is not quite what it was
+            read.append(replace(one, p_first=round(one.p_first, 9)))
+    return read, dropped
 
 
 def penalize_length(
@@ -116,25 +115,21 @@ def penalize_length(
     """The opinions after s - penalty * tanh((length - median) / IQR) of both completions.
 
     Without scores the log-odds are what is penalised. With scores p keeps its own scale: its log-odds shrink
-    or turn in the proportion in which the difference of scores did. p is rounded in any case: told from the
-    other side and back, a float is not quite what it was.
+    or turn in the proportion in which the difference of scores did.
     """
-    from ..stats.fits import logit, sigmoid
-
-    terms = length_terms(completions) if penalty else {}
-    penalised = []
+    if not penalty:
+        return list(opinions)
+    terms, penalised = length_terms(completions), []
     for opinion in opinions:
-        p, scores = opinion.p_first or 0.0, opinion.scores
-        if penalty:
-            one, other = penalty * terms[opinion.first_id], penalty * terms[opinion.second_id]
-            odds = logit(p, _EDGE)
-            if scores is None:
-                p = sigmoid(odds - one + other)
-            else:
-                before, after = scores[0] - scores[1], scores[0] - one - scores[1] + other
-                p = sigmoid(odds * after / before if before else after)
-                scores = scores[0] - one, scores[1] - other
-        penalised.append(replace(opinion, p_first=round(p, 9), scores=scores))
+        one, other = penalty * terms[opinion.first_id], penalty * terms[opinion.second_id]
+        odds, scores = logit(opinion.p_first or 0.0, _EDGE), opinion.scores
+        if scores is None:
+            odds += other - one
+        else:
+            before, after = scores[0] - scores[1], scores[0] - one - scores[1] + other
+            odds = odds * after / before if before else after
+            scores = scores[0] - one, scores[1] - other
+        penalised.append(replace(opinion, p_first=round(sigmoid(odds), 9), scores=scores))
     return penalised
 
 
@@ -163,157 +158,169 @@ def rank(opinions: Sequence[Opinion]) -> dict[str, float]:
     wins: list[tuple[str, str, float]] = []
     for one in opinions:
         p = one.p_first or 0.0
-        first, second = one.scores if scored and one.scores is not None else (p, 1.0 - p)
+        first, second = (one.scores if scored else None) or (p, 1.0 - p)
         points.setdefault(one.first_id, []).append(first)
         points.setdefault(one.second_id, []).append(second)
         wins += [(one.first_id, one.second_id, p), (one.second_id, one.first_id, 1.0 - p)]
     if scored or len(opinions) == len(points) * (len(points) - 1) // 2:
         found = {name: sum(some) / len(some) for name, some in points.items()}
     else:
-        from ..stats.fits import bradley_terry  # numpy is slow to load, and settings are read without it
-
         found = bradley_terry(wins, _RIDGE)
     return {name: round(score, 9) for name, score in found.items()}
 
 
-def _orient(opinion: Opinion, known: Mapping[str, Completion], scores: Scores, cfg: PreferConfig) -> Compared:
+def _orient(
+    prompt: Prompt, opinion: Opinion, known: Mapping[str, Completion], scores: Scores, cfg: PreferConfig
+) -> Preference:
     """The pair with the better one as chosen. An exact tie goes by rank, then by id, which is chance."""
     p = opinion.p_first or 0.0
-    first, second = known[opinion.first_id], known[opinion.second_id]
-    if p < 0.5 or (p == 0.5 and scores[first.id] < scores[second.id]):
-        first, second, p = second, first, round(1.0 - p, 9)
-    margin = round(2 * p - 1, 9) if opinion.scores is None else abs(opinion.scores[0] - opinion.scores[1])
-    short, long = sorted((len(first.text), len(second.text)))
+    chosen, rejected = known[opinion.first_id], known[opinion.second_id]
+    if p < 0.5 or (p == 0.5 and scores[chosen.id] < scores[rejected.id]):
+        chosen, rejected, p = rejected, chosen, round(1.0 - p, 9)
+    short, long = sorted((len(chosen.text), len(rejected.text)))
     flags = {
         "tie": p == 0.5,
         "flipped": opinion.flipped,
         "length_gap": cfg.max_length_ratio > 0 and long >= cfg.max_length_ratio * short,
-        "truncated": is_truncated(first) or is_truncated(second),
-        "refusal": is_refusal(first.text) or is_refusal(second.text),
+        "truncated": is_truncated(chosen) or is_truncated(rejected),
+        "refusal": is_refusal(chosen.text) or is_refusal(rejected.text),
     }
-    return Compared(opinion, first, second, p, margin, tuple(name for name, holds in flags.items() if holds))
+    source = f"{cfg.rule}:{opinion.judge}"
+    return Preference(
+        id=content_id("preference", prompt.id, chosen.id, rejected.id, source),
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        p=p,
+        margin=round(2 * p - 1, 9) if opinion.scores is None else abs(opinion.scores[0] - opinion.scores[1]),
+        source=source,
+        verdict_ids=opinion.verdict_ids,
+        flags=tuple(name for name, holds in flags.items() if holds),
+    )
 
 
-def _reason_to_drop(pair: Compared, cfg: PreferConfig) -> str:
+def _reason_to_drop(pair: Preference, cfg: PreferConfig) -> str:
     """Why a pair that was read is no good; empty when it is."""
-    chosen, rejected = pair.chosen, pair.rejected
-    if same_words(chosen.text, rejected.text):
-        return "identical"
-    if not chosen.text.strip() or not rejected.text.strip():
-        return "empty"
     if cfg.consistent_only and "flipped" in pair.flags:
         return "inconsistent"
     if pair.p == 0.5 and cfg.ties == "drop":
         return "tie"
     if pair.margin < cfg.min_margin:
         return "below_margin"
-    if cfg.truncated == "drop" and is_truncated(chosen):
+    if cfg.truncated == "drop" and is_truncated(pair.chosen):
         return "truncated"
-    if cfg.refusals == "drop" and "refusal" in pair.flags and is_refusal(chosen.text):
+    if cfg.refusals == "drop" and is_refusal(pair.chosen.text):
         return "refusal"
-    if cfg.near_duplicates and near_duplicates(chosen.text, rejected.text, cfg.near_duplicates):
+    if cfg.near_duplicates and near_duplicates(pair.chosen.text, pair.rejected.text, cfg.near_duplicates):
         return "near_duplicate"
     return ""
 
 
-def _select(
-    pairs: list[Compared], scores: Scores, prompt_id: str, cfg: PreferConfig
-) -> tuple[list[Compared], list[Dropped]]:
-    """The pairs the rule takes, and the others."""
-    if cfg.rule == "all_pairs":
-        return pairs, []
+def _take(
+    pairs: Iterable[Preference], scores: Scores, prompt_id: str, cfg: PreferConfig
+) -> Preference | None:
+    """The pair that the rule chooses among those that go with the ranking."""
 
-    def order(name: str) -> bytes:
-        return blake2b(f"lot {cfg.seed or 0} {prompt_id} {name}".encode(), digest_size=8).digest()
+    def chance(pair: Preference) -> bytes:
+        return blake2b(f"lot {cfg.seed or 0} {prompt_id} {pair.rejected.id}".encode(), digest_size=8).digest()
 
     agreeing = [pair for pair in pairs if scores[pair.chosen.id] >= scores[pair.rejected.id]]
-    against = [pair for pair in pairs if scores[pair.chosen.id] < scores[pair.rejected.id]]
-    left = [_drop(pair, "not_selected", "the ranking has them the other way round") for pair in against]
     if not agreeing:
-        return [], left
-    taken, tied = RULES[cfg.rule](agreeing, scores, cfg, order)
-    left += [_drop(pair, "not_selected") for pair in agreeing if pair is not taken]
-    if cfg.rule == "west_of_n" and taken.p < cfg.sure:
-        return [], [*left, _drop(taken, "below_threshold", f"p = {taken.p:.3f}")]
-    return [replace(taken, flags=(*taken.flags, "tie_broken")) if tied else taken], left
+        return None
+    taken = RULES[cfg.rule](sorted(agreeing, key=chance), scores, cfg)
+    places = [(scores[pair.chosen.id], scores[pair.rejected.id]) for pair in agreeing]
+    equals = places.count((scores[taken.chosen.id], scores[taken.rejected.id]))
+    return replace(taken, flags=(*taken.flags, "tie_broken")) if equals > 1 else taken
 
 
-def _drop(pair: Compared, reason: str, detail: str = "") -> Dropped:
-    return Dropped(pair.opinion.matchup_id, "preferences", reason, detail)
-
-
-def _preference(prompt: Prompt, pair: Compared, rule: str) -> Preference:
-    judge = pair.opinion.judge
-    source = f"{rule}:{judge}" if judge else rule
-    return Preference(
-        id=content_id("preference", prompt.id, pair.chosen.id, pair.rejected.id, source),
-        prompt=prompt,
-        chosen=pair.chosen,
-        rejected=pair.rejected,
-        p=pair.p,
-        margin=pair.margin,
-        source=source,
-        verdict_ids=pair.opinion.verdict_ids,
-        flags=(*pair.flags, "human") if is_human(judge) else pair.flags,
-    )
-
-
-def best_vs_worst(pairs: Pairs, scores: Scores, cfg: PreferConfig, order: Order) -> Choice:
+def best_vs_worst(pairs: Pairs, scores: Scores, cfg: PreferConfig) -> Preference:
     """The widest pair. Of equally good ones the shortest is chosen, so that a tie does not teach length."""
-    mine, tied = _of_the_best(pairs, scores)
-    return _worst(mine, scores, tied)
+    return _worst(_of_the_best(pairs, scores), scores)
 
 
-def best_vs_random_lower(pairs: Pairs, scores: Scores, cfg: PreferConfig, order: Order) -> Choice:
-    mine, tied = _of_the_best(pairs, scores)
-    lower = [pair for pair in mine if scores[pair.rejected.id] < scores[pair.chosen.id]] or mine
-    return min(lower, key=lambda pair: order(pair.rejected.id)), tied
+def best_vs_random_lower(pairs: Pairs, scores: Scores, cfg: PreferConfig) -> Preference:
+    mine = _of_the_best(pairs, scores)
+    return next((pair for pair in mine if scores[pair.rejected.id] < scores[pair.chosen.id]), mine[0])
 
 
-def worst_of_5(pairs: Pairs, scores: Scores, cfg: PreferConfig, order: Order) -> Choice:
+def worst_of_5(pairs: Pairs, scores: Scores, cfg: PreferConfig) -> Preference:
     """With many samples the very worst is a strange text; the worst of five is a likely mistake."""
-    mine, tied = _of_the_best(pairs, scores)
-    return _worst(sorted(mine, key=lambda pair: order(pair.rejected.id))[:5], scores, tied)
+    return _worst(_of_the_best(pairs, scores)[:5], scores)
 
 
-def rho(pairs: Pairs, scores: Scores, cfg: PreferConfig, order: Order) -> Choice:
+def rho(pairs: Pairs, scores: Scores, cfg: PreferConfig) -> Preference:
     """Chosen within rho of the top, rejected within rho of the bottom, and the lengths opposed."""
     top = max(scores[pair.chosen.id] for pair in pairs)
     bottom = min(scores[pair.rejected.id] for pair in pairs)
     near = cfg.rho * (top - bottom) + 1e-9
     mine = [pair for pair in pairs if scores[pair.chosen.id] >= top - near]
     mine = [pair for pair in mine if scores[pair.rejected.id] <= bottom + near]
-    mine = mine or _of_the_best(pairs, scores)[0]
-
-    def lengths(pair: Compared) -> tuple[int, int, str]:
-        return len(pair.chosen.text), -len(pair.rejected.text), pair.opinion.matchup_id
-
-    return min(mine, key=lengths), False
+    return min(
+        mine or _of_the_best(pairs, scores),
+        key=lambda pair: (len(pair.chosen.text), -len(pair.rejected.text), pair.id),
+    )
 
 
-RULES: dict[str, Callable[[Pairs, Scores, PreferConfig, Order], Choice]] = {
+RULES: Final[dict[str, Callable[[Pairs, Scores, PreferConfig], Preference]]] = {
     "best_vs_worst": best_vs_worst,
     "best_vs_random_lower": best_vs_random_lower,
     "worst_of_5": worst_of_5,
     "rho": rho,
     "west_of_n": best_vs_worst,
 }
+"""Each takes the pairs in a random order, which follows from the seed and the prompt."""
 
 
-def _of_the_best(pairs: Pairs, scores: Scores) -> tuple[list[Compared], bool]:
+def _of_the_best(pairs: Pairs, scores: Scores) -> list[Preference]:
     """The pairs of the best completion that won any: all the choices there are for its rejected."""
     top = max(scores[pair.chosen.id] for pair in pairs)
-    tops = {pair.chosen.id: pair.chosen for pair in pairs if scores[pair.chosen.id] == top}
-    best = shortest(tops.values())
-    return [pair for pair in pairs if pair.chosen.id == best.id], len(tops) > 1
+    best = shortest(pair.chosen for pair in pairs if scores[pair.chosen.id] == top)
+    return [pair for pair in pairs if pair.chosen.id == best.id]
 
 
-def _worst(pairs: Pairs, scores: Scores, tied: bool) -> Choice:
-    low = min(scores[pair.rejected.id] for pair in pairs)
-    lowest = [pair for pair in pairs if scores[pair.rejected.id] == low]
-    return min(lowest, key=lambda pair: pair.rejected.id), tied or len(lowest) > 1
+def _worst(pairs: Pairs, scores: Scores) -> Preference:
+    return min(pairs, key=lambda pair: (scores[pair.rejected.id], pair.rejected.id))
 
 
 def shortest(completions: Iterable[Completion]) -> Completion:
     """How ties for the best are broken."""
     return min(completions, key=lambda c: (len(c.text), c.id))
+
+
+def is_refusal(text: str) -> bool:
+    """Whether an answer opens by declining. Only its first words are looked at, so `... but I can't` is none.
+
+    English only, and by wording: an apology for a mistake ("I'm sorry, the sum is 12") counts too.
+    """
+    return _REFUSAL.match(text[:240]) is not None
+
+
+def is_truncated(completion: Completion) -> bool:
+    """Whether the policy was cut off in the middle."""
+    return completion.finish == "length"
+
+
+def near_duplicates(one: str, other: str, threshold: float) -> bool:
+    """Whether two texts share at least this part of their word triples (Jaccard, as in Broder 1997).
+
+    At 1.0: texts that differ in nothing but case, white space and the punctuation at the edges of words.
+    Texts with other numbers in them are never near-duplicates: in arithmetic the one digit is what counts.
+    """
+    short, long = sorted((len(one), len(other)))
+    if short < threshold * long * 0.8:  # cannot share so much; spares most pairs the counting
+        return False
+    if threshold >= 1.0:
+        return all(word == its for word, its in zip_longest(words_of(one), words_of(other)))
+    words, others = list(words_of(one)), list(words_of(other))
+    if _numbers(words) != _numbers(others):
+        return False
+    triples, other_triples = _triples(words), _triples(others)
+    return len(triples & other_triples) >= threshold * len(triples | other_triples)
+
+
+def _numbers(words: list[str]) -> list[str]:
+    return [word for word in words if any(c.isdigit() for c in word)]
+
+
+def _triples(words: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))}

@@ -16,8 +16,8 @@ and every other column under `meta`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from ..records import Dropped, IdSet, Message, Prompt
@@ -28,7 +28,6 @@ ROLES: dict[str, Role] = {"system": "system", "developer": "system"}
 ROLES |= dict.fromkeys(("user", "human", "prompter"), "user")
 ROLES |= dict.fromkeys(("assistant", "gpt", "bot", "chatgpt", "model"), "assistant")
 CHATS = ("messages", "conversations", "conversation")
-DIALOGUE = re.compile(r"\n\n(Human|Assistant):")
 LISTS = ("completions", "responses")
 TEXTS = ("completion", "response", "output", "generation")
 PAIRS = (
@@ -47,8 +46,8 @@ COLUMNS = ANSWERS.union(
     ("prompt", "instruction", "input", "question", "system", "domain", "stakes", "reference", "answer"),
     ("label", "winner", "policy", "who", "annotator", "judge", "reply", "reply_swapped"),
 )
-PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "problem", "message", "text")
-"""What a column with prompts may be called, the likeliest first; part of the name will do."""
+TRANSCRIPT = "\n\nHuman:"
+"""How an HH-RLHF transcript begins."""
 
 
 def load_prompts(
@@ -66,24 +65,19 @@ def load_prompts(
     line, or with `on_error="drop"` is left out like the others. `benchmarks` are files of test prompts:
     prompts that share 13 words in a row with one are left out as `contaminated`.
     """
-    left = -1 if limit is None else max(limit, 0)
-    if not left:
-        return
 
     def parse(row: dict[str, Any], where: str) -> Prompt:
         return build_prompt(*conversation(row, where), row, where)
 
-    rows = parse_rows(source, parse, COLUMNS, "prompts", columns=columns, on_error=on_error, dropped=dropped)
-    is_clean = contamination_filter(benchmarks, dropped)
-    seen = IdSet()
-    for prompt in rows:
-        if not seen.add(prompt.id):
+    def is_new(prompt: Prompt) -> bool:
+        new = seen.add(prompt.id)
+        if not new:
             dropped(Dropped(prompt.id, "prompts", "duplicate"))
-        elif is_clean(prompt):
-            yield prompt
-            left -= 1
-            if not left:
-                return
+        return new
+
+    seen, is_clean = IdSet(), contamination_filter(benchmarks, dropped)
+    rows = parse_rows(source, parse, COLUMNS, "prompts", columns=columns, on_error=on_error, dropped=dropped)
+    yield from islice(filter(is_clean, filter(is_new, rows)), limit)
 
 
 def split_of(prompt_id: str, held_out: float = 0.05) -> Literal["train", "test"]:
@@ -101,7 +95,7 @@ def contamination_filter(
 
     def grams(prompt: Prompt) -> Iterator[tuple[str, ...]]:
         for message in prompt.messages:
-            words = words_of(message.content)
+            words = [*words_of(message.content)]
             yield from (tuple(words[i : i + n]) for i in range(max(len(words) - n + 1, bool(words))))
 
     test = {hash(gram) for source in benchmarks for item in load_prompts(source) for gram in grams(item)}
@@ -115,9 +109,11 @@ def contamination_filter(
     return is_clean
 
 
-def words_of(text: str) -> list[str]:
+def words_of(text: str) -> Iterator[str]:
     """The words of a text, without case and without punctuation at their edges."""
-    return [word for raw in text.casefold().split() if (word := raw.strip(".,;:!?\"'`*_#()[]{}«»“”’ "))]
+    for raw in re.finditer(r"\S+", text):
+        if word := raw[0].casefold().strip(".,;:!?\"'`*_#()[]{}«»“”’ "):
+            yield word
 
 
 def build_prompt(
@@ -126,13 +122,11 @@ def build_prompt(
     """A checked prompt; the columns nobody used go to `meta`."""
     if not messages or messages[-1].role != "user":
         last = f"ends with the {messages[-1].role}'s turn" if messages else "has no turn"
-        raise _bad(where, f"the prompt {last}; it has to end with the user's. {SKIP}")
+        ways = "To leave off a last answer, write: --columns.messages prompt" if "prompt" in used else SKIP
+        raise _bad(where, f"the prompt {last}: nothing awaits an answer. {ways}")
     if not messages[-1].content.strip():
         raise BadRow("empty", f"{where}: the prompt is empty")
-    rest = [name for name in row if name not in used and name not in ANSWERS]
-    if not rest:
-        return Prompt.of(messages)
-    meta = {str(name): row[name] for name in rest}
+    meta = {str(name): row[name] for name in row if name not in used and name not in ANSWERS}
     fields: dict[str, Any] = {}
     if (domain := meta.pop("domain", None)) is not None:
         fields["domain"] = str(domain)
@@ -153,54 +147,37 @@ def build_prompt(
 
 def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """The turns that await an answer, and the columns they came from."""
-    used: tuple[str, ...]
-    if (value := row.get("prompt")) is not None:
-        messages, used = _explicit(value, where), ("prompt",)
-    elif (column := next((name for name in CHATS if row.get(name) is not None), None)) is not None:
-        messages, used = unanswered(turns(row[column], column, where)), (column,)
-    elif row.get("instruction") is not None:
-        text, more = _text(row, "instruction", where), row.get("input")
-        text = f"{text}\n\n{more}" if isinstance(more, str) and more.strip() else text
-        messages, used = (Message("user", text),), ("instruction", "input")
-    elif row.get("question") is not None:
-        messages, used = (Message("user", _text(row, "question", where)),), ("question",)
-    elif row.get("chosen") is not None and row.get("rejected") is not None:
+    column = first_of(row, ("prompt", *CHATS, "instruction", "question"))
+    used = (column, "input") if column == "instruction" else (column,)
+    if column in CHATS:
+        messages = unanswered(turns(row[column], column, where))
+    elif column:
+        text, more = row[column], row.get("input") if "input" in used else None
+        both = isinstance(text, str) and isinstance(more, str) and more.strip()
+        messages = _asked(f"{text}\n\n{more}" if both else text, column, where)
+    elif is_dialogue(row.get("chosen")) and is_dialogue(row.get("rejected")):
         return shared_beginning(row["chosen"], row["rejected"], where)[0], ("chosen", "rejected")
     else:
-        guess = for_shell(_guess(row))
-        said = f"{missing('prompt', row)} Say which one holds the prompt with: --columns.prompt {guess}"
-        raise BadRow("no_prompt", f"{where}: {said}")
+        texts = [name for name, value in row.items() if isinstance(value, str | list) and name not in ANSWERS]
+        longest = max(texts, key=lambda name: len(row[name]), default="...")
+        ways = f"Say which column holds the prompt with: --columns.prompt {for_shell(longest)}"
+        raise BadRow("no_prompt", f"{where}: {missing('prompt', row)} {ways}")
     system = row.get("system")
     if not isinstance(system, str) or not messages or messages[0].role == "system":
         return messages, used
     return (Message("system", system), *messages) if system.strip() else messages, (*used, "system")
 
 
-def _guess(row: Mapping[str, Any]) -> str:
-    """The column that is likeliest to hold the prompt: by its name, else the longest text."""
-    texts = [str(k) for k, v in row.items() if isinstance(v, str | list) and k not in ANSWERS]
-    texts = [name for name in texts if len(name) < 60]
-    named = [name for known in PROMPT_NAMES for name in texts if known in name.lower()]
-    longest = sorted(texts, key=lambda name: -len(row[name]))
-    return (get_close_matches("prompt", texts, 1) or named or longest or ["..."])[0]
+def first_of(row: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The first of these columns that holds anything; empty where none does."""
+    return next((name for name in names if row.get(name) is not None), "")
 
 
-def _explicit(value: Any, where: str) -> tuple[Message, ...]:
-    if isinstance(value, str):
-        if value.startswith("\n\nHuman:"):
-            return unanswered(dialogue(value))
-        return (Message("user", value),)
-    messages = turns(value, "prompt", where)
-    if messages[-1].role == "assistant":
-        last = f"the assistant's turn {clip(messages[-1].content)} ends the prompt: nothing awaits an answer"
-        raise _bad(where, f"{last}. To leave that turn off, write: --columns.messages prompt")
-    return messages
-
-
-def _text(row: dict[str, Any], column: str, where: str) -> str:
-    if not isinstance(value := row[column], str):
-        raise _no_turns(where, column, value)
-    return value
+def _asked(value: Any, column: str, where: str) -> tuple[Message, ...]:
+    """What is asked: a text, a transcript, or turns."""
+    if not isinstance(value, str):
+        return turns(value, column, where)
+    return unanswered(_transcript(value)) if value.startswith(TRANSCRIPT) else (Message("user", value),)
 
 
 def _bad(where: str, what: str) -> BadRow:
@@ -242,29 +219,30 @@ def unanswered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages
 
 
-def dialogue(text: str) -> tuple[Message, ...]:
+def _transcript(text: str) -> tuple[Message, ...]:
     """An HH-RLHF transcript as messages."""
-    parts = DIALOGUE.split(text)
+    parts = re.split(r"\n\n(Human|Assistant):", text)
     return tuple(
         Message("user" if speaker == "Human" else "assistant", words.strip())
         for speaker, words in zip(parts[1::2], parts[2::2], strict=True)
     )
 
 
+def is_dialogue(value: Any) -> bool:
+    """Whether this holds a prompt as well as an answer."""
+    if isinstance(value, str):
+        return value.startswith(TRANSCRIPT) and "\n\nAssistant:" in value
+    return isinstance(value, list | tuple) and len(value) > 1
+
+
 def shared_beginning(chosen: Any, rejected: Any, where: str) -> tuple[tuple[Message, ...], str, str]:
     """Two dialogues that differ in their last answer only: what they share, and the two answers."""
-    one, other = _whole(chosen, "chosen", where), _whole(rejected, "rejected", where)
+    one, other = (
+        _transcript(value) if isinstance(value, str) else turns(value, column, where)
+        for column, value in (("chosen", chosen), ("rejected", rejected))
+    )
     if one[-1].role != "assistant" or other[-1].role != "assistant":
         raise _bad(where, f"chosen and rejected have to end with the assistant's turn. {SKIP}")
     if one[:-1] != other[:-1]:
         raise BadRow("prompts_differ", f"{where}: chosen and rejected answer different conversations")
     return one[:-1], one[-1].content, other[-1].content
-
-
-def _whole(value: Any, column: str, where: str) -> tuple[Message, ...]:
-    if not isinstance(value, str):
-        return turns(value, column, where)
-    if not value.startswith("\n\nHuman:"):
-        said = f"{where}: no prompt, and {column} is no dialogue either ({clip(value)})"
-        raise BadRow("no_prompt", f"{said}. Say which column holds the prompt with: --columns.prompt ...")
-    return dialogue(value)

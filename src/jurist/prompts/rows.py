@@ -61,8 +61,6 @@ def parse_rows(
     dropped: Drop = ignore,
 ) -> Iterator[T]:
     """`parse(row, where)` of each row, under our names of columns; bad rows stop the work or are dropped."""
-    if on_error not in ("stop", "drop"):
-        raise SettingError(nearest("way to go on after an error", on_error, ("stop", "drop")))
     for ours in columns or ():
         if ours not in known:
             raise SettingError(nearest("column", ours, known))
@@ -72,7 +70,7 @@ def parse_rows(
         except (BadRow, UnicodeEncodeError) as error:
             half = BadRow("not_utf8", f"{where} holds half of a surrogate pair. {SKIP}")
             bad = error if isinstance(error, BadRow) else half
-            if on_error == "stop" and bad.reason not in LEFT_OUT:
+            if on_error != "drop" and bad.reason not in LEFT_OUT:
                 raise bad from None
             dropped(Dropped(where, stage, bad.reason, str(bad)))
         else:
@@ -111,9 +109,7 @@ def read_rows(source: Source) -> Rows:
     path = Path(source).expanduser()
     if path.exists():
         return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
-    if not path.parent.is_dir():
-        raise DataError(f"no file {path}, and no folder {path.parent} either. See where you are with: pwd")
-    there = [one.name for one in path.parent.iterdir() if not one.name.startswith(".")]
+    there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
     close = nearest("file", path.name, there)
     look = f"no file {path}. See what is there with: ls {for_shell(path.parent)}"
     raise DataError(close if there and len(close) < 300 else look)
@@ -184,8 +180,6 @@ def _from_file(path: Path) -> Rows:
         yield from reader(path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _refused(path, f"is not a whole gzip file ({error}). Check it with: gzip -t") from error
-    except OSError as error:
-        raise _refused(path, f"cannot be read: {error.strerror}. Look at it with: ls -l") from error
 
 
 def _refused(path: Path, what: str) -> DataError:
@@ -214,21 +208,19 @@ def _json(path: Path) -> Rows:
     """One list of rows, alone or under `data`, held whole; or, as many `.json` files are, one row a line."""
     with _open(path) as file:
         start, more = file.readline().removeprefix(_BOM), file.readline()
-        try:
-            first = _decode(start)
-        except _NOT_JSON:
-            first = None
-        if isinstance(first, dict) and (more.strip() or not isinstance(first.get("data"), list)):
+        line = start.strip()
+        if more.strip() and line.startswith(b"{") and line.endswith(b"}"):
             yield from _jsonl(path)
             return
         try:
             whole = _decode(start + more + file.read())
         except _NOT_JSON as error:
             raise _refused(path, f"is not one whole JSON list ({error}). Look with: tail -c 200") from error
-    rows = whole.get("data", [whole]) if isinstance(whole, dict) else whole
-    if not isinstance(rows, list):
-        raise _refused(path, f"holds {clip(rows)}, not a list of rows. Look with: head -c 200")
-    yield from _from_memory(rows, f"{path}, ")
+    if isinstance(whole, dict):
+        whole = whole["data"] if isinstance(whole.get("data"), list) else [whole]
+    if not isinstance(whole, list):
+        raise _refused(path, f"holds {clip(whole)}, not a list of rows. Look with: head -c 200")
+    yield from _from_memory(whole, f"{path}, ")
 
 
 def _csv(path: Path) -> Rows:

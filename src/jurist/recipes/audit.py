@@ -23,7 +23,7 @@ from msgspec.structs import replace as replace_in
 
 from ..audits.finding import Finding
 from ..errors import RunError
-from ..preferences.hygiene import QUARANTINE, read_quarantine, write_quarantine
+from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
 from ..run import write_whole
 from .lines import named

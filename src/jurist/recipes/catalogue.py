@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
+
 from ..config import read_recipe
 from ..errors import MissingExtra, SettingError, nearest
 
@@ -19,7 +21,7 @@ RECIPES: Final = {
 """File and function, and settings."""
 
 
-def recipe_called(name: str) -> tuple[type[Any], Callable[..., Any]]:
+def recipe_called(name: str) -> tuple[type[Struct], Callable[..., Any]]:
     """The settings of a recipe, and what runs it."""
     if name not in RECIPES:
         raise SettingError(nearest("recipe", name, RECIPES))
@@ -35,11 +37,11 @@ def recipe_in(file: str) -> str:
     raise SettingError(f"{file} does not say which recipe it is for. Write at its top: recipe: {names}")
 
 
-def shipped(name: str) -> dict[str, Any]:
-    """The settings of the shipped recipe, with which it works in the tiny world."""
+def shipped_file(name: str) -> Path:
+    """The recipe that comes with the package and works in the tiny world."""
     # In a package they lie beside this file; in a clone they are where readers look for them.
     folders = (Path(__file__).parent / "files", Path(__file__).parents[3] / "recipes")
-    return read_recipe(next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml")
+    return next(folder for folder in folders if folder.is_dir()) / f"{name}.yaml"
 
 
 def need_trainers(what: str) -> None:

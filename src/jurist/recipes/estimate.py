@@ -14,21 +14,19 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ..completions import matchups, mixture
+from ..completions import matchups
 from ..engines.engine import Ask, Engine, EngineSpec, Reply, open_engine, sample_of
 from ..engines.journaled import call_key
 from ..engines.prices import cost_of
 from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
-from ..verdicts.judge import ask_judges, open_judge
-from .label import need_names, no_rows, read_rows, sampled
-from .settings import LabelConfig, check, expected_rows, judge_configs, policy_configs
+from ..verdicts.judge import ask_judges
+from .label import no_rows, open_judges, open_policies, read_rows, sampled
+from .settings import LabelConfig, check, expected_rows, judge_configs
 from .stream import run_async
 
-COMPLETION_TOKENS = 200
-RATIONALE_TOKENS = 150
-LABEL_TOKENS = 2
+COMPLETION_TOKENS, RATIONALE_TOKENS, LABEL_TOKENS = 200, 150, 2
 SAMPLE_ROWS = 200
 LOOK_AT_MOST = 100_000
 """Rows over which the sample is spread."""
@@ -54,8 +52,6 @@ class Estimate(Struct, frozen=True):
     engines: tuple[EngineEstimate, ...]
     usd: float | None
     """None where some engine's price is unknown."""
-    usd_per_matchup: float | None
-    assumed: dict[str, int]
 
     def lines(self) -> Iterator[str]:
         yield f"{self.rows:,} rows, about {self.matchups:,} matchups (from a sample of {self.sampled:,} rows)"
@@ -68,9 +64,10 @@ class Estimate(Struct, frozen=True):
             price = "--judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
             yield f"total: unknown. Give the price, in dollars per million tokens: {price}"
         else:
-            each = f", ${self.usd_per_matchup:.5f} per matchup" if self.usd_per_matchup is not None else ""
-            yield f"total: about ${self.usd:,.2f}{each}"
-        yield "assumed: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.assumed.items())
+            each = self.usd / max(self.matchups, 1)
+            yield f"total: about ${self.usd:,.2f}, ${each:.5f} per matchup"
+        written = f"{COMPLETION_TOKENS} tokens a completion, {RATIONALE_TOKENS} a rationale"
+        yield f"assumed: {CHARACTERS_PER_TOKEN} characters a token, {written}"
         yield "not counted: hidden thinking, retries, and questions asked once more for the label alone"
 
 
@@ -122,16 +119,13 @@ def estimate(cfg: LabelConfig) -> Estimate:
         counting.append(CountingEngine(open_engine(spec), journal, written))
         return counting[-1]
 
-    policies = [(opened(one.engine, COMPLETION_TOKENS), one.weight) for one in policy_configs(cfg)]
-    answering = mixture(policies) if policies else None
-    asking = partial(opened, written=RATIONALE_TOKENS)
-    judges = [open_judge(one, asking, cfg.seed) for one in judge_configs(cfg)]
-    need_names(judges)
+    policies = open_policies(cfg, partial(opened, written=COMPLETION_TOKENS))
+    judges = open_judges(cfg, judge_configs(cfg), partial(opened, written=RATIONALE_TOKENS))
 
     async def count(rows: list[Prompt | Group]) -> int:
         met = 0
         for row in rows:
-            group, _ = await sampled(row, answering, cfg)
+            group, _ = await sampled(row, policies, cfg)
             pairs, _ = matchups(group, cfg.matchups, cfg.seed)
             await ask_judges(group.prompt, group.completions, pairs, judges, cfg.seed)
             met += len(pairs)
@@ -144,20 +138,13 @@ def estimate(cfg: LabelConfig) -> Estimate:
     scale = total / len(rows)
     engines = tuple(one.scaled(scale) for one in counting)
     usd = None if any(one.usd is None for one in engines) else sum(one.usd or 0.0 for one in engines)
-    matched = round(met * scale)
-    each = usd / matched if usd is not None and matched else None
-    assumed = {
-        "characters_per_token": CHARACTERS_PER_TOKEN,
-        "completion_tokens": COMPLETION_TOKENS,
-        "rationale_tokens": RATIONALE_TOKENS,
-    }
-    return Estimate(total, len(rows), matched, engines, usd, each, assumed)
+    return Estimate(total, len(rows), round(met * scale), engines, usd)
 
 
 def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
     """Rows taken evenly from the file, which may be sorted by length; and how many there are."""
-    known = expected_rows(cfg)
-    stride = max(1, min(known or SAMPLE_ROWS, LOOK_AT_MOST) // SAMPLE_ROWS)
+    known = expected_rows(cfg) or SAMPLE_ROWS
+    stride = max(1, min(known, LOOK_AT_MOST) // SAMPLE_ROWS)
     taken: list[Prompt | Group] = []
     count = 0
     for row in islice(read_rows(cfg, lambda _: None), LOOK_AT_MOST):
@@ -167,4 +154,4 @@ def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
     if not taken:
         raise no_rows(cfg)
     # Fewer rows than lines were read where the file repeats itself; more than we look at are not counted.
-    return taken, count if count < LOOK_AT_MOST else max(known or 0, count)
+    return taken, count if count < LOOK_AT_MOST else max(known, count)

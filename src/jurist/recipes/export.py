@@ -6,8 +6,9 @@ any model.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from msgspec.structs import replace
 
 from ..errors import RunError, SettingError
 from ..preferences.card import Counts, card, write_card
-from ..preferences.decide import decide, read_judges
-from ..preferences.export import FORMATS
+from ..preferences.decide import JudgeInfo, decide, read_judges
+from ..preferences.export import FORMATS, Quarantine, drop_quarantined, push, read_quarantine
 from ..preferences.export import export as export_rows
-from ..preferences.hygiene import Quarantine, drop_quarantined, read_quarantine
 from ..records import Dropped, Preference
 from ..run import Run, again, read_json, read_records
-from .settings import LabelConfig, check, label_settings, prefer_config, recipe_text, versions
+from .settings import LabelConfig, check, label_settings, recipe_text, versions
 from .summary import Summary, decided
 
 DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
@@ -41,9 +41,7 @@ def export(
     if not recipe.exists():
         raise RunError(f"there is no run at {folder}. Make one with: {again(folder)}")
     before = label_settings(recipe)
-    # What was exported before is decided anew too: nobody shall train on a file that the run no longer means.
-    there = sorted(path.name for path in (folder / "export").glob("*") if path.name in FORMATS)
-    cfg = label_settings(recipe, overrides, export=list(dict.fromkeys((*formats, *there))) or None)
+    cfg = label_settings(recipe, overrides, export=[*formats] or None)
     for name in LabelConfig.__struct_fields__:
         if name not in DECIDING and getattr(cfg, name) != getattr(before, name):
             raise SettingError(
@@ -53,45 +51,54 @@ def export(
     check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
-        counts, learnt = decide(run, read_judges(folder), prefer_config(cfg), cfg.jury, cfg.labels)
-        refused = "" if cfg.force else learnt.refused
-        exported = {} if refused else export_all(run, cfg, counts, push_to)
+        path = folder / "summary.json"
+        last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
+        summary = decide_and_export(run, cfg, read_judges(folder), replace(last, warnings=()), push_to)
         # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
         prefer = replace(cfg.prefer, quarantine=before.prefer.quarantine)
         run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
-        path = folder / "summary.json"
-        last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
-        state = {"state": "refused" if refused else "done", "refused": refused}
-        summary = replace(
-            last,
-            **(state if last.state != "stopped" else {"refused": refused}),
-            **decided(counts, learnt, exported, last.usd),
-        )
-        run.write_json("summary.json", summary)
     return summary
 
 
-def export_all(run: Run, cfg: LabelConfig, counts: Counts, push_to: str = "") -> dict[str, dict[str, int]]:
-    """The preferences of the run in every format that was asked for, each with its card."""
-    written: dict[str, dict[str, int]] = {}
+def decide_and_export(
+    run: Run, cfg: LabelConfig, judges: Iterable[JudgeInfo], before: Summary, push_to: str = ""
+) -> Summary:
+    """From the verdicts of a run to its files. What was exported before is made again, or goes if the labels
+    are refused: nobody shall train on a file that the run no longer means.
+    """
+    # The run's seed decides the draws of the pair rules too, unless they have their own.
+    prefer = cfg.prefer if cfg.prefer.seed is not None else replace(cfg.prefer, seed=cfg.seed)
+    counts, learnt = decide(run, judges, prefer, cfg.jury, cfg.labels)
+    there = [path for path in sorted((run.path / "export").glob("*")) if path.name in FORMATS]
+    refused = "" if cfg.force else learnt.refused
+    exported = {}
+    if refused:
+        for path in there:
+            shutil.rmtree(path)
+    else:
+        formats = dict.fromkeys((*cfg.export, *(path.name for path in there)))
+        exported = {name: _export_as(name, run, cfg, counts) for name in formats}
+        for name in cfg.export if push_to else ():
+            push(run.path / "export" / name, push_to)
+    summary = decided(before, counts, learnt, exported, refused)
+    run.write_json("summary.json", summary)
+    return summary
+
+
+def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[str, int]:
+    """The preferences of the run in one format, with a card; rows by file, and those left out by reason."""
+    folder = run.path / "export" / name
+    left_out: Counter[str] = Counter()
+
+    def drop(row: Dropped) -> None:
+        left_out[row.reason] += 1
+
     held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
-    for name in cfg.export:
-        folder = run.path / "export" / name
-        left_out: Counter[str] = Counter()
-
-        def drop(row: Dropped, left_out: Counter[str] = left_out) -> None:
-            left_out[f"left out: {row.reason}"] += 1
-
-        rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
-        splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop, push_to=push_to)
-        text = card(
-            counts,
-            name=Path(cfg.out).name,
-            splits={split: f"{split}*" for split in splits},
-            recipe=recipe_text(cfg),
-            versions=versions(),
-            left_out={reason.removeprefix("left out: "): n for reason, n in left_out.items()},
-        )
-        write_card(folder, text)
-        written[name] = {**splits, **left_out}
-    return written
+    rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
+    splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop)
+    files, recipe = {split: f"{split}*" for split in splits}, recipe_text(cfg)
+    text = card(
+        counts, name=run.path.name, splits=files, recipe=recipe, versions=versions(), left_out=left_out
+    )
+    write_card(folder, text)
+    return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

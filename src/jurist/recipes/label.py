@@ -8,28 +8,31 @@ what is new is asked: every call is in the run's journal, and everything else is
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
+from ..completions.load import parse_scheme
 from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, SettingError
-from ..preferences.decide import JudgeInfo, decide, write_judges
+from ..preferences.card import Counts
+from ..preferences.decide import JudgeInfo, write_judges
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
-from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, Verdict, content_id
+from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, content_id
 from ..run import Marker, Run
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
+from ..verdicts.position_bias import FEWEST
 from ..verdicts.recorded import open_reader
-from ..verdicts.settings import JudgeConfig
-from .export import export_all
+from ..verdicts.settings import JudgeConfig, read_swap
+from .export import decide_and_export
 from .settings import (
     IN_MEMORY,
     LabelConfig,
@@ -38,12 +41,11 @@ from .settings import (
     judge_configs,
     named_source,
     policy_configs,
-    prefer_config,
     recipe_text,
     source_of,
 )
 from .stream import Stopped, in_order, run_async
-from .summary import RunProgress, Summary, Watch, nobody, summarise
+from .summary import RunProgress, Summary, Watch, collected, decided, nobody
 
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -51,11 +53,8 @@ def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, judge_configs(cfg), run, watch)
-        judges = list(progress.judges.values())
-        counts, learnt = decide(run, judges, prefer_config(cfg), cfg.jury, cfg.labels)
-        refused = "" if cfg.force else learnt.refused
-        exported = {} if refused else export_all(run, cfg, counts)
-        return summarise(run, cfg.out, progress, stopped, counts, learnt, exported, refused=refused)
+        asked = collected(run, cfg.out, progress, stopped)
+        return decide_and_export(run, cfg, progress.judges.values(), asked)
 
 
 def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -63,15 +62,14 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
 
     `label` with the same settings and a judge goes on from there, and asks no policy again.
     """
-    if cfg.prompts is None or not cfg.policy:
-        raise SettingError(
-            "sampling needs prompts and a policy."
-            " Try: jurist sample --prompts prompts.jsonl --policy openai:gpt-5-mini"
-        )
+    if cfg.prompts is None:
+        raise SettingError("only prompts can be sampled for. Name a file with: --prompts prompts.jsonl")
     check(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
         progress, stopped = _collect_all(cfg, (), run, watch)
-        return summarise(run, cfg.out, progress, stopped, progress.counts)
+        summary = decided(collected(run, cfg.out, progress, stopped), progress.counts)
+        run.write_json("summary.json", summary)
+        return summary
 
 
 def _collect_all(
@@ -89,32 +87,30 @@ async def collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
 ) -> Stopped:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
-    engines = Engines(run.journal, progress.budget)
+    progress.engines = engines = Engines(run.journal, progress.budget)
     stopped = Stopped()
     try:
         policies = open_policies(cfg, engines)
-        judges = [open_judge(one, engines, cfg.seed) for one in asked]
-        need_names(judges)
+        judges = open_judges(cfg, asked, engines)
         await engines.prepare()
         check_margin(cfg.prefer, [judge.kind for judge in judges])
-        infos = [_judge_info(judge, how) for judge, how in zip(judges, asked, strict=True)]
-        progress.judges = {one.name: one for one in infos}
+        progress.judges = {one.name: one for one in map(_judge_info, judges, asked)}
         run.write_text("recipe.yaml", recipe_text(cfg))
-        write_judges(run, infos)
         lost: list[Dropped] = []
-        recorded: dict[str, Counter[int]] = {}
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)
             if not judges and not cfg.read:
                 return Case(group.prompt, group.completions, (), group.labels), gone
             met, alike = matchups(group, cfg.matchups, cfg.seed)
-            verdicts = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
-            every = (*group.labels, *verdicts)
-            case = Case(group.prompt, group.completions, tuple(met), every, bool(group.pairs))
-            return case, gone + alike
+            said = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
+            verdicts, paired = (*group.labels, *said), bool(group.pairs)
+            return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
 
         rows = read_rows(cfg, lost.append)
+        # A pair is asked about in both orders at once; completions are sampled before anybody is asked.
+        at_once = 1 if policies else min((calls_at_once(judge) for judge in judges), default=1)
+        window = rows_under_way(engines, at_once)
         with run.writing(*NOUNS, "dropped") as files:
 
             def drop(rows: Sequence[Dropped]) -> None:
@@ -122,32 +118,60 @@ async def collect(
                     files["dropped"].add(row)
                     progress.counts.drop(row)
 
-            async with aclosing(in_order(rows, work, rows_under_way(engines), stopped)) as cases:
+            async with aclosing(in_order(rows, work, window, stopped)) as cases:
                 async for case, gone in cases:
                     write_case(case, files)
                     drop((*lost, *gone))
                     lost.clear()
                     progress.add(case)
-                    count_orders(case.verdicts, recorded)
                     watch(progress)
             drop(lost)
-        if recorded:
-            infos += [recorded_info(name, n) for name, n in recorded.items()]
-            progress.judges = {one.name: one for one in infos}
-            write_judges(run, infos)
+            progress.judges |= _recorded_judges(progress.counts)
+            write_judges(run, list(progress.judges.values()))
     except asyncio.CancelledError:
         engines.abandon()
         raise
     finally:
         await engines.close()
-        progress.close(engines)
     return stopped
 
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
-    if not cfg.policy:
-        return None
-    return mixture([(opened(one.engine), one.weight) for one in policy_configs(cfg)])
+    """Who writes completions; None where the rows bring them."""
+    policies = [(opened(one.engine), one.weight) for one in policy_configs(cfg)]
+    return mixture(policies) if policies else None
+
+
+def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngine) -> list[Judge | Scorer]:
+    """The judges of a job, whose verdicts are told apart by their names."""
+    judges: list[Judge | Scorer] = []
+    for place, one in enumerate(asked):
+        _refuse_few_swaps(cfg, one.swap)
+        judge = open_judge(one, opened, cfg.seed)
+        if judge.name in (other.name for other in judges):
+            raise SettingError(
+                f"two judges are called {judge.name}, so that their verdicts could not be told apart."
+                f" Leave one out, or name it: --judge.{place}.name another"
+            )
+        judges.append(judge)
+    return judges
+
+
+def _refuse_few_swaps(cfg: LabelConfig, swap: str) -> None:
+    """A position bias that could not be learnt in the end is better known before the first call."""
+    kind, _ = source_of(cfg)
+    if not swap.startswith("fraction") or kind == "completions" or (most := expected_rows(cfg)) is None:
+        return
+    if kind == "prompts":
+        (scheme, n), everyone = parse_scheme(cfg.matchups), cfg.k * (cfg.k - 1) // 2
+        most *= {"all": everyone, "random": min(n, everyone)}.get(scheme, cfg.k - 1)
+    both = read_swap(swap) * most
+    if both < FEWEST:
+        more = ceil(20 * FEWEST / max(most, 1)) / 20
+        raise SettingError(
+            f"swap: {swap} asks about {both:.0f} of {most} matchups in both orders, and a position bias is"
+            f" learnt from {FEWEST}. Ask more: --judge.swap {f'fraction:{more:g}' if more < 1 else 'always'}"
+        )
 
 
 async def sampled(
@@ -156,8 +180,7 @@ async def sampled(
     """The row with its completions: those it came with, or new ones from the policies."""
     if isinstance(row, Group):
         return row, []
-    if policies is None:
-        raise SettingError("no policy to write completions. Name one with: --policy openai:gpt-5-mini")
+    assert policies is not None  # `check` refuses prompts without a policy
     texts, gone = await sample_completions(row, policies, cfg.k, cfg.sampling, cfg.seed)
     return Group(row, tuple(texts)), gone
 
@@ -176,7 +199,7 @@ def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[
         return load_prompts(source, **common)
     return load_groups(
         source,
-        kind="completions" if kind == "completions" else "pairs",
+        kind=kind,
         label_values=cfg.label_values,
         labels_by=cfg.labels_by,
         read=open_reader(cfg.read) if cfg.read else None,
@@ -205,39 +228,30 @@ def marker_of(cfg: LabelConfig) -> Marker:
     return Marker(name, content_id(repr(first)))
 
 
-def rows_under_way(engines: Iterable[JournaledEngine]) -> int:
-    """Enough rows to keep every engine busy while replies wait to be committed, and no more."""
+def rows_under_way(engines: Iterable[JournaledEngine], calls_at_once: int = 1) -> int:
+    """Enough rows to keep every engine busy while replies wait to be committed, and no more: what is alive
+    has to fit the processor's cache.
+    """
     most = max((one.concurrency for one in engines), default=64)
-    return max(64, most + most // 2)
+    return max(64, (most + most // 2) // calls_at_once)
+
+
+def calls_at_once(judge: Judge | Scorer) -> int:
+    """How many calls a judge makes at once for each row, at the least."""
+    both = judge.kind == "pointwise" or getattr(judge, "swap", "always") == "always"
+    return int(getattr(judge, "samples", 1)) * (2 if both else 1)
 
 
 def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
-    both: Literal["all", "some", "none"] = (
-        "all" if cfg.swap == "always" else "none" if cfg.swap == "never" else "some"
-    )
+    both: Any = {"always": "all", "never": "none"}.get(cfg.swap, "some")
     return JudgeInfo(judge.name, judge.kind, both, cfg.clamp, getattr(judge, "scale", None))
 
 
-def count_orders(verdicts: Iterable[Verdict], recorded: dict[str, Counter[int]]) -> None:
-    """How many matchups each recorded judge saw in one order, and how many in both."""
-    orders: dict[tuple[str, str], set[str]] = {}
-    for one in verdicts:
-        if one.judge.startswith(RECORDED_PREFIX):
-            orders.setdefault((one.judge, one.matchup_id), set()).add(one.order)
-    for (judge, _), seen in orders.items():
-        recorded.setdefault(judge, Counter())[len(seen)] += 1
-
-
-def recorded_info(name: str, orders: Counter[int]) -> JudgeInfo:
-    return JudgeInfo(name, "pairwise", "none" if not orders[2] else "some" if orders[1] else "all")
-
-
-def need_names(judges: Sequence[Judge | Scorer]) -> None:
-    """Verdicts are told apart by the judge's name."""
-    names = [judge.name for judge in judges]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise SettingError(
-                f"two judges are called {name}, so that their verdicts could not be told apart."
-                f" Leave one out, or name it: --judge.{place}.name another"
-            )
+def _recorded_judges(counts: Counts) -> dict[str, JudgeInfo]:
+    """Those of other pipelines, in as many orders as their replies came."""
+    found = {}
+    for name, seen in counts.judges.items():
+        if name.startswith(RECORDED_PREFIX):
+            twice, once = seen.asked_both, seen.verdicts - 2 * seen.asked_both
+            found[name] = JudgeInfo(name, "pairwise", "none" if not twice else "some" if once else "all")
+    return found

@@ -29,6 +29,8 @@ from ..preferences.settings import PreferConfig
 from ..records import Sampling
 from ..stats.intervals import mean
 from ..verdicts.settings import JudgeConfig, JuryConfig
+from .lines import Share as Agreed
+from .lines import share as agreed
 from .loop.candidates import some_of
 from .loop.finish import Outcome, going_round
 from .loop.folder import Watch, nobody
@@ -40,8 +42,6 @@ from .loop.settings import LoopConfig, Share
 from .loop.start import real_pairs
 from .loop.training import refuse_decided
 from .loop.worth import opinions_of, scores_of
-from .summary import Share as Agreed
-from .summary import share as agreed
 
 ADDITIVE = JudgeConfig(kind="additive", reason=True, samples=3, logprobs=False)
 """As in the paper: a justification, then the sum of the points; three times."""

@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, TypeVar, cast
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from ..engines.budget import Budget
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
@@ -24,7 +25,6 @@ HELD = 8
 """So many windows of rows may wait, finished, for a slow one before them: they cost memory, it costs time."""
 COLLECT_EVERY = 20_000
 """New objects between two looks for cycles."""
-_END: Final = object()
 
 
 class Stopped:
@@ -34,41 +34,42 @@ class Stopped:
 
 
 async def in_order(
-    items: Iterable[T], work: Callable[[T], Awaitable[R]], window: int, stopped: Stopped
+    items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, R]], window: int, stopped: Stopped
 ) -> AsyncGenerator[R, None]:
     """`work(item)` for every item, at most `window` of them under way; results in the order of the items."""
     source = iter(items)
     line: deque[asyncio.Task[R]] = deque()
     under_way = 0
     broken: Exception | None = None
-    closing = False
-
-    async def one(item: T) -> R:
-        return await work(item)
 
     def start() -> None:
         nonlocal under_way, broken
-        while under_way < window and len(line) < HELD * window and not (stopped.reason or broken or closing):
+        while under_way < window and len(line) < HELD * window:
             try:
-                item = next(source, _END)
+                item = next(source)
+            except StopIteration:
+                return
             except Exception as error:
                 broken = error  # the rows before it are whole, and go their way first
+                start_no_more()
                 return
-            if item is _END:
-                return
-            task = asyncio.create_task(one(cast(T, item)))
+            task = asyncio.create_task(work(item))
             task.add_done_callback(done)
             line.append(task)
             under_way += 1
 
+    def start_no_more() -> None:
+        nonlocal source
+        source = iter(())
+
     def done(task: asyncio.Task[R]) -> None:
-        nonlocal under_way, closing
+        nonlocal under_way
         under_way -= 1
         error = None if task.cancelled() else task.exception()
+        if error is not None:  # raised once the rows before it have gone their way, unless it is a stop
+            start_no_more()
         if isinstance(error, STOPS):
             stopped.reason = stopped.reason or error
-        elif error is not None:
-            closing = True  # it is raised once the rows before it have gone their way
         start()
 
     try:
@@ -86,11 +87,11 @@ async def in_order(
             raise broken
     except (Exception, GeneratorExit):
         # What is under way may be paid for: it comes home before the error travels on.
-        closing = True
+        start_no_more()
         await asyncio.gather(*line, return_exceptions=True)
         raise
     finally:
-        closing = True
+        start_no_more()
         for task in line:
             task.cancel()
         await asyncio.gather(*line, return_exceptions=True)
@@ -120,10 +121,10 @@ class _Session:
     def stop(self) -> None:
         self._stops += 1
         if self._stops == 1:
-            n = self._budget.under_way
-            if n:
+            if n := self._budget.under_way:
                 told = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
-                print(f"jurist: {told}", file=sys.stderr, flush=True)
+                # In a terminal there is a line of progress above.
+                print("\n" * sys.stderr.isatty() + f"jurist: {told}", file=sys.stderr, flush=True)
             self._budget.stop(Interrupted("stopped. Answered calls are kept; run the same command to go on"))
         elif self._main is not None:
             self._main.cancel()
@@ -141,13 +142,12 @@ class _Session:
 
     async def _guarded(self, main: Coroutine[Any, Any, R], handle_signals: bool) -> R:
         self._loop = asyncio.get_running_loop()
-        self._main = asyncio.create_task(main)
+        self._main = task = asyncio.create_task(main)
         signals = (signal.SIGINT, signal.SIGTERM) if handle_signals else ()
         for number in signals:
             self._loop.add_signal_handler(number, self.stop)
         try:
-            result: R = await self._main
-            return result
+            return await task
         except asyncio.CancelledError:
             lost, usd = self._budget.lost, self._budget.lost_usd
             raise Interrupted(
@@ -159,29 +159,15 @@ class _Session:
                 self._loop.remove_signal_handler(number)
 
     def run_in_thread(self, main: Coroutine[Any, Any, R]) -> R:
-        got: list[R] = []
-        failed: list[BaseException] = []
-        ended = threading.Event()
-
-        def work() -> None:
-            try:
-                got.append(self.run(main, handle_signals=False))
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                ended.set()
-
-        threading.Thread(target=work, name="jurist-run").start()
-        while not ended.is_set():
-            try:
-                ended.wait(0.2)  # `Thread.join`, once interrupted, takes the thread for ended
-            except KeyboardInterrupt:  # an interrupted cell
-                if self._loop is not None:
-                    with contextlib.suppress(RuntimeError):
-                        self._loop.call_soon_threadsafe(self.stop)
-        if failed:
-            raise failed[0]
-        return got[0]
+        with ThreadPoolExecutor(1, "jurist-run") as pool:
+            running = pool.submit(self.run, main, handle_signals=False)
+            while True:
+                try:
+                    return running.result()
+                except KeyboardInterrupt:  # an interrupted cell
+                    if self._loop is not None:
+                        with contextlib.suppress(RuntimeError):
+                            self._loop.call_soon_threadsafe(self.stop)
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from shlex import quote
+from types import NoneType
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -17,30 +19,10 @@ from ..preferences.card import Counts
 from ..preferences.decide import JudgeInfo, Learnt, opinions_by_matchup
 from ..records import Usage
 from ..run import Run
-from ..stats.intervals import wilson
 from ..verdicts.cases import Case
 from ..verdicts.jury import Agreement
+from .lines import Share, clock, counted, named, share
 from .stream import Stopped
-
-
-class Share(Struct, frozen=True):
-    """A share with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n:,})"
-
-
-def share(part: float, n: int) -> Share | None:
-    """None where there is nothing to take a share of; a tie may count as half."""
-    if not n:
-        return None
-    low, high = wilson(part, n)
-    return Share(round(part / n, 6), round(low, 6), round(high, 6), n)
 
 
 class EngineStats(Struct, frozen=True):
@@ -67,8 +49,6 @@ class Summary(Struct, frozen=True):
     """Where there is no label at all: the commonest reason."""
     agreement: dict[str, Agreement] = {}
     """With human labels, of each judge and of the jury."""
-    file_agreement: dict[str, Agreement] = {}
-    """The same with the labels that the rows came with."""
     prompts: int = 0
     completions: int = 0
     matchups: int = 0
@@ -92,8 +72,6 @@ class Summary(Struct, frozen=True):
     retries: int = 0
     usd: float = 0.0
     """Spent in all, by every start of the run."""
-    usd_now: float = 0.0
-    """Spent by this start."""
     usd_per_label: float | None = None
     uncertain_calls: int = 0
     """Calls that were sent and never answered: they may be billed."""
@@ -107,18 +85,79 @@ class Summary(Struct, frozen=True):
     exported: dict[str, dict[str, int]] = {}
     """Rows by file, for each format."""
 
+    def lines(self) -> Iterator[str]:
+        return named(self.rows(), 13)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """First of all, whether humans agree. A run that was only sampled has no verdicts."""
+        judged = bool(self.verdicts or self.exported)
+        yield from self._agreement_rows() if judged else ()
+        yield "run", self.run
+        nouns = {"prompts": self.prompts, "completions": self.completions, "matchups": self.matchups}
+        yield "rows", ", ".join(f"{n:,} {noun}" for noun, n in nouns.items() if n)
+        if judged:
+            unread = f"; unread: {counted(self.unread)}" if self.unread else ""
+            forced = f"; {self.forced:,} forced" if self.forced else ""
+            yield "verdicts", f"{self.verdicts:,}{unread}{forced}"
+            yield "labels", f"{self.labels:,}" + (f" ({counted(self.flags)})" if self.flags else "")
+        yield "dropped", counted(self.dropped)
+        flips, first = self.flip_rate, self.first_share
+        yield "flips", f"{flips} of matchups read in both orders" if flips else ""
+        yield "position", f"{first} of decided verdicts are for the first" if first else ""
+        for one in self.learnt.calibrations.values() if self.learnt else ():
+            if one.temperature != 1.0:
+                fell = f"held-out loss {one.loss_before:.3f} to {one.loss_after:.3f}"
+                yield "calibrated", f"{one.judge}: temperature {one.temperature:.2f}, {fell}"
+        yield from self._cost_rows()
+        yield from (("exported", f"{name}: {counted(n)}") for name, n in self.exported.items())
+        yield from (("warning", warning) for warning in self.warnings)
+        yield "refused", self.refused
+        yield "state", f"stopped before the end of the input: {self.stopped}" if self.stopped else ""
+        yield "see", f"jurist show {quote(self.run)} --unread" if self.unread else ""
+        yield (
+            "see",
+            f"jurist show {quote(self.run)} --flips" if flips and flips.value else "",
+        )
+
+    def _agreement_rows(self) -> Iterator[tuple[str, str]]:
+        learnt = self.learnt or Learnt()
+        for kind, labels in (("human", "human labels"), ("file", "the file's labels")):
+            for judge, one in learnt.agreement.get(kind, {}).items():
+                shown = Share(one.accuracy, one.low, one.high, one.n)
+                yield "agreement", f"{shown} with {labels}: {judge}"
+        if not self.agreement and self.labels:
+            yield "agreement", f"unknown: no human labels. Get some: jurist spotcheck {quote(self.run)}"
+        weights = learnt.weights
+        if weights and weights.effective_judges:
+            worth = f"{weights.effective_judges:.1f} independent ones"
+            yield "jury", f"{len(weights.jurors)} judges, worth {worth}"
+
+    def _cost_rows(self) -> Iterator[tuple[str, str]]:
+        retries = f", {self.retries:,} retries" if self.retries else ""
+        lost = f", {self.uncertain_calls:,} without an answer" if self.uncertain_calls else ""
+        yield "calls", f"{self.calls:,} answered, {self.calls_kept:,} from the journal{retries}{lost}"
+        for one in self.engines:
+            if one.seconds:
+                half, nine_tenths, nearly_all = one.seconds
+                tries = f"; retried: {counted(one.retries)}" if one.retries else ""
+                latency = f"{half:.2f} s, p90 {nine_tenths:.2f} s, p99 {nearly_all:.2f} s"
+                yield "latency", f"{one.name}: {latency}{tries}"
+        each = f", ${self.usd_per_label:.5f} per label" if self.usd_per_label else ""
+        more = f"; up to ${self.uncertain_usd:.4f} more for calls without an answer"
+        yield "cost", f"${self.usd:.4f}{each}{more if self.uncertain_usd else ''}"
+        yield "time", clock(self.seconds)
+
 
 class RunProgress:
     """What a run has done so far. Nothing in it grows with the number of rows."""
 
-    def __init__(self, budget: Budget, total: int | None = None, judges: Iterable[JudgeInfo] = ()) -> None:
+    def __init__(self, budget: Budget, total: int | None = None) -> None:
         self.budget, self.total = budget, total
         """Rows in all, where that can be known before they are read."""
         self.counts = Counts()
         self.rows = 0
-        self.judges = {one.name: one for one in judges}
-        self.engines: tuple[EngineStats, ...] = ()
-        self.warnings: list[str] = []
+        self.judges: dict[str, JudgeInfo] = {}
+        self.engines: Engines | None = None
         self._started = time.monotonic()
         self._nothing_learnt = Learnt()
 
@@ -126,46 +165,30 @@ class RunProgress:
         self.rows += 1
         self.counts.add(case, opinions_by_matchup(case, self.judges, self._nothing_learnt))
 
-    def close(self, engines: Engines) -> None:
-        """Keep what the engines can tell of themselves."""
-        self.engines = tuple(
-            EngineStats(one.name, dict(one.engine.retries), one.engine.latencies()) for one in engines
-        )
-        self.warnings += [*engines.warnings, *self.budget.warnings.values()]
-
     @property
     def retries(self) -> int:
-        return sum(sum(one.retries.values()) for one in self.engines)
+        return sum(sum(one.engine.retries.values()) for one in self.engines or ())
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
-    @property
-    def rate(self) -> float:
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        return max(0.0, (self.total - self.rows) / self.rate) if self.total and self.rows else None
-
-    @property
-    def projected(self) -> float | None:
-        """Dollars for the whole job, at what this start's rows have cost so far."""
-        if not self.total or not self.rows:
-            return None
-        earlier = self.budget.spent - self.budget.spent_now
-        return earlier + self.budget.spent_now * self.total / self.rows
-
-    @property
-    def flip_rate(self) -> float | None:
-        total = self.counts.total()
-        return total.flipped / total.read_both if total.read_both else None
-
-    @property
-    def unread_share(self) -> float | None:
-        total = self.counts.total()
-        return sum(total.unread.values()) / total.verdicts if total.verdicts else None
+    def facts(self) -> dict[str, Any]:
+        """The numbers worth telling while it goes on."""
+        total, money = self.counts.total(), self.budget
+        done = self.rows / self.total if self.total else 0.0
+        return {
+            "done": self.rows,
+            "total": self.total,
+            "calls_kept": money.cached,
+            "retries": self.retries,
+            "usd": money.spent,
+            "rate": self.rows / max(self.seconds, 1e-9),
+            # The whole job, at what this start's rows have cost so far.
+            "projected": money.spent - money.spent_now + money.spent_now / done if done else None,
+            "flip_rate": total.flipped / total.read_both if total.read_both else None,
+            "unread_share": sum(total.unread.values()) / total.verdicts if total.verdicts else None,
+        }
 
 
 Watch = Callable[[RunProgress], None]
@@ -176,69 +199,64 @@ def nobody(_: RunProgress) -> None:
     """Watches nothing."""
 
 
-def summarise(
-    run: Run,
-    out: str,
-    progress: RunProgress,
-    stopped: Stopped,
-    counts: Counts,
-    learnt: Learnt | None = None,
-    exported: dict[str, dict[str, int]] | None = None,
-    *,
-    refused: str = "",
-) -> Summary:
-    """Put together, and kept in the run folder."""
-    budget = progress.budget
-    summary = Summary(
+def collected(run: Run, out: str, progress: RunProgress, stopped: Stopped) -> Summary:
+    """What asking came to; `decided` adds the rest."""
+    budget, engines = progress.budget, progress.engines or ()
+    ended_by: Any = {NoneType: "", BudgetSpent: "budget", Interrupted: "interrupt"}
+    return Summary(
         run=out,
+        stopped="" if stopped.reason is None else str(stopped.reason),
+        ended_by=ended_by.get(type(stopped.reason), "failure"),
         calls=budget.calls,
         calls_kept=budget.cached,
         retries=progress.retries,
         usd=round(budget.spent, 8),
-        usd_now=round(budget.spent_now, 8),
         uncertain_calls=run.journal.uncertain_calls + budget.lost,
         uncertain_usd=round(budget.uncertain, 8),
         usage=budget.usage,
         seconds=round(progress.seconds, 2),
-        engines=progress.engines,
-        **end_of(stopped, refused),
-        **decided(counts, learnt, exported or {}, budget.spent),
+        engines=tuple(
+            EngineStats(one.name, dict(one.engine.retries), one.engine.latencies()) for one in engines
+        ),
+        warnings=(*getattr(engines, "warnings", ()), *budget.warnings.values()),
     )
-    warnings = (*progress.warnings, *summary.warnings)
-    summary = replace(summary, warnings=warnings)
-    run.write_json("summary.json", summary)
-    return summary
 
 
 def decided(
-    counts: Counts, learnt: Learnt | None, exported: dict[str, dict[str, int]], usd: float
-) -> dict[str, Any]:
-    """The part of a summary that deciding again makes anew."""
-    total = counts.total()
-    agreement = learnt.agreement if learnt else {}
-    return {
-        "prompts": counts.prompts,
-        "completions": counts.completions,
-        "matchups": counts.matchups,
-        "verdicts": total.verdicts,
-        "unread": dict(Counter(total.unread).most_common()),
-        "forced": total.forced,
-        "flip_rate": share(total.flipped, total.read_both),
-        "first_share": share(total.first_position, total.decided),
-        "labels": counts.preferences,
-        "dropped": counts.dropped,
-        "flags": counts.flags,
-        "agreement": agreement.get("human", {}),
-        "file_agreement": agreement.get("file", {}),
-        "warnings": (*(learnt.warnings if learnt else ()), *_warn_of_forced(counts)),
-        "learnt": learnt,
-        "exported": exported,
-        "why_none": _why_none(counts) if learnt and not counts.preferences else "",
-        "usd_per_label": usd / counts.preferences if counts.preferences else None,
-    }
+    before: Summary,
+    counts: Counts,
+    learnt: Learnt | None = None,
+    exported: dict[str, dict[str, int]] | None = None,
+    refused: str = "",
+) -> Summary:
+    """The summary with what its verdicts came to."""
+    total, labels = counts.total(), counts.preferences
+    return replace(
+        before,
+        state="stopped" if before.stopped else "refused" if refused else "done",
+        refused=refused,
+        prompts=counts.prompts,
+        completions=counts.completions,
+        matchups=counts.matchups,
+        verdicts=total.verdicts,
+        unread=dict(Counter(total.unread).most_common()),
+        forced=total.forced,
+        flip_rate=share(total.flipped, total.read_both),
+        first_share=share(total.first_position, total.decided),
+        labels=labels,
+        dropped=counts.dropped,
+        flags=counts.flags,
+        agreement=learnt.agreement.get("human", {}) if learnt else {},
+        warnings=(*before.warnings, *(learnt.warnings if learnt else ()), *_warn_of_forced(counts)),
+        learnt=learnt,
+        exported=exported or {},
+        why_none=_why_none(counts) if learnt and not labels else "",
+        usd_per_label=before.usd / labels if labels else None,
+    )
 
 
 MANY_FORCED = 0.2
+"""Share of forced verdicts above which there is a warning."""
 
 
 def _warn_of_forced(counts: Counts) -> list[str]:
@@ -265,18 +283,7 @@ def _why_none(counts: Counts) -> str:
 ADVICE = {
     "low_mass": "This model does not answer the question asked with a label. Use an instruction-tuned model,"
     " let it reason first (--judge.reason true), or hold it to the labels (--judge.forced allow)",
-    "call_failed": "See what the server says: jurist show RUN --unread",
-    "call_refused": "See what the server says: jurist show RUN --unread",
     "cut_off": "Give it more room: --judge.max_tokens 4096",
     "": "See what it says: jurist show RUN --unread",
 }
 """What to do when most verdicts are unread, by the reason."""
-
-
-def end_of(stopped: Stopped, refused: str = "") -> dict[str, Any]:
-    reason = stopped.reason
-    if reason is None:
-        return {"state": "refused", "refused": refused} if refused else {"state": "done"}
-    by = "budget" if isinstance(reason, BudgetSpent) else "failure"
-    by = "interrupt" if isinstance(reason, Interrupted) else by
-    return {"state": "stopped", "stopped": str(reason), "ended_by": by}

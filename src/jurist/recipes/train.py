@@ -27,14 +27,10 @@ EXTRA: Final = ("torch", "transformers", "tokenizers", "accelerate", "peft", "sa
 SHOWN: Final = ("loss", "right", "reward", "kl_sequence", "tokens", "failed")
 
 
-def settle_training(method: str, cfg: Any) -> Any:
-    """The settings with a folder for the model: in the run, or beside the file."""
-    check(cfg, method)
-    return cfg if cfg.out else replace(cfg, out=str(beside(cfg.data) / method))
-
-
 def train(method: str, cfg: Any, watch: Callable[[Any], None]) -> Path:
     """The folder of the trained model. What torch and its family raise gets a line of ours only here."""
+    check(cfg, method)
+    cfg = cfg if cfg.out else replace(cfg, out=str(beside(cfg.data) / method))
     module, _, name = TRAINERS[method][0].partition(":")
     try:
         folder: Path = getattr(import_module(f"jurist.models.{module}"), name)(cfg, watch=watch)

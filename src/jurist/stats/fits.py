@@ -72,10 +72,10 @@ def fit_logistic(x: Array, y: Array, ridge: float = 1.0, weights: Array | None =
     return fitted
 
 
-def bradley_terry(wins: Iterable[tuple[T, T, float]]) -> dict[T, float]:
+def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> dict[T, float]:
     """Strengths such that P(a beats b) = sigmoid(a - b), with mean 0, from (winner, loser, weight).
 
-    A tie is half a win each way.
+    A tie is half a win each way. The ridge keeps finite whoever never lost, and is too small to be seen else.
     """
     won: dict[tuple[T, T], float] = {}
     for winner, loser, weight in wins:
@@ -84,8 +84,7 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]]) -> dict[T, float]:
     x, row = np.zeros((len(won), len(place))), np.arange(len(won))
     x[row, [place[winner] for winner, _ in won]] += 1
     x[row, [place[loser] for _, loser in won]] -= 1
-    # So small a ridge keeps finite whoever never lost, and is not seen else.
-    scores = fit_logistic(x, np.ones(len(won)), 1e-9, np.array(list(won.values())))
+    scores = fit_logistic(x, np.ones(len(won)), ridge, np.array(list(won.values())))
     return dict(zip(place, (scores - scores.mean()).tolist(), strict=True)) if place else {}
 
 

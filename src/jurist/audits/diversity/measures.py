@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from ...preferences.hygiene import is_refusal
+from ...preferences.pairs import is_refusal
 from ..columns import Array
 from . import meaning, words
 from .generation import Even

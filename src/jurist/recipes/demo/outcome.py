@@ -17,11 +17,11 @@ from ...records import Completion, Preference
 from ...run import read_json, read_records
 from ...stats.intervals import mean
 from ...tiny.world import domain_of, substance, true_score
-from ..lines import named, table
+from ..lines import Share, named, share, table
 from ..loop.compare import Answered, Looked
 from ..loop.rounds import Labelled, Round, held_out
 from ..loop.stopping import Comparison
-from ..summary import Share, Summary, share
+from ..summary import Summary
 
 START: Final = "start"
 LEARNERS: Final = ("ppo", "dpo")

@@ -7,7 +7,7 @@ from typing import Final
 
 from ...audits.report import drawing
 from ...audits.report.page import templates
-from ..summary import Share
+from ..lines import Share
 from .outcome import DOMAINS, NAMES, Demo
 
 CURVES: Final = {

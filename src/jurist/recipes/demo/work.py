@@ -16,8 +16,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ...config import settings_from
-from ..catalogue import shipped
+from ...config import load_settings
+from ..catalogue import shipped_file
 from ..loop.folder import Loop, Watch, nobody
 from ..loop.lessons import lessons
 from ..loop.rounds import Round
@@ -35,7 +35,7 @@ class Assistant(Struct, frozen=True):
 
 
 def demo_settings(out: Path) -> RlaifConfig:
-    return settings_from(RlaifConfig, {**shipped("rlaif"), "out": str(out)})
+    return load_settings(RlaifConfig, shipped_file("rlaif"), out=str(out))
 
 
 def demo(cfg: RlaifConfig, watch: Watch = nobody) -> Demo:

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from ...completions.matchups import same_words
-from ...preferences.hygiene import is_refusal, is_truncated
+from ...completions.load import same_words
+from ...preferences.pairs import is_refusal, is_truncated
 from ...records import Completion, Dropped, Prompt
 from ...run import read_records
 from .labelling import Sampled

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from ...completions import mixture, sample
-from ...completions.matchups import same_words
+from ...completions.load import same_words
 from ...engines.journaled import Engines, open_budget
 from ...errors import SettingError
 from ...records import Completion, Dropped, Matchup, Prompt, Sampling

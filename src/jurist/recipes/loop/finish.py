@@ -9,8 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..lines import named, table
-from ..summary import Share
+from ..lines import Share, named, table
 from .folder import Loop, Watch
 from .lessons import NothingToLearn
 from .mix import Grounding, grounding

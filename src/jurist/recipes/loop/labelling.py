@@ -15,8 +15,9 @@ from ...records import Sampling
 from ...run import Run, Writer
 from ...verdicts.settings import JuryConfig
 from ..label import label, sample
+from ..lines import Share
 from ..settings import LabelConfig, PolicyConfig
-from ..summary import Share, Summary
+from ..summary import Summary
 from .folder import Loop
 from .settings import JudgeSpec
 from .worth import opinions_of, ranking, tied

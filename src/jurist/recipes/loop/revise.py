@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from ...completions import Policies, mixture, sample
-from ...completions.matchups import same_words
+from ...completions.load import same_words
 from ...engines.budget import Budget
 from ...engines.engine import Engine
 from ...engines.journaled import Engines, open_budget

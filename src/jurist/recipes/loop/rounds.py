@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...journal import Journal
+from ...journal import money_in
 from ...records import Completion, Preference, Prompt
 from .ancestry import FIRST, Ancestry, Model, learnt_from, of_completions, of_preferences
 from .compare import Answered, Looked, look
@@ -114,7 +114,7 @@ class Round(Labelling):
                 for row in rows:
                     file.add(row)
             ours = learnt_from(rows) if rows else self.loop.after_reward(facts["base_hash"])
-            return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=_spent(out))
+            return Trained(str(folder), code, facts["rows"], facts["metrics"], ours, usd=money_in(out)[0])
 
         made = self.loop.once(self.number, step, Trained, train, together=True)
         self.loop.models[made.hash[:12]] = made.ancestry
@@ -186,18 +186,6 @@ def _drift(policy: str, start: str, answered: Sequence[Answered]) -> float | Non
     from ...models.drift import drift
 
     return drift(policy, start, [(row.prompt, one) for row in answered for one in row.new])
-
-
-def _spent(out: Path) -> float:
-    """What a live judge was paid during a training."""
-    kept = out / "journal.sqlite"
-    if not kept.exists():
-        return 0.0
-    journal = Journal(kept)
-    try:
-        return journal.spent
-    finally:
-        journal.close()
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

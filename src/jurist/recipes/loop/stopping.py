@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ...stats.intervals import z_of
-from ..summary import Share
+from ..lines import Share
 from .settings import StopConfig
 
 if TYPE_CHECKING:
