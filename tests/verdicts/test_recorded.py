@@ -65,7 +65,7 @@ def test_a_fault_in_a_users_function_is_named_with_its_line(mine):
 
 REFUSED = {
     "lmbar": "Did you mean .llmbar.",
-    "(A": "not a regular expression",
+    "(A": "no regular expression",
     "(A)(B)": "with one group",
     "mine_is_nowhere:read": "module:function",
 }

@@ -16,7 +16,7 @@ WRONG = [
     ({"clamp": (0.6, 0.4)}, "set clamp: [0.4, 0.6]"),
     ({"reason_calls": 2}, "set reason: true"),
     ({"constitution": "mine.yaml"}, "has no use for constitution, got 'mine.yaml'"),
-    ({"kind": "pointwise", "scale": (0, 1000)}, "in at most 100 steps"),
+    ({"kind": "pointwise", "scale": (0, 1000)}, "not up to 100 steps"),
     ({"kind": "shorter", "forced": "allow"}, "'shorter' has no use for forced"),
     ({"scale": (1, 5)}, "leave it out, or set kind: pointwise"),
     ({"kind": "pointwise", "swap": "never"}, "'pointwise' has no use for swap"),

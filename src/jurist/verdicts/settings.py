@@ -74,9 +74,13 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise SettingError("several samples at temperature: 0 are all the same; set temperature: 0.7")
         low, high = self.scale
         if not 0 < high - low <= 100:
-            raise SettingError(f"scale is [{low}, {high}], not up to 100 steps from low to high; set [1, 9]")
+            raise SettingError(
+                f"scale is [{low}, {high}], not up to 100 steps from low to high; set scale: [1, 9]"
+            )
         if self.clamp is not None and not 0 <= self.clamp[0] < self.clamp[1] <= 1:
-            raise SettingError(f"clamp is {self.clamp}, not two probabilities, low first; set [0.4, 0.6]")
+            raise SettingError(
+                f"clamp is {self.clamp}, not two probabilities, low first; set clamp: [0.4, 0.6]"
+            )
         _refuse_idle(self)
 
     @staticmethod
