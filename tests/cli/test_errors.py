@@ -87,7 +87,7 @@ RECIPES = {
     "pairs: [1]": "pairs: expected str or null, got [1]",
     "judge: 3": "judge: expected str or mapping or list, got 3. Who judges, e.g. openai:gpt-5-mini",
     "judge: {engine: {engine: 'openai:x', prise: {input: 1}}}": "Did you mean 'judge.engine.price'?",
-    "judge: {engine: {engine: 'vllm:x@http://h/v1', price: {input: -1}}}": "cannot be negative",
+    "judge: {engine: {engine: 'vllm:x@http://h/v1', price: {input: -1}}}": "expected float >= 0.0, got -1",
     "policies: [openai:x]": "Did you mean 'policy'?",
 }
 
