@@ -50,28 +50,15 @@ def qwen_tokenizer():
     """The class that goes with the model, over bytes that merge into our words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
-    )
-    inner.train_from_iterator([*WORDS.split(), f" {WORDS}"] * 2, trainer)
+    inner, bytes_ = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel
+    inner.pre_tokenizer = bytes_(add_prefix_space=False)
+    special = {"special_tokens": list(SPECIAL), "initial_alphabet": bytes_.alphabet()}
+    inner.train_from_iterator([*WORDS.split(), f" {WORDS}"] * 2, trainers.BpeTrainer(**special))
     model = json.loads(inner.to_str())["model"]
-    return transformers.Qwen2Tokenizer(
-        vocab=model["vocab"],
-        merges=[tuple(pair) for pair in model["merges"]],
-        unk_token=UNKNOWN,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=[USER, ASSISTANT],
-        chat_template=TEMPLATE,
-    )
-
-
-def as_one_token(tokenizer, label):
-    """All the ways to write a label as one token."""
-    return [ids[0] for way in (label, f" {label}") if len(ids := tokenizer(way)["input_ids"]) == 1]
+    words = {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+    ends = {"unk_token": UNKNOWN, "eos_token": END, "pad_token": PAD}
+    more = {"additional_special_tokens": [USER, ASSISTANT], "chat_template": TEMPLATE}
+    return transformers.Qwen2Tokenizer(**words, **ends, **more)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,15 +123,36 @@ def test_seeded_answers_do_not_depend_on_what_is_asked_beside_them_and_draws_cou
     assert len({one.text for one in many}) > 1
 
 
-def test_greedy_answers_are_those_of_generate_row_by_row(folder):
-    got = answers(folder, [ask(text) for text in TEXTS])
+@cache
+def plain(folder):
+    """The checkpoint as its own library opens it."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return transformers.AutoModelForCausalLM.from_pretrained(folder), tokenizer
 
+
+def plain_ids(tokenizer, text):
+    how = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
+    return tokenizer.apply_chat_template([{"role": "user", "content": text}], **how)
+
+
+def plain_logprobs(folder, text, more=()):
+    """What a single pass over this question alone, and perhaps some tokens, says comes next."""
     model, tokenizer = plain(folder)
-    for text, reply in zip(TEXTS, got, strict=True):
-        turns = [{"role": "user", "content": text}]
-        ids = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
+    ids = torch.cat([plain_ids(tokenizer, text)["input_ids"], torch.tensor([more], dtype=torch.long)], 1)
+    with torch.inference_mode():
+        return model(ids).logits[0, -1].log_softmax(-1)
+
+
+def chance(tokenizer, logprobs, label):
+    """Of all the ways to write a label as one token."""
+    ways = [tokenizer(way)["input_ids"] for way in (label, f" {label}")]
+    return float(logprobs[[ids[0] for ids in ways if len(ids) == 1]].exp().sum())
+
+
+def test_greedy_answers_are_those_of_generate_row_by_row(folder):
+    model, tokenizer = plain(folder)
+    for text, reply in zip(TEXTS, answers(folder, [ask(text) for text in TEXTS]), strict=True):
+        ids = plain_ids(tokenizer, text)
         out = model.generate(**ids, max_new_tokens=12, do_sample=False)
         assert reply.text == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -154,22 +162,13 @@ def test_more_questions_than_a_batch_holds_are_all_answered(llama):
     assert len(answers(llama, [ask(f"{number % 60}", max_tokens=1) for number in range(n)])) == n
 
 
-@cache
-def plain(folder):
-    """The checkpoint as its own library opens it."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    return transformers.AutoModelForCausalLM.from_pretrained(folder), tokenizer
+def weigh(engine, texts):
+    return asyncio.gather(*(engine.answer(ask(text, labels=("A", "B"), top_logprobs=20)) for text in texts))
 
 
-def plain_logprobs(folder, text):
-    """What a single pass over this question alone says comes next."""
-    model, tokenizer = plain(folder)
-    turns = [{"role": "user", "content": text}]
-    ids = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
-    with torch.inference_mode():
-        return tokenizer, ids["input_ids"], model(**ids).logits[0, -1].log_softmax(-1)
+async def one_by_one(engine):
+    for text in ALIKE[:2]:
+        await weigh(engine, [text])
 
 
 READINGS = {
@@ -177,12 +176,10 @@ READINGS = {
         lambda engine: engine.samples(ask(TEXTS[3], temperature=1.0, max_tokens=3), 8),
         lambda seen: [rows for rows, length in seen if length > 1] == [1],
     ),
-    "questions that arrive together": (
-        lambda engine: asyncio.gather(*(engine.answer(ask(text, labels=("A", "B"))) for text in TEXTS)),
-        lambda seen: len(seen) == 1,
-    ),
+    "questions that arrive together": (lambda engine: weigh(engine, TEXTS), lambda seen: len(seen) == 1),
+    "a beginning that was read before": (one_by_one, lambda seen: seen[-1][1] < 10 < len(ALIKE[1].split())),
     "a beginning that several share": (
-        lambda engine: asyncio.gather(*(engine.answer(ask(text, labels=("A", "B"))) for text in ALIKE)),
+        lambda engine: weigh(engine, ALIKE),
         lambda seen: sum(rows * length for rows, length in seen) < 0.6 * sum(len(x.split()) for x in ALIKE),
     ),
 }
@@ -200,31 +197,15 @@ def test_nothing_is_read_twice(llama, reading):
     assert as_little_as_it_can(together(llama, watch))
 
 
-def test_a_beginning_that_was_read_before_is_not_read_again(llama):
-    async def work(engine):
-        await engine.answer(ask(ALIKE[0], labels=("A", "B")))
-        seen = watched(engine)
-        await engine.answer(ask(ALIKE[1], labels=("A", "B")))
-        return seen
-
-    ((_, length),) = together(llama, work)
-
-    assert length < 10 < len(ALIKE[1].split())
-
-
 def test_labels_are_weighed_as_in_a_pass_over_each_question_alone(folder):
-    async def work(engine):
-        twice = []
-        for _ in range(2):  # the second time the shared beginning is known already
-            asks = [ask(text, labels=("A", "B"), top_logprobs=20) for text in ALIKE]
-            twice += await asyncio.gather(*map(engine.answer, asks))
-        return twice
+    async def twice(engine):  # the second time the shared beginning is known already
+        return [*await weigh(engine, ALIKE), *await weigh(engine, ALIKE)]
 
-    got = together(folder, work)
-    for text, reply in zip(ALIKE * 2, got, strict=True):
-        tokenizer, _, logprobs = plain_logprobs(folder, text)
+    _, tokenizer = plain(folder)
+    for text, reply in zip(ALIKE * 2, together(folder, twice), strict=True):
+        logprobs = plain_logprobs(folder, text)
         for label in ("A", "B"):
-            want = float(logprobs[as_one_token(tokenizer, label)].exp().sum().log())
+            want = math.log(chance(tokenizer, logprobs, label))
             assert math.isclose(dict(reply.tokens[0].top)[label], want, abs_tol=2e-5)
 
 
@@ -232,16 +213,13 @@ def test_a_label_of_several_tokens_is_read_on_and_taken_from_what_it_begins_like
     labels = ("nine", "nine ten", "two")
     (reply,) = answers(folder, [ask(TEXTS[1], labels=labels, top_logprobs=20)])
 
-    tokenizer, ids, logprobs = plain_logprobs(folder, TEXTS[1])
-    model, _ = plain(folder)
+    _, tokenizer = plain(folder)
     nine, ten = tokenizer("nine ten")["input_ids"]
-    with torch.inference_mode():
-        after = model(torch.cat([ids, torch.tensor([[nine]])], 1)).logits[0, -1].log_softmax(-1)
-    both = float((logprobs[nine] + after[ten]).exp())
-    alone = float(logprobs[as_one_token(tokenizer, "nine")].exp().sum()) - both
-    said = {text: math.exp(chance) for text, chance in reply.tokens[0].top}
+    first = plain_logprobs(folder, TEXTS[1])
+    both = float((first[nine] + plain_logprobs(folder, TEXTS[1], [nine])[ten]).exp())
+    said = {text: math.exp(logprob) for text, logprob in reply.tokens[0].top}
     assert math.isclose(said["nine ten"], both, rel_tol=1e-3)
-    assert math.isclose(said["nine"], alone, rel_tol=1e-3)
+    assert math.isclose(said["nine"], chance(tokenizer, first, "nine") - both, rel_tol=1e-3)
 
 
 def test_an_answer_ends_where_it_is_told_to_and_its_tokens_make_up_its_text(llama):
@@ -309,7 +287,7 @@ def test_a_cancelled_call_stops_nobody_else_and_is_not_written_to_its_end(llama)
         longest = ask("one", max_tokens=2000, temperature=1.0, seed=1)
         endless = [asyncio.create_task(engine.answer(replace(longest, seed=i))) for i in range(4)]
         while len(seen) < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
         for one in endless:
             one.cancel()
         told = await asyncio.gather(*endless, return_exceptions=True)
@@ -351,9 +329,7 @@ def test_what_does_not_fit_into_memory_is_read_in_halves(llama, monkeypatch):
 
         def ahead(rows):
             if len(rows) > most:
-                raise RuntimeError(
-                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate too much"
-                )
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried too much")
             return whole(rows)
 
         monkeypatch.setattr(engine._reader, "ahead", ahead)
