@@ -30,7 +30,7 @@ class Unreadable(Exception):
         self.lost = lost
 
 
-class Takes(Struct, frozen=True):
+class Takes(Struct, frozen=True, kw_only=True):
     """What a server takes, as far as it is known beforehand."""
 
     constraint: Constraint = "json"
@@ -251,10 +251,9 @@ class Messages:
     """Anthropic's `POST /messages`: no log-probs, no `n`, no seed, no temperature."""
 
     path = "/messages"
-    takes = Takes(n=False, logprobs=False, seed=False, temperature=False)
 
     def __init__(self, model: str, takes: Takes, extra: Mapping[str, Any]) -> None:
-        self.model, self._extra = model, dict(extra)
+        self.model, self.takes, self._extra = model, takes, dict(extra)
 
     def headers(self, key: str) -> dict[str, str]:
         version = {"anthropic-version": "2023-06-01"}

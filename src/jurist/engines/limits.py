@@ -1,9 +1,8 @@
 """How many requests may be under way, found out by trying; and caps per minute, where a vendor sets them.
 
 The limit starts at 4 and doubles each round trip while the median latency does not grow with it. After that
-it rises slowly, and shrinks for either of two reasons. Too large a share of the requests was turned away or
-timed out. Or latency grew faster than the square root of the concurrency: a batching server answers 4 times
-as many requests in twice the time and earns it back, but a saturated one only queues, and never says 429.
+it rises slowly, and shrinks where too many requests were turned away or timed out, or where latency grew
+faster than the square root of the concurrency: a batching server earns that back, a saturated one queues.
 When less concurrency does not bring the latency down, it was not ours, and becomes the new normal.
 """
 

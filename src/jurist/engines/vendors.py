@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import SettingError
@@ -17,46 +17,37 @@ from .engine import EngineConfig
 from .prices import listed_price
 
 
-class Vendor(Struct, frozen=True):
+class Vendor(Takes, frozen=True):
     """A row of the table: where its API is, or a server of one's own usually listens, and what it takes."""
 
     url: str
     key_env: str = ""
-    takes: Takes = Takes()
-    extra: dict[str, Any] = {}
+    extra: Mapping[str, Any] = {}
     hosted: bool = True
     """It bills by the list, and nothing about it can be asked for free."""
 
 
 _TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}}
 _EFFORT = {"reasoning_effort": "none"}
+_NO_THINKING = {"thinking": {"type": "disabled"}}
 _LATER = "max_completion_tokens"
+_GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
+_DEEPSEEK = "https://api.deepseek.com/v1"
+_STRICT = {"provider": {"require_parameters": True}}
 TABLE: Final[dict[str, Vendor]] = {
-    "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY", Takes(max_tokens=_LATER)),
-    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", Messages.takes),
-    "gemini": Vendor(
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        "GEMINI_API_KEY",
-        Takes(no_thinking=_EFFORT, logprobs=False, seed=False),
-    ),
-    "azure": Vendor("", "AZURE_OPENAI_API_KEY", Takes(max_tokens=_LATER, key_header="api-key")),
-    "openrouter": Vendor(
-        "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra={"provider": {"require_parameters": True}}
-    ),
+    "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY", max_tokens=_LATER),
+    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", n=False, logprobs=False),
+    "gemini": Vendor(_GEMINI, "GEMINI_API_KEY", no_thinking=_EFFORT, logprobs=False, seed=False),
+    "azure": Vendor("", "AZURE_OPENAI_API_KEY", max_tokens=_LATER, key_header="api-key"),
+    "openrouter": Vendor("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra=_STRICT),
     "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-    "fireworks": Vendor(
-        "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", Takes(no_thinking=_EFFORT)
-    ),
-    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", Takes(n=False, logprobs=False)),
-    "deepseek": Vendor(
-        "https://api.deepseek.com/v1",
-        "DEEPSEEK_API_KEY",
-        Takes(constraint="", no_thinking={"thinking": {"type": "disabled"}}, n=False),
-    ),
-    "vllm": Vendor("http://localhost:8000/v1", "", Takes("choice", _TEMPLATE), hosted=False),
-    "sglang": Vendor("http://localhost:30000/v1", "", Takes("regex", _TEMPLATE), hosted=False),
-    "llamacpp": Vendor("http://localhost:8080/v1", "", Takes("grammar", _TEMPLATE), hosted=False),
-    "ollama": Vendor("http://localhost:11434/v1", "", Takes("json", _EFFORT), hosted=False),
+    "fireworks": Vendor("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", no_thinking=_EFFORT),
+    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", n=False, logprobs=False),
+    "deepseek": Vendor(_DEEPSEEK, "DEEPSEEK_API_KEY", constraint="", no_thinking=_NO_THINKING, n=False),
+    "vllm": Vendor("http://localhost:8000/v1", constraint="choice", no_thinking=_TEMPLATE, hosted=False),
+    "sglang": Vendor("http://localhost:30000/v1", constraint="regex", no_thinking=_TEMPLATE, hosted=False),
+    "llamacpp": Vendor("http://localhost:8080/v1", constraint="grammar", no_thinking=_TEMPLATE, hosted=False),
+    "ollama": Vendor("http://localhost:11434/v1", no_thinking=_EFFORT, hosted=False),
 }
 REASONING: Final = re.compile(r"^(gpt-5|o\d)")
 """OpenAI's reasoning models take no temperature; of these only gpt-5.1 and later can be told not to think."""
@@ -76,9 +67,9 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
         )
     _refuse_bad_address(url)
     hosted = vendor.hosted and not given
-    takes = vendor.takes
+    takes: Takes = vendor
     if kind in ("openai", "azure"):
-        takes = _openai_takes(model, takes, compatible=kind == "openai" and not hosted)
+        takes = _openai_takes(model, vendor, compatible=kind == "openai" and not hosted)
     extra = {**(vendor.extra if hosted else {}), **config.extra}
     # What is merged into every request changes the replies: another `extra` is another engine to a reader.
     name = f"{kind}:{model}" + (f"+{content_id(config.extra)[:6]}" if config.extra else "")
