@@ -163,8 +163,6 @@ DETAILS |= {"completion_tokens_details": {"reasoning_tokens": 5}}
         (None, Usage()),
         ({"prompt_tokens": 10, "completion_tokens": 6, "prompt_cache_hit_tokens": 4}, Usage(10, 4, 6)),
         ({"prompt_tokens": 10, "completion_tokens": None, "prompt_tokens_details": None}, Usage(10)),
-        ({"prompt_tokens": 10.0, "completion_tokens": 2.0, "total_tokens": 12.0}, Usage(10, 0, 2)),
-        ({"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 701}, Usage(100, 0, 601)),
         ({"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 100}, Usage(100, 0, 9)),
         ({"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16, **DETAILS}, Usage(10, 4, 6, 5)),
     ],

@@ -13,8 +13,6 @@ from asking import ask, ask_all, with_engine
 from jurist.engines import endpoint
 from jurist.engines.engine import Reply, open_engine
 from jurist.errors import CallFailed, EngineDown
-from jurist.records import Usage
-from support.replies import label_reply
 from support.server import serving
 
 DEAR = {"input": 1e6, "output": 2e6}
@@ -23,19 +21,6 @@ DEAR = {"input": 1e6, "output": 2e6}
 
 def echo(request):
     return request["messages"][0]["content"]
-
-
-def test_a_reply_comes_with_log_probs_usage_time_and_price():
-    usage = {"prompt_tokens": 10, "completion_tokens": 6, "prompt_tokens_details": {"cached_tokens": 4}}
-    said = {**label_reply("A", 0.75), "reasoning": "hm", "usage": usage}
-    with serving(lambda request: said, latency=0.02) as server:
-        reply = with_engine(
-            server, lambda engine: engine.answer(ask(top_logprobs=2)), price={**DEAR, "cached": 5e5}
-        )
-
-    assert (reply.text, reply.reasoning, reply.usage) == ("A", "hm", Usage(10, 4, 6))
-    assert [text for text, _ in reply.tokens[0].top] == ["A", "B"]
-    assert (0.02 <= reply.seconds < 1.0, reply.cost) == (True, pytest.approx(6 * 1 + 4 * 0.5 + 6 * 2))
 
 
 def test_a_machine_by_the_hour_costs_its_busy_time_however_many_calls_share_it():
@@ -52,21 +37,6 @@ def test_a_server_that_counts_no_tokens_is_believed_to_have_used_what_was_reserv
         reply = with_engine(server, lambda engine: engine.answer(ask(max_tokens=7)), price={"output": 1e6})
 
     assert reply.cost == 7.0
-
-
-@pytest.mark.parametrize("fault", ["429", "500", "drop", "truncate", "html", "error", "stall"])
-def test_what_may_pass_is_tried_again_and_what_may_be_billed_stays_on_the_books(fault):
-    async def work(engine):
-        return await ask_all(engine, 3), engine.retries.total(), engine.budget
-
-    with serving(echo, faults=lambda request, attempt: None if attempt else fault) as server:
-        # What stalls is waited for; nothing else should run out of time, however busy the machine is.
-        timeout = 0.1 if fault == "stall" else 20
-        replies, retries, budget = with_engine(server, work, timeout=timeout, price=DEAR)
-
-    assert [reply.text for reply in replies] == [f"question {number}" for number in range(3)]
-    assert (retries, budget.lost) == (3, 3 if fault in ("drop", "truncate", "stall") else 0)
-    assert (budget.under_way, budget.reserved, budget.uncertain) == (0, 0.0, budget.lost_usd)
 
 
 def test_every_call_ends_whatever_goes_wrong():
@@ -119,9 +89,7 @@ def test_too_many_log_probs_are_asked_for_once_more_with_fewer(most, asked, sent
 def test_retry_after_holds_the_whole_engine_back():
     first = lambda request, attempt: "429" if len(server.log) == 1 else None  # noqa: E731
     with serving("A", faults=first, retry_after=0.2) as server:
-        results = with_engine(server, lambda engine: ask_all(engine, 3), concurrency=1)
-
-    assert {type(one) for one in results} == {Reply}
+        assert {type(one) for one in with_engine(server, lambda e: ask_all(e, 3), concurrency=1)} == {Reply}
     assert server.log[1].arrived - server.log[0].arrived >= 0.2
 
 
