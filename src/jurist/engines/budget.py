@@ -97,8 +97,13 @@ class Budget:
         self.spent_now += cost
         for reply in replies:
             self.usage = self.usage + reply.usage
-        if cost > reservation.most * 1.000001 and reservation.most:
-            self._overbill(reservation, cost)
+        engine, most = reservation.engine, reservation.most
+        if cost > most * 1.000001 and most:
+            self.overbilled[engine] = max(self.overbilled.get(engine, 1.0), cost / most)
+            self.warnings[engine] = (
+                f"{engine} billed ${cost:.6f} for a call that by its max_tokens and price costs at most"
+                f" ${most:.6f}; later calls reserve more. Check the price: --judge.engine.price.output"
+            )
         self.release(reservation)
 
     def release(self, reservation: Reservation) -> None:
@@ -122,15 +127,6 @@ class Budget:
         self.reserved = self.reserved + by * reservation.usd if self.under_way else 0.0
         if self._journal is not None:
             self._journal.set_open(self.reserved, self.under_way)
-
-    def _overbill(self, reservation: Reservation, cost: float) -> None:
-        engine, most = reservation.engine, reservation.most
-        self.overbilled[engine] = max(self.overbilled.get(engine, 1.0), cost / most)
-        self.warnings.setdefault(
-            engine,
-            f"{engine} billed ${cost:.6f} for a call that by its max_tokens and price costs at most"
-            f" ${most:.6f}; later calls reserve more. Check the price: --judge.engine.price.output",
-        )
 
     def _fits(self, usd: float) -> bool:
         if self.cap is None:

@@ -77,18 +77,12 @@ class Endpoint(Engine):
         self._shared = SharedTime() if price is not None and price.gpu_hour is not None else None
         self._requests = Bucket(config.rpm) if config.rpm else None
         self._tokens = Bucket(config.tpm) if config.tpm else None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: Http
-        self._gate: Gate
-        self._health: Health
-        self._stop: asyncio.Event
-        self._down = ""
-        """Why nothing is sent any more."""
-        self._down_until = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None  # `_open` makes what belongs to it
+        self._down, self._down_until = "", 0.0
+        """Why nothing is sent any more, and for how long."""
 
     @property
     def needs_key(self) -> bool:
-        """It is known before anything is sent that a key is missing."""
         return self.hosted and not self._key
 
     async def answer(self, ask: Ask) -> Reply:
@@ -118,11 +112,8 @@ class Endpoint(Engine):
 
     def latencies(self) -> tuple[float, float, float] | None:
         took = sorted(self._latencies)
-
-        def within(share: float) -> float:
-            return round(took[int(share * len(took))], 4)
-
-        return (within(0.5), within(0.9), within(0.99)) if took else None
+        found = [round(took[int(share * len(took))], 4) for share in (0.5, 0.9, 0.99) if took]
+        return (found[0], found[1], found[2]) if found else None
 
     def identity(self, ask: Ask) -> bytes:
         body = self._dialect.write(ask, 1, self.refused)
@@ -348,7 +339,7 @@ class _Call(Struct, eq=False):
     body: bytes
     tries: int = 0
     started: float = 0.0
-    """When the last try left, and the one before it."""
+    """When the last try left; `last_started`: the one before it."""
     last_started: float = 0.0
     share: float = 0.0
     """Its seconds of a machine that is paid by the hour."""
