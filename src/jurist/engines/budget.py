@@ -36,9 +36,9 @@ class Budget:
 
     def __init__(self, cap: float | None = None, journal: Journal | None = None) -> None:
         self.cap = cap
-        self.spent = journal.spent if journal else 0.0
+        self.spent = 0.0 if journal is None else journal.spent
         """Of answered calls, in US dollars."""
-        self.uncertain = journal.uncertain if journal else 0.0
+        self.uncertain = 0.0 if journal is None else journal.uncertain
         """The most that calls sent and never answered may cost."""
         self.reserved = 0.0
         """The most that the calls under way can cost."""

@@ -124,10 +124,10 @@ class Gate:
         self.adaptive = AdaptiveLimit(ceiling)
         self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed_until = 0.0
+        self._pauses = 0
 
     async def enter(self, again: bool = False) -> None:
-        if not self._waiting and self.in_flight < int(self.adaptive.limit) and not self._closed_until:
+        if not self._waiting and self.in_flight < int(self.adaptive.limit) and not self._pauses:
             self.in_flight += 1
             return
         turn = asyncio.get_running_loop().create_future()
@@ -149,11 +149,12 @@ class Gate:
 
     def pause(self, seconds: float) -> None:
         """Nothing is sent for so long: the server asked for it."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        if until > self._closed_until:
-            self._closed_until = until
-            loop.call_at(until, self._reopen, until)
+        self._pauses += 1
+        asyncio.get_running_loop().call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._pauses -= 1
+        self._let_in()
 
     def fail(self, why: Exception) -> None:
         """Raise this in everyone who waits."""
@@ -162,13 +163,8 @@ class Gate:
             if not turn.done():
                 turn.set_exception(why)
 
-    def _reopen(self, until: float) -> None:
-        if until >= self._closed_until:
-            self._closed_until = 0.0
-            self._let_in()
-
     def _let_in(self) -> None:
-        while self._waiting and self.in_flight < int(self.adaptive.limit) and not self._closed_until:
+        while self._waiting and self.in_flight < int(self.adaptive.limit) and not self._pauses:
             turn = self._waiting.popleft()
             if not turn.done():
                 self.in_flight += 1
