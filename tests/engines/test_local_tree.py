@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra 'trai
 
 from jurist.engines.local import attend  # noqa: E402
 from jurist.engines.local.forward import Reader, read_padded  # noqa: E402
-from jurist.engines.local.tree import Tree, shared_length  # noqa: E402
+from jurist.engines.local.tree import Tree  # noqa: E402
 
 SHARED = list(range(40))
 
@@ -48,18 +48,6 @@ def test_the_branches_of_a_row_make_up_the_row(seed):
         assert [tree.ids[slot] for slot in slots] == row
         assert [tree.places[slot] for slot in slots] == list(range(5, 5 + len(row)))
         assert all(one.end <= after.start and after.last <= one.last for one, after in pairwise(path))
-
-
-def test_what_several_rows_start_with_is_written_once():
-    rows = [[*SHARED, *range(40 + i, 50)] for i in range(6)]
-
-    assert len(Tree(rows).ids) == len(SHARED) + sum(len(row) - len(SHARED) for row in rows)
-    assert Tree(rows).trunk == len(SHARED)
-
-
-def test_how_far_two_rows_are_alike():
-    rows = [[*range(at), 99, *range(at + 1, 9)] for at in range(9)]
-    assert [shared_length([*range(9)], row) for row in (*rows, [], [0], [*range(12)])] == [*range(9), 0, 1, 9]
 
 
 @pytest.mark.parametrize(("heads", "kind"), [(4, "cpu"), (2, "cpu"), (2, "elsewhere")])
