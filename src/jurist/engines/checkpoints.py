@@ -31,15 +31,14 @@ def find_checkpoint(path: str | Path) -> Path:
         if not any((folder / name).exists() for name in ("config.json", ADAPTER)):
             raise SettingError(f"{folder} is no checkpoint: it has no config.json. Look with: ls {folder}")
         return folder
-    name = str(path)
-    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1:
         raise SettingError(f"there is no checkpoint folder at {path}. Look with: ls {folder.parent}")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingExtra("a checkpoint of the hub", "huggingface_hub", "train") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=[_WEIGHTS, *_READING, "*.json"]))
+        return Path(snapshot_download(str(path), allow_patterns=[_WEIGHTS, *_READING, "*.json"]))
     except Exception as error:  # the hub's client raises its own, and those of the HTTP library it has
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SettingError(

@@ -26,7 +26,7 @@ from .dialects import ChatCompletions, Messages, Unreadable
 from .engine import Ask, Engine, EngineConfig, Reply, sample_of
 from .failures import Failure, Health, next_step, read_failure, redact
 from .limits import Bucket, Gate
-from .prices import Price, SharedTime, cost_of, most_it_costs
+from .prices import SharedTime, cost_of, most_it_costs
 
 FIRST_WAIT: Final = 0.5
 LONGEST_WAIT: Final = 30.0
@@ -47,20 +47,12 @@ class Endpoint(Engine):
     meters_itself = True
 
     def __init__(
-        self,
-        name: str,
-        url: str,
-        dialect: ChatCompletions | Messages,
-        config: EngineConfig,
-        price: Price | None,
-        key_env: str,
-        hosted: bool,
+        self, name: str, url: str, dialect: ChatCompletions | Messages, config: EngineConfig, hosted: bool
     ) -> None:
-        self.name, self.url, self.price = name, url, price
-        self.model = dialect.model
+        """`hosted`: a vendor's, which bills by a list and says nothing about its weights."""
+        self.name, self.url, self.price, self.key_env = name, url, config.price, config.key_env
+        self.hosted, self.model = hosted, dialect.model
         self.gives_logprobs = dialect.takes.logprobs
-        self.key_env, self.hosted = key_env, hosted
-        """A hosted one is a vendor's, which bills by a list and says nothing about its weights."""
         self.budget = Budget()
         self.served = ""
         """Which weights the server says it holds, where it says so: part of what a reply depends on."""
@@ -71,10 +63,10 @@ class Endpoint(Engine):
         self._latencies: deque[float] = deque(maxlen=MOST_LATENCIES)
         self._bodies: dict[int, tuple[Ask, frozenset[str], bytes]] = {}
         """What `identity` wrote, by the id of its ask: writing it twice would cost a fortieth of a call."""
-        self._dialect, self._config, self._key = dialect, config, key_from(key_env)
+        self._dialect, self._config, self._key = dialect, config, key_from(config.key_env)
         self._written = 1.0
         """How many tokens a reply has, on average."""
-        self._shared = SharedTime() if price is not None and price.gpu_hour is not None else None
+        self._shared = SharedTime() if config.price and config.price.gpu_hour is not None else None
         self._requests = Bucket(config.rpm) if config.rpm else None
         self._tokens = Bucket(config.tpm) if config.tpm else None
         self._loop: asyncio.AbstractEventLoop | None = None  # `_open` makes what belongs to it
@@ -159,7 +151,7 @@ class Endpoint(Engine):
             raise EngineDown(self._down)
         self._write(call)  # without what was learnt while this call waited
         call.last_started, call.started, limit = call.started, perf_counter(), adaptive.limit
-        entered = self._shared.enter(call.started) if self._shared else 0.0
+        entered = self._shared.change(call.started, 1) if self._shared else 0.0
         call.tries += 1
         try:
             got = await self._try(call.body)
@@ -168,7 +160,7 @@ class Endpoint(Engine):
             raise
         finally:
             ended = perf_counter()
-            call.share += self._shared.leave(ended, entered) if self._shared else 0.0
+            call.share += self._shared.change(ended, -1) - entered if self._shared else 0.0
         if isinstance(got, list):
             adaptive.answered(ended - call.started, call.started, ended, call.gate.busy, limit)
             self._health.answered(ended)

@@ -190,11 +190,10 @@ def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
         return reply.tokens
     first = next((i for i, one in enumerate(reply.tokens) if one.text.strip()), 0)
     last = len(reply.tokens) - 3
-    words = {one.text: one.text.strip(" \n*_\"'`([{<>}]).:,") for one in reply.tokens}
     return tuple(
         one
         for i, one in enumerate(reply.tokens)
-        if i in (first, first + 1) or i >= last or (words[one.text] and words[one.text] in labels)
+        if i in (first, first + 1) or i >= last or one.text.strip(" \n*_\"'`([{<>}]).:,") in labels
     )
 
 

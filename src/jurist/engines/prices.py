@@ -84,22 +84,11 @@ class SharedTime:
     """Wall time in which anything was under way, shared evenly over what was: the shares add up to it."""
 
     def __init__(self) -> None:
-        self._share = 0.0
-        self._at = 0.0
+        self._share = self._at = 0.0
         self._under_way = 0
 
-    def enter(self, now: float) -> float:
-        """A reading to hand back to `leave`."""
-        self._move(now)
-        self._under_way += 1
-        return self._share
-
-    def leave(self, now: float, entered: float) -> float:
-        """The seconds that fell to this one."""
-        self._move(now)
-        self._under_way -= 1
-        return self._share - entered
-
-    def _move(self, now: float) -> None:
+    def change(self, now: float, by: int) -> float:
+        """One more is under way, or one less; its share is the difference of what this returns."""
         self._share += (now - self._at) / max(1, self._under_way)
-        self._at = now
+        self._at, self._under_way = now, self._under_way + by
+        return self._share

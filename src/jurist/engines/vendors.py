@@ -76,7 +76,7 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
     price = config.price or (listed_price(kind, model) if hosted else None)
     key_env = config.key_env or vendor.key_env or "OPENAI_API_KEY"
     dialect = (Messages if kind == "anthropic" else ChatCompletions)(model, takes, extra)
-    return Endpoint(name, url.rstrip("/"), dialect, config, price, key_env, hosted)
+    return Endpoint(name, url.rstrip("/"), dialect, replace(config, price=price, key_env=key_env), hosted)
 
 
 def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
