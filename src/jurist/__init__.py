@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .preferences.settings import PreferConfig as PreferConfig
-    from .prompts import load_prompts as load_prompts
     from .recipes.estimate import estimate as estimate
     from .recipes.export import export as export
     from .recipes.label import label as label
@@ -34,7 +33,6 @@ _PLACES = {
     "estimate": ".recipes.estimate",
     "export": ".recipes.export",
     "label": ".recipes.label",
-    "load_prompts": ".prompts",
     "read_cases": ".verdicts.cases",
     "sample": ".recipes.label",
 }

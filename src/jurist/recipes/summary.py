@@ -211,7 +211,7 @@ def collected(run: Run, out: str, progress: RunProgress, stopped: Stopped) -> Su
         calls_kept=budget.cached,
         retries=progress.retries,
         usd=round(budget.spent, 8),
-        uncertain_calls=run.journal.uncertain_calls + budget.lost,
+        uncertain_calls=run.journal.uncertain_calls,
         uncertain_usd=round(budget.uncertain, 8),
         usage=budget.usage,
         seconds=round(progress.seconds, 2),
