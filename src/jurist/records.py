@@ -98,7 +98,7 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     top_p: Annotated[
         float, Meta(gt=0, le=1, description="Nucleus sampling: probability mass to sample from.")
     ] = 1.0
-    max_tokens: Annotated[int, Meta(ge=1, description="Most tokens of a completion.")] = 512
+    max_tokens: Annotated[int, Meta(ge=1, description="Most tokens of a completion.")] = 256
     seed: Annotated[int | None, Meta(description="Seed sent to the server.")] = None
 
 
