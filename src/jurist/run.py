@@ -190,8 +190,14 @@ def whole_files(paths: Mapping[str, Path], new: Callable[[Path], W]) -> Iterator
 
 def write_whole(path: Path, data: bytes) -> None:
     """A small file, whole or not at all."""
-    with whole_files({"": path}, Writer) as files:
-        files[""].write(data)
+    part = path.with_name(f".{path.name}.partial")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise _cannot_write(path.parent, error) from error
 
 
 def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:
