@@ -16,7 +16,7 @@ import pytest
 from jurist import LabelConfig
 from jurist import label as label_rows
 from support.cli import run, spawn
-from support.job import at, chosen, label, pairs, right, summary, write
+from support.job import at, chosen, label, label_by, pairs, right, summary, write
 from support.replies import preferring, question
 from support.server import serving
 
@@ -140,10 +140,8 @@ def test_new_rows_and_new_judges_ask_only_for_themselves():
 
 @pytest.mark.parametrize("served", ["step-100", "step-200"])
 def test_another_address_asks_again_only_for_another_checkpoint(served):
-    with serving(preferring(right), served="step-100") as server:
-        label(server)
-    with serving(preferring(right), served=served) as server:
-        label(server)
+    _, server = label_by(preferring(right), served="step-100")
+    _, server = label_by(preferring(right), served=served)
     assert sum(record.answered for record in server.log) == (0 if served == "step-100" else 24)
 
 
@@ -155,8 +153,7 @@ def test_a_failure_is_not_kept_and_is_asked_again():
     with serving(moody) as server:
         assert label(server).code == 0
         assert summary()["unread"] == {"call_refused": 12}
-    with serving(preferring(right)) as server:
-        label(server)
+    _, server = label_by(preferring(right))
     assert (summary()["unread"], summary()["labels"], len(server.log)) == ({}, 12, 12)
 
 

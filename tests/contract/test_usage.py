@@ -9,9 +9,8 @@ import pytest
 from jurist import LabelConfig
 from jurist import label as label_rows
 from support.cli import run
-from support.job import label, pairs, records, right, write
+from support.job import label, label_by, pairs, records, right, write
 from support.replies import preferring, text_of
-from support.server import serving
 
 ERRORS = {
     "--judge shortr": "Did you mean 'shorter'?",
@@ -72,8 +71,7 @@ def test_an_error_points_to_what_helps(what):
 
 
 def test_what_is_to_be_typed_is_quoted():
-    with serving("Neither.") as server:
-        done = label(server, out="my run")
+    done, _ = label_by("Neither.", out="my run")
     assert "'my run'" in done.out + done.err
 
 
@@ -82,8 +80,8 @@ TEXTS = ["Be brief. Criterion #1: truth", "Prefer: short answers", "[1] be true"
 
 @pytest.mark.parametrize(("key", "text"), [*(("rubric", text) for text in TEXTS), ("name", "010")])
 def test_a_text_setting_takes_the_words_as_they_are(key, text):
-    with serving(preferring(right)) as server:
-        assert label(server, f"--judge.{key}", text).code == 0
+    done, server = label_by(preferring(right), f"--judge.{key}", text)
+    assert done.code == 0
     assert text in text_of(server.log[0].body) + records("verdicts")[0]["judge"]
 
 
@@ -144,7 +142,6 @@ FILTERS = {"--disagree": 6, "--dropped below_margin": 12, "--by pairwise": 12, "
 @pytest.mark.parametrize("words", FILTERS)
 def test_show_finds_disagreements_drop_reasons_and_judges(words):
     write("humans.jsonl", [{**row, "who": "ann", "label": "first"} for row in pairs(12)])
-    with serving(preferring(right)) as server:
-        label(server, "--labels", "humans.jsonl", "--prefer.min_margin", "0.81")
+    label_by(preferring(right), "--labels", "humans.jsonl", "--prefer.min_margin", "0.81")
     done = run("show", "run", *words.split(), "--limit", "99", "--json")
     assert (done.code, len(done.out.splitlines())) == (0, FILTERS[words])

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from support.cli import Result, run
-from support.server import Server
+from support.replies import Answer
+from support.server import Server, serving
 
 Row = dict[str, Any]
 
@@ -59,6 +60,13 @@ def label(
         rows = f"{source[2:]}.jsonl"
     named = judge if isinstance(judge, str) else at(judge)
     return run("label", source, rows, "--judge", named, "--out", out, *words)
+
+
+def label_by(judge: Answer | str, *words: object, **how: Any) -> tuple[Result, Server]:
+    """A job whose judge is a server of its own, with options of `label` and of `Server`; and that server."""
+    job = {name: how.pop(name) for name in ("pairs", "completions", "out") if name in how}
+    with serving(judge, **how) as server:
+        return label(server, *words, **job), server
 
 
 def summary(out: str = "run") -> Row:
