@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, label, pairs, records, right, write
-from support.replies import preferring
+from support.job import at, label, pairs, records, sound, write
 from support.server import serving
 
 
@@ -43,7 +42,7 @@ def test_a_run_of_other_rows_is_replaced_only_if_said_so():
 
 def test_a_key_is_in_no_file_and_in_no_message():
     job = ("label", "--pairs", "pairs.jsonl", "--export", "[trl, jsonl]")
-    with serving(preferring(right), key="sk-SECRETSECRET") as server:
+    with serving(sound, key="sk-SECRETSECRET") as server:
         for key, code in (("sk-SECRETSECRET", 0), ("sk-SECRETSECRET-not", 2), (None, 2)):
             words = ("--judge", at(server, "openai"), "--out", f"run{code}")
             done = run(*job, *words, env={"OPENAI_API_KEY": key})
@@ -53,7 +52,7 @@ def test_a_key_is_in_no_file_and_in_no_message():
 
 
 def test_a_key_in_an_address_is_refused():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         done = label(at(server) + "?api_key=SECRETSECRET")
     assert (done.code, server.log) == (2, [])
     assert "key_env" in done.line

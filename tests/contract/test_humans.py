@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import label, pairs, probabilities, records, right, right_label, summary, write
-from support.replies import preferring
+from support.job import all_p, label, pairs, records, right, right_label, sound, summary, write
 from support.server import serving
 
 OPPOSITE = {"first": "second", "second": "first"}
@@ -62,7 +61,7 @@ def test_human_labels_are_found_in_either_orientation():
 
 
 def test_a_label_that_cannot_be_read_is_named_before_anything_is_asked():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         done = label_with([{**pairs(1)[0], "label": "neither of them"}], server)
     assert (done.code, server.log) == (2, [])
     assert "humans.jsonl:1" in done.line
@@ -98,7 +97,7 @@ def test_a_judge_little_better_than_chance_is_warned_of(n, wrong):
 
 def test_a_calibration_is_applied_only_where_it_lowers_the_error():
     label_with(human_labels(31, wrong=range(3)), judge_of("mine"), n=31)
-    assert probabilities() == {0.9}
+    assert all_p() == {0.9}
 
 
 def test_a_judge_that_never_flips_is_never_inconsistent(here):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, chosen, label, label_by, pairs, probabilities, records, right, summary, write
-from support.replies import label_reply, preferring, question, responses
+from support.job import all_p, at, chosen, label, label_by, pairs, records, right, sound, summary, write
+from support.replies import label_reply, question, responses
 from support.server import serving
 
 HOSTILE = [json.loads(line) for line in Path(__file__).with_name("hostile.jsonl").read_text().splitlines()]
@@ -94,14 +94,9 @@ def test_only_a_declared_score_counts():
     assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
 
 
-@pytest.mark.parametrize("text", ["C", "Verdict: C", "[[C]]", "[[C]] for a tie"])
+@pytest.mark.parametrize("text", ["C", "Alike.\nVerdict: C", "Alike.\n[[C]]", "Alike.\n[[C]] for a tie"])
 def test_a_tie_that_was_offered_is_half(text):
-    label_by(
-        text if text == "C" else f"They are alike.\n{text}",
-        "--judge.ties",
-        "true",
-        *(REASON if text != "C" else ()),
-    )
+    label_by(text, "--judge.ties", "true", *(REASON if text != "C" else ()))
     assert {row.get("p_first") for row in records("verdicts")} == {0.5}
 
 
@@ -117,41 +112,41 @@ def test_a_log_prob_of_minus_9999_is_not_reported():
     for out, top in (("one", {"A": 0.6, "The": 0.3}), ("two", {"A": 0.6, "The": 0.3, "B": 0})):
         with serving({"text": "A", "logprobs": [top]}) as server:
             label(server, "--judge.swap", "never", out=out)
-    assert probabilities("one") == probabilities("two") != {1.0}
+    assert all_p("one") == all_p("two") != {1.0}
 
 
 def test_the_first_question_leaves_room_for_the_label_only():
-    _, server = label_by(preferring(right))
+    _, server = label_by(sound)
     assert {record.body["temperature"] for record in server.log} == {0}
     assert max(record.body["max_tokens"] for record in server.log) <= 3
     assert not CONSTRAINTS & {name for record in server.log for name in record.body}
 
 
 def cut_off(request):
-    return {**preferring(right)(request), "finish_reason": "length"}
+    return {**sound(request), "finish_reason": "length"}
 
 
 def thinking(request):
     """Until that is turned off."""
     if request.get("chat_template_kwargs", {}).get("enable_thinking") is False:
-        return preferring(right)(request)
+        return sound(request)
     return {"text": "<think>\nLet me compare the two", "finish_reason": "length"}
 
 
 def without_log_probs(request):
-    return preferring(right)(request)["text"]
+    return sound(request)["text"]
 
 
 @pytest.mark.parametrize("judge", [cut_off, thinking, without_log_probs])
 def test_a_label_is_read_from_servers_of_every_kind(judge):
     label_by(judge)
     assert [right(text) for text in chosen()] == [1] * 12
-    assert probabilities() == {1.0 if judge is without_log_probs else 0.9}
+    assert all_p() == {1.0 if judge is without_log_probs else 0.9}
 
 
 @pytest.mark.parametrize("name", ["logprobs", "temperature", "chat_template_kwargs"])
 def test_a_refused_parameter_is_dropped_once_and_remembered(name):
-    done, server = label_by(preferring(right), refuses={name, "structured_outputs"})
+    done, server = label_by(sound, refuses={name, "structured_outputs"})
     assert done.code == 0
     assert 1 <= sum(record.status == 400 for record in server.log) <= 8
     assert len(chosen()) == 12

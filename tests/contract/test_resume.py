@@ -16,8 +16,8 @@ import pytest
 from jurist import LabelConfig
 from jurist import label as label_rows
 from support.cli import run, spawn
-from support.job import at, chosen, label, label_by, pairs, right, summary, write
-from support.replies import preferring, question
+from support.job import at, chosen, label, label_by, pairs, sound, summary, write
+from support.replies import question
 from support.server import serving
 
 FILES = ("prompts", "completions", "matchups", "preferences", "export/trl/train")
@@ -47,12 +47,12 @@ def beside(act):
 
 def test_after_kill_9_only_what_was_not_kept_is_asked_again():
     write("pairs.jsonl", pairs(60))
-    with serving(preferring(right), latency=0.02) as server:
+    with serving(sound, latency=0.02) as server:
         job = spawn("label", "--pairs", "pairs.jsonl", "--judge", at(server), "--out", "run")
         wait(lambda: server.answered >= 40)
         job.kill()
         job.communicate()
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         asked = 120 - kept()
         assert label(server).code == 0
         assert 0 < asked == len(server.log) < 120
@@ -67,7 +67,7 @@ def test_the_first_signal_waits_for_what_was_sent(number):
         wait(lambda: server.answered and server.in_flight > 4)
         os.kill(os.getpid(), number)
 
-    with serving(preferring(right), latency=0.1) as server, beside(interrupt):
+    with serving(sound, latency=0.1) as server, beside(interrupt):
         done = label(server, pairs=pairs(40))
     assert len(server.log) == server.answered == kept() < 80
     assert done.code in (130, 128 + number)
@@ -85,7 +85,7 @@ def test_a_second_signal_says_how_many_calls_are_lost():
             os.kill(os.getpid(), signal.SIGINT)
 
     late = lambda request: 0.01 if len(server.log) < 4 else 30.0  # noqa: E731
-    with serving(preferring(right), latency=late) as server, beside(interrupt_twice):
+    with serving(sound, latency=late) as server, beside(interrupt_twice):
         done = label(server)
     assert done.code == 130
     assert str(lost[-1]) in done.err.splitlines()[-1].split()
@@ -96,7 +96,7 @@ def test_a_run_that_is_going_on_says_so():
 
     def judge(request):
         enough.wait(20)
-        return preferring(right)(request)
+        return sound(request)
 
     def going_on():
         label_rows(LabelConfig(pairs="pairs.jsonl", judge=at(server), out="run"))
@@ -117,7 +117,7 @@ def test_a_full_disk_loses_no_answer(here):
         pytest.skip("no right to mount a small disk here")
     try:
         write("pairs.jsonl", pairs(400))
-        with serving(preferring(right), latency=0.02) as server:
+        with serving(sound, latency=0.02) as server:
             done = label(server, out="disk/run")
         assert (done.code, server.answered) == (2, kept("disk/run"))
         assert "disk is full" in done.line
@@ -126,7 +126,7 @@ def test_a_full_disk_loses_no_answer(here):
 
 
 def test_new_rows_and_new_judges_ask_only_for_themselves():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         label(server)
         write("pairs.jsonl", pairs(15))
         label(server)
@@ -140,20 +140,20 @@ def test_new_rows_and_new_judges_ask_only_for_themselves():
 
 @pytest.mark.parametrize("served", ["step-100", "step-200"])
 def test_another_address_asks_again_only_for_another_checkpoint(served):
-    _, server = label_by(preferring(right), served="step-100")
-    _, server = label_by(preferring(right), served=served)
+    _, server = label_by(sound, served="step-100")
+    _, server = label_by(sound, served=served)
     assert sum(record.answered for record in server.log) == (0 if served == "step-100" else 24)
 
 
 def test_a_failure_is_not_kept_and_is_asked_again():
     def moody(request):
         number = int(question(request).split()[2])
-        return {"status": 400, "text": "no"} if number >= 6 else preferring(right)(request)
+        return {"status": 400, "text": "no"} if number >= 6 else sound(request)
 
     with serving(moody) as server:
         assert label(server).code == 0
         assert summary()["unread"] == {"call_refused": 12}
-    _, server = label_by(preferring(right))
+    _, server = label_by(sound)
     assert (summary()["unread"], summary()["labels"], len(server.log)) == ({}, 12, 12)
 
 
@@ -162,14 +162,14 @@ def test_a_run_whose_folder_is_gone_stops():
         wait(lambda: server.answered > 10)
         shutil.rmtree("run")
 
-    with serving(preferring(right), latency=0.05) as server, beside(remove):
+    with serving(sound, latency=0.05) as server, beside(remove):
         done = label(server, pairs=pairs(200))
     assert done.code == 2
     assert len(server.log) < 400
 
 
 def test_the_summary_is_one_json_object_that_accounts_for_every_row():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         facts = label(server, "--json").json
     assert facts == summary() == json.loads(run("show", "run", "--json").out)
     assert {"state", "verdicts", "unread", "labels", "usd"} <= facts.keys()

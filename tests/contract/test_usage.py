@@ -9,8 +9,8 @@ import pytest
 from jurist import LabelConfig
 from jurist import label as label_rows
 from support.cli import run
-from support.job import label, label_by, pairs, records, right, write
-from support.replies import preferring, text_of
+from support.job import label, label_by, pairs, records, sound, write
+from support.replies import text_of
 
 ERRORS = {
     "--judge shortr": "Did you mean 'shorter'?",
@@ -80,7 +80,7 @@ TEXTS = ["Be brief. Criterion #1: truth", "Prefer: short answers", "[1] be true"
 
 @pytest.mark.parametrize(("key", "text"), [*(("rubric", text) for text in TEXTS), ("name", "010")])
 def test_a_text_setting_takes_the_words_as_they_are(key, text):
-    done, server = label_by(preferring(right), f"--judge.{key}", text)
+    done, server = label_by(sound, f"--judge.{key}", text)
     assert done.code == 0
     assert text in text_of(server.log[0].body) + records("verdicts")[0]["judge"]
 
@@ -142,6 +142,6 @@ FILTERS = {"--disagree": 6, "--dropped below_margin": 12, "--by pairwise": 12, "
 @pytest.mark.parametrize("words", FILTERS)
 def test_show_finds_disagreements_drop_reasons_and_judges(words):
     write("humans.jsonl", [{**row, "who": "ann", "label": "first"} for row in pairs(12)])
-    label_by(preferring(right), "--labels", "humans.jsonl", "--prefer.min_margin", "0.81")
+    label_by(sound, "--labels", "humans.jsonl", "--prefer.min_margin", "0.81")
     done = run("show", "run", *words.split(), "--limit", "99", "--json")
     assert (done.code, len(done.out.splitlines())) == (0, FILTERS[words])

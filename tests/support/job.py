@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support.cli import Result, run
-from support.replies import Answer
+from support.replies import Answer, preferring
 from support.server import Server, serving
 
 Row = dict[str, Any]
@@ -35,6 +35,10 @@ def pairs(n: int, **columns: Any) -> list[Row]:
 def right(text: str) -> float:
     """1 for the right answer of a pair."""
     return float(text.startswith("It makes"))
+
+
+sound = preferring(right)
+"""A judge that gives .9 to the right answer, whichever it is shown first."""
 
 
 def right_label(row: Row) -> str:
@@ -83,6 +87,6 @@ def chosen(out: str = "run") -> list[str]:
     return [row["chosen"]["text"] for row in records("preferences", out)]
 
 
-def probabilities(out: str = "run") -> set[float]:
+def all_p(out: str = "run") -> set[float]:
     """Each p among the labels."""
     return {round(row["p"], 6) for row in records("preferences", out)}
