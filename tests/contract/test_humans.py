@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import all_p, label, pairs, records, right, right_label, sound, summary, write
-from support.server import serving
+from support.job import all_p, label, label_by, pairs, records, right, right_label, sound, summary, write
 
 OPPOSITE = {"first": "second", "second": "first"}
 
@@ -42,27 +41,22 @@ def agreement(out="run"):
 
 
 def test_human_labels_are_found_in_either_orientation():
-    rows = human_labels(40, wrong=range(6))
-    forms = {
-        "given": rows,
-        "swapped": [
-            {**row, "first": row["second"], "second": row["first"], "label": OPPOSITE[row["label"]]}
-            for row in rows
-        ],
-        "chosen": [
-            {"prompt": row["prompt"], "chosen": row[row["label"]], "rejected": row[OPPOSITE[row["label"]]]}
-            for row in rows
-        ],
-    }
-    for form, same in forms.items():
-        label_with([{**row, "who": "ann"} for row in same], judge_of("mine"), n=40, out=form)
-        assert records("preferences", form) == records("preferences", "given")
-        assert summary(form)["learnt"] == summary("given")["learnt"]
+    def swapped(row):
+        return {**row, "first": row["second"], "second": row["first"], "label": OPPOSITE[row["label"]]}
+
+    def chosen(row):
+        sides = {"chosen": row[row["label"]], "rejected": row[OPPOSITE[row["label"]]]}
+        return {"prompt": row["prompt"], "who": row["who"], **sides}
+
+    for out, form in (("given", dict), ("swapped", swapped), ("chosen", chosen)):
+        label_with(map(form, human_labels(40, wrong=range(6))), judge_of("mine"), n=40, out=out)
+        assert records("preferences", out) == records("preferences", "given")
+        assert summary(out)["learnt"] == summary("given")["learnt"]
 
 
 def test_a_label_that_cannot_be_read_is_named_before_anything_is_asked():
-    with serving(sound) as server:
-        done = label_with([{**pairs(1)[0], "label": "neither of them"}], server)
+    write("humans.jsonl", [{**pairs(1)[0], "label": "neither of them"}])
+    done, server = label_by(sound, "--labels", "humans.jsonl")
     assert (done.code, server.log) == (2, [])
     assert "humans.jsonl:1" in done.line
 
@@ -150,13 +144,14 @@ def test_labels_of_a_file_are_human_only_if_said_so():
     assert {row["judge"].partition(":")[0] for row in records("verdicts", "human")} == {"human", "shorter"}
 
 
+def file_labels():
+    return [row for row in records("verdicts") if row["judge"] == "file"]
+
+
 def test_a_probability_is_a_probability_down_to_0():
     values = [1.0, 0.9, 0.5, 0.1, 0.01, 0.0]
     label("shorter", pairs=[{**row, "label": value} for row, value in zip(pairs(6), values, strict=True)])
-    assert [row["p_first"] for row in records("verdicts") if row["judge"] != "shorter"] == values
-
-
-VALUES = ("--label_values.0", "second", "--label_values.1", "first")
+    assert [row["p_first"] for row in file_labels()] == values
 
 
 @pytest.mark.parametrize(
@@ -171,8 +166,7 @@ def test_a_column_of_zeros_and_ones_is_refused_until_explained(words):
     values = ("--label_values.0", "second", "--label_values.1", "first")
     assert run(*words, "pairs.jsonl", *values).code == 0
     if words[0] == "label":
-        said = [row for row in records("verdicts") if row["judge"] == "file"]
-        better = [row["first_id"] if row["p_first"] else row["second_id"] for row in said]
+        better = [row["first_id" if row["p_first"] else "second_id"] for row in file_labels()]
         assert better == [row["id"] for row in records("completions") if right(row["text"])]
 
 
@@ -201,7 +195,7 @@ def test_the_accuracy_of_a_jury_of_coins_is_that_of_a_coin(here):
         out = f"coins{seed}"
         (here / f"{out}.py").write_text("import random\n" + "".join(bodies))
         words = [word for k in range(1, 9) for word in ("--judge", f"{out}:j{k}")]
-        label_with(human_labels(28), f"{out}:j0", *words, "--jury.combine", "dawid_skene", n=100, out=out)
+        label_with(human_labels(28), f"{out}:j0", *words, "--jury.combine", "dawid_skene", out=out)
         accuracy.append(summary(out)["learnt"]["weights"]["accuracy"])
     assert sum(accuracy) / 3 < 0.65
 

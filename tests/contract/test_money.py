@@ -38,10 +38,8 @@ def test_a_budget_is_never_exceeded(name):
     rows, judge, words, cap = BUDGETS[name]
     words = (*words, *PRICES, "--budget", f"{cap}usd")
     done, server = label_by(judge, *words, pairs=rows, price=(1, 2), latency=0.01)
-    least = 0.9 if name == "the last calls" else 0.2
-    assert least * cap <= server.dollars <= cap
-    assert done.code == 3
-    assert "--budget" in done.err
+    assert (0.9 if name == "the last calls" else 0.2) * cap <= server.dollars <= cap
+    assert (done.code, "--budget" in done.err) == (3, True)
 
 
 def test_a_budget_counts_every_completion_of_a_request():
@@ -56,8 +54,7 @@ def test_a_budget_counts_every_completion_of_a_request():
 
 def test_nothing_is_sent_if_the_first_call_does_not_fit():
     done, server = label_by(reasoned, *REASON, *PRICES, "--budget", "0.0006usd")
-    assert (done.code, server.log) == (3, [])
-    assert "--budget" in done.err
+    assert (done.code, server.log, "--budget" in done.err) == (3, [], True)
 
 
 def test_a_run_stopped_by_its_budget_goes_on_with_a_higher_one():
@@ -102,25 +99,23 @@ def test_calls_without_an_answer_stay_on_the_books_as_uncertain():
     fates = {0: "drop", 1: "500", 2: "truncate"}
     faults = lambda request, attempt: None if attempt else fates.get(int(question(request).split()[2]))  # noqa: E731
     done, server = label_by(sound, *PRICES, price=(1, 2), faults=faults)
-    assert done.code == 0
-    assert len(chosen()) == 12
-    assert summary()["uncertain_calls"] == 4
+    assert (done.code, len(chosen()), summary()["uncertain_calls"]) == (0, 12, 4)
     assert summary()["usd"] < server.dollars <= summary()["usd"] + summary()["uncertain_usd"]
     assert summary()["retries"] == len(server.log) - 24 == 6
 
 
-@pytest.mark.parametrize(
-    ("answer", "faults", "quoted"),
-    [
-        ({"status": 400, "text": "no such thing"}, {}, "no such thing"),
-        ("A", {"html": 1}, "<!DOCTYPE html>"),
-        ("A", {"error": 1}, "overloaded"),
-    ],
-)
-def test_a_server_that_answers_nothing_usable_stops_the_run_and_is_quoted(answer, faults, quoted):
+UNUSABLE = {
+    "no such thing": ({"status": 400, "text": "no such thing"}, {}),
+    "<!DOCTYPE html>": ("A", {"html": 1}),
+    "overloaded": ("A", {"error": 1}),
+}
+
+
+@pytest.mark.parametrize("quoted", UNUSABLE)
+def test_a_server_that_answers_nothing_usable_stops_the_run_and_is_quoted(quoted):
+    answer, faults = UNUSABLE[quoted]
     done, server = label_by(answer, pairs=pairs(60), faults=faults)
-    assert done.code == 2
-    assert quoted in done.err
+    assert (done.code, quoted in done.err) == (2, True)
     assert len(server.log) <= 64
 
 

@@ -33,10 +33,8 @@ def recite(texts):
 def sides():
     """What each reply was read as: A, B, = for a tie, and nothing for unread."""
     names = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
-    return {
-        row["rationale" if "unread" in row else "raw"]: names[row.get("p_first")]
-        for row in records("verdicts")
-    }
+    said = lambda row: row["rationale" if "unread" in row else "raw"]  # noqa: E731
+    return {said(row): names[row.get("p_first")] for row in records("verdicts")}
 
 
 @pytest.mark.parametrize("words", [(), REASON], ids=["label alone", "reason first"])
@@ -128,9 +126,8 @@ def cut_off(request):
 
 def thinking(request):
     """Until that is turned off."""
-    if request.get("chat_template_kwargs", {}).get("enable_thinking") is False:
-        return sound(request)
-    return {"text": "<think>\nLet me compare the two", "finish_reason": "length"}
+    off = request.get("chat_template_kwargs", {}).get("enable_thinking") is False
+    return sound(request) if off else {"text": "<think>\nLet me compare", "finish_reason": "length"}
 
 
 def without_log_probs(request):
