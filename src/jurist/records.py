@@ -78,7 +78,7 @@ class Prompt(Struct, frozen=True, omit_defaults=True):
     domain: str = ""
     """What it is about, in the user's words; audits report by it."""
     stakes: Literal["normal", "high"] = "normal"
-    """`high` where a wrong label does harm: such rows are the first to be sent to people."""
+    """`high` where a wrong label does harm: such rows are the first to be sent to humans."""
     reference: str | None = None
     """An answer known to be right, shown to judges that are told to use it."""
     meta: dict[str, Any] = {}
