@@ -22,12 +22,13 @@ from msgspec import Struct
 
 from .config import settings_from
 from .engines.engine import Ask, Reply, Token
+from .engines.scripted import Function
 from .errors import JuristError
 from .recipes.label import label
 from .recipes.settings import LabelConfig
 from .records import Dropped, Message, Verdict, content_id
 from .run import read_records
-from .serve import Answer, serving
+from .serve import serving
 from .tiny import judges, policies, world
 from .verdicts.ask import unfence
 
@@ -84,7 +85,7 @@ def better(one: Label) -> bool:
 class Known(NamedTuple):
     """One judge, how it is asked, and what has to come out: shares, and how reasons of drops begin."""
 
-    answers: Answer
+    answers: Function
     labelled: tuple[float, float] = (1, 1)
     unread: tuple[float, float] = (0, 0)
     dropped: tuple[str, ...] = ("tie",)

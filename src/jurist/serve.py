@@ -14,21 +14,17 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from inspect import isawaitable
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec.structs import replace
 
 from .engines.engine import Ask, Reply, Token, open_engine, sample_of
-from .engines.scripted import describe_fault, guessed_usage, load_function
+from .engines.scripted import Function, Scripted
 from .errors import CallRefused, JuristError, SettingError
-from .records import Message, Usage
+from .records import Message
 
-Answer = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
-"""From a question to a text or a whole reply."""
 LARGEST_BODY = 64 << 20
 
 
@@ -63,12 +59,13 @@ class Request(msgspec.Struct):
 class Server:
     """One function for every model name, or one for each name."""
 
-    def __init__(self, answer: Answer | Mapping[str, Answer]) -> None:
+    def __init__(self, answer: Function | Mapping[str, Function]) -> None:
         self.url = ""
         """Where to point a client, ending in /v1."""
         self.calls = 0
         """Requests answered."""
-        self._answers = answer if isinstance(answer, Mapping) else {"": answer}
+        answers = answer if isinstance(answer, Mapping) else {"": answer}
+        self._engines = {name: Scripted(one, name or "default") for name, one in answers.items()}
 
     async def start(self, host: str, port: int) -> web.AppRunner:
         app = web.Application(client_max_size=LARGEST_BODY)
@@ -87,8 +84,8 @@ class Server:
         return runner
 
     async def _models(self, request: web.Request) -> web.Response:
-        names = [name or "default" for name in self._answers]
-        return web.json_response({"object": "list", "data": [{"id": n, "object": "model"} for n in names]})
+        models = [{"id": one.name, "object": "model"} for one in self._engines.values()]
+        return web.json_response({"object": "list", "data": models})
 
     async def _chat(self, request: web.Request) -> web.Response:
         try:
@@ -97,28 +94,17 @@ class Server:
             got = msgspec.convert(given, Request)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, str(error))
-        answer = self._answers.get(got.model, self._answers.get(""))
-        if answer is None:
-            return _error(404, f"there is no model '{got.model}'; there is {', '.join(self._answers)}")
+        engine = self._engines.get(got.model, self._engines.get(""))
+        if engine is None:
+            return _error(404, f"there is no model '{got.model}'; there is {', '.join(self._engines)}")
         ask = got.ask()
         try:
-            replies = await asyncio.gather(*(_said(answer, sample_of(ask, i)) for i in range(got.n)))
-        except CallRefused as error:
-            return _error(400, str(error))
+            replies = await asyncio.gather(*(engine.answer(sample_of(ask, i)) for i in range(got.n)))
         except JuristError as error:
-            return _error(500, str(error))
-        except Exception as error:  # whatever the user's function does
-            return _error(500, describe_fault(error))
+            return _error(400 if isinstance(error, CallRefused) else 500, str(error))
         self.calls += 1
         body = msgspec.json.encode(_completion(got.model, replies))
         return web.Response(body=body, content_type="application/json")
-
-
-async def _said(answer: Answer, ask: Ask) -> Reply:
-    said: Any = answer(ask)
-    said = await said if isawaitable(said) else said
-    reply = said if isinstance(said, Reply) else Reply(str(said))
-    return reply if reply.usage != Usage() else replace(reply, usage=guessed_usage(ask, reply))
 
 
 def _error(status: int, message: str) -> web.Response:
@@ -155,7 +141,7 @@ def _token(token: Token) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(
-    answer: Answer | Mapping[str, Answer], host: str = "127.0.0.1", port: int = 0
+    answer: Function | Mapping[str, Function], host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Server]:
     """A server in a thread with a loop of its own, until the block ends."""
     server, loop = Server(answer), asyncio.new_event_loop()
@@ -189,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        answer = open_engine(args.engine).answer if args.engine else load_function(args.answer)
+        answer = open_engine(args.engine or f"scripted:{args.answer}").answer
         with serving(answer, args.host, args.port) as server:
             print(server.url, flush=True)
             stop.wait()
