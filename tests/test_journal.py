@@ -49,7 +49,6 @@ def test_what_was_put_comes_back_and_nothing_else(path):
 
 def test_long_replies_are_compressed(path):
     put_all(path, [(key(1), text := b"because the second answer is right, " * 200), (key(2), b"A")])
-
     assert select(path, "max(length(value)), min(length(value)) FROM calls") < (len(text) / 4, 3)
 
 

@@ -1,8 +1,7 @@
 """A run folder: its files appear whole or not at all, and one process works in it at a time."""
 
 import errno
-import subprocess
-import sys
+import os
 
 import pytest
 from msgspec import Struct
@@ -35,7 +34,10 @@ def test_records_come_back_as_they_were_written(tmp_path):
     texts = ["one", "zwei\nDrei", "四 \U0001f600", "x" * 200_000]
     with Run(tmp_path) as run:
         write(run, *texts)
+        for n in (1, 2):
+            run.write_json("facts.json", {"n": n})
     assert (notes(tmp_path / "notes.jsonl"), notes(tmp_path / "others.jsonl")) == (texts, [])
+    assert read_json(tmp_path / "facts.json", dict[str, int]) == {"n": 2}
 
 
 @pytest.mark.parametrize(
@@ -71,13 +73,6 @@ def test_on_a_full_disk_half_written_files_give_their_room_back_at_once(tmp_path
         fill_up(run)
 
 
-def test_a_small_file_is_replaced_whole(tmp_path):
-    with Run(tmp_path) as run:
-        run.write_json("facts.json", {"n": 1})
-        run.write_json("facts.json", {"n": 2})
-    assert read_json(tmp_path / "facts.json", dict[str, int]) == {"n": 2}
-
-
 def test_reports_go_when_the_labels_change_and_only_then(tmp_path):
     with Run(tmp_path) as run:
         write(run, "one", noun="preferences")
@@ -90,11 +85,10 @@ def test_reports_go_when_the_labels_change_and_only_then(tmp_path):
 
 def test_one_process_works_in_a_run_at_a_time(tmp_path):
     with Run(tmp_path) as run:
-        code = "import sys; from jurist.run import Run; Run(sys.argv[1])"
-        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
-        told = f"is in use by process {owner_of(run.path)}. Wait for it, or choose another --out"
-        assert told in done.stderr
-        assert int(owner_of(run.path)) > 0
+        told = f"is in use by process {os.getpid()}. Wait for it, or choose another --out"
+        with pytest.raises(RunError, match=told):
+            Run(tmp_path)
+        assert owner_of(run.path) == str(os.getpid())
     assert owner_of(tmp_path) == ""
     Run(tmp_path).close()
 

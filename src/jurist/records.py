@@ -14,10 +14,6 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
-_BUCKETS = 16**3
-_KEY = 6
-
-
 HUMAN_PREFIX: Final = "human:"
 RECORDED_PREFIX: Final = "recorded:"
 FILE_LABEL: Final = "file"
@@ -46,7 +42,7 @@ class IdSet:
     """
 
     def __init__(self) -> None:
-        self._buckets = [bytearray() for _ in range(_BUCKETS)]
+        self._buckets = [bytearray() for _ in range(16**3)]
         self._count = 0
 
     def __len__(self) -> int:
@@ -56,7 +52,7 @@ class IdSet:
         """Remember a content id; True when it is new."""
         bucket, key = self._buckets[int(id[:3], 16)], bytes.fromhex(id[3:15])
         at = bucket.find(key)
-        while at > 0 and at % _KEY:  # the end of one key and the start of the next are no key
+        while at > 0 and at % len(key):  # the end of one key and the start of the next are no key
             at = bucket.find(key, at + 1)
         if at >= 0:
             return False
