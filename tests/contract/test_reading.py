@@ -169,6 +169,18 @@ def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
     assert summary("forced")["forced"] == 24
 
 
+def test_agreement_of_forced_verdicts_is_told_apart():
+    def partly(request):
+        return rambling(request) if int(question(request).split()[2]) < 4 else sound(request)
+
+    write(
+        "humans.jsonl", [{**row, "label": "first" if right(row["first"]) else "second"} for row in pairs(12)]
+    )
+    label_by(partly, "--judge.forced", "allow", "--labels", "humans.jsonl")
+    agreement = [*summary()["agreement"].values()]
+    assert [(one["n"], one["accuracy"]) for one in agreement] == [(12, 10 / 12), (4, 0.5)]
+
+
 RECORDED = [
     ("mt_bench", "A is fine.\nMy final verdict is: [[B]]"),
     ("llmbar", "Output (b) is better."),
