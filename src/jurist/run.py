@@ -61,7 +61,7 @@ class Run:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 self.journal = Journal(kept, run=str(self.path.resolve()) if journal else "")
             except OSError as error:
-                raise _cannot_write(self.path, error) from error
+                raise cannot_write(self.path, error) from error
             opened.callback(self.journal.close)
             self._opened = opened.pop_all()
 
@@ -103,7 +103,10 @@ class Run:
             (self.path / name).unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode())
+        try:
+            write_whole(self.path / name, text.encode())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, msgspec.json.format(_encode_json(value), indent=1).decode() + "\n")
@@ -130,7 +133,7 @@ class Writer:
         try:
             self._file = self._part.open("wb", buffering=1 << 16)
         except OSError as error:
-            raise _cannot_write(path.parent, error) from error
+            raise cannot_write(path.parent, error) from error
 
     def add(self, record: Any) -> None:
         self.write(_encode_json(record) + b"\n")
@@ -193,10 +196,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         part.write_bytes(data)
         part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise _cannot_write(path.parent, error) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:
@@ -270,7 +272,7 @@ def _unreadable(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot read {path} ({reason}). Look at it with: ls -ld {quote(str(path))}")
 
 
-def _cannot_write(path: Path, error: OSError) -> RunError:
+def cannot_write(path: Path, error: OSError) -> RunError:
     if error.errno in _FULL:
         return disk_full(path)
     reason = (error.strerror or str(error)).lower()
