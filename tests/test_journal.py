@@ -58,14 +58,12 @@ def test_rows_are_committed_in_groups_and_not_one_by_one(path, monkeypatch):
         Journal, "_write", lambda self, calls, *how: (commits.append(len(calls)), write(self, calls, *how))
     )
     put_all(path, [(key(n), b"x") for n in range(GROUP * 2 + 10)])
-
     assert commits[1:4] == [GROUP, GROUP, 10]
 
 
 def test_spending_is_kept_by_run_and_survives_a_restart(path):
     put_all(path, [(key(1), b"x"), (key(2), b"x")], run="one")
     put_all(path, [(key(3), b"x")], run="two")
-
     with closing(Journal(path, run="one")) as one, closing(Journal(path, run="two")) as two:
         assert (one.spent, two.spent) == (1.0, 0.5)
 
@@ -97,26 +95,23 @@ def test_after_kill_9_what_was_acknowledged_is_there_and_what_was_under_way_is_u
 
 
 def test_calls_that_end_leave_nothing_open(path):
-    async def main():
-        with closing(Journal(path)) as journal:
-            journal.set_open(8.0, 4)
-            await journal.committed()
-            assert select(path, "open_calls, open_usd FROM spent") == (4, 8.0)
+    async def open_some(journal):
+        journal.set_open(8.0, 4)
+        await journal.committed()
 
-    asyncio.run(main())
-
+    with closing(Journal(path)) as journal:
+        asyncio.run(open_some(journal))
+        assert select(path, "open_calls, open_usd FROM spent") == (4, 8.0)
     with closing(Journal(path)) as journal:
         assert journal.uncertain == 0.0
 
 
 def test_one_process_writes_and_others_may_look(path):
-    code = (
-        "from pathlib import Path; from jurist.journal import Journal; import sys; path = Path(sys.argv[1]);"
-    )
-    code += "print(len(Journal(path, reading=True))); Journal(path)"
+    code = f"""from pathlib import Path; from jurist.journal import Journal; path = Path({str(path)!r})
+print(len(Journal(path, reading=True))); Journal(path)"""
 
     def other():
-        return subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     with closing(Journal(path)), closing(Journal(path, run="another of this process")):
         now = other()
@@ -143,8 +138,8 @@ def test_a_journal_outlives_the_loop_it_was_used_in_and_the_folder_it_was_opened
 
 def test_facts_about_servers_are_kept(path):
     with closing(Journal(path)) as journal:
-        journal.remember("here", {"refused": ["n"]})
-        journal.remember("here", {"refused": ["n", "seed"]})
+        for refused in (["n"], ["n", "seed"]):
+            journal.remember("here", {"refused": refused})
     with closing(Journal(path)) as journal:
         assert (journal.facts("here"), journal.facts("there")) == ({"refused": ["n", "seed"]}, {})
 

@@ -24,12 +24,6 @@ def write(run, *texts, noun="notes"):
             files[noun].add(Note(text))
 
 
-def break_off(run, why):
-    with run.writing("notes", "others") as files:
-        files["notes"].add(Note("half"))
-        raise why
-
-
 def test_records_come_back_as_they_were_written(tmp_path):
     texts = ["one", "zwei\nDrei", "四 \U0001f600", "x" * 200_000]
     with Run(tmp_path) as run:
@@ -51,26 +45,23 @@ def test_records_come_back_as_they_were_written(tmp_path):
 def test_what_breaks_off_leaves_the_file_before_it_and_no_half_of_one(tmp_path, why, raised, said):
     with Run(tmp_path) as run:
         for before in ([], ["notes.jsonl", "others.jsonl"]):
-            with pytest.raises(raised, match=said):
-                break_off(run, why)
+            with pytest.raises(raised, match=said), run.writing("notes", "others") as files:  # noqa: PT012
+                files["notes"].add(Note("half"))
+                raise why
             assert sorted(one.name for one in tmp_path.glob("*.jsonl")) == before
             write(run, "whole")
     assert notes(tmp_path / "notes.jsonl") == ["whole"]
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def fill_up(run):
-    with run.writing("notes", "others") as files:
-        files["notes"]._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
-        try:
-            files["notes"].add(Note("x" * 100_000))
-        finally:
-            assert not list(run.path.glob(".*.partial"))
-
-
 def test_on_a_full_disk_half_written_files_give_their_room_back_at_once(tmp_path):
-    with Run(tmp_path) as run, pytest.raises(RunError, match="the disk is full"):
-        fill_up(run)
+    full = pytest.raises(RunError, match="the disk is full")
+    with Run(tmp_path) as run, full, run.writing("notes", "others") as files:
+        files["notes"]._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+        with pytest.raises(OSError, match="No space left") as error:
+            files["notes"].add(Note("x" * 100_000))
+        assert not list(run.path.glob(".*.partial"))
+        raise error.value
 
 
 def test_reports_go_when_the_labels_change_and_only_then(tmp_path):

@@ -41,8 +41,6 @@ _SCHEMA = (
     "CREATE TABLE servers (place TEXT PRIMARY KEY, facts BLOB NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )
-
-
 _locks: dict[Path, list[int]] = {}
 """Journals that this process writes to: the lock file's handle, and how many have it open."""
 
@@ -129,14 +127,12 @@ class Journal:
         return zlib.decompress(stored[1:]) if stored[:1] == b"z" else stored[1:]
 
     def __len__(self) -> int:
-        count: int = self._reader.execute("SELECT count(*) FROM calls").fetchone()[0]
-        return count
+        return int(self._reader.execute("SELECT count(*) FROM calls").fetchone()[0])
 
     def facts(self, place: str) -> dict[str, Any]:
         """What is known of a server."""
         row = self._reader.execute("SELECT facts FROM servers WHERE place = ?", (place,)).fetchone()
-        known: dict[str, Any] = msgspec.json.decode(row[0]) if row else {}
-        return known
+        return msgspec.json.decode(row[0], type=dict[str, Any]) if row else {}
 
     def remember(self, place: str, facts: dict[str, Any]) -> None:
         row = (place, msgspec.json.encode(facts))
@@ -271,8 +267,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _create(connection: sqlite3.Connection) -> int:
