@@ -173,7 +173,7 @@ def test_a_full_disk_is_told_at_once_and_to_each_call_that_was_not_kept(path):
             await journal.put(key(1), b"safe")
             pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
             journal._writer.execute(f"PRAGMA max_page_count = {pages}")
-            puts = (journal.put(key(n), os.urandom(100_000)) for n in (2, 3))
+            puts = (journal.put(key(n), os.urandom(100_000), 0.5) for n in (2, 3))
             got = await asyncio.gather(*puts, return_exceptions=True)
             assert [str(one)[:16] for one in got] == ["the disk is full"] * 2
             assert set(told) == {True}
@@ -183,5 +183,7 @@ def test_a_full_disk_is_told_at_once_and_to_each_call_that_was_not_kept(path):
             journal._writer.execute("PRAGMA max_page_count = 9999")
             await later
             assert (journal.get(key(1)), journal.get(key(2)), len(journal)) == (b"safe", None, 2)
+        with closing(Journal(path, reading=True)) as again:
+            assert again.spent == 1.0  # what was answered and not kept is paid all the same
 
     asyncio.run(main())

@@ -183,10 +183,6 @@ def test_agreement_of_forced_verdicts_is_told_apart():
 
 RECORDED = [
     ("mt_bench", "A is fine.\nMy final verdict is: [[B]]"),
-    ("llmbar", "Output (b) is better."),
-    ("alpaca_eval", "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"),
-    ("score_pair", "8 9\nThe second is a little better."),
-    ("score_pair", "<a>8</a><b>9</b>"),
     ("My pick: (A|B)", "Better overall?\nMy pick: B"),
     ("mine:read", "###B###"),
 ]
