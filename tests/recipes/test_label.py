@@ -8,8 +8,7 @@ from jobs import accounted, at, lines, run, settings, write_pairs, write_prompts
 
 from jurist.errors import DataError, SettingError
 from jurist.recipes.estimate import estimate
-from jurist.recipes.export import export
-from jurist.recipes.label import label
+from jurist.recipes.label import export, label
 from jurist.serve import serving
 from jurist.tiny import judges
 from jurist.tiny.policies import careful

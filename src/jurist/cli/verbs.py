@@ -90,7 +90,7 @@ def sample(typed: Typed) -> int:
 
 
 def export(typed: Typed) -> int:
-    from ..recipes.export import export
+    from ..recipes.label import export
 
     cfg = typed.load(ExportConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("run", "format", "push_to")}
