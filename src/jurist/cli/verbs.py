@@ -8,22 +8,35 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import SettingError
+from ..errors import RunError, SettingError
 from ..preferences.settings import PreferConfig
+from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, report, say
 from .options import Recipe, Typed, help_rows, known_settings, page, parse
 from .progress import progress
+
+SAMPLE: Final = "jurist sample --prompts FILE --policy hf:{}"
+TRAINERS: Final = {
+    "sft": ("sft", "train_sft", "jurist train dpo RUN --base {}"),
+    "reward": ("reward", "train_reward", "jurist label --pairs FILE --judge reward:{}"),
+    "dpo": ("dpo", "train_dpo", SAMPLE),
+    "ppo": ("ppo", "train_ppo", SAMPLE),
+    "rloo": ("ppo", "train_ppo", SAMPLE),
+}
+"""File in `models` and function, and what to type with the model."""
+METRICS: Final = ("loss", "right", "reward", "kl_sequence", "tokens", "failed")
 
 
 class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,14 +228,62 @@ def demo(typed: Typed) -> int:
 
 
 def train(typed: Typed) -> int:
+    """What torch raises gets a line of ours only here. Of several processes only the first prints."""
+    from ..models.settings import check
+    from ..recipes.catalogue import need_trainers
     from ..recipes.loop.several import is_first
-    from ..recipes.train import train, training_lines
 
     method = typed.verb.partition(" ")[2]
-    cfg = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    check(cfg, method)
+    need_trainers("training")
+    cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
+    module, function, _ = TRAINERS[method]
     with progress() as watch:
-        folder = train(method, cfg, watch)
+        try:
+            folder = getattr(import_module(f"jurist.models.{module}"), function)(cfg, watch=watch)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            raise RunError(
+                f"the GPU's memory does not hold {cfg.tokens:,} tokens at once."
+                f" Set: --tokens {max(1, cfg.tokens // 4)}, and if that is not enough --checkpointing"
+            ) from None
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}
-        report(typed.as_json, facts, training_lines(method, facts))
+        report(typed.as_json, facts, _training_lines(method, facts))
     return 0
+
+
+def models_beside(data: str) -> Path:
+    """Models of a run lie in the run, those of a file beside it, those of a set on the hub here."""
+    if data.startswith("hub:"):
+        return Path(data.rpartition("/")[2].partition(":")[0])
+    path = Path(data)
+    if path.is_dir():
+        return path / "models"
+    name = path.name.partition(".")[0]
+    return path.with_name(name if name and name != path.name else f"{path.name}-models")
+
+
+def _training_lines(method: str, facts: dict[str, Any]) -> Iterator[str]:
+    """What a training came to, from `training.json` and the model's folder."""
+
+    def numbers(metrics: dict[str, float]) -> str:
+        return " · ".join(f"{name} {metrics[name]:.4g}" for name in METRICS if name in metrics)
+
+    steps = f"{facts['steps']:,} step{'s' * (facts['steps'] != 1)}"
+    rows = "prompts" if method in ("ppo", "rloo") else "rows"
+    equal, held_out = facts.get("compare_nothing", 0), facts["held_out"]
+    return named(
+        (
+            ("trained", f"{facts['rows']:,} {rows} in {steps}"),
+            ("dropped", counted(facts["dropped"])),
+            ("equal", f"{equal:,} rows: p is 0.5, or both answers are the same" if equal else ""),
+            ("last step", numbers(facts["metrics"])),
+            ("held out", f"{numbers(held_out)} ({held_out.get('rows', 0):,} rows)" if held_out else ""),
+            ("model", facts["model"]),
+            ("next", TRAINERS[method][2].format(quote(facts["model"]))),
+        ),
+        11,
+    )

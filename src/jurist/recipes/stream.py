@@ -24,8 +24,8 @@ STOPS = (BudgetSpent, EngineDown, RunError, Interrupted)
 HELD = 8
 """So many windows of rows may wait, finished, for a slow one before them: they cost memory, it costs time."""
 COLLECT_EVERY = 20_000
-"""New objects between two looks for cycles. Thousands of rows are alive at once and make none: looking through
-them at the usual rate costs a sixth of the processor time of a call."""
+"""New objects between two looks for cycles. Thousands of rows are alive at once and make none: looking
+through them at the usual rate costs a sixth of the processor time of a call."""
 
 
 class Stopped:
