@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jurist.cli.exits import ended, exit_code
+from jurist.cli.exits import exit_code, report
 from jurist.errors import BudgetSpent, Interrupted, SettingError
 from jurist.run import Run
 from support.cli import run
@@ -170,18 +170,22 @@ def test_a_bug_of_ours_shows_itself():
 SUMMARIES = {
     "done": ({}, 0, ""),
     "no labels": ({"why_none": "800 unread"}, 1, "no labels: 800 unread"),
-    "refused": ({"state": "refused", "refused": "no better than chance"}, 1, "no better than chance"),
-    "budget": ({"state": "stopped", "stopped": "spent", "ended_by": "budget"}, 3, "spent"),
-    "interrupted": ({"state": "stopped", "stopped": "stopped", "ended_by": "interrupt"}, 130, "stopped"),
-    "something wrong": ({"state": "stopped", "stopped": "cannot reach", "why_none": "x"}, 2, "cannot reach"),
+    "refused": ({"refused": "no better than chance"}, 1, "no better than chance"),
+    "budget": ({"ended_by": "budget", "stopped": "spent"}, 3, "spent"),
+    "interrupted": ({"ended_by": "interrupt", "stopped": "stopped"}, 130, "stopped"),
+    "something wrong": (
+        {"ended_by": "failure", "stopped": "cannot reach", "why_none": "x"},
+        2,
+        "cannot reach",
+    ),
+    "did not pass": ({"passed": False}, 1, ""),
 }
 
 
 @pytest.mark.parametrize("how", SUMMARIES)
 def test_a_run_that_did_not_end_well_is_no_success(how, capsys):
     given, code, said = SUMMARIES[how]
-    usual = {"state": "done", "stopped": "", "ended_by": "", "refused": "", "why_none": ""}
-    assert ended(SimpleNamespace(**{**usual, **given})) == code
+    assert report(False, SimpleNamespace(lines=lambda: ["result"], **given)) == code
     assert capsys.readouterr().err == (f"jurist: {said}\n" if said else "")
 
 

@@ -23,7 +23,7 @@ from ..preferences.settings import PreferConfig
 from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .exits import FAILED, ended, report, say
+from .exits import FAILED, report, say
 from .options import Recipe, Typed, help_rows, known_settings, page, parse
 from .progress import progress
 
@@ -67,19 +67,17 @@ class InitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class SelftestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rows: Annotated[int, Meta(ge=1, description="Pairs per judge.")] = 60
-    keep: Annotated[str | None, Meta(description="Keep the runs in this folder.")] = None
 
 
 class DemoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     out: Annotated[str, Meta(description="The demo's folder.")] = "runs/demo"
 
 
-def _watched(typed: Typed, work: Callable[[Any], Any]) -> Any:
-    """The result of work that tells how far it is, printed."""
+def _watched(typed: Typed, work: Callable[..., Any], *given: Any) -> int:
+    """Work that tells how far it is, and its result printed."""
     with progress() as watch:
-        found = work(watch)
-    report(typed.as_json, found)
-    return found
+        found = work(*given, watch)
+    return report(typed.as_json, found)
 
 
 def estimate(typed: Typed) -> int:
@@ -91,15 +89,13 @@ def estimate(typed: Typed) -> int:
 def label(typed: Typed) -> int:
     from ..recipes.label import label
 
-    cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: label(cfg, watch)))
+    return _watched(typed, label, label_settings(typed.recipe, typed.given))
 
 
 def sample(typed: Typed) -> int:
     from ..recipes.label import sample
 
-    cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: sample(cfg, watch)))
+    return _watched(typed, sample, label_settings(typed.recipe, typed.given))
 
 
 def export(typed: Typed) -> int:
@@ -107,9 +103,7 @@ def export(typed: Typed) -> int:
 
     cfg = typed.load(ExportConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("run", "format", "push_to")}
-    summary = export(cfg.run, cfg.format, changes, push_to=cfg.push_to)
-    report(typed.as_json, summary)
-    return ended(summary)
+    return report(typed.as_json, export(cfg.run, cfg.format, changes, push_to=cfg.push_to))
 
 
 def audit(typed: Typed) -> int:
@@ -119,16 +113,12 @@ def audit(typed: Typed) -> int:
     cfg = typed.load(AuditConfig)
     passed = ("columns", "on_error", "label_values", "families", "price", "wanted")
     given = {name: getattr(cfg, name) for name in passed}
-    with TemporaryDirectory() as nowhere:
-        # Nothing is written beside a user's own file unasked.
-        unasked = not cfg.out and not Path(cfg.source).is_dir()
+    # Nothing is written beside a user's own file unasked.
+    unasked = not cfg.out and not Path(cfg.source).is_dir()
+    with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-
-        def work(watch: Any) -> Any:
-            found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
-            return replace(found, report="") if unasked else found
-
-        found = _watched(typed, work)
+        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
+    report(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
 
@@ -138,9 +128,7 @@ def probe(typed: Typed) -> int:
 
     cfg = typed.load(ProbeConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("prompts", "out")}
-    job = probe_settings(cfg.out, changes)
-    found = _watched(typed, lambda watch: probe(job, cfg.prompts, watch))
-    return ended(found) or (0 if found.passed else FAILED)
+    return _watched(typed, probe, probe_settings(cfg.out, changes), cfg.prompts)
 
 
 def plan(typed: Typed) -> int:
@@ -161,9 +149,7 @@ def spotcheck(typed: Typed) -> int:
 def selftest(typed: Typed) -> int:
     from ..selftest import run_selftest
 
-    cfg = typed.load(SelftestConfig)
-    found = run_selftest(cfg.rows, Path(cfg.keep) if cfg.keep else None)
-    return report(typed.as_json, found) or (0 if found.passed else FAILED)
+    return report(typed.as_json, run_selftest(typed.load(SelftestConfig).rows))
 
 
 def init(typed: Typed) -> int:
@@ -208,10 +194,9 @@ def run(typed: Typed) -> int:
     need_trainers(f"the recipe {name}")
     recipe = recipe_called(name)[1]
     if is_first():
-        _watched(typed, lambda watch: recipe(cfg, watch))
-    else:
-        print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
-        recipe(cfg)
+        return _watched(typed, recipe, cfg)
+    print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
+    recipe(cfg)
     return 0
 
 
@@ -222,9 +207,7 @@ def demo(typed: Typed) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingError("the demo is for one process. Start it with: jurist demo")
     need_trainers("the demo")
-    cfg = demo_settings(Path(typed.load(DemoConfig).out))
-    _watched(typed, lambda watch: demo(cfg, watch))
-    return 0
+    return _watched(typed, demo, demo_settings(Path(typed.load(DemoConfig).out)))
 
 
 def train(typed: Typed) -> int:

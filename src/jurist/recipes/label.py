@@ -42,12 +42,12 @@ from ..verdicts.settings import JudgeConfig, read_swap
 from .settings import (
     IN_MEMORY,
     LabelConfig,
+    PolicyConfig,
     check,
     expected_rows,
     judge_configs,
     label_settings,
     named_source,
-    policy_configs,
     recipe_text,
     source_of,
     versions,
@@ -147,8 +147,9 @@ async def _collect(
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
     """Who writes completions; None where the rows bring them."""
-    policies = [(opened(one.engine), one.weight) for one in policy_configs(cfg)]
-    return mixture(policies) if policies else None
+    listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
+    named = [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
+    return mixture([(opened(one.engine), one.weight) for one in named]) if named else None
 
 
 def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngine) -> list[Judge | Scorer]:

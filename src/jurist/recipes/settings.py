@@ -143,7 +143,7 @@ def check(cfg: LabelConfig) -> None:
             raise SettingError(nearest("format", name, FORMATS))
         if FORMATS[name].writer == "parquet":
             require("pyarrow", f"the format {name}", "parquet")
-    if cfg.labels is not None and cfg.labels != "given":
+    if cfg.labels not in (None, "given"):
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
 
 
@@ -164,11 +164,6 @@ def _refuse_idle(cfg: LabelConfig) -> None:
             )
     if cfg.jury != usual.jury and isinstance(cfg.judge, str | JudgeConfig):
         raise SettingError("jury is for several judges, and there is one. Name another with: --judge shorter")
-
-
-def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
-    listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
-    return [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
 
 
 def judge_configs(cfg: LabelConfig) -> list[JudgeConfig]:
