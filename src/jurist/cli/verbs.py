@@ -80,22 +80,18 @@ def _watched(typed: Typed, work: Callable[..., Any], *given: Any) -> int:
     return report(typed.as_json, found)
 
 
-def estimate(typed: Typed) -> int:
-    from ..recipes.estimate import estimate
-
-    return report(typed.as_json, estimate(label_settings(typed.recipe, typed.given)))
-
-
 def label(typed: Typed) -> int:
-    from ..recipes.label import label
+    """The verbs that take a labelling job."""
+    from ..recipes.estimate import estimate
+    from ..recipes.label import label, sample
 
-    return _watched(typed, label, label_settings(typed.recipe, typed.given))
+    cfg = label_settings(typed.recipe, typed.given)
+    if typed.verb == "estimate":
+        return report(typed.as_json, estimate(cfg))
+    return _watched(typed, sample if typed.verb == "sample" else label, cfg)
 
 
-def sample(typed: Typed) -> int:
-    from ..recipes.label import sample
-
-    return _watched(typed, sample, label_settings(typed.recipe, typed.given))
+estimate = sample = label
 
 
 def export(typed: Typed) -> int:

@@ -37,10 +37,10 @@ class EngineEstimate(Struct, frozen=True):
 
     name: str
     calls: int
+    """Still to be made."""
     kept: int
-    """Calls that are in the journal already and cost nothing."""
+    """In the journal already."""
     usage: Usage
-    """Of the calls still to be made."""
     usd: float | None
     """None: no price is known for it."""
 
@@ -121,8 +121,9 @@ def estimate(cfg: LabelConfig) -> Estimate:
 
     policies = open_policies(cfg, partial(opened, written=COMPLETION_TOKENS))
     judges = open_judges(cfg, judge_configs(cfg), partial(opened, written=RATIONALE_TOKENS))
+    rows, total = _spread(cfg)
 
-    async def count(rows: list[Prompt | Group]) -> int:
+    async def count() -> int:
         met = 0
         for row in rows:
             group, _ = await sampled(row, policies, cfg)
@@ -131,8 +132,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
             met += len(pairs)
         return met
 
-    rows, total = _spread(cfg)
-    met = run_async(count(rows))
+    met = run_async(count())
     if journal is not None:
         journal.close()
     scale = total / len(rows)

@@ -274,21 +274,20 @@ def export(
     recipe, path = folder / "recipe.yaml", folder / "summary.json"
     if not recipe.exists():
         raise RunError(f"there is no run at {folder}. Make one with: {again(folder)}")
-    before = label_settings(recipe)
-    cfg = label_settings(recipe, overrides, export=[*formats] or None)
-    for name in LabelConfig.__struct_fields__:
-        if name not in DECIDING and getattr(cfg, name) != getattr(before, name):
+    for name in overrides or {}:
+        if name.partition(".")[0] not in DECIDING:
             raise SettingError(
                 f"{name} was settled when {folder} was labelled; an export can change {', '.join(DECIDING)}."
                 f" Label again with: {again(folder)} --{name} ..."
             )
+    cfg = label_settings(recipe, overrides, export=[*formats] or None)
     check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
         last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
         summary = _decide_and_export(run, cfg, read_judges(folder), replace(last, warnings=()), push_to)
         # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
-        prefer = replace(cfg.prefer, quarantine=before.prefer.quarantine)
+        prefer = replace(cfg.prefer, quarantine=label_settings(recipe).prefer.quarantine)
         run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
     return summary
 
