@@ -48,11 +48,15 @@ def exit_code(act: Callable[[], int]) -> int:
         return say(f"cannot use {file} ({reason}). Look at it with: ls -ld {quote(str(file))}", WRONG)
 
 
-def report(as_json: bool, result: Any, lines: Iterable[str] | None = None) -> int:
+def print_result(as_json: bool, result: Any, lines: Iterable[str] | None = None) -> None:
+    print(msgspec.json.encode(result).decode() if as_json else "\n".join(lines or result.lines()))
+
+
+def report(as_json: bool, result: Any) -> int:
     """Print what a verb came to; the exit code says how it ended. A run that stopped, was refused or has no
     label is no success, whatever it exported.
     """
-    print(msgspec.json.encode(result).decode() if as_json else "\n".join(lines or result.lines()))
+    print_result(as_json, result)
     if by := getattr(result, "ended_by", ""):
         return say(result.stopped, {"budget": SPENT, "interrupt": INTERRUPTED}.get(by, WRONG))
     if reason := getattr(result, "refused", ""):

@@ -21,7 +21,7 @@ from ..run import owner_of, read_json, read_records, unfinished
 from ..verdicts.cases import read_cases
 from ..verdicts.human import LabelIndex, load_labels
 from ..verdicts.read import UNREAD
-from .exits import report
+from .exits import print_result
 from .options import Typed
 
 CUT_AT = 400
@@ -149,8 +149,7 @@ def _show_summary(run: Path, as_json: bool) -> None:
         raise unfinished(run, f"{run} has no summary yet")
     facts = read_json(path, dict[str, Any])
     if as_json:
-        report(True, facts)
-        return
+        return print_result(True, facts)
     kind: type[Any] = Summary
     if "policies" in facts:
         from ..recipes.demo.outcome import Demo as kind
@@ -158,7 +157,7 @@ def _show_summary(run: Path, as_json: bool) -> None:
         from ..recipes.loop.finish import Outcome as kind
     if owner := owner_of(run):
         print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
-    report(False, msgspec.convert({**facts, "run": str(run)}, kind))
+    return print_result(False, msgspec.convert({**facts, "run": str(run)}, kind))
 
 
 def _text(row: Evidence | Preference | Dropped, full: bool) -> str:

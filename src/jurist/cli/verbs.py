@@ -23,7 +23,7 @@ from ..preferences.settings import PreferConfig
 from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .exits import FAILED, report, say
+from .exits import FAILED, print_result, report, say
 from .options import Recipe, Typed, help_rows, known_settings, page, parse
 from .progress import progress
 
@@ -114,7 +114,7 @@ def audit(typed: Typed) -> int:
     with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
         found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
-    report(typed.as_json, replace(found, report="") if unasked else found)
+    print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
 
@@ -230,7 +230,7 @@ def train(typed: Typed) -> int:
             ) from None
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}
-        report(typed.as_json, facts, _training_lines(method, facts))
+        print_result(typed.as_json, facts, _training_lines(method, facts))
     return 0
 
 
