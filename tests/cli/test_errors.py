@@ -21,7 +21,7 @@ LABEL = {
     "--judge shorter --ties soft": "Did you mean 'judge.ties' or 'prefer.ties'?",
     "--judge shorter --matchups chian": "Did you mean 'chain'?",
     "--judge shorter --sampling.top_p 2": "sampling.top_p: expected float <= 1.0, got 2.",
-    "--judge tiny:fair --judge.temperature -1": "set temperature: 0",
+    "--judge tiny:fair --judge.temperature -1": "expected float >= 0.0, got -1",
     "--judge shorter stray": "--NAME stray",
     "--judge shorter --out pairs.jsonl/run": "--out FOLDER",
     "--judge shorter --journal pairs.jsonl": "mv pairs.jsonl",

@@ -2,8 +2,8 @@ import yaml
 
 from jurist.preferences.card import Counts, JudgeCounts, card, write_card
 from jurist.records import Completion, Dropped, Matchup, Preference, Prompt, Verdict
-from jurist.verdicts.agreement import Agreement
 from jurist.verdicts.cases import Case
+from jurist.verdicts.jury import Agreement
 from jurist.verdicts.settle import Opinion
 
 PROMPT = Prompt.of("Why?", stakes="high")

@@ -1,5 +1,6 @@
 """A first job: a small real model as policy and judge behind llama.cpp, with default settings."""
 
+import importlib.util
 import json
 import time
 
@@ -8,32 +9,22 @@ import pytest
 from jurist.verdicts.read import UNREAD
 from support.cli import run
 from support.job import records, summary, write
+from support.llama import PACKAGES, PROMPTS, llama_server
 
 pytestmark = pytest.mark.real
-PROMPTS = (
-    "Why is the sky blue?",
-    "Give me three tips for a good night's sleep.",
-    "What is the capital of France?",
-    "Explain gravity to a child.",
-    "Write a haiku about autumn.",
-    "How do I boil an egg?",
-    "What is photosynthesis?",
-    "Name two uses of a paperclip.",
-    "Why do cats purr?",
-    "What is the difference between weather and climate?",
-    "How can I learn to swim?",
-    "What makes bread rise?",
-)
 MINUTES = 5
 
 
 @pytest.fixture(scope="module")
-def contact(llama, tmp_path_factory):
+def contact(tmp_path_factory):
     """The job with default settings, and what it took."""
-    with pytest.MonkeyPatch.context() as here:
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: make real")
+    with pytest.MonkeyPatch.context() as here, llama_server() as url:
         here.chdir(tmp_path_factory.mktemp("contact"))
         write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
-        model = f"llamacpp:gemma@{llama}"
+        model = f"llamacpp:gemma@{url}"
         words = ("label", "--prompts", "prompts.jsonl", "--policy", model, "--judge", model)
         started = time.monotonic()
         done = run(*words)

