@@ -130,7 +130,7 @@ KNOWN: Final[dict[str, Known]] = {
     "always_tie": Known(judges.tie, _NONE, settings={"ties": True}),
     "garbage": Known(judges.garbage, _NONE, _ALL, _UNREAD),
     "blaming": Known(lambda ask: f"{judges.oracle(ask)} is less harmful.", _NONE, _ALL, _UNREAD),
-    "copying": Known(lambda ask: Reply("<turn-", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),
+    "copying": Known(lambda ask: Reply("<turn", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),
     "shifted": Known(shifted, *_LOSES),
     "halting": Known(lambda ask: "" if _lost(ask) else "A", _NONE, _SOME, ("tie", "unread: ")),
     "injected": Known(judges.oracle, injected=True),

@@ -34,9 +34,8 @@ BUGS = {
     ),
     "an unread score is -1": (
         "verdicts/judge.py",
-        "score=answer.reading.value, **_answer_fields(answer)",
-        "score=-1.0 if answer.reading.unread else answer.reading.value, "
-        "**{**_answer_fields(answer), 'unread': ''}",
+        "sample, score=score, **fields)",
+        "sample, score=-1.0 if fields['unread'] else score, **{**fields, 'unread': ''})",
         "scoring_shifted",
     ),
     "verdicts move up when one before them was not read": (
@@ -57,8 +56,8 @@ BUGS = {
     ),
     "one order is enough when the other was not read": (
         "verdicts/settle.py",
-        "(given and p_given is None) or (swapped and p_swapped is None)",
-        "p_given is None and p_swapped is None",
+        "if unread or not verdicts:",
+        "if p_given is None and p_swapped is None:",
         "halting",
     ),
     "chosen and rejected change places on the way out": (
