@@ -130,9 +130,8 @@ class Server:
             response: web.StreamResponse | None = self._refusal(request, asked, known)
             if response is None:
                 async with self._slots:
-                    response = await self._answer(
-                        request, record, self._fault(asked, raw, record.attempt), write
-                    )
+                    record.fault = self._fault(asked, raw, record.attempt)
+                    response = await self._answer(request, record, write)
             record.status = response.status
             there = request.transport is not None and not request.transport.is_closing()
             record.answered = response.status < 300 and record.fault in (None, "slow") and there
