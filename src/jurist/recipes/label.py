@@ -52,7 +52,7 @@ from .settings import (
     source_of,
     versions,
 )
-from .stream import Stopped, in_order, run_async
+from .stream import STOPS, in_order, run_async
 from .summary import RunProgress, Summary, Watch, collected, decided, nobody
 
 DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
@@ -81,10 +81,10 @@ def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -
     with Run(cfg.out, journal=cfg.journal) as run:
         run.claim(_marker_of(cfg), cfg.replace)
         progress = RunProgress(open_budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
-        stopped = run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
-        if not progress.rows and stopped.reason is None:
+        run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
+        if not progress.rows and progress.stopped is None:
             raise no_rows(cfg)
-        asked = collected(run, cfg.out, progress, stopped)
+        asked = collected(run, cfg.out, progress)
         if judges is not None:
             return _decide_and_export(run, cfg, progress.judges.values(), asked)
         summary = decided(asked, progress.counts)
@@ -94,10 +94,9 @@ def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -
 
 async def _collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
-) -> Stopped:
+) -> None:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
     progress.engines = engines = Engines(run.journal, progress.budget)
-    stopped = Stopped()
     try:
         policies = open_policies(cfg, engines)
         judges = open_judges(cfg, asked, engines)
@@ -127,13 +126,16 @@ async def _collect(
                     files["dropped"].add(row)
                     progress.counts.drop(row)
 
-            async with aclosing(in_order(rows, work, window, stopped)) as cases:
-                async for case, gone in cases:
-                    write_case(case, files)
-                    drop((*lost, *gone))
-                    lost.clear()
-                    progress.add(case)
-                    watch(progress)
+            try:
+                async with aclosing(in_order(rows, work, window)) as cases:
+                    async for case, gone in cases:
+                        write_case(case, files)
+                        drop((*lost, *gone))
+                        lost.clear()
+                        progress.add(case)
+                        watch(progress)
+            except STOPS as reason:
+                progress.stopped = reason
             drop(lost)
             progress.judges |= _recorded_judges(progress.counts)
             write_judges(run, list(progress.judges.values()))
@@ -142,7 +144,6 @@ async def _collect(
         raise
     finally:
         await engines.close()
-    return stopped
 
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:

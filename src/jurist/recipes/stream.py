@@ -28,31 +28,31 @@ COLLECT_EVERY = 20_000
 through them at the usual rate costs a sixth of the processor time of a call."""
 
 
-class Stopped:
-    """Why the stream ended before its input did, if it did."""
-
-    reason: Exception | None = None
-
-
 async def in_order(
-    items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, R]], window: int, stopped: Stopped
+    items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, R]], window: int
 ) -> AsyncGenerator[R, None]:
-    """`work(item)` for every item, at most `window` of them under way; results in the order of the items."""
+    """`work(item)` for every item, at most `window` of them under way; results in the order of the items.
+
+    After an error nothing new is started. What is under way is paid for and goes its way; then it is raised.
+    """
     source = iter(items)
     line: deque[asyncio.Task[R]] = deque()
     under_way = 0
-    broken: Exception | None = None
+    failed: Exception | None = None
+
+    def fail(error: Exception) -> None:
+        nonlocal failed, source
+        failed, source = failed or error, iter(())
 
     def start() -> None:
-        nonlocal under_way, broken, source
+        nonlocal under_way
         while under_way < window and len(line) < HELD * window:
             try:
                 item = next(source)
             except StopIteration:
                 return
             except Exception as error:
-                # The rows before it are whole, and go their way first.
-                broken, source = error, iter(())
+                fail(error)
                 return
             task = asyncio.create_task(work(item))
             task.add_done_callback(done)
@@ -60,13 +60,11 @@ async def in_order(
             under_way += 1
 
     def done(task: asyncio.Task[R]) -> None:
-        nonlocal under_way, source
+        nonlocal under_way
         under_way -= 1
         error = None if task.cancelled() else task.exception()
-        if error is not None:  # raised once the rows before it have gone their way, unless it is a stop
-            source = iter(())
-        if isinstance(error, STOPS):
-            stopped.reason = stopped.reason or error
+        if isinstance(error, Exception):
+            fail(error)
         start()
 
     try:
@@ -74,17 +72,16 @@ async def in_order(
         while line:
             try:
                 result = await line[0]
-            except STOPS:
+            except Exception:
                 line.popleft()
                 continue
             line.popleft()
             start()
             yield result
-        if broken is not None:
-            raise broken
+        if failed is not None:
+            raise failed
     except BaseException as error:
         source = iter(())
-        # What is under way may be paid for: it comes home before the error travels on, unless it is given up.
         for task in line if isinstance(error, asyncio.CancelledError) else ():
             task.cancel()
         await asyncio.gather(*line, return_exceptions=True)

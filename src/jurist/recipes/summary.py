@@ -21,7 +21,6 @@ from ..run import Run
 from ..verdicts.cases import Case
 from ..verdicts.jury import Agreement
 from .lines import Share, clock, counted, named, share
-from .stream import Stopped
 
 MANY_FORCED = 0.2
 """Share of forced verdicts above which there is a warning."""
@@ -158,6 +157,8 @@ class RunProgress:
         self.rows = 0
         self.judges: dict[str, JudgeInfo] = {}
         self.engines: Engines | None = None
+        self.stopped: Exception | None = None
+        """Why it ended before its input did, if it did."""
         self._started = time.monotonic()
         self._nothing_learnt = Learnt()
 
@@ -199,14 +200,14 @@ def nobody(_: RunProgress) -> None:
     """Watches nothing."""
 
 
-def collected(run: Run, out: str, progress: RunProgress, stopped: Stopped) -> Summary:
+def collected(run: Run, out: str, progress: RunProgress) -> Summary:
     """What asking came to; `decided` adds the rest."""
     budget, engines = progress.budget, progress.engines or ()
     ended_by: Any = {NoneType: "", BudgetSpent: "budget", Interrupted: "interrupt"}
     return Summary(
         run=out,
-        stopped="" if stopped.reason is None else str(stopped.reason),
-        ended_by=ended_by.get(type(stopped.reason), "failure"),
+        stopped=str(progress.stopped or ""),
+        ended_by=ended_by.get(type(progress.stopped), "failure"),
         calls=budget.calls,
         calls_kept=budget.cached,
         retries=progress.retries,
