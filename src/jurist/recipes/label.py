@@ -1,9 +1,7 @@
 """From prompts to preferences: sample completions, ask the judge in both orders, decide, export.
 
-Start it with `jurist label --prompts prompts.jsonl --policy vllm:MODEL@http://host:8000/v1
---judge openai:MODEL --out run/`, or from Python with `label(LabelConfig(...))`. Start it again and only
-what is new is asked: every call is in the run's journal, and everything else is made again from there.
-`jurist export run/ --format openrlhf --prefer.ties soft` decides again without asking anybody.
+Started again, only what is new is asked: every call is in the run's journal, and everything else is made
+again from there. `export` decides again without asking anybody.
 """
 
 from __future__ import annotations
@@ -147,7 +145,7 @@ async def _collect(
 
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
-    """Who writes completions; None where the rows bring them."""
+    """None where the rows bring their completions."""
     listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
     named = [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
     return mixture([(opened(one.engine), one.weight) for one in named]) if named else None
@@ -199,19 +197,13 @@ async def sampled(
 def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[Prompt | Group]:
     """The user's rows, one at a time; those that cannot be used go to `dropped`."""
     kind, source = source_of(cfg)
-    names = ("limit", "columns", "on_error", "benchmarks")
-    common: dict[str, Any] = {"dropped": dropped} | {name: getattr(cfg, name) for name in names}
+    names = ["limit", "columns", "on_error", "benchmarks"]
     if kind == "prompts":
-        return load_prompts(source, **common)
-    return load_groups(
-        source,
-        kind=kind,
-        label_values=cfg.label_values,
-        labels_by=cfg.labels_by,
-        read=open_reader(cfg.read) if cfg.read else None,
-        read_name=cfg.read,
-        **common,
-    )
+        given = {name: getattr(cfg, name) for name in names}
+        return load_prompts(source, dropped=dropped, **given)
+    given = {name: getattr(cfg, name) for name in (*names, "label_values", "labels_by")}
+    reader = open_reader(cfg.read) if cfg.read else None
+    return load_groups(source, kind=kind, read=reader, read_name=cfg.read, dropped=dropped, **given)
 
 
 def no_rows(cfg: LabelConfig) -> DataError:
@@ -239,7 +231,7 @@ def rows_under_way(engines: Iterable[JournaledEngine], calls_at_once: int = 1) -
     has to fit the processor's cache.
     """
     most = max((one.concurrency for one in engines), default=64)
-    return max(64, (most + most // 2) // calls_at_once)
+    return max(64, most * 3 // 2 // calls_at_once)
 
 
 def _calls_at_once(judge: Judge | Scorer) -> int:
