@@ -6,9 +6,7 @@ from pathlib import Path
 
 from jurist.tiny.gullible import decent_answers
 from support.cli import run
-from support.job import label, pairs, records, right, write
-from support.replies import preferring
-from support.server import serving
+from support.job import label, pairs, records, write
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
 from runs import always, write_run
@@ -33,14 +31,6 @@ def test_options_go_over_the_recipe_and_reach_one_of_several_judges():
     assert "force: false" in kept, "what was forced or replaced was meant for one start"
     assert "replace: false" in kept
     assert {one["judge"] for one in records("verdicts")} == {"shorter", "long"}
-
-
-def test_the_engine_and_its_price_are_settings_of_a_judge_given_by_name():
-    with serving(preferring(right)) as server:
-        words = "--judge.engine.price.input 1 --judge.engine.rpm 6000 --judge.engine.extra.user me"
-        assert label(server, *words.split()).code == 0
-        assert {one.body["user"] for one in server.log} == {"me"}
-    assert "input: 1.0" in Path("run/recipe.yaml").read_text()
 
 
 def test_estimate_names_calls_tokens_and_price_and_leaves_nothing_behind():

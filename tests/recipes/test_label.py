@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from jurist.errors import DataError, SettingError
 from jurist.recipes.estimate import estimate
-from jurist.recipes.label import export, label, sample
+from jurist.recipes.label import export, label
 from jurist.serve import serving
 from jurist.tiny import judges
 from jurist.tiny.policies import careful, wordy
@@ -56,9 +56,7 @@ PROMPTS = {"prompts": "prompts.jsonl", "policy": "tiny:careful"}
 SWAPS = {
     # What is judged, in how many rows, and what to type instead; nothing where it can work or is not known.
     "few pairs": (20, {}, "always"),
-    "enough pairs": (60, {}, ""),
     "no more than the limit": (60, {"limit": 40}, "fraction:0.75"),
-    "prompts": (20, PROMPTS, "always"),
     "prompts with many answers": (20, {**PROMPTS, "k": 3}, ""),
     "in a chain": (20, {**PROMPTS, "k": 3, "matchups": "chain"}, "fraction:0.75"),
 }
@@ -88,14 +86,6 @@ def test_a_jury_anchored_on_labels_outvotes_a_majority_that_is_wrong(tmp_path):
     rows = lines(tmp_path, "preferences")
     assert sum(row["chosen"]["text"] in better for row in rows) / len(rows) > 0.9
     assert accounted(tmp_path)
-
-
-def test_retries_are_counted_while_they_happen(tmp_path):
-    write_pairs(tmp_path, 4)
-    seen = []
-    with server.serving("A", faults=lambda _, attempt: None if attempt else "500") as served:
-        summary = label(settings(tmp_path, at(served)), lambda now: seen.append(now.facts()["retries"]))
-    assert 0 < seen[0] <= seen[-1] == summary.retries == 8
 
 
 def test_an_estimate_is_what_is_really_sent_and_knows_what_is_paid_for(tmp_path, served):
@@ -222,21 +212,6 @@ def test_a_row_that_ends_the_job_costs_nothing_that_was_asked_before_it(tmp_path
     assert (summary.calls, summary.calls_kept, served.calls) == (0, 16, 16)
 
 
-def test_whatever_a_server_does_every_row_ends_as_a_label_or_by_name(tmp_path):
-    write_pairs(tmp_path, 20)
-
-    def fault(request, attempt):
-        at = len(request["messages"][-1]["content"]) % 5
-        return (None, "truncate", "drop", "500", "html")[at] if not attempt or at == 4 else None
-
-    with server.serving("A", faults=fault) as served:
-        summary = run(tmp_path, at(served, timeout=0.5, max_tries=3))
-    assert {record.fault for record in served.log} == {None, "truncate", "drop", "500", "html"}
-    assert (summary.state, summary.labels + sum(summary.dropped.values())) == ("done", 20)
-    assert summary.unread["call_failed"] > 0
-    assert accounted(tmp_path)
-
-
 def test_a_server_that_dies_stops_the_run_and_once_revived_finishes_the_job(tmp_path):
     write_pairs(tmp_path, 12)
     with server.serving("A", faults=lambda *_: "stall" if served.answered > 8 else None) as served:
@@ -248,21 +223,6 @@ def test_a_server_that_dies_stops_the_run_and_once_revived_finishes_the_job(tmp_
         assert run(tmp_path, at(revived)).state == "done"
     assert len(revived.log) == 24 - served.answered
     assert accounted(tmp_path)
-
-
-def test_sampling_keeps_to_the_budget_too_and_what_is_paid_for_needs_none(tmp_path):
-    (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "Say {n}"}}\n' for n in range(40)))
-    price = {"input": 1000.0, "output": 1000.0}
-    with serving(lambda ask: f"said {ask.messages[-1].content}") as served:
-        policy = {"engine": {"engine": f"vllm:any@{served.url}", "price": price, "concurrency": 4}}
-        job = {"prompts": "prompts.jsonl", "policy": [policy], "k": 1, "sampling": {"max_tokens": 5}}
-        stopped = sample(settings(tmp_path, "shorter", budget="0.14usd", **job))
-        calls = served.calls
-        whole = sample(settings(tmp_path, "shorter", budget="50usd", **job))
-        again = sample(settings(tmp_path, "shorter", budget="0.01usd", **job))
-    assert (stopped.ended_by, 0 < stopped.usd <= 0.14) == ("budget", True)
-    assert 0 < calls < served.calls == 40
-    assert [(one.state, one.completions) for one in (whole, again)] == [("done", 40)] * 2
 
 
 @pytest.mark.slow
