@@ -29,13 +29,13 @@ from .progress import progress
 
 SAMPLE: Final = "jurist sample --prompts FILE --policy hf:{}"
 TRAINERS: Final = {
-    "sft": ("sft", "train_sft", "jurist train dpo RUN --base {}"),
-    "reward": ("reward", "train_reward", "jurist label --pairs FILE --judge reward:{}"),
-    "dpo": ("dpo", "train_dpo", SAMPLE),
-    "ppo": ("ppo", "train_ppo", SAMPLE),
-    "rloo": ("ppo", "train_ppo", SAMPLE),
+    "sft": "jurist train dpo RUN --base {}",
+    "reward": "jurist label --pairs FILE --judge reward:{}",
+    "dpo": SAMPLE,
+    "ppo": SAMPLE,
+    "rloo": SAMPLE,
 }
-"""File in `models` and function, and what to type with the model."""
+"""What to type with the model of each method."""
 METRICS: Final = ("loss", "right", "reward", "kl_sequence", "tokens", "failed")
 
 
@@ -217,10 +217,11 @@ def train(typed: Typed) -> int:
     check(cfg, method)
     need_trainers("training")
     cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
-    module, function, _ = TRAINERS[method]
+    name = "ppo" if method == "rloo" else method
+    trainer = getattr(import_module(f"jurist.models.{name}"), f"train_{name}")
     with progress() as watch:
         try:
-            folder = getattr(import_module(f"jurist.models.{module}"), function)(cfg, watch=watch)
+            folder = trainer(cfg, watch=watch)
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":
                 raise
@@ -262,7 +263,7 @@ def _training_lines(method: str, facts: dict[str, Any]) -> Iterator[str]:
             ("last step", numbers(facts["metrics"])),
             ("held out", f"{numbers(held_out)} ({held_out.get('rows', 0):,} rows)" if held_out else ""),
             ("model", facts["model"]),
-            ("next", TRAINERS[method][2].format(quote(facts["model"]))),
+            ("next", TRAINERS[method].format(quote(facts["model"]))),
         ),
         11,
     )
