@@ -63,12 +63,10 @@ class Server:
     answer: Answer | str
     latency: float | Callable[[Json], float] = 0.0
     faults: Mapping[str, float] | Callable[[Json, int], str | None] = field(default_factory=dict)
-    """Shares of 429, 500, drop, stall, truncate, html, error and slow, drawn by seed, request and attempt; or
+    """Shares of 429, 500, drop, stall, truncate, html and error, drawn by seed, request and attempt; or
     a function that names the fault of a request at an attempt."""
     seed: int = 0
     retry_after: float = 0.0
-    slow: float = 1.0
-    """Seconds that the fault `slow` adds."""
     price: tuple[float, float] = (0.0, 0.0)
     """Dollars a million tokens, read and written."""
     overbill: float = 1.0
@@ -134,7 +132,7 @@ class Server:
                     response = await self._answer(request, record, write)
             record.status = response.status
             there = request.transport is not None and not request.transport.is_closing()
-            record.answered = response.status < 300 and record.fault in (None, "slow") and there
+            record.answered = response.status < 300 and record.fault is None and there
             if not response.prepared and record.fault != "drop":
                 await response.prepare(request)
                 await response.write_eof()
@@ -180,7 +178,8 @@ class Server:
         whole = json.dumps({"model": self.served, **write(asked, replies, usage)}).encode()
         body = PAGES[fault].encode() if fault in PAGES else first.get("body") or whole
         headers = {"Content-Type": "text/html" if fault == "html" else "application/json", **headers}
-        await asyncio.sleep({"stall": math.inf, "slow": self.slow}.get(fault or "", 0))
+        if fault == "stall":
+            await asyncio.sleep(math.inf)
         if fault not in ("drop", "truncate"):
             return web.Response(status=status, body=body, headers=headers)
         response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
