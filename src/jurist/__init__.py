@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .preferences.settings import PreferConfig as PreferConfig
+    from .preferences import PreferConfig as PreferConfig
     from .prompts import load_prompts as load_prompts
     from .recipes.estimate import estimate as estimate
     from .recipes.export import export as export
@@ -30,7 +30,7 @@ _PLACES = {
     "JuryConfig": ".verdicts.settings",
     "LabelConfig": ".recipes.settings",
     "PolicyConfig": ".recipes.settings",
-    "PreferConfig": ".preferences.settings",
+    "PreferConfig": ".preferences",
     "estimate": ".recipes.estimate",
     "export": ".recipes.export",
     "label": ".recipes.label",

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from jurist.preferences import PreferConfig
 from jurist.preferences.decide import JudgeInfo, decide
-from jurist.preferences.settings import PreferConfig
 from jurist.records import Completion, Matchup, Preference, Prompt, Verdict, content_id
 from jurist.run import Run, read_json, read_records
 from jurist.verdicts.cases import NOUNS, Case, write_case

@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 
 from jurist.errors import SettingError
+from jurist.preferences import PreferConfig
 from jurist.preferences.pairs import (
     RULES,
     check_margin,
@@ -16,7 +17,6 @@ from jurist.preferences.pairs import (
     near_duplicates,
     rank,
 )
-from jurist.preferences.settings import PreferConfig
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.settle import Opinion
 

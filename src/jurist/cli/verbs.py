@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..errors import SettingError
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .exits import FAILED, ended, report, say

@@ -28,9 +28,9 @@ from ..verdicts.jury import Weights, combine, fit_jury
 from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
 from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
+from . import PreferConfig
 from .card import Counts
 from .pairs import STAGE, choose
-from .settings import PreferConfig
 
 FEWEST_LABELS: Final = 30
 """Labels from which a temperature is learnt, and a judge refused: with fewer, chance decides."""

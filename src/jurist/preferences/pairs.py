@@ -34,7 +34,7 @@ from ..prompts.load import words_of
 from ..records import Completion, Dropped, Preference, Prompt, content_id
 from ..stats.fits import bradley_terry, logit, sigmoid
 from ..verdicts.settle import Opinion
-from .settings import PreferConfig
+from . import PreferConfig
 
 STAGE: Final = "preferences"
 _EDGE: Final = 0.01  # where certainty is cut off before it becomes log-odds

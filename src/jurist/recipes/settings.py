@@ -19,7 +19,7 @@ from .. import __version__
 from ..config import dump_yaml, load_settings, settings_from
 from ..engines.engine import EngineConfig
 from ..errors import SettingError, nearest
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..records import Sampling
 from ..run import MARKER
 from ..verdicts.settings import JudgeConfig, JuryConfig
