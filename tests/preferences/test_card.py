@@ -1,6 +1,7 @@
 import yaml
 
-from jurist.preferences.card import Counts, JudgeCounts, card, write_card
+from jurist.preferences.decide import Counts, JudgeCounts
+from jurist.preferences.export import card
 from jurist.records import Completion, Dropped, Matchup, Preference, Prompt, Verdict
 from jurist.verdicts.agreement import Agreement
 from jurist.verdicts.cases import Case
@@ -100,9 +101,8 @@ def test_the_card_has_every_count():
         assert line in text
 
 
-def test_the_header_says_where_the_splits_are_and_leaves_the_licence_to_the_user(tmp_path):
-    write_card(tmp_path, card(Counts(), name='it\'s "mine"', splits={"train_prefs": "train_prefs.jsonl"}))
-    text = (tmp_path / "README.md").read_text()
+def test_the_header_says_where_the_splits_are_and_leaves_the_licence_to_the_user():
+    text = card(Counts(), name='it\'s "mine"', splits={"train_prefs": "train_prefs.jsonl"})
     header = yaml.safe_load(text.split("---\n")[1])
 
     assert header["pretty_name"] == 'it\'s "mine"'

@@ -8,16 +8,17 @@ and `choose` picks the pairs to train on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..records import Dropped, IdSet, Matchup, Verdict, is_label
+from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
 from ..stats.fits import Array, expit, log_odds
 from ..verdicts.agreement import Agreement, Labelled, LabelTable, measure_agreement, measure_agreements
@@ -29,7 +30,6 @@ from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
 from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
 from . import PreferConfig
-from .card import Counts
 from .pairs import STAGE, choose
 
 FEWEST_LABELS: Final = 30
@@ -37,6 +37,99 @@ FEWEST_LABELS: Final = 30
 POOR: Final = 0.6
 """Agreement with humans below which there is a warning."""
 JURY: Final = "jury"
+BINS: Final = 10
+
+
+class JudgeCounts(Struct):
+    """What one judge was asked, and what came back."""
+
+    verdicts: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    """Verdicts without a usable answer, by reason."""
+    forced: int = 0
+    """Verdicts whose label was forced by a constraint."""
+    decided: int = 0
+    """Verdicts that name one side."""
+    first_position: int = 0
+    """Those for the first position."""
+    asked_both: int = 0
+    """Matchups asked in both orders."""
+    read_both: int = 0
+    """Those read in both."""
+    flipped: int = 0
+    """Those in which both orders favoured the same position."""
+    usd: float = 0.0
+
+
+class Counts(Struct):
+    """What a labelling run came to. Fed prompt by prompt; takes the same memory for any number of them."""
+
+    prompts: int = 0
+    completions: int = 0
+    matchups: int = 0
+    judges: dict[str, JudgeCounts] = field(default_factory=dict)
+    agreement: dict[str, dict[str, Agreement]] = field(default_factory=dict)
+    """With `human` labels and with `file` labels, of each judge and of the jury."""
+    labels: Counter[str] = field(default_factory=Counter)
+    """Labels that came with the rows, by annotator."""
+    preferences: int = 0
+    histogram: list[int] = field(default_factory=lambda: [0] * BINS)
+    """Preferences by p, in ten bins from 0.5 to 1."""
+    longer_chosen: int = 0
+    equally_long: int = 0
+    high_stakes: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """By stage and reason, e.g. `preferences: tie`."""
+
+    def add(self, case: Case, opinions: Iterable[tuple[Matchup, Sequence[Opinion]]] = ()) -> None:
+        """One prompt, and what each judge's verdicts on its matchups come to."""
+        self.prompts += 1
+        self.completions += len(case.completions)
+        self.matchups += len(case.matchups)
+        orders: dict[tuple[str, str], set[str]] = {}
+        for verdict in case.verdicts:
+            if is_label(verdict.judge):
+                self.labels[verdict.judge] += 1
+                continue
+            judge = self.judges.setdefault(verdict.judge, JudgeCounts())
+            judge.verdicts += 1
+            judge.forced += verdict.forced
+            judge.usd += verdict.cost
+            if verdict.unread:
+                judge.unread[verdict.unread] += 1
+            elif verdict.p_first not in (None, 0.5):
+                judge.decided += 1
+                judge.first_position += (verdict.p_first or 0.0) > 0.5
+            if verdict.matchup_id:
+                orders.setdefault((verdict.judge, verdict.matchup_id), set()).add(verdict.order)
+        for (name, _), asked in orders.items():
+            self.judges[name].asked_both += len(asked) == 2
+        for opinion in (one for _, each in opinions for one in each):
+            self.judges[opinion.judge].read_both += opinion.position_gap is not None
+            self.judges[opinion.judge].flipped += opinion.flipped
+
+    def preference(self, preference: Preference) -> None:
+        chosen, rejected = len(preference.chosen.text), len(preference.rejected.text)
+        self.preferences += 1
+        self.histogram[min(int((preference.p - 0.5) * 2 * BINS), BINS - 1)] += 1
+        self.longer_chosen += chosen > rejected
+        self.equally_long += chosen == rejected
+        self.high_stakes += preference.prompt.stakes == "high"
+        self.flags.update(preference.flags)
+
+    def drop(self, row: Dropped) -> None:
+        self.dropped[row.kind] += 1
+
+    def total(self) -> JudgeCounts:
+        """All judges together."""
+        found = JudgeCounts()
+        for one in self.judges.values():
+            found.unread.update(one.unread)
+            for name in JudgeCounts.__struct_fields__:
+                if name != "unread":
+                    setattr(found, name, getattr(found, name) + getattr(one, name))
+        return found
 
 
 class JudgeInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,7 +356,3 @@ def read_judges(folder: Path) -> list[JudgeInfo]:
     """The judges of a run, as they were when it was labelled."""
     path = folder / "judges.json"
     return read_json(path, list[JudgeInfo]) if path.exists() else []
-
-
-def write_judges(run: Run, judges: list[JudgeInfo]) -> None:
-    run.write_json("judges.json", judges)

@@ -16,7 +16,7 @@ of that name off the difference of two rewards. They read no p either: ties are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from ..prompts.load import split_of
 from ..prompts.rows import Drop, first_line, for_shell, ignore, require
 from ..records import Completion, Dropped, IdSet, Message, Preference
 from ..run import Writer, read_json, whole_files, write_whole
+from .decide import BINS, Counts, JudgeCounts
 
 
 def _answer(completion: Completion) -> tuple[Message, ...]:
@@ -185,6 +186,94 @@ def push(folder: Path, repo: str) -> None:
             f"{repo} was not pushed ({first_line(error)}); the files are in {folder}. "
             f"Sign in with: hf auth login, then: {again}"
         ) from error
+
+
+def card(
+    counts: Counts,
+    *,
+    name: str,
+    splits: Mapping[str, str],
+    recipe: str = "",
+    versions: Mapping[str, str] = {},
+    left_out: Mapping[str, int] = {},
+) -> str:
+    """The card's text; `splits` says which file holds which split. The licence is the user's to write: it
+    depends on the prompts and the policies.
+    """
+    c, total = counts, counts.total()
+    rows = {
+        "prompts": c.prompts,
+        "completions": c.completions,
+        "matchups": c.matchups,
+        "verdicts": total.verdicts,
+        "preferences": c.preferences,
+        "on high-stakes prompts": _share(c.high_stakes, c.preferences),
+        "chosen is longer": _share(c.longer_chosen, c.preferences),
+        "equally long": _share(c.equally_long, c.preferences),
+        "dropped": sum(c.dropped.values()),
+        "cost of the verdicts": f"${total.usd:.2f}, ${total.usd / max(c.preferences, 1):.5f} a preference",
+    }
+    bins = {
+        f"{0.5 + at / 2 / BINS:.2f} to {0.5 + (at + 1) / 2 / BINS:.2f}": _share(n, c.preferences)
+        for at, n in enumerate(c.histogram)
+    }
+    files = "\n".join(f"  - split: {split}\n    path: {_quoted(file)}" for split, file in splits.items())
+    parts = [
+        f"---\npretty_name: {_quoted(name)}\n"
+        "# license: the prompts' and the policies' terms decide; write it here\n"
+        f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
+        f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
+        "`chosen` is the better one, after both orders were averaged.\n",
+        _table("Agreement with human labels", _agreement(c, "human") or {"unknown": "no human labels"}),
+        _table("Agreement with the file's labels", _agreement(c, "file")),
+        _table("Rows", rows),
+        *(_table(f"Judge `{judge}`", _judge(one)) for judge, one in sorted(c.judges.items())),
+        _table("Labels that came with the rows", c.labels),
+        _table("Preferences by p", bins if c.preferences else {}),
+        _table("Flags", c.flags),
+        _table("Dropped, by stage and reason", c.dropped),
+        _table("Preferences that are not in these files", left_out),
+        f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n" if recipe else "",
+        _table("Versions", versions),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _agreement(counts: Counts, kind: str) -> dict[str, str]:
+    return {
+        judge: f"{one.accuracy:.1%} ({one.low:.1%} to {one.high:.1%}, n = {one.n:,})"
+        for judge, one in counts.agreement.get(kind, {}).items()
+    }
+
+
+def _judge(one: JudgeCounts) -> dict[str, Any]:
+    return {
+        "verdicts": one.verdicts,
+        **{f"unread: {reason}": _share(n, one.verdicts) for reason, n in one.unread.items()},
+        "label forced by a constraint": _share(one.forced, one.verdicts),
+        "that name a side": one.decided,
+        "for the first position": _share(one.first_position, one.decided),
+        "matchups asked in both orders": one.asked_both,
+        "read in both": _share(one.read_both, one.asked_both),
+        "flipped: both orders favoured the same position": _share(one.flipped, one.read_both),
+    }
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.1%})" if whole else str(part)
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    lines = "\n".join(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items())
+    return f"## {title}\n\n| | |\n|---|---|\n{lines}\n" if rows else ""
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
 
 
 QUARANTINE = "quarantine.json"

@@ -15,12 +15,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..errors import RunError, SettingError
-from ..preferences.card import Counts, card, write_card
-from ..preferences.decide import JudgeInfo, decide, read_judges
-from ..preferences.export import FORMATS, Quarantine, drop_quarantined, push, read_quarantine
+from ..preferences.decide import Counts, JudgeInfo, decide, read_judges
+from ..preferences.export import FORMATS, Quarantine, card, drop_quarantined, push, read_quarantine
 from ..preferences.export import export as export_rows
 from ..records import Dropped, Preference
-from ..run import Run, again, read_json, read_records
+from ..run import Run, again, read_json, read_records, write_whole
 from .settings import LabelConfig, check, label_settings, recipe_text, versions
 from .summary import Summary, decided
 
@@ -100,5 +99,5 @@ def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[st
     text = card(
         counts, name=run.path.name, splits=files, recipe=recipe, versions=versions(), left_out=left_out
     )
-    write_card(folder, text)
+    write_whole(folder / "README.md", text.encode())
     return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

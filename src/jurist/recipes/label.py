@@ -20,8 +20,7 @@ from ..completions.load import parse_scheme
 from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, SettingError
-from ..preferences.card import Counts
-from ..preferences.decide import JudgeInfo, write_judges
+from ..preferences.decide import Counts, JudgeInfo
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
@@ -127,7 +126,7 @@ async def collect(
                     watch(progress)
             drop(lost)
             progress.judges |= _recorded_judges(progress.counts)
-            write_judges(run, list(progress.judges.values()))
+            run.write_json("judges.json", list(progress.judges.values()))
     except asyncio.CancelledError:
         engines.abandon()
         raise
