@@ -7,55 +7,32 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Rule = Literal["best_vs_worst", "best_vs_random_lower", "worst_of_5", "rho", "all_pairs", "west_of_n"]
+DropOrFlag = Literal["drop", "flag"]
 
 
 class PreferConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Which pairs of one prompt are kept, and what is dropped with a reason."""
 
-    rule: Annotated[
-        Rule,
-        Meta(description="Which of several completions make a pair; pairs named in a file are all decided."),
-    ] = "best_vs_worst"
-    ties: Annotated[
-        Literal["drop", "soft"], Meta(description="Drop an exact tie, or keep it as a row with p = 0.5.")
-    ] = "drop"
-    min_margin: Annotated[
-        float, Meta(ge=0, description="Drop pairs nearer to each other than this, on the judge's own scale.")
-    ] = 0.0
-    consistent_only: Annotated[
-        bool, Meta(description="Drop pairs whose verdict went with the position, not with the answer.")
-    ] = False
-    rho: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Rule rho: how much of the range counts as the top and as the bottom."),
-    ] = 0.0
-    sure: Annotated[
-        float, Meta(ge=0.5, le=1, description="Rule west_of_n: the least probability that best beats worst.")
-    ] = 0.8
+    rule: Annotated[Rule, Meta(description="Which of several completions make a pair.")] = "best_vs_worst"
+    ties: Annotated[Literal["drop", "soft"], Meta(description="Drop ties, or keep them: p = 0.5.")] = "drop"
+    min_margin: Annotated[float, Meta(ge=0, description="Drop pairs nearer than this (judge's scale).")] = 0.0
+    consistent_only: Annotated[bool, Meta(description="Drop pairs whose verdict followed position.")] = False
+    rho: Annotated[float, Meta(ge=0, le=1, description="Rule rho: share of the range near either end.")] = 0.0
+    sure: Annotated[float, Meta(ge=0.5, le=1, description="Rule west_of_n: least P(best beats worst).")] = 0.8
     length_penalty: Annotated[
         float,
         Meta(ge=0, description="b in s - b * tanh((length - median) / IQR), on scores or else on log-odds."),
     ] = 0.0
-    truncated: Annotated[
-        Literal["drop", "flag"], Meta(description="What becomes of a pair whose better one was cut off.")
-    ] = "drop"
-    refusals: Annotated[
-        Literal["flag", "drop"], Meta(description="What becomes of a pair whose better one is a refusal.")
-    ] = "flag"
+    truncated: Annotated[DropOrFlag, Meta(description="Pairs whose chosen answer was cut off.")] = "drop"
+    refusals: Annotated[DropOrFlag, Meta(description="Pairs whose chosen answer is a refusal.")] = "flag"
     near_duplicates: Annotated[
-        float,
-        Meta(
-            ge=0, le=1, description="Drop pairs that share this part of their word triples; 0 keeps them all."
-        ),
+        float, Meta(ge=0, le=1, description="Drop pairs that share this part of their word triples; 0: none.")
     ] = 1.0
     max_length_ratio: Annotated[
-        float,
-        Meta(ge=0, description="Flag pairs with one this many times as long as the other; 0 flags none."),
+        float, Meta(ge=0, description="Flag pairs with one this many times as long as the other; 0: none.")
     ] = 3.0
     quarantine: Annotated[
         Literal["honour", "ignore"],
         Meta(description="Whether domains that the audit has quarantined stay out of exports and training."),
     ] = "honour"
-    seed: Annotated[
-        int | None, Meta(description="For rules that choose at random; null: the run's seed.")
-    ] = None
+    seed: Annotated[int | None, Meta(description="For rules with chance; null: the run's seed.")] = None
