@@ -76,8 +76,6 @@ class Counts(Struct):
     histogram: list[int] = field(default_factory=lambda: [0] * BINS)
     """Preferences by p, in ten bins from 0.5 to 1."""
     longer_chosen: int = 0
-    equally_long: int = 0
-    high_stakes: int = 0
     flags: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     """By stage and reason, e.g. `preferences: tie`."""
@@ -114,8 +112,6 @@ class Counts(Struct):
         self.preferences += 1
         self.histogram[min(int((preference.p - 0.5) * 2 * BINS), BINS - 1)] += 1
         self.longer_chosen += chosen > rejected
-        self.equally_long += chosen == rejected
-        self.high_stakes += preference.prompt.stakes == "high"
         self.flags.update(preference.flags)
 
     def drop(self, row: Dropped) -> None:

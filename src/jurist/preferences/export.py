@@ -1,4 +1,4 @@
-"""Preferences as the rows that trainers read, as a stream. A format is a function and a line in `FORMATS`.
+"""Preferences as the rows that trainers read, with a card. A format is a function and a line in `FORMATS`.
 
 | format | a row has | read by |
 |---|---|---|
@@ -6,7 +6,7 @@
 | trl_implicit | chosen, rejected as whole conversations; p, score_margin, weight, id | the same |
 | kto | prompt, completion, label, id | TRL's KTO: two unpaired rows a preference |
 | sft | messages, id | TRL's SFT, Axolotl, LLaMA-Factory: the chosen answers |
-| openrlhf | chosen, rejected as whole conversations; score_margin, id | OpenRLHF with --apply_chat_template |
+| openrlhf | as trl_implicit | OpenRLHF with --apply_chat_template |
 | jsonl | every field of a preference | Jurist |
 | parquet | as trl, ties included | anything that reads Parquet, `datasets` too |
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -36,12 +36,6 @@ def _answer(completion: Completion) -> tuple[Message, ...]:
     return (Message("assistant", completion.text),)
 
 
-def _whole(one: Preference) -> dict[str, Any]:
-    """The two conversations to their ends."""
-    messages = one.prompt.messages
-    return {"chosen": messages + _answer(one.chosen), "rejected": messages + _answer(one.rejected)}
-
-
 def _label(one: Preference) -> dict[str, Any]:
     return {"p": one.p, "score_margin": one.margin, "weight": one.weight, "id": one.id}
 
@@ -52,7 +46,9 @@ def trl(one: Preference) -> list[Any]:
 
 
 def trl_implicit(one: Preference) -> list[Any]:
-    return [{**_whole(one), **_label(one)}]
+    messages = one.prompt.messages
+    whole = {"chosen": messages + _answer(one.chosen), "rejected": messages + _answer(one.rejected)}
+    return [{**whole, **_label(one)}]
 
 
 def kto(one: Preference) -> list[Any]:
@@ -67,33 +63,21 @@ def sft(one: Preference) -> list[Any]:
     return [{"messages": one.prompt.messages + _answer(one.chosen), "id": one.chosen.id}]
 
 
-def openrlhf(one: Preference) -> list[Any]:
-    return [{**_whole(one), "score_margin": one.margin, "id": one.id}]
-
-
 def jsonl(one: Preference) -> list[Any]:
     return [one]
 
 
-class Format(NamedTuple):
-    """How preferences become rows, and where these go."""
-
-    rows: Callable[[Preference], list[Any]]
-    ties: bool = False
-    """Whether a reader sees from a row that neither is better."""
-    writer: str = "jsonl"
-    """Which of `WRITERS` writes the file; its ending too."""
-
-
-FORMATS: dict[str, Format] = {
-    "trl": Format(trl),
-    "trl_implicit": Format(trl_implicit),
-    "kto": Format(kto),
-    "sft": Format(sft),
-    "openrlhf": Format(openrlhf),
-    "jsonl": Format(jsonl, ties=True),
-    "parquet": Format(trl, ties=True, writer="parquet"),
+FORMATS: dict[str, Callable[[Preference], list[Any]]] = {
+    "trl": trl,
+    "trl_implicit": trl_implicit,
+    "kto": kto,
+    "sft": sft,
+    "openrlhf": trl_implicit,
+    "jsonl": jsonl,
+    "parquet": trl,
 }
+WITH_TIES = ("jsonl", "parquet")
+"""Formats whose readers see from a row that neither is better."""
 
 
 class Parquet(Writer):
@@ -133,9 +117,6 @@ class Parquet(Writer):
         super().discard()
 
 
-WRITERS: dict[str, type[Writer]] = {"jsonl": Writer, "parquet": Parquet}
-
-
 def export(
     preferences: Iterable[Preference],
     folder: Path,
@@ -143,33 +124,30 @@ def export(
     *,
     held_out: float = 0.0,
     dropped: Drop = ignore,
-    push_to: str = "",
 ) -> dict[str, int]:
     """Write preferences into a folder; how many rows each split has.
 
     With `held_out`, that share of the prompts goes to a second file, by content: a prompt never lies on both
     sides, nor changes sides in a later export. Files appear only when they are whole.
     """
-    how = FORMATS[format]
+    rows_of, ending = FORMATS[format], "parquet" if format == "parquet" else "jsonl"
     counts = {"train": 0, "test": 0} if held_out else {"train": 0}
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {split: folder / f"{split}.{how.writer}" for split in counts}
+    paths = {split: folder / f"{split}.{ending}" for split in counts}
     taught = IdSet()
-    with whole_files(paths, WRITERS[how.writer]) as writers:
+    with whole_files(paths, Parquet if format == "parquet" else Writer) as writers:
         for one in preferences:
-            if one.p == 0.5 and not how.ties:
+            if one.p == 0.5 and format not in WITH_TIES:
                 dropped(Dropped(one.id, "export", "tie"))
-            elif how.rows is sft and not taught.add(one.chosen.id):
+            elif format == "sft" and not taught.add(one.chosen.id):
                 dropped(Dropped(one.id, "export", "duplicate"))
             else:
                 split = split_of(one.prompt.id, held_out)
-                for row in how.rows(one):
+                for row in rows_of(one):
                     writers[split].add(row)
                     counts[split] += 1
     if not held_out:  # the prompts of an earlier test split are among the others now
-        (folder / f"test.{how.writer}").unlink(missing_ok=True)
-    if push_to:
-        push(folder, push_to)
+        (folder / f"test.{ending}").unlink(missing_ok=True)
     return counts
 
 
@@ -192,14 +170,12 @@ def card(
     counts: Counts,
     *,
     name: str,
-    splits: Mapping[str, str],
-    recipe: str = "",
-    versions: Mapping[str, str] = {},
-    left_out: Mapping[str, int] = {},
+    splits: Iterable[str],
+    recipe: str,
+    versions: Mapping[str, str],
+    left_out: Mapping[str, int],
 ) -> str:
-    """The card's text; `splits` says which file holds which split. The licence is the user's to write: it
-    depends on the prompts and the policies.
-    """
+    """How often the judges are right, what went in and what came out. The licence is the user's to write."""
     c, total = counts, counts.total()
     rows = {
         "prompts": c.prompts,
@@ -207,9 +183,7 @@ def card(
         "matchups": c.matchups,
         "verdicts": total.verdicts,
         "preferences": c.preferences,
-        "on high-stakes prompts": _share(c.high_stakes, c.preferences),
         "chosen is longer": _share(c.longer_chosen, c.preferences),
-        "equally long": _share(c.equally_long, c.preferences),
         "dropped": sum(c.dropped.values()),
         "cost of the verdicts": f"${total.usd:.2f}, ${total.usd / max(c.preferences, 1):.5f} a preference",
     }
@@ -217,9 +191,9 @@ def card(
         f"{0.5 + at / 2 / BINS:.2f} to {0.5 + (at + 1) / 2 / BINS:.2f}": _share(n, c.preferences)
         for at, n in enumerate(c.histogram)
     }
-    files = "\n".join(f"  - split: {split}\n    path: {_quoted(file)}" for split, file in splits.items())
+    files = "\n".join(f"  - split: {split}\n    path: {split}*" for split in splits)
     parts = [
-        f"---\npretty_name: {_quoted(name)}\n"
+        f"---\npretty_name: {msgspec.json.encode(name).decode()}\n"
         "# license: the prompts' and the policies' terms decide; write it here\n"
         f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
         f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
@@ -233,7 +207,7 @@ def card(
         _table("Flags", c.flags),
         _table("Dropped, by stage and reason", c.dropped),
         _table("Preferences that are not in these files", left_out),
-        f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n" if recipe else "",
+        f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n",
         _table("Versions", versions),
     ]
     return "\n".join(part for part in parts if part)
@@ -272,10 +246,6 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()
-
-
 QUARANTINE = "quarantine.json"
 
 
@@ -299,7 +269,7 @@ def read_quarantine(folder: Path) -> Quarantine:
 
 
 def write_quarantine(folder: Path, quarantine: Quarantine) -> None:
-    write_whole(folder / QUARANTINE, msgspec.json.format(msgspec.json.encode(quarantine), indent=1) + b"\n")
+    write_whole(folder / QUARANTINE, msgspec.json.encode(quarantine))
 
 
 def drop_quarantined(

@@ -95,9 +95,13 @@ def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[st
     held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
     rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
     splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop)
-    files, recipe = {split: f"{split}*" for split in splits}, recipe_text(cfg)
     text = card(
-        counts, name=run.path.name, splits=files, recipe=recipe, versions=versions(), left_out=left_out
+        counts,
+        name=run.path.name,
+        splits=splits,
+        recipe=recipe_text(cfg),
+        versions=versions(),
+        left_out=left_out,
     )
     write_whole(folder / "README.md", text.encode())
     return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

@@ -141,7 +141,7 @@ def check(cfg: LabelConfig) -> None:
     for name in cfg.export:
         if name not in FORMATS:
             raise SettingError(nearest("format", name, FORMATS))
-        if FORMATS[name].writer == "parquet":
+        if name == "parquet":
             require("pyarrow", f"the format {name}", "parquet")
     if cfg.labels is not None and cfg.labels != "given":
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now

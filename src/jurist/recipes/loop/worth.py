@@ -40,7 +40,7 @@ def ranking(case: Case, opinions: Sequence[Opinion]) -> Worth:
     """Round robin: the ranking of those who met. Who is alone has nobody to be worse than."""
     if len(case.completions) == 1:
         return {case.completions[0].id: 0.5}
-    read, _ = usable(opinions, {one.id: one for one in case.completions})
+    read, _ = usable(opinions)
     return rank(read) if read else {}
 
 
