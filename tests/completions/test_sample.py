@@ -3,9 +3,9 @@ from collections import Counter
 
 import pytest
 
-from jurist.completions import mixture, sample
+from jurist.completions import sample
 from jurist.engines.engine import Engine, Reply
-from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown, SettingError
+from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown
 from jurist.records import Message, Prompt, Sampling, Usage
 
 PROMPT = Prompt.of("Why?")
@@ -34,7 +34,7 @@ class SaysMany(Says):
 
 
 def drawn(*engines, k=4, prompt=PROMPT, **how):
-    return asyncio.run(sample(prompt, mixture([(e, 1.0) for e in engines]), k, **how))
+    return asyncio.run(sample(prompt, [(e, 1.0) for e in engines], k, **how))
 
 
 def test_k_samples_differ_in_seed_and_record_how_they_were_made():
@@ -97,7 +97,7 @@ def test_an_end_of_everything_travels(error):
 
 def test_a_mixture_draws_in_proportion_and_the_same_way_again():
     one, other = Says(lambda ask: f"{ask.seed}", "one"), Says(lambda ask: f"{ask.seed}", "other")
-    policies = mixture([(one, 3.0), (other, 1.0)])
+    policies = [(one, 3.0), (other, 1.0)]
 
     async def everyone():
         return [c.policy for i in range(200) for c in (await sample(Prompt.of(f"{i}?"), policies, 4))[0]]
@@ -106,9 +106,3 @@ def test_a_mixture_draws_in_proportion_and_the_same_way_again():
 
     assert first == again
     assert abs(first.count("one") / len(first) - 0.75) < 0.05
-
-
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_weight_that_is_none_is_refused(weight):
-    with pytest.raises(SettingError, match="write a number above 0"):
-        mixture([(Says(str), weight)])

@@ -137,7 +137,7 @@ WORDS = {
     "reward pairs.jsonl --base nothing/there": "Name a folder; look with: ls",
     "reward pairs.jsonl": "jurist train reward pairs.jsonl --base FOLDER",
     "reward": "jurist train reward runs/mine",
-    "reward nowhere.jsonl --base BASE": "odd.jsonl, pairs.jsonl",
+    "reward nowhere.jsonl --base BASE": "no file nowhere.jsonl. See what is there with: ls .",
     "reward pairs.jsonl --base BASE --batc 3": "Did you mean 'batch'?",
     "reward pairs.jsonl --base BASE --batch none": "jurist train reward --help",
     "reward pairs.jsonl --base BASE --lr -1": "jurist train reward --help",

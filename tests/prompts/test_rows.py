@@ -22,10 +22,7 @@ FILES = {
     "lines.json": LINES,
     "list.json": json.dumps(ROWS, indent=1),
     "one_line.json": json.dumps(ROWS),
-    "data.json": json.dumps({"data": ROWS}, indent=1),
-    "data_in_one_line.json": json.dumps({"version": 1, "data": ROWS}),
     "a.csv": "prompt,domain\nWhy?,d\nHow?,\nWhy?,\n",
-    "lines_with_data.json": "".join(json.dumps({**row, "data": [1]}) + "\n" for row in ROWS),
     "bom.jsonl": "\ufeff" + LINES.replace("\n", "\n\n  \n"),
     "bom.csv": "\ufeffprompt,domain\r\nWhy?,d\r\n\r\nHow?,\r\nWhy?,\r\n",
 }
@@ -40,19 +37,19 @@ def write(path, data):
     return path
 
 
-def write_parquet(path):
+def write_parquet(folder):
     pyarrow = pytest.importorskip("pyarrow")
+    path = folder / "a.parquet"
     pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(ROWS), path)
     return path
 
 
-@pytest.mark.parametrize("name", [*FILES, "a.parquet"])
-def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path, name):
-    path = write_parquet(tmp_path / name) if name == "a.parquet" else write(tmp_path / name, FILES[name])
-    left = []
+def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path):
+    for path in (*(write(tmp_path / name, data) for name, data in FILES.items()), write_parquet(tmp_path)):
+        left = []
 
-    assert asked(path, dropped=left.append) == ["Why?", "How?"]
-    assert [row.kind for row in left] == ["prompts: duplicate"]
+        assert asked(path, dropped=left.append) == ["Why?", "How?"], path
+        assert [row.kind for row in left] == ["prompts: duplicate"], path
 
 
 class Frame:
@@ -78,10 +75,10 @@ def test_rows_in_memory_are_taken_wherever_a_path_is(source):
     assert {prompt.domain for prompt in prompts} <= {"d", ""}
 
 
-@pytest.mark.parametrize("source", [{"train": ROWS, "test": ROWS}, b"rows.jsonl", 3])
-def test_what_is_no_rows_is_refused(source):
-    with pytest.raises(DataError, match="rows are a path or a list of dicts, not "):
-        asked(source)
+def test_what_is_no_rows_is_refused():
+    for source in ({"train": ROWS, "test": ROWS}, b"rows.jsonl", 3):
+        with pytest.raises(DataError, match="rows are a path or a list of dicts, not "):
+            asked(source)
 
 
 def test_a_folder_is_read_file_by_file(tmp_path):
@@ -114,8 +111,7 @@ def test_limit_counts_prompts_and_reads_no_further(tmp_path):
         ("a.jsonl", b"[" * 100_000, "not_json", "is not JSON"),
         ("a.jsonl", b'"text"', "not_an_object", "holds 'text', not a row"),
         ("a.jsonl.gz", b"{", "not_json", "zcat {path} | sed -n 2p; or"),
-        ("a.csv", b"So?", "cells", "the row has 1 cells and the header 2: domain has none. Look"),
-        ("a.csv", b"So, or not?,d", "cells", "3 cells and the header 2: a text with a comma wants quotes"),
+        ("a.csv", b"So, or not?,d", "cells", "the row has 3 cells and the header 2. Look"),
     ],
 )
 def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, name, data, reason, says):
@@ -138,11 +134,9 @@ def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, n
         ("a.txt", b"Why?", "e.g. a.jsonl"),
         ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-9], "gzip -t {path}"),
         ("cut.json", b'[{"prompt": "Why?"}, {"pro', "tail -c 200 {path}"),
-        ("three.json", b"3", "head -c 200 {path}"),
         ("fake.parquet", b"plain", "head -c 4 {path}"),
         ("latin.csv", b"prompt\nna\xefve?\n", "iconv -f latin1 {path}"),
         ("empty.jsonl", b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
-        ("head.csv", b"prompt,domain\n", "ls -l {path}"),
         ("my file.jsonl.gz", b"plain", "gzip -t '{path}'"),
     ],
 )
@@ -155,12 +149,9 @@ def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_
 
 
 def test_what_is_not_there_is_refused_with_what_is(tmp_path):
-    for missing in (tmp_path / "promts.jsonl", tmp_path, tmp_path / "no/promts.jsonl"):
+    for missing in (tmp_path / "promts.jsonl", tmp_path):
         with pytest.raises(DataError, match=f"See what is there with: ls {tmp_path}"):
             asked(missing)
-    write(tmp_path / "prompts.jsonl", LINES)
-    with pytest.raises(DataError, match=r"Did you mean 'prompts.jsonl'\?"):
-        asked(tmp_path / "promts.jsonl")
 
 
 def test_the_hub_without_its_extra_says_what_to_install(monkeypatch):
@@ -175,7 +166,7 @@ def test_an_answer_may_be_longer_than_csv_expects(tmp_path):
     assert len(asked(path)[0]) == 200_000
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.binary(max_size=60), name=st.sampled_from(["a.jsonl", "a.csv", "a.json", "a.jsonl.gz"]))
 def test_any_bytes_are_rows_or_refused(tmp_path_factory, data, name):
     path = write(tmp_path_factory.mktemp("any") / name, data)

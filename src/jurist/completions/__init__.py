@@ -2,6 +2,6 @@
 
 from .answers import label_coding
 from .load import load_groups, matchups, same_words
-from .sample import Policies, mixture, sample
+from .sample import Policies, sample
 
-__all__ = ["Policies", "label_coding", "load_groups", "matchups", "mixture", "same_words", "sample"]
+__all__ = ["Policies", "label_coding", "load_groups", "matchups", "same_words", "sample"]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from string import digits
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -46,14 +46,6 @@ EXTRAS = (*LABELS, "who", "annotator", "judge", "reply", "reply_swapped")
 """Columns about a pair and not about its prompt."""
 SIDES: Final = {"first": 1.0, "second": 0.0, "tie": 0.5}
 WORDS: Final = {**SIDES, "a": 1.0, "b": 0.0, "left": 1.0, "right": 0.0, "chosen": 1.0, "rejected": 0.0}
-
-
-class Answered(NamedTuple):
-    """One row: a prompt, its completions and, for a pair with a label, the probability of the first."""
-
-    prompt: Prompt
-    completions: tuple[Completion, ...]
-    p_first: float | None = None
 
 
 class LabelCoding(Struct, frozen=True):
@@ -105,8 +97,8 @@ def label_coding(
 ) -> LabelCoding:
     """What the labels of these rows mean; refuses a column of zeros and ones that nobody explained.
 
-    Reads on until each column that `find` names has shown it, mostly one row: by the word for a side, by a
-    number between 0 and 1, or by one above 1. Where the first 100 rows have no label, none is expected.
+    Reads on until each column that `find` names has shown it, by a word or by another number, mostly in one
+    row. Where the first 100 rows have no label, none is expected.
     """
     values: dict[str, float] = {}
     for key, side in (label_values or {}).items():
@@ -163,63 +155,64 @@ def pair_columns(row: dict[str, Any]) -> tuple[str, str, str, str] | None:
     return next((p for p in PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
 
 
-def pair_of(row: dict[str, Any], where: str, coding: LabelCoding = PLAIN) -> Answered:
-    """A row that compares two completions."""
+def pair_of(
+    row: dict[str, Any], where: str, coding: LabelCoding = PLAIN
+) -> tuple[Prompt, Completion, Completion, float | None]:
+    """A row that compares two completions; where it has a label, the probability that the first is better."""
     pair = pair_columns(row)
     if pair is None:
         raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
     one, other = row[pair[0]], row[pair[1]]
     if is_dialogue(one) and is_dialogue(other):
-        messages, first, second = shared_beginning(one, other, where)
+        messages, *texts = shared_beginning(one, other, where)
         used: tuple[str, ...] = ("prompt", "messages")
     else:
         messages, used = conversation(row, where)
-        first, second = text_of(one, pair[0], where), text_of(other, pair[1], where)
+        texts = [text_of(one, pair[0], where), text_of(other, pair[1], where)]
     prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row, where)
-    written = (_completion(prompt, first, row.get(pair[2])), _completion(prompt, second, row.get(pair[3])))
+    first, second = (
+        _completion(prompt, text, row.get(who)) for text, who in zip(texts, pair[2:], strict=True)
+    )
     p: float | None = 1.0
     if pair[0] != "chosen":
         column = next((name for name in LABELS if name in row), "")
-        p = coding.p_first(row.get(column), column, where, (written[0].policy, written[1].policy))
-    return Answered(prompt, written, p)
+        p = coding.p_first(row.get(column), column, where, (first.policy, second.policy))
+    return prompt, first, second, p
 
 
 def _no_pair(row: dict[str, Any]) -> str:
     """What a row would need to be a pair."""
-    for one, other, *_ in PAIRS:
-        absent = [name for name in (one, other) if name not in row]
+    for pair in PAIRS:
+        absent = [name for name in pair[:2] if name not in row]
         if len(absent) == 1:
             return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
         if not absent:
-            nothing = " and ".join(name for name in (one, other) if row[name] is None)
+            nothing = " and ".join(name for name in pair[:2] if row[name] is None)
             return f"nothing stands under {nothing}. {SKIP}"
-    if first_of(row, (*LISTS, *TEXTS)):
-        return "these are completions, and no pair of them is named. Let them meet with: --completions FILE"
     pairs = " or ".join(f"{one} and {other}" for one, other, *_ in PAIRS)
-    ways = "Say which hold them with: --columns.first ... --columns.second ..."
+    ways = "Say which hold one with: --columns.first ... --columns.second ..., or take --completions FILE"
     return f"a pair is {pairs}; {missing('chosen', row)} {ways}"
 
 
-def several_of(row: dict[str, Any], where: str) -> Answered:
+def several_of(row: dict[str, Any], where: str) -> tuple[Prompt, tuple[Completion, ...]]:
     """A row with a list of completions, or with one."""
     messages, used = conversation(row, where)
-    column = first_of(row, (*LISTS, *TEXTS))
-    if column in LISTS:
-        items, who = row[column], ""
-        if not isinstance(items, list | tuple):
-            example = 'Write it as: ["one answer", "another"]'
-            raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
-    else:
-        text, who = row.get(column), first_of(row, POLICIES)
+    column, who = first_of(row, (*LISTS, *TEXTS)), ""
+    items = row.get(column)
+    if column not in LISTS:
         if not column and used[0] in CHATS:
             last = turns(row[used[0]], used[0], where)[-1]
-            text = last.content if last.role == "assistant" else None
-        if text is None:
+            items = last.content if last.role == "assistant" else None
+        if items is None:
             ways = "Say which one holds it with: --columns.completion ..."
             raise BadRow("no_completion", f"{where}: {missing('completion', row)} {ways}")
-        items = [{"text": text, "policy": row.get(who)}]
+        who = first_of(row, POLICIES)
+        items = [{"text": items, "policy": row.get(who)}]
+    elif not isinstance(items, list | tuple):
+        example = 'Write it as: ["one answer", "another"]'
+        raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
     prompt = build_prompt(messages, (*used, column, who), row, where)
-    return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
+    return prompt, tuple(_item(prompt, item, column, where) for item in items)
 
 
 def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
@@ -236,10 +229,7 @@ def _completion(prompt: Prompt, text: str, policy: Any = "", finish: Any = "") -
 
 
 def text_of(value: Any, column: str, where: str) -> str:
-    """An answer, written as a text or as one assistant message.
-
-    Files that went through YAML or a spreadsheet have `True` and `42` as values; they are texts again.
-    """
+    """An answer: a text, which a spreadsheet may have made a value, or one assistant message."""
     if isinstance(value, str | int | float):
         return str(value)
     if isinstance(value, dict) and ("role" in value or "from" in value):

@@ -128,10 +128,10 @@ def _answers(row: dict[str, Any], where: str, coding: LabelCoding) -> list[Targe
     if is_ours or pair_columns(row) is not None:
         preference = _ours(row, where) if is_ours else _theirs(row, where, coding)
         return [(preference.prompt, preference.chosen)]
-    answered = several_of(row, where)
-    if not all(one.text.strip() for one in answered.completions):
+    prompt, completions = several_of(row, where)
+    if not all(one.text.strip() for one in completions):
         raise BadRow("empty", f"{where}: a completion is empty")
-    return [(answered.prompt, completion) for completion in answered.completions]
+    return [(prompt, completion) for completion in completions]
 
 
 def _ours(row: dict[str, Any], where: str) -> Preference:
@@ -144,9 +144,8 @@ def _ours(row: dict[str, Any], where: str) -> Preference:
 
 
 def _theirs(row: dict[str, Any], where: str, coding: LabelCoding) -> Preference:
-    answered = pair_of(row, where, coding)
-    first, second = answered.completions
-    p = _number(row, "p", answered.p_first, where)
+    prompt, first, second, labelled = pair_of(row, where, coding)
+    p = _number(row, "p", labelled, where)
     if p is None:
         raise BadRow(
             "no_label",
@@ -165,8 +164,8 @@ def _theirs(row: dict[str, Any], where: str, coding: LabelCoding) -> Preference:
     assert weight is not None
     if weight < 0:
         raise BadRow("bad_weight", f"{where}: the weight is {weight}. Give 0 or more")
-    name = content_id("preference", answered.prompt.id, first.id, second.id, p)
-    return Preference(name, answered.prompt, first, second, p, margin, weight, source="file")
+    name = content_id("preference", prompt.id, first.id, second.id, p)
+    return Preference(name, prompt, first, second, p, margin, weight, source="file")
 
 
 def _number(row: dict[str, Any], column: str, default: float | None, where: str) -> float | None:

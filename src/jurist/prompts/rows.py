@@ -1,7 +1,6 @@
-"""Where rows come from: files, folders, the hub or memory. Every source is read as a stream, row by row.
+"""Where rows come from: files, folders, the hub or memory, each read as a stream.
 
-A row that cannot be read takes its place in the stream as a `BadRow`: whoever reads stops there, or drops it
-with its reason.
+A row that cannot be read takes its place in the stream as a `BadRow`: whoever reads stops there or drops it.
 """
 
 from __future__ import annotations
@@ -67,14 +66,16 @@ def parse_rows(
     for where, row in read_rows(source):
         try:
             parsed = parse(rename_columns(row, columns or {}, where), where)
-        except (BadRow, UnicodeEncodeError) as error:
-            half = BadRow("not_utf8", f"{where} holds half of a surrogate pair. {SKIP}")
-            bad = error if isinstance(error, BadRow) else half
-            if on_error != "drop" and bad.reason not in LEFT_OUT:
-                raise bad from None
-            dropped(Dropped(where, stage, bad.reason, str(bad)))
+        except UnicodeEncodeError:
+            bad = BadRow("not_utf8", f"{where} holds half of a surrogate pair. {SKIP}")
+        except BadRow as error:
+            bad = error
         else:
             yield parsed
+            continue
+        if on_error != "drop" and bad.reason not in LEFT_OUT:
+            raise bad
+        dropped(Dropped(where, stage, bad.reason, str(bad)))
 
 
 def rename_columns(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
@@ -95,9 +96,7 @@ def rename_columns(row: Any, columns: Mapping[str, str], where: str) -> dict[str
 
 def missing(name: str, row: Mapping[str, Any]) -> str:
     """What to say when a row has no such column."""
-    if not row:
-        return f"no column called '{name}'; the row is empty."
-    return nearest("column", name, [clip(k)[1:-1] if len(str(k)) > 60 else str(k) for k in list(row)[:40]])
+    return nearest("column", name, [str(key)[:60] for key in row] or ["none"])
 
 
 def read_rows(source: Source) -> Rows:
@@ -107,12 +106,9 @@ def read_rows(source: Source) -> Rows:
     if str(source).startswith("hub:"):
         return _from_hub(str(source))
     path = Path(source).expanduser()
-    if path.exists():
-        return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
-    there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest("file", path.name, there)
-    look = f"no file {path}. See what is there with: ls {for_shell(path.parent)}"
-    raise DataError(close if there and len(close) < 300 else look)
+    if not path.exists():
+        raise DataError(f"no file {path}. See what is there with: ls {for_shell(path.parent)}")
+    return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
 
 
 def _refuse_empty(rows: Rows, path: Path) -> Rows:
@@ -128,8 +124,7 @@ def _from_memory(source: Any, name: str = "") -> Rows:
         cells = zip(*(source[name] for name in source.columns), strict=True)
         source = (dict(zip(names, map(_plain, row), strict=True)) for row in cells)
     elif isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
-        some = f" of {', '.join(map(repr, source))}" if isinstance(source, Mapping) else ""
-        what = f"{name}rows are a path or a list of dicts, not {type(source).__name__}{some}"
+        what = f"{name}rows are a path or a list of dicts, not {type(source).__name__}"
         raise DataError(f"{what}. Name one of its splits, or give a list")
     for n, row in enumerate(source, 1):
         yield f"{name}row {n}", {"prompt": row} if isinstance(row, str) else row
@@ -205,22 +200,17 @@ def _jsonl(path: Path) -> Rows:
 
 
 def _json(path: Path) -> Rows:
-    """One list of rows, alone or under `data`, held whole; or, as many `.json` files are, one row a line."""
+    """One list of rows, held whole; or, as many `.json` files are, one row a line."""
     with _open(path) as file:
-        start, more = file.readline().removeprefix(_BOM), file.readline()
-        line = start.strip()
-        if more.strip() and line.startswith(b"{") and line.endswith(b"}"):
+        start = file.readline().removeprefix(_BOM)
+        if not start.lstrip().startswith(b"["):
             yield from _jsonl(path)
             return
         try:
-            whole = _decode(start + more + file.read())
+            rows = _decode(start + file.read())
         except _NOT_JSON as error:
             raise _refused(path, f"is not one whole JSON list ({error}). Look with: tail -c 200") from error
-    if isinstance(whole, dict):
-        whole = whole["data"] if isinstance(whole.get("data"), list) else [whole]
-    if not isinstance(whole, list):
-        raise _refused(path, f"holds {clip(whole)}, not a list of rows. Look with: head -c 200")
-    yield from _from_memory(whole, f"{path}, ")
+    yield from _from_memory(rows, f"{path}, ")
 
 
 def _csv(path: Path) -> Rows:
@@ -233,9 +223,7 @@ def _csv(path: Path) -> Rows:
                 if len(cells) == len(header):
                     yield where, dict(zip(header, cells, strict=True))
                 elif cells:
-                    few = len(cells) < len(header)
-                    why = f"{header[len(cells)]} has none" if few else "a text with a comma wants quotes"
-                    said = f"the row has {len(cells)} cells and the header {len(header)}: {why}"
+                    said = f"the row has {len(cells)} cells and the header {len(header)}"
                     yield where, BadRow("cells", f"{where}: {said}. {_look(path, n)}")
         except UnicodeDecodeError as error:
             raise _refused(path, f"is not UTF-8 ({error}). Look at it with: iconv -f latin1") from error
@@ -249,8 +237,7 @@ def _parquet(path: Path) -> Rows:
     try:
         batches = parquet.ParquetFile(path).iter_batches(batch_size=256)
     except Exception as error:  # pyarrow has kinds of its own
-        what = f"is not a Parquet file ({first_line(error)}). Look at its start with: head -c 4"
-        raise _refused(path, what) from error
+        raise _refused(path, f"is not Parquet ({first_line(error)}). Look with: head -c 4") from error
     rows = (row for batch in batches for row in batch.to_pylist())
     yield from _from_memory(rows, f"{path}, ")
 

@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..completions import Policies, load_groups, matchups, mixture
+from ..completions import Policies, load_groups, matchups
 from ..completions import sample as sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import parse_money
@@ -135,10 +135,9 @@ async def collect(
     return stopped
 
 
-def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
-    """Who writes completions; None where the rows bring them."""
-    policies = [(opened(one.engine), one.weight) for one in policy_configs(cfg)]
-    return mixture(policies) if policies else None
+def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies:
+    """Who writes completions; nobody where the rows bring them."""
+    return [(opened(one.engine), one.weight) for one in policy_configs(cfg)]
 
 
 def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngine) -> list[Judge | Scorer]:
@@ -173,13 +172,10 @@ def _refuse_few_swaps(cfg: LabelConfig, swap: str) -> None:
         )
 
 
-async def sampled(
-    row: Prompt | Group, policies: Policies | None, cfg: LabelConfig
-) -> tuple[Group, list[Dropped]]:
+async def sampled(row: Prompt | Group, policies: Policies, cfg: LabelConfig) -> tuple[Group, list[Dropped]]:
     """The row with its completions: those it came with, or new ones from the policies."""
     if isinstance(row, Group):
         return row, []
-    assert policies is not None  # `check` refuses prompts without a policy
     texts, gone = await sample_completions(row, policies, cfg.k, cfg.sampling, cfg.seed)
     return Group(row, tuple(texts)), gone
 

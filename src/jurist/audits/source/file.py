@@ -114,11 +114,10 @@ def rows_of(
 
 def row_of(row: dict[str, Any], where: str, coding: LabelCoding) -> Row:
     plan, rest, said = sorted_out(row)
-    pair = pair_of(_asked(rest), where)
-    first, second = pair.completions
-    chosen = pair.p_first is not None
+    prompt, first, second, labelled = pair_of(_asked(rest), where)
+    chosen = labelled is not None
     policies = first.policy, second.policy
-    matchup = Matchup.of(pair.prompt, first, second)
+    matchup = Matchup.of(prompt, first, second)
     p: float | None = None
     if chosen:
         # The better one stands first in such a file: as seats, that would tell on it.
