@@ -73,7 +73,7 @@ def test_agreement_with_labels_is_the_first_thing_on_the_card_and_every_count_fo
         "| for the first position | 2 (100.0%) |",
         "| human:ann | 1 |",
         "| preferences | 2 |",
-        "| cost of the verdicts | $0.50, $0.25000 a preference |",
+        "| cost of the verdicts | $0.50 |",
         "| 0.90 to 0.95 | 1 (50.0%) |",
         "| chosen is longer | 1 (50.0%) |",
         "| length_gap | 1 |",

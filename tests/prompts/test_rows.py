@@ -135,7 +135,7 @@ def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, n
         ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-9], "gzip -t {path}"),
         ("cut.json", b'[{"prompt": "Why?"}, {"pro', "tail -c 200 {path}"),
         ("fake.parquet", b"plain", "head -c 4 {path}"),
-        ("latin.csv", b"prompt\nna\xefve?\n", "iconv -f latin1 {path}"),
+        ("latin.csv", b"prompt\nna\xefve?\n", "file {path}"),
         ("empty.jsonl", b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
         ("my file.jsonl.gz", b"plain", "gzip -t '{path}'"),
     ],

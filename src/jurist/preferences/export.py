@@ -177,40 +177,42 @@ def card(
 ) -> str:
     """How often the judges are right, what went in and what came out. The licence is the user's to write."""
     c, total = counts, counts.total()
-    rows = {
-        "prompts": c.prompts,
-        "completions": c.completions,
-        "matchups": c.matchups,
-        "verdicts": total.verdicts,
-        "preferences": c.preferences,
-        "chosen is longer": _share(c.longer_chosen, c.preferences),
-        "dropped": sum(c.dropped.values()),
-        "cost of the verdicts": f"${total.usd:.2f}, ${total.usd / max(c.preferences, 1):.5f} a preference",
-    }
-    bins = {
-        f"{0.5 + at / 2 / BINS:.2f} to {0.5 + (at + 1) / 2 / BINS:.2f}": _share(n, c.preferences)
-        for at, n in enumerate(c.histogram)
-    }
     files = "\n".join(f"  - split: {split}\n    path: {split}*" for split in splits)
-    parts = [
-        f"---\npretty_name: {msgspec.json.encode(name).decode()}\n"
-        "# license: the prompts' and the policies' terms decide; write it here\n"
-        f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
-        f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
-        "`chosen` is the better one, after both orders were averaged.\n",
-        _table("Agreement with human labels", _agreement(c, "human") or {"unknown": "no human labels"}),
-        _table("Agreement with the file's labels", _agreement(c, "file")),
-        _table("Rows", rows),
-        *(_table(f"Judge `{judge}`", _judge(one)) for judge, one in sorted(c.judges.items())),
-        _table("Labels that came with the rows", c.labels),
-        _table("Preferences by p", bins if c.preferences else {}),
-        _table("Flags", c.flags),
-        _table("Dropped, by stage and reason", c.dropped),
-        _table("Preferences that are not in these files", left_out),
-        f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n",
-        _table("Versions", versions),
-    ]
-    return "\n".join(part for part in parts if part)
+    tables: dict[str, Mapping[str, Any]] = {
+        "Agreement with human labels": _agreement(c, "human") or {"unknown": "no human labels"},
+        "Agreement with the file's labels": _agreement(c, "file"),
+        "Rows": {
+            "prompts": c.prompts,
+            "completions": c.completions,
+            "matchups": c.matchups,
+            "verdicts": total.verdicts,
+            "preferences": c.preferences,
+            "chosen is longer": _share(c.longer_chosen, c.preferences),
+            "dropped": sum(c.dropped.values()),
+            "cost of the verdicts": f"${total.usd:.2f}",
+        },
+        **{f"Judge `{judge}`": _judge(one) for judge, one in sorted(c.judges.items())},
+        "Labels that came with the rows": c.labels,
+        "Preferences by p": {
+            f"{0.5 + at / 2 / BINS:.2f} to {0.5 + (at + 1) / 2 / BINS:.2f}": _share(n, c.preferences)
+            for at, n in enumerate(c.histogram)
+        },
+        "Flags": c.flags,
+        "Dropped, by stage and reason": c.dropped,
+        "Preferences that are not in these files": left_out,
+        "Versions": versions,
+    }
+    return "\n".join(
+        [
+            f"---\npretty_name: {msgspec.json.encode(name).decode()}\n"
+            "# license: the prompts' and the policies' terms decide; write it here\n"
+            f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
+            f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
+            "`chosen` is the better one, after both orders were averaged.\n",
+            *(_table(title, rows) for title, rows in tables.items() if rows),
+            f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n",
+        ]
+    )
 
 
 def _agreement(counts: Counts, kind: str) -> dict[str, str]:
@@ -238,12 +240,9 @@ def _share(part: int, whole: int) -> str:
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> str:
-    lines = "\n".join(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items())
-    return f"## {title}\n\n| | |\n|---|---|\n{lines}\n" if rows else ""
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    cells = ([str(one).replace("|", "\\|").replace("\n", " ") for one in row] for row in rows.items())
+    lines = "\n".join(f"| {key} | {value} |" for key, value in cells)
+    return f"## {title}\n\n| | |\n|---|---|\n{lines}\n"
 
 
 QUARANTINE = "quarantine.json"

@@ -166,11 +166,9 @@ def _from_hub(source: str) -> Rows:
 def _from_file(path: Path) -> Rows:
     name = path.name.removesuffix(".gz")
     reader = next((read for ending, read in READERS.items() if name.endswith(ending)), None)
-    if reader is None or (reader is _parquet and name != path.name):
-        raise DataError(
-            f"{path} ends in '{path.suffix}'; files that can be read end in {', '.join(READERS)} (.gz too). "
-            f"Name it by what it holds, e.g. {for_shell(path.with_suffix('.jsonl').name)}"
-        )
+    if reader is None:
+        known = f"files that can be read end in {', '.join(READERS)} (.gz too)"
+        raise DataError(f"{known}, not so {path}. Name it by what it holds, e.g. {path.stem}.jsonl")
     try:
         yield from reader(path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -219,17 +217,14 @@ def _csv(path: Path) -> Rows:
         try:
             header = next(table, [])
             for cells in table:
-                n, where = table.line_num, f"{path}:{table.line_num}"
+                where = f"{path}:{table.line_num}"
                 if len(cells) == len(header):
                     yield where, dict(zip(header, cells, strict=True))
                 elif cells:
                     said = f"the row has {len(cells)} cells and the header {len(header)}"
-                    yield where, BadRow("cells", f"{where}: {said}. {_look(path, n)}")
-        except UnicodeDecodeError as error:
-            raise _refused(path, f"is not UTF-8 ({error}). Look at it with: iconv -f latin1") from error
-        except csv.Error as error:
-            n = table.line_num
-            raise DataError(f"{path}:{n} is not CSV ({error}). {_look(path, n)}") from error
+                    yield where, BadRow("cells", f"{where}: {said}. {_look(path, table.line_num)}")
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise _refused(path, f"is not CSV in UTF-8 ({error}). See what it is with: file") from error
 
 
 def _parquet(path: Path) -> Rows:
