@@ -106,10 +106,10 @@ def test_limit_counts_prompts_and_reads_no_further(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "reason", "says"),
     [
-        ("a.jsonl", b'{"prompt": "Wh', "not_json", "is not JSON"),
+        ("a.jsonl", b'{"prompt": "Wh', "not_json", "not JSON ("),
         ("a.jsonl", b'{"prompt": "\xff"}', "not_utf8", "can't decode byte 0xff"),
-        ("a.jsonl", b"[" * 100_000, "not_json", "is not JSON"),
-        ("a.jsonl", b'"text"', "not_an_object", "holds 'text', not a row"),
+        ("a.jsonl", b"[" * 100_000, "not_json", "not JSON ("),
+        ("a.jsonl", b'"text"', "not_an_object", "'text' is not a row"),
         ("a.jsonl.gz", b"{", "not_json", "zcat {path} | sed -n 2p; or"),
         ("a.csv", b"So, or not?,d", "cells", "the row has 3 cells and the header 2. Look"),
     ],

@@ -56,7 +56,7 @@ class LabelCoding(Struct, frozen=True):
     kinds: dict[str, str] = {}
     """By column (`human_1` and `human_2` are one): words, places (0, 1, 2), probabilities or nothing."""
 
-    def p_first(self, value: Any, column: str, where: str, policies: tuple[str, ...] = ()) -> float | None:
+    def p_first(self, value: Any, column: str, policies: tuple[str, ...] = ()) -> float | None:
         """The probability that the first is better; None without a label."""
         word = label_word(value)
         if word in ("", "nan"):
@@ -77,7 +77,7 @@ class LabelCoding(Struct, frozen=True):
         if p is not None and 0 <= p <= 1:
             return p
         known = ", ".join((*self.values, *WORDS))
-        raise BadRow("unknown_label", f"{where}: {column} is {clip(value)}; it is one of {known}. {SKIP}")
+        raise BadRow("unknown_label", f"{column} is {clip(value)}; it is one of {known}. {SKIP}")
 
 
 PLAIN: Final = LabelCoding()
@@ -111,7 +111,7 @@ def label_coding(
         if (kinds and all(kinds.values())) or (n == 100 and not kinds):
             break
         try:
-            row = rename_columns(raw, columns or {}, "")
+            row = rename_columns(raw, columns or {})
         except BadRow:
             continue
         for name in find(row):
@@ -156,27 +156,25 @@ def pair_columns(row: dict[str, Any]) -> tuple[str, str, str, str] | None:
 
 
 def pair_of(
-    row: dict[str, Any], where: str, coding: LabelCoding = PLAIN
+    row: dict[str, Any], coding: LabelCoding = PLAIN
 ) -> tuple[Prompt, Completion, Completion, float | None]:
     """A row that compares two completions; where it has a label, the probability that the first is better."""
     pair = pair_columns(row)
     if pair is None:
-        raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
+        raise BadRow("no_pair", _no_pair(row))
     one, other = row[pair[0]], row[pair[1]]
     if is_dialogue(one) and is_dialogue(other):
-        messages, *texts = shared_beginning(one, other, where)
+        messages, *texts = shared_beginning(one, other)
         used: tuple[str, ...] = ("prompt", "messages")
     else:
-        messages, used = conversation(row, where)
-        texts = [text_of(one, pair[0], where), text_of(other, pair[1], where)]
-    prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row, where)
-    first, second = (
-        _completion(prompt, text, row.get(who)) for text, who in zip(texts, pair[2:], strict=True)
-    )
+        messages, used = conversation(row)
+        texts = [text_of(one, pair[0]), text_of(other, pair[1])]
+    prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row)
+    first, second = (_completion(prompt, *said) for said in zip(texts, map(row.get, pair[2:]), strict=True))
     p: float | None = 1.0
     if pair[0] != "chosen":
         column = next((name for name in LABELS if name in row), "")
-        p = coding.p_first(row.get(column), column, where, (first.policy, second.policy))
+        p = coding.p_first(row.get(column), column, (first.policy, second.policy))
     return prompt, first, second, p
 
 
@@ -194,32 +192,32 @@ def _no_pair(row: dict[str, Any]) -> str:
     return f"a pair is {pairs}; {missing('chosen', row)} {ways}"
 
 
-def several_of(row: dict[str, Any], where: str) -> tuple[Prompt, tuple[Completion, ...]]:
+def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
     """A row with a list of completions, or with one."""
-    messages, used = conversation(row, where)
+    messages, used = conversation(row)
     column, who = first_of(row, (*LISTS, *TEXTS)), ""
     items = row.get(column)
     if column not in LISTS:
         if not column and used[0] in CHATS:
-            last = turns(row[used[0]], used[0], where)[-1]
+            last = turns(row[used[0]], used[0])[-1]
             items = last.content if last.role == "assistant" else None
         if items is None:
             ways = "Say which one holds it with: --columns.completion ..."
-            raise BadRow("no_completion", f"{where}: {missing('completion', row)} {ways}")
+            raise BadRow("no_completion", f"{missing('completion', row)} {ways}")
         who = first_of(row, POLICIES)
         items = [{"text": items, "policy": row.get(who)}]
     elif not isinstance(items, list | tuple):
         example = 'Write it as: ["one answer", "another"]'
-        raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
-    prompt = build_prompt(messages, (*used, column, who), row, where)
-    return prompt, tuple(_item(prompt, item, column, where) for item in items)
+        raise BadRow("not_completions", f"{column} is {clip(items)}, not a list. {example}")
+    prompt = build_prompt(messages, (*used, column, who), row)
+    return prompt, tuple(_item(prompt, item, column) for item in items)
 
 
-def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
+def _item(prompt: Prompt, item: Any, column: str) -> Completion:
     """One answer: a text, a message, or a text with its policy."""
     if not isinstance(item, dict) or "role" in item or "from" in item:
-        return _completion(prompt, text_of(item, column, where))
-    text = text_of(item.get(first_of(item, ("text", *TEXTS, "content"))), column, where)
+        return _completion(prompt, text_of(item, column))
+    text = text_of(item.get(first_of(item, ("text", *TEXTS, "content"))), column)
     return _completion(prompt, text, item.get(first_of(item, POLICIES)), item.get("finish"))
 
 
@@ -228,15 +226,15 @@ def _completion(prompt: Prompt, text: str, policy: Any = "", finish: Any = "") -
     return Completion.of(prompt.id, text, policy, finish=finish)
 
 
-def text_of(value: Any, column: str, where: str) -> str:
+def text_of(value: Any, column: str) -> str:
     """An answer: a text, which a spreadsheet may have made a value, or one assistant message."""
     if isinstance(value, str | int | float):
         return str(value)
     if isinstance(value, dict) and ("role" in value or "from" in value):
         value = [value]
-    messages = turns(value, column, where) if isinstance(value, list | tuple) else ()
+    messages = turns(value, column) if isinstance(value, list | tuple) else ()
     if len(messages) != 1 or messages[0].role != "assistant":
         example = '[{"role": "assistant", "content": "..."}]'
         said = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
-        raise BadRow("not_a_text", f"{where}: {said}")
+        raise BadRow("not_a_text", f"{said}")
     return messages[0].content

@@ -71,12 +71,12 @@ def load_groups(
     `reply_swapped` become verdicts of the judge `recorded:NAME`, by the column `judge` or `read_name`.
     """
 
-    def parse(row: dict[str, Any], where: str) -> Part:
+    def parse(row: dict[str, Any]) -> Part:
         if kind == "completions" or (kind == "auto" and pair_columns(row) is None):
-            return _several(row, where, dropped)
-        prompt, first, second, p = pair_of(row, where, coding)
+            return _several(row, dropped)
+        prompt, first, second, p = pair_of(row, coding)
         if not first.text.strip() or not second.text.strip():
-            raise BadRow("empty", f"{where}: a completion is empty")
+            raise BadRow("empty", "a completion is empty")
         group = Group(prompt, (first, second), ((0, 1),))
         if p is None and read is None:
             return group, ""
@@ -85,7 +85,7 @@ def load_groups(
         judge = FILE_LABEL if labels_by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
         said = [] if p is None else [_label(matchup, p, judge, who)]
         if read is not None:
-            said += _recorded(row, where, matchup, read, read_name)
+            said += _recorded(row, matchup, read, read_name)
         return replace(group, labels=tuple(said)), matchup.id if who or read is not None else ""
 
     if isinstance(source, str | PathLike) and (Path(source) / "completions.jsonl").exists():
@@ -101,14 +101,15 @@ def load_groups(
     yield from islice(kept, limit)
 
 
-def _several(row: dict[str, Any], where: str, dropped: Drop) -> Part:
+def _several(row: dict[str, Any], dropped: Drop) -> Part:
     """The completions of one row; those of a prompt that has only one here may go on in another."""
-    prompt, completions = several_of(row, where)
+    prompt, completions = several_of(row)
     texts = [one for one in completions if one.text.strip()]
     if not texts:
-        raise BadRow("empty", f"{where}: no completion but empty ones")
-    for _ in range(len(completions) - len(texts)):
-        dropped(Dropped(where, "completions", "empty"))
+        raise BadRow("empty", "no completion but empty ones")
+    for one in completions:
+        if not one.text.strip():
+            dropped(Dropped(one.id, "completions", "empty"))
     return Group(prompt, drop_repeated(texts, "duplicate", dropped)), prompt.id if len(texts) == 1 else ""
 
 
@@ -121,14 +122,10 @@ def _label(matchup: Matchup, p_first: float, judge: str, who: str) -> Verdict:
     )
 
 
-def _recorded(
-    row: dict[str, Any], where: str, matchup: Matchup, read: Reader, read_name: str
-) -> Iterator[Verdict]:
+def _recorded(row: dict[str, Any], matchup: Matchup, read: Reader, read_name: str) -> Iterator[Verdict]:
     """What a judge said of this pair in another pipeline."""
     if "reply" not in row and "reply_swapped" not in row:
-        raise BadRow(
-            "no_column", f"{where}: {missing('reply', row)} Say which it is with: --columns.reply ..."
-        )
+        raise BadRow("no_column", f"{missing('reply', row)} Say which it is with: --columns.reply ...")
     judge = RECORDED_PREFIX + str(row.get("judge") or read_name)
     first, second = matchup.first.id, matchup.second.id
     for column, one, other in (("reply", first, second), ("reply_swapped", second, first)):

@@ -65,8 +65,8 @@ def load_prompts(
     `on_error="drop"` is left out like the others. `benchmarks` are files of test prompts.
     """
 
-    def parse(row: dict[str, Any], where: str) -> Prompt:
-        return build_prompt(*conversation(row, where), row, where)
+    def parse(row: dict[str, Any]) -> Prompt:
+        return build_prompt(*conversation(row), row)
 
     def is_new(prompt: Prompt) -> bool:
         new = seen.add(prompt.id)
@@ -110,20 +110,17 @@ def words_of(text: str) -> Iterator[str]:
             yield word
 
 
-def build_prompt(
-    messages: tuple[Message, ...], used: Collection[str], row: dict[str, Any], where: str
-) -> Prompt:
+def build_prompt(messages: tuple[Message, ...], used: Collection[str], row: dict[str, Any]) -> Prompt:
     """A checked prompt; the columns nobody used go to `meta`."""
     if not messages or messages[-1].role != "user":
         ways = "To leave off a last answer, write: --columns.messages prompt" if "prompt" in used else SKIP
-        what = "the prompt does not end with the user's turn"
-        raise BadRow("not_a_conversation", f"{where}: {what}. {ways}")
+        raise BadRow("not_a_conversation", f"the prompt does not end with the user's turn. {ways}")
     if not messages[-1].content.strip():
-        raise BadRow("empty", f"{where}: the prompt is empty")
+        raise BadRow("empty", "the prompt is empty")
     meta = {str(name): row[name] for name in row if name not in used and name not in ANSWERS}
     domain, stakes = meta.pop("domain", None), meta.pop("stakes", None) or "normal"
     if stakes not in ("normal", "high"):
-        raise BadRow("bad_stakes", f"{where}: stakes is {clip(stakes)}; write: normal, or: high")
+        raise BadRow("bad_stakes", f"stakes is {clip(stakes)}; write: normal, or: high")
     named = [name for name in ("reference", "answer") if isinstance(meta.get(name), str | int | float)]
     reference = str(meta.pop(named[0])) if named else None
     if isinstance(meta.get("meta"), dict):  # a prompt of ours, read again
@@ -136,7 +133,7 @@ def build_prompt(
     return prompt
 
 
-def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def conversation(row: dict[str, Any]) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """The turns that await an answer, and the columns they came from."""
     column = first_of(row, ("prompt", *CHATS, "instruction", "question"))
     used: tuple[str, ...] = (column,)
@@ -146,17 +143,17 @@ def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], 
             used, more = (*used, "input"), row.get("input")
             if isinstance(asked, str) and isinstance(more, str) and more.strip():
                 asked = f"{asked}\n\n{more}"
-        messages = turns(asked, column, where)
+        messages = turns(asked, column)
         if column in CHATS or isinstance(asked, str):
             while messages and messages[-1].role == "assistant":
                 messages = messages[:-1]
     elif is_dialogue(row.get("chosen")) and is_dialogue(row.get("rejected")):
-        return shared_beginning(row["chosen"], row["rejected"], where)[0], ("chosen", "rejected")
+        return shared_beginning(row["chosen"], row["rejected"])[0], ("chosen", "rejected")
     else:
         texts = [name for name, value in row.items() if isinstance(value, str | list) and name not in ANSWERS]
         longest = max(texts, key=lambda name: len(row[name]), default="...")
         ways = f"Say which column holds the prompt with: --columns.prompt {for_shell(longest)}"
-        raise BadRow("no_prompt", f"{where}: {missing('prompt', row)} {ways}")
+        raise BadRow("no_prompt", f"{missing('prompt', row)} {ways}")
     system = row.get("system")
     if not isinstance(system, str) or not messages or messages[0].role == "system":
         return messages, used
@@ -168,13 +165,13 @@ def first_of(row: Mapping[str, Any], names: Iterable[str]) -> str:
     return next((name for name in names if row.get(name) is not None), "")
 
 
-def _no_turn(where: str, column: str, value: Any) -> BadRow:
+def _no_turn(column: str, value: Any) -> BadRow:
     turn = '{"role": "user", "content": "..."}'
     ways = f"Write a text, or turns of system, user and assistant like {turn}. {SKIP}"
-    return BadRow("not_a_conversation", f"{where}: {column} holds {clip(value)}. {ways}")
+    return BadRow("not_a_conversation", f"{column} holds {clip(value)}. {ways}")
 
 
-def turns(value: Any, column: str, where: str) -> tuple[Message, ...]:
+def turns(value: Any, column: str) -> tuple[Message, ...]:
     """A text, an HH-RLHF transcript, or messages as role/content or from/value; text in parts is joined."""
     if isinstance(value, str):
         if not value.startswith(TRANSCRIPT):
@@ -183,7 +180,7 @@ def turns(value: Any, column: str, where: str) -> tuple[Message, ...]:
         said = zip(parts[1::2], parts[2::2], strict=True)
         return tuple(Message(ROLES[speaker.lower()], words.strip()) for speaker, words in said)
     if not isinstance(value, list | tuple) or not value:
-        raise _no_turn(where, column, value)
+        raise _no_turn(column, value)
     messages = []
     for turn in value:
         fields = turn if isinstance(turn, dict) else {}
@@ -193,7 +190,7 @@ def turns(value: Any, column: str, where: str) -> tuple[Message, ...]:
             content = "".join(texts) if all(isinstance(text, str) for text in texts) else None
         role = ROLES.get(speaker) if isinstance(speaker, str) else None
         if role is None or not isinstance(content, str):
-            raise _no_turn(where, column, turn)
+            raise _no_turn(column, turn)
         messages.append(Message(role, content))
     return tuple(messages)
 
@@ -205,12 +202,13 @@ def is_dialogue(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) > 1
 
 
-def shared_beginning(chosen: Any, rejected: Any, where: str) -> tuple[tuple[Message, ...], str, str]:
+def shared_beginning(chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
     """Two dialogues that differ in their last answer only: what they share, and the two answers."""
-    one, other = turns(chosen, "chosen", where), turns(rejected, "rejected", where)
+    one, other = turns(chosen, "chosen"), turns(rejected, "rejected")
     if one[-1].role != "assistant" or other[-1].role != "assistant":
-        what = "chosen and rejected have to end with the assistant's turn"
-        raise BadRow("not_a_conversation", f"{where}: {what}. {SKIP}")
+        raise BadRow(
+            "not_a_conversation", f"chosen and rejected do not end with the assistant's turn. {SKIP}"
+        )
     if one[:-1] != other[:-1]:
-        raise BadRow("prompts_differ", f"{where}: chosen and rejected answer different conversations")
+        raise BadRow("prompts_differ", "chosen and rejected answer different conversations")
     return one[:-1], one[-1].content, other[-1].content

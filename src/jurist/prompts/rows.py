@@ -51,7 +51,7 @@ def ignore(row: Dropped) -> None:
 
 def parse_rows(
     source: Source,
-    parse: Callable[[dict[str, Any], str], T],
+    parse: Callable[[dict[str, Any]], T],
     known: Set[str],
     stage: str,
     *,
@@ -59,37 +59,37 @@ def parse_rows(
     on_error: OnError = "stop",
     dropped: Drop = ignore,
 ) -> Iterator[T]:
-    """`parse(row, where)` of each row, under our names of columns; bad rows stop the work or are dropped."""
+    """`parse(row)` of each row, under our names of columns; bad rows stop the work or are dropped."""
     for ours in columns or ():
         if ours not in known:
             raise SettingError(nearest("column", ours, known))
     for where, row in read_rows(source):
         try:
-            parsed = parse(rename_columns(row, columns or {}, where), where)
+            parsed = parse(rename_columns(row, columns or {}))
         except UnicodeEncodeError:
-            bad = BadRow("not_utf8", f"{where} holds half of a surrogate pair. {SKIP}")
+            reason, what = "not_utf8", f"half of a surrogate pair is no text. {SKIP}"
         except BadRow as error:
-            bad = error
+            reason, what = error.reason, str(error)
         else:
             yield parsed
             continue
-        if on_error != "drop" and bad.reason not in LEFT_OUT:
-            raise bad
-        dropped(Dropped(where, stage, bad.reason, str(bad)))
+        if on_error != "drop" and reason not in LEFT_OUT:
+            raise BadRow(reason, f"{where}: {what}")
+        dropped(Dropped(where, stage, reason, f"{where}: {what}"))
 
 
-def rename_columns(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
+def rename_columns(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
     """The row under the names used here; `columns` says `ours: theirs`."""
     if isinstance(row, BadRow):
         raise row
     if not isinstance(row, Mapping):
         example = '{"prompt": "Why is the sky blue?"}'
-        raise BadRow("not_an_object", f"{where} holds {clip(row)}, not a row. A row looks like: {example}")
+        raise BadRow("not_an_object", f"{clip(row)} is not a row. A row looks like: {example}")
     if not columns:
         return row if isinstance(row, dict) else dict(row)
     for ours, theirs in columns.items():
         if theirs not in row:
-            raise BadRow("no_column", f"{where}: {missing(theirs, row)} Write it as: --columns.{ours} ...")
+            raise BadRow("no_column", f"{missing(theirs, row)} Write it as: --columns.{ours} ...")
     taken = set(columns.values())
     return {k: v for k, v in row.items() if k not in taken} | {o: row[t] for o, t in columns.items()}
 
@@ -193,7 +193,7 @@ def _jsonl(path: Path) -> Rows:
             except _NOT_JSON as error:
                 if text:
                     reason = "not_utf8" if isinstance(error, UnicodeError) else "not_json"
-                    what = f"{path}:{n} is not JSON ({first_line(error)}). {_look(path, n)}"
+                    what = f"not JSON ({first_line(error)}). {_look(path, n)}"
                     yield f"{path}:{n}", BadRow(reason, what)
 
 
@@ -222,7 +222,7 @@ def _csv(path: Path) -> Rows:
                     yield where, dict(zip(header, cells, strict=True))
                 elif cells:
                     said = f"the row has {len(cells)} cells and the header {len(header)}"
-                    yield where, BadRow("cells", f"{where}: {said}. {_look(path, table.line_num)}")
+                    yield where, BadRow("cells", f"{said}. {_look(path, table.line_num)}")
         except (UnicodeDecodeError, csv.Error) as error:
             raise _refused(path, f"is not CSV in UTF-8 ({error}). See what it is with: file") from error
 
