@@ -119,7 +119,7 @@ FILES = {
     "a probability of 2": (PAIR + ', "p": 2}', "Give a number from 0 to 1"),
     "a margin that is a word": (PAIR + ', "margin": "wide"}', "Write a number, or leave it out"),
     "a weight below nothing": (PAIR + ', "weight": -1}', "Give 0 or more"),
-    "no JSON": ("chosen,rejected", "is not JSON"),
+    "no JSON": ("chosen,rejected", "not JSON"),
     "a row of other columns": ('{"text": "why"}', "rows.jsonl:1"),
     "only rows of weight 0": (PAIR + ', "weight": 0}', "(1 no_weight)"),
 }

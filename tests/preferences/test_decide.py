@@ -161,7 +161,6 @@ def test_two_annotators_of_one_pair_are_pooled_and_the_pair_is_decided_once(tmp_
     assert (learnt.labels, learnt.calibrations["j"].n) == (40, 40)
     found = learnt.agreement["file"]["j"]
     assert (found.accuracy, found.n) == (1.0, 30)  # on the other ten the annotators are split
-    assert learnt.human_agreement is None
 
 
 @pytest.mark.parametrize(("scale", "p"), [((0.0, 100.0), 0.599), (None, 0.731), ("logits", 0.993)])

@@ -111,7 +111,7 @@ def test_limit_counts_prompts_and_reads_no_further(tmp_path):
         ("a.jsonl", b"[" * 100_000, "not_json", "not JSON ("),
         ("a.jsonl", b'"text"', "not_an_object", "'text' is not a row"),
         ("a.jsonl.gz", b"{", "not_json", "zcat {path} | sed -n 2p; or"),
-        ("a.csv", b"So, or not?,d", "cells", "the row has 3 cells and the header 2. Look"),
+        ("a.csv", b"So, or not?,d", "cells", "not as many cells as the header. Look"),
     ],
 )
 def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, name, data, reason, says):
@@ -128,19 +128,20 @@ def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, n
     assert [(row.subject_id, row.reason) for row in left][:1] == [(f"{path}:2", reason)]
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "ends"),
-    [
-        ("a.txt", b"Why?", "e.g. a.jsonl"),
-        ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-9], "gzip -t {path}"),
-        ("cut.json", b'[{"prompt": "Why?"}, {"pro', "tail -c 200 {path}"),
-        ("fake.parquet", b"plain", "head -c 4 {path}"),
-        ("latin.csv", b"prompt\nna\xefve?\n", "file {path}"),
-        ("empty.jsonl", b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
-        ("my file.jsonl.gz", b"plain", "gzip -t '{path}'"),
-    ],
-)
-def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_path, name, data, ends):
+FAULTS = {
+    "a.txt": (b"Why?", "e.g. a.jsonl"),
+    "cut.jsonl.gz": (gzip.compress(LINES.encode())[:-9], "file {path}"),
+    "cut.json": (b'[{"prompt": "Why?"}, {"pro', "file {path}"),
+    "fake.parquet": (b"plain", "file {path}"),
+    "latin.csv": (b"prompt\nna\xefve?\n", "file {path}"),
+    "empty.jsonl": (b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
+    "my file.jsonl.gz": (b"plain", "file '{path}'"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_path, name):
+    data, ends = FAULTS[name]
     path = write(tmp_path / name, data)
     with pytest.raises(DataError) as error:
         asked(path, on_error="drop")

@@ -163,14 +163,14 @@ def pair_of(
     if pair is None:
         raise BadRow("no_pair", _no_pair(row))
     one, other = row[pair[0]], row[pair[1]]
+    used: tuple[str, ...] = ("prompt", "messages")
     if is_dialogue(one) and is_dialogue(other):
-        messages, *texts = shared_beginning(one, other)
-        used: tuple[str, ...] = ("prompt", "messages")
+        messages, one, other = shared_beginning(one, other)
     else:
         messages, used = conversation(row)
-        texts = [text_of(one, pair[0]), text_of(other, pair[1])]
     prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row)
-    first, second = (_completion(prompt, *said) for said in zip(texts, map(row.get, pair[2:]), strict=True))
+    first = _completion(prompt, {"text": one, "policy": row.get(pair[2])}, pair[0])
+    second = _completion(prompt, {"text": other, "policy": row.get(pair[3])}, pair[1])
     p: float | None = 1.0
     if pair[0] != "chosen":
         column = next((name for name in LABELS if name in row), "")
@@ -210,20 +210,17 @@ def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
         example = 'Write it as: ["one answer", "another"]'
         raise BadRow("not_completions", f"{column} is {clip(items)}, not a list. {example}")
     prompt = build_prompt(messages, (*used, column, who), row)
-    return prompt, tuple(_item(prompt, item, column) for item in items)
+    return prompt, tuple(_completion(prompt, item, column) for item in items)
 
 
-def _item(prompt: Prompt, item: Any, column: str) -> Completion:
+def _completion(prompt: Prompt, item: Any, column: str) -> Completion:
     """One answer: a text, a message, or a text with its policy."""
     if not isinstance(item, dict) or "role" in item or "from" in item:
-        return _completion(prompt, text_of(item, column))
+        item = {"text": item}
     text = text_of(item.get(first_of(item, ("text", *TEXTS, "content"))), column)
-    return _completion(prompt, text, item.get(first_of(item, POLICIES)), item.get("finish"))
-
-
-def _completion(prompt: Prompt, text: str, policy: Any = "", finish: Any = "") -> Completion:
-    policy, finish = policy if isinstance(policy, str) else "", "length" if finish == "length" else "stop"
-    return Completion.of(prompt.id, text, policy, finish=finish)
+    policy = item.get(first_of(item, POLICIES))
+    finish = "length" if item.get("finish") == "length" else "stop"
+    return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "", finish=finish)
 
 
 def text_of(value: Any, column: str) -> str:

@@ -148,16 +148,12 @@ def _gather(parts: Iterable[Part], dropped: Drop) -> Iterator[Group]:
                     spool.execute("INSERT INTO parts VALUES (?, ?)", (about, encode(group)))
                 else:
                     yield group
-            for _, same in groupby(spool.execute(_BY_FIRST_ROW), key=itemgetter(0)):
+            by_first_row = "SELECT * FROM parts ORDER BY min(rowid) OVER (PARTITION BY about), rowid"
+            for _, same in groupby(spool.execute(by_first_row), key=itemgetter(0)):
                 yield _merge([decode(said) for _, said in same], dropped)
     except sqlite3.Error as error:
         what = f"rows cannot be gathered in {gettempdir()} ({error})"
         raise DataError(f"{what}. Name another folder with: export TMPDIR=FOLDER") from error
-
-
-_BY_FIRST_ROW: Final = """
-    SELECT about, said FROM parts ORDER BY min(rowid) OVER (PARTITION BY about), rowid
-"""
 
 
 def _merge(groups: Sequence[Group], dropped: Drop) -> Group:

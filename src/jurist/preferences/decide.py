@@ -1,5 +1,4 @@
-"""From the verdicts of a run to its preferences. Nothing is asked of any model: change a setting and decide
-again for nothing.
+"""From the verdicts of a run to its preferences. No model is asked: change a setting and decide again.
 
 `learn` reads the run and learns what labels and swapped positions teach about its judges. Then, prompt by
 prompt, `opinions_by_matchup` settles what each judge said, `combine_opinions` makes one opinion of several,
@@ -159,11 +158,7 @@ class Learnt(Struct, frozen=True):
 
 
 def decide(
-    run: Run,
-    judges: Iterable[JudgeInfo],
-    prefer: PreferConfig,
-    jury: JuryConfig,
-    labels: str | None = None,
+    run: Run, judges: Iterable[JudgeInfo], prefer: PreferConfig, jury: JuryConfig, labels: str | None
 ) -> tuple[Counts, Learnt]:
     """Write `preferences.jsonl`, and each matchup that came to none into `dropped.jsonl` with its reason."""
     known = {judge.name: judge for judge in judges}
@@ -184,14 +179,16 @@ def decide(
         for case in read_cases(run.path):
             opinions = opinions_by_matchup(case, known, learnt)
             counts.add(case, opinions)
-            if _is_another_label(case, labelled):
-                for matchup in case.matchups:
-                    drop(Dropped(matchup.id, STAGE, "duplicate"))
-                continue
-            joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
-            # Pairs that the user's file named are questions of their own: no rule picks among them.
-            rule = every_pair if case.paired else prefer
-            preferences, dropped = choose(case.prompt, case.completions, joined, rule)
+            # Another annotator's label on a pair that was decided already is no more data to train on.
+            with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
+            preferences: list[Preference] = []
+            if with_label and any(not labelled.add(matchup.id) for matchup in case.matchups):
+                dropped = [Dropped(one.id, STAGE, "duplicate") for one in case.matchups]
+            else:
+                joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
+                # Pairs that the user's file named are questions of their own: no rule picks among them.
+                rule = every_pair if case.paired else prefer
+                preferences, dropped = choose(case.prompt, case.completions, joined, rule)
             for preference in preferences:
                 files["preferences"].add(preference)
                 counts.preference(preference)
@@ -211,26 +208,23 @@ def settle_prompt(
 def opinions_by_matchup(
     case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt
 ) -> list[tuple[Matchup, list[Opinion]]]:
-    """Each matchup with one opinion a judge, without position bias and not yet calibrated. Labels, which
-    nobody was asked for, are not among them.
-    """
+    """Each matchup with one opinion a judge, without position bias and not yet calibrated; without labels."""
     said: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in case.verdicts:
         if not is_label(verdict.judge):
             said.setdefault((verdict.matchup_id, verdict.judge), []).append(verdict)
-    judges = [
-        known.get(name, JudgeInfo(name, "pairwise")) for name in dict.fromkeys(name for _, name in said)
-    ]
+    judges = dict.fromkeys(name for _, name in said)
     found = []
     for matchup in case.matchups:
         opinions = []
-        for judge in judges:
-            if verdicts := said.get((matchup.id, judge.name)):
-                bias = learnt.position_biases.get(judge.name)
+        for name in judges:
+            judge = known.get(name, JudgeInfo(name, "pairwise"))
+            if verdicts := said.get((matchup.id, name)):
+                bias = learnt.position_biases.get(name)
                 corrects = {} if bias is None else {"debias": partial(debias, bias=bias)}
                 opinions.append(settle(verdicts, matchup, clamp=judge.clamp, **corrects))
-            elif verdicts := said.get(("", judge.name)):
-                scale = judge.scale or learnt.scales.get(judge.name) or "logits"
+            elif verdicts := said.get(("", name)):
+                scale = judge.scale or learnt.scales.get(name) or "logits"
                 opinions.append(settle_scores(verdicts, matchup, scale))
         found.append((matchup, opinions))
     return found
@@ -340,12 +334,6 @@ def _compare_with_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[st
     if one.low <= 0.5:
         return f"{found}, no better than chance: use another judge, or export all the same: --force true", ""
     return "", f"{found}: little better than chance; use another judge" if one.accuracy < POOR else ""
-
-
-def _is_another_label(case: Case, labelled: IdSet) -> bool:
-    """Another annotator's label on a pair that was decided already: no more data to train on."""
-    with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
-    return with_label and any(not labelled.add(matchup.id) for matchup in case.matchups)
 
 
 def read_judges(folder: Path) -> list[JudgeInfo]:

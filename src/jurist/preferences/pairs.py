@@ -174,7 +174,7 @@ def _orient(
         "tie": p == 0.5,
         "flipped": opinion.flipped,
         "length_gap": cfg.max_length_ratio > 0 and long >= cfg.max_length_ratio * short,
-        "truncated": is_truncated(chosen) or is_truncated(rejected),
+        "truncated": "length" in (chosen.finish, rejected.finish),
         "refusal": is_refusal(chosen.text) or is_refusal(rejected.text),
     }
     source = f"{cfg.rule}:{opinion.judge}"
@@ -199,7 +199,7 @@ def _reason_to_drop(pair: Preference, cfg: PreferConfig) -> str:
         return "tie"
     if pair.margin < cfg.min_margin:
         return "below_margin"
-    if cfg.truncated == "drop" and is_truncated(pair.chosen):
+    if cfg.truncated == "drop" and pair.chosen.finish == "length":
         return "truncated"
     if cfg.refusals == "drop" and is_refusal(pair.chosen.text):
         return "refusal"
@@ -284,11 +284,6 @@ def is_refusal(text: str) -> bool:
     return _REFUSAL.match(text[:240]) is not None
 
 
-def is_truncated(completion: Completion) -> bool:
-    """Whether the policy was cut off in the middle."""
-    return completion.finish == "length"
-
-
 def near_duplicates(one: str, other: str, threshold: float) -> bool:
     """Whether two texts share at least this part of their word triples (Jaccard, as in Broder 1997).
 
@@ -299,16 +294,9 @@ def near_duplicates(one: str, other: str, threshold: float) -> bool:
         return False
     if threshold >= 1.0:
         return all(word == its for word, its in zip_longest(words_of(one), words_of(other)))
-    words, others = list(words_of(one)), list(words_of(other))
-    if _numbers(words) != _numbers(others):
+    both = [list(words_of(text)) for text in (one, other)]
+    numbers, others = ([word for word in words if any(c.isdigit() for c in word)] for words in both)
+    if numbers != others:
         return False
-    triples, other_triples = _triples(words), _triples(others)
-    return len(triples & other_triples) >= threshold * len(triples | other_triples)
-
-
-def _numbers(words: list[str]) -> list[str]:
-    return [word for word in words if any(c.isdigit() for c in word)]
-
-
-def _triples(words: list[str]) -> set[tuple[str, ...]]:
-    return {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))}
+    mine, its = ({tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))} for words in both)
+    return len(mine & its) >= threshold * len(mine | its)

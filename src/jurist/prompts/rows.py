@@ -32,7 +32,6 @@ LEFT_OUT = ("empty", "prompts_differ")
 SKIP = "Leave such rows out with: --on_error drop"
 
 _decode = msgspec.json.Decoder().decode
-_NOT_JSON = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _BOM = b"\xef\xbb\xbf"
 csv.field_size_limit((1 << 31) - 1)  # the default is 131,072 characters, and answers may be longer
 
@@ -171,8 +170,9 @@ def _from_file(path: Path) -> Rows:
         raise DataError(f"{known}, not so {path}. Name it by what it holds, e.g. {path.stem}.jsonl")
     try:
         yield from reader(path)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _refused(path, f"is not a whole gzip file ({error}). Check it with: gzip -t") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, csv.Error, ValueError, RecursionError) as error:
+        what = f"cannot be read to its end ({first_line(error)}). See what it is with: file"
+        raise _refused(path, what) from error
 
 
 def _refused(path: Path, what: str) -> DataError:
@@ -190,10 +190,10 @@ def _jsonl(path: Path) -> Rows:
             text = (line.removeprefix(_BOM) if n == 1 else line).strip()
             try:
                 yield f"{path}:{n}", _decode(text)
-            except _NOT_JSON as error:
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 if text:
                     reason = "not_utf8" if isinstance(error, UnicodeError) else "not_json"
-                    what = f"not JSON ({first_line(error)}). {_look(path, n)}"
+                    what = f"the line is not JSON ({first_line(error)}). {_look(path, n)}"
                     yield f"{path}:{n}", BadRow(reason, what)
 
 
@@ -201,39 +201,26 @@ def _json(path: Path) -> Rows:
     """One list of rows, held whole; or, as many `.json` files are, one row a line."""
     with _open(path) as file:
         start = file.readline().removeprefix(_BOM)
-        if not start.lstrip().startswith(b"["):
-            yield from _jsonl(path)
+        if start.lstrip().startswith(b"["):
+            yield from _from_memory(_decode(start + file.read()), f"{path}, ")
             return
-        try:
-            rows = _decode(start + file.read())
-        except _NOT_JSON as error:
-            raise _refused(path, f"is not one whole JSON list ({error}). Look with: tail -c 200") from error
-    yield from _from_memory(rows, f"{path}, ")
+    yield from _jsonl(path)
 
 
 def _csv(path: Path) -> Rows:
     with _open(path) as file:
-        table = csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""))
-        try:
-            header = next(table, [])
-            for cells in table:
-                where = f"{path}:{table.line_num}"
-                if len(cells) == len(header):
-                    yield where, dict(zip(header, cells, strict=True))
-                elif cells:
-                    said = f"the row has {len(cells)} cells and the header {len(header)}"
-                    yield where, BadRow("cells", f"{said}. {_look(path, table.line_num)}")
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise _refused(path, f"is not CSV in UTF-8 ({error}). See what it is with: file") from error
+        table = csv.DictReader(TextIOWrapper(file, "utf-8-sig", newline=""))
+        for row in table:
+            n = table.line_num
+            if None in row or None in row.values():
+                yield f"{path}:{n}", BadRow("cells", f"not as many cells as the header. {_look(path, n)}")
+            else:
+                yield f"{path}:{n}", row
 
 
 def _parquet(path: Path) -> Rows:
-    parquet = require("pyarrow.parquet", f"reading {path}", "parquet")
-    try:
-        batches = parquet.ParquetFile(path).iter_batches(batch_size=256)
-    except Exception as error:  # pyarrow has kinds of its own
-        raise _refused(path, f"is not Parquet ({first_line(error)}). Look with: head -c 4") from error
-    rows = (row for batch in batches for row in batch.to_pylist())
+    file = require("pyarrow.parquet", f"reading {path}", "parquet").ParquetFile(path)
+    rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
     yield from _from_memory(rows, f"{path}, ")
 
 
