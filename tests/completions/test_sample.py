@@ -100,9 +100,9 @@ def test_a_mixture_draws_in_proportion_and_the_same_way_again():
     policies = [(one, 3.0), (other, 1.0)]
 
     async def everyone():
-        return [c.policy for i in range(200) for c in (await sample(Prompt.of(f"{i}?"), policies, 4))[0]]
+        return [c.policy for i in range(80) for c in (await sample(Prompt.of(f"{i}?"), policies, 4))[0]]
 
     first, again = asyncio.run(everyone()), asyncio.run(everyone())
 
     assert first == again
-    assert abs(first.count("one") / len(first) - 0.75) < 0.05
+    assert abs(first.count("one") / len(first) - 0.75) < 0.08

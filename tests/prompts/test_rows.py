@@ -2,14 +2,12 @@
 
 import gzip
 import json
-import resource
 import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jurist.completions import load_groups
 from jurist.errors import DataError, MissingExtra
 from jurist.prompts import load_prompts
 from jurist.prompts.rows import read_rows
@@ -37,42 +35,25 @@ def write(path, data):
     return path
 
 
-def write_parquet(folder):
-    pyarrow = pytest.importorskip("pyarrow")
-    path = folder / "a.parquet"
-    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(ROWS), path)
-    return path
-
-
 def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path):
-    for path in (*(write(tmp_path / name, data) for name, data in FILES.items()), write_parquet(tmp_path)):
+    for path in (write(tmp_path / name, data) for name, data in FILES.items()):
         left = []
 
         assert asked(path, dropped=left.append) == ["Why?", "How?"], path
         assert [row.kind for row in left] == ["prompts: duplicate"], path
 
 
-class Frame:
-    """As much of a pandas data frame as is used; its rows cannot be had by iterating over it."""
+class Frame(dict):
+    """As much of a pandas data frame as is used."""
 
-    columns = ("prompt", "domain", "n")
-
-    def __iter__(self):
-        return iter(self.columns)
-
-    def __getitem__(self, name):
-        return {"prompt": ["Why?", "How?"], "domain": ["d", float("nan")], "n": [1.0, float("nan")]}[name]
-
-    def to_dict(self):
-        raise AssertionError("a million rows at once")
+    columns, to_dict = ("prompt", "domain"), None
 
 
-@pytest.mark.parametrize("source", [ROWS, iter(ROWS), ["Why?", "How?"], Frame()])
-def test_rows_in_memory_are_taken_wherever_a_path_is(source):
-    prompts = list(load_prompts(source))
-
-    assert [prompt.messages[-1].content for prompt in prompts] == ["Why?", "How?"]
-    assert {prompt.domain for prompt in prompts} <= {"d", ""}
+def test_rows_in_memory_are_taken_wherever_a_path_is():
+    frame = Frame(prompt=["Why?", "How?"], domain=["d", float("nan")])
+    for source in (ROWS, iter(ROWS), ["Why?", "How?"], frame):
+        assert asked(source) == ["Why?", "How?"]
+    assert [prompt.domain for prompt in load_prompts(frame)] == ["d", ""]
 
 
 def test_what_is_no_rows_is_refused():
@@ -90,10 +71,14 @@ def test_a_folder_is_read_file_by_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_datasets_saved_is_read(tmp_path):
-    pytest.importorskip("datasets").Dataset.from_list(ROWS).save_to_disk(tmp_path / "set")
+def test_parquet_and_a_folder_that_datasets_saved_are_read(tmp_path):
+    rows = pytest.importorskip("datasets").Dataset.from_list(ROWS)
+    rows.save_to_disk(tmp_path / "set")
+    rows.to_parquet(tmp_path / "a.parquet")
 
-    assert asked(tmp_path / "set") == ["Why?", "How?"]
+    assert asked(tmp_path / "set") == asked(tmp_path / "a.parquet") == ["Why?", "How?"]
+    with pytest.raises(DataError, match=r"file .*fake\.parquet"):
+        asked(write(tmp_path / "fake.parquet", b"plain"))
 
 
 def test_limit_counts_prompts_and_reads_no_further(tmp_path):
@@ -132,7 +117,6 @@ FAULTS = {
     "a.txt": (b"Why?", "e.g. a.jsonl"),
     "cut.jsonl.gz": (gzip.compress(LINES.encode())[:-9], "file {path}"),
     "cut.json": (b'[{"prompt": "Why?"}, {"pro', "file {path}"),
-    "fake.parquet": (b"plain", "file {path}"),
     "latin.csv": (b"prompt\nna\xefve?\n", "file {path}"),
     "empty.jsonl": (b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
     "my file.jsonl.gz": (b"plain", "file '{path}'"),
@@ -180,19 +164,3 @@ def test_any_bytes_are_rows_or_refused(tmp_path_factory, data, name):
     if name == "a.jsonl":
         lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # the mark of UTF-8 is no row
         assert len(kept) + len(left) == len([line for line in lines if line.strip()])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("load", [load_prompts, load_groups])
-def test_two_hundred_thousand_rows_take_little_more_memory_than_ten_thousand(tmp_path, load):
-    def grown_by(rows):
-        with (tmp_path / "rows.jsonl").open("w") as file:
-            for i in range(rows):
-                row = {"prompt": f"question {i // 2}", "completion": f"{i} " + "word " * 100}
-                file.write(json.dumps(row) + "\n")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert sum(1 for _ in load(tmp_path / "rows.jsonl")) == rows // 2
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-
-    grown_by(20_000)
-    assert grown_by(200_000) < 12_000  # KB; the texts are 100 MB
