@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from jurist.completions import load_groups, matchups
 from jurist.errors import DataError
 from jurist.prompts.load import COLUMNS
-from jurist.records import Completion, Message, Prompt
+from jurist.records import Completion, Prompt
 
 ASKED = [{"role": "user", "content": "Why?"}]
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Because.", "No."))
@@ -91,22 +92,15 @@ def test_whoever_labels_a_pair_again_corrects_the_first_label():
         {"prompt": "Why?", "responses": ["Because.", "No."]},
         {"prompt": "Why?", "completions": [{"text": "Because."}, {"text": "No.", "policy": ""}]},
         {"prompt": "Why?", "completions": [[GOOD], [BAD]]},
-        {"messages": ASKED, "completions": [GOOD, BAD]},
+        {"messages": ASKED, "completions": [GOOD, {"model": "b", "response": "No.", "annotations": {}}]},
     ],
 )
 def test_every_shape_of_a_list_becomes_one_group(row):
     group = one(row)
 
     assert texts(group) == ["Because.", "No."]
-    assert (group.pairs, group.labels) == ((), ())
-
-
-def test_ultrafeedback_keeps_its_models_as_policies():
-    answers = [{"model": "a", "response": "So.", "annotations": {}}, {"model": "b", "response": "No."}]
-    group = one({"source": "s", "instruction": "Why?", "models": ["a", "b"], "completions": answers})
-
-    assert [(c.policy, c.text) for c in group.completions] == [("a", "So."), ("b", "No.")]
-    assert group.prompt.meta == {"source": "s", "models": ["a", "b"]}
+    assert {c.policy for c in group.completions} <= {"", "b"}
+    assert (group.pairs, group.labels, group.prompt.meta) == ((), (), {})
 
 
 def test_completions_one_a_row_may_come_in_any_order():
@@ -126,14 +120,6 @@ def test_completions_one_a_row_may_come_in_any_order():
     assert left == ["completions: duplicate"]
 
 
-def test_a_last_answer_leaves_the_system_turn_in_front():
-    chat = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
-    group = one({"conversations": chat, "system": "Be brief."})
-
-    assert group.prompt.messages == (Message("system", "Be brief."), Message("user", "Why?"))
-    assert texts(group) == ["Because."]
-
-
 def test_limit_counts_prompts_and_each_is_whole():
     rows = [{"prompt": f"{i % 5}?", "completion": f"{i}"} for i in range(15)]
     groups, _ = load(*rows, limit=2)
@@ -142,10 +128,8 @@ def test_limit_counts_prompts_and_each_is_whole():
 
 
 def test_rows_that_cannot_be_gathered_say_what_to_set(monkeypatch):
-    def connect(*_, **__):
-        raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(sqlite3, "connect", connect)
+    full = sqlite3.OperationalError("database or disk is full")
+    monkeypatch.setattr(sqlite3, "connect", Mock(side_effect=full))
     with pytest.raises(DataError, match=r"database or disk is full.* export TMPDIR=FOLDER$"):
         load({"prompt": "Why?", "completion": "So."})
 
@@ -170,10 +154,7 @@ def test_what_is_empty_or_there_already_is_dropped_without_stopping(rows, groups
 
 def test_prompts_of_a_benchmark_are_dropped():
     row = {"prompt": "What is two and two? " * 3, "completions": ["4", "5"]}
-    groups, left = load(row, {**row, "prompt": "What?"}, benchmarks=[["So: " + row["prompt"].upper()]])
-
-    assert [group.prompt.messages[0].content for group in groups] == ["What?"]
-    assert left == ["prompts: contaminated"]
+    assert load(row, benchmarks=[["So: " + row["prompt"].upper()]]) == ([], ["prompts: contaminated"])
 
 
 def read(text):
@@ -190,28 +171,24 @@ def test_all_recorded_replies_about_one_pair_are_verdicts_with_their_order_and_t
     group = one(*rows, read=read, read_name="llmbar")
     first, second = (c.id for c in group.completions)
 
-    assert [(one.judge, one.order, one.sample, one.first_id, one.p_first) for one in group.labels] == [
-        ("file", "given", 0, first, 0.5),
-        ("recorded:llmbar", "given", 0, first, 0.9),
-        ("recorded:llmbar", "swapped", 0, second, 0.2),
-        ("recorded:gpt", "swapped", 0, second, 0.2),
-        ("recorded:gpt", "given", 0, first, None),
+    assert [(one.judge, one.order, one.first_id, one.p_first, one.raw) for one in group.labels] == [
+        ("file", "given", first, 0.5, ""),
+        ("recorded:llmbar", "given", first, 0.9, "A, clearly"),
+        ("recorded:llmbar", "swapped", second, 0.2, "B it is"),
+        ("recorded:gpt", "swapped", second, 0.2, "B"),
+        ("recorded:gpt", "given", first, None, "?"),
     ]
-    assert [one.raw for one in group.labels] == ["", "A, clearly", "B it is", "B", "?"]
     assert group.labels[-1].unread == "no_verdict"
     with pytest.raises(DataError, match=r"no column called 'reply'; .* --columns.reply"):
         load(PAIR, read=read)
 
 
-def test_answers_that_a_spreadsheet_made_values_of_are_texts_again():
-    assert texts(one({"prompt": "Why?", "response1": True, "response2": 42})) == ["True", "42"]
-
-
 def test_what_a_pair_says_of_its_prompt_is_kept_and_of_itself_is_not():
-    row = {**PAIR, "domain": "talk", "stakes": "high", "label": "a", "who": "ann", "judge": "x", "n": 1}
-    prompt = one(row, kind="pairs").prompt
+    row = {**PAIR, "first": True, "domain": "talk", "label": "a", "who": "ann", "judge": "x", "n": 1}
+    group = one(row, kind="pairs")
 
-    assert (prompt.domain, prompt.stakes, prompt.meta) == ("talk", "high", {"n": 1})
+    assert (group.prompt.domain, group.prompt.meta) == ("talk", {"n": 1})
+    assert texts(group) == ["True", "No."]  # a spreadsheet had made a value of it
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,11 @@ def test_equal_texts_never_meet_and_one_alone_meets_nobody():
 def test_a_file_with_the_better_one_first_leaks_nothing_into_the_positions():
     rows = [{"prompt": f"{i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(300)]
     groups = list(load_groups(rows))
-    first = [m.first.text.startswith("good") for g in groups for m in matchups(g)[0]]
-    other = [m.first.text.startswith("good") for g in groups for m in matchups(g, seed=1)[0]]
+    first, other = ([matchups(g, seed=s)[0][0].first.text.startswith("good") for g in groups] for s in (0, 1))
     turned = [Group(g.prompt, g.completions[::-1], g.pairs) for g in groups]
 
-    assert abs(sum(first) / len(first) - 0.5) < 0.1
-    assert abs(sum(a == b for a, b in zip(first, other, strict=True)) / len(first) - 0.5) < 0.1
+    assert 120 < sum(first) < 180
+    assert 120 < sum(a == b for a, b in zip(first, other, strict=True)) < 180
     assert [matchups(g) for g in turned] == [matchups(g) for g in groups]
 
 

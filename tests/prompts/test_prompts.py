@@ -32,7 +32,6 @@ def one(row, **settings):
         ({"prompt": "\n\nHuman: Why?\n\nAssistant:"}, WHY),
         ({"messages": ANSWERED}, WHY),
         ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}, WHY),
-        ({"conversation": ANSWERED}, WHY),
         ({"instruction": "Why?", "input": ""}, WHY),
         ({"instruction": "Sort:", "input": "3 1 2"}, (Message("user", "Sort:\n\n3 1 2"),)),
         ({"question": "Why?"}, WHY),
