@@ -22,8 +22,7 @@ from msgspec.structs import replace
 
 from evidence import REAL_DATA, record
 from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.agreement import LabelTable
-from jurist.verdicts.jury import Weights, combine, fit_jury
+from jurist.verdicts.jury import LabelTable, Weights, combine, fit_jury
 from jurist.verdicts.settings import JuryConfig
 from jurist.verdicts.settle import Opinion, settle
 

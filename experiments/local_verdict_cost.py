@@ -91,7 +91,7 @@ def measure(folder: Path, questions: int, k: int = 4, turns: int = 4) -> dict[st
     asked = matchups(questions, k, turns)
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    question = JudgePrompt(JudgeConfig(), "pairwise", Scripted(lambda ask: "A"))
+    question = JudgePrompt(JudgeConfig(), Scripted(lambda ask: "A"))
     asks = [question.pair(one) for one in asked]
     engine = open_local(EngineConfig(f"hf:{folder}"))
     judge = open_judge(JudgeConfig(engine="hf"), lambda _: engine)

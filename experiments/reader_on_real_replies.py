@@ -22,7 +22,7 @@ from jurist.stats.intervals import wilson
 from jurist.verdicts.read import Choices, read
 from jurist.verdicts.recorded import READERS
 
-OUTPUTS, ASSISTANTS = Choices("Output (a)", "Output (b)"), Choices("1", "2", "3")
+OUTPUTS, ASSISTANTS = Choices(("Output (a)", "Output (b)")), Choices(("1", "2", "3"))
 BARS = dict.fromkeys(("llmbar_named", "qlora_named"), ("same", 0.999, 0.0003))
 BARS |= {"llmbar_own_form": ("read", 0.7, 0.0), "qlora_own_form": ("read", 0.995, 0.0)}
 """Of which share at least how much, and how much wrong at most."""

@@ -28,7 +28,7 @@ from jurist.records import Preference, Verdict
 from jurist.run import read_records
 from jurist.selftest import make_rows
 from jurist.tiny.simulated import Simulated, World, simulate
-from jurist.verdicts.position_bias import debias, fit_columns
+from jurist.verdicts.calibrate import debias, fit_columns
 from jurist.verdicts.settings import JudgeConfig
 
 SEEDS = (1, 2, 3, 4, 5)

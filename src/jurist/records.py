@@ -78,7 +78,7 @@ class Prompt(Struct, frozen=True, omit_defaults=True):
     domain: str = ""
     """What it is about, in the user's words; audits report by it."""
     stakes: Literal["normal", "high"] = "normal"
-    """`high` where a wrong label does harm: such rows are the first to be sent to people."""
+    """`high` where a wrong label does harm: such rows are the first to be sent to humans."""
     reference: str | None = None
     """An answer known to be right, shown to judges that are told to use it."""
     meta: dict[str, Any] = {}
@@ -98,7 +98,7 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     top_p: Annotated[
         float, Meta(gt=0, le=1, description="Nucleus sampling: probability mass to sample from.")
     ] = 1.0
-    max_tokens: Annotated[int, Meta(ge=1, description="Most tokens of a completion.")] = 512
+    max_tokens: Annotated[int, Meta(ge=1, description="Most tokens of a completion.")] = 256
     seed: Annotated[int | None, Meta(description="Seed sent to the server.")] = None
 
 

@@ -29,7 +29,7 @@ from .records import Dropped, Message, Verdict, content_id
 from .run import read_records
 from .serve import Answer, serving
 from .tiny import judges, policies, world
-from .verdicts.template import unfence
+from .verdicts.ask import unfence
 
 _FENCE: Final = "-000000000000>"  # as somebody would guess it who has read our source
 _INJECTIONS: Final = (

@@ -27,7 +27,7 @@ WORDS = {
     "--judge shorter -k 0": "k: expected int >= 1, got 0. Completions per prompt.",
     "--judge shorter --limit -1": "limit: expected int >= 1, got -1.",
     "--judge shorter --sampling.top_p 2": "sampling.top_p: expected float <= 1.0, got 2.",
-    "--judge tiny:fair --judge.temperature -1": "set temperature: 0",
+    "--judge tiny:fair --judge.temperature -1": "expected float >= 0.0, got -1",
     "--judge shorter stray": "--NAME stray",
     "--judge shorter --recipe pairs.jsonl": "$EDITOR pairs.jsonl",
     "--judge shorter --out pairs.jsonl/run": "--out FOLDER",

@@ -12,9 +12,8 @@ from jurist.preferences.decide import JudgeCounts, Learnt
 from jurist.recipes.lines import Share, clock
 from jurist.recipes.loop.folder import Along, Moment
 from jurist.recipes.summary import EngineStats, RunProgress, Summary
-from jurist.verdicts.agreement import Agreement
 from jurist.verdicts.calibrate import Calibration
-from jurist.verdicts.jury import Weights
+from jurist.verdicts.jury import Agreement, Weights
 
 
 def under_way():

@@ -5,8 +5,8 @@ import yaml
 from jurist.preferences.decide import Counts, JudgeCounts
 from jurist.preferences.export import card
 from jurist.records import Completion, Dropped, Matchup, Preference, Prompt, Verdict
-from jurist.verdicts.agreement import Agreement
 from jurist.verdicts.cases import Case
+from jurist.verdicts.jury import Agreement
 from jurist.verdicts.settle import Opinion
 
 PROMPT = Prompt.of("Why?")

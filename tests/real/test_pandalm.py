@@ -10,9 +10,9 @@ import pytest
 from jurist.audits.agreement import agreement as audit
 from jurist.audits.collect import Collector, People
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.verdicts.agreement import LabelTable
 from jurist.verdicts.cases import Case
 from jurist.verdicts.human import LabelIndex, load_labels
+from jurist.verdicts.jury import LabelTable
 
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "pandalm"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")

@@ -11,7 +11,7 @@ import pytest
 
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.stats.fits import bradley_terry
-from jurist.verdicts.position_bias import fit_position_biases
+from jurist.verdicts.calibrate import fit_position_biases
 from jurist.verdicts.settle import settle
 
 DATA = (

@@ -68,7 +68,7 @@ BUGS = {
         "oracle",
     ),
     "fences can be forged": (
-        "verdicts/template.py",
+        "verdicts/ask.py",
         'return f"<{name}-{code}>\\n{shielded}\\n</{name}-{code}>"',
         'return f"<{name}-000000000000>\\n{text}\\n</{name}-000000000000>"',
         "injected",

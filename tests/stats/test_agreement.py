@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jurist.stats import agreement
-from jurist.stats.intervals import student, z_of
 
 CLOSE = 1e-6
 
@@ -65,36 +64,22 @@ def test_a_judge_as_sure_as_it_is_right_has_no_calibration_error():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_prediction_powered_intervals_agree_with_ppi_python():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_prediction_powered_shares_agree_with_ppi_python(weighted):
     ppi_py = pytest.importorskip("ppi_py", reason="the oracles are not installed: pip install ppi-python")
     dice = np.random.default_rng(5)
-    for n, rest, noise in ((40, 400, 0.5), (200, 300, 1.0), (60, 5000, 3.0)):
-        truth = dice.normal(size=n + rest)
-        f = truth + noise * dice.normal(size=n + rest)
-        y = truth[:n]
-        ours = agreement.powered_mean(y, f[:n], f[n:])
-        low, high = ppi_py.ppi_mean_ci(y, f[:n], f[n:], alpha=0.05)
-        assert ours.value == pytest.approx(ppi_py.ppi_mean_pointestimate(y, f[:n], f[n:]).item(), abs=CLOSE)
-        assert ours.value == pytest.approx((low + high).item() / 2, abs=CLOSE)
-        # Theirs divides by n and takes the normal's quantile; ours divides by n - 1 and takes Student's.
-        errors = np.array([(y - ours.judge_weight * f[:n]).std(), ours.judge_weight * f[n:].std()])
-        theirs = z_of(0.95) * math.hypot(*(errors / np.sqrt([n, rest])))
-        assert (high - low).item() / 2 == pytest.approx(theirs, abs=CLOSE)
-        ours_wide = student(0.95, n - 1) * math.hypot(*(errors / np.sqrt([n - 1, rest - 1])))
-        assert (ours.high - ours.low) / 2 == pytest.approx(ours_wide, abs=CLOSE)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_weighted_prediction_powered_means_agree_with_ppi_python():
-    ppi_py = pytest.importorskip("ppi_py", reason="the oracles are not installed: pip install ppi-python")
-    dice = np.random.default_rng(6)
-    f = dice.normal(size=2000)
-    y = f[:100] + dice.normal(size=100)
-    weights = dice.uniform(1, 9, 100)
-    ours = agreement.powered_mean(y, f[:100], f, weights=weights)
-    theirs = ppi_py.ppi_mean_pointestimate(y, f[:100], f, lam=ours.judge_weight, w=weights)
-
-    # The interval is not theirs: they take the sum of the weights as drawn by chance, and the mean of a
-    # sample drawn by strata has a weight it was divided by.
-    assert ours.value == pytest.approx(theirs.item(), abs=CLOSE)
+    for n, rest, right in ((40, 400, 0.9), (200, 300, 0.75), (60, 5000, 0.6)):
+        truth = (dice.random(n + rest) < 0.7).astype(float)
+        said = np.where(dice.random(n + rest) < right, truth, 1 - truth)
+        y, f, others, alone = truth[:n], said[:n], said if weighted else said[n:], np.arange(n)
+        weights = dice.uniform(1, 9, n) if weighted else None
+        ours = agreement.powered_share(y, f, others, alone, np.arange(len(others)), weights)
+        lam = ours.judge_weight if weighted else None
+        theirs = ppi_py.ppi_mean_pointestimate(y, f, others, lam=lam, w=weights)
+        assert ours.value == pytest.approx(theirs.item(), abs=CLOSE)
+        assert 0 <= ours.judge_weight < 1 <= ours.gain
+        if not weighted:
+            # Theirs is the normal's interval; ours is Wilson's at the same error, which is a little shorter.
+            low, high = ppi_py.ppi_mean_ci(y, f, others, alpha=0.05)
+            assert ours.high - ours.low == pytest.approx((high - low).item(), rel=0.06)
+            # They take weights as drawn by chance; the mean of a sample by strata was divided by theirs.

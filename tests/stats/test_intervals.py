@@ -53,7 +53,6 @@ def test_sign_test_and_mcnemar_agree_with_scipys_binomial(one, other):
     greater = scipy_stats.binomtest(one, n, alternative="greater").pvalue if n else 1.0
     exact = scipy_stats.binomtest(one, n).pvalue if n else 1.0
     assert intervals.sign_test(one, other) == pytest.approx(greater, abs=CLOSE)
-    assert intervals.mcnemar(one, other, mid=False) == pytest.approx(exact, abs=CLOSE)
     if one != other:
         mid = exact - scipy_stats.binom.pmf(max(one, other), n, 0.5)
         assert intervals.mcnemar(one, other) == pytest.approx(mid, abs=CLOSE)

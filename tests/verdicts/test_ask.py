@@ -11,11 +11,10 @@ from jurist.engines.journaled import JournaledEngine
 from jurist.engines.scripted import Scripted
 from jurist.errors import SettingError
 from jurist.journal import Journal
-from jurist.records import Completion, Matchup, Message, Prompt, Usage
-from jurist.verdicts.ask import Answer, JudgePrompt
+from jurist.records import Completion, Matchup, Message, Prompt, Usage, Verdict
+from jurist.verdicts.ask import JudgePrompt, unfence
 from jurist.verdicts.constitution import load_constitution
 from jurist.verdicts.settings import Example, JudgeConfig
-from jurist.verdicts.template import unfence
 
 PROMPT = Prompt.of("Say hello.", reference="Hello.")
 HELLO, GO = Completion.of(PROMPT.id, "Hello!"), Completion.of(PROMPT.id, "Go away.")
@@ -51,14 +50,14 @@ class Model(Scripted):
 
 
 def judge_prompt(kind="pairwise", engine=None, **settings) -> JudgePrompt:
-    family = "pairwise" if kind in ("pairwise", "constitution") else "pointwise"
-    return JudgePrompt(JudgeConfig(kind=kind, **settings), family, engine or Model({}))
+    return JudgePrompt(JudgeConfig(kind=kind, **settings), engine or Model({}))
 
 
-def asking(model, sample=0, **settings) -> Answer:
+def asking(model, sample=0, **settings) -> Verdict:
     asked = judge_prompt(engine=model, **settings)
-    shown = asked.show_pair(MATCHUP) if asked.kind == "pairwise" else asked.show_one(PROMPT, HELLO)
-    return asyncio.run(asked.ask(model, shown, sample))
+    shown = asked.show_pair(MATCHUP) if asked.cfg.kind == "pairwise" else asked.show_one(PROMPT, HELLO)
+    value, fields = asyncio.run(asked.ask(shown, sample))
+    return Verdict("v", "judge", p_first=value, **fields)
 
 
 RAMBLING, PROSE = weighing(0.8, 0.05, other="<turn"), "Both have merits."
@@ -103,8 +102,8 @@ LADDER = {
 def test_the_rungs_are_climbed_until_one_is_read(settings, replies, value, mass):
     model = Model(replies)
     answer = asking(model, **settings)
-    assert answer.reply.cost == sum(getattr(one, "cost", 0.0) for one in replies.values())
-    got = answer.reading.unread or answer.reading.value
+    assert answer.cost == sum(getattr(one, "cost", 0.0) for one in replies.values())
+    got = answer.unread or answer.p_first
     assert got == (pytest.approx(value) if isinstance(value, float) else value)
     assert answer.label_mass == pytest.approx(mass)
     assert model.rungs == list(replies)
@@ -112,9 +111,9 @@ def test_the_rungs_are_climbed_until_one_is_read(settings, replies, value, mass)
 
 def test_an_engine_known_to_give_no_log_probs_is_asked_for_reasons_first():
     model = Model({"reason": "So.\nVerdict: A", "label": "A"}, gives_logprobs=False)
-    assert asking(model).reading.value == 1.0
+    assert asking(model).p_first == 1.0
     # or, if there are to be none, for the label, with room for thinking that cannot be turned off
-    assert asking(model, reason=False, max_tokens=700).reading.value == 1.0
+    assert asking(model, reason=False, max_tokens=700).p_first == 1.0
     assert model.rungs == ["reason", "label"]
     assert [(ask.top_logprobs, ask.max_tokens) for ask in model.asked] == [(0, 1024), (0, 700)]
     with pytest.raises(SettingError, match="logprobs: true, but scripted gives none"):
@@ -127,7 +126,7 @@ def test_a_model_that_copies_the_prompt_gives_a_verdict_only_if_that_is_allowed_
         model = Model(replies)
         answer = asking(model, forced=forced)
         assert " ".join(model.rungs) == rungs
-        assert (answer.forced, answer.reading.unread) == (not unread, unread)
+        assert (answer.forced, answer.unread) == (not unread, unread)
         assert answer.label_mass == pytest.approx(0.05)
 
 
@@ -135,10 +134,10 @@ def test_a_constraint_is_used_only_on_the_last_rung_and_only_its_label_counts():
     assert not asking(Model({"label": weighing(0.9)}), forced="allow").forced
     ignored = Model({"label": RAMBLING, "forced": Reply("<turn-", tokens=RAMBLING.tokens)})
     answer = asking(ignored, forced="allow")
-    assert (answer.forced, answer.reading.unread) == (False, "no_verdict")
+    assert (answer.forced, answer.unread) == (False, "no_verdict")
     model = Model({"label": PROSE, "forced": '{"verdict": "B"}'})
     answer = asking(model, forced="allow", reason=False)
-    assert (answer.forced, answer.reading.value) == (True, 0.0)
+    assert (answer.forced, answer.p_first) == (True, 0.0)
     assert (model.asked[-1].labels, model.asked[-1].max_tokens) == (("A", "B"), 19)
 
 
@@ -183,7 +182,7 @@ def test_after_a_restart_the_same_is_asked_and_the_journal_answers(tmp_path):
             journal = Journal(tmp_path / "journal.sqlite")
             engine = JournaledEngine(model, journal, Budget(None))
             asked = judge_prompt(engine=engine)
-            answers.append(await asked.ask(engine, asked.show_pair(MATCHUP)))
+            answers.append(await asked.ask(asked.show_pair(MATCHUP)))
             await engine.close()
             journal.close()
 
@@ -233,7 +232,7 @@ def test_examples_are_answered_in_the_form_that_is_asked_for(kind, example, stag
     assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * len(answers), "user"]
     assert [turn.content for turn in turns if turn.role == "assistant"] == answers
     assert "Say bye." in turns[1].content
-    with pytest.raises(SettingError, match=r"one of \w+, .*, got 'a tie'"):
+    with pytest.raises(SettingError, match="'a tie'; there is"):
         judge_prompt(kind, examples=(Example("", "", "a tie"),))
 
 

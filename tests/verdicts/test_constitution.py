@@ -97,12 +97,12 @@ def test_another_constitution_or_seed_makes_another_judge(tmp_path):
 
 ROW = "- {id: a, title: A, text: Choose A., critique: c, revise: r"
 BAD = [
-    ("principles: [", "cannot be read"),
+    ("principles: [", "not YAML"),
     ("principles: 3", "Expected `array`, got `int`"),
     (f"principles:\n  {ROW}, weigth: 2}}", "unknown field `weigth`"),
     ("principles:\n  - {id: a}", "missing required field `title`"),
-    (f"principles:\n  {ROW}}}\n  {ROW}}}", "two principles called 'a'"),
-    (f"principles:\n  {ROW}, weight: -1}}", "'a' has weight -1"),
+    (f"principles:\n  {ROW}}}\n  {ROW}}}", "called 'a'. Rename one"),
+    (f"principles:\n  {ROW}, weight: -1}}", "Expected `float` >= 0.0"),
     (f"principles:\n  {ROW}, weight: 0}}", "no principle to draw"),
     ("principles: []", "no principle to draw"),
     ("", "Expected `array`, got `null`"),

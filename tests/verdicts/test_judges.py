@@ -10,7 +10,7 @@ from jurist.engines.engine import Ask, Reply
 from jurist.engines.scripted import Scripted
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, DataError, EngineDown, SettingError
 from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.judge import JUDGES, Judge, Scorer, ask_judges, judge_config, open_judge, orders
+from jurist.verdicts.judge import JUDGES, ask_judges, judge_config, open_judge, orders
 from jurist.verdicts.settings import JudgeConfig
 
 PROMPT = Prompt.of("Say hello.")
@@ -45,7 +45,7 @@ def test_every_judge_in_the_dictionary_opens_and_says_what_kind_it_is(tmp_path):
     for kind in JUDGES.keys() - {"reward"}:  # needs a model: tests/models/test_reward_judge.py
         engine = "x" if kind in ("pairwise", "pointwise", "additive", "constitution") else None
         judge = judging(JudgeConfig(kind=more.get(kind, kind), engine=engine))
-        assert isinstance(judge, Judge if judge.kind == "pairwise" else Scorer)
+        assert judge.kind in ("pairwise", "pointwise")
         assert judge.name.startswith(kind)
     assert judge_config("openai:gpt-5-mini") == JudgeConfig(engine="openai:gpt-5-mini")
     assert judge_config("my_rules:kinder") == JudgeConfig(kind="my_rules:kinder")
@@ -55,11 +55,11 @@ REFUSED = [
     ("shortr", r"no judge called 'shortr'; there is .* Did you mean 'shorter'\?"),
     ({"kind": "pairwise", "sample": 2}, "Did you mean 'samples'"),
     ("pairwise", r"'pairwise' asks a model. Set its engine: openai:gpt-5-mini"),
-    (3, "a judge is a name or a mapping of settings, got 3"),
+    (3, "a judge is a name or a mapping, got 3"),
     ("vlm:m@http://localhost", "Did you mean 'vllm'"),
     ("mine:nothing", "module:function"),
     ("nowhere_at_all:judge", "module:function"),
-    ("mine:constant", "3, which cannot be called. Name a function: module:function"),
+    ("mine:constant", "is 3, not a function. Write it as module:function"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_a_users_scorer_says_so_by_its_kind(mine):
 def test_a_users_function_that_returns_nonsense_or_fails_is_told_what_to_mend(mine):
     mine.score = lambda prompt, completion: float("inf")
     mine.score.kind = "pointwise"
-    with pytest.raises(DataError, match=r"returned inf about .* Return a number, None or a Verdict"):
+    with pytest.raises(DataError, match=r"asked about .*, returned inf. Return a number, None or a Verdict"):
         verdict_of("mine:score")
     for said in (1.5, -0.1, float("nan"), "A", [1]):
         mine.judge = lambda matchup, said=said: said

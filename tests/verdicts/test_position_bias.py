@@ -8,7 +8,7 @@ import pytest
 
 from jurist.records import Verdict
 from jurist.stats.agreement import ece
-from jurist.verdicts.position_bias import debias, fit_columns, fit_position_biases
+from jurist.verdicts.calibrate import debias, fit_columns, fit_position_biases
 
 LEAN = 1.2  # gives the first position about 70 %
 
@@ -39,7 +39,6 @@ def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twi
     mended = np.array([debias(p, found) for p in given[once].tolist()])
     asked_twice = (given + 1 - other)[once] / 2
 
-    assert found.singles_used is not better_first
     assert found.first_share == pytest.approx(0.70, abs=0.015)
     assert abs((mended - asked_twice).mean()) < 0.01
     if not better_first:
@@ -47,17 +46,15 @@ def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twi
 
 
 def test_the_interval_holds_the_truth_and_clears_a_fair_judge():
-    held, biases, spreads = 0, [], []
+    held, biases = 0, []
     for seed in range(10):
         found = fitted(*verdicts(True, LEAN, n=1500, seed=seed))
         biases.append(found.bias)
-        spreads.append(found.spread)
         held += found.bias_low < LEAN < found.bias_high
         assert found.low < found.first_share < found.high
 
     assert held >= 8
     assert np.mean(biases) == pytest.approx(LEAN, abs=0.15)
-    assert np.mean(spreads) == pytest.approx(1.5, abs=0.25)
     fair = fitted(*verdicts(True, 0.0))
     assert fair.low < 0.5 < fair.high
     assert fair.bias_low < 0 < fair.bias_high

@@ -16,7 +16,7 @@ from jurist.verdicts.read import UNREAD, Choices, Reading, Scale, rationale_of, 
 SENTENCES = Path(__file__).parents[1] / "contract" / "hostile.jsonl"
 HOSTILE = [json.loads(line) for line in SENTENCES.read_text().splitlines()]
 """Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
-AB, ABC, NINE = Choices(), Choices("A", "B", "C"), Scale(1, 9)
+AB, ABC, NINE = Choices(), Choices(("A", "B", "C")), Scale(1, 9)
 SIDES = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
 
 
@@ -42,8 +42,8 @@ SCORES = {
 DECLARED = [
     *((form.format(label), AB, p) for label, p in (("A", 1.0), ("B", 0.0)) for form in FORMS),
     *((text, ABC, 0.5) for text in ("C", "Verdict: C", "Alike.\n[[C]] for a tie", "**C** (a tie)")),
-    ('{"verdict": "C"}', ABC, 0.5), ("2", Choices("1", "2", "3"), 0.0),
-    ("Output (a)", Choices("Output (a)", "Output (b)"), 1.0),
+    ('{"verdict": "C"}', ABC, 0.5), ("2", Choices(("1", "2", "3")), 0.0),
+    ("Output (a)", Choices(("Output (a)", "Output (b)")), 1.0),
     *((text, NINE, score) for text, score in SCORES.items()),
     ("Score: 85", Scale(0, 100), 85), ("-3", Scale(-5, 5), -3), ("Score: -3", Scale(-5, 5), -3),
     ("10", Scale(1, 10), 10), ("10/10", Scale(1, 10), 10),

@@ -53,7 +53,7 @@ def test_a_users_function_reads(mine):
         assert open_reader("mine:read")("?") == (p, "" if said is not None else "no_verdict")
     for said in ("A", 2, -0.1, float("nan"), [1]):
         mine.read = lambda reply, said=said: said
-        with pytest.raises(DataError, match="Return first, second, tie, a probability or None"):
+        with pytest.raises(DataError, match="Return a probability from 0 to 1"):
             open_reader("mine:read")("?")
 
 
@@ -65,7 +65,7 @@ def test_a_fault_in_a_users_function_is_named_with_its_line(mine):
 
 REFUSED = {
     "lmbar": "Did you mean .llmbar.",
-    "(A": "not a regular expression",
+    "(A": "no regular expression",
     "(A)(B)": "with one group",
     "mine_is_nowhere:read": "module:function",
 }

@@ -86,10 +86,10 @@ def test_json_is_checked_against_its_schema(tmp_path, text, score):
 
 
 REFUSED = {
-    "regex:(": "is not a regular expression",
+    "regex:(": "is no regular expression",
     "numeric:close": "set kind: numeric:0.01",
     "json_schema:nowhere.json": "Set kind: json_schema:schema.json",
-    "json_schema:broken.json": "is not a JSON schema: 'objekt' is not valid",
+    "json_schema:broken.json": "no JSON schema can be read at 'broken.json': 'objekt'",
 }
 
 

@@ -2,20 +2,21 @@ from __future__ import annotations
 
 import pytest
 
+from jurist.config import settings_from
 from jurist.errors import SettingError
 from jurist.verdicts.settings import JudgeConfig
 
 WRONG = [
     ({"swap": "sometimes"}, "got 'sometimes'; set swap: fraction:0.2"),
     ({"swap": "fraction:2"}, "got 'fraction:2'"),
-    ({"samples": 0}, "got samples: 0"),
+    ({"samples": 0}, "samples: expected int >= 1, got 0"),
     ({"samples": 3, "temperature": 0.0}, "set temperature: 0.7"),
-    ({"max_tokens": 0}, "set max_tokens: 1024"),
+    ({"max_tokens": 0}, "max_tokens: expected int >= 1, got 0"),
     ({"scale": (5, 1)}, "set scale: [1, 9]"),
     ({"clamp": (0.6, 0.4)}, "set clamp: [0.4, 0.6]"),
     ({"reason_calls": 2}, "set reason: true"),
     ({"constitution": "mine.yaml"}, "has no use for constitution, got 'mine.yaml'"),
-    ({"kind": "pointwise", "scale": (0, 1000)}, "in at most 100 steps"),
+    ({"kind": "pointwise", "scale": (0, 1000)}, "not up to 100 steps"),
     ({"kind": "shorter", "forced": "allow"}, "'shorter' has no use for forced"),
     ({"scale": (1, 5)}, "leave it out, or set kind: pointwise"),
     ({"kind": "pointwise", "swap": "never"}, "'pointwise' has no use for swap"),
@@ -29,7 +30,7 @@ WRONG = [
 @pytest.mark.parametrize(("settings", "said"), WRONG)
 def test_a_setting_that_makes_no_sense_is_refused_with_one_that_does(settings, said):
     with pytest.raises(SettingError) as error:
-        JudgeConfig(**settings)
+        settings_from(JudgeConfig, settings)
     assert said in str(error.value)
 
 

@@ -142,14 +142,6 @@ def test_a_verdict_about_another_matchup_is_refused():
         settle([said(0.9)], other)
 
 
-def test_verdicts_of_two_judges_are_not_settled_as_one():
-    with pytest.raises(DataError, match="verdicts of 2 judges"):
-        settle(
-            [said(0.9), Verdict("v", "k", MATCHUP.id, MATCHUP.first.id, MATCHUP.second.id, p_first=0.5)],
-            MATCHUP,
-        )
-
-
 def test_two_equal_completions_end_even_with_a_judge_that_likes_one_seat():
     same = Matchup.of(PROMPT, MATCHUP.first, MATCHUP.first)
     shown = (same.id, same.first.id, same.first.id)

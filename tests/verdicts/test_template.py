@@ -7,9 +7,8 @@ import pytest
 from jurist.engines.scripted import Scripted
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt
-from jurist.verdicts.ask import JudgePrompt
+from jurist.verdicts.ask import JudgePrompt, code_for, fence, unfence
 from jurist.verdicts.settings import JudgeConfig
-from jurist.verdicts.template import code_for, fence, unfence
 
 PROMPT = Prompt.of("Say hello.", domain="manners")
 
@@ -19,9 +18,8 @@ def matchup(first, second, prompt=PROMPT):
 
 
 def judge_prompt(template="", **settings):
-    kind = "pointwise" if settings.get("kind") == "pointwise" else "pairwise"
     drawn_from = "a constitution" if settings.get("kind") == "constitution" else ""
-    return JudgePrompt(JudgeConfig(template=str(template), **settings), kind, Scripted(str), drawn_from)
+    return JudgePrompt(JudgeConfig(template=str(template), **settings), Scripted(str), drawn_from)
 
 
 def asked(judge, pair):
@@ -69,7 +67,7 @@ BROKEN = [
     (BLOCKS % ("", TEXTS + "{{ a.b }}", ""), "'a' is undefined"),
     (BLOCKS % ("", TEXTS + "{{ 1 / 0 }}", ""), "division by zero"),
     ("{% block user %}{{ first }", "cannot be used in line 1"),
-    ('{% extends "other.jinja" %}', "'other.jinja' is not one of additive.jinja"),
+    ('{% extends "other.jinja" %}', "'other.jinja' not found"),
 ]
 
 

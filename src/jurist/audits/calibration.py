@@ -170,8 +170,7 @@ def _brier(one: Heard) -> Finding:
 def _temperature(one: Heard) -> list[Finding]:
     if one.name == "labels":
         return []
-    pull = 1 / (len(one) + 2)
-    hot = fit_temperature(one.p.tolist(), (pull + (1 - 2 * pull) * one.mean).tolist())
+    hot = fit_temperature(one.p, one.mean)
     says = (
         f"Dividing the log-odds of {one.name} by {hot:.2f} would make its probabilities fit people best; 1 "
         "would mean that they fit as they are. That changes no winner."

@@ -13,8 +13,14 @@ from typing import Final
 import numpy as np
 
 from ..preferences.export import Quarantine
-from ..stats.intervals import Estimate, clopper_pearson, clustered_share, effective_n, weighted_mean
-from ..stats.sizes import smallest_certified
+from ..stats.intervals import (
+    Estimate,
+    clopper_pearson,
+    clustered_share,
+    effective_n,
+    smallest_certified,
+    weighted_mean,
+)
 from .agreement.estimates import TOLERATED
 from .columns import Array
 from .finding import Chart, Finding, Grade, Point, Series

@@ -94,7 +94,7 @@ class People:
             seat = id_without_policy(prompt, first.text)
             if seat not in self._texts:
                 return
-            key = text_key(prompt, first.text, second.text)
+            key = text_key(prompt, seat, id_without_policy(prompt, second.text))
         for verdict, weight in self._about.get(key, ()):
             self._found.add(key)
             # A label with no completion ids was given to the matchup as it came.

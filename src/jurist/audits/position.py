@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ..stats.fits import logit, sigmoid
 from ..stats.intervals import Estimate, clustered_mean, clustered_share
-from ..verdicts.position_bias import FEWEST, fit_columns
+from ..verdicts.calibrate import FEWEST, fit_columns
 from .charts import bars, shown_by
 from .columns import Array
 from .finding import Finding, Grade
@@ -199,9 +199,9 @@ def _seat_share(seats: Seats, matchup: Array, first: Array) -> Estimate:
 
 def _slot(seats: Seats) -> list[Finding]:
     """What the seat is worth in log-odds, and what takes it out of the labels."""
-    if len(seats.both) < FEWEST:
-        return []
     fit = fit_columns(seats.matchup, seats.turned, seats.p_shown, seats.judge)
+    if fit is None:
+        return []
     one = Estimate(fit.bias, fit.bias_low, fit.bias_high, fit.n_swapped + fit.n_single)
     told: tuple[float | None, float | None] = fit.bias_low, fit.bias_high
     width = f" (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f})"

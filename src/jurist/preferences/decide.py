@@ -20,12 +20,26 @@ from msgspec.structs import replace
 from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
 from ..stats.fits import Array, expit, log_odds
-from ..verdicts.agreement import Agreement, Labelled, LabelTable, measure_agreement, measure_agreements
-from ..verdicts.calibrate import Calibration, calibrate, fit_calibration
+from ..verdicts.calibrate import (
+    Calibration,
+    PositionBias,
+    calibrate,
+    debias,
+    fit_calibration,
+    fit_position_biases,
+)
 from ..verdicts.cases import Case, read_cases
 from ..verdicts.human import LabelIndex, load_labels
-from ..verdicts.jury import Weights, combine, fit_jury
-from ..verdicts.position_bias import PositionBias, debias, fit_position_biases
+from ..verdicts.jury import (
+    Agreement,
+    Labelled,
+    LabelTable,
+    Weights,
+    combine,
+    fit_jury,
+    measure_agreement,
+    measure_agreements,
+)
 from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
 from . import PreferConfig

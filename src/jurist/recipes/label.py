@@ -26,9 +26,9 @@ from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
 from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, content_id
 from ..run import Marker, Run
+from ..verdicts.calibrate import FEWEST
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
-from ..verdicts.position_bias import FEWEST
 from ..verdicts.recorded import open_reader
 from ..verdicts.settings import JudgeConfig, read_swap
 from .export import decide_and_export

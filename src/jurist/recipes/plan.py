@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta, Struct
 
 from ..errors import SettingError
-from ..stats import sizes
+from ..stats import intervals
 from .lines import table
 
 if TYPE_CHECKING:
@@ -143,32 +143,32 @@ FEWEST = 30
 
 
 def rows(how: Planned) -> tuple[Row, ...]:
-    effect = sizes.design_effect(how.per_prompt, how.likeness)
-    bias = sizes.for_position_bias(how.first_share, how.power)
+    effect = intervals.design_effect(how.per_prompt, how.likeness)
+    bias = intervals.labels_for_position_bias(how.first_share, how.power)
     found = [
         _row(
             how,
             f"know the agreement to +-{how.margin:.0%}",
             f"agreement {how.agreement:.0%}",
-            effect * sizes.for_interval(how.agreement, how.margin),
+            effect * intervals.labels_for_interval(how.agreement, how.margin),
         ),
         _row(
             how,
             f"tell two judges apart that differ by {how.difference:.0%}",
             f"just one is right on {how.discordance:.0%} of the pairs",
-            effect * sizes.for_two_judges(how.difference, how.discordance, how.power),
+            effect * intervals.labels_for_two_judges(how.difference, how.discordance, how.power),
         ),
         _row(
             how,
             f"certify that at most {how.error:.0%} of the labels are wrong",
             "none of those read is wrong",
-            effect * sizes.for_no_error(how.error),
+            effect * intervals.labels_for_no_error(how.error),
         ),
         _row(
             how,
             f"know a policy's win rate to +-{how.margin:.0%}",
             "win rate 50%",
-            effect * sizes.for_interval(0.5, how.margin),
+            effect * intervals.labels_for_interval(0.5, how.margin),
         ),
     ]
     if how.rho is not None:
@@ -186,12 +186,12 @@ def rows(how: Planned) -> tuple[Row, ...]:
 def _with_judges(how: Planned, effect: float) -> Row:
     """Prediction-powered: each label from people is worth more where judges read everything."""
     assert how.rho is not None
-    alone = effect * sizes.for_interval(0.5, how.margin)
+    alone = effect * intervals.labels_for_interval(0.5, how.margin)
     judged = math.inf if how.judged is None else float(how.judged)
     n = alone
     # What a label is worth hangs on how many there are: a few rounds settle it.
     for _ in range(50):
-        n = alone / sizes.saved_by_judge(how.rho, judged, n)
+        n = alone / intervals.saved_by_judge(how.rho, judged, n)
     said = f"rho {how.rho:.2f}" + ("" if how.judged is None else f", {how.judged:,} matchups judged")
     return _row(how, "the same with the judges' help", said, n)
 
@@ -239,7 +239,7 @@ def measured(sheet: Sheet) -> dict[str, float]:
     prompts, at, many = np.unique(ours.prompt, return_inverse=True, return_counts=True)
     found |= {"per_prompt": len(ours) / len(prompts), "likeness": _likeness(ours.right, at, many)}
     if people.alike.n >= FEWEST:
-        found["human_accuracy"] = _inside(sizes.human_accuracy(people.alike.value), 0.51)
+        found["human_accuracy"] = _inside(intervals.human_accuracy(people.alike.value), 0.51)
     judges = [heard(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
     ranked = sorted((one.only(one.decided) for one in judges), key=lambda one: -_accuracy(one.right))
     if len(ranked) > 1:

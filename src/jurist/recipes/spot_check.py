@@ -73,8 +73,7 @@ def spot_check(
     """Write the file to be labelled."""
     from ..audits.source import is_run, read_file, read_run
     from ..audits.spot_check import draw
-    from ..stats.intervals import wilson
-    from ..stats.sizes import smallest_certified
+    from ..stats.intervals import smallest_certified, wilson
 
     if n < 1:
         raise SettingError(f"a spot check reads some labels, got -n {n}. Set e.g. -n 200")

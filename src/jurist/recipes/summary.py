@@ -18,8 +18,8 @@ from ..errors import BudgetSpent, Interrupted
 from ..preferences.decide import Counts, JudgeInfo, Learnt, opinions_by_matchup
 from ..records import Usage
 from ..run import Run
-from ..verdicts.agreement import Agreement
 from ..verdicts.cases import Case
+from ..verdicts.jury import Agreement
 from .lines import Share, clock, counted, named, share
 from .stream import Stopped
 

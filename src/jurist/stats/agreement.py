@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,16 +15,13 @@ from .intervals import EPSILON, Estimate, clopper_pearson, student, weighted_mea
 BLOCKS = 200  # a jackknife leaves out clusters in so many groups, whatever the number of rows
 
 
-def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
+def correlation(xs: ArrayLike, ys: ArrayLike) -> float:
     """Pearson's r; nan where one of the two never varies."""
-    if len(xs) < 2:
-        return math.nan
-    x, y = (np.asarray(values, dtype=float) - np.mean(values) for values in (xs, ys))
-    xx, yy = float(x @ x), float(y @ y)
+    x, y = (np.asarray(values, dtype=float) for values in (xs, ys))
     # Rounding leaves dust where a constant was meant.
-    if min(xx, yy) <= 1e-24 * len(xs):
+    if len(x) < 2 or min(x.std(), y.std()) <= EPSILON:
         return math.nan
-    return max(-1.0, min(1.0, float(x @ y) / math.sqrt(xx * yy)))
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def kappa(table: Array) -> Array:
@@ -94,8 +91,8 @@ def in_blocks(parts: Array, clusters: Array) -> Array:
     return sums
 
 
-def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int, level: float = 0.95) -> Estimate:
-    """A statistic of sums, with the interval that leaving out one block after another gives."""
+def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int) -> Estimate:
+    """A statistic of sums, with the 95 % interval that leaving out one block after another gives."""
     whole = blocks.sum(axis=0)
     value = float(statistic(whole))
     left = statistic(whole - blocks)
@@ -105,15 +102,15 @@ def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int, level
         return Estimate(value, -math.inf, math.inf, n)
     if value > 1 - EPSILON:
         # Nothing varies, and few labels are only few: one disagreement costs about two where chance has half.
-        return Estimate(value, 1 - 2 * clopper_pearson(0, n, level)[1], 1.0, n)
+        return Estimate(value, 1 - 2 * clopper_pearson(0, n)[1], 1.0, n)
     # What is left to perfect agreement is a ratio, whose logarithm is more nearly normal.
     rest = np.log(np.maximum(1 - left, EPSILON))
-    reach = student(level, g - 1) * math.sqrt((g - 1) / g * float(((rest - rest.mean()) ** 2).sum()))
+    reach = student(0.95, g - 1) * math.sqrt((g - 1) / g * float(((rest - rest.mean()) ** 2).sum()))
     return Estimate(value, 1 - (1 - value) * math.exp(reach), 1 - (1 - value) * math.exp(-reach), n)
 
 
 class Powered(NamedTuple):
-    """A mean, its interval, and what the judge did for it."""
+    """A share, its 95 % interval, and what the judge did for it."""
 
     value: float
     low: float
@@ -126,45 +123,33 @@ class Powered(NamedTuple):
     """How many human labels one is worth with the judge's help."""
 
 
-def powered_mean(
-    y: Array,
-    f: Array,
-    rest: Array,
-    clusters: Array | None = None,
-    rest_clusters: Array | None = None,
-    weights: Array | None = None,
-    level: float = 0.95,
-    share: bool = False,
+def powered_share(
+    y: Array, f: Array, rest: Array, clusters: Array, rest_clusters: Array, weights: Array | None = None
 ) -> Powered:
     """The mean of human labels y over everything, with a judge's help (PPI++, Angelopoulos et al. 2023).
 
     f is what the judge said where y is known, `rest` what it said elsewhere. `weights` are one over the
-    chance of having been drawn; then `rest` is everything. A `share` and its interval lie within 0 and 1.
+    chance of having been drawn; then `rest` is everything.
     """
     if not len(y):
         return Powered(math.nan, math.nan, math.nan, 0, 0.0, math.nan)
-    groups = np.arange(len(y)) if clusters is None else clusters
     trust = _judge_weight(y, f, rest, weights)
-    value, error, n = weighted_mean(y - trust * f, groups, weights)
-    alone = weighted_mean(y, groups, weights)[1]
+    value, error, n = weighted_mean(y - trust * f, clusters, weights)
+    alone = weighted_mean(y, clusters, weights)[1]
     if trust:
-        others = np.arange(len(rest)) if rest_clusters is None else rest_clusters
-        judged, spread, _ = weighted_mean(trust * rest, others)
+        judged, spread, _ = weighted_mean(trust * rest, rest_clusters)
         value, error = value + judged, math.hypot(error, spread)
     gain = (alone / error) ** 2 if error > 0 else 1.0
+    value = min(1.0, max(0.0, value))
     if n < 2:
-        return Powered(value, *((0.0, 1.0) if share else (-math.inf, math.inf)), n, trust, gain)
-    if share:
-        value = min(1.0, max(0.0, value))
-        # Near 0 or 1 nothing varies among few labels, and yet they are only few.
-        varies = error > EPSILON and EPSILON < value < 1 - EPSILON
-        size = value * (1 - value) / error**2 if varies else float(n)
-        return Powered(value, *wilson(value * size, size, level), n, trust, gain)
-    reach = student(level, n - 1) * error
-    return Powered(value, value - reach, value + reach, n, trust, gain)
+        return Powered(value, 0.0, 1.0, n, trust, gain)
+    # Near 0 or 1 nothing varies among few labels, and yet they are only few.
+    varies = error > EPSILON and EPSILON < value < 1 - EPSILON
+    size = value * (1 - value) / error**2 if varies else float(n)
+    return Powered(value, *wilson(value * size, size), n, trust, gain)
 
 
-def _judge_weight(y: Array, f: Array, rest: Array, weights: Array | None = None) -> float:
+def _judge_weight(y: Array, f: Array, rest: Array, weights: Array | None) -> float:
     """lambda: Cov(y, f) / ((1 + n / N) Var(f)), held within 0 and 1."""
     if len(y) < 2 or not len(rest):
         return 0.0
@@ -177,16 +162,16 @@ def _judge_weight(y: Array, f: Array, rest: Array, weights: Array | None = None)
     return min(1.0, max(0.0, together / (1 + len(y) / len(rest)) / spread))
 
 
-def log_loss(p: ArrayLike, y: ArrayLike, edge: float = 1e-4) -> float:
+def log_loss(p: ArrayLike, y: ArrayLike) -> float:
     """Mean cross-entropy in nats; labels may be soft."""
-    held, y = np.clip(np.asarray(p, dtype=float), edge, 1 - edge), np.asarray(y, dtype=float)
+    held, y = np.clip(np.asarray(p, dtype=float), 1e-4, 1 - 1e-4), np.asarray(y, dtype=float)
     return float(np.mean(-y * np.log(held) - (1 - y) * np.log(1 - held))) if len(held) else math.nan
 
 
-def ece(p: ArrayLike, y: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error: confidence against accuracy in equal bins of confidence from 0.5 to 1."""
+def ece(p: ArrayLike, y: ArrayLike) -> float:
+    """Expected calibration error: confidence against accuracy in ten bins of confidence from 0.5 to 1."""
     p, y = np.asarray(p, dtype=float), np.asarray(y, dtype=float)
     confidence = np.maximum(p, 1 - p)
     correct = np.where(p > 0.5, y, np.where(p < 0.5, 1 - y, 0.5))  # a half names neither
-    place = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+    place = np.minimum(((confidence - 0.5) * 20).astype(int), 9)
     return float(np.abs(np.bincount(place, confidence - correct)).sum() / len(p)) if len(p) else math.nan

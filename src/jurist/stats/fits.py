@@ -89,7 +89,12 @@ def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> di
 
 
 def fit_dawid_skene(
-    said: Array, counts: Array, gold: Array, smoothing: float, tolerance: float, rounds: int = 2000
+    said: Array,
+    counts: Array,
+    gold: Array,
+    smoothing: float = 0.01,
+    tolerance: float = 1e-7,
+    rounds: int = 2000,
 ) -> tuple[float, Array]:
     """The chance that first is true, and [judge, truth, answer]: how often each judge gives each answer.
 
@@ -116,6 +121,16 @@ def fit_dawid_skene(
     return prior, says
 
 
-def folds(groups: Array, k: int) -> Array:
-    """Which of k folds each row is in; rows of one group are in the same."""
-    return np.asarray(np.unique(groups, return_inverse=True)[1] % k)
+def out_of_fold(
+    fit: Callable[[Array], tuple[T, Array]], known: Array, groups: Array, k: int
+) -> tuple[T, Array]:
+    """What is learnt from all known rows, and the score of each row, learnt without those of its group.
+
+    `fit` takes which rows to learn from; rows of one group are in the same of k folds.
+    """
+    learnt, scores = fit(known)
+    scores, fold = scores.copy(), np.unique(groups, return_inverse=True)[1] % k
+    for part in np.unique(fold[known]).tolist():
+        held = fold == part
+        scores[held] = fit(known & ~held)[1][held]
+    return learnt, scores

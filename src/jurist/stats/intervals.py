@@ -86,14 +86,12 @@ def effective_n(share: float, error: float, values: Array, n: int, weights: Arra
     return float(size)
 
 
-def clustered_mean(
-    values: Array, clusters: Array, level: float = 0.95, weights: Array | None = None
-) -> Estimate:
-    """The mean of any values, with Student's interval over clusters."""
+def clustered_mean(values: Array, clusters: Array, weights: Array | None = None) -> Estimate:
+    """The mean of any values, with Student's 95 % interval over clusters."""
     value, error, n = weighted_mean(values, clusters, weights)
     if n < 2:
         return NO_DATA if not n else Estimate(value, -math.inf, math.inf, n)
-    reach = student(level, n - 1) * error
+    reach = student(0.95, n - 1) * error
     return Estimate(value, value - reach, value + reach, n)
 
 
@@ -114,15 +112,13 @@ def sign_test(better: int, worse: int) -> float:
     return beta_cdf(0.5, better, worse + 1) if n and better else 1.0
 
 
-def mcnemar(one: int, other: int, mid: bool = True) -> float:
+def mcnemar(one: int, other: int) -> float:
     """Two-sided p that two judges are equally good: only the first was right on `one`, the second on `other`.
 
-    Exact, or with `mid` counting what was seen half, which is nearer to its level (Fagerland et al. 2013).
+    What was seen counts half, which is nearer to the level than the exact test (Fagerland et al. 2013).
     """
     most, least = max(one, other), min(one, other)
-    tail = sign_test(most, least)
-    beyond = sign_test(most + 1, least - 1) if least else 0.0
-    return min(1.0, tail + beyond if mid else 2 * tail)
+    return min(1.0, sign_test(most, least) + (sign_test(most + 1, least - 1) if least else 0.0))
 
 
 def student_test(value: float, error: float, n: int, bound: float) -> float:
@@ -184,3 +180,55 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 def _off_zero(x: float) -> float:
     return x if abs(x) > 1e-300 else 1e-300
+
+
+def labels_for_interval(share: float, half: float) -> int:
+    """How many labels it takes to know a share to within so much on either side."""
+    return _up(z_of(0.95) ** 2 * share * (1 - share) / half**2)
+
+
+def labels_for_two_judges(difference: float, discordance: float, power: float = 0.8) -> int:
+    """To tell that one judge is right this much oftener than another on the same pairs (McNemar).
+
+    `discordance` is the share of the pairs on which just one of them is right; at least the difference.
+    """
+    sure = NormalDist().inv_cdf(power)
+    spread = z_of(0.95) * math.sqrt(discordance) + sure * math.sqrt(discordance - difference**2)
+    return _up(spread**2 / difference**2)
+
+
+def labels_for_position_bias(first_share: float, power: float = 0.8) -> int:
+    """Flipped pairs, to tell from a half the share that went with the first position."""
+    sure = NormalDist().inv_cdf(power)
+    spread = z_of(0.95) / 2 + sure * math.sqrt(first_share * (1 - first_share))
+    return _up(spread**2 / (first_share - 0.5) ** 2)
+
+
+def labels_for_no_error(alpha: float) -> int:
+    """To certify that at most `alpha` of a batch is wrong, when none of those read is."""
+    return _up(math.log(0.05) / math.log(1 - alpha))
+
+
+def smallest_certified(n: int) -> float:
+    """The smallest error rate that n labels can certify: with none wrong among them."""
+    return float(-math.expm1(math.log(0.05) / n)) if n else 1.0
+
+
+def design_effect(per_prompt: float, likeness: float) -> float:
+    """Labels of the same prompt tell less than as many of different ones: 1 + (m - 1) ICC."""
+    return 1 + (per_prompt - 1) * likeness
+
+
+def saved_by_judge(rho: float, judged: float, labels: float) -> float:
+    """What a human label is worth when a judge that correlates with humans by rho has read them all."""
+    known = 1.0 if math.isinf(judged) else judged / (judged + labels)
+    return 1 / (1 - rho**2 * known)
+
+
+def human_accuracy(agreement: float) -> float:
+    """How often each of two humans is right who agree so often: h in h^2 + (1 - h)^2."""
+    return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
+
+
+def _up(n: float) -> int:
+    return math.ceil(n - 1e-9)  # a whole number that rounding left a hair above itself is that number

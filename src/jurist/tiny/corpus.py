@@ -71,7 +71,7 @@ def _answer(prompt: Prompt, draw: random.Random) -> Row:
 
 def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
     """Which of two is better, as this judge asks it."""
-    question, stage = JudgePrompt(cfg, "pairwise", _NOBODY), "reason" if cfg.reason else "verdict"
+    question, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
 
     def make(prompt: Prompt, draw: random.Random) -> Row:
         request = _request(prompt)
@@ -93,7 +93,7 @@ def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
 
 def _rating(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
     """How good one is, on this judge's scale."""
-    question, stage = JudgePrompt(cfg, "pointwise", _NOBODY), "reason" if cfg.reason else "verdict"
+    question, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
     low, high = cfg.bounds
 
     def make(prompt: Prompt, draw: random.Random) -> Row:

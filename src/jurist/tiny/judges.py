@@ -14,7 +14,7 @@ from typing import Final
 from ..engines.engine import Ask, Reply, Token
 from ..errors import SettingError
 from ..records import content_id
-from ..verdicts.template import unfence
+from ..verdicts.ask import unfence
 from .world import apparent_score, true_score
 
 Says = Callable[[str, str, str], str]

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ..engines.engine import Ask, Reply, Token
 from ..errors import SettingError
 from ..records import content_id
-from ..verdicts.template import unfence
+from ..verdicts.ask import unfence
 from .world import apparent_score, domain_of, logistic, manner, true_score
 
 KIN: Final = "Well now:"

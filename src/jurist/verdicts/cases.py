@@ -11,13 +11,13 @@ from hashlib import blake2b
 from itertools import islice, zip_longest
 from pathlib import Path
 from shlex import quote
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from ..errors import DataError
 from ..records import Completion, Matchup, Prompt, Verdict
-from ..run import read_records
+from ..run import Writer, read_records
 
 NOUNS = ("prompts", "completions", "matchups", "verdicts")
 
@@ -44,17 +44,8 @@ class CaseIndex(Struct, frozen=True, omit_defaults=True):
     paired: bool = False
 
 
-class RecordSink(Protocol):
-    def add(self, record: Struct) -> None: ...
-
-
-class HasId(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-P = TypeVar("P", bound=HasId)
-C = TypeVar("C", bound=HasId)
+P = TypeVar("P", bound=Any)
+C = TypeVar("C", bound=Any)
 V = TypeVar("V")
 
 
@@ -63,7 +54,7 @@ def key_of(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def write_case(case: Case, writers: Mapping[str, RecordSink]) -> None:
+def write_case(case: Case, writers: Mapping[str, Writer]) -> None:
     writers["prompts"].add(case.prompt)
     for completion in case.completions:
         writers["completions"].add(completion)

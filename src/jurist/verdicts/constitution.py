@@ -7,17 +7,19 @@ matchup is asked about under the same principle in both orders and whenever the 
 
 from __future__ import annotations
 
+from bisect import bisect
 from functools import cached_property
-from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from ..errors import DataError
+from ..config import parse_yaml
+from ..errors import DataError, SettingError
 from ..records import content_id
+from .cases import key_of
 
 OURS: Final = Path(__file__).parent / "constitution.yaml"
 
@@ -25,9 +27,9 @@ OURS: Final = Path(__file__).parent / "constitution.yaml"
 class Principle(Struct, frozen=True, forbid_unknown_fields=True):
     """One written criterion."""
 
-    id: str
+    id: Annotated[str, Meta(min_length=1)]
     title: str
-    text: str
+    text: Annotated[str, Meta(pattern=r"\S")]
     """What to choose the better of two responses by."""
     critique: str
     """The request to find fault with one response."""
@@ -35,7 +37,7 @@ class Principle(Struct, frozen=True, forbid_unknown_fields=True):
     """The request to write it anew."""
     tags: tuple[str, ...] = ()
     """`helpful`, `honest`, `harmless`, `not_preachy`."""
-    weight: float = 1.0
+    weight: Annotated[float, Meta(ge=0)] = 1.0
     """How often it is drawn, next to the others."""
 
 
@@ -57,49 +59,26 @@ class Constitution(Struct, frozen=True, dict=True):
 
 def draw(constitution: Constitution, matchup_id: str, seed: int = 0, sample: int = 0) -> Principle:
     """The principle for this question: by chance as far as the content goes, and always the same one."""
-    digest = blake2b(f"{matchup_id} {seed} {sample}".encode(), digest_size=8).digest()
     steps = constitution.steps
-    place = int.from_bytes(digest, "big") / 2**64 * steps[-1]
-    for principle, step in zip(constitution.principles, steps, strict=True):
-        if place < step:
-            return principle
-    return constitution.principles[-1]
+    place = key_of(f"{matchup_id} {seed} {sample}") / 2**64 * steps[-1]
+    return constitution.principles[bisect(steps[:-1], place)]
 
 
 def load_constitution(path: str | Path = "") -> Constitution:
     """The file's principles; ours when no path is given."""
-    import yaml
-
     where = Path(path) if path else OURS
     try:
-        tree = yaml.safe_load(where.read_text(encoding="utf-8"))
+        tree = parse_yaml(where.read_text(encoding="utf-8"))
+        rows = tree.get("principles") if isinstance(tree, dict) else tree
+        principles = msgspec.convert(rows, tuple[Principle, ...])
     except FileNotFoundError:
         raise DataError(f"there is no constitution at {where}. Start from a copy of: {OURS}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"the constitution {where} cannot be read: {reason}. Open it: $EDITOR {where}"
-        ) from None
-    rows = tree.get("principles") if isinstance(tree, dict) else tree
-    try:
-        principles = msgspec.convert(rows, tuple[Principle, ...])
-    except msgspec.ValidationError as error:
+    except (SettingError, UnicodeDecodeError, OSError, msgspec.ValidationError) as error:
         raise DataError(f"the constitution {where}: {error}. Compare it with: {OURS}") from None
-    return Constitution(_checked(principles, where))
-
-
-def _checked(principles: tuple[Principle, ...], where: Path) -> tuple[Principle, ...]:
     ids = [principle.id for principle in principles]
-    if twice := sorted({one for one in ids if ids.count(one) > 1}):
-        raise DataError(
-            f"the constitution {where} has two principles called '{twice[0]}'. Rename one: $EDITOR {where}"
-        )
-    for principle in principles:
-        if principle.weight < 0 or not principle.text.strip() or not principle.id:
-            what = f"weight {principle.weight}" if principle.weight < 0 else "no id or no text"
-            raise DataError(
-                f"the constitution {where}: '{principle.id}' has {what}. Mend it: $EDITOR {where}"
-            )
+    for name in ids:
+        if ids.count(name) > 1:
+            raise DataError(f"two principles of {where} are called '{name}'. Rename one: $EDITOR {where}")
     if not sum(principle.weight for principle in principles) > 0:
         raise DataError(f"the constitution {where} has no principle to draw. Start from a copy of: {OURS}")
-    return principles
+    return Constitution(principles)

@@ -7,28 +7,28 @@ Ours sit in the dictionary `JUDGES`; anyone else's is named as `module:name`.
 from __future__ import annotations
 
 import asyncio
-import inspect
-import math
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from ..config import settings_from
 from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec
-from ..engines.scripted import describe_fault, load_function
-from ..errors import CallFailed, CallRefused, DataError, JuristError, MissingExtra, SettingError, nearest
+from ..engines.scripted import load_function
+from ..errors import CallFailed, CallRefused, SettingError, nearest
+from ..prompts.rows import require
 from ..records import Completion, Matchup, Prompt, Verdict
-from . import rules
-from .ask import Answer, JudgePrompt
+from .ask import JudgePrompt
 from .constitution import Constitution, draw, load_constitution
+from .rules import BASELINES, CHECKS, FunctionJudge, FunctionScorer
 from .settings import JudgeConfig, read_swap
 
 OpenEngine = Callable[[EngineSpec], Engine]
 
 
-@runtime_checkable
 class Judge(Protocol):
     """Compares the two completions of a matchup, in the order they are in."""
 
@@ -38,7 +38,6 @@ class Judge(Protocol):
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict: ...
 
 
-@runtime_checkable
 class Scorer(Protocol):
     """Scores one completion."""
 
@@ -46,22 +45,6 @@ class Scorer(Protocol):
     kind: Literal["pointwise"]
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict: ...
-
-
-def _answer_fields(answer: Answer) -> dict[str, Any]:
-    """The reply behind a verdict, word for word, and what it cost."""
-    reply = answer.reply
-    return {
-        "unread": answer.reading.unread,
-        "forced": answer.forced,
-        "label_mass": answer.label_mass,
-        "rationale": answer.rationale or reply.reasoning,
-        "raw": reply.text,
-        "call": reply.call,
-        "usage": reply.usage,
-        "cost": reply.cost,
-        "seconds": reply.seconds,
-    }
 
 
 class Pairwise:
@@ -73,124 +56,48 @@ class Pairwise:
         self, cfg: JudgeConfig, engine: Engine, constitution: Constitution | None = None, seed: int = 0
     ) -> None:
         self.swap, self.samples = cfg.swap, cfg.samples
-        self.engine, self.constitution, self.seed = engine, constitution, seed
-        drawn_from = f"{constitution.id} {seed}" if constitution else ""
-        self.prompt = JudgePrompt(cfg, "pairwise", engine, drawn_from)
+        self.constitution, self.seed = constitution, seed
+        self.prompt = JudgePrompt(cfg, engine, f"{constitution.id} {seed}" if constitution else "")
         self.name = self.prompt.name
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        drawn_from = self.constitution
-        principle = draw(drawn_from, matchup.id, self.seed, sample) if drawn_from is not None else None
-        answer = await self.prompt.ask(self.engine, self.prompt.show_pair(matchup, principle), sample)
-        return Verdict.of_pair(
-            self.name,
-            matchup,
-            sample,
-            p_first=answer.reading.value,
-            principle=principle.id if principle else "",
-            **_answer_fields(answer),
-        )
+        principles = self.constitution
+        principle = draw(principles, matchup.id, self.seed, sample) if principles is not None else None
+        p, fields = await self.prompt.ask(self.prompt.show_pair(matchup, principle), sample)
+        fields["principle"] = principle.id if principle else ""
+        return Verdict.of_pair(self.name, matchup, sample, p_first=p, **fields)
 
 
 class Pointwise:
     """A model that scores one completion on a scale, or by five points earned one by one."""
 
     kind: Literal["pointwise"] = "pointwise"
-    swap = "never"
 
     def __init__(self, cfg: JudgeConfig, engine: Engine) -> None:
         self.samples, self.scale = cfg.samples, cfg.bounds
-        self.engine = engine
-        self.prompt = JudgePrompt(cfg, "pointwise", engine)
+        self.prompt = JudgePrompt(cfg, engine)
         self.name = self.prompt.name
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
-        answer = await self.prompt.ask(self.engine, self.prompt.show_one(prompt, completion), sample)
-        return Verdict.of_one(
-            self.name, completion, sample, score=answer.reading.value, **_answer_fields(answer)
-        )
+        score, fields = await self.prompt.ask(self.prompt.show_one(prompt, completion), sample)
+        return Verdict.of_one(self.name, completion, sample, score=score, **fields)
 
 
-class FunctionJudge:
-    """A user's function as a judge: it returns a probability, `first`, `second`, `tie`, None or a Verdict."""
-
-    kind: Literal["pairwise"] = "pairwise"
-
-    def __init__(self, cfg: JudgeConfig, function: Callable[[Matchup], Any]) -> None:
-        self.name, self.swap, self.samples = cfg.name or cfg.kind, cfg.swap, cfg.samples
-        self._function = function
-
-    async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        got = await _call(self.name, self._function, matchup)
-        if isinstance(got, Verdict):
-            return got
-        if isinstance(got, str):
-            got = {"first": 1.0, "second": 0.0, "tie": 0.5}.get(got, got)
-        if got is not None and not (isinstance(got, int | float) and 0 <= got <= 1):
-            raise DataError(
-                f"the judge {self.name} returned {got!r} about matchup {matchup.id}."
-                " Return a probability from 0 to 1, 'first', 'second', 'tie', None or a Verdict"
-            )
-        fields: dict[str, Any] = {"unread": "no_verdict"} if got is None else {"p_first": float(got)}
-        return Verdict.of_pair(self.name, matchup, sample, **fields)
-
-
-class FunctionScorer:
-    """A user's function as a scorer; it says so by its attribute `kind = "pointwise"`."""
-
-    kind: Literal["pointwise"] = "pointwise"
-    swap = "never"
-
-    def __init__(self, cfg: JudgeConfig, function: Callable[[Prompt, Completion], Any]) -> None:
-        self.name, self.samples = cfg.name or cfg.kind, cfg.samples
-        self.scale = getattr(function, "scale", None)
-        """Lowest and highest score, where the function has such an attribute."""
-        self._function = function
-
-    async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
-        got = await _call(self.name, self._function, prompt, completion)
-        if isinstance(got, Verdict):
-            return got
-        if got is not None and not (isinstance(got, int | float) and math.isfinite(got)):
-            raise DataError(
-                f"the scorer {self.name} returned {got!r} about completion {completion.id}."
-                " Return a number, None or a Verdict"
-            )
-        fields: dict[str, Any] = {"unread": "no_verdict"} if got is None else {"score": float(got)}
-        return Verdict.of_one(self.name, completion, sample, **fields)
-
-
-async def _call(judge: str, function: Callable[..., Any], *about: Any) -> Any:
-    """What a user's function returns; a fault in it is named with its line."""
-    try:
-        got = function(*about)
-        if inspect.isawaitable(got):
-            got = await got
-    except JuristError:
-        raise
-    except Exception as error:
-        raise DataError(f"the judge {judge} failed: {describe_fault(error)}") from error
-    # a single number of numpy's or torch's
-    return got.item() if getattr(got, "ndim", None) == 0 else got
-
-
-class JudgeContext:
+class JudgeContext(NamedTuple):
     """What there is to make a judge from."""
 
-    def __init__(self, cfg: JudgeConfig, argument: str, engine: OpenEngine, seed: int) -> None:
-        self.cfg, self.argument, self.seed = cfg, argument, seed
-        self._open = engine
+    cfg: JudgeConfig
+    kind: str
+    argument: str
+    """What stands behind the colon: `numeric:0.01`."""
+    open: OpenEngine
+    seed: int
 
     @property
     def engine(self) -> Engine:
         if self.cfg.engine is None:
             raise SettingError(f"the judge '{self.cfg.kind}' asks a model. Set its engine: openai:gpt-5-mini")
-        return self._open(self.cfg.engine)
-
-    @property
-    def name(self) -> str:
-        """A rule's name, with its argument."""
-        return self.cfg.name or self.cfg.kind
+        return self.open(self.cfg.engine)
 
 
 def _constitution(context: JudgeContext) -> Pairwise:
@@ -200,11 +107,14 @@ def _constitution(context: JudgeContext) -> Pairwise:
 
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
-    try:
-        opened: Scorer = load_function("jurist.models.judge:open_reward")(context)
-    except ImportError:
-        raise MissingExtra("a reward model as a judge", "torch", "train") from None
+    require("torch", "a reward model as a judge", "train")
+    opened: Scorer = load_function("jurist.models.judge:open_reward")(context)
     return opened
+
+
+def _rule(context: JudgeContext) -> Scorer:
+    # It knows: of two with different scores one is better with p = 1.
+    return FunctionScorer(context.cfg, CHECKS[context.kind](context.argument), scale="certain")
 
 
 JUDGES: Final[dict[str, Callable[[JudgeContext], Judge | Scorer]]] = {
@@ -213,28 +123,20 @@ JUDGES: Final[dict[str, Callable[[JudgeContext], Judge | Scorer]]] = {
     "additive": lambda context: Pointwise(context.cfg, context.engine),
     "constitution": _constitution,
     "reward": _reward_model,
-    "exact": lambda context: rules.Rule(context.name, rules.exact),
-    "numeric": lambda context: rules.Rule(context.name, rules.numeric(_tolerance(context.argument))),
-    "regex": lambda context: rules.Rule(context.name, rules.regex(context.argument)),
-    "json_schema": lambda context: rules.Rule(context.name, rules.json_schema(context.argument)),
-    "shorter": lambda context: rules.Heuristic(context.name, rules.shorter, context.cfg.swap),
-    "longer": lambda context: rules.Heuristic(context.name, rules.longer, context.cfg.swap),
-    "first": lambda context: rules.Heuristic(context.name, rules.first, context.cfg.swap),
-    "second": lambda context: rules.Heuristic(context.name, rules.second, context.cfg.swap),
+    **dict.fromkeys(CHECKS, _rule),
+    **dict.fromkeys(BASELINES, lambda context: FunctionJudge(context.cfg, BASELINES[context.kind])),
 }
 
 
 def judge_config(spec: JudgeConfig | str | dict[str, Any]) -> JudgeConfig:
     """The settings of a short form: `shorter`, `my_module:my_judge`, or an engine, to be asked in pairs."""
     if isinstance(spec, JudgeConfig):
-        return spec
-    if isinstance(spec, dict):
-        return settings_from(JudgeConfig, spec)
-    if not isinstance(spec, str):
-        raise SettingError(
-            f"a judge is a name or a mapping of settings, got {spec!r}. Try: openai:gpt-5-mini"
-        )
-    return JudgeConfig(**JudgeConfig.from_word(spec))
+        spec = msgspec.to_builtins(spec)  # from Python, types are not checked before
+    elif isinstance(spec, str):
+        spec = JudgeConfig.from_word(spec)
+    if not isinstance(spec, dict):
+        raise SettingError(f"a judge is a name or a mapping, got {spec!r}. Try: openai:gpt-5-mini")
+    return settings_from(JudgeConfig, spec)
 
 
 def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed: int = 0) -> Judge | Scorer:
@@ -242,40 +144,27 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
     cfg = judge_config(cfg)
     kind, _, argument = cfg.kind.partition(":")
     if kind in JUDGES:
-        return JUDGES[kind](JudgeContext(cfg, argument, engine, seed))
+        return JUDGES[kind](JudgeContext(cfg, kind, argument, engine, seed))
     if not argument:
-        raise SettingError(
-            nearest("judge", cfg.kind, JUDGES)
-            + " Or name an engine, openai:MODEL, or your own as module:name"
-        )
+        ways = "Or name an engine, openai:MODEL, or your own as module:name"
+        raise SettingError(f"{nearest('judge', cfg.kind, JUDGES)} {ways}")
     if not argument.isidentifier():
         # `vlm:MODEL@http://...` was meant as an engine; no function is called like that.
         raise SettingError(nearest("kind of engine", kind, (*VENDORS, *ENGINES)))
     function = load_function(cfg.kind)
     if not callable(function):
-        raise SettingError(
-            f"'{cfg.kind}' is {function!r}, which cannot be called. Name a function: module:function"
-        )
+        raise SettingError(f"'{cfg.kind}' is {function!r}, not a function. Write it as module:function")
     made = FunctionScorer if getattr(function, "kind", "") == "pointwise" else FunctionJudge
     return made(cfg, function)
 
 
-def _tolerance(argument: str) -> float:
-    try:
-        return float(argument or 1e-6)
-    except ValueError:
-        raise SettingError(f"a tolerance is a number, got '{argument}'; set kind: numeric:0.01") from None
-
-
 def orders(swap: str, matchup: Matchup, seed: int = 0) -> tuple[Matchup, ...]:
     """The matchup in each order it is to be asked in; which share is asked in both is decided by content."""
-    if swap == "always":
-        return matchup, matchup.swapped()
-    if swap == "never":
-        return (matchup,)
-    digest = blake2b(f"{matchup.id} {seed}".encode(), digest_size=8, person=b"swap").digest()
-    both = int.from_bytes(digest, "big") / 2**64 < read_swap(swap)
-    return (matchup, matchup.swapped()) if both else (matchup,)
+    if swap != "always":
+        digest = blake2b(f"{matchup.id} {seed}".encode(), digest_size=8, person=b"swap").digest()
+        if int.from_bytes(digest, "big") / 2**64 >= read_swap(swap):
+            return (matchup,)
+    return matchup, matchup.swapped()
 
 
 async def ask_judges(
@@ -310,29 +199,23 @@ def _questions(
     if judge.kind == "pointwise":
         for completion in completions:
             for sample in samples:
-                yield _score(judge, prompt, completion, sample)
+                unread = partial(Verdict.of_one, judge.name, completion, sample)
+                yield _answered(judge(prompt, completion, sample), unread)
         return
-    swap = getattr(judge, "swap", "always")
     for matchup in matchups:
-        for shown in orders(swap, matchup, seed):
+        for shown in orders(getattr(judge, "swap", "always"), matchup, seed):
             for sample in samples:
-                yield _compare(judge, shown, shown is not matchup, sample)
+                unread = partial(Verdict.of_pair, judge.name, shown, sample)
+                yield _answered(judge(shown, sample), unread, swapped=shown is not matchup)
 
 
-async def _compare(judge: Judge, matchup: Matchup, swapped: bool, sample: int) -> Verdict:
+async def _answered(
+    verdict: Awaitable[Verdict], unread: Callable[..., Verdict], swapped: bool = False
+) -> Verdict:
+    """The verdict, or an unread one where the call failed."""
     try:
-        verdict = await judge(matchup, sample)
+        found = await verdict
     except (CallFailed, CallRefused) as error:
-        verdict = Verdict.of_pair(judge.name, matchup, sample, **_failure_fields(error))
-    return replace(verdict, order="swapped") if swapped else verdict
-
-
-async def _score(judge: Scorer, prompt: Prompt, completion: Completion, sample: int) -> Verdict:
-    try:
-        return await judge(prompt, completion, sample)
-    except (CallFailed, CallRefused) as error:
-        return Verdict.of_one(judge.name, completion, sample, **_failure_fields(error))
-
-
-def _failure_fields(error: CallFailed | CallRefused) -> dict[str, str]:
-    return {"unread": "call_refused" if isinstance(error, CallRefused) else "call_failed", "raw": str(error)}
+        reason = "call_refused" if isinstance(error, CallRefused) else "call_failed"
+        found = unread(unread=reason, raw=str(error))
+    return replace(found, order="swapped") if swapped else found

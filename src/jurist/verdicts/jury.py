@@ -1,4 +1,4 @@
-"""Several judges, one opinion.
+"""How judges agree with labels, and how several of them become one opinion.
 
 `mean` averages probabilities, `vote` counts votes. Both assume that judges are right more often than wrong
 and err independently; on adversarial material neither holds. `anchored` learns from labels what each judge's
@@ -10,25 +10,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from operator import attrgetter
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import DataError, SettingError, nearest
-from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, folds, log_odds, sigmoid
-from ..stats.intervals import mean, sign_test
-from .agreement import EVEN, UNSAID, Labelled, agrees_with_labels, answer_of, answers_of
-from .calibrate import fit_temperature, soften
+from ..records import Verdict, is_human
+from ..stats.agreement import correlation
+from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, log_odds, logit, out_of_fold, sigmoid
+from ..stats.intervals import clustered_share, mean, sign_test
+from .calibrate import EDGE, fit_temperature
+from .cases import key_of
 from .settings import Combine, JuryConfig
 from .settle import Opinion
 
-T = TypeVar("T")
-EDGE: Final = 0.02
-"""In a regression a hard yes counts as 0.98, so that one sure judge cannot drown the others."""
+EVEN: Final = 1e-9
+"""A p this close to a half is a half: adding up two orders leaves dust."""
+UNSAID: Final = -1
+MOST: Final = 30_000
+"""Labelled matchups that are learnt from; of more, those whose ids hash lowest."""
 STACK_FROM: Final = 150
 """Labels from which a regression beats weights by accuracy; below, it has too much to learn from."""
 FEWEST: Final = 10
@@ -38,6 +42,144 @@ ALIKE: Final = 0.3
 SIGNIFICANT: Final = 0.05
 FOLDS: Final = 10
 TINY: Final = 1e-300
+
+
+class Agreement(Struct, frozen=True):
+    """How often a judge agrees with labels that name one side; its ties count half."""
+
+    accuracy: float
+    low: float
+    high: float
+    """The 95 % interval, in which a prompt counts once."""
+    n: int
+
+
+def answer_of(p: float) -> int:
+    """0 for first, 1 for second, 2 for a tie."""
+    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else 2
+
+
+def answers_of(p: Array) -> Array:
+    """`answer_of` for an array; `UNSAID` where there is no p."""
+    named = np.where(p > 0.5 + EVEN, 0, np.where(p < 0.5 - EVEN, 1, 2))
+    return np.where(np.isnan(p), UNSAID, named)
+
+
+class Labelled(NamedTuple):
+    """What judges said of labelled matchups, one row each, told from the completion with the lower id."""
+
+    judges: tuple[str, ...]
+    p: Array
+    """[row, judge]; nan where nothing was read."""
+    prompt: Array
+    fit: Array
+    """Mean of the labels to learn from, 1 for first; nan where there is none."""
+    human: Array
+    file: Array
+    human_agreement: float | None
+    """How often two humans who labelled the same matchup said the same."""
+
+    @property
+    def known(self) -> Array:
+        """Rows whose label to learn from names a side."""
+        return np.abs(self.fit - 0.5) > EVEN
+
+    @property
+    def first(self) -> Array:
+        """1 where it names the first."""
+        return (self.fit > 0.5).astype(float)
+
+
+class _Row(NamedTuple):
+    """One labelled matchup."""
+
+    prompt: int
+    said: dict[str, float]
+    labels: dict[tuple[str, int], tuple[float, bool]]
+
+
+class LabelTable:
+    """Filled in one pass over a run; takes the same memory for any number of matchups."""
+
+    def __init__(self, judges: Iterable[str] = (), count_patterns: bool = False) -> None:
+        self.judges = {judge: j for j, judge in enumerate(judges)}
+        self.patterns: Counter[tuple[int, ...]] = Counter()
+        """How often the judges answered so, over all matchups: what Dawid-Skene learns from."""
+        self._rows: dict[str, _Row] = {}
+        self.counts_patterns, self._limit = count_patterns, 1 << 64
+
+    def add(
+        self, prompt_id: str, opinions: Sequence[Opinion], labels: Sequence[tuple[Verdict, bool]] = ()
+    ) -> None:
+        """One matchup: an opinion of each judge, and labels with whether to learn from them.
+
+        A matchup may come again with more labels; the last one of each annotator counts.
+        """
+        said = {o.judge: _told(o) for o in opinions if o.p_first is not None}
+        for o in opinions:
+            self.judges.setdefault(o.judge, len(self.judges))
+        if self.counts_patterns:
+            answers = ((answer_of(said[judge]) if judge in said else UNSAID) for judge in self.judges)
+            self.patterns[tuple(answers)] += 1
+        for label, fits in labels:
+            if label.p_first is not None and key_of(label.matchup_id) < self._limit:
+                row = self._rows.setdefault(label.matchup_id, _Row(key_of(prompt_id), said, {}))
+                row.labels[label.judge, label.sample] = _told(label), fits
+        if len(self._rows) > MOST:
+            keys = {name: key_of(name) for name in self._rows}
+            self._limit = sorted(keys.values())[MOST // 2]
+            self._rows = {name: row for name, row in self._rows.items() if keys[name] < self._limit}
+
+    def labelled(self) -> Labelled:
+        """The labelled matchups as columns."""
+        shape = len(self._rows), len(self.judges)
+        p, y = np.full(shape, np.nan), np.full((shape[0], 3), np.nan)
+        same = pairs = 0
+        for at, row in enumerate(self._rows.values()):
+            for judge, said in row.said.items():
+                p[at, self.judges[judge]] = said
+            humans = [value for (judge, _), (value, _) in row.labels.items() if is_human(judge)]
+            files = [value for (judge, _), (value, _) in row.labels.items() if not is_human(judge)]
+            y[at] = mean(value for value, fits in row.labels.values() if fits), mean(humans), mean(files)
+            same += sum(n * (n - 1) for n in Counter(map(answer_of, humans)).values())
+            pairs += len(humans) * (len(humans) - 1)
+        prompts = np.array([row.prompt for row in self._rows.values()], dtype=np.uint64)
+        fit, human, file = y.T
+        return Labelled(tuple(self.judges), p, prompts, fit, human, file, same / pairs if pairs else None)
+
+
+def _told(said: Opinion | Verdict) -> float:
+    """p, told from the completion with the lower id."""
+    p = said.p_first or 0.0
+    return p if said.first_id <= said.second_id else 1.0 - p
+
+
+def agrees_with_labels(lean: Array, y: Array) -> Array:
+    """1 where a judge that leans to first (above 0) or second agrees with the label, a half where it names
+    neither; nan where it was not read, or the label names neither.
+    """
+    side, wanted = (np.where(np.abs(x) < EVEN, 0.0, np.sign(x)) for x in (lean, y - 0.5))
+    agrees = np.where(side == 0, 0.5, side == wanted)
+    return np.where(np.isnan(side) | np.isnan(wanted) | (wanted == 0), np.nan, agrees)
+
+
+def measure_agreement(lean: Array, y: Array, prompts: Array, level: float = 0.95) -> Agreement | None:
+    """None where there is no label to agree with."""
+    agrees = agrees_with_labels(lean, y)
+    read = ~np.isnan(agrees)
+    found = clustered_share(agrees[read], prompts[read], level)
+    return Agreement(found.value, found.low, found.high, int(read.sum())) if read.any() else None
+
+
+def measure_agreements(seen: Labelled, leans: Mapping[str, Array]) -> dict[str, dict[str, Agreement]]:
+    """With `human` labels and with `file` labels, of each judge about which there is one."""
+    found: dict[str, dict[str, Agreement]] = {}
+    for kind, y in (("human", seen.human), ("file", seen.file)):
+        for judge, lean in leans.items():
+            one = measure_agreement(lean, y, seen.prompt)
+            if one is not None:
+                found.setdefault(kind, {})[judge] = one
+    return found
 
 
 class Juror(Struct, frozen=True, omit_defaults=True):
@@ -75,76 +217,39 @@ class Weights(Struct, frozen=True, omit_defaults=True):
     """Why this jury should not label, and what to do."""
 
 
-_by_judge = attrgetter("judge")
-
-
 def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfig) -> Opinion:
     """The jury's opinion on one matchup: one opinion a judge in, one out, whatever their order."""
-    if not opinions:
-        raise DataError(
-            "a jury got no opinion at all; name its members: --judge openai:gpt-5-mini --judge shorter"
-        )
     # A fixed order, so that neither the sum nor the positions depend on who answered first.
-    opinions = sorted(opinions, key=_by_judge) if len(opinions) > 1 else opinions
-    head = opinions[0]
-    members: list[tuple[str, float]] = []
-    gaps: list[float] = []
-    flips = 0
-    for o in opinions:
-        if o.p_first is None:
-            continue
-        if o.first_id != head.first_id:
-            o = o.swapped()
-        if (o.first_id, o.second_id) != (head.first_id, head.second_id):
-            raise DataError(
-                f"opinions on different matchups in one jury: {head.matchup_id} and {o.matchup_id}; "
-                "group them by matchup_id first"
-            )
-        if o.position_gap is not None:
-            gaps.append(o.position_gap)
-            flips += o.flipped
-        members.append((o.judge, o.p_first or 0.0))
-    found = Opinion(
-        head.matchup_id,
-        head.first_id,
-        head.second_id,
-        "jury",
-        position_gap=mean(gaps) if gaps else None,
-        verdict_ids=tuple(name for o in opinions for name in o.verdict_ids),
-        flipped=2 * flips > len(gaps),
+    first, *others = sorted(opinions, key=attrgetter("judge"))
+    told = [first, *(o if o.first_id == first.first_id else o.swapped() for o in others)]
+    read = [o for o in told if o.p_first is not None]
+    ids = tuple(name for o in told for name in o.verdict_ids)
+    found = Opinion(first.matchup_id, first.first_id, first.second_id, "jury", verdict_ids=ids)
+    if len(read) < max(1.0, cfg.quorum * len(told)):
+        reasons = {o.unread for o in told}
+        return replace(found, unread=reasons.pop() if len(reasons) == 1 and not read else "no quorum")
+    twice = [(o.position_gap, o.flipped) for o in read if o.position_gap is not None]
+    return replace(
+        found,
+        p_first=_p_of([(o.judge, o.p_first or 0.0) for o in read], weights, cfg.combine),
+        position_gap=mean(gap for gap, _ in twice) if twice else None,
+        flipped=2 * sum(flipped for _, flipped in twice) > len(twice),
     )
-    if len(members) < max(1.0, cfg.quorum * len(opinions)):
-        reasons = {o.unread for o in opinions if o.p_first is None}
-        why = reasons.pop() if len(reasons) == 1 and not members else "no quorum"
-        return replace(found, unread=why, position_gap=None, flipped=False)
-    return replace(found, p_first=_p_of(members, weights, cfg))
 
 
-def _p_of(members: Sequence[tuple[str, float]], weights: Weights | None, cfg: JuryConfig) -> float:
-    if cfg.combine == "vote":
-        return sum((1.0, 0.0, 0.5)[answer_of(p)] for _, p in members) / len(members)
-    unfitted = weights is not None and weights.combine == cfg.combine and weights.method == "equal"
-    if cfg.combine == "mean" or unfitted:
-        return sum(p for _, p in members) / len(members)
-    if weights is None or weights.combine != cfg.combine:
-        raise SettingError(
-            f"combine: {cfg.combine} needs weights fitted for it, not "
-            f"{weights.combine if weights else 'none'}; fit them first, or set combine: mean"
-        )
-    known = {juror.judge: juror for juror in weights.jurors}
-    total = 0.0
-    for judge, p in members:
-        juror = known.get(judge)
-        if juror is None:
-            raise SettingError(f"{nearest('juror', judge, known)} Fit the weights again with this judge.")
+def _p_of(said: Sequence[tuple[str, float]], weights: Weights | None, rule: Combine) -> float:
+    if rule == "vote":
+        return sum((1.0, 0.0, 0.5)[answer_of(p)] for _, p in said) / len(said)
+    if weights is None or weights.combine != rule or weights.method == "equal":
+        return sum(p for _, p in said) / len(said)
+    jurors, total = {juror.judge: juror for juror in weights.jurors}, 0.0
+    for judge, p in said:
+        juror = jurors[judge]
         if weights.method == "tables":
             answer = answer_of(p)
             total += math.log(max(juror.says[0][answer], TINY) / max(juror.says[1][answer], TINY))
-        elif weights.method == "stack":
-            p = min(max(p, EDGE), 1 - EDGE)
-            total += juror.weight * math.log(p / (1 - p))
         else:
-            total += juror.weight * (2 * p - 1)
+            total += juror.weight * (logit(p, EDGE) if weights.method == "stack" else 2 * p - 1)
     return sigmoid(total / weights.temperature)
 
 
@@ -155,7 +260,7 @@ def fit_jury(
     were learnt from other prompts.
     """
     agrees = agrees_with_labels(seen.p - 0.5, seen.fit[:, None])
-    known = np.abs(seen.fit - 0.5) > EVEN
+    n_labels = int(seen.known.sum())
     rho, k = _error_correlation(agrees), len(seen.judges)
     weights = Weights(
         cfg.combine,
@@ -163,14 +268,14 @@ def fit_jury(
             Juror(judge, accuracy=_mean(agrees[:, j]), n=int((~np.isnan(agrees[:, j])).sum()))
             for j, judge in enumerate(seen.judges)
         ),
-        n_labels=int(known.sum()),
+        n_labels=n_labels,
         error_correlation=rho,
         effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
     )
     if cfg.combine == "dawid_skene" and patterns:
-        weights, lean = _dawid_skene(weights, seen, known, cfg, patterns)
-    elif cfg.combine == "anchored" and known.any():
-        weights, lean = _anchored(weights, seen, known, agrees)
+        weights, lean = _dawid_skene(weights, seen, patterns)
+    elif cfg.combine == "anchored" and n_labels:
+        weights, lean = _anchored(weights, seen, agrees)
     else:
         votes = np.array([1.0, 0.0, 0.5, np.nan])[answers_of(seen.p)]
         lean = _row_means(votes if cfg.combine == "vote" else seen.p) - 0.5
@@ -178,18 +283,16 @@ def fit_jury(
     lean = np.where(read >= max(1.0, cfg.quorum * k), lean, np.nan)
     joint = agrees_with_labels(lean, seen.fit)
     weights = replace(weights, accuracy=_mean(joint))
-    if cfg.combine == "anchored" and not known.any():
+    if cfg.combine == "anchored" and not n_labels:
         refused = (
             "combine: anchored learns from labels, and has none about a matchup of this run: set"
             " --labels FILE or --labels given, use --jury.combine mean, or export the mean: --force true"
         )
         return replace(weights, refused=refused), lean
-    return _compare_with_best(weights, seen, known, agrees, joint), lean
+    return _compare_with_best(weights, seen, agrees, joint), lean
 
 
-def _compare_with_best(
-    weights: Weights, seen: Labelled, known: Array, agrees: Array, joint: Array
-) -> Weights:
+def _compare_with_best(weights: Weights, seen: Labelled, agrees: Array, joint: Array) -> Weights:
     """A jury that is worse than one of its judges gets a warning; if it counts votes or averages, and is
     significantly worse, it is refused.
     """
@@ -209,7 +312,7 @@ def _compare_with_best(
     )
     way_out = "use that judge alone"
     if weights.combine != "anchored":
-        lean = _anchored(weights, seen, known, agrees)[1]
+        lean = _anchored(weights, seen, agrees)[1]
         anchored = _mean(agrees_with_labels(lean, seen.fit)[both]) or 0.0
         way_out = f"use --jury.combine anchored ({anchored:.1%})" if anchored >= ours else way_out
     if weights.combine in ("vote", "mean") and chance < SIGNIFICANT:
@@ -220,9 +323,9 @@ def _compare_with_best(
     return replace(weights, warning=f"{found} (by chance in {chance:.0%} of cases): {way_out}")
 
 
-def _anchored(weights: Weights, seen: Labelled, known: Array, agrees: Array) -> tuple[Weights, Array]:
+def _anchored(weights: Weights, seen: Labelled, agrees: Array) -> tuple[Weights, Array]:
     """Each verdict counts the log-odds of its judge's accuracy; with many labels a regression decides."""
-    y, unread = (seen.fit > 0.5).astype(float), np.isnan(seen.p)
+    known, unread = seen.known, np.isnan(seen.p)
     method: Literal["votes", "stack"] = "stack" if known.sum() >= STACK_FROM else "votes"
     if method == "votes":
         # Confidences are divided by their mean, so that judges with different scales count alike.
@@ -234,28 +337,24 @@ def _anchored(weights: Weights, seen: Labelled, known: Array, agrees: Array) -> 
     scale = np.where(scale > 0, scale, 1.0)
 
     def fit(train: Array) -> tuple[Array, Array]:
-        if method == "votes":
-            learnt = fit_naive_bayes(agrees[train]) / scale
+        if method == "stack":
+            learnt = fit_logistic(x[train] / scale, seen.first[train])
         else:
-            learnt = fit_logistic(x[train] / scale, y[train]) / scale
-        return learnt, x @ learnt
+            # One imagined hit and miss are added to each.
+            hits, n = np.nansum(agrees[train], axis=0), (~np.isnan(agrees[train])).sum(axis=0)
+            learnt = np.log((hits + 1) / (n - hits + 1))
+        return learnt / scale, x @ (learnt / scale)
 
-    learnt, lean = _out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
+    learnt, lean = out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
     jurors = tuple(replace(juror, weight=w) for juror, w in zip(weights.jurors, learnt.tolist(), strict=True))
-    return replace(weights, jurors=jurors, method=method, temperature=_heat(lean, y, known)), lean
-
-
-def fit_naive_bayes(agrees: Array) -> Array:
-    """The log-odds of each judge's accuracy, one imagined hit and miss added."""
-    hits, n = np.nansum(agrees, axis=0), (~np.isnan(agrees)).sum(axis=0)
-    return np.asarray(np.log((hits + 1) / (n - hits + 1)))
+    return replace(weights, jurors=jurors, method=method, temperature=_heat(lean, seen)), lean
 
 
 def _dawid_skene(
-    weights: Weights, seen: Labelled, known: Array, cfg: JuryConfig, patterns: Mapping[tuple[int, ...], int]
+    weights: Weights, seen: Labelled, patterns: Mapping[tuple[int, ...], int]
 ) -> tuple[Weights, Array]:
     """EM over all matchups, each also from its other side: which completion is called first is chance."""
-    y, k = (seen.fit > 0.5).astype(float), len(seen.judges)
+    known, y, k = seen.known, seen.first, len(seen.judges)
     answers, mirror = answers_of(seen.p), np.array([1, 0, 2, UNSAID])
     unlabelled = Counter({one + (UNSAID,) * (k - len(one)): n for one, n in patterns.items()})
 
@@ -271,13 +370,11 @@ def _dawid_skene(
             np.concatenate([said, mirror[said]]),
             np.concatenate([n, n]),
             np.concatenate([label, 1 - label]),
-            cfg.smoothing,
-            cfg.tolerance,
         )
         words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
         return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
 
-    says, lean = _out_of_fold(fit, known, seen.prompt, FOLDS)
+    says, lean = out_of_fold(fit, known, seen.prompt, FOLDS)
     tables = [tuple(map(tuple, table)) for table in says.tolist()]
     jurors = tuple(replace(juror, says=table) for juror, table in zip(weights.jurors, tables, strict=True))
     weights = replace(weights, jurors=jurors, method="tables")
@@ -292,34 +389,18 @@ def _dawid_skene(
             " use --jury.combine anchored"
         )
         weights = replace(weights, warning=warning)
-    return replace(weights, temperature=_heat(lean, y, known)), lean
+    return replace(weights, temperature=_heat(lean, seen)), lean
 
 
-def _out_of_fold(
-    fit: Callable[[Array], tuple[T, Array]], known: Array, prompts: Array, k: int
-) -> tuple[T, Array]:
-    """What is learnt from all labels, and the score of each row, learnt without the labels of its prompt."""
-    learnt, scores = fit(known)
-    fold, scores = folds(prompts, k), scores.copy()
-    for part in np.unique(fold[known]).tolist():
-        held = fold == part
-        scores[held] = fit(known & ~held)[1][held]
-    return learnt, scores
-
-
-def _heat(lean: Array, y: Array, known: Array) -> float:
-    return fit_temperature(expit(lean[known]), soften(y[known]))
+def _heat(lean: Array, seen: Labelled) -> float:
+    return fit_temperature(expit(lean[seen.known]), seen.first[seen.known])
 
 
 def _error_correlation(agrees: Array) -> float | None:
     """Mean correlation of the judges' errors, over the pairs of judges for which there is one."""
-    found = []
-    for a in range(agrees.shape[1]):
-        for b in range(a):
-            both = ~np.isnan(agrees[:, a]) & ~np.isnan(agrees[:, b])
-            x, z = agrees[both, a], agrees[both, b]
-            if len(x) > 2 and x.std() > 0 and z.std() > 0:
-                found.append(float(np.corrcoef(x, z)[0, 1]))
+    pairs = (agrees[:, [a, b]] for a, b in combinations(range(agrees.shape[1]), 2))
+    found = [correlation(*pair[~np.isnan(pair).any(axis=1)].T) for pair in pairs]
+    found = [r for r in found if not math.isnan(r)]
     return mean(found) if found else None
 
 

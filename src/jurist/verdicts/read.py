@@ -9,14 +9,16 @@ gives the probability, and the labels have to hold at least half of it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from math import exp, isfinite
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from ..engines.engine import Reply
-from .tokens import bare, choice_chances, first_token, score_chances, token_at
+from ..engines.dialects import SPACES
+from ..engines.engine import Reply, Token
 
 UNREAD: Final = {
     "refused": "the judge declined to answer",
@@ -62,18 +64,13 @@ class Reading(Struct, frozen=True):
 class Choices(Struct, frozen=True):
     """The labels a judge was offered for two completions."""
 
-    first: str = "A"
-    second: str = "B"
-    tie: str | None = None
+    labels: tuple[str, ...] = ("A", "B")
+    """For the first, the second, and perhaps a tie."""
 
     word = "(?:verdict|decision|judge?ment)"
     fields = ("verdict",)
     noun = r"(?:(?:response|answer|assistant|output|option|completion|candidate)\s{1,4})?"
     suffix = r"(?P<tie>(?<!\w)\(?(?:for )?(?:a )?tie\)?)?"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(label for label in (self.first, self.second, self.tie) if label)
 
     @property
     def pattern(self) -> str:
@@ -83,11 +80,20 @@ class Choices(Struct, frozen=True):
     def value(self, label: str) -> float | None:
         return dict(zip(self.labels, (1.0, 0.0, 0.5), strict=False)).get(label)
 
-    def weigh(self, reply: Reply, place: int) -> tuple[float | None, float]:
-        chances, mass = choice_chances(reply.tokens[place], self.labels)
-        tie = chances[2] if len(chances) > 2 else 0.0
-        total = chances[0] + chances[1] + tie
-        return (min(1.0, (chances[0] + 0.5 * tie) / total) if mass else None), mass
+    def weigh(self, tokens: Sequence[Token], place: int) -> tuple[float | None, float]:
+        """The value at this token, and what the labels hold together.
+
+        A label that is not among the alternatives is no likelier than the least of them, nor than the rest.
+        """
+        chances, total, least = dict.fromkeys(self.labels, 0.0), 0.0, 1.0
+        for text, chance in _alternatives(tokens[place]):
+            total, least = total + chance, min(least, chance)
+            if (word := _bare(text)) in chances:
+                chances[word] += chance
+        bound = min(least, max(0.0, 1.0 - total))
+        first, second, tie = [*(chance or bound for chance in chances.values()), 0.0][:3]
+        mass = sum(chances.values())
+        return ((first + 0.5 * tie) / (first + second + tie) if mass else None), mass
 
 
 class Scale(Struct, frozen=True):
@@ -111,9 +117,31 @@ class Scale(Struct, frozen=True):
     def value(self, label: str) -> float | None:
         return float(label) if self.low <= float(label) <= self.high else None
 
-    def weigh(self, reply: Reply, place: int) -> tuple[float | None, float]:
-        """The expectation over the scores, which tells near-equals apart (Lee et al. 2023)."""
-        chances, mass = score_chances(reply.tokens, place, self.low, self.high)
+    def weigh(self, tokens: Sequence[Token], place: int) -> tuple[float | None, float]:
+        """The expectation over the scores, which tells near-equals apart (Lee et al. 2023), and their mass.
+
+        Most tokenizers write 10 as `1`, `0`, so a `1` may be a 10 that has only begun. Where the reply itself
+        took that branch, the next token says how likely the 0 was; where it did not, nobody knows, and that
+        `1` is left out. A token says nothing of scores below 0 or above 10, but that a number begins.
+        """
+        token, chances = tokens[place], dict[int, float]()
+        if self.low < 0 or self.high > 10:
+            listed = ((_bare(text), chance) for text, chance in _alternatives(token))
+            return None, sum(p for word, p in listed if word == "-" or word.lstrip("-")[:1].isdecimal())
+        for text, chance in _alternatives(token):
+            score = _number(text)
+            if score is not None and (self.low <= score <= self.high or (score == 1 and self.high == 10)):
+                chances[score] = chances.get(score, 0.0) + chance
+        mass = sum(chances.values())
+        if self.high == 10 and 1 in chances and 10 not in chances:
+            one = chances.pop(1)
+            if _number(token.text) == 1:
+                after = tokens[place + 1] if place + 1 < len(tokens) else None
+                if after is not None and after.at != token.at + len(token.text):
+                    return None, mass  # it was not kept: the score is what is written
+                zeros = (p for text, p in _alternatives(after) if text.startswith("0")) if after else ()
+                zero = min(1.0, sum(zeros))
+                chances |= {10: one * zero} | ({1: one * (1.0 - zero)} if self.low <= 1 else {})
         total = sum(chances.values())
         return (sum(score * p for score, p in chances.items()) / total if total else None), mass
 
@@ -131,15 +159,14 @@ def read(reply: Reply, form: Form, *, label_only: bool = False, forced: bool = F
     if thinks or not reply.text[start:].strip():
         return Reading(unread="cut_off" if thinks or reply.finish == "length" else "empty")
     found = _declared(reply, start, form, label_only)
-    place = token_at(reply.tokens, reply.text, found.at) if not found.unread else None
-    if found.unread and label_only and not forced:
-        place = first_token(reply.tokens, reply.text, start)
+    at = found.at if not found.unread else start if label_only and not forced else -1
+    place = _token_at(reply.tokens, reply.text, at) if at >= 0 else None
     if place is None:
         return found
-    value, mass = form.weigh(reply, place)
+    value, mass = form.weigh(reply.tokens, place)
     if mass < LEAST_MASS and not forced:
         return Reading(unread="low_mass", label_mass=mass)
-    says_more = found.unread and _compiled(form).line.fullmatch(bare(reply.tokens[place].text))
+    says_more = found.unread and _compiled(form).line.fullmatch(_bare(reply.tokens[place].text))
     if says_more or value is None or (isinstance(form, Scale) and (found.value or 0) % 1):
         value = found.value  # as it is written: a score like 7.5, or nothing where a sentence only begins
     if value is None:
@@ -247,3 +274,34 @@ def thinking_end(text: str) -> tuple[int, bool]:
 def rationale_of(text: str, reading: Reading) -> str:
     """What a reply says before its verdict."""
     return text[: text.rfind("\n", 0, reading.at) + 1].strip() if reading.at > 0 else ""
+
+
+_MARKS = " \t\r\n.:;,!#()[]{}<>\"'`*_“”‘’「」【】"
+
+
+@lru_cache(maxsize=4096)
+def _bare(text: str) -> str:
+    """A token without the spaces and marks around it."""
+    return text.translate(SPACES).strip(_MARKS)
+
+
+def _alternatives(token: Token) -> list[tuple[str, float]]:
+    """What could have stood at a token's place, with probabilities, itself included."""
+    listed = [(text, exp(p) if p < 0 else 1.0) for text, p in token.top if isfinite(p)]
+    if all(text != token.text for text, _ in listed) and isfinite(token.logprob):
+        listed.append((token.text, exp(min(0.0, token.logprob))))
+    return listed
+
+
+def _token_at(tokens: Sequence[Token], text: str, place: int) -> int | None:
+    """Which token writes the first word from this place of the text on; None where that one was not kept."""
+    for i, token in enumerate(tokens):
+        end = token.at + len(token.text)
+        if end > place and (word := _bare(token.text)):
+            return i if _bare(text[place:end]) == word else None
+    return None
+
+
+def _number(text: str) -> int | None:
+    word = _bare(text)
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 4 else None

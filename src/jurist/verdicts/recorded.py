@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from ..completions.load import Reader
 from ..engines.scripted import describe_fault, load_function
 from ..errors import DataError, SettingError, nearest
-
-Reader = Callable[[str], tuple[float | None, str]]
-"""From a reply to the probability that the first is better as shown, or the reason why it is unread."""
+from .rules import probability_of
 
 LABELS: Final = (
     dict.fromkeys(("a", "1", "first"), 1.0)
     | dict.fromkeys(("b", "2", "second"), 0.0)
     | dict.fromkeys(("c", "3", "0", "tie"), 0.5)
 )
-UNREADABLE: Final = (None, "no_verdict")
 
 
 def open_reader(spec: str) -> Reader:
@@ -33,14 +30,13 @@ def open_reader(spec: str) -> Reader:
     try:
         pattern = re.compile(spec, re.MULTILINE)
     except re.error as error:
+        known = ", ".join(READERS)
         raise SettingError(
-            f"--read {spec!r} is not a regular expression: {error}. Or name a reader: {', '.join(READERS)}"
+            f"--read {spec!r} is no regular expression: {error}. Or name a reader: {known}"
         ) from None
     if pattern.groups != 1:
-        raise SettingError(
-            nearest("reader", spec, READERS)
-            + r" Or write a regular expression with one group, which is the label: 'verdict: (A|B|C)'"
-        )
+        ways = "Or write a regular expression with one group, which is the label: 'verdict: (A|B|C)'"
+        raise SettingError(f"{nearest('reader', spec, READERS)} {ways}")
     return lambda reply: _last_match(pattern, reply)
 
 
@@ -50,23 +46,19 @@ def _by_function(spec: str, function: Any) -> Reader:
             got = function(reply)
         except Exception as error:
             raise DataError(f"the reader {spec} failed: {describe_fault(error)}") from error
-        known = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
-        p = known.get(got, got) if isinstance(got, str | None) else got
-        if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
-            raise DataError(
-                f"the reader {spec} returned {got!r}. Return first, second, tie, a probability or None"
-            )
-        return (None, "no_verdict") if p is None else (float(p), "")
+        return _as_read(probability_of(got, f"the reader {spec}"))
 
     return read
 
 
+def _as_read(p: float | None) -> tuple[float | None, str]:
+    return (None, "no_verdict") if p is None else (p, "")
+
+
 def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str]:
-    matches = list(pattern.finditer(reply))
-    if not matches:
-        return UNREADABLE
-    p = LABELS.get((matches[-1][1] or "").strip().lower())
-    return (None, "off_menu") if p is None else (p, "")
+    labels = pattern.findall(reply)
+    p = LABELS.get(labels[-1].strip().lower()) if labels else None
+    return (None, "off_menu") if labels and p is None else _as_read(p)
 
 
 def llmbar(reply: str) -> tuple[float | None, str]:
@@ -81,7 +73,7 @@ def llmbar_cot(reply: str) -> tuple[float | None, str]:
 
 def _output(found: list[str]) -> tuple[float | None, str]:
     # As in the authors' own reading, (a) is tried first.
-    return (float("a" in found), "") if found else UNREADABLE
+    return _as_read(float("a" in found) if found else None)
 
 
 def mt_bench(reply: str) -> tuple[float | None, str]:
@@ -89,18 +81,13 @@ def mt_bench(reply: str) -> tuple[float | None, str]:
     found = set(re.findall(r"\[\[([ABC])\]\]", reply))
     if len(found) > 1:
         return None, "contradictory"
-    return ({"A": 1.0, "B": 0.0, "C": 0.5}[found.pop()], "") if found else UNREADABLE
+    return _as_read(LABELS[found.pop().lower()] if found else None)
 
 
 def vicuna(reply: str) -> tuple[float | None, str]:
     """QLoRA's reviews (Dettmers et al. 2023): the last line is 1, 2, or 3 for a tie."""
-    lines = reply.strip().splitlines()
-    return _one_two_three(lines[-1].strip()) if lines else UNREADABLE
-
-
-def _one_two_three(label: str) -> tuple[float | None, str]:
-    p = {"1": 1.0, "2": 0.0, "3": 0.5}.get(label)
-    return UNREADABLE if p is None else (p, "")
+    last = reply.strip().rpartition("\n")[2].strip()
+    return _as_read({"1": 1.0, "2": 0.0, "3": 0.5}.get(last))
 
 
 _PAIR: Final = re.compile(r"\(? ?(\d+(?:\.\d+)?) ?[ ,] ?(\d+(?:\.\d+)?) ?\)?")
@@ -116,9 +103,9 @@ def score_pair(reply: str) -> tuple[float | None, str]:
     tags = _TAGGED.findall(reply)
     scores = pair.groups() if pair else [score for _, score in tags]
     if len(scores) != 2 or (pair is None and sorted(tags) != tags and tags[0][0] != tags[1][0]):
-        return UNREADABLE
+        return _as_read(None)
     first, second = map(float, scores)
-    return (0.5 if first == second else float(first > second)), ""
+    return _as_read(0.5 if first == second else float(first > second))
 
 
 def alpaca_eval(reply: str) -> tuple[float | None, str]:
@@ -127,19 +114,12 @@ def alpaca_eval(reply: str) -> tuple[float | None, str]:
     try:
         rows = msgspec.json.decode(reply[start : end + 1].replace("'", '"'))
         ranks = {str(row["model"])[-1]: int(row["rank"]) for row in rows}
-        first, second = ranks.get("1", ranks.get("m")), ranks.get("2", ranks.get("M"))
+        first, second = (ranks["1"], ranks["2"]) if "1" in ranks else (ranks["m"], ranks["M"])
     except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError, KeyError, ValueError, IndexError):
-        return UNREADABLE
-    if first is None or second is None:
-        return UNREADABLE
-    return (0.5 if first == second else float(first < second)), ""
+        return _as_read(None)
+    return _as_read(0.5 if first == second else float(first < second))
 
 
 READERS: Final[dict[str, Reader]] = {
-    "llmbar": llmbar,
-    "llmbar_cot": llmbar_cot,
-    "mt_bench": mt_bench,
-    "vicuna": vicuna,
-    "score_pair": score_pair,
-    "alpaca_eval": alpaca_eval,
+    read.__name__: read for read in (llmbar, llmbar_cot, mt_bench, vicuna, score_pair, alpaca_eval)
 }

@@ -1,4 +1,5 @@
-"""Judges that need no model: rules for what can be checked, and planted judges whose fault is known.
+"""Judges that ask no model: rules for what can be checked, planted judges whose fault is known, and functions
+of a user's own.
 
 A rule scores one completion 1 or 0. Where it cannot tell, because there is no reference to check against,
 it gives no score and says why.
@@ -6,6 +7,7 @@ it gives no score and says why.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import unicodedata
@@ -15,8 +17,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ..errors import MissingExtra, SettingError
+from ..engines.scripted import describe_fault
+from ..errors import DataError, JuristError, SettingError
+from ..prompts.rows import first_line, require
 from ..records import Completion, Matchup, Prompt, Verdict
+from .read import UNREAD
+from .settings import JudgeConfig
+from .settle import ScoreScale
 
 Check = Callable[[Prompt, Completion], float | str]
 """A score, or the reason why there is none."""
@@ -27,35 +34,70 @@ _NUMBER: Final = re.compile(
 )
 
 
-class Rule:
-    """A check of one completion, as a judge."""
-
-    kind: Literal["pointwise"] = "pointwise"
-    swap = "never"
-    samples = 1
-    scale = "certain"
-    """It knows: of two with different scores one is better with p = 1."""
-
-    def __init__(self, name: str, check: Check) -> None:
-        self.name, self.check = name, check
-
-    async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
-        got = self.check(prompt, completion)
-        said = {"unread": got} if isinstance(got, str) else {"score": got}
-        return Verdict.of_one(self.name, completion, sample, **said)
-
-
-class Heuristic:
-    """A judge of pairs that goes by one thing only."""
+class FunctionJudge:
+    """A function of a matchup as a judge: it returns what `probability_of` reads, or a Verdict."""
 
     kind: Literal["pairwise"] = "pairwise"
-    samples = 1
 
-    def __init__(self, name: str, p_first: Callable[[Matchup], float], swap: str = "always") -> None:
-        self.name, self.p_first, self.swap = name, p_first, swap
+    def __init__(self, cfg: JudgeConfig, function: Callable[[Matchup], Any]) -> None:
+        self.name, self.swap, self.samples = cfg.name or cfg.kind, cfg.swap, cfg.samples
+        self._function = function
 
     async def __call__(self, matchup: Matchup, sample: int = 0) -> Verdict:
-        return Verdict.of_pair(self.name, matchup, sample, p_first=self.p_first(matchup))
+        got = await _call(self.name, self._function, matchup)
+        if isinstance(got, Verdict):
+            return got
+        p = probability_of(got, f"the judge {self.name}, asked about {matchup.id},")
+        unread = "" if p is not None else "no_verdict"
+        return Verdict.of_pair(self.name, matchup, sample, p_first=p, unread=unread)
+
+
+class FunctionScorer:
+    """A function of a prompt and a completion as a scorer; a user's says so by its `kind = "pointwise"`."""
+
+    kind: Literal["pointwise"] = "pointwise"
+
+    def __init__(
+        self, cfg: JudgeConfig, function: Callable[..., Any], scale: ScoreScale | None = None
+    ) -> None:
+        self.name, self.samples = cfg.name or cfg.kind, cfg.samples
+        self.scale = scale or getattr(function, "scale", None)
+        """Lowest and highest score, where the function has such an attribute."""
+        self._function = function
+
+    async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
+        got = await _call(self.name, self._function, prompt, completion)
+        if isinstance(got, Verdict):
+            return got
+        if got is None or (isinstance(got, str) and got in UNREAD):
+            return Verdict.of_one(self.name, completion, sample, unread=got or "no_verdict")
+        if not (isinstance(got, int | float) and math.isfinite(got)):
+            about = f"the scorer {self.name}, asked about {completion.id}, returned {got!r}"
+            raise DataError(f"{about}. Return a number, None or a Verdict")
+        return Verdict.of_one(self.name, completion, sample, score=float(got))
+
+
+async def _call(judge: str, function: Callable[..., Any], *about: Any) -> Any:
+    """What a function returns; a fault in it is named with its line."""
+    try:
+        got = function(*about)
+        if inspect.isawaitable(got):
+            got = await got
+    except JuristError:
+        raise
+    except Exception as error:
+        raise DataError(f"the judge {judge} failed: {describe_fault(error)}") from error
+    # a single number of numpy's or torch's
+    return got.item() if getattr(got, "ndim", None) == 0 else got
+
+
+def probability_of(got: Any, who: str) -> float | None:
+    """What a user's function said of two completions, as the probability that the first is better."""
+    p = {"first": 1.0, "second": 0.0, "tie": 0.5}.get(got, got) if isinstance(got, str) else got
+    if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
+        ways = "a probability from 0 to 1, 'first', 'second', 'tie' or None"
+        raise DataError(f"{who} returned {got!r}. Return {ways}")
+    return None if p is None else float(p)
 
 
 def shorter(matchup: Matchup) -> float:
@@ -63,16 +105,13 @@ def shorter(matchup: Matchup) -> float:
     return 0.5 if one == other else float(one < other)
 
 
-def longer(matchup: Matchup) -> float:
-    return 1.0 - shorter(matchup)
-
-
-def first(matchup: Matchup) -> float:
-    return 1.0
-
-
-def second(matchup: Matchup) -> float:
-    return 0.0
+BASELINES: Final[dict[str, Callable[[Matchup], float]]] = {
+    "shorter": shorter,
+    "longer": lambda matchup: 1.0 - shorter(matchup),
+    "first": lambda matchup: 1.0,
+    "second": lambda matchup: 0.0,
+}
+"""Judges of pairs that go by one thing only."""
 
 
 def exact(prompt: Prompt, completion: Completion) -> float | str:
@@ -80,20 +119,22 @@ def exact(prompt: Prompt, completion: Completion) -> float | str:
     if prompt.reference is None:
         return "no_reference"
     wanted = normalised(prompt.reference)
-    return float(
-        wanted in (normalised(completion.text), normalised(final_answer(completion.text))) and bool(wanted)
-    )
+    answers = normalised(completion.text), normalised(final_answer(completion.text))
+    return float(bool(wanted) and wanted in answers)
 
 
-def numeric(tolerance: float) -> Check:
+def numeric(argument: str) -> Check:
     """The number after "answer is", or else the last one, is the reference's within the tolerance."""
+    try:
+        tolerance = float(argument or 1e-6)
+    except ValueError:
+        raise SettingError(f"a tolerance is a number, got '{argument}'; set kind: numeric:0.01") from None
 
     def check(prompt: Prompt, completion: Completion) -> float | str:
-        if prompt.reference is None:
-            return "no_reference"
-        wanted, got = answer_number(prompt.reference), answer_number(completion.text)
+        wanted = answer_number(prompt.reference) if prompt.reference else None
         if wanted is None:
             return "no_reference"
+        got = answer_number(completion.text)
         return float(got is not None and math.isclose(got, wanted, rel_tol=tolerance, abs_tol=tolerance))
 
     return check
@@ -104,31 +145,21 @@ def regex(pattern: str) -> Check:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise SettingError(
-            f"regex:{pattern} is not a regular expression: {error}. Try: kind: 'regex:^\\d+$'"
-        ) from None
+        raise SettingError(f"regex:{pattern} is no regular expression: {error}. Try: regex:^\\d+$") from None
     return lambda prompt, completion: float(compiled.search(completion.text) is not None)
 
 
 def json_schema(path: str) -> Check:
     """The answer is JSON, bare or in a code block, and follows the schema in this file."""
+    jsonschema = require("jsonschema", "the judge json_schema", "schema")
     try:
-        from jsonschema import Draft202012Validator, SchemaError
-    except ImportError:
-        raise MissingExtra("the judge json_schema", "jsonschema", "schema") from None
-    try:
-        schema: Any = msgspec.json.decode(Path(path).read_bytes())
-        Draft202012Validator.check_schema(schema)
-    except (OSError, msgspec.DecodeError) as error:
+        schema = msgspec.json.decode(Path(path).read_bytes())
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except (OSError, msgspec.DecodeError, jsonschema.SchemaError) as error:
         raise SettingError(
-            f"no JSON schema can be read at '{path}': {error}. Set kind: json_schema:schema.json"
+            f"no JSON schema can be read at '{path}': {first_line(error)}. Set kind: json_schema:schema.json"
         ) from None
-    except SchemaError as error:
-        where = "/".join(map(str, error.absolute_path)) or "its top"
-        raise SettingError(
-            f"{path} is not a JSON schema: {error.message} at {where}. Correct it there"
-        ) from None
-    validator = Draft202012Validator(schema)
+    validator = jsonschema.Draft202012Validator(schema)
 
     def check(prompt: Prompt, completion: Completion) -> float | str:
         _, fence, block = completion.text.partition("```")
@@ -140,6 +171,15 @@ def json_schema(path: str) -> Check:
         return float(validator.is_valid(answer))
 
     return check
+
+
+CHECKS: Final[dict[str, Callable[[str], Check]]] = {
+    "exact": lambda argument: exact,
+    "numeric": numeric,
+    "regex": regex,
+    "json_schema": json_schema,
+}
+"""Each made from what stands behind its name: `numeric:0.01`."""
 
 
 def final_answer(text: str) -> str:

@@ -26,10 +26,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How a judge asks. Two judges with the same settings and engine have the same name."""
 
     kind: Annotated[
-        str,
-        Meta(
-            description="pairwise, pointwise, additive, constitution, a rule (exact, regex:...), module:name."
-        ),
+        str, Meta(description="pairwise, pointwise, additive, constitution, exact, regex:..., module:name.")
     ] = "pairwise"
     engine: Annotated[
         str | EngineConfig | None, Meta(description="Who answers, e.g. openai:gpt-5-mini; rules need none.")
@@ -39,71 +36,50 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="Ask in both orders: always, never, or fraction:0.2 of the matchups.")
     ] = "always"
     reason: Annotated[
-        bool | None,
-        Meta(description="Rationale before the verdict. Null: only where the model gives no log-probs."),
+        bool | None, Meta(description="Rationale before the verdict. Null: where there are no log-probs.")
     ] = None
     reason_calls: Annotated[
-        Literal[1, 2],
-        Meta(description="2: a call for the rationale, then one for the label and its log-probs."),
+        Literal[1, 2], Meta(description="2: one call for the rationale, and then one for the label.")
     ] = 1
     logprobs: Annotated[
-        bool | None,
-        Meta(description="Probability from log-probs. Null: where there are any; true: only from them."),
+        bool | None, Meta(description="Read log-probs. Null: where there are any; true: nothing else.")
     ] = None
     forced: Annotated[
-        Literal["never", "allow"],
-        Meta(description="Whether a model that gives no label may be held to one; such verdicts are marked."),
+        Literal["never", "allow"], Meta(description="Hold a model that gives no label to one, and say so.")
     ] = "never"
     ties: Annotated[bool, Meta(description="Offer the judge a tie.")] = False
-    samples: Annotated[int, Meta(description="How often each question is asked; the mean counts.")] = 1
-    temperature: Annotated[float | None, Meta(description="Null: 0 for one sample, 0.7 for several.")] = None
-    max_tokens: Annotated[
-        int, Meta(description="Room for a rationale and hidden thinking; a label alone takes a few tokens.")
-    ] = 1024
-    reference: Annotated[bool, Meta(description="Show the prompt's reference answer where it has one.")] = (
-        False
-    )
-    against_length: Annotated[bool, Meta(description="Tell the judge not to prefer longer responses.")] = (
-        False
-    )
+    samples: Annotated[int, Meta(ge=1, description="How often each question is asked; the mean counts.")] = 1
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="Null: 0 for one sample, 0.7 for several.")
+    ] = None
+    max_tokens: Annotated[int, Meta(ge=1, description="Room for a rationale and for hidden thinking.")] = 1024
+    reference: Annotated[bool, Meta(description="Show the prompt's reference answer, if any.")] = False
+    against_length: Annotated[bool, Meta(description="Tell the judge that length is no merit.")] = False
     rubric: Annotated[str, Meta(description="What to judge by: text, or the path of a text file.")] = ""
     template: Annotated[
-        str, Meta(description="Path of a Jinja file with the blocks system, user and final, instead of ours.")
+        str, Meta(description="Path of a Jinja file with the blocks system, user and final.")
     ] = ""
     scale: Annotated[
         tuple[int, int], Meta(description="Lowest and highest score; many models write 10 as two tokens.")
     ] = (1, 9)
-    examples: Annotated[
-        tuple[Example, ...], Meta(description="Questions already answered, shown first.")
-    ] = ()
+    examples: Annotated[tuple[Example, ...], Meta(description="Answered questions, shown first.")] = ()
     constitution: Annotated[str, Meta(description="Path of a constitution; ours when empty.")] = ""
     clamp: Annotated[
-        tuple[float, float] | None,
-        Meta(description="Hold probabilities inside these bounds, e.g. [0.4, 0.6] (Bai et al. 2022)."),
+        tuple[float, float] | None, Meta(description="Bounds of probabilities, e.g. [0.4, 0.6].")
     ] = None
 
     def __post_init__(self) -> None:
         read_swap(self.swap)
-        if self.samples < 1:
-            raise SettingError(f"a judge is asked at least once, got samples: {self.samples}; set samples: 1")
-        if self.temperature is not None and not self.temperature >= 0:
-            raise SettingError(f"no model samples at temperature: {self.temperature}; set temperature: 0")
         if self.samples > 1 and self.temperature == 0:
+            raise SettingError("several samples at temperature: 0 are all the same; set temperature: 0.7")
+        low, high = self.scale
+        if not 0 < high - low <= 100:
             raise SettingError(
-                f"samples: {self.samples} at temperature: 0 asks the same again; set temperature: 0.7"
-            )
-        if self.max_tokens < 1:
-            raise SettingError(
-                f"max_tokens leaves no room for a reply, got {self.max_tokens}; set max_tokens: 1024"
-            )
-        if not 0 < self.scale[1] - self.scale[0] <= 100:
-            raise SettingError(
-                f"a scale runs from low to high in at most 100 steps, got {list(self.scale)};"
-                " set scale: [1, 9]"
+                f"scale is [{low}, {high}], not up to 100 steps from low to high; set scale: [1, 9]"
             )
         if self.clamp is not None and not 0 <= self.clamp[0] < self.clamp[1] <= 1:
             raise SettingError(
-                f"clamp holds two probabilities, low then high, got {list(self.clamp)}; set clamp: [0.4, 0.6]"
+                f"clamp is {self.clamp}, not two probabilities, low first; set clamp: [0.4, 0.6]"
             )
         _refuse_idle(self)
 
@@ -121,19 +97,21 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return (0, 5) if self.kind == "additive" else self.scale
 
 
-_ASKING: Final = ("pairwise", "pointwise", "additive", "constitution")
-_SCORING: Final = ("pointwise", "additive", "exact", "numeric", "regex", "json_schema")
-_RULES: Final = ("exact", "numeric", "regex", "json_schema", "shorter", "longer", "first", "second")
+_COMPARING: Final = ("pairwise", "constitution")
+_SCORING: Final = ("pointwise", "additive")
+_CHECKS: Final = ("exact", "numeric", "regex", "json_schema")
+_ASKING: Final = (*_SCORING, *_COMPARING)
 _ONLY_FOR: Final = {
-    **dict.fromkeys(
-        ("engine", "reason", "logprobs", "forced", "temperature", "max_tokens", "reference"), _ASKING
-    ),
-    **dict.fromkeys(("against_length", "rubric", "template", "examples"), _ASKING),
-    "ties": ("pairwise", "constitution"),
+    **dict.fromkeys(("engine", "reason", "logprobs", "forced", "temperature", "max_tokens"), _ASKING),
+    **dict.fromkeys(("reference", "against_length", "rubric", "template", "examples"), _ASKING),
+    "ties": _COMPARING,
     "scale": ("pointwise",),
     "constitution": ("constitution",),
 }
-_NOT_FOR: Final = {"swap": _SCORING, "clamp": _SCORING, "samples": _RULES}
+_NOT_FOR: Final = {
+    **dict.fromkeys(("swap", "clamp"), (*_SCORING, *_CHECKS)),
+    "samples": (*_CHECKS, "shorter", "longer", "first", "second"),
+}
 
 
 def _refuse_idle(cfg: JudgeConfig) -> None:
@@ -166,13 +144,13 @@ def read_swap(swap: str) -> float:
 
 def text_of(setting: str) -> str:
     """A setting that is either the text itself or the path of a file with it."""
-    is_path = "\n" not in setting and len(setting) < 1024 and (Path(setting).suffix or "/" in setting)
-    if not setting or not is_path:
+    path = Path(setting)
+    if "\n" in setting or len(setting) > 1000 or not (path.suffix or "/" in setting):
         return setting
-    if Path(setting).is_file():
-        return Path(setting).read_text(encoding="utf-8").strip()
-    if " " not in setting and Path(setting).suffix in (".txt", ".md", ".jinja"):
-        raise SettingError(f"there is no file {setting}. Look with: ls {Path(setting).parent}")
+    if path.is_file():
+        return path.read_text(encoding="utf-8").strip()
+    if " " not in setting and path.suffix in (".txt", ".md", ".jinja"):
+        raise SettingError(f"there is no file {setting}. Look with: ls {path.parent}")
     return setting
 
 
@@ -186,18 +164,5 @@ class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
         Combine, Meta(description="vote, mean of probabilities, dawid_skene, or anchored on labels.")
     ] = "mean"
     quorum: Annotated[
-        float, Meta(description="Share of the judges with a usable opinion; one at least is needed.")
+        float, Meta(ge=0, le=1, description="Share of the judges with a usable opinion; one at least.")
     ] = 0.5
-    smoothing: Annotated[
-        float, Meta(description="dawid_skene: imagined answers of each kind, so that none is impossible.")
-    ] = 0.01
-    tolerance: Annotated[
-        float, Meta(description="dawid_skene: it ends when a round adds less to the mean log-likelihood.")
-    ] = 1e-7
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.quorum <= 1:
-            raise SettingError(f"quorum is a share of the judges, got {self.quorum}; set quorum: 0.5")
-        for name in ("smoothing", "tolerance"):
-            if not getattr(self, name) >= 0:
-                raise SettingError(f"{name} is at least 0, got {getattr(self, name)}; leave it out")

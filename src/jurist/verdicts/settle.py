@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -45,6 +45,12 @@ class Opinion(Struct, frozen=True):
     flipped: bool = False
     """Both orders were read and favoured the same position. Decided once, in `settle`."""
 
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict], matchup: Matchup, **fields: Any) -> Opinion:
+        """What these verdicts of one judge come to."""
+        judge, ids = verdicts[0].judge if verdicts else "", tuple(one.id for one in verdicts)
+        return cls(matchup.id, matchup.first.id, matchup.second.id, judge, verdict_ids=ids, **fields)
+
     def swapped(self) -> Opinion:
         """The same opinion, told from the other position."""
         return replace(
@@ -68,61 +74,41 @@ def settle(
 
     `debias` takes the position bias out of a matchup asked in one order only; asked in both, it cancels.
     """
+    low, high = clamp or (0.0, 1.0)
     given = [one for one in verdicts if not is_swapped(one, matchup)]
     swapped = [one for one in verdicts if is_swapped(one, matchup)]
-    p_given, p_swapped = _mean_p(given, clamp), _mean_p(swapped, clamp)
-    p: float | None = None
-    gap: float | None = None
-    unread, flipped = "", False
-    if not verdicts:
-        unread = "not_asked"
-    elif (given and p_given is None) or (swapped and p_swapped is None):
-        unread = _commonest_reason(
-            [*(given if p_given is None else ()), *(swapped if p_swapped is None else ())]
-        )
-    elif p_given is not None and p_swapped is not None:
-        p, gap = (p_given + 1.0 - p_swapped) / 2.0, p_given + p_swapped - 1.0
-        flipped = (p_given - 0.5) * (p_swapped - 0.5) > 0
-    elif p_given is not None:
-        p = debias(p_given)
-    elif p_swapped is not None:
-        p = 1.0 - debias(p_swapped)
-    return Opinion(
-        matchup_id=matchup.id,
-        first_id=matchup.first.id,
-        second_id=matchup.second.id,
-        judge=_judge_of(verdicts),
-        p_first=p,
-        unread=unread,
-        position_gap=gap,
-        verdict_ids=tuple(one.id for one in verdicts),
-        flipped=flipped,
+    p_given, p_swapped = (
+        _mean(min(max(one.p_first, low), high) for one in asked if one.p_first is not None)
+        for asked in (given, swapped)
+    )
+    unread = [*(given if p_given is None else ()), *(swapped if p_swapped is None else ())]
+    if unread or not verdicts:
+        return Opinion.of(verdicts, matchup, unread=_commonest_reason(unread))
+    if p_given is None or p_swapped is None:
+        p = debias(p_given) if p_given is not None else 1.0 - debias(p_swapped or 0.0)
+        return Opinion.of(verdicts, matchup, p_first=p)
+    return Opinion.of(
+        verdicts,
+        matchup,
+        p_first=(p_given + 1.0 - p_swapped) / 2.0,
+        position_gap=p_given + p_swapped - 1.0,
+        flipped=(p_given - 0.5) * (p_swapped - 0.5) > 0,
     )
 
 
 def settle_scores(verdicts: Sequence[Verdict], matchup: Matchup, scale: ScoreScale) -> Opinion:
     """Mean scores against each other; takes the verdicts of one judge, and uses those about these two."""
-    ids = (matchup.first.id, matchup.second.id)
-    about = [[one for one in verdicts if one.first_id == completion] for completion in ids]
-    first, second = (_mean([one.score for one in some if one.score is not None]) for some in about)
-    used = list({one.id: one for some in about for one in some}.values())
-    p: float | None = None
-    scores: tuple[float, float] | None = None
-    unread = ""
-    if first is not None and second is not None:
-        scores, p = (first, second), p_of_scores(first - second, scale)
-    else:
-        unread = _commonest_reason(about[0] if first is None else about[1])
-    return Opinion(
-        matchup_id=matchup.id,
-        first_id=ids[0],
-        second_id=ids[1],
-        judge=_judge_of(used),
-        p_first=p,
-        unread=unread,
-        scores=scores,
-        verdict_ids=tuple(one.id for one in used),
+    of_first = [one for one in verdicts if one.first_id == matchup.first.id]
+    of_second = [one for one in verdicts if one.first_id == matchup.second.id]
+    first, second = (
+        _mean(one.score for one in about if one.score is not None) for about in (of_first, of_second)
     )
+    used = list({one.id: one for one in (*of_first, *of_second)}.values())
+    if first is None or second is None:
+        unread = _commonest_reason(of_first if first is None else of_second)
+        return Opinion.of(used, matchup, unread=unread)
+    p = p_of_scores(first - second, scale)
+    return Opinion.of(used, matchup, p_first=p, scores=(first, second))
 
 
 def p_of_scores(difference: float, scale: ScoreScale) -> float:
@@ -151,24 +137,8 @@ def is_swapped(verdict: Verdict, matchup: Matchup) -> bool:
     )
 
 
-def _judge_of(verdicts: Sequence[Verdict]) -> str:
-    """The one judge they are from; several are combined by a jury."""
-    names = {one.judge for one in verdicts}
-    if len(names) > 1:
-        raise DataError(
-            f"verdicts of {len(names)} judges were to be settled as one: {', '.join(sorted(names))}"
-        )
-    return names.pop() if names else ""
-
-
-def _mean_p(verdicts: Sequence[Verdict], clamp: tuple[float, float] | None) -> float | None:
-    read = [one.p_first for one in verdicts if one.p_first is not None]
-    if clamp is not None:
-        read = [min(max(p, clamp[0]), clamp[1]) for p in read]
-    return _mean(read)
-
-
-def _mean(values: list[float]) -> float | None:
+def _mean(values: Iterable[float]) -> float | None:
+    values = list(values)
     return math.fsum(values) / len(values) if values else None
 
 

@@ -13,8 +13,14 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ...stats.intervals import benjamini_yekutieli, clustered_share, student, student_test, weighted_mean
-from ...stats.sizes import human_accuracy
+from ...stats.intervals import (
+    benjamini_yekutieli,
+    clustered_share,
+    human_accuracy,
+    student,
+    student_test,
+    weighted_mean,
+)
 from ..columns import Array
 from ..finding import Chart, Finding, Grade, Point, Series
 from ..people import Heard, People, near, sides

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ...stats.agreement import Powered, powered_mean
+from ...stats.agreement import Powered, powered_share
 from ...stats.intervals import Estimate
 from ..columns import Array
 from ..finding import Finding
@@ -36,14 +36,13 @@ def label_error(sheet: Sheet, people: People) -> list[Finding]:
     matchup = people.matchup[ours.item]
     rest = np.ones(len(unsure), dtype=bool) if people.drawn else ~np.isin(sheet.labels.matchup, matchup)
     prompts = sheet.matchups.prompt[sheet.labels.matchup]
-    found = powered_mean(
+    found = powered_share(
         1 - ours.right,
         np.minimum(ours.p, 1 - ours.p),
         unsure[rest],
         ours.prompt,
         prompts[rest],
         ours.weight if people.drawn else None,
-        share=True,
     )
     one = Estimate(found.value, found.low, found.high, found.n)
     says = (
@@ -84,7 +83,7 @@ def _win_rate(sheet: Sheet, people: People, policy: int, met: Array, usable: Arr
     rest = np.ones(len(rows), dtype=bool) if people.drawn else ~known
     prompts = sheet.matchups.prompt[rows]
     weights = people.weight[place] if people.drawn else None
-    found = powered_mean(y, f[known], f[rest], prompts[known], prompts[rest], weights, share=True)
+    found = powered_share(y, f[known], f[rest], prompts[known], prompts[rest], weights)
     name = sheet.policies[policy] or "the policy without a name"
     one = Estimate(found.value, found.low, found.high, found.n)
     says = (

@@ -8,8 +8,7 @@ from typing import Final
 import numpy as np
 
 from ...stats.agreement import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
-from ...stats.intervals import Estimate, clustered_mean, clustered_share
-from ...stats.sizes import human_accuracy
+from ...stats.intervals import Estimate, clustered_mean, clustered_share, human_accuracy
 from ..columns import Array
 from ..finding import Finding, Grade
 from ..grade import below

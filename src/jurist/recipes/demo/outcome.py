@@ -37,9 +37,9 @@ class Judged(Struct, frozen=True):
     matchups: int
     labels: int
     flip_rate: Share
-    """Matchups on which the verdict followed the seat."""
+    """Matchups on which the verdict followed the position."""
     first_share: Share
-    """Verdicts for the first seat, of all."""
+    """Verdicts for the first position, of all."""
     right: Share
     """Labels whose chosen answer is truly better."""
 
