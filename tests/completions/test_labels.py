@@ -5,7 +5,8 @@ from weakref import WeakSet
 
 import pytest
 
-from jurist.completions import label_coding, load_groups
+from jurist.completions import load_groups
+from jurist.completions.answers import label_coding
 from jurist.errors import DataError, SettingError
 
 PAIR = {"first": "Because.", "second": "No.", "first_policy": "llama", "second_policy": "gpt-4"}

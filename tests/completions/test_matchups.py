@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jurist.completions import load_groups, matchups, same_words
+from jurist.completions import load_groups, matchups
+from jurist.completions.load import same_words
 from jurist.errors import SettingError
 from jurist.records import Completion, Group, Prompt
 

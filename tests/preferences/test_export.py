@@ -8,7 +8,7 @@ import pytest
 from jurist.completions import load_groups
 from jurist.errors import DataError
 from jurist.preferences.export import FORMATS, export, push
-from jurist.prompts import split_of
+from jurist.prompts.load import split_of
 from jurist.records import Completion, Message, Preference, Prompt, content_id
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jurist.errors import DataError, SettingError
-from jurist.prompts import load_prompts, split_of
-from jurist.prompts.load import COLUMNS
+from jurist.prompts import load_prompts
+from jurist.prompts.load import COLUMNS, split_of
 from jurist.records import Message, Prompt, content_id
 
 ASKED = [{"role": "user", "content": "Why?"}]

@@ -40,13 +40,13 @@ async def sample(
         *(_sample_one(policies[who][0], prompt, some, sampling, seed) for who, some in samples.items()),
         return_exceptions=True,  # what the others answer is paid for, and comes home first
     )
-    completions: list[Completion] = []
-    dropped: list[Dropped] = []
+    found: list[Completion | Dropped] = []
     for part in parts:
         if isinstance(part, BaseException):
             raise part
-        completions += (one for one in part if isinstance(one, Completion))
-        dropped += (one for one in part if isinstance(one, Dropped))
+        found += part
+    dropped = [one for one in found if isinstance(one, Dropped)]
+    completions = (one for one in found if isinstance(one, Completion))
     return list(drop_repeated(completions, "identical", dropped.append)), dropped
 
 

@@ -199,7 +199,7 @@ def decide(
             if with_label and any(not labelled.add(matchup.id) for matchup in case.matchups):
                 dropped = [Dropped(one.id, STAGE, "duplicate") for one in case.matchups]
             else:
-                joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
+                joined = combine_opinions(opinions, learnt, jury)
                 # Pairs that the user's file named are questions of their own: no rule picks among them.
                 rule = every_pair if case.paired else prefer
                 preferences, dropped = choose(case.prompt, case.completions, joined, rule)
@@ -209,14 +209,6 @@ def decide(
             for row in dropped:
                 drop(row)
     return counts, learnt
-
-
-def settle_prompt(
-    case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt, jury: JuryConfig
-) -> list[Opinion]:
-    """One opinion for each matchup of a prompt, whoever was asked."""
-    opinions = opinions_by_matchup(case, known, learnt)
-    return [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
 
 
 def opinions_by_matchup(
@@ -245,16 +237,18 @@ def opinions_by_matchup(
 
 
 def combine_opinions(
-    matchup: Matchup, opinions: Iterable[Opinion], learnt: Learnt, jury: JuryConfig
-) -> Opinion:
-    """One opinion of several, each at its judge's temperature."""
-    none = Calibration("")
-    calibrated = [calibrate(one, learnt.calibrations.get(one.judge, none).temperature) for one in opinions]
-    if not calibrated:
-        return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
-    if len(calibrated) == 1:
-        return calibrated[0]
-    return combine(calibrated, learnt.weights, jury)
+    by_matchup: Iterable[tuple[Matchup, Sequence[Opinion]]], learnt: Learnt, jury: JuryConfig
+) -> list[Opinion]:
+    """One opinion for each matchup, of those of its judges at their temperatures."""
+    none, found = Calibration(""), []
+    for matchup, opinions in by_matchup:
+        each = [calibrate(one, learnt.calibrations.get(one.judge, none).temperature) for one in opinions]
+        if len(each) > 1:
+            found.append(combine(each, learnt.weights, jury))
+        else:
+            unasked = Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
+            found.append(each[0] if each else unasked)
+    return found
 
 
 def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels: str | None) -> Learnt:

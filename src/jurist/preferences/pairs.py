@@ -12,8 +12,7 @@ about become preferences, so each has its evidence. A rule is a function and a l
 | west_of_n | best and worst, where the judge is sure of them | West-of-N, Pace 2024 (2401.12086) |
 | all_pairs | every pair | InstructGPT, Ouyang 2022 (2203.02155) |
 
-`west_of_n` keeps a pair when P(best beats worst) reaches `sure`; the paper takes a quantile of the whole set,
-which can be read off the histogram on the card, and one of likelihood under the policy, which is left out.
+`west_of_n` keeps a pair when P(best beats worst) reaches `sure`, where the paper takes quantiles.
 """
 
 from __future__ import annotations
