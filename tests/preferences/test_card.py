@@ -74,7 +74,6 @@ def test_agreement_with_labels_is_the_first_thing_on_the_card_and_every_count_fo
         "| human:ann | 1 |",
         "| preferences | 2 |",
         "| cost of the verdicts | $0.50 |",
-        "| 0.90 to 0.95 | 1 (50.0%) |",
         "| chosen is longer | 1 (50.0%) |",
         "| length_gap | 1 |",
         "| preferences: tie | 1 |",

@@ -16,8 +16,6 @@ from ..records import Completion, Dropped, Prompt, Sampling
 from .load import drop_repeated
 
 PLAIN = Sampling()
-
-
 Policies = Sequence[tuple[Engine, float]]
 """Who answers, and how often each is asked, relative to the others."""
 

@@ -50,7 +50,6 @@ FEWEST_LABELS: Final = 30
 POOR: Final = 0.6
 """Agreement with humans below which there is a warning."""
 JURY: Final = "jury"
-BINS: Final = 10
 
 
 class JudgeCounts(Struct):
@@ -86,8 +85,6 @@ class Counts(Struct):
     labels: Counter[str] = field(default_factory=Counter)
     """Labels that came with the rows, by annotator."""
     preferences: int = 0
-    histogram: list[int] = field(default_factory=lambda: [0] * BINS)
-    """Preferences by p, in ten bins from 0.5 to 1."""
     longer_chosen: int = 0
     flags: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -121,10 +118,8 @@ class Counts(Struct):
             self.judges[opinion.judge].flipped += opinion.flipped
 
     def preference(self, preference: Preference) -> None:
-        chosen, rejected = len(preference.chosen.text), len(preference.rejected.text)
         self.preferences += 1
-        self.histogram[min(int((preference.p - 0.5) * 2 * BINS), BINS - 1)] += 1
-        self.longer_chosen += chosen > rejected
+        self.longer_chosen += len(preference.chosen.text) > len(preference.rejected.text)
         self.flags.update(preference.flags)
 
     def drop(self, row: Dropped) -> None:

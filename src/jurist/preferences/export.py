@@ -29,7 +29,7 @@ from ..prompts.load import split_of
 from ..prompts.rows import Drop, first_line, for_shell, ignore, require
 from ..records import Completion, Dropped, IdSet, Message, Preference
 from ..run import Writer, read_json, whole_files, write_whole
-from .decide import BINS, Counts, JudgeCounts
+from .decide import Counts, JudgeCounts
 
 
 def _answer(completion: Completion) -> tuple[Message, ...]:
@@ -193,10 +193,6 @@ def card(
         },
         **{f"Judge `{judge}`": _judge(one) for judge, one in sorted(c.judges.items())},
         "Labels that came with the rows": c.labels,
-        "Preferences by p": {
-            f"{0.5 + at / 2 / BINS:.2f} to {0.5 + (at + 1) / 2 / BINS:.2f}": _share(n, c.preferences)
-            for at, n in enumerate(c.histogram)
-        },
         "Flags": c.flags,
         "Dropped, by stage and reason": c.dropped,
         "Preferences that are not in these files": left_out,
