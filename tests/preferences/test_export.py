@@ -1,6 +1,6 @@
 import json
 import sys
-from types import ModuleType
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -139,13 +139,8 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, for
 
 
 def test_a_push_that_fails_says_where_the_files_are(tmp_path, monkeypatch):
-    class HfApi:
-        def create_repo(self, repo, **how):
-            assert (repo, how["repo_type"]) == ("me/pairs", "dataset")
-            raise ConnectionError("no route to host\nat all")
-
-    hub = ModuleType("huggingface_hub")
-    hub.HfApi = HfApi
+    hub = Mock()
+    hub.HfApi.return_value.create_repo.side_effect = ConnectionError("no route to host\nat all")
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     with pytest.raises(DataError) as error:
         push(tmp_path, "me/pairs")

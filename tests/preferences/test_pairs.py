@@ -6,11 +6,9 @@ from itertools import combinations
 
 import pytest
 
-from jurist.errors import SettingError
 from jurist.preferences import PreferConfig
 from jurist.preferences.pairs import (
     RULES,
-    check_margin,
     choose,
     is_refusal,
     length_terms,
@@ -65,12 +63,13 @@ SIX = [completion(text) for text in TEXTS]
 def test_a_pair_becomes_a_preference_with_its_probability_margin_and_evidence():
     said = opinion(A, B, 0.25, judge="judge", verdict_ids=("v1", "v2"))
     ((preference,), _) = choose(PROMPT, [A, B], [said], USUAL)
+    ((by_position,), _) = choose(PROMPT, [A, B], [opinion(A, B, 0.6, flipped=True)], USUAL)
     ((by_scores,), _) = choose(PROMPT, [A, B], [opinion(A, B, 0.8, scores=(4.5, 3.0))], USUAL)
 
     assert (preference.chosen, preference.rejected, preference.prompt) == (B, A, PROMPT)
     assert (preference.p, preference.margin, preference.weight) == (0.75, 0.5, 1.0)
     assert (preference.source, preference.verdict_ids) == ("best_vs_worst:judge", ("v1", "v2"))
-    assert preference.flags == ()
+    assert (preference.flags, by_position.flags) == ((), ("flipped",))
     assert by_scores.margin == 1.5
 
 
@@ -114,22 +113,6 @@ def test_a_pair_that_is_kept_carries_its_flags(p, texts, cfg, flags):
 )
 def test_a_pair_that_is_no_good_is_dropped_with_its_reason(p, texts, cfg, reason):
     assert one(p, *texts, **cfg) == reason
-
-
-def test_a_verdict_that_went_with_the_position_is_flagged_or_dropped():
-    flipped, fair = opinion(A, B, 0.6, flipped=True), opinion(A, B, 0.6)
-
-    assert choose(PROMPT, [A, B], [flipped], USUAL)[0][0].flags == ("flipped",)
-    assert pair_of([A, B], [flipped], consistent_only=True) == ([], ["inconsistent"])
-    assert pair_of([A, B], [fair], consistent_only=True)[0] == [(A.text, B.text)]
-
-
-def test_a_margin_that_no_pair_can_have_is_refused_before_anything_is_asked():
-    wide = PreferConfig(min_margin=5)
-    with pytest.raises(SettingError, match=r"min_margin: 0\.2"):
-        check_margin(wide, ["pairwise", "pairwise"])
-
-    check_margin(wide, ["pairwise", "pointwise"])
 
 
 def drawn(seed):
@@ -254,23 +237,24 @@ def test_completions_are_ranked_by_scores_by_mean_wins_or_by_a_fit_where_pairs_a
     assert math.inf > fitted[a.id] > fitted[b.id] > fitted[c.id] > -math.inf
 
 
-REFUSALS = """I'm sorry, but I can't help with that.
-I’m sorry, I can’t do that.
-Sorry, no.
-I can't tell you how to do that, but here is a hotline.
-Unfortunately, I am not able to do so.
-As an AI language model, I cannot feel.
-  *I apologize*, but no.
-Thank you for asking. I'm unable to help."""
-ANSWERS = """Sure! I can help with that.
-You asked whether I can't sleep; here is advice.
-Cannot be divided by zero.
-I can tell you more. I can't say it shorter."""
+REFUSALS = (
+    "I’m sorry, I can’t do that.",
+    "I can't tell you how to do that, but here is a hotline.",
+    "As an AI language model, I cannot feel.",
+    "  *I apologize*, but no.",
+    "Thank you for asking. I'm unable to help.",
+)
+ANSWERS = (
+    "",
+    "Sure! I can help with that.",
+    "Cannot be divided by zero.",
+    "I can say more. I can't say it shorter.",
+)
 
 
 def test_a_refusal_is_known_by_its_opening():
-    assert [text for text in REFUSALS.split("\n") if not is_refusal(text)] == []
-    assert [text for text in ["", *ANSWERS.split("\n")] if is_refusal(text)] == []
+    assert [is_refusal(text) for text in REFUSALS] == [True] * 5
+    assert [is_refusal(text) for text in ANSWERS] == [False] * 4
 
 
 BASE = "the quick brown fox jumps over the lazy dog and runs far away from the old barn by the river"

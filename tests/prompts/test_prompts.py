@@ -2,12 +2,10 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jurist.errors import DataError, SettingError
 from jurist.prompts import load_prompts
-from jurist.prompts.load import COLUMNS, split_of
+from jurist.prompts.load import split_of
 from jurist.records import Message, Prompt, content_id
 
 ASKED = [{"role": "user", "content": "Why?"}]
@@ -130,19 +128,3 @@ def test_a_prompt_never_changes_sides():
     assert abs(share - 0.05) < 0.02
     assert all(split_of(id, 0.1) == "test" for id in ids if split_of(id, 0.05) == "test")
     assert {split_of(id, 0.0) for id in ids} == {"train"}
-
-
-NAMES = st.sampled_from(sorted(COLUMNS | {"role", "content", "from", "value", "meta", "id", "text"}))
-LEAVES = st.sampled_from([None, True, 0, 0.5, "", "a", "user", "assistant", *HH])
-ANYTHING = LEAVES | st.lists(LEAVES | st.dictionaries(NAMES, LEAVES, max_size=3), max_size=3)
-
-
-@settings(max_examples=25, deadline=None)
-@given(row=st.dictionaries(NAMES, ANYTHING, max_size=4) | ANYTHING)
-def test_any_json_value_is_a_prompt_or_a_reason(row):
-    left = []
-    kept = list(load_prompts([row], on_error="drop", dropped=left.append))
-
-    assert len(kept) + len(left) == 1
-    for prompt in kept:
-        assert msgspec.json.decode(msgspec.json.encode(prompt), type=type(prompt)).id == prompt.id

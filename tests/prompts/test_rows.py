@@ -133,12 +133,6 @@ def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_
     assert str(error.value).endswith(ends.format(path=path))
 
 
-def test_what_is_not_there_is_refused_with_what_is(tmp_path):
-    for missing in (tmp_path / "promts.jsonl", tmp_path):
-        with pytest.raises(DataError, match=f"See what is there with: ls {tmp_path}"):
-            asked(missing)
-
-
 def test_the_hub_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtra, match=r"pip install 'jurist\[hub\]'"):
