@@ -40,7 +40,7 @@ def texts(group):
     ("row", "p"),
     [
         ({"prompt": "Why?", "chosen": "Because.", "rejected": "No."}, 1.0),
-        ({"prompt": ASKED, "chosen": [GOOD], "rejected": [BAD]}, 1.0),
+        ({"prompt": ASKED, "chosen": [GOOD], "rejected": BAD}, 1.0),
         ({"prompt": "?", "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]}, 1.0),
         ({"chosen": HH[0], "rejected": HH[1]}, 1.0),
         (PAIR, None),

@@ -214,24 +214,17 @@ def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
 
 
 def _completion(prompt: Prompt, item: Any, column: str) -> Completion:
-    """One answer: a text, a message, or a text with its policy."""
-    if not isinstance(item, dict) or "role" in item or "from" in item:
-        item = {"text": item}
-    text = text_of(item.get(first_of(item, ("text", *TEXTS, "content"))), column)
-    policy = item.get(first_of(item, POLICIES))
-    finish = "length" if item.get("finish") == "length" else "stop"
-    return Completion.of(prompt.id, text, policy if isinstance(policy, str) else "", finish=finish)
-
-
-def text_of(value: Any, column: str) -> str:
-    """An answer: a text, which a spreadsheet may have made a value, or one assistant message."""
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, dict) and ("role" in value or "from" in value):
-        value = [value]
+    """One answer: a text, which a spreadsheet may have made a value, a message, or a text with its policy."""
+    is_message = isinstance(item, dict) and ("role" in item or "from" in item)
+    fields = item if isinstance(item, dict) and not is_message else {"text": item}
+    value = fields.get(first_of(fields, ("text", *TEXTS, "content")))
+    value = [value] if isinstance(value, dict) else value
     messages = turns(value, column) if isinstance(value, list | tuple) else ()
-    if len(messages) != 1 or messages[0].role != "assistant":
+    text = messages[0].content if [one.role for one in messages] == ["assistant"] else value
+    if not isinstance(text, str | int | float):
         example = '[{"role": "assistant", "content": "..."}]'
-        said = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
-        raise BadRow("not_a_text", f"{said}")
-    return messages[0].content
+        what = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
+        raise BadRow("not_a_text", what)
+    policy = fields.get(first_of(fields, POLICIES))
+    finish = "length" if fields.get("finish") == "length" else "stop"
+    return Completion.of(prompt.id, str(text), policy if isinstance(policy, str) else "", finish=finish)
