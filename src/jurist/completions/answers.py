@@ -169,8 +169,8 @@ def pair_of(
     else:
         messages, used = conversation(row)
     prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row)
-    first = _completion(prompt, {"text": one, "policy": row.get(pair[2])}, pair[0])
-    second = _completion(prompt, {"text": other, "policy": row.get(pair[3])}, pair[1])
+    first = _completion(prompt, one, pair[0], row.get(pair[2]))
+    second = _completion(prompt, other, pair[1], row.get(pair[3]))
     p: float | None = 1.0
     if pair[0] != "chosen":
         column = next((name for name in LABELS if name in row), "")
@@ -210,21 +210,26 @@ def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
         example = 'Write it as: ["one answer", "another"]'
         raise BadRow("not_completions", f"{column} is {clip(items)}, not a list. {example}")
     prompt = build_prompt(messages, (*used, column, who), row)
-    return prompt, tuple(_completion(prompt, item, column) for item in items)
+    return prompt, tuple(_item(prompt, item, column) for item in items)
 
 
-def _completion(prompt: Prompt, item: Any, column: str) -> Completion:
-    """One answer: a text, which a spreadsheet may have made a value, a message, or a text with its policy."""
-    is_message = isinstance(item, dict) and ("role" in item or "from" in item)
-    fields = item if isinstance(item, dict) and not is_message else {"text": item}
-    value = fields.get(first_of(fields, ("text", *TEXTS, "content")))
-    value = [value] if isinstance(value, dict) else value
-    messages = turns(value, column) if isinstance(value, list | tuple) else ()
-    text = messages[0].content if [one.role for one in messages] == ["assistant"] else value
+def _item(prompt: Prompt, item: Any, column: str) -> Completion:
+    """One answer of a list: a text, a message, or a text with its policy."""
+    if not isinstance(item, dict) or "role" in item or "from" in item:
+        return _completion(prompt, item, column)
+    text = item.get(first_of(item, ("text", *TEXTS, "content")))
+    return _completion(prompt, text, column, item.get(first_of(item, POLICIES)), item.get("finish"))
+
+
+def _completion(prompt: Prompt, value: Any, column: str, policy: Any = "", finish: Any = "") -> Completion:
+    """An answer: a text, which a spreadsheet may have made a value, or one assistant message."""
+    text = value
+    if isinstance(value, list | tuple | dict):
+        messages = turns([value] if isinstance(value, dict) else value, column)
+        text = messages[0].content if [one.role for one in messages] == ["assistant"] else None
     if not isinstance(text, str | int | float):
         example = '[{"role": "assistant", "content": "..."}]'
         what = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
         raise BadRow("not_a_text", what)
-    policy = fields.get(first_of(fields, POLICIES))
-    finish = "length" if fields.get("finish") == "length" else "stop"
-    return Completion.of(prompt.id, str(text), policy if isinstance(policy, str) else "", finish=finish)
+    policy, finish = policy if isinstance(policy, str) else "", "length" if finish == "length" else "stop"
+    return Completion.of(prompt.id, str(text), policy, finish=finish)

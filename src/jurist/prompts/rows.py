@@ -209,13 +209,14 @@ def _json(path: Path) -> Rows:
 
 def _csv(path: Path) -> Rows:
     with _open(path) as file:
-        table = csv.DictReader(TextIOWrapper(file, "utf-8-sig", newline=""))
-        for row in table:
+        table = csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""))
+        header = next(table, [])
+        for cells in table:
             n = table.line_num
-            if None in row or None in row.values():
+            if len(cells) == len(header):
+                yield f"{path}:{n}", dict(zip(header, cells, strict=True))
+            elif cells:
                 yield f"{path}:{n}", BadRow("cells", f"not as many cells as the header. {_look(path, n)}")
-            else:
-                yield f"{path}:{n}", row
 
 
 def _parquet(path: Path) -> Rows:
