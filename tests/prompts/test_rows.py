@@ -117,6 +117,7 @@ FAULTS = {
     "a.txt": (b"Why?", "e.g. a.jsonl"),
     "cut.jsonl.gz": (gzip.compress(LINES.encode())[:-9], "file {path}"),
     "cut.json": (b'[{"prompt": "Why?"}, {"pro', "file {path}"),
+    "object.json": (b'{\n"prompt": "Why?"}', "give a list"),
     "latin.csv": (b"prompt\nna\xefve?\n", "file {path}"),
     "empty.jsonl": (b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
     "my file.jsonl.gz": (b"plain", "file '{path}'"),

@@ -201,7 +201,7 @@ def _json(path: Path) -> Rows:
     """One list of rows, held whole; or, as many `.json` files are, one row a line."""
     with _open(path) as file:
         start = file.readline().removeprefix(_BOM)
-        if start.lstrip().startswith(b"["):
+        if start.lstrip().startswith(b"[") or start.strip() == b"{":
             yield from _from_memory(_decode(start + file.read()), f"{path}, ")
             return
     yield from _jsonl(path)
