@@ -117,9 +117,8 @@ def _label(matchup: Matchup, p_first: float, judge: str, who: str) -> Verdict:
     first, second = matchup.first.id, matchup.second.id
     # the same label has the same name whichever way round its row has the pair
     p = round(p_first if first < second else 1.0 - p_first, 9)
-    return Verdict(
-        content_id("verdict", judge, who, matchup.id, p), judge, matchup.id, first, second, p_first=p_first
-    )
+    name = content_id("verdict", judge, who, matchup.id, p)
+    return Verdict(name, judge, matchup.id, first, second, p_first=p_first)
 
 
 def _recorded(row: dict[str, Any], matchup: Matchup, read: Reader, read_name: str) -> Iterator[Verdict]:

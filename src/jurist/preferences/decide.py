@@ -59,17 +59,13 @@ class JudgeCounts(Struct):
     unread: Counter[str] = field(default_factory=Counter)
     """Verdicts without a usable answer, by reason."""
     forced: int = 0
-    """Verdicts whose label was forced by a constraint."""
     decided: int = 0
     """Verdicts that name one side."""
     first_position: int = 0
-    """Those for the first position."""
     asked_both: int = 0
     """Matchups asked in both orders."""
     read_both: int = 0
-    """Those read in both."""
     flipped: int = 0
-    """Those in which both orders favoured the same position."""
     usd: float = 0.0
 
 

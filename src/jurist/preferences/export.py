@@ -52,19 +52,12 @@ def trl_implicit(one: Preference) -> list[Any]:
 
 
 def kto(one: Preference) -> list[Any]:
-    row = {"prompt": one.prompt.messages, "id": one.id}
-    return [
-        {**row, "completion": _answer(one.chosen), "label": True},
-        {**row, "completion": _answer(one.rejected), "label": False},
-    ]
+    row, both = {"prompt": one.prompt.messages, "id": one.id}, ((one.chosen, True), (one.rejected, False))
+    return [{**row, "completion": _answer(text), "label": label} for text, label in both]
 
 
 def sft(one: Preference) -> list[Any]:
     return [{"messages": one.prompt.messages + _answer(one.chosen), "id": one.chosen.id}]
-
-
-def jsonl(one: Preference) -> list[Any]:
-    return [one]
 
 
 FORMATS: dict[str, Callable[[Preference], list[Any]]] = {
@@ -73,7 +66,7 @@ FORMATS: dict[str, Callable[[Preference], list[Any]]] = {
     "kto": kto,
     "sft": sft,
     "openrlhf": trl_implicit,
-    "jsonl": jsonl,
+    "jsonl": lambda one: [one],
     "parquet": trl,
 }
 WITH_TIES = ("jsonl", "parquet")
@@ -159,11 +152,9 @@ def push(folder: Path, repo: str) -> None:
         api.create_repo(repo, repo_type="dataset", exist_ok=True)
         api.upload_folder(folder_path=str(folder), repo_id=repo, repo_type="dataset")
     except Exception as error:  # the client raises its own, and those of whatever HTTP library it has
+        what = f"{repo} was not pushed ({first_line(error)}); the files are in {folder}"
         again = f"hf upload {for_shell(repo)} {for_shell(folder)} --repo-type dataset"
-        raise DataError(
-            f"{repo} was not pushed ({first_line(error)}); the files are in {folder}. "
-            f"Sign in with: hf auth login, then: {again}"
-        ) from error
+        raise DataError(f"{what}. Sign in with: hf auth login, then: {again}") from error
 
 
 def card(

@@ -46,8 +46,7 @@ COLUMNS = ANSWERS.union(
     ("prompt", "instruction", "input", "question", "system", "domain", "stakes", "reference", "answer"),
     ("label", "winner", "policy", "who", "annotator", "judge", "reply", "reply_swapped"),
 )
-TRANSCRIPT = "\n\nHuman:"
-"""How an HH-RLHF transcript begins."""
+TRANSCRIPT = "\n\nHuman:"  # how one of HH-RLHF begins
 
 
 def load_prompts(
