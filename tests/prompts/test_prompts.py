@@ -108,7 +108,7 @@ def test_rows_that_hold_nothing_to_ask_are_dropped_without_stopping():
 def test_a_prompt_that_shares_thirteen_words_with_a_test_item_is_dropped():
     text = "the quick brown fox jumps over the lazy dog and runs far away from the very old barn"
     words = text.split()
-    held = [f"Tell me: {' '.join(words[1:14]).upper()} or not?", "What is 2+2?"]
+    held = [f"Tell me: {' '.join(words[1:14]).upper()}", "What is 2+2?"]
     free = [f"Tell me: {' '.join(words[1:13])} or not?", "What is 2+2, and why is it not 5?"]
     left = []
     items = [[" ".join(words[:15])], [{"question": "What is 2+2?"}]]
