@@ -38,9 +38,7 @@ class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Who writes completions, and how large a share of them."""
 
     engine: Annotated[str | EngineConfig, Meta(description="Vendor and model, e.g. openai:gpt-5-mini.")]
-    weight: Annotated[float, Meta(gt=0, description="Share of the completions, relative to the others.")] = (
-        1.0
-    )
+    weight: Annotated[float, Meta(gt=0, description="Relative share of the completions.")] = 1.0
 
 
 class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
