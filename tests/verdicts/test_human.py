@@ -120,8 +120,8 @@ def test_a_conversation_is_a_prompt(tmp_path):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ('{"prompt": "x", "fir', "labels.jsonl:2 is not JSON"),
-        ("[1]", r"labels.jsonl:2 holds \[1\], not a row"),
+        ('{"prompt": "x", "fir', "labels.jsonl:2: the line is not JSON"),
+        ("[1]", r"labels.jsonl:2: \[1\] is not a row"),
         ({"prompt": "x", "first": "a"}, "a label needs prompt, first and second"),
         ({"label": "first"}, "a label needs prompt, first and second"),
         (
@@ -129,8 +129,8 @@ def test_a_conversation_is_a_prompt(tmp_path):
             "a label needs prompt, first and second, or prompt, chosen and rejected",
         ),
         ({"matchup_id": "m", "label": "frist"}, "Did you mean 'first'"),
-        ({"prompt": 3, "first": "a", "second": "b"}, "not a conversation"),
-        ({"prompt": "x", "first": [3], "second": "b"}, "not "),
+        ({"prompt": 3, "first": "a", "second": "b"}, "holds 3. Write a text"),
+        ({"prompt": "x", "first": [3], "second": "b"}, "holds 3. Write a text"),
         ({"id": "v", "judge": "openai:gpt-5-mini"}, "is not a human"),
         ({"id": 3, "judge": "human:ann"}, "mend or delete that row"),
     ],
