@@ -171,6 +171,15 @@ FORMATS = {
 }
 
 
+def test_completions_that_were_all_cut_off_are_named_with_what_to_do():
+    write("prompts.jsonl", [{"prompt": f"Question {n}"} for n in range(5)])
+    drawn = iter(range(1000))
+    with serving(lambda _: {"text": "word " * (next(drawn) + 1), "finish_reason": "length"}) as server:
+        done = run("label", "--prompts", "prompts.jsonl", "--policy", at(server), "--judge", "longer")
+    assert (done.code, summary()["dropped"]) == (1, {"preferences: truncated": 5})
+    assert "--sampling.max_tokens" in summary()["warnings"][0]
+
+
 def test_each_format_loads_with_its_columns():
     assert label("shorter", "--export", f"[{', '.join(FORMATS)}]").code == 0
     for name, columns in FORMATS.items():

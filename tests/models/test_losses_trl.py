@@ -19,7 +19,8 @@ from jurist.models.settings import DpoConfig
 from jurist.records import Completion, Preference, Prompt
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install trl")
-pytestmark = pytest.mark.slow
+# TRL sets what transformers renamed.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")]
 torch.set_num_threads(1)
 ON_CPU = {"bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none"}
 TEXTS = [

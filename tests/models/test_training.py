@@ -190,6 +190,7 @@ def test_other_families_learn_too_and_their_models_load_anywhere(tmp_path, kind,
     assert not [*folder.glob("*.bin"), *folder.glob("*.pt")]
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")  # peft reads what transformers renamed
 @SLOW
 @pytest.mark.parametrize("kind", making.KINDS)
 @pytest.mark.parametrize("method", ["reward", "dpo"])

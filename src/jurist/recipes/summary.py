@@ -21,8 +21,8 @@ from ..verdicts.cases import Case
 from ..verdicts.jury import Agreement
 from .lines import Share, clock, counted, named, share
 
-MANY_FORCED = 0.2
-"""Share of forced verdicts above which there is a warning."""
+MANY = 0.2
+"""Share of forced verdicts, or of completions cut off, above which there is a warning."""
 ADVICE = {
     "low_mass": "This model does not answer the question asked with a label. Use an instruction-tuned model,"
     " let it reason first (--judge.reason true), or hold it to the labels (--judge.forced allow)",
@@ -247,7 +247,7 @@ def decided(
         dropped=counts.dropped,
         flags=counts.flags,
         agreement=learnt.agreement.get("human", {}) if learnt else {},
-        warnings=(*before.warnings, *(learnt.warnings if learnt else ()), *_warn_of_forced(counts)),
+        warnings=(*before.warnings, *(learnt.warnings if learnt else ()), *_warnings(counts)),
         learnt=learnt,
         exported=exported or {},
         why_none=_why_none(counts) if learnt and not labels else "",
@@ -255,13 +255,19 @@ def decided(
     )
 
 
-def _warn_of_forced(counts: Counts) -> list[str]:
-    return [
+def _warnings(counts: Counts) -> Iterator[str]:
+    cut_off = counts.dropped.get("preferences: truncated", 0)
+    if cut_off > MANY * counts.matchups:
+        yield (
+            f"{cut_off} of {counts.matchups} matchups came to no label because the better completion was cut off:"
+            " allow longer ones (--sampling.max_tokens 1024), or keep them (--prefer.truncated flag)"
+        )
+    yield from (
         f"{one.forced / one.verdicts:.0%} of the verdicts of {name} were forced by a constraint: the model"
         " did not answer the question asked"
         for name, one in counts.judges.items()
-        if one.forced > MANY_FORCED * one.verdicts
-    ]
+        if one.forced > MANY * one.verdicts
+    )
 
 
 def _why_none(counts: Counts) -> str:
