@@ -27,11 +27,6 @@ def test_flipped_pairs_to_find_a_slot_bias():
     assert [intervals.labels_for_position_bias(share) for share in (0.6, 0.65, 0.7, 0.8)] == [194, 85, 47, 20]
 
 
-def test_labels_of_one_prompt_are_worth_less():
-    assert intervals.design_effect(3, 0.2) == pytest.approx(1.4)
-    assert intervals.design_effect(1, 0.9) == 1
-
-
 def test_the_ceiling_that_people_set():
     assert intervals.human_accuracy(0.745) == pytest.approx(0.85)
     assert intervals.human_accuracy(0.4) == 0.5

@@ -128,7 +128,7 @@ def test_a_conversation_is_a_prompt(tmp_path):
             {"matchup_id": "m", "chosen": "7", "rejected": "8"},
             "a label needs prompt, first and second, or prompt, chosen and rejected",
         ),
-        ({"matchup_id": "m", "label": "frist"}, "Did you mean 'first'"),
+        ({"matchup_id": "m", "label": "frist"}, "it is one of 1, 2, first"),
         ({"prompt": 3, "first": "a", "second": "b"}, "not a conversation"),
         ({"prompt": "x", "first": [3], "second": "b"}, "not "),
         ({"id": "v", "judge": "openai:gpt-5-mini"}, "is not a human"),
