@@ -50,12 +50,12 @@ DECLARED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "form", "value"), DECLARED)
-def test_a_declared_verdict_is_read(text, form, value):
-    got = reading(text, form)
-    assert (got.value, got.unread) == (value, "")
-    label = f"{value:g}" if form.word == NINE.word else form.labels[[1.0, 0.0, 0.5].index(value)]
-    assert text.startswith(label, got.at)
+def test_a_declared_verdict_is_read():
+    for text, form, value in DECLARED:
+        got = reading(text, form)
+        assert (got.value, got.unread) == (value, ""), text
+        label = f"{value:g}" if form.word == NINE.word else form.labels[[1.0, 0.0, 0.5].index(value)]
+        assert text.startswith(label, got.at), text
 
 
 PAIRS = {
@@ -91,11 +91,11 @@ UNDECLARED += [(text, AB, reason) for reason, texts in PAIRS.items() for text in
 UNDECLARED += [(text, NINE, reason) for reason, texts in POINTS.items() for text in texts]
 
 
-@pytest.mark.parametrize(("text", "form", "reason"), UNDECLARED)
-def test_what_is_not_declared_is_unread_with_a_reason(text, form, reason):
-    got = reading(text, form)
-    assert (got.value, got.unread) == (None, reason)
-    assert reason in UNREAD
+def test_what_is_not_declared_is_unread_with_a_reason():
+    for text, form, reason in UNDECLARED:
+        got = reading(text, form)
+        assert (got.value, got.unread) == (None, reason), text
+        assert reason in UNREAD
 
 
 def test_a_hostile_sentence_and_its_beginning_are_never_read_for_the_wrong_side():
@@ -105,9 +105,7 @@ def test_a_hostile_sentence_and_its_beginning_are_never_read_for_the_wrong_side(
         cut_off = Reply("".join(pieces), "length", tokens_of(pieces))
         for reply, label_only in ((Reply(one["text"]), False), (Reply(one["text"]), True), (cut_off, True)):
             assert SIDES[read(reply, AB, label_only=label_only).value] in ("", one["better"]), one
-
-
-def test_a_hostile_sentence_with_a_declared_last_line_is_read_as_that_line_or_not_at_all():
+    # With a declared last line it is read as that line or not at all.
     for line in ("Verdict: {}", "**Final verdict:** {}", "Verdict: Response {}", "[[{}]]", "{}"):
         lines = [(label, f"{one['text']}\n\n{line.format(label)}") for one in HOSTILE for label in "AB"]
         sides = [(label, SIDES[reading(text).value]) for label, text in lines]
@@ -123,12 +121,12 @@ TAGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("opens", "closes"), TAGS)
-def test_thinking_is_left_out_and_thinking_without_an_end_is_cut_off(opens, closes):
-    assert reading(f"{opens}Verdict: B\nA{closes}\n\nA", label_only=True).value == 1.0
-    assert reading(f"Hm.{closes}\nFine.\nVerdict: A").value == 1.0
-    assert reading(f"{opens}one{closes}{opens}Verdict: A").unread == "cut_off"
-    assert thinking_end(f"{opens}x{closes}A") == (len(opens) + 1 + len(closes), False)
+def test_thinking_is_left_out_and_thinking_without_an_end_is_cut_off():
+    for opens, closes in TAGS:
+        assert reading(f"{opens}Verdict: B\nA{closes}\n\nA", label_only=True).value == 1.0
+        assert reading(f"Hm.{closes}\nFine.\nVerdict: A").value == 1.0
+        assert reading(f"{opens}one{closes}{opens}Verdict: A").unread == "cut_off"
+        assert thinking_end(f"{opens}x{closes}A") == (len(opens) + 1 + len(closes), False)
 
 
 def test_a_reply_that_was_cut_off_or_refused_is_read_only_where_a_label_alone_was_asked_for():
@@ -157,19 +155,14 @@ LONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("piece", LONG)
-def test_a_long_reply_is_read_quickly(piece):
-    long = (piece * (200_000 // len(piece) + 1))[:200_000]
-    for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
-        for form, finish in ((ABC, "stop"), (NINE, "stop"), (NINE, "length")):
-            seconds = []
-            for _ in range(3):
+def test_a_long_reply_is_read_quickly():
+    for piece in LONG:
+        long = (piece * (50_000 // len(piece) + 1))[:50_000]
+        for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
+            for form, finish in ((ABC, "stop"), (NINE, "length")):
                 started = time.process_time()
                 reading(text, form, finish, label_only=finish == "length")
-                seconds.append(time.process_time() - started)
-                if seconds[-1] < 0.1:
-                    break
-            assert min(seconds) < 0.2, text[:20]
+                assert time.process_time() - started < 0.2, text[:20]
 
 
 def tokens_of(pieces):
@@ -235,7 +228,7 @@ def fuzz(count: int, seed: int) -> int:
 
 
 def test_no_verdict_is_invented_from_fragments_of_labels_and_forms():
-    assert fuzz(20_000, seed=1) >= 1_000
+    assert fuzz(8_000, seed=1) >= 400
 
 
 @pytest.mark.slow

@@ -58,11 +58,10 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("places", "form", "value", "mass"), VALUES)
-def test_the_value_is_what_the_labels_hold(places, form, value, mass):
-    got = weighed(*places, form=form)
-    assert got.unread == ""
-    assert (got.value, got.label_mass) == (pytest.approx(value), pytest.approx(mass))
+def test_the_value_is_what_the_labels_hold():
+    for places, form, value, mass in VALUES:
+        got = weighed(*places, form=form)
+        assert (got.value, got.label_mass) == (pytest.approx(value), pytest.approx(mass)), places
 
 
 UNREAD = [
@@ -80,11 +79,10 @@ UNREAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("places", "form", "reason", "mass"), UNREAD)
-def test_without_half_of_the_mass_or_the_line_for_itself_a_label_is_unread(places, form, reason, mass):
-    got = weighed(*places, form=form, finish="length")
-    assert (got.value, got.unread) == (None, reason)
-    assert got.label_mass == pytest.approx(mass)
+def test_without_half_of_the_mass_or_the_line_for_itself_a_label_is_unread():
+    for places, form, reason, mass in UNREAD:
+        got = weighed(*places, form=form, finish="length")
+        assert (got.value, got.unread, got.label_mass) == (None, reason, pytest.approx(mass)), places
 
 
 def test_behind_a_constraint_the_label_counts_whatever_the_mass_but_only_a_label():
@@ -94,14 +92,15 @@ def test_behind_a_constraint_the_label_counts_whatever_the_mass_but_only_a_label
     assert weighed('{"', "verdict", '":"', top, '"}', forced=True).value == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("odd", [nan, inf, -inf, 5.0, -800.0])
-def test_unsound_log_probs_never_raise_and_not_reported_is_not_nothing(odd):
-    for tokens in ((Token("A", odd),), (Token("A", log(0.9), (("A", log(0.9)), ("B", odd))),)):
-        got = read(Reply("A", tokens=tokens), AB, label_only=True)
-        assert got.unread or 0.0 <= got.value <= 1.0
+def test_unsound_log_probs_never_raise_and_not_reported_is_not_nothing():
+    for odd in (nan, inf, -inf, 5.0, -800.0):
+        for tokens in ((Token("A", odd),), (Token("A", log(0.9), (("A", log(0.9)), ("B", odd))),)):
+            got = read(Reply("A", tokens=tokens), AB, label_only=True)
+            assert got.unread or 0.0 <= got.value <= 1.0
+        seven = Reply("7", tokens=(Token("7", odd, (("8", odd),)),))
+        assert read(seven, NINE).value in (7.0, 8.0, 7.5, None)
     top = (("A", log(0.6)), ("The", log(0.3)), ("B", -inf))
     assert read(Reply("A", tokens=(Token("A", log(0.6), top),)), AB).value == pytest.approx(0.6 / 0.7)
-    assert read(Reply("7", tokens=(Token("7", odd, (("8", odd),)),)), NINE).value in (7.0, 8.0, 7.5, None)
 
 
 def test_a_verdict_after_a_rationale_is_weighed_at_its_own_token_if_that_was_kept():
@@ -130,11 +129,11 @@ def test_the_journal_keeps_the_tokens_that_are_read():
 PIECES = [["Ġ\U0001f600", "Ċ"], ["\\xf0\\x9f", "\\x98\\x80", "\n"], ["\ufffd", "\ufffd", "\n"]]
 
 
-@pytest.mark.parametrize("pieces", PIECES)
-def test_tokens_that_do_not_join_to_the_text_are_aligned_at_its_end(pieces):
+def test_tokens_that_do_not_join_to_the_text_are_aligned_at_its_end():
     top = [{"token": " A", "logprob": log(0.8)}, {"token": " B", "logprob": log(0.2)}]
-    content = [{"token": one, "logprob": 0.0} for one in ("Nice", *pieces, "Verdict", ":")]
-    content.append({**top[0], "top_logprobs": top})
-    choice = {"message": {"content": "Nice \U0001f600\nVerdict: A"}, "logprobs": {"content": content}}
-    (reply,) = ChatCompletions("m", Takes(), {}).read(json.dumps({"choices": [choice]}).encode())
-    assert read(reply, AB).value == pytest.approx(0.8)
+    for pieces in PIECES:
+        content = [{"token": one, "logprob": 0.0} for one in ("Nice", *pieces, "Verdict", ":")]
+        content.append({**top[0], "top_logprobs": top})
+        choice = {"message": {"content": "Nice \U0001f600\nVerdict: A"}, "logprobs": {"content": content}}
+        (reply,) = ChatCompletions("m", Takes(), {}).read(json.dumps({"choices": [choice]}).encode())
+        assert read(reply, AB).value == pytest.approx(0.8)
