@@ -1,4 +1,4 @@
-"""What a judge is asked, rung after rung, and what the rungs come to; prompts, and fences no text can forge."""
+"""What a judge is asked, rung after rung; its prompts, and fences that no text can forge."""
 
 import asyncio
 import random
@@ -87,8 +87,12 @@ LADDER = {
     "two calls": (TWO, {"rationale": PROSE, "final": weighing(0.8)}, 0.8, 1.0),
     "two calls, unread": (TWO, {"rationale": PROSE, "final": RAMBLING}, "low_mass", 0.05),
     "two calls, refused": (TWO, {"rationale": REFUSED}, "refused", None),
-    "two calls, forced": (
-        TWO | ALLOW, {"rationale": PROSE, "final": RAMBLING, "forced": "A"}, 1.0, 0.05),
+    "two calls, forced": (TWO | ALLOW, {"rationale": PROSE, "final": RAMBLING, "forced": "A"}, 1.0, 0.05),
+    "forced": (ALLOW, {"label": RAMBLING, "forced": weighing(0.99)}, 0.99, 0.05),
+    "forced into a field": (ALLOW, {"label": RAMBLING, "forced": '{"verdict": "B"}'}, 0.0, 0.05),
+    "not forced": (ALLOW, {"label": weighing(0.9)}, 0.9, 1.0),
+    "a constraint that was ignored": (
+        ALLOW, {"label": RAMBLING, "forced": Reply("<turn-", tokens=RAMBLING.tokens)}, "no_verdict", 0.05),
     "log-probs not to be used": ({"logprobs": False}, {"reason": "Verdict: A"}, 1.0, None),
     "log-probs required": (
         {"logprobs": True}, {"label": "A", "reason": "Verdict: A", "final": "A"}, "low_mass", None),
@@ -109,6 +113,7 @@ def test_the_rungs_are_climbed_until_one_is_read(settings, replies, value, mass)
     assert got == (pytest.approx(value) if isinstance(value, float) else value)
     assert answer.label_mass == pytest.approx(mass)
     assert model.rungs == list(replies)
+    assert answer.forced == ("forced" in replies and not answer.unread)
 
 
 def test_an_engine_known_to_give_no_log_probs_is_asked_for_reasons_first():
@@ -122,27 +127,6 @@ def test_an_engine_known_to_give_no_log_probs_is_asked_for_reasons_first():
         asking(model, logprobs=True)
 
 
-def test_a_model_that_copies_the_prompt_gives_a_verdict_only_if_that_is_allowed_and_marked():
-    replies = {"label": RAMBLING, "final": RAMBLING, "forced": weighing(0.99)}
-    for forced, rungs, unread in (("never", "label final", "low_mass"), ("allow", "label forced", "")):
-        model = Model(replies)
-        answer = asking(model, forced=forced)
-        assert " ".join(model.rungs) == rungs
-        assert (answer.forced, answer.unread) == (not unread, unread)
-        assert answer.label_mass == pytest.approx(0.05)
-
-
-def test_a_constraint_is_used_only_on_the_last_rung_and_only_its_label_counts():
-    assert not asking(Model({"label": weighing(0.9)}), forced="allow").forced
-    ignored = Model({"label": RAMBLING, "forced": Reply("<turn-", tokens=RAMBLING.tokens)})
-    answer = asking(ignored, forced="allow")
-    assert (answer.forced, answer.unread) == (False, "no_verdict")
-    model = Model({"label": PROSE, "forced": '{"verdict": "B"}'})
-    answer = asking(model, forced="allow", reason=False)
-    assert (answer.forced, answer.p_first) == (True, 0.0)
-    assert (model.asked[-1].labels, model.asked[-1].max_tokens) == (("A", "B"), 19)
-
-
 def test_the_label_is_asked_for_in_a_few_tokens_without_thinking():
     model = Model({"label": RAMBLING, "reason": PROSE, "final": RAMBLING})
     asking(model)
@@ -151,6 +135,9 @@ def test_the_label_is_asked_for_in_a_few_tokens_without_thinking():
     told = [(ask.temperature, ask.max_tokens, ask.top_logprobs, ask.thinking) for ask in model.asked]
     label, reasons, score = (0.0, 3, 20, False), (0.0, 700, 5, True), (0.0, 5, 20, False)
     assert told == [label, label, reasons, label, score, score]
+    forced = Model({"label": PROSE, "forced": "A"})
+    asking(forced, forced="allow", reason=False)
+    assert (forced.asked[-1].labels, forced.asked[-1].max_tokens) == (("A", "B"), 19)
 
 
 def test_the_last_rung_shows_what_the_model_said_and_keeps_it_as_the_rationale():

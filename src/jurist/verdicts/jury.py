@@ -55,14 +55,12 @@ class Agreement(Struct, frozen=True):
 
 
 def answer_of(p: float) -> int:
-    """0 for first, 1 for second, 2 for a tie."""
-    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else 2
+    """0 for first, 1 for second, 2 for a tie; `UNSAID` for nan."""
+    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else UNSAID if math.isnan(p) else 2
 
 
-def answers_of(p: Array) -> Array:
-    """`answer_of` for an array; `UNSAID` where there is no p."""
-    named = np.where(p > 0.5 + EVEN, 0, np.where(p < 0.5 - EVEN, 1, 2))
-    return np.where(np.isnan(p), UNSAID, named)
+answers_of = np.vectorize(answer_of, otypes=[int])
+"""The same for an array."""
 
 
 class Labelled(NamedTuple):
@@ -119,8 +117,7 @@ class LabelTable:
         for o in opinions:
             self.judges.setdefault(o.judge, len(self.judges))
         if self.counts_patterns:
-            answers = ((answer_of(said[judge]) if judge in said else UNSAID) for judge in self.judges)
-            self.patterns[tuple(answers)] += 1
+            self.patterns[tuple(answer_of(said.get(judge, math.nan)) for judge in self.judges)] += 1
         for label, fits in labels:
             if label.p_first is not None and key_of(label.matchup_id) < self._limit:
                 row = self._rows.setdefault(label.matchup_id, _Row(key_of(prompt_id), said, {}))
