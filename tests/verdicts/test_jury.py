@@ -114,62 +114,12 @@ def test_votes_means_and_quorum_by_hand():
     assert combine(silent[1:], None, MEAN).unread == "refused"
 
 
-@pytest.mark.parametrize("cfg", RULES)
-def test_an_unread_member_is_left_out_and_a_jury_flipped_where_most_of_those_asked_twice_did(cfg):
-    weights, read = FITTED.get(cfg.combine), [opinion("p", 0.9), opinion("q", 0.3)]
-    assert combine([*read, opinion("r", None)], weights, cfg).p_first == combine(read, weights, cfg).p_first
-    for flips, wanted in {
-        (1, 1, 1): True,
-        (1, 1, 0): True,
-        (1, 0): False,
-        (1, None): True,
-        (None,): False,
-    }.items():
-        members = [
-            opinion(judge, 0.55, None if flipped is None else 0.8, flipped=bool(flipped))
-            for judge, flipped in zip("pqr", flips, strict=False)
-        ]
-        assert combine(members, weights, cfg).flipped is wanted
-
-
-def test_a_member_with_a_negative_weight_is_turned_round():
-    rows, truth = hard_jury({"liar": 0.1}, 200)
-    weights = fitted(rows[:40], truth, ANCHORED)
-    assert weights.jurors[0].weight < 0
-    assert combine([opinion("liar", 1.0)], weights, ANCHORED).p_first < 0.2
-    assert accuracy(rows[40:], truth, weights, ANCHORED) > 0.75
-
-
 def test_thirty_labels_rescue_a_jury_whose_majority_is_wrong():
     rows, truth = hard_jury({"good": 0.8, "bad": 0.2, "worse": 0.15, "coin": 0.5}, 300)
     weights = fitted(rows, first(truth, 30), ANCHORED)
     assert accuracy(rows[30:], truth, None, VOTE) < 0.45
     assert accuracy(rows[30:], truth, weights, ANCHORED) > 0.85
-
-
-@pytest.mark.parametrize("cfg", [VOTE, MEAN])
-def test_a_jury_significantly_worse_than_its_best_member_is_refused_and_still_combines(cfg):
-    rows, truth = hard_jury({"good": 0.9, "bad": 0.3, "worse": 0.2}, 60)
-    weights = fitted(rows, truth, cfg)
-    assert weights.accuracy < 0.7
-    assert "judge good alone with" in weights.refused
-    assert "--jury.combine anchored (" in weights.refused
-    assert weights.refused.endswith("--force true")
-    assert combine(rows[0], weights, cfg).p_first is not None
-
-
-def test_a_jury_worse_by_chance_only_warns():
-    """One of 200 labels behind the best of three: 80.5 against 81 %."""
-    rows, truth = hard_jury({"a": 1.0, "b": 1.0, "c": 1.0}, 200)
-    wrong = {"a": range(38), "b": range(39), "c": range(38, 80)}  # a errs with b; c errs with b once
-    rows = [
-        [replace(o, p_first=1 - o.p_first) if i in wrong[o.judge] else o for o in row]
-        for i, row in enumerate(rows)
-    ]
-    weights = fitted(rows, truth, VOTE)
-    assert (weights.accuracy, weights.refused) == (0.805, "")
-    said = "agrees with 80.5% of 200 labels, judge a alone with 81.0% (by chance in 50% of cases)"
-    assert said in weights.warning
+    assert [juror.weight > 0 for juror in weights.jurors[:3]] == [True, False, False]
 
 
 def test_a_remedy_that_is_worse_than_what_was_refused_is_not_named():
