@@ -42,12 +42,13 @@ def job(*words: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    with llama_server() as url, tempfile.TemporaryDirectory() as folder:
+    with llama_server() as server, tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
-        model = f"llamacpp:gemma@{url}"
+        model = f"llamacpp:gemma@{server.url}"
         words = ("--policy", model, "--judge", model)
-        first, found, verdicts = job(*words), summary(), records("verdicts")
+        others, first = server.others(), job(*words)
+        others, found, verdicts = server.others() - others, summary(), records("verdicts")
         second = job(*words, "--judge.forced", "allow", "--out", "forced", "--journal", "run/journal.sqlite")
         forced, flips = records("verdicts", "forced"), summary("forced")["flip_rate"]
     unread = Counter(row.get("unread", "") for row in verdicts)
@@ -74,10 +75,11 @@ def main() -> None:
         verdicts=len(verdicts),
         unread={reason: n for reason, n in unread.items() if reason},
         median_label_mass=round(median(masses), 4) if masses else None,
-        said=first["said"].replace(url, "SERVER"),
+        said=first["said"].replace(server.url, "SERVER"),
         forced_read=f"{len(read)} of {len(forced)}",
         forced_marked=marked,
         forced_flip_rate=flips,
+        processors_others_used=round(others / first["seconds"], 2),
         seconds_forced=round(second["seconds"], 1),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, chosen, label, pairs, probabilities, records, right, summary, write
+from support.job import at, chosen, label, pairs, probabilities, records, right, right_label, summary, write
 from support.replies import label_reply, preferring, question, responses
 from support.server import serving
 
@@ -186,6 +186,17 @@ def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
     assert [row.get("forced") for row in forced] == [True] * 24
     assert {round(row["label_mass"], 2) for row in forced} == {0.05}
     assert summary("forced")["forced"] == 24
+
+
+def test_agreement_of_forced_verdicts_is_told_apart():
+    def partly(request):
+        return rambling(request) if int(question(request).split()[2]) < 4 else preferring(right)(request)
+
+    write("humans.jsonl", [{**row, "label": right_label(row)} for row in pairs(12)])
+    with serving(partly) as server:
+        label(server, "--judge.forced", "allow", "--labels", "humans.jsonl")
+    agreement = [*summary()["agreement"].values()]
+    assert [(one["n"], one["accuracy"]) for one in agreement] == [(12, 10 / 12), (4, 0.5)]
 
 
 RECORDED = [

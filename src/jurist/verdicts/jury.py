@@ -74,6 +74,8 @@ class Labelled(NamedTuple):
     """Mean of the labels to learn from, 1 for first; nan where there is none."""
     human: Array
     file: Array
+    forced: Array
+    """[row, judge]: a constraint forced the label."""
     human_agreement: float | None
     """How often two humans who labelled the same matchup said the same."""
 
@@ -93,6 +95,7 @@ class _Row(NamedTuple):
 
     prompt: int
     said: dict[str, float]
+    forced: frozenset[str]
     labels: dict[tuple[str, int], tuple[float, bool]]
 
 
@@ -120,7 +123,8 @@ class LabelTable:
             self.patterns[tuple(answer_of(said.get(judge, math.nan)) for judge in self.judges)] += 1
         for label, fits in labels:
             if label.p_first is not None and key_of(label.matchup_id) < self._limit:
-                row = self._rows.setdefault(label.matchup_id, _Row(key_of(prompt_id), said, {}))
+                forced = frozenset(o.judge for o in opinions if o.forced)
+                row = self._rows.setdefault(label.matchup_id, _Row(key_of(prompt_id), said, forced, {}))
                 row.labels[label.judge, label.sample] = _told(label), fits
         if len(self._rows) > MOST:
             keys = {name: key_of(name) for name in self._rows}
@@ -130,11 +134,12 @@ class LabelTable:
     def labelled(self) -> Labelled:
         """The labelled matchups as columns."""
         shape = len(self._rows), len(self.judges)
-        p, y = np.full(shape, np.nan), np.full((shape[0], 3), np.nan)
+        p, y, forced = np.full(shape, np.nan), np.full((shape[0], 3), np.nan), np.zeros(shape, dtype=bool)
         same = pairs = 0
         for at, row in enumerate(self._rows.values()):
             for judge, said in row.said.items():
                 p[at, self.judges[judge]] = said
+                forced[at, self.judges[judge]] = judge in row.forced
             humans = [value for (judge, _), (value, _) in row.labels.items() if is_human(judge)]
             files = [value for (judge, _), (value, _) in row.labels.items() if not is_human(judge)]
             y[at] = mean(value for value, fits in row.labels.values() if fits), mean(humans), mean(files)
@@ -142,7 +147,8 @@ class LabelTable:
             pairs += len(humans) * (len(humans) - 1)
         prompts = np.array([row.prompt for row in self._rows.values()], dtype=np.uint64)
         fit, human, file = y.T
-        return Labelled(tuple(self.judges), p, prompts, fit, human, file, same / pairs if pairs else None)
+        agree = same / pairs if pairs else None
+        return Labelled(tuple(self.judges), p, prompts, fit, human, file, forced, agree)
 
 
 def _told(said: Opinion | Verdict) -> float:
@@ -169,10 +175,16 @@ def measure_agreement(lean: Array, y: Array, prompts: Array, level: float = 0.95
 
 
 def measure_agreements(seen: Labelled, leans: Mapping[str, Array]) -> dict[str, dict[str, Agreement]]:
-    """With `human` labels and with `file` labels, of each judge about which there is one."""
+    """With `human` labels and with `file` labels, of each judge about which there is one; that of its forced
+    verdicts apart.
+    """
+    apart = {
+        f"{judge}, forced verdicts": np.where(seen.forced[:, j], leans[judge], np.nan)
+        for j, judge in enumerate(seen.judges)
+    }
     found: dict[str, dict[str, Agreement]] = {}
     for kind, y in (("human", seen.human), ("file", seen.file)):
-        for judge, lean in leans.items():
+        for judge, lean in {**leans, **apart}.items():
             one = measure_agreement(lean, y, seen.prompt)
             if one is not None:
                 found.setdefault(kind, {})[judge] = one

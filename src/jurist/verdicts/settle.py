@@ -44,12 +44,15 @@ class Opinion(Struct, frozen=True):
     verdict_ids: tuple[str, ...] = ()
     flipped: bool = False
     """Both orders were read and favoured the same position. Decided once, in `settle`."""
+    forced: bool = False
+    """A constraint forced the label of one of its verdicts."""
 
     @classmethod
     def of(cls, verdicts: Sequence[Verdict], matchup: Matchup, **fields: Any) -> Opinion:
         """What these verdicts of one judge come to."""
         judge, ids = verdicts[0].judge if verdicts else "", tuple(one.id for one in verdicts)
-        return cls(matchup.id, matchup.first.id, matchup.second.id, judge, verdict_ids=ids, **fields)
+        fields |= {"verdict_ids": ids, "forced": any(one.forced for one in verdicts)}
+        return cls(matchup.id, matchup.first.id, matchup.second.id, judge, **fields)
 
     def swapped(self) -> Opinion:
         """The same opinion, told from the other position."""

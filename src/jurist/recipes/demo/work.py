@@ -1,9 +1,10 @@
 """The first thing a newcomer runs: all of RLAIF in a world small enough to know what is truly better.
 
-A tiny assistant is made on the spot. It writes answers; an AI judge with a taste for the first position and for
-length compares them in both orders; a reward model learns from its labels; and two policies learn from the
-same start, one by PPO from the reward model, one by DPO from the labels themselves. Both are then set against
-the start in the eyes of somebody who knows. It is a loop of one round, so a demo that was stopped goes on.
+A tiny assistant is made on the spot. It writes answers; an AI judge with a taste for the first position and
+for length compares them in both orders; a reward model learns from its labels; and two policies learn from
+the same start, one by PPO from the reward model, one by DPO from the labels themselves. Both are then set
+against the start in the eyes of somebody who knows. It is a loop of one round, so a demo that was stopped
+goes on.
 
     jurist demo
 """
