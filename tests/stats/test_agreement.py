@@ -67,10 +67,10 @@ def test_prediction_powered_shares_agree_with_ppi_python(weighted):
         ours = agreement.powered_share(y, f, others, alone, np.arange(len(others)), weights)
         lam = ours.judge_weight if weighted else None
         theirs = ppi_py.ppi_mean_pointestimate(y, f, others, lam=lam, w=weights)
-        assert ours.value == pytest.approx(theirs.item(), abs=CLOSE)
+        assert ours.share.value == pytest.approx(theirs.item(), abs=CLOSE)
         assert 0 <= ours.judge_weight < 1 <= ours.gain
         if not weighted:
             # Theirs is the normal's interval; ours is Wilson's at the same error, which is a little shorter.
             low, high = ppi_py.ppi_mean_ci(y, f, others, alpha=0.05)
-            assert ours.high - ours.low == pytest.approx((high - low).item(), rel=0.06)
+            assert ours.share.high - ours.share.low == pytest.approx((high - low).item(), rel=0.06)
             # They take weights as drawn by chance; the mean of a sample by strata was divided by theirs.

@@ -59,8 +59,10 @@ def answer_of(p: float) -> int:
     return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else UNSAID if math.isnan(p) else 2
 
 
-answers_of = np.vectorize(answer_of, otypes=[int])
-"""The same for an array."""
+def answers_of(p: Array) -> Array:
+    """The same for an array."""
+    named = np.where(p > 0.5 + EVEN, 0, np.where(p < 0.5 - EVEN, 1, 2))
+    return np.where(np.isnan(p), UNSAID, named)
 
 
 class Labelled(NamedTuple):
