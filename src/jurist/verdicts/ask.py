@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from ..engines.engine import Ask, Engine, Reply
 from ..errors import SettingError, nearest
-from ..records import Completion, Matchup, Message, Prompt, Usage, content_id
+from ..records import Completion, Matchup, Message, Prompt, content_id
 from .constitution import Principle
 from .read import Choices, Form, Reading, Scale, rationale_of, read
 from .settings import Example, JudgeConfig, text_of
@@ -141,7 +141,7 @@ class JudgePrompt:
             "rationale": rationale or last.reasoning,
             "raw": last.text,
             "call": last.call,
-            "usage": sum((one.usage for one in replies), Usage()),
+            "usage": sum((one.usage for one in replies[1:]), replies[0].usage),
             "cost": sum(one.cost for one in replies),
             "seconds": sum(one.seconds for one in replies),
         }
