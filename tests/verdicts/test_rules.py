@@ -7,7 +7,7 @@ import pytest
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.judge import ask_judges, open_judge
-from jurist.verdicts.settle import settle, settle_scores
+from jurist.verdicts.settle import settle
 
 
 def nobody(spec: object) -> object:
@@ -40,16 +40,6 @@ def test_a_rule_checks_what_can_be_checked():
     for rule, reference in (("exact", None), ("numeric", None), ("numeric", "seven")):
         verdict = checked(rule, "7", reference)
         assert (verdict.score, verdict.unread) == (None, "no_reference")
-
-
-def test_a_rule_about_correctness_decides_a_matchup_through_its_scores():
-    prompt = Prompt.of("6 * 7?", reference="42")
-    texts = [Completion.of(prompt.id, text) for text in ("41", "42", "It is 42")]
-    matchups = [Matchup.of(prompt, texts[0], texts[1]), Matchup.of(prompt, texts[1], texts[2])]
-    verdicts = asyncio.run(ask_judges(prompt, texts, matchups, [open_judge("numeric", nobody)]))
-    assert [one.score for one in verdicts] == [0, 1, 1]
-    assert settle_scores(verdicts, matchups[0], "certain").p_first == 0.0
-    assert settle_scores(verdicts, matchups[1], "certain").p_first == 0.5
 
 
 PLANTED = [("shorter", "ab", 0.0), ("longer", "ab", 1.0), ("first", "ab", 0.5), ("second", "ab", 0.5)]

@@ -100,11 +100,6 @@ class JudgeContext(NamedTuple):
         return self.open(self.cfg.engine)
 
 
-def _constitution(context: JudgeContext) -> Pairwise:
-    principles = load_constitution(context.cfg.constitution)
-    return Pairwise(context.cfg, context.engine, principles, context.seed)
-
-
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
     require("torch", "a reward model as a judge", "train")
@@ -112,19 +107,17 @@ def _reward_model(context: JudgeContext) -> Scorer:
     return opened
 
 
-def _rule(context: JudgeContext) -> Scorer:
-    # It knows: of two with different scores one is better with p = 1.
-    return FunctionScorer(context.cfg, CHECKS[context.kind](context.argument), scale="certain")
-
-
 JUDGES: Final[dict[str, Callable[[JudgeContext], Judge | Scorer]]] = {
-    "pairwise": lambda context: Pairwise(context.cfg, context.engine),
-    "pointwise": lambda context: Pointwise(context.cfg, context.engine),
-    "additive": lambda context: Pointwise(context.cfg, context.engine),
-    "constitution": _constitution,
+    "pairwise": lambda ctx: Pairwise(ctx.cfg, ctx.engine),
+    "pointwise": lambda ctx: Pointwise(ctx.cfg, ctx.engine),
+    "additive": lambda ctx: Pointwise(ctx.cfg, ctx.engine),
+    "constitution": lambda ctx: Pairwise(
+        ctx.cfg, ctx.engine, load_constitution(ctx.cfg.constitution), ctx.seed
+    ),
     "reward": _reward_model,
-    **dict.fromkeys(CHECKS, _rule),
-    **dict.fromkeys(BASELINES, lambda context: FunctionJudge(context.cfg, BASELINES[context.kind])),
+    # A check knows: of two with different scores one is better with p = 1.
+    **dict.fromkeys(CHECKS, lambda ctx: FunctionScorer(ctx.cfg, CHECKS[ctx.kind](ctx.argument), "certain")),
+    **dict.fromkeys(BASELINES, lambda ctx: FunctionJudge(ctx.cfg, BASELINES[ctx.kind])),
 }
 
 

@@ -378,9 +378,7 @@ def _dawid_skene(
         said = np.array([one for one, _, _ in rows], dtype=np.int64).reshape(-1, k)
         label, n = np.array([(label, n / 2) for _, label, n in rows]).reshape(-1, 2).T
         _, says = fit_dawid_skene(
-            np.concatenate([said, mirror[said]]),
-            np.concatenate([n, n]),
-            np.concatenate([label, 1 - label]),
+            np.concatenate([said, mirror[said]]), np.concatenate([n, n]), np.concatenate([label, 1 - label])
         )
         words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
         return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
