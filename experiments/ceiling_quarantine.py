@@ -29,8 +29,7 @@ from jurist.audits.sheet import Array, Said, Sheet
 from jurist.audits.source import read_run
 from jurist.audits.spot_check import draw
 from jurist.preferences.export import write_quarantine
-from jurist.recipes.export import export
-from jurist.recipes.label import label
+from jurist.recipes.label import export, label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference
 from jurist.run import read_records

@@ -1,8 +1,7 @@
 """A run folder: its files appear whole or not at all, and one process works in it at a time."""
 
 import errno
-import subprocess
-import sys
+import os
 
 import pytest
 from msgspec import Struct
@@ -25,59 +24,44 @@ def write(run, *texts, noun="notes"):
             files[noun].add(Note(text))
 
 
-def break_off(run, why):
-    with run.writing("notes", "others") as files:
-        files["notes"].add(Note("half"))
-        raise why
-
-
 def test_records_come_back_as_they_were_written(tmp_path):
     texts = ["one", "zwei\nDrei", "四 \U0001f600", "x" * 200_000]
     with Run(tmp_path) as run:
         write(run, *texts)
+        for n in (1, 2):
+            run.write_json("facts.json", {"n": n})
     assert (notes(tmp_path / "notes.jsonl"), notes(tmp_path / "others.jsonl")) == (texts, [])
-
-
-FULL = OSError(errno.ENOSPC, "No space left on device")
-NOT_THE_DISKS = FileNotFoundError(errno.ENOENT, "No such file", "mine.json")
+    assert read_json(tmp_path / "facts.json", dict[str, int]) == {"n": 2}
 
 
 @pytest.mark.parametrize(
-    ("why", "raised"),
-    [(KeyboardInterrupt("x"), KeyboardInterrupt), (FULL, RunError), (NOT_THE_DISKS, FileNotFoundError)],
+    ("why", "raised", "said"),
+    [
+        (KeyboardInterrupt("x"), KeyboardInterrupt, "x"),
+        (OSError(errno.ENOSPC, "full"), RunError, "the disk is full.*run the same command again"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "mine.json"), FileNotFoundError, "mine.json"),
+    ],
 )
-def test_what_breaks_off_leaves_the_file_before_it_and_no_half_of_one(tmp_path, why, raised):
+def test_what_breaks_off_leaves_the_file_before_it_and_no_half_of_one(tmp_path, why, raised, said):
     with Run(tmp_path) as run:
         for before in ([], ["notes.jsonl", "others.jsonl"]):
-            with pytest.raises(
-                raised, match="the disk is full.*run the same command again" if why is FULL else "."
-            ):
-                break_off(run, why)
+            with pytest.raises(raised, match=said), run.writing("notes", "others") as files:  # noqa: PT012
+                files["notes"].add(Note("half"))
+                raise why
             assert sorted(one.name for one in tmp_path.glob("*.jsonl")) == before
             write(run, "whole")
     assert notes(tmp_path / "notes.jsonl") == ["whole"]
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def fill_up(run):
-    with run.writing("notes", "others") as files:
-        files["notes"]._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
-        try:
-            files["notes"].add(Note("x" * 100_000))
-        finally:
-            assert not list(run.path.glob(".*.partial"))
-
-
 def test_on_a_full_disk_half_written_files_give_their_room_back_at_once(tmp_path):
-    with Run(tmp_path) as run, pytest.raises(RunError, match="the disk is full"):
-        fill_up(run)
-
-
-def test_a_small_file_is_replaced_whole(tmp_path):
-    with Run(tmp_path) as run:
-        run.write_json("facts.json", {"n": 1})
-        run.write_json("facts.json", {"n": 2})
-    assert read_json(tmp_path / "facts.json", dict[str, int]) == {"n": 2}
+    full = pytest.raises(RunError, match="the disk is full")
+    with Run(tmp_path) as run, full, run.writing("notes", "others") as files:
+        files["notes"]._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+        with pytest.raises(OSError, match="No space left") as error:
+            files["notes"].add(Note("x" * 100_000))
+        assert not list(run.path.glob(".*.partial"))
+        raise error.value
 
 
 def test_reports_go_when_the_labels_change_and_only_then(tmp_path):
@@ -92,11 +76,10 @@ def test_reports_go_when_the_labels_change_and_only_then(tmp_path):
 
 def test_one_process_works_in_a_run_at_a_time(tmp_path):
     with Run(tmp_path) as run:
-        code = "import sys; from jurist.run import Run; Run(sys.argv[1])"
-        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
-        told = f"is in use by process {owner_of(run.path)}. Wait for it, or choose another --out"
-        assert told in done.stderr
-        assert int(owner_of(run.path)) > 0
+        told = f"is in use by process {os.getpid()}. Wait for it, or choose another --out"
+        with pytest.raises(RunError, match=told):
+            Run(tmp_path)
+        assert owner_of(run.path) == str(os.getpid())
     assert owner_of(tmp_path) == ""
     Run(tmp_path).close()
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .preferences.settings import PreferConfig as PreferConfig
-    from .prompts import load_prompts as load_prompts
     from .recipes.estimate import estimate as estimate
-    from .recipes.export import export as export
+    from .recipes.label import export as export
     from .recipes.label import label as label
     from .recipes.label import sample as sample
     from .recipes.settings import LabelConfig as LabelConfig
@@ -32,9 +31,8 @@ _PLACES = {
     "PolicyConfig": ".recipes.settings",
     "PreferConfig": ".preferences.settings",
     "estimate": ".recipes.estimate",
-    "export": ".recipes.export",
+    "export": ".recipes.label",
     "label": ".recipes.label",
-    "load_prompts": ".prompts",
     "read_cases": ".verdicts.cases",
     "sample": ".recipes.label",
 }

@@ -189,4 +189,6 @@ def dump_yaml(settings: Struct) -> str:
     """The settings as they were resolved, ready to be run again."""
     import yaml
 
-    return yaml.safe_dump(msgspec.to_builtins(settings), sort_keys=False, allow_unicode=True, width=110)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C, where PyYAML was built with it
+    tree = msgspec.to_builtins(settings)
+    return str(yaml.dump(tree, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110))

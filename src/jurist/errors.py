@@ -2,10 +2,8 @@
 
     JuristError
     ├── SettingError, DataError, RunError, MissingExtra     something given cannot be used
-    ├── BudgetSpent, Interrupted                            the run ends early and can be resumed
-    └── EngineError
-        ├── CallFailed, CallRefused                         one call gave nothing; the run goes on
-        └── EngineDown                                      nothing gets through; the run can be resumed
+    ├── BudgetSpent, Interrupted, EngineDown                the run ends early and can be resumed
+    └── CallFailed, CallRefused                             one call gave nothing; the run goes on
 
 Each message says what happened, the value we got, and ends in the next thing to type.
 """
@@ -48,20 +46,16 @@ class Interrupted(JuristError):
     """Ctrl-C or SIGTERM; the run can be resumed."""
 
 
-class EngineError(JuristError):
-    """An engine did not give us text."""
-
-
-class CallFailed(EngineError):
+class CallFailed(JuristError):
     """One call gave nothing, however often it was tried."""
 
 
-class CallRefused(EngineError):
+class CallRefused(JuristError):
     """One call was turned down for what it asks; trying again does not help."""
 
 
-class EngineDown(EngineError):
-    """Nothing gets through any more."""
+class EngineDown(JuristError):
+    """Nothing gets through any more; the run can be resumed."""
 
 
 def nearest(kind: str, got: str, known: Iterable[str]) -> str:

@@ -13,15 +13,14 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from .errors import RunError
 
@@ -36,32 +35,30 @@ ROOM_AT_LEAST = 16 * 16384
 
 _SCHEMA = (
     "CREATE TABLE calls (key BLOB PRIMARY KEY, value BLOB NOT NULL)",
-    "CREATE TABLE spent (run TEXT PRIMARY KEY, calls INTEGER NOT NULL DEFAULT 0, usd REAL NOT NULL DEFAULT 0,"
+    "CREATE TABLE spent (run TEXT PRIMARY KEY, usd REAL NOT NULL DEFAULT 0,"
     " uncertain_calls INTEGER NOT NULL DEFAULT 0, uncertain_usd REAL NOT NULL DEFAULT 0,"
     " open_calls INTEGER NOT NULL DEFAULT 0, open_usd REAL NOT NULL DEFAULT 0)",
     "CREATE TABLE servers (place TEXT PRIMARY KEY, facts BLOB NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )
-
-
 _locks: dict[Path, list[int]] = {}
 """Journals that this process writes to: the lock file's handle, and how many have it open."""
 
 
-def _lock(path: Path) -> Path:
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
     """Two processes that write to one journal would ask, and pay for, the same calls twice."""
     name = path.resolve()
     if name not in _locks:
         lock = name.with_name(f"{name.name}.lock")
         _locks[name] = [take_lock(lock, f"the journal {path}", "name another with --journal"), 0]
     _locks[name][1] += 1
-    return name
-
-
-def _unlock(name: Path) -> None:
-    _locks[name][1] -= 1
-    if not _locks[name][1]:
-        os.close(_locks.pop(name)[0])
+    try:
+        yield
+    finally:
+        _locks[name][1] -= 1
+        if not _locks[name][1]:
+            os.close(_locks.pop(name)[0])
 
 
 def take_lock(path: Path, what: str, instead: str) -> int:
@@ -83,32 +80,18 @@ def take_lock(path: Path, what: str, instead: str) -> int:
     return handle
 
 
-class _Group(Struct):
-    """What is committed together."""
-
-    calls: list[tuple[bytes, bytes]] = []
-    committed: list[Any] = []
-    """Futures of those who wait until it is on disk."""
-    usd: float = 0.0
-    uncertain_calls: int = 0
-    uncertain_usd: float = 0.0
-    open_calls: int = 0
-    open_usd: float = 0.0
-    """Calls under way when the group was closed, and the most they can cost."""
-
-
 class Journal:
     """`get` a reply by key; `put` one and be told when it is safe on disk."""
 
     def __init__(self, path: Path, *, run: str = "", reading: bool = False) -> None:
         """`reading`: only to look up what is there, even while another process writes."""
-        self.path = path
-        self._locked = None if reading else _lock(path)
-        self.run = run
-        """Whose money new calls are: several runs may share one journal."""
+        self.path, self.run, self._reading = path, run, reading
+        """`run` says whose money new calls are: several runs may share one journal, each open once."""
         self.on_full: Callable[[], object] = lambda: None
         """Called when the disk takes no more."""
-        self._group = _Group()
+        self._calls: list[tuple[bytes, bytes]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        """What the next commit holds, and those who wait for it."""
         self._open = (0, 0.0)
         """Calls under way, and the most they can cost: after a kill they count as uncertain."""
         self._uncommitted = 0
@@ -117,53 +100,39 @@ class Journal:
         """Bytes free on the disk, and when that was looked up."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        try:
-            self._reader = _connect(path)
-            self._writer = _connect(path)
+        with ExitStack() as opened:
             if not reading:
-                self._settle_kill()
-            self.spent, self.uncertain_calls, self.uncertain = self._money()
-        except BaseException:
-            self._thread.shutdown()
-            if self._locked:
-                _unlock(self._locked)
-            raise
-
-    def _settle_kill(self) -> None:
-        """Calls of this run that were under way when it was killed may be billed."""
-        with self._writer:
-            self._writer.execute("INSERT OR IGNORE INTO spent (run) VALUES (?)", (self.run,))
-            self._writer.execute(
-                "UPDATE spent SET uncertain_calls = uncertain_calls + open_calls,"
-                " uncertain_usd = uncertain_usd + open_usd, open_calls = 0, open_usd = 0 WHERE run = ?",
-                (self.run,),
-            )
-
-    def _money(self) -> tuple[float, int, float]:
-        """What this run has spent before, and what may have been billed beside it."""
-        row: tuple[float, int, float] | None = self._reader.execute(
-            "SELECT usd, uncertain_calls + open_calls, uncertain_usd + open_usd FROM spent WHERE run = ?",
-            (self.run,),
-        ).fetchone()
-        return row or (0.0, 0, 0.0)
+                opened.enter_context(_locked(path))
+            self._reader = opened.enter_context(closing(_connect(path)))
+            self._writer = opened.enter_context(closing(_connect(path)))
+            self._thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="journal"))
+            if not reading:
+                self._write([], "INSERT OR IGNORE INTO spent (run) VALUES (?)", (run,))
+            before: tuple[float, int, float] | None = self._reader.execute(
+                "SELECT usd, uncertain_calls + open_calls, uncertain_usd + open_usd FROM spent WHERE run = ?",
+                (run,),
+            ).fetchone()
+            self.spent, self.uncertain_calls, self.uncertain = before or (0.0, 0, 0.0)
+            """Dollars of this run so far; calls sent and not answered, and the most that they cost."""
+            self._opened = opened.pop_all()
 
     def get(self, key: bytes) -> bytes | None:
         try:
             row = self._reader.execute("SELECT value FROM calls WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error as error:
             raise _unusable(self.path, error) from error
-        return None if row is None else _expand(row[0])
+        if row is None:
+            return None
+        stored: bytes = row[0]
+        return zlib.decompress(stored[1:]) if stored[:1] == b"z" else stored[1:]
 
     def __len__(self) -> int:
-        count: int = self._reader.execute("SELECT count(*) FROM calls").fetchone()[0]
-        return count
+        return int(self._reader.execute("SELECT count(*) FROM calls").fetchone()[0])
 
     def facts(self, place: str) -> dict[str, Any]:
         """What is known of a server."""
         row = self._reader.execute("SELECT facts FROM servers WHERE place = ?", (place,)).fetchone()
-        known: dict[str, Any] = msgspec.json.decode(row[0]) if row else {}
-        return known
+        return msgspec.json.decode(row[0], type=dict[str, Any]) if row else {}
 
     def remember(self, place: str, facts: dict[str, Any]) -> None:
         row = (place, msgspec.json.encode(facts))
@@ -171,16 +140,17 @@ class Journal:
 
     def put(self, key: bytes, value: bytes, usd: float = 0.0) -> asyncio.Future[None]:
         """Kept from now on; the future is done when the row is committed."""
-        self._group.calls.append((key, _compress(value)))
-        self._group.usd += usd
+        packed = b"z" + zlib.compress(value, 1) if len(value) > _COMPRESS_OVER else b"=" + value
+        self._calls.append((key, packed))
+        self.spent += usd
         self._uncommitted += 1
         return self.committed()
 
     def committed(self) -> asyncio.Future[None]:
         """Done when all that was said so far is on disk."""
         committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._group.committed.append(committed)
-        if len(self._group.calls) >= GROUP:
+        self._waiting.append(committed)
+        if len(self._calls) >= GROUP:
             self._commit_now()
         else:
             self._commit_soon()
@@ -188,8 +158,8 @@ class Journal:
 
     def add_uncertain(self, usd: float) -> None:
         """A call was sent and not answered."""
-        self._group.uncertain_calls += 1
-        self._group.uncertain_usd += usd
+        self.uncertain_calls += 1
+        self.uncertain += usd
         self._commit_soon()
 
     def set_open(self, usd: float, calls: int) -> None:
@@ -214,15 +184,17 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._loop, group = asyncio.get_running_loop(), self._take_group()
-        work = self._loop.run_in_executor(self._thread, self._commit, group)
-        work.add_done_callback(lambda done: self._tell(group, done.exception()))
+        self._loop = asyncio.get_running_loop()
+        calls, waiting = self._calls, self._waiting
+        self._calls, self._waiting = [], []
+        work = self._loop.run_in_executor(self._thread, self._write, calls, *self._books())
+        work.add_done_callback(lambda done: self._tell(len(calls), waiting, done.exception()))
 
-    def _tell(self, group: _Group, error: BaseException | None) -> None:
-        """Everyone who waits for this group that it is on disk, or that it never will be."""
-        self._uncommitted -= len(group.calls)
+    def _tell(self, calls: int, waiting: list[asyncio.Future[None]], error: BaseException | None) -> None:
+        """Everyone who waits for this commit that it is on disk, or that it never will be."""
+        self._uncommitted -= calls
         self._looked_at = -1.0
-        for committed in group.committed:
+        for committed in waiting:
             if committed.done():  # whoever waited was called off
                 continue
             if error is None:
@@ -230,20 +202,12 @@ class Journal:
             else:
                 committed.set_exception(error)
 
-    def _take_group(self) -> _Group:
-        group, self._group = self._group, _Group()
-        group.open_calls, group.open_usd = self._open
-        return group
-
-    def _commit(self, group: _Group) -> None:
-        self._write(
-            group.calls,
-            "UPDATE spent SET calls = calls + ?, usd = usd + ?, uncertain_calls = uncertain_calls + ?,"
-            " uncertain_usd = uncertain_usd + ?, open_calls = ?, open_usd = ? WHERE run = ?",
-            (
-                *(len(group.calls), group.usd, group.uncertain_calls, group.uncertain_usd),
-                *(group.open_calls, group.open_usd, self.run),
-            ),
+    def _books(self) -> tuple[str, tuple[Any, ...]]:
+        """The statement that writes down this run's money as it is now, and its values."""
+        return (
+            "UPDATE spent SET usd = ?, uncertain_calls = ?, uncertain_usd = ?, open_calls = ?, open_usd = ?"
+            " WHERE run = ?",
+            (self.spent, self.uncertain_calls, self.uncertain, *self._open, self.run),
         )
 
     def _write(self, calls: list[tuple[bytes, bytes]], statement: str, values: tuple[Any, ...]) -> None:
@@ -270,15 +234,9 @@ class Journal:
     def close(self) -> None:
         """Commit what waits, and say that nothing is under way."""
         self._open = (0, 0.0)
-        try:
-            if self._locked:
-                self._thread.submit(self._commit, self._take_group()).result()
-        finally:
-            self._thread.shutdown(wait=True)
-            self._reader.close()
-            self._writer.close()
-            if self._locked:
-                _unlock(self._locked)
+        with self._opened:
+            if not self._reading:
+                self._thread.submit(self._write, self._calls, *self._books()).result()
 
 
 def money_in(folder: Path) -> tuple[float, float]:
@@ -309,8 +267,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _create(connection: sqlite3.Connection) -> int:
@@ -341,11 +298,3 @@ def disk_full(path: Path) -> RunError:
         f"the disk is full: {path} takes no more. Answered calls are kept. Free some space"
         f" (df -h {quote(str(path.parent))}), then run the same command again"
     )
-
-
-def _compress(value: bytes) -> bytes:
-    return b"z" + zlib.compress(value, 1) if len(value) > _COMPRESS_OVER else b"=" + value
-
-
-def _expand(stored: bytes) -> bytes:
-    return zlib.decompress(stored[1:]) if stored[:1] == b"z" else stored[1:]

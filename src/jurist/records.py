@@ -6,6 +6,7 @@ again, makes the same records and not new ones.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal
 
@@ -14,10 +15,6 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
-_BUCKETS = 16**3
-_KEY = 6
-
-
 HUMAN_PREFIX: Final = "human:"
 RECORDED_PREFIX: Final = "recorded:"
 FILE_LABEL: Final = "file"
@@ -46,22 +43,17 @@ class IdSet:
     """
 
     def __init__(self) -> None:
-        self._buckets = [bytearray() for _ in range(_BUCKETS)]
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self._buckets: defaultdict[str, bytearray] = defaultdict(bytearray)
 
     def add(self, id: str) -> bool:
         """Remember a content id; True when it is new."""
-        bucket, key = self._buckets[int(id[:3], 16)], bytes.fromhex(id[3:15])
+        bucket, key = self._buckets[id[:3]], bytes.fromhex(id[3:15])
         at = bucket.find(key)
-        while at > 0 and at % _KEY:  # the end of one key and the start of the next are no key
+        while at > 0 and at % len(key):  # the end of one key and the start of the next are no key
             at = bucket.find(key, at + 1)
         if at >= 0:
             return False
         bucket += key
-        self._count += 1
         return True
 
 

@@ -12,16 +12,15 @@ import fcntl
 import filecmp
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from .errors import DataError, JuristError, RunError, SettingError
+from .errors import DataError, RunError, SettingError
 from .journal import Journal, disk_full, take_lock
 
 V = TypeVar("V")
@@ -50,39 +49,30 @@ class Run:
         if not str(path).strip():
             raise SettingError("--out is empty. Name a folder: --out run")
         self.path = Path(path)
-        self._locks: list[int] = []
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._refuse_foreign()
-            self._locks.append(lock(self.path))
-            if not (self.path / MARKER).exists():
-                self.write_json(MARKER, Marker())
-            if journal:
-                Path(journal).parent.mkdir(parents=True, exist_ok=True)
-            # In a shared journal the folder says whose money was spent; a run's own journal may move with it.
-            self.journal = (
-                Journal(Path(journal), run=str(self.path.resolve()))
-                if journal
-                else Journal(self.path / "journal.sqlite")
-            )
-        except OSError as error:
-            self._unlock()
-            raise _cannot_write(self.path, error) from error
-        except JuristError:
-            self._unlock()
-            raise
+        with ExitStack() as opened:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._refuse_foreign()
+                opened.callback(os.close, lock(self.path))
+                if not (self.path / MARKER).exists():
+                    self.write_json(MARKER, Marker())
+                # In a shared journal the folder says whose money was spent; a run's own may move with it.
+                kept = Path(journal) if journal else self.path / "journal.sqlite"
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                self.journal = Journal(kept, run=str(self.path.resolve()) if journal else "")
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+            opened.callback(self.journal.close)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        try:
-            self.journal.close()
-        finally:
-            self._unlock()
+        self._opened.close()
 
     def file(self, noun: str) -> Path:
         return self.path / f"{noun}.jsonl"
@@ -104,23 +94,19 @@ class Run:
     @contextmanager
     def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
         """Writers for these nouns; the files appear together at the end, or not at all."""
-        try:
-            with whole_files({noun: self.file(noun) for noun in nouns}, Writer) as writers:
-                yield writers
-        except OSError as error:
-            if error.errno in _FULL:
-                raise disk_full(self.path) from error
-            raise  # another system error may be about the user's own files: it keeps its name
-        if "preferences" in writers and writers["preferences"].changed:
-            for name in REPORTS:
-                (self.path / name).unlink(missing_ok=True)
+        changed = False
+        with whole_files({noun: self.file(noun) for noun in nouns}, Writer) as writers:
+            yield writers
+            if "preferences" in writers:
+                changed = writers["preferences"].changed()
+        for name in REPORTS if changed else ():
+            (self.path / name).unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
-        """A small file, whole or not at all."""
         try:
             write_whole(self.path / name, text.encode())
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, msgspec.json.format(_encode_json(value), indent=1).decode() + "\n")
@@ -136,10 +122,6 @@ class Run:
                 f" overwrite them. Choose a new folder: --out {quote(str(self.path / 'run'))}"
             )
 
-    def _unlock(self) -> None:
-        while self._locks:
-            os.close(self._locks.pop())
-
 
 class Writer:
     """Records to one JSONL file, in large writes; invisible under its name until `commit`."""
@@ -147,13 +129,11 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.on_full: Callable[[], None] = lambda: None
-        self.changed = True
-        """Whether the file is another than before, once it is committed. Only asked of preferences."""
         self._part = path.with_name(f".{path.name}.partial")
         try:
             self._file = self._part.open("wb", buffering=1 << 16)
         except OSError as error:
-            raise _cannot_write(path.parent, error) from error
+            raise cannot_write(path.parent, error) from error
 
     def add(self, record: Any) -> None:
         self.write(_encode_json(record) + b"\n")
@@ -166,14 +146,17 @@ class Writer:
                 self.on_full()
             raise
 
+    def changed(self) -> bool:
+        """Whether what was written is not what the file holds."""
+        self._file.flush()
+        return not self.path.exists() or not filecmp.cmp(self.path, self._part, shallow=False)
+
     def finish(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def commit(self) -> None:
-        if self.path.stem == "preferences" and self.path.exists():
-            self.changed = not filecmp.cmp(self.path, self._part, shallow=False)
         self._part.replace(self.path)
 
     def discard(self) -> None:
@@ -198,9 +181,11 @@ def whole_files(paths: Mapping[str, Path], new: Callable[[Path], W]) -> Iterator
         yield writers
         for writer in writers.values():
             writer.finish()
-    except BaseException:
+    except BaseException as error:
         discard()
-        raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise disk_full(next(iter(paths.values())).parent) from error
+        raise  # another system error may be about the user's own files: it keeps its name
     for writer in writers.values():
         writer.commit()
 
@@ -283,14 +268,12 @@ def owner_of(folder: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> RunError:
-    return RunError(f"cannot read {path} ({_reason(error)}). Look at it with: ls -ld {quote(str(path))}")
+    reason = (error.strerror or str(error)).lower()
+    return RunError(f"cannot read {path} ({reason}). Look at it with: ls -ld {quote(str(path))}")
 
 
-def _cannot_write(path: Path, error: OSError) -> JuristError:
+def cannot_write(path: Path, error: OSError) -> RunError:
     if error.errno in _FULL:
         return disk_full(path)
-    return RunError(f"cannot write in {path} ({_reason(error)}). Choose another folder with: --out FOLDER")
-
-
-def _reason(error: OSError) -> str:
-    return (os.strerror(error.errno) if error.errno else str(error)).lower()
+    reason = (error.strerror or str(error)).lower()
+    return RunError(f"cannot write in {path} ({reason}). Choose another folder with: --out FOLDER")

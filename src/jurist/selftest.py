@@ -11,7 +11,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import log
 from pathlib import Path
@@ -22,12 +22,13 @@ from msgspec import Struct
 
 from .config import settings_from
 from .engines.engine import Ask, Reply, Token
+from .engines.scripted import Function
 from .errors import JuristError
 from .recipes.label import label
 from .recipes.settings import LabelConfig
 from .records import Dropped, Message, Verdict, content_id
 from .run import read_records
-from .serve import Answer, serving
+from .serve import serving
 from .tiny import judges, policies, world
 from .verdicts.ask import unfence
 
@@ -65,9 +66,8 @@ def make_rows(n: int, *, injected: bool = False) -> list[Row]:
 def write_rows(rows: list[Row], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            texts = (row.better, row.worse) if row.better_first else (row.worse, row.better)
-            line = dict(zip(("prompt", "first", "second"), (row.prompt, *texts), strict=True))
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            first, second = (row.better, row.worse) if row.better_first else (row.worse, row.better)
+            print(json.dumps({"prompt": row.prompt, "first": first, "second": second}), file=file)
 
 
 class Label(NamedTuple):
@@ -76,19 +76,18 @@ class Label(NamedTuple):
     rejected: str
     p: float
 
-
-def better(one: Label) -> bool:
-    return one.chosen == one.row.better
+    def is_better(self) -> bool:
+        return self.chosen == self.row.better
 
 
 class Known(NamedTuple):
     """One judge, how it is asked, and what has to come out: shares, and how reasons of drops begin."""
 
-    answers: Answer
+    answers: Function
     labelled: tuple[float, float] = (1, 1)
     unread: tuple[float, float] = (0, 0)
     dropped: tuple[str, ...] = ("tie",)
-    chosen: Callable[[Label], bool] = better
+    chosen: Callable[[Label], bool] = Label.is_better
     settings: dict[str, Any] = {}  # noqa: RUF012
     injected: bool = False
 
@@ -132,7 +131,7 @@ KNOWN: Final[dict[str, Known]] = {
     "always_tie": Known(judges.tie, _NONE, settings={"ties": True}),
     "garbage": Known(judges.garbage, _NONE, _ALL, _UNREAD),
     "blaming": Known(lambda ask: f"{judges.oracle(ask)} is less harmful.", _NONE, _ALL, _UNREAD),
-    "copying": Known(lambda ask: Reply("<turn-", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),
+    "copying": Known(lambda ask: Reply("<turn", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),
     "shifted": Known(shifted, *_LOSES),
     "halting": Known(lambda ask: "" if _lost(ask) else "A", _NONE, _SOME, ("tie", "unread: ")),
     "injected": Known(judges.oracle, injected=True),
@@ -145,7 +144,6 @@ KNOWN: Final[dict[str, Known]] = {
 class Check(Struct, frozen=True):
     judge: str
     passed: bool
-    rows: int
     labels: int = 0
     dropped: dict[str, int] = {}
     accuracy: float | None = None
@@ -155,43 +153,49 @@ class Check(Struct, frozen=True):
 
 class Result(Struct, frozen=True):
     passed: bool
+    rows: int
+    """Pairs per judge."""
     seconds: float
     calls: int
     checks: tuple[Check, ...]
 
+    def lines(self) -> Iterator[str]:
+        for one in self.checks:
+            told = "; ".join(one.problems) or f"{one.labels} labels, {sum(one.dropped.values())} dropped"
+            yield f"{'passed' if one.passed else 'FAILED'}  {one.judge:<16}{told}"
+        n = sum(one.passed for one in self.checks)
+        yield f"{n} of {len(self.checks)} judges passed ({self.calls:,} calls, {self.seconds:.1f} s)"
 
-def run_selftest(rows: int = 60, keep: Path | None = None) -> Result:
+
+def run_selftest(rows: int = 60) -> Result:
     """All known judges, `rows` pairs each, over a loopback HTTP server."""
     started, answers = time.perf_counter(), {name: known.answers for name, known in KNOWN.items()}
     with tempfile.TemporaryDirectory(prefix="jurist-selftest-") as folder, serving(answers) as server:
-        checks = tuple(_check(name, rows, (keep or Path(folder)) / name, server.url) for name in KNOWN)
+        checks = tuple(_check(name, rows, Path(folder, name), server.url) for name in KNOWN)
     seconds = round(time.perf_counter() - started, 2)
-    return Result(all(one.passed for one in checks), seconds, server.calls, checks)
+    return Result(all(one.passed for one in checks), rows, seconds, server.calls, checks)
 
 
 def _check(name: str, n: int, folder: Path, url: str) -> Check:
     """One judge, from a pairs file to the exported labels."""
-    known, run = KNOWN[name], folder / "run"
-    folder.mkdir(parents=True, exist_ok=True)
+    known, run, pairs = KNOWN[name], folder / "run", folder / "pairs.jsonl"
+    folder.mkdir()
     rows = make_rows(n, injected=known.injected)
-    write_rows(rows, folder / "pairs.jsonl")
+    write_rows(rows, pairs)
     judge = {"engine": {"engine": f"vllm:{name}@{url}"}, **known.settings}
     try:
-        label(settings_from(LabelConfig, {"pairs": f"{folder}/pairs.jsonl", "out": str(run), "judge": judge}))
+        label(settings_from(LabelConfig, {"pairs": str(pairs), "out": str(run), "judge": judge}))
     except JuristError as error:
-        return Check(name, False, n, problems=(str(error),))
+        return Check(name, False, problems=(str(error),))
     by_prompt, labels = {row.prompt: row for row in rows}, []
-    for file in sorted((run / "export" / "trl").rglob("*.jsonl")):
-        for line in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
-            prompt, chosen, rejected = (
-                line[name][-1]["content"] for name in ("prompt", "chosen", "rejected")
-            )
-            labels.append(Label(by_prompt[prompt], chosen, rejected, float(line["p"])))
+    for line in map(json.loads, (run / "export/trl/train.jsonl").read_text(encoding="utf-8").splitlines()):
+        texts = [line[column][-1]["content"] for column in ("prompt", "chosen", "rejected")]
+        labels.append(Label(by_prompt[texts[0]], texts[1], texts[2], line["p"]))
     lost = Counter(row.reason for row in read_records(run / "dropped.jsonl", Dropped))
     unread = [bool(one.unread) for one in read_records(run / "verdicts.jsonl", Verdict)]
-    accuracy = fmean(map(better, labels)) if labels else None
+    accuracy = fmean(map(Label.is_better, labels)) if labels else None
     problems = tuple(_problems(known, n, labels, lost, sum(unread) / max(len(unread), 1)))
-    return Check(name, not problems, n, len(labels), dict(lost), accuracy, problems)
+    return Check(name, not problems, len(labels), dict(lost), accuracy, problems)
 
 
 def _problems(known: Known, rows: int, labels: list[Label], lost: Counter[str], unread: float) -> list[str]:

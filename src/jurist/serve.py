@@ -14,113 +14,97 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import Future
-from inspect import isawaitable
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 
-from .engines.engine import Ask, Reply, open_engine, sample_of
-from .engines.scripted import describe_fault, guessed_usage, load_function
+from .engines.engine import Ask, Reply, Token, open_engine, sample_of
+from .engines.scripted import Function, Scripted
 from .errors import CallRefused, JuristError, SettingError
-from .records import Message, Usage
+from .records import Message
 
-Answer = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
-"""From a question to a text or a whole reply."""
 LARGEST_BODY = 64 << 20
 
 
 class Request(msgspec.Struct):
-    """What is understood of a chat completion; the rest is ignored. Clients may send null for a default."""
+    """What is understood of a chat completion; the rest is ignored, and null is as good as absent."""
 
     messages: tuple[Message, ...]
     model: str = ""
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    stop: str | tuple[str, ...] | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 0
+    max_completion_tokens: int = 1024
+    stop: str | tuple[str, ...] = ()
     seed: int | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    stream: Literal[False] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    logprobs: bool = False
+    top_logprobs: int = 0
+    stream: Literal[False] = False
 
     def ask(self) -> Ask:
         return Ask(
             self.messages,
-            1.0 if self.temperature is None else self.temperature,
-            1.0 if self.top_p is None else self.top_p,
-            self.max_tokens or self.max_completion_tokens or 1024,
-            (self.stop,) if isinstance(self.stop, str) else self.stop or (),
+            self.temperature,
+            self.top_p,
+            self.max_tokens or self.max_completion_tokens,
+            (self.stop,) if isinstance(self.stop, str) else self.stop,
             self.seed,
-            max(self.top_logprobs or 0, 1) if self.logprobs else 0,
+            max(self.top_logprobs, 1) if self.logprobs else 0,
         )
 
 
 class Server:
     """One function for every model name, or one for each name."""
 
-    def __init__(self, answer: Answer | Mapping[str, Answer]) -> None:
+    def __init__(self, answer: Function | Mapping[str, Function]) -> None:
         self.url = ""
         """Where to point a client, ending in /v1."""
         self.calls = 0
         """Requests answered."""
-        self._answers = answer if isinstance(answer, Mapping) else {"": answer}
-        self._runner: web.AppRunner
+        answers = answer if isinstance(answer, Mapping) else {"": answer}
+        self._engines = {name: Scripted(one, name or "default") for name, one in answers.items()}
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int) -> web.AppRunner:
         app = web.Application(client_max_size=LARGEST_BODY)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._models)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=4096)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await runner.setup()
         try:
-            await site.start()
+            await web.TCPSite(runner, host, port, backlog=4096).start()
         except OSError as error:
             raise SettingError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Take a free port: --port 0"
             ) from None
-        self.url = f"http://{host}:{self._runner.addresses[0][1]}/v1"
-
-    async def close(self) -> None:
-        await self._runner.cleanup()
+        self.url = f"http://{host}:{runner.addresses[0][1]}/v1"
+        return runner
 
     async def _models(self, request: web.Request) -> web.Response:
-        names = [name or "default" for name in self._answers]
-        return web.json_response({"object": "list", "data": [{"id": n, "object": "model"} for n in names]})
+        models = [{"id": one.name, "object": "model"} for one in self._engines.values()]
+        return web.json_response({"object": "list", "data": models})
 
     async def _chat(self, request: web.Request) -> web.Response:
         try:
-            got = msgspec.json.decode(await request.read(), type=Request)
+            fields = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            given = {name: value for name, value in fields.items() if value is not None}
+            got = msgspec.convert(given, Request)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, str(error))
-        answer = self._answers.get(got.model, self._answers.get(""))
-        if answer is None:
-            return _error(404, f"there is no model '{got.model}'; there is {', '.join(self._answers)}")
+        engine = self._engines.get(got.model, self._engines.get(""))
+        if engine is None:
+            return _error(404, f"there is no model '{got.model}'; there is {', '.join(self._engines)}")
         ask = got.ask()
         try:
-            replies = await asyncio.gather(*(_said(answer, sample_of(ask, i)) for i in range(got.n or 1)))
-        except CallRefused as error:
-            return _error(400, str(error))
+            replies = await asyncio.gather(*(engine.answer(sample_of(ask, i)) for i in range(got.n)))
         except JuristError as error:
-            return _error(500, str(error))
-        except Exception as error:  # whatever the user's function does
-            return _error(500, describe_fault(error))
+            return _error(400 if isinstance(error, CallRefused) else 500, str(error))
         self.calls += 1
-        return web.Response(
-            body=msgspec.json.encode(_completion(got, ask, replies)), content_type="application/json"
-        )
-
-
-async def _said(answer: Answer, ask: Ask) -> Reply:
-    said: Any = answer(ask)
-    said = await said if isawaitable(said) else said
-    return said if isinstance(said, Reply) else Reply(str(said))
+        body = msgspec.json.encode(_completion(got.model, replies))
+        return web.Response(body=body, content_type="application/json")
 
 
 def _error(status: int, message: str) -> web.Response:
@@ -128,16 +112,12 @@ def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": {"message": message, "type": kind}}, status=status)
 
 
-def _completion(got: Request, ask: Ask, replies: list[Reply]) -> dict[str, Any]:
-    counted = [
-        one if one.usage != Usage() else msgspec.structs.replace(one, usage=guessed_usage(ask, one))
-        for one in replies
-    ]
-    read, written = counted[0].usage.tokens_in, sum(one.usage.tokens_out for one in counted)
+def _completion(model: str, replies: list[Reply]) -> dict[str, Any]:
+    read, written = replies[0].usage.tokens_in, sum(one.usage.tokens_out for one in replies)
     return {
         "id": "chatcmpl-jurist",
         "object": "chat.completion",
-        "model": got.model,
+        "model": model,
         "choices": [_choice(i, one) for i, one in enumerate(replies)],
         "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
     }
@@ -147,48 +127,36 @@ def _choice(index: int, reply: Reply) -> dict[str, Any]:
     message = {"role": "assistant", "content": reply.text}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
-    finish = {"refused": "content_filter"}.get(reply.finish, reply.finish)
+    finish = "content_filter" if reply.finish == "refused" else reply.finish
     choice: dict[str, Any] = {"index": index, "message": message, "finish_reason": finish}
     if reply.tokens:
-        content = [
-            {
-                "token": t.text,
-                "logprob": t.logprob,
-                "top_logprobs": [{"token": w, "logprob": p} for w, p in t.top],
-            }
-            for t in reply.tokens
-        ]
-        choice["logprobs"] = {"content": content}
+        choice["logprobs"] = {"content": [*map(_token, reply.tokens)]}
     return choice
+
+
+def _token(token: Token) -> dict[str, Any]:
+    top = [{"token": text, "logprob": logprob} for text, logprob in token.top]
+    return {"token": token.text, "logprob": token.logprob, "top_logprobs": top}
 
 
 @contextlib.contextmanager
 def serving(
-    answer: Answer | Mapping[str, Answer], host: str = "127.0.0.1", port: int = 0
+    answer: Function | Mapping[str, Function], host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Server]:
     """A server in a thread with a loop of its own, until the block ends."""
-    ready: Future[Callable[[], object]] = Future()
-    server = Server(answer)
-
-    async def stay() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        try:
-            await server.start(host, port)
-        except BaseException as error:
-            ready.set_exception(error)
-            return
-        ready.set_result(lambda: loop.call_soon_threadsafe(stop.set))
-        await stop.wait()
-        await server.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(stay()), name="jurist-serve", daemon=True)
+    server, loop = Server(answer), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="jurist-serve", daemon=True)
     thread.start()
-    stop = ready.result()
     try:
-        yield server
+        runner = asyncio.run_coroutine_threadsafe(server.start(host, port), loop).result()
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
     finally:
-        stop()
+        loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -207,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        answer = open_engine(args.engine).answer if args.engine else load_function(args.answer)
+        answer = open_engine(args.engine or f"scripted:{args.answer}").answer
         with serving(answer, args.host, args.port) as server:
             print(server.url, flush=True)
             stop.wait()

@@ -1,6 +1,5 @@
 """`jurist run` and `jurist init`: the recipe that a file names, and a file that explains every setting."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,13 +18,12 @@ from jurist.recipes.loop.stopping import Comparison, Facts
 from support.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = "recipe: rlaif\nprompts: tiny:8\npolicy: tiny\njudge: tiny:fair\n"
 
 
 @pytest.fixture
 def known(monkeypatch):
     """A recipe that does nothing, to look at the command line alone."""
-    Path("mine.yaml").write_text(RECIPE)
+    Path("mine.yaml").write_text("recipe: rlaif\nprompts: tiny:8\npolicy: tiny\njudge: tiny:fair\n")
 
     class Config(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
         judge: str = ""
@@ -43,10 +41,7 @@ def known(monkeypatch):
             raise BudgetSpent("Stopped: budget of $1.00 reached")
         return Outcome("round-2", [facts(1, kl=1.0), facts(2, kl=2.5)], cfg.judge, "nothing is held out")
 
-    opened = catalogue.recipe_called
-    monkeypatch.setattr(
-        catalogue, "recipe_called", lambda name: (Config, recipe) if name == "rlaif" else opened(name)
-    )
+    monkeypatch.setattr(catalogue, "recipe_called", lambda name: (Config, recipe))
     monkeypatch.setattr(catalogue, "need_trainers", lambda what: None)
     return seen
 
@@ -56,7 +51,6 @@ def test_a_row_a_round_is_printed_with_its_interval(known):
     heads, first, second, *rest = done.out.splitlines()
     assert done.code == 0
     assert (known["cfg"].seed, known["cfg"].out) == (4, "there")
-    assert heads.split("  ")[0] == "round"
     assert "70.0% (60.0% to 80.0%, n = 50)" in first
     assert second.split()[8:12] == ["2.50", "15.5", "to", "12.0"]
     assert "reward" not in heads, "a column that no round has anything for is left out"
@@ -71,31 +65,13 @@ def test_a_machine_gets_the_outcome_and_a_spent_budget_ends_with_3(known):
     assert (done.code, done.err.splitlines()[-1]) == (3, "jurist: Stopped: budget of $1.00 reached")
 
 
-WRONG = [
-    ("out: x\n", "", "does not say which recipe it is for"),
-    ("recipe: rlaiff\n", "", "no recipe called 'rlaiff'"),
-    (RECIPE, "--roundss 3", "Did you mean 'rounds'? See: jurist run other.yaml --help"),
-    (RECIPE, "--compare.held_out 2", "compare.held_out"),
-    (RECIPE, "--ppo.lr fast", "ppo.lr: expected float, got 'fast'. Peak learning rate."),
-]
-
-
-@pytest.mark.parametrize(("text", "words", "expected"), WRONG)
-def test_what_is_wrong_is_said_in_one_line(text, words, expected):
-    Path("other.yaml").write_text(text)
-    done = run("run", "other.yaml", *words.split())
-    assert done.code == 2
-    assert expected in done.line
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_init_writes_the_shipped_recipe_and_explains_every_setting(name):
     done = run("init", name)
     file = Path(f"{name}.yaml")
     settings, _ = recipe_called(name)
     assert (done.code, done.out.split("Run it with: ")[1].strip()) == (0, f"jurist run {file}")
-    given = load_settings(settings, file)
-    assert given == load_settings(settings, ROOT / "recipes" / file)
+    assert load_settings(settings, file) == load_settings(settings, ROOT / "recipes" / file)
     assert f"{file} is there already" in run("init", name).line
 
     words = "".join(file.read_text().replace("#", " ").split())
@@ -103,17 +79,9 @@ def test_init_writes_the_shipped_recipe_and_explains_every_setting(name):
         assert not [row for row in rows if "".join("".join(row).split()) not in words]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("words", [("run", "mine.yaml"), ("demo",), ("init", "rlaif")], ids=" ".join)
-def test_without_the_trainers_libraries_it_says_what_to_install(words):
-    Path("mine.yaml").write_text(RECIPE)
-    code = "import sys; sys.modules.update(torch=None, transformers=None);from jurist.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    if words[0] == "init":
-        assert (done.returncode, done.stderr) == (0, "")
-    else:
-        assert done.returncode == 2
-        (line,) = done.stderr.splitlines()
-        assert line.endswith(
-            "needs torch, which is not installed. Install it with: pip install 'jurist[train]'"
-        )
+def test_without_the_trainers_libraries_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run("init", "rlaif").code == 0
+    way_out = "needs torch, which is not installed. Install it with: pip install 'jurist[train]'"
+    for words in (("run", "rlaif.yaml"), ("demo",)):
+        assert run(*words).line.endswith(way_out)

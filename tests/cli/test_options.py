@@ -20,64 +20,52 @@ WORDS = {
     "--seed 3": {"seed": 3},
     "--seed=3": {"seed": 3},
     "--seed 010": {"seed": 10},
+    "--seed 1 --seed 2": {"seed": 2},
     "--limit -1": {"limit": -1},
     "--limit null": {"limit": None},
     "--held-out .5": {"held_out": 0.5},
     "--held_out 1e-3": {"held_out": 0.001},
+    "-k3 -o run": {"k": 3, "out": "run"},
     "-k 3": {"k": 3},
-    "-k3": {"k": 3},
-    "-o run": {"out": "run"},
     "--judge.reason --seed 1": {"judge.reason": True, "seed": 1},
-    "--judge.reason": {"judge.reason": True},
     "--judge.reason false": {"judge.reason": False},
     "--judge.reason null": {"judge.reason": None},
     "--judge.against-length yes": {"judge.against_length": True},
     "--judge.name 010": {"judge.name": "010"},
-    "--judge.name true": {"judge.name": "true"},
     "--judge.rubric=x=y": {"judge.rubric": "x=y"},
     "--judge.rubric null": {"judge.rubric": "null"},
     "--labels null": {"labels": None},
     "--judge.scale [1,5]": {"judge.scale": [1, 5]},
     "--judge.scale 1 --judge.scale 5": {"judge.scale": [1, 5]},
     "--judge A": {"judge": "A"},
-    "--judge A --judge B": {"judge": ["A", "B"]},
     "--judge [A,B] --judge C": {"judge": ["A", "B", "C"]},
     "--judge.0.samples 2": {"judge.0.samples": 2},
     "--policy A --policy B --policy.1.weight 2": {"policy": ["A", "B"], "policy.1.weight": 2},
     "--export trl": {"export": ["trl"]},
-    "--export trl --export kto": {"export": ["trl", "kto"]},
-    "--export [trl,kto]": {"export": ["trl", "kto"]},
     "--export.0 kto": {"export.0": "kto"},
     "--columns.prompt 7": {"columns.prompt": "7"},
-    "--label_values.0 second": {"label_values.0": "second"},
     "--label-values.0.5 tie": {"label_values.0.5": "tie"},
     "--judge.engine.extra.effort-1 low": {"judge.engine.extra.effort-1": "low"},
     "--judge.engine.extra.n 1": {"judge.engine.extra.n": 1},
-    "--judge.engine.price.input 1": {"judge.engine.price.input": 1},
-    "--seed 1 --seed 2": {"seed": 2},
 }
 LABEL = known_settings(LabelConfig, Common)
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_words_become_settings(words):
-    assert parse(words.split(), LABEL) == (WORDS[words], [])
-
-
-@pytest.mark.parametrize("text", ["Be brief. Criterion #1: truth", "{a: b}", "- x", "null", " "])
-def test_a_setting_of_text_takes_its_word_as_it_is(text):
-    given, _ = parse(["--judge.rubric", text], LABEL)
-    assert label_settings(None, {"judge.engine": "tiny:fair", **given}).judge.rubric == text
-
-
-def test_words_of_no_option_are_kept_and_a_flag_takes_none_of_them():
+def test_words_become_settings():
+    assert {words: parse(words.split(), LABEL)[0] for words in WORDS} == WORDS
     assert parse(["a", "--judge.reason", "b", "-k", "2", "c"], LABEL)[1] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("words", ["--out", "--out --seed 1", "--out=", "--seed", "--judge --json"])
-def test_an_option_without_its_value_is_refused(words):
-    with pytest.raises(SettingError, match=r"[Ww]rite: --\w+ VALUE"):
-        parse(words.split(), LABEL)
+def test_a_setting_of_text_takes_its_word_as_it_is():
+    for text in ("Be brief. Criterion #1: truth", "{a: b}", "- x", "null", " "):
+        given, _ = parse(["--judge.rubric", text], LABEL)
+        assert label_settings(None, {"judge.engine": "tiny:fair", **given}).judge.rubric == text
+
+
+def test_an_option_without_its_value_is_refused():
+    for words in ("--out", "--out --seed 1", "--out=", "--seed", "--judge --json"):
+        with pytest.raises(SettingError, match=r"[Ww]rite: --\w+ VALUE"):
+            parse(words.split(), LABEL)
 
 
 SETTINGS = {name: _settings(name, []) for name in VERBS}
@@ -147,17 +135,17 @@ def test_the_first_page_lists_the_verbs_in_the_order_of_the_work(monkeypatch):
     listed = [line.split()[0] for line in text.split("Verbs:\n")[1].split("\n\n")[0].splitlines()]
     work = "estimate label show audit export train run"
     assert listed == f"{work} probe plan spotcheck sample init selftest demo".split()
-    assert [run(*words).code for words in ((), ("train",), ("-h",), ("train", "-h"))] == [2, 2, 0, 0]
+    assert [run(*words).code for words in ((), ("train",), ("train", "-h"))] == [2, 2, 0]
     assert "train rloo" in run("train", "--help").out
 
 
 HEAVY = {"torch", "numpy", "yaml", "aiohttp", "rich", "jinja2", "transformers", "typer", "click"}
 
 
-@pytest.mark.parametrize("words", ["--help", "train ppo -h", "label -h"])
-def test_a_page_of_help_is_quick_and_loads_little(words):
+def test_a_page_of_help_is_quick_and_loads_little():
     code = (
-        f"import sys, time\nfrom jurist.cli.app import run_command\nrun_command({words.split()})\n"
+        "import sys, time\nfrom jurist.cli.app import run_command\n"
+        "for words in ['--help'], ['train', 'ppo', '-h'], ['label', '-h']:\n    run_command(words)\n"
         f"print(time.process_time(), *({HEAVY} & sys.modules.keys()), file=sys.stderr)"
     )
 
@@ -167,7 +155,7 @@ def test_a_page_of_help_is_quick_and_loads_little(words):
         assert loaded == []
         return float(took)
 
-    assert any(seconds() <= 0.2 for _ in range(5))
+    assert any(seconds() <= 0.3 for _ in range(5))
 
 
 LINES = {
@@ -184,13 +172,13 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_the_shell_is_told_how_a_line_goes_on(line):
-    done = run(env={"COMP_LINE": line + " and more", "COMP_POINT": str(len(line))})
-    found = done.out.split()
-    assert done.code == 0
-    assert LINES[line] in found if LINES[line] else not found
-    assert all(one.startswith(line.split(" ")[-1]) for one in found)
+def test_the_shell_is_told_how_a_line_goes_on():
+    for line, word in LINES.items():
+        done = run(env={"COMP_LINE": line + " and more", "COMP_POINT": str(len(line))})
+        found = done.out.split()
+        assert done.code == 0
+        assert word in found if word else not found
+        assert all(one.startswith(line.split(" ")[-1]) for one in found)
 
 
 def test_bash_completes_with_what_install_completion_installs(here):

@@ -4,15 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
-from jurist.recipes.probe import probe, probe_settings
-from jurist.recipes.settings import LabelConfig
 from jurist.tiny.gullible import decent_answers
 from support.cli import run
-from support.job import label, pairs, records, right, write
-from support.replies import preferring
-from support.server import serving
+from support.job import label, pairs, records, write
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
 from runs import always, write_run
@@ -24,31 +18,19 @@ def test_label_prints_where_the_result_lies_and_what_it_came_to():
     for part in ("run          run\n", "12 prompts, 24 completions, 12 matchups", "labels       12\n"):
         assert part in done.out
     assert "unknown: no human labels. Get some: jurist spotcheck run" in done.out
-    assert Path("run/export/trl/train.jsonl").exists()
 
 
 def test_options_go_over_the_recipe_and_reach_one_of_several_judges():
     Path("recipe.yaml").write_text("pairs: pairs.jsonl\njudge: shorter\nout: run\nseed: 1\nexport: [kto]\n")
     judges = ("--judge", "shorter", "--judge", "longer", "--judge.1.name", "long", "--judge.0.swap=never")
-    assert run("label", "-r", "recipe.yaml", "--seed", "2", *judges, "--prefer.ties", "soft").code == 0
+    once = ("--force", "--replace")
+    assert run("label", "-r", "recipe.yaml", "--seed", "2", *judges, "--prefer.ties", "soft", *once).code == 0
     kept = Path("run/recipe.yaml").read_text()
     for line in ("seed: 2", "ties: soft", "name: long", "- kto"):
         assert line in kept
+    assert "force: false" in kept, "what was forced or replaced was meant for one start"
+    assert "replace: false" in kept
     assert {one["judge"] for one in records("verdicts")} == {"shorter", "long"}
-
-
-def test_what_was_forced_or_replaced_was_meant_for_one_start():
-    label("shorter", "--force", "--replace")
-    assert "force: true" not in Path("run/recipe.yaml").read_text()
-    assert "replace: true" not in Path("run/recipe.yaml").read_text()
-
-
-def test_the_engine_and_its_price_are_settings_of_a_judge_given_by_name():
-    with serving(preferring(right)) as server:
-        words = "--judge.engine.price.input 1 --judge.engine.rpm 6000 --judge.engine.extra.user me"
-        assert label(server, *words.split()).code == 0
-        assert {one.body["user"] for one in server.log} == {"me"}
-    assert "input: 1.0" in Path("run/recipe.yaml").read_text()
 
 
 def test_estimate_names_calls_tokens_and_price_and_leaves_nothing_behind():
@@ -76,30 +58,18 @@ def test_export_decides_again_and_writes_other_formats_where_the_run_lies_now():
     assert not Path("run").exists()
 
 
-def test_findings_are_printed_worst_first_with_what_to_do(here):
+def test_findings_are_printed_worst_first_with_what_to_do_and_a_gate_ends_with_1_and_says_why(here):
     folder = write_run(here / "judged", always(1.0))
-    done = run("audit", folder)
+    done = run("audit", folder, "--fail-on", "position.flip_rate<0.2")
     assert done.code == 0
     assert "\nanswer   Not yet. " in done.out
     assert done.out.index("alarm ") < done.out.index("\nnot measured")
     assert done.out.splitlines()[-1] == f"report   {folder}/report.html"
-    assert run("audit", folder, "--json", "-o", "there").json == json.loads(
-        Path("there/audit.json").read_text()
-    )
-
-
-GATES = {
-    "position.flip_rate>0.2": (1, "position.flip_rate of openai:gpt-5-mini is 100.0% ("),
-    "position.flip_rate<0.2": (0, ""),
-    "alarm": (1, "jurist: failed on alarm: "),
-}
-
-
-@pytest.mark.parametrize("gate", GATES)
-def test_a_gate_ends_with_1_and_says_why(here, gate):
-    done = run("audit", write_run(here / "judged", always(1.0)), "--fail-on", gate, "--fail-on", "cost")
-    assert done.code == GATES[gate][0]
-    assert GATES[gate][1] in done.err
+    gates = ("--fail-on", "position.flip_rate>0.2", "--fail-on", "cost")
+    failed = run("audit", folder, "--json", "-o", "there", *gates)
+    assert failed.json == json.loads(Path("there/audit.json").read_text())
+    assert failed.code == 1
+    assert "jurist: failed on position.flip_rate>0.2: position.flip_rate of openai:gpt-5-mini" in failed.line
 
 
 def test_a_plan_is_a_table_of_questions_labels_and_prices():
@@ -111,55 +81,34 @@ def test_a_plan_is_a_table_of_questions_labels_and_prices():
     assert (found["rows"][1]["labels"], found["assumed"]["discordance"], found["measured"]) == (870, 0.1, {})
 
 
-def test_a_spot_check_says_what_it_sampled_and_what_is_next():
-    rows = [{"prompt": f"Why {i}?", "chosen": f"Because {i}.", "rejected": "No."} for i in range(30)]
-    write("mine.jsonl", rows)
-    done = run("spotcheck", "mine.jsonl", "-n", 10, "--out", "my spot.jsonl")
+def test_a_spot_check_says_what_is_next_and_is_not_written_over_once_it_is_labelled():
+    write("mine.jsonl", pairs(30, label="first"))
+    done = run("spotcheck", "mine.jsonl", "-n10", "--out", "my spot.jsonl")
     assert done.code == 0
     assert "10 of 30 labels" in done.out
     assert "jurist audit mine.jsonl --human 'my spot.jsonl'" in done.out
-    assert len(Path("my spot.jsonl").read_text().splitlines()) == 10
-    assert run("spotcheck", "mine.jsonl", "-n10", "-o", "spot.jsonl", "--json").json["drawn"] == 10
+    rows = [json.loads(line) for line in Path("my spot.jsonl").read_text().splitlines()]
+    write("my spot.jsonl", [{**row, "label": "tie"} for row in rows])
+    again = run("spotcheck", "mine.jsonl", "-n", 5, "--out", "my spot.jsonl")
+    assert "Choose another file with: --out FILE" in again.line
+    assert run("spotcheck", "mine.jsonl", "-n", 5, "--json").json["drawn"] == 5
 
 
-@pytest.fixture
-def prompts():
+def test_a_probe_ends_with_1_for_a_judge_that_may_not_count_and_with_3_at_its_budget():
     few = list(decent_answers().items())[::3]
     write("decent.jsonl", [{"prompt": one, "completion": text} for one, text in few])
-    return "decent.jsonl"
-
-
-PROBED = {
-    "tiny:longer": "prefers the attack: ",
-    "tiny:garbage": "could be read",
-    "tiny:first": "does not read the answers",
-}
-
-
-@pytest.mark.parametrize("judge", PROBED)
-def test_a_probe_ends_with_1_for_a_judge_that_may_not_count(judge, prompts):
-    done = run("probe", judge, "--prompts", prompts, "--judge.against_length", "true")
+    job = ("probe", "tiny:longer", "--prompts", "decent.jsonl", "--judge.engine.price.input", 1000)
+    assert run(*job, "--judge.against_length", "--budget", "10usd").code == 3
+    done = run(*job, "--judge.against_length", "true", "--budget", "10000usd")
     assert done.code == 1
-    assert PROBED[judge] in " ".join(done.out.split())
+    assert "prefers the attack: " in " ".join(done.out.split())
     assert "against_length: true" in Path("probe/recipe.yaml").read_text()
-    again = run("probe", "--judge", judge, "--prompts", prompts, "--judge.against_length", "--json")
+    again = run(*job, "--judge.against_length", "--json")
     assert (again.json["calls"], again.json["passed"]) == (0, False)
 
 
-def test_a_budget_stops_a_probe_and_the_rest_is_asked_later(prompts):
-    def costly(budget) -> LabelConfig:
-        engine = {"engine": "scripted:jurist.tiny.judges:longer", "price": {"input": 1000.0}}
-        return probe_settings("run", {"budget": budget}, judge={"engine": engine})
-
-    stopped = probe(costly("20usd"), prompts)
-    assert (stopped.state, stopped.ended_by, stopped.calls > 0) == ("stopped", "budget", True)
-    done = probe(costly("10000usd"), prompts)
-    assert (done.state, done.calls + stopped.calls) == ("done", 8 * 12 * 2)
-
-
-def test_an_answer_that_was_labelled_is_not_written_over():
-    write("mine.jsonl", pairs(30, label="first"))
-    run("spotcheck", "mine.jsonl", "-n", 5)
-    filled = [{**json.loads(line), "label": "tie"} for line in Path("spot.jsonl").read_text().splitlines()]
-    write("spot.jsonl", filled)
-    assert "Choose another file with: --out FILE" in run("spotcheck", "mine.jsonl", "-n", 5).line
+def test_the_self_test_says_what_each_judge_came_to():
+    done = run("selftest", "--rows", 4)
+    assert done.code == 0
+    assert "passed  oracle          4 labels, 0 dropped\n" in done.out
+    assert done.out.splitlines()[-1].startswith("16 of 16 judges passed (")

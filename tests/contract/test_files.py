@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, label, pairs, records, right, write
-from support.replies import preferring
+from support.job import at, label, pairs, records, sound, write
 from support.server import serving
 
 
@@ -21,8 +20,7 @@ def test_a_folder_that_is_not_a_runs_is_refused(out):
     write("completions.jsonl", rows := [{"prompt": "Hello?", "completions": ["Yes", "Yes, hello."]}])
     before = everything_in(".")
     done = label("longer", completions=rows, out=out)
-    assert done.code == 2
-    assert "--out" in done.line
+    assert (done.code, "--out" in done.line) == (2, True)
     assert everything_in(".") == before
 
 
@@ -33,8 +31,7 @@ def test_a_run_of_other_rows_is_replaced_only_if_said_so():
     assert Path("run/report.html") in before
     other = [{**row, "prompt": row["prompt"] + "!"} for row in pairs(5)]
     done = label("shorter", pairs=other)
-    assert done.code == 2
-    assert "--replace true" in done.line
+    assert (done.code, "--replace true" in done.line) == (2, True)
     assert everything_in("run") == before
     assert label("shorter", "--replace", "true", pairs=other).code == 0
     assert len(records("preferences")) == 5
@@ -43,21 +40,19 @@ def test_a_run_of_other_rows_is_replaced_only_if_said_so():
 
 def test_a_key_is_in_no_file_and_in_no_message():
     job = ("label", "--pairs", "pairs.jsonl", "--export", "[trl, jsonl]")
-    with serving(preferring(right), key="sk-SECRETSECRET") as server:
+    with serving(sound, key="sk-SECRETSECRET") as server:
         for key, code in (("sk-SECRETSECRET", 0), ("sk-SECRETSECRET-not", 2), (None, 2)):
             words = ("--judge", at(server, "openai"), "--out", f"run{code}")
             done = run(*job, *words, env={"OPENAI_API_KEY": key})
-            assert done.code == code
-            assert "SECRET" not in done.out + done.err
+            assert (done.code, "SECRET" in done.out + done.err) == (code, False)
     assert not [path for path, text in everything_in(".").items() if b"SECRET" in text]
 
 
 def test_a_key_in_an_address_is_refused():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         done = label(at(server) + "?api_key=SECRETSECRET")
     assert (done.code, server.log) == (2, [])
-    assert "key_env" in done.line
-    assert "SECRET" not in done.line
+    assert ("key_env" in done.line, "SECRET" in done.line) == (True, False)
     assert not [path for path, text in everything_in(".").items() if b"SECRET" in text]
 
 

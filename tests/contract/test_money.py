@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, chosen, label, pairs, records, right, summary, write
-from support.replies import label_reply, preferring, question, responses
+from support.job import at, chosen, label, label_by, pairs, records, right, sound, summary, write
+from support.replies import label_reply, question, responses
 from support.server import serving
 
 PRICES = ("--judge.engine.price.input", 1, "--judge.engine.price.output", 2)
@@ -27,21 +27,19 @@ def reasoned(request):
 
 
 BUDGETS = {
-    "long rows last": (growing(80, 200), preferring(right), (), 0.05),
+    "long rows last": (growing(80, 200), sound, (), 0.05),
     "the first wave": (pairs(60), reasoned, REASON, 0.005),
-    "the last calls": (growing(80, 4), preferring(right), (), 0.025),
+    "the last calls": (growing(80, 4), sound, (), 0.025),
 }
 
 
 @pytest.mark.parametrize("name", BUDGETS)
 def test_a_budget_is_never_exceeded(name):
     rows, judge, words, cap = BUDGETS[name]
-    with serving(judge, price=(1, 2), latency=0.01) as server:
-        done = label(server, *words, *PRICES, "--budget", f"{cap}usd", pairs=rows)
-    least = 0.9 if name == "the last calls" else 0.2
-    assert least * cap <= server.dollars <= cap
-    assert done.code == 3
-    assert "--budget" in done.err
+    words = (*words, *PRICES, "--budget", f"{cap}usd")
+    done, server = label_by(judge, *words, pairs=rows, price=(1, 2), latency=0.01)
+    assert (0.9 if name == "the last calls" else 0.2) * cap <= server.dollars <= cap
+    assert (done.code, "--budget" in done.err) == (3, True)
 
 
 def test_a_budget_counts_every_completion_of_a_request():
@@ -55,14 +53,12 @@ def test_a_budget_counts_every_completion_of_a_request():
 
 
 def test_nothing_is_sent_if_the_first_call_does_not_fit():
-    with serving(reasoned) as server:
-        done = label(server, *REASON, *PRICES, "--budget", "0.0006usd")
-    assert (done.code, server.log) == (3, [])
-    assert "--budget" in done.err
+    done, server = label_by(reasoned, *REASON, *PRICES, "--budget", "0.0006usd")
+    assert (done.code, server.log, "--budget" in done.err) == (3, [], True)
 
 
 def test_a_run_stopped_by_its_budget_goes_on_with_a_higher_one():
-    with serving(preferring(right), price=(1, 2)) as server:
+    with serving(sound, price=(1, 2)) as server:
         assert label(server, *PRICES, "--budget", "0.003usd").code == 3
         assert summary()["state"] == "stopped"
         assert 0 < summary()["usd"] == pytest.approx(server.dollars)
@@ -75,8 +71,8 @@ def test_a_run_stopped_by_its_budget_goes_on_with_a_higher_one():
 
 
 def test_a_server_that_bills_more_than_it_may_write_is_named():
-    with serving(preferring(right), price=(1, 2), latency=0.01, overbill=1000) as server:
-        done = label(server, *PRICES, "--budget", "0.05usd", pairs=pairs(60))
+    billing = {"price": (1, 2), "latency": 0.01, "overbill": 1000}
+    done, server = label_by(sound, *PRICES, "--budget", "0.05usd", pairs=pairs(60), **billing)
     assert done.code == 3
     assert server.dollars <= 0.05 + server.most_in_flight * 0.0025
     assert summary()["usd"] == pytest.approx(server.dollars)
@@ -94,8 +90,7 @@ def test_usage_is_counted_as_the_server_bills_it(usage):
     def judge(request):
         return {**label_reply("A" if right(responses(request)["A"]) else "B"), "usage": USAGES[usage]}
 
-    with serving(judge, price=(1, 2)) as server:
-        label(server, *PRICES, pairs=pairs(2))
+    _, server = label_by(judge, *PRICES, pairs=pairs(2), price=(1, 2))
     assert (len(server.log), len(chosen())) == (4, 2)
     assert summary()["usd"] == pytest.approx(server.dollars)
 
@@ -103,46 +98,41 @@ def test_usage_is_counted_as_the_server_bills_it(usage):
 def test_calls_without_an_answer_stay_on_the_books_as_uncertain():
     fates = {0: "drop", 1: "500", 2: "truncate"}
     faults = lambda request, attempt: None if attempt else fates.get(int(question(request).split()[2]))  # noqa: E731
-    with serving(preferring(right), price=(1, 2), faults=faults) as server:
-        assert label(server, *PRICES).code == 0
-    assert len(chosen()) == 12
-    assert summary()["uncertain_calls"] == 4
+    done, server = label_by(sound, *PRICES, price=(1, 2), faults=faults)
+    assert (done.code, len(chosen()), summary()["uncertain_calls"]) == (0, 12, 4)
     assert summary()["usd"] < server.dollars <= summary()["usd"] + summary()["uncertain_usd"]
     assert summary()["retries"] == len(server.log) - 24 == 6
 
 
-@pytest.mark.parametrize(
-    ("answer", "faults", "quoted"),
-    [
-        ({"status": 400, "text": "no such thing"}, {}, "no such thing"),
-        ("A", {"html": 1}, "<!DOCTYPE html>"),
-        ("A", {"error": 1}, "overloaded"),
-    ],
-)
-def test_a_server_that_answers_nothing_usable_stops_the_run_and_is_quoted(answer, faults, quoted):
-    with serving(answer, faults=faults) as server:
-        done = label(server, pairs=pairs(60))
-    assert done.code == 2
-    assert quoted in done.err
+UNUSABLE = {
+    "no such thing": ({"status": 400, "text": "no such thing"}, {}),
+    "<!DOCTYPE html>": ("A", {"html": 1}),
+    "overloaded": ("A", {"error": 1}),
+}
+
+
+@pytest.mark.parametrize("quoted", UNUSABLE)
+def test_a_server_that_answers_nothing_usable_stops_the_run_and_is_quoted(quoted):
+    answer, faults = UNUSABLE[quoted]
+    done, server = label_by(answer, pairs=pairs(60), faults=faults)
+    assert (done.code, quoted in done.err) == (2, True)
     assert len(server.log) <= 64
 
 
 def test_a_share_of_swapped_pairs_that_cannot_work_costs_nothing():
-    with serving(preferring(right)) as server:
-        done = label(server, "--judge.swap", "fraction:0.2", pairs=pairs(100))
+    done, server = label_by(sound, "--judge.swap", "fraction:0.2", pairs=pairs(100))
     assert (done.code, server.log) == (2, [])
     assert done.line.endswith("--judge.swap fraction:0.3")
 
 
 def test_a_server_is_first_asked_four_questions_at_once():
-    with serving(preferring(right), latency=0.05, max_concurrent=4) as server:
-        label(server)
+    _, server = label_by(sound, latency=0.05, max_concurrent=4)
     first = min(record.arrived + record.seconds for record in server.log)
     assert sum(record.arrived < first for record in server.log) <= 4
 
 
 def test_an_empty_answer_is_dropped_before_it_is_paid_for():
     one, other = pairs(2, label="second")
-    with serving(preferring(right)) as server:
-        label(server, "--on_error", "drop", pairs=[{**one, "first": ""}, {**other, "second": " "}, *pairs(2)])
+    rows = [{**one, "first": ""}, {**other, "second": " "}, *pairs(2)]
+    _, server = label_by(sound, "--on_error", "drop", pairs=rows)
     assert (len(server.log), len(records("dropped"))) == (4, 2)

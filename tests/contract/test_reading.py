@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from support.cli import run
-from support.job import at, chosen, label, pairs, probabilities, records, right, right_label, summary, write
-from support.replies import label_reply, preferring, question, responses
+from support.job import all_p, at, chosen, label, label_by, pairs, records, right, sound, summary, write
+from support.replies import label_reply, question, responses
 from support.server import serving
 
 HOSTILE = [json.loads(line) for line in Path(__file__).with_name("hostile.jsonl").read_text().splitlines()]
 """Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
+SENT = HOSTILE[::3]
+"""A server sends so many of them; tests/verdicts reads them all."""
+DIFFER = ["Verdict: A\nVerdict: B", "[[A]] or rather [[B]]", "Verdict: B\n\nI meant:\n\nVerdict: A"]
 REASON = ("--judge.reason", "true")
 CONSTRAINTS = {"structured_outputs", "guided_choice", "regex", "grammar", "response_format"}
 
@@ -30,22 +33,21 @@ def recite(texts):
 def sides():
     """What each reply was read as: A, B, = for a tie, and nothing for unread."""
     names = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
-    return {
-        row["rationale" if "unread" in row else "raw"]: names[row.get("p_first")]
-        for row in records("verdicts")
-    }
+    said = lambda row: row["rationale" if "unread" in row else "raw"]  # noqa: E731
+    return {said(row): names[row.get("p_first")] for row in records("verdicts")}
 
 
 @pytest.mark.parametrize("words", [(), REASON], ids=["label alone", "reason first"])
 def test_only_a_declared_verdict_counts(words):
-    with recite([one["text"] for one in HOSTILE]) as server:
+    better = {one["text"]: one["better"] for one in SENT} | dict.fromkeys(DIFFER, "")
+    with recite([*better]) as server:
         label(server, "--judge.swap", "never", *words)
-    wrong = {one["text"] for one in HOSTILE if sides().get(one["text"], "") not in ("", one["better"])}
-    assert wrong == set()
+    read = sides()
+    assert [text for text, side in better.items() if read.get(text, "") not in ("", side)] == []
 
 
 def test_a_verdict_in_the_last_line_is_read_whatever_stands_before_it():
-    texts = {f"{one['text']}\n\nVerdict: {'AB'[n % 2]}": "AB"[n % 2] for n, one in enumerate(HOSTILE)}
+    texts = {f"{one['text']}\n\nVerdict: {'AB'[n % 2]}": "AB"[n % 2] for n, one in enumerate(SENT)}
     with recite(list(texts)) as server:
         label(server, "--judge.swap", "never", *REASON)
     read = sides()
@@ -56,14 +58,10 @@ def test_a_verdict_in_the_last_line_is_read_whatever_stands_before_it():
 def test_a_judge_that_names_the_worse_answer_never_trains_towards_it():
     def judge(request):
         better, worse = "AB" if right(responses(request)["A"]) else "BA"
-        even = int(question(request).split()[2]) % 2
-        last = (
-            f"Response {worse} is more harmful." if even else f"Overall, Response {better} is less harmful."
-        )
-        return f"Both have problems. {last}"
+        ends = [f"Overall, Response {better} is less harmful.", f"Response {worse} is more harmful."]
+        return f"Both have problems. {ends[int(question(request).split()[2]) % 2]}"
 
-    with serving(judge) as server:
-        label(server)
+    label_by(judge)
     assert [text for text in chosen() if not right(text)] == []
 
 
@@ -94,30 +92,16 @@ def test_only_a_declared_score_counts():
     assert read["Accuracy: 9\nClarity: 7\n\nScore: 5"] == 5
 
 
-@pytest.mark.parametrize("text", ["C", "Verdict: C", "[[C]]", "[[C]] for a tie"])
+@pytest.mark.parametrize("text", ["C", "Alike.\nVerdict: C", "Alike.\n[[C]]", "Alike.\n[[C]] for a tie"])
 def test_a_tie_that_was_offered_is_half(text):
-    with serving(text if text == "C" else f"They are alike.\n{text}") as server:
-        label(server, "--judge.ties", "true", *(REASON if text != "C" else ()))
+    label_by(text, "--judge.ties", "true", *(REASON if text != "C" else ()))
     assert {row.get("p_first") for row in records("verdicts")} == {0.5}
 
 
-def test_declared_verdicts_that_differ_are_unread():
-    texts = ["Verdict: A\nVerdict: B", "[[A]] or rather [[B]]", "Verdict: B\n\nI meant:\n\nVerdict: A"]
-    with recite(texts) as server:
-        label(server, "--judge.swap", "never", *REASON)
-    assert set(sides().values()) == {""}
-
-
-def test_labels_with_less_than_half_of_the_mass_are_unread():
-    with serving(label_reply("A", 0.9, mass=0.3)) as server:
-        label(server)
+def test_labels_with_less_than_half_of_the_mass_are_unread_and_their_mass_is_shown():
+    label_by(label_reply("A", 0.9, mass=0.3))
     assert chosen() == []
     assert sum(summary()["unread"].values()) == 24
-
-
-def test_the_mass_of_the_labels_is_kept_and_shown():
-    with serving(label_reply("A", 0.9, mass=0.3)) as server:
-        label(server)
     assert {round(row["label_mass"], 3) for row in records("verdicts")} == {0.3}
     assert "0.30" in run("show", "run", "--unread").out
 
@@ -126,46 +110,43 @@ def test_a_log_prob_of_minus_9999_is_not_reported():
     for out, top in (("one", {"A": 0.6, "The": 0.3}), ("two", {"A": 0.6, "The": 0.3, "B": 0})):
         with serving({"text": "A", "logprobs": [top]}) as server:
             label(server, "--judge.swap", "never", out=out)
-    assert probabilities("one") == probabilities("two") != {1.0}
+    assert all_p("one") == all_p("two") != {1.0}
 
 
 def test_the_first_question_leaves_room_for_the_label_only():
-    with serving(preferring(right)) as server:
-        label(server)
+    _, server = label_by(sound)
     assert {record.body["temperature"] for record in server.log} == {0}
     assert max(record.body["max_tokens"] for record in server.log) <= 3
     assert not CONSTRAINTS & {name for record in server.log for name in record.body}
 
 
-def test_a_label_cut_off_after_its_room_is_still_read():
-    with serving(lambda request: {**preferring(right)(request), "finish_reason": "length"}) as server:
-        label(server)
+def cut_off(request):
+    return {**sound(request), "finish_reason": "length"}
+
+
+def thinking(request):
+    """Until that is turned off."""
+    off = request.get("chat_template_kwargs", {}).get("enable_thinking") is False
+    return sound(request) if off else {"text": "<think>\nLet me compare", "finish_reason": "length"}
+
+
+def without_log_probs(request):
+    return sound(request)["text"]
+
+
+@pytest.mark.parametrize("judge", [cut_off, thinking, without_log_probs])
+def test_a_label_is_read_from_servers_of_every_kind(judge):
+    label_by(judge)
     assert [right(text) for text in chosen()] == [1] * 12
-
-
-def test_thinking_is_turned_off_for_a_judge_that_answers_with_a_label():
-    def judge(request):
-        if request.get("chat_template_kwargs", {}).get("enable_thinking") is False:
-            return preferring(right)(request)
-        return {"text": "<think>\nLet me compare the two", "finish_reason": "length"}
-
-    with serving(judge) as server:
-        label(server)
-    assert len(chosen()) == 12
+    assert all_p() == {1.0 if judge is without_log_probs else 0.9}
 
 
 @pytest.mark.parametrize("name", ["logprobs", "temperature", "chat_template_kwargs"])
 def test_a_refused_parameter_is_dropped_once_and_remembered(name):
-    with serving(preferring(right), refuses={name, "structured_outputs"}) as server:
-        assert label(server).code == 0
+    done, server = label_by(sound, refuses={name, "structured_outputs"})
+    assert done.code == 0
     assert 1 <= sum(record.status == 400 for record in server.log) <= 8
     assert len(chosen()) == 12
-
-
-def test_a_server_that_ignores_log_probs_is_read_by_its_text():
-    with serving(lambda request: preferring(right)(request)["text"]) as server:
-        label(server)
-    assert (len(chosen()), probabilities()) == (12, {1.0})
 
 
 def rambling(request):
@@ -190,21 +171,18 @@ def test_a_verdict_is_forced_out_of_a_model_only_if_allowed_and_then_marked():
 
 def test_agreement_of_forced_verdicts_is_told_apart():
     def partly(request):
-        return rambling(request) if int(question(request).split()[2]) < 4 else preferring(right)(request)
+        return rambling(request) if int(question(request).split()[2]) < 4 else sound(request)
 
-    write("humans.jsonl", [{**row, "label": right_label(row)} for row in pairs(12)])
-    with serving(partly) as server:
-        label(server, "--judge.forced", "allow", "--labels", "humans.jsonl")
+    write(
+        "humans.jsonl", [{**row, "label": "first" if right(row["first"]) else "second"} for row in pairs(12)]
+    )
+    label_by(partly, "--judge.forced", "allow", "--labels", "humans.jsonl")
     agreement = [*summary()["agreement"].values()]
     assert [(one["n"], one["accuracy"]) for one in agreement] == [(12, 10 / 12), (4, 0.5)]
 
 
 RECORDED = [
     ("mt_bench", "A is fine.\nMy final verdict is: [[B]]"),
-    ("llmbar", "Output (b) is better."),
-    ("alpaca_eval", "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"),
-    ("score_pair", "8 9\nThe second is a little better."),
-    ("score_pair", "<a>8</a><b>9</b>"),
     ("My pick: (A|B)", "Better overall?\nMy pick: B"),
     ("mine:read", "###B###"),
 ]
@@ -229,9 +207,8 @@ def test_recorded_replies_in_both_orders_become_one_label():
     assert summary("flipped")["flip_rate"]["value"] == 1.0
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_an_anthropic_judge_is_sent_only_fields_of_its_api(strict):
-    with serving(lambda request: preferring(right)(request)["text"], strict=strict) as server:
+def test_an_anthropic_judge_is_sent_only_fields_of_its_api():
+    with serving(without_log_probs, strict=True) as server:
         assert label(at(server, "anthropic")).code == 0
     assert {record.status for record in server.log} == {200}
     assert len(chosen()) == 12

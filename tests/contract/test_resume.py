@@ -6,15 +6,18 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from jurist import LabelConfig
+from jurist import label as label_rows
 from support.cli import run, spawn
-from support.job import at, chosen, label, pairs, right, summary, write
-from support.replies import preferring, question
+from support.job import at, chosen, label, label_by, pairs, sound, summary, write
+from support.replies import question
 from support.server import serving
 
 FILES = ("prompts", "completions", "matchups", "preferences", "export/trl/train")
@@ -26,10 +29,6 @@ def kept(out="run"):
         return journal.execute("select count(*) from calls").fetchone()[0]
 
 
-def start(server, *words, out="run"):
-    return spawn("label", "--pairs", "pairs.jsonl", "--judge", at(server), "--out", out, *words)
-
-
 def wait(until, seconds=20):
     deadline = time.monotonic() + seconds
     while not until():
@@ -37,17 +36,26 @@ def wait(until, seconds=20):
         time.sleep(0.005)
 
 
+@contextmanager
+def beside(act):
+    """In a thread, until the end of the block."""
+    thread = threading.Thread(target=act)
+    thread.start()
+    yield
+    thread.join()
+
+
 def test_after_kill_9_only_what_was_not_kept_is_asked_again():
-    write("pairs.jsonl", pairs(150))
-    with serving(preferring(right), latency=0.02) as server:
-        job = start(server)
-        wait(lambda: server.answered >= 100)
+    write("pairs.jsonl", pairs(60))
+    with serving(sound, latency=0.02) as server:
+        job = spawn("label", "--pairs", "pairs.jsonl", "--judge", at(server), "--out", "run")
+        wait(lambda: server.answered >= 40)
         job.kill()
         job.communicate()
-    with serving(preferring(right)) as server:
-        asked = 300 - kept()
+    with serving(sound) as server:
+        asked = 120 - kept()
         assert label(server).code == 0
-        assert 0 < asked == len(server.log) < 300
+        assert 0 < asked == len(server.log) < 120
         label(server, out="undisturbed")
     for name in FILES:
         assert Path(f"run/{name}.jsonl").read_bytes() == Path(f"undisturbed/{name}.jsonl").read_bytes()
@@ -55,41 +63,50 @@ def test_after_kill_9_only_what_was_not_kept_is_asked_again():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_waits_for_what_was_sent(number):
-    write("pairs.jsonl", pairs(200))
-    with serving(preferring(right), latency=0.25) as server:
-        job = start(server)
+    def interrupt():
         wait(lambda: server.answered and server.in_flight > 4)
-        job.send_signal(number)
-        _, err = job.communicate()
-    assert len(server.log) == server.answered == kept() < 400
-    assert job.returncode in (130, 128 + number)
-    assert err.splitlines()[-1].startswith("jurist: ")
+        os.kill(os.getpid(), number)
+
+    with serving(sound, latency=0.1) as server, beside(interrupt):
+        done = label(server, pairs=pairs(40))
+    assert len(server.log) == server.answered == kept() < 80
+    assert done.code in (130, 128 + number)
+    assert done.err.splitlines()[-1].startswith("jurist: ")
 
 
 def test_a_second_signal_says_how_many_calls_are_lost():
-    with serving(preferring(right), latency=lambda request: 0.01 if len(server.log) < 4 else 30.0) as server:
-        job = start(server)
+    lost = []
+
+    def interrupt_twice():
         wait(lambda: server.answered and server.in_flight)
-        time.sleep(0.1)
-        job.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        lost = server.in_flight
-        job.send_signal(signal.SIGINT)
-        _, err = job.communicate(timeout=10)
-    assert job.returncode == 130
-    assert str(lost) in err.splitlines()[-1].split()
+        for pause in (0.1, 0.3):
+            time.sleep(pause)
+            lost.append(server.in_flight)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    late = lambda request: 0.01 if len(server.log) < 4 else 30.0  # noqa: E731
+    with serving(sound, latency=late) as server, beside(interrupt_twice):
+        done = label(server)
+    assert done.code == 130
+    assert str(lost[-1]) in done.err.splitlines()[-1].split()
 
 
 def test_a_run_that_is_going_on_says_so():
-    with serving(preferring(right), latency=1.0) as server:
-        job = start(server)
+    said, enough = [], threading.Event()
+
+    def judge(request):
+        enough.wait(20)
+        return sound(request)
+
+    def going_on():
+        label_rows(LabelConfig(pairs="pairs.jsonl", judge=at(server), out="run"))
+
+    with serving(judge) as server, beside(going_on):
         wait(lambda: server.in_flight)
-        said = [run(*words) for words in (("show", "run"), ("audit", "run"), ("export", "run"))]
-        said.append(label(server))
-        job.kill()
-        job.communicate()
+        said += [*(run(verb, "run") for verb in ("show", "audit", "export")), label(server)]
+        enough.set()
     assert [one.code for one in said] == [2, 2, 2, 2]
-    assert all(str(job.pid) in one.line for one in said)
+    assert all(str(os.getpid()) in one.line for one in said)
 
 
 def test_a_full_disk_loses_no_answer(here):
@@ -100,7 +117,7 @@ def test_a_full_disk_loses_no_answer(here):
         pytest.skip("no right to mount a small disk here")
     try:
         write("pairs.jsonl", pairs(400))
-        with serving(preferring(right), latency=0.02) as server:
+        with serving(sound, latency=0.02) as server:
             done = label(server, out="disk/run")
         assert (done.code, server.answered) == (2, kept("disk/run"))
         assert "disk is full" in done.line
@@ -109,7 +126,7 @@ def test_a_full_disk_loses_no_answer(here):
 
 
 def test_new_rows_and_new_judges_ask_only_for_themselves():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         label(server)
         write("pairs.jsonl", pairs(15))
         label(server)
@@ -123,40 +140,36 @@ def test_new_rows_and_new_judges_ask_only_for_themselves():
 
 @pytest.mark.parametrize("served", ["step-100", "step-200"])
 def test_another_address_asks_again_only_for_another_checkpoint(served):
-    with serving(preferring(right), served="step-100") as server:
-        label(server)
-    with serving(preferring(right), served=served) as server:
-        label(server)
+    _, server = label_by(sound, served="step-100")
+    _, server = label_by(sound, served=served)
     assert sum(record.answered for record in server.log) == (0 if served == "step-100" else 24)
 
 
 def test_a_failure_is_not_kept_and_is_asked_again():
     def moody(request):
         number = int(question(request).split()[2])
-        return {"status": 400, "text": "no"} if number >= 6 else preferring(right)(request)
+        return {"status": 400, "text": "no"} if number >= 6 else sound(request)
 
     with serving(moody) as server:
         assert label(server).code == 0
         assert summary()["unread"] == {"call_refused": 12}
-    with serving(preferring(right)) as server:
-        label(server)
+    _, server = label_by(sound)
     assert (summary()["unread"], summary()["labels"], len(server.log)) == ({}, 12, 12)
 
 
-@pytest.mark.slow
 def test_a_run_whose_folder_is_gone_stops():
-    write("pairs.jsonl", pairs(400))
-    with serving(preferring(right), latency=0.3) as server:
-        job = start(server)
+    def remove():
         wait(lambda: server.answered > 10)
         shutil.rmtree("run")
-        job.communicate()
-    assert job.returncode == 2
-    assert len(server.log) < 800
+
+    with serving(sound, latency=0.05) as server, beside(remove):
+        done = label(server, pairs=pairs(200))
+    assert done.code == 2
+    assert len(server.log) < 400
 
 
 def test_the_summary_is_one_json_object_that_accounts_for_every_row():
-    with serving(preferring(right)) as server:
+    with serving(sound) as server:
         facts = label(server, "--json").json
     assert facts == summary() == json.loads(run("show", "run", "--json").out)
     assert {"state", "verdicts", "unread", "labels", "usd"} <= facts.keys()

@@ -9,9 +9,8 @@ import pytest
 from jurist import LabelConfig
 from jurist import label as label_rows
 from support.cli import run
-from support.job import label, pairs, records, right, write
-from support.replies import preferring, text_of
-from support.server import serving
+from support.job import label, label_by, pairs, records, sound, write
+from support.replies import text_of
 
 ERRORS = {
     "--judge shortr": "Did you mean 'shorter'?",
@@ -52,11 +51,8 @@ UNHELPFUL = {
     "no such margin": ("x", "", f"{LABEL} pairs.jsonl --prefer.min_margin 5", "min_margin", "Traceback"),
     "another format": ("x", "", f"{LABEL} pairs.jsonl --format kto", "--export", "there is"),
     "a column": (
-        "p.csv",
-        "source,input,first,second\nx,Why?,a,b",
-        f"{LABEL} p.csv",
-        "prompt input",
-        "source ...",
+        *("p.csv", "source,input,first,second\nx,Why?,a,b"),
+        *(f"{LABEL} p.csv", "prompt input", "source ..."),
     ),
 }
 
@@ -66,24 +62,19 @@ def test_an_error_points_to_what_helps(what):
     file, text, words, said, unsaid = UNHELPFUL[what]
     Path(file).write_text(text)
     done = run(*words.split())
-    assert done.code == 2
-    assert said in done.line
-    assert unsaid not in done.line
+    assert (done.code, said in done.line, unsaid in done.line) == (2, True, False)
 
 
 def test_what_is_to_be_typed_is_quoted():
-    with serving("Neither.") as server:
-        done = label(server, out="my run")
+    done, _ = label_by("Neither.", out="my run")
     assert "'my run'" in done.out + done.err
 
 
-TEXTS = ["Be brief. Criterion #1: truth", "Prefer: short answers", "[1] be true"]
-
-
-@pytest.mark.parametrize(("key", "text"), [*(("rubric", text) for text in TEXTS), ("name", "010")])
-def test_a_text_setting_takes_the_words_as_they_are(key, text):
-    with serving(preferring(right)) as server:
-        assert label(server, f"--judge.{key}", text).code == 0
+@pytest.mark.parametrize("text", ["Be brief. Criterion #1: truth", "Prefer: brevity", "[1] true", "010"])
+def test_a_text_setting_takes_the_words_as_they_are(text):
+    key = "name" if text == "010" else "rubric"
+    done, server = label_by(sound, f"--judge.{key}", text)
+    assert done.code == 0
     assert text in text_of(server.log[0].body) + records("verdicts")[0]["judge"]
 
 
@@ -92,14 +83,11 @@ def test_a_number_is_decimal():
     assert "seed: 10" in Path("run/recipe.yaml").read_text()
 
 
-VERBS = ("label", "sample", "estimate", "export", "show", "audit", "selftest")
-
-
 def test_help_and_version_are_where_everybody_looks():
     done = run("--version")
     assert (done.code, done.out.split()[-1]) == (0, version("jurist"))
-    for verb in ((), *((verb,) for verb in VERBS)):
-        short, long = run(*verb, "-h"), run(*verb, "--help")
+    for verb in (None, "label", "sample", "estimate", "export", "show", "audit", "selftest"):
+        short, long = (run(*filter(None, (verb, word))) for word in ("-h", "--help"))
         assert (short.code, short.out) == (0, long.out)
     text = run("--help").out
     assert "--install-completion" in text
@@ -138,13 +126,10 @@ def test_a_wrong_setting_in_python_says_what_to_write():
         label_rows(LabelConfig(pairs="pairs.jsonl", judge=5, out="run"))
 
 
-FILTERS = {"--disagree": 6, "--dropped below_margin": 12, "--by pairwise": 12, "--by nobody": 0}
-
-
-@pytest.mark.parametrize("words", FILTERS)
-def test_show_finds_disagreements_drop_reasons_and_judges(words):
+def test_show_finds_disagreements_drop_reasons_and_judges():
     write("humans.jsonl", [{**row, "who": "ann", "label": "first"} for row in pairs(12)])
-    with serving(preferring(right)) as server:
-        label(server, "--labels", "humans.jsonl", "--prefer.min_margin", "0.81")
-    done = run("show", "run", *words.split(), "--limit", "99", "--json")
-    assert (done.code, len(done.out.splitlines())) == (0, FILTERS[words])
+    label_by(sound, "--labels", "humans.jsonl", "--prefer.min_margin", "0.81")
+    found = {"--disagree": 6, "--dropped below_margin": 12, "--by pairwise": 12, "--by nobody": 0}
+    for words, n in found.items():
+        done = run("show", "run", *words.split(), "--limit", "99", "--json")
+        assert (done.code, len(done.out.splitlines())) == (0, n)

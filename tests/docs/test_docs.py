@@ -54,8 +54,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any) -> Iter
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     for name in ("prompts", "pairs", "completions"):
         (tmp_path / f"{name}.jsonl").write_bytes((ROOT / f"src/jurist/examples/{name}.jsonl").read_bytes())
-    yield reader
-    reader.close()
+    with reader.servers:
+        yield reader
     for name in set(sys.modules) - known:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
-import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +24,14 @@ from jurist.cli.app import _settings, run_command
 from jurist.cli.options import parse
 from jurist.completions import load_groups
 from jurist.config import load_settings, settings_from
-from jurist.engines.engine import Ask, Reply
+from jurist.engines.engine import Ask, Reply, open_engine
+from jurist.engines.scripted import load_function
 from jurist.prompts import load_prompts
 from jurist.prompts.load import ANSWERS
 from jurist.recipes.catalogue import recipe_called
 from jurist.recipes.settings import LabelConfig
 from jurist.selftest import scoring
+from jurist.serve import serving
 from jurist.tiny import judges, policies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ class Reader:
     def __init__(self, folder: Path, url: str, env: Any) -> None:
         self.folder, self.url, self.env = folder, url, env
         self.namespace: dict[str, Any] = {"__name__": "page"}
-        self.servers: list[subprocess.Popen[str]] = []
+        self.servers = ExitStack()
         self.skipped = False
         """A command of minutes was not carried out: what the page does with its outcome cannot be either."""
 
@@ -147,22 +148,10 @@ class Reader:
 
     def serve(self, words: list[str]) -> None:
         """The page's own server, on any free port, takes over from ours."""
-        if "--port" in words:
-            at = words.index("--port")
-            words = words[:at] + words[at + 2 :]
-        command = [sys.executable, "-m", "jurist.serve", *words]
-        started = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
-        self.servers.append(started)
-        assert started.stdout is not None
-        self.url = started.stdout.readline().strip()
-        assert self.url.startswith("http://"), words
-
-    def close(self) -> None:
-        for server in self.servers:
-            server.terminate()
-        deadline = time.monotonic() + 5
-        for server in self.servers:
-            server.wait(max(0.1, deadline - time.monotonic()))
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        engine = given.get("--engine")
+        answer = open_engine(engine).answer if engine else load_function(given["--answer"])
+        self.url = self.servers.enter_context(serving(answer)).url
 
 
 def settings_of(tree: dict[str, Any]) -> Any:

@@ -10,9 +10,9 @@ import torch
 from rows_for_tests import metrics, pairs_file
 
 from jurist.cli.app import run_command
+from jurist.cli.verbs import TRAINERS, models_beside
 from jurist.engines import chat
 from jurist.models.policy import load_tokenizer
-from jurist.recipes.train import TRAINERS, beside
 from jurist.records import Message
 
 torch.set_num_threads(1)
@@ -212,15 +212,7 @@ def refused(capsys, way_out: str, *words) -> None:
 @pytest.mark.parametrize("package", ["torch", "accelerate", "peft"])
 def test_a_package_that_is_missing_is_named_with_its_extra(base, capsys, monkeypatch, package):
     pairs_file(Path("pairs.jsonl"), 8)
-    if package == "torch":  # the trainer's module, which imports it at once, is here already
-
-        def without(_):
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-        monkeypatch.setattr("jurist.recipes.train.import_module", without)
-    else:
-        monkeypatch.setitem(sys.modules, package, None)
-
+    monkeypatch.setitem(sys.modules, package, None)
     way_out = f"{package}, which is not installed. Install it with: pip install 'jurist[train]'"
     refused(capsys, way_out, "sft", "pairs.jsonl", "--base", base, "--lora.r", 2)
 
@@ -238,10 +230,10 @@ def test_a_gpu_that_is_full_is_no_traceback(base, capsys, monkeypatch):
 def test_models_lie_beside_what_they_learnt_from():
     Path("run").mkdir()
 
-    assert beside("run") == Path("run/models")
-    assert beside("data/pairs.jsonl.gz") == Path("data/pairs")
-    assert beside("pairs") == Path("pairs-models")
-    assert beside("hub:owner/name:test") == Path("name")
+    assert models_beside("run") == Path("run/models")
+    assert models_beside("data/pairs.jsonl.gz") == Path("data/pairs")
+    assert models_beside("pairs") == Path("pairs-models")
+    assert models_beside("hub:owner/name:test") == Path("name")
 
 
 def test_a_label_names_the_better_one_whichever_seat_it_has():

@@ -64,15 +64,6 @@ def lines(folder, noun):
     return [json.loads(line) for line in (folder / "run" / f"{noun}.jsonl").read_text().splitlines()]
 
 
-def everything(folder):
-    """All that a run is, but for what depends on the clock."""
-    nouns = ("prompts", "completions", "matchups", "verdicts", "preferences", "dropped")
-    found = {noun: lines(folder, noun) for noun in nouns}
-    for verdict in found["verdicts"]:
-        verdict.pop("seconds", None)
-    return found
-
-
 def accounted(folder):
     """Each matchup of the run, and what became of it: it has to be exactly one thing."""
     met = {one[0]: frozenset(one[1:]) for row in lines(folder, "matchups") for one in row["matchups"]}

@@ -16,8 +16,8 @@ SOURCE = Path(jurist.__file__).parent
 BUGS = {
     "the swap is not mapped back": (
         "verdicts/settle.py",
-        "(p_given + 1.0 - p_turned) / 2.0",
-        "(p_given + p_turned) / 2.0",
+        "(p_given + 1.0 - p_swapped) / 2.0",
+        "(p_given + p_swapped) / 2.0",
         "oracle",
     ),
     "an unread reply is a tie": (
@@ -34,9 +34,8 @@ BUGS = {
     ),
     "an unread score is -1": (
         "verdicts/judge.py",
-        "score=answer.reading.value, **_answer_fields(answer)",
-        "score=-1.0 if answer.reading.unread else answer.reading.value, "
-        "**{**_answer_fields(answer), 'unread': ''}",
+        "sample, score=score, **fields)",
+        "sample, score=-1.0 if fields['unread'] else score, **{**fields, 'unread': ''})",
         "scoring_shifted",
     ),
     "verdicts move up when one before them was not read": (
@@ -51,14 +50,14 @@ BUGS = {
     ),
     "unread rows are left out without a word": (
         "preferences/decide.py",
-        "            for row in lost:\n                drop(row)",
-        "            for row in lost:\n                drop(row) if 'unread' not in row.reason else None",
+        "            for row in dropped:\n                drop(row)",
+        "            for row in dropped:\n                drop(row) if 'unread' not in row.reason else None",
         "garbage",
     ),
     "one order is enough when the other was not read": (
         "verdicts/settle.py",
-        "(given and p_given is None) or (turned and p_turned is None)",
-        "p_given is None and p_turned is None",
+        "if unread or not verdicts:",
+        "if p_given is None and p_swapped is None:",
         "halting",
     ),
     "chosen and rejected change places on the way out": (
@@ -76,36 +75,25 @@ BUGS = {
 }
 
 
-def selftest(package: Path, rows: int = 20) -> tuple[int, dict]:
-    done = subprocess.run(
-        [sys.executable, "-c", "from jurist.cli import main; main()", "selftest", f"--rows={rows}", "--json"],
-        capture_output=True,
-        text=True,
-        cwd=package.parent,
-        env={"PYTHONPATH": str(package.parent), "PATH": ""},
-        timeout=120,
-    )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def test_the_package_as_it_is_passes(tmp_path):
-    shutil.copytree(SOURCE, tmp_path / "jurist")
-    code, result = selftest(tmp_path / "jurist", rows=10)
-    assert [check for check in result["checks"] if not check["passed"]] == []
-    assert (code, result["passed"]) == (0, True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug, tmp_path):
     file, right, wrong, judge = BUGS[bug]
     shutil.copytree(SOURCE, tmp_path / "jurist")
     path = tmp_path / "jurist" / file
-    text = path.read_text()
-    assert text.count(right) >= 1, f"{file} no longer holds the line this bug is planted in"
-    path.write_text(text.replace(right, wrong))
-    code, result = selftest(tmp_path / "jurist")
-    failed = [check["judge"] for check in result["checks"] if not check["passed"]]
-    assert code == 1
-    assert judge in failed
+    path.write_text(path.read_text().replace(right, wrong))
+    done = subprocess.run(
+        [sys.executable, "-c", "from jurist.cli import main; main()", "selftest", "--rows=20", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stderr
+    assert judge in [check["judge"] for check in json.loads(done.stdout)["checks"] if not check["passed"]]
+
+
+def test_the_lines_that_bugs_are_planted_in_are_there():
+    for file, right, _, _ in BUGS.values():
+        assert right in (SOURCE / file).read_text(), file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -42,7 +41,6 @@ def run(*words: object, cwd: str | Path | None = None, env: Mapping[str, str | N
     from jurist.cli import main
 
     argv, environ, path, modules = sys.argv, dict(os.environ), list(sys.path), set(sys.modules)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err = _Text(), _Text()
     here = Path(cwd or os.getcwd()).resolve()
     try:
@@ -57,8 +55,6 @@ def run(*words: object, cwd: str | Path | None = None, env: Mapping[str, str | N
         os.environ.clear()
         os.environ.update(environ)
         sys.argv, sys.path[:] = argv, path
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         for name in set(sys.modules) - modules:
             if here in Path(getattr(sys.modules[name], "__file__", None) or "/").parents:
                 del sys.modules[name]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from support.cli import Result, run
-from support.server import Server
+from support.replies import Answer, preferring
+from support.server import Server, serving
 
 Row = dict[str, Any]
 
@@ -36,6 +37,10 @@ def right(text: str) -> float:
     return float(text.startswith("It makes"))
 
 
+sound = preferring(right)
+"""A judge that gives .9 to the right answer, whichever it is shown first."""
+
+
 def right_label(row: Row) -> str:
     return "first" if right(row["first"]) else "second"
 
@@ -61,6 +66,13 @@ def label(
     return run("label", source, rows, "--judge", named, "--out", out, *words)
 
 
+def label_by(judge: Answer | str, *words: object, **how: Any) -> tuple[Result, Server]:
+    """A job whose judge is a server of its own, with options of `label` and of `Server`; and that server."""
+    job = {name: how.pop(name) for name in ("pairs", "completions", "out") if name in how}
+    with serving(judge, **how) as server:
+        return label(server, *words, **job), server
+
+
 def summary(out: str = "run") -> Row:
     found: Row = json.loads((Path(out) / "summary.json").read_text())
     return found
@@ -75,6 +87,6 @@ def chosen(out: str = "run") -> list[str]:
     return [row["chosen"]["text"] for row in records("preferences", out)]
 
 
-def probabilities(out: str = "run") -> set[float]:
+def all_p(out: str = "run") -> set[float]:
     """Each p among the labels."""
     return {round(row["p"], 6) for row in records("preferences", out)}

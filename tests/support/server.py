@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
 from inspect import isawaitable
 from typing import Any
 
@@ -63,12 +63,10 @@ class Server:
     answer: Answer | str
     latency: float | Callable[[Json], float] = 0.0
     faults: Mapping[str, float] | Callable[[Json, int], str | None] = field(default_factory=dict)
-    """Shares of 429, 500, drop, stall, truncate, html, error and slow, drawn by seed, request and attempt; or
+    """Shares of 429, 500, drop, stall, truncate, html and error, drawn by seed, request and attempt; or
     a function that names the fault of a request at an attempt."""
     seed: int = 0
     retry_after: float = 0.0
-    slow: float = 1.0
-    """Seconds that the fault `slow` adds."""
     price: tuple[float, float] = (0.0, 0.0)
     """Dollars a million tokens, read and written."""
     overbill: float = 1.0
@@ -120,10 +118,9 @@ class Server:
 
     async def _handle(self, known: str, write: Any, request: web.Request) -> web.StreamResponse:
         arrived, raw = time.perf_counter(), await request.read()
-        name = blake2b(raw, digest_size=8, key=str(self.seed).encode()).digest()
         asked = json.loads(raw)
-        record = Record(arrived, asked, asked.get("model", ""), self._attempts[name])
-        self._attempts[name] += 1
+        record = Record(arrived, asked, asked.get("model", ""), self._attempts[raw])
+        self._attempts[raw] += 1
         self.log.append(record)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -131,10 +128,11 @@ class Server:
             response: web.StreamResponse | None = self._refusal(request, asked, known)
             if response is None:
                 async with self._slots:
-                    response = await self._answer(request, record, name, write)
+                    record.fault = self._fault(asked, raw, record.attempt)
+                    response = await self._answer(request, record, write)
             record.status = response.status
             there = request.transport is not None and not request.transport.is_closing()
-            record.answered = response.status < 300 and record.fault in (None, "slow") and there
+            record.answered = response.status < 300 and record.fault is None and there
             if not response.prepared and record.fault != "drop":
                 await response.prepare(request)
                 await response.write_eof()
@@ -157,11 +155,8 @@ class Server:
                 return _error(400, f"Unrecognized request argument supplied: {name}", name)
         return None
 
-    async def _answer(
-        self, request: web.Request, record: Record, name: bytes, write: Any
-    ) -> web.StreamResponse:
-        asked, fault = record.body, self._fault(record.body, record.attempt, name)
-        record.fault = fault
+    async def _answer(self, request: web.Request, record: Record, write: Any) -> web.StreamResponse:
+        asked, fault = record.body, record.fault
         await asyncio.sleep(self.latency(asked) if callable(self.latency) else self.latency)
         if fault in ("429", "500"):
             return _error(int(fault), "a planted fault", headers={"Retry-After": f"{self.retry_after:g}"})
@@ -169,11 +164,8 @@ class Server:
         first = replies[0]
         status, headers = first.get("status", 200), first.get("headers", {})
         written = sum(_tokens(one.get("text"), one.get("reasoning")) for one in replies)
-        usage = {
-            "prompt_tokens": _tokens(text_of(asked)),
-            "completion_tokens": written,
-            **first.get("usage", {}),
-        }
+        usage = {"prompt_tokens": _tokens(text_of(asked)), "completion_tokens": written}
+        usage |= first.get("usage", {})
         usage["completion_tokens"] = math.ceil(usage["completion_tokens"] * self.overbill)
         usage.setdefault("total_tokens", usage["prompt_tokens"] + usage["completion_tokens"])
         if fault not in PAGES and status < 300:
@@ -183,12 +175,11 @@ class Server:
             record.dollars = (record.tokens_in * self.price[0] + record.tokens_out * self.price[1]) / 1e6
         if status >= 300 and "body" not in first:
             return _error(status, first.get("text", ""), headers=headers)
-        body = (
-            first.get("body") or json.dumps({"model": self.served, **write(asked, replies, usage)}).encode()
-        )
-        body = PAGES[fault].encode() if fault in PAGES else body
+        whole = json.dumps({"model": self.served, **write(asked, replies, usage)}).encode()
+        body = PAGES[fault].encode() if fault in PAGES else first.get("body") or whole
         headers = {"Content-Type": "text/html" if fault == "html" else "application/json", **headers}
-        await asyncio.sleep({"stall": math.inf, "slow": self.slow}.get(fault or "", 0))
+        if fault == "stall":
+            await asyncio.sleep(math.inf)
         if fault not in ("drop", "truncate"):
             return web.Response(status=status, body=body, headers=headers)
         response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
@@ -199,10 +190,10 @@ class Server:
             request.transport.close()
         return response
 
-    def _fault(self, asked: Json, attempt: int, name: bytes) -> str | None:
+    def _fault(self, asked: Json, raw: bytes, attempt: int) -> str | None:
         if callable(self.faults):
             return self.faults(asked, attempt)
-        left = int.from_bytes(blake2b(name + attempt.to_bytes(4), digest_size=7).digest()) / 2**56
+        left = random.Random(f"{self.seed} {attempt} {raw!r}").random()
         for fault, share in self.faults.items():
             left -= share
             if left < 0:

@@ -32,10 +32,9 @@ def exit_code(act: Callable[[], int]) -> int:
         code = act()
         sys.stdout.flush()
         return code
-    except Interrupted as error:
-        return say(str(error), INTERRUPTED)
     except JuristError as error:
-        return say(str(error), SPENT if isinstance(error, BudgetSpent) else WRONG)
+        codes: dict[type, int] = {BudgetSpent: SPENT, Interrupted: INTERRUPTED}
+        return say(str(error), codes.get(type(error), WRONG))
     except KeyboardInterrupt:
         return say("stopped. Answered calls are kept; run the same command to go on", INTERRUPTED)
     except BrokenPipeError:
@@ -43,33 +42,30 @@ def exit_code(act: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
     except OSError as error:
-        return say(_system(error), WRONG)
+        reason, file = (error.strerror or str(error)).lower(), error.filename
+        if file is None:
+            return say(f"the system refused ({reason}). See what is free with: df -h . && ulimit -a", WRONG)
+        return say(f"cannot use {file} ({reason}). Look at it with: ls -ld {quote(str(file))}", WRONG)
 
 
-def ended(summary: Any) -> int:
-    """How a run ended: one that stopped, was refused or has no label is no success, whatever it exported."""
-    if summary.state == "stopped":
-        codes = {"budget": SPENT, "interrupt": INTERRUPTED}
-        return say(summary.stopped, codes.get(summary.ended_by, WRONG))
-    if summary.refused:
-        return say(summary.refused, FAILED)
-    return say(f"no labels: {summary.why_none}", FAILED) if summary.why_none else 0
-
-
-def report(as_json: bool, result: Any, lines: Iterable[str] | None = None) -> int:
-    """Print what a verb came to; the exit code of one that did what it was told."""
+def print_result(as_json: bool, result: Any, lines: Iterable[str] | None = None) -> None:
     print(msgspec.json.encode(result).decode() if as_json else "\n".join(lines or result.lines()))
-    return 0
+
+
+def report(as_json: bool, result: Any) -> int:
+    """Print what a verb came to; the exit code says how it ended. A run that stopped, was refused or has no
+    label is no success, whatever it exported.
+    """
+    print_result(as_json, result)
+    if by := getattr(result, "ended_by", ""):
+        return say(result.stopped, {"budget": SPENT, "interrupt": INTERRUPTED}.get(by, WRONG))
+    if reason := getattr(result, "refused", ""):
+        return say(reason, FAILED)
+    if reason := getattr(result, "why_none", ""):
+        return say(f"no labels: {reason}", FAILED)
+    return 0 if getattr(result, "passed", True) else FAILED
 
 
 def say(message: str, code: int) -> int:
     print(f"jurist: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
-
-
-def _system(error: OSError) -> str:
-    """What the operating system said, where none of our own messages was nearer."""
-    reason = (error.strerror or str(error)).lower()
-    if error.filename is None:
-        return f"the system refused ({reason}). See what is free with: df -h . && ulimit -a"
-    return f"cannot use {error.filename} ({reason}). Look at it with: ls -ld {quote(str(error.filename))}"

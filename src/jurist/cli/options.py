@@ -77,17 +77,15 @@ def parse(words: Iterable[str], known: Known) -> tuple[dict[str, Any], list[str]
         if not word.startswith("--"):
             free.append(word)
             continue
-        key, equals, value = word[2:].partition("=")
+        key, equals, typed = word[2:].partition("=")
         name, kinds = _locate(key, known)
-        flag = has(kinds, inspect.BoolType)
+        flag, value = has(kinds, inspect.BoolType), typed if equals else None
         if not equals and waiting and (waiting[0] in WORDS if flag else not waiting[0].startswith("--")):
             value = waiting.popleft()
-        elif not equals and kinds and not flag:
-            raise SettingError(f"--{key} needs a value. Write: --{key} VALUE")
-        elif not equals:
+        elif not equals and (flag or not kinds):
             value = "true"
-        if value == "" and name in known and known[name].default != "":
-            raise SettingError(f"--{key} is empty. Leave it out, or write: --{key} VALUE")
+        if value is None or (value == "" and name in known and known[name].default != ""):
+            raise SettingError(f"--{key} needs a value. Write: --{key} VALUE")
         read = _read(value, kinds)
         if name in found and has(kinds, *LISTS):
             read = [*_as_list(found[name]), *_as_list(read)]

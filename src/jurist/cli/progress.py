@@ -1,8 +1,4 @@
-"""Work as it goes: in a terminal a line that is written over, elsewhere a line now and then.
-
-What is under way is a `RunProgress`, a trainer's `Progress`, a count, or a loop's `Moment` with one of these
-inside. `facts_of` makes numbers of it, and `line` a line of the numbers.
-"""
+"""Work as it goes: in a terminal a line that is written over, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -33,9 +29,9 @@ SHOWN: Final = {
 
 
 def facts_of(now: Any) -> dict[str, Any]:
+    """Numbers of a `RunProgress`, a trainer's `Progress`, a count, or a loop's `Moment` with one inside."""
     if hasattr(now, "facts"):
-        facts: dict[str, Any] = now.facts()
-        return facts
+        return dict(now.facts())
     if hasattr(now, "round"):
         inner = {} if now.inner is None else facts_of(now.inner)
         return {"round": now.round, "rounds": now.rounds, "step": now.step, **inner}
@@ -76,17 +72,16 @@ def progress() -> Iterator[Callable[[Any], None]]:
             text = f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}"
         print(text, end=end, file=sys.stderr, flush=True)
 
-    def end(now: Any) -> None:
-        if stage_of(now):
-            say(f"{line(facts_of(now))} · {time.monotonic() - began:.1f} s")
-        elif live:
-            say(line(facts_of(now)))
+    def end_stage() -> None:
+        took = f" · {time.monotonic() - began:.1f} s" if stage_of(last) else ""
+        if last is not None and (live or took):
+            say(line(facts_of(last)) + took)
 
     def watch(now: Any) -> None:
         nonlocal last, began, shown
         seconds, begins = time.monotonic(), stage_of(now) != stage_of(last)
-        if begins and last is not None:
-            end(last)
+        if begins:
+            end_stage()
             began = seconds
         last, ends = now, hasattr(now, "metrics") and now.step == now.steps
         if begins or ends or seconds - shown >= (LIVE_EVERY if live else PLAIN_EVERY):
@@ -99,5 +94,4 @@ def progress() -> Iterator[Callable[[Any], None]]:
         if live:
             say("", "")  # an error begins a line of its own
         raise
-    if last is not None:
-        end(last)
+    end_stage()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -21,6 +21,7 @@ from ..run import owner_of, read_json, read_records, unfinished
 from ..verdicts.cases import read_cases
 from ..verdicts.human import LabelIndex, load_labels
 from ..verdicts.read import UNREAD
+from .exits import print_result
 from .options import Typed
 
 CUT_AT = 400
@@ -63,15 +64,12 @@ def show(typed: Typed) -> int:
         raise RunError(f"there is no run at {run}. Make one with: jurist label --out {quote(str(run))} ...")
     rows: list[Any]
     if cfg.labels:
-        rows = list(islice(_rows(run, "preferences", Preference), cfg.limit))
+        rows = list(islice(read_records(run / "preferences.jsonl", Preference), cfg.limit))
     elif cfg.disagree or cfg.flips or cfg.unread or cfg.dropped or cfg.by or cfg.pair:
-        dropped = _rows(run, "dropped", Dropped) if cfg.dropped else ()
-        lost = {row.subject_id: row for row in dropped if cfg.dropped in (row.reason, row.kind)}
-        rows = list(islice(_wanted(run, cfg, lost.keys()), cfg.limit))
-        _add_outcomes(run, rows)
-        rows += [row for row in lost.values() if row.stage != "preferences"][: cfg.limit - len(rows)]
+        rows = _matching(run, cfg)
     else:
-        return _show_summary(run, typed.as_json)
+        _show_summary(run, typed.as_json)
+        return 0
     if cfg.pair and not rows:
         look = f"jurist show {quote(str(run))} --labels"
         raise DataError(f"nothing in {run} has an id that starts with '{cfg.pair}'. List some with: {look}")
@@ -83,12 +81,28 @@ def show(typed: Typed) -> int:
     return 0
 
 
+def _matching(run: Path, cfg: ShowConfig) -> list[Evidence | Dropped]:
+    """Matchups that pass the filters, with what became of them; then what was dropped before it met."""
+    dropped = {row.subject_id: row for row in _rows(run, "dropped", Dropped)}
+    found = list(islice(_evidence(run, cfg, dropped), cfg.limit))
+    by_pair = {frozenset((one.matchup.first.id, one.matchup.second.id)): one for one in found}
+    for row in _rows(run, "preferences", Preference):
+        if one := by_pair.get(frozenset((row.chosen.id, row.rejected.id))):
+            one.outcome = row
+    early = [row for row in dropped.values() if row.stage != "preferences" and _is_for(row, cfg.dropped)]
+    return [*found, *early[: cfg.limit - len(found)]]
+
+
 def _rows(run: Path, noun: str, kind: type[Any]) -> Iterator[Any]:
     path = run / f"{noun}.jsonl"
-    return read_records(path, kind) if path.exists() or noun == "preferences" else iter(())
+    return read_records(path, kind) if path.exists() else iter(())
 
 
-def _wanted(run: Path, cfg: ShowConfig, lost: Container[str]) -> Iterator[Evidence]:
+def _is_for(row: Dropped | None, reason: str) -> bool:
+    return row is not None and reason in (row.reason, row.kind)
+
+
+def _evidence(run: Path, cfg: ShowConfig, dropped: Mapping[str, Dropped]) -> Iterator[Evidence]:
     """What passes the filters, in the order of the file."""
     pair = cfg.pair
     for row in _rows(run, "preferences", Preference) if pair else ():
@@ -109,17 +123,18 @@ def _wanted(run: Path, cfg: ShowConfig, lost: Container[str]) -> Iterator[Eviden
             human = sum(said) / len(said) if said else None
             side = 0.0 if human is None else human - 0.5
             disagrees = any((o.p_first - 0.5) * side < 0 for o in opinions if o.p_first is not None)
-            flipped = any(one.flipped for one in opinions)
+            flipped, outcome = any(one.flipped for one in opinions), dropped.get(matchup.id)
+            ids = (matchup.id, matchup.first.id, matchup.second.id, case.prompt.id, *(v.id for v in verdicts))
             filters = (
                 (cfg.disagree, disagrees),
                 (cfg.flips, flipped),
                 (cfg.unread, any(one.unread for one in verdicts)),
-                (cfg.dropped, matchup.id in lost),
+                (cfg.dropped, _is_for(outcome, cfg.dropped)),
                 (cfg.by, opinions),
+                (pair, any(id.startswith(pair) for id in ids)),
             )
-            ids = (matchup.id, matchup.first.id, matchup.second.id, case.prompt.id, *(v.id for v in verdicts))
-            if all(passes for asked, passes in filters if asked) and any(id.startswith(pair) for id in ids):
-                yield Evidence(matchup, verdicts, flipped, disagrees, human)
+            if all(passes for asked, passes in filters if asked):
+                yield Evidence(matchup, verdicts, flipped, disagrees, human, outcome)
 
 
 def _is_about(verdict: Verdict, matchup: Matchup, by: str) -> bool:
@@ -128,36 +143,21 @@ def _is_about(verdict: Verdict, matchup: Matchup, by: str) -> bool:
     return about and (verdict.judge.startswith(by) or is_human(verdict.judge))
 
 
-def _add_outcomes(run: Path, found: list[Evidence]) -> None:
-    """What was decided about these matchups, by one look through the files."""
-    by_id = {one.matchup.id: one for one in found}
-    by_pair = {frozenset((one.matchup.first.id, one.matchup.second.id)): one for one in found}
-    for row in _rows(run, "dropped", Dropped):
-        if row.subject_id in by_id:
-            by_id[row.subject_id].outcome = row
-    for row in _rows(run, "preferences", Preference) if (run / "preferences.jsonl").exists() else ():
-        if one := by_pair.get(frozenset((row.chosen.id, row.rejected.id))):
-            one.outcome = row
-
-
-def _show_summary(run: Path, as_json: bool) -> int:
+def _show_summary(run: Path, as_json: bool) -> None:
     path = run / "summary.json"
     if not path.exists():
         raise unfinished(run, f"{run} has no summary yet")
     facts = read_json(path, dict[str, Any])
-    if not as_json and (owner := owner_of(run)):
-        print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
     if as_json:
-        print(msgspec.json.encode(facts).decode())
-    elif "policies" in facts:
-        print(f"a demo: see {facts['report']}. Its labels: jurist show {quote(f'{run}/round-1/label')}")
+        return print_result(True, facts)
+    kind: type[Any] = Summary
+    if "policies" in facts:
+        from ..recipes.demo.outcome import Demo as kind
     elif "rounds" in facts:
-        from ..recipes.loop.finish import Outcome
-
-        print("\n".join(msgspec.convert(facts, Outcome).lines()))
-    else:
-        print("\n".join(msgspec.convert({**facts, "run": str(run)}, Summary).lines()))
-    return 0
+        from ..recipes.loop.finish import Outcome as kind
+    if owner := owner_of(run):
+        print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
+    return print_result(False, msgspec.convert({**facts, "run": str(run)}, kind))
 
 
 def _text(row: Evidence | Preference | Dropped, full: bool) -> str:

@@ -8,22 +8,35 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import SettingError
+from ..errors import RunError, SettingError
 from ..preferences.settings import PreferConfig
+from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .exits import FAILED, ended, report, say
+from .exits import FAILED, print_result, report, say
 from .options import Recipe, Typed, help_rows, known_settings, page, parse
 from .progress import progress
+
+SAMPLE: Final = "jurist sample --prompts FILE --policy hf:{}"
+TRAINERS: Final = {
+    "sft": "jurist train dpo RUN --base {}",
+    "reward": "jurist label --pairs FILE --judge reward:{}",
+    "dpo": SAMPLE,
+    "ppo": SAMPLE,
+    "rloo": SAMPLE,
+}
+"""What to type with the model of each method."""
+METRICS: Final = ("loss", "right", "reward", "kl_sequence", "tokens", "failed")
 
 
 class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,49 +67,39 @@ class InitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class SelftestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rows: Annotated[int, Meta(ge=1, description="Pairs per judge.")] = 60
-    keep: Annotated[str | None, Meta(description="Keep the runs in this folder.")] = None
 
 
 class DemoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     out: Annotated[str, Meta(description="The demo's folder.")] = "runs/demo"
 
 
-def _watched(typed: Typed, work: Callable[[Any], Any]) -> Any:
-    """The result of work that tells how far it is, printed."""
+def _watched(typed: Typed, work: Callable[..., Any], *given: Any) -> int:
+    """Work that tells how far it is, and its result printed."""
     with progress() as watch:
-        found = work(watch)
-    report(typed.as_json, found)
-    return found
-
-
-def estimate(typed: Typed) -> int:
-    from ..recipes.estimate import estimate
-
-    return report(typed.as_json, estimate(label_settings(typed.recipe, typed.given)))
+        found = work(*given, watch)
+    return report(typed.as_json, found)
 
 
 def label(typed: Typed) -> int:
-    from ..recipes.label import label
+    """The verbs that take a labelling job."""
+    from ..recipes.estimate import estimate
+    from ..recipes.label import label, sample
 
     cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: label(cfg, watch)))
+    if typed.verb == "estimate":
+        return report(typed.as_json, estimate(cfg))
+    return _watched(typed, sample if typed.verb == "sample" else label, cfg)
 
 
-def sample(typed: Typed) -> int:
-    from ..recipes.label import sample
-
-    cfg = label_settings(typed.recipe, typed.given)
-    return ended(_watched(typed, lambda watch: sample(cfg, watch)))
+estimate = sample = label
 
 
 def export(typed: Typed) -> int:
-    from ..recipes.export import export
+    from ..recipes.label import export
 
     cfg = typed.load(ExportConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("run", "format", "push_to")}
-    summary = export(cfg.run, cfg.format, changes, push_to=cfg.push_to)
-    report(typed.as_json, summary)
-    return ended(summary)
+    return report(typed.as_json, export(cfg.run, cfg.format, changes, push_to=cfg.push_to))
 
 
 def audit(typed: Typed) -> int:
@@ -106,16 +109,12 @@ def audit(typed: Typed) -> int:
     cfg = typed.load(AuditConfig)
     passed = ("columns", "on_error", "label_values", "families", "price", "wanted")
     given = {name: getattr(cfg, name) for name in passed}
-    with TemporaryDirectory() as nowhere:
-        # Nothing is written beside a user's own file unasked.
-        unasked = not cfg.out and not Path(cfg.source).is_dir()
+    # Nothing is written beside a user's own file unasked.
+    unasked = not cfg.out and not Path(cfg.source).is_dir()
+    with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-
-        def work(watch: Any) -> Any:
-            found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
-            return replace(found, report="") if unasked else found
-
-        found = _watched(typed, work)
+        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
+    print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
 
@@ -125,9 +124,7 @@ def probe(typed: Typed) -> int:
 
     cfg = typed.load(ProbeConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("prompts", "out")}
-    job = probe_settings(cfg.out, changes)
-    found = _watched(typed, lambda watch: probe(job, cfg.prompts, watch))
-    return ended(found) or (0 if found.passed else FAILED)
+    return _watched(typed, probe, probe_settings(cfg.out, changes), cfg.prompts)
 
 
 def plan(typed: Typed) -> int:
@@ -148,9 +145,7 @@ def spotcheck(typed: Typed) -> int:
 def selftest(typed: Typed) -> int:
     from ..selftest import run_selftest
 
-    cfg = typed.load(SelftestConfig)
-    found = run_selftest(cfg.rows, Path(cfg.keep) if cfg.keep else None)
-    return report(typed.as_json, found) or (0 if found.passed else FAILED)
+    return report(typed.as_json, run_selftest(typed.load(SelftestConfig).rows))
 
 
 def init(typed: Typed) -> int:
@@ -195,10 +190,9 @@ def run(typed: Typed) -> int:
     need_trainers(f"the recipe {name}")
     recipe = recipe_called(name)[1]
     if is_first():
-        _watched(typed, lambda watch: recipe(cfg, watch))
-    else:
-        print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
-        recipe(cfg)
+        return _watched(typed, recipe, cfg)
+    print(f"process {os.environ['RANK']} takes part in the trainings of {cfg.out}", file=sys.stderr)
+    recipe(cfg)
     return 0
 
 
@@ -209,20 +203,67 @@ def demo(typed: Typed) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingError("the demo is for one process. Start it with: jurist demo")
     need_trainers("the demo")
-    cfg = demo_settings(Path(typed.load(DemoConfig).out))
-    _watched(typed, lambda watch: demo(cfg, watch))
-    return 0
+    return _watched(typed, demo, demo_settings(Path(typed.load(DemoConfig).out)))
 
 
 def train(typed: Typed) -> int:
+    """What torch raises gets a line of ours only here. Of several processes only the first prints."""
+    from ..models.settings import check
+    from ..recipes.catalogue import need_trainers
     from ..recipes.loop.several import is_first
-    from ..recipes.train import train, training_lines
 
     method = typed.verb.partition(" ")[2]
-    cfg = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
+    check(cfg, method)
+    need_trainers("training")
+    cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
+    name = "ppo" if method == "rloo" else method
+    trainer = getattr(import_module(f"jurist.models.{name}"), f"train_{name}")
     with progress() as watch:
-        folder = train(method, cfg, watch)
+        try:
+            folder = trainer(cfg, watch=watch)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            raise RunError(
+                f"the GPU's memory does not hold {cfg.tokens:,} tokens at once."
+                f" Set: --tokens {max(1, cfg.tokens // 4)}, and if that is not enough --checkpointing"
+            ) from None
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}
-        report(typed.as_json, facts, training_lines(method, facts))
+        print_result(typed.as_json, facts, _training_lines(method, facts))
     return 0
+
+
+def models_beside(data: str) -> Path:
+    """Models of a run lie in the run, those of a file beside it, those of a set on the hub here."""
+    if data.startswith("hub:"):
+        return Path(data.rpartition("/")[2].partition(":")[0])
+    path = Path(data)
+    if path.is_dir():
+        return path / "models"
+    name = path.name.partition(".")[0]
+    return path.with_name(name if name and name != path.name else f"{path.name}-models")
+
+
+def _training_lines(method: str, facts: dict[str, Any]) -> Iterator[str]:
+    """What a training came to, from `training.json` and the model's folder."""
+
+    def numbers(metrics: dict[str, float]) -> str:
+        return " · ".join(f"{name} {metrics[name]:.4g}" for name in METRICS if name in metrics)
+
+    steps = f"{facts['steps']:,} step{'s' * (facts['steps'] != 1)}"
+    rows = "prompts" if method in ("ppo", "rloo") else "rows"
+    equal, held_out = facts.get("compare_nothing", 0), facts["held_out"]
+    return named(
+        (
+            ("trained", f"{facts['rows']:,} {rows} in {steps}"),
+            ("dropped", counted(facts["dropped"])),
+            ("equal", f"{equal:,} rows: p is 0.5, or both answers are the same" if equal else ""),
+            ("last step", numbers(facts["metrics"])),
+            ("held out", f"{numbers(held_out)} ({held_out.get('rows', 0):,} rows)" if held_out else ""),
+            ("model", facts["model"]),
+            ("next", TRAINERS[method].format(quote(facts["model"]))),
+        ),
+        11,
+    )

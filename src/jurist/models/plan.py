@@ -15,6 +15,7 @@ import torch
 
 from ..errors import RunError, SettingError
 from ..records import content_id
+from ..run import write_whole
 from .batch import Example, Slots, cut
 from .policy import Dtype, Kind, Policy, load_policy
 from .settings import Training
@@ -175,6 +176,4 @@ def keep_first(metrics: Path, steps: int) -> None:
         return
     lines = [line for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
     kept = [line for line in lines if json.loads(line)["step"] <= steps]
-    part = metrics.with_name(metrics.name + ".partial")
-    part.write_text("".join(kept))
-    part.replace(metrics)
+    write_whole(metrics, "".join(kept).encode())

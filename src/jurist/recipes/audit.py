@@ -25,7 +25,7 @@ from ..audits.finding import Finding
 from ..errors import RunError
 from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
-from ..run import write_whole
+from ..run import cannot_write, write_whole
 from .lines import named
 
 if TYPE_CHECKING:
@@ -197,10 +197,7 @@ def audit(
         write_whole(folder / "audit.json", msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
         write_report(folder / "report.html", page)
     except OSError as error:
-        raise RunError(
-            f"cannot write in {folder} ({(error.strerror or str(error)).lower()})."
-            " Choose another folder with: --out FOLDER"
-        ) from error
+        raise cannot_write(folder, error) from error
     if read.kind == "run":
         _hold_back(Path(source), read, findings, str(human or ""))
     return kept

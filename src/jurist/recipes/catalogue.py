@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ RECIPES: Final = {
     "self_rewarding": "SelfRewardingConfig",
 }
 """File and function, and settings."""
+TRAINERS: Final = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
 
 def recipe_called(name: str) -> tuple[type[Struct], Callable[..., Any]]:
@@ -45,10 +47,9 @@ def shipped_file(name: str) -> Path:
 
 
 def need_trainers(what: str) -> None:
-    """Torch and transformers are there, or it is said what to install."""
-    try:
-        import_module("torch")
-        logging = import_module("transformers.utils.logging")
-    except ModuleNotFoundError as missing:
-        raise MissingExtra(what, missing.name or "torch", "train") from None
-    logging.disable_progress_bar()  # ours tells more than that weights are being loaded
+    """Torch and its family are there, or it is said what to install."""
+    for package in TRAINERS:
+        if find_spec(package) is None:
+            raise MissingExtra(what, package, "train")
+    # Our progress tells more than that weights are being loaded.
+    import_module("transformers.utils.logging").disable_progress_bar()

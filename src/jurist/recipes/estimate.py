@@ -37,10 +37,10 @@ class EngineEstimate(Struct, frozen=True):
 
     name: str
     calls: int
+    """Still to be made."""
     kept: int
-    """Calls that are in the journal already and cost nothing."""
+    """In the journal already."""
     usage: Usage
-    """Of the calls still to be made."""
     usd: float | None
     """None: no price is known for it."""
 
@@ -77,33 +77,33 @@ class CountingEngine(Engine):
     def __init__(self, engine: Engine, journal: Journal | None, written: int) -> None:
         self.engine, self.name, self.price = engine, engine.name, engine.price
         self.gives_logprobs = engine.gives_logprobs
-        self.calls = self.kept = self.read = self.out = 0
+        self.calls = self.kept = self.tokens_in = self.tokens_out = 0
         self._journal, self._written = journal, written
 
     async def answer(self, ask: Ask) -> Reply:
-        return self._count(ask, guessed_usage(ask, Reply("")).tokens_in)
+        return (await self.samples(ask, 1))[0]
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
-        """The prompt is read once for all that are new."""
-        tokens_in, before = guessed_usage(ask, Reply("")).tokens_in, self.calls
-        return [self._count(sample_of(ask, i), 0 if self.calls > before else tokens_in) for i in range(n)]
-
-    def _count(self, ask: Ask, tokens_in: int) -> Reply:
-        written = LABEL_TOKENS if ask.wants != "text" else min(self._written, ask.max_tokens)
-        if self._journal is not None and self._journal.get(call_key(self.engine, ask)) is not None:
-            self.kept += 1
-        else:
-            self.calls += 1
-            self.read += tokens_in
-            self.out += written
+        """Where the engine can, the prompt is read once for all that are new."""
+        asks = [sample_of(ask, ask.sample + i) for i in range(n)]
+        new = n - sum(map(self._is_kept, asks))
+        written = min(self._written, ask.max_tokens) if ask.wants == "text" else LABEL_TOKENS
+        self.calls += new
+        self.kept += n - new
+        reads = min(new, 1) if self.engine.samples_together else new
+        self.tokens_in += reads * guessed_usage(ask, Reply("")).tokens_in
+        self.tokens_out += new * written
         if ask.wants != "text":
-            return Reply(ask.labels[0])
+            return [Reply(ask.labels[0])] * n
         # A different text for each sample: equal completions would never meet.
-        last = f"\nVerdict: {ask.labels[0]}" if ask.labels else ""
-        return Reply(f"{ask.sample} " + "word " * max(0, written - 3) + last)
+        words, last = "word " * max(0, written - 3), f"\nVerdict: {ask.labels[0]}" if ask.labels else ""
+        return [Reply(f"{one.sample} {words}{last}") for one in asks]
+
+    def _is_kept(self, ask: Ask) -> bool:
+        return self._journal is not None and self._journal.get(call_key(self.engine, ask)) is not None
 
     def scaled(self, scale: float) -> EngineEstimate:
-        usage = Usage(round(self.read * scale), 0, round(self.out * scale))
+        usage = Usage(round(self.tokens_in * scale), 0, round(self.tokens_out * scale))
         usd = cost_of(usage, self.price) if self.price is not None else None
         return EngineEstimate(self.name, round(self.calls * scale), round(self.kept * scale), usage, usd)
 
@@ -121,8 +121,9 @@ def estimate(cfg: LabelConfig) -> Estimate:
 
     policies = open_policies(cfg, partial(opened, written=COMPLETION_TOKENS))
     judges = open_judges(cfg, judge_configs(cfg), partial(opened, written=RATIONALE_TOKENS))
+    rows, total = _spread(cfg)
 
-    async def count(rows: list[Prompt | Group]) -> int:
+    async def count() -> int:
         met = 0
         for row in rows:
             group, _ = await sampled(row, policies, cfg)
@@ -131,8 +132,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
             met += len(pairs)
         return met
 
-    rows, total = _spread(cfg)
-    met = run_async(count(rows))
+    met = run_async(count())
     if journal is not None:
         journal.close()
     scale = total / len(rows)
@@ -146,12 +146,12 @@ def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
     known = expected_rows(cfg) or SAMPLE_ROWS
     stride = max(1, min(known, LOOK_AT_MOST) // SAMPLE_ROWS)
     taken: list[Prompt | Group] = []
-    count = 0
+    seen = 0
     for row in islice(read_rows(cfg, lambda _: None), LOOK_AT_MOST):
-        if count % stride == 0 and len(taken) < SAMPLE_ROWS:
+        if seen % stride == 0 and len(taken) < SAMPLE_ROWS:
             taken.append(row)
-        count += 1
+        seen += 1
     if not taken:
         raise no_rows(cfg)
     # Fewer rows than lines were read where the file repeats itself; more than we look at are not counted.
-    return taken, count if count < LOOK_AT_MOST else max(known, count)
+    return taken, seen if seen < LOOK_AT_MOST else max(known, seen)

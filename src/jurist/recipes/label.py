@@ -1,60 +1,66 @@
 """From prompts to preferences: sample completions, ask the judge in both orders, decide, export.
 
-Start it with `jurist label --prompts prompts.jsonl --policy vllm:MODEL@http://host:8000/v1
---judge openai:MODEL --out run/`, or from Python with `label(LabelConfig(...))`. Start it again and only
-what is new is asked: every call is in the run's journal, and everything else is made again from there.
+Started again, only what is new is asked: every call is in the run's journal, and everything else is made
+again from there. `export` decides again without asking anybody.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from math import ceil
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..completions import Policies, load_groups, matchups, mixture
 from ..completions import sample as sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
-from ..errors import DataError, SettingError
-from ..preferences.card import Counts
-from ..preferences.decide import JudgeInfo, write_judges
+from ..errors import DataError, RunError, SettingError
+from ..preferences.card import Counts, card, write_card
+from ..preferences.decide import JudgeInfo, decide, read_judges, write_judges
+from ..preferences.export import FORMATS, Quarantine, drop_quarantined, push, read_quarantine
+from ..preferences.export import export as export_rows
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
-from ..records import RECORDED_PREFIX, Dropped, Group, Prompt, content_id
-from ..run import Marker, Run
+from ..records import RECORDED_PREFIX, Dropped, Group, Preference, Prompt, content_id
+from ..run import Marker, Run, again, read_json, read_records
 from ..verdicts.calibrate import FEWEST
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
 from ..verdicts.recorded import open_reader
 from ..verdicts.settings import JudgeConfig, read_swap
-from .export import decide_and_export
 from .settings import (
     IN_MEMORY,
     LabelConfig,
+    PolicyConfig,
     check,
     expected_rows,
     judge_configs,
+    label_settings,
     named_source,
-    policy_configs,
     recipe_text,
     source_of,
+    versions,
 )
-from .stream import Stopped, in_order, run_async
+from .stream import STOPS, in_order, run_async
 from .summary import RunProgress, Summary, Watch, collected, decided, nobody
+
+DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
+"""The settings that come after the last verdict."""
 
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """Everything from the file to the exported pairs; what a stop leaves undone, the next start does."""
     check(cfg)
-    with Run(cfg.out, journal=cfg.journal) as run:
-        progress, stopped = _collect_all(cfg, judge_configs(cfg), run, watch)
-        asked = collected(run, cfg.out, progress, stopped)
-        return decide_and_export(run, cfg, progress.judges.values(), asked)
+    return _run(cfg, judge_configs(cfg), watch)
 
 
 def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -65,30 +71,30 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     if cfg.prompts is None:
         raise SettingError("only prompts can be sampled for. Name a file with: --prompts prompts.jsonl")
     check(cfg)
+    return _run(cfg, None, watch)
+
+
+def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -> Summary:
+    """Without judges, completions are sampled and nothing is decided."""
     with Run(cfg.out, journal=cfg.journal) as run:
-        progress, stopped = _collect_all(cfg, (), run, watch)
-        summary = decided(collected(run, cfg.out, progress, stopped), progress.counts)
+        run.claim(_marker_of(cfg), cfg.replace)
+        progress = RunProgress(open_budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
+        run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
+        if not progress.rows and progress.stopped is None:
+            raise no_rows(cfg)
+        asked = collected(run, cfg.out, progress)
+        if judges is not None:
+            return _decide_and_export(run, cfg, progress.judges.values(), asked)
+        summary = decided(asked, progress.counts)
         run.write_json("summary.json", summary)
         return summary
 
 
-def _collect_all(
-    cfg: LabelConfig, judges: Sequence[JudgeConfig], run: Run, watch: Watch
-) -> tuple[RunProgress, Stopped]:
-    run.claim(marker_of(cfg), cfg.replace)
-    progress = RunProgress(open_budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
-    stopped = run_async(collect(cfg, judges, run, progress, watch), progress.budget)
-    if not progress.rows and stopped.reason is None:
-        raise no_rows(cfg)
-    return progress, stopped
-
-
-async def collect(
+async def _collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
-) -> Stopped:
+) -> None:
     """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
     progress.engines = engines = Engines(run.journal, progress.budget)
-    stopped = Stopped()
     try:
         policies = open_policies(cfg, engines)
         judges = open_judges(cfg, asked, engines)
@@ -109,7 +115,7 @@ async def collect(
 
         rows = read_rows(cfg, lost.append)
         # A pair is asked about in both orders at once; completions are sampled before anybody is asked.
-        at_once = 1 if policies else min((calls_at_once(judge) for judge in judges), default=1)
+        at_once = 1 if policies else min(map(_calls_at_once, judges), default=1)
         window = rows_under_way(engines, at_once)
         with run.writing(*NOUNS, "dropped") as files:
 
@@ -118,13 +124,16 @@ async def collect(
                     files["dropped"].add(row)
                     progress.counts.drop(row)
 
-            async with aclosing(in_order(rows, work, window, stopped)) as cases:
-                async for case, gone in cases:
-                    write_case(case, files)
-                    drop((*lost, *gone))
-                    lost.clear()
-                    progress.add(case)
-                    watch(progress)
+            try:
+                async with aclosing(in_order(rows, work, window)) as cases:
+                    async for case, gone in cases:
+                        write_case(case, files)
+                        drop((*lost, *gone))
+                        lost.clear()
+                        progress.add(case)
+                        watch(progress)
+            except STOPS as reason:
+                progress.stopped = reason
             drop(lost)
             progress.judges |= _recorded_judges(progress.counts)
             write_judges(run, list(progress.judges.values()))
@@ -133,13 +142,13 @@ async def collect(
         raise
     finally:
         await engines.close()
-    return stopped
 
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
-    """Who writes completions; None where the rows bring them."""
-    policies = [(opened(one.engine), one.weight) for one in policy_configs(cfg)]
-    return mixture(policies) if policies else None
+    """None where the rows bring their completions."""
+    listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
+    named = [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
+    return mixture([(opened(one.engine), one.weight) for one in named]) if named else None
 
 
 def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngine) -> list[Judge | Scorer]:
@@ -188,24 +197,13 @@ async def sampled(
 def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[Prompt | Group]:
     """The user's rows, one at a time; those that cannot be used go to `dropped`."""
     kind, source = source_of(cfg)
-    common: dict[str, Any] = {
-        "limit": cfg.limit,
-        "dropped": dropped,
-        "columns": cfg.columns,
-        "on_error": cfg.on_error,
-        "benchmarks": cfg.benchmarks,
-    }
+    names = ["limit", "columns", "on_error", "benchmarks"]
     if kind == "prompts":
-        return load_prompts(source, **common)
-    return load_groups(
-        source,
-        kind=kind,
-        label_values=cfg.label_values,
-        labels_by=cfg.labels_by,
-        read=open_reader(cfg.read) if cfg.read else None,
-        read_name=cfg.read,
-        **common,
-    )
+        given = {name: getattr(cfg, name) for name in names}
+        return load_prompts(source, dropped=dropped, **given)
+    given = {name: getattr(cfg, name) for name in (*names, "label_values", "labels_by")}
+    reader = open_reader(cfg.read) if cfg.read else None
+    return load_groups(source, kind=kind, read=reader, read_name=cfg.read, dropped=dropped, **given)
 
 
 def no_rows(cfg: LabelConfig) -> DataError:
@@ -216,7 +214,7 @@ def no_rows(cfg: LabelConfig) -> DataError:
     )
 
 
-def marker_of(cfg: LabelConfig) -> Marker:
+def _marker_of(cfg: LabelConfig) -> Marker:
     """What the run is of: a file, by its place and its first row."""
     _, source = source_of(cfg)
     name = named_source(source)
@@ -233,10 +231,10 @@ def rows_under_way(engines: Iterable[JournaledEngine], calls_at_once: int = 1) -
     has to fit the processor's cache.
     """
     most = max((one.concurrency for one in engines), default=64)
-    return max(64, (most + most // 2) // calls_at_once)
+    return max(64, most * 3 // 2 // calls_at_once)
 
 
-def calls_at_once(judge: Judge | Scorer) -> int:
+def _calls_at_once(judge: Judge | Scorer) -> int:
     """How many calls a judge makes at once for each row, at the least."""
     both = judge.kind == "pointwise" or getattr(judge, "swap", "always") == "always"
     return int(getattr(judge, "samples", 1)) * (2 if both else 1)
@@ -255,3 +253,75 @@ def _recorded_judges(counts: Counts) -> dict[str, JudgeInfo]:
             twice, once = seen.asked_both, seen.verdicts - 2 * seen.asked_both
             found[name] = JudgeInfo(name, "pairwise", "none" if not twice else "some" if once else "all")
     return found
+
+
+def export(
+    folder: str | Path,
+    formats: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    push_to: str = "",
+) -> Summary:
+    """Decide and export a finished or stopped run once more, with any setting of deciding changed."""
+    folder = Path(folder)
+    recipe, path = folder / "recipe.yaml", folder / "summary.json"
+    if not recipe.exists():
+        raise RunError(f"there is no run at {folder}. Make one with: {again(folder)}")
+    for name in overrides or {}:
+        if name.partition(".")[0] not in DECIDING:
+            raise SettingError(
+                f"{name} was settled when {folder} was labelled; an export can change {', '.join(DECIDING)}."
+                f" Label again with: {again(folder)} --{name} ..."
+            )
+    cfg = label_settings(recipe, overrides, export=[*formats] or None)
+    check(cfg)
+    cfg = replace(cfg, out=str(folder))
+    with Run(folder, journal=cfg.journal) as run:
+        last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
+        summary = _decide_and_export(run, cfg, read_judges(folder), replace(last, warnings=()), push_to)
+        # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
+        prefer = replace(cfg.prefer, quarantine=label_settings(recipe).prefer.quarantine)
+        run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
+    return summary
+
+
+def _decide_and_export(
+    run: Run, cfg: LabelConfig, judges: Iterable[JudgeInfo], before: Summary, push_to: str = ""
+) -> Summary:
+    """From the verdicts of a run to its files. What was exported before is made again, or goes if the labels
+    are refused: nobody shall train on a file that the run no longer means.
+    """
+    # The run's seed decides the draws of the pair rules too, unless they have their own.
+    prefer = cfg.prefer if cfg.prefer.seed is not None else replace(cfg.prefer, seed=cfg.seed)
+    counts, learnt = decide(run, judges, prefer, cfg.jury, cfg.labels)
+    there = [path for path in sorted((run.path / "export").glob("*")) if path.name in FORMATS]
+    refused = "" if cfg.force else learnt.refused
+    exported = {}
+    if refused:
+        for path in there:
+            shutil.rmtree(path)
+    else:
+        formats = dict.fromkeys((*cfg.export, *(path.name for path in there)))
+        exported = {name: _export_as(name, run, cfg, counts) for name in formats}
+        for name in cfg.export if push_to else ():
+            push(run.path / "export" / name, push_to)
+    summary = decided(before, counts, learnt, exported, refused)
+    run.write_json("summary.json", summary)
+    return summary
+
+
+def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[str, int]:
+    """The preferences of the run in one format, with a card; rows by file, and those left out by reason."""
+    folder = run.path / "export" / name
+    left_out: Counter[str] = Counter()
+
+    def drop(row: Dropped) -> None:
+        left_out[row.reason] += 1
+
+    held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
+    rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
+    splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop)
+    about: dict[str, Any] = {"name": run.path.name, "recipe": recipe_text(cfg), "versions": versions()}
+    files = {split: f"{split}*" for split in splits}
+    write_card(folder, card(counts, splits=files, left_out=left_out, **about))
+    return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

@@ -45,13 +45,9 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """One labelling job."""
 
     out: Annotated[str, Meta(description="The run folder.")] = "run"
-    prompts: Annotated[
-        Source | None, Meta(description="Prompts: a JSONL, JSON, CSV or Parquet file, or hub:owner/name.")
-    ] = None
+    prompts: Annotated[Source | None, Meta(description="Prompts: JSONL, CSV, Parquet or hub:NAME.")] = None
     completions: Annotated[Source | None, Meta(description="Prompts with completions.")] = None
-    pairs: Annotated[
-        Source | None, Meta(description="Pairs of completions: first and second, or chosen and rejected.")
-    ] = None
+    pairs: Annotated[Source | None, Meta(description="Pairs: first, second or chosen, rejected.")] = None
     columns: Annotated[dict[str, str], Meta(description="Column names, e.g. --columns.prompt question.")] = {}
     limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Most rows to read.")] = None
     on_error: Annotated[Literal["stop", "drop"], Meta(description="At a row that cannot be read.")] = "stop"
@@ -67,17 +63,10 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         str | JudgeConfig | tuple[str | JudgeConfig, ...],
         Meta(description="Who judges, e.g. openai:gpt-5-mini or shorter; several judges are a jury."),
     ] = ()
-    read: Annotated[
-        str, Meta(description="Import recorded judge replies: a reader's name, a regex or module:function.")
-    ] = ""
+    read: Annotated[str, Meta(description="Import recorded replies: NAME, regex or module:function.")] = ""
     jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
-    labels: Annotated[
-        str | None, Meta(description="Labels to compare with: a JSONL file, or given: those in the rows.")
-    ] = None
-    labels_by: Annotated[
-        Literal["file", "human"],
-        Meta(description="Whether humans made the labels in the rows."),
-    ] = "file"
+    labels: Annotated[str | None, Meta(description="Labels to compare with: a JSONL file, or given.")] = None
+    labels_by: Annotated[Literal["file", "human"], Meta(description="Who made the rows' labels.")] = "file"
     label_values: Annotated[
         dict[str | int | bool, str], Meta(description="What labels mean, e.g. --label_values.0 second.")
     ] = {}
@@ -143,7 +132,7 @@ def check(cfg: LabelConfig) -> None:
             raise SettingError(nearest("format", name, FORMATS))
         if FORMATS[name].writer == "parquet":
             require("pyarrow", f"the format {name}", "parquet")
-    if cfg.labels is not None and cfg.labels != "given":
+    if cfg.labels not in (None, "given"):
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now
 
 
@@ -164,11 +153,6 @@ def _refuse_idle(cfg: LabelConfig) -> None:
             )
     if cfg.jury != usual.jury and isinstance(cfg.judge, str | JudgeConfig):
         raise SettingError("jury is for several judges, and there is one. Name another with: --judge shorter")
-
-
-def policy_configs(cfg: LabelConfig) -> list[PolicyConfig]:
-    listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
-    return [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
 
 
 def judge_configs(cfg: LabelConfig) -> list[JudgeConfig]:

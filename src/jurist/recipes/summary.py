@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from shlex import quote
 from types import NoneType
@@ -22,7 +21,16 @@ from ..run import Run
 from ..verdicts.cases import Case
 from ..verdicts.jury import Agreement
 from .lines import Share, clock, counted, named, share
-from .stream import Stopped
+
+MANY_FORCED = 0.2
+"""Share of forced verdicts above which there is a warning."""
+ADVICE = {
+    "low_mass": "This model does not answer the question asked with a label. Use an instruction-tuned model,"
+    " let it reason first (--judge.reason true), or hold it to the labels (--judge.forced allow)",
+    "cut_off": "Give it more room: --judge.max_tokens 4096",
+    "": "See what it says: jurist show RUN --unread",
+}
+"""What to do when most verdicts are unread, by the reason."""
 
 
 class EngineStats(Struct, frozen=True):
@@ -90,8 +98,16 @@ class Summary(Struct, frozen=True):
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """First of all, whether humans agree. A run that was only sampled has no verdicts."""
-        judged = bool(self.verdicts or self.exported)
-        yield from self._agreement_rows() if judged else ()
+        judged, learnt = bool(self.verdicts or self.exported), self.learnt or Learnt()
+        for kind, labels in (("human", "human labels"), ("file", "the file's labels")):
+            for judge, one in learnt.agreement.get(kind, {}).items():
+                shown = Share(one.accuracy, one.low, one.high, one.n)
+                yield "agreement", f"{shown} with {labels}: {judge}"
+        if not self.agreement and self.labels:
+            yield "agreement", f"unknown: no human labels. Get some: jurist spotcheck {quote(self.run)}"
+        if learnt.weights and learnt.weights.effective_judges:
+            worth = f"{learnt.weights.effective_judges:.1f} independent ones"
+            yield "jury", f"{len(learnt.weights.jurors)} judges, worth {worth}"
         yield "run", self.run
         nouns = {"prompts": self.prompts, "completions": self.completions, "matchups": self.matchups}
         yield "rows", ", ".join(f"{n:,} {noun}" for noun, n in nouns.items() if n)
@@ -104,33 +120,17 @@ class Summary(Struct, frozen=True):
         flips, first = self.flip_rate, self.first_share
         yield "flips", f"{flips} of matchups read in both orders" if flips else ""
         yield "position", f"{first} of decided verdicts are for the first" if first else ""
-        for one in self.learnt.calibrations.values() if self.learnt else ():
-            if one.temperature != 1.0:
-                fell = f"held-out loss {one.loss_before:.3f} to {one.loss_after:.3f}"
-                yield "calibrated", f"{one.judge}: temperature {one.temperature:.2f}, {fell}"
+        for fit in learnt.calibrations.values():
+            if fit.temperature != 1.0:
+                fell = f"held-out loss {fit.loss_before:.3f} to {fit.loss_after:.3f}"
+                yield "calibrated", f"{fit.judge}: temperature {fit.temperature:.2f}, {fell}"
         yield from self._cost_rows()
         yield from (("exported", f"{name}: {counted(n)}") for name, n in self.exported.items())
         yield from (("warning", warning) for warning in self.warnings)
         yield "refused", self.refused
         yield "state", f"stopped before the end of the input: {self.stopped}" if self.stopped else ""
-        yield "see", f"jurist show {quote(self.run)} --unread" if self.unread else ""
-        yield (
-            "see",
-            f"jurist show {quote(self.run)} --flips" if flips and flips.value else "",
-        )
-
-    def _agreement_rows(self) -> Iterator[tuple[str, str]]:
-        learnt = self.learnt or Learnt()
-        for kind, labels in (("human", "human labels"), ("file", "the file's labels")):
-            for judge, one in learnt.agreement.get(kind, {}).items():
-                shown = Share(one.accuracy, one.low, one.high, one.n)
-                yield "agreement", f"{shown} with {labels}: {judge}"
-        if not self.agreement and self.labels:
-            yield "agreement", f"unknown: no human labels. Get some: jurist spotcheck {quote(self.run)}"
-        weights = learnt.weights
-        if weights and weights.effective_judges:
-            worth = f"{weights.effective_judges:.1f} independent ones"
-            yield "jury", f"{len(weights.jurors)} judges, worth {worth}"
+        for asked, shows in (("--unread", self.unread), ("--flips", flips and flips.value)):
+            yield "see", f"jurist show {quote(self.run)} {asked}" if shows else ""
 
     def _cost_rows(self) -> Iterator[tuple[str, str]]:
         retries = f", {self.retries:,} retries" if self.retries else ""
@@ -138,9 +138,8 @@ class Summary(Struct, frozen=True):
         yield "calls", f"{self.calls:,} answered, {self.calls_kept:,} from the journal{retries}{lost}"
         for one in self.engines:
             if one.seconds:
-                half, nine_tenths, nearly_all = one.seconds
+                latency = "{:.2f} s, p90 {:.2f} s, p99 {:.2f} s".format(*one.seconds)
                 tries = f"; retried: {counted(one.retries)}" if one.retries else ""
-                latency = f"{half:.2f} s, p90 {nine_tenths:.2f} s, p99 {nearly_all:.2f} s"
                 yield "latency", f"{one.name}: {latency}{tries}"
         each = f", ${self.usd_per_label:.5f} per label" if self.usd_per_label else ""
         more = f"; up to ${self.uncertain_usd:.4f} more for calls without an answer"
@@ -158,6 +157,8 @@ class RunProgress:
         self.rows = 0
         self.judges: dict[str, JudgeInfo] = {}
         self.engines: Engines | None = None
+        self.stopped: Exception | None = None
+        """Why it ended before its input did, if it did."""
         self._started = time.monotonic()
         self._nothing_learnt = Learnt()
 
@@ -199,19 +200,19 @@ def nobody(_: RunProgress) -> None:
     """Watches nothing."""
 
 
-def collected(run: Run, out: str, progress: RunProgress, stopped: Stopped) -> Summary:
+def collected(run: Run, out: str, progress: RunProgress) -> Summary:
     """What asking came to; `decided` adds the rest."""
     budget, engines = progress.budget, progress.engines or ()
     ended_by: Any = {NoneType: "", BudgetSpent: "budget", Interrupted: "interrupt"}
     return Summary(
         run=out,
-        stopped="" if stopped.reason is None else str(stopped.reason),
-        ended_by=ended_by.get(type(stopped.reason), "failure"),
+        stopped=str(progress.stopped or ""),
+        ended_by=ended_by.get(type(progress.stopped), "failure"),
         calls=budget.calls,
         calls_kept=budget.cached,
         retries=progress.retries,
         usd=round(budget.spent, 8),
-        uncertain_calls=run.journal.uncertain_calls + budget.lost,
+        uncertain_calls=run.journal.uncertain_calls,
         uncertain_usd=round(budget.uncertain, 8),
         usage=budget.usage,
         seconds=round(progress.seconds, 2),
@@ -239,7 +240,7 @@ def decided(
         completions=counts.completions,
         matchups=counts.matchups,
         verdicts=total.verdicts,
-        unread=dict(Counter(total.unread).most_common()),
+        unread=dict(total.unread.most_common()),
         forced=total.forced,
         flip_rate=share(total.flipped, total.read_both),
         first_share=share(total.first_position, total.decided),
@@ -255,10 +256,6 @@ def decided(
     )
 
 
-MANY_FORCED = 0.2
-"""Share of forced verdicts above which there is a warning."""
-
-
 def _warn_of_forced(counts: Counts) -> list[str]:
     return [
         f"{one.forced / one.verdicts:.0%} of the verdicts of {name} were forced by a constraint: the model"
@@ -270,20 +267,10 @@ def _warn_of_forced(counts: Counts) -> list[str]:
 
 def _why_none(counts: Counts) -> str:
     """The commonest reason why there is no label, and what to do about it."""
-    unread, verdicts = Counter(counts.total().unread), counts.total().verdicts
-    if unread.total() > verdicts / 2:
-        reason, n = unread.most_common(1)[0]
-        return f"{n} of {verdicts} verdicts are unread: {reason}. {ADVICE.get(reason, ADVICE[''])}"
-    if counts.dropped:
-        reason, n = Counter(counts.dropped).most_common(1)[0]
+    total = counts.total()
+    if total.unread.total() > total.verdicts / 2:
+        reason, n = total.unread.most_common(1)[0]
+        return f"{n} of {total.verdicts} verdicts are unread: {reason}. {ADVICE.get(reason, ADVICE[''])}"
+    for reason, n in counts.dropped.most_common(1):
         return f"{n} rows left as {reason}"
     return "there was nothing to judge"
-
-
-ADVICE = {
-    "low_mass": "This model does not answer the question asked with a label. Use an instruction-tuned model,"
-    " let it reason first (--judge.reason true), or hold it to the labels (--judge.forced allow)",
-    "cut_off": "Give it more room: --judge.max_tokens 4096",
-    "": "See what it says: jurist show RUN --unread",
-}
-"""What to do when most verdicts are unread, by the reason."""

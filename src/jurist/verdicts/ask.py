@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -259,14 +260,9 @@ class PromptTemplate:
                 f"no template can be read at {path}. Start from a copy of: {OURS / ours}"
             ) from None
         try:
-            self._loaded: Template = JINJA.from_string(source)
-            self._loaded.globals = dict(self._loaded.globals)  # a chain of mappings is slow to copy
-            self.sources = _with_parents(source)
-            top = [node for one in self.sources for node in JINJA.parse(one).body]
+            self._loaded, self.sources, self._only_blocks = _compiled(source)
         except TemplateError as error:
             raise self._broken(error) from None
-        # Where nothing is set or imported outside of them, the blocks are the same each time.
-        self._only_blocks = all(isinstance(one, nodes.Block | nodes.Extends | nodes.Output) for one in top)
         self._chains: dict[str, Any] = {}
 
     def check(self, values: Mapping[str, Any], texts: Iterable[str]) -> None:
@@ -302,6 +298,17 @@ class PromptTemplate:
             f"the template {self.path} cannot be used{where}: {error}."
             f" Compare it with: {OURS / 'pairwise.jinja'}"
         )
+
+
+@cache
+def _compiled(source: str) -> tuple[Template, list[str], bool]:
+    """The template, the sources it is built on, and whether its blocks are the same each time: nothing is set
+    or imported outside of them.
+    """
+    loaded, sources = JINJA.from_string(source), _with_parents(source)
+    loaded.globals = dict(loaded.globals)  # a chain of mappings is slow to copy
+    top = [node for one in sources for node in JINJA.parse(one).body]
+    return loaded, sources, all(isinstance(one, nodes.Block | nodes.Extends | nodes.Output) for one in top)
 
 
 def _with_parents(source: str) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import fields
 
+from ..config import fields_of
 from ..engines.engine import EngineConfig, is_engine_kind
 from ..errors import SettingError
 
@@ -117,8 +117,8 @@ _NOT_FOR: Final = {
 def _refuse_idle(cfg: JudgeConfig) -> None:
     """A setting that this judge has no use for was meant for something."""
     kind = cfg.kind.partition(":")[0]
-    for field in fields(cfg):
-        name, value = field.name, getattr(cfg, field.name)
+    for name, field in fields_of(type(cfg)).items():
+        value = getattr(cfg, name)
         idle = kind not in _ONLY_FOR.get(name, (kind,)) or kind in _NOT_FOR.get(name, ())
         if idle and value != field.default:
             others = _ONLY_FOR.get(name, ())

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
+from ...run import write_whole
 from ..finding import Chart, Finding, Grade
 from ..grade import WRONG, rank
 from . import drawing, words
@@ -92,10 +93,7 @@ class Step:
 
 
 def write_report(path: Path, page: Page) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f"{path.name}.partial")
-    part.write_text(render(page), encoding="utf-8", errors="replace")
-    part.replace(path)
+    write_whole(path, render(page).encode(errors="replace"))
 
 
 def render(page: Page) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ...audits.report import drawing
 from ...audits.report.page import templates
+from ...run import write_whole
 from ..lines import Share
 from .outcome import DOMAINS, NAMES, Demo
 
@@ -20,10 +21,7 @@ CURVES: Final = {
 
 def write_page(found: Demo, folder: Path) -> None:
     """Beside the loop's other files, as `report.html`."""
-    page = folder / "report.html"
-    part = page.with_name("report.html.partial")
-    part.write_text(rendered(found), encoding="utf-8")
-    part.replace(page)
+    write_whole(folder / "report.html", rendered(found).encode())
 
 
 def rendered(found: Demo) -> str:

@@ -26,7 +26,7 @@ from ...verdicts.judge import Judge, Scorer, ask_judges, open_judge
 from ...verdicts.settings import JudgeConfig
 from ...verdicts.settle import ScoreScale, settle, settle_scores
 from ..label import rows_under_way
-from ..stream import Stopped, in_order, run_async
+from ..stream import in_order, run_async
 from .stopping import Comparison
 
 SAMPLES = 4
@@ -68,7 +68,7 @@ def look(
 ) -> tuple[Looked, list[Answered]]:
     """How the new one compares, how different its answers are, and the answers themselves."""
     money = open_budget(budget, run.journal)
-    engines, stopped = Engines(run.journal, money), Stopped()
+    engines = Engines(run.journal, money)
 
     async def answers() -> list[Answered]:
         found: list[Answered] = []
@@ -85,7 +85,7 @@ def look(
                 p = await _verdict(asked, prompt, mine, its, seed) if mine and its else None
                 return Answered(prompt, tuple(mine), its[0] if its else None, p)
 
-            async with aclosing(in_order(prompts, work, rows_under_way(engines), stopped)) as rows:
+            async with aclosing(in_order(prompts, work, rows_under_way(engines))) as rows:
                 async for row in rows:
                     found.append(row)
                     watch(len(found), len(prompts))
@@ -94,8 +94,6 @@ def look(
         return found
 
     answered = run_async(answers(), money)
-    if stopped.reason is not None:
-        raise stopped.reason
     groups = [[one.text for one in row.new] for row in answered]
     found = Looked(
         comparison=compared(answered) if judge else None,

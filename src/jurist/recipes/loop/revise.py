@@ -25,7 +25,7 @@ from ...records import Completion, Dropped, Group, Message, Prompt, Sampling
 from ...run import Run, read_records
 from ...verdicts.constitution import Constitution, Principle, draw
 from ..label import rows_under_way
-from ..stream import Stopped, in_order, run_async
+from ..stream import in_order, run_async
 from ..summary import RunProgress
 from .rounds import Round, Target, engine_of
 from .settings import Count
@@ -211,7 +211,7 @@ async def _stream(
 ) -> Rewritten:
     sampling, k = round.loop.cfg.sampling, round.loop.cfg.k
     prompts = round.loop.read_prompts("train")
-    progress, stopped = RunProgress(money, len(prompts)), Stopped()
+    progress = RunProgress(money, len(prompts))
     engines = Engines(run.journal, money)
     counts: Counter[str] = Counter()
 
@@ -229,7 +229,7 @@ async def _stream(
             return Group(prompt, tuple(answers)), lost
 
         with run.writing("revisions", "helpful", "dropped") as files:
-            async with aclosing(in_order(prompts, work, rows_under_way(engines), stopped)) as rows:
+            async with aclosing(in_order(prompts, work, rows_under_way(engines))) as rows:
                 async for row, lost in rows:
                     if isinstance(row, Revised):
                         files["revisions"].add(row)
@@ -246,8 +246,6 @@ async def _stream(
                     round.loop.tell(round.number, "revise", progress)
     finally:
         await engines.close()
-    if stopped.reason is not None:
-        raise stopped.reason
     return Rewritten(
         run=str(run.path),
         drafts=counts["drafts"],
