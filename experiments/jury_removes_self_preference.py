@@ -25,7 +25,7 @@ from evidence import record
 from jurist.audits.self_preference import self_preference
 from jurist.audits.sheet import Sheet
 from jurist.engines.engine import Ask
-from jurist.preferences.settings import PreferConfig
+from jurist.preferences import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Message, Preference

@@ -31,7 +31,7 @@ from jurist.models.ppo import train_ppo
 from jurist.models.ppo_settings import PPOConfig
 from jurist.models.reward import train_reward
 from jurist.models.settings import DpoConfig, RewardConfig
-from jurist.preferences.settings import PreferConfig
+from jurist.preferences import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Preference, Prompt, Sampling, content_id

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from evidence import record
-from jurist.preferences.settings import PreferConfig
+from jurist.preferences import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference, Verdict

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .preferences.settings import PreferConfig as PreferConfig
+    from .preferences import PreferConfig as PreferConfig
     from .recipes.estimate import estimate as estimate
     from .recipes.label import export as export
     from .recipes.label import label as label
@@ -29,7 +29,7 @@ _PLACES = {
     "JuryConfig": ".verdicts.settings",
     "LabelConfig": ".recipes.settings",
     "PolicyConfig": ".recipes.settings",
-    "PreferConfig": ".preferences.settings",
+    "PreferConfig": ".preferences",
     "estimate": ".recipes.estimate",
     "export": ".recipes.label",
     "label": ".recipes.label",

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 from jurist.cli import progress as module
 from jurist.cli.progress import facts_of, line, progress
 from jurist.engines.budget import Budget
-from jurist.preferences.card import JudgeCounts
-from jurist.preferences.decide import Learnt
+from jurist.preferences.decide import JudgeCounts, Learnt
 from jurist.recipes.lines import Share, clock
 from jurist.recipes.loop.folder import Along, Moment
 from jurist.recipes.summary import EngineStats, RunProgress, Summary

@@ -5,7 +5,8 @@ from weakref import WeakSet
 
 import pytest
 
-from jurist.completions import label_coding, load_groups
+from jurist.completions import load_groups
+from jurist.completions.answers import label_coding
 from jurist.errors import DataError, SettingError
 
 PAIR = {"first": "Because.", "second": "No.", "first_policy": "llama", "second_policy": "gpt-4"}
@@ -25,10 +26,8 @@ def labels_of(labels, **how):
         ([1, 0.25, 0], [1.0, 0.25, 0.0]),
         (["1", "0.25", "0.0", ""], [1.0, 0.25, 0.0, None]),
         ([0, 1, 2, 1], [0.5, 1.0, 0.0, 1.0]),
-        (["0", "2", "1"], [0.5, 0.0, 1.0]),
         ([1, "tie", 2], [1.0, 0.5, 0.0]),
         ([1.0, 1.5, 1.75, 2.0], [1.0, 0.5, 0.25, 0.0]),
-        (["first", "second", "tie"], [1.0, 0.0, 0.5]),
         (["A", "b", "tie (bothbad)", None], [1.0, 0.0, 0.5, None]),
         (["model_a", "response_b", "Left"], [1.0, 0.0, 1.0]),
         (["gpt-4", "llama"], [0.0, 1.0]),
@@ -40,13 +39,11 @@ def test_what_numbers_mean_is_decided_over_the_column(labels, found):
     assert labels_of(labels) == found
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [True, False], ["0", "1"], [1, 1], [0, "tie", 1, None]])
+@pytest.mark.parametrize("labels", [[True, False], ["0", "1"], [0, "tie", 1, None]])
 def test_zeros_and_ones_are_refused_until_they_are_explained(labels):
     low, high = ("false", "true") if labels[0] is True else ("0", "1")
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=rf"'label' are {low} and {high} alone.* --label_values.{low} second"):
         labels_of(labels)
-    assert f"'label' are {low} and {high} alone" in str(error.value)
-    assert f"--label_values.{low} second --label_values.{high} first" in str(error.value)
 
     meant = {low: "first", high: "second"}
     expected = {1: 0.0, 0: 1.0, "1": 0.0, "0": 1.0, "tie": 0.5, None: None}
@@ -60,8 +57,6 @@ def test_zeros_and_ones_are_refused_until_they_are_explained(labels):
 def test_the_column_is_named_as_the_file_has_it():
     with pytest.raises(DataError, match="'won' are 0 and 1 alone"):
         list(load_groups(rows_of([0, 1], "won"), columns={"label": "won"}))
-    with pytest.raises(DataError, match="'winner' are 0 and 1 alone"):
-        list(load_groups(rows_of([0, 1], "winner")))
 
 
 @pytest.mark.parametrize("label", ["red", 3, -1, True, [1]])
@@ -86,7 +81,7 @@ def test_columns_of_one_name_and_many_numbers_are_one():
     assert [coding.p_first(0, column, "") for column in ("a_1", "a_2")] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("label", ["first", 2, 0.5, None])
+@pytest.mark.parametrize("label", [2, None])
 def test_a_generator_is_read_only_until_it_is_clear_and_its_rows_are_let_go(label):
     class Row(dict):
         __hash__ = object.__hash__
@@ -94,8 +89,8 @@ def test_a_generator_is_read_only_until_it_is_clear_and_its_rows_are_let_go(labe
     kept = WeakSet()
 
     def rows():
-        for n in range(500):
+        for n in range(250):
             kept.add(row := Row(prompt=f"{n}?", **PAIR, label=label))
             yield row
 
-    assert sum(len(kept) < 150 for _ in load_groups(rows())) == 500
+    assert sum(len(kept) < 150 for _ in load_groups(rows())) == 250

@@ -3,9 +3,9 @@ from collections import Counter
 
 import pytest
 
-from jurist.completions import mixture, sample
+from jurist.completions import sample
 from jurist.engines.engine import Engine, Reply
-from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown, SettingError
+from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown
 from jurist.records import Message, Prompt, Sampling, Usage
 
 PROMPT = Prompt.of("Why?")
@@ -26,15 +26,13 @@ class Says(Engine):
 
 
 class SaysMany(Says):
-    samples_together = True
-
     async def samples(self, ask, n):
         said = (await self.answer(ask)).text
         return [Reply(f"{said} {i}") for i in range(n)]
 
 
 def drawn(*engines, k=4, prompt=PROMPT, **how):
-    return asyncio.run(sample(prompt, mixture([(e, 1.0) for e in engines]), k, **how))
+    return asyncio.run(sample(prompt, [(e, 1.0) for e in engines], k, **how))
 
 
 def test_k_samples_differ_in_seed_and_record_how_they_were_made():
@@ -43,22 +41,21 @@ def test_k_samples_differ_in_seed_and_record_how_they_were_made():
 
     assert [c.text for c in completions] == ["answer 0", "answer 1", "answer 2", "answer 3"]
     assert ({c.policy for c in completions}, {c.tokens for c in completions}, dropped) == ({"says"}, {3}, [])
-    how = {(c.sampling.temperature, c.sampling.top_p, c.sampling.max_tokens) for c in completions}
-    assert how == {(0.7, 0.9, 64)}
-    assert {c.sampling.seed for c in completions} <= {ask.seed for ask in engine.asks}
+    how = [(c.sampling.temperature, c.sampling.top_p, c.sampling.max_tokens) for c in completions]
+    assert how == [(0.7, 0.9, 64)] * 4
     assert len({ask.seed for ask in engine.asks}) == 4
     assert all(0 <= ask.seed < 2**31 for ask in engine.asks)
     assert all(ask.messages == (Message("user", "Why?"),) for ask in engine.asks)
 
 
 def test_the_same_call_again_asks_the_same_and_another_seed_asks_anew():
-    def asks(seed):
-        engine = Says(lambda ask: "a")
-        drawn(engine, seed=seed)
-        return engine.asks
+    engine = Says(lambda ask: "a")
+    for seed in (1, 1, 2):
+        drawn(engine, k=1, seed=seed)
+    one, again, other = engine.asks
 
-    assert asks(1) == asks(1)
-    assert not {a.seed for a in asks(1)} & {a.seed for a in asks(2)}
+    assert one == again
+    assert one.seed != other.seed
 
 
 def test_an_engine_that_gives_several_at_once_reads_the_prompt_once():
@@ -97,18 +94,12 @@ def test_an_end_of_everything_travels(error):
 
 def test_a_mixture_draws_in_proportion_and_the_same_way_again():
     one, other = Says(lambda ask: f"{ask.seed}", "one"), Says(lambda ask: f"{ask.seed}", "other")
-    policies = mixture([(one, 3.0), (other, 1.0)])
+    policies = [(one, 3.0), (other, 1.0)]
 
     async def everyone():
-        return [c.policy for i in range(200) for c in (await sample(Prompt.of(f"{i}?"), policies, 4))[0]]
+        return [c.policy for i in range(80) for c in (await sample(Prompt.of(f"{i}?"), policies, 4))[0]]
 
     first, again = asyncio.run(everyone()), asyncio.run(everyone())
 
     assert first == again
-    assert abs(first.count("one") / len(first) - 0.75) < 0.05
-
-
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_weight_that_is_none_is_refused(weight):
-    with pytest.raises(SettingError, match="write a number above 0"):
-        mixture([(Says(str), weight)])
+    assert abs(first.count("one") / len(first) - 0.75) < 0.08

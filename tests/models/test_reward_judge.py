@@ -11,7 +11,7 @@ from jurist.errors import SettingError
 from jurist.models.judge import RewardJudge
 from jurist.models.reward import train_reward
 from jurist.models.settings import RewardConfig
-from jurist.preferences.settings import PreferConfig
+from jurist.preferences import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.verdicts.judge import open_judge

@@ -119,7 +119,7 @@ FILES = {
     "a probability of 2": (PAIR + ', "p": 2}', "Give a number from 0 to 1"),
     "a margin that is a word": (PAIR + ', "margin": "wide"}', "Write a number, or leave it out"),
     "a weight below nothing": (PAIR + ', "weight": -1}', "Give 0 or more"),
-    "no JSON": ("chosen,rejected", "is not JSON"),
+    "no JSON": ("chosen,rejected", "not JSON"),
     "a row of other columns": ('{"text": "why"}', "rows.jsonl:1"),
     "only rows of weight 0": (PAIR + ', "weight": 0}', "(1 no_weight)"),
 }
@@ -137,7 +137,7 @@ WORDS = {
     "reward pairs.jsonl --base nothing/there": "Name a folder; look with: ls",
     "reward pairs.jsonl": "jurist train reward pairs.jsonl --base FOLDER",
     "reward": "jurist train reward runs/mine",
-    "reward nowhere.jsonl --base BASE": "odd.jsonl, pairs.jsonl",
+    "reward nowhere.jsonl --base BASE": "no file nowhere.jsonl. See what is there with: ls .",
     "reward pairs.jsonl --base BASE --batc 3": "Did you mean 'batch'?",
     "reward pairs.jsonl --base BASE --batch none": "jurist train reward --help",
     "reward pairs.jsonl --base BASE --lr -1": "jurist train reward --help",

@@ -1,14 +1,18 @@
+"""What a run came to, counted by judge, and the card that says so."""
+
 import yaml
 
-from jurist.preferences.card import Counts, JudgeCounts, card, write_card
+from jurist.preferences.decide import Counts, JudgeCounts
+from jurist.preferences.export import card
 from jurist.records import Completion, Dropped, Matchup, Preference, Prompt, Verdict
 from jurist.verdicts.cases import Case
 from jurist.verdicts.jury import Agreement
 from jurist.verdicts.settle import Opinion
 
-PROMPT = Prompt.of("Why?", stakes="high")
+PROMPT = Prompt.of("Why?")
 LONG, SHORT = Completion.of(PROMPT.id, "a long answer"), Completion.of(PROMPT.id, "short")
 MET = Matchup.of(PROMPT, LONG, SHORT)
+MADE = {"name": 'it\'s "mine"', "splits": ["train"], "recipe": "judge: x", "versions": {"jurist": "0.1"}}
 
 
 def verdict(judge, order="given", p=None, **fields):
@@ -37,7 +41,6 @@ def counted(**fields):
     counts.preference(Preference("p", PROMPT, LONG, SHORT, 0.9, flags=("length_gap",)))
     counts.preference(Preference("q", PROMPT, SHORT, LONG, 1.0))
     counts.drop(Dropped("m", "preferences", "tie"))
-    counts.drop(Dropped("n", "preferences", "tie"))
     return counts
 
 
@@ -55,29 +58,13 @@ def test_what_was_asked_and_what_was_read_are_counted_by_judge_and_labels_apart(
     assert counts.total() == total
 
 
-def test_agreement_with_labels_is_the_first_thing_on_the_card():
-    agreement = {
-        "human": {"j|1": Agreement(0.75, 0.7, 0.8, 1200), "jury": Agreement(0.9, 0.85, 0.94, 1200)},
-        "file": {"j|1": Agreement(0.5, 0.25, 0.75, 12)},
-    }
-    text = card(counted(agreement=agreement), name="x", splits={})
-    first, second, *_ = text.split("\n## ")[1:]
-
-    assert first.startswith("Agreement with human labels\n")
-    assert "| j\\|1 | 75.0% (70.0% to 80.0%, n = 1,200) |\n| jury | 90.0% (85.0% to 94.0%," in first
-    assert second.startswith("Agreement with the file's labels\n")
-    assert "| j\\|1 | 50.0% (25.0% to 75.0%, n = 12) |" in second
-    assert "| unknown | no human labels |" in card(Counts(), name="x", splits={}).split("\n## ")[1]
-
-
-def test_the_card_has_every_count():
-    recipe = yaml.safe_dump({"judge": {"engine": "openai:m", "scale": [1, 9], "clamp": None}})
-    text = card(counted(), name="my pairs", splits={}, recipe=recipe, versions={"jurist": "0.1"})
-
-    for line in (
-        "| prompts | 1 |",
+def test_agreement_with_labels_is_the_first_thing_on_the_card_and_every_count_follows():
+    agreement = {"human": {"j|1": Agreement(0.75, 0.7, 0.8, 1200)}, "file": {"j|1": Agreement(0.5, 0, 1, 2)}}
+    text = card(counted(agreement=agreement), **MADE, left_out={"tie": 4})
+    first, second, *others = text.split("\n## ")[1:]
+    lines = (
         "| verdicts | 6 |",
-        "## Judge `j|1`",
+        "Judge `j|1`",
         "| unread: refused | 1 (50.0%) |",
         "| label forced by a constraint | 1 (50.0%) |",
         "| matchups asked in both orders | 1 |",
@@ -86,26 +73,27 @@ def test_the_card_has_every_count():
         "| for the first position | 2 (100.0%) |",
         "| human:ann | 1 |",
         "| preferences | 2 |",
-        "| on high-stakes prompts | 2 (100.0%) |",
-        "| dropped | 2 |",
-        "| cost of the verdicts | $0.50, $0.25000 a preference |",
-        "| 0.90 to 0.95 | 1 (50.0%) |",
-        "| 0.95 to 1.00 | 1 (50.0%) |",
+        "| cost of the verdicts | $0.50 |",
         "| chosen is longer | 1 (50.0%) |",
         "| length_gap | 1 |",
-        "| preferences: tie | 2 |",
-        "  engine: openai:m\n",
+        "| preferences: tie | 1 |",
+        "| tie | 4 |",
+        "```yaml\njudge: x\n",
         "| jurist | 0.1 |",
-    ):
-        assert line in text
+    )
+
+    assert first.startswith("Agreement with human labels\n")
+    assert "| j\\|1 | 75.0% (70.0% to 80.0%, n = 1,200) |" in first
+    assert second.startswith("Agreement with the file's labels\n")
+    assert [line for line in lines if line not in "\n".join(others)] == []
 
 
-def test_the_header_says_where_the_splits_are_and_leaves_the_licence_to_the_user(tmp_path):
-    write_card(tmp_path, card(Counts(), name='it\'s "mine"', splits={"train_prefs": "train_prefs.jsonl"}))
-    text = (tmp_path / "README.md").read_text()
+def test_the_header_says_where_the_splits_are_and_leaves_the_licence_to_the_user():
+    text = card(Counts(), **MADE, left_out={})
     header = yaml.safe_load(text.split("---\n")[1])
 
-    assert header["pretty_name"] == 'it\'s "mine"'
-    assert header["configs"][0]["data_files"] == [{"split": "train_prefs", "path": "train_prefs.jsonl"}]
+    assert header["pretty_name"] == MADE["name"]
+    assert header["configs"][0]["data_files"] == [{"split": "train", "path": "train*"}]
     assert "license" not in header
     assert "# license:" in text
+    assert "| unknown | no human labels |" in text

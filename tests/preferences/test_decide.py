@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from jurist.preferences import PreferConfig
 from jurist.preferences.decide import JudgeInfo, decide
-from jurist.preferences.settings import PreferConfig
 from jurist.records import Completion, Matchup, Preference, Prompt, Verdict, content_id
 from jurist.run import Run, read_json, read_records
 from jurist.verdicts.cases import NOUNS, Case, write_case
@@ -64,13 +64,12 @@ def agreeing(n, right, judge="j", who="human:ann", p=0.9):
 @pytest.mark.parametrize(
     ("n", "right", "who", "refused", "warning"),
     [
-        (400, 180, "human:ann", "j agrees with 45.0% of 400 human labels, no better .* --force true$", ""),
-        (400, 212, "human:ann", "no better than chance", ""),  # 53 %: one-sided, 95 % of the time above 49 %
-        (400, 218, "human:ann", "", "j agrees with 54.5% of 400 human labels: little better than chance"),
+        (100, 55, "human:ann", "j agrees with 55.0% of 100 human labels, no better .* --force true$", ""),
+        (100, 59, "human:ann", "", "j agrees with 59.0% of 100 human labels: little better than chance"),
         (30, 21, "human:ann", "", ""),
         (30, 18, "human:ann", "no better than chance", ""),
         (29, 10, "human:ann", "", "29 human labels: too few to tell .* jurist spotcheck RUN"),
-        (100, 40, "file", "", ""),
+        (40, 16, "file", "", ""),
     ],
 )
 def test_a_judge_is_refused_only_if_no_better_than_chance_on_human_labels(
@@ -92,11 +91,8 @@ def test_each_judge_and_the_jury_are_held_against_human_and_file_labels_apart(tm
     cases, rows = [], []
     for i in range(40):
         met, y = pair(i), float(i % 2)
-        said = [
-            *asked_both("a", met, 0.9 if y else 0.1),
-            *asked_both("b", met, 0.5),
-            *asked_both("c", met, 0.6),
-        ]
+        says = {"a": 0.9 if y else 0.1, "b": 0.5, "c": 0.6}
+        said = [verdict for judge, p in says.items() for verdict in asked_both(judge, met, p)]
         cases.append((met, (*said, label(met, 1 - y, "file"))))
         if i % 4 < 2:
             rows.append({"matchup_id": met.id, "label": "first" if y else "second", "who": "ann"})
@@ -113,33 +109,28 @@ def test_each_judge_and_the_jury_are_held_against_human_and_file_labels_apart(tm
 
 
 def test_what_the_jury_comes_to_decides_and_not_its_members(tmp_path):
-    """Two of three are wrong on all of 40 human labels. Votes follow them; a mean does not, since these two
-    get a temperature at which they say nothing.
-    """
+    """Two of three are wrong on all human labels. Votes follow them; a mean gives them a high temperature."""
     cases = []
-    for i in range(40):
+    for i in range(30):
         met, y = pair(i), float(i % 2)
         says = {"a": y, "b": 1 - y, "c": 1 - y}
         cases.append((met, [*(v for j, p in says.items() for v in asked_both(j, met, p)), label(met, y)]))
     written(tmp_path, cases)
-    for combine in ("mean", "vote", "anchored", "dawid_skene"):
+    for combine in ("mean", "vote"):
         counts, learnt = decided(tmp_path, THREE, JuryConfig(combine), labels="given")
         rows = list(read_records(tmp_path / "preferences.jsonl", Preference))
-        assert len(rows) == counts.preferences == 40
-        assert counts.total().verdicts == 240
+        assert len(rows) == counts.preferences == 30
         assert learnt.agreement["human"]["jury"].accuracy == float(combine != "vote")
-        assert ("jury agrees with 0.0% of 40 human labels, no better than chance" in learnt.refused) == (
-            combine == "vote"
-        )
+        assert ("jury agrees with 0.0% of 30 human labels" in learnt.refused) == (combine == "vote")
 
 
 def test_labels_of_the_rows_teach_only_when_they_are_asked_to(tmp_path):
-    folder = written(tmp_path, agreeing(60, 48, p=0.999))
+    folder = written(tmp_path, agreeing(40, 32, p=0.999))
     _, without = decided(folder, ONE)
     _, given = decided(folder, ONE, labels="given")
 
     assert (without.labels, without.calibrations) == (0, {})
-    assert given.labels == 60
+    assert given.labels == 40
     assert given.calibrations["j"].temperature > 1
     assert without.agreement == given.agreement
 
@@ -161,7 +152,6 @@ def test_two_annotators_of_one_pair_are_pooled_and_the_pair_is_decided_once(tmp_
     assert (learnt.labels, learnt.calibrations["j"].n) == (40, 40)
     found = learnt.agreement["file"]["j"]
     assert (found.accuracy, found.n) == (1.0, 30)  # on the other ten the annotators are split
-    assert learnt.human_agreement is None
 
 
 @pytest.mark.parametrize(("scale", "p"), [((0.0, 100.0), 0.599), (None, 0.731), ("logits", 0.993)])

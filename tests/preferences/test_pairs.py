@@ -6,17 +6,15 @@ from itertools import combinations
 
 import pytest
 
-from jurist.errors import SettingError
+from jurist.preferences import PreferConfig
 from jurist.preferences.pairs import (
     RULES,
-    check_margin,
     choose,
     is_refusal,
     length_terms,
     near_duplicates,
     rank,
 )
-from jurist.preferences.settings import PreferConfig
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.settle import Opinion
 
@@ -65,20 +63,20 @@ SIX = [completion(text) for text in TEXTS]
 def test_a_pair_becomes_a_preference_with_its_probability_margin_and_evidence():
     said = opinion(A, B, 0.25, judge="judge", verdict_ids=("v1", "v2"))
     ((preference,), _) = choose(PROMPT, [A, B], [said], USUAL)
+    ((by_position,), _) = choose(PROMPT, [A, B], [opinion(A, B, 0.6, flipped=True)], USUAL)
     ((by_scores,), _) = choose(PROMPT, [A, B], [opinion(A, B, 0.8, scores=(4.5, 3.0))], USUAL)
 
     assert (preference.chosen, preference.rejected, preference.prompt) == (B, A, PROMPT)
     assert (preference.p, preference.margin, preference.weight) == (0.75, 0.5, 1.0)
     assert (preference.source, preference.verdict_ids) == ("best_vs_worst:judge", ("v1", "v2"))
-    assert preference.flags == ()
+    assert (preference.flags, by_position.flags) == ((), ("flipped",))
     assert by_scores.margin == 1.5
 
 
 def test_soft_ties_are_not_told_by_length_or_place():
-    pairs = [(completion(f"{i}"), completion(f"{i} but longer")) for i in range(400)]
-    shorter = sum(one(0.5, a, b, ties="soft").chosen.text == a.text for a, b in pairs)
+    pairs = [(completion(f"{i}"), completion(f"{i} but longer")) for i in range(100)]
 
-    assert 150 < shorter < 250
+    assert 25 < sum(one(0.5, a, b, ties="soft").chosen.text == a.text for a, b in pairs) < 75
 
 
 @pytest.mark.parametrize(
@@ -103,6 +101,7 @@ def test_a_pair_that_is_kept_carries_its_flags(p, texts, cfg, flags):
 @pytest.mark.parametrize(
     ("p", "texts", "cfg", "reason"),
     [
+        (None, (A, B), {"ties": "soft"}, "unread: "),
         (math.nan, (A, B), {"ties": "soft"}, "unread: no_probability"),
         (1.5, (A, B), {}, "unread: no_probability"),
         (0.5 + 1e-12, (A, B), {}, "tie"),
@@ -116,38 +115,11 @@ def test_a_pair_that_is_no_good_is_dropped_with_its_reason(p, texts, cfg, reason
     assert one(p, *texts, **cfg) == reason
 
 
-def test_nothing_read_is_not_a_tie():
-    said = opinion(A, B, unread="cut_off")
-
-    assert pair_of([A, B], [said], ties="soft") == ([], ["unread: cut_off"])
-
-
-def test_a_verdict_that_went_with_the_position_is_flagged_or_dropped():
-    flipped, fair = opinion(A, B, 0.6, flipped=True), opinion(A, B, 0.6)
-
-    assert choose(PROMPT, [A, B], [flipped], USUAL)[0][0].flags == ("flipped",)
-    assert pair_of([A, B], [flipped], consistent_only=True) == ([], ["inconsistent"])
-    assert pair_of([A, B], [fair], consistent_only=True)[0] == [(A.text, B.text)]
-
-
-def test_a_margin_that_no_pair_can_have_is_refused_before_anything_is_asked():
-    wide = PreferConfig(min_margin=5)
-    with pytest.raises(SettingError, match=r"min_margin: 0\.2"):
-        check_margin(wide, ["pairwise", "pairwise"])
-
-    check_margin(wide, ["pairwise", "pointwise"])
-    check_margin(PreferConfig(min_margin=0.5), ["pairwise"])
-
-
 def drawn(seed):
     """Some completions, opinions on some of their pairs, and settings."""
     dice = random.Random(seed)
-    completions = [
-        completion(
-            f"{dice.choice(['a', 'b b', 'a b c', 'b b.'])} {i}", finish=dice.choice(["stop", "length"])
-        )
-        for i in range(dice.randint(2, 5))
-    ]
+    texts = [f"{dice.choice(['a', 'b b', 'a b c', 'b b.'])} {i}" for i in range(dice.randint(2, 5))]
+    completions = [completion(text, finish=dice.choice(["stop", "length"])) for text in texts]
     points = dice.choice([None, [1.0, 2.5, 1.0, 4.0, 2.5]])
     pairs = list(combinations(range(len(completions)), 2))
     opinions = []
@@ -155,23 +127,20 @@ def drawn(seed):
         p = dice.choice([None, 0.0, 0.3, 0.5, 0.7123456789123, 1.0])
         scores = points and (points[i], points[j])
         opinions.append(opinion(completions[i], completions[j], p, unread="refused", scores=scores))
-    return (
-        completions,
-        opinions,
-        PreferConfig(
-            rule=dice.choice([*RULES, "all_pairs"]),
-            ties=dice.choice(["drop", "soft"]),
-            min_margin=dice.choice([0.0, 0.1]),
-            rho=dice.choice([0.0, 0.3]),
-            length_penalty=dice.choice([0.0, 0.4]),
-            truncated=dice.choice(["drop", "flag"]),
-            near_duplicates=dice.choice([0.0, 0.8, 1.0]),
-        ),
-    )
+    choices = {
+        "rule": [*RULES, "all_pairs"],
+        "ties": ["drop", "soft"],
+        "min_margin": [0.0, 0.1],
+        "rho": [0.0, 0.3],
+        "length_penalty": [0.0, 0.4],
+        "truncated": ["drop", "flag"],
+        "near_duplicates": [0.0, 0.8, 1.0],
+    }
+    return completions, opinions, PreferConfig(**{key: dice.choice(some) for key, some in choices.items()})
 
 
 def test_every_opinion_ends_as_a_preference_or_a_reason_whichever_way_round_it_is():
-    for seed in range(200):
+    for seed in range(80):
         completions, opinions, cfg = drawn(seed)
         kept, dropped = choose(PROMPT, completions, opinions, cfg)
 
@@ -185,68 +154,57 @@ def test_every_opinion_ends_as_a_preference_or_a_reason_whichever_way_round_it_i
         assert choose(PROMPT, completions, other, cfg) == (kept, dropped)
 
 
-def test_best_vs_worst_by_hand():
-    got, reasons = pair_of(SIX[:4], scored(SIX[:4], [3, 1, 5, 2]))
-
-    assert got == [(TEXTS[2], TEXTS[1])]
-    assert reasons == ["not_selected"] * 5
+SURE = {"rule": "west_of_n", "sure": 0.8}
 
 
-def test_of_equally_good_ones_the_shortest_is_chosen_and_the_tie_told():
+@pytest.mark.parametrize(
+    ("opinions", "cfg", "pairs", "reasons"),
+    [
+        (scored(SIX[:4], [3, 1, 5, 2]), {}, [(2, 1)], ["not_selected"] * 5),
+        (scored(SIX[:3], [5, 1, 5]), {}, [(0, 1)], ["not_selected", "tie"]),  # the shorter of two equals
+        (scored(SIX, [6, 1, 2, 3, 4, 5]), {"rule": "worst_of_5"}, [(0, 1)], ["not_selected"] * 14),
+        (scored(SIX, [4.8, 1.0, 5.0, 1.2, 3.0, 4.9]), {"rule": "rho"}, [(2, 1)], ["not_selected"] * 14),
+        (scored(SIX, [4.8, 1, 5, 1.2, 3, 4.9]), {"rule": "rho", "rho": 0.1}, [(5, 3)], ["not_selected"] * 14),
+        ([opinion(SIX[0], SIX[1], 0.8)], SURE, [(0, 1)], []),
+        ([opinion(SIX[0], SIX[1], 0.7)], SURE, [], ["below_threshold"]),
+        (scored(SIX[:3], [3, 1, 3]), {"rule": "all_pairs"}, [(0, 1), (2, 1)], ["tie"]),
+        # Only pairs that were asked, and none against the ranking.
+        ([opinion(SIX[i], SIX[i + 1], 0.9) for i in range(3)], {}, [(0, 1)], ["not_selected"] * 2),
+        (
+            [opinion(*SIX[:2], 0.9), opinion(*SIX[1:3], 0.9), opinion(SIX[0], SIX[2], 0.45)],
+            {},
+            [(0, 1)],
+            None,
+        ),
+    ],
+)
+def test_each_rule_by_hand(opinions, cfg, pairs, reasons):
+    got, why = pair_of(SIX, opinions, **cfg)
+
+    assert got == [(TEXTS[i], TEXTS[j]) for i, j in pairs]
+    assert reasons is None or why == reasons
+
+
+def test_a_tie_among_the_best_is_told():
     kept, _ = choose(PROMPT, SIX[:3], scored(SIX[:3], [5, 1, 5]), USUAL)
 
-    assert (kept[0].chosen, kept[0].rejected, kept[0].flags) == (SIX[0], SIX[1], ("length_gap", "tie_broken"))
+    assert kept[0].flags == ("length_gap", "tie_broken")
 
 
-def test_best_vs_random_lower_by_hand():
-    rule = {"rule": "best_vs_random_lower", "ties": "soft"}
-    opinions = scored(SIX[:4], [3, 1, 5, 2])
-    rejected = {pair_of(SIX[:4], opinions, **rule, seed=s)[0][0] for s in range(40)}
-    assert rejected == {(TEXTS[2], TEXTS[i]) for i in (0, 1, 3)}
+@pytest.mark.parametrize(
+    ("rule", "scores", "rejected"),
+    [
+        ("best_vs_random_lower", [5, 3, 1, 2], (1, 2, 3)),
+        ("best_vs_random_lower", [3, 3, 3, 1], (3,)),  # an equal is never rejected
+        ("worst_of_5", [8, 1, 2, 3, 4, 5, 6, 7], (1, 2, 3)),
+    ],
+)
+def test_a_rule_with_chance_draws_among_those_below(rule, scores, rejected):
+    some = [*SIX, completion("gg ggg"), completion("h hhhh")][: len(scores)]
+    opinions = scored(some, scores)
+    got = {pair_of(some, opinions, rule=rule, ties="soft", seed=s)[0][0][1] for s in range(40)}
 
-    for i in range(10):  # an equal is never rejected
-        three = [completion(f"good {i}"), completion(f"good {i} too"), completion("bad")]
-        opinions = scored(three, [3, 3, 1])
-        assert {pair_of(three, opinions, **rule, seed=s)[0][0][1] for s in range(8)} == {"bad"}
-
-
-def test_worst_of_5_by_hand():
-    eight = [*SIX, completion("gg ggg"), completion("h hhhh")]
-    opinions = scored(eight, [8, 1, 2, 3, 4, 5, 6, 7])
-    rejected = {pair_of(eight, opinions, rule="worst_of_5", seed=s)[0][0] for s in range(60)}
-
-    assert pair_of(SIX, scored(SIX, [6, 1, 2, 3, 4, 5]), rule="worst_of_5")[0] == [(TEXTS[0], TEXTS[1])]
-    assert rejected == {(eight[0].text, eight[i].text) for i in (1, 2, 3)}
-
-
-def test_rho_by_hand():
-    opinions = scored(SIX, [4.8, 1.0, 5.0, 1.2, 3.0, 4.9])
-
-    assert pair_of(SIX, opinions, rule="rho")[0] == [(TEXTS[2], TEXTS[1])]
-    assert pair_of(SIX, opinions, rule="rho", rho=0.1)[0] == [(TEXTS[5], TEXTS[3])]
-
-
-def test_west_of_n_by_hand():
-    opinions = [opinion(A, B, 0.7)]
-
-    assert pair_of([A, B], opinions, rule="west_of_n", sure=0.7)[0] == [(A.text, B.text)]
-    assert pair_of([A, B], opinions, rule="west_of_n", sure=0.8) == ([], ["below_threshold"])
-
-
-def test_all_pairs_by_hand():
-    got, reasons = pair_of(SIX[:3], scored(SIX[:3], [3, 1, 3]), rule="all_pairs")
-
-    assert got == [(TEXTS[0], TEXTS[1]), (TEXTS[2], TEXTS[1])]
-    assert reasons == ["tie"]
-
-
-def test_pairs_against_the_ranking_are_not_selected_and_only_pairs_that_were_asked_are():
-    a, b, c = SIX[:3]
-    assert pair_of([a, b, c], [opinion(a, b, 0.9), opinion(b, c, 0.9), opinion(a, c, 0.45)])[0] == [
-        (a.text, b.text)
-    ]
-    chain = [opinion(SIX[i], SIX[i + 1], 0.9) for i in range(3)]
-    assert pair_of(SIX[:4], chain) == ([(TEXTS[0], TEXTS[1])], ["not_selected"] * 2)
+    assert got == {TEXTS[i] for i in rejected}
 
 
 def test_a_length_penalty_turns_what_only_length_decided():
@@ -279,26 +237,24 @@ def test_completions_are_ranked_by_scores_by_mean_wins_or_by_a_fit_where_pairs_a
     assert math.inf > fitted[a.id] > fitted[b.id] > fitted[c.id] > -math.inf
 
 
-@pytest.mark.parametrize(
-    ("text", "refuses"),
-    [
-        ("I'm sorry, but I can't help with that.", True),
-        ("I’m sorry, I can’t do that.", True),
-        ("Sorry, no.", True),
-        ("I can't tell you how to do that, but here is a hotline.", True),
-        ("Unfortunately, I am not able to do so.", True),
-        ("As an AI language model, I cannot feel.", True),
-        ("  *I apologize*, but no.", True),
-        ("Thank you for asking. I'm unable to help.", True),
-        ("Sure! I can help with that.", False),
-        ("You asked whether I can't sleep; here is advice.", False),
-        ("Cannot be divided by zero.", False),
-        ("I can tell you more. I can't say it shorter.", False),
-        ("", False),
-    ],
+REFUSALS = (
+    "I’m sorry, I can’t do that.",
+    "I can't tell you how to do that, but here is a hotline.",
+    "As an AI language model, I cannot feel.",
+    "  *I apologize*, but no.",
+    "Thank you for asking. I'm unable to help.",
 )
-def test_a_refusal_is_known_by_its_opening(text, refuses):
-    assert is_refusal(text) == refuses
+ANSWERS = (
+    "",
+    "Sure! I can help with that.",
+    "Cannot be divided by zero.",
+    "I can say more. I can't say it shorter.",
+)
+
+
+def test_a_refusal_is_known_by_its_opening():
+    assert [is_refusal(text) for text in REFUSALS] == [True] * 5
+    assert [is_refusal(text) for text in ANSWERS] == [False] * 4
 
 
 BASE = "the quick brown fox jumps over the lazy dog and runs far away from the old barn by the river"

@@ -2,12 +2,10 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jurist.errors import DataError, SettingError
-from jurist.prompts import load_prompts, split_of
-from jurist.prompts.load import COLUMNS
+from jurist.prompts import load_prompts
+from jurist.prompts.load import split_of
 from jurist.records import Message, Prompt, content_id
 
 ASKED = [{"role": "user", "content": "Why?"}]
@@ -31,9 +29,7 @@ def one(row, **settings):
         ({"prompt": "Why?", "system": "Be brief."}, BRIEF),
         ({"prompt": "\n\nHuman: Why?\n\nAssistant:"}, WHY),
         ({"messages": ANSWERED}, WHY),
-        ({"messages": [*ANSWERED, *ASKED]}, (*WHY, Message("assistant", "Because."), *WHY)),
         ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}, WHY),
-        ({"conversation": ANSWERED}, WHY),
         ({"instruction": "Why?", "input": ""}, WHY),
         ({"instruction": "Sort:", "input": "3 1 2"}, (Message("user", "Sort:\n\n3 1 2"),)),
         ({"question": "Why?"}, WHY),
@@ -73,10 +69,12 @@ def test_columns_say_which_of_theirs_is_which_of_ours():
         ({"dataset": "a", "input": "Why?", "output_1": "It is so."}, "no_prompt", "--columns.prompt input"),
         ({"my question?": "Why?", "id": "7"}, "no_prompt", "--columns.prompt 'my question?'"),
         ({}, "no_prompt", "--columns.prompt ..."),
-        ({"chosen": "So.", "rejected": "No."}, "no_prompt", "--columns.prompt ..."),
-        ({"prompt": 3}, "not_a_conversation", '"content": "..."}]'),
-        ({"prompt": [1]}, "not_a_conversation", '"content": "..."}]'),
-        ({"prompt": [{"role": "user", "content": [{"image": "x"}]}]}, "not_a_conversation", '"..."}]'),
+        ({"prompt": 3}, "not_a_conversation", "--on_error drop"),
+        (
+            {"prompt": [{"role": "user", "content": [{"image": "x"}]}]},
+            "not_a_conversation",
+            "--on_error drop",
+        ),
         ({"prompt": ANSWERED}, "not_a_conversation", "--columns.messages prompt"),
         ({"messages": [{"role": "tool", "content": "4"}]}, "not_a_conversation", "--on_error drop"),
         ({"messages": [{"role": "assistant", "content": "So."}]}, "not_a_conversation", "--on_error drop"),
@@ -99,60 +97,34 @@ def test_a_row_that_is_no_prompt_stops_with_what_to_type_or_is_dropped(row, reas
     assert [(row.subject_id, row.kind) for row in left] == [("row 1", f"prompts: {reason}")]
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"prompt": " \n"}, "empty"),
-        ({"chosen": HH[0], "rejected": HH[1].replace("Why", "How")}, "prompts_differ"),
-    ],
-)
-def test_rows_that_hold_nothing_to_ask_are_dropped_without_stopping(row, reason):
+def test_rows_that_hold_nothing_to_ask_are_dropped_without_stopping():
     left = []
+    rows = [{"prompt": " \n"}, {"chosen": HH[0], "rejected": HH[1].replace("Why", "How")}]
 
-    assert list(load_prompts([row], dropped=left.append)) == []
-    assert [row.reason for row in left] == [reason]
+    assert list(load_prompts(rows, dropped=left.append)) == []
+    assert [row.reason for row in left] == ["empty", "prompts_differ"]
 
 
 def test_a_prompt_that_shares_thirteen_words_with_a_test_item_is_dropped():
     text = "the quick brown fox jumps over the lazy dog and runs far away from the very old barn"
     words = text.split()
-    rows = [
-        f"Tell me: {' '.join(words[1:14]).upper()} or not?",
-        f"Tell me: {' '.join(words[1:13])} or not?",
-        "What is 2+2?",
-        "What is 2+2, and why is it not 5?",
-    ]
+    held = [f"Tell me: {' '.join(words[1:14]).upper()}", "What is 2+2?"]
+    free = [f"Tell me: {' '.join(words[1:13])} or not?", "What is 2+2, and why is it not 5?"]
     left = []
     items = [[" ".join(words[:15])], [{"question": "What is 2+2?"}]]
-    kept = list(load_prompts(rows, benchmarks=items, dropped=left.append))
+    kept = list(load_prompts([*held, *free], benchmarks=items, dropped=left.append))
 
-    assert [prompt.messages[-1].content for prompt in kept] == [rows[1], rows[3]]
-    assert [(row.subject_id, row.kind) for row in left] == [
-        (Prompt.of(rows[i]).id, "prompts: contaminated") for i in (0, 2)
+    assert [prompt.messages[-1].content for prompt in kept] == free
+    assert [(row.subject_id, row.reason) for row in left] == [
+        (Prompt.of(text).id, "contaminated") for text in held
     ]
     assert left[0].detail == " ".join(words[1:14])
 
 
 def test_a_prompt_never_changes_sides():
-    ids = [content_id("prompt", i) for i in range(5_000)]
+    ids = [content_id("prompt", i) for i in range(2_000)]
     share = sum(split_of(id, 0.05) == "test" for id in ids) / len(ids)
 
-    assert abs(share - 0.05) < 0.01
+    assert abs(share - 0.05) < 0.02
     assert all(split_of(id, 0.1) == "test" for id in ids if split_of(id, 0.05) == "test")
     assert {split_of(id, 0.0) for id in ids} == {"train"}
-
-
-NAMES = st.sampled_from(sorted(COLUMNS | {"role", "content", "from", "value", "meta", "id", "text"}))
-LEAVES = st.sampled_from([None, True, 0, 0.5, "", "a", "user", "assistant", *HH])
-ANYTHING = LEAVES | st.lists(LEAVES | st.dictionaries(NAMES, LEAVES, max_size=3), max_size=3)
-
-
-@settings(max_examples=60, deadline=None)
-@given(row=st.dictionaries(NAMES, ANYTHING, max_size=4) | ANYTHING)
-def test_any_json_value_is_a_prompt_or_a_reason(row):
-    left = []
-    kept = list(load_prompts([row], on_error="drop", dropped=left.append))
-
-    assert len(kept) + len(left) == 1
-    for prompt in kept:
-        assert msgspec.json.decode(msgspec.json.encode(prompt), type=type(prompt)).id == prompt.id

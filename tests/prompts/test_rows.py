@@ -2,14 +2,12 @@
 
 import gzip
 import json
-import resource
 import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jurist.completions import load_groups
 from jurist.errors import DataError, MissingExtra
 from jurist.prompts import load_prompts
 from jurist.prompts.rows import read_rows
@@ -22,10 +20,7 @@ FILES = {
     "lines.json": LINES,
     "list.json": json.dumps(ROWS, indent=1),
     "one_line.json": json.dumps(ROWS),
-    "data.json": json.dumps({"data": ROWS}, indent=1),
-    "data_in_one_line.json": json.dumps({"version": 1, "data": ROWS}),
     "a.csv": "prompt,domain\nWhy?,d\nHow?,\nWhy?,\n",
-    "lines_with_data.json": "".join(json.dumps({**row, "data": [1]}) + "\n" for row in ROWS),
     "bom.jsonl": "\ufeff" + LINES.replace("\n", "\n\n  \n"),
     "bom.csv": "\ufeffprompt,domain\r\nWhy?,d\r\n\r\nHow?,\r\nWhy?,\r\n",
 }
@@ -40,48 +35,31 @@ def write(path, data):
     return path
 
 
-def write_parquet(path):
-    pyarrow = pytest.importorskip("pyarrow")
-    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(ROWS), path)
-    return path
+def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path):
+    for path in (write(tmp_path / name, data) for name, data in FILES.items()):
+        left = []
+
+        assert asked(path, dropped=left.append) == ["Why?", "How?"], path
+        assert [row.kind for row in left] == ["prompts: duplicate"], path
 
 
-@pytest.mark.parametrize("name", [*FILES, "a.parquet"])
-def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path, name):
-    path = write_parquet(tmp_path / name) if name == "a.parquet" else write(tmp_path / name, FILES[name])
-    left = []
+class Frame(dict):
+    """As much of a pandas data frame as is used."""
 
-    assert asked(path, dropped=left.append) == ["Why?", "How?"]
-    assert [row.kind for row in left] == ["prompts: duplicate"]
+    columns, to_dict = ("prompt", "domain"), None
 
 
-class Frame:
-    """As much of a pandas data frame as is used; its rows cannot be had by iterating over it."""
-
-    columns = ("prompt", "domain", "n")
-
-    def __iter__(self):
-        return iter(self.columns)
-
-    def __getitem__(self, name):
-        return {"prompt": ["Why?", "How?"], "domain": ["d", float("nan")], "n": [1.0, float("nan")]}[name]
-
-    def to_dict(self):
-        raise AssertionError("a million rows at once")
+def test_rows_in_memory_are_taken_wherever_a_path_is():
+    frame = Frame(prompt=["Why?", "How?"], domain=["d", float("nan")])
+    for source in (ROWS, iter(ROWS), ["Why?", "How?"], frame):
+        assert asked(source) == ["Why?", "How?"]
+    assert [prompt.domain for prompt in load_prompts(frame)] == ["d", ""]
 
 
-@pytest.mark.parametrize("source", [ROWS, iter(ROWS), ["Why?", "How?"], Frame()])
-def test_rows_in_memory_are_taken_wherever_a_path_is(source):
-    prompts = list(load_prompts(source))
-
-    assert [prompt.messages[-1].content for prompt in prompts] == ["Why?", "How?"]
-    assert {prompt.domain for prompt in prompts} <= {"d", ""}
-
-
-@pytest.mark.parametrize("source", [{"train": ROWS, "test": ROWS}, b"rows.jsonl", 3])
-def test_what_is_no_rows_is_refused(source):
-    with pytest.raises(DataError, match="rows are a path or a list of dicts, not "):
-        asked(source)
+def test_what_is_no_rows_is_refused():
+    for source in ({"train": ROWS, "test": ROWS}, b"rows.jsonl", 3):
+        with pytest.raises(DataError, match="rows are a path or a list of dicts, not "):
+            asked(source)
 
 
 def test_a_folder_is_read_file_by_file(tmp_path):
@@ -93,10 +71,14 @@ def test_a_folder_is_read_file_by_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_datasets_saved_is_read(tmp_path):
-    pytest.importorskip("datasets").Dataset.from_list(ROWS).save_to_disk(tmp_path / "set")
+def test_parquet_and_a_folder_that_datasets_saved_are_read(tmp_path):
+    rows = pytest.importorskip("datasets").Dataset.from_list(ROWS)
+    rows.save_to_disk(tmp_path / "set")
+    rows.to_parquet(tmp_path / "a.parquet")
 
-    assert asked(tmp_path / "set") == ["Why?", "How?"]
+    assert asked(tmp_path / "set") == asked(tmp_path / "a.parquet") == ["Why?", "How?"]
+    with pytest.raises(DataError, match=r"file .*fake\.parquet"):
+        asked(write(tmp_path / "fake.parquet", b"plain"))
 
 
 def test_limit_counts_prompts_and_reads_no_further(tmp_path):
@@ -109,13 +91,12 @@ def test_limit_counts_prompts_and_reads_no_further(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "reason", "says"),
     [
-        ("a.jsonl", b'{"prompt": "Wh', "not_json", "is not JSON"),
+        ("a.jsonl", b'{"prompt": "Wh', "not_json", "not JSON ("),
         ("a.jsonl", b'{"prompt": "\xff"}', "not_utf8", "can't decode byte 0xff"),
-        ("a.jsonl", b"[" * 100_000, "not_json", "is not JSON"),
-        ("a.jsonl", b'"text"', "not_an_object", "holds 'text', not a row"),
+        ("a.jsonl", b"[" * 100_000, "not_json", "not JSON ("),
+        ("a.jsonl", b'"text"', "not_an_object", "'text' is not a row"),
         ("a.jsonl.gz", b"{", "not_json", "zcat {path} | sed -n 2p; or"),
-        ("a.csv", b"So?", "cells", "the row has 1 cells and the header 2: domain has none. Look"),
-        ("a.csv", b"So, or not?,d", "cells", "3 cells and the header 2: a text with a comma wants quotes"),
+        ("a.csv", b"So, or not?,d", "cells", "not as many cells as the header. Look"),
     ],
 )
 def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, name, data, reason, says):
@@ -132,35 +113,25 @@ def test_a_bad_row_stops_with_its_line_or_is_dropped_with_its_reason(tmp_path, n
     assert [(row.subject_id, row.reason) for row in left][:1] == [(f"{path}:2", reason)]
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "ends"),
-    [
-        ("a.txt", b"Why?", "e.g. a.jsonl"),
-        ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-9], "gzip -t {path}"),
-        ("cut.json", b'[{"prompt": "Why?"}, {"pro', "tail -c 200 {path}"),
-        ("three.json", b"3", "head -c 200 {path}"),
-        ("fake.parquet", b"plain", "head -c 4 {path}"),
-        ("latin.csv", b"prompt\nna\xefve?\n", "iconv -f latin1 {path}"),
-        ("empty.jsonl", b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
-        ("head.csv", b"prompt,domain\n", "ls -l {path}"),
-        ("my file.jsonl.gz", b"plain", "gzip -t '{path}'"),
-    ],
-)
-def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_path, name, data, ends):
+FAULTS = {
+    "a.txt": (b"Why?", "e.g. a.jsonl"),
+    "cut.jsonl.gz": (gzip.compress(LINES.encode())[:-9], "file {path}"),
+    "cut.json": (b'[{"prompt": "Why?"}, {"pro', "file {path}"),
+    "object.json": (b'{\n"prompt": "Why?"}', "give a list"),
+    "latin.csv": (b"prompt\nna\xefve?\n", "file {path}"),
+    "empty.jsonl": (b"", "{path} is empty: there is no row in it. Look at it with: ls -l {path}"),
+    "my file.jsonl.gz": (b"plain", "file '{path}'"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_file_that_is_not_what_its_name_says_is_refused_with_what_to_type(tmp_path, name):
+    data, ends = FAULTS[name]
     path = write(tmp_path / name, data)
     with pytest.raises(DataError) as error:
         asked(path, on_error="drop")
 
     assert str(error.value).endswith(ends.format(path=path))
-
-
-def test_what_is_not_there_is_refused_with_what_is(tmp_path):
-    for missing in (tmp_path / "promts.jsonl", tmp_path, tmp_path / "no/promts.jsonl"):
-        with pytest.raises(DataError, match=f"See what is there with: ls {tmp_path}"):
-            asked(missing)
-    write(tmp_path / "prompts.jsonl", LINES)
-    with pytest.raises(DataError, match=r"Did you mean 'prompts.jsonl'\?"):
-        asked(tmp_path / "promts.jsonl")
 
 
 def test_the_hub_without_its_extra_says_what_to_install(monkeypatch):
@@ -175,7 +146,7 @@ def test_an_answer_may_be_longer_than_csv_expects(tmp_path):
     assert len(asked(path)[0]) == 200_000
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.binary(max_size=60), name=st.sampled_from(["a.jsonl", "a.csv", "a.json", "a.jsonl.gz"]))
 def test_any_bytes_are_rows_or_refused(tmp_path_factory, data, name):
     path = write(tmp_path_factory.mktemp("any") / name, data)
@@ -188,19 +159,3 @@ def test_any_bytes_are_rows_or_refused(tmp_path_factory, data, name):
     if name == "a.jsonl":
         lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # the mark of UTF-8 is no row
         assert len(kept) + len(left) == len([line for line in lines if line.strip()])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("load", [load_prompts, load_groups])
-def test_two_hundred_thousand_rows_take_little_more_memory_than_ten_thousand(tmp_path, load):
-    def grown_by(rows):
-        with (tmp_path / "rows.jsonl").open("w") as file:
-            for i in range(rows):
-                row = {"prompt": f"question {i // 2}", "completion": f"{i} " + "word " * 100}
-                file.write(json.dumps(row) + "\n")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert sum(1 for _ in load(tmp_path / "rows.jsonl")) == rows // 2
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-
-    grown_by(20_000)
-    assert grown_by(200_000) < 12_000  # KB; the texts are 100 MB

@@ -113,13 +113,14 @@ def test_a_conversation_is_a_prompt(tmp_path):
 
 NEEDS = "labels.jsonl:2: a label needs prompt, first and second, or prompt, chosen and rejected"
 REFUSED = [
-    ('{"prompt": "x", "fir', "labels.jsonl:2 is not JSON"), ("[1]", r"labels.jsonl:2 holds \[1\], not a row"),
+    ('{"prompt": "x", "fir', "labels.jsonl:2: the line is not JSON"),
+    ("[1]", r"labels.jsonl:2: \[1\] is not a row"),
     ({"prompt": "x", "first": "a"}, NEEDS), ({"label": "first"}, NEEDS),
     ({"matchup_id": "m", "chosen": "7", "rejected": "8"}, NEEDS),
     ({"matchup_id": "m", "label": "frist"}, "labels.jsonl:2: label is 'frist'; it is one of 1, 2, first"),
     ({"matchup_id": "m", "label": 0}, "label is 0; it is one of"),
-    ({"prompt": 3, "first": "a", "second": "b"}, "not a conversation"),
-    ({"prompt": "x", "first": [3], "second": "b"}, "not a"),
+    ({"prompt": 3, "first": "a", "second": "b"}, "holds 3. Write a text"),
+    ({"prompt": "x", "first": [3], "second": "b"}, "holds 3. Write a text"),
     ({"id": "v", "judge": "openai:gpt-5-mini"}, "is not a human"),
     ({"id": 3, "judge": "human:ann"}, "mend or delete that row"),
     ({**TEXTS, "label": "first", "weight": -1}, "the weight is -1"),
@@ -131,5 +132,5 @@ def test_a_row_that_is_not_a_label_is_refused_by_line_with_the_way_out(tmp_path)
         with pytest.raises(DataError, match=says) as error:
             list(labels(tmp_path, {**TEXTS, "label": "first"}, row))
         assert "on_error" not in str(error.value)
-    with pytest.raises(DataError, match="no file called"):
+    with pytest.raises(DataError, match="no file .*: ls "):
         list(load_labels(tmp_path / "none.jsonl"))

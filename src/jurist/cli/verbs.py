@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..errors import RunError, SettingError
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings
 from ..verdicts.settings import JudgeConfig, JuryConfig

@@ -1,7 +1,6 @@
 """What policies answered: samples of engines, completions read from files, and which of them meet."""
 
-from .answers import label_coding
-from .load import load_groups, matchups, same_words
-from .sample import Policies, mixture, sample
+from .load import load_groups, matchups
+from .sample import Policies, sample
 
-__all__ = ["Policies", "label_coding", "load_groups", "matchups", "mixture", "same_words", "sample"]
+__all__ = ["Policies", "load_groups", "matchups", "sample"]

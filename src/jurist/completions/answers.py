@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from string import digits
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -48,14 +48,6 @@ SIDES: Final = {"first": 1.0, "second": 0.0, "tie": 0.5}
 WORDS: Final = {**SIDES, "a": 1.0, "b": 0.0, "left": 1.0, "right": 0.0, "chosen": 1.0, "rejected": 0.0}
 
 
-class Answered(NamedTuple):
-    """One row: a prompt, its completions and, for a pair with a label, the probability of the first."""
-
-    prompt: Prompt
-    completions: tuple[Completion, ...]
-    p_first: float | None = None
-
-
 class LabelCoding(Struct, frozen=True):
     """What the labels of a file mean."""
 
@@ -64,7 +56,7 @@ class LabelCoding(Struct, frozen=True):
     kinds: dict[str, str] = {}
     """By column (`human_1` and `human_2` are one): words, places (0, 1, 2), probabilities or nothing."""
 
-    def p_first(self, value: Any, column: str, where: str, policies: tuple[str, ...] = ()) -> float | None:
+    def p_first(self, value: Any, column: str, policies: tuple[str, ...] = ()) -> float | None:
         """The probability that the first is better; None without a label."""
         word = label_word(value)
         if word in ("", "nan"):
@@ -85,7 +77,7 @@ class LabelCoding(Struct, frozen=True):
         if p is not None and 0 <= p <= 1:
             return p
         known = ", ".join((*self.values, *WORDS))
-        raise BadRow("unknown_label", f"{where}: {column} is {clip(value)}; it is one of {known}. {SKIP}")
+        raise BadRow("unknown_label", f"{column} is {clip(value)}; it is one of {known}. {SKIP}")
 
 
 PLAIN: Final = LabelCoding()
@@ -105,8 +97,8 @@ def label_coding(
 ) -> LabelCoding:
     """What the labels of these rows mean; refuses a column of zeros and ones that nobody explained.
 
-    Reads on until each column that `find` names has shown it, mostly one row: by the word for a side, by a
-    number between 0 and 1, or by one above 1. Where the first 100 rows have no label, none is expected.
+    Reads on until each column that `find` names has shown it, by a word or by another number, mostly in one
+    row. Where the first 100 rows have no label, none is expected.
     """
     values: dict[str, float] = {}
     for key, side in (label_values or {}).items():
@@ -119,7 +111,7 @@ def label_coding(
         if (kinds and all(kinds.values())) or (n == 100 and not kinds):
             break
         try:
-            row = rename_columns(raw, columns or {}, "")
+            row = rename_columns(raw, columns or {})
         except BadRow:
             continue
         for name in find(row):
@@ -163,90 +155,81 @@ def pair_columns(row: dict[str, Any]) -> tuple[str, str, str, str] | None:
     return next((p for p in PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
 
 
-def pair_of(row: dict[str, Any], where: str, coding: LabelCoding = PLAIN) -> Answered:
-    """A row that compares two completions."""
+def pair_of(
+    row: dict[str, Any], coding: LabelCoding = PLAIN
+) -> tuple[Prompt, Completion, Completion, float | None]:
+    """A row that compares two completions; where it has a label, the probability that the first is better."""
     pair = pair_columns(row)
     if pair is None:
-        raise BadRow("no_pair", f"{where}: {_no_pair(row)}")
+        raise BadRow("no_pair", _no_pair(row))
     one, other = row[pair[0]], row[pair[1]]
+    used: tuple[str, ...] = ("prompt", "messages")
     if is_dialogue(one) and is_dialogue(other):
-        messages, first, second = shared_beginning(one, other, where)
-        used: tuple[str, ...] = ("prompt", "messages")
+        messages, one, other = shared_beginning(one, other)
     else:
-        messages, used = conversation(row, where)
-        first, second = text_of(one, pair[0], where), text_of(other, pair[1], where)
-    prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row, where)
-    written = (_completion(prompt, first, row.get(pair[2])), _completion(prompt, second, row.get(pair[3])))
+        messages, used = conversation(row)
+    prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row)
+    first = _completion(prompt, one, pair[0], row.get(pair[2]))
+    second = _completion(prompt, other, pair[1], row.get(pair[3]))
     p: float | None = 1.0
     if pair[0] != "chosen":
         column = next((name for name in LABELS if name in row), "")
-        p = coding.p_first(row.get(column), column, where, (written[0].policy, written[1].policy))
-    return Answered(prompt, written, p)
+        p = coding.p_first(row.get(column), column, (first.policy, second.policy))
+    return prompt, first, second, p
 
 
 def _no_pair(row: dict[str, Any]) -> str:
     """What a row would need to be a pair."""
-    for one, other, *_ in PAIRS:
-        absent = [name for name in (one, other) if name not in row]
+    for pair in PAIRS:
+        absent = [name for name in pair[:2] if name not in row]
         if len(absent) == 1:
             return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
         if not absent:
-            nothing = " and ".join(name for name in (one, other) if row[name] is None)
+            nothing = " and ".join(name for name in pair[:2] if row[name] is None)
             return f"nothing stands under {nothing}. {SKIP}"
-    if first_of(row, (*LISTS, *TEXTS)):
-        return "these are completions, and no pair of them is named. Let them meet with: --completions FILE"
     pairs = " or ".join(f"{one} and {other}" for one, other, *_ in PAIRS)
-    ways = "Say which hold them with: --columns.first ... --columns.second ..."
+    ways = "Say which hold one with: --columns.first ... --columns.second ..., or take --completions FILE"
     return f"a pair is {pairs}; {missing('chosen', row)} {ways}"
 
 
-def several_of(row: dict[str, Any], where: str) -> Answered:
+def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
     """A row with a list of completions, or with one."""
-    messages, used = conversation(row, where)
-    column = first_of(row, (*LISTS, *TEXTS))
-    if column in LISTS:
-        items, who = row[column], ""
-        if not isinstance(items, list | tuple):
-            example = 'Write it as: ["one answer", "another"]'
-            raise BadRow("not_completions", f"{where}: {column} is {clip(items)}, not a list. {example}")
-    else:
-        text, who = row.get(column), first_of(row, POLICIES)
+    messages, used = conversation(row)
+    column, who = first_of(row, (*LISTS, *TEXTS)), ""
+    items = row.get(column)
+    if column not in LISTS:
         if not column and used[0] in CHATS:
-            last = turns(row[used[0]], used[0], where)[-1]
-            text = last.content if last.role == "assistant" else None
-        if text is None:
+            last = turns(row[used[0]], used[0])[-1]
+            items = last.content if last.role == "assistant" else None
+        if items is None:
             ways = "Say which one holds it with: --columns.completion ..."
-            raise BadRow("no_completion", f"{where}: {missing('completion', row)} {ways}")
-        items = [{"text": text, "policy": row.get(who)}]
-    prompt = build_prompt(messages, (*used, column, who), row, where)
-    return Answered(prompt, tuple(_item(prompt, item, column, where) for item in items))
+            raise BadRow("no_completion", f"{missing('completion', row)} {ways}")
+        who = first_of(row, POLICIES)
+        items = [{"text": items, "policy": row.get(who)}]
+    elif not isinstance(items, list | tuple):
+        example = 'Write it as: ["one answer", "another"]'
+        raise BadRow("not_completions", f"{column} is {clip(items)}, not a list. {example}")
+    prompt = build_prompt(messages, (*used, column, who), row)
+    return prompt, tuple(_item(prompt, item, column) for item in items)
 
 
-def _item(prompt: Prompt, item: Any, column: str, where: str) -> Completion:
-    """One answer: a text, a message, or a text with its policy."""
+def _item(prompt: Prompt, item: Any, column: str) -> Completion:
+    """One answer of a list: a text, a message, or a text with its policy."""
     if not isinstance(item, dict) or "role" in item or "from" in item:
-        return _completion(prompt, text_of(item, column, where))
-    text = text_of(item.get(first_of(item, ("text", *TEXTS, "content"))), column, where)
-    return _completion(prompt, text, item.get(first_of(item, POLICIES)), item.get("finish"))
+        return _completion(prompt, item, column)
+    text = item.get(first_of(item, ("text", *TEXTS, "content")))
+    return _completion(prompt, text, column, item.get(first_of(item, POLICIES)), item.get("finish"))
 
 
-def _completion(prompt: Prompt, text: str, policy: Any = "", finish: Any = "") -> Completion:
-    policy, finish = policy if isinstance(policy, str) else "", "length" if finish == "length" else "stop"
-    return Completion.of(prompt.id, text, policy, finish=finish)
-
-
-def text_of(value: Any, column: str, where: str) -> str:
-    """An answer, written as a text or as one assistant message.
-
-    Files that went through YAML or a spreadsheet have `True` and `42` as values; they are texts again.
-    """
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, dict) and ("role" in value or "from" in value):
-        value = [value]
-    messages = turns(value, column, where) if isinstance(value, list | tuple) else ()
-    if len(messages) != 1 or messages[0].role != "assistant":
+def _completion(prompt: Prompt, value: Any, column: str, policy: Any = "", finish: Any = "") -> Completion:
+    """An answer: a text, which a spreadsheet may have made a value, or one assistant message."""
+    text = value
+    if isinstance(value, list | tuple | dict):
+        messages = turns([value] if isinstance(value, dict) else value, column)
+        text = messages[0].content if [one.role for one in messages] == ["assistant"] else None
+    if not isinstance(text, str | int | float):
         example = '[{"role": "assistant", "content": "..."}]'
-        said = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
-        raise BadRow("not_a_text", f"{where}: {said}")
-    return messages[0].content
+        what = f"{column} is {clip(value)}, not an answer. Write a text, or: {example}"
+        raise BadRow("not_a_text", what)
+    policy, finish = policy if isinstance(policy, str) else "", "length" if finish == "length" else "stop"
+    return Completion.of(prompt.id, str(text), policy, finish=finish)

@@ -1,10 +1,8 @@
 """Completions that exist already, as groups: one prompt and the completions to be compared; and which meet.
 
-Rows with one completion may come in any order, e.g. one file a model, one after the other: those of one
-prompt become one group. So do rows about one pair that name their annotator or hold a judge's recorded reply.
-All such rows are read, and kept in a temporary file, before the first is passed on; others go straight on.
-
-Labels never decide which completion stands first: that is drawn by content, in `matchups`.
+Rows with one completion may come in any order, and so may rows about one pair that name their annotator or
+hold a judge's reply: they are all gathered in a temporary file before the first is passed on. Others go
+straight on. Labels never decide which completion stands first: that is drawn by content, in `matchups`.
 """
 
 from __future__ import annotations
@@ -70,25 +68,24 @@ def load_groups(
 
     Labels of rows are verdicts of the judge `file`; with `labels_by="human"` of `human:file`, or of
     `human:NAME` where a row has a column `who` or `annotator`. With `read`, the columns `reply` and
-    `reply_swapped` hold what a judge wrote who saw the pair in the row's order, and in the other one: they
-    become verdicts of the judge `recorded:NAME`; its name is in the column `judge`, or is `read_name`.
+    `reply_swapped` become verdicts of the judge `recorded:NAME`, by the column `judge` or `read_name`.
     """
 
-    def parse(row: dict[str, Any], where: str) -> Part:
+    def parse(row: dict[str, Any]) -> Part:
         if kind == "completions" or (kind == "auto" and pair_columns(row) is None):
-            return _several(row, where, dropped)
-        answered = pair_of(row, where, coding)
-        if not all(one.text.strip() for one in answered.completions):
-            raise BadRow("empty", f"{where}: a completion is empty")
-        group = Group(answered.prompt, answered.completions, ((0, 1),))
-        if answered.p_first is None and read is None:
+            return _several(row, dropped)
+        prompt, first, second, p = pair_of(row, coding)
+        if not first.text.strip() or not second.text.strip():
+            raise BadRow("empty", "a completion is empty")
+        group = Group(prompt, (first, second), ((0, 1),))
+        if p is None and read is None:
             return group, ""
-        matchup = Matchup.of(answered.prompt, *answered.completions)
+        matchup = Matchup.of(prompt, first, second)
         who = str(row.get("who") or row.get("annotator") or "")
         judge = FILE_LABEL if labels_by == "file" else HUMAN_PREFIX + (who or FILE_LABEL)
-        said = [] if answered.p_first is None else [_label(matchup, answered.p_first, judge, who)]
+        said = [] if p is None else [_label(matchup, p, judge, who)]
         if read is not None:
-            said += _recorded(row, where, matchup, read, read_name)
+            said += _recorded(row, matchup, read, read_name)
         return replace(group, labels=tuple(said)), matchup.id if who or read is not None else ""
 
     if isinstance(source, str | PathLike) and (Path(source) / "completions.jsonl").exists():
@@ -97,23 +94,22 @@ def load_groups(
         ahead, source = tee(source) if isinstance(source, Iterator) else (source, source)
         coding = PLAIN if kind == "completions" else label_coding(ahead, columns, label_values)
         del ahead  # with which a generator's rows would all be kept
-        parts = parse_rows(
-            source, parse, COLUMNS, "completions", columns=columns, on_error=on_error, dropped=dropped
-        )
-        groups = _gather(parts, dropped)
+        how: dict[str, Any] = {"columns": columns, "on_error": on_error, "dropped": dropped}
+        groups = _gather(parse_rows(source, parse, COLUMNS, "completions", **how), dropped)
     is_clean = contamination_filter(benchmarks, dropped)
     kept = (group for group in _once(groups, dropped) if is_clean(group.prompt))
     yield from islice(kept, limit)
 
 
-def _several(row: dict[str, Any], where: str, dropped: Drop) -> Part:
+def _several(row: dict[str, Any], dropped: Drop) -> Part:
     """The completions of one row; those of a prompt that has only one here may go on in another."""
-    prompt, completions, _ = several_of(row, where)
+    prompt, completions = several_of(row)
     texts = [one for one in completions if one.text.strip()]
     if not texts:
-        raise BadRow("empty", f"{where}: no completion but empty ones")
-    for _ in range(len(completions) - len(texts)):
-        dropped(Dropped(where, "completions", "empty"))
+        raise BadRow("empty", "no completion but empty ones")
+    for one in completions:
+        if not one.text.strip():
+            dropped(Dropped(one.id, "completions", "empty"))
     return Group(prompt, drop_repeated(texts, "duplicate", dropped)), prompt.id if len(texts) == 1 else ""
 
 
@@ -121,18 +117,14 @@ def _label(matchup: Matchup, p_first: float, judge: str, who: str) -> Verdict:
     first, second = matchup.first.id, matchup.second.id
     # the same label has the same name whichever way round its row has the pair
     p = round(p_first if first < second else 1.0 - p_first, 9)
-    return Verdict(
-        content_id("verdict", judge, who, matchup.id, p), judge, matchup.id, first, second, p_first=p_first
-    )
+    name = content_id("verdict", judge, who, matchup.id, p)
+    return Verdict(name, judge, matchup.id, first, second, p_first=p_first)
 
 
-def _recorded(
-    row: dict[str, Any], where: str, matchup: Matchup, read: Reader, read_name: str
-) -> Iterator[Verdict]:
+def _recorded(row: dict[str, Any], matchup: Matchup, read: Reader, read_name: str) -> Iterator[Verdict]:
     """What a judge said of this pair in another pipeline."""
     if "reply" not in row and "reply_swapped" not in row:
-        ways = "Say which one holds the judge's reply with: --columns.reply ..."
-        raise BadRow("no_column", f"{where}: {missing('reply', row)} {ways}")
+        raise BadRow("no_column", f"{missing('reply', row)} Say which it is with: --columns.reply ...")
     judge = RECORDED_PREFIX + str(row.get("judge") or read_name)
     first, second = matchup.first.id, matchup.second.id
     for column, one, other in (("reply", first, second), ("reply_swapped", second, first)):
@@ -155,20 +147,12 @@ def _gather(parts: Iterable[Part], dropped: Drop) -> Iterator[Group]:
                     spool.execute("INSERT INTO parts VALUES (?, ?)", (about, encode(group)))
                 else:
                     yield group
-            for _, same in groupby(spool.execute(_BY_FIRST_ROW), key=itemgetter(0)):
+            by_first_row = "SELECT * FROM parts ORDER BY min(rowid) OVER (PARTITION BY about), rowid"
+            for _, same in groupby(spool.execute(by_first_row), key=itemgetter(0)):
                 yield _merge([decode(said) for _, said in same], dropped)
     except sqlite3.Error as error:
-        raise DataError(
-            f"rows are gathered by prompt in {gettempdir()}, which cannot be used: {error}. "
-            "Name another folder with: export TMPDIR=FOLDER"
-        ) from error
-
-
-_BY_FIRST_ROW: Final = """
-    SELECT about, said
-    FROM (SELECT about, said, rowid AS n, min(rowid) OVER (PARTITION BY about) AS first FROM parts)
-    ORDER BY first, n
-"""
+        what = f"rows cannot be gathered in {gettempdir()} ({error})"
+        raise DataError(f"{what}. Name another folder with: export TMPDIR=FOLDER") from error
 
 
 def _merge(groups: Sequence[Group], dropped: Drop) -> Group:
@@ -226,17 +210,15 @@ def _of_run(folder: Path, dropped: Drop) -> Iterator[Group]:
         else:
             dropped(Dropped(prompt.id, "completions", "no_completion"))
     if name:
-        raise DataError(
-            f"{path} holds completions of {name}, and no such prompt follows in prompts.jsonl; the files "
-            f"were edited or cut. See where with: grep -n {name} {for_shell(folder)}/*.jsonl"
-        )
+        where = f"See where with: grep -n {name} {for_shell(folder)}/*.jsonl"
+        raise DataError(f"{path} holds completions of {name}, whose prompt does not follow. {where}")
 
 
 def matchups(group: Group, scheme: str = "all", seed: int = 0) -> tuple[list[Matchup], list[Dropped]]:
     """The matchups of one prompt; which of the two is first follows from their content, not from the file.
 
-    `all` meet; `chain` is each with the next; `star` is the first with each other; `random:3` are three at
-    random. Pairs that the group itself names are taken as they are. Equal texts never meet.
+    A scheme is `all`, `chain` (each with the next), `star` (the first with each other) or `random:N`; a group
+    may name its own pairs. Equal texts never meet.
     """
     found: list[Matchup] = []
     dropped: list[Dropped] = []
@@ -282,7 +264,7 @@ def _hash(text: str, size: int) -> bytes:
 
 @lru_cache
 def parse_scheme(scheme: str) -> tuple[str, int]:
-    """A scheme's name and, for `random:n`, how many pairs it takes."""
+    """A scheme's name and, of `random:N`, its number."""
     kind, _, count = scheme.partition(":")
     if scheme in SCHEMES[:3]:
         return scheme, 0

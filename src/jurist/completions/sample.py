@@ -1,4 +1,4 @@
-"""Samples from a policy, or from a weighted mixture of policies and checkpoints."""
+"""Samples from policies."""
 
 from __future__ import annotations
 
@@ -8,35 +8,16 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import accumulate
 
-from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from ..engines.engine import Ask, Engine, Reply
-from ..errors import CallFailed, CallRefused, SettingError
+from ..errors import CallFailed, CallRefused
 from ..records import Completion, Dropped, Prompt, Sampling
 from .load import drop_repeated
 
 PLAIN = Sampling()
-
-
-class Policies(Struct, frozen=True):
-    """Who answers, and how often each is asked."""
-
-    engines: tuple[Engine, ...]
-    edges: tuple[float, ...]
-    """Where between 0 and 1 the share of each but the first begins."""
-
-
-def mixture(engines: Sequence[tuple[Engine, float]]) -> Policies:
-    """Policies asked in proportion to their weights."""
-    if not engines:
-        raise SettingError("no policy to sample from. Name one, e.g. policy: openai:gpt-5-mini")
-    for engine, weight in engines:
-        if not 0 < weight < float("inf"):
-            raise SettingError(f"the weight of {engine.name} is {weight}; write a number above 0, e.g. 1")
-    whole = sum(weight for _, weight in engines)
-    edges = accumulate(weight / whole for _, weight in engines[:-1])
-    return Policies(tuple(engine for engine, _ in engines), tuple(edges))
+Policies = Sequence[tuple[Engine, float]]
+"""Who answers, and how often each is asked, relative to the others."""
 
 
 async def sample(
@@ -45,23 +26,25 @@ async def sample(
     """k answers to one prompt. Completions and dropped rows are k together.
 
     Which policy writes which sample, and with which seed, follows from the prompt's id and `seed`, so the
-    same call again asks the same questions. A sample that gave nothing is dropped and the others go on.
+    same call again asks the same questions.
     """
+    whole = sum(weight for _, weight in policies)
+    edges = [*accumulate(weight / whole for _, weight in policies[:-1])]
     samples: dict[int, list[int]] = {}
     for i in range(k):
-        who = bisect(policies.edges, _number("policy", prompt.id, i, seed) / 2**32)
+        who = bisect(edges, _number("policy", prompt.id, i, seed) / 2**32)
         samples.setdefault(who, []).append(i)
     parts = await asyncio.gather(
-        *(_sample_one(policies.engines[who], prompt, some, sampling, seed) for who, some in samples.items()),
+        *(_sample_one(policies[who][0], prompt, some, sampling, seed) for who, some in samples.items()),
         return_exceptions=True,  # what the others answer is paid for, and comes home first
     )
-    completions: list[Completion] = []
-    dropped: list[Dropped] = []
+    found: list[Completion | Dropped] = []
     for part in parts:
         if isinstance(part, BaseException):
             raise part
-        completions += (one for one in part if isinstance(one, Completion))
-        dropped += (one for one in part if isinstance(one, Dropped))
+        found += part
+    dropped = [one for one in found if isinstance(one, Dropped)]
+    completions = (one for one in found if isinstance(one, Completion))
     return list(drop_repeated(completions, "identical", dropped.append)), dropped
 
 

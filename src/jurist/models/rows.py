@@ -49,8 +49,8 @@ def load_preferences(
         return
     coding = label_coding(source, columns, label_values)
 
-    def parse(row: dict[str, Any], where: str) -> Preference:
-        return _ours(row, where) if isinstance(row.get("chosen"), dict) else _theirs(row, where, coding)
+    def parse(row: dict[str, Any]) -> Preference:
+        return _ours(row) if isinstance(row.get("chosen"), dict) else _theirs(row, coding)
 
     yield from parse_rows(
         source, parse, COLUMNS, "training", columns=columns, on_error=on_error, dropped=dropped
@@ -114,8 +114,8 @@ def _targets(
         return
     coding = label_coding(source, columns, label_values)
 
-    def parse(row: dict[str, Any], where: str) -> list[Target]:
-        return _answers(row, where, coding)
+    def parse(row: dict[str, Any]) -> list[Target]:
+        return _answers(row, coding)
 
     for some in parse_rows(
         source, parse, COLUMNS, "training", columns=columns, on_error=on_error, dropped=dropped
@@ -123,58 +123,56 @@ def _targets(
         yield from some
 
 
-def _answers(row: dict[str, Any], where: str, coding: LabelCoding) -> list[Target]:
+def _answers(row: dict[str, Any], coding: LabelCoding) -> list[Target]:
     is_ours = isinstance(row.get("chosen"), dict)
     if is_ours or pair_columns(row) is not None:
-        preference = _ours(row, where) if is_ours else _theirs(row, where, coding)
+        preference = _ours(row) if is_ours else _theirs(row, coding)
         return [(preference.prompt, preference.chosen)]
-    answered = several_of(row, where)
-    if not all(one.text.strip() for one in answered.completions):
-        raise BadRow("empty", f"{where}: a completion is empty")
-    return [(answered.prompt, completion) for completion in answered.completions]
+    prompt, completions = several_of(row)
+    if not all(one.text.strip() for one in completions):
+        raise BadRow("empty", "a completion is empty")
+    return [(prompt, completion) for completion in completions]
 
 
-def _ours(row: dict[str, Any], where: str) -> Preference:
+def _ours(row: dict[str, Any]) -> Preference:
     try:
         return msgspec.convert(row, Preference)
     except msgspec.ValidationError as error:
-        raise DataError(
-            f"{where} is not a preference: {error}. Write it again with: jurist export RUN --format jsonl"
-        ) from None
+        what = f"it is not a preference: {error}. Write it again with: jurist export RUN --format jsonl"
+        raise BadRow("not_a_preference", what) from None
 
 
-def _theirs(row: dict[str, Any], where: str, coding: LabelCoding) -> Preference:
-    answered = pair_of(row, where, coding)
-    first, second = answered.completions
-    p = _number(row, "p", answered.p_first, where)
+def _theirs(row: dict[str, Any], coding: LabelCoding) -> Preference:
+    prompt, first, second, labelled = pair_of(row, coding)
+    p = _number(row, "p", labelled)
     if p is None:
         raise BadRow(
             "no_label",
-            f"{where}: nothing says which of the two is better. Name the columns chosen and rejected, add a"
+            "nothing says which of the two is better. Name the columns chosen and rejected, add a"
             " label, or let a judge decide: jurist label --pairs FILE",
         )
     if not 0 <= p <= 1:
-        raise BadRow("bad_label", f"{where}: p is {p}, which is no probability. Give a number from 0 to 1")
+        raise BadRow("bad_label", f"p is {p}, which is no probability. Give a number from 0 to 1")
     if "chosen" not in (pair_columns(row) or ()) and p < 0.5:
         first, second, p = second, first, 1 - p
-    scores = [_number(row, f"score_{seat}", None, where) for seat in ("chosen", "rejected")]
+    scores = [_number(row, f"score_{seat}", None) for seat in ("chosen", "rejected")]
     gap = scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else 0.0
-    margin = _number(row, "margin", _number(row, "score_margin", gap, where), where)
-    weight = _number(row, "weight", 1.0, where)
+    margin = _number(row, "margin", _number(row, "score_margin", gap))
+    weight = _number(row, "weight", 1.0)
     assert margin is not None
     assert weight is not None
     if weight < 0:
-        raise BadRow("bad_weight", f"{where}: the weight is {weight}. Give 0 or more")
-    name = content_id("preference", answered.prompt.id, first.id, second.id, p)
-    return Preference(name, answered.prompt, first, second, p, margin, weight, source="file")
+        raise BadRow("bad_weight", f"the weight is {weight}. Give 0 or more")
+    name = content_id("preference", prompt.id, first.id, second.id, p)
+    return Preference(name, prompt, first, second, p, margin, weight, source="file")
 
 
-def _number(row: dict[str, Any], column: str, default: float | None, where: str) -> float | None:
+def _number(row: dict[str, Any], column: str, default: float | None) -> float | None:
     value = row.get(column)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRow("not_a_number", f"{where}: {column} is {clip(value)}. Write a number, or leave it out")
+        raise BadRow("not_a_number", f"{column} is {clip(value)}. Write a number, or leave it out")
     return float(value)
 
 

@@ -1,5 +1,4 @@
-"""From the verdicts of a run to its preferences. Nothing is asked of any model: change a setting and decide
-again for nothing.
+"""From the verdicts of a run to its preferences. No model is asked: change a setting and decide again.
 
 `learn` reads the run and learns what labels and swapped positions teach about its judges. Then, prompt by
 prompt, `opinions_by_matchup` settles what each judge said, `combine_opinions` makes one opinion of several,
@@ -8,16 +7,17 @@ and `choose` picks the pairs to train on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..records import Dropped, IdSet, Matchup, Verdict, is_label
+from ..records import Dropped, IdSet, Matchup, Preference, Verdict, is_label
 from ..run import Run, read_json, read_records
 from ..stats.fits import Array, expit, log_odds
 from ..verdicts.calibrate import (
@@ -42,15 +42,94 @@ from ..verdicts.jury import (
 )
 from ..verdicts.settings import JuryConfig
 from ..verdicts.settle import Opinion, ScoreScale, settle, settle_scores
-from .card import Counts
+from . import PreferConfig
 from .pairs import STAGE, choose
-from .settings import PreferConfig
 
 FEWEST_LABELS: Final = 30
 """Labels from which a temperature is learnt, and a judge refused: with fewer, chance decides."""
 POOR: Final = 0.6
 """Agreement with humans below which there is a warning."""
 JURY: Final = "jury"
+
+
+class JudgeCounts(Struct):
+    """What one judge was asked, and what came back."""
+
+    verdicts: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    """Verdicts without a usable answer, by reason."""
+    forced: int = 0
+    decided: int = 0
+    """Verdicts that name one side."""
+    first_position: int = 0
+    asked_both: int = 0
+    """Matchups asked in both orders."""
+    read_both: int = 0
+    flipped: int = 0
+    usd: float = 0.0
+
+
+class Counts(Struct):
+    """What a labelling run came to. Fed prompt by prompt; takes the same memory for any number of them."""
+
+    prompts: int = 0
+    completions: int = 0
+    matchups: int = 0
+    judges: dict[str, JudgeCounts] = field(default_factory=dict)
+    agreement: dict[str, dict[str, Agreement]] = field(default_factory=dict)
+    """With `human` labels and with `file` labels, of each judge and of the jury."""
+    labels: Counter[str] = field(default_factory=Counter)
+    """Labels that came with the rows, by annotator."""
+    preferences: int = 0
+    longer_chosen: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """By stage and reason, e.g. `preferences: tie`."""
+
+    def add(self, case: Case, opinions: Iterable[tuple[Matchup, Sequence[Opinion]]] = ()) -> None:
+        """One prompt, and what each judge's verdicts on its matchups come to."""
+        self.prompts += 1
+        self.completions += len(case.completions)
+        self.matchups += len(case.matchups)
+        orders: dict[tuple[str, str], set[str]] = {}
+        for verdict in case.verdicts:
+            if is_label(verdict.judge):
+                self.labels[verdict.judge] += 1
+                continue
+            judge = self.judges.setdefault(verdict.judge, JudgeCounts())
+            judge.verdicts += 1
+            judge.forced += verdict.forced
+            judge.usd += verdict.cost
+            if verdict.unread:
+                judge.unread[verdict.unread] += 1
+            elif verdict.p_first not in (None, 0.5):
+                judge.decided += 1
+                judge.first_position += (verdict.p_first or 0.0) > 0.5
+            if verdict.matchup_id:
+                orders.setdefault((verdict.judge, verdict.matchup_id), set()).add(verdict.order)
+        for (name, _), asked in orders.items():
+            self.judges[name].asked_both += len(asked) == 2
+        for opinion in (one for _, each in opinions for one in each):
+            self.judges[opinion.judge].read_both += opinion.position_gap is not None
+            self.judges[opinion.judge].flipped += opinion.flipped
+
+    def preference(self, preference: Preference) -> None:
+        self.preferences += 1
+        self.longer_chosen += len(preference.chosen.text) > len(preference.rejected.text)
+        self.flags.update(preference.flags)
+
+    def drop(self, row: Dropped) -> None:
+        self.dropped[row.kind] += 1
+
+    def total(self) -> JudgeCounts:
+        """All judges together."""
+        found = JudgeCounts()
+        for one in self.judges.values():
+            found.unread.update(one.unread)
+            for name in JudgeCounts.__struct_fields__:
+                if name != "unread":
+                    setattr(found, name, getattr(found, name) + getattr(one, name))
+        return found
 
 
 class JudgeInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,11 +163,7 @@ class Learnt(Struct, frozen=True):
 
 
 def decide(
-    run: Run,
-    judges: Iterable[JudgeInfo],
-    prefer: PreferConfig,
-    jury: JuryConfig,
-    labels: str | None = None,
+    run: Run, judges: Iterable[JudgeInfo], prefer: PreferConfig, jury: JuryConfig, labels: str | None
 ) -> tuple[Counts, Learnt]:
     """Write `preferences.jsonl`, and each matchup that came to none into `dropped.jsonl` with its reason."""
     known = {judge.name: judge for judge in judges}
@@ -109,14 +184,16 @@ def decide(
         for case in read_cases(run.path):
             opinions = opinions_by_matchup(case, known, learnt)
             counts.add(case, opinions)
-            if _is_another_label(case, labelled):
-                for matchup in case.matchups:
-                    drop(Dropped(matchup.id, STAGE, "duplicate"))
-                continue
-            joined = [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
-            # Pairs that the user's file named are questions of their own: no rule picks among them.
-            rule = every_pair if case.paired else prefer
-            preferences, dropped = choose(case.prompt, case.completions, joined, rule)
+            # Another annotator's label on a pair that was decided already is no more data to train on.
+            with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
+            preferences: list[Preference] = []
+            if with_label and any(not labelled.add(matchup.id) for matchup in case.matchups):
+                dropped = [Dropped(one.id, STAGE, "duplicate") for one in case.matchups]
+            else:
+                joined = combine_opinions(opinions, learnt, jury)
+                # Pairs that the user's file named are questions of their own: no rule picks among them.
+                rule = every_pair if case.paired else prefer
+                preferences, dropped = choose(case.prompt, case.completions, joined, rule)
             for preference in preferences:
                 files["preferences"].add(preference)
                 counts.preference(preference)
@@ -125,53 +202,44 @@ def decide(
     return counts, learnt
 
 
-def settle_prompt(
-    case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt, jury: JuryConfig
-) -> list[Opinion]:
-    """One opinion for each matchup of a prompt, whoever was asked."""
-    opinions = opinions_by_matchup(case, known, learnt)
-    return [combine_opinions(matchup, each, learnt, jury) for matchup, each in opinions]
-
-
 def opinions_by_matchup(
     case: Case, known: Mapping[str, JudgeInfo], learnt: Learnt
 ) -> list[tuple[Matchup, list[Opinion]]]:
-    """Each matchup with one opinion a judge, without position bias and not yet calibrated. Labels, which
-    nobody was asked for, are not among them.
-    """
+    """Each matchup with one opinion a judge, without position bias and not yet calibrated; without labels."""
     said: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in case.verdicts:
         if not is_label(verdict.judge):
             said.setdefault((verdict.matchup_id, verdict.judge), []).append(verdict)
-    judges = [
-        known.get(name, JudgeInfo(name, "pairwise")) for name in dict.fromkeys(name for _, name in said)
-    ]
+    judges = dict.fromkeys(name for _, name in said)
     found = []
     for matchup in case.matchups:
         opinions = []
-        for judge in judges:
-            if verdicts := said.get((matchup.id, judge.name)):
-                bias = learnt.position_biases.get(judge.name)
+        for name in judges:
+            judge = known.get(name, JudgeInfo(name, "pairwise"))
+            if verdicts := said.get((matchup.id, name)):
+                bias = learnt.position_biases.get(name)
                 corrects = {} if bias is None else {"debias": partial(debias, bias=bias)}
                 opinions.append(settle(verdicts, matchup, clamp=judge.clamp, **corrects))
-            elif verdicts := said.get(("", judge.name)):
-                scale = judge.scale or learnt.scales.get(judge.name) or "logits"
+            elif verdicts := said.get(("", name)):
+                scale = judge.scale or learnt.scales.get(name) or "logits"
                 opinions.append(settle_scores(verdicts, matchup, scale))
         found.append((matchup, opinions))
     return found
 
 
 def combine_opinions(
-    matchup: Matchup, opinions: Iterable[Opinion], learnt: Learnt, jury: JuryConfig
-) -> Opinion:
-    """One opinion of several, each at its judge's temperature."""
-    none = Calibration("")
-    calibrated = [calibrate(one, learnt.calibrations.get(one.judge, none).temperature) for one in opinions]
-    if not calibrated:
-        return Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
-    if len(calibrated) == 1:
-        return calibrated[0]
-    return combine(calibrated, learnt.weights, jury)
+    by_matchup: Iterable[tuple[Matchup, Sequence[Opinion]]], learnt: Learnt, jury: JuryConfig
+) -> list[Opinion]:
+    """One opinion for each matchup, of those of its judges at their temperatures."""
+    none, found = Calibration(""), []
+    for matchup, opinions in by_matchup:
+        each = [calibrate(one, learnt.calibrations.get(one.judge, none).temperature) for one in opinions]
+        if len(each) > 1:
+            found.append(combine(each, learnt.weights, jury))
+        else:
+            unasked = Opinion(matchup.id, matchup.first.id, matchup.second.id, unread="not_asked")
+            found.append(each[0] if each else unasked)
+    return found
 
 
 def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels: str | None) -> Learnt:
@@ -267,17 +335,7 @@ def _compare_with_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[st
     return "", f"{found}: little better than chance; use another judge" if one.accuracy < POOR else ""
 
 
-def _is_another_label(case: Case, labelled: IdSet) -> bool:
-    """Another annotator's label on a pair that was decided already: no more data to train on."""
-    with_label = case.paired and any(is_label(one.judge) for one in case.verdicts)
-    return with_label and any(not labelled.add(matchup.id) for matchup in case.matchups)
-
-
 def read_judges(folder: Path) -> list[JudgeInfo]:
     """The judges of a run, as they were when it was labelled."""
     path = folder / "judges.json"
     return read_json(path, list[JudgeInfo]) if path.exists() else []
-
-
-def write_judges(run: Run, judges: list[JudgeInfo]) -> None:
-    run.write_json("judges.json", judges)

@@ -1,4 +1,4 @@
-"""Preferences as the rows that trainers read, as a stream. A format is a function and a line in `FORMATS`.
+"""Preferences as the rows that trainers read, with a card. A format is a function and a line in `FORMATS`.
 
 | format | a row has | read by |
 |---|---|---|
@@ -6,7 +6,7 @@
 | trl_implicit | chosen, rejected as whole conversations; p, score_margin, weight, id | the same |
 | kto | prompt, completion, label, id | TRL's KTO: two unpaired rows a preference |
 | sft | messages, id | TRL's SFT, Axolotl, LLaMA-Factory: the chosen answers |
-| openrlhf | chosen, rejected as whole conversations; score_margin, id | OpenRLHF with --apply_chat_template |
+| openrlhf | as trl_implicit | OpenRLHF with --apply_chat_template |
 | jsonl | every field of a preference | Jurist |
 | parquet | as trl, ties included | anything that reads Parquet, `datasets` too |
 
@@ -16,10 +16,10 @@ of that name off the difference of two rewards. They read no p either: ties are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -29,16 +29,11 @@ from ..prompts.load import split_of
 from ..prompts.rows import Drop, first_line, for_shell, ignore, require
 from ..records import Completion, Dropped, IdSet, Message, Preference
 from ..run import Writer, read_json, whole_files, write_whole
+from .decide import Counts, JudgeCounts
 
 
 def _answer(completion: Completion) -> tuple[Message, ...]:
     return (Message("assistant", completion.text),)
-
-
-def _whole(one: Preference) -> dict[str, Any]:
-    """The two conversations to their ends."""
-    messages = one.prompt.messages
-    return {"chosen": messages + _answer(one.chosen), "rejected": messages + _answer(one.rejected)}
 
 
 def _label(one: Preference) -> dict[str, Any]:
@@ -51,48 +46,31 @@ def trl(one: Preference) -> list[Any]:
 
 
 def trl_implicit(one: Preference) -> list[Any]:
-    return [{**_whole(one), **_label(one)}]
+    messages = one.prompt.messages
+    whole = {"chosen": messages + _answer(one.chosen), "rejected": messages + _answer(one.rejected)}
+    return [{**whole, **_label(one)}]
 
 
 def kto(one: Preference) -> list[Any]:
-    row = {"prompt": one.prompt.messages, "id": one.id}
-    return [
-        {**row, "completion": _answer(one.chosen), "label": True},
-        {**row, "completion": _answer(one.rejected), "label": False},
-    ]
+    row, both = {"prompt": one.prompt.messages, "id": one.id}, ((one.chosen, True), (one.rejected, False))
+    return [{**row, "completion": _answer(text), "label": label} for text, label in both]
 
 
 def sft(one: Preference) -> list[Any]:
     return [{"messages": one.prompt.messages + _answer(one.chosen), "id": one.chosen.id}]
 
 
-def openrlhf(one: Preference) -> list[Any]:
-    return [{**_whole(one), "score_margin": one.margin, "id": one.id}]
-
-
-def jsonl(one: Preference) -> list[Any]:
-    return [one]
-
-
-class Format(NamedTuple):
-    """How preferences become rows, and where these go."""
-
-    rows: Callable[[Preference], list[Any]]
-    ties: bool = False
-    """Whether a reader sees from a row that neither is better."""
-    writer: str = "jsonl"
-    """Which of `WRITERS` writes the file; its ending too."""
-
-
-FORMATS: dict[str, Format] = {
-    "trl": Format(trl),
-    "trl_implicit": Format(trl_implicit),
-    "kto": Format(kto),
-    "sft": Format(sft),
-    "openrlhf": Format(openrlhf),
-    "jsonl": Format(jsonl, ties=True),
-    "parquet": Format(trl, ties=True, writer="parquet"),
+FORMATS: dict[str, Callable[[Preference], list[Any]]] = {
+    "trl": trl,
+    "trl_implicit": trl_implicit,
+    "kto": kto,
+    "sft": sft,
+    "openrlhf": trl_implicit,
+    "jsonl": lambda one: [one],
+    "parquet": trl,
 }
+WITH_TIES = ("jsonl", "parquet")
+"""Formats whose readers see from a row that neither is better."""
 
 
 class Parquet(Writer):
@@ -132,9 +110,6 @@ class Parquet(Writer):
         super().discard()
 
 
-WRITERS: dict[str, type[Writer]] = {"jsonl": Writer, "parquet": Parquet}
-
-
 def export(
     preferences: Iterable[Preference],
     folder: Path,
@@ -142,33 +117,30 @@ def export(
     *,
     held_out: float = 0.0,
     dropped: Drop = ignore,
-    push_to: str = "",
 ) -> dict[str, int]:
     """Write preferences into a folder; how many rows each split has.
 
     With `held_out`, that share of the prompts goes to a second file, by content: a prompt never lies on both
     sides, nor changes sides in a later export. Files appear only when they are whole.
     """
-    how = FORMATS[format]
+    rows_of, ending = FORMATS[format], "parquet" if format == "parquet" else "jsonl"
     counts = {"train": 0, "test": 0} if held_out else {"train": 0}
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {split: folder / f"{split}.{how.writer}" for split in counts}
+    paths = {split: folder / f"{split}.{ending}" for split in counts}
     taught = IdSet()
-    with whole_files(paths, WRITERS[how.writer]) as writers:
+    with whole_files(paths, Parquet if format == "parquet" else Writer) as writers:
         for one in preferences:
-            if one.p == 0.5 and not how.ties:
+            if one.p == 0.5 and format not in WITH_TIES:
                 dropped(Dropped(one.id, "export", "tie"))
-            elif how.rows is sft and not taught.add(one.chosen.id):
+            elif format == "sft" and not taught.add(one.chosen.id):
                 dropped(Dropped(one.id, "export", "duplicate"))
             else:
                 split = split_of(one.prompt.id, held_out)
-                for row in how.rows(one):
+                for row in rows_of(one):
                     writers[split].add(row)
                     counts[split] += 1
     if not held_out:  # the prompts of an earlier test split are among the others now
-        (folder / f"test.{how.writer}").unlink(missing_ok=True)
-    if push_to:
-        push(folder, push_to)
+        (folder / f"test.{ending}").unlink(missing_ok=True)
     return counts
 
 
@@ -180,11 +152,84 @@ def push(folder: Path, repo: str) -> None:
         api.create_repo(repo, repo_type="dataset", exist_ok=True)
         api.upload_folder(folder_path=str(folder), repo_id=repo, repo_type="dataset")
     except Exception as error:  # the client raises its own, and those of whatever HTTP library it has
+        what = f"{repo} was not pushed ({first_line(error)}); the files are in {folder}"
         again = f"hf upload {for_shell(repo)} {for_shell(folder)} --repo-type dataset"
-        raise DataError(
-            f"{repo} was not pushed ({first_line(error)}); the files are in {folder}. "
-            f"Sign in with: hf auth login, then: {again}"
-        ) from error
+        raise DataError(f"{what}. Sign in with: hf auth login, then: {again}") from error
+
+
+def card(
+    counts: Counts,
+    *,
+    name: str,
+    splits: Iterable[str],
+    recipe: str,
+    versions: Mapping[str, str],
+    left_out: Mapping[str, int],
+) -> str:
+    """How often the judges are right, what went in and what came out. The licence is the user's to write."""
+    c, total = counts, counts.total()
+    files = "\n".join(f"  - split: {split}\n    path: {split}*" for split in splits)
+    tables: dict[str, Mapping[str, Any]] = {
+        "Agreement with human labels": _agreement(c, "human") or {"unknown": "no human labels"},
+        "Agreement with the file's labels": _agreement(c, "file"),
+        "Rows": {
+            "prompts": c.prompts,
+            "completions": c.completions,
+            "matchups": c.matchups,
+            "verdicts": total.verdicts,
+            "preferences": c.preferences,
+            "chosen is longer": _share(c.longer_chosen, c.preferences),
+            "dropped": sum(c.dropped.values()),
+            "cost of the verdicts": f"${total.usd:.2f}",
+        },
+        **{f"Judge `{judge}`": _judge(one) for judge, one in sorted(c.judges.items())},
+        "Labels that came with the rows": c.labels,
+        "Flags": c.flags,
+        "Dropped, by stage and reason": c.dropped,
+        "Preferences that are not in these files": left_out,
+        "Versions": versions,
+    }
+    return "\n".join(
+        [
+            f"---\npretty_name: {msgspec.json.encode(name).decode()}\n"
+            "# license: the prompts' and the policies' terms decide; write it here\n"
+            f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
+            f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
+            "`chosen` is the better one, after both orders were averaged.\n",
+            *(_table(title, rows) for title, rows in tables.items() if rows),
+            f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n",
+        ]
+    )
+
+
+def _agreement(counts: Counts, kind: str) -> dict[str, str]:
+    return {
+        judge: f"{one.accuracy:.1%} ({one.low:.1%} to {one.high:.1%}, n = {one.n:,})"
+        for judge, one in counts.agreement.get(kind, {}).items()
+    }
+
+
+def _judge(one: JudgeCounts) -> dict[str, Any]:
+    return {
+        "verdicts": one.verdicts,
+        **{f"unread: {reason}": _share(n, one.verdicts) for reason, n in one.unread.items()},
+        "label forced by a constraint": _share(one.forced, one.verdicts),
+        "that name a side": one.decided,
+        "for the first position": _share(one.first_position, one.decided),
+        "matchups asked in both orders": one.asked_both,
+        "read in both": _share(one.read_both, one.asked_both),
+        "flipped: both orders favoured the same position": _share(one.flipped, one.read_both),
+    }
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.1%})" if whole else str(part)
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    cells = ([str(one).replace("|", "\\|").replace("\n", " ") for one in row] for row in rows.items())
+    lines = "\n".join(f"| {key} | {value} |" for key, value in cells)
+    return f"## {title}\n\n| | |\n|---|---|\n{lines}\n"
 
 
 QUARANTINE = "quarantine.json"
@@ -210,7 +255,7 @@ def read_quarantine(folder: Path) -> Quarantine:
 
 
 def write_quarantine(folder: Path, quarantine: Quarantine) -> None:
-    write_whole(folder / QUARANTINE, msgspec.json.format(msgspec.json.encode(quarantine), indent=1) + b"\n")
+    write_whole(folder / QUARANTINE, msgspec.json.encode(quarantine))
 
 
 def drop_quarantined(

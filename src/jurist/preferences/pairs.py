@@ -12,9 +12,7 @@ about become preferences, so each has its evidence. A rule is a function and a l
 | west_of_n | best and worst, where the judge is sure of them | West-of-N, Pace 2024 (2401.12086) |
 | all_pairs | every pair | InstructGPT, Ouyang 2022 (2203.02155) |
 
-`west_of_n` keeps a pair when P(best beats worst) reaches `sure`. The paper sets that bar at a quantile of the
-whole set, which takes a second pass: read it off the histogram on the card and set `sure` to it. It also asks
-for a quantile of likelihood under the policy, which a judge cannot tell us; that half is left out.
+`west_of_n` keeps a pair when P(best beats worst) reaches `sure`, where the paper takes quantiles.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from ..prompts.load import words_of
 from ..records import Completion, Dropped, Preference, Prompt, content_id
 from ..stats.fits import bradley_terry, logit, sigmoid
 from ..verdicts.settle import Opinion
-from .settings import PreferConfig
+from . import PreferConfig
 
 STAGE: Final = "preferences"
 _EDGE: Final = 0.01  # where certainty is cut off before it becomes log-odds
@@ -50,10 +48,10 @@ _REFUSAL: Final = re.compile(
 
 
 def check_margin(prefer: PreferConfig, kinds: Collection[str]) -> None:
-    """Refuse a `min_margin` that no pair can have: judges of pairs give |2p - 1|, which is 1 at most."""
+    """Refuse a `min_margin` that no pair can have."""
     if prefer.min_margin > 1 and set(kinds) == {"pairwise"}:
-        said = f"min_margin is {prefer.min_margin:g}, and margins of judges of pairs are at most 1"
-        raise SettingError(f"{said}: every pair would be dropped. Write e.g. min_margin: 0.2")
+        said = f"min_margin is {prefer.min_margin:g}; of judges of pairs, margins are |2p - 1|, at most 1"
+        raise SettingError(f"{said}. Write e.g. min_margin: 0.2")
 
 
 Pairs = Sequence[Preference]
@@ -65,7 +63,7 @@ def choose(
 ) -> tuple[list[Preference], list[Dropped]]:
     """The preferences of one prompt. Preferences and dropped rows together are as many as the opinions."""
     known = {c.id: c for c in completions}
-    read, dropped = usable(opinions, known)
+    read, dropped = usable(opinions)
     read = penalize_length(read, completions, cfg.length_penalty)
     scores = rank(read)
     pairs: dict[str, Preference] = {}
@@ -90,9 +88,7 @@ def choose(
     return kept, dropped
 
 
-def usable(
-    opinions: Sequence[Opinion], known: Mapping[str, Completion]
-) -> tuple[list[Opinion], list[Dropped]]:
+def usable(opinions: Iterable[Opinion]) -> tuple[list[Opinion], list[Dropped]]:
     """The opinions that can be used, told from the same side however they came, and the others."""
     read: list[Opinion] = []
     dropped: list[Dropped] = []
@@ -102,8 +98,6 @@ def usable(
             dropped.append(Dropped(one.matchup_id, STAGE, f"unread: {one.unread}"))
         elif not 0.0 <= one.p_first <= 1.0:  # a judge of the user's may return any verdict
             dropped.append(Dropped(one.matchup_id, STAGE, "unread: no_probability", f"p is {one.p_first}"))
-        elif not known.keys() >= {one.first_id, one.second_id}:
-            dropped.append(Dropped(one.matchup_id, STAGE, "unknown_completion"))
         else:  # rounded: told from the other side and back, a float is not quite what it was
             read.append(replace(one, p_first=round(one.p_first, 9)))
     return read, dropped
@@ -114,8 +108,7 @@ def penalize_length(
 ) -> list[Opinion]:
     """The opinions after s - penalty * tanh((length - median) / IQR) of both completions.
 
-    Without scores the log-odds are what is penalised. With scores p keeps its own scale: its log-odds shrink
-    or turn in the proportion in which the difference of scores did.
+    Without scores s are the log-odds. With scores, the log-odds change in proportion to their difference.
     """
     if not penalty:
         return list(opinions)
@@ -136,8 +129,7 @@ def penalize_length(
 def length_terms(completions: Sequence[Completion]) -> dict[str, float]:
     """tanh((length - median) / IQR) in characters, among the completions of one prompt.
 
-    The spread is taken as at least a tenth of the median: among answers of nearly one length, a few
-    characters are no difference.
+    The spread is at least a tenth of the median: a few characters are no difference.
     """
     lengths = [len(c.text) for c in completions]
     middle = median(lengths)
@@ -147,11 +139,10 @@ def length_terms(completions: Sequence[Completion]) -> dict[str, float]:
 
 
 def rank(opinions: Sequence[Opinion]) -> dict[str, float]:
-    """How good each completion is: its scores where all have some, else a ranking of the pairs.
+    """How good each completion is: its mean score where all have some, else how it fares in its pairs.
 
-    Where everyone met everyone the ranking is the mean win probability, which has the order of a
-    Bradley-Terry fit (Ford 1957); where some pairs are missing, it is that fit. Rounded, so that equal ones
-    are equal.
+    That is the mean win probability where everyone met everyone, which has the order of a Bradley-Terry fit
+    (Ford 1957), and that fit where pairs are missing. Rounded, so that equal ones are equal.
     """
     scored = all(opinion.scores is not None for opinion in opinions)
     points: dict[str, list[float]] = {}
@@ -182,7 +173,7 @@ def _orient(
         "tie": p == 0.5,
         "flipped": opinion.flipped,
         "length_gap": cfg.max_length_ratio > 0 and long >= cfg.max_length_ratio * short,
-        "truncated": is_truncated(chosen) or is_truncated(rejected),
+        "truncated": "length" in (chosen.finish, rejected.finish),
         "refusal": is_refusal(chosen.text) or is_refusal(rejected.text),
     }
     source = f"{cfg.rule}:{opinion.judge}"
@@ -207,7 +198,7 @@ def _reason_to_drop(pair: Preference, cfg: PreferConfig) -> str:
         return "tie"
     if pair.margin < cfg.min_margin:
         return "below_margin"
-    if cfg.truncated == "drop" and is_truncated(pair.chosen):
+    if cfg.truncated == "drop" and pair.chosen.finish == "length":
         return "truncated"
     if cfg.refusals == "drop" and is_refusal(pair.chosen.text):
         return "refusal"
@@ -288,39 +279,23 @@ def shortest(completions: Iterable[Completion]) -> Completion:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether an answer opens by declining. Only its first words are looked at, so `... but I can't` is none.
-
-    English only, and by wording: an apology for a mistake ("I'm sorry, the sum is 12") counts too.
-    """
+    """Whether an answer opens by declining: by its first words, in English only. An apology counts too."""
     return _REFUSAL.match(text[:240]) is not None
-
-
-def is_truncated(completion: Completion) -> bool:
-    """Whether the policy was cut off in the middle."""
-    return completion.finish == "length"
 
 
 def near_duplicates(one: str, other: str, threshold: float) -> bool:
     """Whether two texts share at least this part of their word triples (Jaccard, as in Broder 1997).
 
-    At 1.0: texts that differ in nothing but case, white space and the punctuation at the edges of words.
-    Texts with other numbers in them are never near-duplicates: in arithmetic the one digit is what counts.
+    At 1.0 they have equal words. Texts with different numbers are never near-duplicates.
     """
     short, long = sorted((len(one), len(other)))
     if short < threshold * long * 0.8:  # cannot share so much; spares most pairs the counting
         return False
     if threshold >= 1.0:
         return all(word == its for word, its in zip_longest(words_of(one), words_of(other)))
-    words, others = list(words_of(one)), list(words_of(other))
-    if _numbers(words) != _numbers(others):
+    both = [list(words_of(text)) for text in (one, other)]
+    numbers, others = ([word for word in words if any(c.isdigit() for c in word)] for words in both)
+    if numbers != others:
         return False
-    triples, other_triples = _triples(words), _triples(others)
-    return len(triples & other_triples) >= threshold * len(triples | other_triples)
-
-
-def _numbers(words: list[str]) -> list[str]:
-    return [word for word in words if any(c.isdigit() for c in word)]
-
-
-def _triples(words: list[str]) -> set[tuple[str, ...]]:
-    return {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))}
+    mine, its = ({tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))} for words in both)
+    return len(mine & its) >= threshold * len(mine | its)

@@ -1,6 +1,3 @@
 """What policies are asked: loading, de-duplicating and splitting prompts."""
 
-from .load import load_prompts, split_of
-from .rows import Source, ignore
-
-__all__ = ["Source", "ignore", "load_prompts", "split_of"]
+from .load import load_prompts as load_prompts

@@ -46,8 +46,7 @@ COLUMNS = ANSWERS.union(
     ("prompt", "instruction", "input", "question", "system", "domain", "stakes", "reference", "answer"),
     ("label", "winner", "policy", "who", "annotator", "judge", "reply", "reply_swapped"),
 )
-TRANSCRIPT = "\n\nHuman:"
-"""How an HH-RLHF transcript begins."""
+TRANSCRIPT = "\n\nHuman:"  # how one of HH-RLHF begins
 
 
 def load_prompts(
@@ -61,13 +60,12 @@ def load_prompts(
 ) -> Iterator[Prompt]:
     """Every prompt of a file, folder, hub dataset or rows in memory, once each, as a stream.
 
-    Rows left out go to `dropped`, with the reason. A row that cannot be read stops the work with its file and
-    line, or with `on_error="drop"` is left out like the others. `benchmarks` are files of test prompts:
-    prompts that share 13 words in a row with one are left out as `contaminated`.
+    Rows left out go to `dropped`, with the reason. A row that cannot be read stops the work, or with
+    `on_error="drop"` is left out like the others. `benchmarks` are files of test prompts.
     """
 
-    def parse(row: dict[str, Any], where: str) -> Prompt:
-        return build_prompt(*conversation(row, where), row, where)
+    def parse(row: dict[str, Any]) -> Prompt:
+        return build_prompt(*conversation(row), row)
 
     def is_new(prompt: Prompt) -> bool:
         new = seen.add(prompt.id)
@@ -85,18 +83,13 @@ def split_of(prompt_id: str, held_out: float = 0.05) -> Literal["train", "test"]
     return "test" if int(prompt_id[-8:], 16) < held_out * 2**32 else "train"
 
 
-def contamination_filter(
-    benchmarks: Sequence[Source], dropped: Drop = ignore, n: int = 13
-) -> Callable[[Prompt], bool]:
-    """Tells whether a prompt shares no n words in a row with a test prompt; GPT-3's authors took 13.
-
-    A test prompt of fewer words is looked for whole. Runs of words are kept as their hashes.
-    """
+def contamination_filter(benchmarks: Sequence[Source], dropped: Drop) -> Callable[[Prompt], bool]:
+    """Whether a prompt shares no 13 words in a row (GPT-3's measure), or shorter turn, with a test prompt."""
 
     def grams(prompt: Prompt) -> Iterator[tuple[str, ...]]:
         for message in prompt.messages:
             words = [*words_of(message.content)]
-            yield from (tuple(words[i : i + n]) for i in range(max(len(words) - n + 1, bool(words))))
+            yield from (tuple(words[i : i + 13]) for i in range(max(len(words) - 12, bool(words))))
 
     test = {hash(gram) for source in benchmarks for item in load_prompts(source) for gram in grams(item)}
 
@@ -116,52 +109,50 @@ def words_of(text: str) -> Iterator[str]:
             yield word
 
 
-def build_prompt(
-    messages: tuple[Message, ...], used: Collection[str], row: dict[str, Any], where: str
-) -> Prompt:
+def build_prompt(messages: tuple[Message, ...], used: Collection[str], row: dict[str, Any]) -> Prompt:
     """A checked prompt; the columns nobody used go to `meta`."""
     if not messages or messages[-1].role != "user":
-        last = f"ends with the {messages[-1].role}'s turn" if messages else "has no turn"
         ways = "To leave off a last answer, write: --columns.messages prompt" if "prompt" in used else SKIP
-        raise _bad(where, f"the prompt {last}: nothing awaits an answer. {ways}")
+        raise BadRow("not_a_conversation", f"the prompt does not end with the user's turn. {ways}")
     if not messages[-1].content.strip():
-        raise BadRow("empty", f"{where}: the prompt is empty")
+        raise BadRow("empty", "the prompt is empty")
     meta = {str(name): row[name] for name in row if name not in used and name not in ANSWERS}
-    fields: dict[str, Any] = {}
-    if (domain := meta.pop("domain", None)) is not None:
-        fields["domain"] = str(domain)
-    if stakes := meta.pop("stakes", None):
-        if stakes not in ("normal", "high"):
-            raise BadRow("bad_stakes", f"{where}: stakes is {clip(stakes)}; write: normal, or: high")
-        fields["stakes"] = stakes
-    for column in ("reference", "answer"):
-        if isinstance(meta.get(column), str | int | float) and "reference" not in fields:
-            fields["reference"] = str(meta.pop(column))
-    if isinstance(inner := meta.get("meta"), dict):  # a prompt of ours, read again
-        meta = inner | {k: v for k, v in meta.items() if k != "meta"}
-    prompt = Prompt.of(messages, meta=meta, **fields)
+    domain, stakes = meta.pop("domain", None), meta.pop("stakes", None) or "normal"
+    if stakes not in ("normal", "high"):
+        raise BadRow("bad_stakes", f"stakes is {clip(stakes)}; write: normal, or: high")
+    named = [name for name in ("reference", "answer") if isinstance(meta.get(name), str | int | float)]
+    reference = str(meta.pop(named[0])) if named else None
+    if isinstance(meta.get("meta"), dict):  # a prompt of ours, read again
+        meta = meta.pop("meta") | meta
+    prompt = Prompt.of(
+        messages, domain="" if domain is None else str(domain), stakes=stakes, reference=reference, meta=meta
+    )
     if meta.get("id") == prompt.id:
         del meta["id"]
     return prompt
 
 
-def conversation(row: dict[str, Any], where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def conversation(row: dict[str, Any]) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """The turns that await an answer, and the columns they came from."""
     column = first_of(row, ("prompt", *CHATS, "instruction", "question"))
-    used = (column, "input") if column == "instruction" else (column,)
-    if column in CHATS:
-        messages = unanswered(turns(row[column], column, where))
-    elif column:
-        text, more = row[column], row.get("input") if "input" in used else None
-        both = isinstance(text, str) and isinstance(more, str) and more.strip()
-        messages = _asked(f"{text}\n\n{more}" if both else text, column, where)
+    used: tuple[str, ...] = (column,)
+    if column:
+        asked = row[column]
+        if column == "instruction":
+            used, more = (*used, "input"), row.get("input")
+            if isinstance(asked, str) and isinstance(more, str) and more.strip():
+                asked = f"{asked}\n\n{more}"
+        messages = turns(asked, column)
+        if column in CHATS or isinstance(asked, str):
+            while messages and messages[-1].role == "assistant":
+                messages = messages[:-1]
     elif is_dialogue(row.get("chosen")) and is_dialogue(row.get("rejected")):
-        return shared_beginning(row["chosen"], row["rejected"], where)[0], ("chosen", "rejected")
+        return shared_beginning(row["chosen"], row["rejected"])[0], ("chosen", "rejected")
     else:
         texts = [name for name, value in row.items() if isinstance(value, str | list) and name not in ANSWERS]
         longest = max(texts, key=lambda name: len(row[name]), default="...")
         ways = f"Say which column holds the prompt with: --columns.prompt {for_shell(longest)}"
-        raise BadRow("no_prompt", f"{where}: {missing('prompt', row)} {ways}")
+        raise BadRow("no_prompt", f"{missing('prompt', row)} {ways}")
     system = row.get("system")
     if not isinstance(system, str) or not messages or messages[0].role == "system":
         return messages, used
@@ -173,59 +164,34 @@ def first_of(row: Mapping[str, Any], names: Iterable[str]) -> str:
     return next((name for name in names if row.get(name) is not None), "")
 
 
-def _asked(value: Any, column: str, where: str) -> tuple[Message, ...]:
-    """What is asked: a text, a transcript, or turns."""
-    if not isinstance(value, str):
-        return turns(value, column, where)
-    return unanswered(_transcript(value)) if value.startswith(TRANSCRIPT) else (Message("user", value),)
+def _no_turn(column: str, value: Any) -> BadRow:
+    turn = '{"role": "user", "content": "..."}'
+    ways = f"Write a text, or turns of system, user and assistant like {turn}. {SKIP}"
+    return BadRow("not_a_conversation", f"{column} holds {clip(value)}. {ways}")
 
 
-def _bad(where: str, what: str) -> BadRow:
-    return BadRow("not_a_conversation", f"{where}: {what}")
-
-
-def _no_turns(where: str, column: str, value: Any) -> BadRow:
-    example = '[{"role": "user", "content": "..."}]'
-    return _bad(where, f"{column} is {clip(value)}, which is not a conversation. Write a text, or: {example}")
-
-
-def turns(value: Any, column: str, where: str) -> tuple[Message, ...]:
-    """Messages as role/content or from/value; text in parts is joined."""
+def turns(value: Any, column: str) -> tuple[Message, ...]:
+    """A text, an HH-RLHF transcript, or messages as role/content or from/value; text in parts is joined."""
+    if isinstance(value, str):
+        if not value.startswith(TRANSCRIPT):
+            return (Message("user", value),)
+        parts = re.split(r"\n\n(Human|Assistant):", value)
+        said = zip(parts[1::2], parts[2::2], strict=True)
+        return tuple(Message(ROLES[speaker.lower()], words.strip()) for speaker, words in said)
     if not isinstance(value, list | tuple) or not value:
-        raise _no_turns(where, column, value)
+        raise _no_turn(column, value)
     messages = []
     for turn in value:
-        if not isinstance(turn, dict):
-            raise _no_turns(where, column, turn)
-        speaker = turn.get("role", turn.get("from"))
-        content = turn.get("content", turn.get("value"))
+        fields = turn if isinstance(turn, dict) else {}
+        speaker, content = fields.get("role", fields.get("from")), fields.get("content", fields.get("value"))
+        if isinstance(content, list):
+            texts: list[Any] = [part.get("text") if isinstance(part, dict) else None for part in content]
+            content = "".join(texts) if all(isinstance(text, str) for text in texts) else None
         role = ROLES.get(speaker) if isinstance(speaker, str) else None
-        if role is None:
-            by = f"a turn in {column} is by {clip(speaker)}; turns are by system, user or assistant"
-            raise _bad(where, f"{by}. {SKIP}")
-        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-            parts = [part.get("text") for part in content]
-            content = "".join(parts) if all(isinstance(part, str) for part in parts) else content
-        if not isinstance(content, str):
-            raise _no_turns(where, column, turn)
+        if role is None or not isinstance(content, str):
+            raise _no_turn(column, turn)
         messages.append(Message(role, content))
     return tuple(messages)
-
-
-def unanswered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The conversation up to the turn that awaits an answer."""
-    while messages and messages[-1].role == "assistant":
-        messages = messages[:-1]
-    return messages
-
-
-def _transcript(text: str) -> tuple[Message, ...]:
-    """An HH-RLHF transcript as messages."""
-    parts = re.split(r"\n\n(Human|Assistant):", text)
-    return tuple(
-        Message("user" if speaker == "Human" else "assistant", words.strip())
-        for speaker, words in zip(parts[1::2], parts[2::2], strict=True)
-    )
 
 
 def is_dialogue(value: Any) -> bool:
@@ -235,14 +201,13 @@ def is_dialogue(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) > 1
 
 
-def shared_beginning(chosen: Any, rejected: Any, where: str) -> tuple[tuple[Message, ...], str, str]:
+def shared_beginning(chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
     """Two dialogues that differ in their last answer only: what they share, and the two answers."""
-    one, other = (
-        _transcript(value) if isinstance(value, str) else turns(value, column, where)
-        for column, value in (("chosen", chosen), ("rejected", rejected))
-    )
+    one, other = turns(chosen, "chosen"), turns(rejected, "rejected")
     if one[-1].role != "assistant" or other[-1].role != "assistant":
-        raise _bad(where, f"chosen and rejected have to end with the assistant's turn. {SKIP}")
+        raise BadRow(
+            "not_a_conversation", f"chosen and rejected do not end with the assistant's turn. {SKIP}"
+        )
     if one[:-1] != other[:-1]:
-        raise BadRow("prompts_differ", f"{where}: chosen and rejected answer different conversations")
+        raise BadRow("prompts_differ", "chosen and rejected answer different conversations")
     return one[:-1], one[-1].content, other[-1].content

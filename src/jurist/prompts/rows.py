@@ -1,7 +1,6 @@
-"""Where rows come from: files, folders, the hub or memory. Every source is read as a stream, row by row.
+"""Where rows come from: files, folders, the hub or memory, each read as a stream.
 
-A row that cannot be read takes its place in the stream as a `BadRow`: whoever reads stops there, or drops it
-with its reason.
+A row that cannot be read takes its place in the stream as a `BadRow`: whoever reads stops there or drops it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ LEFT_OUT = ("empty", "prompts_differ")
 SKIP = "Leave such rows out with: --on_error drop"
 
 _decode = msgspec.json.Decoder().decode
-_NOT_JSON = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _BOM = b"\xef\xbb\xbf"
 csv.field_size_limit((1 << 31) - 1)  # the default is 131,072 characters, and answers may be longer
 
@@ -52,7 +50,7 @@ def ignore(row: Dropped) -> None:
 
 def parse_rows(
     source: Source,
-    parse: Callable[[dict[str, Any], str], T],
+    parse: Callable[[dict[str, Any]], T],
     known: Set[str],
     stage: str,
     *,
@@ -60,44 +58,44 @@ def parse_rows(
     on_error: OnError = "stop",
     dropped: Drop = ignore,
 ) -> Iterator[T]:
-    """`parse(row, where)` of each row, under our names of columns; bad rows stop the work or are dropped."""
+    """`parse(row)` of each row, under our names of columns; bad rows stop the work or are dropped."""
     for ours in columns or ():
         if ours not in known:
             raise SettingError(nearest("column", ours, known))
     for where, row in read_rows(source):
         try:
-            parsed = parse(rename_columns(row, columns or {}, where), where)
-        except (BadRow, UnicodeEncodeError) as error:
-            half = BadRow("not_utf8", f"{where} holds half of a surrogate pair. {SKIP}")
-            bad = error if isinstance(error, BadRow) else half
-            if on_error != "drop" and bad.reason not in LEFT_OUT:
-                raise bad from None
-            dropped(Dropped(where, stage, bad.reason, str(bad)))
+            parsed = parse(rename_columns(row, columns or {}))
+        except UnicodeEncodeError:
+            reason, what = "not_utf8", f"half of a surrogate pair is no text. {SKIP}"
+        except BadRow as error:
+            reason, what = error.reason, str(error)
         else:
             yield parsed
+            continue
+        if on_error != "drop" and reason not in LEFT_OUT:
+            raise BadRow(reason, f"{where}: {what}")
+        dropped(Dropped(where, stage, reason, f"{where}: {what}"))
 
 
-def rename_columns(row: Any, columns: Mapping[str, str], where: str) -> dict[str, Any]:
+def rename_columns(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
     """The row under the names used here; `columns` says `ours: theirs`."""
     if isinstance(row, BadRow):
         raise row
     if not isinstance(row, Mapping):
         example = '{"prompt": "Why is the sky blue?"}'
-        raise BadRow("not_an_object", f"{where} holds {clip(row)}, not a row. A row looks like: {example}")
+        raise BadRow("not_an_object", f"{clip(row)} is not a row. A row looks like: {example}")
     if not columns:
         return row if isinstance(row, dict) else dict(row)
     for ours, theirs in columns.items():
         if theirs not in row:
-            raise BadRow("no_column", f"{where}: {missing(theirs, row)} Write it as: --columns.{ours} ...")
+            raise BadRow("no_column", f"{missing(theirs, row)} Write it as: --columns.{ours} ...")
     taken = set(columns.values())
     return {k: v for k, v in row.items() if k not in taken} | {o: row[t] for o, t in columns.items()}
 
 
 def missing(name: str, row: Mapping[str, Any]) -> str:
     """What to say when a row has no such column."""
-    if not row:
-        return f"no column called '{name}'; the row is empty."
-    return nearest("column", name, [clip(k)[1:-1] if len(str(k)) > 60 else str(k) for k in list(row)[:40]])
+    return nearest("column", name, [str(key)[:60] for key in row] or ["none"])
 
 
 def read_rows(source: Source) -> Rows:
@@ -107,12 +105,9 @@ def read_rows(source: Source) -> Rows:
     if str(source).startswith("hub:"):
         return _from_hub(str(source))
     path = Path(source).expanduser()
-    if path.exists():
-        return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
-    there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest("file", path.name, there)
-    look = f"no file {path}. See what is there with: ls {for_shell(path.parent)}"
-    raise DataError(close if there and len(close) < 300 else look)
+    if not path.exists():
+        raise DataError(f"no file {path}. See what is there with: ls {for_shell(path.parent)}")
+    return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
 
 
 def _refuse_empty(rows: Rows, path: Path) -> Rows:
@@ -128,8 +123,7 @@ def _from_memory(source: Any, name: str = "") -> Rows:
         cells = zip(*(source[name] for name in source.columns), strict=True)
         source = (dict(zip(names, map(_plain, row), strict=True)) for row in cells)
     elif isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
-        some = f" of {', '.join(map(repr, source))}" if isinstance(source, Mapping) else ""
-        what = f"{name}rows are a path or a list of dicts, not {type(source).__name__}{some}"
+        what = f"{name}rows are a path or a list of dicts, not {type(source).__name__}"
         raise DataError(f"{what}. Name one of its splits, or give a list")
     for n, row in enumerate(source, 1):
         yield f"{name}row {n}", {"prompt": row} if isinstance(row, str) else row
@@ -171,15 +165,14 @@ def _from_hub(source: str) -> Rows:
 def _from_file(path: Path) -> Rows:
     name = path.name.removesuffix(".gz")
     reader = next((read for ending, read in READERS.items() if name.endswith(ending)), None)
-    if reader is None or (reader is _parquet and name != path.name):
-        raise DataError(
-            f"{path} ends in '{path.suffix}'; files that can be read end in {', '.join(READERS)} (.gz too). "
-            f"Name it by what it holds, e.g. {for_shell(path.with_suffix('.jsonl').name)}"
-        )
+    if reader is None:
+        known = f"files that can be read end in {', '.join(READERS)} (.gz too)"
+        raise DataError(f"{known}, not so {path}. Name it by what it holds, e.g. {path.stem}.jsonl")
     try:
         yield from reader(path)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _refused(path, f"is not a whole gzip file ({error}). Check it with: gzip -t") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, csv.Error, ValueError, RecursionError) as error:
+        what = f"cannot be read to its end ({first_line(error)}). See what it is with: file"
+        raise _refused(path, what) from error
 
 
 def _refused(path: Path, what: str) -> DataError:
@@ -197,61 +190,38 @@ def _jsonl(path: Path) -> Rows:
             text = (line.removeprefix(_BOM) if n == 1 else line).strip()
             try:
                 yield f"{path}:{n}", _decode(text)
-            except _NOT_JSON as error:
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 if text:
                     reason = "not_utf8" if isinstance(error, UnicodeError) else "not_json"
-                    what = f"{path}:{n} is not JSON ({first_line(error)}). {_look(path, n)}"
+                    what = f"the line is not JSON ({first_line(error)}). {_look(path, n)}"
                     yield f"{path}:{n}", BadRow(reason, what)
 
 
 def _json(path: Path) -> Rows:
-    """One list of rows, alone or under `data`, held whole; or, as many `.json` files are, one row a line."""
+    """One list of rows, held whole; or, as many `.json` files are, one row a line."""
     with _open(path) as file:
-        start, more = file.readline().removeprefix(_BOM), file.readline()
-        line = start.strip()
-        if more.strip() and line.startswith(b"{") and line.endswith(b"}"):
-            yield from _jsonl(path)
+        start = file.readline().removeprefix(_BOM)
+        if start.lstrip().startswith(b"[") or start.strip() == b"{":
+            yield from _from_memory(_decode(start + file.read()), f"{path}, ")
             return
-        try:
-            whole = _decode(start + more + file.read())
-        except _NOT_JSON as error:
-            raise _refused(path, f"is not one whole JSON list ({error}). Look with: tail -c 200") from error
-    if isinstance(whole, dict):
-        whole = whole["data"] if isinstance(whole.get("data"), list) else [whole]
-    if not isinstance(whole, list):
-        raise _refused(path, f"holds {clip(whole)}, not a list of rows. Look with: head -c 200")
-    yield from _from_memory(whole, f"{path}, ")
+    yield from _jsonl(path)
 
 
 def _csv(path: Path) -> Rows:
     with _open(path) as file:
         table = csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""))
-        try:
-            header = next(table, [])
-            for cells in table:
-                n, where = table.line_num, f"{path}:{table.line_num}"
-                if len(cells) == len(header):
-                    yield where, dict(zip(header, cells, strict=True))
-                elif cells:
-                    few = len(cells) < len(header)
-                    why = f"{header[len(cells)]} has none" if few else "a text with a comma wants quotes"
-                    said = f"the row has {len(cells)} cells and the header {len(header)}: {why}"
-                    yield where, BadRow("cells", f"{where}: {said}. {_look(path, n)}")
-        except UnicodeDecodeError as error:
-            raise _refused(path, f"is not UTF-8 ({error}). Look at it with: iconv -f latin1") from error
-        except csv.Error as error:
+        header = next(table, [])
+        for cells in table:
             n = table.line_num
-            raise DataError(f"{path}:{n} is not CSV ({error}). {_look(path, n)}") from error
+            if len(cells) == len(header):
+                yield f"{path}:{n}", dict(zip(header, cells, strict=True))
+            elif cells:
+                yield f"{path}:{n}", BadRow("cells", f"not as many cells as the header. {_look(path, n)}")
 
 
 def _parquet(path: Path) -> Rows:
-    parquet = require("pyarrow.parquet", f"reading {path}", "parquet")
-    try:
-        batches = parquet.ParquetFile(path).iter_batches(batch_size=256)
-    except Exception as error:  # pyarrow has kinds of its own
-        what = f"is not a Parquet file ({first_line(error)}). Look at its start with: head -c 4"
-        raise _refused(path, what) from error
-    rows = (row for batch in batches for row in batch.to_pylist())
+    file = require("pyarrow.parquet", f"reading {path}", "parquet").ParquetFile(path)
+    rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
     yield from _from_memory(rows, f"{path}, ")
 
 

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from ..errors import DataError, SettingError
 from ..models.ppo_settings import PPOConfig
 from ..models.settings import DpoConfig, RewardConfig, SftConfig
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..records import Preference
 from ..verdicts.constitution import load_constitution
 from ..verdicts.judge import judge_config

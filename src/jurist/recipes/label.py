@@ -17,21 +17,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..completions import Policies, load_groups, matchups, mixture
+from ..completions import Policies, load_groups, matchups
 from ..completions import sample as sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import parse_money
 from ..engines.journaled import Engines, JournaledEngine, open_budget
 from ..errors import DataError, RunError, SettingError
-from ..preferences.card import Counts, card, write_card
-from ..preferences.decide import JudgeInfo, decide, read_judges, write_judges
-from ..preferences.export import FORMATS, Quarantine, drop_quarantined, push, read_quarantine
+from ..preferences.decide import Counts, JudgeInfo, decide, read_judges
+from ..preferences.export import FORMATS, Quarantine, card, drop_quarantined, push, read_quarantine
 from ..preferences.export import export as export_rows
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows as read_source
 from ..records import RECORDED_PREFIX, Dropped, Group, Preference, Prompt, content_id
-from ..run import Marker, Run, again, read_json, read_records
+from ..run import Marker, Run, again, read_json, read_records, write_whole
 from ..verdicts.calibrate import FEWEST
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
@@ -136,7 +135,7 @@ async def _collect(
                 progress.stopped = reason
             drop(lost)
             progress.judges |= _recorded_judges(progress.counts)
-            write_judges(run, list(progress.judges.values()))
+            run.write_json("judges.json", list(progress.judges.values()))
     except asyncio.CancelledError:
         engines.abandon()
         raise
@@ -144,11 +143,11 @@ async def _collect(
         await engines.close()
 
 
-def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies | None:
-    """None where the rows bring their completions."""
+def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies:
+    """Nobody where the rows bring their completions."""
     listed = (cfg.policy,) if isinstance(cfg.policy, str | PolicyConfig) else cfg.policy
     named = [PolicyConfig(one) if isinstance(one, str) else one for one in listed]
-    return mixture([(opened(one.engine), one.weight) for one in named]) if named else None
+    return [(opened(one.engine), one.weight) for one in named]
 
 
 def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngine) -> list[Judge | Scorer]:
@@ -183,13 +182,10 @@ def _refuse_few_swaps(cfg: LabelConfig, swap: str) -> None:
         )
 
 
-async def sampled(
-    row: Prompt | Group, policies: Policies | None, cfg: LabelConfig
-) -> tuple[Group, list[Dropped]]:
+async def sampled(row: Prompt | Group, policies: Policies, cfg: LabelConfig) -> tuple[Group, list[Dropped]]:
     """The row with its completions: those it came with, or new ones from the policies."""
     if isinstance(row, Group):
         return row, []
-    assert policies is not None  # `check` refuses prompts without a policy
     texts, gone = await sample_completions(row, policies, cfg.k, cfg.sampling, cfg.seed)
     return Group(row, tuple(texts)), gone
 
@@ -322,6 +318,6 @@ def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[st
     rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
     splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop)
     about: dict[str, Any] = {"name": run.path.name, "recipe": recipe_text(cfg), "versions": versions()}
-    files = {split: f"{split}*" for split in splits}
-    write_card(folder, card(counts, splits=files, left_out=left_out, **about))
+    text = card(counts, splits=splits, left_out=left_out, **about)
+    write_whole(folder / "README.md", text.encode())
     return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

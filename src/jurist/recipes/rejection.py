@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..records import Completion, Dropped, Prompt, Sampling
 from ..stats.intervals import mean
 from ..verdicts.judge import judge_config

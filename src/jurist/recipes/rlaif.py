@@ -22,7 +22,7 @@ from ..config import settings_from
 from ..errors import SettingError
 from ..models.ppo_settings import PPOConfig
 from ..models.settings import DpoConfig, RewardConfig
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..records import Preference
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig

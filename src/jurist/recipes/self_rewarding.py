@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..models.settings import DpoConfig
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..records import Sampling
 from ..stats.intervals import mean
 from ..verdicts.settings import JudgeConfig, JuryConfig

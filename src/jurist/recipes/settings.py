@@ -19,7 +19,7 @@ from .. import __version__
 from ..config import dump_yaml, load_settings, settings_from
 from ..engines.engine import EngineConfig
 from ..errors import SettingError, nearest
-from ..preferences.settings import PreferConfig
+from ..preferences import PreferConfig
 from ..records import Sampling
 from ..run import MARKER
 from ..verdicts.settings import JudgeConfig, JuryConfig
@@ -38,7 +38,7 @@ class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Who writes completions, and how large a share of them."""
 
     engine: Annotated[str | EngineConfig, Meta(description="Vendor and model, e.g. openai:gpt-5-mini.")]
-    weight: Annotated[float, Meta(description="Share of the completions, relative to other policies.")] = 1.0
+    weight: Annotated[float, Meta(gt=0, description="Relative share of the completions.")] = 1.0
 
 
 class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -130,7 +130,7 @@ def check(cfg: LabelConfig) -> None:
     for name in cfg.export:
         if name not in FORMATS:
             raise SettingError(nearest("format", name, FORMATS))
-        if FORMATS[name].writer == "parquet":
+        if name == "parquet":
             require("pyarrow", f"the format {name}", "parquet")
     if cfg.labels not in (None, "given"):
         deque(load_labels(cfg.labels), maxlen=0)  # a line that cannot be read is better found now

@@ -14,8 +14,7 @@ from msgspec.structs import replace
 from ..engines.budget import Budget
 from ..engines.journaled import Engines
 from ..errors import BudgetSpent, Interrupted
-from ..preferences.card import Counts
-from ..preferences.decide import JudgeInfo, Learnt, opinions_by_matchup
+from ..preferences.decide import Counts, JudgeInfo, Learnt, opinions_by_matchup
 from ..records import Usage
 from ..run import Run
 from ..verdicts.cases import Case

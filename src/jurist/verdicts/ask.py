@@ -235,7 +235,7 @@ def code_for(names: str, *texts: str) -> str:
 
 
 def fence(name: str, text: str, code: str) -> str:
-    """No text can end its fence and speak on: the code is found nowhere in it, and lookalikes are shielded."""
+    """No text can end its fence and speak on: the code is not found in it, and lookalikes are shielded."""
     shielded = _LOOKALIKE.sub(r"<\\", text) if "<" in text else text
     return f"<{name}-{code}>\n{shielded}\n</{name}-{code}>"
 

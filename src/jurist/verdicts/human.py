@@ -87,11 +87,12 @@ def load_weighted(source: Source) -> Iterator[tuple[Verdict, float]]:
     """The same, each with how many matchups of its run it stands for: the `weight` of a spot check, or 1."""
     for number, (where, read) in enumerate(read_rows(source), 1):
         try:
-            row = rename_columns(read, {}, where)
+            row = rename_columns(read, {})
             verdict = _recorded(row, where) if "judge" in row else _written(row, where, number)
         except BadRow as error:
             # The way out that other rows have, to be left out, is none for labels.
-            raise DataError(re.sub(r"(; or l| L)eave such rows out with.*", "", str(error))) from None
+            what = re.sub(r"(; or l| L)eave such rows out with.*", "", str(error))
+            raise DataError(f"{where}: {what}") from None
         yield verdict, _weight(row.get("weight"), where)
 
 
@@ -132,7 +133,7 @@ def _written(row: dict[str, Any], where: str, number: int) -> Verdict:
                 f" or matchup_id and a label that is first, second or tie; here is {', '.join(row)}"
             )
         texts = {name: row[name] for name in ("prompt", "system", *pair[:2]) if name in row}
-        prompt, (first, second), _ = pair_of(texts, where)
+        prompt, first, second, _ = pair_of(texts)
         matchup_id, first_id, second_id = text_key(prompt.id, first.id, second.id), first.id, second.id
     column = next((name for name in LABELS if name in row), "")
     p = CODING.p_first(row[column], column, where) if column else 1.0 if by_choice else None

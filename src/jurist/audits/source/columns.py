@@ -125,12 +125,12 @@ def winners_in(row: dict[str, Any]) -> list[str]:
 
 
 def words_of(
-    plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str, coding: LabelCoding
+    plan: Plan, said: dict[str, Any], policies: tuple[str, str], coding: LabelCoding
 ) -> Iterator[Word]:
     """What the judge of a row said, once for each time it was asked."""
     if plan.one_order:
         word = _word(plan, plan.one_order, said, policies, coding)
-        yield word._replace(turned=True) if _turned(said.get("swapped"), where) else word
+        yield word._replace(turned=True) if _turned(said.get("swapped")) else word
     for column, turned in plan.both_orders:
         seat = turned and column.startswith("seat")
         word = _word(plan, column, said, policies[::-1] if seat else policies, coding)
@@ -138,39 +138,39 @@ def words_of(
 
 
 def people_in(
-    plan: Plan, said: dict[str, Any], policies: tuple[str, str], where: str, coding: LabelCoding
+    plan: Plan, said: dict[str, Any], policies: tuple[str, str], coding: LabelCoding
 ) -> Iterator[tuple[str, float]]:
     """Which person said what; a column that is empty says nothing."""
     for name in plan.people:
         word = _word(plan, name, said, policies, coding)
         if word.unread == "not_a_winner":
-            raise BadRow("unknown_label", f"{where}: {name} is {clip(said[name])}, no winner. {SKIP}")
+            raise BadRow("unknown_label", f"{name} is {clip(said[name])}, no winner. {SKIP}")
         if word.p is not None:
             yield "file" if name == "human" else name, word.p
 
 
-def scores_in(said: dict[str, Any], where: str) -> tuple[float | None, float | None] | None:
+def scores_in(said: dict[str, Any]) -> tuple[float | None, float | None] | None:
     """The two scores of a row, where it has any."""
     if "first_score" not in said or "second_score" not in said:
         return None
-    return number(said["first_score"], where), number(said["second_score"], where)
+    return number(said["first_score"]), number(said["second_score"])
 
 
-def number(value: Any, where: str) -> float | None:
+def number(value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING):
         return None
     try:
         found = float(value)
     except (TypeError, ValueError):
-        raise BadRow("not_a_number", f"{where}: {clip(value)} is no number. {SKIP}") from None
+        raise BadRow("not_a_number", f"{clip(value)} is no number. {SKIP}") from None
     return found if math.isfinite(found) else None
 
 
-def share(value: Any, where: str) -> float | None:
+def share(value: Any) -> float | None:
     """A probability that has to be one."""
-    p = number(value, where)
+    p = number(value)
     if p is not None and not 0.0 <= p <= 1.0:
-        said = f"{where}: p_first is {clip(value)}; a probability is between 0 and 1. {SKIP}"
+        said = f"p_first is {clip(value)}; a probability is between 0 and 1. {SKIP}"
         raise BadRow("out_of_range", said)
     return p
 
@@ -189,7 +189,7 @@ def _word(
         elif column == "better":
             p = {0: 1.0, 1: 0.0}.get(int(float(name)))
         else:
-            p = coding.p_first(said[column], plan.said[column], "", policies)
+            p = coding.p_first(said[column], plan.said[column], policies)
     except (BadRow, ValueError):
         p = None
     if p is not None and 0.0 <= p <= 1.0:
@@ -197,10 +197,10 @@ def _word(
     return Word(None, unread="out_of_range" if is_share and p is not None else "not_a_winner")
 
 
-def _turned(value: Any, where: str) -> bool:
+def _turned(value: Any) -> bool:
     if value is None or value is True or value is False:
         return bool(value)
     turned = TURNED.get(str(value).strip().lower())
     if turned is None:
-        raise BadRow("unknown_order", f"{where}: swapped is {clip(value)}; it is true or false. {SKIP}")
+        raise BadRow("unknown_order", f"swapped is {clip(value)}; it is true or false. {SKIP}")
     return turned

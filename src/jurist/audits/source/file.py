@@ -106,32 +106,31 @@ def rows_of(
     """The rows that can be used; those that cannot are told to `dropped`, by name."""
     coding = label_coding(source, columns, label_values, winners_in)
 
-    def parse(row: dict[str, Any], where: str) -> Row:
-        return row_of(row, where, coding)
+    def parse(row: dict[str, Any]) -> Row:
+        return row_of(row, coding)
 
     return parse_rows(source, parse, OURS, "completions", columns=columns, on_error=on_error, dropped=dropped)
 
 
-def row_of(row: dict[str, Any], where: str, coding: LabelCoding) -> Row:
+def row_of(row: dict[str, Any], coding: LabelCoding) -> Row:
     plan, rest, said = sorted_out(row)
-    pair = pair_of(_asked(rest), where)
-    first, second = pair.completions
-    chosen = pair.p_first is not None
+    prompt, first, second, labelled = pair_of(_asked(rest))
+    chosen = labelled is not None
     policies = first.policy, second.policy
-    matchup = Matchup.of(pair.prompt, first, second)
+    matchup = Matchup.of(prompt, first, second)
     p: float | None = None
     if chosen:
         # The better one stands first in such a file: as seats, that would tell on it.
-        known = share(said.get("p_first"), where)
+        known = share(said.get("p_first"))
         if plan.one_order == "p_first":
             plan = plan._replace(one_order="")
         p = 1.0 if known is None else known
         if second.id < first.id:
             matchup, p = matchup.swapped(), 1.0 - p
-    weight = number(said.get("weight"), where)
+    weight = number(said.get("weight"))
     return Row(
         matchup,
-        tuple(_heard(matchup.id, first, second, plan, said, policies, where, coding)),
+        tuple(_heard(matchup.id, first, second, plan, said, policies, coding)),
         p,
         1.0 if weight is None else weight,
         plan.ordered or not chosen,
@@ -158,12 +157,11 @@ def _heard(
     plan: Plan,
     said: dict[str, Any],
     policies: tuple[str, str],
-    where: str,
     coding: LabelCoding,
 ) -> Iterator[Heard]:
     judge = str(said.get("judge") or NAMELESS)
-    usd, seconds = (number(said[name], where) or 0.0 if name in said else 0.0 for name in ("usd", "seconds"))
-    words = list(words_of(plan, said, policies, where, coding))
+    usd, seconds = (number(said[name]) or 0.0 if name in said else 0.0 for name in ("usd", "seconds"))
+    words = list(words_of(plan, said, policies, coding))
     for word in words:
         seats = (second.id, first.id) if word.turned else (first.id, second.id)
         p = 1.0 - word.p if word.turned and word.p is not None else word.p
@@ -179,10 +177,10 @@ def _heard(
         )
     if words:
         usd = seconds = 0.0
-    for completion, score in zip((first, second), scores_in(said, where) or (), strict=False):
+    for completion, score in zip((first, second), scores_in(said) or (), strict=False):
         unread = "no_score" if score is None else ""
         yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
-    for who, p in people_in(plan, said, policies, where, coding):
+    for who, p in people_in(plan, said, policies, coding):
         yield Heard(HUMAN_PREFIX + who, name, first.id, second.id, p_first=p)
 
 

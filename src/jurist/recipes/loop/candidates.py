@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ...completions.load import same_words
-from ...preferences.pairs import is_refusal, is_truncated
+from ...preferences.pairs import is_refusal
 from ...records import Completion, Dropped, Prompt
 from ...run import read_records
 from .labelling import Sampled
@@ -66,7 +66,7 @@ def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) ->
     """Why an answer may not be chosen; empty when it may."""
     if any(same_words(one.text, other.text) for other in kept):
         return "identical"
-    if is_truncated(one):
+    if one.finish == "length":
         return "truncated"
     if cfg.longest and len(one.text) > cfg.longest:
         return "too_long"

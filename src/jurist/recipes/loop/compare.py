@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...completions import mixture, sample
+from ...completions import sample
 from ...completions.load import same_words
 from ...engines.journaled import Engines, open_budget
 from ...errors import SettingError
@@ -73,7 +73,7 @@ def look(
     async def answers() -> list[Answered]:
         found: list[Answered] = []
         try:
-            ours, theirs = mixture([(engines(new), 1.0)]), mixture([(engines(old), 1.0)])
+            ours, theirs = [(engines(new), 1.0)], [(engines(old), 1.0)]
             asked = open_judge(judge, engines, seed) if judge else None
             await engines.prepare()
 

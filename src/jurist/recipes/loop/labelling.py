@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from ...errors import BudgetSpent, EngineDown, Interrupted
-from ...preferences.settings import PreferConfig
+from ...preferences import PreferConfig
 from ...records import Sampling
 from ...run import Run, Writer
 from ...verdicts.settings import JuryConfig

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ...completions import Policies, mixture, sample
+from ...completions import Policies, sample
 from ...completions.load import same_words
 from ...engines.budget import Budget
 from ...engines.engine import Engine
@@ -122,7 +122,7 @@ class Reviser:
         seed: int,
     ) -> None:
         self.cfg, self.constitution, self.sampling, self.seed = cfg, constitution, sampling, seed
-        self.writer: Policies = mixture([(writer, 1.0)])
+        self.writer: Policies = [(writer, 1.0)]
         self.shown = tuple(turn for one in cfg.examples for turn in worked(one, constitution, cfg.critique))
 
     async def __call__(self, prompt: Prompt, draft: Completion) -> Revised:
@@ -217,7 +217,7 @@ async def _stream(
 
     try:
         ours = engines(engine_of(policy))
-        answering = mixture([(ours, 1.0)])
+        answering = [(ours, 1.0)]
         reviser = Reviser(cfg, constitution, engines(cfg.by) if cfg.by else ours, sampling, round.seed)
         await engines.prepare()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ...preferences.decide import Learnt, read_judges, settle_prompt
+from ...preferences.decide import Learnt, combine_opinions, opinions_by_matchup, read_judges
 from ...preferences.pairs import rank, shortest, usable
 from ...records import Completion
 from ...run import read_json
@@ -24,7 +24,7 @@ def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion
     known = {member.name: member for member in read_judges(folder)}
     learnt = read_json(folder / "learnt.json", Learnt)
     for case in read_cases(folder):
-        yield case, settle_prompt(case, known, learnt, jury)
+        yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
 
 
 def scores_of(case: Case) -> Worth:
@@ -40,7 +40,7 @@ def ranking(case: Case, opinions: Sequence[Opinion]) -> Worth:
     """Round robin: the ranking of those who met. Who is alone has nobody to be worse than."""
     if len(case.completions) == 1:
         return {case.completions[0].id: 0.5}
-    read, _ = usable(opinions, {one.id: one for one in case.completions})
+    read, _ = usable(opinions)
     return rank(read) if read else {}
 
 
