@@ -15,7 +15,8 @@ from jurist.verdicts.jury import Agreement, Weights
 
 
 def under_way():
-    budget = Budget(5.0, spent=1234.56)
+    budget = Budget(5.0)
+    budget.spent = 1234.56
     budget.calls, budget.cached = 2_000, 1_000_000
     now = RunProgress(budget, total=1_000_000)
     now.rows = 123_456

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from jurist.engines.budget import Budget
 from jurist.engines.engine import Ask, Engine, Reply, open_engine
-from jurist.engines.journaled import Engines, JournaledEngine, open_budget
+from jurist.engines.journaled import Engines, JournaledEngine
 from jurist.errors import JuristError
 from jurist.journal import Journal
 from jurist.records import Message, Usage
@@ -55,7 +56,7 @@ def journaled(path, work, engine=None, cap=None):
 
     async def main():
         journal = Journal(path)
-        budget = open_budget(cap, journal)
+        budget = Budget(cap, journal)
         engines = JournaledEngine(engine, journal, budget) if engine else Engines(journal, budget)
         try:
             async with asyncio.timeout(30):

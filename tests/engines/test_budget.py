@@ -26,18 +26,36 @@ async def ticks(n):
         await asyncio.sleep(0)
 
 
-def simulate(cap, calls, over=1.0, on_disk=True, disk=1_000):
+class Books:
+    """A journal's sums: its disk has room for so many replies, and is slow."""
+
+    def __init__(self, spent=0.0, uncertain=0.0, room=1_000, slow=2):
+        self.spent, self.uncertain, self.room, self.slow = spent, uncertain, room, slow
+
+    def __len__(self):
+        return 0  # calls that were never answered are on the books of an empty journal, too
+
+    def has_room(self, replies):
+        return replies <= self.room
+
+    def committed(self):
+        return ticks(self.slow)
+
+    def add_uncertain(self, usd):
+        self.uncertain += usd
+
+
+def simulate(cap, calls, over=1.0, **disk):
     """Every call from its reservation to its end, while the sums are watched at each step."""
-    budget, lost, excess = Budget(cap), [], [0.0]
-    budget.has_room = lambda replies: replies <= disk
-    budget.committed = (lambda: ticks(2)) if on_disk else None
+    books, lost, excess = Books(**disk), [], [0.0]
+    budget = Budget(cap, books)
 
     def watch(*_):
         committed = budget.spent + budget.uncertain + budget.reserved
-        assert budget.replies_under_way <= disk
+        assert budget.replies_under_way <= books.room
         assert committed <= cap * (1 + 1e-9) + sum(excess)
 
-    budget.on_change = watch
+    books.set_open = watch
 
     async def one(call):
         await ticks(call["start"])
@@ -73,20 +91,20 @@ def simulate(cap, calls, over=1.0, on_disk=True, disk=1_000):
     results = asyncio.run(main())
     watch()
     assert (budget.under_way, budget.replies_under_way, budget.reserved) == (0, 0, 0.0)
-    assert budget.uncertain == pytest.approx(sum(lost))
+    assert budget.uncertain == books.uncertain == pytest.approx(sum(lost))
     assert {type(one) for one in results} <= {type(None), BudgetSpent, asyncio.CancelledError}
     return budget, results
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.floats(0.01, 12), st.lists(CALL, max_size=16), st.booleans(), st.integers(4, 9))
-def test_what_is_committed_never_exceeds_the_cap_and_nobody_waits_for_ever(cap, calls, on_disk, disk):
-    budget, results = simulate(cap, calls, on_disk=on_disk, disk=disk)
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.01, 12), st.lists(CALL, max_size=16), st.integers(0, 2), st.integers(4, 9))
+def test_what_is_committed_never_exceeds_the_cap_and_nobody_waits_for_ever(cap, calls, slow, room):
+    budget, results = simulate(cap, calls, slow=slow, room=room)
 
     assert budget.stopped is None or any(isinstance(one, BudgetSpent) for one in results)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(CALL, max_size=16), st.floats(1.5, 20))
 def test_what_is_billed_above_its_worst_case_raises_later_reservations_once(calls, over):
     budget, _ = simulate(4.0, calls, over)
@@ -100,38 +118,29 @@ def test_all_of_the_budget_can_be_used_and_not_even_a_free_call_leaves_after_tha
     budget, results = simulate(10.0, [PLAIN] * 15)
 
     assert (budget.spent, results.count(None)) == (10.0, 10)
-    assert "Stopped: budget of $10.00 reached ($10.0000 spent; the next call may cost $1.0000)" in str(
-        results[-1]
-    )
+    told = "Stopped: budget of $10.00 reached ($10.0000 spent; the next call may cost $1.0000)"
+    assert told in str(results[-1])
     with pytest.raises(BudgetSpent, match=r"\$0.4000 spent and \$0.6000 possibly billed for lost calls"):
-        asyncio.run(Budget(1.0, spent=0.4, uncertain=0.6).reserve("engine", 0.0))
+        asyncio.run(Budget(1.0, Books(0.4, 0.6)).reserve("engine", 0.0))
 
 
 def test_a_call_that_does_not_fit_waits_for_those_under_way_and_a_smaller_one_does_not():
     async def main():
         budget, order = Budget(10.0), []
 
-        async def one(name, most, cost, seconds):
+        async def one(name, most, cost, n):
             reserved = await budget.reserve("engine", most)
             order.append(name)
-            await asyncio.sleep(seconds)
+            await ticks(n)
             budget.pay(reserved, [Reply("", cost=cost)])
 
-        await asyncio.gather(one("first", 8, 1, 0.02), one("large", 7, 2, 0), one("small", 1, 1, 0))
-        return order, budget.spent
-
-    assert asyncio.run(main()) == (["first", "small", "large"], 4.0)
-
-
-def test_a_stop_wakes_whoever_waits_and_lets_what_is_under_way_come_home():
-    async def main():
-        budget = Budget(1.0)
-        reserved = await budget.reserve("engine", 1.0)
-        waiting = asyncio.create_task(budget.reserve("engine", 1.0))
-        await asyncio.sleep(0)
-        budget.stop(Interrupted("stopped"))
+        await asyncio.gather(one("first", 8, 1, 3), one("large", 7, 2, 0), one("small", 1, 1, 0))
+        reserved = await budget.reserve("engine", 6.0)
+        waiting = asyncio.create_task(budget.reserve("engine", 6.0))
+        await ticks(1)
+        budget.stop(Interrupted("stopped"))  # wakes whoever waits, and lets what is under way come home
         (got,) = await asyncio.gather(waiting, return_exceptions=True)
         budget.pay(reserved, [Reply("", cost=0.5)])
-        return type(got), budget.spent, budget.reserved
+        return order, type(got), budget.spent, budget.reserved
 
-    assert asyncio.run(main()) == (Interrupted, 0.5, 0.0)
+    assert asyncio.run(main()) == (["first", "small", "large"], Interrupted, 4.5, 0.0)

@@ -8,8 +8,8 @@ from asking import ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jurist.engines.dialects import ChatCompletions, Messages, Takes, Unreadable, split_usage
-from jurist.engines.engine import VENDORS, Ask, open_engine
+from jurist.engines.dialects import ChatCompletions, Messages, Takes, Unreadable
+from jurist.engines.engine import ENGINES, Ask, open_engine
 from jurist.errors import SettingError
 from jurist.records import Message, Usage
 
@@ -44,6 +44,9 @@ SENT = {
 }
 
 
+assert {spec.partition(":")[0] for spec in SENT} == ENGINES.keys() - {"scripted", "hf", "tiny"}
+
+
 def sent_by(engine, n=1, **fields):
     return json.loads(engine._dialect.write(ask("?", **fields), n))
 
@@ -52,14 +55,8 @@ def sent_by(engine, n=1, **fields):
 def test_each_vendor_is_sent_what_it_takes(spec):
     max_tokens, takes, no_thinking, forced = SENT[spec]
     engine = open_engine(spec)
-    asked = {
-        "temperature": 0.5,
-        "top_p": 0.9,
-        "top_logprobs": 5,
-        "seed": 3,
-        "max_tokens": 9,
-        "labels": ("A", "B"),
-    }
+    asked = {"temperature": 0.5, "top_p": 0.9, "top_logprobs": 5, "seed": 3, "max_tokens": 9}
+    asked |= {"labels": ("A", "B")}
     usual = {"model": engine.model, "messages": [{"role": "user", "content": "?"}], max_tokens: 9}
     usual |= {"temperature": 0.5, "top_p": 0.9} if "t" in takes else {}
     usual |= {"logprobs": True, "top_logprobs": 5} if "l" in takes else {}
@@ -71,10 +68,6 @@ def test_each_vendor_is_sent_what_it_takes(spec):
     assert sent_by(engine, **asked, wants="forced_label") == usual | forced
     assert engine.gives_logprobs == ("l" in takes)
     assert engine.samples_together == (spec.partition(":")[0] not in ("anthropic", "groq", "deepseek"))
-
-
-def test_the_table_covers_every_vendor():
-    assert {spec.partition(":")[0] for spec in SENT} == set(VENDORS)
 
 
 def test_settings_of_the_user_come_last_and_are_part_of_the_name():
@@ -112,11 +105,8 @@ def test_a_name_says_kind_model_and_address_and_the_engine_keeps_the_first_two(s
         ("azure:gpt-4o", "Write azure:gpt-4o@https://RESOURCE.openai.azure.com/openai/v1"),
         ("openai:m@http://me:hunter2@h/v1", "key_env"),
         ("vllm:m@http://h/v1?api_key=hunter2", "key_env"),
-        ({"model": "x"}, "Add: engine: openai:gpt-5-mini"),
+        ({"model": "x"}, "There is --engine: VENDOR:MODEL"),
         ({"engine": "openai:m", "timeot": 5}, "Did you mean 'timeout'"),
-        ({"engine": "openai:m", "price": {"imput": 5}}, "imput"),
-        ({"engine": "openai:m", "concurrency": 0}, "concurrency"),
-        ("vllm:m@http:///v1", "http://localhost:8000/v1"),
         ("vllm:m@http://h:99999/v1", "http://localhost:8000/v1"),
         ("vllm:m@127.0.0.1:8000", "Write vllm:m@http://127.0.0.1:8000"),
     ],
@@ -129,13 +119,12 @@ def test_what_cannot_be_opened_is_refused_with_the_way_out(spec, message):
     assert "hunter2" not in str(why.value)
 
 
-@pytest.mark.parametrize("key", ["sk-1\nHost: elsewhere", "sk 1", "\u201csk-1\u201d"])
-def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(SettingError, match="Set it again with: export OPENAI_API_KEY=") as why:
-        open_engine("openai:gpt-4o")
-
-    assert "sk" not in str(why.value)
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(monkeypatch):
+    for key in ("sk-1\nHost: elsewhere", "sk 1", "\u201csk-1\u201d"):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        with pytest.raises(SettingError, match="Set it again with: export OPENAI_API_KEY=") as why:
+            open_engine("openai:gpt-4o")
+        assert "sk" not in str(why.value)
 
 
 CHAT, MESSAGES = ChatCompletions("m", Takes(), {}), Messages("m", Takes(), {})
@@ -174,8 +163,6 @@ DETAILS |= {"completion_tokens_details": {"reasoning_tokens": 5}}
         (None, Usage()),
         ({"prompt_tokens": 10, "completion_tokens": 6, "prompt_cache_hit_tokens": 4}, Usage(10, 4, 6)),
         ({"prompt_tokens": 10, "completion_tokens": None, "prompt_tokens_details": None}, Usage(10)),
-        ({"prompt_tokens": 10.0, "completion_tokens": 2.0, "total_tokens": 12.0}, Usage(10, 0, 2)),
-        ({"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 701}, Usage(100, 0, 601)),
         ({"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 100}, Usage(100, 0, 9)),
         ({"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16, **DETAILS}, Usage(10, 4, 6, 5)),
     ],
@@ -186,16 +173,11 @@ def test_usage_is_read_wherever_it_stands(usage, want):
 
 def test_choices_come_back_in_order_and_their_usage_adds_up():
     choices = [{"index": index, "message": {"content": str(index)}} for index in (2, 0, 1)]
-    body = {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 8}, "model": "m-1"}
+    body = {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 8, **DETAILS}}
     replies = CHAT.read(json.dumps(body).encode())
 
-    assert [(reply.text, reply.served) for reply in replies] == [("0", "m-1"), ("1", "m-1"), ("2", "m-1")]
-    assert sum((reply.usage for reply in replies), Usage()) == Usage(9, 0, 8)
-
-
-@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 20))
-def test_split_usage_always_adds_up(out, thought, n):
-    assert sum(split_usage(Usage(7, 3, out, thought), n), Usage()) == Usage(7, 3, out, thought)
+    assert [reply.text for reply in replies] == ["0", "1", "2"]
+    assert sum((reply.usage for reply in replies), Usage()) == Usage(9, 4, 8, 5)
 
 
 def test_log_probs_that_were_not_reported_are_minus_infinity():
@@ -232,22 +214,17 @@ def test_the_anthropic_dialect_both_ways():
     sent = json.loads(MESSAGES.write(Ask(turns, stop=("END",), max_tokens=9, seed=1, top_logprobs=5)))
     content = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "A"}, {"type": "new"}]
     usage = {"input_tokens": 3, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 5}
-    said = {
-        "content": content,
-        "stop_reason": "max_tokens",
-        "usage": {**usage, "output_tokens": 6},
-        "model": "c-1",
-    }
+    said = {"content": content, "stop_reason": "max_tokens", "usage": {**usage, "output_tokens": 6}}
     (reply,) = MESSAGES.read(json.dumps(said).encode())
 
     assert sent.pop("messages") == [{"role": "user", "content": "which?"}]
     assert sent == {"model": "m", "system": "be fair", "max_tokens": 9, "stop_sequences": ["END"]}
-    assert (reply.text, reply.reasoning, reply.finish, reply.served) == ("A", "hm", "length", "c-1")
+    assert (reply.text, reply.reasoning, reply.finish) == ("A", "hm", "length")
     assert reply.usage == Usage(12, 4, 6)
 
 
 @pytest.mark.parametrize("dialect", [CHAT, MESSAGES])
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(body=st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_a_body_that_is_no_reply_is_unreadable_and_nothing_else(dialect, body):
     with pytest.raises(Unreadable):

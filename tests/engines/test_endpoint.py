@@ -12,9 +12,7 @@ from asking import ask, ask_all, with_engine
 
 from jurist.engines import endpoint
 from jurist.engines.engine import Reply, open_engine
-from jurist.errors import CallFailed, CallRefused, EngineDown
-from jurist.records import Usage
-from support.replies import label_reply
+from jurist.errors import CallFailed, EngineDown
 from support.server import serving
 
 DEAR = {"input": 1e6, "output": 2e6}
@@ -23,19 +21,6 @@ DEAR = {"input": 1e6, "output": 2e6}
 
 def echo(request):
     return request["messages"][0]["content"]
-
-
-def test_a_reply_comes_with_log_probs_usage_time_and_price():
-    usage = {"prompt_tokens": 10, "completion_tokens": 6, "prompt_tokens_details": {"cached_tokens": 4}}
-    said = {**label_reply("A", 0.75), "reasoning": "hm", "usage": usage}
-    with serving(lambda request: said, latency=0.02) as server:
-        reply = with_engine(
-            server, lambda engine: engine.answer(ask(top_logprobs=2)), price={**DEAR, "cached": 5e5}
-        )
-
-    assert (reply.text, reply.reasoning, reply.usage) == ("A", "hm", Usage(10, 4, 6))
-    assert [text for text, _ in reply.tokens[0].top] == ["A", "B"]
-    assert (0.02 <= reply.seconds < 1.0, reply.cost) == (True, pytest.approx(6 * 1 + 4 * 0.5 + 6 * 2))
 
 
 def test_a_machine_by_the_hour_costs_its_busy_time_however_many_calls_share_it():
@@ -54,57 +39,29 @@ def test_a_server_that_counts_no_tokens_is_believed_to_have_used_what_was_reserv
     assert reply.cost == 7.0
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "drop", "truncate", "html", "error", "stall"])
-def test_what_may_pass_is_tried_again_and_what_may_be_billed_stays_on_the_books(fault):
-    async def work(engine):
-        return await ask_all(engine, 6), engine.retries.total(), engine.budget
-
-    with serving(echo, faults=lambda request, attempt: None if attempt else fault) as server:
-        # What stalls is waited for; nothing else should run out of time, however busy the machine is.
-        timeout = 0.1 if fault == "stall" else 20
-        replies, retries, budget = with_engine(server, work, timeout=timeout, price=DEAR)
-
-    assert [reply.text for reply in replies] == [f"question {number}" for number in range(6)]
-    assert (retries, budget.lost) == (6, 6 if fault in ("drop", "truncate", "stall") else 0)
-    assert (budget.under_way, budget.reserved, budget.uncertain) == (0, 0.0, budget.lost_usd)
-
-
-def test_each_way_of_failing_ends_the_call_by_its_name():
-    said = {"0": {"status": 400, "text": "no such thing"}, "1": {"body": b"<html>"}}
-    with serving(lambda request: said.get(echo(request)[-1], "A")) as server:
-        got = with_engine(server, lambda engine: ask_all(engine, 4), max_tries=3)
-
-    assert [type(one) for one in got] == [CallRefused, CallFailed, Reply, Reply]
-    assert "HTTP 400: no such thing" in str(got[0])
-    assert "gave nothing in 3 tries (the last: HTTP 200 with '<html>')" in str(got[1])
-    assert len(server.log) == 1 + 3 + 2
-
-
 def test_every_call_ends_whatever_goes_wrong():
-    faults = {"429": 0.03, "500": 0.03, "drop": 0.03, "truncate": 0.02, "html": 0.02, "stall": 0.01}
+    faults = {"429": 0.03, "500": 0.03, "drop": 0.03, "truncate": 0.02, "html": 0.02, "stall": 0.02}
 
     async def work(engine):
-        return await ask_all(engine, 400), engine.budget
+        cancelled = asyncio.create_task(engine.answer(ask("question -1")))
+        asyncio.get_running_loop().call_later(0.01, cancelled.cancel)
+        return await ask_all(engine, 200), await asyncio.gather(cancelled, return_exceptions=True), engine
 
-    with serving(echo, faults=faults, price=(1e6, 2e6)) as server:
-        got, budget = with_engine(server, work, timeout=0.5, price=DEAR)
+    with serving(echo, faults=faults, price=(1e6, 2e6), latency=0.02) as server:
+        got, (cancelled,), engine = with_engine(server, work, timeout=0.5, price=DEAR, max_tries=3)
 
-    kinds = Counter(type(result) for result in got)
-    assert kinds[Reply] > 390
+    kinds, budget = Counter(type(result) for result in got), engine.budget
+    assert kinds[Reply] > 190
     assert set(kinds) <= {Reply, CallFailed}
     assert all(one.text == f"question {n}" for n, one in enumerate(got) if isinstance(one, Reply))
+    assert (type(cancelled), engine._gate.in_flight) == (asyncio.CancelledError, 0)
     assert (budget.under_way, budget.reserved, budget.calls) == (0, 0.0, kinds[Reply])
     assert budget.spent <= server.dollars <= budget.spent + budget.uncertain
 
 
-@pytest.mark.parametrize(
-    ("refused", "sent"),
-    [
-        ({"temperature"}, {"logprobs", "max_tokens"}),
-        ({"temperature", "logprobs", "max_tokens", "chat_template_kwargs"}, {"max_completion_tokens"}),
-    ],
-)
-def test_a_parameter_that_a_server_refuses_is_left_out_from_then_on(refused, sent):
+def test_a_parameter_that_a_server_refuses_is_left_out_from_then_on():
+    refused = {"temperature", "logprobs", "max_tokens", "chat_template_kwargs"}
+
     async def work(engine):
         await engine.answer(ask(top_logprobs=5, thinking=False))
         return await ask_all(engine, 5, top_logprobs=5, thinking=False)
@@ -112,7 +69,8 @@ def test_a_parameter_that_a_server_refuses_is_left_out_from_then_on(refused, sen
     with serving("A", refuses=refused) as server:
         assert {one.text for one in with_engine(server, work)} == {"A"}
     assert len(server.log) == len(refused) + 6
-    assert all(sent <= record.body.keys() - refused == record.body.keys() for record in server.log[-6:])
+    sent = [one.body.keys() for one in server.log[-6:]]
+    assert all("max_completion_tokens" in names and not names & refused for names in sent)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +89,7 @@ def test_too_many_log_probs_are_asked_for_once_more_with_fewer(most, asked, sent
 def test_retry_after_holds_the_whole_engine_back():
     first = lambda request, attempt: "429" if len(server.log) == 1 else None  # noqa: E731
     with serving("A", faults=first, retry_after=0.2) as server:
-        results = with_engine(server, lambda engine: ask_all(engine, 3), concurrency=1)
-
-    assert {type(one) for one in results} == {Reply}
+        assert {type(one) for one in with_engine(server, lambda e: ask_all(e, 3), concurrency=1)} == {Reply}
     assert server.log[1].arrived - server.log[0].arrived >= 0.2
 
 
@@ -141,13 +97,13 @@ def test_retry_after_holds_the_whole_engine_back():
 def test_a_cap_a_minute_is_kept(caps):
     async def work(engine):
         started = time.perf_counter()
-        for number in range(30):
+        for number in range(26):
             await engine.answer(ask(str(number), max_tokens=10))
         return time.perf_counter() - started
 
     usage = {"prompt_tokens": 90, "completion_tokens": 10}
     with serving(lambda _: {"text": "A", "usage": usage}) as server:
-        assert 0.4 < with_engine(server, work, **caps) < 2.0
+        assert 0.2 < with_engine(server, work, **caps) < 2.0
 
 
 @pytest.mark.parametrize(
@@ -164,13 +120,9 @@ def test_a_cap_a_minute_is_kept(caps):
 def test_what_no_question_gets_past_stops_at_once_without_the_key(status, text, want, monkeypatch, caplog):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET99")
     caplog.set_level(logging.DEBUG)
-    said = {
-        "status": status,
-        "text": text,
-        "headers": {"Location": "http://elsewhere", "Retry-After": "3600"},
-    }
-    with serving(lambda _: said, latency=0.01) as server:
-        results = with_engine(server, lambda engine: ask_all(engine, 50))
+    headers = {"Location": "http://elsewhere", "Retry-After": "3600"}
+    with serving(lambda _: {"status": status, "text": text, "headers": headers}, latency=0.01) as server:
+        results = with_engine(server, lambda engine: ask_all(engine, 20))
 
     assert {type(result) for result in results} == {EngineDown}
     assert want in str(results[0])
@@ -181,11 +133,9 @@ def test_what_no_question_gets_past_stops_at_once_without_the_key(status, text, 
 @pytest.mark.parametrize(
     ("fault", "settings", "want"),
     [
-        ("stall", {"timeout": 0.2, "give_up_after": 0.4}, "no reply within 0.2 s"),
-        ("500", {"give_up_after": 0.4}, "HTTP 500"),
-        ("html", {}, "HTTP 200 with '<!DOCTYPE html>'"),
-        ("error", {}, "overloaded"),
-        (None, {"give_up_after": 0.8}, "Check that the server is up: curl"),
+        ("stall", {"timeout": 0.1, "give_up_after": 0.2}, "no reply within 0.1 s"),
+        ("500", {"give_up_after": 0.2}, "HTTP 500"),
+        (None, {"give_up_after": 0.4}, "Check that the server is up: curl"),
     ],
 )
 def test_a_server_that_never_answers_stops_the_run_and_is_quoted(fault, settings, want):
@@ -193,7 +143,7 @@ def test_a_server_that_never_answers_stops_the_run_and_is_quoted(fault, settings
         taken.bind(("127.0.0.1", 0))
         nobody = SimpleNamespace(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
         started = time.perf_counter()
-        results = with_engine(server if fault else nobody, lambda engine: ask_all(engine, 100), **settings)
+        results = with_engine(server if fault else nobody, lambda engine: ask_all(engine, 20), **settings)
 
     assert {type(result) for result in results} == {EngineDown}
     assert want in str(results[0])
@@ -202,7 +152,6 @@ def test_a_server_that_never_answers_stops_the_run_and_is_quoted(fault, settings
 
 def test_a_server_that_dies_stops_the_run_and_may_be_asked_again_later(monkeypatch):
     monkeypatch.setattr(endpoint, "REST_WHEN_DOWN", 0.1)
-    engine = None
 
     async def ask_twice(calls):
         got = []
@@ -214,8 +163,8 @@ def test_a_server_that_dies_stops_the_run_and_may_be_asked_again_later(monkeypat
 
     with serving("A", latency=0.005) as server:
         engine = open_engine({"engine": f"vllm:m@{server.url}", "give_up_after": 0.4})
-        got = asyncio.run(ask_twice(40))
-    got += asyncio.run(ask_twice(100))
+        got = asyncio.run(ask_twice(10))
+    got += asyncio.run(ask_twice(20))
     with serving("A", port=server.port):
         got += asyncio.run(ask_twice(1))
 
@@ -224,22 +173,8 @@ def test_a_server_that_dies_stops_the_run_and_may_be_asked_again_later(monkeypat
 
 
 def test_a_slow_server_is_waited_for_as_long_as_something_is_answered():
-    settings = {"timeout": 0.4, "max_tries": 40, "give_up_after": 0.8}
-    with serving("A", latency=0.15, max_concurrent=1) as server:
-        results = with_engine(server, lambda engine: ask_all(engine, 8), **settings)
+    settings = {"timeout": 0.3, "max_tries": 40, "give_up_after": 0.5}
+    with serving("A", latency=0.12, max_concurrent=1) as server:
+        results = with_engine(server, lambda engine: ask_all(engine, 6), **settings)
 
     assert {type(result) for result in results} == {Reply}
-
-
-def test_a_call_that_is_called_off_may_be_billed_and_gives_its_place_back():
-    async def work(engine):
-        task = asyncio.create_task(engine.answer(ask(max_tokens=3)))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return engine.budget, engine._gate.in_flight
-
-    with serving("A", faults={"stall": 1}) as server:
-        budget, in_flight = with_engine(server, work, price={"output": 1e6})
-
-    assert (budget.lost, budget.uncertain, budget.under_way, in_flight) == (1, 3.0, 0, 0)

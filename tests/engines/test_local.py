@@ -5,17 +5,16 @@ import json
 import math
 import shutil
 from functools import cache
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from jurist.engines.checkpoints import weights_hash
-from jurist.engines.engine import Ask, Engine, EngineConfig, open_engine
+from jurist.engines.engine import Ask, EngineConfig, open_engine
 from jurist.errors import CallFailed, CallRefused, DataError, SettingError
-from jurist.records import Completion, Matchup, Message, Prompt
+from jurist.records import Message
 from jurist.tiny.tokenizer import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
-from jurist.verdicts.judge import open_judge
-from jurist.verdicts.settings import JudgeConfig
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")
@@ -23,20 +22,15 @@ local = pytest.importorskip("jurist.engines.local")
 
 WORDS = "one two three four five six seven eight nine ten A B C What is plus ? . Which response is better It"
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
+SHAPE |= {"intermediate_size": 64, "num_key_value_heads": 2}
 FAMILIES = {
-    "llama": lambda **ids: transformers.LlamaConfig(
-        intermediate_size=64, num_key_value_heads=2, **SHAPE, **ids
-    ),
-    "qwen": lambda **ids: transformers.Qwen2Config(
-        intermediate_size=64, num_key_value_heads=2, **SHAPE, **ids
-    ),
-    "gpt2": lambda **ids: transformers.GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, **ids
-    ),
-    "sliding": lambda **ids: transformers.MistralConfig(
-        intermediate_size=64, num_key_value_heads=2, sliding_window=8, **SHAPE, **ids
-    ),
+    "llama": lambda **ids: transformers.LlamaConfig(**SHAPE, **ids),
+    "qwen": lambda **ids: transformers.Qwen2Config(**SHAPE, **ids),
+    "gpt2": lambda **ids: transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, **ids),
+    "sliding": lambda **ids: transformers.MistralConfig(sliding_window=8, **SHAPE, **ids),
 }
+SLOWLY = {"qwen", "gpt2"}
+"""Read as the plain one is; their tokenizers and places differ."""
 
 
 def checkpoint(folder, family="llama", seed=0):
@@ -56,37 +50,20 @@ def qwen_tokenizer():
     """The class that goes with the model, over bytes that merge into our words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
-    )
-    inner.train_from_iterator([*WORDS.split(), f" {WORDS}"] * 2, trainer)
+    inner, bytes_ = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel
+    inner.pre_tokenizer = bytes_(add_prefix_space=False)
+    special = {"special_tokens": list(SPECIAL), "initial_alphabet": bytes_.alphabet()}
+    inner.train_from_iterator([*WORDS.split(), f" {WORDS}"] * 2, trainers.BpeTrainer(**special))
     model = json.loads(inner.to_str())["model"]
-    return transformers.Qwen2Tokenizer(
-        vocab=model["vocab"],
-        merges=[tuple(pair) for pair in model["merges"]],
-        unk_token=UNKNOWN,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=[USER, ASSISTANT],
-        chat_template=TEMPLATE,
-    )
-
-
-def as_one_token(tokenizer, label):
-    """All the ways to write a label as one token."""
-    return [ids[0] for way in (label, f" {label}") if len(ids := tokenizer(way)["input_ids"]) == 1]
+    words = {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+    ends = {"unk_token": UNKNOWN, "eos_token": END, "pad_token": PAD}
+    more = {"additional_special_tokens": [USER, ASSISTANT], "chat_template": TEMPLATE}
+    return transformers.Qwen2Tokenizer(**words, **ends, **more)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-SLOWLY = {"qwen", "gpt2"}
-"""Read as the plain one is; their tokenizers and places differ."""
 
 
 @pytest.fixture(
@@ -131,83 +108,19 @@ ALIKE = [
 ]
 
 
-def test_a_checkpoint_is_opened_without_bars_and_advice(llama, capfd):
-    open_engine(f"hf:{llama}")
+def test_seeded_answers_do_not_depend_on_what_is_asked_beside_them_and_draws_count_the_seed_on(folder):
+    warm = {"temperature": 1.0, "top_p": 0.9}
 
-    assert capfd.readouterr() == ("", "")
+    async def work(engine):
+        many = await engine.samples(ask(TEXTS[1], seed=5, **warm), 4)
+        beside = [ask(text, seed=7, **warm) for text in (TEXTS[3], TEXTS[0], *ALIKE)]
+        asks = [ask(TEXTS[1], seed=5 + i, **warm) for i in range(4)]
+        return many, (await asyncio.gather(*map(engine.answer, [*beside, *asks])))[-4:]
 
-
-def test_it_keeps_the_contract_of_an_engine(llama):
-    engine = open_engine(f"hf:{llama}")
-
-    assert isinstance(engine, Engine)
-    assert engine.samples_together
-    asyncio.run(engine.close())
-
-
-def test_greedy_answers_are_those_of_generate_row_by_row(folder):
-    got = answers(folder, [ask(text) for text in TEXTS])
-
-    model, tokenizer = plain(folder)
-    for text, reply in zip(TEXTS, got, strict=True):
-        turns = [{"role": "user", "content": text}]
-        ids = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        out = model.generate(**ids, max_new_tokens=12, do_sample=False)
-        assert reply.text == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
-
-
-def test_a_seeded_answer_does_not_depend_on_what_is_asked_beside_it(folder):
-    warm = {"temperature": 1.0, "seed": 7, "top_p": 0.9}
-    (alone,) = answers(folder, [ask(TEXTS[1], **warm)])
-    beside = answers(folder, [ask(text, **warm) for text in (TEXTS[3], TEXTS[1], TEXTS[0], *ALIKE)])
-
-    assert beside[1].text == alone.text
-
-
-def test_another_seed_gives_another_answer_and_no_seed_the_same_again(llama):
-    first, again, other, bare, bare_again = answers(
-        llama, [ask("one", temperature=1.0, seed=seed) for seed in (1, 1, 2, None, None)]
-    )
-
-    assert first.text == again.text != other.text
-    assert bare.text == bare_again.text
-
-
-def test_draws_of_one_prompt_are_those_of_seeds_counted_on(folder):
-    question = ask(TEXTS[1], temperature=1.0, seed=5)
-    many = together(folder, lambda engine: engine.samples(question, 4))
-    single = answers(folder, [ask(TEXTS[1], temperature=1.0, seed=5 + i) for i in range(4)])
+    many, single = together(folder, work)
 
     assert [one.text for one in many] == [one.text for one in single]
     assert len({one.text for one in many}) > 1
-
-
-def test_a_prompt_is_read_once_for_all_its_draws(llama):
-    async def work(engine):
-        seen = watched(engine)
-        await engine.samples(ask(TEXTS[3], temperature=1.0, max_tokens=3), 8)
-        return seen
-
-    seen = together(llama, work)
-
-    assert [rows for rows, length in seen if length > 1] == [1]
-
-
-def test_questions_that_arrive_together_are_computed_together(llama):
-    async def work(engine):
-        seen = watched(engine)
-        await asyncio.gather(*(engine.answer(ask(text, labels=("A", "B"))) for text in TEXTS))
-        return seen
-
-    assert len(together(llama, work)) == 1
-
-
-def test_more_questions_than_a_batch_holds_are_all_answered(llama):
-    got = answers(llama, [ask(f"{number % 60}", max_tokens=1) for number in range(local.MOST_ROWS + 3)])
-
-    assert len(got) == local.MOST_ROWS + 3
 
 
 @cache
@@ -217,163 +130,155 @@ def plain(folder):
     return transformers.AutoModelForCausalLM.from_pretrained(folder), tokenizer
 
 
-def plain_logprobs(folder, text):
-    """What a single pass over this question alone says comes next."""
+def plain_ids(tokenizer, text):
+    how = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
+    return tokenizer.apply_chat_template([{"role": "user", "content": text}], **how)
+
+
+def plain_logprobs(folder, text, more=()):
+    """What a single pass over this question alone, and perhaps some tokens, says comes next."""
     model, tokenizer = plain(folder)
-    turns = [{"role": "user", "content": text}]
-    ids = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    ids = torch.cat([plain_ids(tokenizer, text)["input_ids"], torch.tensor([more], dtype=torch.long)], 1)
     with torch.inference_mode():
-        return tokenizer, ids["input_ids"], model(**ids).logits[0, -1].log_softmax(-1)
+        return model(ids).logits[0, -1].log_softmax(-1)
+
+
+def chance(tokenizer, logprobs, label):
+    """Of all the ways to write a label as one token."""
+    ways = [tokenizer(way)["input_ids"] for way in (label, f" {label}")]
+    return float(logprobs[[ids[0] for ids in ways if len(ids) == 1]].exp().sum())
+
+
+def test_greedy_answers_are_those_of_generate_row_by_row(folder):
+    model, tokenizer = plain(folder)
+    for text, reply in zip(TEXTS, answers(folder, [ask(text) for text in TEXTS]), strict=True):
+        ids = plain_ids(tokenizer, text)
+        out = model.generate(**ids, max_new_tokens=12, do_sample=False)
+        assert reply.text == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_more_questions_than_a_batch_holds_are_all_answered(llama):
+    n = local.MOST_ROWS + 3
+    assert len(answers(llama, [ask(f"{number % 60}", max_tokens=1) for number in range(n)])) == n
+
+
+def weigh(engine, texts):
+    return asyncio.gather(*(engine.answer(ask(text, labels=("A", "B"), top_logprobs=20)) for text in texts))
+
+
+async def one_by_one(engine):
+    for text in ALIKE[:2]:
+        await weigh(engine, [text])
+
+
+READINGS = {
+    "a prompt, once for all its draws": (
+        lambda engine: engine.samples(ask(TEXTS[3], temperature=1.0, max_tokens=3), 8),
+        lambda seen: [rows for rows, length in seen if length > 1] == [1],
+    ),
+    "questions that arrive together": (lambda engine: weigh(engine, TEXTS), lambda seen: len(seen) == 1),
+    "a beginning that was read before": (one_by_one, lambda seen: seen[-1][1] < 10 < len(ALIKE[1].split())),
+    "a beginning that several share": (
+        lambda engine: weigh(engine, ALIKE),
+        lambda seen: sum(rows * length for rows, length in seen) < 0.6 * sum(len(x.split()) for x in ALIKE),
+    ),
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_nothing_is_read_twice(llama, reading):
+    work, as_little_as_it_can = READINGS[reading]
+
+    async def watch(engine):
+        seen = watched(engine)
+        await work(engine)
+        return seen
+
+    assert as_little_as_it_can(together(llama, watch))
 
 
 def test_labels_are_weighed_as_in_a_pass_over_each_question_alone(folder):
-    async def work(engine):
-        twice = []
-        for _ in range(2):  # the second time the shared beginning is known already
-            asks = [ask(text, labels=("A", "B"), top_logprobs=20) for text in ALIKE]
-            twice += await asyncio.gather(*map(engine.answer, asks))
-        return twice
+    async def twice(engine):  # the second time the shared beginning is known already
+        return [*await weigh(engine, ALIKE), *await weigh(engine, ALIKE)]
 
-    got = together(folder, work)
-    for text, reply in zip(ALIKE * 2, got, strict=True):
-        tokenizer, _, logprobs = plain_logprobs(folder, text)
+    _, tokenizer = plain(folder)
+    for text, reply in zip(ALIKE * 2, together(folder, twice), strict=True):
+        logprobs = plain_logprobs(folder, text)
         for label in ("A", "B"):
-            want = float(logprobs[as_one_token(tokenizer, label)].exp().sum().log())
+            want = math.log(chance(tokenizer, logprobs, label))
             assert math.isclose(dict(reply.tokens[0].top)[label], want, abs_tol=2e-5)
-
-
-def test_a_verdict_takes_one_pass_and_a_shared_beginning_is_read_once(llama):
-    async def work(engine):
-        seen = watched(engine)
-        asks = [ask(text, labels=("A", "B"), top_logprobs=20) for text in ALIKE]
-        await asyncio.gather(*map(engine.answer, asks))
-        return seen
-
-    seen = together(llama, work)
-
-    shared, whole = len(SHARED.split()), sum(len(text.split()) for text in ALIKE)
-    assert any(rows == 1 and length >= shared for rows, length in seen)
-    assert sum(rows * length for rows, length in seen) < 0.6 * whole
 
 
 def test_a_label_of_several_tokens_is_read_on_and_taken_from_what_it_begins_like(folder):
     labels = ("nine", "nine ten", "two")
     (reply,) = answers(folder, [ask(TEXTS[1], labels=labels, top_logprobs=20)])
 
-    tokenizer, ids, logprobs = plain_logprobs(folder, TEXTS[1])
-    model, _ = plain(folder)
+    _, tokenizer = plain(folder)
     nine, ten = tokenizer("nine ten")["input_ids"]
-    with torch.inference_mode():
-        after = model(torch.cat([ids, torch.tensor([[nine]])], 1)).logits[0, -1].log_softmax(-1)
-    both = float((logprobs[nine] + after[ten]).exp())
-    alone = float(logprobs[as_one_token(tokenizer, "nine")].exp().sum()) - both
-    said = {text: math.exp(chance) for text, chance in reply.tokens[0].top}
+    first = plain_logprobs(folder, TEXTS[1])
+    both = float((first[nine] + plain_logprobs(folder, TEXTS[1], [nine])[ten]).exp())
+    said = {text: math.exp(logprob) for text, logprob in reply.tokens[0].top}
     assert math.isclose(said["nine ten"], both, rel_tol=1e-3)
-    assert math.isclose(said["nine"], alone, rel_tol=1e-3)
+    assert math.isclose(said["nine"], chance(tokenizer, first, "nine") - both, rel_tol=1e-3)
 
 
-def test_where_something_else_is_likelier_than_the_labels_the_reader_sees_it(llama):
-    (reply,) = answers(llama, [ask(TEXTS[0], labels=("A", "B"), top_logprobs=20)])
-    chances = [math.exp(chance) for _, chance in reply.tokens[0].top]
-
-    assert sum(chances) < 0.99
-    assert len(chances) == 3
-
-
-def test_the_pieces_with_log_probs_make_up_the_text(llama):
-    replies = answers(llama, [ask(text, top_logprobs=5, temperature=1.0, seed=3) for text in TEXTS])
-
-    for reply in replies:
-        assert "".join(token.text for token in reply.tokens) == reply.text
-        assert all(len(token.top) == 5 and token.logprob < 0 for token in reply.tokens)
-
-
-def test_an_answer_ends_where_it_is_told_to(llama):
-    (whole,) = answers(llama, [ask(TEXTS[1], max_tokens=6)])
+def test_an_answer_ends_where_it_is_told_to_and_its_tokens_make_up_its_text(llama):
+    warm = {"top_logprobs": 5, "temperature": 1.0, "seed": 3, "max_tokens": 6}
+    (whole,) = answers(llama, [ask(TEXTS[1], **warm)])
     word = whole.text.split()[2]
-    (cut,) = answers(llama, [ask(TEXTS[1], max_tokens=6, stop=(word,))])
+    (cut,) = answers(llama, [ask(TEXTS[1], stop=(word,), **warm)])
 
     assert (whole.finish, whole.usage.tokens_out) == ("length", 6)
     assert (cut.finish, cut.text) == ("stop", whole.text[: whole.text.index(word)])
+    assert "".join(token.text for token in whole.tokens) == whole.text
+    assert all(len(token.top) == 5 and token.logprob < 0 for token in whole.tokens)
 
 
-def test_it_judges_in_both_orders(llama):
-    prompt = Prompt.of("What is one plus two ?")
-    matchup = Matchup.of(
-        prompt, Completion.of(prompt.id, "three ."), Completion.of(prompt.id, "It makes ten .")
-    )
-
-    async def work(engine):
-        judge = open_judge(JudgeConfig(engine="hf:x"), lambda _: engine)
-        return await asyncio.gather(judge(matchup), judge(matchup.swapped()))
-
-    one, other = together(llama, work)
-
-    # A random model mostly wants to say something else: then nothing is read, and it is no tie.
-    for verdict in (one, other):
-        assert (verdict.p_first is None) == bool(verdict.unread)
-    assert one.raw in ("A", "B")
-
-
-def test_the_name_changes_with_the_weights_and_with_the_tokenizer(llama, tmp_path):
-    other = checkpoint(tmp_path / "other", seed=1)
+def test_the_name_changes_with_weights_and_tokenizer_and_not_with_the_card(llama, tmp_path):
     same = shutil.copytree(llama, tmp_path / "same")
-    assert weights_hash(same) == weights_hash(llama) != weights_hash(other)
+    assert weights_hash(same) == weights_hash(llama) != weights_hash(checkpoint(tmp_path / "other", seed=1))
 
     (same / "chat_template.jinja").write_text("{{ messages[0].content }}")
 
     assert weights_hash(same) != weights_hash(llama)
-    assert weights_hash(llama)[:12] in local.open_local(EngineConfig(f"hf:{llama}")).name
+    one, other = (open_engine({"engine": f"hf:{llama}", "extra": {"device": on}}) for on in ("cpu", "cpu:0"))
+    assert weights_hash(llama)[:12] in one.name == other.name
 
 
-def test_the_name_is_the_same_on_every_card_of_a_kind(llama):
-    names = [
-        local.open_local(EngineConfig(f"hf:{llama}", extra={"device": one})).name for one in ("cpu", "cpu:0")
-    ]
-    assert names[0] == names[1]
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"engine": "hf:."}, "it has no config.json"),
+        ({"engine": "hf:./none"}, "no checkpoint folder"),
+        ({"engine": "hf:bare"}, "safe_serialization=True"),
+        ({"engine": "hf:mute"}, "Put one at"),
+        ({"engine": "hf:mute", "extra": {"devise": "cpu"}}, "Did you mean 'device'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_opened_is_refused_with_the_way_out(llama, tmp_path, monkeypatch, spec, message):
+    monkeypatch.chdir(tmp_path)
+    for name, part in (("bare", "model.safetensors"), ("mute", "chat_template.jinja")):
+        (Path(shutil.copytree(llama, name)) / part).unlink()
+    with pytest.raises((SettingError, DataError), match=message):
+        open_engine(spec)
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(llama):
-    with pytest.raises(CallRefused, match="Shorten the prompt"):
-        answers(llama, [ask("one " * 3000)])
+def test_what_cannot_be_answered_is_refused_alone(llama, tmp_path):
+    strict = shutil.copytree(llama, tmp_path / "strict")
+    said = (strict / "chat_template.jinja").read_text()
+    check = "{% if 'odd' in messages[0].content %}{{ raise_exception('no odd things') }}{% endif %}"
+    (strict / "chat_template.jinja").write_text(check + said)
 
-
-def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path, llama):
-    with pytest.raises(SettingError, match=r"no config\.json"):
-        open_engine(f"hf:{tmp_path}")
-    with pytest.raises(SettingError, match="no checkpoint folder"):
-        open_engine(f"hf:{tmp_path}/none")
-    bare = shutil.copytree(llama, tmp_path / "bare")
-    (bare / "model.safetensors").unlink()
-    with pytest.raises(DataError, match="safe_serialization=True"):
-        open_engine(f"hf:{bare}")
-
-
-def test_a_tokenizer_without_a_chat_template_is_refused(llama, tmp_path):
-    mute = shutil.copytree(llama, tmp_path / "mute")
-    (mute / "chat_template.jinja").unlink()
-
-    with pytest.raises(SettingError, match="Put one at"):
-        open_engine(f"hf:{mute}")
-
-
-def test_unknown_extras_are_refused_with_their_neighbour(llama):
-    with pytest.raises(SettingError, match="Did you mean 'device'"):
-        open_engine({"engine": f"hf:{llama}", "extra": {"devise": "cpu"}})
-
-
-def test_a_beginning_that_was_read_before_is_not_read_again(llama):
     async def work(engine):
-        await engine.answer(ask(ALIKE[0], labels=("A", "B")))
-        seen = watched(engine)
-        await engine.answer(ask(ALIKE[1], labels=("A", "B")))
-        return seen
+        asks = [ask(text, max_tokens=1) for text in ("one", "odd", "one " * 3000, "two")]
+        return await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
 
-    ((_, length),) = together(llama, work)
+    one, odd, long, two = together(strict, work)
 
-    assert length < 10 < len(ALIKE[1].split())
+    assert one.usage.tokens_out == two.usage.tokens_out == 1
+    assert [type(odd), type(long)] == [CallRefused] * 2
+    assert ("no odd things" in str(odd), "Shorten the prompt" in str(long)) == (True, True)
 
 
 def test_a_cancelled_call_stops_nobody_else_and_is_not_written_to_its_end(llama):
@@ -382,7 +287,7 @@ def test_a_cancelled_call_stops_nobody_else_and_is_not_written_to_its_end(llama)
         longest = ask("one", max_tokens=2000, temperature=1.0, seed=1)
         endless = [asyncio.create_task(engine.answer(replace(longest, seed=i))) for i in range(4)]
         while len(seen) < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
         for one in endless:
             one.cancel()
         told = await asyncio.gather(*endless, return_exceptions=True)
@@ -424,9 +329,7 @@ def test_what_does_not_fit_into_memory_is_read_in_halves(llama, monkeypatch):
 
         def ahead(rows):
             if len(rows) > most:
-                raise RuntimeError(
-                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate too much"
-                )
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried too much")
             return whole(rows)
 
         monkeypatch.setattr(engine._reader, "ahead", ahead)
@@ -438,23 +341,6 @@ def test_what_does_not_fit_into_memory_is_read_in_halves(llama, monkeypatch):
     (*_, refused) = together(llama, work)
     assert isinstance(refused, CallFailed)
     assert str(refused).endswith("set: extra: {dtype: bfloat16}")
-
-
-def test_a_conversation_that_the_template_refuses_is_refused_alone(llama, tmp_path):
-    strict = shutil.copytree(llama, tmp_path / "strict")
-    said = (strict / "chat_template.jinja").read_text()
-    check = "{% if 'odd' in messages[0].content %}{{ raise_exception('no odd things') }}{% endif %}"
-    (strict / "chat_template.jinja").write_text(check + said)
-
-    async def work(engine):
-        asks = [ask(text, max_tokens=1) for text in ("one", "odd", "two")]
-        return await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
-
-    one, odd, two = together(strict, work)
-
-    assert one.usage.tokens_out == two.usage.tokens_out == 1
-    assert isinstance(odd, CallRefused)
-    assert "no odd things" in str(odd)
 
 
 def watched(engine):

@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra 'trai
 
 from jurist.engines.local import attend  # noqa: E402
 from jurist.engines.local.forward import Reader, read_padded  # noqa: E402
-from jurist.engines.local.tree import Tree, shared_length  # noqa: E402
+from jurist.engines.local.tree import Tree  # noqa: E402
 
 SHARED = list(range(40))
 
@@ -38,7 +38,7 @@ def model(**shape):
     return transformers.LlamaForCausalLM(config).eval()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_branches_of_a_row_make_up_the_row(seed):
     rows = rows_of_all_kinds(seed)
     tree = Tree(rows, first_place=5)
@@ -50,24 +50,7 @@ def test_the_branches_of_a_row_make_up_the_row(seed):
         assert all(one.end <= after.start and after.last <= one.last for one, after in pairwise(path))
 
 
-def test_what_several_rows_start_with_is_written_once():
-    rows = [[*SHARED, *range(40 + i, 50)] for i in range(6)]
-
-    assert len(Tree(rows).ids) == len(SHARED) + sum(len(row) - len(SHARED) for row in rows)
-    assert Tree(rows).trunk == len(SHARED)
-
-
-def test_how_far_two_rows_are_alike():
-    assert shared_length([], [1]) == 0
-    assert shared_length([1, 2, 3], [1, 2, 3, 4]) == 3
-    for at in range(9):
-        other = list(range(9))
-        other[at] = 99
-        assert shared_length(list(range(9)), other) == at
-
-
-@pytest.mark.parametrize("heads", [4, 2])
-@pytest.mark.parametrize("kind", ["cpu", "elsewhere"])
+@pytest.mark.parametrize(("heads", "kind"), [(4, "cpu"), (2, "cpu"), (2, "elsewhere")])
 def test_what_comes_next_is_what_each_row_alone_says(heads, kind, monkeypatch):
     if kind == "elsewhere":
         monkeypatch.setattr(attend, "HAS_KERNEL", frozenset())
@@ -102,7 +85,7 @@ def test_two_models_read_at_once_without_a_word_to_each_other():
 
     def again(reader, some, want):
         with torch.inference_mode():
-            return all(torch.allclose(reader.ahead(some), want, atol=1e-5) for _ in range(20))
+            return all(torch.allclose(reader.ahead(some), want, atol=1e-5) for _ in range(4))
 
     with ThreadPoolExecutor(2) as threads:
         assert all(threads.map(again, readers, rows, alone))

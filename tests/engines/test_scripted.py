@@ -13,9 +13,7 @@ from jurist.records import Usage
 
 
 def test_a_function_of_the_users_is_an_engine(tmp_path, monkeypatch):
-    (tmp_path / "reversing.py").write_text(
-        "async def judge(ask):\n    return ask.messages[-1].content[::-1]\n"
-    )
+    (tmp_path / "reversing.py").write_text("async def judge(ask): return ask.messages[-1].content[::-1]")
     monkeypatch.chdir(tmp_path)
     for spec in ("reversing:judge", "scripted:reversing:judge"):
         engine = open_engine({"engine": spec, "price": {"output": 1e6}})
@@ -35,24 +33,20 @@ def test_what_it_says_itself_is_left_as_it_is():
         asyncio.run(Scripted(refuses).answer(ask()))
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        (
-            "def judge(ask):\n    raise ValueError('my bug')",
-            r"failed: ValueError: my bug \(\S*theirs\.py:2\)\. Fix",
-        ),
-        ("def judge(ask):\n    return 5", r"returned 5\. Return a text or a Reply"),
-        ("def judge(ask):\n    return None", "returned None"),
-        ("judge = 'no function'", "is a str, not a function"),
-        ("other = 1", "cannot load 'theirs:judge': module 'theirs' has no attribute"),
-        ("def judge(:", "cannot load 'theirs:judge': SyntaxError"),
-        ("raise ValueError('no')", "cannot load 'theirs:judge': ValueError: no"),
-    ],
-)
-def test_a_fault_in_it_is_told_with_its_place(tmp_path, monkeypatch, source, message):
+BUG = "def judge(ask):\n    raise ValueError('my bug')"
+FAULTS = {
+    BUG: r"failed: ValueError: my bug \(\S*theirs\.py:2\)\. Fix",
+    "def judge(ask):\n    return 5": r"returned 5\. Return a text or a Reply",
+    "judge = 'no function'": "is a str, not a function",
+    "other = 1": "cannot load 'theirs:judge': AttributeError: module 'theirs' has no",
+    "def judge(:": "cannot load 'theirs:judge': SyntaxError",
+}
+
+
+@pytest.mark.parametrize("source", FAULTS)
+def test_a_fault_in_it_is_told_with_its_place(tmp_path, monkeypatch, source):
     (tmp_path / "theirs.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
-    with pytest.raises(SettingError, match=message):
+    with pytest.raises(SettingError, match=FAULTS[source]):
         asyncio.run(open_engine("theirs:judge").answer(ask()))

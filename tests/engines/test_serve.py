@@ -15,7 +15,7 @@ from asking import ask, with_engine
 from jurist.engines.engine import Reply, Token, open_engine
 from jurist.errors import CallFailed, CallRefused, SettingError
 from jurist.records import Usage
-from jurist.serve import serving
+from jurist.serve import main, serving
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "which?"}]}
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -39,13 +39,8 @@ def test_a_question_and_a_reply_survive_the_way_there_and_back():
         reply = with_engine(server, lambda engine: engine.answer(question))
 
     assert asked == [question]
-    assert (reply.text, reply.finish, reply.reasoning, reply.usage) == (
-        "A",
-        "length",
-        "I thought",
-        Usage(10, 0, 6),
-    )
-    assert (reply.tokens, reply.served) == ((token,), "m")
+    assert (reply.text, reply.finish, reply.reasoning) == (said.text, said.finish, said.reasoning)
+    assert (reply.usage, reply.tokens) == (said.usage, said.tokens)
 
 
 def test_engines_functions_samples_and_several_models_are_served():
@@ -77,9 +72,7 @@ def test_engines_functions_samples_and_several_models_are_served():
 )
 def test_what_goes_wrong_becomes_a_status_with_a_reason(fields, raised, status, told):
     def judge(ask):
-        if raised:
-            raise raised
-        return "A"
+        raise raised or AssertionError("no such question should come here")
 
     with serving(judge) as server:
         got = post(server.url, **fields)
@@ -88,32 +81,20 @@ def test_what_goes_wrong_becomes_a_status_with_a_reason(fields, raised, status, 
 
 
 def test_a_port_that_is_taken_is_said_to_be_taken():
-    with serving(lambda ask: "A") as server:
-        port = int(server.url.split(":")[2].partition("/")[0])
-        with (
-            pytest.raises(SettingError, match=r"cannot listen on .* in use.*--port 0"),
-            serving(str, port=port),
-        ):
-            pass
+    with serving(str) as server, pytest.raises(SettingError, match=r"cannot listen on .* in use.*--port 0"):
+        serving(str, port=int(server.url.split(":")[2].partition("/")[0])).__enter__()
 
 
-def start(folder, name):
-    command = [sys.executable, "-m", "jurist.serve", "--answer", name]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env={"PYTHONPATH": str(SRC)}, **pipes)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_runs_as_a_process_of_its_own(tmp_path, number):
+def test_the_server_runs_as_a_process_of_its_own_until_it_is_stopped(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text("def first(ask):\n    return '[[A]]'\n")
-    with start(tmp_path, "mine:first") as process:
+    command = [sys.executable, "-m", "jurist.serve", "--answer", "mine:first"]
+    env = {"PYTHONPATH": str(SRC)}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip()
         assert post(url)[1]["choices"][0]["message"]["content"] == "[[A]]"
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
-
-def test_a_process_that_cannot_serve_says_why(tmp_path):
-    with start(tmp_path, "no_such:first") as process:
-        assert process.stderr.read().startswith("cannot load 'no_such:first'")
-        assert process.wait(10) == 2
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main(["--answer", "no_such:first"]) == 2
+    assert capsys.readouterr().err.startswith("cannot load 'no_such:first'")

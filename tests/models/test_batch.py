@@ -1,7 +1,7 @@
 import making
 import pytest
 
-from jurist.engines import chat
+from jurist.engines.checkpoints import render_chat
 from jurist.models.batch import Example, cut, padded, steps, tokenise
 from jurist.models.plan import lr_share, shared_out
 from jurist.records import Completion, Message, Prompt
@@ -64,7 +64,7 @@ def test_a_system_turn_that_the_template_refuses_is_learnt_as_engines_ask_it():
     tokenizer.chat_template = refuses + making.TEMPLATE
     example = tokenise(PROMPT, said("no"), tokenizer)
 
-    assert tokenizer.decode(example.prompt_ids) == chat.render(tokenizer, PROMPT.messages)
+    assert tokenizer.decode(example.prompt_ids) == render_chat(tokenizer, PROMPT.messages)
     assert tokenizer.decode(example.prompt_ids).startswith("<|user|>yes\n\nwhy is")
     assert example.exact
 

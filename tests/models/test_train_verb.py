@@ -11,7 +11,7 @@ from rows_for_tests import metrics, pairs_file
 
 from jurist.cli.app import run_command
 from jurist.cli.verbs import TRAINERS, models_beside
-from jurist.engines import chat
+from jurist.engines.checkpoints import render_chat
 from jurist.models.policy import load_tokenizer
 from jurist.records import Message
 
@@ -89,7 +89,7 @@ def test_arguments_of_the_chat_template_are_learnt_with_and_saved_in_the_model(t
     capsys.readouterr()
 
     asked = (Message("user", "why"),)
-    before, after = (chat.render(load_tokenizer(Path(one)), asked) for one in (base, "pairs/sft/model"))
+    before, after = (render_chat(load_tokenizer(Path(one)), asked) for one in (base, "pairs/sft/model"))
     assert before == after + "well: "
 
 

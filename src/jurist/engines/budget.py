@@ -1,22 +1,21 @@
 """What a run may spend: each call reserves its worst case before it leaves, and is settled when it is over.
 
 Spending never exceeds the budget as long as no reply is billed above its own `max_tokens` and listed price;
-if one is, by no more than the excess of the calls then under way. A call that does not fit waits while others
-are under way. Calls that were sent and not answered keep their reservation: they may be billed. Where there
-is a budget, a call leaves once its reservation is on disk, so that the sum holds after kill -9 as well.
-
-A price per hour has no worst case: there the run stops once the budget is reached, and the time of the calls
-then under way comes on top.
+if one is, by no more than the excess of the calls then under way. Calls that were sent and not answered keep
+their reservation: they may be billed. Where there is a budget, a call leaves once its reservation is on disk,
+so that the sum holds after kill -9 as well. A price per hour has no worst case: the calls under way when the
+budget is reached come on top.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from ..errors import BudgetSpent, SettingError
+from ..journal import Journal, disk_full
 from ..records import Usage
 from .engine import Reply
 
@@ -28,45 +27,34 @@ class Reservation(Struct, frozen=True):
     most: float
     """What it can cost by its length, `max_tokens` and price."""
     usd: float
-    """What is set aside: the same, or more where the engine billed above it before."""
+    """What is set aside: more than that, where the engine billed above it before."""
     replies: int
 
 
 class Budget:
-    """The money of one run, counted from its first start."""
+    """The money of one run, counted from its first start, on the books of its journal where it has one."""
 
-    def __init__(self, cap: float | None = None, spent: float = 0.0, uncertain: float = 0.0) -> None:
+    def __init__(self, cap: float | None = None, journal: Journal | None = None) -> None:
         self.cap = cap
-        self.spent = spent
+        self.spent = 0.0 if journal is None else journal.spent
         """Of answered calls, in US dollars."""
-        self.uncertain = uncertain
+        self.uncertain = 0.0 if journal is None else journal.uncertain
         """The most that calls sent and never answered may cost."""
         self.reserved = 0.0
         """The most that the calls under way can cost."""
-        self.under_way = 0
-        self.replies_under_way = 0
-        self.calls = 0
-        """Answered since this start."""
-        self.cached = 0
-        """Answered from the journal since this start."""
-        self.lost = 0
-        """Sent since this start, and neither answered nor refused."""
-        self.lost_usd = 0.0
-        self.spent_now = 0.0
-        """Since this start."""
+        self.under_way = self.replies_under_way = 0
+        # Since this start: answered, answered from the journal, and sent but neither answered nor refused.
+        self.calls = self.cached = self.lost = 0
+        self.spent_now = self.lost_usd = 0.0
         self.usage = Usage()
         self.overbilled: dict[str, float] = {}
         """How many times over its worst case an engine has billed: later calls reserve so much more."""
         self.warnings: dict[str, str] = {}
         self.stopped: Exception | None = None
-        self.has_room: Callable[[int], bool] = lambda replies: True
-        """Whether the disk has room for so many replies."""
-        self.no_room: Callable[[], Exception] = lambda: BudgetSpent("no room")
-        self.on_change: Callable[[float, int], None] = lambda reserved, under_way: None
-        self.on_lost: Callable[[float], None] = lambda usd: None
-        self.committed: Callable[[], Awaitable[None]] | None = None
-        """Waits until what `on_change` was told is on disk."""
+        self._journal = journal
         self._waiting: list[asyncio.Future[None]] = []
+        if journal is not None:
+            journal.on_full = lambda: self.stop(disk_full(journal.path))
 
     def stop(self, reason: Exception) -> None:
         """Nothing more is sent. What is under way comes home."""
@@ -75,28 +63,25 @@ class Budget:
 
     async def reserve(self, engine: str, most: float, replies: int = 1) -> Reservation:
         """Called just before a request leaves; waits while it does not fit and others are under way."""
+        journal = self._journal
         while True:
             if self.stopped is not None:
                 raise self.stopped
             usd = most * self.overbilled.get(engine, 1.0)
-            fits, room = self._fits(usd), self.has_room(self.replies_under_way + replies)
-            if fits and room:
-                return await self._set_aside(Reservation(engine, most, usd, replies))
-            if not self.under_way:
-                self.stop(self.no_room() if fits else self._spent(usd))
-                continue
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
-
-    async def _set_aside(self, reservation: Reservation) -> Reservation:
-        self.reserved += reservation.usd
-        self.under_way += 1
-        self.replies_under_way += reservation.replies
-        self.on_change(self.reserved, self.under_way)
-        if self.cap is not None and reservation.usd and self.committed is not None:
+            has_room = journal is None or journal.has_room(self.replies_under_way + replies)
+            if has_room and self._fits(usd):
+                break
+            if self.under_way:
+                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(turn)
+                await turn
+            else:
+                self.stop(self._spent(usd) if has_room or journal is None else disk_full(journal.path))
+        reservation = Reservation(engine, most, usd, replies)
+        self._change(reservation, 1)
+        if self.cap is not None and usd and journal is not None:
             try:
-                await self.committed()
+                await journal.committed()
                 if self.stopped is not None:
                     raise self.stopped
             except BaseException:
@@ -112,16 +97,18 @@ class Budget:
         self.spent_now += cost
         for reply in replies:
             self.usage = self.usage + reply.usage
-        if cost > reservation.most * 1.000001 and reservation.most:
-            self._overbill(reservation, cost)
+        engine, most = reservation.engine, reservation.most
+        if cost > most * 1.000001 and most:
+            self.overbilled[engine] = max(self.overbilled.get(engine, 1.0), cost / most)
+            self.warnings[engine] = (
+                f"{engine} billed ${cost:.6f} for a call that by its max_tokens and price costs at most"
+                f" ${most:.6f}; later calls reserve more. Check the price: --judge.engine.price.output"
+            )
         self.release(reservation)
 
     def release(self, reservation: Reservation) -> None:
         """The call was not sent, or was refused: it costs nothing."""
-        self.under_way -= 1
-        self.replies_under_way -= reservation.replies
-        self.reserved = self.reserved - reservation.usd if self.under_way else 0.0
-        self.on_change(self.reserved, self.under_way)
+        self._change(reservation, -1)
         self._wake()
 
     def lose(self, reservation: Reservation) -> None:
@@ -129,17 +116,17 @@ class Budget:
         self.uncertain += reservation.usd
         self.lost += 1
         self.lost_usd += reservation.usd
-        self.on_lost(reservation.usd)
+        if self._journal is not None:
+            self._journal.add_uncertain(reservation.usd)
         self.release(reservation)
 
-    def _overbill(self, reservation: Reservation, cost: float) -> None:
-        engine, most = reservation.engine, reservation.most
-        self.overbilled[engine] = max(self.overbilled.get(engine, 1.0), cost / most)
-        self.warnings.setdefault(
-            engine,
-            f"{engine} billed ${cost:.6f} for a call that by its max_tokens and price costs at most"
-            f" ${most:.6f}; later calls reserve more. Check the price: --judge.engine.price.output",
-        )
+    def _change(self, reservation: Reservation, by: int) -> None:
+        """One call more under way, or one less."""
+        self.under_way += by
+        self.replies_under_way += by * reservation.replies
+        self.reserved = self.reserved + by * reservation.usd if self.under_way else 0.0
+        if self._journal is not None:
+            self._journal.set_open(self.reserved, self.under_way)
 
     def _fits(self, usd: float) -> bool:
         if self.cap is None:

@@ -1,23 +1,27 @@
-"""Checkpoints where they lie: found by path or by name, and named by what is in them. Needs no torch."""
+"""Checkpoints where they lie, found and named by what is in them; and their chat templates. Needs no torch.
+
+Engines ask and trainers teach by the same template: a model learns in the very form in which it is asked.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from msgspec import DecodeError, json
+from msgspec import json
 
 from ..errors import DataError, MissingExtra, SettingError
+from ..records import Message
 
 ADAPTER: Final = "adapter_config.json"
 _WEIGHTS: Final = "*.safetensors"
 _READING: Final = ("tokenizer*", "chat_template*", "*.model", "vocab*", "merges.txt", "*config.json")
 """What decides how text becomes tokens and when an answer ends: as much part of a reply as the weights."""
-_BLOCK: Final = 1 << 22
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -27,15 +31,14 @@ def find_checkpoint(path: str | Path) -> Path:
         if not any((folder / name).exists() for name in ("config.json", ADAPTER)):
             raise SettingError(f"{folder} is no checkpoint: it has no config.json. Look with: ls {folder}")
         return folder
-    name = str(path)
-    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1:
         raise SettingError(f"there is no checkpoint folder at {path}. Look with: ls {folder.parent}")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingExtra("a checkpoint of the hub", "huggingface_hub", "train") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=[_WEIGHTS, *_READING, "*.json"]))
+        return Path(snapshot_download(str(path), allow_patterns=[_WEIGHTS, *_READING, "*.json"]))
     except Exception as error:  # the hub's client raises its own, and those of the HTTP library it has
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SettingError(
@@ -56,7 +59,7 @@ def weights_hash(folder: str | Path) -> str:
     for file in sorted(files):
         digest.update(file.name.encode())
         with file.open("rb") as content:
-            while block := content.read(_BLOCK):
+            while block := content.read(1 << 22):
                 digest.update(block)
     if (folder / ADAPTER).exists():
         digest.update(weights_hash(find_checkpoint(base_of(folder))).encode())
@@ -86,16 +89,13 @@ def gives_rewards(folder: Path) -> bool:
 
 def refuse_reward_model(folder: Path) -> None:
     """One that gives numbers has no head to write with; it would be given a random one."""
-    if not gives_rewards(folder):
-        return
-    try:
-        base = str(json.decode((folder / "training.json").read_bytes())["base"])
-    except (OSError, KeyError, DecodeError):
-        base = ""
-    raise SettingError(
-        f"{folder} is a reward model: it gives a number and writes no text."
-        f" Name a language model{f', such as the one it came from: {base}' if base else ''}"
-    )
+    if gives_rewards(folder):
+        training = folder / "training.json"
+        base = json.decode(training.read_bytes()).get("base") if training.exists() else ""
+        raise SettingError(
+            f"{folder} is a reward model: it gives a number and writes no text."
+            f" Name a language model{f', such as the one it came from: {base}' if base else ''}"
+        )
 
 
 def base_of(folder: Path) -> str:
@@ -122,3 +122,72 @@ def quietly() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def render_chat(tokenizer: Any, messages: Sequence[Message], answer: str | None = None) -> str:
+    """The conversation up to where its answer starts, or with the answer that is given."""
+    from jinja2 import TemplateError
+
+    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    if answer is not None:
+        turns.append({"role": "assistant", "content": answer})
+    how = {"tokenize": False, "add_generation_prompt": answer is None}
+    try:
+        return str(tokenizer.apply_chat_template(turns, **how))
+    except TemplateError:
+        if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
+            raise
+        # Some templates refuse a system turn: what it says goes before the first user turn.
+        first = {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
+        return str(tokenizer.apply_chat_template([first, *turns[2:]], **how))
+
+
+def set_template_args(tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
+    """Write arguments, e.g. `enable_thinking: false`, into the template as its defaults, which are saved."""
+    for name in kwargs:
+        if not name.isidentifier():
+            raise SettingError(
+                f"chat_template_kwargs are arguments of a template, and '{name}' is no name for one."
+                " Write them like: --chat_template_kwargs.enable_thinking false"
+            )
+    said = "".join(
+        f"{{% if {name} is not defined %}}{{% set {name} = {value!r} %}}{{% endif %}}"
+        for name, value in kwargs.items()
+    )
+    template = tokenizer.get_chat_template() if kwargs else ""
+    if not template.startswith(said):
+        tokenizer.chat_template = said + template
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """The token that closes an answer: what the template writes behind it, or eos where it writes none."""
+    return _end_of_turn(tokenizer, tokenizer.get_chat_template())
+
+
+@lru_cache(maxsize=8)
+def _end_of_turn(tokenizer: Any, template: str) -> int:
+    from jinja2 import TemplateError
+
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    try:
+        text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+    except TemplateError:  # it wants something else of a conversation; what that is, each prompt will tell
+        return int(tokenizer.eos_token_id)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    special -= {tokenizer.unk_token_id} - {tokenizer.eos_token_id}
+    behind = text.rpartition("answer")[2]
+    # The first of them: some templates close the whole conversation, too, where no answer is awaited.
+    for token in tokenizer(behind, add_special_tokens=False)["input_ids"]:
+        if token in special:
+            return int(token)
+        if tokenizer.decode([token]).strip():
+            break
+    return int(tokenizer.eos_token_id)
+
+
+def ending_tokens(tokenizer: Any, model: Any) -> list[int]:
+    """All tokens at which an answer is over: the model's, the tokenizer's, and the template's."""
+    told = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named: Iterable[int] = told if isinstance(told, list) else () if told is None else (told,)
+    own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id, end_of_turn(tokenizer))
+    return sorted({int(one) for one in (*named, *own)})

@@ -1,7 +1,6 @@
 """How servers want to be asked and how they answer: OpenAI's chat completions, and Anthropic's messages.
 
-A dialect turns an `Ask` into the body of a request and the body of a response into replies. It knows nothing
-of connections, tries or money.
+A dialect turns an `Ask` into the body of a request and the body of a response into replies.
 """
 
 from __future__ import annotations
@@ -17,20 +16,21 @@ from msgspec.structs import replace
 from ..records import Usage
 from .engine import Ask, Reply, Token
 
+FEWER_LOGPROBS: Final = 5
+"""What some servers take at most; `top_logprobs` refused for its size is asked for once more with this."""
 Constraint = Literal["choice", "regex", "grammar", "json", ""]
 """How a server is told to write nothing but a label."""
 
 
 class Unreadable(Exception):
-    """A 200 whose body is not a reply."""
+    """A 200 whose body is not a reply; `lost`: it was one and came damaged, so it may be billed."""
 
     def __init__(self, message: str, lost: bool) -> None:
         super().__init__(message)
         self.lost = lost
-        """It was a reply and came damaged, so it may be billed; otherwise it never was one."""
 
 
-class Takes(Struct, frozen=True):
+class Takes(Struct, frozen=True, kw_only=True):
     """What a server takes, as far as it is known beforehand."""
 
     constraint: Constraint = "json"
@@ -51,8 +51,7 @@ class ChatCompletions:
     path = "/chat/completions"
 
     def __init__(self, model: str, takes: Takes, extra: Mapping[str, Any]) -> None:
-        self.takes = takes
-        self.model, self._extra = model, dict(extra)
+        self.model, self.takes, self._extra = model, takes, dict(extra)
 
     def headers(self, key: str) -> dict[str, str]:
         header = self.takes.key_header
@@ -84,36 +83,31 @@ class ChatCompletions:
         if ask.wants == "forced_label":
             request |= _constraint(takes.constraint, ask.labels)
         request |= self._extra
-        kept = self._extra.keys() | {"model", "messages", max_tokens, "top_logprobs"}
-        return _encode(
-            {name: value for name, value in request.items() if name in kept or name not in refused}
-        )
+        if refused:
+            kept = self._extra.keys() | {"model", "messages", max_tokens, "top_logprobs"}
+            request = {name: value for name, value in request.items() if name in kept or name not in refused}
+        return _encode(request)
 
     def read(self, body: bytes) -> list[Reply]:
         """One reply per choice, in their order."""
-        got = _decoded(body, _chat)
+        got: _Chat = _decoded(body, _chat)
         if not got.choices:
             raise Unreadable("the response has no choices", lost=got.usage is not None)
         choices = sorted(got.choices, key=lambda choice: choice.index)
-        usages = split_usage(_chat_usage(got.usage), len(choices))
-        return [_chat_reply(choice, usage, got) for choice, usage in zip(choices, usages, strict=True)]
-
-
-FEWER_LOGPROBS: Final = 5
-"""What some servers take at most; `top_logprobs` refused for its size is asked for once more with this."""
+        usages = split_usage(_chat_usage(got.usage or _ChatUsage()), len(choices))
+        return [_chat_reply(*one) for one in zip(choices, usages, strict=True)]
 
 
 def _constraint(kind: Constraint, labels: tuple[str, ...]) -> dict[str, Any]:
-    if kind == "choice":
-        return {"structured_outputs": {"choice": labels}}
-    if kind == "regex":
-        return {"regex": f"({'|'.join(map(re.escape, labels))})"}
-    if kind == "grammar":
-        return {"grammar": "root ::= " + " | ".join(_encode(label).decode() for label in labels)}
-    if kind == "json":
-        schema = {"name": "verdict", "strict": True, "schema": verdict_schema(labels)}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    return {}
+    schema = {"name": "verdict", "strict": True, "schema": verdict_schema(labels)}
+    ways: dict[Constraint, dict[str, Any]] = {
+        "choice": {"structured_outputs": {"choice": labels}},
+        "regex": {"regex": f"({'|'.join(map(re.escape, labels))})"},
+        "grammar": {"grammar": "root ::= " + " | ".join(_encode(label).decode() for label in labels)},
+        "json": {"response_format": {"type": "json_schema", "json_schema": schema}},
+        "": {},
+    }
+    return ways[kind]
 
 
 def verdict_schema(labels: tuple[str, ...]) -> dict[str, Any]:
@@ -139,16 +133,11 @@ class _Logprobs(Struct):
     content: list[_Token] | None = None
 
 
-class _Part(Struct):
-    text: str | None = None
-
-
 class _Message(Struct):
-    content: str | list[_Part] | None = None
+    content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
-    reasoning: str | None = None
-    """The newer name of the same field, on OpenRouter and in vLLM."""
+    reasoning: str | None = None  # the same field, on OpenRouter and in newer vLLM
 
 
 class _Choice(Struct):
@@ -158,11 +147,8 @@ class _Choice(Struct):
     logprobs: _Logprobs | None = None
 
 
-class _InDetails(Struct):
+class _Details(Struct):
     cached_tokens: float | None = None
-
-
-class _OutDetails(Struct):
     reasoning_tokens: float | None = None
 
 
@@ -170,15 +156,13 @@ class _ChatUsage(Struct):
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
     total_tokens: float | None = None
-    prompt_tokens_details: _InDetails | None = None
-    completion_tokens_details: _OutDetails | None = None
-    prompt_cache_hit_tokens: float | None = None
-    """DeepSeek's place for the cached tokens."""
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: float | None = None  # DeepSeek's place for the cached tokens
 
 
 class _Chat(Struct):
     choices: list[_Choice]
-    model: str | None = None
     usage: _ChatUsage | None = None
 
 
@@ -190,17 +174,13 @@ def _decoded(body: bytes, decode: Any) -> Any:
     try:
         return decode(body)
     except msgspec.ValidationError:
-        # An error object was no reply; one with a part that we cannot read was, and is billed.
-        raise Unreadable(first_line(body), lost=b'"usage"' in body) from None
+        lost = (
+            b'"usage"' in body
+        )  # an error object was no reply; one with a part that we cannot read is billed
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # JSON that stops in the middle was a reply; a web page never was.
-        raise Unreadable(first_line(body), lost=body.lstrip()[:1] == b"{") from None
-
-
-def first_line(body: bytes) -> str:
-    """The start of a body, to be quoted."""
+        lost = body.lstrip()[:1] == b"{"  # JSON that stops in the middle was a reply; a web page never was
     lines = body[:1000].decode("utf-8", "replace").strip().splitlines()
-    return f"{lines[0][:200]!r}" if lines else "an empty body"
+    raise Unreadable(f"{lines[0][:200]!r}" if lines else "an empty body", lost)
 
 
 def split_usage(usage: Usage, n: int) -> list[Usage]:
@@ -213,28 +193,26 @@ def split_usage(usage: Usage, n: int) -> list[Usage]:
     return [first, *[Usage(0, 0, out, thought)] * (n - 1)]
 
 
-def _chat_usage(got: _ChatUsage | None) -> Usage:
-    if got is None:
-        return Usage()
-    read, written = got.prompt_tokens_details, got.completion_tokens_details
+def _chat_usage(got: _ChatUsage) -> Usage:
+    read, written = got.prompt_tokens_details, got.completion_tokens_details or _Details()
     cached = read.cached_tokens if read is not None else got.prompt_cache_hit_tokens
     prompt = int(got.prompt_tokens or 0)
     # Some vendors bill thinking that they leave out of `completion_tokens`; the total has it.
     out = max(int(got.completion_tokens or 0), int(got.total_tokens or 0) - prompt)
-    return Usage(prompt, int(cached or 0), out, int((written.reasoning_tokens or 0) if written else 0))
+    return Usage(prompt, int(cached or 0), out, int(written.reasoning_tokens or 0))
 
 
-def _chat_reply(choice: _Choice, usage: Usage, got: _Chat) -> Reply:
+def _chat_reply(choice: _Choice, usage: Usage) -> Reply:
     message = choice.message
     text = message.content
     if not isinstance(text, str):
-        text = "".join(part.text or "" for part in text or ())
+        text = "".join(str(part.get("text") or "") for part in text or ())
     finish = {"length": "length", "content_filter": "refused"}.get(choice.finish_reason or "", "stop")
     if message.refusal:
         text, finish = text or message.refusal, "refused"
     content = choice.logprobs.content if choice.logprobs is not None else None
     reasoning = message.reasoning_content or message.reasoning or ""
-    return Reply(text, finish, _tokens(text, content or ()), reasoning, usage, served=got.model or "")
+    return Reply(text, finish, _tokens(text, content or ()), reasoning, usage)
 
 
 def _tokens(text: str, content: Collection[_Token]) -> tuple[Token, ...]:
@@ -273,10 +251,9 @@ class Messages:
     """Anthropic's `POST /messages`: no log-probs, no `n`, no seed, no temperature."""
 
     path = "/messages"
-    takes = Takes(n=False, logprobs=False, seed=False, temperature=False)
 
     def __init__(self, model: str, takes: Takes, extra: Mapping[str, Any]) -> None:
-        self.model, self._extra = model, dict(extra)
+        self.model, self.takes, self._extra = model, takes, dict(extra)
 
     def headers(self, key: str) -> dict[str, str]:
         version = {"anthropic-version": "2023-06-01"}
@@ -300,17 +277,17 @@ class Messages:
 
     def read(self, body: bytes) -> list[Reply]:
         got: _MessagesResponse = _decoded(body, _messages)
-        text = "".join(block.text or "" for block in got.content if block.type == "text")
-        thought = "".join(block.thinking or "" for block in got.content if block.type == "thinking")
+        text, thought = (
+            "".join(str(block.get(kind) or "") for block in got.content if block.get("type") == kind)
+            for kind in ("text", "thinking")
+        )
         cut_off = got.stop_reason in ("max_tokens", "model_context_window_exceeded")
         finish = "length" if cut_off else "refused" if got.stop_reason == "refusal" else "stop"
-        return [Reply(text, finish, (), thought, _messages_usage(got.usage), served=got.model or "")]
-
-
-class _Block(Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
+        used = got.usage or _MessagesUsage()
+        # `input_tokens` leaves out what came from or went into the cache; ours counts all that was read.
+        cached = int(used.cache_read_input_tokens or 0)
+        read = int(used.input_tokens or 0) + int(used.cache_creation_input_tokens or 0) + cached
+        return [Reply(text, finish, (), thought, Usage(read, cached, int(used.output_tokens or 0)))]
 
 
 class _MessagesUsage(Struct):
@@ -321,22 +298,9 @@ class _MessagesUsage(Struct):
 
 
 class _MessagesResponse(Struct):
-    content: list[_Block]
-    model: str | None = None
+    content: list[dict[str, Any]]
     stop_reason: str | None = None
     usage: _MessagesUsage | None = None
 
 
 _messages = msgspec.json.Decoder(_MessagesResponse).decode
-
-
-def _messages_usage(got: _MessagesUsage | None) -> Usage:
-    """`input_tokens` leaves out what came from or went into the cache; ours counts all that was read."""
-    if got is None:
-        return Usage()
-    cached = int(got.cache_read_input_tokens or 0)
-    read = int(got.input_tokens or 0) + int(got.cache_creation_input_tokens or 0) + cached
-    return Usage(read, cached, int(got.output_tokens or 0))
-
-
-Dialect = ChatCompletions | Messages

@@ -7,8 +7,7 @@ never will, and `EngineDown` when nothing gets through at all; they never return
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, Final, Literal
 
@@ -71,8 +70,6 @@ class Reply(Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     cost: float = 0.0
     """US dollars."""
-    served: str = ""
-    """The model's name as the server reports it."""
     sent: bytes = b""
     """What was really asked, where the engine knows better than `identity` beforehand; not kept."""
     call: str = ""
@@ -90,8 +87,6 @@ class Engine:
     """False where it is known that there are none; otherwise each reply shows it."""
     samples_together: bool = False
     """It reads the prompt once for several samples."""
-    refused: Collection[str] = ()
-    """What the server has refused, so that it is not sent any more: `identity` depends on it."""
     meters_itself: bool = False
     """It reserves and settles the money of each request itself, when one is really sent."""
     retries: Mapping[str, int] = {}
@@ -102,15 +97,7 @@ class Engine:
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
         """n replies to one question; fewer where some failed, and an error where all did."""
-        got = await asyncio.gather(
-            *(self.answer(sample_of(ask, ask.sample + i)) for i in range(n)), return_exceptions=True
-        )
-        replies = [one for one in got if isinstance(one, Reply)]
-        for one in got:
-            stops = isinstance(one, BaseException) and not isinstance(one, CallFailed | CallRefused)
-            if isinstance(one, BaseException) and (stops or not replies):
-                raise one
-        return replies
+        return await gather_replies([self.answer(sample_of(ask, ask.sample + i)) for i in range(n)])
 
     def identity(self, ask: Ask) -> bytes:
         """All that decides the reply, but for the sample's number: the journal's key is made of it."""
@@ -130,53 +117,49 @@ def sample_of(ask: Ask, sample: int) -> Ask:
     return replace(ask, sample=sample, seed=seed)
 
 
+async def gather_replies(calls: Sequence[Awaitable[Reply]]) -> list[Reply]:
+    """Those calls' replies that did not fail; where all did, the first one's error."""
+    got = await asyncio.gather(*calls, return_exceptions=True)
+    replies = [one for one in got if isinstance(one, Reply)]
+    for one in got:
+        if isinstance(one, BaseException) and not (replies and isinstance(one, CallFailed | CallRefused)):
+            raise one
+    return replies
+
+
 Positive = Annotated[float, Meta(gt=0)]
 
 
 class EngineConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """`openai:gpt-5-mini`, or `{engine: openai:gpt-5-mini, rpm: 500, ...}`."""
 
-    engine: Annotated[
-        str,
-        Meta(description="Vendor, model and, where needed, address: vllm:Qwen/Qwen3-8B@http://host:8000/v1."),
-    ]
-    concurrency: Annotated[
-        int, Meta(ge=1, description="Most requests under way; fewer where latency grows.")
-    ] = 256
-    rpm: Annotated[Positive | None, Meta(description="Requests a minute, where the vendor sets a cap.")] = (
-        None
-    )
+    engine: Annotated[str, Meta(description="VENDOR:MODEL, or VENDOR:MODEL@http://host:8000/v1.")]
+    concurrency: Annotated[int, Meta(ge=1, description="Most requests at once; adapts below that.")] = 256
+    rpm: Annotated[Positive | None, Meta(description="Requests a minute, if the vendor has a cap.")] = None
     tpm: Annotated[Positive | None, Meta(description="Tokens a minute, in and out together.")] = None
     timeout: Annotated[Positive, Meta(description="Seconds for one try.")] = 600.0
     max_tries: Annotated[int, Meta(ge=1, description="Tries of one call.")] = 6
-    give_up_after: Annotated[
-        Positive, Meta(description="Seconds of failures without a single answer after which the run stops.")
-    ] = 60.0
-    price: Annotated[
-        Price | None,
-        Meta(description="{input: , cached: , output: } in dollars per million tokens, or {gpu_hour: }."),
-    ] = None
-    key_env: Annotated[
-        str, Meta(description="Environment variable with the key; the vendor's by default.")
-    ] = ""
-    extra: Annotated[
-        dict[str, Any], Meta(description="Merged into every request, e.g. {reasoning_effort: low}.")
-    ] = {}
+    give_up_after: Annotated[Positive, Meta(description="Seconds without any answer to stop after.")] = 60.0
+    price: Annotated[Price | None, Meta(description="In dollars; the vendor's list price by default.")] = None
+    key_env: Annotated[str, Meta(description="Environment variable with the key; else the vendor's.")] = ""
+    extra: Annotated[dict[str, Any], Meta(description="Merged into requests: {reasoning_effort: low}.")] = {}
 
 
 EngineSpec = str | Mapping[str, Any] | EngineConfig
 """How an engine may be named."""
 ENGINES: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (
+            *("openai", "anthropic", "gemini", "azure", "openrouter", "together", "fireworks", "groq"),
+            *("deepseek", "vllm", "sglang", "llamacpp", "ollama"),
+        ),
+        "jurist.engines.vendors:open_endpoint",
+    ),
     "scripted": "jurist.engines.scripted:open_scripted",
     "hf": "jurist.engines.local:open_local",
     "tiny": "jurist.tiny.policies:open_policy",
 }
-"""Engines that are not servers. Named, not imported, so that only the one in use is loaded."""
-VENDORS: Final = (
-    *("openai", "anthropic", "gemini", "azure", "openrouter", "together", "fireworks", "groq", "deepseek"),
-    *("vllm", "sglang", "llamacpp", "ollama"),
-)
-"""Rows of the table in `vendors`."""
+"""What opens each kind of engine. Named, not imported, so that only the one in use is loaded."""
 
 
 def open_engine(spec: EngineSpec) -> Engine:
@@ -185,46 +168,21 @@ def open_engine(spec: EngineSpec) -> Engine:
     kind, _, rest = config.engine.partition(":")
     if not rest:
         raise SettingError(f"'{config.engine}' names no model. Write it like openai:gpt-5-mini")
-    if kind in VENDORS:
-        return _opener("jurist.engines.vendors:open_endpoint", kind)(config)
-    if kind in ENGINES:
-        return _opener(ENGINES[kind], kind)(config)
-    if rest.isidentifier():  # module:function
-        return _opener(ENGINES["scripted"], kind)(replace(config, engine=f"scripted:{config.engine}"))
-    raise SettingError(nearest("kind of engine", kind, [*VENDORS, *ENGINES, "module:function"]))
-
-
-def is_engine_kind(kind: str) -> bool:
-    return kind in ENGINES or kind in VENDORS
-
-
-def engine_config(spec: EngineSpec) -> EngineConfig:
-    if isinstance(spec, EngineConfig):
-        return spec
-    if isinstance(spec, str):
-        return EngineConfig(spec)
-    if "engine" not in spec:
-        raise SettingError(f"these settings name no engine: {dict(spec)}. Add: engine: openai:gpt-5-mini")
-    return settings_from(EngineConfig, dict(spec))
-
-
-def _opener(place: str, kind: str) -> Callable[[EngineConfig], Engine]:
-    module, _, name = place.partition(":")
+    if kind not in ENGINES and rest.isidentifier():  # module:function
+        kind, config = "scripted", replace(config, engine=f"scripted:{config.engine}")
+    if kind not in ENGINES:
+        raise SettingError(nearest("kind of engine", kind, [*ENGINES, "module:function"]))
+    module, _, name = ENGINES[kind].partition(":")
     try:
         opener: Callable[[EngineConfig], Engine] = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("jurist"):
             raise
         raise MissingExtra(f"a checkpoint in this process ({kind}:)", str(error.name), "train") from None
-    return opener
+    return opener(config)
 
 
-def key_from(env: str) -> str:
-    """Keys come from the environment only, so that no recipe, log or run folder can hold one."""
-    key = os.environ.get(env, "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise SettingError(
-            f"the value of {env} is not a key: it holds a space, a line break or a curly quote."
-            f" Set it again with: export {env}=..."
-        )
-    return key
+def engine_config(spec: EngineSpec) -> EngineConfig:
+    if isinstance(spec, EngineConfig):
+        return spec
+    return EngineConfig(spec) if isinstance(spec, str) else settings_from(EngineConfig, dict(spec))

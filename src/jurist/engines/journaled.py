@@ -1,26 +1,39 @@
 """Every model call goes through here: the journal first, then the engine, then the journal again.
 
-A `JournaledEngine` is an engine itself, so policies and judges do not know the difference. Equal calls under
-way are one call, samples included.
+A `JournaledEngine` is an engine itself, so policies and judges do not know the difference.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import CallFailed, CallRefused, SettingError
-from ..journal import Journal, disk_full
+from ..errors import SettingError
+from ..journal import Journal
 from ..records import content_id
 from .budget import Budget
-from .engine import Ask, Engine, EngineSpec, Reply, Token, engine_config, open_engine, sample_of
+from .engine import (
+    Ask,
+    Engine,
+    EngineSpec,
+    Reply,
+    Token,
+    engine_config,
+    gather_replies,
+    open_engine,
+    sample_of,
+)
 from .prices import most_it_costs
 
+Waiters = dict[bytes, list[asyncio.Future[Reply]]]
+"""Calls under way by key, and a future for each who waits for one."""
 _encode_reply = msgspec.msgpack.Encoder().encode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
@@ -32,10 +45,6 @@ def call_key(engine: Engine, ask: Ask) -> bytes:
 
 def _key(identity: bytes, ask: Ask) -> bytes:
     return blake2b(identity, digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
-
-
-Waiters = dict[bytes, list[asyncio.Future[Reply]]]
-"""Calls under way by key, and a future for each who waits for one."""
 
 
 class JournaledEngine(Engine):
@@ -57,7 +66,7 @@ class JournaledEngine(Engine):
         """The most calls it may have under way."""
         self._journal, self._budget = journal, budget
         self._under_way: Waiters = {} if under_way is None else under_way
-        """Two judges that ask the same model the same question share one call."""
+        """Equal calls under way are one call, also those of another judge that asks the same model."""
         self._tasks: set[asyncio.Task[None]] = set()
         if engine.meters_itself:
             engine.budget = budget  # type: ignore[attr-defined]
@@ -72,37 +81,25 @@ class JournaledEngine(Engine):
         return await self._wait(key)
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
-        """Samples 0 to n-1 of one question; those the journal lacks are asked for together, where possible.
-
-        A sample that gave nothing is left out; only when none gave anything is the reason raised.
-        """
+        """Those the journal lacks are asked for together, where possible."""
         asks = [sample_of(ask, ask.sample + i) for i in range(n)]
         keys = [call_key(self.engine, one) for one in asks]
-        replies = {key: kept for key in keys if (kept := self._cached(key)) is not None}
-        for start, end in _runs([key not in replies and key not in self._under_way for key in keys]):
-            self._start(keys[start:end], asks[start:end])
-        missing = [key for key in keys if key not in replies]
-        got = await asyncio.gather(*map(self._wait, missing), return_exceptions=True)
-        failed: BaseException | None = None
-        for key, one in zip(missing, got, strict=True):
-            if isinstance(one, Reply):
-                replies[key] = one
-            elif isinstance(one, CallFailed | CallRefused):
-                failed = failed or one
-            else:
-                raise one
-        if failed is not None and not replies:
-            raise failed
-        return [replies[key] for key in keys if key in replies]
+        kept = [self._cached(key) for key in keys]
+        missing = [kept[i] is None and keys[i] not in self._under_way for i in range(n)]
+        for asked, run in groupby(range(n), missing.__getitem__):
+            if asked:  # those that stand side by side can be asked for together
+                side_by_side = list(run)
+                self._start([keys[i] for i in side_by_side], [asks[i] for i in side_by_side])
+        return await gather_replies([self._wait(*one) for one in zip(keys, kept, strict=True)])
 
     def abandon(self) -> None:
-        """Give up the calls under way: they were sent, and may be billed."""
+        """Cancel the calls under way: they were sent, and may be billed."""
         for task in self._tasks:
             task.cancel()
 
     async def close(self) -> None:
         """After the calls under way, which are kept like all others."""
-        if self._tasks:
+        while self._tasks:
             await asyncio.wait(self._tasks)
         await self.engine.close()
 
@@ -116,65 +113,51 @@ class JournaledEngine(Engine):
     def _start(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
         """Ask in a task of its own, so that whoever stops waiting does not call the others off."""
         for key in keys:
-            self._under_way[key] = []
-        task = asyncio.get_running_loop().create_task(self._ask(keys, asks, len(self.engine.refused)))
+            self._under_way.setdefault(key, [])
+        task = asyncio.get_running_loop().create_task(self._ask(keys, asks))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._end, keys))
 
-    async def _ask(self, keys: Sequence[bytes], asks: Sequence[Ask], refused: int) -> None:
-        """Answers to these samples of one question: together where the engine can, else one by one.
-
-        `refused`: how many parameters the server had refused when these keys were made.
-        """
-        done = 0
-        try:
-            if len(asks) > 1 and self.engine.samples_together:
-                done = await self._ask_once(keys, asks, refused)
-            if len(asks) - done == 1:
-                await self._ask_once(keys[done:], asks[done:], refused)
-            elif done < len(asks):
-                alone = zip(keys[done:], asks[done:], strict=True)
-                await asyncio.gather(*(self._ask_once([key], [ask], refused) for key, ask in alone))
-        except asyncio.CancelledError as error:
+    def _end(self, keys: Sequence[bytes], task: asyncio.Task[None]) -> None:
+        """Whoever waits for a sample that will not come is told why."""
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
             for key in keys:
                 self._tell(key, error)
-            raise
 
-    async def _ask_once(self, keys: Sequence[bytes], asks: Sequence[Ask], refused: int) -> int:
-        """One request: what it gives is kept, then told to whoever waits. How many samples are done."""
-        try:
-            replies = (await self._metered(asks[0], len(asks)))[: len(asks)]
-            # All at once and before anything is waited for, so that nothing answered can be lost.
-            learnt = len(self.engine.refused) != refused
-            kept = [self._keep(*one, learnt) for one in zip(keys, asks, replies, strict=False)]
-            await (kept[0][1] if len(kept) == 1 else asyncio.gather(*(committed for _, committed in kept)))
-            for key, (reply, _) in zip(keys, kept, strict=False):
-                self._tell(key, reply)
-            return len(replies)
-        except BaseException as error:
-            for key in keys:
-                self._tell(key, error)
-            if not isinstance(error, Exception):
-                raise
-            return len(keys)
+    async def _ask(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
+        """Samples of one question: together where the engine can, else, and what it left out, one by one."""
+        together = len(asks) == 1 or self.engine.samples_together
+        replies = (await self._metered(asks[0], len(asks)))[: len(asks)] if together else []
+        # All at once and before anything is waited for, so that nothing answered can be lost.
+        kept = [self._keep(*one) for one in zip(keys, asks, replies, strict=False)]
+        for i in range(len(kept), len(asks)):
+            self._start(keys[i : i + 1], asks[i : i + 1])
+        await (kept[0][1] if len(kept) == 1 else asyncio.gather(*(committed for _, committed in kept)))
+        for key, (reply, _) in zip(keys, kept, strict=False):
+            self._tell(key, reply)
 
-    def _keep(self, key: bytes, ask: Ask, reply: Reply, learnt: bool) -> tuple[Reply, asyncio.Future[None]]:
-        if learnt:  # a parameter that the server refused meanwhile was not sent: the key is of what was
-            key = _key(reply.sent or self.engine.identity(ask), ask)
+    def _keep(self, key: bytes, ask: Ask, reply: Reply) -> tuple[Reply, asyncio.Future[None]]:
+        if reply.sent:  # without a parameter that the server refused meanwhile: the key is of what was sent
+            key = _key(reply.sent, ask)
         reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
         committed = self._journal.put(key, _encode_reply(reply), reply.cost)
         return replace(reply, call=key.hex()), committed
 
-    def _wait(self, key: bytes) -> asyncio.Future[Reply]:
+    def _wait(self, key: bytes, kept: Reply | None = None) -> asyncio.Future[Reply]:
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._under_way[key].append(waiter)
+        if kept is not None:
+            waiter.set_result(kept)
+        else:
+            self._under_way[key].append(waiter)
         return waiter
 
     def _tell(self, key: bytes, outcome: Reply | BaseException) -> None:
         for waiter in self._under_way.pop(key, ()):
-            if waiter.done():  # whoever waited was called off
-                continue
-            if isinstance(outcome, Reply):
+            if waiter.done():
+                pass  # whoever waited was called off
+            elif isinstance(outcome, Reply):
                 waiter.set_result(outcome)
             elif isinstance(outcome, Exception):
                 waiter.set_exception(outcome)
@@ -185,7 +168,7 @@ class JournaledEngine(Engine):
         """Ask the engine; where it does not do so itself, reserve and settle the money."""
         engine = self.engine
         if engine.meters_itself:
-            return await engine.samples(ask, n) if n > 1 else [await engine.answer(ask)]
+            return await engine.samples(ask, n)
         read = sum(len(message.content.encode()) for message in ask.messages)
         most = most_it_costs(self.price, read, n * ask.max_tokens)
         reserved = await self._budget.reserve(self.name, most, n)
@@ -201,39 +184,17 @@ class JournaledEngine(Engine):
         return replies
 
 
-def _runs(missing: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """Where the samples that are missing stand side by side: those can be asked for together."""
-    start = None
-    for i, one in enumerate([*missing, False]):
-        if one and start is None:
-            start = i
-        elif not one and start is not None:
-            yield start, i
-            start = None
-
-
 def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
     """The tokens worth keeping: where a label may stand, the first with a letter, the last three."""
     if len(reply.tokens) <= 4:
         return reply.tokens
     first = next((i for i, one in enumerate(reply.tokens) if one.text.strip()), 0)
     last = len(reply.tokens) - 3
-    words = {one.text: one.text.strip(" \n*_\"'`([{<>}]).:,") for one in reply.tokens}
     return tuple(
         one
         for i, one in enumerate(reply.tokens)
-        if i in (first, first + 1) or i >= last or (words[one.text] and words[one.text] in labels)
+        if i in (first, first + 1) or i >= last or one.text.strip(" \n*_\"'`([{<>}]).:,") in labels
     )
-
-
-def open_budget(cap: float | None, journal: Journal) -> Budget:
-    """The money of a run, on the books of its journal; it also minds the room on the journal's disk."""
-    budget = Budget(cap, journal.spent, journal.uncertain)
-    budget.on_change, budget.on_lost = journal.set_open, journal.add_uncertain
-    budget.committed = journal.committed
-    budget.has_room, budget.no_room = journal.has_room, lambda: disk_full(journal.path)
-    journal.on_full = lambda: budget.stop(disk_full(journal.path))
-    return budget
 
 
 class Engines:
@@ -247,11 +208,8 @@ class Engines:
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
         config = engine_config(spec)
-        self._opened.append(
-            JournaledEngine(
-                open_engine(config), self._journal, self._budget, config.concurrency, self._under_way
-            )
-        )
+        kept = self._journal, self._budget, config.concurrency, self._under_way
+        self._opened.append(JournaledEngine(open_engine(config), *kept))
         return self._opened[-1]
 
     def __iter__(self) -> Iterator[JournaledEngine]:
@@ -260,20 +218,18 @@ class Engines:
     async def prepare(self) -> None:
         """Before the first row is read: refuse what lacks a key or a price, recall what servers take."""
         for one in self:
-            self._refuse(one)
+            engine: Any = one.engine
+            if getattr(engine, "needs_key", False):
+                raise SettingError(
+                    f"{one.name} needs a key, and {engine.key_env} holds none."
+                    f" Set it with: export {engine.key_env}=..."
+                )
+            if self._budget.cap is not None and one.price is None:
+                raise SettingError(
+                    f"a budget needs a price, and none is known for {one.name}. Give it, in dollars per"
+                    " million tokens, with: --judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
+                )
         await asyncio.gather(*(self._recall(one.engine) for one in self if hasattr(one.engine, "served")))
-
-    def _refuse(self, one: JournaledEngine) -> None:
-        if getattr(one.engine, "needs_key", False):
-            raise SettingError(
-                f"{one.name} needs a key, and {one.engine.key_env} holds none."  # type: ignore[attr-defined]
-                f" Set it with: export {one.engine.key_env}=..."  # type: ignore[attr-defined]
-            )
-        if self._budget.cap is not None and one.price is None:
-            raise SettingError(
-                f"a budget needs a price, and none is known for {one.name}. Give it, in dollars per million"
-                " tokens, with: --judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
-            )
 
     async def _recall(self, endpoint: Any) -> None:
         """What this server refused before, and which weights it serves: both decide what a call is named."""

@@ -1,9 +1,8 @@
 """How many requests may be under way, found out by trying; and caps per minute, where a vendor sets them.
 
 The limit starts at 4 and doubles each round trip while the median latency does not grow with it. After that
-it rises slowly, and shrinks for either of two reasons. Too large a share of the requests was turned away or
-timed out. Or latency grew faster than the square root of the concurrency: a batching server answers 4 times
-as many requests in twice the time and earns it back, but a saturated one only queues, and never says 429.
+it rises slowly, and shrinks where too many requests were turned away or timed out, or where latency grew
+faster than the square root of the concurrency: a batching server earns that back, a saturated one queues.
 When less concurrency does not bring the latency down, it was not ours, and becomes the new normal.
 """
 
@@ -25,6 +24,7 @@ ALIKE = 1.1
 INFLATED = 2.0
 TOO_SHORT = 0.02
 """Nor do latencies count as grown that differ by less than these seconds."""
+NO_ROUND = (math.inf, 0.0)
 ROUND = 16
 """Replies in a round at the least, once the limit is found: fewer say nothing about shares or medians."""
 
@@ -40,7 +40,7 @@ class AdaptiveLimit:
         """Requests sent before the last jump say nothing about the limit since."""
         self._latencies: list[float] = []
         self._refused = 0
-        self._calm: tuple[float, float] | None = None
+        self._calm = NO_ROUND
         """Latency and limit of the best round so far: what it is like when nothing queues."""
         self._before_cut: tuple[float, float] | None = None
         self._limits = 0.0
@@ -93,7 +93,7 @@ class AdaptiveLimit:
         """Shrink where latency grew more than concurrency earns; take a cut back that did not help."""
         before, self._before_cut = self._before_cut, None
         if before is not None and latency > before[0] * (1.0 + limit / before[1]) / 2:
-            self._calm = None
+            self._calm = NO_ROUND
             self.limit = max(self.limit, before[1])
         calm, at = self._note_calm(latency, limit)
         earned = math.sqrt(max(1.0, limit / at))
@@ -104,11 +104,13 @@ class AdaptiveLimit:
 
     def _note_calm(self, latency: float, limit: float) -> tuple[float, float]:
         """The lowest latency so far, and the highest limit that still had about that."""
-        if self._calm is None or latency < self._calm[0] / ALIKE:
-            self._calm = (latency, limit)
-        elif latency <= self._calm[0] * ALIKE:
-            self._calm = (min(latency, self._calm[0]), max(limit, self._calm[1]))
-        return self._calm
+        calm, at = self._calm
+        if latency < calm / ALIKE:
+            calm, at = latency, limit
+        elif latency <= calm * ALIKE:
+            calm, at = min(latency, calm), max(limit, at)
+        self._calm = calm, at
+        return calm, at
 
     def _cut(self, now: float, factor: float) -> None:
         self._doubling, self._changed_at = False, now
@@ -122,17 +124,14 @@ class Gate:
         self.adaptive = AdaptiveLimit(ceiling)
         self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed_until = 0.0
+        self._pauses = 0
 
     async def enter(self, again: bool = False) -> None:
-        if not self._waiting and self.in_flight < int(self.adaptive.limit) and not self._closed_until:
+        if not self._waiting and self.in_flight < int(self.adaptive.limit) and not self._pauses:
             self.in_flight += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        if again:
-            self._waiting.appendleft(turn)
-        else:
-            self._waiting.append(turn)
+        self._waiting.appendleft(turn) if again else self._waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -150,11 +149,12 @@ class Gate:
 
     def pause(self, seconds: float) -> None:
         """Nothing is sent for so long: the server asked for it."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        if until > self._closed_until:
-            self._closed_until = until
-            loop.call_at(until, self._reopen, until)
+        self._pauses += 1
+        asyncio.get_running_loop().call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._pauses -= 1
+        self._let_in()
 
     def fail(self, why: Exception) -> None:
         """Raise this in everyone who waits."""
@@ -163,13 +163,8 @@ class Gate:
             if not turn.done():
                 turn.set_exception(why)
 
-    def _reopen(self, until: float) -> None:
-        if until >= self._closed_until:
-            self._closed_until = 0.0
-            self._let_in()
-
     def _let_in(self) -> None:
-        while self._waiting and self.in_flight < int(self.adaptive.limit) and not self._closed_until:
+        while self._waiting and self.in_flight < int(self.adaptive.limit) and not self._pauses:
             turn = self._waiting.popleft()
             if not turn.done():
                 self.in_flight += 1
@@ -187,15 +182,12 @@ class Bucket:
 
     def take(self, amount: float, now: float) -> float:
         """Seconds to wait before this much may be used."""
-        self._refill(now)
+        if self._at > -math.inf:
+            self._level = min(self._room, self._level + (now - self._at) * self._rate)
+        self._at = max(now, self._at)
         self._level -= amount
         return max(0.0, -self._level / self._rate)
 
     def give_back(self, amount: float) -> None:
         """What was reserved and not used; negative where it was not enough."""
         self._level += amount
-
-    def _refill(self, now: float) -> None:
-        if self._at > -math.inf:
-            self._level = min(self._room, self._level + (now - self._at) * self._rate)
-        self._at = max(now, self._at)

@@ -8,32 +8,23 @@ from msgspec import Meta, Struct
 
 from ..records import Usage
 
-_PROVIDERS = {"gemini": "google"}
-"""Vendors whom the price list calls by another name."""
+Dollars = Annotated[float, Meta(ge=0)]
 
 
 class Price(Struct, frozen=True, forbid_unknown_fields=True):
     """US dollars, per million tokens or per hour."""
 
-    input: Annotated[float, Meta(description="Dollars per million input tokens.")] = 0.0
-    output: Annotated[float, Meta(description="Dollars per million output tokens.")] = 0.0
-    cached: Annotated[
-        float | None, Meta(description="Per million input tokens from a prefix cache; null: as input.")
-    ] = None
-    gpu_hour: Annotated[
-        float | None, Meta(description="Dollars per hour of the machine, instead of prices per token.")
-    ] = None
-    long_from: Annotated[
-        int, Meta(description="Prompts of more tokens pay long_input and long_output; 0: one tier.")
-    ] = 0
-    long_input: Annotated[float, Meta(description="Per million input tokens of a long prompt.")] = 0.0
-    long_output: Annotated[float, Meta(description="Per million output tokens after a long prompt.")] = 0.0
+    input: Annotated[float, Meta(ge=0, description="Dollars per million input tokens.")] = 0.0
+    output: Annotated[float, Meta(ge=0, description="Dollars per million output tokens.")] = 0.0
+    cached: Annotated[Dollars | None, Meta(description="Dollars per million cached ones; null: input.")] = (
+        None
+    )
+    gpu_hour: Annotated[Dollars | None, Meta(description="Dollars an hour, instead of by tokens.")] = None
+    long_from: Annotated[int, Meta(ge=0, description="Prompts of more tokens are long; 0: one tier.")] = 0
+    long_input: Annotated[float, Meta(ge=0, description="Per million input tokens of a long prompt.")] = 0.0
+    long_output: Annotated[float, Meta(ge=0, description="Per million output tokens after a long one.")] = 0.0
 
     def __post_init__(self) -> None:
-        amounts = [self.input, self.output, self.cached or 0.0, self.gpu_hour or 0.0]
-        amounts += [self.long_from, self.long_input, self.long_output]
-        if min(amounts) < 0:
-            raise ValueError(f"a price cannot be negative, got {min(amounts):g}")
         if self.gpu_hour is not None and (self.input or self.output or self.cached):
             raise ValueError("a price is either per token (input, output) or gpu_hour, not both")
 
@@ -44,22 +35,16 @@ def listed_price(vendor: str, model: str) -> Price | None:
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
 
+    provider = {"gemini": "google"}.get(vendor, vendor)
     try:
-        found = calc_price(
-            Tokens(input_tokens=1), model, provider_id=_PROVIDERS.get(vendor, vendor)
-        ).model_price
+        found = calc_price(Tokens(input_tokens=1), model, provider_id=provider).model_price
     except LookupError:
         return None
     (read, long_read, start), (written, long_written, _) = _tiers(found.input_mtok), _tiers(found.output_mtok)
-    cached = found.cache_read_mtok
-    return Price(
-        input=read,
-        output=written,
-        cached=None if cached is None else _tiers(cached)[0],
-        long_from=start,
-        long_input=long_read if start else 0.0,
-        long_output=long_written if start else 0.0,
-    )
+    cached = None if found.cache_read_mtok is None else _tiers(found.cache_read_mtok)[0]
+    if not start:
+        return Price(read, written, cached)
+    return Price(read, written, cached, long_from=start, long_input=long_read, long_output=long_written)
 
 
 def _tiers(price: Any) -> tuple[float, float, int]:
@@ -99,23 +84,11 @@ class SharedTime:
     """Wall time in which anything was under way, shared evenly over what was: the shares add up to it."""
 
     def __init__(self) -> None:
-        self._share = 0.0
-        self._at = 0.0
+        self._share = self._at = 0.0
         self._under_way = 0
 
-    def enter(self, now: float) -> float:
-        """A reading to hand back to `leave`."""
-        self._move(now)
-        self._under_way += 1
+    def change(self, now: float, by: int) -> float:
+        """One more is under way, or one less; its share is the difference of what this returns."""
+        self._share += (now - self._at) / max(1, self._under_way)
+        self._at, self._under_way = now, self._under_way + by
         return self._share
-
-    def leave(self, now: float, entered: float) -> float:
-        """The seconds that fell to this one."""
-        self._move(now)
-        self._under_way -= 1
-        return self._share - entered
-
-    def _move(self, now: float) -> None:
-        if self._under_way:
-            self._share += (now - self._at) / self._under_way
-        self._at = now

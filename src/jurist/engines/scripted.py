@@ -20,9 +20,6 @@ from .prices import Price, cost_of
 
 CHARACTERS_PER_TOKEN = 4
 """Of English prose in the usual vocabularies; other scripts take more tokens."""
-
-_OURS = str(Path(__file__).parents[1])
-
 Function = Callable[[Ask], "str | Reply | Awaitable[str | Reply]"]
 
 
@@ -45,9 +42,9 @@ class Scripted(Engine):
             raise
         except Exception as error:
             raise SettingError(f"the function behind {self.name} failed: {describe_fault(error)}") from error
-        if not isinstance(got, str | Reply):
-            raise SettingError(f"the function behind {self.name} returned {got!r}. Return a text or a Reply")
         reply = Reply(got) if isinstance(got, str) else got
+        if not isinstance(reply, Reply):
+            raise SettingError(f"the function behind {self.name} returned {got!r}. Return a text or a Reply")
         if reply.usage == Usage():
             reply = replace(reply, usage=guessed_usage(ask, reply))
         return reply if reply.cost else replace(reply, cost=cost_of(reply.usage, self.price))
@@ -78,19 +75,16 @@ def load_function(spec: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(
-            f"cannot load '{spec}': {error}. Write module:function, and start where the module is"
-        ) from None
     except Exception as error:  # whatever the module does when it is imported
         raise SettingError(
-            f"cannot load '{spec}': {type(error).__name__}: {error}."
-            f" See all of it with: python -c 'import {module}'"
+            f"cannot load '{spec}': {type(error).__name__}: {error}. Write module:function, start where the"
+            f" module is, and see all of it with: python -c 'import {module}'"
         ) from error
 
 
 def describe_fault(error: Exception) -> str:
     """What went wrong in a user's own code, and in which line of it."""
-    theirs = [at for at in extract_tb(error.__traceback__) if not at.filename.startswith(_OURS)]
+    ours = str(Path(__file__).parents[1])
+    theirs = [at for at in extract_tb(error.__traceback__) if not at.filename.startswith(ours)]
     where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}. Fix the function and run again"

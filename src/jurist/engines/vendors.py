@@ -3,66 +3,51 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..records import content_id
 from .dialects import ChatCompletions, Messages, Takes
 from .endpoint import Endpoint
-from .engine import EngineConfig, key_from
+from .engine import EngineConfig
 from .prices import listed_price
 
 
-class Vendor(Struct, frozen=True):
-    """A row of the table."""
+class Vendor(Takes, frozen=True):
+    """A row of the table: where its API is, or a server of one's own usually listens, and what it takes."""
 
     url: str
-    """Where its API is; for servers of one's own, where they usually listen."""
     key_env: str = ""
-    takes: Takes = Takes()
-    extra: dict[str, Any] = {}
+    extra: Mapping[str, Any] = {}
     hosted: bool = True
     """It bills by the list, and nothing about it can be asked for free."""
 
 
 _TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}}
 _EFFORT = {"reasoning_effort": "none"}
+_NO_THINKING = {"thinking": {"type": "disabled"}}
+_LATER = "max_completion_tokens"
+_GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
+_DEEPSEEK = "https://api.deepseek.com/v1"
+_STRICT = {"provider": {"require_parameters": True}}
 TABLE: Final[dict[str, Vendor]] = {
-    "openai": Vendor(
-        "https://api.openai.com/v1",
-        "OPENAI_API_KEY",
-        Takes(no_thinking={}, max_tokens="max_completion_tokens"),
-    ),
-    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", Messages.takes),
-    "gemini": Vendor(
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        "GEMINI_API_KEY",
-        Takes(no_thinking=_EFFORT, logprobs=False, seed=False),
-    ),
-    "azure": Vendor(
-        "", "AZURE_OPENAI_API_KEY", Takes(max_tokens="max_completion_tokens", key_header="api-key")
-    ),
-    "openrouter": Vendor(
-        "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra={"provider": {"require_parameters": True}}
-    ),
+    "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY", max_tokens=_LATER),
+    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", n=False, logprobs=False),
+    "gemini": Vendor(_GEMINI, "GEMINI_API_KEY", no_thinking=_EFFORT, logprobs=False, seed=False),
+    "azure": Vendor("", "AZURE_OPENAI_API_KEY", max_tokens=_LATER, key_header="api-key"),
+    "openrouter": Vendor("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra=_STRICT),
     "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-    "fireworks": Vendor(
-        "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", Takes(no_thinking=_EFFORT)
-    ),
-    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", Takes(n=False, logprobs=False)),
-    "deepseek": Vendor(
-        "https://api.deepseek.com/v1",
-        "DEEPSEEK_API_KEY",
-        Takes(constraint="", no_thinking={"thinking": {"type": "disabled"}}, n=False),
-    ),
-    "vllm": Vendor("http://localhost:8000/v1", "", Takes("choice", _TEMPLATE), hosted=False),
-    "sglang": Vendor("http://localhost:30000/v1", "", Takes("regex", _TEMPLATE), hosted=False),
-    "llamacpp": Vendor("http://localhost:8080/v1", "", Takes("grammar", _TEMPLATE), hosted=False),
-    "ollama": Vendor("http://localhost:11434/v1", "", Takes("json", _EFFORT), hosted=False),
+    "fireworks": Vendor("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", no_thinking=_EFFORT),
+    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", n=False, logprobs=False),
+    "deepseek": Vendor(_DEEPSEEK, "DEEPSEEK_API_KEY", constraint="", no_thinking=_NO_THINKING, n=False),
+    "vllm": Vendor("http://localhost:8000/v1", constraint="choice", no_thinking=_TEMPLATE, hosted=False),
+    "sglang": Vendor("http://localhost:30000/v1", constraint="regex", no_thinking=_TEMPLATE, hosted=False),
+    "llamacpp": Vendor("http://localhost:8080/v1", constraint="grammar", no_thinking=_TEMPLATE, hosted=False),
+    "ollama": Vendor("http://localhost:11434/v1", no_thinking=_EFFORT, hosted=False),
 }
 REASONING: Final = re.compile(r"^(gpt-5|o\d)")
 """OpenAI's reasoning models take no temperature; of these only gpt-5.1 and later can be told not to think."""
@@ -74,27 +59,24 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
     """The vendor's own address, or the one after the @."""
     kind, _, rest = config.engine.partition(":")
     vendor = TABLE[kind]
-    model, url = _split_address(kind, rest)
-    if not (url or vendor.url):
+    model, given = _split_address(kind, rest)
+    url = given or vendor.url
+    if not url:
         raise SettingError(
             f"'{config.engine}' has no address. Write {kind}:{model}@https://RESOURCE.openai.azure.com/openai/v1"
         )
-    _refuse_bad_address(url or vendor.url)
-    own = bool(url) or not vendor.hosted
-    takes = vendor.takes
+    _refuse_bad_address(url)
+    hosted = vendor.hosted and not given
+    takes: Takes = vendor
     if kind in ("openai", "azure"):
-        takes = _openai_takes(model, takes, compatible=own and kind == "openai")
-    extra = {**({} if own else vendor.extra), **config.extra}
-    name = f"{kind}:{model}"
+        takes = _openai_takes(model, vendor, compatible=kind == "openai" and not hosted)
+    extra = {**(vendor.extra if hosted else {}), **config.extra}
     # What is merged into every request changes the replies: another `extra` is another engine to a reader.
-    shown = f"{name}+{content_id(config.extra)[:6]}" if config.extra else name
-    price = config.price or (listed_price(kind, model) if vendor.hosted and not url else None)
+    name = f"{kind}:{model}" + (f"+{content_id(config.extra)[:6]}" if config.extra else "")
+    price = config.price or (listed_price(kind, model) if hosted else None)
     key_env = config.key_env or vendor.key_env or "OPENAI_API_KEY"
     dialect = (Messages if kind == "anthropic" else ChatCompletions)(model, takes, extra)
-    endpoint = Endpoint(shown, (url or vendor.url).rstrip("/"), dialect, config, price, key_env)
-    endpoint.hosted = vendor.hosted and not url
-    endpoint.needs_key = endpoint.hosted and not key_from(key_env)
-    return endpoint
+    return Endpoint(name, url.rstrip("/"), dialect, replace(config, price=price, key_env=key_env), hosted)
 
 
 def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
@@ -111,12 +93,12 @@ def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:
 def _split_address(kind: str, rest: str) -> tuple[str, str]:
     """The address starts at the last @http: model names may hold an @."""
     model, at, url = rest.rpartition("@http")
-    if not at:
-        name, _, host = rest.rpartition("@")
-        if name and (":" in host or "." in host or host.startswith("localhost")):
-            raise SettingError(f"'{host}' is not a web address. Write {kind}:{name}@http://{host}")
-        return rest, ""
-    return model, f"http{url}"
+    if at:
+        return model, f"http{url}"
+    name, _, host = rest.rpartition("@")
+    if name and (":" in host or "." in host or host.startswith("localhost")):
+        raise SettingError(f"'{host}' is not a web address. Write {kind}:{name}@http://{host}")
+    return rest, ""
 
 
 def _refuse_bad_address(url: str) -> None:
@@ -127,8 +109,7 @@ def _refuse_bad_address(url: str) -> None:
         usable = False
     if not usable:
         raise SettingError(f"'{url}' is not a web address. Write it like http://localhost:8000/v1")
-    secret = "@" in parts.netloc or any(SECRET.search(name) for name, _ in parse_qsl(parts.query))
-    if secret:
+    if "@" in parts.netloc or any(SECRET.search(name) for name, _ in parse_qsl(parts.query)):
         raise SettingError(
             "an address with a key or a password in it would end up in the run folder."
             " Put the key into an environment variable and name it: --judge.engine.key_env NAME"

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..engines import chat
+from ..engines.checkpoints import end_of_turn, render_chat
 from ..errors import DataError
 from ..records import Completion, Prompt
 
@@ -66,7 +66,7 @@ def tokenise(
     """
     head = _render(tokenizer, prompt)
     prompt_ids = _ids(tokenizer, head)
-    end = chat.end_of_turn(tokenizer)
+    end = end_of_turn(tokenizer)
     answers, exact = [], True
     for one in completions:
         cut_off = one.finish == "length" and not closed
@@ -83,7 +83,7 @@ def tokenise(
 
 def _render(tokenizer: Any, prompt: Prompt, answer: str | None = None) -> str:
     try:
-        return chat.render(tokenizer, prompt.messages, answer)
+        return render_chat(tokenizer, prompt.messages, answer)
     except Exception as error:  # a template raises whatever its author chose
         raise DataError(
             f"the chat template refuses prompt {prompt.id} ({error}). Look at the prompt with:"

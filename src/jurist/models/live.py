@@ -16,9 +16,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..engines.budget import parse_money
-from ..engines.engine import is_engine_kind
-from ..engines.journaled import Engines, open_budget
+from ..engines.budget import Budget, parse_money
+from ..engines.engine import ENGINES
+from ..engines.journaled import Engines
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError
 from ..journal import Journal, money_in
@@ -75,9 +75,9 @@ def reward_called(spec: str | dict[str, Any], engine: OpenEngine, seed: int = 0)
         if "/" in spec.partition(":")[0]:
             raise SettingError(f"there is no reward model at {spec}. Name its folder: --reward FOLDER")
         kind, _, rest = spec.partition(":")
-        if kind not in JUDGES and not is_engine_kind(kind) and rest.isidentifier():
+        if kind not in JUDGES and kind not in ENGINES and rest.isidentifier():
             return _function(spec)
-        spec = {"kind": "pointwise", "engine": spec} if is_engine_kind(kind) else {"kind": spec}
+        spec = {"kind": "pointwise", "engine": spec} if kind in ENGINES else {"kind": spec}
     cfg = settings_from(JudgeConfig, {"kind": "pointwise", **spec})
     judge = open_judge(cfg, engine, seed)
     if isinstance(judge, ScoresMany):
@@ -117,7 +117,7 @@ def rewards_of(
     left = None if cap is None else max(0.0, cap - sum(money_in(out))) / world
     journal = Journal(out / (f"journal-{rank}.sqlite" if rank else "journal.sqlite"))
     # Each process watches over its part of what is left.
-    money = open_budget(None if left is None else journal.spent + journal.uncertain + left, journal)
+    money = Budget(None if left is None else journal.spent + journal.uncertain + left, journal)
     engines = Engines(journal, money)
     try:
         with Rewards(reward_called(cfg.reward, engines, cfg.seed)) as rewards:

@@ -19,15 +19,17 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from msgspec import Meta, Struct
 
-from ..engines import chat
 from ..engines.checkpoints import (
     ADAPTER,
     base_of,
     dtype_of,
+    end_of_turn,
+    ending_tokens,
     find_checkpoint,
     gives_rewards,
     quietly,
     refuse_reward_model,
+    set_template_args,
     weights_hash,
 )
 from ..errors import DataError, MissingExtra, SettingError
@@ -66,7 +68,7 @@ class Policy:
     @property
     def ends(self) -> list[int]:
         """The tokens at which an answer is over."""
-        return chat.ends(self.tokenizer, self.model)
+        return ending_tokens(self.tokenizer, self.model)
 
     @property
     def longest(self) -> int:
@@ -97,7 +99,7 @@ def load_policy(
     if kind == "causal":
         refuse_reward_model(folder)
     tokenizer = load_tokenizer(folder)
-    chat.settle(tokenizer, template or {})
+    set_template_args(tokenizer, template or {})
     with quietly():
         if (folder / ADAPTER).exists():
             model = _load_adapter(folder, dtype, kind)
@@ -258,7 +260,7 @@ def _fit(model: Any, tokenizer: Any, folder: Path) -> None:
             f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model only {rows} embeddings:"
             f" they do not belong together. Copy the base's own tokenizer files to {folder}"
         )
-    ends = chat.ends(tokenizer, model)
+    ends = ending_tokens(tokenizer, model)
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
@@ -278,7 +280,7 @@ def still(model: Any) -> None:
 
 def _pad_apart(model: Any, tokenizer: Any) -> None:
     """Whoever loads a reward model looks for the last token that is no padding: the end must not be one."""
-    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, chat.end_of_turn(tokenizer)):
+    if tokenizer.pad_token_id not in (tokenizer.eos_token_id, end_of_turn(tokenizer)):
         return
     tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:

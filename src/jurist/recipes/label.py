@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from ..completions import Policies, load_groups, matchups
 from ..completions import sample as sample_completions
 from ..completions.load import parse_scheme
-from ..engines.budget import parse_money
-from ..engines.journaled import Engines, JournaledEngine, open_budget
+from ..engines.budget import Budget, parse_money
+from ..engines.journaled import Engines, JournaledEngine
 from ..errors import DataError, RunError, SettingError
 from ..preferences.decide import Counts, JudgeInfo, decide, read_judges
 from ..preferences.export import FORMATS, Quarantine, card, drop_quarantined, push, read_quarantine
@@ -77,7 +77,7 @@ def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -
     """Without judges, completions are sampled and nothing is decided."""
     with Run(cfg.out, journal=cfg.journal) as run:
         run.claim(_marker_of(cfg), cfg.replace)
-        progress = RunProgress(open_budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
+        progress = RunProgress(Budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
         run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
         if not progress.rows and progress.stopped is None:
             raise no_rows(cfg)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..config import settings_from
-from ..engines.engine import ENGINES, VENDORS, Engine, EngineSpec
+from ..engines.engine import ENGINES, Engine, EngineSpec
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, SettingError, nearest
 from ..prompts.rows import require
@@ -143,7 +143,7 @@ def open_judge(cfg: JudgeConfig | str | dict[str, Any], engine: OpenEngine, seed
         raise SettingError(f"{nearest('judge', cfg.kind, JUDGES)} {ways}")
     if not argument.isidentifier():
         # `vlm:MODEL@http://...` was meant as an engine; no function is called like that.
-        raise SettingError(nearest("kind of engine", kind, (*VENDORS, *ENGINES)))
+        raise SettingError(nearest("kind of engine", kind, ENGINES))
     function = load_function(cfg.kind)
     if not callable(function):
         raise SettingError(f"'{cfg.kind}' is {function!r}, not a function. Write it as module:function")

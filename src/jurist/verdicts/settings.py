@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from ..config import fields_of
-from ..engines.engine import EngineConfig, is_engine_kind
+from ..engines.engine import ENGINES, EngineConfig
 from ..errors import SettingError
 
 
@@ -86,7 +86,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     @staticmethod
     def from_word(word: str) -> dict[str, Any]:
         """What a judge named by one word is: an engine that is asked about pairs, or a kind of judge."""
-        return {"engine" if is_engine_kind(word.partition(":")[0]) else "kind": word}
+        return {"engine" if word.partition(":")[0] in ENGINES else "kind": word}
 
     @property
     def effective_temperature(self) -> float:

@@ -13,8 +13,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ...errors import DataError, SettingError, nearest
 from ...records import Message, content_id
-from .. import chat
-from ..checkpoints import find_checkpoint, quietly, refuse_reward_model, weights_hash
+from ..checkpoints import (
+    ending_tokens,
+    find_checkpoint,
+    quietly,
+    refuse_reward_model,
+    render_chat,
+    set_template_args,
+    weights_hash,
+)
 from ..engine import EngineConfig
 
 
@@ -53,8 +60,8 @@ class Checkpoint:
             )
         self.folder = folder
         self.device = self.model.device
-        chat.settle(self.tokenizer, extra.chat_template_kwargs)
-        self.ends = frozenset(chat.ends(self.tokenizer, self.model))
+        set_template_args(self.tokenizer, extra.chat_template_kwargs)
+        self.ends = frozenset(ending_tokens(self.tokenizer, self.model))
         self.room: int = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
         """The longest text it can read, prompt and answer together."""
         self._fast: Any = getattr(self.tokenizer, "backend_tokenizer", None)
@@ -64,7 +71,7 @@ class Checkpoint:
 
     def text(self, messages: Sequence[Message]) -> str:
         """The conversation in the model's own form, up to where the answer starts."""
-        return chat.render(self.tokenizer, messages)
+        return render_chat(self.tokenizer, messages)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts that are in the model's form already, as tokens."""

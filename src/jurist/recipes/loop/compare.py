@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from ...completions import sample
 from ...completions.load import same_words
-from ...engines.journaled import Engines, open_budget
+from ...engines.budget import Budget
+from ...engines.journaled import Engines
 from ...errors import SettingError
 from ...records import Completion, Dropped, Matchup, Prompt, Sampling
 from ...run import Run
@@ -67,7 +68,7 @@ def look(
     watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Looked, list[Answered]]:
     """How the new one compares, how different its answers are, and the answers themselves."""
-    money = open_budget(budget, run.journal)
+    money = Budget(budget, run.journal)
     engines = Engines(run.journal, money)
 
     async def answers() -> list[Answered]:

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from ...engines.budget import Budget
 from ...engines.engine import Ask
-from ...engines.journaled import Engines, JournaledEngine, open_budget
+from ...engines.journaled import Engines, JournaledEngine
 from ...errors import CallFailed, CallRefused
 from ...records import Dropped, Message, Prompt
 from ...run import read_records
@@ -66,7 +67,7 @@ def invented(round: Round, cfg: InventConfig, start: str, file: Path) -> Path:
     def work() -> Invented:
         known, unseen = list(read_records(file, Prompt)), loop.read_prompts("held_out")
         with round.opened("invent") as run:
-            money = open_budget(loop.left(), run.journal)
+            money = Budget(loop.left(), run.journal)
             engines = Engines(run.journal, money)
             new, dropped = run_async(
                 _invent(engines, cfg, cfg.engine or engine_of(start), known, unseen, round.seed), money

@@ -19,7 +19,7 @@ from ...completions import Policies, sample
 from ...completions.load import same_words
 from ...engines.budget import Budget
 from ...engines.engine import Engine
-from ...engines.journaled import Engines, open_budget
+from ...engines.journaled import Engines
 from ...errors import SettingError, nearest
 from ...records import Completion, Dropped, Group, Message, Prompt, Sampling
 from ...run import Run, read_records
@@ -192,7 +192,7 @@ def revise(
 
     def work() -> Rewritten:
         with round.opened("revise") as run:
-            money = open_budget(loop.left(), run.journal)
+            money = Budget(loop.left(), run.journal)
             return run_async(
                 _stream(round, run, money, policy, cfg, constitution, frozenset(red_team)), money
             )
