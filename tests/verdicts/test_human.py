@@ -132,5 +132,5 @@ def test_a_row_that_is_not_a_label_is_refused_by_line_with_the_way_out(tmp_path)
         with pytest.raises(DataError, match=says) as error:
             list(labels(tmp_path, {**TEXTS, "label": "first"}, row))
         assert "on_error" not in str(error.value)
-    with pytest.raises(DataError, match="no file .*: ls "):
+    with pytest.raises(DataError, match="See what is there with: ls "):
         list(load_labels(tmp_path / "none.jsonl"))

@@ -136,7 +136,7 @@ def _written(row: dict[str, Any], where: str, number: int) -> Verdict:
         prompt, first, second, _ = pair_of(texts)
         matchup_id, first_id, second_id = text_key(prompt.id, first.id, second.id), first.id, second.id
     column = next((name for name in LABELS if name in row), "")
-    p = CODING.p_first(row[column], column, where) if column else 1.0 if by_choice else None
+    p = CODING.p_first(row[column], column) if column else 1.0 if by_choice else None
     who = next((str(row[name]) for name in ANNOTATORS if row.get(name) not in (None, "")), "")
     return Verdict(
         content_id("human", who or number, matchup_id, first_id, p),
