@@ -92,7 +92,7 @@ def measure(folder: Path, questions: int, k: int = 4, turns: int = 4) -> dict[st
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     question = JudgePrompt(JudgeConfig(), Scripted(lambda ask: "A"))
-    asks = [question.pair(one) for one in asked]
+    asks = [Ask(question.turns("verdict", question.show_pair(one))) for one in asked]
     engine = open_local(EngineConfig(f"hf:{folder}"))
     judge = open_judge(JudgeConfig(engine="hf"), lambda _: engine)
     written: list[tuple[int, torch.Tensor]] = []

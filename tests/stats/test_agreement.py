@@ -31,20 +31,11 @@ def test_alpha_agrees_with_the_package_of_its_name_where_ratings_are_missing():
         assert float(agreement.alpha_of(parts.sum(axis=0), level)) == pytest.approx(want, abs=CLOSE)
 
 
-def test_kappa_agrees_with_scikit_learn():
-    from sklearn.metrics import cohen_kappa_score, confusion_matrix
-
-    dice = np.random.default_rng(3)
-    one = dice.integers(0, 3, 200)
-    other = np.where(dice.random(200) < 0.6, one, dice.integers(0, 3, 200))
-    table = confusion_matrix(one, other).astype(float)
-
-    assert float(agreement.kappa(table)) == pytest.approx(cohen_kappa_score(one, other), abs=1e-12)
-    assert math.isnan(float(agreement.kappa(np.array([[5.0, 0.0], [0.0, 0.0]]))))
-
-
-def test_gwets_coefficient_by_hand():
+def test_kappa_and_gwets_coefficient_by_hand():
     """Gwet (2014), two raters: AC1 = (pa - pe) / (1 - pe) with pe = sum of pi (1 - pi) over q - 1."""
+    # 35 of 50 alike; by chance 25 * 30 + 25 * 20 of 2500
+    assert float(agreement.kappa(np.array([[20.0, 5], [10, 15]]))) == pytest.approx((0.7 - 0.5) / (1 - 0.5))
+    assert math.isnan(float(agreement.kappa(np.array([[5.0, 0.0], [0.0, 0.0]]))))
     table = np.array([[118.0, 5.0], [2.0, 0.0]])
     share = (118 + 5 + 118 + 2) / 250
     by_chance = 2 * share * (1 - share)
@@ -76,10 +67,10 @@ def test_prediction_powered_shares_agree_with_ppi_python(weighted):
         ours = agreement.powered_share(y, f, others, alone, np.arange(len(others)), weights)
         lam = ours.judge_weight if weighted else None
         theirs = ppi_py.ppi_mean_pointestimate(y, f, others, lam=lam, w=weights)
-        assert ours.value == pytest.approx(theirs.item(), abs=CLOSE)
+        assert ours.share.value == pytest.approx(theirs.item(), abs=CLOSE)
         assert 0 <= ours.judge_weight < 1 <= ours.gain
         if not weighted:
             # Theirs is the normal's interval; ours is Wilson's at the same error, which is a little shorter.
             low, high = ppi_py.ppi_mean_ci(y, f, others, alpha=0.05)
-            assert ours.high - ours.low == pytest.approx((high - low).item(), rel=0.06)
+            assert ours.share.high - ours.share.low == pytest.approx((high - low).item(), rel=0.06)
             # They take weights as drawn by chance; the mean of a sample by strata was divided by theirs.

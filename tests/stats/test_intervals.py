@@ -109,3 +109,21 @@ def test_ones_and_zeros_are_worth_no_more_than_they_are_many():
     one = intervals.clustered_share(values, np.repeat(np.arange(20), 2))
 
     assert (one.low, one.high) == pytest.approx(intervals.wilson(21, 40))
+
+
+def test_how_many_labels_it_takes_by_figures_worked_out_beforehand():
+    for share, wanted in {0.75: [289, 801, 1801], 0.8: [246, 683, 1537], 0.9: [139, 385, 865]}.items():
+        assert [intervals.labels_for_interval(share, half) for half in (0.05, 0.03, 0.02)] == wanted
+    for difference, wanted in {
+        0.05: [312, 626, 940],
+        0.03: [870, 1742, 2614],
+        0.02: [1960, 3923, 5885],
+    }.items():
+        assert [intervals.labels_for_two_judges(difference, apart) for apart in (0.1, 0.2, 0.3)] == wanted
+    assert [intervals.labels_for_position_bias(share) for share in (0.6, 0.65, 0.7, 0.8)] == [194, 85, 47, 20]
+    for rho, saves in {0.636: 1.68, 0.664: 1.79, 0.596: 1.55, 0.568: 1.48}.items():
+        assert intervals.saved_by_judge(rho, math.inf, 0) == pytest.approx(saves, abs=0.01)
+        assert 1 < intervals.saved_by_judge(rho, 500, 500) < saves
+    assert intervals.labels_for_no_error(0.05) == 59
+    assert [intervals.smallest_certified(n) for n in (59, 0)] == [pytest.approx(0.0495, abs=1e-3), 1.0]
+    assert [intervals.human_accuracy(alike) for alike in (0.745, 0.4)] == [pytest.approx(0.85), 0.5]

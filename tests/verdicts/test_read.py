@@ -4,13 +4,14 @@ import json
 import random
 import re
 import time
-from itertools import accumulate
-from math import log
+from math import inf, log, nan
 from pathlib import Path
 
 import pytest
 
+from jurist.engines.dialects import ChatCompletions, Takes
 from jurist.engines.engine import Reply, Token
+from jurist.engines.journaled import label_tokens
 from jurist.verdicts.read import UNREAD, Choices, Reading, Scale, rationale_of, read, thinking_end
 
 SENTENCES = Path(__file__).parents[1] / "contract" / "hostile.jsonl"
@@ -18,6 +19,23 @@ HOSTILE = [json.loads(line) for line in SENTENCES.read_text().splitlines()]
 """Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
 AB, ABC, NINE = Choices(), Choices(("A", "B", "C")), Scale(1, 9)
 SIDES = {None: "", 1.0: "A", 0.5: "=", 0.0: "B"}
+TEN = Scale(1, 10)
+
+
+def tokens_of(*places):
+    """Tokens from dicts of alternatives with their chances: the first of each is the one that was written."""
+    tokens, at = [], 0
+    for place in places:
+        top = place if isinstance(place, dict) else {place: 1.0}
+        text = next(iter(top))
+        tokens.append(Token(text, log(top[text]), tuple((one, log(p)) for one, p in top.items()), at))
+        at += len(text)
+    return tuple(tokens)
+
+
+def sure(pieces):
+    """Places that are nearly certain of what they say."""
+    return [{one: 0.97} for one in pieces]
 
 
 def reading(text, form=AB, finish="stop", **how) -> Reading:
@@ -50,12 +68,12 @@ DECLARED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "form", "value"), DECLARED)
-def test_a_declared_verdict_is_read(text, form, value):
-    got = reading(text, form)
-    assert (got.value, got.unread) == (value, "")
-    label = f"{value:g}" if form.word == NINE.word else form.labels[[1.0, 0.0, 0.5].index(value)]
-    assert text.startswith(label, got.at)
+def test_a_declared_verdict_is_read():
+    for text, form, value in DECLARED:
+        got = reading(text, form)
+        assert (got.value, got.unread) == (value, ""), text
+        label = f"{value:g}" if form.word == NINE.word else form.labels[[1.0, 0.0, 0.5].index(value)]
+        assert text.startswith(label, got.at), text
 
 
 PAIRS = {
@@ -91,23 +109,21 @@ UNDECLARED += [(text, AB, reason) for reason, texts in PAIRS.items() for text in
 UNDECLARED += [(text, NINE, reason) for reason, texts in POINTS.items() for text in texts]
 
 
-@pytest.mark.parametrize(("text", "form", "reason"), UNDECLARED)
-def test_what_is_not_declared_is_unread_with_a_reason(text, form, reason):
-    got = reading(text, form)
-    assert (got.value, got.unread) == (None, reason)
-    assert reason in UNREAD
+def test_what_is_not_declared_is_unread_with_a_reason():
+    for text, form, reason in UNDECLARED:
+        got = reading(text, form)
+        assert (got.value, got.unread) == (None, reason), text
+        assert reason in UNREAD
 
 
 def test_a_hostile_sentence_and_its_beginning_are_never_read_for_the_wrong_side():
     assert len(HOSTILE) >= 167
     for one in HOSTILE:
         pieces = re.findall(r"\s?\w+|\W", one["text"])[:3]
-        cut_off = Reply("".join(pieces), "length", tokens_of(pieces))
+        cut_off = Reply("".join(pieces), "length", tokens_of(*sure(pieces)))
         for reply, label_only in ((Reply(one["text"]), False), (Reply(one["text"]), True), (cut_off, True)):
             assert SIDES[read(reply, AB, label_only=label_only).value] in ("", one["better"]), one
-
-
-def test_a_hostile_sentence_with_a_declared_last_line_is_read_as_that_line_or_not_at_all():
+    # With a declared last line it is read as that line or not at all.
     for line in ("Verdict: {}", "**Final verdict:** {}", "Verdict: Response {}", "[[{}]]", "{}"):
         lines = [(label, f"{one['text']}\n\n{line.format(label)}") for one in HOSTILE for label in "AB"]
         sides = [(label, SIDES[reading(text).value]) for label, text in lines]
@@ -123,12 +139,12 @@ TAGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("opens", "closes"), TAGS)
-def test_thinking_is_left_out_and_thinking_without_an_end_is_cut_off(opens, closes):
-    assert reading(f"{opens}Verdict: B\nA{closes}\n\nA", label_only=True).value == 1.0
-    assert reading(f"Hm.{closes}\nFine.\nVerdict: A").value == 1.0
-    assert reading(f"{opens}one{closes}{opens}Verdict: A").unread == "cut_off"
-    assert thinking_end(f"{opens}x{closes}A") == (len(opens) + 1 + len(closes), False)
+def test_thinking_is_left_out_and_thinking_without_an_end_is_cut_off():
+    for opens, closes in TAGS:
+        assert reading(f"{opens}Verdict: B\nA{closes}\n\nA", label_only=True).value == 1.0
+        assert reading(f"Hm.{closes}\nFine.\nVerdict: A").value == 1.0
+        assert reading(f"{opens}one{closes}{opens}Verdict: A").unread == "cut_off"
+        assert thinking_end(f"{opens}x{closes}A") == (len(opens) + 1 + len(closes), False)
 
 
 def test_a_reply_that_was_cut_off_or_refused_is_read_only_where_a_label_alone_was_asked_for():
@@ -157,27 +173,14 @@ LONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("piece", LONG)
-def test_a_long_reply_is_read_quickly(piece):
-    long = (piece * (200_000 // len(piece) + 1))[:200_000]
-    for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
-        for form, finish in ((ABC, "stop"), (NINE, "stop"), (NINE, "length")):
-            seconds = []
-            for _ in range(3):
+def test_a_long_reply_is_read_quickly():
+    for piece in LONG:
+        long = (piece * (50_000 // len(piece) + 1))[:50_000]
+        for text in (long, f"Verdict:{long}B", f"x\n{long}\nScore: 5"):
+            for form, finish in ((ABC, "stop"), (NINE, "length")):
                 started = time.process_time()
                 reading(text, form, finish, label_only=finish == "length")
-                seconds.append(time.process_time() - started)
-                if seconds[-1] < 0.1:
-                    break
-            assert min(seconds) < 0.2, text[:20]
-
-
-def tokens_of(pieces):
-    """A token for each piece, nearly certain of itself."""
-    starts = accumulate(map(len, pieces), initial=0)
-    return tuple(
-        Token(one, log(0.97), ((one, log(0.97)),), at) for one, at in zip(pieces, starts, strict=False)
-    )
+                assert time.process_time() - started < 0.2, text[:20]
 
 
 FRAGMENTS = [
@@ -222,7 +225,7 @@ def fuzz(count: int, seed: int) -> int:
         pieces = rng.choices(FRAGMENTS, k=rng.randint(1, 6))
         if rng.random() < 0.4:
             pieces += ["\n", *rng.choices(FRAGMENTS, k=rng.randint(1, 2))]
-        tokens = tokens_of(pieces) if rng.random() < 0.25 else ()
+        tokens = tokens_of(*sure(pieces)) if rng.random() < 0.25 else ()
         reply = Reply("".join(pieces), "length" if rng.random() < 0.2 else "stop", tokens)
         got = read(reply, ABC, label_only=rng.random() < 0.3, forced=rng.random() < 0.1)
         assert (got.value is None) == (got.unread in UNREAD), reply.text
@@ -235,9 +238,124 @@ def fuzz(count: int, seed: int) -> int:
 
 
 def test_no_verdict_is_invented_from_fragments_of_labels_and_forms():
-    assert fuzz(20_000, seed=1) >= 1_000
+    assert fuzz(8_000, seed=1) >= 400
 
 
 @pytest.mark.slow
 def test_no_verdict_is_invented_in_200_000_replies():
     assert fuzz(200_000, seed=2) >= 10_000
+
+
+def weighed(*places, form=AB, label_only=True, keep=None, finish="stop", text="", **how):
+    tokens = tokens_of(*places)
+    text = text or "".join(one.text for one in tokens)
+    kept = tuple(one for i, one in enumerate(tokens) if keep is None or i in keep)
+    return read(Reply(text, finish, kept), form, label_only=label_only, **how)
+
+
+VALUES = [
+    ([{"A": 0.6, "B": 0.2, "The": 0.1}], AB, 0.75, 0.8),
+    ([{"A": 0.2, " A": 0.1, "▁A": 0.1, "ĠA": 0.1, "(A": 0.1, "B": 0.1, ' "B': 0.1}], AB, 0.75, 0.8),
+    # a label that is not listed is no likelier than the least that is, nor than what these leave
+    ([{"A": 0.9, "The": 0.05, "Both": 0.02}], AB, 0.9 / 0.92, 0.9), ([{"A": 0.9}], AB, 0.9, 0.9),
+    # a tie counts half to either side
+    ([{"C": 0.5, "A": 0.45, "B": 0.05}], ABC, 0.7, 1.0),
+    # where the label stands, and not where the reply begins
+    (["Response", {" A": 0.7, " B": 0.3}], AB, 0.7, 1.0), (["**", {"A": 0.7, "B": 0.3}, "**"], AB, 0.7, 1.0),
+    (["\n", {" B": 0.7, " A": 0.3}, "\n"], AB, 0.3, 1.0),
+    (["<think>", "A", "</think>", {"B": 0.7, "A": 0.3}], AB, 0.3, 1.0),
+    (['{"', "verdict", '":', ' "', {"B": 0.7, "A": 0.3}, '"}'], AB, 0.3, 1.0),
+    # what was written is no label, but the labels hold most
+    ([{"The": 0.2, "A": 0.6, "B": 0.2}], AB, 0.75, 0.8),
+    ([{"7": 0.5, "8": 0.3, " 9": 0.2}], NINE, 7.7, 1.0), ([{"8": 0.6, "7": 0.4}, ".", "5"], NINE, 8.5, 1.0),
+    # 10 as two tokens: the next one tells how likely the 0 was; in the branch not taken nobody knows
+    ([{"1": 0.6, "9": 0.4}, {"0": 0.75, "\n": 0.25}], TEN, 0.45 * 10 + 0.15 * 1 + 0.4 * 9, 1.0),
+    (["Score: ", {"1": 0.6, "9": 0.4}, {"0": 0.9, "\n": 0.1}, "/", "1", "0"], TEN, 9.06, 1.0),
+    ([{"1": 0.6, "2": 0.4}], TEN, 1.4, 1.0), ([{"9": 0.6, "1": 0.3, "8": 0.1}], TEN, 6.2 / 0.7, 1.0),
+    ([{"10": 0.5, "1": 0.5}], TEN, 5.5, 1.0),
+    # scores of several digits are read as they are written
+    ([{"8": 0.6, "7": 0.3, "I": 0.1}, {"5": 0.9, "0": 0.1}], Scale(0, 100), 85, 0.9),
+    ([{"-": 0.6, "2": 0.3, "I": 0.1}, {"3": 0.9, "1": 0.1}], Scale(-5, 5), -3, 0.9),
+    ([{"15": 0.6, "7": 0.3, "I": 0.1}], Scale(1, 20), 15, 0.9),
+]  # fmt: skip
+
+
+def test_the_value_is_what_the_labels_hold():
+    for places, form, value, mass in VALUES:
+        got = weighed(*places, form=form)
+        assert (got.value, got.label_mass) == (pytest.approx(value), pytest.approx(mass)), places
+
+
+UNWEIGHED = [
+    ([{"A": 0.3, "B": 0.1, "The": 0.6}], AB, "low_mass", 0.4),
+    ([{"<turn": 0.95, "A": 0.04, "B": 0.01}, "-", "user"], AB, "low_mass", 0.05),
+    ([{"7": 0.3, "The": 0.7}], NINE, "low_mass", 0.3),
+    ([{"I": 0.9, "5": 0.1}], Scale(0, 100), "low_mass", 0.1),
+    # a sentence, a list or a heading begins with what could be a label
+    (["A", " is", " worse"], AB, "no_verdict", 1.0),
+    ([" A", ":", " It"], AB, "no_verdict", 1.0),
+    (["1", ".", " Clarity"], NINE, "no_verdict", 1.0),
+    (["1", ".", " **"], NINE, "no_verdict", 1.0),
+    (["Response", " A", " is"], AB, "low_mass", 0.0),
+    ([{"C": 0.4, "A": 0.3, "B": 0.3}], AB, "off_menu", 0.6),
+]  # fmt: skip
+
+
+def test_without_half_of_the_mass_or_the_line_for_itself_a_label_is_unread():
+    for places, form, reason, mass in UNWEIGHED:
+        got = weighed(*places, form=form, finish="length")
+        assert (got.value, got.unread, got.label_mass) == (None, reason, pytest.approx(mass)), places
+
+
+def test_behind_a_constraint_the_label_counts_whatever_the_mass_but_only_a_label():
+    top = {"A": 0.04, "B": 0.01, "<turn": 0.95}
+    assert weighed(top, forced=True).value == pytest.approx(0.8)
+    assert weighed({"<turn": 0.95, "A": 0.04, "B": 0.01}, "-", forced=True).unread == "no_verdict"
+    assert weighed('{"', "verdict", '":"', top, '"}', forced=True).value == pytest.approx(0.8)
+
+
+def test_unsound_log_probs_never_raise_and_not_reported_is_not_nothing():
+    for odd in (nan, inf, -inf, 5.0, -800.0):
+        for tokens in ((Token("A", odd),), (Token("A", log(0.9), (("A", log(0.9)), ("B", odd))),)):
+            got = read(Reply("A", tokens=tokens), AB, label_only=True)
+            assert got.unread or 0.0 <= got.value <= 1.0
+        seven = Reply("7", tokens=(Token("7", odd, (("8", odd),)),))
+        assert read(seven, NINE).value in (7.0, 8.0, 7.5, None)
+    top = (("A", log(0.6)), ("The", log(0.3)), ("B", -inf))
+    assert read(Reply("A", tokens=(Token("A", log(0.6), top),)), AB).value == pytest.approx(0.6 / 0.7)
+
+
+def test_a_verdict_after_a_rationale_is_weighed_at_its_own_token_if_that_was_kept():
+    said = ["A", " fits", ".\n", "Verdict", ":", {" B": 0.8, " A": 0.2}, "."]
+    assert weighed(*said, label_only=False).value == pytest.approx(0.2)
+    assert weighed(*said, label_only=False, keep=[5]).value == pytest.approx(0.2)
+    assert weighed(*said, label_only=False, keep=[0, 1]).value == 0.0
+    assert weighed("Well", ",", {" So": 0.2, " B": 0.8}, keep=[2]).unread == "no_verdict"
+    # tokens that turn out to stand elsewhere are none
+    for beginning in ("That fits", "s"):
+        assert weighed(*said, label_only=False, text=f"{beginning}.\nVerdict: B.").value == 0.0
+    # without the token after the 1, the score is what is written
+    ten = ["Score: ", {"1": 0.6, "9": 0.4}, {"0": 0.9, "\n": 0.1}, "/", "1", "0"]
+    assert weighed(*ten, form=TEN, keep=[0, 1, 3, 4, 5]).value == 10.0
+
+
+def test_the_journal_keeps_the_tokens_that_are_read():
+    said = ["I", " see", "."] * 50 + ["\n", "Verdict", ":", " **", {" B": 0.8, " A": 0.2}, "**", "!"]
+    tokens = tokens_of(*said)
+    text = "".join(one.text for one in tokens)
+    kept = label_tokens(Reply(text, tokens=tokens), AB.labels)
+    assert len(kept) < 10
+    assert read(Reply(text, tokens=kept), AB) == read(Reply(text, tokens=tokens), AB)
+
+
+PIECES = [["Ġ\U0001f600", "Ċ"], ["\\xf0\\x9f", "\\x98\\x80", "\n"], ["\ufffd", "\ufffd", "\n"]]
+
+
+def test_tokens_that_do_not_join_to_the_text_are_aligned_at_its_end():
+    top = [{"token": " A", "logprob": log(0.8)}, {"token": " B", "logprob": log(0.2)}]
+    for pieces in PIECES:
+        content = [{"token": one, "logprob": 0.0} for one in ("Nice", *pieces, "Verdict", ":")]
+        content.append({**top[0], "top_logprobs": top})
+        choice = {"message": {"content": "Nice \U0001f600\nVerdict: A"}, "logprobs": {"content": content}}
+        (reply,) = ChatCompletions("m", Takes(), {}).read(json.dumps({"choices": [choice]}).encode())
+        assert read(reply, AB).value == pytest.approx(0.8)

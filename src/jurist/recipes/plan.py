@@ -143,7 +143,8 @@ FEWEST = 30
 
 
 def rows(how: Planned) -> tuple[Row, ...]:
-    effect = intervals.design_effect(how.per_prompt, how.likeness)
+    # Labels of the same prompt tell less than as many of different ones: 1 + (m - 1) ICC.
+    effect = 1 + (how.per_prompt - 1) * how.likeness
     bias = intervals.labels_for_position_bias(how.first_share, how.power)
     found = [
         _row(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .fits import Array
-from .intervals import EPSILON, Estimate, clopper_pearson, student, weighted_mean, wilson
+from .intervals import EPSILON, NO_DATA, Estimate, clopper_pearson, student, weighted_mean, wilson
 
 BLOCKS = 200  # a jackknife leaves out clusters in so many groups, whatever the number of rows
 
@@ -83,19 +83,14 @@ def alpha_of(sums: Array, level: Literal["nominal", "interval"] = "nominal") -> 
         return np.asarray(1 - apart / expected)
 
 
-def in_blocks(parts: Array, clusters: Array) -> Array:
-    """The parts of one cluster together, and clusters in at most so many blocks."""
+def jackknifed(parts: Array, clusters: Array, statistic: Callable[[Array], Array], n: int) -> Estimate:
+    """A statistic of sums, with the 95 % interval that leaving out blocks of clusters gives."""
     block = np.unique(clusters, return_inverse=True)[1] % BLOCKS
     sums = np.zeros((int(block.max(initial=-1)) + 1, *parts.shape[1:]))
     np.add.at(sums, block, parts)
-    return sums
-
-
-def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int) -> Estimate:
-    """A statistic of sums, with the 95 % interval that leaving out one block after another gives."""
-    whole = blocks.sum(axis=0)
+    whole = sums.sum(axis=0)
     value = float(statistic(whole))
-    left = statistic(whole - blocks)
+    left = statistic(whole - sums)
     left = left[~np.isnan(left)]
     g = len(left)
     if g < 2:
@@ -110,13 +105,10 @@ def jackknifed(blocks: Array, statistic: Callable[[Array], Array], n: int) -> Es
 
 
 class Powered(NamedTuple):
-    """A share, its 95 % interval, and what the judge did for it."""
+    """A share, and what the judge did for it."""
 
-    value: float
-    low: float
-    high: float
-    n: int
-    """Clusters with a label."""
+    share: Estimate
+    """`n` counts the clusters with a label."""
     judge_weight: float
     """lambda: 0 leaves the judge out, 1 trusts it as much as a human."""
     gain: float
@@ -132,7 +124,7 @@ def powered_share(
     chance of having been drawn; then `rest` is everything.
     """
     if not len(y):
-        return Powered(math.nan, math.nan, math.nan, 0, 0.0, math.nan)
+        return Powered(NO_DATA, 0.0, math.nan)
     trust = _judge_weight(y, f, rest, weights)
     value, error, n = weighted_mean(y - trust * f, clusters, weights)
     alone = weighted_mean(y, clusters, weights)[1]
@@ -142,11 +134,11 @@ def powered_share(
     gain = (alone / error) ** 2 if error > 0 else 1.0
     value = min(1.0, max(0.0, value))
     if n < 2:
-        return Powered(value, 0.0, 1.0, n, trust, gain)
+        return Powered(Estimate(value, 0.0, 1.0, n), trust, gain)
     # Near 0 or 1 nothing varies among few labels, and yet they are only few.
     varies = error > EPSILON and EPSILON < value < 1 - EPSILON
     size = value * (1 - value) / error**2 if varies else float(n)
-    return Powered(value, *wilson(value * size, size), n, trust, gain)
+    return Powered(Estimate(value, *wilson(value * size, size), n), trust, gain)
 
 
 def _judge_weight(y: Array, f: Array, rest: Array, weights: Array | None) -> float:

@@ -214,11 +214,6 @@ def smallest_certified(n: int) -> float:
     return float(-math.expm1(math.log(0.05) / n)) if n else 1.0
 
 
-def design_effect(per_prompt: float, likeness: float) -> float:
-    """Labels of the same prompt tell less than as many of different ones: 1 + (m - 1) ICC."""
-    return 1 + (per_prompt - 1) * likeness
-
-
 def saved_by_judge(rho: float, judged: float, labels: float) -> float:
     """What a human label is worth when a judge that correlates with humans by rho has read them all."""
     known = 1.0 if math.isinf(judged) else judged / (judged + labels)

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from ..engines.engine import Ask, Engine, Reply
 from ..errors import SettingError, nearest
-from ..records import Completion, Matchup, Message, Prompt, Usage, content_id
+from ..records import Completion, Matchup, Message, Prompt, content_id
 from .constitution import Principle
 from .read import Choices, Form, Reading, Scale, rationale_of, read
 from .settings import Example, JudgeConfig, text_of
@@ -142,7 +142,7 @@ class JudgePrompt:
             "rationale": rationale or last.reasoning,
             "raw": last.text,
             "call": last.call,
-            "usage": sum((one.usage for one in replies), Usage()),
+            "usage": sum((one.usage for one in replies[1:]), replies[0].usage),
             "cost": sum(one.cost for one in replies),
             "seconds": sum(one.seconds for one in replies),
         }
@@ -235,6 +235,7 @@ def code_for(names: str, *texts: str) -> str:
 
 
 def fence(name: str, text: str, code: str) -> str:
+    """No text can end its fence and speak on: the code is not found in it, and lookalikes are shielded."""
     shielded = _LOOKALIKE.sub(r"<\\", text) if "<" in text else text
     return f"<{name}-{code}>\n{shielded}\n</{name}-{code}>"
 

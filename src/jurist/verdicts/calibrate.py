@@ -1,16 +1,13 @@
 """Making a judge's probabilities mean what they say: its over-confidence and its position bias, taken out.
 
-Language models are far too sure of their verdicts. Dividing the log-odds by a temperature learnt from labels
-(Guo et al. 2017), 2 to 3.5 for typical judges, repairs that without changing a single winner. A judge's
-`clamp` is the older cure of Bai et al. 2022, who held chain-of-thought labels between 0.4 and 0.6; it loses
-the order of what it flattens, and is applied in `settle`.
+Dividing log-odds by a temperature learnt from labels (Guo et al. 2017), 2 to 3.5 for typical judges, changes
+no winner. A judge's `clamp` is the older cure (Bai et al. 2022), and is applied in `settle`.
 
-Position bias cancels where a matchup is asked in both orders, and asking twice costs twice. With a fifth of
-the matchups asked in both (`--judge.swap fraction:0.2`) those show what the judge says of the same two texts
-in the other order, and all of them show how often it favours the first position. From the two come the bias -
-as the share of verdicts for the first position, and as log-odds in a Bradley-Terry model whose strengths are
-normal - and a map from what was said in one order to what would have been said in the other. A verdict asked
-once is averaged with that.
+Position bias cancels where a matchup is asked in both orders. With a fifth asked in both (`--judge.swap
+fraction:0.2`) those show what the judge says of the same two texts in the other order, and all of them show
+how often it favours the first position. From the two come the bias - as a share of verdicts, and as log-odds
+in a Bradley-Terry model whose strengths are normal - and a map from what was said in one order to what would
+have been said in the other. A verdict asked once is averaged with that.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ..completions.answers import LABELS, label_word, pair_columns, pair_of
-from ..errors import DataError, nearest
+from ..completions.answers import LABELS, LabelCoding, pair_columns, pair_of
+from ..errors import DataError
 from ..prompts.rows import BadRow, Source, read_rows, rename_columns
 from ..records import HUMAN_PREFIX, Completion, Matchup, Verdict, content_id, is_human
 
-LABEL_VALUES = {"first": 1.0, "second": 0.0, "tie": 0.5, "a": 1.0, "b": 0.0, "1": 1.0, "2": 0.0}
-CHOSEN_VALUES = {"chosen": 1.0, "rejected": 0.0, "tie": 0.5}
+CODING = LabelCoding({"1": 1.0, "2": 0.0})
+"""What labels mean besides the words for a side."""
 ANNOTATORS = ("who", "annotator", "annotator_id")
 
 
@@ -135,11 +135,8 @@ def _written(row: dict[str, Any], where: str, number: int) -> Verdict:
         texts = {name: row[name] for name in ("prompt", "system", *pair[:2]) if name in row}
         prompt, first, second, _ = pair_of(texts)
         matchup_id, first_id, second_id = text_key(prompt.id, first.id, second.id), first.id, second.id
-    label = next((row[name] for name in LABELS if name in row), "chosen" if by_choice else None)
-    known, word = CHOSEN_VALUES if by_choice else LABEL_VALUES, label_word(label)
-    p = known.get(word)
-    if p is None and word not in ("", "nan"):
-        raise DataError(f"{where}: {nearest('label', str(label), known)}")
+    column = next((name for name in LABELS if name in row), "")
+    p = CODING.p_first(row[column], column) if column else 1.0 if by_choice else None
     who = next((str(row[name]) for name in ANNOTATORS if row.get(name) not in (None, "")), "")
     return Verdict(
         content_id("human", who or number, matchup_id, first_id, p),

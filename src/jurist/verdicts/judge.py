@@ -7,7 +7,7 @@ Ours sit in the dictionary `JUDGES`; anyone else's is named as `module:name`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -100,11 +100,6 @@ class JudgeContext(NamedTuple):
         return self.open(self.cfg.engine)
 
 
-def _constitution(context: JudgeContext) -> Pairwise:
-    principles = load_constitution(context.cfg.constitution)
-    return Pairwise(context.cfg, context.engine, principles, context.seed)
-
-
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
     require("torch", "a reward model as a judge", "train")
@@ -112,19 +107,17 @@ def _reward_model(context: JudgeContext) -> Scorer:
     return opened
 
 
-def _rule(context: JudgeContext) -> Scorer:
-    # It knows: of two with different scores one is better with p = 1.
-    return FunctionScorer(context.cfg, CHECKS[context.kind](context.argument), scale="certain")
-
-
 JUDGES: Final[dict[str, Callable[[JudgeContext], Judge | Scorer]]] = {
-    "pairwise": lambda context: Pairwise(context.cfg, context.engine),
-    "pointwise": lambda context: Pointwise(context.cfg, context.engine),
-    "additive": lambda context: Pointwise(context.cfg, context.engine),
-    "constitution": _constitution,
+    "pairwise": lambda ctx: Pairwise(ctx.cfg, ctx.engine),
+    "pointwise": lambda ctx: Pointwise(ctx.cfg, ctx.engine),
+    "additive": lambda ctx: Pointwise(ctx.cfg, ctx.engine),
+    "constitution": lambda ctx: Pairwise(
+        ctx.cfg, ctx.engine, load_constitution(ctx.cfg.constitution), ctx.seed
+    ),
     "reward": _reward_model,
-    **dict.fromkeys(CHECKS, _rule),
-    **dict.fromkeys(BASELINES, lambda context: FunctionJudge(context.cfg, BASELINES[context.kind])),
+    # A check knows: of two with different scores one is better with p = 1.
+    **dict.fromkeys(CHECKS, lambda ctx: FunctionScorer(ctx.cfg, CHECKS[ctx.kind](ctx.argument), "certain")),
+    **dict.fromkeys(BASELINES, lambda ctx: FunctionJudge(ctx.cfg, BASELINES[ctx.kind])),
 }
 
 
@@ -178,7 +171,23 @@ async def ask_judges(
 
     A call that failed is an unread verdict. What stops a whole job is raised once calls in flight are back.
     """
-    asked = [one for judge in judges for one in _questions(prompt, completions, matchups, judge, seed)]
+    asked: list[Coroutine[Any, Any, Verdict]] = []
+    for judge in judges:
+        name, samples = judge.name, range(getattr(judge, "samples", 1))
+        if judge.kind == "pointwise":
+            asked += [
+                _answered(judge(prompt, one, sample), partial(Verdict.of_one, name, one, sample))
+                for one in completions
+                for sample in samples
+            ]
+            continue
+        swap = getattr(judge, "swap", "always")
+        asked += [
+            _answered(judge(shown, sample), partial(Verdict.of_pair, name, shown, sample), shown is not one)
+            for one in matchups
+            for shown in orders(swap, one, seed)
+            for sample in samples
+        ]
     if len(asked) < 2:
         return [await one for one in asked]
     verdicts = await asyncio.gather(*asked, return_exceptions=True)
@@ -186,27 +195,6 @@ async def ask_judges(
         if isinstance(one, BaseException):
             raise one
     return [one for one in verdicts if isinstance(one, Verdict)]
-
-
-def _questions(
-    prompt: Prompt,
-    completions: Sequence[Completion],
-    matchups: Sequence[Matchup],
-    judge: Judge | Scorer,
-    seed: int,
-) -> Iterator[Coroutine[Any, Any, Verdict]]:
-    samples = range(getattr(judge, "samples", 1))
-    if judge.kind == "pointwise":
-        for completion in completions:
-            for sample in samples:
-                unread = partial(Verdict.of_one, judge.name, completion, sample)
-                yield _answered(judge(prompt, completion, sample), unread)
-        return
-    for matchup in matchups:
-        for shown in orders(getattr(judge, "swap", "always"), matchup, seed):
-            for sample in samples:
-                unread = partial(Verdict.of_pair, judge.name, shown, sample)
-                yield _answered(judge(shown, sample), unread, swapped=shown is not matchup)
 
 
 async def _answered(

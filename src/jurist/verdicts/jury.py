@@ -55,12 +55,12 @@ class Agreement(Struct, frozen=True):
 
 
 def answer_of(p: float) -> int:
-    """0 for first, 1 for second, 2 for a tie."""
-    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else 2
+    """0 for first, 1 for second, 2 for a tie; `UNSAID` for nan."""
+    return 0 if p > 0.5 + EVEN else 1 if p < 0.5 - EVEN else UNSAID if math.isnan(p) else 2
 
 
 def answers_of(p: Array) -> Array:
-    """`answer_of` for an array; `UNSAID` where there is no p."""
+    """The same for an array."""
     named = np.where(p > 0.5 + EVEN, 0, np.where(p < 0.5 - EVEN, 1, 2))
     return np.where(np.isnan(p), UNSAID, named)
 
@@ -122,8 +122,7 @@ class LabelTable:
         for o in opinions:
             self.judges.setdefault(o.judge, len(self.judges))
         if self.counts_patterns:
-            answers = ((answer_of(said[judge]) if judge in said else UNSAID) for judge in self.judges)
-            self.patterns[tuple(answers)] += 1
+            self.patterns[tuple(answer_of(said.get(judge, math.nan)) for judge in self.judges)] += 1
         for label, fits in labels:
             if label.p_first is not None and key_of(label.matchup_id) < self._limit:
                 forced = frozenset(o.judge for o in opinions if o.forced)
@@ -379,9 +378,7 @@ def _dawid_skene(
         said = np.array([one for one, _, _ in rows], dtype=np.int64).reshape(-1, k)
         label, n = np.array([(label, n / 2) for _, label, n in rows]).reshape(-1, 2).T
         _, says = fit_dawid_skene(
-            np.concatenate([said, mirror[said]]),
-            np.concatenate([n, n]),
-            np.concatenate([label, 1 - label]),
+            np.concatenate([said, mirror[said]]), np.concatenate([n, n]), np.concatenate([label, 1 - label])
         )
         words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
         return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)

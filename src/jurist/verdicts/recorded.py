@@ -7,16 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
+from ..completions.answers import WORDS
 from ..completions.load import Reader
 from ..engines.scripted import describe_fault, load_function
 from ..errors import DataError, SettingError, nearest
 from .rules import probability_of
 
-LABELS: Final = (
-    dict.fromkeys(("a", "1", "first"), 1.0)
-    | dict.fromkeys(("b", "2", "second"), 0.0)
-    | dict.fromkeys(("c", "3", "0", "tie"), 0.5)
-)
+LABELS: Final = WORDS | {"1": 1.0, "2": 0.0} | dict.fromkeys(("c", "3", "0"), 0.5)
 
 
 def open_reader(spec: str) -> Reader:

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ..completions.answers import SIDES
 from ..engines.scripted import describe_fault
 from ..errors import DataError, JuristError, SettingError
 from ..prompts.rows import first_line, require
@@ -93,7 +94,7 @@ async def _call(judge: str, function: Callable[..., Any], *about: Any) -> Any:
 
 def probability_of(got: Any, who: str) -> float | None:
     """What a user's function said of two completions, as the probability that the first is better."""
-    p = {"first": 1.0, "second": 0.0, "tie": 0.5}.get(got, got) if isinstance(got, str) else got
+    p = SIDES.get(got, got) if isinstance(got, str) else got
     if p is not None and not (isinstance(p, int | float) and 0 <= p <= 1):
         ways = "a probability from 0 to 1, 'first', 'second', 'tie' or None"
         raise DataError(f"{who} returned {got!r}. Return {ways}")

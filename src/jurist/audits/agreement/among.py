@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ...stats.agreement import alpha_of, alpha_parts, in_blocks, jackknifed
+from ...stats.agreement import alpha_of, alpha_parts, jackknifed
 from ..columns import Array
 from ..finding import Finding, Grade
 from ..sheet import Sheet
@@ -38,7 +38,7 @@ def among_judges(sheet: Sheet) -> list[Finding]:
     prompts = sheet.matchups.prompt[np.flatnonzero(np.bincount(matchup))]
     # Of clusters it takes the number, not the names.
     n = int((np.bincount(prompts) > 0).sum())
-    one = jackknifed(in_blocks(parts, prompts), partial(alpha_of, level="interval"), n)
+    one = jackknifed(parts, prompts, partial(alpha_of, level="interval"), n)
     if not np.isfinite(one.low):
         return []
     judges = int((np.bincount(judge) > 0).sum())

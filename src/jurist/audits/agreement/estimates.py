@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from ...stats.agreement import Powered, powered_share
-from ...stats.intervals import Estimate
 from ..columns import Array
 from ..finding import Finding
 from ..grade import graded
@@ -44,7 +43,7 @@ def label_error(sheet: Sheet, people: People) -> list[Finding]:
         prompts[rest],
         ours.weight if people.drawn else None,
     )
-    one = Estimate(found.value, found.low, found.high, found.n)
+    one = found.share
     says = (
         f"People would give {percent(one.value)} of the {count(len(sheet.labels), 'label')} otherwise "
         f"({span(one)}), from {count(len(ours), 'label')} of theirs{_helped(found)}. Where people are "
@@ -85,7 +84,7 @@ def _win_rate(sheet: Sheet, people: People, policy: int, met: Array, usable: Arr
     weights = people.weight[place] if people.drawn else None
     found = powered_share(y, f[known], f[rest], prompts[known], prompts[rest], weights)
     name = sheet.policies[policy] or "the policy without a name"
-    one = Estimate(found.value, found.low, found.high, found.n)
+    one = found.share
     says = (
         f"In people's eyes {name} wins {percent(one.value)} of its matchups against other policies "
         f"({span(one)}), from {count(len(y), 'label')} of people and {count(len(rows), 'verdict')} of "

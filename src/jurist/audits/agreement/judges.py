@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ...stats.agreement import ac1, alpha_of, alpha_parts, in_blocks, jackknifed, kappa
+from ...stats.agreement import ac1, alpha_of, alpha_parts, jackknifed, kappa
 from ...stats.intervals import Estimate, clustered_mean, clustered_share, human_accuracy
 from ..columns import Array
 from ..finding import Finding, Grade
@@ -49,7 +49,7 @@ def of_people(people: People) -> list[Finding]:
     advice = "Write down what counts as better, and let them label again" if divided else ""
     items = people.item
     parts = alpha_parts(items, people.side.astype(float), "nominal")
-    one = jackknifed(in_blocks(parts, people.prompt), alpha_of, alike.n)
+    one = jackknifed(parts, people.prompt, alpha_of, alike.n)
     beyond = (
         f"Krippendorff's alpha among people is {one.value:.3f} ({_between(one)}): 1 is perfect agreement, "
         "0 is what chance would give."
@@ -158,7 +158,7 @@ def _beyond_chance(people: People, one: Heard) -> list[Finding]:
         return []
     parts = np.zeros((len(one), 3, 3))
     parts[np.arange(len(one)), ours, theirs] = one.weight
-    blocks = in_blocks(parts[:, used[:, None], used[None, :]], one.prompt)
+    parts = parts[:, used[:, None], used[None, :]]
     n = len(np.unique(one.prompt))
     told: dict[str, tuple[Callable[[Array], Array], str]] = {
         "kappa": (
@@ -172,13 +172,13 @@ def _beyond_chance(people: People, one: Heard) -> list[Finding]:
     }
     found: list[Finding] = []
     for name, (statistic, says) in told.items():
-        found += _number(f"agreement.{name}", one.name, says, jackknifed(blocks, statistic, n))
+        found += _number(f"agreement.{name}", one.name, says, jackknifed(parts, one.prompt, statistic, n))
     items = np.concatenate([people.item, one.item])
     rated = np.concatenate([people.side, ours]).astype(float)
     known = np.isin(items, one.item)
     parts = alpha_parts(items[known], rated[known], "nominal")
     shared = np.unique(items[known])
-    both = jackknifed(in_blocks(parts, people.prompt[shared]), alpha_of, n)
+    both = jackknifed(parts, people.prompt[shared], alpha_of, n)
     says = (
         "Krippendorff's alpha of people with {0} as one more rater is {1}; raters may have skipped matchups."
     )
