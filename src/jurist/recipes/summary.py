@@ -259,8 +259,8 @@ def _warnings(counts: Counts) -> Iterator[str]:
     cut_off = counts.dropped.get("preferences: truncated", 0)
     if cut_off > MANY * counts.matchups:
         yield (
-            f"{cut_off} of {counts.matchups} matchups came to no label because the better completion was cut off:"
-            " allow longer ones (--sampling.max_tokens 1024), or keep them (--prefer.truncated flag)"
+            f"{cut_off} of {counts.matchups} matchups came to no label because the better completion was cut"
+            " off: allow longer ones (--sampling.max_tokens 1024), or keep them (--prefer.truncated flag)"
         )
     yield from (
         f"{one.forced / one.verdicts:.0%} of the verdicts of {name} were forced by a constraint: the model"
