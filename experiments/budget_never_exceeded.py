@@ -96,7 +96,7 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
         with serving(answer, price=price, seed=seed, port=free.port, **bad) as server:
             for _ in range(dice.choice([1, 1, 1, 2])):
                 try:
-                    stopped = label(settings_from(LabelConfig, settings)).spent
+                    stopped = label(settings_from(LabelConfig, settings)).ended_by == "budget"
                 except BudgetSpent:  # before there was anything to decide
                     stopped = True
     last = max((one.arrived for one in server.log), default=0.0)

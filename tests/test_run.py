@@ -95,14 +95,14 @@ def test_a_folder_with_files_of_somebody_elses_is_refused_and_left_as_it_is(tmp_
 
 def test_another_file_over_a_run_is_refused_unless_asked_for(tmp_path):
     with Run(tmp_path) as run:
-        run.claim(Marker("/a.jsonl", "abc"), replace=False)
-        run.claim(Marker("/moved/a.jsonl", "abc"), replace=False)
-        for other in (Marker("/b.jsonl", "b"), Marker("hub:b")):
+        run.claim(Marker("/a.jsonl", frozenset("abc")), replace=False)
+        run.claim(Marker("/moved/a.jsonl", frozenset("abxyz")), replace=False)
+        for other in (Marker("/b.jsonl", frozenset("b")), Marker("hub:b")):
             with pytest.raises(RunError, match=r"is a run of /moved/a\.jsonl, not of .* --replace true"):
                 run.claim(other, replace=False)
-        with pytest.raises(RunError, match=r"whose first row is another now\. .* --replace true"):
-            run.claim(Marker("/moved/a.jsonl", "changed"), replace=False)
-        run.claim(Marker("/b.jsonl", "b"), replace=True)
+        with pytest.raises(RunError, match=r"whose rows are others now\. .* --replace true"):
+            run.claim(Marker("/moved/a.jsonl", frozenset("bz")), replace=False)
+        run.claim(Marker("/b.jsonl", frozenset("b")), replace=True)
         assert read_json(tmp_path / MARKER, Marker).source == "/b.jsonl"
 
 

@@ -38,8 +38,10 @@ class Marker(Struct, frozen=True):
 
     source: str = ""
     """The file the rows came from, as an absolute path."""
-    content: str = ""
-    """A hash of its first row, by which it is known under another name."""
+    rows: frozenset[str] = frozenset()
+    """Hashes of its first rows. With half of them it is the same input, under whatever name: rows were
+    mended or added.
+    """
 
 
 class Run:
@@ -80,11 +82,12 @@ class Run:
     def claim(self, marker: Marker, replace: bool) -> None:
         """Refuse to put other rows into a run, unless that is what was asked for."""
         before = read_json(self.path / MARKER, Marker)
-        known = before.content and marker.content
-        other = before.content != marker.content if known else before.source != marker.source
+        other = before.source != marker.source
+        if before.rows and marker.rows:
+            other = 2 * len(before.rows & marker.rows) < len(before.rows)
         if before.source and other and not replace:
             same = before.source == marker.source
-            what = "whose first row is another now" if same else f"not of {marker.source}"
+            what = "whose rows are others now" if same else f"not of {marker.source}"
             raise RunError(
                 f"{self.path} is a run of {before.source}, {what}."
                 " Choose another folder with --out, or replace its labels with: --replace true"

@@ -30,9 +30,10 @@ def test_a_run_of_other_rows_is_replaced_only_if_said_so():
     before = everything_in("run")
     assert Path("run/report.html") in before
     other = [{**row, "prompt": row["prompt"] + "!"} for row in pairs(5)]
-    done = label("shorter", pairs=other)
-    assert (done.code, "--replace true" in done.line) == (2, True)
-    assert everything_in("run") == before
+    for rows in (other, pairs(1) + other):
+        done = label("shorter", pairs=rows)
+        assert (done.code, "--replace true" in done.line) == (2, True)
+        assert everything_in("run") == before
     assert label("shorter", "--replace", "true", pairs=other).code == 0
     assert len(records("preferences")) == 5
     assert not Path("run/report.html").exists()
@@ -54,6 +55,29 @@ def test_a_key_in_an_address_is_refused():
     assert (done.code, server.log) == (2, [])
     assert ("key_env" in done.line, "SECRET" in done.line) == (True, False)
     assert not [path for path, text in everything_in(".").items() if b"SECRET" in text]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("extra.api_key", "SECRET"), ("key_env", "sk-SECRET"), ("extra.max_tokens", 5000)]
+)
+def test_a_setting_that_would_give_a_key_away_or_get_past_the_budget_is_refused(name, value):
+    with serving(sound) as server:
+        done = label(server, f"--judge.engine.{name}", value)
+    assert (done.code, server.log, "SECRET" in done.err) == (2, [], False)
+    assert not [path for path, text in everything_in(".").items() if b"SECRET" in text]
+
+
+def test_a_file_of_the_users_is_not_replaced():
+    write("pairs.jsonl", pairs(12, label="first"))
+    label("longer", "--labels_by", "human", pairs=pairs(40, label="first"))
+    for name in ("mine.jsonl", "report.html", "run/export/trl/mine.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text('{"my": "own"}')
+    assert run("spotcheck", "run", "-n", 5, "--out", "mine.jsonl").code == 2
+    assert run("audit", "pairs.jsonl", "--out", ".").code == 2
+    run("export", "run")
+    for name in ("mine.jsonl", "report.html", "run/export/trl/mine.txt"):
+        assert Path(name).read_text() == '{"my": "own"}'
 
 
 def test_an_audit_of_a_file_writes_only_where_it_is_told_to():

@@ -1,5 +1,6 @@
 """Stopped in any way, a run goes on where it was: what was answered is kept, and only the rest is asked."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -72,6 +73,20 @@ def test_the_first_signal_waits_for_what_was_sent(number):
     assert len(server.log) == server.answered == kept() < 80
     assert done.code in (130, 128 + number)
     assert done.err.splitlines()[-1].startswith("jurist: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_inside_a_running_loop_a_signal_does_the_same(number):
+    def interrupt():
+        wait(lambda: server.answered and server.in_flight > 4)
+        os.kill(os.getpid(), number)
+
+    async def cell():
+        return label_rows(LabelConfig(pairs=pairs(40), judge=at(server), out="run"))
+
+    with serving(sound, latency=0.1) as server, beside(interrupt):
+        assert asyncio.run(cell()).ended_by == "interrupt"
+    assert len(server.log) == server.answered == kept() < 80
 
 
 def test_a_second_signal_says_how_many_calls_are_lost():

@@ -308,3 +308,12 @@ def test_rows_about_two_prompts_leave_by_name(base, capsys):
     assert jurist("train", "reward", "pairs.jsonl", "--base", base, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["rows"], said["dropped"]) == (6, {"prompts_differ": 1})
+
+
+def test_labels_that_were_refused_are_not_trained_on(base, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"{n}?", "first": "no", "second": "yes indeed", "label": "first"} for n in range(40)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    label = ("label", "--pairs", "pairs.jsonl", "--judge", "longer", "--labels_by", "human", "--out", "run")
+    assert jurist(*label) == 2
+    refused(capsys, "jurist export run --force true", "reward", "run", "--base", base)

@@ -52,6 +52,10 @@ TABLE: Final[dict[str, Vendor]] = {
 REASONING: Final = re.compile(r"^(gpt-5|o\d)")
 """OpenAI's reasoning models take no temperature; of these only gpt-5.1 and later can be told not to think."""
 NO_EFFORT: Final = re.compile(r"^(o\d|gpt-5($|-))")
+OURS: Final = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "messages", "stream"}
+)
+"""What no `extra` may set."""
 SECRET: Final = re.compile(r"key|token|secret|sig|auth|pass|cred", re.IGNORECASE)
 
 
@@ -66,6 +70,7 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
             f"'{config.engine}' has no address. Write {kind}:{model}@https://RESOURCE.openai.azure.com/openai/v1"
         )
     _refuse_bad_address(url)
+    _refuse_extra(config)
     hosted = vendor.hosted and not given
     takes: Takes = vendor
     if kind in ("openai", "azure"):
@@ -99,6 +104,25 @@ def _split_address(kind: str, rest: str) -> tuple[str, str]:
     if name and (":" in host or "." in host or host.startswith("localhost")):
         raise SettingError(f"'{host}' is not a web address. Write {kind}:{name}@http://{host}")
     return rest, ""
+
+
+def _refuse_extra(config: EngineConfig) -> None:
+    """What a budget is reserved by has one place, and so have keys."""
+    for name in config.extra:
+        if name in OURS:
+            raise SettingError(
+                f"extra: {name} is not taken from there, because budgets are reserved by it. Set"
+                " --judge.max_tokens, --sampling.max_tokens, --judge.samples or -k"
+            )
+        if SECRET.search(name) and "token" not in name:
+            raise SettingError(
+                f"extra: {name} would end up in the run folder. Put the key into an environment variable and"
+                " name it: --judge.engine.key_env NAME"
+            )
+    if config.key_env and not config.key_env.isidentifier():
+        raise SettingError(
+            "key_env is the name of an environment variable, e.g. OPENAI_API_KEY, and not the key itself"
+        )
 
 
 def _refuse_bad_address(url: str) -> None:

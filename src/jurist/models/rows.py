@@ -60,6 +60,13 @@ def load_preferences(
 def is_run(source: str | Path) -> bool:
     """Whether it is a run folder; one without labels is refused, and a loop, which has them by round."""
     if (Path(source) / "preferences.jsonl").exists():
+        summary = Path(source) / "summary.json"
+        told = msgspec.json.decode(summary.read_bytes()) if summary.exists() else {}
+        if told.get("state") == "refused":
+            raise RunError(
+                f"the labels of {source} were refused: {told['refused']}."
+                f" To train on them all the same: jurist export {source} --force true"
+            )
         return True
     if (Path(source) / "loop.json").exists():
         labelled = newest_labels(Path(source))

@@ -144,6 +144,14 @@ def export(
     return counts
 
 
+def remove_export(folder: Path) -> None:
+    """What `export` wrote into it, and the folder if nothing else is there."""
+    for name in ("train.jsonl", "test.jsonl", "train.parquet", "test.parquet", "README.md"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def push(folder: Path, repo: str) -> None:
     """Upload a folder to the hub as a dataset. The files stay where they are whatever happens."""
     hub = require("huggingface_hub", f"pushing to {repo}", "hub")

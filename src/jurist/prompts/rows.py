@@ -10,6 +10,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from datetime import date
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -121,19 +122,23 @@ def _from_memory(source: Any, name: str = "") -> Rows:
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
         names = [str(name) for name in source.columns]
         cells = zip(*(source[name] for name in source.columns), strict=True)
-        source = (dict(zip(names, map(_plain, row), strict=True)) for row in cells)
+        source = (dict(zip(names, row, strict=True)) for row in cells)
     elif isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         what = f"{name}rows are a path or a list of dicts, not {type(source).__name__}"
         raise DataError(f"{what}. Name one of its splits, or give a list")
     for n, row in enumerate(source, 1):
+        if isinstance(row, Mapping):
+            row = {column: _plain(cell) for column, cell in row.items()}
         yield f"{name}row {n}", {"prompt": row} if isinstance(row, str) else row
 
 
 def _plain(value: Any) -> Any:
-    """A cell of a data frame as a file would hold it: numpy's values as Python's, NaN and NA as none."""
+    """A cell as a file would hold it: numpy's values as Python's, NaN and NA as none, dates as text."""
     value = value.tolist() if hasattr(value, "tolist") else value
     is_nan = isinstance(value, float) and value != value
-    return None if is_nan or type(value).__name__ in ("NAType", "NaTType") else value
+    if is_nan or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    return str(value) if isinstance(value, date | os.PathLike) else value
 
 
 def _from_folder(path: Path) -> Rows:

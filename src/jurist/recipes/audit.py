@@ -278,6 +278,7 @@ def labelling_of(folder: Path) -> Path | None:
 
 def _folder(read: Read, source: str, out: str | os.PathLike[str] | None) -> Path:
     if out is not None:
+        _refuse_others_report(Path(out))
         return Path(out)
     folder = Path(source)
     if read.kind == "file":
@@ -286,6 +287,13 @@ def _folder(read: Read, source: str, out: str | os.PathLike[str] | None) -> Path
     # A demo has a page of its own.
     taken = (folder / "report.html").exists() and not (folder / "audit.json").exists()
     return folder / "audit" if taken else folder
+
+
+def _refuse_others_report(folder: Path) -> None:
+    """Only a page of ours is replaced."""
+    for name, ours in (("report.html", b"jurist audit"), ("audit.json", b'"findings"')):
+        if (folder / name).exists() and ours not in (folder / name).read_bytes():
+            raise RunError(f"{folder / name} is not an audit's. Choose another folder with: --out FOLDER")
 
 
 def _counts(read: Read) -> Counts:

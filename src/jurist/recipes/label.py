@@ -7,10 +7,10 @@ again from there. `export` decides again without asking anybody.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from ..engines.budget import Budget, parse_money
 from ..engines.journaled import Engines, JournaledEngine
 from ..errors import DataError, RunError, SettingError
 from ..preferences.decide import Counts, JudgeInfo, decide, read_judges
-from ..preferences.export import FORMATS, Quarantine, card, drop_quarantined, push, read_quarantine
+from ..preferences.export import (
+    FORMATS,
+    Quarantine,
+    card,
+    drop_quarantined,
+    push,
+    read_quarantine,
+    remove_export,
+)
 from ..preferences.export import export as export_rows
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
@@ -210,16 +218,20 @@ def no_rows(cfg: LabelConfig) -> DataError:
     )
 
 
+MARKED_ROWS = 1_000
+"""So many of its first rows tell one input from another."""
+
+
 def _marker_of(cfg: LabelConfig) -> Marker:
-    """What the run is of: a file, by its place and its first row."""
+    """What the run is of: a file, by its place and its first rows."""
     _, source = source_of(cfg)
     name = named_source(source)
     if name.startswith("hub:") or isinstance(source, Iterator):
         return Marker(name)
-    _, first = next(read_source(source), ("", None))
+    first = frozenset(content_id(repr(row))[:8] for _, row in islice(read_source(source), MARKED_ROWS))
     if name != IN_MEMORY:
         name = str(Path(name).expanduser().resolve())
-    return Marker(name, content_id(repr(first)))
+    return Marker(name, first)
 
 
 def rows_under_way(engines: Iterable[JournaledEngine], calls_at_once: int = 1) -> int:
@@ -295,7 +307,7 @@ def _decide_and_export(
     exported = {}
     if refused:
         for path in there:
-            shutil.rmtree(path)
+            remove_export(path)
     else:
         formats = dict.fromkeys((*cfg.export, *(path.name for path in there)))
         exported = {name: _export_as(name, run, cfg, counts) for name in formats}

@@ -77,7 +77,7 @@ def spot_check(
 
     if n < 1:
         raise SettingError(f"a spot check reads some labels, got -n {n}. Set e.g. -n 200")
-    _refuse_labelled(Path(out))
+    _refuse_others(Path(out))
     path = Path(source)
     run = path.is_dir() and is_run(path)
     read = read_run(path) if run else read_file(str(source), columns=columns)
@@ -148,9 +148,13 @@ def _write(out: Path, rows: Iterator[dict[str, Any]]) -> None:
         ) from error
 
 
-def _refuse_labelled(out: Path) -> None:
-    """Nobody's afternoon is written over."""
+def _refuse_others(out: Path) -> None:
+    """Neither labels nor a file of something else is written over."""
     from ..verdicts.human import load_labels
 
-    if out.exists() and any(one.p_first is not None for one in load_labels(out)):
-        raise DataError(f"{out} has labels of people in it. Choose another file with: --out FILE")
+    if not out.exists():
+        return
+    if b'"matchup_id"' not in out.read_bytes()[:1_000_000]:
+        raise DataError(f"{out} is there and no spot check. Choose another file with: --out FILE")
+    if any(one.p_first is not None for one in load_labels(out)):
+        raise DataError(f"{out} has human labels in it. Choose another file with: --out FILE")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from ..engines.budget import Budget
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -97,14 +98,8 @@ def run_async(main: Coroutine[Any, Any, R], budget: Budget | None = None) -> R:
         asyncio.get_running_loop()
     except RuntimeError:
         return session.run(main, in_main=threading.current_thread() is threading.main_thread())
-    with ThreadPoolExecutor(1, "jurist-run") as pool:
-        running = pool.submit(session.run, main, in_main=False)
-        while True:
-            try:
-                return running.result()
-            except KeyboardInterrupt:
-                with contextlib.suppress(AttributeError, RuntimeError):  # not begun, or over
-                    session.loop.call_soon_threadsafe(session.stop)
+    with ThreadPoolExecutor(1, "jurist-run") as pool, session.stopped_by_signals():
+        return pool.submit(session.run, main, in_main=False).result()
 
 
 class _Session:
@@ -136,9 +131,25 @@ class _Session:
         gc.set_threshold(COLLECT_EVERY, *usual[1:])
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(self._guarded(main, (signal.SIGINT, signal.SIGTERM) if in_main else ()))
+                return runner.run(self._guarded(main, SIGNALS if in_main else ()))
         finally:
             gc.set_threshold(*usual)
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """While the main thread waits in a loop of its own, whose handlers would not be called."""
+
+        def stop(*_: object) -> None:
+            with suppress(AttributeError, RuntimeError):  # not begun, or over
+                self.loop.call_soon_threadsafe(self.stop)
+
+        in_main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.signal(number, stop) for number in SIGNALS if in_main}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def _guarded(self, main: Coroutine[Any, Any, R], signals: Iterable[int]) -> R:
         self.loop = asyncio.get_running_loop()
