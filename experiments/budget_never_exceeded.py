@@ -70,7 +70,7 @@ def job(dice: random.Random, folder: Path, server: Server, price: tuple[float, f
         return {"pairs": str(folder / "rows.jsonl"), "judge": judges}
     policy = {"engine": {"engine": f"{dice.choice(['vllm', 'groq'])}:p@{server.url}", **engine}}
     sampling = {"max_tokens": dice.randint(10, 300)}
-    given = {"prompts": str(folder / "rows.jsonl"), "policies": [policy], "k": dice.randint(2, 6)}
+    given = {"prompts": str(folder / "rows.jsonl"), "policy": [policy], "k": dice.randint(2, 6)}
     return {**given, "sampling": sampling, "judge": judges}
 
 

@@ -315,5 +315,5 @@ def test_labels_that_were_refused_are_not_trained_on(base, tmp_path, capsys, mon
     rows = [{"prompt": f"{n}?", "first": "no", "second": "yes indeed", "label": "first"} for n in range(40)]
     Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     label = ("label", "--pairs", "pairs.jsonl", "--judge", "longer", "--labels_by", "human", "--out", "run")
-    assert jurist(*label) == 2
+    assert jurist(*label) == 1
     refused(capsys, "jurist export run --force true", "reward", "run", "--base", base)
