@@ -228,6 +228,11 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
         )
 
 
+def is_tie(p: float) -> bool:
+    """Whether a preference of this probability names neither side."""
+    return p == 0.5
+
+
 class Preference(Struct, frozen=True, omit_defaults=True):
     """What we decided to train on."""
 
@@ -245,7 +250,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     """The rule and judge that made it."""
     verdict_ids: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    """`flipped`, `tie_broken`, `length_gap`, `human`, ..."""
+    """`flipped`, `tie_broken`, `length_gap`, ..."""
 
 
 class Dropped(Struct, frozen=True, omit_defaults=True):

@@ -68,7 +68,7 @@ def agreeing(n, right, judge="j", who="human:ann", p=0.9):
         (100, 59, "human:ann", "", "j agrees with 59.0% of 100 human labels: little better than chance"),
         (30, 21, "human:ann", "", ""),
         (30, 18, "human:ann", "no better than chance", ""),
-        (29, 10, "human:ann", "", "29 human labels: too few to tell .* jurist spotcheck RUN"),
+        (29, 10, "human:ann", "", "29 human labels: too few to tell .* jurist spotcheck"),
         (40, 16, "file", "", ""),
     ],
 )

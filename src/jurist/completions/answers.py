@@ -129,8 +129,8 @@ def label_coding(
             where = f"{source}: " if isinstance(source, str | PathLike) else ""
             low, high = ("false", "true") if word in ("true", "false") else ("0", "1")
             raise DataError(
-                f"{where}the labels under '{(columns or {}).get(name, name)}' are {low} and {high} alone, and"
-                f" either could be the first. Say which: --label_values.{low} second --label_values.{high}"
+                f"{where}a label under '{(columns or {}).get(name, name)}' is {word}, which could mean the first"
+                f" or the second. Say what each stands for: --label_values.{low} second --label_values.{high}"
                 " first (or the other way round)"
             )
     return LabelCoding(values, kinds)

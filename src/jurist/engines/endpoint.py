@@ -29,6 +29,9 @@ from .limits import Bucket, Gate
 from .prices import SharedTime, cost_of, most_it_costs
 
 FIRST_WAIT: Final = 0.5
+"""Seconds before a second try: from 0 to this; then to twice as many, up to `LONGEST_WAIT` or a quarter of
+`give_up_after`.
+"""
 LONGEST_WAIT: Final = 30.0
 LONGEST_PAUSE: Final = 300.0
 """A server that asks for more than this is better left alone and asked again another time."""

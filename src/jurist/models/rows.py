@@ -26,7 +26,7 @@ from ..errors import DataError, RunError
 from ..preferences.export import drop_quarantined, read_quarantine
 from ..prompts.load import COLUMNS, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
-from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id
+from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
 from ..run import read_records
 from .batch import Example, tokenise
 from .policy import Policy
@@ -117,7 +117,9 @@ def _targets(
     label_values: Mapping[Any, str] | None,
 ) -> Iterator[Target]:
     if is_run(source):
-        yield from ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if one.p != 0.5)
+        yield from (
+            (one.prompt, one.chosen) for one in load_preferences(source, dropped) if not is_tie(one.p)
+        )
         return
     coding = label_coding(source, columns, label_values)
 
@@ -237,7 +239,7 @@ def pairs_to_learn(
 
 def compares_nothing(pair: Example) -> bool:
     """Whether nobody knows which is better, or there is no telling the two apart."""
-    return pair.p == 0.5 or pair.answers[0] == pair.answers[1]
+    return is_tie(pair.p) or pair.answers[0] == pair.answers[1]
 
 
 def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | None) -> Sides:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Final, Literal
 
 import numpy as np
@@ -271,7 +272,7 @@ def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels
     if len(known) > 1 and (len(seen.p) or jury.combine not in ("mean", "vote")):
         weights, leans[JURY] = fit_jury(seen, jury, table.patterns)
         warnings += [weights.warning] if weights.warning else []
-    refused, warning = _compare_with_humans(seen, leans)
+    refused, warning = _compare_with_humans(folder, seen, leans)
     return replace(
         so_far,
         calibrations=calibrations,
@@ -320,7 +321,7 @@ def _learn_temperatures(
     return found, seen._replace(p=p)
 
 
-def _compare_with_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
+def _compare_with_humans(run: Path, seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
     """Why the judge, or the jury, is refused; and a warning where it is better than chance but poor."""
     who = JURY if JURY in leans else next(iter(leans), "")
     one = measure_agreement(leans[who], seen.human, seen.prompt, level=0.9) if who else None
@@ -329,7 +330,8 @@ def _compare_with_humans(seen: Labelled, leans: Mapping[str, Array]) -> tuple[st
     found = f"{who} agrees with {one.accuracy:.1%} of {one.n} human labels"
     if one.n < FEWEST_LABELS:
         few = f"{found}: too few to tell whether that is better than chance"
-        return "", f"{few}; label {FEWEST_LABELS} or more: jurist spotcheck RUN -n 100 --out spot.jsonl"
+        more = f"jurist spotcheck {quote(str(run))} -n 100 --out spot.jsonl"
+        return "", f"{few}; label {FEWEST_LABELS} or more: {more}"
     if one.low <= 0.5:
         return f"{found}, no better than chance: use another judge, or export all the same: --force true", ""
     return "", f"{found}: little better than chance; use another judge" if one.accuracy < POOR else ""

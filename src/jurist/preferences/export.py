@@ -27,7 +27,7 @@ from msgspec import Struct
 from ..errors import DataError
 from ..prompts.load import split_of
 from ..prompts.rows import Drop, first_line, for_shell, ignore, require
-from ..records import Completion, Dropped, IdSet, Message, Preference
+from ..records import Completion, Dropped, IdSet, Message, Preference, is_tie
 from ..run import Writer, read_json, whole_files, write_whole
 from .decide import Counts, JudgeCounts
 
@@ -130,7 +130,7 @@ def export(
     taught = IdSet()
     with whole_files(paths, Parquet if format == "parquet" else Writer) as writers:
         for one in preferences:
-            if one.p == 0.5 and format not in WITH_TIES:
+            if is_tie(one.p) and format not in WITH_TIES:
                 dropped(Dropped(one.id, "export", "tie"))
             elif format == "sft" and not taught.add(one.chosen.id):
                 dropped(Dropped(one.id, "export", "duplicate"))
@@ -203,7 +203,7 @@ def card(
             "# license: the prompts' and the policies' terms decide; write it here\n"
             f"tags:\n- preference\n- rlaif\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n",
             f"# {name}\n\nPreference data labelled by AI judges with Jurist. `p` is the probability that "
-            "`chosen` is the better one, after both orders were averaged.\n",
+            "`chosen` is the better one.\n",
             *(_table(title, rows) for title, rows in tables.items() if rows),
             f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n",
         ]

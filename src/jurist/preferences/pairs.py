@@ -29,7 +29,7 @@ from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..prompts.load import words_of
-from ..records import Completion, Dropped, Preference, Prompt, content_id
+from ..records import Completion, Dropped, Preference, Prompt, content_id, is_tie
 from ..stats.fits import bradley_terry, logit, sigmoid
 from ..verdicts.settle import Opinion
 from . import PreferConfig
@@ -49,8 +49,8 @@ _REFUSAL: Final = re.compile(
 
 def check_margin(prefer: PreferConfig, kinds: Collection[str]) -> None:
     """Refuse a `min_margin` that no pair can have."""
-    if prefer.min_margin > 1 and set(kinds) == {"pairwise"}:
-        said = f"min_margin is {prefer.min_margin:g}; of judges of pairs, margins are |2p - 1|, at most 1"
+    if prefer.min_margin > 1 and list(kinds) != ["pointwise"]:
+        said = f"min_margin is {prefer.min_margin:g}; of judges of pairs, and of juries, margins are |2p - 1|"
         raise SettingError(f"{said}. Write e.g. min_margin: 0.2")
 
 
@@ -166,11 +166,11 @@ def _orient(
     """The pair with the better one as chosen. An exact tie goes by rank, then by id, which is chance."""
     p = opinion.p_first or 0.0
     chosen, rejected = known[opinion.first_id], known[opinion.second_id]
-    if p < 0.5 or (p == 0.5 and scores[chosen.id] < scores[rejected.id]):
+    if p < 0.5 or (is_tie(p) and scores[chosen.id] < scores[rejected.id]):
         chosen, rejected, p = rejected, chosen, round(1.0 - p, 9)
     short, long = sorted((len(chosen.text), len(rejected.text)))
     flags = {
-        "tie": p == 0.5,
+        "tie": is_tie(p),
         "flipped": opinion.flipped,
         "length_gap": cfg.max_length_ratio > 0 and long >= cfg.max_length_ratio * short,
         "truncated": "length" in (chosen.finish, rejected.finish),
@@ -194,7 +194,7 @@ def _reason_to_drop(pair: Preference, cfg: PreferConfig) -> str:
     """Why a pair that was read is no good; empty when it is."""
     if cfg.consistent_only and "flipped" in pair.flags:
         return "inconsistent"
-    if pair.p == 0.5 and cfg.ties == "drop":
+    if is_tie(pair.p) and cfg.ties == "drop":
         return "tie"
     if pair.margin < cfg.min_margin:
         return "below_margin"

@@ -95,7 +95,11 @@ def rename_columns(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def missing(name: str, row: Mapping[str, Any]) -> str:
-    """What to say when a row has no such column."""
+    """What to say when a row has no such column, or nothing in it."""
+    if name in row:
+        return f"its {name} is empty."
+    if len(row) == 1 and ";" in next(iter(row)):
+        return "its columns are parted by semicolons; part them by commas."
     return nearest("column", name, [str(key)[:60] for key in row] or ["none"])
 
 

@@ -27,7 +27,7 @@ ADVICE = {
     "low_mass": "This model does not answer the question asked with a label. Use an instruction-tuned model,"
     " let it reason first (--judge.reason true), or hold it to the labels (--judge.forced allow)",
     "cut_off": "Give it more room: --judge.max_tokens 4096",
-    "": "See what it says: jurist show RUN --unread",
+    "": "See what it says: jurist show {run} --unread",
 }
 """What to do when most verdicts are unread, by the reason."""
 
@@ -250,7 +250,7 @@ def decided(
         warnings=(*before.warnings, *(learnt.warnings if learnt else ()), *_warnings(counts)),
         learnt=learnt,
         exported=exported or {},
-        why_none=_why_none(counts) if learnt and not labels else "",
+        why_none=_why_none(counts, before.run) if learnt and not labels else "",
         usd_per_label=before.usd / labels if labels else None,
     )
 
@@ -270,12 +270,16 @@ def _warnings(counts: Counts) -> Iterator[str]:
     )
 
 
-def _why_none(counts: Counts) -> str:
+def _why_none(counts: Counts, run: str) -> str:
     """The commonest reason why there is no label, and what to do about it."""
     total = counts.total()
     if total.unread.total() > total.verdicts / 2:
         reason, n = total.unread.most_common(1)[0]
-        return f"{n} of {total.verdicts} verdicts are unread: {reason}. {ADVICE.get(reason, ADVICE[''])}"
-    for reason, n in counts.dropped.most_common(1):
-        return f"{n} rows left as {reason}"
-    return "there was nothing to judge"
+        advice = ADVICE.get(reason, ADVICE[""]).format(run=quote(run))
+        few = "" if n == total.unread.total() else f", {n} of them"
+        return f"{total.unread.total()} of {total.verdicts} verdicts are unread{few}: {reason}. {advice}"
+    if not counts.dropped:
+        return "there was nothing to judge"
+    reason, n = counts.dropped.most_common(1)[0]
+    keep = ". Keep ties with: --prefer.ties soft" if reason == "preferences: tie" else ""
+    return f"{n} rows were dropped as {reason}{keep}"
