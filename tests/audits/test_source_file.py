@@ -166,7 +166,7 @@ def test_winners_of_nothing_but_0_and_1_are_refused_until_explained(tmp_path, co
     rows = [{**PAIR, "prompt": str(n), "winner": "a", column: n % 2} for n in range(4)]
     rows = [{name: row[name] for name in row if name != "winner" or column != "label"} for row in rows]
 
-    with pytest.raises(DataError, match=f"'{column}' are 0 and 1.* --label_values.0 second") as error:
+    with pytest.raises(DataError, match=f"under '{column}' is .* --label_values.0 second") as error:
         read_of(tmp_path, *rows)
 
     assert "--label_values.1 first" in str(error.value)

@@ -55,7 +55,7 @@ def test_zeros_and_ones_are_refused_until_they_are_explained(labels):
 
 
 def test_the_column_is_named_as_the_file_has_it():
-    with pytest.raises(DataError, match="'won' are 0 and 1 alone"):
+    with pytest.raises(DataError, match="under 'won' is"):
         list(load_groups(rows_of([0, 1], "won"), columns={"label": "won"}))
 
 
