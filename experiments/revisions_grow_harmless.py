@@ -15,7 +15,7 @@ import statistics
 import torch
 
 from evidence import record
-from jurist.completions import sample
+from jurist.completions import sample_completions
 from jurist.engines.engine import open_engine
 from jurist.recipes.loop.revise import ReviseConfig, Revised, Reviser
 from jurist.records import Prompt, Sampling
@@ -34,7 +34,7 @@ async def revised(wishes: list[Prompt], critique: bool, seed: int) -> list[Revis
     )
 
     async def one(prompt: Prompt) -> list[Revised]:
-        drafts, _ = await sample(prompt, [(engine, 1.0)], 1, SAMPLING, seed)
+        drafts, _ = await sample_completions(prompt, [(engine, 1.0)], 1, SAMPLING, seed)
         return [await reviser(prompt, draft) for draft in drafts]
 
     rows = await asyncio.gather(*map(one, wishes))

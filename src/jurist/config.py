@@ -17,7 +17,7 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from .errors import SettingError, nearest
 
-S = TypeVar("S", bound=Struct)
+_S = TypeVar("_S", bound=Struct)
 Kinds = tuple[Any, ...]  # the alternatives of a type, as msgspec.inspect has them
 LISTS = (inspect.ListType, inspect.VarTupleType, inspect.TupleType)
 
@@ -74,12 +74,12 @@ def choices_of(kinds: Kinds) -> list[str]:
 
 
 def load_settings(
-    cls: type[S],
+    cls: type[_S],
     recipe: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     see: str = "jurist label --help",
     **given: Any,
-) -> S:
+) -> _S:
     """Defaults, then the recipe, then what is `given`, then overrides by dotted name: the later one wins."""
     tree = read_recipe(recipe) if recipe else {}
     tree.update({key: value for key, value in given.items() if value is not None})
@@ -149,7 +149,7 @@ def full_form(word: str, kinds: Kinds) -> dict[str, Any]:
     return cls.from_word(word) if hasattr(cls, "from_word") else {first: word}
 
 
-def settings_from(cls: type[S], tree: dict[str, Any], see: str = "jurist label --help") -> S:
+def settings_from(cls: type[_S], tree: dict[str, Any], see: str = "jurist label --help") -> _S:
     """The typed settings, or a SettingError that names the key, the value and the way out."""
     try:
         return msgspec.convert(tree, cls, strict=False)

@@ -23,7 +23,7 @@ from msgspec import Struct
 from .errors import DataError, RunError, SettingError
 from .journal import Journal, disk_full, take_lock
 
-V = TypeVar("V")
+_V = TypeVar("_V")
 W = TypeVar("W", bound="Writer")
 
 _encode_json = msgspec.json.Encoder().encode
@@ -204,7 +204,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def read_records(path: Path, cls: type[V], called: str = "") -> Iterator[V]:
+def read_records(path: Path, cls: type[_V], called: str = "") -> Iterator[_V]:
     """Records of one JSONL file, one at a time, and what to call them where one is none."""
     decode = msgspec.json.Decoder(cls).decode
     try:
@@ -239,7 +239,7 @@ def again(folder: Path) -> str:
     return f"jurist label --out {quote(str(folder))} ..."
 
 
-def read_json(path: Path, cls: type[V]) -> V:
+def read_json(path: Path, cls: type[_V]) -> _V:
     """One of the run's small JSON files."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=cls)

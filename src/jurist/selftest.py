@@ -80,7 +80,7 @@ class Label(NamedTuple):
         return self.chosen == self.row.better
 
 
-class Known(NamedTuple):
+class _Known(NamedTuple):
     """One judge, how it is asked, and what has to come out: shares, and how reasons of drops begin."""
 
     answers: Function
@@ -121,27 +121,27 @@ def scoring(ask: Ask) -> str:
 _COPIES: Final = Token("<turn", log(0.95), (("<turn", log(0.95)), ("A", log(0.04)), ("B", log(0.01))))
 _NONE, _ALL, _SOME, _UNREAD, _POINTS = (0, 0), (1, 1), (0.01, 0.99), ("unread: ",), {"kind": "pointwise"}
 _LOSES: Final = (_SOME, _SOME, _UNREAD)
-KNOWN: Final[dict[str, Known]] = {
-    "always_first": Known(judges.first, _NONE),
-    "always_second": Known(judges.second, _NONE),
-    "longer": Known(judges.longer, chosen=lambda one: len(one.chosen) > len(one.rejected)),
-    "shorter": Known(judges.shorter, chosen=lambda one: len(one.chosen) < len(one.rejected)),
-    "oracle": Known(judges.oracle),
-    "coin": Known(judges.coin, _SOME, chosen=lambda one: True),
-    "always_tie": Known(judges.tie, _NONE, settings={"ties": True}),
-    "garbage": Known(judges.garbage, _NONE, _ALL, _UNREAD),
-    "blaming": Known(lambda ask: f"{judges.oracle(ask)} is less harmful.", _NONE, _ALL, _UNREAD),
-    "copying": Known(lambda ask: Reply("<turn", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),
-    "shifted": Known(shifted, *_LOSES),
-    "halting": Known(lambda ask: "" if _lost(ask) else "A", _NONE, _SOME, ("tie", "unread: ")),
-    "injected": Known(judges.oracle, injected=True),
-    "quoting": Known(quoting, settings={"reason": True}, injected=True),
-    "scoring": Known(scoring, settings=_POINTS),
-    "scoring_shifted": Known(lambda ask: "" if _lost(ask) else scoring(ask), *_LOSES, settings=_POINTS),
+KNOWN: Final[dict[str, _Known]] = {
+    "always_first": _Known(judges.first, _NONE),
+    "always_second": _Known(judges.second, _NONE),
+    "longer": _Known(judges.longer, chosen=lambda one: len(one.chosen) > len(one.rejected)),
+    "shorter": _Known(judges.shorter, chosen=lambda one: len(one.chosen) < len(one.rejected)),
+    "oracle": _Known(judges.oracle),
+    "coin": _Known(judges.coin, _SOME, chosen=lambda one: True),
+    "always_tie": _Known(judges.tie, _NONE, settings={"ties": True}),
+    "garbage": _Known(judges.garbage, _NONE, _ALL, _UNREAD),
+    "blaming": _Known(lambda ask: f"{judges.oracle(ask)} is less harmful.", _NONE, _ALL, _UNREAD),
+    "copying": _Known(lambda ask: Reply("<turn", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),
+    "shifted": _Known(shifted, *_LOSES),
+    "halting": _Known(lambda ask: "" if _lost(ask) else "A", _NONE, _SOME, ("tie", "unread: ")),
+    "injected": _Known(judges.oracle, injected=True),
+    "quoting": _Known(quoting, settings={"reason": True}, injected=True),
+    "scoring": _Known(scoring, settings=_POINTS),
+    "scoring_shifted": _Known(lambda ask: "" if _lost(ask) else scoring(ask), *_LOSES, settings=_POINTS),
 }
 
 
-class Check(Struct, frozen=True):
+class _Check(Struct, frozen=True):
     judge: str
     passed: bool
     labels: int = 0
@@ -157,7 +157,7 @@ class Result(Struct, frozen=True):
     """Pairs per judge."""
     seconds: float
     calls: int
-    checks: tuple[Check, ...]
+    checks: tuple[_Check, ...]
 
     def lines(self) -> Iterator[str]:
         for one in self.checks:
@@ -176,7 +176,7 @@ def run_selftest(rows: int = 60) -> Result:
     return Result(all(one.passed for one in checks), rows, seconds, server.calls, checks)
 
 
-def _check(name: str, n: int, folder: Path, url: str) -> Check:
+def _check(name: str, n: int, folder: Path, url: str) -> _Check:
     """One judge, from a pairs file to the exported labels."""
     known, run, pairs = KNOWN[name], folder / "run", folder / "pairs.jsonl"
     folder.mkdir()
@@ -186,7 +186,7 @@ def _check(name: str, n: int, folder: Path, url: str) -> Check:
     try:
         label(settings_from(LabelConfig, {"pairs": str(pairs), "out": str(run), "judge": judge}))
     except JuristError as error:
-        return Check(name, False, problems=(str(error),))
+        return _Check(name, False, problems=(str(error),))
     by_prompt, labels = {row.prompt: row for row in rows}, []
     for line in map(json.loads, (run / "export/trl/train.jsonl").read_text(encoding="utf-8").splitlines()):
         texts = [line[column][-1]["content"] for column in ("prompt", "chosen", "rejected")]
@@ -195,10 +195,10 @@ def _check(name: str, n: int, folder: Path, url: str) -> Check:
     unread = [bool(one.unread) for one in read_records(run / "verdicts.jsonl", Verdict)]
     accuracy = fmean(map(Label.is_better, labels)) if labels else None
     problems = tuple(_problems(known, n, labels, lost, sum(unread) / max(len(unread), 1)))
-    return Check(name, not problems, len(labels), dict(lost), accuracy, problems)
+    return _Check(name, not problems, len(labels), dict(lost), accuracy, problems)
 
 
-def _problems(known: Known, rows: int, labels: list[Label], lost: Counter[str], unread: float) -> list[str]:
+def _problems(known: _Known, rows: int, labels: list[Label], lost: Counter[str], unread: float) -> list[str]:
     n, wrong = len(labels), len(labels) - sum(map(known.chosen, labels))
     other = [reason for reason in lost if not reason.startswith(known.dropped)]
     checks = {

@@ -159,7 +159,7 @@ def serving(
         loop.close()
 
 
-def main(argv: list[str] | None = None) -> int:
+def run_server(argv: list[str] | None = None) -> int:
     """The server as its own process; it prints its address once it listens and stops on SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m jurist.serve", description="Serve a function or an engine."
@@ -186,4 +186,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_server())

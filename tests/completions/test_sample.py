@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from jurist.completions import sample
+from jurist.completions import sample_completions
 from jurist.engines.engine import Engine, Reply
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown
 from jurist.records import Message, Prompt, Sampling, Usage
@@ -32,7 +32,7 @@ class SaysMany(Says):
 
 
 def drawn(*engines, k=4, prompt=PROMPT, **how):
-    return asyncio.run(sample(prompt, [(e, 1.0) for e in engines], k, **how))
+    return asyncio.run(sample_completions(prompt, [(e, 1.0) for e in engines], k, **how))
 
 
 def test_k_samples_differ_in_seed_and_record_how_they_were_made():
@@ -97,7 +97,11 @@ def test_a_mixture_draws_in_proportion_and_the_same_way_again():
     policies = [(one, 3.0), (other, 1.0)]
 
     async def everyone():
-        return [c.policy for i in range(80) for c in (await sample(Prompt.of(f"{i}?"), policies, 4))[0]]
+        return [
+            c.policy
+            for i in range(80)
+            for c in (await sample_completions(Prompt.of(f"{i}?"), policies, 4))[0]
+        ]
 
     first, again = asyncio.run(everyone()), asyncio.run(everyone())
 

@@ -15,7 +15,7 @@ from asking import ask, with_engine
 from jurist.engines.engine import Reply, Token, open_engine
 from jurist.errors import CallFailed, CallRefused, SettingError
 from jurist.records import Usage
-from jurist.serve import main, serving
+from jurist.serve import run_server, serving
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "which?"}]}
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -96,5 +96,5 @@ def test_the_server_runs_as_a_process_of_its_own_until_it_is_stopped(tmp_path, m
         assert process.wait(10) == 0
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    assert main(["--answer", "no_such:first"]) == 2
+    assert run_server(["--answer", "no_such:first"]) == 2
     assert capsys.readouterr().err.startswith("cannot load 'no_such:first'")

@@ -7,7 +7,7 @@ import pytest
 
 from jurist.completions import load_groups
 from jurist.errors import DataError
-from jurist.preferences.export import FORMATS, export, push
+from jurist.preferences.export import FORMATS, push, write_export
 from jurist.prompts.load import split_of
 from jurist.records import Completion, Message, Preference, Prompt, content_id
 
@@ -47,7 +47,7 @@ ROWS = {
 
 def test_each_format_has_the_rows_its_trainer_reads_and_a_margin_under_no_name_that_it_does(tmp_path):
     for format, rows in ROWS.items():
-        assert export([ONE], tmp_path, format) == {"train": len(rows)}
+        assert write_export([ONE], tmp_path, format) == {"train": len(rows)}
         assert lines(tmp_path / "train.jsonl") == rows
         assert format == "jsonl" or "margin" not in rows[0]
     assert ROWS.keys() | {"parquet"} == FORMATS.keys()
@@ -57,12 +57,12 @@ def test_each_format_has_the_rows_its_trainer_reads_and_a_margin_under_no_name_t
 def test_parquet_reads_back_row_for_row(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     pairs = [preference(f"Why {i}?") for i in range(1100)]
-    counts = export(pairs, tmp_path, "parquet")
+    counts = write_export(pairs, tmp_path, "parquet")
     table = parquet.read_table(tmp_path / "train.parquet")
-    export(pairs, tmp_path, "trl")
+    write_export(pairs, tmp_path, "trl")
 
     assert counts == {"train": 1100}
-    assert export([preference(p=0.5)], tmp_path / "tie", "parquet") == {"train": 1}
+    assert write_export([preference(p=0.5)], tmp_path / "tie", "parquet") == {"train": 1}
     assert table.to_pylist() == lines(tmp_path / "train.jsonl")
     assert parquet.ParquetFile(tmp_path / "train.parquet").num_row_groups == 2
 
@@ -71,7 +71,7 @@ def test_parquet_reads_back_row_for_row(tmp_path):
 @pytest.mark.parametrize("format", FORMATS)
 def test_datasets_loads_every_format(tmp_path, capfd, format):
     datasets = pytest.importorskip("datasets")
-    counts = export(MANY, tmp_path / "out", format, held_out=0.2)
+    counts = write_export(MANY, tmp_path / "out", format, held_out=0.2)
     assert capfd.readouterr() == ("", "")
 
     datasets.disable_progress_bars()
@@ -84,7 +84,7 @@ def test_datasets_loads_every_format(tmp_path, capfd, format):
 
 def test_what_was_exported_loads_again_as_pairs(tmp_path):
     for format in ("trl", "trl_implicit"):
-        export([ONE], tmp_path, format)
+        write_export([ONE], tmp_path, format)
         (group,) = load_groups(tmp_path / "train.jsonl")
 
         assert group.prompt.messages == ONE.prompt.messages
@@ -94,7 +94,7 @@ def test_what_was_exported_loads_again_as_pairs(tmp_path):
 def test_a_tie_is_dropped_where_its_reader_cannot_see_that_it_is_one(tmp_path):
     for format in ROWS:
         left = []
-        counts = export([preference(p=0.5)], tmp_path, format, dropped=left.append)
+        counts = write_export([preference(p=0.5)], tmp_path, format, dropped=left.append)
         keeps = format == "jsonl"
 
         assert counts == {"train": int(keeps)}
@@ -105,25 +105,25 @@ def test_an_answer_is_taught_once(tmp_path):
     left = []
     pairs = [preference(rejected=text) for text in ("No.", "Never.")]
 
-    assert export(pairs, tmp_path, "sft", dropped=left.append) == {"train": 1}
+    assert write_export(pairs, tmp_path, "sft", dropped=left.append) == {"train": 1}
     assert [row.reason for row in left] == ["duplicate"]
 
 
 def test_a_prompt_lies_on_one_side_and_no_old_test_split_is_left(tmp_path):
-    counts = export(MANY, tmp_path, "kto", held_out=0.2)
+    counts = write_export(MANY, tmp_path, "kto", held_out=0.2)
 
     assert sum(counts.values()) == 2 * len(MANY)
     assert counts["test"] == 2 * sum(split_of(p.prompt.id, 0.2) == "test" for p in MANY)
     assert {split: len(lines(tmp_path / f"{split}.jsonl")) for split in counts} == counts
 
-    export(MANY, tmp_path, "kto")
+    write_export(MANY, tmp_path, "kto")
     assert [p.name for p in tmp_path.iterdir()] == ["train.jsonl"]
     assert len(lines(tmp_path / "train.jsonl")) == 2 * len(MANY)
 
 
 @pytest.mark.parametrize("format", ["trl", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, format):
-    export([ONE], tmp_path, format)
+    write_export([ONE], tmp_path, format)
     (path,) = tmp_path.iterdir()
     before = path.read_bytes()
 
@@ -132,7 +132,7 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, for
         raise KeyError("what the pipeline met")
 
     with pytest.raises(KeyError):
-        export(broken(), tmp_path, format)
+        write_export(broken(), tmp_path, format)
 
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -131,7 +131,7 @@ def _run(name: str, words: list[str]) -> int:
     recipe = given.pop("recipe", None) if verb.recipe else None
     typed = Typed(name, cls, given, recipe, given.pop("json", False))
     module = import_module("jurist.cli.show" if name == "show" else "jurist.cli.verbs")
-    code: int = getattr(module, name.partition(" ")[0])(typed)
+    code: int = getattr(module, f"do_{name.partition(' ')[0]}")(typed)
     return code
 
 

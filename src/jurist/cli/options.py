@@ -29,10 +29,10 @@ from ..config import (
 )
 from ..errors import SettingError
 
-S = TypeVar("S", bound=Struct)
+_S = TypeVar("_S", bound=Struct)
 Known = Mapping[str, Setting]
 SHORT: Final = {"-o": "out", "-r": "recipe", "-f": "format", "-h": "help", "-k": "k", "-n": "n"}
-WORDS: Final = {"true": True, "yes": True, "false": False, "no": False, "null": None}
+_WORDS: Final = {"true": True, "yes": True, "false": False, "no": False, "null": None}
 
 
 class Common(Struct):
@@ -58,7 +58,7 @@ class Typed(NamedTuple):
     recipe: str | None
     as_json: bool
 
-    def load(self, cls: type[S], **given: Any) -> S:
+    def load(self, cls: type[_S], **given: Any) -> _S:
         return load_settings(cls, self.recipe, self.given, f"jurist {self.verb} --help", **given)
 
 
@@ -80,7 +80,7 @@ def parse(words: Iterable[str], known: Known) -> tuple[dict[str, Any], list[str]
         key, equals, typed = word[2:].partition("=")
         name, kinds = _locate(key, known)
         flag, value = has(kinds, inspect.BoolType), typed if equals else None
-        if not equals and waiting and (waiting[0] in WORDS if flag else not waiting[0].startswith("--")):
+        if not equals and waiting and (waiting[0] in _WORDS if flag else not waiting[0].startswith("--")):
             value = waiting.popleft()
         elif not equals and (flag or not kinds):
             value = "true"
@@ -116,8 +116,8 @@ def _read(word: str, kinds: Kinds) -> Any:
     for kind in kinds:
         if isinstance(kind, LISTS):
             return [_read(word, items_of(kind))]
-    if word in WORDS:
-        return WORDS[word]
+    if word in _WORDS:
+        return _WORDS[word]
     for number in (int, float):
         with suppress(ValueError):
             return number(word)

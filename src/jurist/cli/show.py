@@ -57,7 +57,7 @@ class Evidence(Struct):
     outcome: Preference | Dropped | None = None
 
 
-def show(typed: Typed) -> int:
+def do_show(typed: Typed) -> int:
     cfg = typed.load(ShowConfig)
     run = Path(cfg.run)
     if not run.is_dir():

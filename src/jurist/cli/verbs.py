@@ -80,7 +80,7 @@ def _watched(typed: Typed, work: Callable[..., Any], *given: Any) -> int:
     return report(typed.as_json, found)
 
 
-def label(typed: Typed) -> int:
+def do_label(typed: Typed) -> int:
     """The verbs that take a labelling job."""
     from ..recipes.estimate import estimate
     from ..recipes.label import label, sample
@@ -91,10 +91,10 @@ def label(typed: Typed) -> int:
     return _watched(typed, sample if typed.verb == "sample" else label, cfg)
 
 
-estimate = sample = label
+do_estimate = do_sample = do_label
 
 
-def export(typed: Typed) -> int:
+def do_export(typed: Typed) -> int:
     from ..recipes.label import export
 
     cfg = typed.load(ExportConfig)
@@ -102,7 +102,7 @@ def export(typed: Typed) -> int:
     return report(typed.as_json, export(cfg.run, cfg.format, changes, push_to=cfg.push_to))
 
 
-def audit(typed: Typed) -> int:
+def do_audit(typed: Typed) -> int:
     from ..recipes.audit import AuditConfig, audit
     from ..recipes.gate import reasons_to_fail
 
@@ -119,7 +119,7 @@ def audit(typed: Typed) -> int:
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
 
 
-def probe(typed: Typed) -> int:
+def do_probe(typed: Typed) -> int:
     from ..recipes.probe import probe, probe_settings
 
     cfg = typed.load(ProbeConfig)
@@ -127,7 +127,7 @@ def probe(typed: Typed) -> int:
     return _watched(typed, probe, probe_settings(cfg.out, changes), cfg.prompts)
 
 
-def plan(typed: Typed) -> int:
+def do_plan(typed: Typed) -> int:
     from ..recipes.plan import PlanConfig, Planned, plan
 
     cfg = typed.load(PlanConfig)
@@ -135,20 +135,20 @@ def plan(typed: Typed) -> int:
     return report(typed.as_json, plan(cfg.source, cfg.human, columns=cfg.columns, **given))
 
 
-def spotcheck(typed: Typed) -> int:
+def do_spotcheck(typed: Typed) -> int:
     from ..recipes.spot_check import SpotcheckConfig, spot_check
 
     cfg = typed.load(SpotcheckConfig)
     return report(typed.as_json, spot_check(cfg.source, cfg.n, cfg.out, seed=cfg.seed, columns=cfg.columns))
 
 
-def selftest(typed: Typed) -> int:
+def do_selftest(typed: Typed) -> int:
     from ..selftest import run_selftest
 
     return report(typed.as_json, run_selftest(typed.load(SelftestConfig).rows))
 
 
-def init(typed: Typed) -> int:
+def do_init(typed: Typed) -> int:
     """The shipped recipe as a file to start from, and below it every setting explained."""
     from ..recipes.catalogue import recipe_called, shipped_file
 
@@ -178,7 +178,7 @@ def loop_config(words: list[str]) -> type[Struct]:
     return recipe_called(recipe_in(file))[0] if file else LoopConfig
 
 
-def run(typed: Typed) -> int:
+def do_run(typed: Typed) -> int:
     """Of several processes only the first prints."""
     from ..recipes.catalogue import need_trainers, recipe_called, recipe_in
     from ..recipes.loop.several import is_first
@@ -196,7 +196,7 @@ def run(typed: Typed) -> int:
     return 0
 
 
-def demo(typed: Typed) -> int:
+def do_demo(typed: Typed) -> int:
     from ..recipes.catalogue import need_trainers
     from ..recipes.demo.work import demo, demo_settings
 
@@ -206,7 +206,7 @@ def demo(typed: Typed) -> int:
     return _watched(typed, demo, demo_settings(Path(typed.load(DemoConfig).out)))
 
 
-def train(typed: Typed) -> int:
+def do_train(typed: Typed) -> int:
     """What torch raises gets a line of ours only here. Of several processes only the first prints."""
     from ..models.settings import check
     from ..recipes.catalogue import need_trainers

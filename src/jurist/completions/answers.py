@@ -27,7 +27,7 @@ from msgspec import Struct
 from ..errors import DataError, SettingError, nearest
 from ..prompts.load import (
     CHATS,
-    LISTS,
+    LIST_COLUMNS,
     PAIRS,
     TEXTS,
     build_prompt,
@@ -128,9 +128,10 @@ def label_coding(
         if not kinds[name.rstrip(digits)]:
             where = f"{source}: " if isinstance(source, str | PathLike) else ""
             low, high = ("false", "true") if word in ("true", "false") else ("0", "1")
+            column = (columns or {}).get(name, name)
             raise DataError(
-                f"{where}a label under '{(columns or {}).get(name, name)}' is {word}, which could mean the first"
-                f" or the second. Say what each stands for: --label_values.{low} second --label_values.{high}"
+                f"{where}a label under '{column}' is {word}, which could mean the first or the second."
+                f" Say what each stands for: --label_values.{low} second --label_values.{high}"
                 " first (or the other way round)"
             )
     return LabelCoding(values, kinds)
@@ -195,9 +196,9 @@ def _no_pair(row: dict[str, Any]) -> str:
 def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
     """A row with a list of completions, or with one."""
     messages, used = conversation(row)
-    column, who = first_of(row, (*LISTS, *TEXTS)), ""
+    column, who = first_of(row, (*LIST_COLUMNS, *TEXTS)), ""
     items = row.get(column)
-    if column not in LISTS:
+    if column not in LIST_COLUMNS:
         if not column and used[0] in CHATS:
             last = turns(row[used[0]], used[0])[-1]
             items = last.content if last.role == "assistant" else None

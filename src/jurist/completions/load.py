@@ -42,7 +42,7 @@ from ..records import (
 from ..run import read_records
 from .answers import PLAIN, label_coding, pair_columns, pair_of, several_of
 
-Kind = Literal["completions", "pairs", "auto"]
+_Kind = Literal["completions", "pairs", "auto"]
 Reader = Callable[[str], tuple[float | None, str]]
 """From a judge's recorded reply to the probability of the first answer as shown, or why there is none."""
 Part = tuple[Group, str]
@@ -53,7 +53,7 @@ SCHEMES: Final = ("all", "chain", "star", "random:3")
 def load_groups(
     source: Source,
     *,
-    kind: Kind = "auto",
+    kind: _Kind = "auto",
     limit: int | None = None,
     dropped: Drop = ignore,
     columns: Mapping[str, str] | None = None,

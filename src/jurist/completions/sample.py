@@ -15,13 +15,13 @@ from ..errors import CallFailed, CallRefused
 from ..records import Completion, Dropped, Prompt, Sampling
 from .load import drop_repeated
 
-PLAIN = Sampling()
+_PLAIN = Sampling()
 Policies = Sequence[tuple[Engine, float]]
 """Who answers, and how often each is asked, relative to the others."""
 
 
-async def sample(
-    prompt: Prompt, policies: Policies, k: int, sampling: Sampling = PLAIN, seed: int = 0
+async def sample_completions(
+    prompt: Prompt, policies: Policies, k: int, sampling: Sampling = _PLAIN, seed: int = 0
 ) -> tuple[list[Completion], list[Dropped]]:
     """k answers to one prompt. Completions and dropped rows are k together.
 

@@ -19,7 +19,7 @@ BAD_LUCK = 0.12
 """A share of refusals up to this costs less than the throughput that shrinking would."""
 GROWN = 1.6
 """Twice as many requests under way still pay when they raise the latency by less than this."""
-ALIKE = 1.1
+_ALIKE = 1.1
 """Latencies that differ by less than this factor are equal."""
 INFLATED = 2.0
 TOO_SHORT = 0.02
@@ -105,9 +105,9 @@ class AdaptiveLimit:
     def _note_calm(self, latency: float, limit: float) -> tuple[float, float]:
         """The lowest latency so far, and the highest limit that still had about that."""
         calm, at = self._calm
-        if latency < calm / ALIKE:
+        if latency < calm / _ALIKE:
             calm, at = latency, limit
-        elif latency <= calm * ALIKE:
+        elif latency <= calm * _ALIKE:
             calm, at = min(latency, calm), max(limit, at)
         self._calm = calm, at
         return calm, at

@@ -52,7 +52,7 @@ TABLE: Final[dict[str, Vendor]] = {
 REASONING: Final = re.compile(r"^(gpt-5|o\d)")
 """OpenAI's reasoning models take no temperature; of these only gpt-5.1 and later can be told not to think."""
 NO_EFFORT: Final = re.compile(r"^(o\d|gpt-5($|-))")
-OURS: Final = frozenset(
+_OURS: Final = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "messages", "stream"}
 )
 """What no `extra` may set."""
@@ -109,7 +109,7 @@ def _split_address(kind: str, rest: str) -> tuple[str, str]:
 def _refuse_extra(config: EngineConfig) -> None:
     """What a budget is reserved by has one place, and so have keys."""
     for name in config.extra:
-        if name in OURS:
+        if name in _OURS:
             raise SettingError(
                 f"extra: {name} is not taken from there, because budgets are reserved by it. Set"
                 " --judge.max_tokens, --sampling.max_tokens, --judge.samples or -k"

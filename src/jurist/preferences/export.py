@@ -110,7 +110,7 @@ class Parquet(Writer):
         super().discard()
 
 
-def export(
+def write_export(
     preferences: Iterable[Preference],
     folder: Path,
     format: str = "trl",

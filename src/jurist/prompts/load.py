@@ -28,7 +28,7 @@ ROLES: dict[str, Role] = {"system": "system", "developer": "system"}
 ROLES |= dict.fromkeys(("user", "human", "prompter"), "user")
 ROLES |= dict.fromkeys(("assistant", "gpt", "bot", "chatgpt", "model"), "assistant")
 CHATS = ("messages", "conversations", "conversation")
-LISTS = ("completions", "responses")
+LIST_COLUMNS = ("completions", "responses")
 TEXTS = ("completion", "response", "output", "generation")
 PAIRS = (
     ("chosen", "rejected", "chosen_model", "rejected_model"),
@@ -40,7 +40,7 @@ PAIRS = (
     ("conversation_a", "conversation_b", "model_a", "model_b"),
 )
 """Two columns that hold a pair, and the columns that may say who wrote them."""
-ANSWERS = frozenset(name for pair in PAIRS for name in pair[:2]).union(LISTS, TEXTS)
+ANSWERS = frozenset(name for pair in PAIRS for name in pair[:2]).union(LIST_COLUMNS, TEXTS)
 COLUMNS = ANSWERS.union(
     CHATS,
     ("prompt", "instruction", "input", "question", "system", "domain", "stakes", "reference", "answer"),

@@ -22,7 +22,7 @@ import msgspec
 from ..errors import DataError, MissingExtra, SettingError, nearest
 from ..records import Dropped
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 Source = str | os.PathLike[str] | Iterable[Any]
 """A file, a folder, `hub:owner/name:split`; or rows: dicts or texts, a `datasets.Dataset`, a data frame."""
 Rows = Iterator[tuple[str, Any]]
@@ -51,14 +51,14 @@ def ignore(row: Dropped) -> None:
 
 def parse_rows(
     source: Source,
-    parse: Callable[[dict[str, Any]], T],
+    parse: Callable[[dict[str, Any]], _T],
     known: Set[str],
     stage: str,
     *,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
     dropped: Drop = ignore,
-) -> Iterator[T]:
+) -> Iterator[_T]:
     """`parse(row)` of each row, under our names of columns; bad rows stop the work or are dropped."""
     for ours in columns or ():
         if ours not in known:
@@ -152,9 +152,9 @@ def _from_folder(path: Path) -> Rows:
     if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
         saved = require("datasets", f"reading the dataset folder {path}", "hub").load_from_disk(str(path))
         return _from_memory(saved, f"{path}, ")
-    files = sorted(p for p in path.iterdir() if p.name.removesuffix(".gz").endswith(tuple(READERS)))
+    files = sorted(p for p in path.iterdir() if p.name.removesuffix(".gz").endswith(tuple(_READERS)))
     if not files:
-        raise _refused(path, f"has no file ending in {', '.join(READERS)}. See what is there with: ls")
+        raise _refused(path, f"has no file ending in {', '.join(_READERS)}. See what is there with: ls")
     return (row for file in files for row in _from_file(file))
 
 
@@ -173,9 +173,9 @@ def _from_hub(source: str) -> Rows:
 
 def _from_file(path: Path) -> Rows:
     name = path.name.removesuffix(".gz")
-    reader = next((read for ending, read in READERS.items() if name.endswith(ending)), None)
+    reader = next((read for ending, read in _READERS.items() if name.endswith(ending)), None)
     if reader is None:
-        known = f"files that can be read end in {', '.join(READERS)} (.gz too)"
+        known = f"files that can be read end in {', '.join(_READERS)} (.gz too)"
         raise DataError(f"{known}, not so {path}. Name it by what it holds, e.g. {path.stem}.jsonl")
     try:
         yield from reader(path)
@@ -234,7 +234,7 @@ def _parquet(path: Path) -> Rows:
     yield from _from_memory(rows, f"{path}, ")
 
 
-READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+_READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
 def require(module: str, purpose: str, extra: str) -> Any:

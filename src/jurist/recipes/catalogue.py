@@ -20,7 +20,7 @@ RECIPES: Final = {
     "self_rewarding": "SelfRewardingConfig",
 }
 """File and function, and settings."""
-TRAINERS: Final = ("torch", "transformers", "accelerate", "peft", "safetensors")
+_TRAINERS: Final = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
 
 def recipe_called(name: str) -> tuple[type[Struct], Callable[..., Any]]:
@@ -48,7 +48,7 @@ def shipped_file(name: str) -> Path:
 
 def need_trainers(what: str) -> None:
     """Torch and its family are there, or it is said what to install."""
-    for package in TRAINERS:
+    for package in _TRAINERS:
         if find_spec(package) is None:
             raise MissingExtra(what, package, "train")
     # Our progress tells more than that weights are being loaded.

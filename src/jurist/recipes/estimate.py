@@ -22,7 +22,7 @@ from ..engines.scripted import CHARACTERS_PER_TOKEN, guessed_usage
 from ..journal import Journal
 from ..records import Group, Prompt, Usage
 from ..verdicts.judge import ask_judges
-from .label import no_rows, open_judges, open_policies, read_rows, sampled
+from .label import input_rows, no_rows, open_judges, open_policies, sampled
 from .settings import LabelConfig, check, expected_rows, judge_configs
 from .stream import run_async
 
@@ -45,7 +45,7 @@ class EngineEstimate(Struct, frozen=True):
     """None: no price is known for it."""
 
 
-class Estimate(Struct, frozen=True):
+class JobEstimate(Struct, frozen=True):
     rows: int
     sampled: int
     matchups: int
@@ -108,7 +108,7 @@ class CountingEngine(Engine):
         return EngineEstimate(self.name, round(self.calls * scale), round(self.kept * scale), usage, usd)
 
 
-def estimate(cfg: LabelConfig) -> Estimate:
+def estimate(cfg: LabelConfig) -> JobEstimate:
     """The job's calls, tokens and price, scaled up from a sample of its rows."""
     check(cfg)
     path = Path(cfg.journal) if cfg.journal else Path(cfg.out) / "journal.sqlite"
@@ -138,7 +138,7 @@ def estimate(cfg: LabelConfig) -> Estimate:
     scale = total / len(rows)
     engines = tuple(one.scaled(scale) for one in counting)
     usd = None if any(one.usd is None for one in engines) else sum(one.usd or 0.0 for one in engines)
-    return Estimate(total, len(rows), round(met * scale), engines, usd)
+    return JobEstimate(total, len(rows), round(met * scale), engines, usd)
 
 
 def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
@@ -147,7 +147,7 @@ def _spread(cfg: LabelConfig) -> tuple[list[Prompt | Group], int]:
     stride = max(1, min(known, LOOK_AT_MOST) // SAMPLE_ROWS)
     taken: list[Prompt | Group] = []
     seen = 0
-    for row in islice(read_rows(cfg, lambda _: None), LOOK_AT_MOST):
+    for row in islice(input_rows(cfg, lambda _: None), LOOK_AT_MOST):
         if seen % stride == 0 and len(taken) < SAMPLE_ROWS:
             taken.append(row)
         seen += 1

@@ -17,8 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..completions import Policies, load_groups, matchups
-from ..completions import sample as sample_completions
+from ..completions import Policies, load_groups, matchups, sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import Budget, parse_money
 from ..engines.journaled import Engines, JournaledEngine
@@ -32,11 +31,11 @@ from ..preferences.export import (
     push,
     read_quarantine,
     remove_export,
+    write_export,
 )
-from ..preferences.export import export as export_rows
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
-from ..prompts.rows import read_rows as read_source
+from ..prompts.rows import read_rows
 from ..records import RECORDED_PREFIX, Dropped, Group, Preference, Prompt, content_id
 from ..run import Marker, Run, again, read_json, read_records, write_whole
 from ..verdicts.calibrate import FEWEST
@@ -120,7 +119,7 @@ async def _collect(
             verdicts, paired = (*group.labels, *said), bool(group.pairs)
             return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
 
-        rows = read_rows(cfg, lost.append)
+        rows = input_rows(cfg, lost.append)
         # A pair is asked about in both orders at once; completions are sampled before anybody is asked.
         at_once = 1 if policies else min(map(_calls_at_once, judges), default=1)
         window = rows_under_way(engines, at_once)
@@ -198,7 +197,7 @@ async def sampled(row: Prompt | Group, policies: Policies, cfg: LabelConfig) -> 
     return Group(row, tuple(texts)), gone
 
 
-def read_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[Prompt | Group]:
+def input_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[Prompt | Group]:
     """The user's rows, one at a time; those that cannot be used go to `dropped`."""
     kind, source = source_of(cfg)
     names = ["limit", "columns", "on_error", "benchmarks"]
@@ -228,7 +227,7 @@ def _marker_of(cfg: LabelConfig) -> Marker:
     name = named_source(source)
     if name.startswith("hub:") or isinstance(source, Iterator):
         return Marker(name)
-    first = frozenset(content_id(repr(row))[:8] for _, row in islice(read_source(source), MARKED_ROWS))
+    first = frozenset(content_id(repr(row))[:8] for _, row in islice(read_rows(source), MARKED_ROWS))
     if name != IN_MEMORY:
         name = str(Path(name).expanduser().resolve())
     return Marker(name, first)
@@ -328,7 +327,7 @@ def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[st
 
     held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
     rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
-    splits = export_rows(rows, folder, name, held_out=cfg.held_out, dropped=drop)
+    splits = write_export(rows, folder, name, held_out=cfg.held_out, dropped=drop)
     about: dict[str, Any] = {"name": run.path.name, "recipe": recipe_text(cfg), "versions": versions()}
     text = card(counts, splits=splits, left_out=left_out, **about)
     write_whole(folder / "README.md", text.encode())

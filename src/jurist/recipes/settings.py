@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 else:
     Source = str  # what a recipe can say; from Python, the rows may come themselves
 
-Kind = Literal["prompts", "completions", "pairs"]
-SOURCES: Final[tuple[Kind, ...]] = ("prompts", "completions", "pairs")
+_Kind = Literal["prompts", "completions", "pairs"]
+SOURCES: Final[tuple[_Kind, ...]] = ("prompts", "completions", "pairs")
 IN_MEMORY = "rows in memory"
 
 
@@ -93,7 +93,7 @@ def label_settings(
     return cfg
 
 
-def source_of(cfg: LabelConfig) -> tuple[Kind, Source]:
+def source_of(cfg: LabelConfig) -> tuple[_Kind, Source]:
     """Which kind of source is given, and the source."""
     given = [(name, getattr(cfg, name)) for name in SOURCES if getattr(cfg, name) is not None]
     if len(given) != 1:

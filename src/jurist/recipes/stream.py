@@ -17,7 +17,7 @@ from ..engines.budget import Budget
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-T = TypeVar("T")
+_T = TypeVar("_T")
 R = TypeVar("R")
 
 STOPS = (BudgetSpent, EngineDown, RunError, Interrupted)
@@ -30,7 +30,7 @@ through them at the usual rate costs a sixth of the processor time of a call."""
 
 
 async def in_order(
-    items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, R]], window: int
+    items: Iterable[_T], work: Callable[[_T], Coroutine[Any, Any, R]], window: int
 ) -> AsyncGenerator[R, None]:
     """`work(item)` for every item, at most `window` of them under way; results in the order of the items.
 

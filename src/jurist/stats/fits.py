@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def sigmoid(x: float) -> float:
@@ -72,12 +72,12 @@ def fit_logistic(x: Array, y: Array, ridge: float = 1.0, weights: Array | None =
     return fitted
 
 
-def bradley_terry(wins: Iterable[tuple[T, T, float]], ridge: float = 1e-9) -> dict[T, float]:
+def bradley_terry(wins: Iterable[tuple[_T, _T, float]], ridge: float = 1e-9) -> dict[_T, float]:
     """Strengths such that P(a beats b) = sigmoid(a - b), with mean 0, from (winner, loser, weight).
 
     A tie is half a win each way. The ridge keeps finite whoever never lost, and is too small to be seen else.
     """
-    won: dict[tuple[T, T], float] = {}
+    won: dict[tuple[_T, _T], float] = {}
     for winner, loser, weight in wins:
         won[winner, loser] = won.get((winner, loser), 0.0) + weight
     place = {name: i for i, name in enumerate(dict.fromkeys(name for pair in won for name in pair))}
@@ -122,8 +122,8 @@ def fit_dawid_skene(
 
 
 def out_of_fold(
-    fit: Callable[[Array], tuple[T, Array]], known: Array, groups: Array, k: int
-) -> tuple[T, Array]:
+    fit: Callable[[Array], tuple[_T, Array]], known: Array, groups: Array, k: int
+) -> tuple[_T, Array]:
     """What is learnt from all known rows, and the score of each row, learnt without those of its group.
 
     `fit` takes which rows to learn from; rows of one group are in the same of k folds.

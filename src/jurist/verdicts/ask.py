@@ -215,8 +215,8 @@ class JudgePrompt:
         )
 
 
-OURS: Final = Path(__file__).parent / "templates"
-LOADER: Final = FileSystemLoader(OURS)
+_OURS: Final = Path(__file__).parent / "templates"
+LOADER: Final = FileSystemLoader(_OURS)
 JINJA: Final = ImmutableSandboxedEnvironment(
     loader=LOADER, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
 )
@@ -255,10 +255,10 @@ class PromptTemplate:
         """`path` is the user's file, which may extend one of ours; `ours` is taken when it is empty."""
         self.path = path or ours
         try:
-            source = (Path(path) if path else OURS / ours).read_text(encoding="utf-8")
+            source = (Path(path) if path else _OURS / ours).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise SettingError(
-                f"no template can be read at {path}. Start from a copy of: {OURS / ours}"
+                f"no template can be read at {path}. Start from a copy of: {_OURS / ours}"
             ) from None
         try:
             self._loaded, self.sources, self._only_blocks = _compiled(source)
@@ -297,7 +297,7 @@ class PromptTemplate:
         where = f" in line {line}" if (line := getattr(error, "lineno", None)) else ""
         return SettingError(
             f"the template {self.path} cannot be used{where}: {error}."
-            f" Compare it with: {OURS / 'pairwise.jinja'}"
+            f" Compare it with: {_OURS / 'pairwise.jinja'}"
         )
 
 

@@ -30,7 +30,7 @@ from .settle import Opinion
 
 COOLEST: Final = 0.05
 HOTTEST: Final = 100.0
-FOLDS: Final = 5
+_FOLDS: Final = 5
 EDGE: Final = 0.02
 FEWEST: Final = 30
 """Matchups read in both orders, below which no position bias is fitted."""
@@ -63,7 +63,7 @@ def fit_calibration(judge: str, p: Array, y: Array, prompts: Array) -> Calibrati
         temperature = fit_temperature(p[train], y[train])
         return temperature, expit(odds / temperature)
 
-    fitted, held_out = out_of_fold(fit, np.ones(n, dtype=bool), prompts, FOLDS)
+    fitted, held_out = out_of_fold(fit, np.ones(n, dtype=bool), prompts, _FOLDS)
     before, after = log_loss(p, y), log_loss(held_out, y)
     if not COOLEST * 1.01 < fitted < HOTTEST * 0.99:
         says = "do not go with the labels" if fitted > 1 else "are far less sure than it is right"

@@ -46,7 +46,7 @@ class CaseIndex(Struct, frozen=True, omit_defaults=True):
 
 P = TypeVar("P", bound=Any)
 C = TypeVar("C", bound=Any)
-V = TypeVar("V")
+_V = TypeVar("_V")
 
 
 def key_of(name: str) -> int:
@@ -75,8 +75,8 @@ def read_cases(folder: Path) -> Iterator[Case]:
 
 
 def read_in_lockstep(
-    folder: Path, prompt_as: type[P], completion_as: type[C], verdict_as: type[V]
-) -> Iterator[tuple[P, tuple[C, ...], CaseIndex, tuple[V, ...]]]:
+    folder: Path, prompt_as: type[P], completion_as: type[C], verdict_as: type[_V]
+) -> Iterator[tuple[P, tuple[C, ...], CaseIndex, tuple[_V, ...]]]:
     """The four files read together, each line as so much of its record as is asked for."""
     all_completions = read_records(folder / "completions.jsonl", completion_as, "completion")
     all_verdicts = read_records(folder / "verdicts.jsonl", verdict_as, "verdict")

@@ -21,7 +21,7 @@ from ..errors import DataError, SettingError
 from ..records import content_id
 from .cases import key_of
 
-OURS: Final = Path(__file__).parent / "constitution.yaml"
+_OURS: Final = Path(__file__).parent / "constitution.yaml"
 
 
 class Principle(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,19 +66,19 @@ def draw(constitution: Constitution, matchup_id: str, seed: int = 0, sample: int
 
 def load_constitution(path: str | Path = "") -> Constitution:
     """The file's principles; ours when no path is given."""
-    where = Path(path) if path else OURS
+    where = Path(path) if path else _OURS
     try:
         tree = parse_yaml(where.read_text(encoding="utf-8"))
         rows = tree.get("principles") if isinstance(tree, dict) else tree
         principles = msgspec.convert(rows, tuple[Principle, ...])
     except FileNotFoundError:
-        raise DataError(f"there is no constitution at {where}. Start from a copy of: {OURS}") from None
+        raise DataError(f"there is no constitution at {where}. Start from a copy of: {_OURS}") from None
     except (SettingError, UnicodeDecodeError, OSError, msgspec.ValidationError) as error:
-        raise DataError(f"the constitution {where}: {error}. Compare it with: {OURS}") from None
+        raise DataError(f"the constitution {where}: {error}. Compare it with: {_OURS}") from None
     ids = [principle.id for principle in principles]
     for name in ids:
         if ids.count(name) > 1:
             raise DataError(f"two principles of {where} are called '{name}'. Rename one: $EDITOR {where}")
     if not sum(principle.weight for principle in principles) > 0:
-        raise DataError(f"the constitution {where} has no principle to draw. Start from a copy of: {OURS}")
+        raise DataError(f"the constitution {where} has no principle to draw. Start from a copy of: {_OURS}")
     return Constitution(principles)

@@ -35,12 +35,12 @@ MOST: Final = 30_000
 """Labelled matchups that are learnt from; of more, those whose ids hash lowest."""
 STACK_FROM: Final = 150
 """Labels from which a regression beats weights by accuracy; below, it has too much to learn from."""
-FEWEST: Final = 10
+_FEWEST: Final = 10
 """Labels below which no judge is called the best."""
-ALIKE: Final = 0.3
+_ALIKE: Final = 0.3
 """Error correlation from which Dawid-Skene's probabilities are not to be believed."""
 SIGNIFICANT: Final = 0.05
-FOLDS: Final = 10
+_FOLDS: Final = 10
 TINY: Final = 1e-300
 
 
@@ -307,7 +307,7 @@ def _compare_with_best(weights: Weights, seen: Labelled, agrees: Array, joint: A
     """A jury that is worse than one of its judges gets a warning; if it counts votes or averages, and is
     significantly worse, it is refused.
     """
-    tried = [j for j, juror in enumerate(weights.jurors) if juror.n >= FEWEST]
+    tried = [j for j, juror in enumerate(weights.jurors) if juror.n >= _FEWEST]
     if not tried:
         return weights
     best = max(tried, key=lambda j: (weights.jurors[j].accuracy or 0.0, weights.jurors[j].judge))
@@ -356,7 +356,7 @@ def _anchored(weights: Weights, seen: Labelled, agrees: Array) -> tuple[Weights,
             learnt = np.log((hits + 1) / (n - hits + 1))
         return learnt / scale, x @ (learnt / scale)
 
-    learnt, lean = out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else FOLDS)
+    learnt, lean = out_of_fold(fit, known, seen.prompt, STACK_FROM if method == "votes" else _FOLDS)
     jurors = tuple(replace(juror, weight=w) for juror, w in zip(weights.jurors, learnt.tolist(), strict=True))
     return replace(weights, jurors=jurors, method=method, temperature=_heat(lean, seen)), lean
 
@@ -383,7 +383,7 @@ def _dawid_skene(
         words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
         return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
 
-    says, lean = out_of_fold(fit, known, seen.prompt, FOLDS)
+    says, lean = out_of_fold(fit, known, seen.prompt, _FOLDS)
     tables = [tuple(map(tuple, table)) for table in says.tolist()]
     jurors = tuple(replace(juror, says=table) for juror, table in zip(weights.jurors, tables, strict=True))
     weights = replace(weights, jurors=jurors, method="tables")
@@ -391,7 +391,7 @@ def _dawid_skene(
     if not known.any():
         warning = "without labels Dawid-Skene may have settled upside down; label 30 matchups: --labels FILE"
         return replace(weights, warning=warning), lean
-    if rho >= ALIKE:
+    if rho >= _ALIKE:
         warning = (
             f"the judges err together (correlation {rho:.2f}: {k} of them are worth"
             f" {weights.effective_judges:.1f}), which makes Dawid-Skene falsely sure;"

@@ -13,7 +13,7 @@ from ..engines.scripted import describe_fault, load_function
 from ..errors import DataError, SettingError, nearest
 from .rules import probability_of
 
-LABELS: Final = WORDS | {"1": 1.0, "2": 0.0} | dict.fromkeys(("c", "3", "0"), 0.5)
+_LABELS: Final = WORDS | {"1": 1.0, "2": 0.0} | dict.fromkeys(("c", "3", "0"), 0.5)
 
 
 def open_reader(spec: str) -> Reader:
@@ -54,7 +54,7 @@ def _as_read(p: float | None) -> tuple[float | None, str]:
 
 def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str]:
     labels = pattern.findall(reply)
-    p = LABELS.get(labels[-1].strip().lower()) if labels else None
+    p = _LABELS.get(labels[-1].strip().lower()) if labels else None
     return (None, "off_menu") if labels and p is None else _as_read(p)
 
 
@@ -78,7 +78,7 @@ def mt_bench(reply: str) -> tuple[float | None, str]:
     found = set(re.findall(r"\[\[([ABC])\]\]", reply))
     if len(found) > 1:
         return None, "contradictory"
-    return _as_read(LABELS[found.pop().lower()] if found else None)
+    return _as_read(_LABELS[found.pop().lower()] if found else None)
 
 
 def vicuna(reply: str) -> tuple[float | None, str]:

@@ -26,7 +26,7 @@ from .read import UNREAD
 from .settings import JudgeConfig
 from .settle import ScoreScale
 
-Check = Callable[[Prompt, Completion], float | str]
+_Check = Callable[[Prompt, Completion], float | str]
 """A score, or the reason why there is none."""
 
 _ANSWER: Final = re.compile(r"\\boxed\{([^{}]*)\}|####|\banswer\s*(?:is|:)", re.IGNORECASE)
@@ -124,7 +124,7 @@ def exact(prompt: Prompt, completion: Completion) -> float | str:
     return float(bool(wanted) and wanted in answers)
 
 
-def numeric(argument: str) -> Check:
+def numeric(argument: str) -> _Check:
     """The number after "answer is", or else the last one, is the reference's within the tolerance."""
     try:
         tolerance = float(argument or 1e-6)
@@ -141,7 +141,7 @@ def numeric(argument: str) -> Check:
     return check
 
 
-def regex(pattern: str) -> Check:
+def regex(pattern: str) -> _Check:
     """The pattern is found somewhere in the answer."""
     try:
         compiled = re.compile(pattern)
@@ -150,7 +150,7 @@ def regex(pattern: str) -> Check:
     return lambda prompt, completion: float(compiled.search(completion.text) is not None)
 
 
-def json_schema(path: str) -> Check:
+def json_schema(path: str) -> _Check:
     """The answer is JSON, bare or in a code block, and follows the schema in this file."""
     jsonschema = require("jsonschema", "the judge json_schema", "schema")
     try:
@@ -174,7 +174,7 @@ def json_schema(path: str) -> Check:
     return check
 
 
-CHECKS: Final[dict[str, Callable[[str], Check]]] = {
+CHECKS: Final[dict[str, Callable[[str], _Check]]] = {
     "exact": lambda argument: exact,
     "numeric": numeric,
     "regex": regex,

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...completions import sample
+from ...completions import sample_completions
 from ...completions.load import same_words
 from ...engines.budget import Budget
 from ...engines.journaled import Engines
@@ -79,10 +79,10 @@ def look(
             await engines.prepare()
 
             async def work(prompt: Prompt) -> Answered:
-                mine = all_drawn(*await sample(prompt, ours, SAMPLES, sampling, seed))
+                mine = all_drawn(*await sample_completions(prompt, ours, SAMPLES, sampling, seed))
                 if asked is None:
                     return Answered(prompt, tuple(mine), None)
-                its, _ = await sample(prompt, theirs, 1, sampling, seed)
+                its, _ = await sample_completions(prompt, theirs, 1, sampling, seed)
                 p = await _verdict(asked, prompt, mine, its, seed) if mine and its else None
                 return Answered(prompt, tuple(mine), its[0] if its else None, p)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ...completions import Policies, sample
+from ...completions import Policies, sample_completions
 from ...completions.load import same_words
 from ...engines.budget import Budget
 from ...engines.engine import Engine
@@ -154,7 +154,7 @@ class Reviser:
         return Revision(principle.id, critique, revised, "unchanged" if same_words(text, said.text) else "")
 
     async def _written(self, messages: tuple[Message, ...]) -> Completion | Dropped:
-        got, lost = await sample(Prompt.of(messages), self.writer, 1, self.sampling, self.seed)
+        got, lost = await sample_completions(Prompt.of(messages), self.writer, 1, self.sampling, self.seed)
         return got[0] if got else lost[0]
 
 
@@ -223,7 +223,9 @@ async def _stream(
 
         async def work(prompt: Prompt) -> tuple[Revised | Group, list[Dropped]]:
             harmful = prompt.domain in red_team
-            answers, lost = await sample(prompt, answering, 1 if harmful else k, sampling, round.seed)
+            answers, lost = await sample_completions(
+                prompt, answering, 1 if harmful else k, sampling, round.seed
+            )
             if harmful and answers:
                 return await reviser(prompt, answers[0]), lost
             return Group(prompt, tuple(answers)), lost
