@@ -14,7 +14,12 @@ HOSTILE = [json.loads(line) for line in Path(__file__).with_name("hostile.jsonl"
 """Replies that a careless reader takes for the wrong side; `better` is empty where no verdict is declared."""
 SENT = HOSTILE[::3]
 """A server sends so many of them; tests/verdicts reads them all."""
-DIFFER = ["Verdict: A\nVerdict: B", "[[A]] or rather [[B]]", "Verdict: B\n\nI meant:\n\nVerdict: A"]
+DIFFER = [
+    "Verdict: A\nVerdict: B",
+    "[[A]] or rather [[B]]",
+    "Verdict: B\n\nI meant:\n\nVerdict: A",
+    "B\n\nVerdict: A",
+]
 REASON = ("--judge.reason", "true")
 CONSTRAINTS = {"structured_outputs", "guided_choice", "regex", "grammar", "response_format"}
 

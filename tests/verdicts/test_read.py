@@ -50,7 +50,9 @@ FORMS = [
     "A covers more.\nB is short.\n\n{}", "Verdict: {0}\nThat is all.\nVerdict: {0}", "I choose:\n\n{}",
     "### Final verdict\n\n**{}**", '{{"verdict": "{}"}}', '```json\n{{"reason": "?", "verdict": "{}"}}\n```',
     '{{\n  "verdict": "{}"\n}}', '{{"reason": "either {{x}} or \\"verdict\\"", "verdict": "Response {}"}}',
-    'So I say\n{{"verdict": "{}"}}',
+    'So I say.\n{{"verdict": "{}"}}', "## Response A\nGood.\n## Response B\nBad.\n\nVerdict: {}",
+    "- It is short\n\n---\n\nVerdict: {}", "## Final verdict\nVerdict: {}", "It is a close one\nVerdict: {}",
+    "The verdict is a close one.\n\nVerdict: {}",
 ]  # fmt: skip
 SCORES = {
     "7": 7, "Score: 7": 7, "**Score:** 7/9": 7, "7 out of 9": 7, "Rating = 7.5": 7.5, "- 7": 7,
@@ -81,8 +83,10 @@ PAIRS = {
         "A is better.", "Verdict: A or B", "Verdict: A?", "Verdict != A", "Verdict: not A",
         "Verdict: A would be wrong.", "Answer: A", "The answer is A", "Winner: A", "A\nbecause it is longer",
         "A > B", "A-", "Verdict A", "Verdict: A\n\nCorrection: I meant B.", "Better: B\nWorse:\nA",
-        "The worse one is:\n\nA", "### Worse response\nA", "**Rejected**\n\nA", "Least preferred\nA", "A\nB",
-        "I choose B. The one I reject is:\nA", "1. A\n2. B", "- A\n- B", '{"verdict": null}',
+        "The worse one is:\n\nA", "### Worse response\nA", "**Rejected**\n\nA", "Least preferred\nA",
+        "I choose B. The one I reject is:\nA", "1. A\n2. B", "## Worse response\nVerdict: A",
+        "Worse one:\nVerdict: A", "Which is worse?\nVerdict: A", "The worse response is therefore\nA",
+        "The worse response is therefore\n\nA", "**Worse**\n\n---\n\nVerdict: A", '{"verdict": null}',
         '{"verdict": {"verdict": "A"}}', '{"winner": "A"}', 'Both return {"verdict": "A"}',
         '{"A": 3, "B": 8}', '{"score_A": 3, "verdict_A": "A"}',
     ],
@@ -92,7 +96,9 @@ PAIRS = {
     ],
     "contradictory": [
         "Verdict: A\nVerdict: B", "Verdict: A\nVerdict: tie", "Verdict: B\n\nI meant:\n\nVerdict: A",
-        "Verdict: A\n\nB", "[A]\n[B]", "B\n\nIt is short.\n\nA", '{"verdict": "A", "verdict": "B"}',
+        "Verdict: A\n\nB", "[A]\n[B]", "B\n\nIt is short.\n\nA", "A\nB", "- A\n- B", "B\n\nVerdict: A",
+        "Final answer: B\nA", "Final answer: B\n\nVerdict: A", "Verdict: B, since A lies.\n\nA",
+        "Response B\n\nVerdict: A", '{"verdict": "A", "verdict": "B"}',
     ],
     "empty": ["", " \n\t", "<think>so</think>\n"],
 }  # fmt: skip
@@ -214,7 +220,7 @@ def may_be(text: str, first_line: bool) -> str:
     except (ValueError, TypeError, KeyError):
         lines = [line for line in text.split("\n") if re.search(r"\w", line)]
     label = recognised(lines[0]) if first_line else recognised(lines[-1]) or recognised(text)
-    others = [one for one in "ABC" if f"Verdict: {one}" in map(str.strip, lines) and one != label]
+    others = [one for one in "ABC" if {one, f"Verdict: {one}"} & {*map(str.strip, lines)} and one != label]
     return label if first_line or not others else ""
 
 

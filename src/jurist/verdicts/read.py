@@ -45,7 +45,10 @@ _KEY: Final = (
 _CHOICE: Final = re.compile(
     r"(?i:\b(?:I (?:would )?choose|(?:my|the) choice|my (?:answer|evaluation)|better answer is)[^.:]*:\W*\Z)"
 )
-_HEADING: Final = re.compile(r"\s*(?:#|\*\*.*\*\*\s*\Z|[\w'-]{1,20}(?: [\w'-]{1,20}){0,3}\s*\Z)")
+_HEADING: Final = re.compile(r"\s*(?:#|\*\*.*\*\*\s*\Z|\w[\w'-]*(?: [\w'-]+){0,3}\s*\Z|.*[:?][\s*_]*\Z)")
+_COMPLETE: Final = re.compile(  # a sentence, `B > A`; a long item of a list; `name: value`
+    r"(?s:.*)(?:(?<!\.)[.!。！]|[\d)\]}`|]|\b[A-Z])[\s*_\"'”]*\Z|\s*[-*•] (?:\S+ ){4}|.*:\s+(?:\d|\S+\s*\Z)"
+)
 _LINE: Final = re.compile(r"[^\n]+")
 
 
@@ -70,6 +73,7 @@ class Choices(Struct, frozen=True):
     word = "(?:verdict|decision|judge?ment)"
     fields = ("verdict",)
     noun = r"(?:(?:response|answer|assistant|output|option|completion|candidate)\s{1,4})?"
+    final = r"(?:(?<=final\s)|(?<=overall\s))\w{1,20}"
     suffix = r"(?P<tie>(?<!\w)\(?(?:for )?(?:a )?tie\)?)?"
 
     @property
@@ -102,7 +106,7 @@ class Scale(Struct, frozen=True):
     low: int = 1
     high: int = 9
 
-    word = "(?:score|rating)"
+    word = final = "(?:score|rating)"
     fields = ("score", "verdict")
     noun = suffix = ""
 
@@ -185,23 +189,30 @@ def _declared(reply: Reply, start: int, form: Form, label_only: bool) -> Reading
     field = _json_field(text, start, form)
     if field is not None or label_only or cut_off:
         return field or Reading(unread="cut_off" if cut_off and not label_only else "no_verdict")
-    lines = [line.span() for line in _LINE.finditer(text, start, end) if not line[0].isspace()]
-    last = patterns.line.fullmatch(text, *lines[-1])
-    others = patterns.declared if patterns.declared.fullmatch(text, *lines[-1]) else patterns.line
-    if others is patterns.line and len(lines) > 1 and not _leaves_open(text[slice(*lines[-2])]):
-        last = patterns.declared.fullmatch(text, lines[-2][0], end)
-    if last is None:
+    return _last_line(text, start, end, form)
+
+
+def _last_line(text: str, start: int, end: int, form: Form) -> Reading:
+    """The verdict in the last line, if no line above states another and the nearest leaves it open."""
+    patterns, last = _compiled(form), max(start, text.rfind("\n", start, end) + 1)
+    found, bare = patterns.line.fullmatch(text, last, end), not patterns.stated.match(text, last)
+    above = [line[0] for line in _LINE.finditer(text, start, last) if line[0].strip().strip("-*_=`")]
+    stated = [patterns.stated.match(line) or patterns.alone.match(line) for line in {*above}]
+    values = {form.value(one[1]) for one in (found, *stated) if one}
+    named = {form.value(one[1]) for line in {*above} if (one := patterns.line.fullmatch(line))}
+    if bare or len(named) == 1:  # several above `Verdict: A` may be headings
+        values |= named
+    if found is not None and len(values) > 1:
+        return Reading(unread="contradictory")
+    if found is None or (above and not _leaves_open(above[-1], bare, patterns)):
         return Reading(unread="no_verdict")
-    before = {text[slice(*line)] for line in lines[:-1]}
-    labels = {one[1] for line in before if (one := others.fullmatch(line))}
-    differ = {form.value(label) for label in (last[1], *labels)}
-    return Reading(unread="contradictory") if len(differ) > 1 else _read_label(last, form)
+    return _read_label(found, form)
 
 
-def _leaves_open(line: str) -> bool:
-    """Whether a label below it speaks for itself and is not what this line announces: "Worse one:"."""
-    announces = line.strip(" \t\r*_").endswith(":") or _HEADING.match(line)
-    return not announces or _CHOICE.search(line[-200:]) is not None
+def _leaves_open(line: str, bare: bool, patterns: _Patterns) -> bool:
+    """Whether this line does not announce what is below as something else, nor runs on into a bare label."""
+    asks = patterns.key.fullmatch(f"{line}\n") or _CHOICE.search(line[-200:])
+    return bool(asks or not (_HEADING.match(line) or (bare and not _COMPLETE.match(line))))
 
 
 def _read_label(found: re.Match[str], form: Form, at: int = 0) -> Reading:
@@ -215,18 +226,21 @@ def _read_label(found: re.Match[str], form: Form, at: int = 0) -> Reading:
 class _Patterns(NamedTuple):
     line: re.Pattern[str]
     """A line that is a label, with or without `Verdict:` before it."""
-    declared: re.Pattern[str]
-    """Only with it."""
+    key: re.Pattern[str]
+    """A line that is only `Verdict:`."""
+    stated: re.Pattern[str]
+    """The beginning of a line that states a verdict: `Verdict: B, since`, `Final answer: B`."""
     alone: re.Pattern[str]
     """The first line of a reply that was cut off: a label, and its line goes on no further."""
 
 
 @lru_cache(maxsize=64)
 def _compiled(form: Form) -> _Patterns:
-    key = _KEY.replace("WORD", form.word)
+    key, final = (_KEY.replace("WORD", word) for word in (form.word, f"(?:{form.word}|{form.final})"))
     behind = rf"{_OPEN}{form.noun}{_OPEN}{form.pattern}{_CLOSE}{form.suffix}{_CLOSE}"
     alone = rf"[\s*_\"'`(\[]{{0,8}}{form.pattern}{_TIGHT}{form.suffix}{_TIGHT}[ \t]{{0,8}}(?:[\r\n]|\Z)"
-    patterns = f"{_OPEN}(?:{key})?{behind}", f"{_OPEN}{key}{behind}", alone
+    stated = rf"{_OPEN}{final}{_OPEN}{form.noun}{_OPEN}(?!a\s){form.pattern}(?![^\W_])"
+    patterns = f"{_OPEN}(?:{key})?{behind}", f"{_OPEN}{key}{_OPEN}", stated, alone
     return _Patterns(*(re.compile(one, re.IGNORECASE) for one in patterns))
 
 
