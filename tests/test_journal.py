@@ -8,11 +8,12 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jurist.errors import RunError
-from jurist.journal import GROUP, VERSION, Journal
+from jurist.journal import GROUP, ROOM_AT_LEAST, ROOM_PER_REPLY, VERSION, Journal
 
 
 def put_all(path, rows, **options):
@@ -163,6 +164,21 @@ def test_a_file_that_cannot_be_used_is_left_alone_and_not_left_locked(path, make
     for _ in range(2):
         with pytest.raises(RunError, match=message):
             Journal(path)
+
+
+def test_room_on_the_disk_is_what_those_under_way_and_those_not_committed_leave(path, monkeypatch):
+    free = SimpleNamespace(f_bavail=ROOM_AT_LEAST + 3 * ROOM_PER_REPLY + 1, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _: free)
+
+    async def main():
+        with closing(Journal(path)) as journal:
+            before = journal.has_room(3), journal.has_room(4)
+            committed = journal.put(key(1), b"x")
+            waiting = journal.has_room(2), journal.has_room(3)
+            await committed
+            return before, waiting, journal.has_room(3)
+
+    assert asyncio.run(main()) == ((True, False), (True, False), True)
 
 
 def test_a_full_disk_is_told_at_once_and_to_each_call_that_was_not_kept(path):

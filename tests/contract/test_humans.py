@@ -123,6 +123,7 @@ def test_two_humans_on_one_pair_both_count_however_they_name_it():
     for rows in ([*ann, *bob[:30]], [*bob[:30], *ann]):
         label_with(rows, "mine:judge")
         assert agreement() == (1.0, 30)
+        assert summary()["learnt"]["human_agreement"] == 0
     wrong = [{**row, "label": OPPOSITE[row["label"]]} for row in ann]
     label_with([*wrong, *human_labels(60, "bob"), *human_labels(60, "cem")], "mine:judge")
     assert agreement() == (1.0, 60)

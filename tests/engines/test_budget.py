@@ -114,6 +114,15 @@ def test_what_is_billed_above_its_worst_case_raises_later_reservations_once(call
     assert len(budget.warnings) == bool(budget.overbilled)
 
 
+def test_what_was_billed_above_its_worst_case_is_set_aside_the_next_time():
+    async def main():
+        budget = Budget(10.0)
+        budget.pay(await budget.reserve("engine", 1.0), [Reply("", cost=3.0)])
+        return [(await budget.reserve(name, 1.0)).usd for name in ("engine", "another")]
+
+    assert asyncio.run(main()) == [3.0, 1.0]
+
+
 def test_all_of_the_budget_can_be_used_and_not_even_a_free_call_leaves_after_that():
     budget, results = simulate(10.0, [PLAIN] * 15)
 

@@ -109,7 +109,7 @@ def test_a_cap_a_minute_is_kept(caps):
 @pytest.mark.parametrize(
     ("status", "text", "want"),
     [
-        (401, "wrong key sk-SECRET99", "Check the key: export OPENAI_API_KEY=..."),
+        (401, "wrong key: SECRET99", "Check the key: export OPENAI_API_KEY=..."),
         (402, "no money", "Add credit"),
         (404, "no such model", "Check the URL and the model 'm'"),
         (308, "gone", "the address has moved to http://elsewhere"),
@@ -118,7 +118,7 @@ def test_a_cap_a_minute_is_kept(caps):
     ],
 )
 def test_what_no_question_gets_past_stops_at_once_without_the_key(status, text, want, monkeypatch, caplog):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET99")
+    monkeypatch.setenv("OPENAI_API_KEY", "SECRET99")
     caplog.set_level(logging.DEBUG)
     headers = {"Location": "http://elsewhere", "Retry-After": "3600"}
     with serving(lambda _: {"status": status, "text": text, "headers": headers}, latency=0.01) as server:

@@ -10,7 +10,7 @@ from asking import Fake, ask, journaled
 from jurist.engines.engine import Reply, Token
 from jurist.engines.journaled import JournaledEngine, label_tokens
 from jurist.engines.prices import Price
-from jurist.errors import CallFailed, RunError, SettingError
+from jurist.errors import BudgetSpent, CallFailed, RunError, SettingError
 from jurist.journal import Journal
 from support.server import serving
 
@@ -156,6 +156,14 @@ def test_what_was_answered_is_kept_though_the_run_is_called_off(path, engine, n,
     assert (kept(path), budget.calls, budget.lost, budget.under_way) == (answered, answered, n - answered, 0)
 
 
+def test_an_answer_is_on_disk_before_it_is_told(path):
+    async def work(engine):
+        await engine.answer(ask())
+        return kept(path)
+
+    assert journaled(path, work, Fake())[0] == 1
+
+
 def test_with_a_budget_a_call_leaves_once_its_reservation_is_on_disk(path):
     seen, books = [], "open_calls, open_usd FROM spent"
     engine = Fake(lambda _: seen.append(select(path, books)) or Reply("A", cost=0.5), price=Price(output=1e6))
@@ -163,6 +171,15 @@ def test_with_a_budget_a_call_leaves_once_its_reservation_is_on_disk(path):
 
     assert seen == [(3, 6.0)] * 3
     assert select(path, "usd, open_usd, uncertain_usd FROM spent") == (1.5, 0.0, 0.0)
+
+
+def test_a_budget_sets_aside_every_sample_of_a_request(path):
+    async def work(engine):
+        return await gather(engine.samples(ask(max_tokens=2), 4))
+
+    (got,), _ = journaled(path, work, engine := Together(price=Price(output=1e6)), cap=7.0)
+
+    assert (type(got), engine.asks) == (BudgetSpent, [])
 
 
 def test_a_disk_without_room_stops_new_calls_and_keeps_those_under_way(path, monkeypatch):

@@ -77,12 +77,16 @@ REFUSED = {
     "numeric:close": "set kind: numeric:0.01",
     "json_schema:nowhere.json": "Set kind: json_schema:schema.json",
     "json_schema:broken.json": "no JSON schema can be read at 'broken.json': 'objekt'",
+    "json_schema:pattern.json": r"'\(' is not a 'regex'",
+    "json_schema:items.json": "is not of type 'object', 'boolean'",
 }
 
 
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.json").write_text('{"properties": {"a": {"type": "objekt"}}}')
+    (tmp_path / "pattern.json").write_text('{"pattern": "("}')
+    (tmp_path / "items.json").write_text('{"items": [{"type": "string"}]}')
     for rule, complaint in REFUSED.items():
         with pytest.raises(SettingError, match=complaint):
             open_judge(rule, nobody)
