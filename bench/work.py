@@ -128,7 +128,7 @@ def reply(label: str) -> bytes:
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": label},
-        "finish_reason": "length",
+        "finish_reason": "stop",
         "logprobs": {"content": [{**top[0], "top_logprobs": top}]},
     }
     usage = {"prompt_tokens": 800, "completion_tokens": 1, "total_tokens": 801}

@@ -222,7 +222,8 @@ def test_settings_that_cannot_go_together_are_refused(tmp_path, given, told):
 def test_two_rounds_end_in_a_policy_that_has_moved(tmp_path, more):
     pytest.importorskip("transformers", reason="training is an extra")
 
-    outcome = rejection(settings(tmp_path, rounds=2, **more))
+    # On so few prompts the diversity of two rounds differs by chance.
+    outcome = rejection(settings(tmp_path, rounds=2, stop={"lost": 0.9}, **more))
 
     last = outcome.rounds[-1]
     assert len(outcome.rounds) == 2

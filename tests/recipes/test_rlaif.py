@@ -39,7 +39,7 @@ def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
     [
         ("--optimiser", "ppo"),
         ("--optimiser", "rloo"),
-        ("--optimiser", "dpo", "--rounds", "2"),
+        ("--optimiser", "dpo", "--rounds", "2", "--stop.lost", "0.9"),
         ("--reward", "judge"),
     ],
     ids=" ".join,

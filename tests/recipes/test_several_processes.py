@@ -71,7 +71,7 @@ def test_two_processes_ask_every_question_once_and_train_together(tmp_path):
         said = subprocess.run(words, env={**os.environ, **ENV}, capture_output=True, text=True, timeout=300)
 
     assert said.returncode == 0, said.stderr
-    assert said.stdout.count("better than the start") == 1
+    assert said.stdout.count("win rate against initial policy") == 1
     assert said.stderr.count("process 1 takes part in the trainings of") == 1
     assert len(asked) == len(set(asked)) > 0
     for step in ("reward", "policy"):
