@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "aiohttp", "numpy", "scipy", "pyarrow", "jinja2", "yaml", "typer", "rich")
-INSTALL_MB = 230
+INSTALL_MB = 190
 
 
 def loaded_by(code):
