@@ -47,8 +47,9 @@ def test_it_says_that_this_model_does_not_answer_and_what_to_do(contact):
     done, *_ = contact
 
     assert done.code == 1
-    assert "does not answer the question asked" in done.line
-    assert "--judge.forced allow" in done.line
+    last = done.err.splitlines()[-1]
+    assert "does not answer the question asked" in last
+    assert "--judge.forced allow" in last
     assert all(row["label_mass"] < 0.5 for row in records("verdicts") if row.get("unread") == "low_mass")
 
 
