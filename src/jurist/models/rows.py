@@ -27,7 +27,7 @@ from ..preferences.export import drop_quarantined, read_quarantine
 from ..prompts.load import COLUMNS, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
-from ..run import read_records
+from ..run import read_json, read_records
 from .batch import Example, tokenise
 from .policy import Policy
 from .settings import Training
@@ -61,7 +61,7 @@ def is_run(source: str | Path) -> bool:
     """Whether it is a run folder; one without labels is refused, and a loop, which has them by round."""
     if (Path(source) / "preferences.jsonl").exists():
         summary = Path(source) / "summary.json"
-        told = msgspec.json.decode(summary.read_bytes()) if summary.exists() else {}
+        told = read_json(summary, dict[str, Any]) if summary.exists() else {}
         if told.get("state") == "refused":
             raise RunError(
                 f"the labels of {source} were refused: {told['refused']}."

@@ -154,7 +154,9 @@ def _refuse_others(out: Path) -> None:
 
     if not out.exists():
         return
-    if b'"matchup_id"' not in out.read_bytes()[:1_000_000]:
+    with out.open("rb") as file:
+        ours = b'"matchup_id"' in file.read(1_000_000)
+    if not ours:
         raise DataError(f"{out} is there and no spot check. Choose another file with: --out FILE")
     if any(one.p_first is not None for one in load_labels(out)):
         raise DataError(f"{out} has human labels in it. Choose another file with: --out FILE")
