@@ -3,7 +3,6 @@
 import making
 import pytest
 import torch
-import transformers
 from torch import Tensor
 
 from jurist.policies import forward
@@ -14,35 +13,7 @@ from jurist.policies.tokens import Example
 
 torch.set_num_threads(1)
 SHARED = ("masked", "prefilled")
-SMALL = {**making.SMALL, "num_key_value_heads": 2, "vocab_size": 330, "pad_token_id": 0, "head_dim": 8}
-WINDOW = 4
-"""Shorter than most prompts below."""
-WINDOWED = {
-    "mistral": lambda: transformers.MistralForCausalLM(
-        transformers.MistralConfig(sliding_window=WINDOW, **SMALL)
-    ),
-    "gemma3": lambda: transformers.Gemma3ForCausalLM(
-        transformers.Gemma3TextConfig(
-            sliding_window=WINDOW, layer_types=["sliding_attention", "full_attention"], **SMALL
-        )
-    ),
-    "gpt-oss": lambda: transformers.GptOssForCausalLM(
-        transformers.GptOssConfig(
-            sliding_window=WINDOW,
-            layer_types=["sliding_attention", "full_attention"],
-            num_local_experts=2,
-            num_experts_per_tok=1,
-            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-            **SMALL,
-        )
-    ),
-}
-ALL = (*making.KINDS, *WINDOWED)
-
-
-def model_of(kind: str, **more):
-    torch.manual_seed(0)
-    return (WINDOWED[kind]() if kind in WINDOWED else making.model(kind, **more)).eval()
+ALL = (*making.KINDS, *making.WINDOWED)
 
 
 def policy_over(model) -> Policy:
@@ -78,7 +49,7 @@ def assert_same(got, want):
 @pytest.mark.parametrize("form", SHARED)
 @pytest.mark.parametrize("want", ["logprobs", "states"])
 def test_a_shared_prompt_gives_the_loss_and_gradients_of_separate_rows(kind, form, want):
-    model = model_of(kind)
+    model = making.model(kind)
     assert shared_forms(model) == SHARED
     assert_same(
         loss_and_gradient(model, UNEVEN, form, want), loss_and_gradient(model, UNEVEN, "concat", want)
@@ -87,7 +58,7 @@ def test_a_shared_prompt_gives_the_loss_and_gradients_of_separate_rows(kind, for
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma3"])
 def test_prompts_padded_on_the_left_without_masks_of_ours_as_flash_attention_takes_them(kind, monkeypatch):
-    model = model_of(kind)
+    model = making.model(kind)
     want = loss_and_gradient(model, UNEVEN, "concat")
     monkeypatch.setattr(forward, "is_flash", lambda _: True)
     assert_same(loss_and_gradient(model, UNEVEN, "prefilled"), want)
@@ -107,7 +78,7 @@ def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(form):
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
 @pytest.mark.parametrize("form", SHARED)
 def test_in_bfloat16_a_shared_prompt_is_as_exact_as_bfloat16_is(kind, form):
-    model = model_of(kind)
+    model = making.model(kind)
     want = policy_over(model)(UNEVEN, form="concat").logprobs_AT
     with torch.autocast("cpu", torch.bfloat16):
         under_autocast = policy_over(model)(UNEVEN, form=form).logprobs_AT
@@ -138,7 +109,7 @@ def test_log_probs_and_entropy_are_those_of_the_model_called_plainly(kind, atten
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
 def test_packed_rows_do_not_see_each_other(kind):
-    model = model_of(kind)
+    model = making.model(kind)
     alone = [Example(ids(n, n), [ids(n % 5 + 1, n)]) for n in range(1, 14)]
     assert_same(loss_and_gradient(model, alone, "auto", pack=True), loss_and_gradient(model, alone, "concat"))
 

@@ -4,7 +4,7 @@ import making
 import pytest
 import torch
 import transformers
-from test_forward import ALL, model_of, policy_over
+from test_forward import ALL, policy_over
 
 from jurist.policies import writer as module
 from jurist.policies.policy import load_policy
@@ -23,7 +23,7 @@ def write(model, prompts=PROMPTS, keys=KEYS, n=3, on_end=module.ignore_end, slot
 
 @pytest.mark.parametrize("kind", ALL)
 def test_greedy_drawing_is_what_generate_writes_prompt_by_prompt(kind):
-    model = model_of(kind)
+    model = making.model(kind)
     got = write(model, n=2, temperature=0.0)
 
     for samples, prompt in zip(got, PROMPTS, strict=True):
@@ -35,7 +35,7 @@ def test_greedy_drawing_is_what_generate_writes_prompt_by_prompt(kind):
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
 def test_the_same_completions_come_out_however_the_prompts_are_spread(kind):
-    model = model_of(kind)
+    model = making.model(kind)
     together = write(model, top_p=0.9)
     apart = [write(model, [prompt], [key], top_p=0.9)[0] for prompt, key in zip(PROMPTS, KEYS, strict=True)]
     few = write(model, slots=30, top_p=0.9)
