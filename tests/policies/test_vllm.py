@@ -147,7 +147,7 @@ def test_what_is_still_running_is_given_up_when_the_caller_fails(server):
     def fails(_):
         raise RuntimeError("the judge is down")
 
-    server.slow, began, threads = PROMPTS[0], time.monotonic(), threading.active_count()
+    server.slow, began = PROMPTS[0], time.monotonic()
     with pytest.raises(RuntimeError, match="the judge is down"):
         VLLMWriter(server.url).write(PROMPTS, 1, HOW, keys=["a", "b"], on_end=fails)
     assert time.monotonic() - began < 0.4
@@ -240,7 +240,7 @@ def test_a_head_that_vllm_would_not_renew_on_a_cpu_is_refused(server, tmp_path):
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_before_it_is_cut_short(server):
-    with pytest.raises(SettingError, match=r"take 13 tokens.* has room for 12.*--max-model-len 13"):
+    with pytest.raises(SettingError, match=r"has room for 12 tokens, 13 may.*vllm serve.*--max-model-len 13"):
         VLLMWriter(server.url).write([[5] * 7], 1, HOW, keys=["a"])
 
 
@@ -269,9 +269,3 @@ def test_a_server_that_is_not_there_is_named_with_the_command_that_starts_it():
         EngineDown, match=r"http://127.0.0.1:9 cannot be reached.*vllm serve MODEL .*--port 9"
     ):
         VLLMWriter("http://127.0.0.1:9/v1")
-
-
-def test_either_a_server_or_a_model_is_named():
-    for names in ({}, {"url": "http://127.0.0.1:9", "model": "base"}):
-        with pytest.raises(SettingError, match="either"):
-            VLLMWriter(**names)

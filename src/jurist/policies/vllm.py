@@ -1,16 +1,15 @@
 """Completions sampled by vLLM with the weights that are being trained, in a server or in this process.
 
-    VLLMWriter("http://127.0.0.1:8000")                  a running `vllm serve`; START says how to start it
-    VLLMWriter(model="sft/", gpu_memory_utilization=0.3)           beside the trainer, on its GPU
+    VLLMWriter("http://127.0.0.1:8000")              a running `vllm serve`; START says how to start it
+    VLLMWriter(Colocated("sft/", gpu_memory_utilization=0.3))            beside the trainer, on its GPU
 
 Token ids travel in both directions, never text. `sync` writes the weights, adapters merged into a copy, to a
-folder in memory; the engine loads it in place and empties its prefix cache, whose keys and values come from
-the old weights. The engine labels its weights and reports the label with each completion, so a rollout's
-version is what it was sampled by, and an engine that was restarted or that others use, too, is noticed.
+folder in memory; the engine loads it in place and empties its prefix cache, which the old weights filled. Each
+completion comes with the label of the weights that sampled it: so the version of a rollout is known, and an
+engine that was restarted or that others use, too, is noticed. The same keys give the same rollouts as far as
+rounding allows, which depends on the other rows of a batch.
 
-The same keys give the same rollouts on the same engine as far as rounding allows: in a batch of another size
-a log-prob may move by 1e-6 in float32 and by more in bfloat16. Whoever reaches the server's port can load
-weights into it: let it listen on 127.0.0.1 or in a private network.
+Whoever reaches the server's port can load weights into it: let it listen on 127.0.0.1 or in a private network.
 """
 
 from __future__ import annotations
@@ -28,21 +27,19 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
+import torch
 
-from ..engines.checkpoints import quietly
 from ..errors import DataError, EngineDown, RunError, SettingError
 from ..records import content_id
-from .forward import is_sharded
+from .checkpoint import save_merged
 from .policy import Policy
 from .tokens import Ids
 from .writer import Drawing, OnEnd, Rollout, ignore_end
 
 START: Final = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --host 127.0.0.1 --port {port}"
-IN_MEMORY: Final = Path("/dev/shm")
-SILENCE_S: Final = 900.0
-"""A server that sends nothing for so long is given up."""
-AT_ONCE: Final = 512
-"""Requests open at a time; vLLM queues what it cannot run yet."""
+IN_MEMORY: Final = "/dev/shm"
+SILENCE_S: Final = 900.0  # a server that sends nothing for so long is given up
+AT_ONCE: Final = 512  # open requests; vLLM queues what it cannot run yet
 
 Request = tuple[list[int], dict[str, Any]]  # a prompt's ids and the arguments of vLLM's `SamplingParams`
 
@@ -54,28 +51,21 @@ class Sampled(NamedTuple):
     ids: list[int]
     finish: str
     logprobs: list[float]
-    labels: list[str]
-    """Of the weights that sampled its tokens."""
+    labels: list[str]  # of the weights that sampled its tokens
 
 
 class VLLMWriter:
     """Samples from vLLM. `sync` before the first rollouts and after each step keeps its weights the policy's.
 
     `folder` is where weights are handed over, by default in memory; a server on another machine needs one
-    that both see. `options` are those of `vllm.LLM`, for an engine in this process.
+    that both see.
     """
 
-    def __init__(
-        self, url: str = "", *, model: str | Path = "", folder: str | Path = "", **options: Any
-    ) -> None:
-        if bool(url) == bool(model):
-            raise SettingError(
-                f"name either a vLLM server's URL or a model. Start one: {START.format(port=8000)}"
-            )
-        self.version = 0  # of the weights in the engine: those it was started with
-        self._engine = Served(url) if url else Colocated(model, **options)
-        self._folder = Path(folder) if folder else IN_MEMORY if IN_MEMORY.is_dir() else tempfile.gettempdir()
+    def __init__(self, engine: str | Colocated, folder: str | Path = "") -> None:
+        self._engine = Served(engine) if isinstance(engine, str) else engine
+        self._folder = folder or (IN_MEMORY if Path(IN_MEMORY).is_dir() else tempfile.gettempdir())
         self._label = f"{token_hex(4)}-{{}}".format
+        self.version = 0  # of the weights in the engine: those it was started with
 
     def write(
         self,
@@ -89,10 +79,8 @@ class VLLMWriter:
         """`n` completions of each prompt; `on_end` gets each one as soon as it is whole."""
         needed = max(map(len, prompts), default=0) + how.max_tokens
         if needed > self._engine.longest:  # vLLM would cut the completion short
-            raise SettingError(
-                f"prompt and completion may take {needed} tokens, {self._engine.name} has room"
-                f" for {self._engine.longest}. {self._engine.restart} --max-model-len {needed}"
-            )
+            room = f"{self._engine.name} has room for {self._engine.longest} tokens, {needed} may be needed"
+            raise SettingError(f"{room}. {self._engine.restart} with --max-model-len {needed}")
         places = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(n)]
         rollouts: dict[tuple[int, int], Rollout] = {}
         for one in self._engine.sample([(list(prompts[p]), _sampling(how, keys[p], s)) for p, s in places]):
@@ -105,10 +93,6 @@ class VLLMWriter:
 
     def sync(self, policy: Policy) -> int:
         """Give the engine the policy's weights as they are now; the version of the next rollouts."""
-        if is_sharded(policy):
-            raise SettingError(
-                "vLLM cannot be given sharded weights. Sample with the policy itself: --writer hf"
-            )
         head, embedding = policy.model.get_output_embeddings(), policy.model.get_input_embeddings()
         if self._engine.on_cpu and head.weight is embedding.weight:
             raise SettingError(
@@ -117,7 +101,7 @@ class VLLMWriter:
             )
         try:
             with tempfile.TemporaryDirectory(prefix="jurist-weights-", dir=self._folder) as folder:
-                write_merged(policy, folder)
+                save_merged(policy.model, Path(folder), policy.dtype)
                 self._engine.load(folder, self._label(self.version + 1))
         except OSError as error:
             raise DataError(f"cannot write weights: {error}. See: df -h {self._folder}") from error
@@ -143,6 +127,13 @@ class VLLMWriter:
         return oldest
 
 
+def open_vllm(policy: Policy, url: str = "") -> VLLMWriter:
+    """The server at `url`, or an engine beside the trainer, with a third of the GPU's memory."""
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        raise SettingError("vLLM takes weights from one process. Start one, or set: --rollout.writer hf")
+    return VLLMWriter(url or Colocated(policy.path, gpu_memory_utilization=0.33))
+
+
 def _sampling(how: Drawing, key: str, sample: int) -> dict[str, Any]:
     """Only `how.ends` end a completion, whatever the model's configuration names; each has its own seed."""
     return {
@@ -155,26 +146,6 @@ def _sampling(how: Drawing, key: str, sample: int) -> dict[str, Any]:
         "logprobs": 0,
         "detokenize": False,
     }
-
-
-def write_merged(policy: Policy, folder: str) -> None:
-    """The policy's weights with its adapters merged, in its config's dtype; the policy stays as it is."""
-    import torch
-
-    model = policy.model.get_base_model() if hasattr(policy.model, "peft_config") else policy.model
-    dtype = getattr(torch, policy.dtype) if policy.dtype else None
-    weights: dict[str, Any] = {}
-    with torch.no_grad(), quietly():
-        for name, tensor in model.state_dict().items():
-            owner, adapted, leaf = name.rpartition(".base_layer.")
-            if adapted and leaf == "weight":
-                layer = model.get_submodule(owner)
-                for adapter in layer.active_adapters:
-                    tensor = tensor + layer.get_delta_weight(adapter).to(tensor.dtype)
-            if ".lora_" not in name:
-                plain = f"{owner}.{leaf}" if adapted else name
-                weights[plain] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        model.save_pretrained(folder, state_dict=weights)
 
 
 class Served:
@@ -223,8 +194,6 @@ class Served:
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
                 ready.set_result((session, stop, asyncio.get_running_loop()))
                 await stop.wait()
-                for call in asyncio.all_tasks() - {asyncio.current_task()}:
-                    call.cancel()
 
         thread = Thread(target=lambda: asyncio.run(client()), daemon=True)
         thread.start()
@@ -252,9 +221,10 @@ class Colocated:
     """An engine in this process, on the device the policy is trained on."""
 
     name = "the vLLM engine in this process"
-    restart = "Open it with: VLLMWriter(model=MODEL, max_model_len=TOKENS)"
+    restart = "Start one: vllm.LLM(MODEL, ...)"
 
     def __init__(self, model: str | Path, **options: Any) -> None:
+        """`options` are those of `vllm.LLM`."""
         try:
             from vllm import LLM
         except ImportError:
