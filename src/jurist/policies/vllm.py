@@ -4,12 +4,12 @@
     VLLMWriter(Colocated("sft/", gpu_memory_utilization=0.3))            beside the trainer, on its GPU
 
 Token ids travel in both directions, never text. `sync` writes the weights, adapters merged into a copy, to a
-folder in memory; the engine loads it in place and empties its prefix cache, which the old weights filled. Each
-completion comes with the label of the weights that sampled it: so the version of a rollout is known, and an
-engine that was restarted or that others use, too, is noticed. The same keys give the same rollouts as far as
-rounding allows, which depends on the other rows of a batch.
+folder in memory; the engine loads it in place and empties its prefix cache, which the old weights filled.
+Each completion comes with the label of the weights that sampled it: so the version of a rollout is known, and
+an engine that was restarted or that others use, too, is noticed. The same keys give the same rollouts as far
+as rounding allows, which depends on the other rows of a batch.
 
-Whoever reaches the server's port can load weights into it: let it listen on 127.0.0.1 or in a private network.
+Whoever reaches the server's port can load weights into it: let it listen on 127.0.0.1 or a private network.
 """
 
 from __future__ import annotations
