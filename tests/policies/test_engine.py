@@ -18,7 +18,8 @@ from jurist.tiny.tokenizer import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOW
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")
-local = pytest.importorskip("jurist.engines.local")
+from jurist.policies import engine as local  # noqa: E402
+from jurist.policies.forward import shared_forms  # noqa: E402
 
 WORDS = "one two three four five six seven eight nine ten A B C What is plus ? . Which response is better It"
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
@@ -166,21 +167,15 @@ def weigh(engine, texts):
     return asyncio.gather(*(engine.answer(ask(text, labels=("A", "B"), top_logprobs=20)) for text in texts))
 
 
-async def one_by_one(engine):
-    for text in ALIKE[:2]:
-        await weigh(engine, [text])
-
-
 READINGS = {
     "a prompt, once for all its draws": (
         lambda engine: engine.samples(ask(TEXTS[3], temperature=1.0, max_tokens=3), 8),
         lambda seen: [rows for rows, length in seen if length > 1] == [1],
     ),
     "questions that arrive together": (lambda engine: weigh(engine, TEXTS), lambda seen: len(seen) == 1),
-    "a beginning that was read before": (one_by_one, lambda seen: seen[-1][1] < 10 < len(ALIKE[1].split())),
     "a beginning that several share": (
         lambda engine: weigh(engine, ALIKE),
-        lambda seen: sum(rows * length for rows, length in seen) < 0.6 * sum(len(x.split()) for x in ALIKE),
+        lambda seen: sum(rows * length for rows, length in seen) < 0.75 * sum(len(x.split()) for x in ALIKE),
     ),
 }
 
@@ -251,7 +246,7 @@ def test_the_name_changes_with_weights_and_tokenizer_and_not_with_the_card(llama
         ({"engine": "hf:."}, "it has no config.json"),
         ({"engine": "hf:./none"}, "no checkpoint folder"),
         ({"engine": "hf:bare"}, "safe_serialization=True"),
-        ({"engine": "hf:mute"}, "Put one at"),
+        ({"engine": "hf:mute"}, "put one at"),
         ({"engine": "hf:mute", "extra": {"devise": "cpu"}}, "Did you mean 'device'"),
     ],
     ids=str,
@@ -304,10 +299,12 @@ def test_a_cancelled_call_stops_nobody_else_and_is_not_written_to_its_end(llama)
 def test_a_failure_reaches_everybody_who_waits_and_the_next_call_is_answered(llama, monkeypatch):
     async def work(engine):
         with monkeypatch.context() as broken:
-            broken.setattr(engine._checkpoint.model, "forward", stumble)
+            engine._policy = engine._load()
+            broken.setattr(engine._policy.model, "forward", stumble)
+            broken.setattr(engine._policy, "next_logits", stumble)
             asks = [ask(text, labels=labels) for text in TEXTS for labels in ((), ("A", "B"))]
             told = await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
-            broken.setattr(engine._checkpoint, "tokens", stumble)
+            broken.setattr(engine, "_tokenise", stumble)
             told += await asyncio.gather(engine.answer(asks[0]), return_exceptions=True)
         return told, await engine.answer(ask("one", max_tokens=2))
 
@@ -325,14 +322,15 @@ def test_what_does_not_fit_into_memory_is_read_in_halves(llama, monkeypatch):
     most = 2
 
     async def work(engine):
-        whole = engine._reader.ahead
+        policy = engine._policy = engine._load()
+        whole = policy.next_logits
 
-        def ahead(rows):
+        def next_logits(rows):
             if len(rows) > most:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried too much")
             return whole(rows)
 
-        monkeypatch.setattr(engine._reader, "ahead", ahead)
+        monkeypatch.setattr(policy, "next_logits", next_logits)
         asks = [ask(text, labels=("A", "B")) for text in TEXTS]
         return await asyncio.gather(*map(engine.answer, asks), return_exceptions=True)
 
@@ -351,7 +349,9 @@ def watched(engine):
         ids = fields["input_ids"] if "input_ids" in fields else args[0]
         seen.append(tuple(ids.shape))
 
-    engine._checkpoint.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    engine._policy = engine._load()
+    shared_forms(engine._policy.model)  # the first pass tries them
+    engine._policy.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
     return seen
 
 
