@@ -217,16 +217,6 @@ def test_a_package_that_is_missing_is_named_with_its_extra(base, capsys, monkeyp
     refused(capsys, way_out, "sft", "pairs.jsonl", "--base", base, "--lora.r", 2)
 
 
-def test_a_gpu_that_is_full_is_no_traceback(base, capsys, monkeypatch):
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    pairs_file(Path("pairs.jsonl"), 8)
-    monkeypatch.setattr("jurist.models.sft.Loop.backward", full)
-
-    refused(capsys, "--tokens 4096", "sft", "pairs.jsonl", "--base", base)
-
-
 def test_models_lie_beside_what_they_learnt_from():
     Path("run").mkdir()
 
