@@ -7,10 +7,12 @@ adapter. After every step a side calls `gate()`, and the other one has its turn.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 Gate = Callable[[], None]
 Job = dict[str, Any]
@@ -183,9 +185,17 @@ def trl(job: Job, gate: Gate) -> Job:
         task = "SEQ_CLS" if method == "reward" else "CAUSAL_LM"
         adapter = {"r": LORA["r"], "lora_alpha": LORA["alpha"], "target_modules": "all-linear"}
         more["peft_config"] = peft.LoraConfig(task_type=task, **adapter)
-    transformers.set_seed(0)
     data = Dataset.from_list([rows[row] for row in order])
-    trainer = Watched(model, args=config_class(**settings), train_dataset=data, callbacks=[Turns()], **more)
+    wrap = peft.get_peft_model
+
+    def seeded(*args: Any, **how: Any) -> Any:
+        transformers.set_seed(0)  # the adapter begins as ours does
+        return wrap(*args, **how)
+
+    with patch.object(sys.modules[trainer_class.__module__], "get_peft_model", seeded):
+        trainer = Watched(
+            model, args=config_class(**settings), train_dataset=data, callbacks=[Turns()], **more
+        )
     trainer.train()
     trainer.save_model(job["out"])
     return {"losses": losses}
