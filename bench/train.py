@@ -32,12 +32,6 @@ from train_sides import Job, Lengths, checkpoint, take_part
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 RESULTS = Path(__file__).resolve().parent / "results" / "train.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
-PRELOADED = [
-    "trl.trainer.dpo_trainer",
-    "trl.trainer.reward_trainer",
-    "trl.trainer.sft_trainer",
-    "jurist.models.dpo",
-]
 BATCH, STEPS = 4, 4
 LEAST = {"dpo 5M": 2.4, "dpo 40M": 3.3, "reward 5M": 1.5, "reward 40M": 1.5}
 """How many times TRL's speed is promised at a prompt of 512 tokens and answers of 64; elsewhere 1."""
@@ -86,7 +80,7 @@ class Bench:
     def __init__(self, root: Path, real: str) -> None:
         self._root, self._real = root, real
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(PRELOADED)
+        self._processes.set_forkserver_preload(["train_sides"])
 
     def measure(self, job: Job) -> Row:
         kind = "reward" if job["method"] == "reward" and not job.get("lora") else "causal"

@@ -6,13 +6,35 @@ adapter. After every step a side calls `gate()`, and the other one has its turn.
 
 from __future__ import annotations
 
+import os
 import random
+import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import peft
+import tokenizers as tk
+import torch
+import transformers as hf
+from datasets import Dataset, disable_progress_bars
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+
+from jurist.models import settings as of
+from jurist.models.dpo import train_dpo
+from jurist.models.reward import train_reward
+from jurist.models.sft import train_sft
+from jurist.models.trainer import shuffled_steps
+from jurist.policies.checkpoint import Lora
+from jurist.policies.forward import form_for
+from jurist.policies.policy import load_policy
+from jurist.policies.tokens import Example
+from jurist.policies.writer import Drawing, HFWriter
+from jurist.records import Completion, Preference, Prompt
 
 Gate = Callable[[], None]
 Job = dict[str, Any]
@@ -34,29 +56,31 @@ SIZES: dict[str, dict[str, int]] = {
     "40M": {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8, "vocab_size": 32_000},
 }
 LORA = {"r": 8, "alpha": 16.0}
+TRL = {
+    "reward": (RewardTrainer, RewardConfig),
+    "dpo": (DPOTrainer, DPOConfig),
+    "sft": (SFTTrainer, SFTConfig),
+}
 RATE, BETA, FORMS = 1e-4, 0.1, ("concat", "masked", "prefilled")
+hf.utils.logging.disable_progress_bar()
+disable_progress_bars()
 
 
 def tokenizer(vocabulary: int) -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
     words = [*SPECIAL, *(f"w{index}" for index in range(vocabulary - len(SPECIAL)))]
-    inner = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<|pad|>"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner = tk.Tokenizer(
+        tk.models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<|pad|>")
+    )
+    inner.pre_tokenizer = tk.pre_tokenizers.WhitespaceSplit()
     inner.add_special_tokens(SPECIAL)
     named = {"eos_token": "<|end|>", "pad_token": "<|pad|>", "unk_token": "<|pad|>"}
-    made = PreTrainedTokenizerFast(tokenizer_object=inner, **named)
+    made = hf.PreTrainedTokenizerFast(tokenizer_object=inner, **named)
     made.chat_template = TEMPLATE
     return made
 
 
 def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
     """A random Llama, with a reward head that is not zero; or the real model in the dtype of its name."""
-    import torch
-    import transformers as hf
-
-    hf.utils.logging.disable_progress_bar()
     if model in SIZES:
         shape: dict[str, Any] = {**SIZES[model], "num_labels": 1}
         shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), shape["hidden_size"] // 64)
@@ -79,9 +103,7 @@ def texts(job: Job) -> list[tuple[str, str, str]]:
     if job["model"] in SIZES:
         words = [f"w{index}" for index in range(SIZES[job["model"]]["vocab_size"] - len(SPECIAL))]
     else:
-        from transformers import AutoTokenizer
-
-        known = AutoTokenizer.from_pretrained(job["base"]).get_vocab()
+        known = hf.AutoTokenizer.from_pretrained(job["base"]).get_vocab()
         words = sorted(one[1:] for one in known if one[0] == "▁" and one[1:].isascii() and one[1:].isalpha())
 
     def text(tokens: int) -> str:
@@ -95,13 +117,6 @@ def texts(job: Job) -> list[tuple[str, str, str]]:
 
 def ours(job: Job, gate: Gate) -> Job:
     """The trainer, from the rows to the saved model."""
-    from jurist.models import settings
-    from jurist.models.dpo import train_dpo
-    from jurist.models.reward import train_reward
-    from jurist.models.sft import train_sft
-    from jurist.policies.checkpoint import Lora
-    from jurist.records import Completion, Preference, Prompt
-
     losses: list[float] = []
 
     def on_progress(progress: Any) -> None:
@@ -115,40 +130,24 @@ def ours(job: Job, gate: Gate) -> Job:
         pair = Preference(str(number), prompt, chosen, rejected, p=1.0)
         rows.append((prompt, chosen) if job["method"] == "sft" else pair)
     shared: Job = {"data": "rows", "base": job["base"], "out": job["out"], "batch": job["batch"], "lr": RATE}
-    shared |= {"lora": Lora(**LORA) if job["lora"] else None, "optim": settings.OptimConfig("constant", 0.0)}
-    shared |= {"model": settings.ModelConfig(precision=job["precision"]), "save_every": 0}
+    shared |= {"lora": Lora(**LORA) if job["lora"] else None, "optim": of.OptimConfig("constant", 0.0)}
+    shared |= {"model": of.ModelConfig(precision=job["precision"]), "save_every": 0}
     if job["method"] == "dpo":
-        train_dpo(settings.DpoConfig(**shared, beta=BETA), rows, on_progress)
+        train_dpo(of.DpoConfig(**shared, beta=BETA), rows, on_progress)
     elif job["method"] == "sft":
-        train_sft(settings.SftConfig(**shared), rows, on_progress)
+        train_sft(of.SftConfig(**shared), rows, on_progress)
     else:
-        train_reward(settings.RewardConfig(**shared, centre=0.0), rows, on_progress)
+        train_reward(of.RewardConfig(**shared, centre=0.0), rows, on_progress)
     return {"losses": losses}
 
 
 def trl(job: Job, gate: Gate) -> Job:
     """The same with TRL: nothing recomputed, the reference's log-probs computed once, no logging."""
-    import peft
-    import transformers
-    import trl
-    from datasets import Dataset, disable_progress_bars
-
-    from jurist.policies.policy import load_policy
-
-    disable_progress_bars()
     method, by_length = job["method"], job["sampling"] == "group_by_length"
-    settings: Job = {
-        "output_dir": job["out"],
-        "per_device_train_batch_size": job["batch"],
-        "num_train_epochs": 1,
-    }
-    settings |= {
-        "learning_rate": RATE,
-        "lr_scheduler_type": "constant",
-        "adam_beta2": 0.95,
-        "weight_decay": 0.0,
-    }
-    settings |= {"max_length": 2048, "use_cpu": True, "bf16": job["precision"] == "bfloat16"}
+    settings: Job = {"output_dir": job["out"], "per_device_train_batch_size": job["batch"]}
+    settings |= {"learning_rate": RATE, "lr_scheduler_type": "constant", "adam_beta2": 0.95}
+    settings |= {"num_train_epochs": 1, "max_length": 2048, "use_cpu": True, "weight_decay": 0.0}
+    settings |= {"bf16": job["precision"] == "bfloat16"}
     settings |= {"gradient_checkpointing": False, "dataloader_pin_memory": False, "disable_tqdm": True}
     settings |= {"report_to": "none", "save_strategy": "no", "logging_strategy": "no"}
     settings |= {"train_sampling_strategy": job["sampling"], "remove_unused_columns": not by_length}
@@ -164,8 +163,7 @@ def trl(job: Job, gate: Gate) -> Job:
         row: Job = {"prompt": user, **dict(zip(names, turns, strict=False))}
         rows.append(row | ({"length": lengths[0] + max(lengths[1:])} if by_length else {}))
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
-    name = {"reward": "Reward", "dpo": "DPO", "sft": "SFT"}[method]
-    trainer_class, config_class = getattr(trl, f"{name}Trainer"), getattr(trl, f"{name}Config")
+    trainer_class, config_class = TRL[method]
     losses: list[float] = []
 
     class Watched(trainer_class):  # type: ignore[misc, valid-type]
@@ -174,7 +172,7 @@ def trl(job: Job, gate: Gate) -> Job:
             losses.append(loss.item())
             return loss
 
-    class Turns(transformers.TrainerCallback):
+    class Turns(hf.TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             gate()
 
@@ -189,7 +187,7 @@ def trl(job: Job, gate: Gate) -> Job:
     wrap = peft.get_peft_model
 
     def seeded(*args: Any, **how: Any) -> Any:
-        transformers.set_seed(0)  # the adapter begins as ours does
+        hf.set_seed(0)  # the adapter begins as ours does
         return wrap(*args, **how)
 
     with patch.object(sys.modules[trainer_class.__module__], "get_peft_model", seeded):
@@ -203,12 +201,6 @@ def trl(job: Job, gate: Gate) -> Job:
 
 def our_order(job: Job) -> list[int]:
     """The rows in the order in which our trainers take them."""
-    from itertools import chain, islice
-
-    from jurist.models.trainer import shuffled_steps
-
-    from jurist.policies.tokens import Example
-
     ends = 1 if job["method"] == "sft" else 2
     examples = [Example([0] * p, [[0] * one for one in answers[:ends]]) for p, *answers in job["lengths"]]
     return list(islice(chain.from_iterable(shuffled_steps(examples, job["batch"], 0)), len(examples)))
@@ -216,11 +208,6 @@ def our_order(job: Job) -> list[int]:
 
 def rollouts(job: Job, gate: Gate) -> Job:
     """Samples through the Hugging Face writer, or as TRL's trainers sample without vLLM."""
-    import torch
-
-    from jurist.policies.policy import load_policy
-    from jurist.policies.writer import Drawing, HFWriter
-
     policy, draw, (prompt, samples, tokens) = load_policy(job["base"]).eval(), random.Random(0), job["shape"]
     prompts = [[draw.randrange(5, 4000) for _ in range(prompt)] for _ in range(2)]
     ids = torch.tensor([one for one in prompts for _ in range(samples)])
@@ -241,10 +228,6 @@ def rollouts(job: Job, gate: Gate) -> Job:
 
 def forms(job: Job, _: Gate) -> Job:
     """Forward and backward of a prompt with its answers in each form, and the form that trainers take."""
-    from jurist.policies.forward import form_for
-    from jurist.policies.policy import load_policy
-    from jurist.policies.tokens import Example
-
     policy, draw = load_policy(job["base"], dtype="float32").train(), random.Random(0)
     found = {}
     for shape in job["shapes"]:
@@ -266,11 +249,6 @@ def forms(job: Job, _: Gate) -> Job:
 
 def take_part(connection: Any, job: Job) -> None:
     """What a process does: run its side, and between two steps wait until it is its turn again."""
-    import os
-    import resource
-
-    import torch
-
     # What libraries print on the way is kept apart, and shown when a side fails.
     log = os.open(f"{job['out']}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)

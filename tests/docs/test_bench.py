@@ -8,7 +8,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 import tables
-import train_sides
 
 
 def test_the_performance_page_shows_what_was_measured():
@@ -31,7 +30,7 @@ def test_a_bar_is_held_to_the_worst_of_the_concurrencies():
 
 @pytest.mark.slow
 def test_texts_have_as_many_tokens_as_they_are_asked_to_have():
-    pytest.importorskip("transformers")
+    train_sides = pytest.importorskip("train_sides")
     from jurist.policies.tokens import tokenise
     from jurist.records import Completion, Prompt
 
