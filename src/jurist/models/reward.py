@@ -109,14 +109,13 @@ def fit_head(
     head = reward_head(causal_of(policy.model))
     with torch.no_grad():
         head.weight.copy_(weight_D[None])
+    trainer.total, solved = 1, Step(1, [])
     trainer.resume()
-    trainer.total = iterations
-    trainer.write(Step(iterations, []), head_metrics(cfg, learnt_N2D, rows, weight_D))
+    trainer.write(solved, head_metrics(cfg, learnt_N2D, rows, weight_D))
     if held_out:
-        metrics = head_metrics(cfg, held_N2D, held_out, weight_D)
-        trainer.write_held_out(Step(iterations, []), len(held_out), metrics)
+        trainer.write_held_out(solved, len(held_out), head_metrics(cfg, held_N2D, held_out, weight_D))
     del states_N2D, learnt_N2D, held_N2D
-    folder = trainer.finish(**facts)
+    folder = trainer.finish(**facts, iterations=iterations)
     for file in trainer.out.glob("features*") if trainer.main else ():
         file.unlink()
     return folder

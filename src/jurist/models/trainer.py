@@ -38,7 +38,7 @@ from torch import Tensor
 
 from ..errors import Interrupted, RunError
 from ..policies.checkpoint import Kind
-from ..policies.forward import row_slots
+from ..policies.forward import causal_of, row_slots
 from ..policies.policy import Policy, load_policy
 from ..policies.tokens import Example
 from ..run import lock, write_whole
@@ -164,7 +164,7 @@ class Trainer:
         self.module, optimizer = policy, adamw(groups or [{"params": trainable(policy)}], self.cfg)
         if self.sharded:
             # Together, since sharding replaces the weights that the optimiser holds.
-            self.module, wrapped = self.accelerator.prepare(policy, optimizer)
+            self.module, wrapped = self.accelerator.prepare(layers_named(policy), optimizer)
             optimizer = wrapped.optimizer
         else:
             policy.to(self.processes.device)
@@ -175,7 +175,10 @@ class Trainer:
         """A policy that is only read: frozen, on this process's device, sharded where the trained one is."""
         reference.requires_grad_(False).eval()
         if self.sharded:
-            return self.accelerator.prepare(reference)
+            # accelerate shards no model without an optimiser; this one keeps nothing and is never called.
+            idle = torch.optim.SGD(reference.parameters(), lr=0.0)
+            reference, _ = self.accelerator.prepare(layers_named(reference), idle)
+            return reference
         return reference.to(self.processes.device)
 
     @property
@@ -480,6 +483,12 @@ def adamw(groups: Sequence[dict[str, Any]], cfg: Training) -> torch.optim.AdamW:
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The weights that are trained."""
     return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def layers_named(policy: Policy) -> Policy:
+    """The policy, which says of what layers it is made: they are sharded one by one."""
+    policy._no_split_modules = causal_of(policy.model)._no_split_modules
+    return policy
 
 
 def recompute(model: Any) -> None:
