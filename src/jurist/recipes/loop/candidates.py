@@ -1,4 +1,4 @@
-"""Whom the best answer to a prompt is chosen among: what was drawn, the reference, the best so far.
+"""Answers to choose among, what they scored, and which is the best.
 
 The best so far stands again beside the new ones, so that the best of a round is the best of all rounds,
 whichever kind of judge decides; a judge that scores is not asked about it twice.
@@ -6,23 +6,26 @@ whichever kind of judge decides; a judge that scores is not asked about it twice
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from ...completions.load import same_words
-from ...preferences.pairs import is_refusal
+from ...preferences.decide import Learnt, combine_opinions, opinions_by_matchup, read_judges
+from ...preferences.pairs import is_refusal, rank, shortest, usable
 from ...records import Completion, Dropped, Prompt
-from ...run import read_records
-from .labelling import Sampled
-from .rounds import Round, Target
+from ...run import read_json
+from ...stats.intervals import mean
+from ...verdicts.cases import Case, read_cases
+from ...verdicts.settings import JuryConfig
+from ...verdicts.settle import Opinion
 
 REFERENCE = "human:reference"
 """Who wrote the answer that a prompt came with."""
+AnswerScores = dict[str, float]
+"""How good each answer to a prompt is, by its id; those without a usable verdict have none."""
 
 
 class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,20 +38,10 @@ class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "keep"
 
 
-class Candidates(Struct, frozen=True):
-    """A folder with prompts, completions and dropped rows, to be judged."""
-
-    folder: str
-
-    @property
-    def path(self) -> Path:
-        return Path(self.folder)
-
-
 def candidates(
     prompt: Prompt, drawn: Sequence[Completion], best: Completion | None, cfg: CandidateConfig
 ) -> tuple[list[Completion], list[Dropped]]:
-    """Those that may be chosen, each text once; the others by name."""
+    """Those that may be chosen, each text once; the others with a reason."""
     known = [best] if best is not None else []
     if cfg.reference and prompt.reference:
         known.append(Completion.of(prompt.id, prompt.reference, REFERENCE))
@@ -59,7 +52,7 @@ def candidates(
             dropped.append(Dropped(one.id, "completions", reason))
         else:
             kept.append(one)
-    return kept, dropped
+    return kept, dropped if kept else [*dropped, Dropped(prompt.id, "completions", "nobody_left")]
 
 
 def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) -> str:
@@ -73,50 +66,39 @@ def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) ->
     return "refusal" if cfg.refusals == "drop" and is_refusal(one.text) else ""
 
 
-def gather(round: Round, wrote: Sampled, best: Mapping[str, Target], cfg: CandidateConfig) -> Candidates:
-    """The candidates of every prompt of the round, as a folder that can be judged."""
-    nouns = [f"candidates/{noun}" for noun in ("prompts", "completions", "dropped")]
-
-    def work() -> Candidates:
-        with round.writing(*nouns) as (asked, answers, gone):
-            for prompt, drawn in written(Path(wrote.run)):
-                standing = best[prompt.id][1] if prompt.id in best else None
-                kept, lost = candidates(prompt, drawn, standing, cfg)
-                if kept:
-                    asked.add(prompt)
-                else:
-                    lost.append(Dropped(prompt.id, "completions", "nobody_left"))
-                for one in kept:
-                    answers.add(one)
-                for row in lost:
-                    gone.add(row)
-        return Candidates(str(round.path / "candidates"))
-
-    return round.loop.once(round.number, "candidates", Candidates, work)
+def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
+    """Every prompt of a labelled run with the opinion of its judge, or its jury, about each matchup."""
+    folder = Path(run)
+    known = {member.name: member for member in read_judges(folder)}
+    learnt = read_json(folder / "learnt.json", Learnt)
+    for case in read_cases(folder):
+        yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
 
 
-def some_of(round: Round, run: str, n: int) -> Candidates:
-    """The first prompts of a run that have two answers or more, with all their answers."""
-
-    def work() -> Candidates:
-        rows = [(prompt, drawn) for prompt, drawn in written(Path(run)) if len(drawn) > 1][:n]
-        with round.writing("watched/prompts", "watched/completions") as (asked, answers):
-            for prompt, drawn in rows:
-                asked.add(prompt)
-                for one in drawn:
-                    answers.add(one)
-        return Candidates(str(round.path / "watched"))
-
-    return round.loop.once(round.number, "watched", Candidates, work)
+def mean_scores(case: Case) -> AnswerScores:
+    """The mean of a judge's scores of each answer."""
+    found: dict[str, list[float]] = {}
+    for verdict in case.verdicts:
+        if verdict.score is not None:
+            found.setdefault(verdict.first_id, []).append(verdict.score)
+    return {name: round(mean(scores), 9) for name, scores in found.items()}
 
 
-def written(run: Path) -> Iterator[tuple[Prompt, list[Completion]]]:
-    """The prompts of a run with what was written for each; none, where every draw failed."""
-    parts = groupby(read_records(run / "completions.jsonl", Completion), key=attrgetter("prompt_id"))
-    name, drawn = next(parts, ("", iter(())))
-    for prompt in read_records(run / "prompts.jsonl", Prompt):
-        if prompt.id == name:
-            yield prompt, list(drawn)
-            name, drawn = next(parts, ("", iter(())))
-        else:
-            yield prompt, []
+def ranking(case: Case, opinions: Sequence[Opinion]) -> AnswerScores:
+    """Round robin: the ranking of those that met. A single answer has no other to be worse than."""
+    if len(case.completions) == 1:
+        return {case.completions[0].id: 0.5}
+    read, _ = usable(opinions)
+    return rank(read) if read else {}
+
+
+def tied(all_scores: Iterable[AnswerScores]) -> float | None:
+    """Of the prompts with two scored answers or more, the share on which all came out level; None of none."""
+    level = [float(len(set(scores.values())) == 1) for scores in all_scores if len(scores) > 1]
+    return mean(level) if level else None
+
+
+def best_of(completions: Iterable[Completion], scores: Mapping[str, float]) -> Completion:
+    """The one that scored highest; of equals the shortest."""
+    top = max(scores.values())
+    return shortest(one for one in completions if scores.get(one.id) == top)
