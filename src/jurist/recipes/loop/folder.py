@@ -74,8 +74,9 @@ class LoopRun:
     def __init__(self, cfg: LoopConfig, on_progress: OnLoopProgress | None = None) -> None:
         check_loop(cfg)
         self.cfg = cfg
-        self._on_progress = on_progress if is_first() else None
-        self.run = Run(cfg.out) if is_first() else ReadOnlyRun(cfg.out)
+        self._first = is_first()
+        self._on_progress = on_progress if self._first else None
+        self.run = Run(cfg.out) if self._first else ReadOnlyRun(cfg.out)
         self.path = self.run.path
         self.usd = 0.0
         """Spent by the steps that are done."""
@@ -106,7 +107,7 @@ class LoopRun:
         asked = [one.id for one in (*train, *held_out)]
         mark = content_id(type(self.cfg).__name__, deciding(self.cfg), asked, self._contents())
         kept = self.path / "loop.json"
-        if not is_first():
+        if not self._first:
             wait_until(lambda: kept.exists() and read_json(kept, LoopStart).fingerprint == mark)
             return
         begun = any(self.path.glob("round-*/steps/*.json"))
@@ -150,13 +151,13 @@ class LoopRun:
     ) -> S:
         """The outcome of a step: as it was written, or from doing it now, in the first process or in all."""
         kept = self.folder(number) / "steps" / f"{step}.json"
-        if not kept.exists() and (together or is_first()):
+        if not kept.exists() and (together or self._first):
             self.report(number, step)
             began = time.monotonic()
             done = work()
             if "seconds" in kind.__struct_fields__:
                 done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 2))
-            if is_first():
+            if self._first:
                 kept.parent.mkdir(parents=True, exist_ok=True)
             self.run.write_json(str(kept.relative_to(self.path)), done)
         wait_until(kept.exists)

@@ -1,8 +1,9 @@
 """New prompts like the round's own: few-shot self-instruct (Wang et al. 2022).
 
 A model is shown six given prompts and two invented before, and writes one more. One that is too short, too
-long, or too like a known prompt is dropped with a reason, and another is asked for, three times at most. So
-is one too like a held-out prompt, which is never shown: policies would be compared on what they had learnt.
+long, or too like a known prompt is dropped with a reason, and another is asked for, within three calls for
+each prompt wanted. So is one too like a held-out prompt, which is never shown: policies would be compared on
+what they had learnt.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
     known, held_out = [*read_records(file, Prompt)], round.loop.read_prompts("held_out")
     new: list[Prompt] = []
     dropped: list[Dropped] = []
-    for attempt in range(1, TRIES + 1):
-        draws = [random.Random(f"{round.seed} {attempt} {n}") for n in range(cfg.prompts - len(new))]
+    left, attempt = TRIES * cfg.prompts, 0
+    while n := min(left, cfg.prompts - len(new)):
+        left, attempt = left - n, attempt + 1
+        draws = [random.Random(f"{round.seed} {attempt} {place}") for place in range(n)]
         asked = [Prompt.of(QUESTION.format(shown="\n".join(shown(known, new, draw)))) for draw in draws]
         for one in round.answers(f"invent-{attempt}", cfg.engine or initial, asked, sampling=HOW):
             lines = [

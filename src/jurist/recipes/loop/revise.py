@@ -71,8 +71,8 @@ class Revised(Struct, frozen=True):
 def revise(
     round: Round, policy: str, cfg: ReviseConfig, constitution: Constitution, red_team: Sequence[str]
 ) -> list[Answer]:
-    """What is trained on: of the policy's answers to prompts of these domains all revisions up to `up_to`; and
-    its answers to the other prompts as they are, k to each."""
+    """What is trained on: all revisions, up to `up_to`, of the policy's answers to prompts of these domains;
+    and its answers to the other prompts as they are, k to each."""
     harmful: list[Prompt] = []
     others: list[Prompt] = []
     for prompt in round.loop.read_prompts("train"):

@@ -145,7 +145,8 @@ class Round:
         """A run in a folder of the round, paid from the loop's budget and kept in its journal."""
 
         def work() -> Labelled:
-            plain: dict[str, Any] = {"sampling": self.loop.cfg.sampling, "seed": self.seed, "export": ()}
+            plain: dict[str, Any] = {"seed": self.seed, "export": ()}
+            plain |= {"sampling": self.loop.cfg.sampling} if "policy" in how else {}
             given = plain | {name: value for name, value in how.items() if value is not None}
             journal, budget = str(self.loop.path / "journal.sqlite"), self.loop.budget_left()
             cfg = LabelConfig(out=str(self.path / step), journal=journal, budget=budget, **given)
