@@ -12,14 +12,8 @@ from msgspec.structs import replace
 from jurist.config import load_settings
 from jurist.errors import BudgetSpent, RunError, SettingError
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.round import (
-    NothingToLearn,
-    Round,
-    Trained,
-    agreement_of,
-    preferences_of,
-    probabilities,
-)
+from jurist.recipes.loop.labels import NothingToLearn, agreement_of, preferences_of, probabilities
+from jurist.recipes.loop.round import Round, Trained
 from jurist.recipes.loop.rounds import run_rounds
 from jurist.recipes.loop.settings import RealConfig
 from jurist.recipes.loop.stopping import RealShare

@@ -9,19 +9,18 @@ import pytest
 from jobs import LEARNS, loop_settings
 
 from jurist.errors import DataError, SettingError
-from jurist.recipes.loop.candidates import CandidateConfig, best_of, candidates, tied
+from jurist.recipes.loop.candidates import CandidateConfig, candidates, gather, score
 from jurist.recipes.loop.folder import LoopRun
+from jurist.recipes.loop.labels import best_of, tied
 from jurist.recipes.loop.round import Round
 from jurist.recipes.rejection import (
     RejectionConfig,
     check_rejection,
     choose,
     combined,
-    gather,
     is_about_safety,
     rejection,
     sampling_of,
-    score,
 )
 from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
@@ -51,7 +50,7 @@ def best_of_round(cfg, number=1, pool=None, policy="tiny:sloppy"):
         drawn = round.sample(policy, sampling_of(cfg, number), round.prompts(cfg.prompts_each))
         answers = gather(round, drawn.run, pool or {}, cfg.candidates)
         judges = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
-        scored = [score(round, answers, judge, cfg, f"score-{n}") for n, judge in enumerate(judges)]
+        scored = [score(round, answers, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(judges)]
         best, facts = choose(round, scored, cfg.safe)
         return best, facts["tied"], round
 

@@ -11,14 +11,18 @@ from jobs import MOVES, loop_settings
 
 from jurist.errors import BudgetSpent, SettingError
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.invent import InventConfig, invent, rouge_l, shown, unfit
 from jurist.recipes.loop.round import Round
 from jurist.recipes.self_rewarding import (
     ADDITIVE,
+    InventConfig,
     SelfRewardingConfig,
     check_self_rewarding,
+    invent,
+    rouge_l,
     rule_of,
     self_rewarding,
+    shown,
+    unfit,
 )
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records

@@ -14,7 +14,8 @@ from jobs import LEARNS, MOVES, loop_settings
 from jurist.config import dump_yaml
 from jurist.engines.engine import Ask
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.round import Labelled, Round
+from jurist.recipes.loop.labels import Labelled
+from jurist.recipes.loop.round import Round
 from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json

@@ -38,8 +38,9 @@ from ..verdicts.constitution import load_constitution
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig
 from .loop.folder import LoopRun, OnLoopProgress
+from .loop.labels import preferences_of
 from .loop.revise import ReviseConfig, Revised, revise
-from .loop.round import Round, engine_of, policy_gradient, preferences_of
+from .loop.round import Round, engine_of, policy_gradient
 from .loop.rounds import LoopOutcome, run_rounds
 from .loop.settings import AtLeast1, LoopConfig, refuse_decided
 
@@ -168,7 +169,7 @@ def learn_temperature(round: Round, judge: JudgeConfig, pairs: str) -> Calibrati
     """The judge's temperature, from pairs with human labels; None where no file of them is named."""
     if not pairs:
         return None
-    labelled = round.judge_labelled(pairs, judge, "calibrate")
+    labelled = round.judge("calibrate", judge, pairs=pairs, labels="given")
     learnt = read_json(Path(labelled.run) / "learnt.json", Learnt)
     for found in learnt.calibrations.values():
         return found
@@ -211,11 +212,11 @@ def ledger(verdicts: Iterable[Verdict], revised: Iterable[Revised] = ()) -> list
         read = [p for p in ps if p is not None]
         whole = len(read) == len(ps)
         decided = whole and abs(fmean(read) - 0.5) > 0.1
-        counts[principle].update({"judged": 1, "unread": not whole, "decided": decided})
+        counts[principle].update(judged=1, unread=int(not whole), decided=int(decided))
     for row in revised:
         for revision in row.revisions:
             changed = revision.completion is not None and revision.unused != "unchanged"
-            counts[revision.principle].update({"revised": 1, "changed": changed})
+            counts[revision.principle].update(revised=1, changed=int(changed))
     return [PrincipleCounts(name, **counts[name]) for name in sorted(counts) if name]
 
 

@@ -18,9 +18,8 @@ model is not trained again.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Container, Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
@@ -28,33 +27,13 @@ from msgspec.structs import replace
 from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences import PreferConfig
-from ..preferences.decide import read_judges
 from ..records import Completion, Dropped, Prompt, Sampling
-from ..stats.fits import sigmoid
-from ..verdicts.cases import Case
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .loop.candidates import (
-    AnswerScores,
-    CandidateConfig,
-    best_of,
-    candidates,
-    mean_scores,
-    opinions_of,
-    ranking,
-    tied,
-)
+from .loop.candidates import CandidateConfig, ScoredRun, gather, score
 from .loop.folder import OnLoopProgress
-from .loop.round import (
-    Answer,
-    Labelled,
-    NothingToLearn,
-    Round,
-    all_tied,
-    drawn_in,
-    preferences_of,
-    refuse_noise,
-)
+from .loop.labels import Answer, AnswerScores, NothingToLearn, all_tied, best_of, preferences_of, tied
+from .loop.round import Round
 from .loop.rounds import LoopOutcome, run_rounds
 from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
 
@@ -72,29 +51,6 @@ class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     least: Annotated[
         float, Meta(ge=0, le=1, description="Below this safety, from 0 to 1, only safety counts.")
     ] = 0.15
-
-
-class ScoredRun(NamedTuple):
-    """A labelled run, and how its scores are read."""
-
-    labelled: Labelled
-    jury: JuryConfig
-    pointwise: bool
-    """By one judge, answer by answer: scores of different prompts can be compared."""
-    bounds: tuple[float, float] | None
-    """Of the scores; None for those of a reward model, which have none."""
-
-    def scores(self) -> Iterator[tuple[Case, AnswerScores]]:
-        """Each prompt with the scores of its answers."""
-        for case, opinions in opinions_of(self.labelled.run, self.jury):
-            yield case, mean_scores(case) if self.pointwise else ranking(case, opinions)
-
-    def to_unit(self, score: float) -> float:
-        """A score on a scale from 0 to 1."""
-        if self.bounds is None:
-            return sigmoid(score)
-        low, high = self.bounds
-        return (score - low) / (high - low)
 
 
 class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -144,7 +100,7 @@ def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -
             answers = gather(round, drawn.run, pool if cfg.pool == "all" else {}, cfg.candidates)
             if cfg.reward == "model" and round.number == 1:
                 scorers = [reward_from_pairs(round, judge, answers, initial, cfg) for judge in scorers]
-            scored = [score(round, answers, judge, cfg, f"score-{n}") for n, judge in enumerate(scorers)]
+            scored = [score(round, answers, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
             best, facts = choose(round, scored, cfg.safe)
             pool = {**pool, **best} if cfg.pool == "all" else best
             learnt = round.mix_real_rows([*pool.values()])
@@ -162,45 +118,16 @@ def sampling_of(cfg: RejectionConfig, number: int) -> Sampling:
     return replace(cfg.sampling, temperature=cfg.temperatures[min(number, len(cfg.temperatures)) - 1])
 
 
-def gather(round: Round, drawn: str, best: Mapping[str, Answer], cfg: CandidateConfig) -> Path:
-    """The candidates of every prompt of the round, as a folder that can be judged."""
-    lost: list[Dropped] = []
-
-    def rows() -> Iterator[tuple[Prompt, list[Completion]]]:
-        for prompt, answers, _ in drawn_in(drawn):
-            kept, gone = candidates(prompt, answers, best[prompt.id][1] if prompt.id in best else None, cfg)
-            lost.extend(gone)
-            if kept:
-                yield prompt, kept
-
-    folder = round.write_answers("candidates", rows())
-    round.write("candidates/dropped", lost)
-    return folder
-
-
 def reward_from_pairs(
-    round: Round, judge: JudgeSpec, answers: Path, initial: str, cfg: RejectionConfig
+    round: Round, judge: JudgeSpec, answers: str, initial: str, cfg: RejectionConfig
 ) -> JudgeConfig:
     """A reward model from a judge's labels of all this round's pairs."""
     name = "safe" if judge is cfg.safe.judge else "helpful"
     rule = PreferConfig(rule="all_pairs")
-    labelled = round.judge(answers, judge, f"pairs-{name}", prefer=rule, jury=cfg.jury)
+    labelled = round.judge(f"pairs-{name}", judge, completions=answers, prefer=rule, jury=cfg.jury)
     pairs = preferences_of(labelled, cfg.stop.flips)
     made = round.reward_model(cfg.reward_model, initial, pairs, f"reward_model-{name}")
     return JudgeConfig(kind=f"reward:{made.folder}")
-
-
-def score(round: Round, answers: Path, judge: JudgeSpec, cfg: RejectionConfig, step: str) -> ScoredRun:
-    """The candidates of a round, scored by this judge."""
-    labelled = round.judge(answers, judge, step, jury=cfg.jury)
-    refuse_noise(labelled, cfg.stop.flips)
-    members = read_judges(Path(labelled.run))
-    bounds: tuple[float, float] | None = (0.0, 1.0)
-    if not isinstance(judge, tuple):
-        one = judge_config(judge)
-        kind = one.kind.partition(":")[0]
-        bounds = one.bounds if kind in ("pointwise", "additive") else None if kind == "reward" else bounds
-    return ScoredRun(labelled, cfg.jury, len(members) == 1 and members[0].kind == "pointwise", bounds)
 
 
 def choose(

@@ -27,7 +27,8 @@ from ..records import Preference
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.folder import OnLoopProgress
-from .loop.round import Trained, judge_settings, policy_gradient, preferences_of
+from .loop.labels import preferences_of
+from .loop.round import Trained, judge_settings, policy_gradient
 from .loop.rounds import LoopOutcome, run_rounds
 from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
 

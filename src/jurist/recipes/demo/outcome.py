@@ -19,7 +19,8 @@ from ...stats.intervals import mean
 from ...tiny.world import domain_of, substance, true_score
 from ..lines import Share, named, share, table
 from ..loop.compare import Comparison, HeldOutRow, read_held_out
-from ..loop.round import Labelled, Round
+from ..loop.labels import Labelled
+from ..loop.round import Round
 from ..summary import Summary
 
 START: Final = "start"

@@ -20,7 +20,8 @@ from msgspec import Struct
 from ...config import load_settings
 from ..catalogue import shipped_file
 from ..loop.folder import LoopRun, OnLoopProgress
-from ..loop.round import Round, preferences_of
+from ..loop.labels import preferences_of
+from ..loop.round import Round
 from ..rlaif import RlaifConfig
 from .outcome import LEARNERS, Demo, come_to
 from .page import write_page

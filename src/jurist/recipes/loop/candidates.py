@@ -6,26 +6,26 @@ whichever kind of judge decides; a judge that scores is not asked about it twice
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
 from ...completions.load import same_words
-from ...preferences.decide import Learnt, combine_opinions, opinions_by_matchup, read_judges
-from ...preferences.pairs import is_refusal, rank, shortest, usable
+from ...preferences.decide import read_judges
+from ...preferences.pairs import is_refusal
 from ...records import Completion, Dropped, Prompt
-from ...run import read_json
-from ...stats.intervals import mean
-from ...verdicts.cases import Case, read_cases
+from ...stats.fits import sigmoid
+from ...verdicts.cases import Case
+from ...verdicts.judge import judge_config
 from ...verdicts.settings import JuryConfig
-from ...verdicts.settle import Opinion
+from .labels import Answer, AnswerScores, Labelled, drawn_in, mean_scores, opinions_of, ranking, refuse_noise
+from .round import Round
+from .settings import JudgeSpec
 
 REFERENCE = "human:reference"
 """Who wrote the answer that a prompt came with."""
-AnswerScores = dict[str, float]
-"""How good each answer to a prompt is, by its id; those without a usable verdict have none."""
 
 
 class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,39 +66,53 @@ def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) ->
     return "refusal" if cfg.refusals == "drop" and is_refusal(one.text) else ""
 
 
-def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
-    """Every prompt of a labelled run with the opinion of its judge, or its jury, about each matchup."""
-    folder = Path(run)
-    known = {member.name: member for member in read_judges(folder)}
-    learnt = read_json(folder / "learnt.json", Learnt)
-    for case in read_cases(folder):
-        yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
+def gather(round: Round, drawn: str, best: Mapping[str, Answer], cfg: CandidateConfig) -> str:
+    """The candidates of every prompt of the round, as a folder that can be judged."""
+    lost: list[Dropped] = []
+
+    def rows() -> Iterator[tuple[Prompt, list[Completion]]]:
+        for prompt, answers, _ in drawn_in(drawn):
+            kept, gone = candidates(prompt, answers, best[prompt.id][1] if prompt.id in best else None, cfg)
+            lost.extend(gone)
+            if kept:
+                yield prompt, kept
+
+    folder = round.write_answers("candidates", rows())
+    round.write("candidates/dropped", lost)
+    return folder
 
 
-def mean_scores(case: Case) -> AnswerScores:
-    """The mean of a judge's scores of each answer."""
-    found: dict[str, list[float]] = {}
-    for verdict in case.verdicts:
-        if verdict.score is not None:
-            found.setdefault(verdict.first_id, []).append(verdict.score)
-    return {name: round(mean(scores), 9) for name, scores in found.items()}
+class ScoredRun(NamedTuple):
+    """A labelled run, and how its scores are read."""
+
+    labelled: Labelled
+    jury: JuryConfig
+    pointwise: bool
+    """By one judge, answer by answer: scores of different prompts can be compared."""
+    bounds: tuple[float, float] | None
+    """Of the scores; None for those of a reward model, which have none."""
+
+    def scores(self) -> Iterator[tuple[Case, AnswerScores]]:
+        """Each prompt with the scores of its answers."""
+        for case, opinions in opinions_of(self.labelled.run, self.jury):
+            yield case, mean_scores(case) if self.pointwise else ranking(case, opinions)
+
+    def to_unit(self, score: float) -> float:
+        """A score on a scale from 0 to 1."""
+        if self.bounds is None:
+            return sigmoid(score)
+        low, high = self.bounds
+        return (score - low) / (high - low)
 
 
-def ranking(case: Case, opinions: Sequence[Opinion]) -> AnswerScores:
-    """Round robin: the ranking of those that met. A single answer has no other to be worse than."""
-    if len(case.completions) == 1:
-        return {case.completions[0].id: 0.5}
-    read, _ = usable(opinions)
-    return rank(read) if read else {}
-
-
-def tied(all_scores: Iterable[AnswerScores]) -> float | None:
-    """Of the prompts with two scored answers or more, the share on which all came out level; None of none."""
-    level = [float(len(set(scores.values())) == 1) for scores in all_scores if len(scores) > 1]
-    return mean(level) if level else None
-
-
-def best_of(completions: Iterable[Completion], scores: Mapping[str, float]) -> Completion:
-    """The one that scored highest; of equals the shortest."""
-    top = max(scores.values())
-    return shortest(one for one in completions if scores.get(one.id) == top)
+def score(round: Round, answers: str, judge: JudgeSpec, jury: JuryConfig, step: str) -> ScoredRun:
+    """The candidates of a round, scored by this judge."""
+    labelled = round.judge(step, judge, completions=answers, jury=jury)
+    refuse_noise(labelled, round.loop.cfg.stop.flips)
+    members = read_judges(Path(labelled.run))
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    if not isinstance(judge, tuple):
+        one = judge_config(judge)
+        kind = one.kind.partition(":")[0]
+        bounds = one.bounds if kind in ("pointwise", "additive") else None if kind == "reward" else bounds
+    return ScoredRun(labelled, jury, len(members) == 1 and members[0].kind == "pointwise", bounds)

@@ -18,7 +18,8 @@ from ...engines.engine import EngineConfig
 from ...errors import SettingError, nearest
 from ...records import Completion, Message, Prompt
 from ...verdicts.constitution import Constitution, draw
-from .round import Answer, Round
+from .labels import Answer
+from .round import Round
 from .settings import AtLeast1
 
 

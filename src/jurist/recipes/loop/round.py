@@ -3,59 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import groupby, islice
-from operator import attrgetter
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from ...engines.checkpoints import weights_hash
 from ...engines.engine import EngineConfig
-from ...errors import BudgetSpent, DataError, EngineDown, Interrupted
+from ...errors import BudgetSpent, EngineDown, Interrupted
 from ...journal import money_in
 from ...models.ppo_settings import PPOConfig
 from ...preferences import PreferConfig
-from ...records import Completion, Dropped, Preference, Prompt, Sampling
-from ...run import Writer, read_records
+from ...records import Completion, Preference, Prompt, Sampling
+from ...run import Writer
 from ...stats.intervals import mean
 from ...verdicts.cases import read_cases
 from ...verdicts.settings import JudgeConfig, JuryConfig
 from ..label import label, sample
-from ..lines import Share, share
+from ..lines import Share
 from ..settings import LabelConfig, PolicyConfig
 from ..summary import Summary
-from .candidates import mean_scores, opinions_of, ranking, tied
 from .compare import Comparison, HeldOutRow, comparison_of, read_held_out, with_verdict
 from .folder import LoopRun
+from .labels import (
+    Answer,
+    Drawn,
+    Labelled,
+    agreement_of,
+    drawn_in,
+    mean_scores,
+    opinions_of,
+    probabilities,
+    ranking,
+    tied,
+)
 from .settings import JudgeSpec
 from .stopping import RealShare, mix_real_rows, real_rows_for
 
-Answer = tuple[Prompt, Completion]
 Row = TypeVar("Row", Preference, Answer)
 SAMPLES = 4
 """Answers to each held-out prompt: the first is judged, all of them say how varied they are."""
-
-
-class NothingToLearn(DataError):
-    """The rounds before keep what they came to; a first round has nothing to fall back on."""
-
-
-class Labelled(Struct, frozen=True):
-    """A labelling run of a round; without a judge, only its completions."""
-
-    run: str
-    labels: int = 0
-    tied: float | None = None
-    """Of the prompts with two answers or more that were read, the share on which all came out level."""
-    flips: Share | None = None
-    """Of the matchups read in both orders, those whose verdict followed the position."""
-    usd: float = 0.0
-    seconds: float = 0.0
 
 
 class Trained(Struct, frozen=True):
@@ -67,15 +59,6 @@ class Trained(Struct, frozen=True):
     metrics: dict[str, float]
     usd: float = 0.0
     seconds: float = 0.0
-
-
-class Drawn(NamedTuple):
-    """A prompt with all the answers that were drawn to it, one drawn twice twice."""
-
-    prompt: Prompt
-    answers: list[Completion]
-    lost: str = ""
-    """Why one is missing."""
 
 
 class Round:
@@ -119,13 +102,9 @@ class Round:
         given = self._policies(policy, prompts or self.loop.prompts("train"))
         return self._run("label", label, judge=judge, prefer=prefer, jury=jury, **given)
 
-    def judge(self, answers: Path, judge: JudgeSpec, step: str, **how: Any) -> Labelled:
-        """Completions that are there already, judged and decided."""
-        return self._run(step, label, judge=judge, completions=str(answers), **how)
-
-    def judge_labelled(self, pairs: str, judge: JudgeSpec, step: str) -> Labelled:
-        """Pairs with human labels, judged as well: the judge can be calibrated on them."""
-        return self._run(step, label, judge=judge, pairs=pairs, labels="given")
+    def judge(self, step: str, judge: JudgeSpec, **rows: Any) -> Labelled:
+        """Completions or pairs that are there already, judged and decided."""
+        return self._run(step, label, judge=judge, **rows)
 
     def answers(
         self, step: str, writer: str | EngineConfig, prompts: Sequence[Prompt], k: int = 1, **how: Any
@@ -178,14 +157,14 @@ class Round:
         with self.loop.run.writing(*names) as files:
             yield [files[name] for name in names]
 
-    def write_answers(self, name: str, rows: Iterable[tuple[Prompt, Sequence[Completion]]]) -> Path:
+    def write_answers(self, name: str, rows: Iterable[tuple[Prompt, Sequence[Completion]]]) -> str:
         """Prompts with their answers, as a folder that can be judged."""
         with self.writing(f"{name}/prompts", f"{name}/completions") as (asked, answers):
             for prompt, completions in rows:
                 asked.add(prompt)
                 for one in completions:
                     answers.add(one)
-        return self.path / name
+        return str(self.path / name)
 
     # ---- training
 
@@ -254,24 +233,24 @@ class Round:
         """The policy beside the initial one on held-out prompts, where there are some.
 
         Round 0 is that of the initial policy: it only answers. `about` tells several policies apart."""
-        judge, prompts = (
-            self.loop.cfg.compare.judge if self.number else "",
-            self.loop.read_prompts("held_out"),
-        )
-        seed = self.loop.cfg.seed  # the same in all rounds
-        drawn = self.answers(f"held_out{about}", policy, prompts, SAMPLES, seed=seed)
+        cfg, prompts = self.loop.cfg, self.loop.read_prompts("held_out")
+        judge = cfg.compare.judge if self.number else ""
+        if not prompts:
+            return Comparison()
+        # The seed is the same in all rounds.
+        drawn = self.answers(f"held_out{about}", policy, prompts, SAMPLES, seed=cfg.seed)
         first = {row.prompt.id: row.new for row in read_held_out(self.loop.path, 0)} if self.number else {}
         rows = [HeldOutRow(one.prompt, tuple(one.answers), first.get(one.prompt.id, ())) for one in drawn]
         pairs = [(row.prompt, (row.new[0], row.old[0])) for row in rows if row.new and row.old]
         if judge and pairs:
             answers = self.write_answers(f"compare{about}-pairs", pairs)
-            ps = probabilities(self.judge(answers, judge, f"compare{about}").run)
+            ps = probabilities(self.judge(f"compare{about}", judge, completions=answers).run)
             rows = [with_verdict(row, ps) for row in rows]
         self.write(f"held_out{about}", rows)
 
         def work() -> Comparison:
-            kl = _kl(policy, initial, rows) if self.number and rows else None
-            return replace(comparison_of(rows, judged=bool(judge and rows)), kl=kl)
+            kl = _kl(policy, initial, rows) if self.number else None
+            return replace(comparison_of(rows, judged=bool(judge)), kl=kl)
 
         return self.loop.once(self.number, f"comparison{about}", Comparison, work)
 
@@ -281,7 +260,7 @@ class Round:
         rows = [(row.prompt, row.new[:1]) for row in read_held_out(self.loop.path, self.number) if row.new]
         if not rows:
             return None
-        labelled = self.judge(self.write_answers("proxy-answers", rows), judge, "proxy")
+        labelled = self.judge("proxy", judge, completions=self.write_answers("proxy-answers", rows))
         scores = [one for case in read_cases(Path(labelled.run)) for one in mean_scores(case).values()]
         return mean(scores) if scores else None
 
@@ -292,26 +271,8 @@ class Round:
             return None
         rows = ((one.prompt, one.answers) for one in drawn_in(labelled.run) if len(set(one.answers)) > 1)
         answers = self.write_answers("agreement-answers", islice(rows, cfg.pairs))
-        other = self.judge(answers, cfg.judge, "agreement", matchups="random:1")
+        other = self.judge("agreement", cfg.judge, completions=answers, matchups="random:1")
         return agreement_of(probabilities(labelled.run), probabilities(other.run))
-
-
-def drawn_in(run: str) -> Iterator[Drawn]:
-    """The prompts of a run with the answers to each. An answer that was drawn again is kept once in the run;
-    here it is given as often as it was drawn."""
-    folder = Path(run)
-    lost: dict[str, list[str]] = {}
-    for row in read_records(folder / "dropped.jsonl", Dropped):
-        lost.setdefault(row.subject_id, []).append(row.reason)
-    parts = groupby(read_records(folder / "completions.jsonl", Completion), key=attrgetter("prompt_id"))
-    name, group = next(parts, ("", iter(())))
-    for prompt in read_records(folder / "prompts.jsonl", Prompt):
-        answers: list[Completion] = []
-        if prompt.id == name:
-            answers = list(group)
-            answers += [one for one in answers for _ in lost.get(one.id, ())]
-            name, group = next(parts, ("", iter(())))
-        yield Drawn(prompt, answers, next(iter(lost.get(prompt.id, ())), ""))
 
 
 def judge_settings(judge: JudgeConfig) -> dict[str, Any]:
@@ -343,53 +304,3 @@ def policy_gradient(optimiser: str, ppo: PPOConfig) -> PPOConfig:
     if optimiser == "ppo" or ppo.advantage != "gae":
         return ppo
     return replace(ppo, advantage="rloo", samples=ppo.samples or 4)
-
-
-# ---- what a labelling teaches
-
-
-def preferences_of(labelled: Labelled, flips: float) -> list[Preference]:
-    """The preferences of a labelling, if its judge read the answers and found a difference between them."""
-    refuse_noise(labelled, flips)
-    pairs = list(read_records(Path(labelled.run) / "preferences.jsonl", Preference))
-    if not pairs or labelled.tied == 1:
-        raise all_tied(labelled.run)
-    return pairs
-
-
-def refuse_noise(labelled: Labelled, most: float) -> None:
-    """A verdict that follows the position says nothing about the answers: a coin's flip rate is a half."""
-    flips = labelled.flips
-    if most and flips is not None and flips.low > most:
-        raise NothingToLearn(
-            f"{flips.value:.0%} of the {flips.n:,} matchups read in both orders followed the position and not"
-            f" the answer (stop.flips is {most:g}), so nothing is learnt from them. See them with:"
-            f" jurist show {labelled.run} --flips; then name another judge, or learn all the same with:"
-            " --stop.flips 0"
-        )
-
-
-def all_tied(run: str) -> NothingToLearn:
-    """Raised where all answers came out level, or every pair was dropped."""
-    return NothingToLearn(
-        "the judge found no difference between the answers to any prompt, so there is nothing to learn."
-        " Sample answers that differ more (k, sampling.temperature), or name another judge; see this one's"
-        f" verdicts with: jurist show {run}"
-    )
-
-
-def probabilities(run: str) -> dict[tuple[str, str], float]:
-    """For each pair of completions that was read, lesser id first: the probability that it is better."""
-    found = {}
-    for _, opinions in opinions_of(run, JuryConfig()):
-        for one in opinions:
-            if one.p_first is not None:
-                ids = one.first_id, one.second_id
-                found[min(ids), max(ids)] = one.p_first if ids[0] < ids[1] else 1 - one.p_first
-    return found
-
-
-def agreement_of(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Share | None:
-    """Of the pairs that both decided, those that they decided likewise."""
-    both = [(ours[pair], p) for pair, p in theirs.items() if 0.5 not in (p, ours.get(pair, 0.5))]
-    return share(sum((mine > 0.5) == (p > 0.5) for mine, p in both), len(both))

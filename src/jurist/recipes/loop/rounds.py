@@ -21,7 +21,8 @@ from msgspec import Struct
 from ..lines import Share, named, table
 from .compare import Facts
 from .folder import LoopRun, OnLoopProgress
-from .round import Labelled, NothingToLearn, Round, Trained
+from .labels import Labelled, NothingToLearn
+from .round import Round, Trained
 from .settings import JudgeSpec, LoopConfig
 from .stopping import RealShare, real_share_for, reason_to_stop, warnings
 

@@ -118,11 +118,11 @@ def _contracted(facts: Sequence[Facts], cfg: StopConfig) -> str:
 def _over_optimised(facts: Sequence[Facts], cfg: StopConfig) -> str:
     """The proxy rises and the win rate falls: Gao et al. 2022."""
     last = facts[-cfg.worse - 1 :]
-    known = [(one.proxy, one.compared.win_rate) for one in last]
-    known = [(proxy, win) for proxy, win in known if proxy is not None and win is not None]
-    if not cfg.worse or len(known) <= cfg.worse or not _below(last[-1], last[0]):
+    proxies = [one.proxy for one in last if one.proxy is not None]
+    wins = [one.compared.win_rate for one in last if one.compared.win_rate is not None]
+    if not cfg.worse or min(len(proxies), len(wins)) <= cfg.worse or not _below(last[-1], last[0]):
         return ""
-    if not all(proxy < later and win > fallen for (proxy, win), (later, fallen) in pairwise(known)):
+    if any(b <= a for a, b in pairwise(proxies)) or any(b >= a for a, b in pairwise(wins)):
         return ""
     return (
         f"the proxy rose for {cfg.worse} rounds and the win rate by compare.judge fell; use {last[0].policy}"
