@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ TEMPLATE = (
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 KINDS = ("llama", "qwen2", "gpt2")
+WINDOWED = ("mistral", "gemma3", "gpt-oss")
+"""Layers that see a few tokens back: all of them, or every other."""
+WINDOW = 4
 
 
 def tokenizer(kind: str = "llama", *, pad: bool = True) -> Any:
@@ -51,25 +55,29 @@ def _vocabulary(inner: Any) -> dict[str, Any]:
 
 
 def model(kind: str = "llama", *, vocabulary: int = 330, seed: int = 0, **more: Any) -> Any:
-    from transformers import (
-        GPT2Config,
-        GPT2LMHeadModel,
-        LlamaConfig,
-        LlamaForCausalLM,
-        Qwen2Config,
-        Qwen2ForCausalLM,
-    )
+    import transformers as hf
 
     torch.manual_seed(seed)
     common = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
     rope = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 256, **common, **more}
-    if kind == "llama":
-        return LlamaForCausalLM(LlamaConfig(**rope)).eval()
-    if kind == "qwen2":
-        return Qwen2ForCausalLM(Qwen2Config(**rope)).eval()
-    still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, **still, **common, **more)
-    return GPT2LMHeadModel(config).eval()
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    mixed = {"layer_types": ["sliding_attention", "full_attention"], "head_dim": 8}
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "rope_parameters": {"rope_type": "default"}}
+    makes: dict[str, Callable[[], Any]] = {
+        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**rope)),
+        "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**rope)),
+        "gpt2": lambda: hf.GPT2LMHeadModel(
+            hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, **no_dropout, **common, **more)
+        ),
+        "mistral": lambda: hf.MistralForCausalLM(hf.MistralConfig(**{"sliding_window": WINDOW} | rope)),
+        "gemma3": lambda: hf.Gemma3ForCausalLM(
+            hf.Gemma3TextConfig(**{"sliding_window": WINDOW, **mixed} | rope)
+        ),
+        "gpt-oss": lambda: hf.GptOssForCausalLM(
+            hf.GptOssConfig(**{"sliding_window": WINDOW, **mixed, **experts} | rope)
+        ),
+    }
+    return makes[kind]().eval()
 
 
 def checkpoint(folder: Path, kind: str = "llama", **how: Any) -> Path:

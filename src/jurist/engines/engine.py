@@ -156,7 +156,7 @@ ENGINES: Final[dict[str, str]] = {
         "jurist.engines.vendors:open_endpoint",
     ),
     "scripted": "jurist.engines.scripted:open_scripted",
-    "hf": "jurist.engines.local:open_local",
+    "hf": "jurist.policies.engine:open_local",
     "tiny": "jurist.tiny.policies:open_policy",
 }
 """What opens each kind of engine. Named, not imported, so that only the one in use is loaded."""

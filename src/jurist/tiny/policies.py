@@ -87,10 +87,9 @@ def open_policy(config: EngineConfig) -> Engine:
 def _open_model(config: EngineConfig) -> Engine:
     """The small model, trained now if this machine has not done so before."""
     try:
-        from ..engines.local import Local
-        from ..engines.local.checkpoint import open_checkpoint
+        from ..policies.engine import open_local
     except ImportError:
         raise MissingExtra("the tiny policy", "torch and transformers", "train") from None
     from .model import tiny_checkpoint
 
-    return Local(*open_checkpoint(config, tiny_checkpoint()), config.price)
+    return open_local(config, tiny_checkpoint())

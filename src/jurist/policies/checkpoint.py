@@ -1,0 +1,240 @@
+"""Checkpoints opened and saved: the model, its tokenizer, an adapter on it. Imports torch only when called.
+
+Saved as safetensors only, with all that the next program needs beside the weights: tokenizer, chat template
+and the tokens that end an answer. Weights that were trained are saved in float32, since at the usual rates
+most steps would be rounded away in bfloat16; the config names the base's dtype nevertheless, so that a server
+reads the folder in that and the next training goes on from what was learnt.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ..engines.checkpoints import (
+    ADAPTER,
+    base_of,
+    end_of_turn,
+    ending_tokens,
+    find_checkpoint,
+    gives_rewards,
+    quietly,
+)
+from ..errors import DataError, MissingExtra, SettingError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Kind = Literal["causal", "reward"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+
+class Lora(Struct, frozen=True):
+    """A low-rank adapter (Hu et al. 2021): the base stays as it is, a few matrices are trained."""
+
+    r: Annotated[int, Meta(description="Rank of the adapter.")] = 16
+    alpha: Annotated[float, Meta(description="Scale of the adapter; divided by the rank.")] = 32.0
+    dropout: Annotated[float, Meta(description="Dropout before the adapter.")] = 0.0
+    targets: Annotated[str | tuple[str, ...], Meta(description="Names of the adapted layers.")] = "all-linear"
+    merge: Annotated[
+        bool, Meta(description="Save the merged model; false: only the adapter, which names its base.")
+    ] = True
+
+
+def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention, *, empty: bool = False) -> Any:
+    """The weights; an adapter's folder is merged into its base, a new reward head starts at zero.
+
+    With a zero head an untrained reward model prefers nothing. An `empty` model has room for weights that are
+    not read: where they are sharded, the first process reads them for all.
+    """
+    if (folder / ADAPTER).exists():
+        base = load_model(find_checkpoint(base_of(folder)), kind, dtype, attention, empty=empty)
+        if empty:
+            return base
+        import peft
+
+        with quietly():
+            return peft.PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    import torch
+    from safetensors import SafetensorError
+
+    transformers = import_transformers()
+    how: dict[str, Any] = {"dtype": "auto" if dtype == "auto" else getattr(torch, dtype)}
+    if attention != "auto":
+        how["attn_implementation"] = attention
+    try:
+        if empty:
+            return _empty_model(folder, kind, how)
+        with quietly():
+            if kind == "causal":
+                return transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **how)
+            classes = transformers.AutoModelForSequenceClassification
+            model = classes.from_pretrained(folder, num_labels=1, use_safetensors=True, **how)
+    except ImportError as error:
+        raise SettingError(
+            f"attention: {attention} cannot be used here: {' '.join(str(error).split())[:200]}."
+            " Set: --attention sdpa"
+        ) from None
+    except (OSError, ValueError, RuntimeError, AttributeError, AssertionError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"the checkpoint {folder} cannot be opened: {reason}. Look with: ls -l {folder}"
+        ) from None
+    if not gives_rewards(folder):
+        torch.nn.init.zeros_(reward_head(model).weight)
+    return model
+
+
+def _empty_model(folder: Path, kind: Kind, how: dict[str, Any]) -> Any:
+    from transformers import initialization
+
+    transformers = import_transformers()
+    config = transformers.AutoConfig.from_pretrained(folder)
+    how["dtype"] = (config.dtype or "float32") if how["dtype"] == "auto" else how["dtype"]
+    with quietly(), initialization.no_init_weights():
+        classes = transformers.AutoModelForCausalLM
+        if kind == "reward":
+            classes, config.num_labels = transformers.AutoModelForSequenceClassification, 1
+        model = classes.from_config(config, **how)
+    model.tie_weights()
+    return model
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The checkpoint's tokenizer; one without a chat template is refused, since it decides what a turn is."""
+    transformers = import_transformers()
+    try:
+        with quietly():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # a broken tokenizer file raises whatever its parser raises
+        raise DataError(
+            f"the tokenizer in {folder} cannot be loaded: {error}. Look with: ls {folder}"
+        ) from None
+    if not tokenizer.chat_template:
+        raise _no_template(folder)
+    if tokenizer.eos_token_id is None:
+        raise SettingError(
+            f"the tokenizer in {folder} has no eos token, so no answer would end. Set eos_token in"
+            f" {folder}/tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def refuse_without_template(folder: Path) -> None:
+    """Looks at the files only, so that an engine can refuse before it loads anything."""
+    config = folder / "tokenizer_config.json"
+    inside = config.exists() and json.loads(config.read_text("utf-8")).get("chat_template")
+    if not inside and not any(folder.glob("*chat_template*")):
+        raise _no_template(folder)
+
+
+def _no_template(folder: Path) -> SettingError:
+    return SettingError(
+        f"the tokenizer in {folder} has no chat template, so there is no telling a prompt from an answer."
+        f" Take an instruct model, or put one at: {folder / 'chat_template.jinja'}"
+    )
+
+
+def fit_together(model: Any, tokenizer: Any, folder: Path, kind: Kind) -> None:
+    """Model and tokenizer have to agree on the vocabulary, on padding and on what ends an answer."""
+    embeddings = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > embeddings:
+        raise SettingError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model {embeddings} embeddings:"
+            f" they do not belong together. Copy the base's own tokenizer files to {folder}"
+        )
+    ends = ending_tokens(tokenizer, model)
+    if kind == "reward" and tokenizer.pad_token_id in (tokenizer.eos_token_id, end_of_turn(tokenizer)):
+        # Others who load a reward model read at the last token that is no padding: the end must not be one.
+        tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+        if len(tokenizer) > embeddings:
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def with_lora(model: Any, lora: Lora, kind: Kind, seed: int, base: str) -> Any:
+    """The model with an adapter on it; half of that starts at random, the other half at zero."""
+    import peft
+    import torch
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = peft.LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM" if kind == "causal" else "SEQ_CLS",
+    )
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapted = peft.get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = base
+    return adapted
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> None:
+    """Write the folder, whole or not at all."""
+    part = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        with quietly():
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+            if (part / ADAPTER).exists():
+                model.get_base_model().config.save_pretrained(part)
+        _name_dtype(part / "config.json", dtype)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.replace(folder)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the model to {folder} ({error.strerror or error}). See: df -h {folder.parent}"
+        ) from error
+
+
+def _name_dtype(config: Path, dtype: str) -> None:
+    """In place of that of the weights, in the config of the model and of its parts."""
+    if not dtype or not config.exists():
+        return
+    tree = json.loads(config.read_text())
+    for part in (tree, *(one for one in tree.values() if isinstance(one, dict))):
+        if "dtype" in part:
+            part["dtype"] = dtype
+    config.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n")
+
+
+def reward_head(model: Any) -> Any:
+    """The layer that turns the last hidden state into a number."""
+    for name in ("score", "classifier"):
+        if hasattr(model, name):
+            return getattr(model, name)
+    raise SettingError(
+        f"a {type(model).__name__} has no linear score head. Take a decoder such as Llama, Qwen or GPT-2"
+    )
+
+
+def disable_dropout(model: Any) -> None:
+    """A row comes out the same wherever it is computed, and PPO's policy is the one that sampled."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
+
+
+def import_transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as missing:
+        raise MissingExtra("training", missing.name or "transformers", "train") from None
+    return transformers

@@ -1,0 +1,354 @@
+"""A policy: Hugging Face weights with their tokenizer, and everything that is asked of them but sampling.
+
+`forward` is the only thing that trainers call on it while it learns, so that DDP and FSDP see one module and
+one call. Passes without gradient go through `token_stats`, cut to fit into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..engines.checkpoints import (
+    dtype_of,
+    ending_tokens,
+    find_checkpoint,
+    refuse_reward_model,
+    set_template_args,
+    weights_hash,
+)
+from ..errors import SettingError
+from .checkpoint import (
+    Attention,
+    Dtype,
+    Kind,
+    Lora,
+    disable_dropout,
+    fit_together,
+    load_model,
+    load_tokenizer,
+    reward_head,
+    save_model,
+    with_lora,
+)
+from .forward import (
+    LOGITS_AT_ONCE,
+    Form,
+    answer_states,
+    causal_of,
+    last_states,
+    row_slots,
+    scale_logits,
+    shared_forms,
+    token_logprobs,
+)
+from .tokens import Example, Ids, by_length, padded
+
+Want = Literal["logprobs", "entropy", "value", "reward", "states"]
+NO_LIMIT: Final = 1 << 30
+"""Where a model's positions have no end."""
+SLOTS: Final = 16_384
+"""Token slots in a pass without gradient."""
+
+
+class TokenStats(NamedTuple):
+    """What was wanted of the `A` answers of a batch, rows in order and each row's answers in order."""
+
+    mask_AT: Tensor
+    """True on answer tokens; they begin at column 0."""
+    logprobs_AT: Tensor | None = None
+    """Log-prob of each answer token given all before it; 0 where the mask is False."""
+    entropy_AT: Tensor | None = None
+    """Of what might have stood there; without gradient."""
+    value_AT: Tensor | None = None
+    """What the value head expects where the token was written."""
+    reward_A: Tensor | None = None
+    """The reward head, on the last token's state."""
+    state_AD: Tensor | None = None
+    """That state itself."""
+
+
+class Policy(nn.Module):
+    """A model with its tokenizer, and where it came from."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, path: Path, hash: str, kind: Kind = "causal", dtype: str = ""
+    ):
+        super().__init__()
+        self.model = model
+        self.value_head: nn.Linear | None = None
+        self.tokenizer, self.path, self.kind = tokenizer, path, kind
+        self.hash = hash
+        """Of the weights as they were loaded: which reference a run was held near is a matter of record."""
+        self.dtype = dtype
+        """What its config says it is to be read in, whatever it was loaded in here."""
+        self._reference: tuple[Policy, ...] = ()  # in a tuple, so that it is no part of this module
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens at which an answer is over."""
+        return ending_tokens(self.tokenizer, self.model)
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens in the longest row that the model has positions for."""
+        config = causal_of(self.model).config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, causal_of(self.model).device)
+
+    def add_value_head(self) -> None:
+        """For PPO. In float32 even on a bfloat16 trunk, since values are sums of small steps; from zero."""
+        width = causal_of(self.model).get_input_embeddings().weight.shape[1]
+        self.value_head = nn.Linear(width, 1, device=self.device, dtype=torch.float32)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def forward(
+        self,
+        rows: Sequence[Example],
+        want: Sequence[Want] = ("logprobs",),
+        temperature: float = 1.0,
+        form: Form | Literal["auto"] = "auto",
+        *,
+        pack: bool = False,
+    ) -> TokenStats:
+        """Only what is wanted is computed; each prompt is computed once for all its answers."""
+        states = answer_states(self.model, rows, form, pack=pack)
+        ids_AT, mask_AT = padded([answer for row in rows for answer in row.answers])
+        ids_AT, mask_AT = ids_AT.to(states.hidden_ND.device), mask_AT.to(states.hidden_ND.device)
+        found: dict[str, Tensor] = {}
+        if "logprobs" in want or "entropy" in want:
+            before_ND = states.hidden_ND.index_select(0, states.before_AT[mask_AT])
+            logp_N, entropy_N = token_logprobs(
+                self.model, before_ND, ids_AT[mask_AT], temperature, entropy="entropy" in want
+            )
+            zero_AT = torch.zeros_like(mask_AT, dtype=logp_N.dtype)
+            found["logprobs_AT"] = zero_AT.masked_scatter(mask_AT, logp_N)
+            if entropy_N is not None:
+                found["entropy_AT"] = zero_AT.masked_scatter(mask_AT, entropy_N)
+        if "value" in want:
+            assert self.value_head is not None
+            with torch.autocast(states.hidden_ND.device.type, enabled=False):
+                value_AT = self.value_head(states.hidden_ND[states.before_AT].float()).squeeze(-1)
+            found["value_AT"] = value_AT * mask_AT
+        if "reward" in want or "states" in want:
+            last_AD = last_states(states, rows)
+            if "states" in want:
+                found["state_AD"] = last_AD
+            if "reward" in want:
+                # A sum over the one label, not a view of it: sharded models give no views away.
+                found["reward_A"] = reward_head(causal_of(self.model))(last_AD).float().sum(-1)
+        return TokenStats(mask_AT, **found)
+
+    def logprobs(self, rows: Sequence[Example], slots: int = SLOTS) -> list[tuple[float, ...]]:
+        """The log-prob of each answer of each row, in the rows' order."""
+        sums = token_stats(self, rows, slots).logprobs_AT
+        assert sums is not None
+        each = iter(sums.double().sum(-1).tolist())
+        return [tuple(next(each) for _ in row.answers) for row in rows]
+
+    @torch.inference_mode()
+    def next_logits(self, prompts: Sequence[Ids]) -> Tensor:
+        """The logits after each prompt; what all of them begin with is computed once."""
+        shared = _shared_prefix(self.model, prompts)
+        rows = (
+            [Example(prompts[0][:shared], [prompt[shared:] for prompt in prompts])]
+            if shared
+            else [Example(prompt[:1], [prompt[1:]]) for prompt in prompts]
+        )
+        states = answer_states(self.model, rows, "prefilled" if shared else "concat")
+        causal = causal_of(self.model)
+        return scale_logits(causal, causal.get_output_embeddings()(last_states(states, rows)))
+
+    def next_logprobs(self, prompts: Sequence[Ids], ids: Sequence[int]) -> Tensor:
+        """After each prompt the log-prob of each of these tokens: what labels hold of the whole mass."""
+        return self.next_logits(prompts).float().log_softmax(-1)[:, list(ids)]
+
+    def open_reference(
+        self,
+        path: str | Path,
+        dtype: Dtype = "auto",
+        attention: Attention = "auto",
+        empty: bool = False,
+    ) -> str:
+        """Freeze the policy at `path` as the reference; its hash.
+
+        It is never guessed from where the policy came from: one that has already learnt would be held near
+        itself. Below an adapter on the very same weights the adapter is switched off instead of keeping a
+        second copy.
+        """
+        folder = find_checkpoint(path)
+        code = weights_hash(folder)
+        self._reference = ()
+        if not (hasattr(self.model, "peft_config") and code == self.hash):
+            frozen = load_policy(folder, dtype=dtype, attention=attention, empty=empty)
+            refuse_other_tokens(frozen, self)
+            frozen.requires_grad_(False).eval()
+            self._reference = (frozen,)
+        return code
+
+    @property
+    def reference_copy(self) -> Policy | None:
+        """The frozen copy, where the reference is one: it has to be put on a device, or sharded."""
+        return self._reference[0] if self._reference else None
+
+    @contextmanager
+    def reference(self) -> Iterator[Policy]:
+        """The frozen policy that this one is held near."""
+        if self._reference:
+            yield self._reference[0]
+        else:
+            with self.model.disable_adapter():
+                yield self
+
+    def save(self, folder: str | Path, *, merge: bool = True) -> Path:
+        """Write the checkpoint, whole or not at all. Merging an adapter changes this policy for good."""
+        model = self.model
+        if hasattr(model, "peft_config") and merge:
+            model = model.merge_and_unload()
+        save_model(model, self.tokenizer, Path(folder), self.dtype)
+        return Path(folder)
+
+
+def load_policy(
+    path: str | Path,
+    *,
+    lora: Lora | None = None,
+    dtype: Dtype = "auto",
+    kind: Kind = "causal",
+    seed: int = 0,
+    template: Mapping[str, Any] | None = None,
+    attention: Attention = "auto",
+    empty: bool = False,
+) -> Policy:
+    """The checkpoint at `path`, a folder or a name on the hub, ready to be trained or sampled from.
+
+    With `kind="reward"` the head gives one number. `template` are arguments of the chat template; `empty` leaves
+    the weights unread.
+    """
+    folder = find_checkpoint(path)
+    if kind == "causal":
+        refuse_reward_model(folder)
+    tokenizer = load_tokenizer(folder)
+    set_template_args(tokenizer, template or {})
+    model = load_model(folder, kind, dtype, attention, empty=empty)
+    fit_together(model, tokenizer, folder, kind)
+    if lora is not None:
+        # Where the adapter looks for its base once it is saved apart: not from the current folder.
+        base = str(folder.resolve()) if Path(path).is_dir() else str(path)
+        model = with_lora(model, lora, kind, seed, base)
+    disable_dropout(model)
+    return Policy(model, tokenizer, folder, weights_hash(folder), kind, dtype_of(folder))
+
+
+def load_to_read(
+    path: str | Path, kind: Kind = "causal", device: str = "", dtype: str = "", attention: str = "auto"
+) -> Policy:
+    """A policy that learns no more: on a GPU as it is meant to be read, in float32 on a CPU."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("float32" if device.startswith("cpu") else "auto")
+    policy = load_policy(path, dtype=cast(Dtype, dtype), kind=kind, attention=cast(Attention, attention))
+    return policy.to(device).eval()
+
+
+def refuse_other_tokens(reference: Policy, policy: Policy) -> None:
+    """Log-probs of different tokens cannot be compared."""
+    if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+        raise SettingError(
+            f"the reference policy {reference.path} has other tokens than the policy {policy.path}, so their"
+            f" log-probs cannot be compared. Name the model the policy comes from: --reference {policy.path}"
+        )
+
+
+@torch.no_grad()
+def token_stats(
+    module: nn.Module,
+    rows: Sequence[Example],
+    slots: int = SLOTS,
+    want: Sequence[Want] = ("logprobs",),
+    temperature: float = 1.0,
+) -> TokenStats:
+    """The same for many rows: without gradient, in passes that fit, on the CPU, padded to the longest answer.
+
+    `module` is a policy or what wraps it, since a sharded one has to be called through its wrapping.
+    """
+    answers = [answer for row in rows for answer in row.answers]
+    first = [0]
+    for row in rows:
+        first.append(first[-1] + len(row.answers))
+    _, mask_AT = padded(answers)
+    whole: dict[str, Tensor] = {}
+    model, was_training = policy_of(module).model, module.training
+    module.eval()
+    try:
+        for part in by_length([row_slots(model, row) for row in rows], slots):
+            stats = module([rows[row] for row in part], want, temperature)
+            at_A = torch.tensor([at for row in part for at in range(first[row], first[row + 1])])
+            for name, some in zip(TokenStats._fields[1:], stats[1:], strict=True):
+                if some is None:
+                    continue
+                shape = (len(answers),) if some.ndim == 1 else (
+                    len(answers), mask_AT.shape[1] if name.endswith("T") else some.shape[1]
+                )  # fmt: skip
+                into = whole.setdefault(name, torch.zeros(shape))
+                if some.ndim == 1:
+                    into[at_A] = some.float().cpu()
+                else:
+                    into[at_A, : some.shape[1]] = some.float().cpu()
+    finally:
+        module.train(was_training)
+    return TokenStats(mask_AT, **whole)
+
+
+def policy_of(module: Any) -> Policy:
+    """The policy itself, below what spreads it over processes."""
+    while not isinstance(module, Policy):
+        module = module.module
+    return module
+
+
+@torch.no_grad()
+def kl(
+    policy: Policy, ref: Policy, rows: Sequence[Example], temperature: float = 1.0, slots: int = SLOTS
+) -> float:
+    """KL(policy | ref) in nats an answer, along answers that were drawn from `policy` at this temperature.
+
+    Before each token the two are compared over the whole vocabulary, which is never negative and varies less
+    than the log-ratio of the token that was drawn.
+    """
+    total, answers = 0.0, 0
+    for part in by_length([row.length for row in rows], slots):
+        some = [rows[row] for row in part]
+        _, mask_AT = padded([answer for row in some for answer in row.answers])
+        pairs = []
+        for one in (policy, ref):
+            states = answer_states(one.model, some)
+            pairs.append(states.hidden_ND[states.before_AT[mask_AT.to(states.before_AT.device)]])
+        heads = [causal_of(one.model).get_output_embeddings() for one in (policy, ref)]
+        step = max(1, LOGITS_AT_ONCE // heads[0].weight.shape[0])
+        for pieces in zip(*(states_ND.split(step) for states_ND in pairs), strict=True):
+            ours_NV, ref_NV = (
+                (scale_logits(causal_of(one.model), head(states_MD)).float() / temperature).log_softmax(-1)
+                for one, head, states_MD in zip((policy, ref), heads, pieces, strict=True)
+            )
+            total += float((ours_NV.exp() * (ours_NV - ref_NV)).sum(dtype=torch.float64))
+        answers += len(mask_AT)
+    return total / answers
+
+
+def _shared_prefix(model: Any, prompts: Sequence[Ids]) -> int:
+    """Tokens that all prompts begin with, where it pays to compute them once; each keeps one of its own."""
+    if len(prompts) < 2:
+        return 0
+    low, high = min(map(list, prompts)), max(map(list, prompts))
+    most = min(map(len, prompts)) - 1
+    shared = next((at for at in range(most) if low[at] != high[at]), most)
+    return shared if shared >= 16 and "prefilled" in shared_forms(model) else 0
