@@ -17,7 +17,7 @@ from ...engines.checkpoints import weights_hash
 from ...engines.engine import EngineConfig
 from ...errors import BudgetSpent, EngineDown, Interrupted
 from ...journal import money_in
-from ...models.ppo_settings import PPOConfig
+from ...models.settings import PPOConfig
 from ...preferences import PreferConfig
 from ...records import Completion, Preference, Prompt, Sampling
 from ...run import Writer
@@ -204,14 +204,14 @@ class Round:
         self, cfg: Any, base: str, ref: str, pairs: Sequence[Preference], step: str = "policy"
     ) -> Trained:
         """A policy straight from preferences, held near the reference policy."""
-        return self._train("dpo", step, replace(cfg, anchor=ref), base, pairs)
+        return self._train("dpo", step, replace(cfg, reference=ref), base, pairs)
 
     def reinforce(
         self, cfg: PPOConfig, base: str, ref: str, reward: Trained | JudgeConfig, step: str = "policy"
     ) -> Trained:
         """A policy from a reward: a reward model, or a judge that is asked at every step."""
         given = reward.folder if isinstance(reward, Trained) else judge_settings(reward)
-        full = replace(cfg, anchor=ref, reward=given, budget=self.loop.budget_left())
+        full = replace(cfg, reference=ref, reward=given, budget=self.loop.budget_left())
         return self._train("ppo", step, full, base, self.loop.read_prompts("train"))
 
     def _train(self, method: str, step: str, cfg: Any, base: str, rows: Sequence[Any]) -> Trained:
@@ -219,7 +219,9 @@ class Round:
             trainer = getattr(import_module(f"jurist.models.{method}"), f"train_{method}")
             out = self.path / step
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
-            folder = trainer(full, rows, watch=lambda now: self.loop.report(self.number, step, inner=now))
+            folder = trainer(
+                full, rows, on_progress=lambda now: self.loop.report(self.number, step, inner=now)
+            )
             facts = json.loads((folder / "training.json").read_text())
             return Trained(
                 str(folder), weights_hash(folder), facts["rows"], facts["metrics"], usd=money_in(out)[0]
@@ -249,7 +251,7 @@ class Round:
         self.write(f"held_out{about}", rows)
 
         def work() -> Comparison:
-            kl = _kl(policy, initial, rows) if self.number else None
+            kl = _kl(policy, initial, rows, cfg.sampling.temperature) if self.number else None
             return replace(comparison_of(rows, judged=bool(judge)), kl=kl)
 
         return self.loop.once(self.number, f"comparison{about}", Comparison, work)
@@ -286,13 +288,17 @@ def engine_of(policy: str | EngineConfig) -> str | EngineConfig:
     return f"hf:{policy}" if isinstance(policy, str) and ":" not in policy else policy
 
 
-def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow]) -> float | None:
-    """Nats a completion between two checkpoints; None where one of them is behind an endpoint."""
-    if ":" in policy or ":" in initial:
+def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: float) -> float | None:
+    """Nats a completion between two checkpoints, along what the first wrote at this temperature; None where
+    it always writes the same, or one of them is behind an endpoint."""
+    if ":" in policy or ":" in initial or not temperature:
         return None
-    from ...models.drift import drift
+    from ...policies.policy import kl, load_to_read
+    from ...policies.tokens import tokenise
 
-    return drift(policy, initial, [(row.prompt, one) for row in rows for one in row.new])
+    new, old = load_to_read(policy), load_to_read(initial)
+    written = [(row.prompt, (answer,)) for row in rows for answer in row.new]
+    return float(kl(new, old, [tokenise(*row, new.tokenizer) for row in written], temperature))
 
 
 def _prompt_of(row: Preference | Answer) -> Prompt:
@@ -303,4 +309,5 @@ def policy_gradient(optimiser: str, ppo: PPOConfig) -> PPOConfig:
     """RLOO is PPO without a critic, comparing the samples of a prompt with each other."""
     if optimiser == "ppo" or ppo.advantage != "gae":
         return ppo
-    return replace(ppo, advantage="rloo", samples=ppo.samples or 4)
+    rollout = replace(ppo.rollout, samples=ppo.rollout.samples or 4)
+    return replace(ppo, advantage="rloo", rollout=rollout)
