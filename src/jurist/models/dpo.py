@@ -74,14 +74,14 @@ def dpo_values(
     }
 
 
-def open_reference(cfg: DpoConfig, trainer: Trainer) -> Policy:
+def open_reference(cfg: DpoConfig, trainer: Trainer[DpoConfig]) -> Policy:
     """Another reference policy than the base, frozen, and sharded where the policy is."""
     reference = load_policy(cfg.reference, **trainer.loading)
     refuse_other_tokens(reference, trainer.policy)
     return trainer.place(reference)
 
 
-def with_reference(trainer: Trainer, reference: Policy, rows: Sequence[Example]) -> list[Example]:
+def with_reference(trainer: Trainer[DpoConfig], reference: Policy, rows: Sequence[Example]) -> list[Example]:
     """The rows with the reference policy's log-prob of each answer; every process computes its share."""
     if not rows:
         return []
