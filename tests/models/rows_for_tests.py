@@ -48,3 +48,8 @@ def kill_9(pid: int) -> None:
 
 def metrics(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def vowels(prompt, completions) -> list[float]:
+    """A reward that any random model can learn to earn."""
+    return [sum(letter in "aeiou" for letter in one.text) / 10 for one in completions]

@@ -3,6 +3,7 @@ import math
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -11,15 +12,19 @@ from making import checkpoint  # noqa: E402
 
 from jurist.engines.checkpoints import weights_hash  # noqa: E402
 from jurist.errors import DataError, EngineDown, RunError, SettingError  # noqa: E402
-from jurist.models.actor import Actor  # noqa: E402
-from jurist.models.anchor import Anchor, open_anchor  # noqa: E402
-from jurist.models.batch import Example  # noqa: E402
-from jurist.models.policy import Lora, load_policy  # noqa: E402
-from jurist.models.ppo import beta_after, load, steps, train_ppo  # noqa: E402
-from jurist.models.ppo_settings import PPOConfig  # noqa: E402
-from jurist.models.rollout import Written, think  # noqa: E402
+from jurist.models.ppo import beta_after, halts, load, prompt_steps, train_ppo  # noqa: E402
 from jurist.models.rows import is_held_out  # noqa: E402
-from jurist.records import Completion, Prompt  # noqa: E402
+from jurist.models.settings import (  # noqa: E402
+    HaltConfig,
+    KlConfig,
+    PPOConfig,
+    PpoOptimConfig,
+    RolloutConfig,
+    ValueConfig,
+)
+from jurist.policies.checkpoint import Lora  # noqa: E402
+from jurist.policies.policy import load_policy  # noqa: E402
+from jurist.records import Prompt  # noqa: E402
 
 torch.set_num_threads(1)
 PROMPTS = [Prompt.of(f"tell me why {number}") for number in range(12)]
@@ -35,20 +40,19 @@ def other(tmp_path_factory):
     return checkpoint(tmp_path_factory.mktemp("other") / "model", seed=1)
 
 
-def vowels(prompt, completion):
+def vowels(prompt, completions):
     """Something any random model can learn to write more of."""
-    return sum(letter in "aeiou" for letter in completion.text) / 10
+    return [sum(letter in "aeiou" for letter in one.text) / 10 for one in completions]
 
 
-def settings(base, out, **more):
+def settings(base, out, samples=2, **more):
     usual = {
         "batch": 4,
-        "samples": 2,
-        "max_tokens": 6,
+        "rollout": RolloutConfig(samples=samples, max_tokens=6),
         "lr": 1e-3,
-        "value_lr": 1e-2,
+        "value": ValueConfig(lr=1e-2),
         "epochs": 2,
-        "warmup": 0.0,
+        "optim": PpoOptimConfig(warmup=0.0),
     }
     return PPOConfig(base=str(base), out=str(out), **{**usual, **more})
 
@@ -65,7 +69,7 @@ def facts(out):
     "how", [pytest.param(one, marks=pytest.mark.slow) for one in ("gae", "rloo", "grpo")]
 )
 def test_a_random_model_learns_what_is_rewarded(base, tmp_path, how):
-    cfg = settings(base, tmp_path, advantage=how, epochs=10, samples=4, lr=5e-3, beta=0.01)
+    cfg = settings(base, tmp_path, advantage=how, epochs=10, samples=4, lr=5e-3, kl=KlConfig(beta=0.01))
 
     model = train_ppo(cfg, PROMPTS, vowels)
 
@@ -92,35 +96,35 @@ def test_one_optimiser_is_made_in_which_the_value_head_has_a_rate_of_its_own(bas
     assert one.param_groups[0]["lr"] == 1e-3
 
 
-def test_the_policy_starts_at_its_anchor_whose_hash_is_kept(base, tmp_path):
+def test_the_policy_starts_at_its_reference_whose_hash_is_kept(base, tmp_path):
     train_ppo(settings(base, tmp_path), PROMPTS, vowels)
 
     start, *rest = metrics(tmp_path)
     assert abs(start["kl_sequence"]) < 1e-5
     assert rest[-1]["kl3_sequence"] > 1e-4
-    assert facts(tmp_path)["anchor_hash"] == weights_hash(base)
+    assert facts(tmp_path)["reference_hash"] == weights_hash(base)
 
 
-def test_another_anchor_can_be_named_and_its_hash_is_the_one_kept(base, other, tmp_path):
-    train_ppo(settings(base, tmp_path, anchor=str(other), epochs=1), PROMPTS, vowels)
+def test_another_reference_can_be_named_and_its_hash_is_the_one_kept(base, other, tmp_path):
+    train_ppo(settings(base, tmp_path, reference=str(other), epochs=1), PROMPTS, vowels)
 
     assert metrics(tmp_path)[0]["kl3_sequence"] > 0.01
-    assert facts(tmp_path)["anchor_hash"] == weights_hash(other) != weights_hash(base)
+    assert facts(tmp_path)["reference_hash"] == weights_hash(other) != weights_hash(base)
 
 
-def test_an_anchor_that_speaks_other_tokens_is_refused(base, tmp_path):
+def test_a_reference_that_speaks_other_tokens_is_refused(base, tmp_path):
     strange = checkpoint(tmp_path / "strange", kind="gpt2")
     words = json.loads((strange / "tokenizer.json").read_text())
     words["added_tokens"].append({**words["added_tokens"][-1], "id": 325, "content": "<|more|>"})
     (strange / "tokenizer.json").write_text(json.dumps(words))
 
-    with pytest.raises(SettingError, match=r"other tokens than the policy.*--anchor"):
-        train_ppo(settings(base, tmp_path / "out", anchor=str(strange)), PROMPTS, vowels)
+    with pytest.raises(SettingError, match=r"other tokens than the policy.*--reference"):
+        train_ppo(settings(base, tmp_path / "out", reference=str(strange)), PROMPTS, vowels)
 
 
 def test_a_failed_verdict_skips_its_completion_and_is_counted(base, tmp_path):
-    def sometimes(prompt, completion):
-        return None if prompt is PROMPTS[0] else vowels(prompt, completion)
+    def sometimes(prompt, completions):
+        return [None, None] if prompt is PROMPTS[0] else vowels(prompt, completions)
 
     train_ppo(settings(base, tmp_path, epochs=1), PROMPTS, sometimes)
 
@@ -131,7 +135,11 @@ def test_a_failed_verdict_skips_its_completion_and_is_counted(base, tmp_path):
 
 @pytest.mark.parametrize("how", ["gae", "rloo"])
 def test_a_step_without_any_verdict_changes_nothing_and_the_training_goes_on(base, tmp_path, how):
-    train_ppo(settings(base, tmp_path, advantage=how, max_failed=1.0, epochs=1), PROMPTS, lambda p, c: None)
+    train_ppo(
+        settings(base, tmp_path, advantage=how, halt=HaltConfig(failed=1.0), epochs=1),
+        PROMPTS,
+        lambda p, c: [None] * len(c),
+    )
 
     assert metrics(tmp_path)[-1]["failed"] == 8
     ours = load_policy(tmp_path / "model").model.state_dict()
@@ -142,7 +150,7 @@ def test_a_step_without_any_verdict_changes_nothing_and_the_training_goes_on(bas
 @pytest.mark.slow
 def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
     for name, tokens in (("whole", 16384), ("cut", 60)):
-        train_ppo(settings(base, tmp_path / name, tokens=tokens, passes=2), PROMPTS, vowels)
+        train_ppo(settings(base, tmp_path / name, tokens=tokens), PROMPTS, vowels)
 
     for one, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "cut"), strict=True):
         for name, value in one.items():
@@ -152,7 +160,7 @@ def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
 @pytest.mark.parametrize(
     "how",
     [
-        {"kl_target": 0.01, "horizon": 50.0},
+        {"kl": KlConfig(target=0.01, horizon=50.0)},
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"lora": Lora(r=4)}, marks=pytest.mark.slow),
     ],
@@ -160,12 +168,12 @@ def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
 def test_a_stopped_run_goes_on_to_the_same_numbers(base, tmp_path, how):
     calls = 0
 
-    def breaks_down(prompt, completion):
+    def breaks_down(prompt, completions):
         nonlocal calls
         calls += 1
-        if calls > 34:
+        if calls > 17:
             raise EngineDown("nothing gets through")
-        return vowels(prompt, completion)
+        return vowels(prompt, completions)
 
     straight, broken = (settings(base, tmp_path / out, save_every=2, **how) for out in ("straight", "broken"))
     train_ppo(straight, PROMPTS, vowels)
@@ -182,21 +190,12 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(base, tmp_path, how):
 
 
 @pytest.mark.slow
-def test_under_a_lora_the_anchor_is_the_policy_without_its_adapter(base, tmp_path):
+def test_under_a_lora_the_reference_is_the_policy_without_its_adapter(base, tmp_path):
     train_ppo(settings(base, tmp_path / "out", lora=Lora(r=4), epochs=4, lr=1e-2), PROMPTS, vowels)
     first, *_, last = metrics(tmp_path / "out")
     assert abs(first["kl_sequence"]) < 1e-5
     assert last["kl3_sequence"] > 1e-3
     assert not list((tmp_path / "out" / "model").glob("adapter*"))
-
-    policy = load_policy(base, lora=Lora(r=4))
-    for name, weight in policy.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight)
-    written = [Written(0, Example([5, 6], [[7, 8, 9]]), Completion.of("p", ""))]
-    beside = Anchor(base, "", load_policy(base).model).logp(written, 100, 1.0)
-    torch.testing.assert_close(open_anchor(base, policy).logp(written, 100, 1.0), beside)
-    assert not torch.allclose(think(Actor(policy.model), written, 100, 1.0).logp_BT, beside)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training_with_a_way_out(base, tmp_path):
@@ -214,25 +213,21 @@ def test_no_prompts_and_prompts_that_leave_no_room_are_refused(base, tmp_path):
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(SettingError, match="samples: 4"):
-        PPOConfig(advantage="rloo", samples=1)
-    with pytest.raises(SettingError, match=r"beta: 0\.05"):
-        PPOConfig(rlaif=True, beta=1.5)
-    with pytest.raises(SettingError, match="cannot start from 0"):
-        PPOConfig(kl_target=4.0, beta=0.0)
+    with pytest.raises(SettingError, match=r"--rollout\.samples 4"):
+        PPOConfig(advantage="rloo", rollout=RolloutConfig(samples=1))
+    with pytest.raises(SettingError, match=r"--kl.beta 0\.05"):
+        PPOConfig(kl=KlConfig(rlaif=True, beta=1.5))
+    with pytest.raises(SettingError, match="cannot start at 0"):
+        PPOConfig(kl=KlConfig(target=4.0, beta=0.0))
 
 
 def test_the_number_of_samples_follows_the_method():
-    assert (PPOConfig().per_prompt, PPOConfig(advantage="rloo").per_prompt) == (1, 4)
+    assert (PPOConfig().samples, PPOConfig(advantage="rloo").samples) == (1, 4)
 
 
 def test_every_prompt_has_its_turn_in_each_epoch_in_a_new_order():
-    class Fake:
-        total, done, world = 6, 0, 1
-
-    cfg = PPOConfig(batch=4, epochs=2)
-
-    rows = [step.rows for step in steps(12, Fake(), cfg)]
+    plan = prompt_steps(12, 1, PPOConfig(batch=4, epochs=2))
+    rows = [next(plan) for _ in range(6)]
 
     assert all(
         sorted(row for rows in part for row in rows) == list(range(12)) for part in (rows[:3], rows[3:])
@@ -244,8 +239,8 @@ def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif()
     far = {"completions": 100.0, "kl_sequence": 50.0}
 
     assert beta_after(0.1, far, PPOConfig()) == 0.1
-    assert beta_after(0.1, far, PPOConfig(kl_target=1.0, horizon=100)) == 0.2
-    assert beta_after(0.9, far, PPOConfig(kl_target=1.0, horizon=100, rlaif=True)) == 0.95
+    assert beta_after(0.1, far, PPOConfig(kl=KlConfig(target=1.0, horizon=100))) == 0.2
+    assert beta_after(0.9, far, PPOConfig(kl=KlConfig(target=1.0, horizon=100, rlaif=True))) == 0.95
 
 
 def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp_path):
@@ -258,13 +253,37 @@ def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp
     assert list(load(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
 
 
-def test_prompts_held_out_are_not_learnt_from(base, tmp_path):
-    asked = set()
+def test_prompts_held_out_are_measured_and_not_learnt_from(base, tmp_path):
+    asked = []
 
-    def noting(prompt, completion):
-        asked.add(prompt.id)
-        return 0.0
+    def noting(prompt, completions):
+        asked.append(prompt.id)
+        return [None if prompt.id == held[0] else 0.25] * len(completions)
 
-    train_ppo(settings(base, tmp_path, held_out=0.5, epochs=1), PROMPTS, noting)
+    held = [one.id for one in PROMPTS if is_held_out(one, 0.5)]
+    train_ppo(settings(base, tmp_path, held_out=0.5, epochs=2), PROMPTS, noting)
 
-    assert asked == {one.id for one in PROMPTS if not is_held_out(one, 0.5)} != {one.id for one in PROMPTS}
+    lines = [line for line in metrics(tmp_path) if line.get("of") == "held_out"]
+    learnt = len(PROMPTS) - len(held)
+    steps = 2 * math.ceil(learnt / 4)
+    assert [line["step"] for line in lines] == [0, steps // 2, steps]
+    assert lines[0]["kl_sequence"] == pytest.approx(0.0, abs=1e-5) != lines[-1]["kl_sequence"]
+    assert {line["reward"] for line in lines} == {0.25}
+    assert lines[0]["failed"] == pytest.approx(1 / len(held))
+    assert sum(one in held for one in asked) == 3 * len(held)
+    assert facts(tmp_path)["held_out"]["rows"] == len(held)
+
+
+def test_training_ends_where_held_out_prompts_say_so_and_by_default_never(base, tmp_path):
+    worse = {"reward": 0.2, "reward_error": 0.1, "kl_sequence": 5.0}
+    numbers = {}
+    assert not halts(PPOConfig(halt=HaltConfig(worse=True)), {**worse, "reward": 0.9}, numbers)
+    assert "from 0.9 to 0.2" in halts(PPOConfig(halt=HaltConfig(worse=True)), worse, numbers)
+    assert not halts(PPOConfig(halt=HaltConfig(worse=True)), {**worse, "reward": 0.7}, numbers)
+    assert not halts(PPOConfig(), worse, numbers)
+
+    cfg = settings(base, tmp_path, held_out=0.3, epochs=9, halt=HaltConfig(kl=0.05), kl=KlConfig(beta=0.0))
+    train_ppo(replace(cfg, lr=1e-2), PROMPTS, vowels)
+    assert "above halt.kl 0.05" in facts(tmp_path)["halted"]
+    assert metrics(tmp_path)[-1]["kl_sequence"] > 0.05
+    assert facts(tmp_path)["steps"] == metrics(tmp_path)[-1]["step"] < 18

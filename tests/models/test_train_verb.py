@@ -12,11 +12,11 @@ from rows_for_tests import metrics, pairs_file
 from jurist.cli.app import run_command
 from jurist.cli.verbs import TRAINERS, models_beside
 from jurist.engines.checkpoints import render_chat
-from jurist.models.policy import load_tokenizer
+from jurist.policies.checkpoint import load_tokenizer
 from jurist.records import Message
 
 torch.set_num_threads(1)
-PPO = ("--max_tokens", 3, "--samples", 2)
+PPO = ("--rollout.max_tokens", 3, "--rollout.samples", 2)
 
 
 def jurist(*words) -> int:
@@ -45,7 +45,7 @@ def test_each_verb_trains_on_rows_as_trl_has_them(base, tmp_path, capsys, verb):
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     (tmp_path / "longer_one.py").write_text(
-        "def words(prompt, completion):\n    return len(completion.text.split())\n"
+        "def words(prompt, completions):\n    return [len(one.text.split()) for one in completions]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -84,7 +84,7 @@ def test_arguments_of_the_chat_template_are_learnt_with_and_saved_in_the_model(t
     )
     (base / "chat_template.jinja").write_text(template)
     pairs_file(Path("pairs.jsonl"), 4)
-    words = ("train", "sft", "pairs.jsonl", "--base", base, "--chat_template_kwargs.thinks", "false")
+    words = ("train", "sft", "pairs.jsonl", "--base", base, "--model.chat_template_kwargs.thinks", "false")
     assert jurist(*words) == 0
     capsys.readouterr()
 
@@ -152,16 +152,16 @@ WORDS = {
     "reward sampled --base BASE": "jurist label --recipe sampled/recipe.yaml",
     "reward pairs.jsonl --base bare": "has no chat template",
     "reward pairs.jsonl --base other": "do not belong together",
-    "sft pairs.jsonl --base BASE --lr 1e30 --batch 4": "--precision float32",
-    "dpo pairs.jsonl --base BASE --anchor other2": "has other tokens",
+    "sft pairs.jsonl --base BASE --lr 1e30 --batch 4": "--model.precision float32",
+    "dpo pairs.jsonl --base BASE --reference other2": "has other tokens",
     "dpo pairs.jsonl --base BASE --loss dpoo": "Did you mean 'dpo'?",
-    "ppo pairs.jsonl --max_tokens 3 --base BASE": "--reward runs/mine/models/reward/model",
-    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward nothing": "there is",
-    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward models/nowhere": "--reward FOLDER",
-    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward longer": "--reward.kind pointwise",
-    "ppo pairs.jsonl --max_tokens 3 --base BASE --reward longer_one:letters": "letters",
-    "ppo pairs.jsonl --base BASE --reward longer_one:words --max_tokens 300": "Set: --max_tokens 2",
-    "rloo pairs.jsonl --base BASE --reward longer_one:words --samples 1": "set samples: 4",
+    "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE": "--reward runs/mine/models/reward/model",
+    "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward nothing": "there is",
+    "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward models/nowhere": "--reward FOLDER",
+    "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward longer": "--reward.kind pointwise",
+    "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward longer_one:letters": "letters",
+    "ppo pairs.jsonl --base BASE --reward longer_one:words --rollout.max_tokens 300": "Set: --rollout.max_tokens 2",
+    "rloo pairs.jsonl --base BASE --reward longer_one:words --rollout.samples 1": "--rollout.samples 4",
     "reward loop --base BASE": "Name those of the last: loop/round-10/label",
     "sft begun --base BASE": "jurist run begun/recipe.yaml",
     "reward odd.jsonl --base BASE": "--columns.first ... --columns.second ...",
@@ -217,16 +217,6 @@ def test_a_package_that_is_missing_is_named_with_its_extra(base, capsys, monkeyp
     refused(capsys, way_out, "sft", "pairs.jsonl", "--base", base, "--lora.r", 2)
 
 
-def test_a_gpu_that_is_full_is_no_traceback(base, capsys, monkeypatch):
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    pairs_file(Path("pairs.jsonl"), 8)
-    monkeypatch.setattr("jurist.models.sft.Loop.backward", full)
-
-    refused(capsys, "--tokens 4096", "sft", "pairs.jsonl", "--base", base)
-
-
 def test_models_lie_beside_what_they_learnt_from():
     Path("run").mkdir()
 
@@ -259,8 +249,8 @@ def test_a_reward_model_is_no_policy_to_start_from(base, tmp_path, capsys):
 
     for verb in ("sft", "dpo"):
         refused(capsys, f"such as the one it came from: {base}", verb, "pairs.jsonl", "--base", model)
-    reward = ("--reward", "longer_one:words", "--max_tokens", 3)
-    refused(capsys, "is a reward model", "ppo", "pairs.jsonl", "--base", base, "--anchor", model, *reward)
+    reward = ("--reward", "longer_one:words", "--rollout.max_tokens", 3)
+    refused(capsys, "is a reward model", "ppo", "pairs.jsonl", "--base", base, "--reference", model, *reward)
     assert jurist("sample", "--prompts", "pairs.jsonl", "--policy", f"hf:{model}", "--out", "said") == 2
     assert "is a reward model" in capsys.readouterr().err
 
@@ -290,7 +280,7 @@ def test_what_was_learnt_is_told_with_the_rows_that_compare_nothing(base, capsys
 
 def test_what_a_policy_earned_is_told_and_not_called_rows(base, capsys):
     pairs_file(Path("pairs.jsonl"), 8)
-    words = ("--base", base, "--reward", "longer_one:words", "--max_tokens", 3, "--batch", 4)
+    words = ("--base", base, "--reward", "longer_one:words", "--rollout.max_tokens", 3, "--batch", 4)
 
     assert jurist("train", "rloo", "pairs.jsonl", *words) == 0
     said = capsys.readouterr().out

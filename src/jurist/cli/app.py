@@ -33,7 +33,7 @@ class Verb(NamedTuple):
     """They may also come from a YAML file."""
 
 
-LABEL, SFT, PPO = "recipes.settings:LabelConfig", "models.settings:SftConfig", "models.ppo_settings:PPOConfig"
+LABEL, SFT, PPO = "recipes.settings:LabelConfig", "models.settings:SftConfig", "models.settings:PPOConfig"
 REWARD, DPO = "models.settings:RewardConfig", "models.settings:DpoConfig"
 VERBS = {
     "estimate": Verb(LABEL, "Estimate calls, tokens and cost of a labelling job before it runs.", "", True),

@@ -21,7 +21,7 @@ SHOWN: Final = {
     "retries": "retries {:,}",
     "calls_kept": "from journal {:,}",
     "loss": "loss {:.4g}",
-    "right": "accuracy {:.4g}",
+    "accuracy": "accuracy {:.4g}",
     "reward": "reward {:.4g}",
     "kl_sequence": "KL {:.4g}",
 }

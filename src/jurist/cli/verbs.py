@@ -36,7 +36,7 @@ TRAINERS: Final = {
     "rloo": SAMPLE,
 }
 """What to type with the model of each method."""
-METRICS: Final = ("loss", "right", "reward", "kl_sequence", "tokens", "failed")
+METRICS: Final = ("loss", "accuracy", "reward", "kl_sequence", "tokens", "failed")
 
 
 class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,7 +113,7 @@ def do_audit(typed: Typed) -> int:
     unasked = not cfg.out and not Path(cfg.source).is_dir()
     with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
+        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, on_progress=watch, **given)
     print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
@@ -207,7 +207,8 @@ def do_demo(typed: Typed) -> int:
 
 
 def do_train(typed: Typed) -> int:
-    """What torch raises gets a line of ours only here. Of several processes only the first prints."""
+    """A finished run is recognised before torch is loaded. Of several processes only the first prints."""
+    from ..models.identity import fingerprint, finished_model
     from ..models.settings import check
     from ..recipes.catalogue import need_trainers
     from ..recipes.loop.several import is_first
@@ -217,18 +218,17 @@ def do_train(typed: Typed) -> int:
     check(cfg, method)
     need_trainers("training")
     cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
+    for name in ("base", "reference"):
+        if getattr(cfg, name, "") == "tiny":
+            from ..tiny.model import tiny_checkpoint
+
+            cfg = replace(cfg, **{name: str(tiny_checkpoint())})
     name = "ppo" if method == "rloo" else method
-    trainer = getattr(import_module(f"jurist.models.{name}"), f"train_{name}")
-    with progress() as watch:
-        try:
-            folder = trainer(cfg, watch=watch)
-        except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":
-                raise
-            raise RunError(
-                f"the GPU's memory does not hold {cfg.tokens:,} tokens at once."
-                f" Set: --tokens {max(1, cfg.tokens // 4)}, and if that is not enough --checkpointing"
-            ) from None
+    folder = finished_model(Path(cfg.out), fingerprint(cfg))
+    if folder is None:
+        trainer = getattr(import_module(f"jurist.models.{name}"), f"train_{name}")
+        with progress() as on_progress:
+            folder = trainer(cfg, on_progress=on_progress)
     if is_first():
         facts = {"model": str(folder), **json.loads((folder / "training.json").read_text(encoding="utf-8"))}
         print_result(typed.as_json, facts, _training_lines(method, facts))

@@ -5,15 +5,17 @@ Engines ask and trainers teach by the same template: a model learns in the very 
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import json
+from msgspec import MsgspecError, json
 
 from ..errors import DataError, MissingExtra, SettingError
 from ..records import Message
@@ -47,23 +49,60 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def weights_hash(folder: str | Path) -> str:
-    """One name for what a checkpoint says: its weights, its tokenizer, and the base below an adapter."""
+    """One name for what a checkpoint says: its weights, its tokenizer, and the base below an adapter.
+
+    Weights are read once: the name is kept in `$JURIST_CACHE`, or `jurist` in the user's cache folder, as long as
+    the files have the same paths, sizes and times of change.
+    """
     folder = Path(folder)
-    digest = blake2b(digest_size=16)
-    files = {file for pattern in (_WEIGHTS, *_READING) for file in folder.glob(pattern) if file.is_file()}
+    files = sorted(
+        {file for pattern in (_WEIGHTS, *_READING) for file in folder.glob(pattern) if file.is_file()}
+    )
     if not any(file.suffix == ".safetensors" for file in files):
         raise DataError(
             f"there are no .safetensors files in {folder}. Convert the weights with:"
             " model.save_pretrained(folder, safe_serialization=True)"
         )
-    for file in sorted(files):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 22):
-                digest.update(block)
-    if (folder / ADAPTER).exists():
-        digest.update(weights_hash(find_checkpoint(base_of(folder))).encode())
-    return digest.hexdigest()
+    base = weights_hash(find_checkpoint(base_of(folder))) if (folder / ADAPTER).exists() else ""
+    stats = [(file.resolve(), file.stat()) for file in files]
+    signature = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    key = blake2b(repr((signature, base)).encode(), digest_size=16).hexdigest()
+    kept = _kept_hashes()
+    if key not in kept:
+        digest = blake2b(digest_size=16)
+        for file in files:
+            digest.update(file.name.encode())
+            with file.open("rb") as content:
+                while block := content.read(1 << 22):
+                    digest.update(block)
+        digest.update(base.encode())
+        kept[key] = digest.hexdigest()
+        # A file changed just now may change again within the same tick of the clock.
+        if time.time_ns() - max(changed for *_, changed in signature) > 2_000_000_000:
+            _keep_hashes({**_kept_hashes(), key: kept[key]})
+    return kept[key]
+
+
+def _hashes_file() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("JURIST_CACHE") or Path(cache) / "jurist") / "weights.json"
+
+
+def _kept_hashes() -> dict[str, str]:
+    try:
+        return json.decode(_hashes_file().read_bytes(), type=dict[str, str])
+    except (OSError, MsgspecError):
+        return {}
+
+
+def _keep_hashes(kept: dict[str, str]) -> None:
+    """The last thousand, where there is room for them: it only saves time."""
+    file = _hashes_file()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".weights.{os.getpid()}.partial")
+        part.write_bytes(json.encode(dict(list(kept.items())[-1000:])))
+        part.replace(file)
 
 
 def weights_named(spec: object) -> str:
@@ -148,7 +187,7 @@ def set_template_args(tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
         if not name.isidentifier():
             raise SettingError(
                 f"chat_template_kwargs are arguments of a template, and '{name}' is no name for one."
-                " Write them like: --chat_template_kwargs.enable_thinking false"
+                " Write them like: chat_template_kwargs.enable_thinking: false"
             )
     said = "".join(
         f"{{% if {name} is not defined %}}{{% set {name} = {value!r} %}}{{% endif %}}"

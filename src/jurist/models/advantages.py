@@ -1,20 +1,53 @@
-"""How much better each token was than expected: everything between a reward and a policy gradient.
+"""How much better each token was than expected: everything between a score and the clipped losses.
 
-Shapes: `B` completions, `T` answer tokens, padded on the right; `mask_BT` is 1 on answer tokens. `group_B`
-says which completions answer the same prompt; groups may be uneven, since completions whose verdict failed
-are not among the `B`.
+Pure functions. Shapes: `B` completions, `T` answer tokens, padded on the right; `mask_BT` is 1 on answer
+tokens. `group_B` says which completions answer the same prompt; groups may be uneven, since completions whose
+verdict failed are not among the `B`.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
-EPSILON = 1e-4
+EPSILON: Final = 1e-4
 """Added to a group's spread, so that equal scores give no advantage instead of a division by zero."""
-
-VARIANCE = 1e-8
+VARIANCE: Final = 1e-8
 """Added to a variance, for the same reason."""
+MAX_DECREASE: Final = 0.2
+"""The most that a KL below the target counts, as a share of it (Ziegler et al. 2019)."""
+MAX_INCREASE: Final = 1.0
+"""The most that one above it counts. The paper has the same for both; but reward is found faster than beta
+grows, and a policy that has gone far beyond the target has to be back there before the training ends."""
+TARGET_SHARE: Final = 0.8
+"""The share of the target that is steered for, so that the swings around it stay below the target."""
+
+
+def k1(logp_BT: Tensor, ref_BT: Tensor) -> Tensor:
+    """log policy - log reference at each token: unbiased, and what the reward is charged for.
+
+    k1 and k3 read only the log-probs of the tokens that the policy sampled. Under those samples each has the
+    true KL(policy | reference) as its mean; k1 may be negative on a token (Schulman 2020).
+    """
+    return logp_BT - ref_BT
+
+
+def k3(logp_BT: Tensor, ref_BT: Tensor) -> Tensor:
+    """ratio - 1 - log ratio with ratio = reference / policy: never negative, and varies less."""
+    log_ratio_BT = ref_BT - logp_BT
+    return log_ratio_BT.expm1() - log_ratio_BT
+
+
+def next_beta(beta: float, kl: float, target: float, samples: int, horizon: float) -> float:
+    """beta (1 + clip(kl / aim - 1, -0.2, 1) samples / horizon), after Ziegler et al. 2019 section 2.2.
+
+    Below the aim, 0.8 of the target, beta falls, above it grows; `horizon` is in samples, and a step of more
+    counts as one: beta may double, and never turns negative.
+    """
+    error = min(max(kl / (TARGET_SHARE * target) - 1.0, -MAX_DECREASE), MAX_INCREASE)
+    return beta * (1.0 + error * min(samples / horizon, 1.0))
 
 
 def shaped_rewards(
@@ -113,3 +146,31 @@ def group_advantages(
     kl_B = (kl_BT * mask_BT).sum(-1)
     advantage_B = share * baseline(score_B, group_B) - beta * rloo(kl_B, group_B)
     return advantage_B[:, None] * mask_BT
+
+
+def clipped_policy(
+    logp_BT: Tensor, old_BT: Tensor, advantage_BT: Tensor, mask_BT: Tensor, clip: float
+) -> Tensor:
+    """-min(w A, clip(w, 1 +- clip) A) with w = policy / old policy, Schulman et al. 2017 eq. 7.
+
+    Summed: a step is cut into parts and spread over processes, and only a sum over the tokens here, divided
+    by the tokens of the whole update, gives the same gradient however it was cut.
+    """
+    ratio_BT = torch.exp(logp_BT - old_BT)
+    clipped_BT = ratio_BT.clamp(1.0 - clip, 1.0 + clip)
+    return -(torch.minimum(ratio_BT * advantage_BT, clipped_BT * advantage_BT) * mask_BT).sum()
+
+
+def clipped_value(
+    value_BT: Tensor, old_BT: Tensor, return_BT: Tensor, mask_BT: Tensor, clip: float
+) -> Tensor:
+    """max((V - R)^2, (clip(V, V_old +- clip) - R)^2) / 2."""
+    clipped_BT = torch.minimum(torch.maximum(value_BT, old_BT - clip), old_BT + clip)
+    worse_BT = torch.maximum((value_BT - return_BT).square(), (clipped_BT - return_BT).square())
+    return 0.5 * (worse_BT * mask_BT).sum()
+
+
+def clip_fraction(logp_BT: Tensor, old_BT: Tensor, mask_BT: Tensor, clip: float) -> Tensor:
+    """How many tokens moved past the clip: a step that is too long shows here first."""
+    moved_BT = (torch.exp(logp_BT - old_BT) - 1.0).abs() > clip
+    return (moved_BT * mask_BT).sum()

@@ -1,7 +1,8 @@
 """Where a training run has got to, on disk: whole or not at all, and nothing but safetensors and JSON.
 
-A step draws its random numbers from its own seed and its rows from the epoch's, so weights, optimiser and the
-number of the step are all there is to keep: a run that was killed goes on to the same numbers.
+A step draws its random numbers from its own seed and its rows from the epoch's, so weights, optimiser, the
+number of the step and a few numbers of the method are all there is to keep: a resumed run comes to the same
+numbers.
 """
 
 from __future__ import annotations
@@ -11,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from msgspec import Struct
 from torch import Tensor
 
 from ..errors import RunError
 
 
-class State(Struct, frozen=True):
+class TrainingState(Struct, frozen=True):
     """What a checkpoint belongs to."""
 
     step: int
     fingerprint: str
-    """Of settings, data and base: another run's checkpoint is not taken up."""
+    """Of settings, data and base: another run's checkpoint is not resumed."""
+    numbers: dict[str, float] = {}
+    """The method's own, such as PPO's adaptive beta."""
 
 
-def save_checkpoint(
-    folder: Path, step: int, fingerprint: str, model: Any, optimizer: Any, main: bool
-) -> None:
+def save_checkpoint(folder: Path, state: TrainingState, model: Any, optimizer: Any, main: bool) -> None:
     """Put a checkpoint in place of the last one. Every process calls it; one writes."""
     from safetensors.torch import save_file
 
@@ -41,8 +41,8 @@ def save_checkpoint(
     try:
         save_file(weights, part / "weights.safetensors")
         save_file(moments, part / "optimizer.safetensors")
-        (part / "state.json").write_bytes(msgspec.json.encode(State(step, fingerprint)))
-        part.replace(folder / f"step-{step:08}")
+        (part / "state.json").write_bytes(msgspec.json.encode(state))
+        part.replace(folder / f"step-{state.step:08}")
     except OSError as error:
         raise RunError(
             f"cannot write a checkpoint to {folder} ({error.strerror or error}). See: df -h {folder}"
@@ -51,8 +51,8 @@ def save_checkpoint(
         shutil.rmtree(older, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) -> int:
-    """Take up the last checkpoint; the step it was written after, or 0 where there is none."""
+def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) -> TrainingState:
+    """Resume from the last checkpoint; step 0 where there is none."""
     from safetensors.torch import load_file
     from torch.distributed.checkpoint.state_dict import (
         StateDictOptions,
@@ -63,9 +63,9 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
 
     found = _checkpoints(folder)
     if not found:
-        return 0
+        return TrainingState(0, fingerprint)
     last = found[-1]
-    state = msgspec.json.decode((last / "state.json").read_bytes(), type=State)
+    state = msgspec.json.decode((last / "state.json").read_bytes(), type=TrainingState)
     if state.fingerprint != fingerprint:
         raise RunError(
             f"{folder.parent} holds half of a run with other settings, data or base, at step {state.step}."
@@ -81,16 +81,16 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
         moments.setdefault(weight, {})[name] = value
     whole = {"state": moments, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, whole, options=StateDictOptions(full_state_dict=True))
-    return state.step
+    return state
 
 
 def full_state(model: Any) -> dict[str, Tensor]:
-    """All weights under the names the model below ours has for them, in the first process."""
+    """All weights of a sharded policy under the names of its language model, in the first process."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(model, options=options)
-    return {name.removeprefix("model."): weight for name, weight in state.items()}
+    return {name.removeprefix("model."): x for name, x in state.items() if name.startswith("model.")}
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -98,11 +98,11 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _model_state(model: Any) -> dict[str, Tensor]:
-    """The weights that learn; the others are in the base."""
+    """The weights that are trained; the others are in the base."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    return _apart(get_model_state_dict(model, options=options))
+    return _named_once(get_model_state_dict(model, options=options))
 
 
 def _optimizer_state(model: Any, optimizer: Any) -> dict[str, Tensor]:
@@ -112,20 +112,15 @@ def _optimizer_state(model: Any, optimizer: Any) -> dict[str, Tensor]:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     # Empty in all processes but the first.
     moments = get_optimizer_state_dict(model, optimizer, options=options).get("state", {}).items()
-    return _apart({f"{weight}/{name}": value for weight, its in moments for name, value in its.items()})
+    return _named_once({f"{weight}/{name}": value for weight, its in moments for name, value in its.items()})
 
 
-def _apart(tensors: dict[str, Any]) -> dict[str, Tensor]:
+def _named_once(tensors: dict[str, Any]) -> dict[str, Tensor]:
     """Each tensor once: tied weights have two names, and safetensors takes only one."""
-    seen: dict[int, str] = {}
+    names: dict[int, str] = {}
     return {
-        name: tensor.detach().cpu().contiguous().clone()
+        name: tensor.detach().cpu().contiguous()
         for name, tensor in tensors.items()
-        if seen.setdefault(tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor), name)
+        if names.setdefault(tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor), name)
         == name
     }
-
-
-def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The weights that learn."""
-    return [weight for weight in model.parameters() if weight.requires_grad]

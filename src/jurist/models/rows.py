@@ -5,17 +5,18 @@
 | a preference of ours | itself |
 | prompt, chosen, rejected; or chosen, rejected as whole conversations | a preference |
 | first, second and a label | the same; a tie has p = 0.5 |
-| messages, or prompt and completion | an answer to learn |
+| messages, or prompt and completion | an answer to train on |
 
-`p`, `margin` (or `score_margin`) and `weight` are taken where a row has them; a row without p is a sure
+`p`, `margin` (or `score_margin`) and `weight` are taken where a row has them; a row without p is a certain
 label. Two scores, `score_chosen` and `score_rejected`, are a margin.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,14 +24,14 @@ import msgspec
 
 from ..completions.answers import LabelCoding, label_coding, pair_columns, pair_of, several_of
 from ..errors import DataError, RunError
+from ..policies.policy import Policy
+from ..policies.tokens import Example, TextRow, tokenise_many
 from ..preferences.export import drop_quarantined, read_quarantine
 from ..prompts.load import COLUMNS, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
 from ..run import read_json, read_records
-from .batch import Example, tokenise
-from .policy import Policy
-from .settings import Training
+from .settings import LabelledTraining
 
 Target = tuple[Prompt, Completion]
 
@@ -61,10 +62,10 @@ def is_run(source: str | Path) -> bool:
     """Whether it is a run folder; one without labels is refused, and a loop, which has them by round."""
     if (Path(source) / "preferences.jsonl").exists():
         summary = Path(source) / "summary.json"
-        told = read_json(summary, dict[str, Any]) if summary.exists() else {}
-        if told.get("state") == "refused":
+        state = read_json(summary, dict[str, Any]) if summary.exists() else {}
+        if state.get("state") == "refused":
             raise RunError(
-                f"the labels of {source} were refused: {told['refused']}."
+                f"the labels of {source} were refused: {state['refused']}."
                 f" To train on them all the same: jurist export {source} --force true"
             )
         return True
@@ -164,9 +165,9 @@ def _theirs(row: dict[str, Any], coding: LabelCoding) -> Preference:
         raise BadRow("bad_label", f"p is {p}, which is no probability. Give a number from 0 to 1")
     if "chosen" not in (pair_columns(row) or ()) and p < 0.5:
         first, second, p = second, first, 1 - p
-    scores = [_number(row, f"score_{seat}", None) for seat in ("chosen", "rejected")]
-    gap = scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else 0.0
-    margin = _number(row, "margin", _number(row, "score_margin", gap))
+    scores = [_number(row, f"score_{side}", None) for side in ("chosen", "rejected")]
+    apart = scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else 0.0
+    margin = _number(row, "margin", _number(row, "score_margin", apart))
     weight = _number(row, "weight", 1.0)
     assert margin is not None
     assert weight is not None
@@ -185,76 +186,48 @@ def _number(row: dict[str, Any], column: str, default: float | None) -> float | 
     return float(value)
 
 
-def pair_example(preference: Preference, tokenizer: Any, soft: bool = True, closed: bool = False) -> Example:
-    """Chosen, then rejected, with what the judge said of them."""
-    return tokenise(
-        preference.prompt,
-        (preference.chosen, preference.rejected),
-        tokenizer,
-        closed=closed,
-        p=preference.p if soft else hard(preference.p),
-        margin=preference.margin,
-        weight=preference.weight,
-        id=preference.id,
-    )
-
-
-def hard(p: float) -> float:
-    """Only which of the two; a tie stays one."""
-    return 0.5 if p == 0.5 else float(p > 0.5)
-
-
-class Sides(NamedTuple):
-    """What a training has been given."""
+class Rows(NamedTuple):
+    """What a training is given."""
 
     learnt: list[Example]
-    held: list[Example]
+    held_out: list[Example]
     facts: dict[str, Any]
     """Kept with the model: how many rows are learnt, and why the others were dropped."""
 
 
 def pairs_to_learn(
-    cfg: Training, policy: Policy, preferences: Iterable[Preference] | None, *, soft: bool
-) -> Sides:
-    """The preferences given, or those of the settings, as examples of two answers."""
+    cfg: LabelledTraining, policy: Policy, preferences: Iterable[Preference] | None, *, soft: bool
+) -> Rows:
+    """The preferences given, or those of the settings, as examples of two answers: chosen, then rejected."""
     dropped: Counter[str] = Counter()
     if preferences is None:
         preferences = load_preferences(
             cfg.data, counting(dropped), cfg.columns, cfg.on_error, cfg.label_values
         )
-    closed = policy.kind == "reward"
-    split = (
-        (pair_example(one, policy.tokenizer, soft, closed), is_held_out(one.prompt, cfg.held_out))
-        for one in preferences
-    )
-    sides = _sides(cfg, policy, split, "preferences", dropped)
-    nothing = sum(map(compares_nothing, sides.learnt))
-    if nothing == len(sides.learnt):
+    rows = _tokenised(cfg, policy, map(partial(pair_row, soft=soft), preferences), "preferences", dropped)
+    nothing = sum(is_tie(pair.p) or pair.answers[0] == pair.answers[1] for pair in rows.learnt)
+    if nothing == len(rows.learnt):
         raise DataError(
             f"none of the {nothing} preferences in {cfg.data or 'what was given'} compares anything:"
             f" p is 0.5, or both answers are the same. {_look(cfg)}"
         )
-    return sides._replace(facts={**sides.facts, "compare_nothing": nothing})
+    return rows._replace(facts={**rows.facts, "compare_nothing": nothing})
 
 
-def compares_nothing(pair: Example) -> bool:
-    """Whether nobody knows which is better, or there is no telling the two apart."""
-    return is_tie(pair.p) or pair.answers[0] == pair.answers[1]
-
-
-def answers_to_learn(cfg: Training, policy: Policy, targets: Iterable[Target] | None) -> Sides:
+def answers_to_learn(cfg: LabelledTraining, policy: Policy, targets: Iterable[Target] | None) -> Rows:
     """The answers given, or those of the settings, as examples of one."""
     dropped: Counter[str] = Counter()
     if targets is None:
         targets = load_targets(cfg.data, counting(dropped), cfg.columns, cfg.on_error, cfg.label_values)
-    split = (
-        (
-            tokenise(prompt, (completion,), policy.tokenizer, id=completion.id),
-            is_held_out(prompt, cfg.held_out),
-        )
-        for prompt, completion in targets
-    )
-    return _sides(cfg, policy, split, "answers", dropped)
+    texts = ((prompt, (completion,), {"id": completion.id}) for prompt, completion in targets)
+    return _tokenised(cfg, policy, texts, "answers", dropped)
+
+
+def pair_row(pair: Preference, soft: bool = True) -> TextRow:
+    """A preference as `tokenise_many` takes it; not soft, a tie stays one."""
+    p = pair.p if soft or pair.p == 0.5 else float(pair.p > 0.5)
+    labels = {"p": p, "margin": pair.margin, "weight": pair.weight, "id": pair.id}
+    return pair.prompt, (pair.chosen, pair.rejected), labels
 
 
 def counting(dropped: Counter[str]) -> Drop:
@@ -264,47 +237,59 @@ def counting(dropped: Counter[str]) -> Drop:
     return drop
 
 
-def _sides(
-    cfg: Training, policy: Policy, split: Iterable[tuple[Example, bool]], what: str, dropped: Counter[str]
-) -> Sides:
+def _tokenised(
+    cfg: LabelledTraining,
+    policy: Policy,
+    texts: Iterable[TextRow],
+    what: str,
+    dropped: Counter[str],
+) -> Rows:
     learnt: list[Example] = []
-    held: list[Example] = []
-    longer: list[int] = []
-    room = min(cfg.max_length, policy.longest)
-    for example, is_held in split:
+    held_out: list[Example] = []
+    too_long: list[int] = []
+    room = min(cfg.max_length, policy.max_positions)
+    prompts: deque[Prompt] = deque()
+
+    def noted(rows: Iterable[TextRow]) -> Iterator[TextRow]:
+        for row in rows:
+            prompts.append(row[0])
+            yield row
+
+    for example in tokenise_many(noted(texts), policy.tokenizer):
+        prompt = prompts.popleft()
         if example.longest > room:
-            dropped["too_long"] += 1
-            longer.append(example.longest)
+            too_long.append(example.longest)
         elif not all(example.answers):  # cut off before the first word: there is no token to learn
             dropped["empty"] += 1
         elif example.weight == 0:
             dropped["no_weight"] += 1
         else:
-            (held if is_held else learnt).append(example)
+            (held_out if is_held_out(prompt, cfg.held_out) else learnt).append(example)
+    dropped["too_long"] += len(too_long)
     if not learnt:
         lost = [f"{n} {reason}" for reason, n in sorted((+dropped).items())]
-        lost += [f"{len(held)} held out"] if held else []
+        lost += [f"{len(held_out)} held out"] if held_out else []
         raise DataError(
             f"there are 0 {what} to learn in {cfg.data or 'what was given'}"
-            f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, held, longer)}"
+            f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, bool(held_out), too_long)}"
         )
-    return Sides(learnt, held, {"rows": len(learnt), "dropped": dict(dropped)})
+    return Rows(learnt, held_out, {"rows": len(learnt), "dropped": dict(+dropped)})
 
 
-def _way_out(cfg: Training, policy: Policy, held: Sequence[Example], longer: Sequence[int]) -> str:
-    if held:
+def _way_out(cfg: LabelledTraining, policy: Policy, all_held_out: bool, too_long: Sequence[int]) -> str:
+    if all_held_out:
         return f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
-    if longer and min(longer) > policy.longest:
+    if too_long and min(too_long) > policy.max_positions:
         return (
-            f"The shortest has {min(longer):,} tokens, and this base takes {policy.longest:,}."
+            f"The shortest has {min(too_long):,} tokens, and this base takes {policy.max_positions:,}."
             " Name one that takes more: --base MODEL"
         )
-    if longer:
-        return f"Let longer rows in: --max_length {min(max(longer), policy.longest)}"
+    if too_long:
+        return f"Let longer rows in: --max_length {min(max(too_long), policy.max_positions)}"
     return _look(cfg)
 
 
-def _look(cfg: Training) -> str:
+def _look(cfg: LabelledTraining) -> str:
     if (Path(cfg.data) / "preferences.jsonl").exists():
         return f"See why with: jurist show {cfg.data} --unread"
     return f"Look with: head {for_shell(cfg.data)}"

@@ -1,18 +1,51 @@
-"""What can be said about a training run: one Struct a method, which is the YAML and the command line."""
+"""Settings of the trainers: one Struct a method, which is the YAML, the command line and the help page."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from ..errors import SettingError
-from .policy import Lora
+from ..policies.checkpoint import Lora
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+AtLeast0 = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+ZeroToOne = Annotated[float, Meta(ge=0, le=1)]
+
+
+class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the base is loaded and computed."""
+
+    attention: Annotated[
+        Literal["sdpa", "eager", "flash_attention_2"],
+        Meta(description="Implementation of attention; flash_attention_2 has to be installed."),
+    ] = "sdpa"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Meta(description="Precision of the computation; auto: bfloat16 on a GPU that has it."),
+    ] = "auto"
+    checkpointing: Annotated[
+        bool, Meta(description="Recompute activations: less memory, a third more time.")
+    ] = False
+    chat_template_kwargs: Annotated[
+        dict[str, Any],
+        Meta(description="Arguments of the chat template, e.g. {enable_thinking: false}; kept in the model."),
+    ] = {}
+
+
+class OptimConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """AdamW and the course of its learning rate."""
+
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant"],
+        Meta(description="Decay of the learning rate: cosine to a tenth, linear to 0, or none."),
+    ] = "cosine"
+    warmup: Annotated[Share, Meta(description="Share of the steps with rising learning rate.")] = 0.05
+    weight_decay: Annotated[AtLeast0, Meta(description="Decoupled weight decay of AdamW.")] = 0.0
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -22,96 +55,221 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     columns: Annotated[
         dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.chosen preferred.")
     ] = {}
-    label_values: Annotated[
-        dict[str | int | bool, str],
-        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
-    ] = {}
     on_error: Annotated[
         Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
     ] = "stop"
     base: Annotated[
-        str, Meta(description="The model to start from: a checkpoint's folder or its name on the hub.")
+        str, Meta(description="The model to start from: a checkpoint's folder, its name on the hub, or tiny.")
     ] = ""
     out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
     epochs: Annotated[Positive, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
     batch: Annotated[Count, Meta(description="Rows per step, over all processes.")] = 64
     lr: Annotated[Positive, Meta(description="Peak learning rate.")] = 1e-5
-    schedule: Annotated[
-        Literal["cosine", "linear", "constant"],
-        Meta(description="Decay of the learning rate: cosine to a tenth, linear to 0, or none."),
-    ] = "cosine"
-    warmup: Annotated[Share, Meta(description="Share of the steps with rising learning rate.")] = 0.05
-    weight_decay: Annotated[float, Meta(ge=0, description="Decoupled weight decay of AdamW.")] = 0.0
+    optim: Annotated[OptimConfig, Meta(description="The optimiser.")] = OptimConfig()
     max_length: Annotated[
         Count, Meta(description="Most tokens of a prompt with its longest answer; longer rows are dropped.")
     ] = 2048
-    chat_template_kwargs: Annotated[
-        dict[str, Any],
-        Meta(description="Arguments of the chat template, e.g. {enable_thinking: false}; kept in the model."),
-    ] = {}
+    # An 8B model keeps about 34 x hidden x layers = 34 x 4096 x 32 = 4.5 MB of bfloat16 activations a token
+    # (Korthikanti et al. 2022, with flash or SDPA attention): 18 GB for 4,096 tokens, beside 16 GB of weights
+    # and an adapter's few hundred MB. 16,384 tokens would need 71 GB and not fit on 80.
     tokens: Annotated[
         Count, Meta(description="Tokens in one forward pass, padding included: bounds the memory.")
-    ] = 16384
+    ] = 4096
     lora: Annotated[
         Lora | None, Meta(description="Train a low-rank adapter instead of all weights, e.g. --lora.r 16.")
     ] = None
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        Meta(description="Precision of the computation; auto: bfloat16 on a GPU that has it."),
-    ] = "auto"
-    checkpointing: Annotated[
-        bool, Meta(description="Recompute activations: less memory, a third more time.")
-    ] = False
-    save_every: Annotated[int, Meta(description="Steps between checkpoints; 0: none.")] = 200
+    model: Annotated[ModelConfig, Meta(description="How the base is loaded and computed.")] = ModelConfig()
     held_out: Annotated[Share, Meta(description="Share of prompts for evaluation after each epoch.")] = 0.0
+    save_every: Annotated[
+        Annotated[int, Meta(ge=0)], Meta(description="Steps between checkpoints; 0: none.")
+    ] = 200
     seed: Annotated[int, Meta(description="Seed of the order of the rows and all other choices.")] = 0
     track: Annotated[
         Literal["", "wandb", "trackio"], Meta(description="Also send the metrics to this service.")
     ] = ""
 
 
-class SftConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Learn answers by heart."""
+class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Training on rows that may have labels."""
+
+    label_values: Annotated[
+        dict[str | int | bool, str],
+        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
+    ] = {}
+
+
+class SftConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Supervised fine-tuning on chosen answers."""
 
     lr: Positive = 2e-5
-    packing: Annotated[bool, Meta(description="Several short rows in one sequence, masked apart.")] = True
 
 
-class RewardConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A reward model from preferences."""
 
     lr: Positive = 1e-5
+    learn: Annotated[
+        Literal["all", "head"],
+        Meta(description="head: keep the base as it is and fit only the head, in seconds."),
+    ] = "all"
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
     margin: Annotated[
-        float, Meta(ge=0, description="Weight of each row's margin in the loss (Touvron et al. 2023).")
+        AtLeast0, Meta(description="Weight of each row's margin in the loss (Touvron et al. 2023).")
     ] = 0.0
-    centre: Annotated[float, Meta(ge=0, description="Penalty that keeps the mean reward near 0.")] = 0.01
+    centre: Annotated[AtLeast0, Meta(description="Penalty that keeps the mean reward near 0.")] = 0.01
+    ridge: Annotated[AtLeast0, Meta(description="With learn: head, the L2 penalty on the head.")] = 1e-3
 
 
-Loss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
-BETAS: dict[Loss, float] = {"dpo": 0.1, "length_normalised": 5.0, "r_dpo": 0.1, "simpo": 2.0, "ipo": 0.1}
-"""As the papers have them; they are on different scales."""
+DpoLoss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
 
 
-class DpoConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A policy straight from preferences."""
 
     lr: Positive = 5e-7
-    anchor: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
+    reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
     loss: Annotated[
-        Loss,
-        Meta(description="simpo has no reference policy; r_dpo penalises length by alpha."),
+        DpoLoss, Meta(description="simpo has no reference policy; r_dpo penalises length by alpha.")
     ] = "dpo"
     beta: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
+        Positive | None,
         Meta(description="Strength of the KL constraint; null: 0.1, length_normalised 5, simpo 2."),
     ] = None
     gamma: Annotated[float, Meta(description="simpo: target reward margin per token.")] = 1.0
     alpha: Annotated[float, Meta(description="r_dpo: penalty per token of length.")] = 0.01
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
     flip_rate: Annotated[
-        float, Meta(ge=0, lt=0.5, description="Share of labels assumed wrong (conservative DPO).")
+        Annotated[float, Meta(ge=0, lt=0.5)],
+        Meta(description="Share of labels assumed wrong (conservative DPO)."),
     ] = 0.0
+
+
+RLAIF_MOST: Final = 0.95
+"""Where the score is weighted by 1 - beta, an adaptive beta stays below the point where it has no weight."""
+
+
+class KlConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What distance from the reference policy costs."""
+
+    beta: Annotated[AtLeast0, Meta(description="Penalty per nat; with a target, its initial value.")] = 0.05
+    target: Annotated[
+        Positive | None, Meta(description="KL in nats per completion to adapt beta to; null: fixed.")
+    ] = None
+    horizon: Annotated[
+        Positive, Meta(description="Completions until beta has doubled, where the KL is twice its target.")
+    ] = 1000.0
+    rlaif: Annotated[bool, Meta(description="Weight the score by 1 - beta (Lee et al. 2023).")] = False
+
+
+class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How completions are sampled."""
+
+    samples: Annotated[
+        Count | None, Meta(description="Completions per prompt; null: 1 for gae, 4 for the others.")
+    ] = None
+    max_tokens: Annotated[Count, Meta(description="Most tokens of a completion.")] = 256
+    temperature: Annotated[Positive, Meta(description="Sampling temperature.")] = 1.0
+    writer: Annotated[
+        Literal["hf", "vllm"], Meta(description="Who samples: this process, or vLLM with synced weights.")
+    ] = "hf"
+    url: Annotated[
+        str, Meta(description="A vLLM server's address; empty: vLLM beside the trainer on this machine.")
+    ] = ""
+
+
+class PpoOptimConfig(OptimConfig, frozen=True, forbid_unknown_fields=True):
+    """The same for PPO, with its clipped updates."""
+
+    schedule: Literal["cosine", "linear", "constant"] = "constant"
+    passes: Annotated[Count, Meta(description="Passes over the completions of each step.")] = 2
+    minibatches: Annotated[Count, Meta(description="Updates per pass.")] = 1
+    clip: Annotated[Positive, Meta(description="Clip range of the probability ratio.")] = 0.2
+
+
+class ValueConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The value head of advantage: gae."""
+
+    lr: Annotated[Positive, Meta(description="Higher learning rate for the new value head.")] = 1e-4
+    weight: Annotated[AtLeast0, Meta(description="Weight of the value loss.")] = 0.1
+    lam: Annotated[ZeroToOne, Meta(description="Lambda of GAE; there is no discount.")] = 0.95
+
+
+class PenaltyConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is taken off a score, beside the KL."""
+
+    unfinished: Annotated[AtLeast0, Meta(description="Penalty for a completion cut off at max_tokens.")] = 0.0
+    length: Annotated[
+        AtLeast0, Meta(description="Largest penalty for length: times tanh((tokens - median) / IQR).")
+    ] = 0.0
+    whiten: Annotated[bool, Meta(description="Normalise the scores of each step before the penalties.")] = (
+        False
+    )
+
+
+class HaltConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """When training ends before its last step."""
+
+    failed: Annotated[
+        ZeroToOne, Meta(description="Share of failed verdicts in a step at which training stops.")
+    ] = 0.5
+    kl: Annotated[
+        Positive | None, Meta(description="KL on held-out prompts, in nats, above which training ends.")
+    ] = None
+    worse: Annotated[
+        bool,
+        Meta(description="End when the held-out reward is significantly below its best (95%)."),
+    ] = False
+
+
+class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A policy from a reward. The defaults are for a model of some billion weights.
+
+    `epochs` counts passes over the prompts, `batch` the prompts of a step, `tokens` bounds a forward pass.
+    """
+
+    lr: Positive = 1e-6
+    optim: Annotated[PpoOptimConfig, Meta(description="The optimiser.")] = PpoOptimConfig()
+    save_every: Annotated[int, Meta(ge=0)] = 20
+    reward: Annotated[
+        str | dict[str, Any],
+        Meta(description="A reward model's folder, a judge as in label, a rule, or module:function."),
+    ] = ""
+    budget: Annotated[str | float | None, Meta(description="The most a live judge may cost, e.g. 5usd.")] = (
+        None
+    )
+    reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
+    advantage: Annotated[
+        Literal["gae", "rloo", "grpo"],
+        Meta(description="gae trains a value head; rloo and grpo compare the samples of a prompt."),
+    ] = "gae"
+    rollout: Annotated[RolloutConfig, Meta(description="How completions are sampled.")] = RolloutConfig()
+    kl: Annotated[KlConfig, Meta(description="What distance from the reference policy costs.")] = KlConfig()
+    value: Annotated[ValueConfig, Meta(description="The value head of advantage: gae.")] = ValueConfig()
+    penalty: Annotated[PenaltyConfig, Meta(description="What is taken off a score, beside the KL.")] = (
+        PenaltyConfig()
+    )
+    halt: Annotated[HaltConfig, Meta(description="When training ends before its last step.")] = HaltConfig()
+
+    def __post_init__(self) -> None:
+        if self.advantage != "gae" and self.rollout.samples == 1:
+            raise SettingError(
+                f"{self.advantage} compares the samples of a prompt with each other, got rollout.samples: 1."
+                " Set: --rollout.samples 4"
+            )
+        if self.kl.rlaif and self.kl.beta > RLAIF_MOST:
+            raise SettingError(
+                f"with kl.rlaif the score is weighted by 1 - beta, got kl.beta: {self.kl.beta}."
+                " Set: --kl.beta 0.05"
+            )
+        if self.kl.target is not None and self.kl.beta == 0:
+            raise SettingError(
+                "an adaptive beta is multiplied up and down, so it cannot start at 0. Set: --kl.beta 0.05"
+            )
+
+    @property
+    def samples(self) -> int:
+        """Completions per prompt."""
+        return self.rollout.samples or (1 if self.advantage == "gae" else 4)
 
 
 def check(cfg: Training, verb: str) -> None:

@@ -256,7 +256,7 @@ def refuse_other_tokens(reference: Policy, policy: Policy) -> None:
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise SettingError(
             f"the reference policy {reference.path} has other tokens than the policy {policy.path}, so their"
-            f" log-probs cannot be compared. Name the model the policy comes from: --ref {policy.path}"
+            f" log-probs cannot be compared. Name the model the policy comes from: --reference {policy.path}"
         )
 
 

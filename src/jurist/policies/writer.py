@@ -96,7 +96,12 @@ class HFWriter:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
         if self._policy is policy:
-            self._policy = load_policy(policy.path, dtype="auto").to(policy.device).eval()
+            copy = load_policy(policy.path, dtype="auto")
+            if hasattr(policy.model, "peft_config"):
+                import peft
+
+                copy.model = peft.get_peft_model(copy.model, policy.model.peft_config["default"])
+            self._policy = copy.to(policy.device).eval()
         state = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True))
         mine = self._policy.state_dict()
         self._policy.load_state_dict(

@@ -103,7 +103,7 @@ class JudgeContext(NamedTuple):
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
     require("torch", "a reward model as a judge", "train")
-    opened: Scorer = load_function("jurist.models.judge:open_reward")(context)
+    opened: Scorer = load_function("jurist.models.reward_judge:open_reward")(context)
     return opened
 
 

@@ -7,11 +7,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from jurist.models.advantages import (  # noqa: E402
+    clip_fraction,
+    clipped_policy,
+    clipped_value,
     gae,
     group_advantages,
     grpo,
+    k1,
+    k3,
     length_penalised,
     moments,
+    next_beta,
     rloo,
     shaped_rewards,
     whiten,
@@ -153,3 +159,107 @@ def test_the_length_penalty_is_bounded_and_nothing_at_the_median():
 
 def test_answers_of_one_length_are_not_penalised():
     assert torch.equal(length_penalised(torch.ones(3), torch.full((3,), 8), 0.5), torch.ones(3))
+
+
+def test_the_estimators_by_hand():
+    logp_BT, ref_BT = torch.tensor([[math.log(0.5)]]), torch.tensor([[math.log(0.25)]])
+
+    assert math.isclose(k1(logp_BT, ref_BT).item(), math.log(2), rel_tol=1e-6)
+    assert math.isclose(k3(logp_BT, ref_BT).item(), 0.5 - 1 + math.log(2), rel_tol=1e-5)
+
+
+def test_both_estimators_have_the_true_kl_as_their_mean():
+    policy_V = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
+    ref_V = torch.tensor([0.4, 0.4, 0.2], dtype=torch.float64)
+    true = (policy_V * (policy_V / ref_V).log()).sum()
+
+    for estimator in (k1, k3):
+        mean = (policy_V * estimator(policy_V.log(), ref_V.log())).sum()
+        torch.testing.assert_close(mean, true)
+
+
+def test_k3_is_never_negative_and_zero_where_the_two_agree():
+    logp_BT = torch.randn(4, 6)
+
+    assert (k3(logp_BT, torch.randn(4, 6)) >= 0).all()
+    assert not k3(logp_BT, logp_BT).any()
+
+
+@pytest.mark.parametrize(
+    ("kl", "want"),
+    [
+        (4.8, 0.1),  # on its aim, four fifths of the target: stays
+        (5.28, 0.1 * (1 + 0.1 * 0.5)),  # a tenth over, half a horizon of samples
+        (60.0, 0.1 * (1 + 1.0 * 0.5)),  # far over: counted as twice the aim
+        (0.0, 0.1 * (1 - 0.2 * 0.5)),  # far below: counted as a fifth
+    ],
+)
+def test_the_controller_by_hand(kl, want):
+    assert math.isclose(next_beta(0.1, kl, target=6.0, samples=64, horizon=128), want, rel_tol=1e-9)
+
+
+ONE = torch.ones(1, 1)
+
+
+def row(*values):
+    return torch.tensor([values])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "want"),
+    [
+        (1.1, 2.0, -2.2),  # inside the clip
+        (1.5, 2.0, -2.4),  # a gain is counted up to 1.2 only
+        (0.5, -2.0, 1.6),  # a loss avoided is counted down to 0.8 only
+        (1.5, -2.0, 3.0),  # what got worse is counted in full
+        (0.5, 2.0, -1.0),
+    ],
+)
+def test_the_clipped_policy_loss_by_hand(ratio, advantage, want):
+    got = clipped_policy(row(math.log(ratio)), row(0.0), row(advantage), ONE, clip=0.2)
+
+    assert math.isclose(got.item(), want, rel_tol=1e-5)
+
+
+def test_past_the_clip_the_policy_is_pushed_no_further():
+    logp_BT = row(math.log(1.5)).requires_grad_()
+
+    clipped_policy(logp_BT, row(0.0), row(2.0), ONE, clip=0.2).backward()
+
+    assert logp_BT.grad.item() == 0
+
+
+def test_at_the_old_policy_the_gradient_is_the_advantage():
+    logp_BT = row(-1.0, -2.0).requires_grad_()
+
+    clipped_policy(logp_BT, logp_BT.detach(), row(0.5, -3.0), torch.ones(1, 2), clip=0.2).backward()
+
+    torch.testing.assert_close(logp_BT.grad, row(-0.5, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        (1.0, 0.5 * 1.0**2),  # inside: (1 - 2)^2 / 2
+        (1.5, 0.5 * 0.8**2),  # held at 1.2, which is further from the return of 2
+        (-1.0, 0.5 * 3.0**2),  # the unclipped one is further
+    ],
+)
+def test_the_clipped_value_loss_by_hand(value, want):
+    got = clipped_value(row(value), row(1.0), row(2.0), ONE, clip=0.2)
+
+    assert math.isclose(got.item(), want, rel_tol=1e-5)
+
+
+def test_padding_counts_for_nothing_in_either_loss():
+    mask_BT, far_BT, zero_BT = torch.zeros(1, 2), torch.full((1, 2), 3.0), torch.zeros(1, 2)
+
+    assert clipped_policy(far_BT, zero_BT, far_BT, mask_BT, 0.2) == 0
+    assert clipped_value(far_BT, zero_BT, zero_BT, mask_BT, 0.2) == 0
+    assert clip_fraction(far_BT, zero_BT, mask_BT, 0.2) == 0
+
+
+def test_the_clip_fraction_counts_tokens_past_the_clip():
+    logp_BT = row(math.log(1.1), math.log(1.3), math.log(0.7))
+
+    assert clip_fraction(logp_BT, torch.zeros(1, 3), torch.ones(1, 3), 0.2) == 2

@@ -1,7 +1,9 @@
 """A trained reward model as a judge: `--judge reward:FOLDER`. It scores completions; p is the sigmoid of two.
 
 Calls that come in together go through the model together, those to one prompt sharing it, in a thread beside
-the event loop. As a PPO reward the same object scores a whole step at once, by `score_many`.
+the event loop. As a PPO reward the same object scores a whole step at once, by `score_many`. A completion
+that was cut off is read as it is, at its last token and without a token that ends it, in training as well: it
+is never scored as if it had been finished.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from ..records import Completion, Prompt, Verdict, content_id
 TOKENS = 16384
 """Token slots in one forward pass."""
 _GATHER_SECONDS = 0.005
-TOO_LONG = "too long"
-"""Why there is no score: the model has no positions for the whole of it."""
+NO_SCORE = "too long or empty"
+"""Why there is no score: the model has no positions for the whole of it, or there is no token to read at."""
 Row = tuple[Prompt, Completion]
 
 
@@ -36,8 +38,7 @@ class RewardJudge:
     samples = 1
 
     def __init__(self, folder: str | Path, name: str = "") -> None:
-        from .policy import load_to_read
-        from .reward import Scorer
+        from ..policies.policy import load_to_read
 
         if not str(folder):
             raise SettingError(
@@ -49,9 +50,7 @@ class RewardJudge:
                 f"{folder} is a language model and has learnt no reward. Train one from it with:"
                 f" jurist train reward RUN --base {folder}"
             )
-        self._longest = policy.longest
-        self._tokenizer = policy.tokenizer
-        self._scorer = Scorer(policy.model).eval()
+        self._policy = policy
         self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
         self._waiting: list[tuple[Row, asyncio.Future[float | None]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
@@ -68,7 +67,7 @@ class RewardJudge:
             judge=self.name,
             first_id=completion.id,
             score=score,
-            unread=TOO_LONG if score is None else "",
+            unread=NO_SCORE if score is None else "",
             sample=sample,
         )
 
@@ -88,24 +87,28 @@ class RewardJudge:
                 answer.set_result(score)
 
     def score_many(self, rows: Sequence[Row]) -> list[float | None]:
-        """The score of each completion, those to one prompt sharing it; None where one is too long."""
-        from .batch import tokenise
-        from .reward import score
+        """The score of each completion, those to one prompt sharing it; None where one cannot be scored."""
+        from ..policies.policy import token_stats
+        from ..policies.tokens import tokenise_many
 
-        order = sorted(range(len(rows)), key=lambda index: rows[index][0].id)
-        groups = [list(group) for _, group in groupby(order, key=lambda index: rows[index][0].id)]
-        found: list[float | None] = [None] * len(rows)
-        fitting, examples = [], []
-        for group in groups:
-            prompt, completions = rows[group[0]][0], [rows[index][1] for index in group]
-            whole = tokenise(prompt, completions, self._tokenizer, closed=True)
-            room = self._longest - len(whole.prompt_ids)
-            fits = [at for at, answer in enumerate(whole.answers) if len(answer) <= room]
+        by_prompt: dict[str, list[int]] = {}
+        for index, (prompt, _) in enumerate(rows):
+            by_prompt.setdefault(prompt.id, []).append(index)
+        groups = list(by_prompt.values())
+        texts = ((rows[group[0]][0], [rows[index][1] for index in group], {}) for group in groups)
+        places: list[int] = []
+        examples = []
+        for group, whole in zip(groups, tokenise_many(texts, self._policy.tokenizer), strict=True):
+            room = self._policy.max_positions - len(whole.prompt_ids)
+            fits = [at for at, answer in enumerate(whole.answers) if 0 < len(answer) <= room]
             if fits:
-                fitting.append([group[at] for at in fits])
+                places += [group[at] for at in fits]
                 examples.append(replace(whole, answers=[whole.answers[at] for at in fits]))
-        for group, scores in zip(fitting, score(self._scorer, examples, TOKENS), strict=True):
-            for index, value in zip(group, scores, strict=True):
+        found: list[float | None] = [None] * len(rows)
+        if examples:
+            reward_A = token_stats(self._policy, examples, TOKENS, ("reward",)).reward_A
+            assert reward_A is not None
+            for index, value in zip(places, reward_A.tolist(), strict=True):
                 found[index] = value
         return found
 
