@@ -169,11 +169,9 @@ def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]
 def writer_for(cfg: PPOConfig, policy: Policy) -> Writer:
     """Who samples from the policy."""
     if cfg.rollout.writer == "vllm":
-        from ..policies.vllm import VLLMWriter
+        from ..policies.vllm import Colocated, VLLMWriter
 
-        url = cfg.rollout.url
-        writer: Writer = VLLMWriter(url) if url else VLLMWriter(model=policy.path)
-        return writer
+        return VLLMWriter(cfg.rollout.url or Colocated(policy.path))
     return HFWriter(policy)
 
 
@@ -196,7 +194,7 @@ class Sample:
     """What the value head expected where it was sampled."""
 
     def only(self, kept: Sequence[int]) -> Sample:
-        lists = (self.rows, self.prompts, self.completions, self.scored)
+        lists: Any = (self.rows, self.prompts, self.completions, self.scored)
         tensors = (self.logp_BT, self.ref_BT, self.value_BT)
         return Sample(*([one[row] for row in kept] for one in lists), *(one[kept] for one in tensors))
 

@@ -89,7 +89,7 @@ def reward_values(
     }
 
 
-def labels(part: list[Example], like: Tensor) -> tuple[Tensor, Tensor]:
+def labels(part: Sequence[Example], like: Tensor) -> tuple[Tensor, Tensor]:
     """p and margin of each row."""
     return like.new_tensor([one.p for one in part]), like.new_tensor([one.margin for one in part])
 

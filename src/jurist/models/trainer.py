@@ -98,7 +98,9 @@ class Trainer(Generic[C]):
         self.tokens = cfg.tokens
         """Of a forward pass; fewer once memory ran out."""
         self.done = self.total = 0
-        self._lock = self._metrics_file = self._tracker = None
+        self._lock: int | None = None
+        self._metrics_file: Any = None
+        self._tracker: Any = None
         self._handlers: dict[int, Any] = {}
         self._signal = ""
         self._resumed = False
