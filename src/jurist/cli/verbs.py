@@ -181,7 +181,7 @@ def loop_config(words: list[str]) -> type[Struct]:
 def do_run(typed: Typed) -> int:
     """Of several processes only the first prints."""
     from ..recipes.catalogue import need_trainers, recipe_called, recipe_in
-    from ..recipes.loop.several import is_first
+    from ..recipes.loop.folder import is_first
 
     if typed.recipe is None:
         raise SettingError("jurist run needs a recipe. Write one with: jurist init rlaif")
@@ -211,7 +211,7 @@ def do_train(typed: Typed) -> int:
     from ..models.identity import fingerprint, finished_model
     from ..models.settings import check
     from ..recipes.catalogue import need_trainers
-    from ..recipes.loop.several import is_first
+    from ..recipes.loop.folder import is_first
 
     method = typed.verb.partition(" ")[2]
     cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
