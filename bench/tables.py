@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import train_tables as train
-
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 MARKED = re.compile(r"(<!-- measured: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -117,24 +115,75 @@ def memory_table(evidence: Row) -> str:
     return "\n".join(lines)
 
 
+def train_setting(results: Row) -> str:
+    named = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    return (
+        f"Measured on {results['date']} in {results['seconds'] / 60:.0f} minutes: {results['machine']};"
+        f" steps of {results['batch']} rows. Versions: {named}."
+    )
+
+
+def train_table(results: Row) -> str:
+    """A row each: seconds, their ratio with its spread, what was promised of it, memory, and the losses."""
+    lines = [
+        "| | ours, CPU-s | TRL, CPU-s | ratio | promised | ours, MB | TRL, MB | losses apart |",
+        "| --- |" + " ---: |" * 7,
+    ]
+    for name, row in results["rows"].items():
+        if name == "forms":
+            continue
+        spread = f" ({row['low']:.2f} to {row['high']:.2f})" if row["low"] != row["high"] else ""
+        held = f"{row['least']:g}" if row["ratio"] >= row["least"] else f"{row['least']:g}, **falls short**"
+        apart = f"{row['loss_apart']:.1e}" if "loss_apart" in row else ""
+        lines.append(
+            f"| {name[0].upper()}{name[1:]} | {row['ours_s']:.2f} | {row['theirs_s']:.2f} |"
+            f" **{row['ratio']:.2f}**{spread} | {held} | {row['ours_mb']:,.0f} | {row['theirs_mb']:,.0f} |"
+            f" {apart} |"
+        )
+    return "\n".join(lines)
+
+
+def forms_table(results: Row) -> str:
+    lines = ["| prompt + answers, CPU-s | concat | masked | prefilled |", "| --- | ---: | ---: | ---: |"]
+    for shape, row in results["rows"]["forms"].items():
+        cells = (
+            f"**{row[form]:.3f}**" if form == row["chosen"] else f"{row[form]:.3f}"
+            for form in ("concat", "masked", "prefilled")
+        )
+        lines.append(f"| {shape.replace('+', ' + ').replace('x', ' x ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def vllm_table(evidence: Row) -> str:
+    lines = [
+        "| model | dtype | nats a token apart | from the weights before the step | same keys, same rollouts |"
+        " a sync | tokens/s |",
+        "| --- | --- |" + " ---: |" * 5,
+    ]
+    lines += [
+        f"| {run['model']} | {run['dtype']} | {run['apart']:.2g} | {run['apart_from_old']:.2g} |"
+        f" {run['repeated']:.0%} | {run['sync_s']:.1f} s | {run['tokens_per_s']:,.0f} |"
+        for run in evidence["runs"]
+    ]
+    return "\n".join(lines)
+
+
 def _ms(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
 
 LABEL, MEMORY = ROOT / "bench/results/label.json", ROOT / "evidence/label_memory.json"
-TRAIN = ROOT / "bench/results/train.json"
+TRAIN, VLLM = ROOT / "bench/results/train.json", ROOT / "evidence/vllm_rollouts.json"
 TABLES: dict[str, tuple[Path, Callable[[Row], str]]] = {
     "setting": (LABEL, setting),
     "cost": (LABEL, cost_table),
     "bars": (LABEL, bars_table),
     "extras": (LABEL, extras_table),
     "memory": (MEMORY, memory_table),
-    "train_setting": (TRAIN, train.train_setting),
-    "train_bars": (TRAIN, train.bars_table),
-    "train_steps": (TRAIN, train.steps_table),
-    "train_epochs": (TRAIN, train.epochs_table),
-    "train_shared": (TRAIN, train.shared_table),
-    "train_forms": (TRAIN, train.forms_table),
+    "train_setting": (TRAIN, train_setting),
+    "train": (TRAIN, train_table),
+    "train_forms": (TRAIN, forms_table),
+    "vllm": (VLLM, vllm_table),
 }
 
 

@@ -1,12 +1,12 @@
-"""What a training step costs the processor: our reward model and DPO, and TRL's, in one run.
+"""What training and sampling cost the processor: Jurist and TRL on the same work, in one run.
 
-    python bench/train.py [--quick] [--only steps epochs groups drawing forms]
-    python bench/train.py --gpu [--peak-tflops 989]
+    python bench/train.py [--real FOLDER] [--only WORD ...] [--again]
 
-Each side runs in a process of its own, with one thread, on the same checkpoint, rows, order and batches. The
-two take turns step by step, so that other work on the machine hits both alike; what is compared is processor
-time, and the medians over steps count. The first step, with loading, is left out except in whole epochs.
-Written to bench/results/train.json; `--gpu` writes bench/results/train_gpu.json.
+Each side runs in a fresh process with one thread, on the same checkpoint, ids, order and batches. The two
+take turns step by step, so that other work on the machine hits both alike. Processor time counts: the median
+of the steps without the first, which loads; of a whole job, everything. Rows measured with the same versions
+are kept, unless `--again`; `--only` takes rows with one of these words in their names. `--real` is a
+checkpoint of Gemma 3 270M, a pretrained model with windows of 512 tokens in five of six layers.
 """
 
 from __future__ import annotations
@@ -14,114 +14,155 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import multiprocessing
 import os
 import platform
+import random
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from train_runs import (
-    BATCH,
-    EPOCH_BATCH,
-    EPOCH_ROWS,
-    STEPS,
-    Bench,
-    Row,
-    all_forms,
-    drawn,
-    epoch,
-    group,
-    on_a_gpu,
-    steps,
-)
-from train_tables import train_bars
-from train_work import SHAPES
+from train_sides import Job, Lengths, checkpoint, take_part
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 RESULTS = Path(__file__).resolve().parent / "results" / "train.json"
-PACKAGES = ("jurist", "torch", "transformers", "trl", "accelerate", "datasets")
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+BATCH, STEPS = 4, 4
+LEAST = {"dpo 5M": 2.4, "dpo 40M": 3.3, "reward 5M": 1.5, "reward 40M": 1.5}
+"""How many times TRL's speed is promised at a prompt of 512 tokens and answers of 64; elsewhere 1."""
+REAL = {"reward float32": 1.6, "reward bfloat16": 1.4, "dpo float32": 3.0, "sft float32": 2.0}
+FORMS = ["32+2x32", "64+2x64", "128+2x256", "512+2x64", "2000+2x64", "512+8x64", "128+8x256"]
+Row = dict[str, Any]
 
 
-def machine() -> Row:
-    facts = {"cores": os.cpu_count(), "processor": platform.machine(), "system": platform.system()}
-    return {**facts, "threads": 1, "load_before": round(os.getloadavg()[0], 2)}
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def show(part: str, row: Row) -> None:
-    said = " ".join(f"{key}={value}" for key, value in row.items() if key not in ("losses", "libraries_mb"))
-    print(f"{part}: {said}", flush=True)
-
-
-def measure(bench: Bench, parts: Sequence[str], quick: bool) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {part: [] for part in parts}
-
-    def keep(part: str, row: Row) -> None:
-        found[part].append(row)
-        show(part, row)
-
-    models = ("5M",) if quick else ("5M", "40M")
-    number = 2 if quick else STEPS
-    if "steps" in parts:
-        for model in models:
-            for method in ("reward", "dpo"):
-                for shape in SHAPES:
-                    keep("steps", steps(bench, model, method, shape, number))
-    if "epochs" in parts:
+def rows(real: bool) -> Iterator[tuple[str, Job]]:
+    """All rows by name."""
+    for model in ("5M", "40M"):
         for method in ("reward", "dpo"):
-            for row in epoch(bench, "5M", method, 32 if quick else EPOCH_ROWS):
-                keep("epochs", row)
-    for model in models:
-        if "groups" in parts:
-            keep("groups", group(bench, model, (512, 64, 8), number))
-        if "drawing" in parts:
-            keep("drawing", drawn(bench, model, (512, 32, 8), 2, number))
-    if "forms" in parts:
-        for row in all_forms(bench, "5M", number):
-            keep("forms", row)
-    return found
+            for prompt, answer in ((512, 64), (128, 256), (64, 64)):
+                least = LEAST[f"{method} {model}"] if prompt == 512 else 1.0
+                job: Job = {"model": model, "method": method, "least": least}
+                lengths = [(prompt, answer, answer)] * (BATCH * (1 + STEPS))
+                yield f"{method} {model}, {prompt}/{answer}", {**job, "lengths": lengths}
+        job = {"model": model, "method": "rollouts", "shape": (400, 8, 64), "steps": 1 + STEPS, "least": 2.0}
+        yield f"rollouts {model}, 8 x 64 tokens of a prompt of 400", job
+    for method, sampling in (("dpo", "random"), ("dpo", "group_by_length"), ("reward", "random")):
+        job = {"model": "5M", "method": method, "least": 3.0 if method == "dpo" else 1.0, "batch": 8}
+        job |= {"lengths": skewed(96, (96, 1.0, 768), (48, 0.6, 192)), "sampling": sampling}
+        yield f"{method} 5M, a job of skewed lengths, TRL's sampling: {sampling}", job
+    for name, least in REAL.items() if real else ():
+        method, precision = name.split()
+        job = {"model": f"Gemma {precision}", "method": method, "precision": precision, "least": least}
+        # As human-labelled harmlessness pairs are long, the short ones of them.
+        job |= {"lengths": skewed(BATCH * 3, (60, 0.6, 160), (26, 0.6, 60)), "lora": True}
+        yield f"{method} Gemma 3 270M, LoRA, {precision}", job
+    yield "forms", {"model": "5M", "method": "forms", "steps": STEPS, "shapes": FORMS}
+
+
+def skewed(count: int, prompt: tuple[int, float, int], answer: tuple[int, float, int]) -> list[Lengths]:
+    """Log-normal lengths: of prompt and answers the median, the spread and the most."""
+    draw = random.Random(0)
+
+    def one(middle: int, spread: float, most: int) -> int:
+        return min(most, max(8, round(middle * draw.lognormvariate(0, spread))))
+
+    return [(one(*prompt), one(*answer), one(*answer)) for _ in range(count)]
+
+
+class Bench:
+    """Checkpoints made once, and fresh processes that have the libraries loaded already."""
+
+    def __init__(self, root: Path, real: str) -> None:
+        self._root, self._real = root, real
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["train_sides"])
+
+    def measure(self, job: Job) -> Row:
+        kind = "reward" if job["method"] == "reward" and not job.get("lora") else "causal"
+        folder = self._root / f"{job['model']}-{kind}"
+        if not folder.exists():
+            self._start(checkpoint, folder, job["model"], kind, self._real).join()
+        defaults: Job = {"batch": BATCH, "sampling": "sequential", "precision": "float32", "lora": False}
+        job = {**defaults, **job, "base": str(folder)}
+        if job["method"] == "forms":
+            return dict(self._take_turns({**job, "by": "ours"})[0]["forms"])
+        ours, theirs = self._take_turns({**job, "by": "ours"}, {**job, "by": "trl"})
+        steps = list(zip(ours["steps_s"], theirs["steps_s"], strict=True))[1:]
+        if job["sampling"] != "sequential":  # a whole job, in an order of TRL's own
+            steps = [(sum(ours["steps_s"]) + ours["end_s"], sum(theirs["steps_s"]) + theirs["end_s"])]
+        each = sorted(other / one for one, other in steps)
+        found = {"ours_s": median(one for one, _ in steps), "theirs_s": median(other for _, other in steps)}
+        found |= {"ratio": median(each), "low": each[0], "high": each[-1], "least": job["least"]}
+        found |= {"ours_mb": ours["mb"], "theirs_mb": theirs["mb"]}
+        if "losses" in ours and job["sampling"] == "sequential":
+            apart = max(abs(one - other) for one, other in zip(ours["losses"], theirs["losses"], strict=True))
+            found |= {"loss_apart": apart, "loss": ours["losses"][-1]}
+        return {name: float(f"{value:.4g}") for name, value in found.items()}
+
+    def _start(self, target: Any, *arguments: Any) -> Any:
+        process = self._processes.Process(target=target, args=arguments)
+        process.start()
+        return process
+
+    def _take_turns(self, *jobs: Job) -> Sequence[Row]:
+        """Run the sides step by step in turn; what each found, with its times and its peak memory."""
+        talks = []
+        for number, job in enumerate(jobs):
+            here, there = self._processes.Pipe()
+            out = self._root / f"out-{number}"
+            shutil.rmtree(out, ignore_errors=True)  # a finished training would not be done again
+            talks.append((self._start(take_part, there, {**job, "out": str(out)}), here))
+            there.close()
+        found: dict[int, Row] = {}
+        while len(found) < len(jobs):
+            for number, (process, here) in enumerate(talks):
+                if number not in found:
+                    here.send("go")
+                    try:
+                        answer = here.recv()
+                    except EOFError:
+                        log = (self._root / f"out-{number}.log").read_text()
+                        raise SystemExit(f"{jobs[number]['by']} failed:\n{log[-3000:]}") from None
+                    if answer != "step":
+                        found[number] = answer
+                        process.join()
+        return [found[number] for number in range(len(jobs))]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    every = ("steps", "epochs", "groups", "drawing", "forms")
-    parser.add_argument("--only", nargs="+", choices=every, default=every)
-    parser.add_argument("--quick", action="store_true", help="the small model, two steps; written nowhere")
-    parser.add_argument("--gpu", action="store_true", help="a model of 1 B in bfloat16 instead")
-    parser.add_argument("--peak-tflops", type=float, default=989.0, help="of the GPU, in bfloat16")
+    parser.add_argument("--real", default="", help="a folder with Gemma 3 270M as Hugging Face weights")
+    parser.add_argument("--only", nargs="+", default=[""], help="words in the names of rows")
+    parser.add_argument("--again", action="store_true", help="measure what has been measured, too")
     args = parser.parse_args()
-    where, began = machine(), time.perf_counter()
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    machine = f"one thread on one of {os.cpu_count()} cores, {platform.system()} on {platform.machine()}"
+    results: Row = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if args.again or results.get("versions") != versions:
+        results = {
+            "date": "",
+            "command": "make bench-train",
+            "seconds": 0,
+            "steps": STEPS,
+            "batch": BATCH,
+            "rows": {},
+        }
+    results |= {"date": datetime.date.today().isoformat(), "machine": machine, "versions": versions}
     with tempfile.TemporaryDirectory(prefix="jurist-bench-") as folder:
-        bench = Bench(Path(folder))
-        if args.gpu:
-            found = {"gpu": on_a_gpu(bench, args.peak_tflops)}
-        else:
-            found = measure(bench, args.only, args.quick)
-    where["load_after"] = round(os.getloadavg()[0], 2)
-    if not args.gpu and (args.quick or set(args.only) != set(every)):
-        return
-    results = {
-        "date": datetime.date.today().isoformat(),
-        "command": "python bench/train.py --gpu" if args.gpu else "make bench-train",
-        "seconds": round(time.perf_counter() - began),
-        "machine": where,
-        "versions": versions(),
-        "job": {"batch": BATCH, "steps": STEPS, "epoch_rows": EPOCH_ROWS, "epoch_batch": EPOCH_BATCH},
-        **found,
-    }
-    if not args.gpu:
-        results["gpu"] = "not run: there was none; python bench/train.py --gpu"
-        results["bars"] = train_bars(results)
-        for bar in results["bars"]:
-            print(f"{'holds' if bar['holds'] else 'FALLS SHORT'}: {bar['bar']}: {bar['value']}")
-    file = RESULTS.with_name("train_gpu.json") if args.gpu else RESULTS
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n")
+        bench = Bench(Path(folder), args.real)
+        for name, job in rows(bool(args.real)):
+            if name in results["rows"] or not any(word in name for word in args.only):
+                continue
+            began = time.perf_counter()
+            results["rows"][name] = bench.measure(job)
+            results["seconds"] = round(results["seconds"] + time.perf_counter() - began)
+            print(f"{name}: {results['rows'][name]}", flush=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

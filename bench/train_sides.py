@@ -1,110 +1,169 @@
-"""One side of a comparison, run in a process of its own: our trainers, TRL's, or one pass in one form.
+"""One side of the training benchmark, in a process of its own: Jurist, or TRL for the same rows.
 
-Each runs as its users run it. `gate()` is called after every step, when the other side has its turn; what a
-side returns is put beside the times.
+The models are random Llamas, whose tokenizer has one token a word, and a pretrained Gemma 3 with a LoRA
+adapter. After every step a side calls `gate()`, and the other one has its turn.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import resource
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from train_work import MODELS, Lengths, Pair, pairs
+import peft
+import tokenizers as tk
+import torch
+import transformers as hf
+from datasets import Dataset, disable_progress_bars
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+
+from jurist.models import settings as of
+from jurist.models.dpo import train_dpo
+from jurist.models.reward import train_reward
+from jurist.models.sft import train_sft
+from jurist.models.trainer import shuffled_steps
+from jurist.policies.checkpoint import Lora
+from jurist.policies.forward import form_for
+from jurist.policies.policy import load_policy
+from jurist.policies.tokens import Example
+from jurist.policies.writer import Drawing, HFWriter
+from jurist.records import Completion, Preference, Prompt
 
 Gate = Callable[[], None]
 Job = dict[str, Any]
-COMMON = {"lr": 1e-4, "seed": 0}
-BETA = 0.1
+Lengths = tuple[int, int, int]
+"""Tokens of prompt, chosen and rejected."""
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m['role'] == 'assistant' else 'user' }}\n{{ m['content'] }}<end_of_turn>{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+AROUND_A_PROMPT, AFTER_AN_ANSWER = 3, 1
+SIZES: dict[str, dict[str, int]] = {
+    "5M": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "vocab_size": 4096},
+    "40M": {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8, "vocab_size": 32_000},
+}
+LORA = {"r": 8, "alpha": 16.0}
+TRL = {
+    "reward": (RewardTrainer, RewardConfig),
+    "dpo": (DPOTrainer, DPOConfig),
+    "sft": (SFTTrainer, SFTConfig),
+}
+RATE, BETA, FORMS = 1e-4, 0.1, ("concat", "masked", "prefilled")
+hf.utils.logging.disable_progress_bar()
+disable_progress_bars()
 
 
-def rows_of(job: Job) -> list[Pair]:
-    return pairs(job["lengths"], MODELS[job["model"]]["vocab_size"])
+def tokenizer(vocabulary: int) -> Any:
+    words = [*SPECIAL, *(f"w{index}" for index in range(vocabulary - len(SPECIAL)))]
+    inner = tk.Tokenizer(
+        tk.models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<|pad|>")
+    )
+    inner.pre_tokenizer = tk.pre_tokenizers.WhitespaceSplit()
+    inner.add_special_tokens(SPECIAL)
+    named = {"eos_token": "<|end|>", "pad_token": "<|pad|>", "unk_token": "<|pad|>"}
+    made = hf.PreTrainedTokenizerFast(tokenizer_object=inner, **named)
+    made.chat_template = TEMPLATE
+    return made
+
+
+def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
+    """A random Llama, with a reward head that is not zero; or the real model in the dtype of its name."""
+    if model in SIZES:
+        shape: dict[str, Any] = {**SIZES[model], "num_labels": 1}
+        shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), shape["hidden_size"] // 64)
+        ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "tie_word_embeddings": False}
+        torch.manual_seed(0)
+        made = hf.LlamaForSequenceClassification if kind == "reward" else hf.LlamaForCausalLM
+        made(hf.LlamaConfig(max_position_embeddings=4096, **shape, **ids)).save_pretrained(folder)
+        tokenizer(shape["vocab_size"]).save_pretrained(folder)
+        return
+    dtype = getattr(torch, model.split()[-1])
+    hf.AutoModelForCausalLM.from_pretrained(real, dtype=dtype).save_pretrained(folder)
+    words = hf.AutoTokenizer.from_pretrained(real)
+    words.chat_template = GEMMA_TEMPLATE
+    words.save_pretrained(folder)
+
+
+def texts(job: Job) -> list[tuple[str, str, str]]:
+    """Prompt, chosen and rejected of random words; for the random models exactly as long as asked."""
+    draw = random.Random(0)
+    if job["model"] in SIZES:
+        words = [f"w{index}" for index in range(SIZES[job["model"]]["vocab_size"] - len(SPECIAL))]
+    else:
+        known = hf.AutoTokenizer.from_pretrained(job["base"]).get_vocab()
+        words = sorted(one[1:] for one in known if one[0] == "▁" and one[1:].isascii() and one[1:].isalpha())
+
+    def text(tokens: int) -> str:
+        return " ".join(draw.choices(words, k=tokens))
+
+    return [
+        (text(p - AROUND_A_PROMPT), text(w - AFTER_AN_ANSWER), text(r - AFTER_AN_ANSWER))
+        for p, w, r in job["lengths"]
+    ]
 
 
 def ours(job: Job, gate: Gate) -> Job:
-    """`train_reward` or `train_dpo`, from the rows to the saved model."""
-    from jurist.models import dpo
-    from jurist.models.reward import train_reward
-    from jurist.models.settings import DpoConfig, RewardConfig
-    from jurist.records import Completion, Preference, Prompt
-
+    """The trainer, from the rows to the saved model."""
     losses: list[float] = []
 
-    def watch(progress: Any) -> None:
+    def on_progress(progress: Any) -> None:
         losses.append(progress.metrics["loss"])
         gate()
 
-    rows = []
-    for number, (asked, chosen, rejected) in enumerate(rows_of(job)):
+    rows: list[Any] = []
+    for number, (asked, *answers) in enumerate(texts(job)):
         prompt = Prompt.of(asked)
-        sides = Completion.of(prompt.id, chosen), Completion.of(prompt.id, rejected)
-        rows.append(Preference(str(number), prompt, *sides, p=1.0))
-    settings = {
-        **COMMON,
-        "data": "rows",
-        "base": job["base"],
-        "out": job["out"],
-        "batch": job["batch"],
-        "schedule": "constant",
-        "warmup": 0.0,
-        "precision": job.get("precision", "float32"),
-    }
-    if job["method"] == "reward":
-        train_reward(RewardConfig(**settings, centre=0.0), rows, watch)
-        return {"losses": losses}
-    with timed(dpo, "anchored") as anchor:
-        dpo.train_dpo(DpoConfig(**settings, beta=BETA), rows, watch)
-    return {"losses": losses, "anchor_s": anchor[0]}
+        chosen, rejected = (Completion.of(prompt.id, one) for one in answers)
+        pair = Preference(str(number), prompt, chosen, rejected, p=1.0)
+        rows.append((prompt, chosen) if job["method"] == "sft" else pair)
+    shared: Job = {"data": "rows", "base": job["base"], "out": job["out"], "batch": job["batch"], "lr": RATE}
+    shared |= {"lora": Lora(**LORA) if job["lora"] else None, "optim": of.OptimConfig("constant", 0.0)}
+    shared |= {"model": of.ModelConfig(precision=job["precision"]), "save_every": 0}
+    if job["method"] == "dpo":
+        train_dpo(of.DpoConfig(**shared, beta=BETA), rows, on_progress)
+    elif job["method"] == "sft":
+        train_sft(of.SftConfig(**shared), rows, on_progress)
+    else:
+        train_reward(of.RewardConfig(**shared, centre=0.0), rows, on_progress)
+    return {"losses": losses}
 
 
 def trl(job: Job, gate: Gate) -> Job:
-    """The same with TRL: full precision, nothing recomputed, anchor log-probs computed once, no logging."""
-    import transformers
-    from datasets import Dataset, disable_progress_bars
-    from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
-
-    disable_progress_bars()
-    bf16 = job.get("precision") == "bfloat16"
-    settings = {
-        "output_dir": job["out"],
-        "per_device_train_batch_size": job["batch"],
-        "num_train_epochs": 1,
-        "learning_rate": COMMON["lr"],
-        "lr_scheduler_type": "constant",
-        "adam_beta2": 0.95,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "max_length": 2048,
-        "bf16": bf16,
-        "use_cpu": not job.get("gpu", False),
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "seed": COMMON["seed"],
-        "train_sampling_strategy": job["sampling"],
-        "remove_unused_columns": job["sampling"] != "group_by_length",
-    }
-    said = [
-        {
-            "prompt": [{"role": "user", "content": asked}],
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-            "length": prompt + max(first, second),
-        }
-        for (asked, chosen, rejected), (prompt, first, second) in zip(
-            rows_of(job), job["lengths"], strict=True
+    """The same with TRL: nothing recomputed, the reference's log-probs computed once, no logging."""
+    method, by_length = job["method"], job["sampling"] == "group_by_length"
+    settings: Job = {"output_dir": job["out"], "per_device_train_batch_size": job["batch"]}
+    settings |= {"learning_rate": RATE, "lr_scheduler_type": "constant", "adam_beta2": 0.95}
+    settings |= {"num_train_epochs": 1, "max_length": 2048, "use_cpu": True, "weight_decay": 0.0}
+    settings |= {"bf16": job["precision"] == "bfloat16"}
+    settings |= {"gradient_checkpointing": False, "dataloader_pin_memory": False, "disable_tqdm": True}
+    settings |= {"report_to": "none", "save_strategy": "no", "logging_strategy": "no"}
+    settings |= {"train_sampling_strategy": job["sampling"], "remove_unused_columns": not by_length}
+    if method == "dpo":
+        settings |= {"beta": BETA, "precompute_ref_log_probs": True}
+    rows = []
+    for (asked, *answers), lengths in zip(texts(job), job["lengths"], strict=True):
+        user, *turns = (
+            [{"role": "assistant" if number else "user", "content": text}]
+            for number, text in enumerate((asked, *answers))
         )
-    ]
-    data = Dataset.from_list([said[row] for row in job["order"]] if job["order"] else said)
-    kinds = {"reward": (RewardTrainer, RewardConfig), "dpo": (DPOTrainer, DPOConfig)}
-    trainer_class, config_class = kinds[job["method"]]
-    dpo = {"beta": BETA, "precompute_ref_log_probs": True} if job["method"] == "dpo" else {}
+        names = ("completion",) if method == "sft" else ("chosen", "rejected")
+        row: Job = {"prompt": user, **dict(zip(names, turns, strict=False))}
+        rows.append(row | ({"length": lengths[0] + max(lengths[1:])} if by_length else {}))
+    order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
+    trainer_class, config_class = TRL[method]
     losses: list[float] = []
 
     class Watched(trainer_class):  # type: ignore[misc, valid-type]
@@ -113,177 +172,104 @@ def trl(job: Job, gate: Gate) -> Job:
             losses.append(loss.item())
             return loss
 
-    class Turns(transformers.TrainerCallback):
+    class Turns(hf.TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             gate()
 
-    with timed(DPOTrainer, "_precompute_ref_logps") as anchor:
+    model, more = job["base"], {}
+    if job["lora"]:
+        kind: Any = "reward" if method == "reward" else "causal"
+        model = load_policy(job["base"], kind=kind).model  # with the same head as ours, which is zero
+        task = "SEQ_CLS" if method == "reward" else "CAUSAL_LM"
+        adapter = {"r": LORA["r"], "lora_alpha": LORA["alpha"], "target_modules": "all-linear"}
+        more["peft_config"] = peft.LoraConfig(task_type=task, **adapter)
+    data = Dataset.from_list([rows[row] for row in order])
+    wrap = peft.get_peft_model
+
+    def seeded(*args: Any, **how: Any) -> Any:
+        hf.set_seed(0)  # the adapter begins as ours does
+        return wrap(*args, **how)
+
+    with patch.object(sys.modules[trainer_class.__module__], "get_peft_model", seeded):
         trainer = Watched(
-            model=job["base"], args=config_class(**settings, **dpo), train_dataset=data, callbacks=[Turns()]
+            model, args=config_class(**settings), train_dataset=data, callbacks=[Turns()], **more
         )
     trainer.train()
     trainer.save_model(job["out"])
-    return {"losses": losses, **({"anchor_s": anchor[0]} if dpo else {})}
+    return {"losses": losses}
 
 
-@contextmanager
-def timed(where: Any, name: str) -> Iterator[list[float]]:
-    """How much processor time is spent in a function, whoever calls it."""
-    inner, spent = getattr(where, name), [0.0]
-
-    def outer(*args: Any, **how: Any) -> Any:
-        began = time.process_time()
-        try:
-            return inner(*args, **how)
-        finally:
-            spent[0] += time.process_time() - began
-
-    setattr(where, name, outer)
-    try:
-        yield spent
-    finally:
-        setattr(where, name, inner)
+def our_order(job: Job) -> list[int]:
+    """The rows in the order in which our trainers take them."""
+    ends = 1 if job["method"] == "sft" else 2
+    examples = [Example([0] * p, [[0] * one for one in answers[:ends]]) for p, *answers in job["lengths"]]
+    return list(islice(chain.from_iterable(shuffled_steps(examples, job["batch"], 0)), len(examples)))
 
 
-def one_pass(job: Job, gate: Gate) -> Job:
-    """Forward and backward over prompts with their answers, in one form; `auto` is what the trainers take."""
-    from jurist.models.forward import planned
-    from jurist.models.policy import load_policy
-
-    policy = load_policy(job["base"], dtype="float32")
-    examples = examples_of(job, *job["shape"])
-    losses = []
-    for _ in range(job["steps"]):
-        losses.append(forward_and_backward(policy.model, examples, job["how"]))
+def rollouts(job: Job, gate: Gate) -> Job:
+    """Samples through the Hugging Face writer, or as TRL's trainers sample without vLLM."""
+    policy, draw, (prompt, samples, tokens) = load_policy(job["base"]).eval(), random.Random(0), job["shape"]
+    prompts = [[draw.randrange(5, 4000) for _ in range(prompt)] for _ in range(2)]
+    ids = torch.tensor([one for one in prompts for _ in range(samples)])
+    model, writer = policy.model, HFWriter(policy)
+    model.generation_config.eos_token_id = None  # nothing ends early, so that both write as much
+    how = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "pad_token_id": 0}
+    for step in range(job["steps"]):
+        if job["by"] == "ours":
+            found = writer.write(prompts, samples, Drawing(tokens, ()), keys=[f"{step} 0", f"{step} 1"])
+            assert all(len(one.ids) == tokens for some in found for one in some)
+        else:
+            with torch.no_grad():
+                whole = model.generate(ids, attention_mask=torch.ones_like(ids), **how)
+            assert whole.shape == (2 * samples, prompt + tokens)
         gate()
-    return {"losses": losses, "form": planned(policy.model, examples)[0][0]}
+    return {}
 
 
-def forms(job: Job, gate: Gate) -> Job:
-    """The same in every form and for several shapes, and which form the trainers would take."""
-    from jurist.models.forward import planned
-    from jurist.models.policy import load_policy
-
-    model = load_policy(job["base"], dtype="float32").model
-    rows = []
+def forms(job: Job, _: Gate) -> Job:
+    """Forward and backward of a prompt with its answers in each form, and the form that trainers take."""
+    policy, draw = load_policy(job["base"], dtype="float32").train(), random.Random(0)
+    found = {}
     for shape in job["shapes"]:
-        examples = examples_of(job, *shape)
-        spent: dict[str, list[float]] = {form: [] for form in ("concat", "mask", "cache", "repeat")}
+        prompt, answers, answer = map(int, shape.replace("+", " ").replace("x", " ").split())
+        lengths = [prompt, *[answer] * answers]
+        asked, *rest = ([draw.randrange(5, 4000) for _ in range(length)] for length in lengths)
+        rows = [Example(asked, rest)]
+        spent: dict[str, list[float]] = {form: [] for form in FORMS}
         for _ in range(1 + job["steps"]):
             for form, seconds in spent.items():
                 began = time.process_time()
-                forward_and_backward(model, examples, form)
+                policy(rows, form=form).logprobs_AT.square().mean().backward()
+                policy.zero_grad()
                 seconds.append(time.process_time() - began)
-        best = {form: min(seconds[1:]) for form, seconds in spent.items()}
-        rows.append({"shape": shape, "chosen": planned(model, examples)[0][0], **best})
-    return {"rows": rows}
-
-
-def forward_and_backward(model: Any, examples: Any, how: Any) -> float:
-    from jurist.models.forward import answers_forward
-
-    model.train()
-    logprobs_AT = answers_forward(model, examples, how=how).logprobs_AT
-    assert logprobs_AT is not None
-    loss = logprobs_AT.square().mean()
-    loss.backward()
-    model.zero_grad()
-    return float(loss)
-
-
-def examples_of(job: Job, prompt: int, answer: int, answers: int) -> Any:
-    """Random ids: so many prompts with so many answers each."""
-    from jurist.models.batch import Example
-
-    draw, top = random.Random(0), MODELS[job["model"]]["vocab_size"]
-
-    def ids(tokens: int) -> list[int]:
-        return [draw.randrange(5, top) for _ in range(tokens)]
-
-    return [Example(ids(prompt), [ids(answer) for _ in range(answers)]) for _ in range(job["rows"])]
-
-
-def drawing(job: Job, gate: Gate) -> Job:
-    """Samples of prompts: each prompt read once for all of them, or once for each."""
-    from jurist.models.drawing import draw
-    from jurist.models.policy import load_policy
-
-    policy = load_policy(job["base"], dtype="float32")
-    prompt, tokens, samples = job["shape"]
-    prompts = [example.prompt_ids for example in examples_of(job, prompt, 1, 1)]
-    keys = [str(number) for number in range(len(prompts))]
-    if not job["once"]:
-        keys = [f"{key}-{n}" for key in keys for n in range(samples)]
-        prompts = [prompt_ids for prompt_ids in prompts for _ in range(samples)]
-    for _ in range(job["steps"]):
-        drawn = draw(
-            policy.model,
-            prompts,
-            samples=samples if job["once"] else 1,
-            max_tokens=tokens,
-            end_ids=[],
-            keys=keys,
-        )
-        gate()
-    return {"tokens": sum(len(one.ids) for one in drawn)}
-
-
-SIDES: dict[str, Callable[[Job, Gate], Job]] = {
-    "ours": ours,
-    "trl": trl,
-    "one_pass": one_pass,
-    "forms": forms,
-    "drawing": drawing,
-}
+        best = {form: float(f"{min(seconds[1:]):.3g}") for form, seconds in spent.items()}
+        found[shape] = {"chosen": form_for(policy.model, rows), **best}
+    return {"forms": found}
 
 
 def take_part(connection: Any, job: Job) -> None:
     """What a process does: run its side, and between two steps wait until it is its turn again."""
-    import os
-    import resource
-
-    import torch
-
-    # What libraries say on the way is kept apart, and shown when a side fails.
+    # What libraries print on the way is kept apart, and shown when a side fails.
     log = os.open(f"{job['out']}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    began = time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     steps: list[float] = []
 
     def my_turn() -> float:
         connection.recv()
-        if job["cores"]:
-            os.sched_setaffinity(0, job["cores"])  # both sides on the same, whoever moved them meanwhile
-        return clock()
-
-    def clock() -> float:
-        if not job.get("gpu"):
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
+        return time.process_time()
 
     def gate() -> None:
         nonlocal began
-        steps.append(clock() - began)
+        steps.append(time.process_time() - began)
         connection.send("step")
         began = my_turn()
 
     began = my_turn()
-    said = SIDES[job["side"]](job, gate)
-    end_s = clock() - began
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    peak, base = (used.ru_maxrss / 1024 for used in (after, before))
-    if job.get("gpu"):
-        peak, base = torch.cuda.max_memory_allocated() / 2**20, 0.0
-    connection.send({"steps_s": steps, "end_s": end_s, "peak_mb": peak, "before_mb": base, **said})
-
-
-def order_of(lengths: Sequence[Lengths], batch: int) -> list[int]:
-    """The rows in the order in which our trainers take them, for a side that takes them as they come."""
-    from jurist.models.batch import Example, steps
-
-    examples = [Example([0] * p, [[0] * w, [0] * r]) for p, w, r in lengths]
-    return [row for step in steps(examples, batch, COMMON["seed"]) for row in step]
+    side = {"rollouts": rollouts, "forms": forms}.get(job["method"], ours if job["by"] == "ours" else trl)
+    found = side(job, gate)
+    end_s = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    connection.send({"steps_s": steps, "end_s": end_s, "mb": (peak - before) / 1024, **found})

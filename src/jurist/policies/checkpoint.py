@@ -199,6 +199,25 @@ def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> None:
         ) from error
 
 
+def save_merged(model: Any, folder: Path, dtype: str) -> None:
+    """Only the weights, adapters merged into a copy of what they adapt; the model stays as it is."""
+    import torch
+
+    model = model.get_base_model() if hasattr(model, "peft_config") else model
+    weights: dict[str, Any] = {}
+    with torch.no_grad(), quietly():
+        for name, weight in model.state_dict().items():
+            owner, adapted, leaf = name.rpartition(".base_layer.")
+            if adapted and leaf == "weight":
+                layer = model.get_submodule(owner)
+                for adapter in layer.active_adapters:
+                    weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
+            if ".lora_" not in name:
+                plain = f"{owner}.{leaf}" if adapted else name
+                weights[plain] = weight.to(getattr(torch, dtype)) if dtype else weight
+        model.save_pretrained(folder, state_dict=weights)
+
+
 def _name_dtype(config: Path, dtype: str) -> None:
     """In place of that of the weights, in the config of the model and of its parts."""
     if not dtype or not config.exists():

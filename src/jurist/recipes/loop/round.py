@@ -294,11 +294,11 @@ def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: floa
     if ":" in policy or ":" in initial or not temperature:
         return None
     from ...policies.policy import kl, load_to_read
-    from ...policies.tokens import tokenise
+    from ...policies.tokens import tokenise_many
 
     new, old = load_to_read(policy), load_to_read(initial)
-    written = [(row.prompt, (answer,)) for row in rows for answer in row.new]
-    return float(kl(new, old, [tokenise(*row, new.tokenizer) for row in written], temperature))
+    written: Any = ((row.prompt, (answer,), {}) for row in rows for answer in row.new)
+    return float(kl(new, old, [*tokenise_many(written, new.tokenizer)], temperature))
 
 
 def _prompt_of(row: Preference | Answer) -> Prompt:
@@ -309,5 +309,4 @@ def policy_gradient(optimiser: str, ppo: PPOConfig) -> PPOConfig:
     """RLOO is PPO without a critic, comparing the samples of a prompt with each other."""
     if optimiser == "ppo" or ppo.advantage != "gae":
         return ppo
-    rollout = replace(ppo.rollout, samples=ppo.rollout.samples or 4)
-    return replace(ppo, advantage="rloo", rollout=rollout)
+    return replace(ppo, advantage="rloo")

