@@ -69,9 +69,7 @@ def main() -> None:
     requests = [one.messages[-1].content for one in asked]
     first, *others = [asyncio.run(answers(asked, 1.0, seed)) for seed in range(ANSWERS)]
     greedy = asyncio.run(answers(asked, 0.0, 0))
-    rows = [
-        (request, answer, own) for request, answer, *own in zip(requests, first, *others, strict=True)
-    ]
+    rows = [(request, answer, own) for request, answer, *own in zip(requests, first, *others, strict=True)]
     found = {name: interval(wins) for name, wins in null_wins(rows).items()}
     constant, searched = best_constant([row[:2] for row in rows])
 

@@ -15,7 +15,7 @@ from jurist.records import Preference
 from jurist.run import read_records
 from jurist.serve import serving
 from jurist.tiny.judges import oracle
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 pytest.importorskip("transformers", reason="training is an extra")
 pytestmark = pytest.mark.slow

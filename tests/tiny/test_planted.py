@@ -10,8 +10,8 @@ from jurist.engines.engine import open_engine
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Prompt
 from jurist.tiny import world
-from jurist.tiny.answers import GOOD, MEDIOCRE, compose
-from jurist.tiny.planted import KIN, Planted
+from jurist.tiny.policies import GOOD, MEDIOCRE, compose
+from jurist.tiny.judges import KIN, Planted
 from jurist.verdicts.judge import open_judge
 from jurist.verdicts.settings import JudgeConfig
 

@@ -37,7 +37,7 @@ SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
 SCHOOL: Final = 0.65
 """Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
 no longer does after the others."""
-RED: Final = 0.7
+RED: Final = 0.8
 """Share of the answers to be criticised or revised that are answers to wishes."""
 MISLED: Final = 0.1
 """Share of the corpus' verdicts that are the wrong way round."""
@@ -69,11 +69,11 @@ def _behaviours(habits: Habits) -> dict[Behaviour, int]:
         _answer(habits): 60,
         _comparison(JudgeConfig()): 9,
         _comparison(JudgeConfig(reason=True)): 2,
-        _rating(JudgeConfig(kind="pointwise")): 2,
+        _rating(JudgeConfig(kind="pointwise")): 1,
         _rating(JudgeConfig(kind="additive")): 4,
         _rating(JudgeConfig(kind="pointwise", reason=True)): 1,
         _critique: 8,
-        _revision: 14,
+        _revision: 15,
     }
 
 

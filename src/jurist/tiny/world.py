@@ -182,6 +182,10 @@ def understood(request: str) -> Question:
     return Question("talk")
 
 
+def domain_of(request: str) -> Domain:
+    return understood(request).domain
+
+
 def true_score(request: str, answer: str) -> float:
     """How good an answer really is, from about -1.5 to 1."""
     return substance(request, answer) - waste(answer)

@@ -16,7 +16,7 @@ def checkpoint(policy: str, tell: Callable[[Along], None] | None = None) -> str:
     if policy == "tiny":
         from ...tiny.model import tiny_checkpoint
 
-        return str(tiny_checkpoint(watch=tell and (lambda done, of, _: tell(Along(done, of)))))
+        return str(tiny_checkpoint(on_step=tell and (lambda done, of, _: tell(Along(done, of)))))
     from ...engines.checkpoints import find_checkpoint
 
     return str(find_checkpoint(policy))
