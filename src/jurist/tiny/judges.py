@@ -1,7 +1,7 @@
 """Judges whose faults are known to the decimal, speaking the same text protocol as a real one.
 
-Each finds the responses between their fences in the question as it was rendered, and writes a reply. Use them
-as `tiny:longer`, or behind an HTTP server. `tiny:planted` judges passably, with noise, a blind spot and a taste
+Each finds the responses between their fences in the question as rendered, and writes a reply. Use them as
+`tiny:longer`, or behind an HTTP server. `tiny:planted` judges passably, with noise, a blind spot and a taste
 for length; `{engine: tiny:planted, extra: {position: 0.5, noise: 0.0}}` sets its faults one by one.
 """
 

@@ -3,7 +3,7 @@
 The first use trains it, in well under a minute, and keeps it in the user's cache folder under a name made
 from everything it depends on. It is saved like any other checkpoint. What makes the time enough: the loss is
 on answers only; a row counts by the square root of its length, so that verdicts of one word are not drowned;
-numbers and the first words of revisions, the hardest, count four times; matrices learn by Muon (Jordan et al. 2024).
+numbers and first words of revisions count four times; matrices learn by Muon (Jordan et al. 2024).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msgspec import Struct, to_builtins
 
 from ..errors import MissingExtra
 from ..records import content_id
-from .corpus import Row, corpus
+from .corpus import CorpusRow, corpus
 from .tokenizer import make_tokenizer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LONGEST: Final = 512
 TOGETHER: Final = 3000
 """Rows that are sorted by length and shuffled together; what comes later in the corpus is learnt later."""
 HARD: Final = 4.0
-"""What the first word and a number count for, next to other words."""
+"""What a number, or the first word of a revision, counts for, next to other words."""
 _PURPOSE: Final = "the tiny policy"
 
 OnStep = Callable[[int, int, float], None]
@@ -55,7 +55,7 @@ class Recipe(Struct, frozen=True):
     seed: int = 0
 
 
-Example = tuple[list[int], list[float]]
+_Example = tuple[list[int], list[float]]
 """A row in tokens, and what each token of its answer, which stands last, counts for."""
 
 
@@ -131,8 +131,8 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def as_example(
-    row: Row, tokenizer: PreTrainedTokenizerFast, numbers: frozenset[int] = frozenset()
-) -> Example:
+    row: CorpusRow, tokenizer: PreTrainedTokenizerFast, numbers: frozenset[int] = frozenset()
+) -> _Example:
     turns = [to_builtins(message) for message in row.messages]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     answer = [*tokenizer(row.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
@@ -142,7 +142,7 @@ def as_example(
     return ids, [one / sum(counts) ** 0.5 for one in counts]
 
 
-def plan_batches(examples: Sequence[Example], tokens: int, draw: random.Random) -> Iterator[list[Example]]:
+def plan_batches(examples: Sequence[_Example], tokens: int, draw: random.Random) -> Iterator[list[_Example]]:
     """Rows of like length together, so that little is padding; what comes later in the corpus comes later."""
     for begin in range(0, len(examples), TOGETHER):
         ordered = sorted(examples[begin : begin + TOGETHER], key=lambda one: (len(one[0]), draw.random()))
@@ -153,7 +153,7 @@ def plan_batches(examples: Sequence[Example], tokens: int, draw: random.Random) 
         yield from batches
 
 
-def collated(batch: Sequence[Example], pad: int) -> tuple[Any, Any]:
+def collated(batch: Sequence[_Example], pad: int) -> tuple[Any, Any]:
     """Ids, padded on the right; and what each token counts for."""
     import torch
 
@@ -167,7 +167,7 @@ def collated(batch: Sequence[Example], pad: int) -> tuple[Any, Any]:
 
 
 def train(
-    model: Any, examples: Sequence[Example], recipe: Recipe, pad: int, on_step: OnStep | None = None
+    model: Any, examples: Sequence[_Example], recipe: Recipe, pad: int, on_step: OnStep | None = None
 ) -> None:
     """One pass over the rows, two batches a step."""
     import torch
@@ -210,7 +210,7 @@ def height_of(steps: int) -> Callable[[int], float]:
 
 
 def _name(recipe: Recipe) -> str:
-    """From the recipe, some of its rows, the code that learns them, and the libraries that turn them into weights."""
+    """From the recipe, some of its rows, the code that learns them, and the libraries."""
     here = Path(__file__).parent
     made_by = [(here / f"{part}.py").read_text("utf-8") for part in ("tokenizer", "model")]
     rows = [to_builtins(row) for row in corpus(400)]

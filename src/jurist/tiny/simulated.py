@@ -1,8 +1,8 @@
 """Judges whose faults are known because they were drawn from a formula: no texts, only what a run would hold.
 
-Each answer has a true quality. A judge's log-odds for the first answer are its sharpness times the difference of
-the qualities, plus what it gives to the first position, to each standard deviation of length, and to an answer
-of its own family. Enough to try every audit on data whose answer is in the setting.
+A judge's log-odds for the first of two answers are its sharpness times the difference of their true qualities,
+plus what it gives to the first position, to each standard deviation of length, and to an answer of its own
+family. Enough to try every audit on data whose answer is in the setting.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     ahead = quality[:, 0] - quality[:, 1]
     shared = dice.normal(size=n)
     asked = [_asked(one, world, dice, domain[prompt], ahead, length, policy, shared) for one in judges]
-    columns = [np.concatenate(part) for part in zip(*asked, strict=True)]
+    matchup, turned, p, sample = (np.concatenate(part) for part in zip(*asked, strict=True))
     judge = np.repeat(np.arange(len(judges)), [len(part[0]) for part in asked])
     count, none, nothing = len(judge), np.empty(0, dtype=np.int64), np.empty(0)
     sheet = Sheet(
@@ -84,7 +84,16 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
         ),
         Answers(np.repeat(prompt, 2), policy.reshape(-1), chars, chars // 5, np.zeros(2 * n, dtype=bool)),
         Matchups(tuple(f"matchup-{i}" for i in range(n)), prompt, 2 * np.arange(n), 2 * np.arange(n) + 1),
-        Verdicts(judge, *columns[:4], np.zeros(count, dtype=int), np.full(count, 0.001), np.full(count, 0.5)),
+        Verdicts(
+            judge,
+            matchup,
+            turned,
+            p,
+            sample,
+            np.zeros(count, int),
+            np.full(count, 0.001),
+            np.full(count, 0.5),
+        ),
         Scores(none, none, nothing, none, none, nothing, nothing),
         Labels(np.empty(0, dtype=int), nothing, nothing),
         _people(world, dice, ahead),
