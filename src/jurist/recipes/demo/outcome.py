@@ -18,7 +18,7 @@ from ...tiny.policies import null_wins, won
 from ...tiny.world import SLOTS, domain_of, substance, true_score
 from ..lines import Share, named, share, table
 from ..loop.compare import Comparison, HeldOutRow, read_held_out
-from ..loop.labels import Labelled
+from ..loop.labels import LabelledRun
 from ..loop.round import Round
 from ..summary import Summary
 
@@ -121,7 +121,7 @@ def outcome_of(of: Round) -> Demo:
     initial = rows["initial"]
     requests = [row.prompt.messages[-1].content for row in initial]
     before = [row.new[0].text for row in initial]
-    label = Path(read_json(steps / "label.json", Labelled).run)
+    label = Path(read_json(steps / "label.json", LabelledRun).run)
     summary = read_json(label / "summary.json", Summary)
     nulls = null_wins(
         (request, text, [one.text for one in row.new[1:]])
