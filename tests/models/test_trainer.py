@@ -60,11 +60,13 @@ def test_out_of_memory_begins_the_step_again_with_half_the_tokens_which_are_kept
 ):
     lora = Lora(r=4, dropout=0.1)
     train_reward(settings(base, tmp_path / "plain", tokens=300, lora=lora), preferences(96))
-    passes = out_of_memory(monkeypatch, lambda number, _: number == 2)
+    # In the second pass of the second step: in the first, a new head gives the adapter no gradient.
+    passes = out_of_memory(monkeypatch, lambda number, _: number == 4)
     train_reward(settings(base, tmp_path / "full", tokens=600, lora=lora), preferences(96))
 
-    assert max(passes[:2]) > 300 >= max(passes[2:])
-    assert metrics(tmp_path / "full") == metrics(tmp_path / "plain")
+    assert max(passes[:4]) > 300 >= max(passes[4:]), passes
+    for line, twin in zip(metrics(tmp_path / "full"), metrics(tmp_path / "plain"), strict=True):
+        assert line == pytest.approx(twin, rel=1e-5)
     assert capsys.readouterr().err == "jurist: out of memory; going on with --tokens 300\n"
 
 
