@@ -146,7 +146,7 @@ def main() -> None:
     if args.again or results.get("versions") != versions:
         results = {
             "date": "",
-            "command": "make bench-train",
+            "command": "make bench-train REAL=FOLDER",
             "seconds": 0,
             "steps": STEPS,
             "batch": BATCH,

@@ -175,10 +175,9 @@ def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]
 def writer_for(cfg: PPOConfig, policy: Policy) -> Writer:
     """Who samples from the policy."""
     if cfg.rollout.writer == "vllm":
-        from ..policies.vllm import VLLMWriter
+        from ..policies.vllm import open_vllm
 
-        url = cfg.rollout.url
-        writer: Writer = VLLMWriter(url) if url else VLLMWriter(model=policy.path)
+        writer: Writer = open_vllm(policy, cfg.rollout.url)
         return writer
     return HFWriter(policy)
 
