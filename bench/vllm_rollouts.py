@@ -42,16 +42,12 @@ from train_sides import GEMMA_TEMPLATE, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
 """Nats a token that the two may differ by, on average."""
-STEPS, TOKENS = 4, 32
+STEPS, TOKENS = 3, 32
 PROMPTS = (
     "Why is the sky blue?",
     "Give me three tips for a good night's sleep.",
     "What is the capital of France?",
     "Explain gravity to a child.",
-    "How do I boil an egg?",
-    "What makes bread rise?",
-    "Why do cats purr?",
-    "How can I learn to swim?",
 )
 
 
@@ -191,10 +187,10 @@ def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
             lora=Lora(r=8) if real else None,
             advantage="rloo",
             rollout=RolloutConfig(samples=4, max_tokens=TOKENS),
-            optim=PpoOptimConfig(schedule="constant", warmup=0.0),
+            optim=PpoOptimConfig(schedule="constant", warmup=0.0, passes=1),
             model=ModelConfig(precision="auto" if real else "float32"),
         )
-        words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(8)]
+        words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
         with serving(vllm, model, dtype) as url:
             writer = Compared(url)
             with patch.object(ppo, "writer_for", lambda *_: writer):
