@@ -1,6 +1,6 @@
 """Completions sampled by vLLM with the weights that are being trained, in a server or in this process.
 
-    VLLMWriter("http://127.0.0.1:8000")              a running `vllm serve`; VLLM_COMMAND says how to start it
+    VLLMWriter("http://127.0.0.1:8000")              a running `vllm serve`; SERVE says how to start it
     VLLMWriter(Colocated("sft/", gpu_memory_utilization=0.3))            beside the trainer, on its GPU
 
 Token ids travel in both directions, never text. `sync` writes the weights, adapters merged into a copy, to a
@@ -36,16 +36,12 @@ from .policy import Policy
 from .tokens import Ids
 from .writer import Drawing, OnEnd, Rollout, ignore_end
 
-VLLM_COMMAND: Final = (
-    "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --host 127.0.0.1 --port {port}"
-)
+SERVE: Final = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --host 127.0.0.1 --port {port}"
 TMPFS: Final = "/dev/shm"
 SILENCE_S: Final = 900.0  # a server that sends nothing for so long is given up
 AT_ONCE: Final = 512  # open requests; vLLM queues what it cannot run yet
 
-SamplingRequest = tuple[
-    list[int], dict[str, Any]
-]  # a prompt's ids and the arguments of vLLM's `SamplingParams`
+IdsAndHow = tuple[list[int], dict[str, Any]]  # of a prompt; how: arguments of `SamplingParams`
 
 
 class RawRollout(NamedTuple):
@@ -159,13 +155,13 @@ class Served:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self.name = f"the vLLM server at {self.url}"
-        self.restart = f"Start one: {VLLM_COMMAND.format(port=parts.port or 8000)}"
+        self.restart = f"Start one: {SERVE.format(port=parts.port or 8000)}"
         with self._client() as call:
             settings = call("GET", "/server_info?config_format=json").result()["vllm_config"]
         self.longest = int(settings["model_config"]["max_model_len"])
         self.on_cpu = "cpu" in str(settings["device_config"]["device"])
 
-    def sample(self, requests: Sequence[SamplingRequest]) -> Iterator[RawRollout]:
+    def sample(self, requests: Sequence[IdsAndHow]) -> Iterator[RawRollout]:
         """The completions as they end."""
         with self._client() as call:
             bodies = [{"token_ids": ids, "sampling_params": how} for ids, how in requests]
@@ -238,7 +234,7 @@ class Colocated:
         self.longest = int(settings.model_config.max_model_len)
         self.on_cpu = settings.device_config.device_type == "cpu"
 
-    def sample(self, requests: Sequence[SamplingRequest]) -> Iterator[RawRollout]:
+    def sample(self, requests: Sequence[IdsAndHow]) -> Iterator[RawRollout]:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
