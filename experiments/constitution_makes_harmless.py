@@ -61,7 +61,7 @@ def settings(folder: Path, seed: int, judge: str) -> ConstitutionalConfig:
     if judge == "planted":
         return cfg
     itself = JudgeConfig(kind="constitution", engine=f"hf:{tiny_checkpoint()}")
-    supervised = str(folder / "planted" / "round-1" / "sl" / "model")
+    supervised = str(folder / "planted" / "round-1" / "sft" / "model")
     return replace(
         cfg,
         phases=("rl",),
@@ -101,7 +101,7 @@ def one_seed(seed: int, folder: Path) -> dict[str, dict[str, float]]:
     for judge in JUDGES:
         policy = constitutional(settings(folder, seed, judge)).policy
         if judge == "planted":
-            supervised = folder / judge / "round-1" / "sl" / "model"
+            supervised = folder / judge / "round-1" / "sft" / "model"
             found["supervised"] = marked(asyncio.run(answers(supervised, asked)), start, asked)
         found[judge] = marked(asyncio.run(answers(policy, asked)), start, asked)
     return {name: {key: round(value, 4) for key, value in row.items()} for name, row in found.items()}

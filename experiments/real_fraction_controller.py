@@ -24,10 +24,9 @@ from evidence import record
 from jurist.audits.diversity import diversity
 from jurist.audits.finding import Finding
 from jurist.config import settings_from
-from jurist.recipes.loop.history import generations, rounds
-from jurist.recipes.loop.mix import grounding
+from jurist.recipes.loop.compare import Comparison, Facts, generations, read_rounds
 from jurist.recipes.loop.settings import RealConfig
-from jurist.recipes.loop.stopping import Facts
+from jurist.recipes.loop.stopping import real_share_for
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.records import content_id
 from jurist.tiny.answers import MEDIOCRE, compose
@@ -122,11 +121,11 @@ def one_seed(seed: int) -> dict[str, Any]:
     for arm in ARMS:
         folder.mkdir(parents=True, exist_ok=True)
         out = looped(folder, arm, seed)
-        written, facts = generations(out), rounds(out)
+        written, facts = generations(out), read_rounds(out)
         told = {one.name.partition(".")[2]: one for one in diversity(written)}
         found[arm] = {
             "lost": {name: lost(told[name]) for name in WATCHED if name in told},
-            "distinct": [round(one.distinct or 0.0, 3) for one in facts],
+            "distinct": [round(one.compared.distinct or 0.0, 3) for one in facts],
             "people's share": [round(one.real_share, 2) for one in facts],
             "true score": quality(out),
         }
@@ -139,12 +138,11 @@ def gaussian(narrowed: float, rule: str, seed: int, times: int = 40, each: int =
     first = dice.normal(size=each)
     pool, mean, variance = first, 0.0, 1.0
     facts: list[Facts] = []
-    start = Facts(0, "", distinct=1.0)
     for at in range(1, times + 1):
         made = dice.normal(mean, (narrowed * variance) ** 0.5, each)
         fresh = dice.normal(size=each)
         pool = np.concatenate([pool, made])
-        share = grounding(facts, start, RealConfig(file="people")).share if rule == "controller" else 0.3
+        share = real_share_for(facts, RealConfig(file="people")).share if rule == "controller" else 0.3
         some = dice.normal(size=round(share * each / (1 - share)))
         rows = {
             "synthetic": made,
@@ -155,7 +153,7 @@ def gaussian(narrowed: float, rule: str, seed: int, times: int = 40, each: int =
             "controller": np.concatenate([some, made]),
         }[rule]
         mean, variance = float(rows.mean()), float(rows.var(ddof=1))
-        facts.append(Facts(at, "", distinct=variance))
+        facts.append(Facts(at, "", compared=Comparison(distinct=variance, distinct_before=1.0)))
     return variance
 
 

@@ -39,16 +39,16 @@ def run(file: Path, words: list[str], seed: int, folder: Path) -> Any:
 
 
 def row(outcome: Any) -> dict[str, Any]:
-    last = outcome.rounds[-1].against_start
+    last = outcome.rounds[-1].compared
     return {
-        "win_rate": [round(one.against_start.win_rate, 4) for one in outcome.rounds],
+        "win_rate": [round(one.compared.win_rate, 4) for one in outcome.rounds],
         "low": round(last.low, 4),
         "high": round(last.high, 4),
         "n": last.n,
         "words": [round(last.words_before, 1), round(last.words, 1)],
-        "kl": outcome.rounds[-1].kl and round(outcome.rounds[-1].kl, 2),
+        "kl": last.kl and round(last.kl, 2),
         "stopped": outcome.stopped,
-        "judging": [one.judging and round(one.judging.value, 3) for one in outcome.rounds],
+        "judging": [one.agreement and round(one.agreement.value, 3) for one in outcome.rounds],
         "seconds": round(outcome.seconds, 1),
     }
 

@@ -8,38 +8,42 @@ critiques stands beside it: in the paper that costs a small model some of the ga
 
 from __future__ import annotations
 
-import asyncio
 import math
 import statistics
+import tempfile
+from pathlib import Path
 
 import torch
 
-from evidence import record
-from jurist.completions import sample_completions
-from jurist.engines.engine import open_engine
-from jurist.recipes.loop.revise import ReviseConfig, Revised, Reviser
-from jurist.records import Prompt, Sampling
-from jurist.tiny.model import tiny_checkpoint
+from jurist.config import load_settings
+from jurist.recipes.constitutional import ConstitutionalConfig
+from jurist.recipes.loop.folder import LoopRun
+from jurist.recipes.loop.revise import ReviseConfig, Revised, revise
+from jurist.recipes.loop.round import Round
+from jurist.records import Prompt
+from jurist.run import read_records
 from jurist.tiny.world import prompts, substance
 from jurist.verdicts.constitution import load_constitution
+from evidence import record, write_prompts
 
 SEEDS, WISHES, TIMES = (700, 701, 702), 250, 4
-SAMPLING = Sampling(max_tokens=48)
 
 
-async def revised(wishes: list[Prompt], critique: bool, seed: int) -> list[Revised]:
-    engine = open_engine(f"hf:{tiny_checkpoint()}")
-    reviser = Reviser(
-        ReviseConfig(times=TIMES, critique=critique), load_constitution(), engine, SAMPLING, seed
-    )
-
-    async def one(prompt: Prompt) -> list[Revised]:
-        drafts, _ = await sample_completions(prompt, [(engine, 1.0)], 1, SAMPLING, seed)
-        return [await reviser(prompt, draft) for draft in drafts]
-
-    rows = await asyncio.gather(*map(one, wishes))
-    await engine.close()
-    return [row for found in rows for row in found]
+def revised(wishes: list[Prompt], critique: bool, seed: int) -> list[Revised]:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "out": f"{folder}/loop",
+            "prompts": write_prompts(Path(folder) / "prompts.jsonl", wishes),
+            "policy": "tiny",
+            "red_team": ["wishes"],
+            "sampling": {"max_tokens": 48},
+            "compare": {"held_out": 0.0},
+            "seed": seed,
+        }
+        with LoopRun(load_settings(ConstitutionalConfig, **settings)) as loop:
+            round, how = Round(loop, 1), ReviseConfig(times=TIMES, critique=critique)
+            revise(round, loop.checkpoint(), how, load_constitution(), ("wishes",))
+            return list(read_records(round.path / "revisions.jsonl", Revised))
 
 
 def harmless(row: Revised, number: int) -> float:
@@ -59,7 +63,7 @@ def main() -> None:
         rows = []
         for seed in SEEDS:
             wishes = [one for one in prompts(4 * WISHES, seed) if one.domain == "wishes"]
-            rows += asyncio.run(revised(wishes, critique, seed))
+            rows += revised(wishes, critique, seed)
         rates = [interval([harmless(row, number) for row in rows]) for number in range(TIMES + 1)]
         jumps = [
             interval([harmless(row, number) - harmless(row, number - 1) for row in rows])

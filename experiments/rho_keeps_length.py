@@ -21,10 +21,10 @@ from typing import Any
 from evidence import mean_of, over_seeds, record, write_prompts
 from jurist.config import settings_from
 from jurist.recipes.label import sample
-from jurist.recipes.loop.folder import Loop
-from jurist.recipes.loop.lessons import lessons
-from jurist.recipes.loop.rounds import Round
-from jurist.recipes.self_rewarding import SelfRewardingConfig, preferring
+from jurist.recipes.loop.folder import LoopRun
+from jurist.recipes.loop.labels import preferences_of
+from jurist.recipes.loop.round import Round
+from jurist.recipes.self_rewarding import SelfRewardingConfig, rule_of
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion
 from jurist.run import read_records
@@ -55,11 +55,11 @@ def looped(folder: Path, way: str, seed: int) -> list[str]:
     }
     cfg = settings_from(SelfRewardingConfig, settings)
     policies = [str(tiny_checkpoint())]
-    with Loop(cfg) as loop:
+    with LoopRun(cfg) as loop:
         for number in range(1, ROUNDS + 1):
             round = Round(loop, number)
-            labelled = round.label(policies[-1], JUDGE, prefer=preferring(cfg, number))
-            made = round.dpo(cfg.dpo, policies[-1], policies[-1], lessons(labelled, cfg.stop))
+            labelled = round.label(policies[-1], JUDGE, prefer=rule_of(cfg, number))
+            made = round.dpo(cfg.dpo, policies[-1], policies[-1], preferences_of(labelled, cfg.stop.flips))
             policies.append(made.folder)
     return policies
 

@@ -8,7 +8,7 @@ from jurist.cli.progress import facts_of, line, progress
 from jurist.engines.budget import Budget
 from jurist.preferences.decide import JudgeCounts, Learnt
 from jurist.recipes.lines import Share, clock
-from jurist.recipes.loop.folder import Along, Moment
+from jurist.recipes.loop.folder import LoopProgress
 from jurist.recipes.summary import EngineStats, RunProgress, Summary
 from jurist.verdicts.calibrate import Calibration
 from jurist.verdicts.jury import Agreement, Weights
@@ -34,10 +34,10 @@ def test_labelling_is_told_with_rate_rest_cost_flips_unread_and_retries():
 
 METRICS = {"loss": 0.25, "lr": 1e-6, "tokens": 0, "failed": 0.0}
 LINES = [
-    (Along(4, 8), "4 of 8"),
-    (Along(4, 0), "4"),
-    (Moment(2, 3, "label", None), "round 2 of 3 · label"),
-    (Moment(1, 1, "look", Along(4, 8)), "look · 4 of 8"),
+    (SimpleNamespace(done=4, total=8), "4 of 8"),
+    (SimpleNamespace(done=4, total=0), "4"),
+    (LoopProgress(2, 3, "label"), "round 2 of 3 · label"),
+    (LoopProgress(1, 1, "assistant", done=4, total=8), "assistant · 4 of 8"),
     (SimpleNamespace(step=3, steps=9, seconds_left=60, metrics=METRICS), "3 of 9 · 1:00 left · loss 0.25"),
     (SimpleNamespace(step=3, steps=3, seconds_left=0, metrics={"kl_sequence": -0.03}), "3 of 3 · KL 0"),
 ]
@@ -52,14 +52,14 @@ def test_every_kind_of_work_is_a_line_and_the_rest_is_guessed_from_what_is_done(
 
 def test_where_nobody_watches_a_line_is_printed_at_each_stage(capsys):
     with progress() as watch:
-        for stage in (("label", None), ("label", Along(3, 8)), ("look", Along(4, 8))):
-            watch(Moment(1, 2, *stage))
+        for step, done in (("label", None), ("label", 3), ("compare", 4)):
+            watch(LoopProgress(1, 2, step, done=done, total=8))
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
     assert lines[0] == "round 1 of 2 · label"
     assert lines[1].startswith("round 1 of 2 · label · 3 of 8 · ")
-    assert lines[-1].startswith("round 1 of 2 · look · 4 of 8 · ")
+    assert lines[-1].startswith("round 1 of 2 · compare · 4 of 8 · ")
 
 
 def test_in_a_terminal_a_line_is_written_over_and_none_is_wider_than_it(capsys, monkeypatch):

@@ -11,10 +11,10 @@ from jurist.config import load_settings
 from jurist.errors import BudgetSpent
 from jurist.recipes import catalogue
 from jurist.recipes.catalogue import RECIPES, recipe_called
-from jurist.recipes.loop.finish import Outcome
-from jurist.recipes.loop.folder import Along, Moment
+from jurist.recipes.loop.compare import Comparison, Facts
+from jurist.recipes.loop.folder import LoopProgress
+from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.loop.settings import LoopConfig
-from jurist.recipes.loop.stopping import Comparison, Facts
 from support.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,16 +30,16 @@ def known(monkeypatch):
 
     seen = {}
 
-    def facts(number, **more):
-        against = Comparison(0.7, 0.6, 0.8, 50, words=12.0, words_before=15.5)
-        return Facts(round=number, policy="p", against_start=against, usd=0.5, seconds=2.0, **more)
+    def facts(number, kl):
+        compared = Comparison(0.7, 0.05, 0.6, 0.8, 50, words=12.0, words_before=15.5, kl=kl)
+        return Facts(round=number, policy="p", compared=compared, usd=0.5, seconds=2.0)
 
-    def recipe(cfg, watch):
+    def recipe(cfg, on_progress):
         seen["cfg"] = cfg
-        watch(Moment(1, 2, "label", Along(4, 8)))
+        on_progress(LoopProgress(1, 2, "label", done=4, total=8))
         if cfg.budget:
             raise BudgetSpent("Stopped: budget of $1.00 reached")
-        return Outcome("round-2", [facts(1, kl=1.0), facts(2, kl=2.5)], cfg.judge, "nothing is held out")
+        return LoopOutcome("round-2", [facts(1, 1.0), facts(2, 2.5)], cfg.judge, "nothing is held out")
 
     monkeypatch.setattr(catalogue, "recipe_called", lambda name: (Config, recipe))
     monkeypatch.setattr(catalogue, "need_trainers", lambda what: None)
@@ -53,13 +53,13 @@ def test_a_row_a_round_is_printed_with_its_interval(known):
     assert (known["cfg"].seed, known["cfg"].out) == (4, "there")
     assert "70.0% (60.0% to 80.0%, n = 50)" in first
     assert second.split()[8:12] == ["2.50", "15.5", "to", "12.0"]
-    assert "reward" not in heads, "a column that no round has anything for is left out"
+    assert "proxy" not in heads, "a column that no round has anything for is left out"
     assert rest == ["stopped  tired", "warning  nothing is held out", "cost     $0.0000", "policy   round-2"]
 
 
 def test_a_machine_gets_the_outcome_and_a_spent_budget_ends_with_3(known):
     done = run("run", "--rounds", 2, "-r", "mine.yaml", "--json")
-    assert msgspec.json.decode(done.out, type=Outcome).rounds[1].kl == 2.5
+    assert msgspec.json.decode(done.out, type=LoopOutcome).rounds[1].compared.kl == 2.5
     assert "round 1 of 2 · label · 4 of 8" in done.err
     done = run("run", "mine.yaml", "--budget", "1usd")
     assert (done.code, done.err.splitlines()[-1]) == (3, "jurist: Stopped: budget of $1.00 reached")

@@ -13,8 +13,7 @@ from jurist.audits.finding import Finding
 from jurist.errors import DataError, RunError, SettingError
 from jurist.recipes.audit import EXAMPLES, audit
 from jurist.recipes.gate import reasons_to_fail
-from jurist.recipes.loop.compare import Answered
-from jurist.recipes.loop.stopping import Comparison, Facts
+from jurist.recipes.loop.compare import Comparison, Facts, HeldOutRow
 from jurist.records import Completion, Prompt
 
 
@@ -259,10 +258,10 @@ def loop(folder, rounds=2):
         texts = ["the very same words"] * 4 if number else [f"some {n} other {n * n} words" for n in range(4)]
         new = [f"{text} {k}" for k, text in enumerate(texts)]
         rows = [
-            Answered(
+            HeldOutRow(
                 one,
                 tuple(Completion.of(one.id, text, "p") for text in new),
-                Completion.of(one.id, "short" if n % 2 else "the start was as long as that", "start"),
+                (Completion.of(one.id, "short" if n % 2 else "the start was as long as that", "start"),),
                 0.8 if n % 2 else 0.4,
             )
             for n, one in enumerate(prompts)
@@ -270,10 +269,8 @@ def loop(folder, rounds=2):
         (place / "held_out.jsonl").write_bytes(b"\n".join(map(json_of, rows)))
         if number:
             write_run(place / "label", always(0.8, 5 * number))
-            against = Comparison(0.6, 0.5, 0.7, 40)
-            facts.append(
-                Facts(number, f"{place}/policy", kl=float(number), against_start=against, reward=1.0)
-            )
+            compared = Comparison(0.6, 0.05, 0.5, 0.7, 40, kl=float(number))
+            facts.append(Facts(number, f"{place}/policy", proxy=1.0, compared=compared))
     (folder / "rounds.jsonl").write_bytes(b"\n".join(map(json_of, facts)))
     (folder / "loop.json").write_text("{}")
     return folder

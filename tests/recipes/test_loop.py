@@ -1,29 +1,32 @@
-"""What recipes that go round share: facts in, decisions out; and the folder in which steps are done once."""
+"""A loop's folder, in which steps are done once; its rounds; and what stops it before anything is trained."""
 
 from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
+from jobs import loop_settings
 from msgspec import Struct
 from msgspec.structs import replace
 
 from jurist.config import load_settings
-from jurist.errors import BudgetSpent, DataError, RunError, SettingError
-from jurist.recipes.loop.ancestry import FIRST, Model, learnt_from, of_preferences
-from jurist.recipes.loop.compare import Answered, compared, distinct, unique
-from jurist.recipes.loop.folder import Loop
-from jurist.recipes.loop.mix import mixed
-from jurist.recipes.loop.settings import RealConfig, StopConfig
-from jurist.recipes.loop.start import real_pairs
-from jurist.recipes.loop.stopping import Comparison, Facts, reason_to_stop
-from jurist.recipes.rlaif import RlaifConfig, check, scored_by
-from jurist.records import Completion, Preference, Prompt
-from jurist.tiny.world import prompts
+from jurist.errors import BudgetSpent, RunError, SettingError
+from jurist.recipes.loop.folder import LoopRun
+from jurist.recipes.loop.labels import NothingToLearn, agreement_of, preferences_of, probabilities
+from jurist.recipes.loop.round import Round, Trained
+from jurist.recipes.loop.rounds import run_rounds
+from jurist.recipes.loop.settings import RealConfig
+from jurist.recipes.loop.stopping import RealShare
+from jurist.recipes.rejection import RejectionConfig, rejection
+from jurist.recipes.rlaif import RlaifConfig, check_rlaif, live_judge, rlaif
+from jurist.records import Completion, Prompt
+from jurist.run import read_records
 from jurist.verdicts.settings import JudgeConfig
 
-PROMPT = Prompt.of("What is 2 plus 2?")
+POSITION = {"engine": {"engine": "tiny:planted", "extra": {"position": 8.0}}}
+"""Whatever the answers are, the first position wins."""
+BLIND = JudgeConfig(kind="regex:.")
+"""Finds no difference between any two answers."""
 
 
 class Came(Struct, frozen=True):
@@ -34,219 +37,208 @@ class Came(Struct, frozen=True):
 
 @pytest.fixture
 def settings(tmp_path):
-    rows = [msgspec.to_builtins(one) for one in prompts(40, seed=3)]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return RlaifConfig(
-        out=str(tmp_path / "loop"),
-        prompts=str(tmp_path / "prompts.jsonl"),
-        policy="tiny",
-        judge="shorter",
-    )
+    return loop_settings(RlaifConfig, tmp_path, n=40, judge="shorter")
 
 
-def test_a_step_is_done_once_however_often_the_loop_is_started(settings):
+def human_pairs(path, prompts):
+    rows = [{"prompt": one.messages[0].content, "chosen": "b", "rejected": "c"} for one in prompts]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_step_is_done_once_however_often_the_loop_is_started_and_again_if_it_broke_off(settings):
     done = []
 
     def work():
         done.append(1)
-        return Came(7)
+        return Came(7 // (len(done) - 1))
 
+    with LoopRun(settings) as loop, pytest.raises(ZeroDivisionError):
+        loop.once(1, "step", Came, work)
     for _ in range(3):
-        with Loop(settings) as loop:
+        with LoopRun(settings) as loop:
             assert loop.once(1, "step", Came, work).to == 7
-    assert len(done) == 1
+    assert len(done) == 2
 
 
-def test_a_step_that_broke_off_is_done_again(settings):
-    with Loop(settings) as loop, pytest.raises(ZeroDivisionError):
-        loop.once(1, "step", Came, lambda: Came(1 // 0))
-    with Loop(settings) as loop:
-        assert loop.once(1, "step", Came, lambda: Came(2)).to == 2
-
-
-def test_a_loop_with_other_settings_is_not_taken_up_in_the_same_folder(settings):
-    with Loop(settings) as loop:
+def test_a_loop_is_not_resumed_with_other_settings_or_other_contents_of_its_files(settings, tmp_path):
+    file = human_pairs(tmp_path / "human.jsonl", [Prompt.of("a")])
+    cfg = replace(settings, real=RealConfig(file=file))
+    with LoopRun(replace(cfg, k=7)):
+        pass  # nothing was done yet
+    with LoopRun(cfg) as loop:
         loop.once(1, "step", Came, lambda: Came(1))
-    with Loop(replace(settings, rounds=5, budget="3usd")):
+    with LoopRun(replace(cfg, rounds=5, budget="3usd")):
         pass  # these change no number of the rounds that are done
-    with pytest.raises(RunError, match="rm -r"), Loop(replace(settings, k=7)):
+    with pytest.raises(RunError, match="rm -r"), LoopRun(replace(cfg, k=7)):
+        pass
+    human_pairs(tmp_path / "human.jsonl", [Prompt.of("other")])
+    with pytest.raises(RunError, match="rm -r"), LoopRun(cfg):
         pass
 
 
-def test_a_loop_is_not_taken_up_once_a_file_it_reads_has_changed(settings, tmp_path):
-    people = tmp_path / "people.jsonl"
-    people.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
-    cfg = replace(settings, real=RealConfig(file=str(people)))
-    with Loop(cfg) as loop:
-        loop.once(1, "step", Came, lambda: Came(1))
-    with Loop(cfg):
+def test_held_out_prompts_are_not_trained_on_whoever_answered_them(settings, tmp_path):
+    with LoopRun(settings) as loop:
+        train, held_out = loop.read_prompts("train"), loop.read_prompts("held_out")
+    assert held_out
+    assert len(train) + len(held_out) == 40
+    assert not {one.id for one in train} & {one.id for one in held_out}
+    file = human_pairs(tmp_path / "human.jsonl", [*train, *held_out])
+    with LoopRun(replace(settings, out=str(tmp_path / "b"), real=RealConfig(file=file))) as loop:
+        made = preferences_of(Round(loop, 1).label("tiny:sloppy", "shorter"), 0)
+        mixed = Round(loop, 1).mix_real_rows(made)
+    human = {one.prompt.id for one in mixed[len(made) :]}
+    assert human
+    assert not human & {one.id for one in held_out}
+
+
+def test_the_tiny_world_gives_other_prompts_for_another_seed(settings, tmp_path):
+    def asked(seed):
+        cfg = replace(settings, out=str(tmp_path / f"{seed}"), prompts="tiny:30", seed=seed)
+        with LoopRun(cfg) as loop:
+            return [one.id for one in loop.read_prompts("train")]
+
+    assert asked(1) != asked(2)
+    assert asked(1) == asked(1)
+    with pytest.raises(SettingError, match="tiny:160"), LoopRun(replace(settings, prompts="tiny:many")):
         pass
-    people.write_text('{"prompt": "a", "chosen": "c", "rejected": "b"}\n')
-    with pytest.raises(RunError, match="rm -r"), Loop(cfg):
-        pass
-
-
-def test_a_setting_put_right_before_anything_was_done_is_taken(settings):
-    with Loop(settings):
-        pass
-    with Loop(replace(settings, k=7)) as loop:
-        assert loop.cfg.k == 7
-
-
-def test_what_people_said_about_held_out_prompts_is_not_learnt(settings, tmp_path):
-    rows = [
-        {"prompt": one.messages[0].content, "chosen": "b", "rejected": "c"} for one in prompts(40, seed=3)
-    ]
-    (tmp_path / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    compare = replace(settings.compare, held_out=0.3)
-    cfg = replace(settings, compare=compare, real=RealConfig(file=str(tmp_path / "people.jsonl")))
-    with Loop(cfg) as loop:
-        held = {one.id for one in loop.read_prompts("held_out")}
-
-    learnt = {one.prompt.id for one in real_pairs(cfg)}
-    assert learnt
-    assert held
-    assert not learnt & held
-
-
-def test_held_out_prompts_are_not_among_those_trained_on(settings):
-    with Loop(replace(settings, compare=replace(settings.compare, held_out=0.3))) as loop:
-        train = {one.id for one in loop.read_prompts("train")}
-        held = {one.id for one in loop.read_prompts("held_out")}
-    assert train
-    assert held
-    assert not train & held
-    assert len(train) + len(held) == 40
 
 
 def test_what_steps_cost_is_counted_against_the_budget_also_after_a_restart(settings):
     cfg = replace(settings, budget="1usd")
-    with Loop(cfg) as loop:
-        assert loop.left() == 1.0
-        loop.once(1, "step", Came, lambda: Came(1, usd=0.4))
-        assert loop.left() == pytest.approx(0.6)
-    with Loop(cfg) as loop:
-        loop.once(1, "step", Came, lambda: Came(1, usd=9.0))
-        assert loop.left() == pytest.approx(0.6)
-        loop.once(1, "other", Came, lambda: Came(1, usd=0.7))
+    for cost in (0.4, 9.0):
+        with LoopRun(cfg) as loop:
+            assert loop.budget_left() == 1.0
+            loop.once(1, "step", Came, lambda cost=cost: Came(1, usd=cost))
+            assert loop.budget_left() == pytest.approx(0.6)
+    with LoopRun(cfg) as loop:
+        loop.once(1, "other", Came, lambda: Came(1, usd=1.7))
         with pytest.raises(BudgetSpent, match="higher --budget"):
-            loop.left()
+            loop.budget_left()
 
 
-def facts(number, **more):
-    return Facts(round=number, policy="p", **more)
+def test_human_rows_that_are_missing_are_asked_for_by_prompt(settings, tmp_path):
+    made = [(prompt, Completion.of(prompt.id, "x", "m")) for prompt in map(Prompt.of, "cdefghi")]
+    (tmp_path / "human.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    real = RealConfig(file=str(tmp_path / "human.jsonl"), floor=0.0)
+    with LoopRun(replace(settings, real=real)) as loop:
+        round = Round(loop, 2, RealShare(0.5, "diversity fell"))
+        rows = round.mix_real_rows(made)
+    assert (len(rows), round.real_share, round.missing) == (8, 1 / 8, 6)
+    assert len(list(read_records(round.path / "wanted.jsonl", Prompt))) == 6
 
 
-def against(win_rate):
-    return Comparison(win_rate, win_rate - 0.05, win_rate + 0.05, 100)
+def labelled(cfg, judge, **more):
+    with LoopRun(cfg) as loop:
+        return Round(loop, 1).label("tiny:sloppy", judge, **more)
 
 
-def test_a_loop_stops_when_the_judge_cannot_tell_answers_apart():
-    assert "cannot tell" in reason_to_stop([facts(1, tied=0.85)], StopConfig())
-    assert not reason_to_stop([facts(1, tied=0.75)], StopConfig())
-    assert not reason_to_stop([facts(1, tied=0.85)], StopConfig(saturated=0))
+@pytest.mark.parametrize("ties", ["drop", "soft"])
+def test_ties_are_counted_whatever_becomes_of_tied_pairs_and_nothing_but_ties_teaches_nothing(tmp_path, ties):
+    cfg = loop_settings(RlaifConfig, tmp_path, k=2)
+    prefer = replace(cfg.prefer, ties=ties)
+    assert 0.5 < labelled(cfg, JudgeConfig(kind="regex:deny it"), prefer=prefer).tied < 1
+    found = labelled(replace(cfg, out=str(tmp_path / "blind")), BLIND, prefer=prefer)
+    assert found.tied == 1
+    with pytest.raises(NothingToLearn, match=r"jurist show .*/round-1/label"):
+        preferences_of(found, 0.4)
 
 
-def test_a_loop_stops_when_a_quarter_of_its_diversity_is_lost():
-    before = facts(1, distinct=0.4, unique=0.9)
-    assert "distinct" in reason_to_stop([before, facts(2, distinct=0.29, unique=0.9)], StopConfig())
-    assert "unique" in reason_to_stop([before, facts(2, distinct=0.4, unique=0.6)], StopConfig())
-    assert not reason_to_stop([before, facts(2, distinct=0.31, unique=0.7)], StopConfig())
+def test_labels_that_follow_the_position_teach_nothing_unless_the_rule_is_off(tmp_path):
+    cfg = loop_settings(RlaifConfig, tmp_path, k=4)
+    found = labelled(cfg, JudgeConfig(**POSITION))
+    assert cfg.stop.flips < 0.5, "below a coin's"
+    with pytest.raises(NothingToLearn, match=r"--flips; then name another judge, or .*: --stop.flips 0"):
+        preferences_of(found, cfg.stop.flips)
+    assert len(preferences_of(found, 0)) == found.labels > 0
+    few = replace(found, flips=replace(found.flips, value=0.9, low=0.3, n=4))
+    assert preferences_of(few, cfg.stop.flips), "four matchups say too little of a judge"
 
 
-def test_a_loop_stops_when_the_reward_rises_and_the_outside_judge_turns_away():
-    def story(*rounds):
-        return [
-            facts(number, reward=reward, against_start=against(win))
-            for number, (reward, win) in enumerate(rounds, 1)
-        ]
-
-    assert "outside judge" in reason_to_stop(story((0, 0.7), (1, 0.6), (2, 0.5)), StopConfig())
-    assert not reason_to_stop(story((0, 0.7), (1, 0.6), (2, 0.65)), StopConfig())
-    assert not reason_to_stop(story((0, 0.7), (1, 0.6)), StopConfig())
-    assert not reason_to_stop(story((2, 0.7), (1, 0.6), (0, 0.5)), StopConfig())
+@pytest.fixture
+def no_checkpoint(monkeypatch):
+    monkeypatch.setattr(LoopRun, "checkpoint", lambda loop: loop.cfg.policy)
 
 
-def test_real_rows_keep_their_share_however_many_rows_were_made():
-    for made in (10, 100, 1000):
-        rows, share = mixed(range(made), range(5000, 9000), RealConfig(file="f", share=0.3), seed=1)
-        assert share == pytest.approx(0.3, abs=0.03)
-        assert sum(row >= 5000 for row in rows) == round(0.3 * made / 0.7)
+@pytest.mark.parametrize(
+    ("recipe", "loop", "judge", "says"),
+    [
+        (RlaifConfig, rlaif, POSITION, "followed the position"),
+        (RejectionConfig, rejection, POSITION, "followed the position"),
+        (RejectionConfig, rejection, {"kind": "regex:."}, "no difference"),
+    ],
+)
+def test_no_recipe_trains_on_noise(tmp_path, no_checkpoint, recipe, loop, judge, says):
+    cfg = loop_settings(recipe, tmp_path, policy="tiny:sloppy", judge=judge)
+    with pytest.raises(NothingToLearn, match=says):
+        loop(cfg)
+    assert not list(tmp_path.glob("loop/round-1/*/model"))
 
 
-def test_a_loop_that_would_fall_below_the_floor_of_real_rows_stops():
-    with pytest.raises(DataError, match="the floor is 10%"):
-        mixed(range(1000), range(20), RealConfig(file="f", share=0.3, floor=0.1), seed=1)
+def test_a_later_round_with_nothing_to_learn_leaves_what_the_rounds_before_came_to(tmp_path, no_checkpoint):
+    cfg = loop_settings(RlaifConfig, tmp_path, rounds=3, policy="tiny:sloppy", compare={"held_out": 0.0})
+    with run_rounds(cfg, None) as rounds:
+        for round in rounds:
+            if round.number == 2:
+                preferences_of(round.label(rounds.initial, BLIND), 0.4)
+            rounds.finish(round, Trained("the first policy", "hash", 1, {}))
+    found = rounds.outcome
+    assert (found.policy, len(found.rounds)) == ("the first policy", 1)
+    assert "no difference" in found.stopped
+    assert "nothing is held out (compare.held_out is 0 of 16 prompts)" in found.warning
+    assert "no difference" in (tmp_path / "loop" / "summary.json").read_text()
 
 
-def test_without_a_file_of_real_rows_nothing_is_mixed_in():
-    assert mixed([1, 2], [], RealConfig(), seed=1) == ([1, 2], 0.0)
+@pytest.mark.parametrize(("rounds", "stopped"), [(1, ""), (2, "the judge cannot tell the answers to 95% of")])
+def test_only_a_loop_that_has_rounds_left_was_stopped(tmp_path, no_checkpoint, rounds, stopped):
+    cfg = loop_settings(RlaifConfig, tmp_path, rounds=rounds, compare={"held_out": 0.0})
+    with run_rounds(cfg, None) as going:
+        for round in going:
+            going.finish(round, Trained("policy", "hash", 1, {}), tied=0.95)
+    assert len(going.outcome.rounds) == 1
+    assert going.outcome.stopped.startswith(stopped)
+    assert bool(going.outcome.stopped) == bool(stopped)
 
 
-def preference(*writers, source="best_vs_worst:judge"):
-    texts = [Completion.of(PROMPT.id, f"text {i}", writer) for i, writer in enumerate(writers)]
-    return Preference(f"id {writers}", PROMPT, texts[0], texts[1], 0.9, source=source)
+def test_all_rounds_are_scored_by_the_judge_of_the_first_and_compared_with_the_initial_policy(
+    tmp_path, no_checkpoint
+):
+    """A proxy that changed with the rounds would compare different scales."""
+    cfg = loop_settings(RlaifConfig, tmp_path, rounds=3, policy="tiny:sloppy", n=30, stop={"lost": 0})
+    scorers = [JudgeConfig(kind="regex:e"), JudgeConfig(kind="regex:no such word"), BLIND]
+    with run_rounds(cfg, None) as rounds:
+        for round, scorer in zip(rounds, scorers, strict=False):
+            policy = "tiny:careful" if round.number < 3 else "tiny:sloppy"
+            rounds.finish(round, Trained(policy, "hash", 1, {}), scorer=scorer)
+    first, second, same = rounds.outcome.rounds
+    assert first.proxy == second.proxy > 0
+    assert first.compared.win_rate == second.compared.win_rate != 0.5
+    assert same.compared.win_rate == 0.5, "the initial policy itself gives the same answers"
+    assert same.compared.distinct == same.compared.distinct_before
 
 
-def test_a_row_is_one_generation_younger_than_its_writer():
-    known = {"abcdefabcdef": Model(generation=1, synthetic=0.5)}
-    people, first, second = of_preferences(
-        [
-            preference("human", "human:ann"),
-            preference("hf:base#000000000000", "hf:base#000000000000"),
-            preference("hf:base#000000000000", "hf:model#abcdefabcdef"),
-        ],
-        known,
-    )
-    assert (people.generation, first.generation, second.generation) == (0, 1, 2)
-    assert (people.synthetic, first.synthetic, second.synthetic) == (0.0, 0.0, 0.25)
-    assert second.judge == "judge"
+@pytest.mark.parametrize(("extra", "low", "high"), [({}, 0.9, 1.0), ({"fooled": 1.0}, 0.0, 0.2)])
+def test_the_outside_judge_tells_a_good_judge_from_one_that_is_always_wrong(tmp_path, extra, low, high):
+    judge = {"kind": "pointwise", "engine": {"engine": "tiny:planted", "extra": {**extra, "ignorant": []}}}
+    outside = {"judge": "tiny:oracle", "held_out": 0.3, "pairs": 14}
+    cfg = loop_settings(RlaifConfig, tmp_path, n=32, compare=outside, judge=judge)
+    with LoopRun(cfg) as loop:
+        found = Round(loop, 1).agreement(Round(loop, 1).label("tiny:sloppy", cfg.judge))
+    assert 5 < found.n <= 14  # one pair of each prompt that has two answers
+    assert low <= found.value <= high
 
 
-def test_a_models_synthetic_share_is_the_part_of_its_rows_that_models_wrote():
-    rows = of_preferences([preference("human", "human")] * 3 + [preference("hf:b#0", "hf:b#0")], {})
-    assert learnt_from(rows) == Model(generation=1, synthetic=0.25)
-    assert learnt_from([]) == FIRST
-
-
-def answered(p, new="one two three", old="one"):
-    made = (Completion.of(PROMPT.id, new, "new"),)
-    return Answered(PROMPT, made, Completion.of(PROMPT.id, old, "old"), p)
-
-
-def test_a_win_rate_counts_probabilities_and_leaves_unread_verdicts_out():
-    found = compared([answered(1.0), answered(0.5), answered(0.75), answered(None)])
-    assert found.win_rate == pytest.approx(0.75)
-    assert (found.n, found.unread) == (3, 1)
-    assert found.low < 0.75 < found.high
-    assert (found.words, found.words_before) == (3.0, 1.0)
-
-
-def test_a_win_that_came_with_length_is_shown_at_equal_length_too():
-    longer = [
-        answered(0.6 + 0.3 * (n % 2), new="word " * (10 + 10 * (n % 2)), old="word " * 10) for n in range(40)
-    ]
-    found = compared(longer)
-
-    assert found.win_rate == pytest.approx(0.75)
-    assert found.at_equal_length == pytest.approx(0.6, abs=0.02)
-    assert compared([answered(1.0)]).at_equal_length is None
-
-
-def test_a_judge_that_says_nothing_usable_gives_no_win_rate():
-    with pytest.raises(SettingError, match=r"compare\.judge"):
-        compared([answered(None)])
-
-
-def test_diversity_by_hand():
-    assert distinct(["a b c", "a b d"]) == pytest.approx(3 / 4)
-    assert unique([["x", "x", "y", "z"], ["x", "x ", "x", "x"]]) == pytest.approx((3 / 4 + 1 / 4) / 2)
-    assert distinct([]) == 0.0
+def test_agreement_counts_the_pairs_that_both_decided():
+    ours = {"same": 0.9, "other": 0.8, "tied": 0.5, "theirs is tied": 0.9, "not shown": 0.1}
+    theirs = {"same": 1.0, "other": 0.0, "tied": 0.7, "theirs is tied": 0.5, "not asked": 1.0}
+    found = agreement_of(ours, theirs)
+    assert (found.value, found.n) == (0.5, 2)
+    assert agreement_of(ours, {}) is None
 
 
 def test_a_live_judge_scores_one_completion_at_a_time():
     cfg = RlaifConfig(judge=JudgeConfig(engine="tiny:planted", rubric="kind"), reward="judge")
-    assert scored_by(cfg) == {"kind": "pointwise", "engine": "tiny:planted", "rubric": "kind"}
+    assert live_judge(cfg) == JudgeConfig(kind="pointwise", engine="tiny:planted", rubric="kind")
 
 
 @pytest.mark.parametrize(
@@ -261,5 +253,16 @@ def test_a_live_judge_scores_one_completion_at_a_time():
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(given, says):
-    with pytest.raises(SettingError, match=says.replace("(", r"\(")):
-        check(load_settings(RlaifConfig, None, given))
+    with pytest.raises(SettingError, match=says):
+        check_rlaif(load_settings(RlaifConfig, None, given))
+
+
+def test_probabilities_are_of_the_lesser_id_in_either_order(tmp_path):
+    cfg = loop_settings(RlaifConfig, tmp_path, k=2)
+    found = probabilities(labelled(cfg, "shorter").run)
+    assert found
+    texts = {
+        one.id: one.text
+        for one in read_records(tmp_path / "loop/round-1/label/completions.jsonl", Completion)
+    }
+    assert all((p > 0.5) == (len(texts[a]) < len(texts[b])) for (a, b), p in found.items() if p != 0.5)

@@ -1,4 +1,4 @@
-"""Self-rewarding: which pairs a policy makes of its own answers, and how it is watched while it judges."""
+"""Self-rewarding: which pairs a policy makes of its own answers, and the prompts it invents."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import pytest
 from jobs import MOVES, loop_settings
 
 from jurist.errors import BudgetSpent, SettingError
-from jurist.recipes.loop.folder import Loop
-from jurist.recipes.loop.invent import InventConfig, invented, rouge_l, shown, unfit
-from jurist.recipes.loop.rounds import Round
+from jurist.recipes.loop.folder import LoopRun
+from jurist.recipes.loop.round import Round
 from jurist.recipes.self_rewarding import (
     ADDITIVE,
+    InventConfig,
     SelfRewardingConfig,
-    agreement,
-    check,
-    outside,
-    praise,
-    preferring,
+    check_self_rewarding,
+    invent,
+    rouge_l,
+    rule_of,
     self_rewarding,
+    shown,
+    unfit,
 )
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
 from jurist.tiny.planted import Planted
 from jurist.tiny.world import prompts
-from jurist.verdicts.settings import JudgeConfig
 
 
 def settings(folder: Path, *words: str, **more: object) -> SelfRewardingConfig:
@@ -41,53 +41,15 @@ def settings(folder: Path, *words: str, **more: object) -> SelfRewardingConfig:
     return loop_settings(SelfRewardingConfig, folder, *words, **{**given, **more})
 
 
-def test_as_in_the_paper_each_answer_is_scored_three_times_by_five_points():
-    assert (ADDITIVE.samples, ADDITIVE.bounds, ADDITIVE.reason, ADDITIVE.effective_temperature) == (
-        3,
-        (0, 5),
-        True,
-        0.7,
-    )
-    cfg = SelfRewardingConfig()
+def test_as_in_the_papers_three_scores_of_five_points_and_rho_by_its_schedule():
+    found = ADDITIVE.samples, ADDITIVE.bounds, ADDITIVE.reason, ADDITIVE.effective_temperature
+    assert found == (3, (0, 5), True, 0.7)
+    cfg = SelfRewardingConfig(rho=(0.0, 0.32, 0.4))
     assert (cfg.k, cfg.sampling.temperature, cfg.sampling.top_p) == (4, 0.7, 0.9)
     assert (cfg.dpo.lr, cfg.dpo.soft, cfg.dpo.beta) == (1e-6, False, None)
-
-
-def test_rho_follows_its_schedule_and_stays_at_the_last():
-    cfg = SelfRewardingConfig(rho=(0.0, 0.32, 0.4))
-
-    assert [preferring(cfg, number).rho for number in (1, 2, 3, 4)] == [0.0, 0.32, 0.4, 0.4]
-    assert preferring(cfg, 1).rule == "rho"
-    assert preferring(SelfRewardingConfig(), 1).rule == "best_vs_worst"
-
-
-def test_agreement_counts_what_the_other_decided_and_a_tie_of_ours_as_half():
-    ours = {"right": 0.9, "wrong": 0.8, "torn": 0.5, "they are torn": 0.9, "not shown": 0.1}
-    theirs = {"right": 1.0, "wrong": 0.0, "torn": 0.7, "they are torn": 0.5, "not asked": 1.0}
-
-    found = agreement(ours, theirs)
-
-    assert (found.value, found.n) == (0.5, 3)
-    assert found.low < 0.5 < found.high
-    assert agreement(ours, {}) is None
-
-
-@pytest.mark.parametrize(("judge", "low", "high"), [({}, 0.9, 1.0), ({"fooled": 1.0}, 0.0, 0.2)])
-def test_the_outside_judge_tells_a_good_judge_from_one_that_is_always_wrong(tmp_path, judge, low, high):
-    cfg = settings(tmp_path, n=32, watched=14)
-    itself = JudgeConfig(
-        kind="pointwise",
-        engine={"engine": "tiny:planted", "extra": {**judge, "ignorant": []}},
-    )
-    with Loop(cfg) as loop:
-        round = Round(loop, 1)
-        labelled = round.label("tiny:sloppy", itself, prefer=preferring(cfg, 1))
-        found = outside(round, labelled, cfg)
-        reward = praise(labelled)
-
-    assert 5 < found.n <= 14  # one pair of each prompt that has two answers
-    assert low <= found.value <= high
-    assert 1 < reward < 9
+    assert [rule_of(cfg, number).rho for number in (1, 2, 3, 4)] == [0.0, 0.32, 0.4, 0.4]
+    assert rule_of(cfg, 1).rule == "rho"
+    assert rule_of(SelfRewardingConfig(), 1).rule == "best_vs_worst"
 
 
 def test_rouge_l_by_hand():
@@ -98,82 +60,56 @@ def test_rouge_l_by_hand():
 
 
 def test_an_invented_prompt_is_new_and_neither_short_nor_long():
-    cfg = InventConfig(words=(3, 8))
-    known = ["How can I sleep better at night?"]
-
-    assert unfit("How can I sleep better tonight?", known, cfg) == "not_new"
-    assert unfit("Explain tides", known, cfg) == "too_short"
-    assert unfit("a b c d e f g h i", known, cfg) == "too_long"
-    assert unfit("", known, cfg) == "empty"
-    assert unfit("Why do cats purr?", known, cfg) == ""
+    cfg, known = InventConfig(words=(3, 8)), ["How can I sleep better at night?"]
+    texts = ["How can I sleep better tonight?", "Explain tides", "a b c d e f g h i", "", "Why do cats purr?"]
+    assert [unfit(text, known, cfg) for text in texts] == ["not_new", "too_short", "too_long", "empty", ""]
 
 
 def test_eight_prompts_are_shown_of_which_two_were_invented():
     known, new = list(prompts(20)), [Prompt.of(f"new {n}") for n in range(5)]
-
     lines = shown(known, new, random.Random(1))
-
     assert len(lines) == 8
     assert sum(line.startswith("new ") for line in lines) == 2
     assert len(shown(known, [], random.Random(1))) == 6
 
 
+HELD_OUT: list[str] = []
+
+
 def makes_up(ask):
-    """Invents; now and then what is there already."""
+    """Invents; now and then what is too short, or a held-out prompt a word apart."""
     draw = random.Random(ask.seed)
     words = ["bread", "snow", "chess", "tides", "bees", "glass", "wool", "rust", "moss", "salt", "ink"]
-    return draw.choice((f"- {' '.join(draw.sample(words, 6))}\nand more", "Why?"))
+    new = f"- {' '.join(draw.sample(words, 6))}\nand more"
+    return draw.choice((new, new, "Why?", f"{draw.choice(HELD_OUT or ['x'])} Please."))
 
 
-def test_invented_prompts_join_those_of_the_round_and_are_asked_for_once(tmp_path):
-    cfg = settings(tmp_path)
-    made = InventConfig(prompts=4, engine="scripted:test_self_rewarding:makes_up")
-    with Loop(cfg) as loop:
+def test_invented_prompts_join_those_of_the_round_and_are_like_none_that_policies_are_compared_on(tmp_path):
+    made = InventConfig(prompts=6, engine="scripted:test_self_rewarding:makes_up")
+    with LoopRun(settings(tmp_path)) as loop:
+        HELD_OUT[:] = [one.messages[-1].content for one in loop.read_prompts("held_out")]
         round = Round(loop, 1)
-        file = invented(round, made, "nobody", round.prompts(6))
-        rows = list(read_records(file, Prompt))
-        before = file.read_bytes()
-        assert invented(Round(loop, 1), made, "nobody", round.prompts(6)).read_bytes() == before
-    gone = list(read_records(round.path / "invent" / "dropped.jsonl", Dropped))
-    new = [one for one in rows if one.meta.get("invented")]
-    assert (len(rows), len(new)) == (10, 4)
-    assert all(len(one.messages[-1].content.split()) == 6 for one in new)
-    assert {row.reason for row in gone} == {"too_short"}
-
-
-def gives_the_held_out_away(ask):
-    """Says again what policies are compared on, a word apart; now and then something new."""
-    draw = random.Random(ask.seed)
-    return draw.choice((f"{draw.choice(HELD)} Please.", makes_up(ask)))
-
-
-HELD: list[str] = []
-
-
-def test_no_prompt_is_invented_that_policies_are_compared_on(tmp_path):
-    made = InventConfig(prompts=4, engine="scripted:test_self_rewarding:gives_the_held_out_away")
-    with Loop(settings(tmp_path)) as loop:
-        HELD[:] = [one.messages[-1].content for one in loop.read_prompts("held_out")]
-        round = Round(loop, 1)
-        rows = list(read_records(invented(round, made, "nobody", round.prompts(6)), Prompt))
-    gone = list(read_records(round.path / "invent" / "dropped.jsonl", Dropped))
-
-    assert HELD
-    assert not any(one.messages[-1].content.endswith("Please.") for one in rows)
-    assert any(row.reason == "not_new" and row.detail.endswith("Please.") for row in gone)
-
-
-PRICE = {"input": 1000.0, "output": 1000.0}
+        file = invent(round, made, "nobody", round.prompts(5))
+        rows, before = list(read_records(file, Prompt)), file.read_bytes()
+        HELD_OUT[:] = ["asked again, it would say otherwise"]
+        assert invent(Round(loop, 1), made, "nobody", round.prompts(5)).read_bytes() == before
+    new = [one.messages[-1].content for one in rows if one.meta.get("invented")]
+    gone = list(read_records(round.path / "invented-dropped.jsonl", Dropped))
+    assert len(rows) == len(new) + 5
+    assert 3 <= len(new) <= 6
+    assert all(len(text.split()) == 6 for text in new)
+    assert {row.reason for row in gone} == {"too_short", "not_new"}
+    assert not any(text.endswith("Please.") for text in new)
 
 
 def test_what_inventing_cost_before_a_kill_is_counted_against_the_budget(tmp_path):
-    dear = {"engine": "scripted:test_self_rewarding:makes_up", "price": PRICE}
+    price = {"input": 1000.0, "output": 1000.0}
+    dear = {"engine": "scripted:test_self_rewarding:makes_up", "price": price}
     made = InventConfig(prompts=30, engine=dear)
     cfg = settings(tmp_path, budget="2usd")
     for _ in range(3):
-        with Loop(cfg) as loop, pytest.raises(BudgetSpent):
-            invented(Round(loop, 1), made, "nobody", loop.prompts("train"))
-
+        with LoopRun(cfg) as loop, pytest.raises(BudgetSpent):
+            invent(Round(loop, 1), made, "nobody", loop.prompts("train"))
     with sqlite3.connect(tmp_path / "loop" / "journal.sqlite") as journal:
         (spent,) = journal.execute("SELECT sum(usd) FROM spent").fetchone()
     assert 1.0 < spent <= 2.0
@@ -181,57 +117,48 @@ def test_what_inventing_cost_before_a_kill_is_counted_against_the_budget(tmp_pat
 
 def test_a_budget_is_refused_where_nobody_knows_what_inventing_costs(tmp_path):
     made = InventConfig(prompts=4, engine="vllm:any@http://127.0.0.1:9/v1")
-    with Loop(settings(tmp_path, budget="1usd")) as loop, pytest.raises(SettingError, match="needs a price"):
-        invented(Round(loop, 1), made, "nobody", loop.prompts("train"))
+    cfg = settings(tmp_path, budget="1usd")
+    with LoopRun(cfg) as loop, pytest.raises(SettingError, match="needs a price"):
+        invent(Round(loop, 1), made, "nobody", loop.prompts("train"))
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "says"),
     [
         ({"judge": {"kind": "pairwise"}}, "one by one"),
         ({"judge": {"kind": "pointwise", "engine": "tiny:planted"}}, "its own judge"),
         ({"mixture": ["tiny:careful"]}, "own answers alone"),
-        ({"dpo": {"anchor": "elsewhere"}}, "what the loop decides"),
+        ({"dpo": {"base": "elsewhere"}}, "what the loop decides"),
     ],
 )
-def test_settings_that_cannot_go_together_are_refused(tmp_path, given, told):
-    with pytest.raises(SettingError, match=told):
-        check(settings(tmp_path, **given))
+def test_settings_that_cannot_go_together_are_refused(tmp_path, given, says):
+    with pytest.raises(SettingError, match=says):
+        check_self_rewarding(settings(tmp_path, **given))
 
 
 @pytest.mark.slow
-def test_two_rounds_judge_themselves_and_are_watched(tmp_path):
-    pytest.importorskip("transformers", reason="training is an extra")
-
-    outcome = self_rewarding(settings(tmp_path, n=24, rounds=2, rho=[0.0, 0.3]))
-
-    one, other = outcome.rounds
-    assert 0 <= one.reward <= 5
-    assert 0 < one.judging.n <= 24
-    assert other.kl != 0
-    assert other.generation == 2
-    first, second = (tmp_path / "loop" / f"round-{n}" / "policy" / "metrics.jsonl" for n in (1, 2))
-    assert first.exists()
-    assert second.exists()
-
-
-@pytest.mark.slow
-def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothing_twice(tmp_path):
+def test_two_rounds_judge_themselves_and_one_that_broke_off_anywhere_comes_to_the_same(tmp_path):
     pytest.importorskip("transformers", reason="training is an extra")
     with serving(Planted()) as served:
-        watcher = {"judge": f"vllm:any@{served.url}", "held_out": 0.3}
-        whole = self_rewarding(settings(tmp_path, rounds=2, compare=watcher, out=str(tmp_path / "whole")))
+        stop = {"agreement": 0, "lost": 0.9}
+        outside = {"judge": f"vllm:any@{served.url}", "held_out": 0.3}
+        how = {"n": 24, "rounds": 2, "rho": [0.0, 0.3], "compare": outside, "stop": stop}
+        whole = self_rewarding(settings(tmp_path, out=str(tmp_path / "whole"), **how))
         asked = served.calls
-        broken = settings(tmp_path, rounds=2, compare=watcher, out=str(tmp_path / "broken"))
-        for place in ((1, "label"), (1, "outside"), (2, "watched"), (2, "policy"), (2, "look")):
+        broken = settings(tmp_path, out=str(tmp_path / "broken"), **how)
+        for place in ((1, "label"), (1, "agreement"), (2, "proxy"), (2, "policy"), (2, "compare")):
 
             def breaks(now, place=place):
-                if (now.round, now.step) == place and (now.inner is not None or place[1] == "watched"):
+                if (now.round, now.step) == place and now.inner is not None:
                     raise KeyboardInterrupt
 
             with pytest.raises(KeyboardInterrupt):
                 self_rewarding(broken, breaks)
         again = self_rewarding(broken)
-    assert [one.policy_hash for one in again.rounds] == [one.policy_hash for one in whole.rounds]
-    assert [one.judging for one in again.rounds] == [one.judging for one in whole.rounds]
+    one, other = whole.rounds
+    assert 0 <= one.proxy <= 5
+    assert 0 < one.agreement.n <= 24
+    assert other.compared.kl != 0
+    for name in ("policy_hash", "agreement", "proxy"):
+        assert [getattr(r, name) for r in again.rounds] == [getattr(r, name) for r in whole.rounds]
     assert served.calls == 2 * asked

@@ -13,9 +13,10 @@ from jobs import LEARNS, MOVES, loop_settings
 
 from jurist.config import dump_yaml
 from jurist.engines.engine import Ask
-from jurist.recipes.loop.finish import Outcome
-from jurist.recipes.loop.folder import Loop
-from jurist.recipes.loop.rounds import Labelled, Round
+from jurist.recipes.loop.folder import LoopRun
+from jurist.recipes.loop.labels import Labelled
+from jurist.recipes.loop.round import Round
+from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json
 from jurist.serve import serving
@@ -30,7 +31,7 @@ def test_the_others_wait_for_what_the_first_does_and_write_nothing(tmp_path, mon
     cfg = loop_settings(RlaifConfig, tmp_path, judge="shorter")
 
     def other():
-        with Loop(cfg) as loop:
+        with LoopRun(cfg) as loop:
             round = Round(loop, 1)
             rows.append(round.label("tiny:sloppy", "nobody:at all"))
             with loop.run.writing("mine") as files:
@@ -45,7 +46,7 @@ def test_the_others_wait_for_what_the_first_does_and_write_nothing(tmp_path, mon
     assert waits.is_alive()
     assert not (tmp_path / "loop").exists()
     monkeypatch.setenv("RANK", "0")
-    with Loop(cfg) as loop:
+    with LoopRun(cfg) as loop:
         first = Round(loop, 1).label("tiny:sloppy", "shorter")
         waits.join(20)
 
@@ -74,7 +75,7 @@ def test_two_processes_ask_every_question_once_and_train_together(tmp_path):
     assert said.stdout.count("win rate against initial policy") == 1
     assert said.stderr.count("process 1 takes part in the trainings of") == 1
     assert len(asked) == len(set(asked)) > 0
-    for step in ("reward", "policy"):
+    for step in ("reward_model", "policy"):
         facts = json.loads((tmp_path / "loop" / "round-1" / step / "model" / "training.json").read_text())
         assert facts["processes"] == 2
-    assert read_json(tmp_path / "loop" / "summary.json", Outcome).rounds[0].kl != 0
+    assert read_json(tmp_path / "loop" / "summary.json", LoopOutcome).rounds[0].compared.kl != 0

@@ -29,11 +29,11 @@ SHOWN: Final = {
 
 
 def facts_of(now: Any) -> dict[str, Any]:
-    """Numbers of a `RunProgress`, a trainer's `Progress`, a count, or a loop's `Moment` with one inside."""
+    """Numbers of a `RunProgress`, a trainer's `Progress`, a count, or a `LoopProgress` with one inside."""
     if hasattr(now, "facts"):
         return dict(now.facts())
     if hasattr(now, "round"):
-        inner = {} if now.inner is None else facts_of(now.inner)
+        inner = {"done": now.done, "total": now.total} if now.inner is None else facts_of(now.inner)
         return {"round": now.round, "rounds": now.rounds, "step": now.step, **inner}
     if hasattr(now, "metrics"):
         return {"done": now.step, "total": now.steps, "seconds_left": now.seconds_left, **now.metrics}

@@ -154,7 +154,7 @@ def _show_summary(run: Path, as_json: bool) -> None:
     if "policies" in facts:
         from ..recipes.demo.outcome import Demo as kind
     elif "rounds" in facts:
-        from ..recipes.loop.finish import Outcome as kind
+        from ..recipes.loop.rounds import LoopOutcome as kind
     if owner := owner_of(run):
         print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
     return print_result(False, msgspec.convert({**facts, "run": str(run)}, kind))

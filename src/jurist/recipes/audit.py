@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ..audits.source import Read
     from ..audits.source.read import Watch
 
-ASIDE = ("calibrate", "outside")
+ASIDE = ("agreement", "calibrate", "compare", "proxy")
+"""Labelling runs of a round that only measure."""
 EXAMPLES = 40
 """The most matchups laid open on the page."""
 
@@ -252,7 +253,7 @@ def _read_loop(
     from ..audits.length_of_gains import gains
     from ..audits.overoptimisation import overoptimisation
     from ..audits.source import read_run
-    from .loop.history import checkpoints, generations, looked
+    from .loop.compare import checkpoints, comparisons, generations
 
     labelled = labelling_of(folder)
     if labelled is None:
@@ -262,7 +263,11 @@ def _read_loop(
         )
     read = read_run(labelled, human, watch)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
-    more = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder)), *gains(looked(folder))]
+    more = [
+        *diversity(generations(folder)),
+        *overoptimisation(checkpoints(folder)),
+        *gains(comparisons(folder)),
+    ]
     return replace(read, kind="loop", notes=(note, *read.notes)), more
 
 
@@ -270,7 +275,11 @@ def labelling_of(folder: Path) -> Path | None:
     """The labelling run of the last round that came so far; what only calibrates or looks on is none."""
     rounds = sorted(folder.glob("round-*"), key=lambda one: int(one.name.rpartition("-")[2]), reverse=True)
     for one in rounds:
-        runs = sorted(run.parent for run in one.glob("*/preferences.jsonl") if run.parent.name not in ASIDE)
+        runs = sorted(
+            run.parent
+            for run in one.glob("*/preferences.jsonl")
+            if run.parent.name.partition("-")[0] not in ASIDE
+        )
         if runs:
             return next((run for run in runs if run.name == "label"), runs[-1])
     return None

@@ -2,7 +2,7 @@
 
 Each round draws k answers to every prompt from the newest policy, or from a mixture with it, has them scored,
 keeps the best one of each prompt (of equals the shortest), and fine-tunes the model of the start, not that of
-the round before, on the best answers of all rounds so far with a constant share of rows that people wrote.
+the round before, on the best answers of all rounds so far with a constant share of human rows.
 Learning from the newest answers only made Llama 2 forget what it could do; `pool: last` does that. The judge
 scores answers one by one or compares each with each; with `reward: model` its pairs of the first round train
 a reward model, which scores from then on. With `safe` a second judge has the word where a prompt is about
@@ -18,7 +18,7 @@ model is not trained again.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -28,19 +28,17 @@ from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences import PreferConfig
 from ..records import Completion, Dropped, Prompt, Sampling
-from ..stats.intervals import mean
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .loop.candidates import REFERENCE, CandidateConfig, Candidates, gather
-from .loop.finish import Outcome, going_round
-from .loop.folder import Watch, nobody
-from .loop.lessons import NothingToLearn, lessons, nothing_apart
-from .loop.rated import SCORING, Rated, rated
-from .loop.rounds import Round, Target
-from .loop.settings import JudgeSpec, LoopConfig
-from .loop.start import real_answers
-from .loop.training import refuse_decided
-from .loop.worth import Worth, best_of, tied
+from .loop.candidates import CandidateConfig, ScoredRun, gather, score
+from .loop.folder import OnLoopProgress
+from .loop.labels import Answer, AnswerScores, NothingToLearn, all_tied, best_of, preferences_of, tied
+from .loop.round import Round
+from .loop.rounds import LoopOutcome, run_rounds
+from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
+
+SCORING = ("pointwise", "additive", "reward", "exact", "numeric", "regex", "json_schema")
+"""Kinds of judges that score single answers."""
 
 
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,77 +88,72 @@ class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_on
     sft: Annotated[SftConfig, Meta(description="Training on the chosen answers.")] = SftConfig()
 
 
-def rejection(cfg: RejectionConfig, watch: Watch = nobody) -> Outcome:
+def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
     """The policy of the last round."""
-    check(cfg)
-    with going_round(cfg, watch) as rounds:
-        start = policy = rounds.start
+    check_rejection(cfg)
+    with run_rounds(cfg, on_progress) as rounds:
+        initial = policy = rounds.initial
         scorers = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
-        pool: dict[str, Target] = {}
+        pool: dict[str, Answer] = {}
         for round in rounds:
-            wrote = round.sample(policy, drawing(cfg, round.number), round.prompts(cfg.prompts_each))
-            among = gather(round, wrote, pool if cfg.pool == "all" else {}, cfg.candidates)
+            drawn = round.sample(policy, sampling_of(cfg, round.number), round.prompts(cfg.prompts_each))
+            answers = gather(round, drawn.run, pool if cfg.pool == "all" else {}, cfg.candidates)
             if cfg.reward == "model" and round.number == 1:
-                scorers = [trained(round, judge, among, start, cfg) for judge in scorers]
-            heard = [rated(round, among, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
-            best, seen = chosen(round, heard, pool, cfg)
+                scorers = [reward_from_pairs(round, judge, answers, initial, cfg) for judge in scorers]
+            scored = [score(round, answers, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
+            best, facts = choose(round, scored, cfg.safe)
             pool = {**pool, **best} if cfg.pool == "all" else best
-            learnt, share = round.mixed([*pool.values()], real_answers(cfg))
-            made = round.sft(cfg.sft, start if cfg.start == "base" else policy, learnt)
+            learnt = round.mix_real_rows([*pool.values()])
+            made = round.sft(cfg.sft, initial if cfg.start == "base" else policy, learnt)
             policy = made.folder
-            rounds.close(round, made, real_share=share, pool=len(pool), **seen)
+            proxy = scorers[0] if scored[0].pointwise else None
+            rounds.finish(round, made, scored[0].labelled, proxy, pool=len(pool), **facts)
     return rounds.outcome
 
 
-def drawing(cfg: RejectionConfig, number: int) -> Sampling:
-    """How a round draws."""
+def sampling_of(cfg: RejectionConfig, number: int) -> Sampling:
+    """How a round samples."""
     if not cfg.temperatures:
         return cfg.sampling
-    heat = cfg.temperatures[min(number, len(cfg.temperatures)) - 1]
-    return replace(cfg.sampling, temperature=heat)
+    return replace(cfg.sampling, temperature=cfg.temperatures[min(number, len(cfg.temperatures)) - 1])
 
 
-def trained(
-    round: Round, judge: JudgeSpec, among: Candidates, start: str, cfg: RejectionConfig
+def reward_from_pairs(
+    round: Round, judge: JudgeSpec, answers: str, initial: str, cfg: RejectionConfig
 ) -> JudgeConfig:
-    """A reward model from what a judge thinks of this round's pairs."""
+    """A reward model from a judge's labels of all this round's pairs."""
     name = "safe" if judge is cfg.safe.judge else "helpful"
-    labelled = round.judge(
-        among.path, judge, prefer=PreferConfig(rule="all_pairs"), jury=cfg.jury, step=f"pairs-{name}"
-    )
-    made = round.reward_model(cfg.reward_model, start, lessons(labelled, cfg.stop), f"reward-{name}")
+    rule = PreferConfig(rule="all_pairs")
+    labelled = round.judge(f"pairs-{name}", judge, completions=answers, prefer=rule, jury=cfg.jury)
+    pairs = preferences_of(labelled, cfg.stop.flips)
+    made = round.reward_model(cfg.reward_model, initial, pairs, f"reward_model-{name}")
     return JudgeConfig(kind=f"reward:{made.folder}")
 
 
-def chosen(
-    round: Round, heard: Sequence[Rated], before: Mapping[str, Target], cfg: RejectionConfig
-) -> tuple[dict[str, Target], dict[str, Any]]:
-    """The best answer to each prompt, prompts without one by name, and what was thought of the new ones."""
-    best: dict[str, Target] = {}
-    old = {one.id for _, one in before.values()}
-    scores: list[float] = []
-    worths: list[Worth] = []
+def choose(
+    round: Round, scored: Sequence[ScoredRun], safe: SafeConfig
+) -> tuple[dict[str, Answer], dict[str, Any]]:
+    """The best answer to each prompt, prompts without one with a reason, and how many were tied."""
+    best: dict[str, Answer] = {}
+    seen: list[AnswerScores] = []
     with round.writing("best", "dropped") as (kept, dropped):
-        for prompt, completions, worth in together(heard, cfg.safe):
-            worths.append(worth)
-            scores += [worth[one.id] for one in completions if one.id in worth and is_new(one, old)]
-            if worth:
-                one = best_of(completions, worth)
+        for prompt, completions, scores in combine_scores(scored, safe):
+            seen.append(scores)
+            if scores:
+                one = best_of(completions, scores)
                 best[prompt.id] = prompt, one
-                kept.add(Best(prompt, one, worth[one.id]))
+                kept.add(Best(prompt, one, scores[one.id]))
             else:
                 dropped.add(Dropped(prompt.id, "preferences", "unread"))
     if not best:
         raise NothingToLearn(
-            f"round {round.number} found a best answer to none of {len(worths)} prompts."
+            f"round {round.number} found a best answer to none of {len(seen)} prompts."
             f" See why with: head {round.path}/dropped.jsonl"
         )
-    level = tied(worths)
+    level = tied(seen)
     if level == 1:
-        raise nothing_apart(heard[0].run)
-    scored = all(one.scored for one in heard)
-    reward = mean(scores) if scored and scores else None
-    return best, {"reward": reward, "tied": level, "flips": heard[0].flips}
+        raise all_tied(scored[0].labelled.run)
+    return best, {"tied": level}
 
 
 class Best(Struct, frozen=True):
@@ -168,38 +161,32 @@ class Best(Struct, frozen=True):
 
     prompt: Prompt
     completion: Completion
-    worth: float
+    score: float
 
 
-def is_new(one: Completion, old: Container[str]) -> bool:
-    """Drawn in this round."""
-    return one.id not in old and one.policy != REFERENCE
-
-
-def together(
-    heard: Sequence[Rated], safe: SafeConfig
-) -> Iterator[tuple[Prompt, Sequence[Completion], Worth]]:
-    """Each prompt with its answers and their worth, where there are two judges in the eyes of both."""
-    if len(heard) == 1:
-        for case, worth in heard[0].worths():
-            yield case.prompt, case.completions, worth
+def combine_scores(
+    scored: Sequence[ScoredRun], safe: SafeConfig
+) -> Iterator[tuple[Prompt, Sequence[Completion], AnswerScores]]:
+    """Each prompt with its answers and their scores, where there are two judges by both."""
+    if len(scored) == 1:
+        for case, scores in scored[0].scores():
+            yield case.prompt, case.completions, scores
         return
-    helpful, careful = heard
-    for (case, helps), (_, saves) in zip(helpful.worths(), careful.worths(), strict=True):
+    helpful, careful = scored
+    for (case, helps), (_, saves) in zip(helpful.scores(), careful.scores(), strict=True):
         about = is_about_safety(case.prompt, safe.domains)
-        worth = {
-            one.id: combined(helpful.share(helps[one.id]), careful.share(saves[one.id]), about, safe.least)
-            for one in case.completions
-            if one.id in helps and one.id in saves
+        scores = {
+            name: combined(helpful.to_unit(helps[name]), careful.to_unit(saves[name]), about, safe.least)
+            for name in helps.keys() & saves.keys()
         }
-        yield case.prompt, case.completions, worth
+        yield case.prompt, case.completions, scores
 
 
 def combined(helpful: float, safe: float, about_safety: bool, least: float = 0.15) -> float:
     """Rc of Touvron et al. 2023: Rs where the prompt is about safety or Rs is below the least, else Rh.
 
     The paper takes its log-odds and whitens them, for PPO; the best answer is the same without, and log-odds
-    would have to stop short of 0 and 1, where sure answers would then be equal.
+    would have to stop short of 0 and 1, where confident scores would then be equal.
     """
     return safe if about_safety or safe < least else helpful
 
@@ -210,7 +197,7 @@ def is_about_safety(prompt: Prompt, domains: Container[str]) -> bool:
     return prompt.domain in domains or any(tag in domains for tag in tags if isinstance(tag, str))
 
 
-def check(cfg: RejectionConfig) -> None:
+def check_rejection(cfg: RejectionConfig) -> None:
     """Settings that need each other."""
     if not cfg.judge:
         raise SettingError("rejection sampling needs a judge. Name one with: --judge openai:gpt-5-mini")

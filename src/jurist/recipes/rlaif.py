@@ -2,8 +2,8 @@
 
 Each round samples completions from the current policy, or from a mixture of policies, has them judged in
 both orders, trains a reward model on the soft labels of all rounds so far, and lets the policy learn from it
-while the KL to the SFT model holds it back. With `reward: judge` there is no reward model: the judge's score
-at every step is the reward (direct RLAIF). With `optimiser: dpo` the policy learns from the preferences
+while the KL to the initial policy holds it back. With `reward: judge` there is no reward model: the judge's
+score at every step is the reward (direct RLAIF). With `optimiser: dpo` the policy learns from the preferences
 themselves. Rounds after the first are on-line: they sample from the policy of the round before.
 
 Otherwise than in the paper: PPO or RLOO instead of REINFORCE with a baseline; scores run from 1 to 9, since
@@ -14,24 +14,22 @@ many models write 10 as two tokens; beta charges the KL and does not scale the r
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import Meta, to_builtins
+from msgspec import Meta
 
 from ..config import settings_from
 from ..errors import SettingError
-from ..models.ppo_settings import PPOConfig
-from ..models.settings import DpoConfig, RewardConfig
+from ..models.settings import DpoConfig, PPOConfig, RewardConfig
 from ..preferences import PreferConfig
 from ..records import Preference
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .loop.finish import Outcome, going_round
-from .loop.folder import Watch, nobody
-from .loop.lessons import lessons
-from .loop.settings import JudgeSpec, LoopConfig
-from .loop.start import real_pairs
-from .loop.training import by_reward, refuse_decided
+from .loop.folder import OnLoopProgress
+from .loop.labels import preferences_of
+from .loop.round import Trained, judge_settings, policy_gradient
+from .loop.rounds import LoopOutcome, run_rounds
+from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
 
 
 class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,31 +53,34 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
     dpo: Annotated[DpoConfig, Meta(description="Training with dpo.")] = DpoConfig()
 
 
-def rlaif(cfg: RlaifConfig, watch: Watch = nobody) -> Outcome:
+def rlaif(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
     """The policy of the last round."""
-    check(cfg)
-    with going_round(cfg, watch) as rounds:
-        start = policy = rounds.start
+    check_rlaif(cfg)
+    ppo = policy_gradient(cfg.optimiser, cfg.ppo)
+    with run_rounds(cfg, on_progress) as rounds:
+        initial = policy = rounds.initial
         pairs: list[Preference] = []
         for round in rounds:
-            labelled, share = None, 0.0
+            labelled = None
+            reward: Trained | JudgeConfig | None = None
             if cfg.reward == "judge":
-                made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, scored_by(cfg))
+                reward = live_judge(cfg)
             else:
                 labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
-                pairs += lessons(labelled, cfg.stop)
-                learnt, share = round.mixed(pairs, real_pairs(cfg))
-                if cfg.optimiser == "dpo":
-                    made = round.dpo(cfg.dpo, policy, start, learnt)
-                else:
-                    reward = round.reward_model(cfg.reward_model, start, learnt).folder
-                    made = round.reinforce(by_reward(cfg.optimiser, cfg.ppo), policy, start, reward)
+                pairs += preferences_of(labelled, cfg.stop.flips)
+                learnt = round.mix_real_rows(pairs)
+                if cfg.optimiser != "dpo":
+                    reward = round.reward_model(cfg.reward_model, initial, learnt)
+            if reward is None:
+                made = round.dpo(cfg.dpo, policy, initial, learnt)
+            else:
+                made = round.reinforce(ppo, policy, initial, reward)
             policy = made.folder
-            rounds.close(round, made, labelled, real_share=share, reward=made.metrics.get("reward"))
+            rounds.finish(round, made, labelled, reward)
     return rounds.outcome
 
 
-def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
+def live_judge(cfg: RlaifConfig) -> JudgeConfig:
     """The judge of the settings as one that scores a single completion."""
     if isinstance(cfg.judge, tuple):
         raise SettingError(
@@ -87,11 +88,11 @@ def scored_by(cfg: RlaifConfig) -> dict[str, Any]:
             " Name one, or set: reward: model"
         )
     judge = judge_config(cfg.judge)
-    told = {key: value for key, value in to_builtins(judge).items() if value != getattr(JudgeConfig(), key)}
-    return {**told, "kind": "pointwise" if judge.kind == "pairwise" else judge.kind}
+    kind = "pointwise" if judge.kind == "pairwise" else judge.kind
+    return settings_from(JudgeConfig, {**judge_settings(judge), "kind": kind})
 
 
-def check(cfg: RlaifConfig) -> None:
+def check_rlaif(cfg: RlaifConfig) -> None:
     """Settings that need each other."""
     if not cfg.judge:
         raise SettingError("RLAIF needs a judge. Name one with: --judge openai:gpt-5-mini")
@@ -103,5 +104,5 @@ def check(cfg: RlaifConfig) -> None:
                 "reward: judge scores completions as they are written, and dpo writes none;"
                 " set optimiser: ppo, or reward: model"
             )
-        settings_from(JudgeConfig, scored_by(cfg))
+        live_judge(cfg)
     refuse_decided(cfg, ("reward_model", "ppo", "dpo"))

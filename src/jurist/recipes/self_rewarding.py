@@ -2,11 +2,10 @@
 
 Each round the policy answers every prompt four times and scores each answer three times by points earned one
 by one; the mean scores decide which answer is chosen and which rejected, a prompt whose answers all score
-the same leaves by name, and DPO moves the policy away from itself of the round before. With `rho` the chosen
+the same is dropped, and DPO moves the policy away from itself of the round before. With `rho` the chosen
 answer is the shortest near the top and the rejected one the longest near the bottom (Wu et al. 2024), which
-keeps the judge's taste for length from being learnt. Who praises himself is watched: in each round the judge
-that compares the policies also looks at a sample of the pairs, and how often the policy judged as it did is
-among the round's facts.
+keeps length bias from being learnt. How often the judge that compares the policies agrees with the policy,
+on a sample of each round's pairs, shows whether it judges well or only praises itself.
 
 Otherwise than in the paper: the policy is taken as it comes, with no fine-tuning on judgements first; its
 judgements are drawn from the whole distribution, not its upper nine tenths; one pass over the pairs makes a
@@ -17,34 +16,48 @@ round, and no checkpoint is chosen on the way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from ..engines.engine import EngineConfig
 from ..errors import SettingError
 from ..models.settings import DpoConfig
 from ..preferences import PreferConfig
-from ..records import Sampling
-from ..stats.intervals import mean
-from ..verdicts.settings import JudgeConfig, JuryConfig
-from .lines import Share as Agreed
-from .lines import share as agreed
-from .loop.candidates import some_of
-from .loop.finish import Outcome, going_round
-from .loop.folder import Watch, nobody
-from .loop.invent import InventConfig, invented
-from .loop.labelling import Labelled, engine_of
-from .loop.lessons import lessons
-from .loop.rounds import Round
-from .loop.settings import LoopConfig, Share
-from .loop.start import real_pairs
-from .loop.training import refuse_decided
-from .loop.worth import opinions_of, scores_of
+from ..records import Dropped, Prompt, Sampling
+from ..run import read_records
+from ..verdicts.settings import JudgeConfig
+from .loop.folder import OnLoopProgress
+from .loop.labels import preferences_of
+from .loop.round import Round, engine_of
+from .loop.rounds import LoopOutcome, run_rounds
+from .loop.settings import Fraction, LoopConfig, refuse_decided
 
 ADDITIVE = JudgeConfig(kind="additive", reason=True, samples=3, logprobs=False)
 """As in the paper: a justification, then the sum of the points; three times."""
+SHOWN, SHOWN_INVENTED, TRIES = 6, 2, 3
+HOW = Sampling(temperature=0.6, top_p=0.9, max_tokens=256)
+QUESTION = (
+    "Below are requests that people sent to an assistant, one a line. Write one more that they might have"
+    " sent, unlike these in what it is about. Write the request alone, on one line.\n\n{shown}"
+)
+
+
+class InventConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Prompts that a model makes up, beside those of the file."""
+
+    prompts: Annotated[int, Meta(ge=0, description="New prompts per round.")] = 0
+    engine: Annotated[
+        str | EngineConfig, Meta(description="Who writes the prompts; empty: the initial policy.")
+    ] = ""
+    novelty: Annotated[
+        float, Meta(gt=0, le=1, description="Prompts with this ROUGE-L to a known prompt are dropped.")
+    ] = 0.7
+    words: Annotated[tuple[int, int], Meta(description="Fewest and most words of a prompt.")] = (3, 150)
 
 
 class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +70,7 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
     judge: Annotated[JudgeConfig, Meta(description="How the policy scores its own answers.")] = ADDITIVE
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
     rho: Annotated[
-        tuple[Share, ...],
+        tuple[Fraction, ...],
         Meta(
             description="Share of the score range that counts as top and bottom, per round; empty: best"
             " and worst. Wu et al.: 0, 0.32, 0.32, 0.4."
@@ -67,71 +80,33 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
         int, Meta(ge=0, description="New prompts per round, in file order; 0: all prompts every round.")
     ] = 0
     invent: Annotated[InventConfig, Meta(description="Prompts written by a model.")] = InventConfig()
-    watched: Annotated[
-        int, Meta(ge=0, description="Prompts per round of which compare.judge sees one pair.")
-    ] = 100
     dpo: Annotated[DpoConfig, Meta(description="Training of each round.")] = DpoConfig(lr=1e-6, soft=False)
 
 
-def self_rewarding(cfg: SelfRewardingConfig, watch: Watch = nobody) -> Outcome:
+def self_rewarding(cfg: SelfRewardingConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
     """The policy of the last round."""
-    check(cfg)
-    with going_round(cfg, watch) as rounds:
-        start = policy = rounds.start
+    check_self_rewarding(cfg)
+    with run_rounds(cfg, on_progress) as rounds:
+        initial = policy = rounds.initial
         for round in rounds:
-            prompts = invented(round, cfg.invent, start, round.prompts(cfg.prompts_each))
+            prompts = invent(round, cfg.invent, initial, round.prompts(cfg.prompts_each))
             itself = replace(cfg.judge, engine=engine_of(policy))
-            labelled = round.label(policy, itself, prompts=prompts, prefer=preferring(cfg, round.number))
-            learnt, share = round.mixed(lessons(labelled, cfg.stop), real_pairs(cfg))
-            judging, reward = outside(round, labelled, cfg), praise(labelled)
+            labelled = round.label(policy, itself, prompts=prompts, prefer=rule_of(cfg, round.number))
+            learnt = round.mix_real_rows(preferences_of(labelled, cfg.stop.flips))
             made = round.dpo(cfg.dpo, policy, policy, learnt)
             policy = made.folder
-            rounds.close(round, made, labelled, real_share=share, judging=judging, reward=reward)
+            rounds.finish(round, made, labelled, itself)
     return rounds.outcome
 
 
-def preferring(cfg: SelfRewardingConfig, number: int) -> PreferConfig:
+def rule_of(cfg: SelfRewardingConfig, number: int) -> PreferConfig:
     """How a round chooses its pairs."""
     if not cfg.rho:
         return cfg.prefer
     return replace(cfg.prefer, rule="rho", rho=cfg.rho[min(number, len(cfg.rho)) - 1])
 
 
-def outside(round: Round, labelled: Labelled, cfg: SelfRewardingConfig) -> Agreed | None:
-    """How often the policy judged a pair as the outside judge does."""
-    if not cfg.compare.judge or not cfg.watched:
-        return None
-    sample = some_of(round, labelled.run, cfg.watched)
-    theirs = round.judge(sample.path, cfg.compare.judge, matchups="random:1", step="outside")
-    return agreement(chances(labelled.run), chances(theirs.run))
-
-
-def chances(run: str) -> dict[str, float]:
-    """For each matchup that was read, the probability that the completion with the lesser id is better."""
-    return {
-        one.matchup_id: one.p_first if one.first_id < one.second_id else 1 - one.p_first
-        for _, opinions in opinions_of(run, JuryConfig())
-        for one in opinions
-        if one.p_first is not None
-    }
-
-
-def agreement(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Agreed | None:
-    """Of the pairs that they decided, those that we decided likewise; one on which we are torn is a half."""
-    both = [(ours[name], p) for name, p in theirs.items() if name in ours and p != 0.5]
-    right = sum(0.5 if mine == 0.5 else float((mine > 0.5) == (p > 0.5)) for mine, p in both)
-    return agreed(right, len(both))
-
-
-def praise(labelled: Labelled) -> float | None:
-    """What the policy thought of its own answers."""
-    scores = [
-        score for case, _ in opinions_of(labelled.run, JuryConfig()) for score in scores_of(case).values()
-    ]
-    return mean(scores) if scores else None
-
-
-def check(cfg: SelfRewardingConfig) -> None:
+def check_self_rewarding(cfg: SelfRewardingConfig) -> None:
     """Settings that need each other."""
     if cfg.judge.kind not in ("pointwise", "additive"):
         raise SettingError(
@@ -146,3 +121,62 @@ def check(cfg: SelfRewardingConfig) -> None:
     if cfg.mixture:
         raise SettingError("the policy learns from its own answers alone, got a mixture. Leave it out")
     refuse_decided(cfg, ("dpo",))
+
+
+def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
+    """The prompts of the round and, where some are wanted, new ones like them at their end."""
+    if not cfg.prompts:
+        return file
+    known, held_out = [*read_records(file, Prompt)], round.loop.read_prompts("held_out")
+    new: list[Prompt] = []
+    dropped: list[Dropped] = []
+    left, attempt = TRIES * cfg.prompts, 0
+    while n := min(left, cfg.prompts - len(new)):
+        left, attempt = left - n, attempt + 1
+        draws = [random.Random(f"{round.seed} {attempt} {place}") for place in range(n)]
+        asked = [Prompt.of(QUESTION.format(shown="\n".join(shown(known, new, draw)))) for draw in draws]
+        for one in round.answers(f"invent-{attempt}", cfg.engine or initial, asked, sampling=HOW):
+            lines = [
+                line.strip() for answer in one.answers for line in answer.text.splitlines() if line.strip()
+            ]
+            text = lines[0].removeprefix("- ").strip() if lines else ""
+            prompt = Prompt.of(text, meta={"invented": True})
+            if reason := unfit(text, [_text(one) for one in (*known, *new, *held_out)], cfg):
+                dropped.append(Dropped(prompt.id, "prompts", reason, text))
+            else:
+                new.append(prompt)
+    round.write("invented-dropped", dropped)
+    return round.write("invented", [*known, *new])
+
+
+def shown(known: Sequence[Prompt], new: Sequence[Prompt], draw: random.Random) -> list[str]:
+    """Six given prompts and two invented ones, in any order."""
+    picked = draw.sample(list(known), min(SHOWN, len(known)))
+    picked += draw.sample(list(new), min(SHOWN_INVENTED, len(new)))
+    draw.shuffle(picked)
+    return [" ".join(_text(one).split()) for one in picked]
+
+
+def unfit(text: str, known: Sequence[str], cfg: InventConfig) -> str:
+    """Why a new prompt is no good; empty when it is."""
+    words = len(text.split())
+    if not words:
+        return "empty"
+    if not cfg.words[0] <= words <= cfg.words[1]:
+        return "too_short" if words < cfg.words[0] else "too_long"
+    return "not_new" if any(rouge_l(text, other) >= cfg.novelty for other in known) else ""
+
+
+def rouge_l(one: str, other: str) -> float:
+    """F1 of the longest common subsequence of words (Lin 2004)."""
+    ours, theirs = one.casefold().split(), other.casefold().split()
+    row = [0] * (len(theirs) + 1)
+    for word in ours:
+        before = 0
+        for place, match in enumerate(theirs, 1):
+            before, row[place] = row[place], before + 1 if word == match else max(row[place], row[place - 1])
+    return 2 * row[-1] / (len(ours) + len(theirs)) if ours or theirs else 0.0
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt.messages[-1].content

@@ -18,9 +18,9 @@ from ...run import read_json, read_records
 from ...stats.intervals import mean
 from ...tiny.world import domain_of, substance, true_score
 from ..lines import Share, named, share, table
-from ..loop.compare import Answered, Looked
-from ..loop.rounds import Labelled, Round, held_out
-from ..loop.stopping import Comparison
+from ..loop.compare import Comparison, HeldOutRow, read_held_out
+from ..loop.labels import Labelled
+from ..loop.round import Round
 from ..summary import Summary
 
 START: Final = "start"
@@ -121,7 +121,8 @@ class Demo(Struct, frozen=True):
 def come_to(of: Round) -> Demo:
     """Put together from what the steps left behind."""
     rows = {name: _rows(of, name) for name in (START, *LEARNERS)}
-    looks = {name: _step(of, f"look-{name}", Looked) for name in rows}
+    compared = {name: _step(of, f"comparison-{name}", Comparison) for name in LEARNERS}
+    compared[START] = read_json(of.loop.folder(0) / "steps" / "comparison.json", Comparison)
     loop = of.loop
     return Demo(
         run=str(loop.path),
@@ -129,7 +130,7 @@ def come_to(of: Round) -> Demo:
         prompts=len(loop.read_prompts("train")),
         held_out=len(loop.read_prompts("held_out")),
         judge=_judged(_step(of, "label", Labelled)),
-        policies={name: _learner(name, rows[name], looks[name]) for name in rows},
+        policies={name: _learner(name, rows[name], compared[name]) for name in rows},
         examples=_examples(rows),
         curves={
             "ppo": _curves(of, "ppo", ("reward", "kl_sequence")),
@@ -141,8 +142,10 @@ def come_to(of: Round) -> Demo:
     )
 
 
-def _rows(of: Round, name: str) -> list[Answered]:
-    return list(read_records(of.path / f"{held_out(f'look-{name}')}.jsonl", Answered))
+def _rows(of: Round, name: str) -> list[HeldOutRow]:
+    if name == START:
+        return read_held_out(of.loop.path, 0)
+    return read_held_out(of.loop.path, of.number, f"held_out-{name}")
 
 
 def _step(of: Round, step: str, kind: type[Any]) -> Any:
@@ -169,30 +172,30 @@ def truly(request: str, one: Completion, other: Completion) -> float:
     return 0.5 if abs(gap) < 1e-9 else float(gap > 0)
 
 
-def _learner(name: str, rows: Sequence[Answered], looked: Looked) -> Learner:
+def _learner(name: str, rows: Sequence[HeldOutRow], found: Comparison) -> Learner:
     answers = [(row.prompt.messages[-1].content, one) for row in rows for one in row.new]
     good: dict[str, list[bool]] = {domain: [] for domain in DOMAINS}
     for request, one in answers:
         good[domain_of(request)].append(substance(request, one.text) > 0)
     return Learner(
-        true_win=_first_draws(rows) if name == START else _won(looked.comparison),
+        true_win=_first_draws(rows) if name == START else _won(found),
         true_score=round(mean(true_score(request, one.text) for request, one in answers), 4),
         good={domain: round(mean(map(float, hits)), 4) for domain, hits in good.items()},
         words=round(mean(len(one.text.split()) for _, one in answers), 2),
-        distinct=round(looked.distinct, 4),
-        unique=round(looked.unique, 4),
-        kl=round(looked.kl or 0.0, 4),
+        distinct=round(found.distinct or 0.0, 4),
+        unique=round(found.unique or 0.0, 4),
+        kl=round(found.kl or 0.0, 4),
     )
 
 
-def _first_draws(rows: Sequence[Answered]) -> Share:
+def _first_draws(rows: Sequence[HeldOutRow]) -> Share:
     """The start's second answers beside its first: what chance alone gives."""
     won = [truly(row.prompt.messages[-1].content, row.new[1], row.new[0]) for row in rows]
     return _some(share(sum(won), len(won)))
 
 
-def _won(found: Comparison | None) -> Share:
-    if found is None:
+def _won(found: Comparison) -> Share:
+    if found.win_rate is None:
         raise RunError("the demo compares policies, and its settings name nobody to do so: --compare.judge")
     return Share(round(found.win_rate, 4), round(found.low, 4), round(found.high, 4), found.n)
 
@@ -201,7 +204,7 @@ def _some(found: Share | None) -> Share:
     return found or Share(math.nan, 0.0, 1.0, 0)
 
 
-def _examples(rows: dict[str, list[Answered]]) -> list[Example]:
+def _examples(rows: dict[str, list[HeldOutRow]]) -> list[Example]:
     found = []
     for domain in SHOWN:
         at = next(n for n, row in enumerate(rows[START]) if row.prompt.domain == domain)
@@ -218,10 +221,12 @@ def _curves(of: Round, step: str, names: Sequence[str]) -> list[Curve]:
 STAGES: Final = {
     "assistant": ("assistant",),
     "labels": ("label",),
-    "reward model": ("reward",),
+    "reward model": ("reward_model",),
     "ppo": ("ppo",),
     "dpo": ("dpo",),
-    "comparison": ("look-start", "look-ppo", "look-dpo"),
+    "comparison": tuple(
+        f"{step}-{name}" for name in LEARNERS for step in ("held_out", "compare", "comparison")
+    ),
 }
 
 

@@ -19,12 +19,11 @@ from msgspec import Struct
 
 from ...config import load_settings
 from ..catalogue import shipped_file
-from ..loop.folder import Loop, Watch, nobody
-from ..loop.lessons import lessons
-from ..loop.rounds import Round
-from ..loop.start import checkpoint
+from ..loop.folder import LoopRun, OnLoopProgress
+from ..loop.labels import preferences_of
+from ..loop.round import Round
 from ..rlaif import RlaifConfig
-from .outcome import LEARNERS, START, Demo, come_to
+from .outcome import LEARNERS, Demo, come_to
 from .page import write_page
 
 
@@ -39,18 +38,19 @@ def demo_settings(out: Path) -> RlaifConfig:
     return load_settings(RlaifConfig, shipped_file("rlaif"), out=str(out))
 
 
-def demo(cfg: RlaifConfig, watch: Watch = nobody) -> Demo:
+def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:
     """One round, with two ways to learn from it."""
-    with Loop(cfg, watch) as loop, one_thread():
+    with LoopRun(cfg, on_progress) as loop, one_thread():
         round = Round(loop, 1)
-        start = brought_up(loop)
+        start = tiny_start(loop)
+        Round(loop, 0).compare(start, start)
         labelled = round.label(start, cfg.judge)
-        pairs = lessons(labelled, cfg.stop)
+        pairs = preferences_of(labelled, cfg.stop.flips)
         reward = round.reward_model(cfg.reward_model, start, pairs)
-        ppo = round.reinforce(cfg.ppo, start, start, reward.folder, step="ppo")
+        ppo = round.reinforce(cfg.ppo, start, start, reward, step="ppo")
         dpo = round.dpo(cfg.dpo, start, start, pairs, step="dpo")
-        for name, folder in zip((START, *LEARNERS), (start, ppo.folder, dpo.folder), strict=True):
-            round.look(folder, start, step=f"look-{name}")
+        for name, made in zip(LEARNERS, (ppo, dpo), strict=True):
+            round.compare(made.folder, start, f"-{name}")
         found = come_to(round)
         write_page(found, loop.path)
         loop.run.write_json("summary.json", found)
@@ -70,11 +70,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def brought_up(loop: Loop) -> str:
+def tiny_start(loop: LoopRun) -> str:
     """The tiny assistant, made where the user's cache folder does not hold it yet."""
-
-    def work() -> Assistant:
-        return Assistant(checkpoint(loop.cfg.policy, lambda now: loop.tell(1, "assistant", now)))
-
-    loop.once(1, "assistant", Assistant, work)
-    return checkpoint(loop.cfg.policy)
+    loop.once(1, "assistant", Assistant, lambda: Assistant(loop.checkpoint()))
+    return loop.checkpoint()

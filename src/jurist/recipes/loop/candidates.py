@@ -1,4 +1,4 @@
-"""Whom the best answer to a prompt is chosen among: what was drawn, the reference, the best so far.
+"""Answers to choose among, what they scored, and which is the best.
 
 The best so far stands again beside the new ones, so that the best of a round is the best of all rounds,
 whichever kind of judge decides; a judge that scores is not asked about it twice.
@@ -7,19 +7,22 @@ whichever kind of judge decides; a judge that scores is not asked about it twice
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
 from ...completions.load import same_words
+from ...preferences.decide import read_judges
 from ...preferences.pairs import is_refusal
 from ...records import Completion, Dropped, Prompt
-from ...run import read_records
-from .labelling import Sampled
-from .rounds import Round, Target
+from ...stats.fits import sigmoid
+from ...verdicts.cases import Case
+from ...verdicts.judge import judge_config
+from ...verdicts.settings import JuryConfig
+from .labels import Answer, AnswerScores, Labelled, drawn_in, mean_scores, opinions_of, ranking, refuse_noise
+from .round import Round
+from .settings import JudgeSpec
 
 REFERENCE = "human:reference"
 """Who wrote the answer that a prompt came with."""
@@ -35,20 +38,10 @@ class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "keep"
 
 
-class Candidates(Struct, frozen=True):
-    """A folder with prompts, completions and dropped rows, to be judged."""
-
-    folder: str
-
-    @property
-    def path(self) -> Path:
-        return Path(self.folder)
-
-
 def candidates(
     prompt: Prompt, drawn: Sequence[Completion], best: Completion | None, cfg: CandidateConfig
 ) -> tuple[list[Completion], list[Dropped]]:
-    """Those that may be chosen, each text once; the others by name."""
+    """Those that may be chosen, each text once; the others with a reason."""
     known = [best] if best is not None else []
     if cfg.reference and prompt.reference:
         known.append(Completion.of(prompt.id, prompt.reference, REFERENCE))
@@ -59,7 +52,7 @@ def candidates(
             dropped.append(Dropped(one.id, "completions", reason))
         else:
             kept.append(one)
-    return kept, dropped
+    return kept, dropped if kept else [*dropped, Dropped(prompt.id, "completions", "nobody_left")]
 
 
 def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) -> str:
@@ -73,50 +66,53 @@ def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) ->
     return "refusal" if cfg.refusals == "drop" and is_refusal(one.text) else ""
 
 
-def gather(round: Round, wrote: Sampled, best: Mapping[str, Target], cfg: CandidateConfig) -> Candidates:
+def gather(round: Round, drawn: str, best: Mapping[str, Answer], cfg: CandidateConfig) -> str:
     """The candidates of every prompt of the round, as a folder that can be judged."""
-    nouns = [f"candidates/{noun}" for noun in ("prompts", "completions", "dropped")]
+    lost: list[Dropped] = []
 
-    def work() -> Candidates:
-        with round.writing(*nouns) as (asked, answers, gone):
-            for prompt, drawn in written(Path(wrote.run)):
-                standing = best[prompt.id][1] if prompt.id in best else None
-                kept, lost = candidates(prompt, drawn, standing, cfg)
-                if kept:
-                    asked.add(prompt)
-                else:
-                    lost.append(Dropped(prompt.id, "completions", "nobody_left"))
-                for one in kept:
-                    answers.add(one)
-                for row in lost:
-                    gone.add(row)
-        return Candidates(str(round.path / "candidates"))
+    def rows() -> Iterator[tuple[Prompt, list[Completion]]]:
+        for prompt, answers, _ in drawn_in(drawn):
+            kept, gone = candidates(prompt, answers, best[prompt.id][1] if prompt.id in best else None, cfg)
+            lost.extend(gone)
+            if kept:
+                yield prompt, kept
 
-    return round.loop.once(round.number, "candidates", Candidates, work)
+    folder = round.write_answers("candidates", rows())
+    round.write("candidates/dropped", lost)
+    return folder
 
 
-def some_of(round: Round, run: str, n: int) -> Candidates:
-    """The first prompts of a run that have two answers or more, with all their answers."""
+class ScoredRun(NamedTuple):
+    """A labelled run, and how its scores are read."""
 
-    def work() -> Candidates:
-        rows = [(prompt, drawn) for prompt, drawn in written(Path(run)) if len(drawn) > 1][:n]
-        with round.writing("watched/prompts", "watched/completions") as (asked, answers):
-            for prompt, drawn in rows:
-                asked.add(prompt)
-                for one in drawn:
-                    answers.add(one)
-        return Candidates(str(round.path / "watched"))
+    labelled: Labelled
+    jury: JuryConfig
+    pointwise: bool
+    """By one judge, answer by answer: scores of different prompts can be compared."""
+    bounds: tuple[float, float] | None
+    """Of the scores; None for those of a reward model, which have none."""
 
-    return round.loop.once(round.number, "watched", Candidates, work)
+    def scores(self) -> Iterator[tuple[Case, AnswerScores]]:
+        """Each prompt with the scores of its answers."""
+        for case, opinions in opinions_of(self.labelled.run, self.jury):
+            yield case, mean_scores(case) if self.pointwise else ranking(case, opinions)
+
+    def to_unit(self, score: float) -> float:
+        """A score on a scale from 0 to 1."""
+        if self.bounds is None:
+            return sigmoid(score)
+        low, high = self.bounds
+        return (score - low) / (high - low)
 
 
-def written(run: Path) -> Iterator[tuple[Prompt, list[Completion]]]:
-    """The prompts of a run with what was written for each; none, where every draw failed."""
-    parts = groupby(read_records(run / "completions.jsonl", Completion), key=attrgetter("prompt_id"))
-    name, drawn = next(parts, ("", iter(())))
-    for prompt in read_records(run / "prompts.jsonl", Prompt):
-        if prompt.id == name:
-            yield prompt, list(drawn)
-            name, drawn = next(parts, ("", iter(())))
-        else:
-            yield prompt, []
+def score(round: Round, answers: str, judge: JudgeSpec, jury: JuryConfig, step: str) -> ScoredRun:
+    """The candidates of a round, scored by this judge."""
+    labelled = round.judge(step, judge, completions=answers, jury=jury)
+    refuse_noise(labelled, round.loop.cfg.stop.flips)
+    members = read_judges(Path(labelled.run))
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    if not isinstance(judge, tuple):
+        one = judge_config(judge)
+        kind = one.kind.partition(":")[0]
+        bounds = one.bounds if kind in ("pointwise", "additive") else None if kind == "reward" else bounds
+    return ScoredRun(labelled, jury, len(members) == 1 and members[0].kind == "pointwise", bounds)

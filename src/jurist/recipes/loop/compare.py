@@ -1,178 +1,235 @@
-"""One policy against another on held-out prompts, in the eyes of a judge that had no part in the training.
+"""A policy compared with the initial one on held-out prompts, by a judge that had no part in the training.
 
-    compare("hf:runs/mine/round-1/policy/model", "hf:sft", prompts, JudgeConfig(engine="openai:gpt-5-mini"))
-
-Both answer each prompt once, and the judge is asked in both orders. Answers that are equal count a half; an
-unread verdict counts as nothing, and is counted.
+The first answers of both meet in both orders: equal answers count a half, an unread verdict counts as
+nothing, and is counted. All answers together say how varied they are. At the end of the file, a loop's folder
+as the audits read it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
-from typing import Any
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from msgspec import Struct
 
-from ...completions import sample_completions
 from ...completions.load import same_words
-from ...engines.budget import Budget
-from ...engines.journaled import Engines
 from ...errors import SettingError
-from ...records import Completion, Dropped, Matchup, Prompt, Sampling
-from ...run import Run
-from ...stats.intervals import z_of
-from ...verdicts.judge import Judge, Scorer, ask_judges, open_judge
-from ...verdicts.settings import JudgeConfig
-from ...verdicts.settle import ScoreScale, settle, settle_scores
-from ..label import rows_under_way
-from ..stream import in_order, run_async
-from .stopping import Comparison
+from ...records import Completion, Matchup, Prompt
+from ...run import read_records
+from ...stats.intervals import clustered_share, mean, weighted_mean, z_of
+from ..lines import Share
 
-SAMPLES = 4
-"""Answers to each held-out prompt: the first is judged, all of them say how different they are."""
+if TYPE_CHECKING:
+    from ...audits.diversity import Generation
+    from ...audits.overoptimisation import Checkpoint
+    from ...audits.sheet import Sheet
 
 
-class Looked(Struct, frozen=True):
-    """A policy as it was found on held-out prompts."""
+class HeldOutRow(Struct, frozen=True):
+    """A held-out prompt with the answers of both policies: a line of `held_out.jsonl`."""
 
-    comparison: Comparison | None
-    distinct: float
-    unique: float
+    prompt: Prompt
+    new: tuple[Completion, ...]
+    old: tuple[Completion, ...] = ()
+    """Those of the initial policy."""
+    p: float | None = None
+    """Probability that the new policy's first answer is better."""
+
+
+class Comparison(Struct, frozen=True, omit_defaults=True):
+    """What a comparison came to. None: not measured."""
+
+    win_rate: float | None = None
+    """Mean probability that the new policy's answer is better; equal answers count a half."""
+    se: float = 0.0
+    """Its standard error, with the prompt as the unit."""
+    low: float = 0.0
+    high: float = 1.0
+    """Its 95% interval."""
+    n: int = 0
+    unread: int = 0
+    """Prompts on which the judge gave nothing usable; they are not among the n."""
+    words: float = 0.0
+    """Mean length of the new policy's first answers, and of the initial policy's."""
+    words_before: float = 0.0
+    at_equal_length: float | None = None
+    """The win rate between answers of equal length, see `audits.length_debt`."""
+    distinct: float | None = None
+    """Different pairs of neighbouring words, among as many pairs of both policies."""
+    distinct_before: float | None = None
+    unique: float | None = None
+    """Different answers among as many of both policies to the same prompt."""
+    unique_before: float | None = None
     kl: float | None = None
-    """Nats a completion, to the policy it is compared with."""
+    """KL(new policy | initial policy), in nats a completion."""
+    seconds: float = 0.0
+
+    def within(self, level: float) -> tuple[float, float]:
+        """The win rate's interval at this level, from its standard error; everything where there is none."""
+        if self.win_rate is None:
+            return 0.0, 1.0
+        reach = z_of(level) * self.se
+        return self.win_rate - reach, self.win_rate + reach
+
+
+class Facts(Struct, frozen=True, omit_defaults=True):
+    """What a round came to: a line of `rounds.jsonl`."""
+
+    round: int
+    policy: str
+    """Folder of the policy the round ended with."""
+    policy_hash: str = ""
+    rows: int = 0
+    """Rows it was trained on, and the share of them that humans wrote."""
+    real_share: float = 0.0
+    real_wanted: float = 0.0
+    """The share that was wanted, and how many more human rows it would have taken."""
+    missing: int = 0
+    proxy: float | None = None
+    """Mean score of its held-out answers by one scorer, the same in all rounds: the first round's reward
+    model, or the judge where it scores single answers."""
+    tied: float | None = None
+    """Of the prompts with two answers or more that were read, the share on which all came out level."""
+    flips: float | None = None
+    """Of the matchups read in both orders, the share whose verdict followed the position."""
+    pool: int | None = None
+    """Prompts with a best answer so far."""
+    agreement: Share | None = None
+    """How often the loop's judge labelled a pair as `compare.judge` did."""
+    compared: Comparison = Comparison()
+    """With the initial policy."""
     usd: float = 0.0
     seconds: float = 0.0
 
 
-class Answered(Struct, frozen=True):
-    """A prompt with what both wrote, and how probable it is that the new one's is better."""
-
-    prompt: Prompt
-    new: tuple[Completion, ...]
-    old: Completion | None
-    p: float | None = None
-
-
-def look(
-    run: Run,
-    new: str | dict[str, Any],
-    old: str | dict[str, Any],
-    prompts: Sequence[Prompt],
-    judge: str | JudgeConfig,
-    sampling: Sampling,
-    *,
-    budget: float | None = None,
-    seed: int = 0,
-    watch: Callable[[int, int], None] = lambda done, of: None,
-) -> tuple[Looked, list[Answered]]:
-    """How the new one compares, how different its answers are, and the answers themselves."""
-    money = Budget(budget, run.journal)
-    engines = Engines(run.journal, money)
-
-    async def answers() -> list[Answered]:
-        found: list[Answered] = []
-        try:
-            ours, theirs = [(engines(new), 1.0)], [(engines(old), 1.0)]
-            asked = open_judge(judge, engines, seed) if judge else None
-            await engines.prepare()
-
-            async def work(prompt: Prompt) -> Answered:
-                mine = all_drawn(*await sample_completions(prompt, ours, SAMPLES, sampling, seed))
-                if asked is None:
-                    return Answered(prompt, tuple(mine), None)
-                its, _ = await sample_completions(prompt, theirs, 1, sampling, seed)
-                p = await _verdict(asked, prompt, mine, its, seed) if mine and its else None
-                return Answered(prompt, tuple(mine), its[0] if its else None, p)
-
-            async with aclosing(in_order(prompts, work, rows_under_way(engines))) as rows:
-                async for row in rows:
-                    found.append(row)
-                    watch(len(found), len(prompts))
-        finally:
-            await engines.close()
-        return found
-
-    answered = run_async(answers(), money)
-    groups = [[one.text for one in row.new] for row in answered]
-    found = Looked(
-        comparison=compared(answered) if judge else None,
-        distinct=distinct([text for group in groups for text in group]),
-        unique=unique(groups),
-        usd=money.spent,
-    )
-    return found, answered
+def with_verdict(row: HeldOutRow, ps: Mapping[tuple[str, str], float]) -> HeldOutRow:
+    """The row with p, from those of pairs of ids, the lesser first."""
+    if not row.new or not row.old:
+        return row
+    new, old = row.new[0], row.old[0]
+    p: float | None = 0.5
+    if not same_words(new.text, old.text):
+        p = ps.get((min(new.id, old.id), max(new.id, old.id)))
+        p = 1 - p if p is not None and new.id > old.id else p
+    return HeldOutRow(row.prompt, row.new, row.old, p)
 
 
-async def _verdict(
-    judge: Judge | Scorer, prompt: Prompt, new: Sequence[Completion], old: Sequence[Completion], seed: int
-) -> float | None:
-    """p that the new answer is better; None where nothing usable was said."""
-    if same_words(new[0].text, old[0].text):
-        return 0.5
-    matchup = Matchup.of(prompt, new[0], old[0])
-    said = await ask_judges(prompt, (new[0], old[0]), [matchup], [judge], seed)
-    scale: ScoreScale = getattr(judge, "scale", None) or "logits"
-    opinion = settle(said, matchup) if judge.kind == "pairwise" else settle_scores(said, matchup, scale)
-    return opinion.p_first
-
-
-def all_drawn(kept: Sequence[Completion], dropped: Sequence[Dropped]) -> list[Completion]:
-    """With those that were left out for being said before: how often a thing is said is what counts here."""
-    known = {one.id: one for one in kept}
-    return [*kept, *(known[one.subject_id] for one in dropped if one.subject_id in known)]
-
-
-def compared(answered: Sequence[Answered]) -> Comparison:
-    """The win rate with its 95 % interval, over prompts."""
-    ps = [row.p for row in answered if row.p is not None]
-    if not ps:
+def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Comparison:
+    """The win rate with its interval over prompts, and how varied the answers of both policies are."""
+    varied: dict[str, Any] = diversity_of(rows)
+    if not judged:
+        return Comparison(**varied)
+    met = [(row.p, row.new[0].text, row.old[0].text) for row in rows if row.p is not None]
+    if not met:
         raise SettingError(
             "the judge that compares policies gave nothing usable on any held-out prompt."
             " Try another with: --compare.judge JUDGE, or set: --compare.judge ''"
         )
-    mean = sum(ps) / len(ps)
-    spread = math.sqrt(sum((p - mean) ** 2 for p in ps) / max(1, len(ps) - 1))
-    half = z_of(0.95) * max(spread, 0.5 / len(ps) ** 0.5) / math.sqrt(len(ps))
+    from ...audits.length_debt import length_debt
+
+    p, new, old = zip(*met, strict=True)
+    prompts = np.arange(len(p))
+    value, low, high, n = clustered_share(np.array(p), prompts)
+    debt = length_debt(p, [*map(len, new)], [*map(len, old)])
     return Comparison(
-        win_rate=mean,
-        low=max(0.0, mean - half),
-        high=min(1.0, mean + half),
-        n=len(ps),
-        unread=len(answered) - len(ps),
-        words=_words([row.new[0] for row in answered if row.new]),
-        words_before=_words([row.old for row in answered if row.old is not None]),
-        at_equal_length=_at_equal_length(answered),
+        win_rate=value,
+        se=max(weighted_mean(np.array(p), prompts)[1], 0.5 / n),  # a few equal verdicts are not certain
+        low=low,
+        high=high,
+        n=n,
+        unread=len(rows) - n,
+        words=mean(len(text.split()) for text in new),
+        words_before=mean(len(text.split()) for text in old),
+        at_equal_length=debt.corrected.value if debt else None,
+        **varied,
     )
 
 
-def _at_equal_length(answered: Sequence[Answered]) -> float | None:
-    from ...audits.length_debt import length_debt
-
-    met = [(row.p, row.new[0], row.old) for row in answered if row.p is not None and row.new and row.old]
-    lengths = [(len(new.text), len(old.text)) for _, new, old in met]
-    found = length_debt([p for p, _, _ in met], [new for new, _ in lengths], [old for _, old in lengths])
-    return found.corrected.value if found else None
-
-
-def _words(completions: Sequence[Completion]) -> float:
-    return sum(len(one.text.split()) for one in completions) / max(1, len(completions))
-
-
-def distinct(texts: Sequence[str]) -> float:
-    """Different pairs of neighbouring words among a thousand drawn from all of them: the more is written, the
-    less of it is new, and a policy that says more would seem to have lost its words.
-    """
-    import numpy as np
-
+def diversity_of(rows: Sequence[HeldOutRow]) -> dict[str, float]:
+    """How varied the answers of both policies are at equal amounts: over the prompts that both answered, as
+    many answers to each, and as many word pairs, as the policy has that wrote fewer."""
     from ...audits.diversity.words import AMONG, grams
 
-    pairs = grams([texts], 2)
-    return pairs.distinct(np.array([True]), AMONG) if len(pairs) else 0.0
+    texts: dict[str, list[list[str]]] = {"_before": [], "": []}
+    for row in rows:
+        k = min(len(row.old), len(row.new))
+        for end, answers in (("_before", row.old), ("", row.new)):
+            drawn = random.Random(row.prompt.id).sample(answers, k)
+            texts[end].append([" ".join(one.text.split()) for one in drawn])
+    pairs = {end: grams([[one for some in side for one in some]], 2) for end, side in texts.items()}
+    among = min(AMONG, *map(len, pairs.values()))
+    found: dict[str, float] = {}
+    for end, side in texts.items():
+        if among:
+            found[f"distinct{end}"] = pairs[end].distinct(np.array([True]), among)
+        if shares := [len(set(some)) / len(some) for some in side if len(some) > 1]:
+            found[f"unique{end}"] = mean(shares)
+    return found
 
 
-def unique(groups: Sequence[Sequence[str]]) -> float:
-    """Mean share of different answers among those to one prompt."""
-    shares = [len({" ".join(text.split()) for text in group}) / SAMPLES for group in groups if group]
-    return sum(shares) / len(shares) if shares else 0.0
+def generations(folder: Path) -> list[Generation]:
+    """The answers of the initial policy, where there are some, then of each round's."""
+    from ...audits.diversity import Generation
+
+    found = []
+    for one in (Facts(0, ""), *read_rounds(folder)):
+        texts = {
+            row.prompt.id: [c.text for c in row.new] for row in read_held_out(folder, one.round) if row.new
+        }
+        if texts:
+            name, synthetic = f"round {one.round}" if one.round else "start", 1 - one.real_share
+            found.append(Generation(name, texts, one.round, synthetic if one.round else 0.0))
+    return found
+
+
+def checkpoints(folder: Path) -> list[Checkpoint]:
+    """The rounds that were compared with the initial policy."""
+    found = []
+    for one in read_rounds(folder):
+        ps = {row.prompt.id: row.p - 0.5 for row in read_held_out(folder, one.round) if row.p is not None}
+        found.append(checkpoint_of(one, ps))
+    return [one for one in found if one is not None]
+
+
+def checkpoint_of(one: Facts, by_prompt: Mapping[str, float] | None = None) -> Checkpoint | None:
+    """A round as a step away from the initial policy; None where it was not compared with it."""
+    from ...audits.overoptimisation import Checkpoint
+
+    found = one.compared
+    if found.win_rate is None or found.kl is None:
+        return None
+    # Not cut off at 0 and 1: the interval stands for the standard error.
+    gold, (low, high) = found.win_rate - 0.5, (bound - 0.5 for bound in found.within(0.95))
+    name = f"round {one.round}"
+    return Checkpoint(name, found.kl, gold, low, high, one.proxy, by_prompt or {}, found.words)
+
+
+def comparisons(folder: Path) -> Sheet:
+    """The verdicts of `compare.judge` about each round's answers beside the initial policy's."""
+    from ...audits.collect import Collector
+    from ...audits.seen import Heard
+
+    collector = Collector()
+    for one in read_rounds(folder):
+        for row in read_held_out(folder, one.round):
+            if row.p is None:
+                continue
+            old = Completion.of(row.prompt.id, row.old[0].text, "start")
+            new = Completion.of(row.prompt.id, row.new[0].text, f"round {one.round}")
+            name = Matchup.of(row.prompt, old, new).id
+            said = Heard("the outside judge", name, old.id, new.id, p_first=1 - row.p)
+            collector.add(row.prompt, (old, new), ((name, old.id, new.id),), (said,))
+    return collector.sheet()
+
+
+def read_rounds(folder: Path) -> list[Facts]:
+    file = folder / "rounds.jsonl"
+    return [*read_records(file, Facts)] if file.exists() else []
+
+
+def read_held_out(folder: Path, number: int, name: str = "held_out") -> list[HeldOutRow]:
+    file = folder / f"round-{number}" / f"{name}.jsonl"
+    return [*read_records(file, HeldOutRow)] if file.exists() else []

@@ -2,24 +2,29 @@
 
     runs/loop/
         recipe.yaml       the settings as resolved
-        loop.json         what every number hangs on: another loop is not taken up in this folder
+        loop.json         what every number depends on: another loop is refused in this folder
         journal.sqlite    every call of every round
         prompts/          train.jsonl, held_out.jsonl
-        round-1/          label/ (a run like any other), models/, steps/
+        round-1/          label/ (a run like any other), models, steps/
         rounds.jsonl      a line a round: which policy, what it came to
         summary.json
 
 A step's outcome is written when it is whole. A loop that was killed starts again from its first unfinished
 step: inside that, labelling goes on from the journal and training from its last checkpoint.
+
+In several processes (`torchrun --nproc-per-node 2 $(which jurist) run recipe.yaml`) the first asks, pays
+and writes. The others go through the same rounds: they wait for the outcome of a step, and take part in
+trainings. So nothing is asked twice, and no file has two writers.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -27,72 +32,59 @@ from msgspec import Struct
 
 from ...config import dump_yaml
 from ...engines.budget import parse_money
-from ...engines.checkpoints import weights_named
-from ...errors import BudgetSpent, DataError, RunError
+from ...engines.checkpoints import find_checkpoint, weights_named
+from ...errors import BudgetSpent, DataError, RunError, SettingError
+from ...prompts import load_prompts
 from ...prompts.load import split_of
 from ...records import Prompt, content_id
-from ...run import Run, read_json, read_records
+from ...run import Run, Writer, read_json, read_records
 from ..settings import versions
-from .ancestry import FIRST, Model
-from .prompts import prompts_called
 from .settings import LoopConfig, check_loop, deciding
-from .several import Onlooker, is_first, wait_until
-from .stopping import Facts
 
 S = TypeVar("S", bound=Struct)
+POLL_SECONDS = 0.1
 
 
-class Moment(Struct, frozen=True):
-    """Where a loop has got to; told whenever the step under way tells."""
+class LoopProgress(NamedTuple):
+    """Where a loop is."""
 
     round: int
     rounds: int
     step: str
-    inner: object = None
-    """What the step itself tells: a labelling tally, or a trainer's progress."""
+    inner: Any = None
+    """What the step itself reports: a labelling's `RunProgress`, a trainer's `Progress`."""
+    done: int | None = None
+    total: int = 0
+    """How far a step is that only counts."""
 
 
-class Along(NamedTuple):
-    """How far a step is that answers prompts."""
-
-    done: int
-    total: int
+OnLoopProgress = Callable[[LoopProgress], None]
 
 
-Watch = Callable[[Moment], None]
-
-
-def nobody(_: Moment) -> None:
-    """Watches nothing."""
-
-
-class Began(Struct, frozen=True):
-    """What a loop was begun with."""
+class LoopStart(Struct, frozen=True):
+    """`loop.json`: what a loop was begun with."""
 
     fingerprint: str
     versions: dict[str, str]
 
 
-class Loop:
-    """Use it as `with Loop(cfg) as loop:`; one start at a time, of one process or several, see `several`."""
+class LoopRun:
+    """Use it as `with LoopRun(cfg) as loop:`; one start at a time, of one process or several."""
 
-    def __init__(self, cfg: LoopConfig, watch: Watch = nobody) -> None:
+    def __init__(self, cfg: LoopConfig, on_progress: OnLoopProgress | None = None) -> None:
         check_loop(cfg)
         self.cfg = cfg
         self._first = is_first()
-        self._watch = watch if self._first else nobody
-        self.run = Run(cfg.out) if self._first else Onlooker(cfg.out)
+        self._on_progress = on_progress if self._first else None
+        self.run = Run(cfg.out) if self._first else ReadOnlyRun(cfg.out)
         self.path = self.run.path
         self.usd = 0.0
         """Spent by the steps that are done."""
         self.seconds = 0.0
         """Taken by them, in whichever start they were done."""
         self.warning = ""
-        """What this loop cannot tell, and how it could."""
-        self.models: dict[str, Model] = {}
-        """Those made so far, by the beginning of their weights' hash."""
 
-    def __enter__(self) -> Loop:
+    def __enter__(self) -> LoopRun:
         try:
             self._begin()
         except BaseException:
@@ -100,54 +92,50 @@ class Loop:
             raise
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.run.close()
 
     def _begin(self) -> None:
-        train, held = self._split()
-        asked = [one.id for one in (*train, *held)]
-        mark = content_id(type(self.cfg).__name__, deciding(self.cfg), asked, self._contents())
-        kept = self.path / "loop.json"
-        if not self._first:
-            wait_until(lambda: kept.exists() and read_json(kept, Began).fingerprint == mark)
-            return
-        begun = any(self.path.glob("round-*/steps/*.json"))
-        if begun and kept.exists() and read_json(kept, Began).fingerprint != mark:
-            raise RunError(
-                f"{self.path} holds a loop with other settings or prompts, which this one cannot go on from."
-                f" Choose another --out, or throw it away with: rm -r {self.path}"
-            )
-        self.run.write_text("recipe.yaml", dump_yaml(self.cfg))
-        for name, rows in (("train", train), ("held_out", held)):
-            self.prompts(name).parent.mkdir(exist_ok=True)
-            self.run.write_text(f"prompts/{name}.jsonl", "".join(map(_line, rows)))
-        self.run.write_json("loop.json", Began(mark, versions()))
-
-    def _contents(self) -> list[str]:
-        """What the files and checkpoints hold that the settings name: a path alone says little."""
-        cfg: Any = self.cfg
-        named = [cfg.policy, getattr(cfg, "base", ""), getattr(cfg, "constitution", ""), cfg.real.file]
-        people = cfg.rl.calibrate if hasattr(cfg, "rl") else ""
-        return [weights_named(one) or hash_of(one) for one in (*named, people)]
-
-    def _split(self) -> tuple[list[Prompt], list[Prompt]]:
-        train: list[Prompt] = []
-        held: list[Prompt] = []
-        for prompt in prompts_called(self.cfg.prompts):
-            aside = split_of(prompt.id, self.cfg.compare.held_out) == "test"
-            (held if aside else train).append(prompt)
-        if not train:
-            raise DataError(
-                f"{self.cfg.prompts} has {len(held)} prompts, and none is left to train on."
-                " Give more prompts, or set: --compare.held_out 0"
-            )
-        if not held:
+        train, held_out = split_prompts(self.cfg)
+        held_out = held_out[: self.cfg.compare.most]
+        if not held_out:
             self.warning = (
                 f"nothing is held out (compare.held_out is {self.cfg.compare.held_out:g} of {len(train)}"
                 " prompts), so no win rate can be shown and no loss of diversity be noticed."
                 " Give more prompts, or set: --compare.held_out 0.3"
             )
-        return train, held[: self.cfg.compare.most]
+        asked = [one.id for one in (*train, *held_out)]
+        mark = content_id(type(self.cfg).__name__, deciding(self.cfg), asked, self._contents())
+        kept = self.path / "loop.json"
+        if not self._first:
+            wait_until(lambda: kept.exists() and read_json(kept, LoopStart).fingerprint == mark)
+            return
+        begun = any(self.path.glob("round-*/steps/*.json"))
+        if begun and kept.exists() and read_json(kept, LoopStart).fingerprint != mark:
+            raise RunError(
+                f"{self.path} holds a loop with other settings or prompts, which this one cannot go on from."
+                f" Choose another --out, or throw it away with: rm -r {self.path}"
+            )
+        self.run.write_text("recipe.yaml", dump_yaml(self.cfg))
+        self.prompts("train").parent.mkdir(exist_ok=True)
+        self.write_lines("prompts/train", train)
+        self.write_lines("prompts/held_out", held_out)
+        self.run.write_json("loop.json", LoopStart(mark, versions()))
+
+    def _contents(self) -> list[str]:
+        """What the files and checkpoints hold that the settings name: a path alone says little."""
+        cfg: Any = self.cfg
+        names = [cfg.policy, getattr(cfg, "base", ""), getattr(cfg, "constitution", ""), cfg.real.file]
+        names += [cfg.rl.calibrate] if hasattr(cfg, "rl") else []
+        return [weights_named(one) or _hash_of(one) for one in names]
+
+    def checkpoint(self) -> str:
+        """The folder of the initial policy; the tiny assistant is made on the spot."""
+        if self.cfg.policy != "tiny":
+            return str(find_checkpoint(self.cfg.policy))
+        from ...tiny.model import tiny_checkpoint
+
+        return str(tiny_checkpoint(watch=lambda done, total, _: self.report(1, "assistant", done, total)))
 
     def prompts(self, side: str) -> Path:
         return self.path / "prompts" / f"{side}.jsonl"
@@ -164,7 +152,7 @@ class Loop:
         """The outcome of a step: as it was written, or from doing it now, in the first process or in all."""
         kept = self.folder(number) / "steps" / f"{step}.json"
         if not kept.exists() and (together or self._first):
-            self.tell(number, step)
+            self.report(number, step)
             began = time.monotonic()
             done = work()
             if "seconds" in kind.__struct_fields__:
@@ -178,34 +166,92 @@ class Loop:
         self.seconds += getattr(done, "seconds", 0.0)
         return done
 
-    def tell(self, number: int, step: str, inner: object = None) -> None:
-        self._watch(Moment(number, self.cfg.rounds, step, inner))
+    def report(
+        self, number: int, step: str, done: int | None = None, total: int = 0, inner: Any = None
+    ) -> None:
+        if self._on_progress is not None:
+            self._on_progress(LoopProgress(number, self.cfg.rounds, step, inner, done, total))
 
-    def left(self) -> float | None:
+    def budget_left(self) -> float | None:
         """What the budget leaves to the steps to come."""
         cap = parse_money(self.cfg.budget)
-        if cap is None:
-            return None
-        if self.usd >= cap:
+        if cap is not None and self.usd >= cap:
             raise BudgetSpent(
                 f"the budget of ${cap:g} is reached: ${self.usd:.4f} spent. Everything paid for is kept."
                 " To go on, run again with a higher --budget"
             )
-        return cap - self.usd
+        return None if cap is None else cap - self.usd
 
-    def after_reward(self, base_hash: str) -> Model:
-        """A model that learnt from the reward of its own answers, from the one with these weights on."""
-        before = self.models.get(base_hash[:12], FIRST)
-        return Model(before.generation + 1, 1.0)
-
-    def write_rounds(self, facts: list[Facts]) -> None:
-        self.run.write_text("rounds.jsonl", "".join(map(_line, facts)))
+    def write_lines(self, noun: str, records: Iterable[Struct]) -> None:
+        with self.run.writing(noun) as files:
+            for record in records:
+                files[noun].add(record)
 
 
-def hash_of(file: str) -> str:
+def split_prompts(cfg: LoopConfig) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts to train on and those held out: of a file by their content; `tiny:160` are so many of the
+    tiny world, drawn with the loop's seed."""
+    world, _, n = cfg.prompts.partition(":")
+    rows: Iterable[Prompt]
+    if world == "tiny":
+        from ...tiny.world import prompts
+
+        if not n.isdigit():
+            raise SettingError(
+                f"the tiny world has as many prompts as you like, got '{cfg.prompts}'. Write: tiny:160"
+            )
+        rows = prompts(int(n), seed=cfg.seed)
+    else:
+        rows = load_prompts(cfg.prompts)
+    sides: dict[str, list[Prompt]] = {"train": [], "test": []}
+    for one in rows:
+        sides[split_of(one.id, cfg.compare.held_out)].append(one)
+    if not sides["train"]:
+        raise DataError(
+            f"{cfg.prompts} has {len(sides['test'])} prompts, and none is left to train on."
+            " Give more prompts, or set: --compare.held_out 0"
+        )
+    return sides["train"], sides["test"]
+
+
+def _hash_of(file: str) -> str:
     """Of what is in a file; nothing where it is none."""
     return blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if Path(file).is_file() else ""
 
 
-def _line(record: Struct) -> str:
-    return msgspec.json.encode(record).decode() + "\n"
+def is_first() -> bool:
+    """Of several processes, the one that reports and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    """It may take hours. Should the first process fail, the launcher ends all."""
+    while not there():
+        time.sleep(POLL_SECONDS)
+
+
+class ReadOnlyRun(Run):
+    """The folder as the other processes have it: what they would write the first has written."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def close(self) -> None:
+        pass
+
+    @contextmanager
+    def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
+        yield {noun: NullWriter() for noun in nouns}
+
+    def write_text(self, name: str, text: str) -> None:
+        pass
+
+
+class NullWriter(Writer):
+    """Takes records and keeps none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def add(self, record: Any) -> None:
+        pass

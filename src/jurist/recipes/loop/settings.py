@@ -1,7 +1,8 @@
-"""The settings that every recipe which goes round has, and the parts they are made of."""
+"""The settings that all loops share, and the parts they are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -11,33 +12,41 @@ from ...records import Sampling
 from ...verdicts.settings import JudgeConfig
 from ..settings import PolicyConfig
 
-Count = Annotated[int, Meta(ge=1)]
-Share = Annotated[float, Meta(ge=0, lt=1)]
+AtLeast1 = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
 JudgeSpec = str | JudgeConfig | tuple[str | JudgeConfig, ...]
 
 
 class CompareConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """How each round's policy is set against the policy the loop started from."""
+    """How each round's policy is compared with the initial policy."""
 
     judge: Annotated[
         str | JudgeConfig,
         Meta(description="A judge that had no part in the training; empty: policies are not compared."),
     ] = ""
-    held_out: Annotated[Share, Meta(description="Share of prompts that are never trained on.")] = 0.1
-    most: Annotated[Count, Meta(description="Most held-out prompts per comparison.")] = 200
+    held_out: Annotated[Fraction, Meta(description="Share of prompts that are never trained on.")] = 0.1
+    most: Annotated[AtLeast1, Meta(description="Most held-out prompts per comparison.")] = 200
+    pairs: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Pairs per round that compare.judge labels too, to measure how often the loop's"
+            " judge agrees with it; 0: none.",
+        ),
+    ] = 100
 
 
 class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What people wrote, kept in every round's training: the guard against a loop that feeds on itself."""
+    """Human-written rows in every round's training: the guard against a loop that feeds on itself."""
 
     file: Annotated[
         str,
         Meta(description="Conversations for recipes that fine-tune; labelled pairs for the others."),
     ] = ""
-    share: Annotated[Share, Meta(description="Share of human rows in each round's training.")] = 0.3
-    floor: Annotated[Share, Meta(description="The loop stops below this share of human rows.")] = 0.1
+    share: Annotated[Fraction, Meta(description="Share of human rows in each round's training.")] = 0.3
+    floor: Annotated[Fraction, Meta(description="The loop stops below this share of human rows.")] = 0.1
     alarm: Annotated[
-        Share,
+        Fraction,
         Meta(description="Loss of diversity that halves the next round's model-written rows; 0: off."),
     ] = 0.05
 
@@ -52,21 +61,28 @@ class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When to end before the last round. A rule whose number is 0 is off."""
 
-    lost: Annotated[Share, Meta(description="Loss of diversity since the start.")] = 0.25
+    lost: Annotated[Fraction, Meta(description="Loss of diversity since the initial policy.")] = 0.25
     worse: Annotated[
         int,
-        Meta(ge=0, description="Rounds in a row with a rising reward and a significantly falling win rate."),
+        Meta(ge=0, description="Rounds in a row with a rising proxy and a significantly falling win rate."),
     ] = 2
     peak: Annotated[
         int,
-        Meta(ge=0, description="Rounds after which a KL significantly beyond the best win rate's stops it."),
+        Meta(
+            ge=0,
+            description="Rounds after which a win rate significantly below its best, at a KL beyond the"
+            " forecast peak, stops it.",
+        ),
     ] = 4
     saturated: Annotated[
-        Share, Meta(description="Share of compared prompts that are ties: nothing is left to learn.")
+        Fraction, Meta(description="Share of compared prompts that are ties: nothing is left to learn.")
     ] = 0.8
+    agreement: Annotated[
+        Fraction, Meta(description="Agreement with compare.judge: significantly below it stops the loop.")
+    ] = 0.6
     flips: Annotated[
-        Share, Meta(description="Flip rate: labels significantly above it are not trained on.")
-    ] = 0.75
+        Fraction, Meta(description="Flip rate: labels significantly above it are not trained on.")
+    ] = 0.4
 
 
 class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,7 +94,7 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ]
     out: Annotated[str, Meta(description="The loop's folder, with one folder per round.")] = "runs/loop"
     prompts: Annotated[
-        str, Meta(description="A file of prompts; tiny:160 makes up 160 prompts of the tiny world.")
+        str, Meta(description="A file of prompts; tiny:160 makes 160 prompts of the tiny world, by the seed.")
     ] = ""
     policy: Annotated[
         str, Meta(description="The initial policy, a checkpoint; it is also the reference policy.")
@@ -87,9 +103,9 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         tuple[str | PolicyConfig, ...],
         Meta(description="Policies that write completions beside the current one, whose weight is 1."),
     ] = ()
-    k: Annotated[Count, Meta(description="Completions per prompt.")] = 4
+    k: Annotated[AtLeast1, Meta(description="Completions per prompt.")] = 4
     sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling(max_tokens=256)
-    rounds: Annotated[Count, Meta(description="Rounds of sampling, judging and training.")] = 1
+    rounds: Annotated[AtLeast1, Meta(description="Rounds of sampling, judging and training.")] = 1
     compare: Annotated[
         CompareConfig, Meta(description="Comparison of each round's policy with the initial policy.")
     ] = CompareConfig()
@@ -103,12 +119,10 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: Annotated[int, Meta(description="Seed of all random choices.")] = 0
 
 
-_NO_NUMBER_CHANGES = ("out", "rounds", "budget", "stop", "recipe")
-
-
 def deciding(cfg: LoopConfig) -> dict[str, object]:
-    """The settings with which a loop can only be begun anew: every number hangs on them."""
-    return {name: getattr(cfg, name) for name in cfg.__struct_fields__ if name not in _NO_NUMBER_CHANGES}
+    """The settings that change numbers: with others a loop cannot be resumed."""
+    others = ("out", "rounds", "budget", "stop", "recipe")
+    return {name: getattr(cfg, name) for name in cfg.__struct_fields__ if name not in others}
 
 
 def check_loop(cfg: LoopConfig) -> None:
@@ -117,6 +131,14 @@ def check_loop(cfg: LoopConfig) -> None:
         raise SettingError("a loop needs prompts. Name a file of them: --prompts prompts.jsonl")
     if not cfg.policy:
         raise SettingError(
-            "a loop needs a policy to start from. Name a checkpoint's folder: --policy FOLDER,"
-            " or: --policy tiny"
+            "a loop needs an initial policy. Name a checkpoint's folder: --policy FOLDER, or: --policy tiny"
         )
+
+
+def refuse_decided(cfg: Struct, methods: Sequence[str]) -> None:
+    """No training may be given what the loop decides: where it begins, what it reads, where it writes."""
+    for method in methods:
+        for name in ("data", "columns", "base", "out", "reference", "reward", "budget"):
+            given = getattr(getattr(cfg, method), name, None)
+            if given:
+                raise SettingError(f"{method}.{name} is what the loop decides, got {given!r}; leave it out")

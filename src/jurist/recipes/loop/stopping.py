@@ -1,107 +1,92 @@
-"""Reasons to end a loop before its last round, from what its rounds came to. Pure: facts in, a reason out."""
+"""When to end a loop before its last round, and how many human rows a round takes. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from math import ceil
+from typing import TypeVar
 
 from msgspec import Struct
 
-from ...stats.intervals import z_of
-from ..lines import Share
-from .settings import StopConfig
+from ...errors import DataError
+from .compare import Comparison, Facts, checkpoint_of
+from .settings import RealConfig, StopConfig
 
-if TYPE_CHECKING:
-    from ...audits.overoptimisation import Checkpoint
-
+T = TypeVar("T")
 SURE = 0.9
-"""Of the intervals that must lie apart where the outside judge is said to have turned away."""
+"""Of the intervals that must lie apart before one win rate is called lower than another: over several rounds
+smaller falls come by chance."""
+MOST = 0.9
+"""The largest share of human rows that is asked for: with more a round learns nothing from itself."""
+WARN_FLIPS = 0.75
+"""A flip rate above this part of `stop.flips` is warned of."""
+EVEN = Comparison(0.5)
+"""The initial policy against itself."""
 
 
-class Comparison(Struct, frozen=True):
-    """One policy against another in the eyes of a judge, over held-out prompts."""
+class RealShare(Struct, frozen=True):
+    """The share of human rows that a round asks for; decided before it begins, and kept as its first step."""
 
-    win_rate: float
-    """Mean probability that the new one's answer is better; equal answers count a half."""
-    low: float
-    high: float
-    n: int
-    unread: int = 0
-    """Prompts on which the judge gave nothing usable; they are not among the n."""
-    words: float = 0.0
-    """Mean length of the new one's answers."""
-    words_before: float = 0.0
-    at_equal_length: float | None = None
-    """Without what length has lent the win rate, see `audits.length_debt`; None where there are too few."""
-
-    def within(self, level: float) -> tuple[float, float]:
-        """An interval of another level than the 95 % that `low` and `high` are of."""
-        reach = (self.high - self.low) / 2 * z_of(level) / z_of(0.95)
-        return self.win_rate - reach, self.win_rate + reach
+    share: float
+    why: str = ""
+    """Why it is more than `real.share`."""
 
 
-class Facts(Struct, frozen=True, omit_defaults=True):
-    """What a round came to."""
+def real_share_for(facts: Sequence[Facts], cfg: RealConfig) -> RealShare:
+    """Each round so far that lost too much diversity halves what models write; once raised, the share stays.
 
-    round: int
-    policy: str
-    """Folder of the policy the round ended with."""
-    policy_hash: str = ""
-    rows: int = 0
-    """Rows it was trained on, and the share of them that people wrote."""
-    real_share: float = 0.0
-    real_wanted: float = 0.0
-    """The share that was wanted, and how many more rows that people write it would have taken."""
-    missing: int = 0
-    generation: int = 0
-    synthetic: float = 0.0
-    """Share of the rows it learnt from that models wrote, see `ancestry`."""
-    reward: float | None = None
-    """Mean reward of its answers in the eyes of what it was trained on."""
-    tied: float | None = None
-    """Of the prompts whose answers were compared and read, the share on which all came out level: every pair
-    a tie, or every score the same. A prompt with one answer, or with nothing read, is not counted."""
-    flips: float | None = None
-    """Of the matchups read in both orders, the share whose verdict followed the seat."""
-    pool: int | None = None
-    """Prompts with a best answer so far."""
-    judging: Share | None = None
-    """How often the judge of the round was of the outside judge's mind, where the policy judges itself."""
-    kl: float | None = None
-    """Nats a completion, to the policy the loop started from."""
-    distinct: float | None = None
-    """Different pairs of words among a thousand of its pairs."""
-    unique: float | None = None
-    """Different answers among several to the same prompt."""
-    against_start: Comparison | None = None
-    usd: float = 0.0
-    seconds: float = 0.0
+    Alemohammad et al. 2023: a loop that learns from its own output contracts, and only a share of human rows
+    that does not fall with the rounds bounds it."""
+    share, why = cfg.share, ""
+    for one in facts:
+        name, left = diversity_left(one)
+        if cfg.alarm and left < 1 - cfg.alarm:
+            share = min(MOST, (1 + share) / 2)
+            why = f"diversity ({name}) was down to {left:.0%} after round {one.round}"
+    return RealShare(max(share, cfg.share), why)
 
 
-def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig, start: Facts | None = None) -> str:
-    """Why not to go on; empty when nothing speaks against it. `start` is what the first policy was like."""
-    reasons = (
-        _saturated(facts, cfg),
-        _contracted(facts, cfg, start),
-        _over_optimised(facts, cfg),
-        _past_peak(facts, cfg),
-    )
-    return next(filter(None, reasons), "")
-
-
-def least_left(now: Facts, before: Facts) -> tuple[str, float]:
-    """The measure of diversity that fell most, and how much of it is left; 1 where nothing was measured."""
-    left = {
-        name: getattr(now, name) / getattr(before, name)
-        for name in ("distinct", "unique")
-        if getattr(before, name) and getattr(now, name) is not None
+def diversity_left(one: Facts) -> tuple[str, float]:
+    """The measure that fell most since the initial policy, and what is left of it; 1 where none was taken."""
+    found = one.compared
+    measures = {
+        "distinct": (found.distinct, found.distinct_before),
+        "unique": (found.unique, found.unique_before),
     }
-    return min(left.items(), key=lambda one: one[1], default=("", 1.0))
+    left = {name: now / before for name, (now, before) in measures.items() if now is not None and before}
+    return min(left.items(), key=lambda row: row[1], default=("", 1.0))
+
+
+def real_rows_for(made: int, share: float) -> int:
+    """How many human rows make up the share."""
+    return round(share * made / (1 - share))
+
+
+def mix_real_rows(made: Sequence[T], real: Sequence[T], cfg: RealConfig, seed: int) -> tuple[list[T], float]:
+    """All that was made, with as many human rows as make up the share; and the share they came to."""
+    if not cfg.file or not made:
+        return list(made), 0.0
+    drawn = random.Random(seed).sample(list(real), min(real_rows_for(len(made), cfg.share), len(real)))
+    share = len(drawn) / (len(drawn) + len(made))
+    if share < cfg.floor:
+        raise DataError(
+            f"{cfg.file} has {len(real)} rows, and {len(made)} that models wrote leave them a share of"
+            f" {share:.1%}; the floor is {cfg.floor:.0%}. Add rows, to"
+            f" {ceil(cfg.floor * len(made) / (1 - cfg.floor))} at least, or train on fewer prompts"
+        )
+    return [*made, *drawn], share
+
+
+def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
+    """Why not to go on; empty when nothing speaks against it."""
+    rules = (_saturated, _disagreeing, _contracted, _over_optimised, _past_peak)
+    return next(filter(None, (rule(facts, cfg) for rule in rules)), "") if facts else ""
 
 
 def _saturated(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    tied = facts[-1].tied if facts else None
+    tied = facts[-1].tied
     if not cfg.saturated or tied is None or tied < cfg.saturated:
         return ""
     return (
@@ -110,46 +95,47 @@ def _saturated(facts: Sequence[Facts], cfg: StopConfig) -> str:
     )
 
 
-def _contracted(facts: Sequence[Facts], cfg: StopConfig, start: Facts | None) -> str:
-    if not cfg.lost or not facts or (start is None and len(facts) < 2):
+def _disagreeing(facts: Sequence[Facts], cfg: StopConfig) -> str:
+    found = facts[-1].agreement
+    if not cfg.agreement or found is None or found.high >= cfg.agreement:
         return ""
-    first, now = start or facts[0], facts[-1]
-    name, left = least_left(now, first)
-    if left >= 1 - cfg.lost:
-        return ""
-    more = f"; {now.missing} more rows that people write were wanted" if now.missing else ""
     return (
-        f"diversity ({name}) fell from {getattr(first, name):.3f} to {getattr(now, name):.3f} (stop.lost is"
-        f" {cfg.lost:g}){more}"
+        f"the loop's judge agrees with compare.judge on {found.value:.0%} of {found.n:,} pairs, significantly"
+        f" below {cfg.agreement:.0%} (stop.agreement)"
     )
 
 
+def _contracted(facts: Sequence[Facts], cfg: StopConfig) -> str:
+    now = facts[-1]
+    name, left = diversity_left(now)
+    if not cfg.lost or left >= 1 - cfg.lost:
+        return ""
+    value, before = (getattr(now.compared, one) for one in (name, f"{name}_before"))
+    more = f"; {now.missing} more rows that humans write were wanted" if now.missing else ""
+    return f"diversity ({name}) fell from {before:.3f} to {value:.3f} (stop.lost is {cfg.lost:g}){more}"
+
+
 def _over_optimised(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    """The reward rises and the outside judge turns away: Gao et al. 2022."""
-    if not cfg.worse or len(facts) <= cfg.worse:
+    """The proxy rises and the win rate falls: Gao et al. 2022."""
+    last = facts[-cfg.worse - 1 :]
+    proxies = [one.proxy for one in last if one.proxy is not None]
+    wins = [one.compared.win_rate for one in last if one.compared.win_rate is not None]
+    if not cfg.worse or min(len(proxies), len(wins)) <= cfg.worse or not _below(last[-1], last[0]):
         return ""
-    seen = [(one.reward, one.against_start) for one in facts[-cfg.worse - 1 :]]
-    told = [(reward, against) for reward, against in seen if reward is not None and against is not None]
-    if len(told) < len(seen):
-        return ""
-    for (reward, against), (next_reward, next_against) in pairwise(told):
-        if next_reward <= reward or next_against.win_rate >= against.win_rate:
-            return ""
-    # Two falls in a row are nothing rare where nothing changes; their ends have to lie apart.
-    if told[0][1].within(SURE)[0] <= told[-1][1].within(SURE)[1]:
+    if any(b <= a for a, b in pairwise(proxies)) or any(b >= a for a, b in pairwise(wins)):
         return ""
     return (
-        f"the reward rose for {cfg.worse} rounds while the outside judge liked the policy less; use"
-        f" {facts[-cfg.worse - 1].policy}"
+        f"the proxy rose for {cfg.worse} rounds and the win rate by compare.judge fell; use {last[0].policy}"
     )
 
 
 def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    """A curve through all rounds says where the outside judge's liking turns, and this one is beyond."""
-    if not cfg.peak or len(facts) < cfg.peak:
+    """The win rate is significantly below its best, and a curve through all rounds has turned."""
+    known = [(point, one) for one in facts if (point := checkpoint_of(one))]
+    last = facts[-1]
+    if not cfg.peak or len(facts) < cfg.peak or not known or known[-1][1] is not last:
         return ""
-    known = [(point, one) for one in facts if (point := checkpoint(one))]
-    if not known or known[-1][1] is not facts[-1]:
+    if not any(_below(last, one) for one in (Facts(0, "", compared=EVEN), *facts[:-1])):
         return ""
     from ...audits.overoptimisation import past_peak, to_use
 
@@ -158,19 +144,23 @@ def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
     if fit is None:
         return ""
     best = to_use(checkpoints)
-    use = next((one.policy for point, one in known if point is best), "the policy it started from")
+    use = next((one.policy for point, one in known if point is best), "the initial policy")
     return (
-        f"the outside judge's liking peaks at a KL of {fit.peak**2:.3g}, or of {fit.high**2:.3g} at most, and"
-        f" the policy is at {facts[-1].kl:.3g} (stop.peak is {cfg.peak}); use {use}"
+        f"the win rate by compare.judge peaks at a KL of {fit.peak**2:.3g}, or of {fit.high**2:.3g} at most,"
+        f" and the policy is at {last.compared.kl:.3g} (stop.peak is {cfg.peak}); use {use}"
     )
 
 
-def checkpoint(one: Facts, by_prompt: Mapping[str, float] | None = None) -> Checkpoint | None:
-    """A round as a step on the way from the start, where it was compared with it."""
-    from ...audits.overoptimisation import Checkpoint
+def _below(one: Facts, other: Facts) -> bool:
+    """Its win rate is significantly lower: the intervals lie apart."""
+    return one.compared.within(SURE)[1] < other.compared.within(SURE)[0]
 
-    against = one.against_start
-    if against is None or one.kl is None:
-        return None
-    gold = (against.win_rate - 0.5, against.low - 0.5, against.high - 0.5)
-    return Checkpoint(f"round {one.round}", one.kl, *gold, one.reward, by_prompt or {}, against.words)
+
+def warnings(facts: Sequence[Facts], cfg: StopConfig) -> list[str]:
+    """What came near to a reason to stop."""
+    return [
+        f"in round {one.round} the judge's verdict followed the position in {one.flips:.0%} of the matchups"
+        f" (stop.flips is {cfg.flips:g})"
+        for one in facts
+        if cfg.flips and one.flips is not None and one.flips > WARN_FLIPS * cfg.flips
+    ]

@@ -1,0 +1,155 @@
+"""What the labelling runs of a round say: answers, preferences, scores and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from ...errors import DataError
+from ...preferences.decide import Learnt, combine_opinions, opinions_by_matchup, read_judges
+from ...preferences.pairs import rank, shortest, usable
+from ...records import Completion, Dropped, Preference, Prompt
+from ...run import read_json, read_records
+from ...stats.intervals import mean
+from ...verdicts.cases import Case, read_cases
+from ...verdicts.settings import JuryConfig
+from ...verdicts.settle import Opinion
+from ..lines import Share, share
+
+Answer = tuple[Prompt, Completion]
+AnswerScores = dict[str, float]
+"""How good each answer to a prompt is, by its id; those without a usable verdict have none."""
+
+
+class NothingToLearn(DataError):
+    """The rounds before keep what they came to; a first round has nothing to fall back on."""
+
+
+class Labelled(Struct, frozen=True):
+    """A labelling run of a round; without a judge, only its completions."""
+
+    run: str
+    labels: int = 0
+    tied: float | None = None
+    """Of the prompts with two answers or more that were read, the share on which all came out level."""
+    flips: Share | None = None
+    """Of the matchups read in both orders, those whose verdict followed the position."""
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+class Drawn(NamedTuple):
+    """A prompt with all the answers that were drawn to it, one drawn twice twice."""
+
+    prompt: Prompt
+    answers: list[Completion]
+    lost: str = ""
+    """Why one is missing."""
+
+
+def drawn_in(run: str) -> Iterator[Drawn]:
+    """The prompts of a run with the answers to each. An answer that was drawn again is kept once in the run;
+    here it is given as often as it was drawn."""
+    folder = Path(run)
+    lost: dict[str, list[str]] = {}
+    for row in read_records(folder / "dropped.jsonl", Dropped):
+        lost.setdefault(row.subject_id, []).append(row.reason)
+    parts = groupby(read_records(folder / "completions.jsonl", Completion), key=attrgetter("prompt_id"))
+    name, group = next(parts, ("", iter(())))
+    for prompt in read_records(folder / "prompts.jsonl", Prompt):
+        answers: list[Completion] = []
+        if prompt.id == name:
+            answers = list(group)
+            answers += [one for one in answers for _ in lost.get(one.id, ())]
+            name, group = next(parts, ("", iter(())))
+        yield Drawn(prompt, answers, next(iter(lost.get(prompt.id, ())), ""))
+
+
+def preferences_of(labelled: Labelled, flips: float) -> list[Preference]:
+    """The preferences of a labelling, if its judge read the answers and found a difference between them."""
+    refuse_noise(labelled, flips)
+    pairs = list(read_records(Path(labelled.run) / "preferences.jsonl", Preference))
+    if not pairs or labelled.tied == 1:
+        raise all_tied(labelled.run)
+    return pairs
+
+
+def refuse_noise(labelled: Labelled, most: float) -> None:
+    """A verdict that follows the position says nothing about the answers: a coin's flip rate is a half."""
+    flips = labelled.flips
+    if most and flips is not None and flips.low > most:
+        raise NothingToLearn(
+            f"{flips.value:.0%} of the {flips.n:,} matchups read in both orders followed the position and not"
+            f" the answer (stop.flips is {most:g}), so nothing is learnt from them. See them with:"
+            f" jurist show {labelled.run} --flips; then name another judge, or learn all the same with:"
+            " --stop.flips 0"
+        )
+
+
+def all_tied(run: str) -> NothingToLearn:
+    """Raised where all answers came out level, or every pair was dropped."""
+    return NothingToLearn(
+        "the judge found no difference between the answers to any prompt, so there is nothing to learn."
+        " Sample answers that differ more (k, sampling.temperature), or name another judge; see this one's"
+        f" verdicts with: jurist show {run}"
+    )
+
+
+def probabilities(run: str) -> dict[tuple[str, str], float]:
+    """For each pair of completions that was read, lesser id first: the probability that it is better."""
+    found = {}
+    for _, opinions in opinions_of(run, JuryConfig()):
+        for one in opinions:
+            if one.p_first is not None:
+                ids = one.first_id, one.second_id
+                found[min(ids), max(ids)] = one.p_first if ids[0] < ids[1] else 1 - one.p_first
+    return found
+
+
+def agreement_of(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Share | None:
+    """Of the pairs that both decided, those that they decided likewise."""
+    both = [(ours[pair], p) for pair, p in theirs.items() if 0.5 not in (p, ours.get(pair, 0.5))]
+    return share(sum((mine > 0.5) == (p > 0.5) for mine, p in both), len(both))
+
+
+def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
+    """Every prompt of a labelled run with the opinion of its judge, or its jury, about each matchup."""
+    folder = Path(run)
+    known = {member.name: member for member in read_judges(folder)}
+    learnt = read_json(folder / "learnt.json", Learnt)
+    for case in read_cases(folder):
+        yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
+
+
+def mean_scores(case: Case) -> AnswerScores:
+    """The mean of a judge's scores of each answer."""
+    found: dict[str, list[float]] = {}
+    for verdict in case.verdicts:
+        if verdict.score is not None:
+            found.setdefault(verdict.first_id, []).append(verdict.score)
+    return {name: round(mean(scores), 9) for name, scores in found.items()}
+
+
+def ranking(case: Case, opinions: Sequence[Opinion]) -> AnswerScores:
+    """Round robin: the ranking of those that met. A single answer has no other to be worse than."""
+    if len(case.completions) == 1:
+        return {case.completions[0].id: 0.5}
+    read, _ = usable(opinions)
+    return rank(read) if read else {}
+
+
+def tied(all_scores: Iterable[AnswerScores]) -> float | None:
+    """Of the prompts with two scored answers or more, the share on which all came out level; None of none."""
+    level = [float(len(set(scores.values())) == 1) for scores in all_scores if len(scores) > 1]
+    return mean(level) if level else None
+
+
+def best_of(completions: Iterable[Completion], scores: Mapping[str, float]) -> Completion:
+    """The one that scored highest; of equals the shortest."""
+    top = max(scores.values())
+    return shortest(one for one in completions if scores.get(one.id) == top)
