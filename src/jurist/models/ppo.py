@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,22 +29,17 @@ from ..errors import DataError, RunError
 from ..policies.checkpoint import disable_dropout
 from ..policies.forward import row_slots
 from ..policies.policy import Policy
-from ..policies.tokens import Example, by_length, tokenise_many
+from ..policies.tokens import Example, by_length
 from ..policies.writer import Drawing, HFWriter, Rollout, Writer
-from ..prompts import load_prompts
-from ..prompts.rows import Drop, ignore
 from ..records import Completion, Prompt
-from ..run import read_records
 from . import advantages as adv
 from .processes import Processes
 from .rewards import BatchSource, Rewards, RewardSource, Scored, failures, open_rewards, refuse_too_many
-from .rows import counting, is_held_out
-from .settings import RLAIF_MOST, PPOConfig, check
-from .trainer import OnProgress, Step, Trainer, no_progress, trainable
+from .rows import PromptTokens, prompts_to_learn
+from .settings import RLAIF_MOST, PPOConfig, check_training
+from .trainer import OnProgress, Trainer, TrainingStep, no_progress, trainable
 
-Asked = tuple[Prompt, Example]
-"""A prompt and its tokens."""
-LOSSES: Final = ("policy_loss", "value_loss", "clipped")
+PPO_LOSSES: Final = ("policy_loss", "value_loss", "clipped")
 
 
 def train_ppo(
@@ -56,7 +50,7 @@ def train_ppo(
 ) -> Path:
     """The folder of the trained policy. Prompts and reward are those given, or what the settings name."""
     if prompts is None:
-        check(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
+        check_training(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
     given = None if prompts is None else list(prompts)
     with Trainer(cfg, given, on_progress) as trainer:
         if trainer.finished:
@@ -66,8 +60,7 @@ def train_ppo(
         if cfg.advantage == "gae":
             policy.add_value_head()
         ref_hash = policy.open_reference(cfg.reference or cfg.base, **trainer.loading)
-        dropped: Counter[str] = Counter()
-        asked, held_out = prompts_to_ask(cfg, policy, given, dropped)
+        asked, held_out, dropped = prompts_to_learn(cfg, policy, given)
         trainer.begin(policy, [row for _, row in asked], [1.0] * len(asked), groups(policy, cfg))
         trainer.numbers = {"beta": cfg.kl.beta}
         trainer.resume()
@@ -76,7 +69,7 @@ def train_ppo(
             facts["reward"] = rewards.name
             sampler = Sampler(trainer, writer_for(cfg, policy), rewards)
             if trainer.done == 0:
-                measure(sampler, Step(0, []), held_out)
+                measure(sampler, TrainingStep(0, []), held_out)
             for step in trainer.steps(prompt_steps(len(asked), processes.world, cfg)):
                 mine = processes.share(step.rows)
                 keys = [f"{cfg.seed} {step.number} {row}" for row in mine]
@@ -95,47 +88,7 @@ def train_ppo(
                     if why := halts(cfg, trainer.held_out, trainer.numbers):
                         print(f"jurist: training ends at step {step.number}: {why}", file=sys.stderr)
                         trainer.total, facts["halted"] = step.number, why
-        return trainer.finish(dropped=dict(+dropped), **facts)
-
-
-def load(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
-    """The prompts of a run, or of a file with a column for them; what is left out is counted."""
-    for kept in ("prompts.jsonl", "prompts/train.jsonl"):  # of a run, and of a loop
-        if (Path(cfg.data) / kept).exists():
-            return read_records(Path(cfg.data) / kept, Prompt)
-    return load_prompts(cfg.data, dropped=dropped, columns=cfg.columns, on_error=cfg.on_error)
-
-
-def prompts_to_ask(
-    cfg: PPOConfig, policy: Policy, prompts: Iterable[Prompt] | None, dropped: Counter[str]
-) -> tuple[list[Asked], list[Asked]]:
-    """The prompts that leave room for an answer, with their tokens: those learnt from, and those held out."""
-    read = list(load(cfg, counting(dropped)) if prompts is None else prompts)
-    tokens = tokenise_many(((one, (), {"id": one.id}) for one in read), policy.tokenizer)
-    longest = min(cfg.max_length, policy.max_positions)
-    most = cfg.rollout.max_tokens
-    both = list(zip(read, tokens, strict=True))
-    fitting = [one for one in both if len(one[1].prompt_ids) + most <= longest]
-    asked = [one for one in fitting if not is_held_out(one[0], cfg.held_out)]
-    if not asked:
-        shortest = min((len(row.prompt_ids) for _, row in both), default=0)
-        if shortest + most <= policy.max_positions:
-            way_out = f"Set: --max_length {shortest + most}"
-        elif shortest < policy.max_positions:
-            left = policy.max_positions - shortest
-            way_out = f"The base takes {policy.max_positions}. Set: --rollout.max_tokens {left}"
-        else:
-            way_out = f"The base takes {policy.max_positions}. Name one that takes more: --base MODEL"
-        if fitting:
-            way_out = f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
-        raise DataError(
-            f"of {len(both)} prompts in {cfg.data or 'what was given'} none leaves room for {most} tokens"
-            f" within {longest}; the shortest has {shortest}."
-            f" {way_out if both else f'Look with: head {cfg.data}'}"
-        )
-    dropped["too_long"] += len(both) - len(fitting)
-    dropped["held_out"] += len(fitting) - len(asked)
-    return asked, [one for one in fitting if is_held_out(one[0], cfg.held_out)]
+        return trainer.finish(dropped=dropped, **facts)
 
 
 def groups(policy: Policy, cfg: PPOConfig) -> list[dict[str, Any]]:
@@ -170,9 +123,9 @@ def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]
 def writer_for(cfg: PPOConfig, policy: Policy) -> Writer:
     """Who samples from the policy."""
     if cfg.rollout.writer == "vllm":
-        from ..policies.vllm import Colocated, VLLMWriter
+        from ..policies.vllm import open_vllm
 
-        return VLLMWriter(cfg.rollout.url or Colocated(policy.path))
+        return open_vllm(policy, cfg.rollout.url)
     return HFWriter(policy)
 
 
@@ -228,7 +181,7 @@ class Sampler:
         self._reference = trainer.module if copy is None else trainer.place(copy)
         writer.sync(trainer.policy)
 
-    def draw(self, asked: Sequence[Asked], keys: Sequence[str]) -> Sample:
+    def draw(self, asked: Sequence[PromptTokens], keys: Sequence[str]) -> Sample:
         """The reward of a prompt's completions is asked for as soon as they are whole."""
         cfg, policy = self.trainer.cfg, self.trainer.policy
         ended: dict[int, list[Rollout]] = {}
@@ -358,7 +311,7 @@ def penalised(cfg: PPOConfig, sample: Sample, processes: Processes) -> Tensor:
     return score_B
 
 
-def update(trainer: Trainer[PPOConfig], batch: Batch, step: Step) -> dict[str, float]:
+def update(trainer: Trainer[PPOConfig], batch: Batch, step: TrainingStep) -> dict[str, float]:
     """The clipped updates of a step; means of the losses over its tokens."""
     optim = trainer.cfg.optim
     order = list(range(len(batch.sample.rows)))
@@ -368,13 +321,13 @@ def update(trainer: Trainer[PPOConfig], batch: Batch, step: Step) -> dict[str, f
         rng.shuffle(order)
         for number in range(optim.minibatches):
             noted += clipped_update(trainer, batch, order[number :: optim.minibatches], step)
-    means = {name: sum(one[name] for one in noted) / max(len(noted), 1) for name in LOSSES}
+    means = {name: sum(one[name] for one in noted) / max(len(noted), 1) for name in PPO_LOSSES}
     norm = max((one["grad_norm"] for one in noted), default=0.0)
     return {**means, "grad_norm": norm, "lr": trainer.rate(step)}
 
 
 def clipped_update(
-    trainer: Trainer[PPOConfig], batch: Batch, rows: Sequence[int], step: Step
+    trainer: Trainer[PPOConfig], batch: Batch, rows: Sequence[int], step: TrainingStep
 ) -> list[dict[str, float]]:
     """One update on these rows, and what is noted of it; none where no process has a token."""
     cfg, processes, sample = trainer.cfg, trainer.processes, batch.sample
@@ -407,7 +360,7 @@ def clipped_update(
         return (policy + weight * value) / tokens
 
     trainer.gradient(parts, loss_of)
-    losses = dict(zip(LOSSES, (processes.sum(sums_3) / tokens).tolist(), strict=True))
+    losses = dict(zip(PPO_LOSSES, (processes.sum(sums_3) / tokens).tolist(), strict=True))
     return [{**losses, "grad_norm": trainer.update(step, losses)}]
 
 
@@ -462,7 +415,7 @@ def sample_metrics(sample: Sample | None, processes: Processes) -> dict[str, flo
     }
 
 
-def measure(sampler: Sampler, step: Step, held_out: Sequence[Asked]) -> None:
+def measure(sampler: Sampler, step: TrainingStep, held_out: Sequence[PromptTokens]) -> None:
     """The same numbers on prompts that are not learnt from, always with the same random numbers."""
     trainer, processes = sampler.trainer, sampler.trainer.processes
     # Where weights are sharded each process has to take part: as many prompts each.
