@@ -187,15 +187,15 @@ def one_round(cfg):
 
 def test_red_team_prompts_are_revised_and_all_others_answered_as_they_are(settings):
     made = one_round(settings)
-    assert (made.drafts, made.revisions, made.helpful) == (6, 10, 36)
-    assert made.dropped == {"revisions: unchanged": 2}
+    unchanged = made.dropped.get("revisions: unchanged", 0)  # the same principle was drawn again
+    assert (made.drafts, made.revisions + unchanged, made.helpful) == (6, 12, 36)
     assert made.calls == 6 * 5 + 18 * 2
     targets = made.targets()
-    assert len(targets) == 46
+    assert len(targets) == 48 - unchanged
     for prompt, completion in targets:
         assert completion.prompt_id == prompt.id
         assert completion.text.startswith("Rather" if prompt.domain == "wishes" else "Answer")
-    assert len(made.targets(up_to=1)) == 41
+    assert len(made.targets(up_to=1)) == 42
     assert all(row.revisions[0].critique == "It does harm." for row in made.revised())
 
 

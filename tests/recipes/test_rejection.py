@@ -27,12 +27,13 @@ from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
 from jurist.stats.fits import sigmoid
-from jurist.tiny.judges import Planted
+from jurist.tiny.judges import FAULTLESS, Planted
 from jurist.tiny.world import true_score
 from jurist.verdicts.judge import JudgeConfig
 
 PROMPT = Prompt.of("What is 2 plus 2?", reference="4")
-SCORING = {"kind": "pointwise", "engine": "tiny:planted"}
+SEEING = {"engine": "tiny:planted", "extra": FAULTLESS}
+SCORING = {"kind": "pointwise", "engine": SEEING}
 
 
 def said(text: str, **more: str) -> Completion:
@@ -80,7 +81,7 @@ def test_the_best_so_far_stands_again_beside_the_new_ones():
     assert [one.text for one in kept] == ["Gladly. It is 4.", "It is 4."]
 
 
-@pytest.mark.parametrize("judge", [SCORING, {"engine": "tiny:oracle"}, {"engine": "tiny:planted"}])
+@pytest.mark.parametrize("judge", [SCORING, {"engine": "tiny:oracle"}, {"engine": SEEING}])
 def test_the_best_of_k_is_the_one_that_the_judge_ranks_highest(tmp_path, judge):
     cfg = settings(tmp_path, judge=judge, candidates={"reference": False})
 

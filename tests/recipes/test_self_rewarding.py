@@ -26,7 +26,7 @@ from jurist.recipes.self_rewarding import (
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.judges import Planted
+from jurist.tiny.judges import FAULTLESS, Planted
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
 
@@ -72,12 +72,12 @@ def test_agreement_counts_what_the_other_decided_and_a_tie_of_ours_as_half():
     assert agreement(ours, {}) is None
 
 
-@pytest.mark.parametrize(("judge", "low", "high"), [({}, 0.9, 1.0), ({"fooled": 1.0}, 0.0, 0.2)])
+@pytest.mark.parametrize(("judge", "low", "high"), [({}, 0.75, 1.0), ({"fooled": 1.0}, 0.0, 0.25)])
 def test_the_outside_judge_tells_a_good_judge_from_one_that_is_always_wrong(tmp_path, judge, low, high):
     cfg = settings(tmp_path, n=32, watched=14)
     itself = JudgeConfig(
         kind="pointwise",
-        engine={"engine": "tiny:planted", "extra": {**judge, "ignorant": []}},
+        engine={"engine": "tiny:planted", "extra": {**FAULTLESS, **judge}},
     )
     with Loop(cfg) as loop:
         round = Round(loop, 1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from math import exp, prod
 from typing import Final, Literal
 
@@ -162,7 +162,7 @@ def as_prompt(request: str) -> Prompt:
     )
 
 
-@cache
+@lru_cache(1 << 16)
 def understood(request: str) -> Question:
     """What is asked; requests from outside this world are small talk about nothing in particular."""
     if found := _SUM.match(request):
