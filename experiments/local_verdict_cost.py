@@ -35,7 +35,7 @@ from jurist.engines.local import open_local
 from jurist.engines.local.weigh import menu
 from jurist.engines.scripted import Scripted
 from jurist.records import Completion, Matchup, Message, Prompt
-from jurist.tiny.policies import GOOD, MEDIOCRE, compose
+from jurist.tiny.answers import GOOD, MEDIOCRE, compose
 from jurist.tiny.corpus import corpus
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.tokenizer import TEMPLATE, make_tokenizer

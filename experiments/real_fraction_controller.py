@@ -30,7 +30,7 @@ from jurist.recipes.loop.settings import RealConfig
 from jurist.recipes.loop.stopping import Facts
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.records import content_id
-from jurist.tiny.policies import MEDIOCRE, compose
+from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.model import cache_folder, tiny_checkpoint
 from jurist.tiny.world import prompts, true_score
 

@@ -20,7 +20,7 @@ from ..records import Completion, Matchup, Message, Prompt
 from ..verdicts.ask import JudgePrompt
 from ..verdicts.constitution import Principle, load_constitution
 from ..verdicts.settings import JudgeConfig
-from .policies import GOOD, MEDIOCRE, Habits, compose
+from .answers import GOOD, MEDIOCRE, Habits, compose
 from .world import Domain, as_prompt, faults, names, question, side_of, substance, understood, waste
 
 FAULTS: Final = {

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ...records import Preference
 from ...run import read_json, read_records
 from ...stats.intervals import mean
-from ...tiny.policies import null_wins, won
+from ...tiny.answers import null_wins, won
 from ...tiny.world import SLOTS, domain_of, substance, true_score
 from ..lines import Share, named, share, table
 from ..loop.compare import Answered, Looked
