@@ -61,9 +61,7 @@ def writer(ask):
     if len(ask.messages) % 2 and ask.messages[-1].content.startswith("Anew"):
         return Asked.revisions.pop(0) if Asked.revisions else f"Rather {len(Asked.seen)}."
     return (
-        f"Critique {len(Asked.seen)}."
-        if words(ask)[-1].startswith("Fault")
-        else f"Answer {len(Asked.seen)}."
+        f"Critique {len(Asked.seen)}." if words(ask)[-1].startswith("Fault") else f"Answer {len(Asked.seen)}."
     )
 
 
