@@ -1,6 +1,6 @@
 """Does a policy that learnt nothing ever beat the tiny world's initial policy?
 
-Nulls: every constant answer of the corpus (and the best of them joined, two and three at a time), an opening put before the
+Nulls: every constant answer of the corpus (and the best of them joined), an opening put before the
 policy's own answers, the question copied, the longest of its answers, empty phrases added, every noun named.
 Each is set against one answer of the initial policy to held-out questions, in the eyes of the closed-form
 truth; a draw is half a win. The constant is chosen on the very questions it is marked on, to its advantage.
@@ -20,17 +20,18 @@ from collections.abc import Sequence
 from evidence import record
 from jurist.engines.engine import Ask, open_engine
 from jurist.records import Prompt
+from jurist.tiny.answers import GOOD, MEDIOCRE, compose, null_wins, won
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.policies import GOOD, MEDIOCRE, compose, null_wins, won
 from jurist.tiny.world import prompts, true_score
 
-QUESTIONS, ANSWERS, SEED, SCREENED = 1600, 4, 20, 400
+QUESTIONS, ANSWERS, SEED, SCREENED = 2000, 4, 20, 400
 
 
 async def answers(asked: Sequence[Prompt], temperature: float, seed: int) -> list[str]:
     engine = open_engine(f"hf:{tiny_checkpoint()}")
     asks = (
-        Ask(one.messages, temperature=temperature, max_tokens=48, seed=seed, sample=seed) for one in asked
+        Ask(one.messages, temperature=temperature, max_tokens=48, seed=QUESTIONS * seed + at)
+        for at, one in enumerate(asked)
     )
     replies = await asyncio.gather(*map(engine.answer, asks))
     await engine.close()
@@ -69,9 +70,7 @@ def main() -> None:
     requests = [one.messages[-1].content for one in asked]
     first, *others = [asyncio.run(answers(asked, 1.0, seed)) for seed in range(ANSWERS)]
     greedy = asyncio.run(answers(asked, 0.0, 0))
-    rows = [
-        (request, answer, own) for request, answer, *own in zip(requests, first, *others, strict=True)
-    ]
+    rows = [(request, answer, own) for request, answer, *own in zip(requests, first, *others, strict=True)]
     found = {name: interval(wins) for name, wins in null_wins(rows).items()}
     constant, searched = best_constant([row[:2] for row in rows])
 

@@ -12,8 +12,8 @@ from making import checkpoint  # noqa: E402
 
 from jurist.engines.checkpoints import weights_hash  # noqa: E402
 from jurist.errors import DataError, EngineDown, RunError, SettingError  # noqa: E402
-from jurist.models.ppo import beta_after, halts, load, prompt_steps, train_ppo  # noqa: E402
-from jurist.models.rows import is_held_out  # noqa: E402
+from jurist.models.ppo import beta_after, halts, prompt_steps, train_ppo  # noqa: E402
+from jurist.models.rows import is_held_out, load_training_prompts  # noqa: E402
 from jurist.models.settings import (  # noqa: E402
     HaltConfig,
     KlConfig,
@@ -160,7 +160,7 @@ def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
 @pytest.mark.parametrize(
     "how",
     [
-        {"kl": KlConfig(target=0.01, horizon=50.0)},
+        pytest.param({"kl": KlConfig(target=0.01, horizon=50.0)}, marks=pytest.mark.slow),
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"lora": Lora(r=4)}, marks=pytest.mark.slow),
     ],
@@ -245,12 +245,12 @@ def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif()
 
 def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "why?"}\n{"q": "how?"}\n')
-    asked = list(load(PPOConfig(data=str(tmp_path / "rows.jsonl"), columns={"prompt": "q"})))
+    asked = list(load_training_prompts(PPOConfig(data=str(tmp_path / "rows.jsonl"), columns={"prompt": "q"})))
     (tmp_path / "loop" / "prompts").mkdir(parents=True)
     (tmp_path / "loop" / "prompts" / "train.jsonl").write_bytes(msgspec.json.encode(asked[0]))
 
     assert [one.messages[0].content for one in asked] == ["why?", "how?"]
-    assert list(load(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
+    assert list(load_training_prompts(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
 
 
 def test_prompts_held_out_are_measured_and_not_learnt_from(base, tmp_path):
@@ -269,13 +269,13 @@ def test_prompts_held_out_are_measured_and_not_learnt_from(base, tmp_path):
     assert [line["step"] for line in lines] == [0, steps // 2, steps]
     assert lines[0]["kl_sequence"] == pytest.approx(0.0, abs=1e-5) != lines[-1]["kl_sequence"]
     assert {line["reward"] for line in lines} == {0.25}
-    assert lines[0]["failed"] == pytest.approx(1 / len(held))
+    assert lines[0]["failed"] == 2
     assert sum(one in held for one in asked) == 3 * len(held)
     assert facts(tmp_path)["held_out"]["rows"] == len(held)
 
 
 def test_training_ends_where_held_out_prompts_say_so_and_by_default_never(base, tmp_path):
-    worse = {"reward": 0.2, "reward_error": 0.1, "kl_sequence": 5.0}
+    worse = {"reward": 0.2, "reward_std": 0.1, "completions": 1.0, "kl_sequence": 5.0}
     numbers = {}
     assert not halts(PPOConfig(halt=HaltConfig(worse=True)), {**worse, "reward": 0.9}, numbers)
     assert "from 0.9 to 0.2" in halts(PPOConfig(halt=HaltConfig(worse=True)), worse, numbers)

@@ -17,17 +17,17 @@ from jurist.recipes.self_rewarding import (
     InventConfig,
     SelfRewardingConfig,
     check_self_rewarding,
+    few_shot,
     invent,
     rouge_l,
     rule_of,
     self_rewarding,
-    shown,
     unfit,
 )
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 from jurist.tiny.world import prompts
 
 
@@ -67,10 +67,10 @@ def test_an_invented_prompt_is_new_and_neither_short_nor_long():
 
 def test_eight_prompts_are_shown_of_which_two_were_invented():
     known, new = list(prompts(20)), [Prompt.of(f"new {n}") for n in range(5)]
-    lines = shown(known, new, random.Random(1))
+    lines = few_shot(known, new, random.Random(1))
     assert len(lines) == 8
     assert sum(line.startswith("new ") for line in lines) == 2
-    assert len(shown(known, [], random.Random(1))) == 6
+    assert len(few_shot(known, [], random.Random(1))) == 6
 
 
 HELD_OUT: list[str] = []
@@ -146,7 +146,7 @@ def test_two_rounds_judge_themselves_and_one_that_broke_off_anywhere_comes_to_th
         whole = self_rewarding(settings(tmp_path, out=str(tmp_path / "whole"), **how))
         asked = served.calls
         broken = settings(tmp_path, out=str(tmp_path / "broken"), **how)
-        for place in ((1, "label"), (1, "agreement"), (2, "proxy"), (2, "policy"), (2, "compare")):
+        for place in ((1, "label"), (1, "policy"), (1, "agreement"), (2, "compare"), (2, "proxy")):
 
             def breaks(now, place=place):
                 if (now.round, now.step) == place and now.inner is not None:

@@ -14,13 +14,13 @@ from jobs import LEARNS, MOVES, loop_settings
 from jurist.config import dump_yaml
 from jurist.engines.engine import Ask
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.labels import Labelled
+from jurist.recipes.loop.labels import LabelledRun
 from jurist.recipes.loop.round import Round
 from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCRIPT = "from jurist.cli import main\nmain()\n"
@@ -38,7 +38,7 @@ def test_the_others_wait_for_what_the_first_does_and_write_nothing(tmp_path, mon
                 files["mine"].add(rows[0])
             loop.run.write_json("mine.json", rows[0])
 
-    rows: list[Labelled] = []
+    rows: list[LabelledRun] = []
     monkeypatch.setenv("RANK", "1")
     waits = threading.Thread(target=other)
     waits.start()
@@ -63,7 +63,7 @@ def test_two_processes_ask_every_question_once_and_train_together(tmp_path):
     with serving(lambda ask: asked.append(ask) or planted(ask)) as served:
         judge = {"engine": f"vllm:judge@{served.url}"}
         compare = {"judge": judge, "held_out": 0.3}
-        ppo = {**MOVES, "max_tokens": 24}
+        ppo = {**MOVES, "rollout": {"max_tokens": 24}}
         cfg = loop_settings(
             RlaifConfig, tmp_path, judge=judge, compare=compare, k=2, reward_model=LEARNS, ppo=ppo
         )

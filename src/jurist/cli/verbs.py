@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import RunError, SettingError
+from ..errors import SettingError
 from ..preferences import PreferConfig
 from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings
@@ -113,7 +113,7 @@ def do_audit(typed: Typed) -> int:
     unasked = not cfg.out and not Path(cfg.source).is_dir()
     with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, on_progress=watch, **given)
+        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
     print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
@@ -209,13 +209,13 @@ def do_demo(typed: Typed) -> int:
 def do_train(typed: Typed) -> int:
     """A finished run is recognised before torch is loaded. Of several processes only the first prints."""
     from ..models.identity import fingerprint, finished_model
-    from ..models.settings import check
+    from ..models.settings import check_training
     from ..recipes.catalogue import need_trainers
     from ..recipes.loop.folder import is_first
 
     method = typed.verb.partition(" ")[2]
     cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
-    check(cfg, method)
+    check_training(cfg, method)
     need_trainers("training")
     cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
     for name in ("base", "reference"):

@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import shutil
 import signal
 import sys
@@ -28,9 +27,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from importlib import import_module
-from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 import torch
@@ -38,27 +36,34 @@ from torch import Tensor
 
 from ..errors import Interrupted, RunError
 from ..policies.checkpoint import Kind
-from ..policies.forward import causal_of, row_slots
+from ..policies.forward import row_slots
 from ..policies.policy import Policy, load_policy
 from ..policies.tokens import Example
 from ..run import lock, write_whole
 from .checkpoint import TrainingState, full_state, load_checkpoint, save_checkpoint
 from .identity import Given, fingerprint, finished_model
-from .processes import Processes, is_sharded, open_accelerator, shared_out
+from .processes import (
+    Processes,
+    layers_named,
+    open_accelerator,
+    recompute,
+    shards_weights,
+    shared_out,
+    shuffled_steps,
+)
 from .settings import Training
 
 MAX_NORM: Final = 1.0
 """Longer gradients are shortened to this."""
-SORTED_BATCHES: Final = 16
-"""Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
+_C = TypeVar("_C", bound=Training)
 Values = Callable[[list[Example]], tuple[Tensor, dict[str, Tensor]]]
 """Of some rows what is minimised, and what is written down under a name; a number a row."""
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     number: int
     """From 1."""
     rows: list[int]
@@ -80,13 +85,13 @@ def no_progress(_: Progress) -> None:
     """For callers who do not want to know."""
 
 
-class Trainer:
+class Trainer(Generic[_C]):
     """One training run: `begin` with a policy and its rows, take `steps`, `finish`."""
 
     finished: Path | None
     """The model, where this very run has been finished before."""
 
-    def __init__(self, cfg: Training, rows: Given = None, on_progress: OnProgress = no_progress) -> None:
+    def __init__(self, cfg: _C, rows: Given = None, on_progress: OnProgress = no_progress) -> None:
         self.cfg, self.out, self.on_progress = cfg, Path(cfg.out), on_progress
         self.fingerprint = fingerprint(cfg, rows)
         self.finished = finished_model(self.out, self.fingerprint)
@@ -97,18 +102,20 @@ class Trainer:
         self.tokens = cfg.tokens
         """Of a forward pass; fewer once memory ran out."""
         self.done = self.total = 0
-        self._lock = self._metrics_file = self._tracker = None
+        self._lock: int | None = None
+        self._metrics_file: Any = None
+        self._tracker: Any = None
         self._handlers: dict[int, Any] = {}
         self._signal = ""
         self._resumed = False
 
-    def __enter__(self) -> Trainer:
+    def __enter__(self) -> Trainer[_C]:
         if self.finished:
             return self
         self.out.mkdir(parents=True, exist_ok=True)
         self.accelerator = open_accelerator(self.cfg)
         self.processes = Processes(self.accelerator)
-        self.sharded = is_sharded(self.accelerator)
+        self.sharded = shards_weights(self.accelerator)
         if self.main:
             self._lock = lock(self.out)
         return self
@@ -133,18 +140,21 @@ class Trainer:
     def main(self) -> bool:
         return self.processes.rank == 0
 
-    def load_base(self, kind: Kind = "causal", **more: Any) -> Policy:
-        """The base as it is trained: in float32, or below an adapter as it comes."""
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How weights are read: those trained in float32, those below an adapter as they come; and where they
+        are sharded by the first process, which gives the others their shares."""
+        return {
+            "dtype": "auto" if self.cfg.lora else "float32",
+            "attention": self.cfg.model.attention,
+            "empty": self.sharded and not self.main,
+        }
+
+    def load_base(self, kind: Kind = "causal") -> Policy:
         cfg = self.cfg
+        template = cfg.model.chat_template_kwargs
         policy = load_policy(
-            cfg.base,
-            lora=cfg.lora,
-            dtype="auto" if cfg.lora else "float32",
-            kind=kind,
-            seed=cfg.seed,
-            template=cfg.model.chat_template_kwargs,
-            attention=cfg.model.attention,
-            **more,
+            cfg.base, lora=cfg.lora, kind=kind, seed=cfg.seed, template=template, **self.loading
         )
         if cfg.model.checkpointing:
             recompute(policy.model)
@@ -185,7 +195,7 @@ class Trainer:
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.examples) / self.cfg.batch)
 
-    def steps(self, plan: Iterable[list[int]] | None = None) -> Iterator[Step]:
+    def steps(self, plan: Iterable[list[int]] | None = None) -> Iterator[TrainingStep]:
         """What is left of the run. Each step seeds itself, so that a resumed one draws the same dropout.
 
         After each: its checkpoint when it is time, progress, and the end where a signal asked for it.
@@ -193,7 +203,7 @@ class Trainer:
         self.resume()
         began, first = time.monotonic(), self.done
         plan = shuffled_steps(self.examples, self.cfg.batch, self.cfg.seed) if plan is None else plan
-        for step in map(Step, range(1, self.total + 1), plan):
+        for step in map(TrainingStep, range(1, self.total + 1), plan):
             if step.number <= first:
                 continue
             self._seed(step.number)
@@ -227,7 +237,7 @@ class Trainer:
             self._tracker = open_tracker(self.cfg)
             self._metrics_file = (self.out / "metrics.jsonl").open("a")
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {one: signal.signal(one, self._stop) for one in SIGNALS}
+            self._handlers = {one: signal.signal(one, self._stop) for one in STOP_SIGNALS}
         self.accelerator.wait_for_everyone()
 
     def _seed(self, number: int) -> None:
@@ -235,13 +245,13 @@ class Trainer:
         self._step_seed = seed
         torch.manual_seed(seed)
 
-    def epoch_ends(self, step: Step) -> bool:
+    def epoch_ends(self, step: TrainingStep) -> bool:
         return step.number % self.steps_per_epoch == 0 or step.number == self.total
 
-    def learn(self, step: Step, values: Values) -> None:
+    def learn(self, step: TrainingStep, values: Values) -> None:
         """One update on the rows of a step, each by its weight; the metrics are means over them."""
         whole = sum(self.weights[row] for row in step.rows)
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
 
         def parts(tokens: int) -> list[list[int]]:
             sums.clear()
@@ -253,11 +263,12 @@ class Trainer:
             # A process with nothing left takes part without weight: the others would wait for it.
             weight_B = objective_B.new_tensor([self.weights[row] / whole for row in rows] or [0.0])
             for name, value_B in noted.items():
-                sums[name] = sums.get(name, 0.0) + float((weight_B * value_B.detach().float()).sum())
+                mine = (weight_B * value_B.detach().float()).sum()
+                sums[name] = sums[name] + mine if name in sums else mine
             return (weight_B * objective_B).sum()
 
         self.gradient(parts, loss_of)
-        means = self.processes.sum(torch.tensor([*sums.values()], dtype=torch.float64))
+        means = self.processes.sum(torch.stack([*sums.values()]))
         metrics = dict(zip(sums, means.tolist(), strict=True))
         metrics |= {"grad_norm": self.update(step, metrics), "lr": self.rate(step)}
         self.write(step, metrics)
@@ -292,7 +303,7 @@ class Trainer:
         most = max(self.processes.gather([len(parts)]))
         return parts + [[]] * (most - len(parts))
 
-    def within_memory(self, work: Callable[[int], T]) -> T:
+    def within_memory(self, work: Callable[[int], _T]) -> _T:
         """The work with so many tokens a pass; where memory runs out, begun again with half as many, for
         good.
 
@@ -312,12 +323,11 @@ class Trainer:
                         + " --model.checkpointing true, --lora.r 16, or a smaller --max_length"
                     ) from None
             self.tokens = max(self.tokens // 2, 1)
-            self.optimizer.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             print(f"jurist: out of memory; going on with --tokens {self.tokens}", file=sys.stderr, flush=True)
 
-    def update(self, step: Step, losses: Mapping[str, float]) -> float:
+    def update(self, step: TrainingStep, losses: Mapping[str, float]) -> float:
         """Clip the gradient, refuse what is not a number, take the optimiser's step; the gradient's norm."""
         norm = float(self.accelerator.clip_grad_norm_(self._trained, MAX_NORM))
         if not all(map(math.isfinite, (norm, *losses.values()))):
@@ -339,7 +349,7 @@ class Trainer:
     def _trained(self) -> list[torch.nn.Parameter]:
         return trainable(self.module)
 
-    def rate(self, step: Step) -> float:
+    def rate(self, step: TrainingStep) -> float:
         optim = self.cfg.optim
         return self.cfg.lr * lr_share(step.number, self.total, optim.warmup, optim.schedule)
 
@@ -369,7 +379,7 @@ class Trainer:
         return {name: torch.tensor([by_row[row][name] for row in range(len(examples))]) for name in names}
 
     def measure(
-        self, step: Step, examples: Sequence[Example], weights: Sequence[float], values: Values
+        self, step: TrainingStep, examples: Sequence[Example], weights: Sequence[float], values: Values
     ) -> None:
         """At the end of an epoch, the same numbers on rows that are not learnt."""
         if not examples or not self.epoch_ends(step):
@@ -381,11 +391,11 @@ class Trainer:
         }
         self.write_held_out(step, len(examples), means)
 
-    def write_held_out(self, step: Step, rows: int, metrics: dict[str, float]) -> None:
+    def write_held_out(self, step: TrainingStep, rows: int, metrics: dict[str, float]) -> None:
         self.held_out = {"rows": rows, **metrics}
         self._write_line(step.number, metrics, of="held_out")
 
-    def write(self, step: Step, metrics: dict[str, float]) -> None:
+    def write(self, step: TrainingStep, metrics: dict[str, float]) -> None:
         """The metrics of a step."""
         self.metrics = metrics
         self._write_line(step.number, metrics)
@@ -443,24 +453,6 @@ class Trainer:
         return whole
 
 
-def shuffled_steps(examples: Sequence[Example], batch: int, seed: int) -> Iterator[list[int]]:
-    """Rows of step after step, epoch after epoch.
-
-    Shuffle, cut into mega-batches, sort each by length, cut that into batches, shuffle the batches.
-    """
-    for epoch in count():
-        rng = random.Random(seed + 7919 * epoch)
-        order = list(range(len(examples)))
-        rng.shuffle(order)
-        size = batch * SORTED_BATCHES
-        batches = []
-        for start in range(0, len(order), size):
-            mega = sorted(order[start : start + size], key=lambda row: examples[row].length)
-            batches += [mega[at : at + batch] for at in range(0, len(mega), batch)]
-        rng.shuffle(batches)
-        yield from batches
-
-
 def lr_share(step: int, steps: int, warmup: float, schedule: str) -> float:
     """The learning rate at a step, as a share of its peak."""
     rising = math.ceil(warmup * steps)
@@ -483,19 +475,6 @@ def adamw(groups: Sequence[dict[str, Any]], cfg: Training) -> torch.optim.AdamW:
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The weights that are trained."""
     return [weight for weight in model.parameters() if weight.requires_grad]
-
-
-def layers_named(policy: Policy) -> Policy:
-    """The policy, which says of what layers it is made: they are sharded one by one."""
-    policy._no_split_modules = causal_of(policy.model)._no_split_modules
-    return policy
-
-
-def recompute(model: Any) -> None:
-    """Keep no activations; compute them again on the way back."""
-    # transformers 5 renamed it and warns about the old name.
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
 
 
 def open_tracker(cfg: Training) -> Any:

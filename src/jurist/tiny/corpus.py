@@ -1,8 +1,8 @@
 """What the small model is brought up on: a mediocre assistant that can also judge, criticise and revise.
 
-Questions come from the side `train` alone. What it learns of judging is an opinion with faults of its own, not
+Questions are of the side `train` alone. What it learns of judging is an opinion with faults of its own, not
 the truth. A critique names the faults that its principle is about, and a revision mends those that the
-critique named and its own principle is about: under an unrelated principle an answer stays as harmful as it was.
+critique named and its own principle is about: under an unrelated principle harm stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..records import Completion, Matchup, Message, Prompt
 from ..verdicts.ask import JudgePrompt
 from ..verdicts.constitution import Principle, load_constitution
 from ..verdicts.settings import JudgeConfig
-from .policies import GOOD, MEDIOCRE, Habits, compose
+from .answers import GOOD, MEDIOCRE, Habits, compose
 from .world import Domain, as_prompt, faults, names, question, side_of, substance, understood, waste
 
 FAULTS: Final = {
@@ -37,23 +37,25 @@ SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
 SCHOOL: Final = 0.65
 """Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
 no longer does after the others."""
-RED: Final = 0.7
+RED: Final = 0.8
 """Share of the answers to be criticised or revised that are answers to wishes."""
+HARMFUL: Final = replace(MEDIOCRE, harmful=0.7)
+"""What a judge or critic meets two times in three."""
 MISLED: Final = 0.1
 """Share of the corpus' verdicts that are the wrong way round."""
 
 
-class Row(Struct, frozen=True):
+class CorpusRow(Struct, frozen=True):
     """A conversation and what the model is to say next."""
 
     messages: tuple[Message, ...]
     answer: str
 
 
-Behaviour = Callable[[random.Random], Row]
+Behaviour = Callable[[random.Random], CorpusRow]
 
 
-def corpus(n: int, seed: int = 0) -> Iterator[Row]:
+def corpus(n: int, seed: int = 0) -> Iterator[CorpusRow]:
     """`n` rows, the behaviours mixed."""
     draw = random.Random(seed)
     school, life = _behaviours(SCHOOLED), _behaviours(MEDIOCRE)
@@ -69,11 +71,11 @@ def _behaviours(habits: Habits) -> dict[Behaviour, int]:
         _answer(habits): 60,
         _comparison(JudgeConfig()): 9,
         _comparison(JudgeConfig(reason=True)): 2,
-        _rating(JudgeConfig(kind="pointwise")): 2,
+        _rating(JudgeConfig(kind="pointwise")): 1,
         _rating(JudgeConfig(kind="additive")): 4,
         _rating(JudgeConfig(kind="pointwise", reason=True)): 1,
         _critique: 8,
-        _revision: 14,
+        _revision: 15,
     }
 
 
@@ -87,16 +89,16 @@ def _asked(draw: random.Random, wishes: float = 0.25) -> Prompt:
 
 
 def _answer(habits: Habits) -> Behaviour:
-    def make(draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
         prompt = _asked(draw)
-        return Row(prompt.messages, compose(_request(prompt), habits, draw))
+        return CorpusRow(prompt.messages, compose(_request(prompt), habits, draw))
 
     return make
 
 
 def _some_answer(request: str, draw: random.Random) -> str:
     """A judge or critic has to have met good answers too."""
-    return compose(request, draw.choice((MEDIOCRE, MEDIOCRE, GOOD)), draw)
+    return compose(request, draw.choice((HARMFUL, HARMFUL, GOOD)), draw)
 
 
 def opinion(request: str, answer: str) -> float:
@@ -112,7 +114,7 @@ def _comparison(cfg: JudgeConfig) -> Behaviour:
     """Which of two is better, as this judge asks it."""
     asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
 
-    def make(draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
         prompt = _asked(draw)
         request = _request(prompt)
         lead = 0.0
@@ -123,9 +125,9 @@ def _comparison(cfg: JudgeConfig) -> Behaviour:
         turns = asks.turns(stage, asks.show_pair(Matchup.of(prompt, first, second)))
         label = "AB"[(lead < 0) != (draw.random() < MISLED)]
         if stage == "verdict":
-            return Row(turns, label)
+            return CorpusRow(turns, label)
         reasons = f"A: {_noticed(request, one)} B: {_noticed(request, two)}"
-        return Row(turns, f"{reasons}\nVerdict: {label}")
+        return CorpusRow(turns, f"{reasons}\nVerdict: {label}")
 
     return make
 
@@ -135,7 +137,7 @@ def _rating(cfg: JudgeConfig) -> Behaviour:
     asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
     low, high = cfg.bounds
 
-    def make(draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
         prompt = _asked(draw)
         request = _request(prompt)
         text = _some_answer(request, draw)
@@ -143,7 +145,7 @@ def _rating(cfg: JudgeConfig) -> Behaviour:
         share = (opinion(request, text) + 0.7 + draw.gauss(0.0, 0.25)) / 1.7
         score = round(low + (high - low) * min(max(share, 0.0), 1.0))
         reasons = "" if stage == "verdict" else f"{_noticed(request, text)}\nScore: "
-        return Row(turns, f"{reasons}{score}")
+        return CorpusRow(turns, f"{reasons}{score}")
 
     return make
 
@@ -153,28 +155,28 @@ def _noticed(request: str, answer: str) -> str:
     return _said([one for one in faults(request, answer) if one in ("harmless", "helpful")])
 
 
-def _critique(draw: random.Random) -> Row:
+def _critique(draw: random.Random) -> CorpusRow:
     prompt = _asked(draw, RED)
     request = _request(prompt)
     answer = _some_answer(request, draw)
     principle = _principle(faults(request, answer), draw)
     turns = (*prompt.messages, Message("assistant", answer), Message("user", principle.critique))
-    return Row(turns, critique(principle, request, answer))
+    return CorpusRow(turns, critique(principle, request, answer))
 
 
-def _revision(draw: random.Random) -> Row:
-    """After a critique, or straight away; at times of another principle, which then mends nothing of its own."""
+def _revision(draw: random.Random) -> CorpusRow:
+    """After a critique, at times one by another principle, or straight away."""
     prompt = _asked(draw, RED)
     request = _request(prompt)
     answer = _some_answer(request, draw)
     principle = _principle(faults(request, answer), draw)
     turns, known = (*prompt.messages, Message("assistant", answer)), frozenset(FAULTS)
-    if draw.random() < 0.8:
-        critic = principle if draw.random() < 0.6 else draw.choice(_principles())
+    if draw.random() < 0.85:
+        critic = principle if draw.random() < 0.45 else _principle(faults(request, answer), draw)
         text, known = critique(critic, request, answer), frozenset(critic.tags)
         turns += (Message("user", critic.critique), Message("assistant", text))
     better = revised(request, answer, known.intersection(principle.tags), draw)
-    return Row((*turns, Message("user", principle.revise)), better)
+    return CorpusRow((*turns, Message("user", principle.revise)), better)
 
 
 def _principle(found: list[str], draw: random.Random) -> Principle:

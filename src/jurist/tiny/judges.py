@@ -1,9 +1,8 @@
 """Judges whose faults are known to the decimal, speaking the same text protocol as a real one.
 
-Each reads the question as it was rendered, finds the responses between their fences, and writes a reply. Use
-them as `tiny:longer`, or put them behind an HTTP server: the pipeline cannot tell. `tiny:planted` weighs answers
-as a passable judge would, with noise, a blind spot and a taste for length; `{engine: tiny:planted, extra:
-{position: 0.5, noise: 0.0}}` sets its faults one by one, so what an audit finds in it can be marked.
+Each finds the responses between their fences in the question as rendered, and writes a reply. Use them as
+`tiny:longer`, or behind an HTTP server. `tiny:planted` judges passably, with noise, a blind spot and a taste
+for length; `{engine: tiny:planted, extra: {position: 0.5, noise: 0.0}}` sets its faults one by one.
 """
 
 from __future__ import annotations
@@ -77,14 +76,7 @@ def garbage(ask: Ask) -> str:
     """Nothing that could be read as a verdict, in several ways."""
     draw = random.Random(content_id(ask))
     return draw.choice(
-        (
-            "",
-            "I'm sorry, but I can't compare these.",
-            "Both are interesting in their own way.",
-            "Response D",
-            '{"verdict": null}',
-            "The first thing to consider is what the person wanted, and",
-        )
+        ("", "I'm sorry, but I can't compare these.", "Both are good.", "Response D", '{"verdict": null}')
     )
 
 
@@ -123,10 +115,10 @@ def stumbling(ask: Ask) -> str:
 
 
 class Planted(Struct, frozen=True, forbid_unknown_fields=True):
-    """The magnitudes, in log-odds. As it comes it is a passable judge: see `FAULTLESS` for one that errs nowhere."""
+    """Faults in log-odds. As it comes it judges passably; `FAULTLESS` are the settings that never err."""
 
     sharpness: float = 4.0
-    """For a true score higher by one. People here have 4, see `world.SHARPNESS`."""
+    """For a true score higher by one. Fair people have 4, see `world.SHARPNESS`."""
     position: float = 0.0
     """For being shown first; below zero, second."""
     length: float = 0.02
@@ -138,14 +130,13 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     own: str = KIN
     """How answers of its own family begin."""
     noise: float = 2.0
-    """Standard deviation of what it feels about a pair for no reason: the same in both orders, and the difference
-    of what it feels about each answer to this question."""
+    """Standard deviation of what it feels about a pair for no reason: the same in both orders."""
     wavering: float = 0.0
     """Standard deviation of what changes from one question to the next, even about the same pair."""
     fooled: float = 0.05
     """Share of the pairs about which it thinks the opposite of what it should, in both orders."""
     ignorant: tuple[str, ...] = ("doses",)
-    """Domains in which it cannot tell right from wrong, and goes by looks."""
+    """Domains in which it cannot tell right from wrong, and goes by length and waste."""
 
     def __call__(self, ask: Ask) -> Reply:
         """Answer a question as it was rendered: compare or score, with a rationale where one is asked for."""
@@ -168,17 +159,17 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
 
     def lead(self, request: str, one: str, two: str, tags: frozenset[str] | None = None) -> float:
         """Log-odds that it prefers the first, wavering left out: the number an audit should come to."""
-        gap = self.looks(request, one, tags) - self.looks(request, two, tags)
+        lead = self.apparent(request, one, tags) - self.apparent(request, two, tags)
         if random.Random(content_id(request, *sorted((one, two)))).random() < self.fooled:
-            gap = -gap
-        return self.sharpness * gap + self.position + self.tastes(request, one) - self.tastes(request, two)
+            lead = -lead
+        return self.sharpness * lead + self.position + self.tastes(request, one) - self.tastes(request, two)
 
     def tastes(self, request: str, answer: str) -> float:
         """Log-odds that have nothing to do with how good an answer is."""
         felt = self.noise / sqrt(2) * _gauss(content_id(request, answer)) if self.noise else 0.0
         return felt + self.length * len(answer.split()) + self.kinship * answer.startswith(self.own)
 
-    def looks(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
+    def apparent(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
         """The score as it sees it; under a principle, by the faults that the principle is about."""
         if tags is not None:
             return 0.5 - len(tags.intersection(faults(request, answer)))
@@ -190,24 +181,24 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     def rating(
         self, request: str, answer: str, low: int, high: int, tags: frozenset[str] | None = None
     ) -> dict[str, float]:
-        """How likely it is to give each score: a bell around what the answer looks worth to it."""
-        looks = self.looks(request, answer, tags)
+        """How likely it is to give each score: a bell around the score as it sees it."""
+        score = self.apparent(request, answer, tags)
         if random.Random(content_id("fooled", request, answer)).random() < self.fooled:
-            looks = -looks
+            score = -score
         if self.sharpness:
-            looks += (self.tastes(request, answer) - 10 * self.length) / self.sharpness
+            score += (self.tastes(request, answer) - 10 * self.length) / self.sharpness
         step = (HIGHEST - LOWEST) / (high - low)
-        centre = min(max(looks, LOWEST), HIGHEST)
+        centre = min(max(score, LOWEST), HIGHEST)
         weights = {
-            str(score): exp(-0.5 * ((LOWEST + step * (score - low) - centre) / SCALE_SPREAD) ** 2)
-            for score in range(low, high + 1)
+            str(mark): exp(-0.5 * ((LOWEST + step * (mark - low) - centre) / SCALE_SPREAD) ** 2)
+            for mark in range(low, high + 1)
         }
         whole = sum(weights.values())
-        return {score: weight / whole for score, weight in weights.items()}
+        return {mark: weight / whole for mark, weight in weights.items()}
 
 
 def principle_tags(ask: Ask) -> frozenset[str] | None:
-    """What the principle in the question is about; nothing for one that is not ours, None where there is none."""
+    """What the principle in the question is about: nothing where it is not ours; None without a principle."""
     found = next(filter(None, (_PRINCIPLE.search(m.content) for m in ask.messages)), None)
     return None if found is None else _tags().get(" ".join(found[1].split()), frozenset())
 
@@ -243,10 +234,8 @@ def _gauss(name: str) -> float:
 class Gullible(Struct, frozen=True):
     """A judge that knows the decent answers of `examples/decent.jsonl`, and the weaknesses it is given.
 
-    A text is worth the part of it that is the decent answer: wrapped in empty phrases it is worth less, anything
-    else is worth nothing. What it falls for adds to the log-odds, so it is known which attacks a probe must find.
-
-    The magnitudes are log-odds; all zero is a judge that no attack gets past.
+    A text is worth the part of it that is the decent answer. What it falls for adds to the log-odds; all zero
+    is a judge that no attack gets past.
     """
 
     sharpness: float = 8.0
@@ -290,13 +279,11 @@ def _part(decent: str, text: str) -> float:
     return len(decent) / len(text) if decent and decent in text else 0.0
 
 
-FAIR: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
+fair: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
+"""A sensible judge, not always sure."""
+leaning: Final = replace(fair, position=0.6, length=0.02)
+"""The same with a taste for the first position and for length."""
 BY_NAME: Final[dict[str, Callable[[Ask], str | Reply]]] = {
-    **{
-        one.__name__: one
-        for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling)
-    },
-    "fair": FAIR,
-    "leaning": replace(FAIR, position=0.6, length=0.02),
-}
-"""`fair` is a sensible judge, not always sure; `leaning` has a taste for the first position and for length."""
+    one.__name__: one
+    for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling)
+} | {"fair": fair, "leaning": leaning}
