@@ -26,8 +26,8 @@ from jurist.engines.engine import Ask, open_engine
 from jurist.recipes.constitutional import ConstitutionalConfig, constitutional
 from jurist.recipes.loop.settings import CompareConfig
 from jurist.records import Prompt
-from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.model import tiny_checkpoint
+from jurist.tiny.policies import MEDIOCRE, compose
 from jurist.tiny.world import prompts, substance, true_preference, true_score
 from jurist.verdicts.settings import JudgeConfig
 

@@ -20,7 +20,7 @@ from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
 from jurist.stats.intervals import wilson
-from jurist.tiny.gullible import Gullible
+from jurist.tiny.judges import Gullible
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge
 

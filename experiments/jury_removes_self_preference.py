@@ -31,7 +31,7 @@ from jurist.recipes.settings import LabelConfig
 from jurist.records import Message, Preference
 from jurist.run import read_records
 from jurist.tiny import policies
-from jurist.tiny.planted import KIN
+from jurist.tiny.judges import KIN
 from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig

@@ -31,7 +31,7 @@ KILLS, PROMPTS = 8, 96
 JUDGE = """
 import os
 from jurist.records import content_id
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 judge = Heuristic(position=0.4)
 

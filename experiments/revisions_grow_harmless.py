@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from evidence import record, write_prompts
 from jurist.config import load_settings
 from jurist.recipes.constitutional import ConstitutionalConfig
 from jurist.recipes.loop.folder import LoopRun
@@ -24,7 +25,6 @@ from jurist.records import Prompt
 from jurist.run import read_records
 from jurist.tiny.world import prompts, substance
 from jurist.verdicts.constitution import load_constitution
-from evidence import record, write_prompts
 
 SEEDS, WISHES, TIMES = (700, 701, 702), 250, 4
 

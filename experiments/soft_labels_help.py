@@ -31,8 +31,8 @@ from evidence import record
 from jurist.models.reward import train_reward
 from jurist.models.settings import RewardConfig
 from jurist.stats.agreement import ece
-from jurist.tiny.answers import Habits, compose
 from jurist.tiny.model import tiny_checkpoint
+from jurist.tiny.policies import Habits, compose
 from jurist.tiny.world import prompts
 from small_world import Pair, agreement, better, labelled_pairs, preferences, request
 

@@ -26,12 +26,15 @@ from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
 from jurist.stats.fits import sigmoid
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import FAULTLESS, Planted
 from jurist.tiny.world import true_score
 from jurist.verdicts.judge import JudgeConfig
 
 PROMPT = Prompt.of("What is 2 plus 2?", reference="4")
 SCORING = {"kind": "pointwise", "engine": "tiny:planted"}
+SEES_ALL = {"engine": "tiny:planted", "extra": FAULTLESS}
+ON = {"lost": 0.0, "agreement": 0.0}
+"""On so few prompts diversity and agreement differ by chance."""
 
 
 def said(text: str, **more: str) -> Completion:
@@ -80,7 +83,7 @@ def test_the_best_is_the_shortest_of_those_that_score_highest_and_level_scores_a
     assert tied([{"a": 1.0}, {}]) is None
 
 
-@pytest.mark.parametrize("judge", [SCORING, {"engine": "tiny:oracle"}])
+@pytest.mark.parametrize("judge", [{**SCORING, "engine": SEES_ALL}, {"engine": "tiny:oracle"}])
 def test_the_best_of_k_is_the_one_that_the_judge_ranks_highest(tmp_path, judge):
     cfg = settings(tmp_path, judge=judge, candidates={"reference": False}, n=24)
     best, _, round = best_of_round(cfg)
@@ -179,8 +182,7 @@ def test_settings_that_cannot_go_together_are_refused(tmp_path, given, says):
 )
 def test_two_rounds_end_in_a_policy_that_has_moved(tmp_path, more):
     pytest.importorskip("transformers", reason="training is an extra")
-    # On so few prompts the diversity of two rounds differs by chance.
-    outcome = rejection(settings(tmp_path, rounds=2, stop={"lost": 0.9}, **more))
+    outcome = rejection(settings(tmp_path, rounds=2, stop=ON, **more))
     last = outcome.rounds[-1]
     assert len(outcome.rounds) == 2
     assert last.compared.kl != 0
@@ -193,10 +195,11 @@ def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothi
     pytest.importorskip("transformers", reason="training is an extra")
     with serving(Planted()) as served:
         judge = {"kind": "pointwise", "engine": f"vllm:any@{served.url}"}
-        whole = rejection(settings(tmp_path, rounds=2, judge=judge, out=str(tmp_path / "whole")))
+        how = {"rounds": 2, "judge": judge, "stop": ON}
+        whole = rejection(settings(tmp_path, out=str(tmp_path / "whole"), **how))
         asked = served.calls
-        broken = settings(tmp_path, rounds=2, judge=judge, out=str(tmp_path / "broken"))
-        for place in ((1, "sample"), (1, "score-0"), (2, "held_out"), (2, "policy"), (2, "compare")):
+        broken = settings(tmp_path, out=str(tmp_path / "broken"), **how)
+        for place in ((1, "sample"), (1, "score-0"), (2, "policy"), (2, "held_out"), (2, "compare")):
 
             def breaks(now, place=place):
                 if (now.round, now.step) == place and now.inner is not None:

@@ -13,7 +13,7 @@ from jurist.errors import BudgetSpent
 from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 pytest.importorskip("transformers", reason="training is an extra")
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
         judge={"engine": "tiny:planted"},
         k=2,
         reward_model=LEARNS,
-        ppo={**MOVES, "max_tokens": 24},
+        ppo={**MOVES, "rollout": {"max_tokens": 24}},
         dpo=MOVES,
     )
 
@@ -39,7 +39,7 @@ def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
     [
         ("--optimiser", "ppo"),
         ("--optimiser", "rloo"),
-        ("--optimiser", "dpo", "--rounds", "2", "--stop.lost", "0.9"),
+        ("--optimiser", "dpo", "--rounds", "2", "--stop.lost", "0", "--stop.agreement", "0"),
         ("--reward", "judge"),
     ],
     ids=" ".join,

@@ -27,7 +27,7 @@ from jurist.recipes.self_rewarding import (
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 from jurist.tiny.world import prompts
 
 
@@ -146,7 +146,7 @@ def test_two_rounds_judge_themselves_and_one_that_broke_off_anywhere_comes_to_th
         whole = self_rewarding(settings(tmp_path, out=str(tmp_path / "whole"), **how))
         asked = served.calls
         broken = settings(tmp_path, out=str(tmp_path / "broken"), **how)
-        for place in ((1, "label"), (1, "agreement"), (2, "proxy"), (2, "policy"), (2, "compare")):
+        for place in ((1, "label"), (1, "policy"), (1, "agreement"), (2, "compare"), (2, "proxy")):
 
             def breaks(now, place=place):
                 if (now.round, now.step) == place and now.inner is not None:

@@ -20,7 +20,7 @@ from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCRIPT = "from jurist.cli import main\nmain()\n"
@@ -63,7 +63,7 @@ def test_two_processes_ask_every_question_once_and_train_together(tmp_path):
     with serving(lambda ask: asked.append(ask) or planted(ask)) as served:
         judge = {"engine": f"vllm:judge@{served.url}"}
         compare = {"judge": judge, "held_out": 0.3}
-        ppo = {**MOVES, "max_tokens": 24}
+        ppo = {**MOVES, "rollout": {"max_tokens": 24}}
         cfg = loop_settings(
             RlaifConfig, tmp_path, judge=judge, compare=compare, k=2, reward_model=LEARNS, ppo=ppo
         )

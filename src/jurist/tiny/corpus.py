@@ -1,8 +1,8 @@
 """What the small model is brought up on: a mediocre assistant that can also judge, criticise and revise.
 
-Judging is learnt from the very questions that judges here are asked, so the model understands any judge of
-ours that keeps to the shipped templates; critique and revision from the requests of the shipped
-constitution.
+Questions are of the side `train` alone. What it learns of judging is an opinion with faults of its own, not
+the truth. A critique names the faults that its principle is about, and a revision mends those that the
+critique named and its own principle is about: under an unrelated principle harm stays.
 """
 
 from __future__ import annotations
@@ -13,147 +13,199 @@ from functools import cache
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..engines.scripted import Scripted
 from ..records import Completion, Matchup, Message, Prompt
 from ..verdicts.ask import JudgePrompt
 from ..verdicts.constitution import Principle, load_constitution
 from ..verdicts.settings import JudgeConfig
-from .answers import GOOD, MEDIOCRE, Habits, compose
-from .world import CHEERING, ROOM, apparent_score, domain_of, manner, prompts, substance
+from .policies import GOOD, MEDIOCRE, Habits, compose
+from .world import Domain, as_prompt, faults, names, question, side_of, substance, understood, waste
 
-HABITS: Final = (MEDIOCRE, MEDIOCRE, GOOD)
-"""Whose answers are judged: a judge has to have seen good ones too."""
-SEEDS: Final = 1000
-"""Prompts of the corpus come from seeds above this one; those below are for tests and experiments."""
+FAULTS: Final = {
+    "harmless": "It would do harm.",
+    "honest": "It is not true.",
+    "helpful": "It is not about what was asked.",
+    "not_preachy": "It says more than is needed.",
+}
+"""What a principle with this tag is about."""
+COURTESY: Final = ("Gladly.", "Thank you for asking.", "Good question.")
+"""Openings that truly are a sentence too many."""
+FAULTLESS: Final = "Nothing is wrong with it."
+SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
+SCHOOL: Final = 0.65
+"""Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
+no longer does after the others."""
+RED: Final = 0.8
+"""Share of the answers to be criticised or revised that are answers to wishes."""
+MISLED: Final = 0.1
+"""Share of the corpus' verdicts that are the wrong way round."""
 
 
-class Row(Struct, frozen=True):
+class CorpusRow(Struct, frozen=True):
     """A conversation and what the model is to say next."""
 
     messages: tuple[Message, ...]
     answer: str
 
 
-class Behaviour(Struct, frozen=True):
-    make: Callable[[Prompt, random.Random], Row]
-    share: int
+Behaviour = Callable[[random.Random], CorpusRow]
 
 
-def corpus(n: int, seed: int = SEEDS) -> Iterator[Row]:
+def corpus(n: int, seed: int = 0) -> Iterator[CorpusRow]:
     """`n` rows, the behaviours mixed."""
     draw = random.Random(seed)
-    behaviours = _behaviours()
-    shares = [one.share for one in behaviours]
-    for prompt in prompts(n, seed=seed):
-        yield draw.choices(behaviours, shares)[0].make(prompt, draw)
+    school, life = _behaviours(SCHOOLED), _behaviours(MEDIOCRE)
+    for number in range(n):
+        behaviours = school if number < SCHOOL * n else life
+        behaviour = draw.choices([*behaviours], [*behaviours.values()])[0]
+        yield behaviour(draw)
 
 
-def _behaviours() -> tuple[Behaviour, ...]:
-    judges = (
-        (JudgeConfig(), _comparison, 14),
-        (JudgeConfig(reason=True), _comparison, 6),
-        (JudgeConfig(kind="pointwise"), _rating, 3),
-        (JudgeConfig(kind="additive"), _rating, 5),
-        (JudgeConfig(kind="pointwise", reason=True), _rating, 3),
-    )
-    judging = [Behaviour(makes(cfg), share) for cfg, makes, share in judges]
-    return (Behaviour(_answer, 48), *judging, Behaviour(_critique, 9), Behaviour(_revision, 12))
+def _behaviours(habits: Habits) -> dict[Behaviour, int]:
+    """Each with its share."""
+    return {
+        _answer(habits): 60,
+        _comparison(JudgeConfig()): 9,
+        _comparison(JudgeConfig(reason=True)): 2,
+        _rating(JudgeConfig(kind="pointwise")): 1,
+        _rating(JudgeConfig(kind="additive")): 4,
+        _rating(JudgeConfig(kind="pointwise", reason=True)): 1,
+        _critique: 8,
+        _revision: 15,
+    }
 
 
-def _answer(prompt: Prompt, draw: random.Random) -> Row:
-    if (
-        prompt.domain == "talk" and draw.random() < 0.6
-    ):  # soon learnt; sums, the first of any prompts, are not
-        prompt = next(prompts(1, seed=draw.randrange(SEEDS, 1 << 30)))
-    return Row(prompt.messages, compose(_request(prompt), MEDIOCRE, draw))
+def _asked(draw: random.Random, wishes: float = 0.25) -> Prompt:
+    """A question of the side `train`; the other domains are alike often."""
+    domain = "wishes" if draw.random() < wishes else draw.choice(_OTHERS)
+    while True:
+        request = question(domain, draw.randrange(1 << 30))
+        if side_of(request) == "train":
+            return as_prompt(request)
 
 
-def _comparison(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
-    """Which of two is better, as this judge asks it."""
-    question, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
-
-    def make(prompt: Prompt, draw: random.Random) -> Row:
-        request = _request(prompt)
-        while True:
-            one, two = (compose(request, draw.choice(HABITS), draw) for _ in range(2))
-            lead = apparent_score(request, one) - apparent_score(request, two)
-            if abs(lead) > 0.1:
-                break
-        first, second = (Completion.of(prompt.id, text) for text in (one, two))
-        turns = question.turns(stage, question.show_pair(Matchup.of(prompt, first, second)))
-        label = "AB"[lead < 0]
-        if stage == "verdict":
-            return Row(turns, label)
-        said = f"A: {fault(request, one)} B: {fault(request, two)}"
-        return Row(turns, f"{said}\nVerdict: {label}")
+def _answer(habits: Habits) -> Behaviour:
+    def make(draw: random.Random) -> CorpusRow:
+        prompt = _asked(draw)
+        return CorpusRow(prompt.messages, compose(_request(prompt), habits, draw))
 
     return make
 
 
-def _rating(cfg: JudgeConfig) -> Callable[[Prompt, random.Random], Row]:
+def _some_answer(request: str, draw: random.Random) -> str:
+    """A judge or critic has to have met good answers too."""
+    return compose(request, draw.choice((MEDIOCRE, MEDIOCRE, GOOD)), draw)
+
+
+def opinion(request: str, answer: str) -> float:
+    """The score that the model is brought up to see: it checks no numbers, and is fond of courtesy."""
+    what, worth = understood(request), substance(request, answer)
+    score = 0.5 * names(what, answer) - 0.5 * waste(answer) + 0.2 * answer.startswith(COURTESY)
+    return score + (
+        0.5 * worth if what.domain == "wishes" else 0.3 * (worth > 0.3) if what.domain == "talk" else 0.0
+    )
+
+
+def _comparison(cfg: JudgeConfig) -> Behaviour:
+    """Which of two is better, as this judge asks it."""
+    asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
+
+    def make(draw: random.Random) -> CorpusRow:
+        prompt = _asked(draw)
+        request = _request(prompt)
+        lead = 0.0
+        while abs(lead) < 0.15:
+            one, two = (_some_answer(request, draw) for _ in range(2))
+            lead = opinion(request, one) - opinion(request, two)
+        first, second = (Completion.of(prompt.id, text) for text in (one, two))
+        turns = asks.turns(stage, asks.show_pair(Matchup.of(prompt, first, second)))
+        label = "AB"[(lead < 0) != (draw.random() < MISLED)]
+        if stage == "verdict":
+            return CorpusRow(turns, label)
+        reasons = f"A: {_noticed(request, one)} B: {_noticed(request, two)}"
+        return CorpusRow(turns, f"{reasons}\nVerdict: {label}")
+
+    return make
+
+
+def _rating(cfg: JudgeConfig) -> Behaviour:
     """How good one is, on this judge's scale."""
-    question, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
+    asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
     low, high = cfg.bounds
 
-    def make(prompt: Prompt, draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
+        prompt = _asked(draw)
         request = _request(prompt)
-        text = compose(request, draw.choice(HABITS), draw)
-        turns = question.turns(stage, question.show_one(prompt, Completion.of(prompt.id, text)))
-        score = on_scale(apparent_score(request, text) + draw.gauss(0.0, 0.15), low, high)
-        if stage == "verdict":
-            return Row(turns, str(score))
-        return Row(turns, f"{fault(request, text)}\nScore: {score}")
+        text = _some_answer(request, draw)
+        turns = asks.turns(stage, asks.show_one(prompt, Completion.of(prompt.id, text)))
+        share = (opinion(request, text) + 0.7 + draw.gauss(0.0, 0.25)) / 1.7
+        score = round(low + (high - low) * min(max(share, 0.0), 1.0))
+        reasons = "" if stage == "verdict" else f"{_noticed(request, text)}\nScore: "
+        return CorpusRow(turns, f"{reasons}{score}")
 
     return make
 
 
-def on_scale(score: float, low: int, high: int) -> int:
-    """A score of this world as a whole number from `low` to `high`."""
-    share = min(max((score + 1.3) / 2.7, 0.0), 1.0)
-    return round(low + (high - low) * share)
+def _noticed(request: str, answer: str) -> str:
+    """What a judge that reasons says of an answer: not of sums, nor of superfluous words."""
+    return _said([one for one in faults(request, answer) if one in ("harmless", "helpful")])
 
 
-def _critique(prompt: Prompt, draw: random.Random) -> Row:
+def _critique(draw: random.Random) -> CorpusRow:
+    prompt = _asked(draw, RED)
     request = _request(prompt)
-    answer = compose(request, draw.choice(HABITS), draw)
-    principle = draw.choice(_principles())
-    return Row(
-        (*prompt.messages, Message("assistant", answer), Message("user", principle.critique)),
-        fault(request, answer),
+    answer = _some_answer(request, draw)
+    principle = _principle(faults(request, answer), draw)
+    turns = (*prompt.messages, Message("assistant", answer), Message("user", principle.critique))
+    return CorpusRow(turns, critique(principle, request, answer))
+
+
+def _revision(draw: random.Random) -> CorpusRow:
+    """After a critique, at times one by another principle, or straight away."""
+    prompt = _asked(draw, RED)
+    request = _request(prompt)
+    answer = _some_answer(request, draw)
+    principle = _principle(faults(request, answer), draw)
+    turns, known = (*prompt.messages, Message("assistant", answer)), frozenset(FAULTS)
+    if draw.random() < 0.8:
+        critic = principle if draw.random() < 0.6 else draw.choice(_principles())
+        text, known = critique(critic, request, answer), frozenset(critic.tags)
+        turns += (Message("user", critic.critique), Message("assistant", text))
+    better = revised(request, answer, known.intersection(principle.tags), draw)
+    return CorpusRow((*turns, Message("user", principle.revise)), better)
+
+
+def _principle(found: list[str], draw: random.Random) -> Principle:
+    """Half the time one that is about a fault, where there is one."""
+    about = [one for one in _principles() if set(found).intersection(one.tags)]
+    return draw.choice(about if about and draw.random() < 0.5 else _principles())
+
+
+def critique(principle: Principle, request: str, answer: str) -> str:
+    """The faults that this principle is about."""
+    return _said([tag for tag in faults(request, answer) if tag in principle.tags])
+
+
+def _said(found: list[str]) -> str:
+    return " ".join(FAULTS[tag] for tag in found) or FAULTLESS
+
+
+def revised(request: str, answer: str, mends: frozenset[str], draw: random.Random) -> str:
+    """Other words with the same faults, but for those that are mended."""
+    left = [tag for tag in faults(request, answer) if tag not in mends]
+    what, worth = understood(request), substance(request, answer)
+    lost = what.domain == "doses" and worth == 0
+    habits = Habits(
+        wrong=float("honest" in left),
+        guessing=MEDIOCRE.guessing if lost else float(worth < 0),
+        asking=MEDIOCRE.asking if lost else float(worth < 1),
+        harmful=float("harmless" in left),
+        cold=float("helpful" in left and names(what, answer)),
+        vague=float("helpful" in left and not names(what, answer)),
     )
-
-
-def _revision(prompt: Prompt, draw: random.Random) -> Row:
-    """After a critique, or straight away."""
-    request = _request(prompt)
-    answer = compose(request, draw.choice(HABITS), draw)
-    principle = draw.choice(_principles())
-    turns = (*prompt.messages, Message("assistant", answer))
-    if draw.random() < 0.7:
-        turns += (Message("user", principle.critique), Message("assistant", fault(request, answer)))
-    return Row((*turns, Message("user", principle.revise)), mended(request, answer, draw))
-
-
-def fault(request: str, answer: str) -> str:
-    """What there is to say against an answer, as far as a good judge can see."""
-    looks = apparent_score(request, answer) - manner(answer)
-    found = []
-    if substance(request, answer) < 0 and domain_of(request) == "wishes":
-        found.append("It would do harm.")
-    elif looks < 0.3:
-        found.append("It does not answer the question.")
-    if manner(answer) < CHEERING - 0.1:
-        found.append("It is not kind.")
-    if len(answer.split()) > ROOM:
-        found.append("It rambles.")
-    return " ".join(found) or "Nothing is wrong with it."
-
-
-def mended(request: str, answer: str, draw: random.Random) -> str:
-    """The answer without what can be seen to be wrong with it."""
-    better = Habits(0.2, 0.65, 0.05, 0.0, 0.1, 0.1)
-    return answer if fault(request, answer) == "Nothing is wrong with it." else compose(request, better, draw)
+    return compose(request, replace(habits, rambling=0.5 if "not_preachy" in left else 0.0), draw)
 
 
 def _request(prompt: Prompt) -> str:
@@ -165,5 +217,6 @@ def _principles() -> tuple[Principle, ...]:
     return load_constitution().principles
 
 
+_OTHERS: Final[tuple[Domain, ...]] = ("sums", "talk", "doses")
 _NOBODY = Scripted(lambda ask: "", "nobody")
 """A question takes shape with an engine in mind; the corpus asks none."""

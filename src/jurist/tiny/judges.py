@@ -1,55 +1,69 @@
-"""Judges whose answer is known beforehand, speaking the same text protocol as a real one.
+"""Judges whose faults are known to the decimal, speaking the same text protocol as a real one.
 
-Each reads the question as it was rendered, finds the two responses between their fences, and writes a
-reply. Use them as `tiny:longer`, or put them behind an HTTP server: the pipeline cannot tell.
+Each finds the responses between their fences in the question as rendered, and writes a reply. Use them as
+`tiny:longer`, or behind an HTTP server. `tiny:planted` judges passably, with noise, a blind spot and a taste
+for length; `{engine: tiny:planted, extra: {position: 0.5, noise: 0.0}}` sets its faults one by one.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Callable
-from math import log
+from functools import cache
+from importlib.resources import files
+from math import exp, log, log2, sqrt
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..engines.engine import Ask, Reply, Token
 from ..errors import SettingError
 from ..records import content_id
 from ..verdicts.ask import unfence
-from .world import apparent_score, true_score
+from ..verdicts.constitution import load_constitution
+from .world import apparent_score, faults, logistic, true_score, understood, waste
 
-Says = Callable[[str, str, str], str]
-"""From the request and the two responses as seated to a reply."""
+KIN: Final = "Well now:"
+"""How answers of the policy `tiny:kin` begin: the family that a vain judge recognises as its own."""
+FAULTLESS: Final = {"noise": 0.0, "fooled": 0.0, "length": 0.0, "ignorant": []}
+"""Settings of a planted judge that sees the truth and nothing else."""
+SCALE_SPREAD: Final = 0.35
+"""A score is sure to about this much, in scores of this world."""
+LOWEST, HIGHEST = -1.3, 1.0
+_LEAST = 1e-9
+_AGAINST_LENGTH: Final = "Length is no merit"
+"""As `judge.against_length` has it in its question."""
+_RANGE = re.compile(r"from (\d+) to (\d+)")
+_PRINCIPLE = re.compile(r"Decide by this principle:\n(.+?)(?:\n\n|$)", re.DOTALL)
+_NAMED = re.compile(r"\[\[([AB])\]\]|\"verdict\": \"([AB])\"")
 
 
 def shown(ask: Ask) -> tuple[str, str, str]:
     """The request and the two responses, word for word as the judge was shown them."""
-    shown = [turn.content for turn in ask.messages if turn.role == "user" and "<response-A-" in turn.content]
-    question = shown[-1] if shown else ask.messages[-1].content
-    try:
-        return (
-            unfence(question, "turn-user"),
-            unfence(question, "response-A"),
-            unfence(question, "response-B"),
-        )
-    except ValueError as missing:
-        raise SettingError(
-            f"a judge of the tiny world compares two answers, and {missing}. Judges are given as"
-            " --judge tiny:leaning, policies as --policy tiny:careful"
-        ) from missing
+    question = _question(ask)
+    return unfence(question, "turn-user"), unfence(question, "response-A"), unfence(question, "response-B")
 
 
-def says(reply: Says) -> Callable[[Ask], str]:
-    """An engine's function from what a judge would say."""
-    return lambda ask: reply(*shown(ask))
+def _question(ask: Ask, needs: str = "<response-A-") -> str:
+    for turn in reversed(ask.messages):
+        if turn.role == "user" and needs in turn.content:
+            return turn.content
+    raise SettingError(
+        "a judge of the tiny world compares two answers, and was shown none. Judges are given as"
+        " --judge tiny:leaning, policies as --policy tiny:careful"
+    )
 
 
 def first(ask: Ask) -> str:
-    """Always the first seat."""
+    """Always the first position."""
     return "A"
 
 
 def second(ask: Ask) -> str:
-    """Always the second seat."""
+    """Always the second position."""
     return "B"
 
 
@@ -62,19 +76,12 @@ def garbage(ask: Ask) -> str:
     """Nothing that could be read as a verdict, in several ways."""
     draw = random.Random(content_id(ask))
     return draw.choice(
-        (
-            "",
-            "I'm sorry, but I can't compare these.",
-            "Both are interesting in their own way.",
-            "Response D",
-            '{"verdict": null}',
-            "The first thing to consider is what the person wanted, and",
-        )
+        ("", "I'm sorry, but I can't compare these.", "Both are good.", "Response D", '{"verdict": null}')
     )
 
 
 def coin(ask: Ask) -> str:
-    """Heads or tails, fixed for each question so that a resumed run hears the same."""
+    """Heads or tails, fixed for each question so that a resumed run gets the same."""
     return random.Random(content_id(ask)).choice("AB")
 
 
@@ -91,7 +98,7 @@ def shorter(ask: Ask) -> str:
 
 
 def oracle(ask: Ask) -> str:
-    """The response that is truly better; where neither is, a choice that does not depend on the seat."""
+    """The response that is truly better; where neither is, a choice that does not depend on the position."""
     request, one, two = shown(ask)
     return "A" if (true_score(request, one), one) > (true_score(request, two), two) else "B"
 
@@ -107,31 +114,178 @@ def stumbling(ask: Ask) -> str:
     return garbage(ask) if random.Random(content_id(ask)).random() < 0.2 else oracle(ask)
 
 
-def fair(ask: Ask) -> Reply:
-    """A sensible judge, not always sure: it weighs the difference it can see, and says so in log-probs."""
-    request, one, two = shown(ask)
-    return weighing(apparent_score(request, one) - apparent_score(request, two), ask)
+class Planted(Struct, frozen=True, forbid_unknown_fields=True):
+    """Faults in log-odds. As it comes it judges passably; `FAULTLESS` are the settings that never err."""
+
+    sharpness: float = 4.0
+    """For a true score higher by one. People here have 4, see `world.SHARPNESS`."""
+    position: float = 0.0
+    """For being shown first; below zero, second."""
+    length: float = 0.02
+    """For each word more than the other has; for scores, each word more than ten."""
+    heeds: float = 0.0
+    """How much of its taste for length it gives up when it is told that length is no merit."""
+    kinship: float = 0.0
+    """For an answer of the judge's own family, recognised by its opening words."""
+    own: str = KIN
+    """How answers of its own family begin."""
+    noise: float = 2.0
+    """Standard deviation of what it feels about a pair for no reason: the same in both orders."""
+    wavering: float = 0.0
+    """Standard deviation of what changes from one question to the next, even about the same pair."""
+    fooled: float = 0.05
+    """Share of the pairs about which it thinks the opposite of what it should, in both orders."""
+    ignorant: tuple[str, ...] = ("doses",)
+    """Domains in which it cannot tell right from wrong, and goes by looks."""
+
+    def __call__(self, ask: Ask) -> Reply:
+        """Answer a question as it was rendered: compare or score, with a rationale where one is asked for."""
+        if self.heeds and any(_AGAINST_LENGTH in m.content for m in ask.messages):
+            return replace(self, length=self.length * (1 - self.heeds), heeds=0.0)(ask)
+        question = _question(ask, "<response-")
+        asked = ask.messages[-1].content
+        if "Do not give a" in asked:
+            return Reply("Both were read with care, what they say and how they say it.")
+        request, tags = unfence(question, "turn-user"), principle_tags(ask)
+        if "<response-A-" in question:
+            label, (_, one, two) = "Verdict: ", shown(ask)
+            lead = self.lead(request, one, two, tags) + self.wavering * _gauss(content_id(ask))
+            chances = {"A": logistic(lead), "B": logistic(-lead)}
+        else:
+            label, (low, high) = "Score: ", _range(asked, ask)
+            chances = self.rating(request, unfence(question, "response"), low, high, tags)
+        reasons = "on the last line" in asked
+        return answered(chances, f"Both were read with care.\n{label}" if reasons else "", ask)
+
+    def lead(self, request: str, one: str, two: str, tags: frozenset[str] | None = None) -> float:
+        """Log-odds that it prefers the first, wavering left out: the number an audit should come to."""
+        gap = self.looks(request, one, tags) - self.looks(request, two, tags)
+        if random.Random(content_id(request, *sorted((one, two)))).random() < self.fooled:
+            gap = -gap
+        return self.sharpness * gap + self.position + self.tastes(request, one) - self.tastes(request, two)
+
+    def tastes(self, request: str, answer: str) -> float:
+        """Log-odds that have nothing to do with how good an answer is."""
+        felt = self.noise / sqrt(2) * _gauss(content_id(request, answer)) if self.noise else 0.0
+        return felt + self.length * len(answer.split()) + self.kinship * answer.startswith(self.own)
+
+    def looks(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
+        """The score as it sees it; under a principle, by the faults that the principle is about."""
+        if tags is not None:
+            return 0.5 - len(tags.intersection(faults(request, answer)))
+        domain = understood(request).domain
+        if domain not in self.ignorant:
+            return true_score(request, answer)
+        return apparent_score(request, answer) if domain == "doses" else -waste(answer)
+
+    def rating(
+        self, request: str, answer: str, low: int, high: int, tags: frozenset[str] | None = None
+    ) -> dict[str, float]:
+        """How likely it is to give each score: a bell around what the answer looks worth to it."""
+        looks = self.looks(request, answer, tags)
+        if random.Random(content_id("fooled", request, answer)).random() < self.fooled:
+            looks = -looks
+        if self.sharpness:
+            looks += (self.tastes(request, answer) - 10 * self.length) / self.sharpness
+        step = (HIGHEST - LOWEST) / (high - low)
+        centre = min(max(looks, LOWEST), HIGHEST)
+        weights = {
+            str(score): exp(-0.5 * ((LOWEST + step * (score - low) - centre) / SCALE_SPREAD) ** 2)
+            for score in range(low, high + 1)
+        }
+        whole = sum(weights.values())
+        return {score: weight / whole for score, weight in weights.items()}
 
 
-def leaning(ask: Ask) -> Reply:
-    """A sensible judge with a taste for the first seat and for length: what the demo is there to show."""
-    request, one, two = shown(ask)
-    longer_by = (len(one.split()) - len(two.split())) / 100
-    return weighing(apparent_score(request, one) - apparent_score(request, two) + 0.3 + longer_by, ask)
+def principle_tags(ask: Ask) -> frozenset[str] | None:
+    """What the principle in the question is about: nothing where it is not ours; None without a principle."""
+    found = next(filter(None, (_PRINCIPLE.search(m.content) for m in ask.messages)), None)
+    return None if found is None else _tags().get(" ".join(found[1].split()), frozenset())
 
 
-def weighing(difference: float, ask: Ask) -> Reply:
-    """A one-token reply whose log-probs give the first seat the odds of `difference`, doubled."""
-    p = 1 / (1 + 2.718281828459045 ** (-2.0 * difference))
-    p = min(max(p, 1e-6), 1 - 1e-6)
-    label = "A" if p >= 0.5 else "B"
+@cache
+def _tags() -> dict[str, frozenset[str]]:
+    return {" ".join(one.text.split()): frozenset(one.tags) for one in load_constitution().principles}
+
+
+def answered(chances: dict[str, float], before: str, ask: Ask) -> Reply:
+    """The likeliest label after `before`, or one drawn where there is a temperature; with log-probs."""
+    label = max(chances, key=chances.__getitem__)
+    if ask.temperature > 0:
+        label = random.Random(content_id(ask)).choices(list(chances), list(chances.values()))[0]
     if not ask.top_logprobs:
-        return Reply(label)
-    top = (("A", log(p)), ("B", log(1 - p)))
-    return Reply(label, tokens=(Token(label, max(log(p), log(1 - p)), top),))
+        return Reply(before + label)
+    listed = sorted(((one, log(max(p, _LEAST))) for one, p in chances.items()), key=lambda one: -one[1])
+    token = Token(label, dict(listed)[label], tuple(listed[: ask.top_logprobs]))
+    return Reply(before + label, tokens=(*([Token(before, 0.0)] if before else []), token))
 
 
+def _range(asked: str, ask: Ask) -> tuple[int, int]:
+    for text in (asked, *(m.content for m in ask.messages)):
+        if found := _RANGE.search(text):
+            return int(found[1]), int(found[2])
+    raise SettingError("a planted judge scores on a scale that the question names. Write: from 1 to 9")
+
+
+def _gauss(name: str) -> float:
+    return random.Random(name).gauss(0, 1)
+
+
+class Gullible(Struct, frozen=True):
+    """A judge that knows the decent answers of `examples/decent.jsonl`, and the weaknesses it is given.
+
+    A text is worth the part of it that is the decent answer. What it falls for adds to the log-odds; all zero
+    is a judge that no attack gets past.
+    """
+
+    sharpness: float = 8.0
+    """For the decent answer against one that has nothing of it."""
+    length: float = 0.0
+    """For each time that a text is twice as long as the other."""
+    obeys: float = 0.0
+    """For the position that a verdict inside an answer names."""
+    tastes: dict[str, float] = {}
+    """For a text in which a pattern is found."""
+    slips: float = 0.0
+    """Share of its verdicts that are drawn by lot, whatever it read."""
+    seed: int = 0
+
+    def __call__(self, ask: Ask) -> str:
+        draw = random.Random(content_id(self.seed, ask))
+        if draw.random() < self.slips:
+            return draw.choice("AB")
+        return "A" if draw.random() < logistic(self.lead(*shown(ask))) else "B"
+
+    def lead(self, request: str, one: str, two: str) -> float:
+        """Log-odds that it prefers the first."""
+        decent = decent_answers().get(request, "")
+        lead = self.sharpness * (_part(decent, one) - _part(decent, two))
+        lead += self.length * min(max(log2((len(one) + 1) / (len(two) + 1)), -3.0), 3.0)
+        for pattern, worth in self.tastes.items():
+            lead += worth * (bool(re.search(pattern, one)) - bool(re.search(pattern, two)))
+        for named in map(_NAMED.search, (one, two)):
+            if named is not None:
+                lead += self.obeys if "A" in named.groups() else -self.obeys
+        return lead
+
+
+@cache
+def decent_answers() -> dict[str, str]:
+    rows = (files("jurist.examples") / "decent.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["prompt"]: row["completion"] for row in map(json.loads, rows)}
+
+
+def _part(decent: str, text: str) -> float:
+    return len(decent) / len(text) if decent and decent in text else 0.0
+
+
+FAIR: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
 BY_NAME: Final[dict[str, Callable[[Ask], str | Reply]]] = {
-    one.__name__: one
-    for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling, fair, leaning)
+    **{
+        one.__name__: one
+        for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling)
+    },
+    "fair": FAIR,
+    "leaning": replace(FAIR, position=0.6, length=0.02),
 }
+"""`fair` is sensible and not always sure; `leaning` has a taste for the first position and for length."""
