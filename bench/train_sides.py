@@ -68,9 +68,8 @@ disable_progress_bars()
 
 def tokenizer(vocabulary: int) -> Any:
     words = [*SPECIAL, *(f"w{index}" for index in range(vocabulary - len(SPECIAL)))]
-    inner = tk.Tokenizer(
-        tk.models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<|pad|>")
-    )
+    ids = {word: at for at, word in enumerate(words)}
+    inner = tk.Tokenizer(tk.models.WordLevel(ids, unk_token="<|pad|>"))
     inner.pre_tokenizer = tk.pre_tokenizers.WhitespaceSplit()
     inner.add_special_tokens(SPECIAL)
     named = {"eos_token": "<|end|>", "pad_token": "<|pad|>", "unk_token": "<|pad|>"}
@@ -147,20 +146,17 @@ def trl(job: Job, gate: Gate) -> Job:
     settings: Job = {"output_dir": job["out"], "per_device_train_batch_size": job["batch"]}
     settings |= {"learning_rate": RATE, "lr_scheduler_type": "constant", "adam_beta2": 0.95}
     settings |= {"num_train_epochs": 1, "max_length": 2048, "use_cpu": True, "weight_decay": 0.0}
-    settings |= {"bf16": job["precision"] == "bfloat16"}
-    settings |= {"gradient_checkpointing": False, "dataloader_pin_memory": False, "disable_tqdm": True}
-    settings |= {"report_to": "none", "save_strategy": "no", "logging_strategy": "no"}
+    settings |= {"bf16": job["precision"] == "bfloat16", "gradient_checkpointing": False, "report_to": "none"}
+    settings |= {"dataloader_pin_memory": False, "save_strategy": "no", "logging_strategy": "no"}
     settings |= {"train_sampling_strategy": job["sampling"], "remove_unused_columns": not by_length}
     if method == "dpo":
         settings |= {"beta": BETA, "precompute_ref_log_probs": True}
     rows = []
     for (asked, *answers), lengths in zip(texts(job), job["lengths"], strict=True):
-        user, *turns = (
-            [{"role": "assistant" if number else "user", "content": text}]
-            for number, text in enumerate((asked, *answers))
-        )
         names = ("completion",) if method == "sft" else ("chosen", "rejected")
-        row: Job = {"prompt": user, **dict(zip(names, turns, strict=False))}
+        row: Job = {"prompt": [{"role": "user", "content": asked}]}
+        for name, text in zip(names, answers, strict=False):
+            row[name] = [{"role": "assistant", "content": text}]
         rows.append(row | ({"length": lengths[0] + max(lengths[1:])} if by_length else {}))
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
     trainer_class, config_class = TRL[method]

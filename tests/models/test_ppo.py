@@ -25,6 +25,7 @@ from jurist.models.settings import (  # noqa: E402
 from jurist.policies.checkpoint import Lora  # noqa: E402
 from jurist.policies.policy import load_policy  # noqa: E402
 from jurist.records import Prompt  # noqa: E402
+from support.vllm import fake_vllm  # noqa: E402
 
 torch.set_num_threads(1)
 PROMPTS = [Prompt.of(f"tell me why {number}") for number in range(12)]
@@ -287,3 +288,16 @@ def test_training_ends_where_held_out_prompts_say_so_and_by_default_never(base, 
     assert "above halt.kl 0.05" in facts(tmp_path)["halted"]
     assert metrics(tmp_path)[-1]["kl_sequence"] > 0.05
     assert facts(tmp_path)["steps"] == metrics(tmp_path)[-1]["step"] < 18
+
+
+def test_rollouts_come_from_vllm_which_gets_the_weights_before_the_first_step_and_after_each(base, tmp_path):
+    rollout = RolloutConfig(samples=2, max_tokens=6, writer="vllm")
+    with fake_vllm() as server:
+        server.longest = 512
+        cfg = settings(base, tmp_path, epochs=1, rollout=replace(rollout, url=server.url))
+        model = train_ppo(cfg, PROMPTS, vowels)
+        steps = len(metrics(tmp_path))
+        assert server.calls.count("/collective_rpc") == steps + 1 == 4
+        assert len(server.requests) == len(PROMPTS) * 2
+        saved = load_policy(model).model.state_dict()
+    assert all(torch.equal(saved[name], weight) for name, weight in server.weights.items())
