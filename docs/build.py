@@ -176,8 +176,10 @@ def evidence(_: str) -> str:
         width = "" if found["low"] is None else f" ({_number(found['low'])} to {_number(found['high'])})"
         holds = "yes" if found["holds"] else "**no**"
         measured = f"{_number(found['value'])}{width}"
-        rows.append((f"`{found['claim']}`", measured, found["bar"], holds, f"`{found['command']}`"))
-    return _table(("claim", "measured", "bar", "holds", "made again with"), rows)
+        null, beaten = found.get("null", ""), found.get("null_value")
+        null += f": {_number(beaten)}" if beaten is not None else ""
+        rows.append((f"`{found['claim']}`", measured, null, found["bar"], holds, f"`{found['command']}`"))
+    return _table(("claim", "measured", "null", "bar", "holds", "made again with"), rows)
 
 
 def _number(value: float) -> str:
