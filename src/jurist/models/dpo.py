@@ -76,9 +76,7 @@ def dpo_values(
 
 def open_reference(cfg: DpoConfig, trainer: Trainer) -> Policy:
     """Another reference policy than the base, frozen, and sharded where the policy is."""
-    reference = load_policy(
-        cfg.reference, dtype="auto" if cfg.lora else "float32", attention=cfg.model.attention
-    )
+    reference = load_policy(cfg.reference, **trainer.loading)
     refuse_other_tokens(reference, trainer.policy)
     return trainer.place(reference)
 

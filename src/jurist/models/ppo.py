@@ -64,7 +64,7 @@ def train_ppo(
         disable_dropout(policy.model)  # a LoRA's too: the policy that learns is the one that sampled
         if cfg.advantage == "gae":
             policy.add_value_head()
-        ref_hash = policy.open_reference(cfg.reference or cfg.base, "auto" if cfg.lora else "float32")
+        ref_hash = policy.open_reference(cfg.reference or cfg.base, **trainer.loading)
         dropped: Counter[str] = Counter()
         asked, held_out = prompts_to_ask(cfg, policy, given, dropped)
         trainer.begin(policy, [row for _, row in asked], [1.0] * len(asked), groups(policy, cfg))

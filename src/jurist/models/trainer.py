@@ -133,18 +133,21 @@ class Trainer:
     def main(self) -> bool:
         return self.processes.rank == 0
 
-    def load_base(self, kind: Kind = "causal", **more: Any) -> Policy:
-        """The base as it is trained: in float32, or below an adapter as it comes."""
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How weights are read: those trained in float32, those below an adapter as they come; and where they
+        are sharded by the first process, which gives the others their shares."""
+        return {
+            "dtype": "auto" if self.cfg.lora else "float32",
+            "attention": self.cfg.model.attention,
+            "empty": self.sharded and not self.main,
+        }
+
+    def load_base(self, kind: Kind = "causal") -> Policy:
         cfg = self.cfg
+        template = cfg.model.chat_template_kwargs
         policy = load_policy(
-            cfg.base,
-            lora=cfg.lora,
-            dtype="auto" if cfg.lora else "float32",
-            kind=kind,
-            seed=cfg.seed,
-            template=cfg.model.chat_template_kwargs,
-            attention=cfg.model.attention,
-            **more,
+            cfg.base, lora=cfg.lora, kind=kind, seed=cfg.seed, template=template, **self.loading
         )
         if cfg.model.checkpointing:
             recompute(policy.model)
@@ -486,8 +489,10 @@ def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def layers_named(policy: Policy) -> Policy:
-    """The policy, which says of what layers it is made: they are sharded one by one."""
-    policy._no_split_modules = causal_of(policy.model)._no_split_modules
+    """The policy, with what accelerate asks of a model: which layers are sharded one by one, and which weights
+    are the same."""
+    causal = causal_of(policy.model)
+    policy._no_split_modules, policy.tie_weights = causal._no_split_modules, causal.tie_weights
     return policy
 
 

@@ -43,15 +43,18 @@ class Lora(Struct, frozen=True):
     ] = True
 
 
-def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention) -> Any:
+def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention, *, empty: bool = False) -> Any:
     """The weights; an adapter's folder is merged into its base, a new reward head starts at zero.
 
-    With a zero head an untrained reward model prefers nothing.
+    With a zero head an untrained reward model prefers nothing. An `empty` model has room for weights that are
+    not read: where they are sharded, the first process reads them for all.
     """
     if (folder / ADAPTER).exists():
+        base = load_model(find_checkpoint(base_of(folder)), kind, dtype, attention, empty=empty)
+        if empty:
+            return base
         import peft
 
-        base = load_model(find_checkpoint(base_of(folder)), kind, dtype, attention)
         with quietly():
             return peft.PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
     import torch
@@ -62,6 +65,8 @@ def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention) -> 
     if attention != "auto":
         how["attn_implementation"] = attention
     try:
+        if empty:
+            return _empty_model(folder, kind, how)
         with quietly():
             if kind == "causal":
                 return transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **how)
@@ -79,6 +84,21 @@ def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention) -> 
         ) from None
     if not gives_rewards(folder):
         torch.nn.init.zeros_(reward_head(model).weight)
+    return model
+
+
+def _empty_model(folder: Path, kind: Kind, how: dict[str, Any]) -> Any:
+    from transformers import initialization
+
+    transformers = import_transformers()
+    config = transformers.AutoConfig.from_pretrained(folder)
+    how["dtype"] = (config.dtype or "float32") if how["dtype"] == "auto" else how["dtype"]
+    with quietly(), initialization.no_init_weights():
+        classes = transformers.AutoModelForCausalLM
+        if kind == "reward":
+            classes, config.num_labels = transformers.AutoModelForSequenceClassification, 1
+        model = classes.from_config(config, **how)
+    model.tie_weights()
     return model
 
 

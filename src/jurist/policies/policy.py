@@ -172,7 +172,13 @@ class Policy(nn.Module):
         """After each prompt the log-prob of each of these tokens: what labels hold of the whole mass."""
         return self.next_logits(prompts).float().log_softmax(-1)[:, list(ids)]
 
-    def open_reference(self, path: str | Path, dtype: Dtype = "auto") -> str:
+    def open_reference(
+        self,
+        path: str | Path,
+        dtype: Dtype = "auto",
+        attention: Attention = "auto",
+        empty: bool = False,
+    ) -> str:
         """Freeze the policy at `path` as the reference; its hash.
 
         It is never guessed from where the policy came from: one that has already learnt would be held near
@@ -183,7 +189,7 @@ class Policy(nn.Module):
         code = weights_hash(folder)
         self._reference = ()
         if not (hasattr(self.model, "peft_config") and code == self.hash):
-            frozen = load_policy(folder, dtype=dtype)
+            frozen = load_policy(folder, dtype=dtype, attention=attention, empty=empty)
             refuse_other_tokens(frozen, self)
             frozen.requires_grad_(False).eval()
             self._reference = (frozen,)
@@ -221,17 +227,19 @@ def load_policy(
     seed: int = 0,
     template: Mapping[str, Any] | None = None,
     attention: Attention = "auto",
+    empty: bool = False,
 ) -> Policy:
     """The checkpoint at `path`, a folder or a name on the hub, ready to be trained or sampled from.
 
-    With `kind="reward"` the head gives one number. `template` are arguments of the chat template.
+    With `kind="reward"` the head gives one number. `template` are arguments of the chat template; `empty` leaves
+    the weights unread.
     """
     folder = find_checkpoint(path)
     if kind == "causal":
         refuse_reward_model(folder)
     tokenizer = load_tokenizer(folder)
     set_template_args(tokenizer, template or {})
-    model = load_model(folder, kind, dtype, attention)
+    model = load_model(folder, kind, dtype, attention, empty=empty)
     fit_together(model, tokenizer, folder, kind)
     if lora is not None:
         # Where the adapter looks for its base once it is saved apart: not from the current folder.
