@@ -58,6 +58,7 @@ def dpo_values(
     cfg: DpoConfig, stats: TokenStats, part: Sequence[Example]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """What is minimised for each pair, and what is written down."""
+    assert stats.logprobs_AT is not None
     logp_B2, tokens_B2 = stats.logprobs_AT.sum(-1).view(-1, 2), stats.mask_AT.sum(-1).view(-1, 2)
     ratio_B2 = logp_B2 - logp_B2.new_tensor([one.ref or (0.0, 0.0) for one in part])
     pair = losses.PairLogprobs(*ratio_B2.unbind(-1), *tokens_B2.unbind(-1))
@@ -74,14 +75,14 @@ def dpo_values(
     }
 
 
-def open_reference(cfg: DpoConfig, trainer: Trainer) -> Policy:
+def open_reference(cfg: DpoConfig, trainer: Trainer[DpoConfig]) -> Policy:
     """Another reference policy than the base, frozen, and sharded where the policy is."""
     reference = load_policy(cfg.reference, **trainer.loading)
     refuse_other_tokens(reference, trainer.policy)
     return trainer.place(reference)
 
 
-def with_reference(trainer: Trainer, reference: Policy, rows: Sequence[Example]) -> list[Example]:
+def with_reference(trainer: Trainer[DpoConfig], reference: Policy, rows: Sequence[Example]) -> list[Example]:
     """The rows with the reference policy's log-prob of each answer; every process computes its share."""
     if not rows:
         return []

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from msgspec.structs import replace
@@ -60,7 +60,7 @@ def train_ppo(
     with Trainer(cfg, given, on_progress) as trainer:
         if trainer.finished:
             return trainer.finished
-        policy = trainer.load_base()
+        policy, processes = trainer.load_base(), trainer.processes
         disable_dropout(policy.model)  # a LoRA's too: the policy that learns is the one that sampled
         if cfg.advantage == "gae":
             policy.add_value_head()
@@ -68,38 +68,33 @@ def train_ppo(
         dropped: Counter[str] = Counter()
         asked, held_out = prompts_to_ask(cfg, policy, given, dropped)
         trainer.begin(policy, [row for _, row in asked], [1.0] * len(asked), groups(policy, cfg))
-        reference = trainer.module if policy.reference_copy is None else trainer.place(policy.reference_copy)
         trainer.numbers = {"beta": cfg.kl.beta}
         trainer.resume()
-        writer = writer_for(cfg, policy)
-        writer.sync(policy)
-        processes, facts = trainer.processes, {"reference_hash": ref_hash, "rows": len(asked)}
+        facts: dict[str, Any] = {"reference_hash": ref_hash, "rows": len(asked)}
         with open_rewards(cfg, reward, processes) as rewards:
             facts["reward"] = rewards.name
+            sampler = Sampler(trainer, writer_for(cfg, policy), rewards)
             if trainer.done == 0:
-                measure(trainer, Step(0, []), writer, rewards, reference, held_out)
+                measure(sampler, Step(0, []), held_out)
             for step in trainer.steps(prompt_steps(len(asked), processes.world, cfg)):
                 mine = processes.share(step.rows)
                 keys = [f"{cfg.seed} {step.number} {row}" for row in mine]
-                drawn = sample(trainer, writer, rewards, [asked[row] for row in mine], keys)
-                stats = score_tokens(trainer, reference, drawn)
-                scored = [one for some in rewards.collect() for one in some]
-                refuse_too_many(scored, cfg.halt.failed, step.number)
+                sample = sampler.draw([asked[row] for row in mine], keys)
+                refuse_too_many(sample.scored, cfg.halt.failed, step.number)
 
                 beta = trainer.numbers["beta"]
-                batch = make_batch(cfg, drawn, scored, stats, beta, processes)
+                batch = make_batch(cfg, sample, beta, processes)
                 losses = update(trainer, batch, step)
-                metrics = {**batch_metrics(batch, drawn, scored, processes), **losses, "beta": beta}
+                metrics = {**sample_metrics(sample, processes), **losses, "beta": beta}
                 trainer.numbers["beta"] = beta_after(beta, metrics, cfg)
                 trainer.write(step, metrics)
-                writer.sync(policy)
+                sampler.writer.sync(policy)
                 if trainer.epoch_ends(step):
-                    measure(trainer, step, writer, rewards, reference, held_out)
+                    measure(sampler, step, held_out)
                     if why := halts(cfg, trainer.held_out, trainer.numbers):
                         print(f"jurist: training ends at step {step.number}: {why}", file=sys.stderr)
                         trainer.total, facts["halted"] = step.number, why
-        policy.value_head = None  # it has served
-        return trainer.finish(dropped=dict(dropped), **facts)
+        return trainer.finish(dropped=dict(+dropped), **facts)
 
 
 def load(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
@@ -139,7 +134,6 @@ def prompts_to_ask(
         )
     dropped["too_long"] += len(both) - len(fitting)
     dropped["held_out"] += len(fitting) - len(asked)
-    dropped += Counter()  # without those that are 0
     return asked, [one for one in fitting if is_held_out(one[0], cfg.held_out)]
 
 
@@ -175,26 +169,34 @@ def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]
 def writer_for(cfg: PPOConfig, policy: Policy) -> Writer:
     """Who samples from the policy."""
     if cfg.rollout.writer == "vllm":
-        from ..policies.vllm import VLLMWriter
+        from ..policies.vllm import Colocated, VLLMWriter
 
-        url = cfg.rollout.url
-        writer: Writer = VLLMWriter(url) if url else VLLMWriter(model=policy.path)
-        return writer
+        return VLLMWriter(cfg.rollout.url or Colocated(policy.path))
     return HFWriter(policy)
 
 
 @dataclass
-class Drawn:
-    """The completions of a step in this process: a prompt's samples stand together."""
+class Sample:
+    """The completions of a step in this process: a prompt's samples stand together. `B` of up to `T`
+    tokens."""
 
     rows: list[Example]
     """Each prompt with one answer alone."""
     prompts: list[int]
     """Which prompt of the step each answers."""
     completions: list[Completion]
+    scored: list[Scored]
+    logp_BT: Tensor
+    """Of each token its log-prob under the policy that sampled it."""
+    ref_BT: Tensor
+    """Under the reference policy."""
+    value_BT: Tensor
+    """What the value head expected where it was sampled."""
 
-    def only(self, kept: Sequence[int]) -> Drawn:
-        return Drawn(*([one[row] for row in kept] for one in (self.rows, self.prompts, self.completions)))
+    def only(self, kept: Sequence[int]) -> Sample:
+        lists: Any = (self.rows, self.prompts, self.completions, self.scored)
+        tensors = (self.logp_BT, self.ref_BT, self.value_BT)
+        return Sample(*([one[row] for row in kept] for one in lists), *(one[kept] for one in tensors))
 
     def grouped(self, rows: Sequence[int]) -> list[Example]:
         """Neighbours that answer the same prompt as one row with several answers."""
@@ -205,76 +207,74 @@ class Drawn:
 
     @property
     def tokens_B(self) -> Tensor:
-        return torch.tensor([len(row.answers[0]) for row in self.rows], dtype=torch.long)
+        return torch.tensor([len(row.answers[0]) for row in self.rows])
+
+    @property
+    def mask_BT(self) -> Tensor:
+        return (torch.arange(self.logp_BT.shape[1])[None] < self.tokens_B[:, None]).float()
+
+    @property
+    def kl_BT(self) -> Tensor:
+        return adv.k1(self.logp_BT, self.ref_BT) * self.mask_BT
 
 
-def sample(
-    trainer: Trainer, writer: Writer, rewards: Rewards, asked: Sequence[Asked], keys: Sequence[str]
-) -> Drawn:
-    """Draw completions; the reward of a prompt's is asked for as soon as they are whole."""
-    cfg, policy = trainer.cfg, trainer.policy
-    assert isinstance(cfg, PPOConfig)
-    whole: dict[int, list[Completion]] = {}
-    some: dict[int, list[Rollout]] = {}
+class Sampler:
+    """Draws completions and asks for their rewards, and what policy and reference make of them."""
 
-    def on_end(rollout: Rollout) -> None:
-        ended = some.setdefault(rollout.prompt, [])
-        ended.append(rollout)
-        if len(ended) == cfg.samples and rollout.prompt not in whole:
-            prompt = asked[rollout.prompt][0]
-            whole[rollout.prompt] = [
-                Completion.of(
-                    prompt.id,
-                    policy.tokenizer.decode(one.ids, skip_special_tokens=True).strip(),
-                    finish=one.finish,
-                    tokens=len(one.ids),
-                )
-                for one in sorted(ended, key=lambda one: one.sample)
-            ]
-            rewards.start(rollout.prompt, prompt, whole[rollout.prompt])
+    def __init__(self, trainer: Trainer[PPOConfig], writer: Writer, rewards: Rewards) -> None:
+        self.trainer, self.writer, self.rewards = trainer, writer, rewards
+        copy = trainer.policy.reference_copy
+        self._reference = trainer.module if copy is None else trainer.place(copy)
+        writer.sync(trainer.policy)
 
-    how = Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature)
-    try:
-        with trainer.accelerator.autocast():
-            ids = [row.prompt_ids for _, row in asked]
-            rollouts = writer.write(ids, cfg.samples, how, keys=keys, on_end=on_end)
-    except torch.OutOfMemoryError:
-        raise RunError(
-            f"out of memory while sampling {len(asked)} x {cfg.samples} completions, at step {trainer.done + 1}."
-            f" Set: --batch {max(1, cfg.batch // 2)}, or a smaller --rollout.max_tokens"
-        ) from None
-    flat = [one for some in rollouts for one in some]
-    return Drawn(
-        [replace(asked[one.prompt][1], answers=[one.ids]) for one in flat],
-        [one.prompt for one in flat],
-        [one for prompt in range(len(asked)) for one in whole[prompt]],
-    )
+    def draw(self, asked: Sequence[Asked], keys: Sequence[str]) -> Sample:
+        """The reward of a prompt's completions is asked for as soon as they are whole."""
+        cfg, policy = self.trainer.cfg, self.trainer.policy
+        ended: dict[int, list[Rollout]] = {}
+        texts: dict[int, list[Completion]] = {}
 
+        def on_end(rollout: Rollout) -> None:
+            some = ended.setdefault(rollout.prompt, [])
+            some.append(rollout)
+            if len(some) == cfg.samples:
+                prompt = asked[rollout.prompt][0]
+                some.sort(key=lambda one: one.sample)
+                texts[rollout.prompt] = [completion_of(prompt, one, policy.tokenizer) for one in some]
+                self.rewards.start(rollout.prompt, prompt, texts[rollout.prompt])
 
-class Scores(NamedTuple):
-    """Of each sampled token its log-prob under policy and reference, and the value of where it was
-    sampled."""
+        how = Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature)
+        try:
+            with self.trainer.accelerator.autocast():
+                ids = [row.prompt_ids for _, row in asked]
+                self.writer.write(ids, cfg.samples, how, keys=keys, on_end=on_end)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"out of memory while sampling {len(asked)} x {cfg.samples} completions."
+                f" Set: --batch {max(1, cfg.batch // 2)}, or a smaller --rollout.max_tokens"
+            ) from None
+        order = range(len(asked))
+        rows = [replace(asked[at][1], answers=[one.ids]) for at in order for one in ended[at]]
+        prompts = [at for at in order for _ in ended[at]]
+        nothing_BT = torch.zeros(len(rows), max(len(row.answers[0]) for row in rows))
+        flat = [text for at in order for text in texts[at]]
+        sample = Sample(rows, prompts, flat, [], nothing_BT, nothing_BT, nothing_BT)
+        sample.logp_BT, sample.value_BT = self._read(self.trainer.module, sample, wanted(cfg))
+        with policy.reference():
+            sample.ref_BT, _ = self._read(self._reference, sample, ("logprobs",))
+        sample.scored = [one for some in self.rewards.collect() for one in some]
+        return sample
 
-    logp_BT: Tensor
-    ref_BT: Tensor
-    value_BT: Tensor
-
-
-@torch.no_grad()
-def score_tokens(trainer: Trainer, reference: nn.Module, drawn: Drawn) -> Scores:
-    """Pass by pass, padded to the longest, on the CPU; before the policy learns from them."""
-    cfg = trainer.cfg
-    assert isinstance(cfg, PPOConfig)
-    shape = (len(drawn.rows), int(drawn.tokens_B.max()))
-
-    def read(module: nn.Module, want: Sequence[str]) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _read(self, module: nn.Module, sample: Sample, want: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Log-probs and values of the tokens, pass by pass."""
+        was_training = module.training
         module.eval()
 
         def attempt(tokens: int) -> tuple[Tensor, Tensor]:
-            logp_BT, value_BT = torch.zeros(shape), torch.zeros(shape)
-            for part in passes(trainer, drawn, range(shape[0]), tokens):
-                with trainer.accelerator.autocast():
-                    stats = module(drawn.grouped(part or [0]), want, cfg.rollout.temperature)
+            logp_BT, value_BT = torch.zeros_like(sample.logp_BT), torch.zeros_like(sample.logp_BT)
+            for part in passes(self.trainer, sample, range(len(sample.rows)), tokens):
+                with self.trainer.accelerator.autocast():
+                    stats = module(sample.grouped(part or [0]), want, self.trainer.cfg.rollout.temperature)
                 width = stats.logprobs_AT.shape[1]
                 if part:
                     logp_BT[part, :width] = stats.logprobs_AT.float().cpu()
@@ -282,114 +282,101 @@ def score_tokens(trainer: Trainer, reference: nn.Module, drawn: Drawn) -> Scores
                     value_BT[part, :width] = stats.value_AT.float().cpu()
             return logp_BT, value_BT
 
-        return trainer.within_memory(attempt)
+        found = self.trainer.within_memory(attempt)
+        module.train(was_training)
+        return found
 
-    logp_BT, value_BT = read(trainer.module, wanted(cfg))
-    with trainer.policy.reference():
-        ref_BT, _ = read(reference, ("logprobs",))
-    trainer.module.train()
-    return Scores(logp_BT, ref_BT, value_BT)
+
+def completion_of(prompt: Prompt, rollout: Rollout, tokenizer: Any) -> Completion:
+    text = tokenizer.decode(rollout.ids, skip_special_tokens=True).strip()
+    return Completion.of(prompt.id, text, finish=rollout.finish, tokens=len(rollout.ids))
 
 
 def wanted(cfg: PPOConfig) -> tuple[str, ...]:
+    """What of a pass over the policy."""
     return ("logprobs", "value") if cfg.advantage == "gae" else ("logprobs",)
 
 
-def passes(trainer: Trainer, drawn: Drawn, rows: Iterable[int], tokens: int) -> list[list[int]]:
+def passes(trainer: Trainer[PPOConfig], sample: Sample, rows: Iterable[int], tokens: int) -> list[list[int]]:
     """These rows in parts of like length, the completions of one prompt together so that they share it."""
     model = trainer.policy.model
     groups: list[list[int]] = []
-    for row in sorted(rows, key=drawn.prompts.__getitem__):
+    for row in sorted(rows, key=sample.prompts.__getitem__):
         # A prompt's samples that are too many for one pass: it is then computed as often.
-        same = groups and drawn.prompts[groups[-1][-1]] == drawn.prompts[row]
-        if same and row_slots(model, *drawn.grouped([*groups[-1], row])) <= tokens:
+        same = groups and sample.prompts[groups[-1][-1]] == sample.prompts[row]
+        if same and row_slots(model, *sample.grouped([*groups[-1], row])) <= tokens:
             groups[-1].append(row)
         else:
             groups.append([row])
-    sizes = [row_slots(model, *drawn.grouped(group)) for group in groups]
+    sizes = [row_slots(model, *sample.grouped(group)) for group in groups]
     parts = [[row for place in part for row in groups[place]] for part in by_length(sizes, tokens)]
     return trainer.same_number(parts)
 
 
 @dataclass
 class Batch:
-    """The completions of this process that have a score, `B` of them, padded to the longest of `T` tokens."""
+    """What the policy is updated on: the completions that have a score."""
 
-    drawn: Drawn
-    spare: Example
-    """A row to pass where this process has none."""
-    raw_B: Tensor
-    """What the source gave."""
-    logp_BT: Tensor
-    value_BT: Tensor
-    mask_BT: Tensor
-    kl_BT: Tensor
-    """k1 at each token, of the policy that sampled them."""
-    k3_BT: Tensor
+    sample: Sample
     advantage_BT: Tensor
     return_BT: Tensor
+    spare: list[Example]
+    """A row to pass where this process has none."""
 
 
-def make_batch(
-    cfg: PPOConfig, drawn: Drawn, scored: Sequence[Scored], stats: Scores, beta: float, processes: Processes
-) -> Batch:
+def make_batch(cfg: PPOConfig, sample: Sample, beta: float, processes: Processes) -> Batch:
     """Leave out what has no score; charge the KL to the reference; how much better than expected was it?"""
-    kept = [row for row, one in enumerate(scored) if one.score is not None]
-    raw_B = torch.tensor([scored[row].score or 0.0 for row in kept])
-    logp_BT, ref_BT, value_BT = (whole_BT[kept] for whole_BT in stats)
-    spare, drawn = drawn.rows[0], drawn.only(kept)
-    mask_BT = (torch.arange(logp_BT.shape[1])[None] < drawn.tokens_B[:, None]).float()
-    score_B = penalised(cfg, raw_B, drawn, processes)
-    kl_BT = adv.k1(logp_BT, ref_BT) * mask_BT
+    spare = sample.rows[:1]
+    sample = sample.only([row for row, one in enumerate(sample.scored) if one.score is not None])
+    kl_BT, mask_BT = sample.kl_BT, sample.mask_BT
+    score_B = penalised(cfg, sample, processes)
     share = 1.0 - beta if cfg.kl.rlaif else 1.0
     if cfg.advantage == "gae":
         reward_BT = adv.shaped_rewards(score_B, kl_BT, mask_BT, beta, share)
-        advantage_BT, return_BT = adv.gae(reward_BT, value_BT, mask_BT, lam=cfg.value.lam)
+        advantage_BT, return_BT = adv.gae(reward_BT, sample.value_BT, mask_BT, lam=cfg.value.lam)
         moments_3 = processes.sum(adv.moments(advantage_BT, mask_BT))
-        advantage_BT = adv.whiten(advantage_BT, mask_BT, moments_3)
-    else:
-        group_B = torch.tensor(drawn.prompts)
-        advantage_BT = adv.group_advantages(cfg.advantage, score_B, kl_BT, mask_BT, group_B, beta, share)
-        return_BT = torch.zeros_like(advantage_BT)
-    k3_BT = adv.k3(logp_BT, ref_BT) * mask_BT
-    return Batch(drawn, spare, raw_B, logp_BT, value_BT, mask_BT, kl_BT, k3_BT, advantage_BT, return_BT)
+        return Batch(sample, adv.whiten(advantage_BT, mask_BT, moments_3), return_BT, spare)
+    group_B = torch.tensor(sample.prompts)
+    advantage_BT = adv.group_advantages(cfg.advantage, score_B, kl_BT, mask_BT, group_B, beta, share)
+    return Batch(sample, advantage_BT, torch.zeros_like(advantage_BT), spare)
 
 
-def penalised(cfg: PPOConfig, raw_B: Tensor, drawn: Drawn, processes: Processes) -> Tensor:
+def penalised(cfg: PPOConfig, sample: Sample, processes: Processes) -> Tensor:
     """The score as it is learnt from: normalised, cut-off answers and length charged for, where asked."""
-    score_B = raw_B
+    score_B = torch.tensor([one.score or 0.0 for one in sample.scored])
     if cfg.penalty.whiten:
         ones_B = torch.ones_like(score_B)
         score_B = adv.whiten(score_B, ones_B, processes.sum(adv.moments(score_B, ones_B)))
     if cfg.penalty.unfinished:
-        cut_off_B = torch.tensor([one.finish == "length" for one in drawn.completions], dtype=torch.float)
+        cut_off_B = torch.tensor([float(one.finish == "length") for one in sample.completions])
         score_B = score_B - cfg.penalty.unfinished * cut_off_B
     if cfg.penalty.length:
         # Lengths of all processes: each must subtract the same.
-        among_N = torch.tensor(processes.gather(drawn.tokens_B.tolist()), dtype=torch.float)
-        score_B = adv.length_penalised(score_B, drawn.tokens_B.float(), cfg.penalty.length, among_N)
+        among_N = torch.tensor(processes.gather(sample.tokens_B.tolist()), dtype=torch.float)
+        score_B = adv.length_penalised(score_B, sample.tokens_B.float(), cfg.penalty.length, among_N)
     return score_B
 
 
-def update(trainer: Trainer, batch: Batch, step: Step) -> dict[str, float]:
+def update(trainer: Trainer[PPOConfig], batch: Batch, step: Step) -> dict[str, float]:
     """The clipped updates of a step; means of the losses over its tokens."""
-    cfg, processes = trainer.cfg, trainer.processes
-    assert isinstance(cfg, PPOConfig)
-    noted: list[dict[str, float]] = []
-    order = list(range(len(batch.drawn.rows)))
+    cfg, processes, sample = trainer.cfg, trainer.processes, batch.sample
+    names = ("policy_loss", "value_loss", "clipped")
+    noted: list[list[float]] = []
+    norms = [0.0]
+    order = list(range(len(sample.rows)))
     rng = random.Random(cfg.seed * 1_000_003 + step.number)
     for _ in range(cfg.optim.passes):
         rng.shuffle(order)
         for number in range(cfg.optim.minibatches):
             rows = order[number :: cfg.optim.minibatches]
-            tokens = processes.sum(batch.mask_BT[rows].sum()).item()
+            tokens = processes.sum(sample.tokens_B[rows].sum().double()).item()
             if tokens == 0:
                 continue
             sums_3 = torch.zeros(3)
 
             def parts(limit: int, rows: list[int] = rows, sums_3: Tensor = sums_3) -> list[list[int]]:
                 sums_3.zero_()
-                return passes(trainer, batch.drawn, rows, limit)
+                return passes(trainer, sample, rows, limit)
 
             def loss_of(part: list[int], tokens: float = tokens, sums_3: Tensor = sums_3) -> Tensor:
                 loss, some_3 = clipped_losses(trainer, batch, part)
@@ -397,39 +384,35 @@ def update(trainer: Trainer, batch: Batch, step: Step) -> dict[str, float]:
                 return loss / tokens
 
             trainer.gradient(parts, loss_of)
-            means = (processes.sum(sums_3) / tokens).tolist()
-            losses = dict(zip(("policy_loss", "value_loss", "clipped"), means, strict=True))
-            noted.append({**losses, "grad_norm": trainer.update(step, losses)})
-    count = max(len(noted), 1)
-    found = {
-        name: sum(one[name] for one in noted) / count for name in ("policy_loss", "value_loss", "clipped")
-    }
-    norm = max((one["grad_norm"] for one in noted), default=0.0)
-    return {**found, "grad_norm": norm, "lr": trainer.rate(step)}
+            noted.append((processes.sum(sums_3) / tokens).tolist())
+            norms.append(trainer.update(step, dict(zip(names, noted[-1], strict=True))))
+    means = [sum(column) / len(noted) for column in zip(*noted, strict=True)] or [0.0] * 3
+    found = dict(zip(names, means, strict=True))
+    return {**found, "grad_norm": max(norms), "lr": trainer.rate(step)}
 
 
-def clipped_losses(trainer: Trainer, batch: Batch, part: list[int]) -> tuple[Tensor, Tensor]:
-    """The loss of these rows, summed over their tokens, and the sums of policy loss, value loss and
-    clipping."""
-    cfg = trainer.cfg
-    assert isinstance(cfg, PPOConfig)
-    rows = batch.drawn.grouped(part) if part else [batch.spare]
+def clipped_losses(trainer: Trainer[PPOConfig], batch: Batch, part: list[int]) -> tuple[Tensor, Tensor]:
+    """The loss of these rows, summed over tokens, and the sums of policy loss, value loss and clipped
+    tokens."""
+    cfg, sample = trainer.cfg, batch.sample
+    rows = sample.grouped(part) if part else batch.spare
     stats = trainer.module(rows, wanted(cfg), cfg.rollout.temperature)
-    logp_BT, value_BT = stats.logprobs_AT, stats.value_AT
+    logp_BT = stats.logprobs_AT
+    value_BT = torch.zeros_like(logp_BT) if stats.value_AT is None else stats.value_AT
     if not part:
-        return 0.0 * (logp_BT.sum() + (0.0 if value_BT is None else value_BT.sum())), torch.zeros(3)
+        return 0.0 * (logp_BT.sum() + value_BT.sum()), torch.zeros(3)
     width, clip = logp_BT.shape[1], cfg.optim.clip
     old_BT, old_value_BT, advantage_BT, return_BT, mask_BT = (
         whole_BT[part, :width].to(logp_BT.device)
-        for whole_BT in (batch.logp_BT, batch.value_BT, batch.advantage_BT, batch.return_BT, batch.mask_BT)
-    )
+        for whole_BT in (
+            sample.logp_BT, sample.value_BT, batch.advantage_BT, batch.return_BT, sample.mask_BT
+        )
+    )  # fmt: skip
     policy = adv.clipped_policy(logp_BT, old_BT, advantage_BT, mask_BT, clip)
-    value = torch.zeros_like(policy)
-    if value_BT is not None:
-        value = adv.clipped_value(value_BT, old_value_BT, return_BT, mask_BT, clip)
+    value = adv.clipped_value(value_BT, old_value_BT, return_BT, mask_BT, clip)
     clipped = adv.clip_fraction(logp_BT.detach(), old_BT, mask_BT, clip)
-    sums_3 = torch.stack([policy.detach(), value.detach(), clipped]).float().cpu()
-    return policy + cfg.value.weight * value, sums_3
+    weight = cfg.value.weight if cfg.advantage == "gae" else 0.0
+    return policy + weight * value, torch.stack([policy.detach(), value.detach(), clipped]).float().cpu()
 
 
 def beta_after(beta: float, metrics: dict[str, float], cfg: PPOConfig) -> float:
@@ -441,100 +424,67 @@ def beta_after(beta: float, metrics: dict[str, float], cfg: PPOConfig) -> float:
     return min(beta, RLAIF_MOST) if cfg.kl.rlaif else beta
 
 
-def batch_metrics(
-    batch: Batch, drawn: Drawn, scored: Sequence[Scored], processes: Processes
-) -> dict[str, float]:
-    """Means over the step's completions in all processes.
+def sample_metrics(sample: Sample | None, processes: Processes) -> dict[str, float]:
+    """Means over the completions of all processes; of those with a score, where a score is meant.
 
     `kl_*` are k1 and `kl3_*` k3, of the policy that sampled the completions: before it learns from them.
     """
-    mask_BT = batch.mask_BT
-    sums = torch.stack(
-        [
-            torch.tensor(float(len(batch.drawn.rows))),
-            mask_BT.sum(),
-            batch.raw_B.sum(),
-            batch.raw_B.square().sum(),
-            batch.kl_BT.sum(),
-            batch.k3_BT.sum(),
-            (batch.logp_BT * mask_BT).sum(),
-            torch.tensor(float(sum(one.finish == "length" for one in drawn.completions))),
-            torch.tensor(float(len(drawn.rows))),
-            torch.tensor(float(failures(scored).total())),
-            ((batch.return_BT - batch.value_BT).square() * mask_BT).sum(),
-        ]
-    ).double()
-    kept, tokens, total, squares, k1, k3, logp, unfinished, all_drawn, failed, missed = processes.sum(
-        sums
-    ).tolist()
-    rows, slots = max(kept, 1.0), max(tokens, 1.0)
-    mean = total / rows
+    sums = torch.zeros(10, dtype=torch.float64)
+    if sample is not None:
+        kept = sample.only([row for row, one in enumerate(sample.scored) if one.score is not None])
+        score_B = torch.tensor([one.score or 0.0 for one in kept.scored], dtype=torch.float64)
+        mask_BT = kept.mask_BT
+        cut_off = sum(one.finish == "length" for one in sample.completions)
+        sums = torch.stack(
+            [
+                torch.tensor(float(len(sample.rows))),
+                torch.tensor(float(len(kept.rows))),
+                torch.tensor(float(cut_off)),
+                score_B.sum(),
+                score_B.square().sum(),
+                mask_BT.sum(),
+                kept.kl_BT.sum(),
+                (adv.k3(kept.logp_BT, kept.ref_BT) * mask_BT).sum(),
+                (kept.logp_BT * mask_BT).sum(),
+                torch.tensor(float(failures(sample.scored).total())),
+            ]
+        ).double()
+    drawn, rows, cut, total, squares, tokens, k1, k3, logp, failed = processes.sum(sums).tolist()
+    completions, rows, tokens = rows, max(rows, 1.0), max(tokens, 1.0)
     return {
-        "reward": mean,
-        "reward_std": max(squares / rows - mean * mean, 0.0) ** 0.5,
-        "kl_token": k1 / slots,
+        "reward": total / rows,
+        "reward_std": max(squares / rows - (total / rows) ** 2, 0.0) ** 0.5,
+        "kl_token": k1 / tokens,
         "kl_sequence": k1 / rows,
-        "kl3_token": k3 / slots,
+        "kl3_token": k3 / tokens,
         "kl3_sequence": k3 / rows,
-        "entropy": -logp / slots,
+        "entropy": -logp / tokens,
         "tokens": tokens / rows,
-        "unfinished": unfinished / max(all_drawn, 1.0),
-        "completions": kept,
+        "unfinished": cut / max(drawn, 1.0),
+        "completions": completions,
         "failed": failed,
-        "value_error": (missed / slots) ** 0.5,
     }
 
 
-def measure(
-    trainer: Trainer,
-    step: Step,
-    writer: Writer,
-    rewards: Rewards,
-    reference: nn.Module,
-    held_out: Sequence[Asked],
-) -> None:
-    """Reward, KL and length on prompts that are not learnt from, always with the same random numbers."""
-    cfg, processes = trainer.cfg, trainer.processes
-    assert isinstance(cfg, PPOConfig)
+def measure(sampler: Sampler, step: Step, held_out: Sequence[Asked]) -> None:
+    """The same numbers on prompts that are not learnt from, always with the same random numbers."""
+    trainer, processes = sampler.trainer, sampler.trainer.processes
     # Where weights are sharded each process has to take part: as many prompts each.
-    rows = list(range(len(held_out) - (len(held_out) % processes.world if trainer.sharded else 0)))
-    mine = processes.share(rows)
+    fewer = len(held_out) % processes.world if trainer.sharded else 0
+    rows = range(len(held_out) - fewer)
     if not rows:
         return
-    sums = torch.zeros(7, dtype=torch.float64)
-    if mine:
-        keys = [f"{cfg.seed} held_out {row}" for row in mine]
-        drawn = sample(trainer, writer, rewards, [held_out[row] for row in mine], keys)
-        stats = score_tokens(trainer, reference, drawn)
-        scored = [one for some in rewards.collect() for one in some]
-        scores = torch.tensor([one.score for one in scored if one.score is not None], dtype=torch.float64)
-        cut_off = sum(one.finish == "length" for one in drawn.completions)
-        kl = float((stats.logp_BT - stats.ref_BT).sum())
-        lengths = float(drawn.tokens_B.sum())
-        sums = torch.tensor(
-            [len(scored), len(scores), scores.sum(), scores.square().sum(), kl, lengths, cut_off],
-            dtype=torch.float64,
-        )
-    drawn_, kept, total, squares, kl, lengths, cut_off = processes.sum(sums).tolist()
-    mean = total / max(kept, 1)
-    variance = max(squares / max(kept, 1) - mean * mean, 0.0)
-    found = {
-        "reward": mean,
-        "reward_error": (variance / max(kept, 1)) ** 0.5,
-        "kl_sequence": kl / drawn_,
-        "tokens": lengths / drawn_,
-        "unfinished": cut_off / drawn_,
-        "failed": 1 - kept / drawn_,
-    }
-    trainer.write_held_out(step, len(rows), found)
+    mine = processes.share(rows)
+    keys = [f"{trainer.cfg.seed} held_out {row}" for row in mine]
+    sample = sampler.draw([held_out[row] for row in mine], keys) if mine else None
+    trainer.write_held_out(step, len(rows), sample_metrics(sample, processes))
 
 
 def halts(cfg: PPOConfig, held_out: dict[str, float], numbers: dict[str, float]) -> str:
-    """Why training ends before its last step, by what is measured on held-out prompts; `numbers` has the
-    best."""
+    """Why training ends early, by what is measured on held-out prompts; `numbers` keeps the best."""
     if not held_out:
         return ""
-    reward, error = held_out["reward"], held_out["reward_error"]
+    reward, error = held_out["reward"], held_out["reward_std"] / max(held_out["completions"], 1.0) ** 0.5
     if cfg.halt.kl is not None and held_out["kl_sequence"] > cfg.halt.kl:
         return f"the KL on held-out prompts is {held_out['kl_sequence']:.3g}, above halt.kl {cfg.halt.kl:g}"
     best, best_error = numbers.get("best", reward), numbers.get("best_error", error)

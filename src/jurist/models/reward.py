@@ -89,17 +89,19 @@ def reward_values(
     }
 
 
-def labels(part: list[Example], like: Tensor) -> tuple[Tensor, Tensor]:
+def labels(part: Sequence[Example], like: Tensor) -> tuple[Tensor, Tensor]:
     """p and margin of each row."""
     return like.new_tensor([one.p for one in part]), like.new_tensor([one.margin for one in part])
 
 
 def fit_head(
-    trainer: Trainer, rows: Sequence[Example], held_out: Sequence[Example], facts: dict[str, Any]
+    trainer: Trainer[RewardConfig],
+    rows: Sequence[Example],
+    held_out: Sequence[Example],
+    facts: dict[str, Any],
 ) -> Path:
     """The folder of the reward model whose head is fitted on these rows."""
     cfg, policy = trainer.cfg, trainer.policy
-    assert isinstance(cfg, RewardConfig)
     if trainer.sharded or cfg.lora:
         what = "weights that are sharded" if trainer.sharded else "an adapter"
         raise SettingError(f"learn: head keeps the base as it is and has no use for {what}. Leave it out")
@@ -122,7 +124,7 @@ def fit_head(
 
 
 @torch.no_grad()
-def features(trainer: Trainer, policy: Policy, rows: Sequence[Example]) -> np.ndarray:
+def features(trainer: Trainer[RewardConfig], policy: Policy, rows: Sequence[Example]) -> np.ndarray:
     """The state that the head reads, of both answers of each row; every process computes its share."""
     out, processes = trainer.out, trainer.processes
     width = causal_of(policy.model).get_input_embeddings().weight.shape[1]

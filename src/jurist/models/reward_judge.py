@@ -9,9 +9,8 @@ is never scored as if it had been finished.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 
 from ..engines.checkpoints import gives_rewards
 from ..errors import SettingError
+from ..policies.tokens import TextRow, tokenise_many
 from ..records import Completion, Prompt, Verdict, content_id
 
 TOKENS = 16384
@@ -89,13 +89,14 @@ class RewardJudge:
     def score_many(self, rows: Sequence[Row]) -> list[float | None]:
         """The score of each completion, those to one prompt sharing it; None where one cannot be scored."""
         from ..policies.policy import token_stats
-        from ..policies.tokens import tokenise_many
 
         by_prompt: dict[str, list[int]] = {}
         for index, (prompt, _) in enumerate(rows):
             by_prompt.setdefault(prompt.id, []).append(index)
         groups = list(by_prompt.values())
-        texts = ((rows[group[0]][0], [rows[index][1] for index in group], {}) for group in groups)
+        texts: Iterator[TextRow] = (
+            (rows[group[0]][0], [rows[index][1] for index in group], {}) for group in groups
+        )
         places: list[int] = []
         examples = []
         for group, whole in zip(groups, tokenise_many(texts, self._policy.tokenizer), strict=True):

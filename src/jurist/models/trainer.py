@@ -30,7 +30,7 @@ from contextlib import nullcontext, suppress
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 import torch
@@ -54,6 +54,7 @@ SORTED_BATCHES: Final = 16
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Training)
 Values = Callable[[list[Example]], tuple[Tensor, dict[str, Tensor]]]
 """Of some rows what is minimised, and what is written down under a name; a number a row."""
 
@@ -80,13 +81,13 @@ def no_progress(_: Progress) -> None:
     """For callers who do not want to know."""
 
 
-class Trainer:
+class Trainer(Generic[C]):
     """One training run: `begin` with a policy and its rows, take `steps`, `finish`."""
 
     finished: Path | None
     """The model, where this very run has been finished before."""
 
-    def __init__(self, cfg: Training, rows: Given = None, on_progress: OnProgress = no_progress) -> None:
+    def __init__(self, cfg: C, rows: Given = None, on_progress: OnProgress = no_progress) -> None:
         self.cfg, self.out, self.on_progress = cfg, Path(cfg.out), on_progress
         self.fingerprint = fingerprint(cfg, rows)
         self.finished = finished_model(self.out, self.fingerprint)
@@ -97,12 +98,14 @@ class Trainer:
         self.tokens = cfg.tokens
         """Of a forward pass; fewer once memory ran out."""
         self.done = self.total = 0
-        self._lock = self._metrics_file = self._tracker = None
+        self._lock: int | None = None
+        self._metrics_file: Any = None
+        self._tracker: Any = None
         self._handlers: dict[int, Any] = {}
         self._signal = ""
         self._resumed = False
 
-    def __enter__(self) -> Trainer:
+    def __enter__(self) -> Trainer[C]:
         if self.finished:
             return self
         self.out.mkdir(parents=True, exist_ok=True)
@@ -489,8 +492,8 @@ def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def layers_named(policy: Policy) -> Policy:
-    """The policy, with what accelerate asks of a model: which layers are sharded one by one, and which weights
-    are the same."""
+    """The policy, with what accelerate asks of a model: which layers are sharded one by one, and which
+    weights are the same."""
     causal = causal_of(policy.model)
     policy._no_split_modules, policy.tie_weights = causal._no_split_modules, causal.tie_weights
     return policy
