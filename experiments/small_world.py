@@ -93,21 +93,17 @@ def label_answers(out: Path, n: int, seed: int, k: int = 4, **more: Any) -> Path
         "sampling": Sampling(max_tokens=MOST_TOKENS, seed=seed),
         **more,
     }
-    file = write_requests(out / "asked.jsonl", prompts(n, seed))
+    file = write_requests(out.with_suffix(".jsonl"), prompts(n, seed))
     label(LabelConfig(out=str(out), prompts=file, policy="tiny:policy", k=k, seed=seed, export=(), **how))
     return out
 
 
 def label_pairs(out: Path, rows: Iterable[tuple[str, str, str]], seed: int) -> Path:
     """The same for pairs that are there already."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "pairs.jsonl").open("w") as file:
-        for asked, first, second in rows:
-            file.write(json.dumps({"prompt": asked, "first": first, "second": second}) + "\n")
-    cfg = LabelConfig(
-        out=str(out), pairs=str(out / "pairs.jsonl"), judge=JudgeConfig(**JUDGE), seed=seed, export=()
-    )
-    label(cfg)
+    file = out.with_suffix(".jsonl")
+    lines = ({"prompt": asked, "first": first, "second": second} for asked, first, second in rows)
+    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    label(LabelConfig(out=str(out), pairs=str(file), judge=JudgeConfig(**JUDGE), seed=seed, export=()))
     return out
 
 
