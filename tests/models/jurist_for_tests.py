@@ -1,5 +1,5 @@
-"""`jurist`, in processes that tests start. Accelerate shards weights on GPUs only: where that is asked for, it is
-told that the CPU is one."""
+"""`jurist`, in processes that tests start. Accelerate shards weights on GPUs only: where that is asked for,
+it is told that the CPU is one."""
 
 import os
 

@@ -7,12 +7,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from jurist.engines.checkpoints import weights_hash  # noqa: E402
 from jurist.models.batch import tokenise  # noqa: E402
 from jurist.models.drawing import draw  # noqa: E402
 from jurist.models.policy import load_policy  # noqa: E402
-from jurist.models.ppo import train_ppo  # noqa: E402
 from jurist.models.ppo_settings import PPOConfig  # noqa: E402
+
+from jurist.engines.checkpoints import weights_hash  # noqa: E402
+from jurist.models.ppo import train_ppo  # noqa: E402
 from jurist.tiny.model import tiny_checkpoint  # noqa: E402
 from jurist.tiny.world import apparent_score, prompts, true_score  # noqa: E402
 

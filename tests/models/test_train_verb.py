@@ -160,7 +160,7 @@ WORDS = {
     "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward models/nowhere": "--reward FOLDER",
     "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward longer": "--reward.kind pointwise",
     "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE --reward longer_one:letters": "letters",
-    "ppo pairs.jsonl --base BASE --reward longer_one:words --rollout.max_tokens 300": "Set: --rollout.max_tokens 2",
+    "ppo pairs.jsonl --base BASE --reward longer_one:words --rollout.max_tokens 300": "rollout.max_tokens 2",
     "rloo pairs.jsonl --base BASE --reward longer_one:words --rollout.samples 1": "--rollout.samples 4",
     "reward loop --base BASE": "Name those of the last: loop/round-10/label",
     "sft begun --base BASE": "jurist run begun/recipe.yaml",

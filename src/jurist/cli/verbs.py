@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import RunError, SettingError
+from ..errors import SettingError
 from ..preferences import PreferConfig
 from ..recipes.lines import counted, named
 from ..recipes.settings import label_settings

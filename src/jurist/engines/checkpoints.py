@@ -51,8 +51,8 @@ def find_checkpoint(path: str | Path) -> Path:
 def weights_hash(folder: str | Path) -> str:
     """One name for what a checkpoint says: its weights, its tokenizer, and the base below an adapter.
 
-    Weights are read once: the name is kept in `$JURIST_CACHE`, or `jurist` in the user's cache folder, as long as
-    the files have the same paths, sizes and times of change.
+    Weights are read once: the name is kept in `$JURIST_CACHE`, or `jurist` in the user's cache folder, as
+    long as the files have the same paths, sizes and times of change.
     """
     folder = Path(folder)
     files = sorted(

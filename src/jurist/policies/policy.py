@@ -231,8 +231,8 @@ def load_policy(
 ) -> Policy:
     """The checkpoint at `path`, a folder or a name on the hub, ready to be trained or sampled from.
 
-    With `kind="reward"` the head gives one number. `template` are arguments of the chat template; `empty` leaves
-    the weights unread.
+    With `kind="reward"` the head gives one number. `template` are arguments of the chat template; `empty`
+    leaves the weights unread.
     """
     folder = find_checkpoint(path)
     if kind == "causal":
@@ -241,11 +241,11 @@ def load_policy(
     set_template_args(tokenizer, template or {})
     model = load_model(folder, kind, dtype, attention, empty=empty)
     fit_together(model, tokenizer, folder, kind)
+    disable_dropout(model)  # the base's; an adapter has a setting for its own
     if lora is not None:
         # Where the adapter looks for its base once it is saved apart: not from the current folder.
         base = str(folder.resolve()) if Path(path).is_dir() else str(path)
         model = with_lora(model, lora, kind, seed, base)
-    disable_dropout(model)
     return Policy(model, tokenizer, folder, weights_hash(folder), kind, dtype_of(folder))
 
 

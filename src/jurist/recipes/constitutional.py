@@ -27,8 +27,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ..errors import DataError, SettingError
-from ..models.ppo_settings import PPOConfig
-from ..models.settings import DpoConfig, RewardConfig, SftConfig
+from ..models.settings import DpoConfig, PPOConfig, RewardConfig, SftConfig
 from ..preferences import PreferConfig
 from ..preferences.decide import FEWEST_LABELS, Learnt
 from ..records import Preference, Verdict

@@ -20,8 +20,7 @@ from msgspec import Meta
 
 from ..config import settings_from
 from ..errors import SettingError
-from ..models.ppo_settings import PPOConfig
-from ..models.settings import DpoConfig, RewardConfig
+from ..models.settings import DpoConfig, PPOConfig, RewardConfig
 from ..preferences import PreferConfig
 from ..records import Preference
 from ..verdicts.judge import judge_config

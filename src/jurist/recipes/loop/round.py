@@ -17,7 +17,7 @@ from ...engines.checkpoints import weights_hash
 from ...engines.engine import EngineConfig
 from ...errors import BudgetSpent, EngineDown, Interrupted
 from ...journal import money_in
-from ...models.ppo_settings import PPOConfig
+from ...models.settings import PPOConfig
 from ...preferences import PreferConfig
 from ...records import Completion, Preference, Prompt, Sampling
 from ...run import Writer
@@ -204,14 +204,14 @@ class Round:
         self, cfg: Any, base: str, ref: str, pairs: Sequence[Preference], step: str = "policy"
     ) -> Trained:
         """A policy straight from preferences, held near the reference policy."""
-        return self._train("dpo", step, replace(cfg, anchor=ref), base, pairs)
+        return self._train("dpo", step, replace(cfg, reference=ref), base, pairs)
 
     def reinforce(
         self, cfg: PPOConfig, base: str, ref: str, reward: Trained | JudgeConfig, step: str = "policy"
     ) -> Trained:
         """A policy from a reward: a reward model, or a judge that is asked at every step."""
         given = reward.folder if isinstance(reward, Trained) else judge_settings(reward)
-        full = replace(cfg, anchor=ref, reward=given, budget=self.loop.budget_left())
+        full = replace(cfg, reference=ref, reward=given, budget=self.loop.budget_left())
         return self._train("ppo", step, full, base, self.loop.read_prompts("train"))
 
     def _train(self, method: str, step: str, cfg: Any, base: str, rows: Sequence[Any]) -> Trained:
@@ -219,7 +219,9 @@ class Round:
             trainer = getattr(import_module(f"jurist.models.{method}"), f"train_{method}")
             out = self.path / step
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed)
-            folder = trainer(full, rows, watch=lambda now: self.loop.report(self.number, step, inner=now))
+            folder = trainer(
+                full, rows, on_progress=lambda now: self.loop.report(self.number, step, inner=now)
+            )
             facts = json.loads((folder / "training.json").read_text())
             return Trained(
                 str(folder), weights_hash(folder), facts["rows"], facts["metrics"], usd=money_in(out)[0]
@@ -287,12 +289,18 @@ def engine_of(policy: str | EngineConfig) -> str | EngineConfig:
 
 
 def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow]) -> float | None:
-    """Nats a completion between two checkpoints; None where one of them is behind an endpoint."""
-    if ":" in policy or ":" in initial:
+    """Nats a completion between two checkpoints; None where one of them is behind an endpoint, or nothing was
+    sampled, at temperature 0."""
+    answers = [(row.prompt, one) for row in rows for one in row.new]
+    temperatures = {one.sampling.temperature if one.sampling else 1.0 for _, one in answers}
+    if ":" in policy or ":" in initial or len(temperatures) != 1 or 0.0 in temperatures:
         return None
-    from ...models.drift import drift
+    from ...policies.policy import kl, load_to_read
+    from ...policies.tokens import tokenise_many
 
-    return drift(policy, initial, [(row.prompt, one) for row in rows for one in row.new])
+    ours, ref = load_to_read(policy), load_to_read(initial)
+    texts: Any = ((prompt, (one,), {}) for prompt, one in answers)
+    return float(kl(ours, ref, list(tokenise_many(texts, ours.tokenizer)), temperatures.pop()))
 
 
 def _prompt_of(row: Preference | Answer) -> Prompt:
@@ -303,4 +311,4 @@ def policy_gradient(optimiser: str, ppo: PPOConfig) -> PPOConfig:
     """RLOO is PPO without a critic, comparing the samples of a prompt with each other."""
     if optimiser == "ppo" or ppo.advantage != "gae":
         return ppo
-    return replace(ppo, advantage="rloo", samples=ppo.samples or 4)
+    return replace(ppo, advantage="rloo")

@@ -138,7 +138,7 @@ def check_loop(cfg: LoopConfig) -> None:
 def refuse_decided(cfg: Struct, methods: Sequence[str]) -> None:
     """No training may be given what the loop decides: where it begins, what it reads, where it writes."""
     for method in methods:
-        for name in ("data", "columns", "base", "out", "anchor", "ref", "reward", "budget"):
+        for name in ("data", "columns", "base", "out", "reference", "reward", "budget"):
             given = getattr(getattr(cfg, method), name, None)
             if given:
                 raise SettingError(f"{method}.{name} is what the loop decides, got {given!r}; leave it out")
