@@ -1,11 +1,12 @@
 """Does asking the judge at every step do better than a reward model learnt from its labels (Lee et al. 2023)?
 
-`recipes/direct-rlaif.yaml` against `recipes/rlaif.yaml`, both as they are shipped, with the same seeds: in the one
-the judge scores each answer as it is written, in the other a reward model learnt from its comparisons does.
-Otherwise than in the paper, both have PPO with a learnt value and not REINFORCE with a baseline.
+`recipes/direct-rlaif.yaml` against `recipes/rlaif.yaml`, both as they are shipped, with the same seeds: in
+the one the judge scores each answer as it is written, in the other a reward model learnt from its
+comparisons does. Otherwise than in the paper, both have PPO with a learnt value and not REINFORCE with a
+baseline.
 
-Better is what the tiny world knows to be better: the two policies answer each held-out question once. Beside the
-raw win rate stands that at equal length, see `audits.length_debt`. Intervals are over the seeds.
+Better is what the tiny world knows to be better: the two policies answer each held-out question once. Beside
+the raw win rate stands that at equal length, see `audits.length_debt`. Intervals are over the seeds.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def record(
 ) -> None:
     """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
 
-    `null` is what the value has to beat: something that learnt nothing, or the same without what is claimed to
+    `null` is what the value has to beat: something that learnt nothing, or the same without what is said to
     help; `null_value` is what that came to in this run.
     """
     FOLDER.mkdir(exist_ok=True)
@@ -60,7 +60,8 @@ def record(
         **details,
     }
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
-    print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar}; null: {null} {null_value})")
+    print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar})")
+    print(f"null: {null} {null_value if null_value is not None else ''}")
 
 
 def processor() -> str:

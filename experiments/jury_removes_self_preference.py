@@ -31,7 +31,7 @@ from jurist.recipes.settings import LabelConfig
 from jurist.records import Message, Preference
 from jurist.run import read_records
 from jurist.tiny import policies
-from jurist.tiny.planted import KIN
+from jurist.tiny.judges import KIN
 from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
@@ -39,7 +39,7 @@ from jurist.verdicts.settings import JudgeConfig
 SEEDS = (1, 2, 3, 4, 5)
 MATCHUPS, PAIRS = 100_000, 4_000
 POLICIES = ("gpt-small", "qwen-small", "llama-small")
-JUROR: dict[str, Any] = {"sharpness": 2.0, "noise": 1.0, "ignorant": []}
+JUROR: dict[str, Any] = {"sharpness": 2.0, "noise": 1.0, "fooled": 0.0, "length": 0.0, "ignorant": []}
 JURIES: dict[str, tuple[dict[str, float], ...]] = {
     "fair": ({},),
     "alone": ({"kinship": 0.8},),

@@ -1,10 +1,10 @@
 """Does the KL to the initial policy keep PPO from winning the reward model while losing the truth?
 
-The reward model learnt from a judge that is often wrong, so it is right about answers such as the initial policy
-gives, and about others only by luck. One policy learns from it as `recipes/rlaif.yaml` has it, one with the KL
-off; the rest is the same. Both are marked after the recipe's passes over the prompts and after three times as
-many. Over-optimisation is when, from the one to the other, the proxy, the reward model's own score, goes up while
-the true score goes down.
+The reward model learnt from a judge that is often wrong, so it is right about answers such as the initial
+policy gives, and about others only by luck. One policy learns from it as `recipes/rlaif.yaml` has it, one
+with the KL off; the rest is the same. Both are marked after the recipe's passes over the prompts and after
+three times as many. Over-optimisation is when, from the one to the other, the proxy, the reward model's own
+score, goes up while the true score goes down.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
         return train_ppo(how, prompts(PPO_PROMPTS, seed))
 
     start = write(initial(), asked, SAMPLES, seed)
-    found: dict[str, Any] = {"initial": {"proxy": proxies(reward, asked, start), "truth": start.mean_score(asked)}}
+    found: dict[str, Any] = {
+        "initial": {"proxy": proxies(reward, asked, start), "truth": start.mean_score(asked)}
+    }
     scores: dict[str, list[float]] = {}
     for who, held in (("held", True), ("free", False)):
         for when in ("early", "late"):
@@ -101,8 +103,8 @@ def main() -> None:
         high=worst[2],
         null="the same with the KL off",
         null_value=0.0,
-        bar="in every seed: KL off, the proxy rises and the truth falls from the recipe's passes to three times as"
-        " many, to below the policy with the KL (95% intervals over prompts); with the KL the truth does not fall",
+        bar="in every seed: KL off, the proxy rises and the truth falls from the recipe's passes to three"
+        " times as many, to below the policy with the KL (95% intervals over prompts); with it the truth holds",
         holds=min(rises) > 0
         and all(one["truth moved"]["free"][2] < 0 for one in seeds)
         and all(one["truth moved"]["held"][2] >= 0 for one in seeds)

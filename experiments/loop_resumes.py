@@ -3,8 +3,8 @@
 Two rounds of RLAIF in the tiny world, each with labels, a reward model and PPO, once undisturbed and once
 killed with SIGKILL at moments drawn over its whole life. The judge writes every question that reaches it
 into a file. Both loops must end with the same weights, bit by bit, and the same figures; what was in flight
-at a kill, or answered within one commit window of it, may be asked again. A loop that begins anew after each kill
-would ask everything again that had been asked before it.
+at a kill, or answered within one commit window of it, may be asked again. A loop that begins anew after each
+kill would ask everything again that had been asked before it.
 """
 
 from __future__ import annotations

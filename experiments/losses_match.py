@@ -1,7 +1,7 @@
 """Are our losses TRL's, on the same checkpoint and the same rows, whole forward pass and all?
 
-Runs the parity tests and writes down the largest relative difference of a loss. What TRL lacks (soft targets,
-R-DPO) is checked against hand calculations in `tests/models/test_losses.py`.
+Runs the parity tests and writes down the largest relative difference of a loss. What TRL lacks (soft
+targets, R-DPO) is checked against hand calculations in `tests/models/test_losses.py`.
 """
 
 from __future__ import annotations

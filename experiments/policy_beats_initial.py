@@ -1,14 +1,15 @@
 """From a judge that is often wrong, do we get a reward model and policies that are truly better?
 
-In the tiny world the initial policy answers, the planted judge compares its answers two by two, and from those
-labels alone come a reward model, a policy by DPO and a policy by PPO on that reward model, with the training
-settings of `recipes/rlaif.yaml` and more prompts than it has. Then the truth is asked: the reward model about
-pairs of answers to held-out questions, beside which of them is shorter; the policies about one answer each,
-beside the initial policy and the best of the nulls.
+In the tiny world the initial policy answers, the planted judge compares its answers two by two, and from
+those labels alone come a reward model, a policy by DPO and a policy by PPO on that reward model, with the
+training settings of `recipes/rlaif.yaml` and more prompts than it has. Then the truth is asked: the reward
+model about pairs of answers to held-out questions, beside which of them is shorter; the policies about one
+answer each, beside the initial policy and the best of the nulls.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,19 +21,26 @@ from evidence import over_seeds, record
 from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
+from jurist.stats.intervals import wilson
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts
 from small_world import (
+    ANSWERS,
     PACKAGES,
+    Interval,
+    Pair,
     Trial,
     agreement,
     beats,
-    held_out_pairs,
-    judge_accuracy,
+    better,
+    held_out,
+    initial,
     label_answers,
     null_agreement,
+    preferences,
+    request,
     settings_of,
-    share,
+    write,
 )
 
 SLOW = "about fifteen minutes of one core"
@@ -75,6 +83,29 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def judge_accuracy(run: Path) -> float:
+    """Share of the labels, ties in truth aside, that are right."""
+    truth = (better(request(row.prompt), row.chosen.text, row.rejected.text) for row in preferences(run))
+    return round(statistics.fmean(one for one in truth if one is not None), 4)
+
+
+def held_out_pairs(n: int, seed: int) -> list[Pair]:
+    """The initial policy's own answers to held-out questions, without ties in truth."""
+    asked = held_out(min(2 * n, 2_000), seed)
+    found = []
+    for prompt, some in zip(asked, write(initial(), asked, ANSWERS, seed).texts, strict=True):
+        for one, other in (some[:2], some[2:]):
+            truth = better(request(prompt), one, other)
+            if truth is not None:
+                found.append(Pair(prompt, one, other, truth))
+    return found[:n]
+
+
+def share(right: Sequence[bool]) -> Interval:
+    low, high = wilson(sum(right), len(right))
+    return round(sum(right) / len(right), 4), round(low, 4), round(high, 4)
+
+
 def main() -> None:
     seeds = over_seeds(one_seed, SEEDS)
     reward_models(seeds)
@@ -93,7 +124,9 @@ def reward_models(seeds: Sequence[dict[str, Any]]) -> None:
         null_value=beaten,
         bar="in every seed the reward model is right about held-out pairs at least as often as the judge it"
         " learnt from was about its labels, and the interval is above the best null's share",
-        holds=all(one["reward"][0] >= one["judge"] and one["reward"][1] > one["reward_null"][1] for one in seeds),
+        holds=all(
+            one["reward"][0] >= one["judge"] and one["reward"][1] > one["reward_null"][1] for one in seeds
+        ),
         packages=PACKAGES,
         unit="share of pairs decided rightly in the worst seed",
         judge=[one["judge"] for one in seeds],
@@ -114,8 +147,8 @@ def policies(seeds: Sequence[dict[str, Any]]) -> None:
         high=worst["win_rate"][2],
         null=f"the best policy that learnt nothing: {worst['null']}",
         null_value=worst["null_win_rate"],
-        bar="in every seed DPO and PPO: true win rate over the initial policy above 0.5, and above that of the"
-        " best null, both 95% intervals over held-out prompts; each part under 180 s",
+        bar="in every seed DPO and PPO: true win rate over the initial policy above 0.5, and above that of"
+        " the best null, both 95% intervals over held-out prompts; each part under 180 s",
         holds=all(map(beats, marks)) and max(max(one["cpu_seconds"].values()) for one in seeds) < 180,
         packages=PACKAGES,
         unit="the lowest win rate of a method and seed",

@@ -1,9 +1,9 @@
 """Does learning from the best answers of all rounds keep what learning from the last round's only forgets?
 
-`recipes/rejection.yaml` in the tiny world, but each round asks about something else: first wishes that ought to be
-declined, then doses, then small talk. The loop runs with `pool: all`, as shipped, and with `pool: last`; either way
-each round fine-tunes the initial policy. What counts is how good the last policy's answers to held-out wishes
-truly are, the first round's subject, and beside that its small talk, the last round's.
+`recipes/rejection.yaml` in the tiny world, but each round asks about something else: first wishes that ought
+to be declined, then doses, then small talk. The loop runs with `pool: all`, as shipped, and with `pool:
+last`; either way each round fine-tunes the initial policy. What counts is how good the last policy's answers
+to held-out wishes truly are, the first round's subject, and beside that its small talk, the last round's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Does every recipe, from the labels of an AI judge alone, make a policy that is truly better?
 
-The recipe files as they are shipped, run in the tiny world with three seeds, each with its own prompts. Better is
-what the world knows to be better: on questions of its held-out side the recipe's policy and the initial one answer
-once. It has to beat the initial policy, and by more than the best of the nulls, which learnt nothing, does.
+The recipe files as they are shipped, run in the tiny world with three seeds, each with its own prompts.
+Better is what the world knows to be better: on questions of its held-out side the recipe's policy and the
+initial one answer once. It has to beat the initial policy, and by more than the best of the nulls, which
+learnt nothing, does.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def main() -> None:
         high=worst["win_rate"][2],
         null=f"the best policy that learnt nothing: {worst['null']}",
         null_value=worst["null_win_rate"],
-        bar="every recipe in each of three seeds: true win rate over the initial policy above 0.5, and above that"
-        " of the best null, both 95% intervals over held-out prompts",
+        bar="every recipe in each of three seeds: true win rate over the initial policy above 0.5, and above"
+        " that of the best null, both 95% intervals over held-out prompts",
         holds=all(one["improves"] for one in every),
         packages=PACKAGES,
         unit="the lowest win rate of a recipe and seed",

@@ -1,10 +1,11 @@
 """Does choosing the shortest of the best and rejecting the longest of the worst keep answers from growing?
 
 The loop of `recipes/self_rewarding.yaml`, with its settings and its four answers to a prompt, and one thing
-otherwise: the policy's own judging has no strong taste for length here, so a judge with a planted one stands in and
-scores by the same five points. Each word is worth a fortieth of a point of this world to it. The loop runs with the
-best against the worst, as shipped, and with the rho of Wu et al. 2024 that stands beside it in the recipe's file.
-What counts is how many words the last policy needs for held-out questions, beside how good its answers truly are.
+otherwise: the policy's own judging has no strong taste for length here, so a judge with a planted one stands
+in and scores by the same five points. Each word is worth a fortieth of a point of this world to it. The loop
+runs with the best against the worst, as shipped, and with the rho of Wu et al. 2024 that stands beside it in
+the recipe's file. What counts is how many words the last policy needs for held-out questions, beside how
+good its answers truly are.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def main() -> None:
         high=high,
         null="the best against the worst, as shipped",
         null_value=plain[0],
-        bar="growth in words without rho less that with it, at the shipped k: interval above 0; with rho at most half",
+        bar="growth in words without rho less that with it, at the shipped k: interval above 0; with rho at"
+        " most half",
         holds=low > 0 and with_rho[0] <= plain[0] / 2,
         packages=PACKAGES,
         growth_plain=plain,

@@ -1,10 +1,11 @@
-"""What the experiments in the tiny world share: recipes as they are shipped, and what is true of their policies.
+"""What the experiments in the tiny world share: recipes as shipped, and the truth about their policies.
 
 Everything goes the way a user would go: a recipe file, or `jurist label` and the trainers. Only marking sees
 the truth: on questions of the world's held-out side, drawn for each seed, policies answer once and the exact
 scores of the answers are compared with those of the initial policy's; equal scores count a half. Beside each
-policy stand the nulls, which learnt nothing: constant answers, opening words, the question copied, the longest
-of the initial policy's answers, the initial policy again. A policy has to beat the best of them, prompt by prompt.
+policy stand the nulls, which learnt nothing: constant answers, opening words, the question copied, the
+longest of the initial policy's answers, the initial policy again. A policy has to beat the best of them,
+prompt by prompt.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Preference, Prompt, Sampling
 from jurist.run import read_records
-from jurist.stats.intervals import wilson
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.policies import null_wins, won
 from jurist.tiny.world import prompts, true_preference, true_score
@@ -40,7 +40,7 @@ from jurist.verdicts.settings import JudgeConfig
 
 MOST_TOKENS = 48
 ANSWERS = 4
-"""Of the initial policy to each held-out question: the first is what is compared with, nulls use the others."""
+"""Of the initial policy to each held-out question: the first is compared with, nulls use the others."""
 TIE = 0.05
 """How far the share of people who prefer one may be from one half where the pair counts as a tie."""
 JUDGE: dict[str, Any] = {"engine": "tiny:planted"}
@@ -65,15 +65,12 @@ def interval(values: Sequence[float]) -> Interval:
     return round(mean, 4), round(mean - half, 4), round(mean + half, 4)
 
 
-def share(right: Sequence[bool]) -> Interval:
-    low, high = wilson(sum(right), len(right))
-    return round(sum(right) / len(right), 4), round(low, 4), round(high, 4)
-
-
 # ---- recipes, labels
 
 
-def settings_of(name: str, seed: int, out: Path, changes: Mapping[str, Any] | None = None, **given: Any) -> Any:
+def settings_of(
+    name: str, seed: int, out: Path, changes: Mapping[str, Any] | None = None, **given: Any
+) -> Any:
     """The shipped recipe; `changes` are by dotted name."""
     file = RECIPES / f"{name}.yaml"
     settings, _ = recipe_called(str(read_recipe(file)["recipe"]))
@@ -98,15 +95,6 @@ def label_answers(out: Path, n: int, seed: int, k: int = 4, **more: Any) -> Path
     return out
 
 
-def label_pairs(out: Path, rows: Iterable[tuple[str, str, str]], seed: int) -> Path:
-    """The same for pairs that are there already."""
-    file = out.with_suffix(".jsonl")
-    lines = ({"prompt": asked, "first": first, "second": second} for asked, first, second in rows)
-    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
-    label(LabelConfig(out=str(out), pairs=str(file), judge=JudgeConfig(**JUDGE), seed=seed, export=()))
-    return out
-
-
 def write_requests(file: Path, rows: Iterable[Prompt]) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = ({"prompt": request(one), "domain": one.domain} for one in rows)
@@ -116,10 +104,6 @@ def write_requests(file: Path, rows: Iterable[Prompt]) -> str:
 
 def preferences(run: Path) -> Iterator[Preference]:
     return read_records(run / "preferences.jsonl", Preference)
-
-
-def metrics(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 # ---- pairs of answers, judges and reward models
@@ -140,27 +124,13 @@ def better(asked: str, one: str, other: str) -> bool | None:
     return None if abs(lead) < TIE else lead > 0
 
 
-def judge_accuracy(run: Path) -> float:
-    """Share of the labels, ties in truth aside, that are right."""
-    truth = (better(request(row.prompt), row.chosen.text, row.rejected.text) for row in preferences(run))
-    return round(statistics.fmean(one for one in truth if one is not None), 4)
-
-
-def held_out_pairs(n: int, seed: int) -> list[Pair]:
-    """The initial policy's own answers to held-out questions, without ties in truth."""
-    asked = held_out(min(2 * n, 2_000), seed)
-    found = []
-    for prompt, some in zip(asked, write(initial(), asked, ANSWERS, seed).texts, strict=True):
-        for one, other in (some[:2], some[2:]):
-            truth = better(request(prompt), one, other)
-            if truth is not None:
-                found.append(Pair(prompt, one, other, truth))
-    return found[:n]
-
-
 def agreement(reward: Path, pairs: Sequence[Pair]) -> list[bool]:
     """For each pair, whether the reward model is right."""
-    rows = [(pair.prompt, Completion.of(pair.prompt.id, text)) for pair in pairs for text in (pair.one, pair.other)]
+    rows = [
+        (pair.prompt, Completion.of(pair.prompt.id, text))
+        for pair in pairs
+        for text in (pair.one, pair.other)
+    ]
     scores = [score or 0.0 for score in RewardJudge(reward).score_many(rows)]
     return [(scores[2 * at] > scores[2 * at + 1]) == pair.one_is_better for at, pair in enumerate(pairs)]
 
@@ -218,7 +188,7 @@ class Trial:
         """The best one: chosen on the very questions it is compared on, to its advantage."""
 
     def mark(self, folder: str | Path) -> dict[str, Any]:
-        """How a policy does against the initial one, and against the best null; intervals over the prompts."""
+        """A policy against the initial one and against the best null; intervals over the prompts."""
         policy = load_to_read(folder)
         new = write(policy, self.asked, 1, self.seed + 1)
         wins = win_each(new.scores(self.asked), self.initial.scores(self.asked))

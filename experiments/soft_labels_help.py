@@ -1,32 +1,38 @@
 """Does a reward model learn more from a noisy judge's probabilities than from its votes?
 
-The pairs are such as most are in practice: two answers of a fairly good assistant, of which many are nearly ties.
-Nobody takes those out beforehand; a vote makes a coin's throw of each, and a probability near one half next to
-nothing. The labels come as any user's do: a file of pairs, asked about in both orders by `jurist label`, with the
-planted judge as it comes. One reward model learns its probabilities, another only which of the two it preferred, with
-the training of `recipes/rlaif.yaml`. Both are marked with the true preference on held-out questions, ties left out.
+The pairs are such as most are in practice: two answers of a fairly good assistant, of which many are nearly
+ties. Nobody takes those out beforehand; a vote makes a coin's throw of each, and a probability near one half
+next to nothing. The labels come as any user's do: a file of pairs, asked about in both orders by `jurist
+label`, with the planted judge as it comes. One reward model learns its probabilities, another only which of
+the two it preferred, with the training of `recipes/rlaif.yaml`. Both are marked with the true preference on
+held-out questions, ties left out.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from evidence import mean_of, over_seeds, record
 from jurist.models.reward import train_reward
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig
 from jurist.stats.agreement import ece
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.policies import Habits, compose
 from jurist.tiny.world import Side, prompts
+from jurist.verdicts.settings import JudgeConfig
 from small_world import (
+    JUDGE,
     PACKAGES,
     Pair,
     agreement,
     better,
-    label_pairs,
     null_agreement,
     preferences,
     request,
@@ -48,6 +54,15 @@ def pairs(n: int, seed: int, side: Side, *, ties: bool) -> list[Pair]:
         if one != other and (ties or truth is not None):
             found.append(Pair(prompt, one, other, bool(truth)))
     return found[:n]
+
+
+def label_pairs(out: Path, rows: Iterable[tuple[str, str, str]], seed: int) -> Path:
+    """A run of `jurist label` over pairs that are there already."""
+    file = out.with_suffix(".jsonl")
+    lines = ({"prompt": asked, "first": first, "second": second} for asked, first, second in rows)
+    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    label(LabelConfig(out=str(out), pairs=str(file), judge=JudgeConfig(**JUDGE), seed=seed, export=()))
+    return out
 
 
 def one_seed(seed: int, folder: Path) -> dict[str, float | str]:
@@ -90,8 +105,8 @@ def main() -> None:
         high=high,
         null="votes in place of probabilities",
         null_value=0.0,
-        bar=f"gain in true accuracy, paired over {len(seeds)} seeds, and lead over the best of the answers' lengths:"
-        " both intervals above 0",
+        bar=f"gain in true accuracy, paired over {len(seeds)} seeds, and lead over the best that the answers'"
+        " lengths alone tell: both intervals above 0",
         holds=low > 0 and over_null[1] > 0,
         packages=PACKAGES,
         over_length=over_null,

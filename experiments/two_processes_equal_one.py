@@ -1,9 +1,10 @@
 """Do two processes train to the losses of one?
 
 The same job through `jurist train` alone and through `torchrun --nproc-per-node 2` on the CPU, for
-fine-tuning, reward model, DPO and PPO, at the same batch: the largest difference of a step's loss, for PPO of
-its reward and KL too. Beside it what another order of the rows makes of the same losses. (On a CPU `accelerate launch --cpu --num_processes 2` starts one process, which is
-refused; `accelerate launch --multi_gpu` starts what `torchrun` does.)
+fine-tuning, reward model, DPO and PPO, at the same batch: the largest difference of a step's loss, for PPO
+of its reward and KL too. Beside it what another order of the rows makes of the same losses. (On a CPU
+`accelerate launch --cpu --num_processes 2` starts one process, which is refused; `accelerate launch
+--multi_gpu` starts what `torchrun` does.)
 """
 
 from __future__ import annotations
