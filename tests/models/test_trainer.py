@@ -17,10 +17,10 @@ from rows_for_tests import metrics, pairs_file, preferences
 from jurist.engines import checkpoints
 from jurist.errors import Interrupted, RunError
 from jurist.models.identity import fingerprint
-from jurist.models.processes import shared_out
+from jurist.models.processes import shared_out, shuffled_steps
 from jurist.models.reward import train_reward
 from jurist.models.settings import DpoConfig, ModelConfig, PPOConfig, RewardConfig
-from jurist.models.trainer import lr_share, shuffled_steps
+from jurist.models.trainer import lr_share
 from jurist.policies.checkpoint import Lora
 from jurist.policies.policy import Policy
 from jurist.policies.tokens import Example

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from msgspec.structs import replace
@@ -45,6 +45,7 @@ from .trainer import OnProgress, Step, Trainer, no_progress, trainable
 
 Asked = tuple[Prompt, Example]
 """A prompt and its tokens."""
+LOSSES: Final = ("policy_loss", "value_loss", "clipped")
 
 
 def train_ppo(
@@ -359,60 +360,55 @@ def penalised(cfg: PPOConfig, sample: Sample, processes: Processes) -> Tensor:
 
 def update(trainer: Trainer[PPOConfig], batch: Batch, step: Step) -> dict[str, float]:
     """The clipped updates of a step; means of the losses over its tokens."""
-    cfg, processes, sample = trainer.cfg, trainer.processes, batch.sample
-    names = ("policy_loss", "value_loss", "clipped")
-    noted: list[list[float]] = []
-    norms = [0.0]
-    order = list(range(len(sample.rows)))
-    rng = random.Random(cfg.seed * 1_000_003 + step.number)
-    for _ in range(cfg.optim.passes):
+    optim = trainer.cfg.optim
+    order = list(range(len(batch.sample.rows)))
+    rng = random.Random(trainer.cfg.seed * 1_000_003 + step.number)
+    noted: list[dict[str, float]] = []
+    for _ in range(optim.passes):
         rng.shuffle(order)
-        for number in range(cfg.optim.minibatches):
-            rows = order[number :: cfg.optim.minibatches]
-            tokens = processes.sum(sample.tokens_B[rows].sum().double()).item()
-            if tokens == 0:
-                continue
-            sums_3 = torch.zeros(3)
-
-            def parts(limit: int, rows: list[int] = rows, sums_3: Tensor = sums_3) -> list[list[int]]:
-                sums_3.zero_()
-                return passes(trainer, sample, rows, limit)
-
-            def loss_of(part: list[int], tokens: float = tokens, sums_3: Tensor = sums_3) -> Tensor:
-                loss, some_3 = clipped_losses(trainer, batch, part)
-                sums_3.add_(some_3)
-                return loss / tokens
-
-            trainer.gradient(parts, loss_of)
-            noted.append((processes.sum(sums_3) / tokens).tolist())
-            norms.append(trainer.update(step, dict(zip(names, noted[-1], strict=True))))
-    means = [sum(column) / len(noted) for column in zip(*noted, strict=True)] or [0.0] * 3
-    found = dict(zip(names, means, strict=True))
-    return {**found, "grad_norm": max(norms), "lr": trainer.rate(step)}
+        for number in range(optim.minibatches):
+            noted += clipped_update(trainer, batch, order[number :: optim.minibatches], step)
+    means = {name: sum(one[name] for one in noted) / max(len(noted), 1) for name in LOSSES}
+    norm = max((one["grad_norm"] for one in noted), default=0.0)
+    return {**means, "grad_norm": norm, "lr": trainer.rate(step)}
 
 
-def clipped_losses(trainer: Trainer[PPOConfig], batch: Batch, part: list[int]) -> tuple[Tensor, Tensor]:
-    """The loss of these rows, summed over tokens, and the sums of policy loss, value loss and clipped
-    tokens."""
-    cfg, sample = trainer.cfg, batch.sample
-    rows = sample.grouped(part) if part else batch.spare
-    stats = trainer.module(rows, wanted(cfg), cfg.rollout.temperature)
-    logp_BT = stats.logprobs_AT
-    value_BT = torch.zeros_like(logp_BT) if stats.value_AT is None else stats.value_AT
-    if not part:
-        return 0.0 * (logp_BT.sum() + value_BT.sum()), torch.zeros(3)
-    width, clip = logp_BT.shape[1], cfg.optim.clip
-    old_BT, old_value_BT, advantage_BT, return_BT, mask_BT = (
-        whole_BT[part, :width].to(logp_BT.device)
-        for whole_BT in (
-            sample.logp_BT, sample.value_BT, batch.advantage_BT, batch.return_BT, sample.mask_BT
-        )
-    )  # fmt: skip
-    policy = adv.clipped_policy(logp_BT, old_BT, advantage_BT, mask_BT, clip)
-    value = adv.clipped_value(value_BT, old_value_BT, return_BT, mask_BT, clip)
-    clipped = adv.clip_fraction(logp_BT.detach(), old_BT, mask_BT, clip)
+def clipped_update(
+    trainer: Trainer[PPOConfig], batch: Batch, rows: Sequence[int], step: Step
+) -> list[dict[str, float]]:
+    """One update on these rows, and what is noted of it; none where no process has a token."""
+    cfg, processes, sample = trainer.cfg, trainer.processes, batch.sample
+    clip, mask_BT = cfg.optim.clip, sample.mask_BT
     weight = cfg.value.weight if cfg.advantage == "gae" else 0.0
-    return policy + weight * value, torch.stack([policy.detach(), value.detach(), clipped]).float().cpu()
+    tokens = processes.sum(mask_BT[rows].sum()).item()
+    if tokens == 0:
+        return []
+    sums_3 = torch.zeros(3)
+
+    def parts(limit: int) -> list[list[int]]:
+        sums_3.zero_()
+        return passes(trainer, sample, rows, limit)
+
+    def loss_of(part: list[int]) -> Tensor:
+        some = sample.grouped(part) if part else batch.spare
+        stats = trainer.module(some, wanted(cfg), cfg.rollout.temperature)
+        logp_BT = stats.logprobs_AT
+        value_BT = torch.zeros_like(logp_BT) if stats.value_AT is None else stats.value_AT
+        if not part:  # a process with nothing left takes part all the same: the others would wait for it
+            return 0.0 * (logp_BT.sum() + value_BT.sum())
+        old_BT, old_value_BT, advantage_BT, return_BT, here_BT = (
+            whole_BT[part, : logp_BT.shape[1]].to(logp_BT.device)
+            for whole_BT in (sample.logp_BT, sample.value_BT, batch.advantage_BT, batch.return_BT, mask_BT)
+        )
+        policy = adv.clipped_policy(logp_BT, old_BT, advantage_BT, here_BT, clip)
+        value = adv.clipped_value(value_BT, old_value_BT, return_BT, here_BT, clip)
+        clipped = adv.clip_fraction(logp_BT.detach(), old_BT, here_BT, clip)
+        sums_3.add_(torch.stack([policy.detach(), value.detach(), clipped]).float().cpu())
+        return (policy + weight * value) / tokens
+
+    trainer.gradient(parts, loss_of)
+    losses = dict(zip(LOSSES, (processes.sum(sums_3) / tokens).tolist(), strict=True))
+    return [{**losses, "grad_norm": trainer.update(step, losses)}]
 
 
 def beta_after(beta: float, metrics: dict[str, float], cfg: PPOConfig) -> float:

@@ -1,19 +1,26 @@
-"""One process or many, as `torchrun` or `accelerate launch` set them up, and who computes which rows."""
+"""One process or many, as `torchrun` or `accelerate launch` set them up; which rows are computed when, and by
+whom."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import SettingError
-from ..policies.tokens import cut
+from ..policies.forward import causal_of
+from ..policies.policy import Policy
+from ..policies.tokens import Example, cut
 from .settings import Training
 
 SHARDED: Final = "FSDP"
+SORTED_BATCHES: Final = 16
+"""Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
 T = TypeVar("T")
 
 
@@ -111,3 +118,36 @@ def _split_to(cuts: list[list[int]], parts: int) -> list[list[int]]:
             half = len(cuts[largest]) // 2
             cuts = [*cuts[:largest], cuts[largest][:half], cuts[largest][half:], *cuts[largest + 1 :]]
     return cuts
+
+
+def shuffled_steps(examples: Sequence[Example], batch: int, seed: int) -> Iterator[list[int]]:
+    """Rows of step after step, epoch after epoch.
+
+    Shuffle, cut into mega-batches, sort each by length, cut that into batches, shuffle the batches.
+    """
+    for epoch in count():
+        rng = random.Random(seed + 7919 * epoch)
+        order = list(range(len(examples)))
+        rng.shuffle(order)
+        size = batch * SORTED_BATCHES
+        batches = []
+        for start in range(0, len(order), size):
+            mega = sorted(order[start : start + size], key=lambda row: examples[row].length)
+            batches += [mega[at : at + batch] for at in range(0, len(mega), batch)]
+        rng.shuffle(batches)
+        yield from batches
+
+
+def layers_named(policy: Policy) -> Policy:
+    """The policy, with what accelerate asks of a model: which layers are sharded one by one, and which
+    weights are the same."""
+    causal = causal_of(policy.model)
+    policy._no_split_modules, policy.tie_weights = causal._no_split_modules, causal.tie_weights
+    return policy
+
+
+def recompute(model: Any) -> None:
+    """Keep no activations; compute them again on the way back."""
+    # transformers 5 renamed it and warns about the old name.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})

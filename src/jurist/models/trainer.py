@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import shutil
 import signal
 import sys
@@ -28,7 +27,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -38,19 +36,25 @@ from torch import Tensor
 
 from ..errors import Interrupted, RunError
 from ..policies.checkpoint import Kind
-from ..policies.forward import causal_of, row_slots
+from ..policies.forward import row_slots
 from ..policies.policy import Policy, load_policy
 from ..policies.tokens import Example
 from ..run import lock, write_whole
 from .checkpoint import TrainingState, full_state, load_checkpoint, save_checkpoint
 from .identity import Given, fingerprint, finished_model
-from .processes import Processes, is_sharded, open_accelerator, shared_out
+from .processes import (
+    Processes,
+    is_sharded,
+    layers_named,
+    open_accelerator,
+    recompute,
+    shared_out,
+    shuffled_steps,
+)
 from .settings import Training
 
 MAX_NORM: Final = 1.0
 """Longer gradients are shortened to this."""
-SORTED_BATCHES: Final = 16
-"""Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -247,7 +251,7 @@ class Trainer(Generic[C]):
     def learn(self, step: Step, values: Values) -> None:
         """One update on the rows of a step, each by its weight; the metrics are means over them."""
         whole = sum(self.weights[row] for row in step.rows)
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
 
         def parts(tokens: int) -> list[list[int]]:
             sums.clear()
@@ -259,11 +263,12 @@ class Trainer(Generic[C]):
             # A process with nothing left takes part without weight: the others would wait for it.
             weight_B = objective_B.new_tensor([self.weights[row] / whole for row in rows] or [0.0])
             for name, value_B in noted.items():
-                sums[name] = sums.get(name, 0.0) + float((weight_B * value_B.detach().float()).sum())
+                mine = (weight_B * value_B.detach().float()).sum()
+                sums[name] = sums[name] + mine if name in sums else mine
             return (weight_B * objective_B).sum()
 
         self.gradient(parts, loss_of)
-        means = self.processes.sum(torch.tensor([*sums.values()], dtype=torch.float64))
+        means = self.processes.sum(torch.stack([*sums.values()]))
         metrics = dict(zip(sums, means.tolist(), strict=True))
         metrics |= {"grad_norm": self.update(step, metrics), "lr": self.rate(step)}
         self.write(step, metrics)
@@ -449,24 +454,6 @@ class Trainer(Generic[C]):
         return whole
 
 
-def shuffled_steps(examples: Sequence[Example], batch: int, seed: int) -> Iterator[list[int]]:
-    """Rows of step after step, epoch after epoch.
-
-    Shuffle, cut into mega-batches, sort each by length, cut that into batches, shuffle the batches.
-    """
-    for epoch in count():
-        rng = random.Random(seed + 7919 * epoch)
-        order = list(range(len(examples)))
-        rng.shuffle(order)
-        size = batch * SORTED_BATCHES
-        batches = []
-        for start in range(0, len(order), size):
-            mega = sorted(order[start : start + size], key=lambda row: examples[row].length)
-            batches += [mega[at : at + batch] for at in range(0, len(mega), batch)]
-        rng.shuffle(batches)
-        yield from batches
-
-
 def lr_share(step: int, steps: int, warmup: float, schedule: str) -> float:
     """The learning rate at a step, as a share of its peak."""
     rising = math.ceil(warmup * steps)
@@ -489,21 +476,6 @@ def adamw(groups: Sequence[dict[str, Any]], cfg: Training) -> torch.optim.AdamW:
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The weights that are trained."""
     return [weight for weight in model.parameters() if weight.requires_grad]
-
-
-def layers_named(policy: Policy) -> Policy:
-    """The policy, with what accelerate asks of a model: which layers are sharded one by one, and which
-    weights are the same."""
-    causal = causal_of(policy.model)
-    policy._no_split_modules, policy.tie_weights = causal._no_split_modules, causal.tie_weights
-    return policy
-
-
-def recompute(model: Any) -> None:
-    """Keep no activations; compute them again on the way back."""
-    # transformers 5 renamed it and warns about the old name.
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
 
 
 def open_tracker(cfg: Training) -> Any:
