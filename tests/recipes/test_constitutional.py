@@ -290,7 +290,7 @@ def test_both_phases_end_in_a_policy_that_has_moved_and_start_again_for_nothing(
         "rl": {
             "judge": {"kind": "constitution"},
             "reward_model": {**TRAINING, "lr": 1e-3},
-            "ppo": {**TRAINING, "lr": 3e-4, "max_tokens": 24},
+            "ppo": {**TRAINING, "lr": 3e-4, "rollout": {"max_tokens": 24}},
             "dpo": {**TRAINING, "lr": 3e-4},
         },
     }

@@ -32,6 +32,8 @@ from jurist.verdicts.judge import JudgeConfig
 
 PROMPT = Prompt.of("What is 2 plus 2?", reference="4")
 SCORING = {"kind": "pointwise", "engine": "tiny:planted"}
+ON = {"lost": 0.0, "agreement": 0.0}
+"""On so few prompts diversity and agreement differ by chance."""
 
 
 def said(text: str, **more: str) -> Completion:
@@ -179,8 +181,7 @@ def test_settings_that_cannot_go_together_are_refused(tmp_path, given, says):
 )
 def test_two_rounds_end_in_a_policy_that_has_moved(tmp_path, more):
     pytest.importorskip("transformers", reason="training is an extra")
-    # On so few prompts the diversity of two rounds differs by chance.
-    outcome = rejection(settings(tmp_path, rounds=2, stop={"lost": 0.9}, **more))
+    outcome = rejection(settings(tmp_path, rounds=2, stop=ON, **more))
     last = outcome.rounds[-1]
     assert len(outcome.rounds) == 2
     assert last.compared.kl != 0
@@ -193,10 +194,11 @@ def test_a_loop_that_broke_off_anywhere_comes_to_the_same_weights_and_asks_nothi
     pytest.importorskip("transformers", reason="training is an extra")
     with serving(Planted()) as served:
         judge = {"kind": "pointwise", "engine": f"vllm:any@{served.url}"}
-        whole = rejection(settings(tmp_path, rounds=2, judge=judge, out=str(tmp_path / "whole")))
+        how = {"rounds": 2, "judge": judge, "stop": ON}
+        whole = rejection(settings(tmp_path, out=str(tmp_path / "whole"), **how))
         asked = served.calls
-        broken = settings(tmp_path, rounds=2, judge=judge, out=str(tmp_path / "broken"))
-        for place in ((1, "sample"), (1, "score-0"), (2, "held_out"), (2, "policy"), (2, "compare")):
+        broken = settings(tmp_path, out=str(tmp_path / "broken"), **how)
+        for place in ((1, "sample"), (1, "score-0"), (2, "policy"), (2, "held_out"), (2, "compare")):
 
             def breaks(now, place=place):
                 if (now.round, now.step) == place and now.inner is not None:

@@ -29,7 +29,7 @@ def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
         judge={"engine": "tiny:planted"},
         k=2,
         reward_model=LEARNS,
-        ppo={**MOVES, "max_tokens": 24},
+        ppo={**MOVES, "rollout": {"max_tokens": 24}},
         dpo=MOVES,
     )
 
@@ -39,7 +39,7 @@ def settings(folder: Path, name: str, *words: str) -> RlaifConfig:
     [
         ("--optimiser", "ppo"),
         ("--optimiser", "rloo"),
-        ("--optimiser", "dpo", "--rounds", "2", "--stop.lost", "0.9"),
+        ("--optimiser", "dpo", "--rounds", "2", "--stop.lost", "0", "--stop.agreement", "0"),
         ("--reward", "judge"),
     ],
     ids=" ".join,

@@ -146,7 +146,7 @@ def test_two_rounds_judge_themselves_and_one_that_broke_off_anywhere_comes_to_th
         whole = self_rewarding(settings(tmp_path, out=str(tmp_path / "whole"), **how))
         asked = served.calls
         broken = settings(tmp_path, out=str(tmp_path / "broken"), **how)
-        for place in ((1, "label"), (1, "agreement"), (2, "proxy"), (2, "policy"), (2, "compare")):
+        for place in ((1, "label"), (1, "policy"), (1, "agreement"), (2, "compare"), (2, "proxy")):
 
             def breaks(now, place=place):
                 if (now.round, now.step) == place and now.inner is not None:

@@ -63,7 +63,7 @@ def test_two_processes_ask_every_question_once_and_train_together(tmp_path):
     with serving(lambda ask: asked.append(ask) or planted(ask)) as served:
         judge = {"engine": f"vllm:judge@{served.url}"}
         compare = {"judge": judge, "held_out": 0.3}
-        ppo = {**MOVES, "max_tokens": 24}
+        ppo = {**MOVES, "rollout": {"max_tokens": 24}}
         cfg = loop_settings(
             RlaifConfig, tmp_path, judge=judge, compare=compare, k=2, reward_model=LEARNS, ppo=ppo
         )

@@ -251,7 +251,7 @@ class Round:
         self.write(f"held_out{about}", rows)
 
         def work() -> Comparison:
-            kl = _kl(policy, initial, rows) if self.number else None
+            kl = _kl(policy, initial, rows, cfg.sampling.temperature) if self.number else None
             return replace(comparison_of(rows, judged=bool(judge)), kl=kl)
 
         return self.loop.once(self.number, f"comparison{about}", Comparison, work)
@@ -288,19 +288,17 @@ def engine_of(policy: str | EngineConfig) -> str | EngineConfig:
     return f"hf:{policy}" if isinstance(policy, str) and ":" not in policy else policy
 
 
-def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow]) -> float | None:
-    """Nats a completion between two checkpoints; None where one of them is behind an endpoint, or nothing was
-    sampled, at temperature 0."""
-    answers = [(row.prompt, one) for row in rows for one in row.new]
-    temperatures = {one.sampling.temperature if one.sampling else 1.0 for _, one in answers}
-    if ":" in policy or ":" in initial or len(temperatures) != 1 or 0.0 in temperatures:
+def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: float) -> float | None:
+    """Nats a completion between two checkpoints, along what the first wrote at this temperature; None where
+    it always writes the same, or one of them is behind an endpoint."""
+    if ":" in policy or ":" in initial or not temperature:
         return None
     from ...policies.policy import kl, load_to_read
     from ...policies.tokens import tokenise_many
 
-    ours, ref = load_to_read(policy), load_to_read(initial)
-    texts: Any = ((prompt, (one,), {}) for prompt, one in answers)
-    return float(kl(ours, ref, list(tokenise_many(texts, ours.tokenizer)), temperatures.pop()))
+    new, old = load_to_read(policy), load_to_read(initial)
+    written: Any = ((row.prompt, (answer,), {}) for row in rows for answer in row.new)
+    return float(kl(new, old, [*tokenise_many(written, new.tokenizer)], temperature))
 
 
 def _prompt_of(row: Preference | Answer) -> Prompt:
