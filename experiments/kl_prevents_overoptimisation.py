@@ -104,7 +104,7 @@ def main() -> None:
         null="the same with the KL off",
         null_value=0.0,
         bar="in every seed, from the recipe's passes to three times as many: KL off, the proxy rises and the"
-        " truth falls, to below the policy with the KL, whose truth does not fall (95% intervals over prompts)",
+        " truth falls, to below the policy with the KL, whose truth does not fall (95% intervals)",
         holds=min(rises) > 0
         and all(one["truth moved"]["free"][2] < 0 for one in seeds)
         and all(one["truth moved"]["held"][2] >= 0 for one in seeds)
