@@ -27,12 +27,12 @@ def loss(name, pair=PAIR, p_B=ONES, beta=0.1, **settings):
 
 
 def test_bradley_terry_by_hand_with_a_margin_and_with_soft_labels():
-    same(losses.bradley_terry(CHOSEN, REJECTED), [softplus(-2), softplus(1)])
-    got = losses.bradley_terry(CHOSEN, REJECTED, 1.0, torch.tensor([0.5, 1.0]))
+    same(losses.bradley_terry_loss(CHOSEN, REJECTED), [softplus(-2), softplus(1)])
+    got = losses.bradley_terry_loss(CHOSEN, REJECTED, 1.0, torch.tensor([0.5, 1.0]))
     same(got, [softplus(-1.5), softplus(2)])
-    got = losses.bradley_terry(CHOSEN, REJECTED, torch.tensor([0.7, 0.2]))
+    got = losses.bradley_terry_loss(CHOSEN, REJECTED, torch.tensor([0.7, 0.2]))
     same(got, [0.7 * softplus(-2) + 0.3 * softplus(2), 0.2 * softplus(1) + 0.8 * softplus(-1)])
-    got = losses.bradley_terry(CHOSEN, REJECTED, torch.tensor([0.7, 0.7]), 0.5)
+    got = losses.bradley_terry_loss(CHOSEN, REJECTED, torch.tensor([0.7, 0.7]), 0.5)
     same(got, [0.7 * softplus(-1.5) + 0.3 * softplus(2.5), 0.7 * softplus(1.5) + 0.3 * softplus(-0.5)])
 
 
@@ -56,8 +56,8 @@ def test_told_from_the_other_side_gives_the_same(name, p):
     p_B = torch.tensor([p, p])
     other = losses.PairLogprobs(REJECTED, CHOSEN, TOKENS_L, TOKENS_W)
     if name == "bradley_terry":
-        one = losses.bradley_terry(CHOSEN, REJECTED, p_B, 0.7)
-        turned = losses.bradley_terry(REJECTED, CHOSEN, 1 - p_B, 0.7)
+        one = losses.bradley_terry_loss(CHOSEN, REJECTED, p_B, 0.7)
+        turned = losses.bradley_terry_loss(REJECTED, CHOSEN, 1 - p_B, 0.7)
     elif name == "centring":
         one, turned = losses.centring(CHOSEN, REJECTED), losses.centring(REJECTED, CHOSEN)
     else:
@@ -71,7 +71,7 @@ def test_an_even_label_pulls_equal_answers_nowhere(name):
     one = torch.ones(1)
     pair = losses.PairLogprobs(chosen, torch.tensor([1.5]), one, one)
     got = (
-        losses.bradley_terry(chosen, torch.tensor([1.5]), one / 2, 1.0)
+        losses.bradley_terry_loss(chosen, torch.tensor([1.5]), one / 2, 1.0)
         if name == "bradley_terry"
         else loss(name, pair, one / 2)
     )

@@ -12,9 +12,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-EPSILON: Final = 1e-4
+STD_EPSILON: Final = 1e-4
 """Added to a group's spread, so that equal scores give no advantage instead of a division by zero."""
-VARIANCE: Final = 1e-8
+VARIANCE_EPSILON: Final = 1e-8
 """Added to a variance, for the same reason."""
 MAX_DECREASE: Final = 0.2
 """The most that a KL below the target counts, as a share of it (Ziegler et al. 2019)."""
@@ -103,7 +103,7 @@ def whiten(x: Tensor, mask: Tensor, moments_3: Tensor | None = None) -> Tensor:
     count, total, squares = (moments(x, mask) if moments_3 is None else moments_3).tolist()
     mean = total / max(count, 1.0)
     variance = max(squares / max(count, 1.0) - mean * mean, 0.0)
-    scale = float((variance + VARIANCE) ** -0.5)
+    scale = float((variance + VARIANCE_EPSILON) ** -0.5)
     white: Tensor = (x - mean) * scale * mask
     return white
 
@@ -121,7 +121,7 @@ def grpo(score_B: Tensor, group_B: Tensor) -> Tensor:
     centred_B = score_B - total_B / size_B
     _, squares_B = _group_sums(centred_B.square(), group_B)
     std_B = (squares_B / (size_B - 1).clamp(min=1)).sqrt()
-    return torch.where(size_B > 1, centred_B / (std_B + EPSILON), torch.zeros_like(score_B))
+    return torch.where(size_B > 1, centred_B / (std_B + STD_EPSILON), torch.zeros_like(score_B))
 
 
 def _group_sums(x_B: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from . import losses
 from .identity import reference_hash
 from .reward import labels
 from .rows import pairs_to_learn
-from .settings import DpoConfig, check
+from .settings import DpoConfig, check_training
 from .trainer import OnProgress, Trainer, no_progress
 
 
@@ -30,7 +30,7 @@ def train_dpo(
     cfg: DpoConfig, preferences: Iterable[Preference] | None = None, on_progress: OnProgress = no_progress
 ) -> Path:
     """Train on the preferences given, or on those in `cfg.data`; the folder of the policy."""
-    check(cfg, "dpo")
+    check_training(cfg, "dpo")
     given = None if preferences is None else list(preferences)
     with Trainer(cfg, given, on_progress) as trainer:
         if trainer.finished:

@@ -26,7 +26,7 @@ def soft_logistic(delta_B: Tensor, p_B: Tensor | float = 1.0, margin_B: Tensor |
     return -(p_B * F.logsigmoid(delta_B - margin_B) + (1 - p_B) * F.logsigmoid(-delta_B - margin_B))
 
 
-def bradley_terry(
+def bradley_terry_loss(
     chosen_B: Tensor, rejected_B: Tensor, p_B: Tensor | float = 1.0, margin_B: Tensor | float = 0.0
 ) -> Tensor:
     """Soft cross-entropy of r_w - r_l: Ouyang et al. 2022 eq. 1, margin as in Touvron et al. 2023."""

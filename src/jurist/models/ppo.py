@@ -40,12 +40,12 @@ from . import advantages as adv
 from .processes import Processes
 from .rewards import BatchSource, Rewards, RewardSource, Scored, failures, open_rewards, refuse_too_many
 from .rows import counting, is_held_out
-from .settings import RLAIF_MOST, PPOConfig, check
-from .trainer import OnProgress, Step, Trainer, no_progress, trainable
+from .settings import RLAIF_MOST, PPOConfig, check_training
+from .trainer import OnProgress, Trainer, TrainingStep, no_progress, trainable
 
-Asked = tuple[Prompt, Example]
+PromptTokens = tuple[Prompt, Example]
 """A prompt and its tokens."""
-LOSSES: Final = ("policy_loss", "value_loss", "clipped")
+PPO_LOSSES: Final = ("policy_loss", "value_loss", "clipped")
 
 
 def train_ppo(
@@ -56,7 +56,7 @@ def train_ppo(
 ) -> Path:
     """The folder of the trained policy. Prompts and reward are those given, or what the settings name."""
     if prompts is None:
-        check(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
+        check_training(cfg, "rloo" if cfg.advantage == "rloo" else "ppo")
     given = None if prompts is None else list(prompts)
     with Trainer(cfg, given, on_progress) as trainer:
         if trainer.finished:
@@ -76,7 +76,7 @@ def train_ppo(
             facts["reward"] = rewards.name
             sampler = Sampler(trainer, writer_for(cfg, policy), rewards)
             if trainer.done == 0:
-                measure(sampler, Step(0, []), held_out)
+                measure(sampler, TrainingStep(0, []), held_out)
             for step in trainer.steps(prompt_steps(len(asked), processes.world, cfg)):
                 mine = processes.share(step.rows)
                 keys = [f"{cfg.seed} {step.number} {row}" for row in mine]
@@ -108,7 +108,7 @@ def load(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
 
 def prompts_to_ask(
     cfg: PPOConfig, policy: Policy, prompts: Iterable[Prompt] | None, dropped: Counter[str]
-) -> tuple[list[Asked], list[Asked]]:
+) -> tuple[list[PromptTokens], list[PromptTokens]]:
     """The prompts that leave room for an answer, with their tokens: those learnt from, and those held out."""
     read = list(load(cfg, counting(dropped)) if prompts is None else prompts)
     tokens = tokenise_many(((one, (), {"id": one.id}) for one in read), policy.tokenizer)
@@ -228,7 +228,7 @@ class Sampler:
         self._reference = trainer.module if copy is None else trainer.place(copy)
         writer.sync(trainer.policy)
 
-    def draw(self, asked: Sequence[Asked], keys: Sequence[str]) -> Sample:
+    def draw(self, asked: Sequence[PromptTokens], keys: Sequence[str]) -> Sample:
         """The reward of a prompt's completions is asked for as soon as they are whole."""
         cfg, policy = self.trainer.cfg, self.trainer.policy
         ended: dict[int, list[Rollout]] = {}
@@ -358,7 +358,7 @@ def penalised(cfg: PPOConfig, sample: Sample, processes: Processes) -> Tensor:
     return score_B
 
 
-def update(trainer: Trainer[PPOConfig], batch: Batch, step: Step) -> dict[str, float]:
+def update(trainer: Trainer[PPOConfig], batch: Batch, step: TrainingStep) -> dict[str, float]:
     """The clipped updates of a step; means of the losses over its tokens."""
     optim = trainer.cfg.optim
     order = list(range(len(batch.sample.rows)))
@@ -368,13 +368,13 @@ def update(trainer: Trainer[PPOConfig], batch: Batch, step: Step) -> dict[str, f
         rng.shuffle(order)
         for number in range(optim.minibatches):
             noted += clipped_update(trainer, batch, order[number :: optim.minibatches], step)
-    means = {name: sum(one[name] for one in noted) / max(len(noted), 1) for name in LOSSES}
+    means = {name: sum(one[name] for one in noted) / max(len(noted), 1) for name in PPO_LOSSES}
     norm = max((one["grad_norm"] for one in noted), default=0.0)
     return {**means, "grad_norm": norm, "lr": trainer.rate(step)}
 
 
 def clipped_update(
-    trainer: Trainer[PPOConfig], batch: Batch, rows: Sequence[int], step: Step
+    trainer: Trainer[PPOConfig], batch: Batch, rows: Sequence[int], step: TrainingStep
 ) -> list[dict[str, float]]:
     """One update on these rows, and what is noted of it; none where no process has a token."""
     cfg, processes, sample = trainer.cfg, trainer.processes, batch.sample
@@ -407,7 +407,7 @@ def clipped_update(
         return (policy + weight * value) / tokens
 
     trainer.gradient(parts, loss_of)
-    losses = dict(zip(LOSSES, (processes.sum(sums_3) / tokens).tolist(), strict=True))
+    losses = dict(zip(PPO_LOSSES, (processes.sum(sums_3) / tokens).tolist(), strict=True))
     return [{**losses, "grad_norm": trainer.update(step, losses)}]
 
 
@@ -462,7 +462,7 @@ def sample_metrics(sample: Sample | None, processes: Processes) -> dict[str, flo
     }
 
 
-def measure(sampler: Sampler, step: Step, held_out: Sequence[Asked]) -> None:
+def measure(sampler: Sampler, step: TrainingStep, held_out: Sequence[PromptTokens]) -> None:
     """The same numbers on prompts that are not learnt from, always with the same random numbers."""
     trainer, processes = sampler.trainer, sampler.trainer.processes
     # Where weights are sharded each process has to take part: as many prompts each.

@@ -21,7 +21,7 @@ from .settings import Training
 SHARDED: Final = "FSDP"
 SORTED_BATCHES: Final = 16
 """Batches that are sorted by length together: enough to fill them evenly, few enough to stay random."""
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Processes:
@@ -41,9 +41,9 @@ class Processes:
         summed = x if self.world == 1 else self._accelerator.reduce(x.to(self.device), "sum")
         return summed.cpu()
 
-    def gather(self, mine: Sequence[T]) -> list[T]:
+    def gather(self, mine: Sequence[_T]) -> list[_T]:
         """What all processes have, which need not be equally much."""
-        each: list[Sequence[T]] = [mine]
+        each: list[Sequence[_T]] = [mine]
         if self.world > 1:
             each *= self.world
             torch.distributed.all_gather_object(each, list(mine))
@@ -67,7 +67,7 @@ def open_accelerator(cfg: Training) -> Any:
     return made
 
 
-def is_sharded(accelerator: Any) -> bool:
+def shards_weights(accelerator: Any) -> bool:
     """Whether weights are spread over the processes."""
     return str(accelerator.distributed_type).endswith(SHARDED)
 

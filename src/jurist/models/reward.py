@@ -34,12 +34,12 @@ from ..records import Preference, content_id
 from ..run import read_json, write_whole
 from . import losses
 from .rows import pairs_to_learn
-from .settings import RewardConfig, check
-from .trainer import OnProgress, Progress, Step, Trainer, no_progress
+from .settings import RewardConfig, check_training
+from .trainer import OnProgress, Progress, Trainer, TrainingStep, no_progress
 
 BLOCK: Final = 512
 """Rows between two notes of how far the states are."""
-ROWS_AT_ONCE: Final = 8192
+SOLVED_AT_ONCE: Final = 8192
 ITERATIONS: Final = 300
 
 
@@ -49,7 +49,7 @@ def train_reward(
     on_progress: OnProgress = no_progress,
 ) -> Path:
     """Train on the preferences given, or on those in `cfg.data`; the folder of the reward model."""
-    check(cfg, "reward")
+    check_training(cfg, "reward")
     given = None if preferences is None else list(preferences)
     with Trainer(cfg, given, on_progress) as trainer:
         if trainer.finished:
@@ -78,9 +78,9 @@ def reward_values(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """What is minimised for each pair, and what is written down; the metrics know no margin."""
     chosen_B, rejected_B = reward_B2.unbind(-1)
-    objective_B = losses.bradley_terry(chosen_B, rejected_B, p_B, cfg.margin * margin_B)
+    objective_B = losses.bradley_terry_loss(chosen_B, rejected_B, p_B, cfg.margin * margin_B)
     objective_B = objective_B + cfg.centre * losses.centring(chosen_B, rejected_B)
-    loss_B = losses.bradley_terry(chosen_B, rejected_B, p_B)
+    loss_B = losses.bradley_terry_loss(chosen_B, rejected_B, p_B)
     return objective_B, {
         "loss": loss_B,
         "above_entropy": loss_B - losses.entropy(p_B),
@@ -111,7 +111,7 @@ def fit_head(
     head = reward_head(causal_of(policy.model))
     with torch.no_grad():
         head.weight.copy_(weight_D[None])
-    trainer.total, solved = 1, Step(1, [])
+    trainer.total, solved = 1, TrainingStep(1, [])
     trainer.resume()
     trainer.write(solved, head_metrics(cfg, learnt_N2D, rows, weight_D))
     if held_out:
@@ -170,7 +170,7 @@ def solve(states_N2D: np.ndarray, rows: Sequence[Example], cfg: RewardConfig) ->
     weight_N = weight_N / weight_N.sum()
     # In units of each dimension's spread: a few of a language model's are a hundred times as wide as the
     # others.
-    scale_D = torch.from_numpy(np.sqrt(np.mean(np.square(states_N2D[:ROWS_AT_ONCE]), axis=(0, 1)))) + 1e-6
+    scale_D = torch.from_numpy(np.sqrt(np.mean(np.square(states_N2D[:SOLVED_AT_ONCE]), axis=(0, 1)))) + 1e-6
     v_D = torch.zeros(states_N2D.shape[-1], requires_grad=True)
     solver = torch.optim.LBFGS([v_D], max_iter=ITERATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
@@ -179,8 +179,8 @@ def solve(states_N2D: np.ndarray, rows: Sequence[Example], cfg: RewardConfig) ->
         total = cfg.ridge * v_D.square().sum()
         total.backward()
         whole = float(total.detach())
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            at = slice(start, start + ROWS_AT_ONCE)
+        for start in range(0, len(rows), SOLVED_AT_ONCE):
+            at = slice(start, start + SOLVED_AT_ONCE)
             reward_B2 = (_block(states_N2D, at) / scale_D) @ v_D
             objective_B, _ = reward_values(cfg, reward_B2, p_N[at], margin_N[at])
             part = (weight_N[at] * objective_B).sum()
@@ -197,7 +197,7 @@ def head_metrics(
 ) -> dict[str, float]:
     """The means over these rows, by weight, of what is written down."""
     p_N, margin_N, weight_N = _labels(rows)
-    blocks = (slice(at, at + ROWS_AT_ONCE) for at in range(0, len(rows), ROWS_AT_ONCE))
+    blocks = (slice(at, at + SOLVED_AT_ONCE) for at in range(0, len(rows), SOLVED_AT_ONCE))
     reward_N2 = torch.cat([_block(states_N2D, at) @ weight_D for at in blocks])
     _, found = reward_values(cfg, reward_N2, p_N, margin_N)
     return {name: float((weight_N * x_N).sum() / weight_N.sum()) for name, x_N in found.items()}

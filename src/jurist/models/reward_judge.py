@@ -26,7 +26,7 @@ TOKENS = 16384
 _GATHER_SECONDS = 0.005
 NO_SCORE = "too long or empty"
 """Why there is no score: the model has no positions for the whole of it, or there is no token to read at."""
-Row = tuple[Prompt, Completion]
+JudgedRow = tuple[Prompt, Completion]
 
 
 class RewardJudge:
@@ -52,7 +52,7 @@ class RewardJudge:
             )
         self._policy = policy
         self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
-        self._waiting: list[tuple[Row, asyncio.Future[float | None]]] = []
+        self._waiting: list[tuple[JudgedRow, asyncio.Future[float | None]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
@@ -86,7 +86,7 @@ class RewardJudge:
             if not answer.done():
                 answer.set_result(score)
 
-    def score_many(self, rows: Sequence[Row]) -> list[float | None]:
+    def score_many(self, rows: Sequence[JudgedRow]) -> list[float | None]:
         """The score of each completion, those to one prompt sharing it; None where one cannot be scored."""
         from ..policies.policy import token_stats
 

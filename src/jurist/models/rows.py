@@ -1,4 +1,4 @@
-"""Rows to train on: a run of ours, or files as other trainers read them.
+"""TrainingRows to train on: a run of ours, or files as other trainers read them.
 
 | columns | becomes |
 |---|---|
@@ -44,7 +44,7 @@ def load_preferences(
     label_values: Mapping[Any, str] | None = None,
 ) -> Iterator[Preference]:
     """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
-    if is_run(source):
+    if has_labels(source):
         rows = read_records(Path(source) / "preferences.jsonl", Preference)
         yield from drop_quarantined(rows, read_quarantine(Path(source)), dropped)
         return
@@ -58,7 +58,7 @@ def load_preferences(
     )
 
 
-def is_run(source: str | Path) -> bool:
+def has_labels(source: str | Path) -> bool:
     """Whether it is a run folder; one without labels is refused, and a loop, which has them by round."""
     if (Path(source) / "preferences.jsonl").exists():
         summary = Path(source) / "summary.json"
@@ -117,7 +117,7 @@ def _targets(
     on_error: OnError,
     label_values: Mapping[Any, str] | None,
 ) -> Iterator[Target]:
-    if is_run(source):
+    if has_labels(source):
         yield from (
             (one.prompt, one.chosen) for one in load_preferences(source, dropped) if not is_tie(one.p)
         )
@@ -186,7 +186,7 @@ def _number(row: dict[str, Any], column: str, default: float | None) -> float | 
     return float(value)
 
 
-class Rows(NamedTuple):
+class TrainingRows(NamedTuple):
     """What a training is given."""
 
     learnt: list[Example]
@@ -197,7 +197,7 @@ class Rows(NamedTuple):
 
 def pairs_to_learn(
     cfg: LabelledTraining, policy: Policy, preferences: Iterable[Preference] | None, *, soft: bool
-) -> Rows:
+) -> TrainingRows:
     """The preferences given, or those of the settings, as examples of two answers: chosen, then rejected."""
     dropped: Counter[str] = Counter()
     if preferences is None:
@@ -214,7 +214,7 @@ def pairs_to_learn(
     return rows._replace(facts={**rows.facts, "compare_nothing": nothing})
 
 
-def answers_to_learn(cfg: LabelledTraining, policy: Policy, targets: Iterable[Target] | None) -> Rows:
+def answers_to_learn(cfg: LabelledTraining, policy: Policy, targets: Iterable[Target] | None) -> TrainingRows:
     """The answers given, or those of the settings, as examples of one."""
     dropped: Counter[str] = Counter()
     if targets is None:
@@ -243,7 +243,7 @@ def _tokenised(
     texts: Iterable[TextRow],
     what: str,
     dropped: Counter[str],
-) -> Rows:
+) -> TrainingRows:
     learnt: list[Example] = []
     held_out: list[Example] = []
     too_long: list[int] = []
@@ -273,7 +273,7 @@ def _tokenised(
             f"there are 0 {what} to learn in {cfg.data or 'what was given'}"
             f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, bool(held_out), too_long)}"
         )
-    return Rows(learnt, held_out, {"rows": len(learnt), "dropped": dict(+dropped)})
+    return TrainingRows(learnt, held_out, {"rows": len(learnt), "dropped": dict(+dropped)})
 
 
 def _way_out(cfg: LabelledTraining, policy: Policy, all_held_out: bool, too_long: Sequence[int]) -> str:

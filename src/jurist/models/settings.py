@@ -10,10 +10,10 @@ from msgspec import Meta, Struct
 from ..errors import SettingError
 from ..policies.checkpoint import Lora
 
-Positive = Annotated[float, Meta(gt=0)]
+AboveZero = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 AtLeast0 = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, lt=1)]
+BelowOne = Annotated[float, Meta(ge=0, lt=1)]
 ZeroToOne = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -44,7 +44,7 @@ class OptimConfig(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["cosine", "linear", "constant"],
         Meta(description="Decay of the learning rate: cosine to a tenth, linear to 0, or none."),
     ] = "cosine"
-    warmup: Annotated[Share, Meta(description="Share of the steps with rising learning rate.")] = 0.05
+    warmup: Annotated[BelowOne, Meta(description="Share of the steps with rising learning rate.")] = 0.05
     weight_decay: Annotated[AtLeast0, Meta(description="Decoupled weight decay of AdamW.")] = 0.0
 
 
@@ -62,9 +62,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         str, Meta(description="The model to start from: a checkpoint's folder, its name on the hub, or tiny.")
     ] = ""
     out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
-    epochs: Annotated[Positive, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
+    epochs: Annotated[AboveZero, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
     batch: Annotated[Count, Meta(description="Rows per step, over all processes.")] = 64
-    lr: Annotated[Positive, Meta(description="Peak learning rate.")] = 1e-5
+    lr: Annotated[AboveZero, Meta(description="Peak learning rate.")] = 1e-5
     optim: Annotated[OptimConfig, Meta(description="The optimiser.")] = OptimConfig()
     max_length: Annotated[
         Count, Meta(description="Most tokens of a prompt with its longest answer; longer rows are dropped.")
@@ -79,7 +79,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Lora | None, Meta(description="Train a low-rank adapter instead of all weights, e.g. --lora.r 16.")
     ] = None
     model: Annotated[ModelConfig, Meta(description="How the base is loaded and computed.")] = ModelConfig()
-    held_out: Annotated[Share, Meta(description="Share of prompts for evaluation after each epoch.")] = 0.0
+    held_out: Annotated[
+        BelowOne, Meta(description="Share of prompts for evaluation after each epoch.")
+    ] = 0.0
     save_every: Annotated[
         Annotated[int, Meta(ge=0)], Meta(description="Steps between checkpoints; 0: none.")
     ] = 200
@@ -101,13 +103,13 @@ class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_onl
 class SftConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Supervised fine-tuning on chosen answers."""
 
-    lr: Positive = 2e-5
+    lr: AboveZero = 2e-5
 
 
 class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A reward model from preferences."""
 
-    lr: Positive = 1e-5
+    lr: AboveZero = 1e-5
     learn: Annotated[
         Literal["all", "head"],
         Meta(description="head: keep the base as it is and fit only the head, in seconds."),
@@ -126,13 +128,13 @@ DpoLoss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
 class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A policy straight from preferences."""
 
-    lr: Positive = 5e-7
+    lr: AboveZero = 5e-7
     reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
     loss: Annotated[
         DpoLoss, Meta(description="simpo has no reference policy; r_dpo penalises length by alpha.")
     ] = "dpo"
     beta: Annotated[
-        Positive | None,
+        AboveZero | None,
         Meta(description="Strength of the KL constraint; null: 0.1, length_normalised 5, simpo 2."),
     ] = None
     gamma: Annotated[float, Meta(description="simpo: target reward margin per token.")] = 1.0
@@ -153,10 +155,10 @@ class KlConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     beta: Annotated[AtLeast0, Meta(description="Penalty per nat; with a target, its initial value.")] = 0.05
     target: Annotated[
-        Positive | None, Meta(description="KL in nats per completion to adapt beta to; null: fixed.")
+        AboveZero | None, Meta(description="KL in nats per completion to adapt beta to; null: fixed.")
     ] = None
     horizon: Annotated[
-        Positive, Meta(description="Completions until beta has doubled, where the KL is twice its target.")
+        AboveZero, Meta(description="Completions until beta has doubled, where the KL is twice its target.")
     ] = 1000.0
     rlaif: Annotated[bool, Meta(description="Weight the score by 1 - beta (Lee et al. 2023).")] = False
 
@@ -168,7 +170,7 @@ class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
         Count | None, Meta(description="Completions per prompt; null: 1 for gae, 4 for the others.")
     ] = None
     max_tokens: Annotated[Count, Meta(description="Most tokens of a completion.")] = 256
-    temperature: Annotated[Positive, Meta(description="Sampling temperature.")] = 1.0
+    temperature: Annotated[AboveZero, Meta(description="Sampling temperature.")] = 1.0
     writer: Annotated[
         Literal["hf", "vllm"], Meta(description="Who samples: this process, or vLLM with synced weights.")
     ] = "hf"
@@ -183,13 +185,13 @@ class PpoOptimConfig(OptimConfig, frozen=True, forbid_unknown_fields=True):
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     passes: Annotated[Count, Meta(description="Passes over the completions of each step.")] = 2
     minibatches: Annotated[Count, Meta(description="Updates per pass.")] = 1
-    clip: Annotated[Positive, Meta(description="Clip range of the probability ratio.")] = 0.2
+    clip: Annotated[AboveZero, Meta(description="Clip range of the probability ratio.")] = 0.2
 
 
 class ValueConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The value head of advantage: gae."""
 
-    lr: Annotated[Positive, Meta(description="Higher learning rate for the new value head.")] = 1e-4
+    lr: Annotated[AboveZero, Meta(description="Higher learning rate for the new value head.")] = 1e-4
     weight: Annotated[AtLeast0, Meta(description="Weight of the value loss.")] = 0.1
     lam: Annotated[ZeroToOne, Meta(description="Lambda of GAE; there is no discount.")] = 0.95
 
@@ -213,7 +215,7 @@ class HaltConfig(Struct, frozen=True, forbid_unknown_fields=True):
         ZeroToOne, Meta(description="Share of failed verdicts in a step at which training stops.")
     ] = 0.5
     kl: Annotated[
-        Positive | None, Meta(description="KL on held-out prompts, in nats, above which training ends.")
+        AboveZero | None, Meta(description="KL on held-out prompts, in nats, above which training ends.")
     ] = None
     worse: Annotated[
         bool,
@@ -227,7 +229,7 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     `epochs` counts passes over the prompts, `batch` the prompts of a step, `tokens` bounds a forward pass.
     """
 
-    lr: Positive = 1e-6
+    lr: AboveZero = 1e-6
     optim: Annotated[PpoOptimConfig, Meta(description="The optimiser.")] = PpoOptimConfig()
     save_every: Annotated[int, Meta(ge=0)] = 20
     reward: Annotated[
@@ -272,7 +274,7 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return self.rollout.samples or (1 if self.advantage == "gae" else 4)
 
 
-def check(cfg: Training, verb: str) -> None:
+def check_training(cfg: Training, verb: str) -> None:
     """What has to be there before anything is loaded."""
     if cfg.track and find_spec(cfg.track) is None:
         raise SettingError(f"{cfg.track} is not installed. Install it with: pip install {cfg.track}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..policies.tokens import Example
 from .rows import Target, answers_to_learn
-from .settings import SftConfig, check
+from .settings import SftConfig, check_training
 from .trainer import OnProgress, Trainer, no_progress
 
 
@@ -22,7 +22,7 @@ def train_sft(
     cfg: SftConfig, targets: Iterable[Target] | None = None, on_progress: OnProgress = no_progress
 ) -> Path:
     """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
-    check(cfg, "sft")
+    check_training(cfg, "sft")
     given = None if targets is None else list(targets)
     with Trainer(cfg, given, on_progress) as trainer:
         if trainer.finished:

@@ -44,10 +44,10 @@ from .checkpoint import TrainingState, full_state, load_checkpoint, save_checkpo
 from .identity import Given, fingerprint, finished_model
 from .processes import (
     Processes,
-    is_sharded,
     layers_named,
     open_accelerator,
     recompute,
+    shards_weights,
     shared_out,
     shuffled_steps,
 )
@@ -55,15 +55,15 @@ from .settings import Training
 
 MAX_NORM: Final = 1.0
 """Longer gradients are shortened to this."""
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-T = TypeVar("T")
-C = TypeVar("C", bound=Training)
+_T = TypeVar("_T")
+_C = TypeVar("_C", bound=Training)
 Values = Callable[[list[Example]], tuple[Tensor, dict[str, Tensor]]]
 """Of some rows what is minimised, and what is written down under a name; a number a row."""
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     number: int
     """From 1."""
     rows: list[int]
@@ -85,13 +85,13 @@ def no_progress(_: Progress) -> None:
     """For callers who do not want to know."""
 
 
-class Trainer(Generic[C]):
+class Trainer(Generic[_C]):
     """One training run: `begin` with a policy and its rows, take `steps`, `finish`."""
 
     finished: Path | None
     """The model, where this very run has been finished before."""
 
-    def __init__(self, cfg: C, rows: Given = None, on_progress: OnProgress = no_progress) -> None:
+    def __init__(self, cfg: _C, rows: Given = None, on_progress: OnProgress = no_progress) -> None:
         self.cfg, self.out, self.on_progress = cfg, Path(cfg.out), on_progress
         self.fingerprint = fingerprint(cfg, rows)
         self.finished = finished_model(self.out, self.fingerprint)
@@ -109,13 +109,13 @@ class Trainer(Generic[C]):
         self._signal = ""
         self._resumed = False
 
-    def __enter__(self) -> Trainer[C]:
+    def __enter__(self) -> Trainer[_C]:
         if self.finished:
             return self
         self.out.mkdir(parents=True, exist_ok=True)
         self.accelerator = open_accelerator(self.cfg)
         self.processes = Processes(self.accelerator)
-        self.sharded = is_sharded(self.accelerator)
+        self.sharded = shards_weights(self.accelerator)
         if self.main:
             self._lock = lock(self.out)
         return self
@@ -195,7 +195,7 @@ class Trainer(Generic[C]):
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.examples) / self.cfg.batch)
 
-    def steps(self, plan: Iterable[list[int]] | None = None) -> Iterator[Step]:
+    def steps(self, plan: Iterable[list[int]] | None = None) -> Iterator[TrainingStep]:
         """What is left of the run. Each step seeds itself, so that a resumed one draws the same dropout.
 
         After each: its checkpoint when it is time, progress, and the end where a signal asked for it.
@@ -203,7 +203,7 @@ class Trainer(Generic[C]):
         self.resume()
         began, first = time.monotonic(), self.done
         plan = shuffled_steps(self.examples, self.cfg.batch, self.cfg.seed) if plan is None else plan
-        for step in map(Step, range(1, self.total + 1), plan):
+        for step in map(TrainingStep, range(1, self.total + 1), plan):
             if step.number <= first:
                 continue
             self._seed(step.number)
@@ -237,7 +237,7 @@ class Trainer(Generic[C]):
             self._tracker = open_tracker(self.cfg)
             self._metrics_file = (self.out / "metrics.jsonl").open("a")
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {one: signal.signal(one, self._stop) for one in SIGNALS}
+            self._handlers = {one: signal.signal(one, self._stop) for one in STOP_SIGNALS}
         self.accelerator.wait_for_everyone()
 
     def _seed(self, number: int) -> None:
@@ -245,10 +245,10 @@ class Trainer(Generic[C]):
         self._step_seed = seed
         torch.manual_seed(seed)
 
-    def epoch_ends(self, step: Step) -> bool:
+    def epoch_ends(self, step: TrainingStep) -> bool:
         return step.number % self.steps_per_epoch == 0 or step.number == self.total
 
-    def learn(self, step: Step, values: Values) -> None:
+    def learn(self, step: TrainingStep, values: Values) -> None:
         """One update on the rows of a step, each by its weight; the metrics are means over them."""
         whole = sum(self.weights[row] for row in step.rows)
         sums: dict[str, Tensor] = {}
@@ -303,7 +303,7 @@ class Trainer(Generic[C]):
         most = max(self.processes.gather([len(parts)]))
         return parts + [[]] * (most - len(parts))
 
-    def within_memory(self, work: Callable[[int], T]) -> T:
+    def within_memory(self, work: Callable[[int], _T]) -> _T:
         """The work with so many tokens a pass; where memory runs out, begun again with half as many, for
         good.
 
@@ -328,7 +328,7 @@ class Trainer(Generic[C]):
                 torch.cuda.empty_cache()
             print(f"jurist: out of memory; going on with --tokens {self.tokens}", file=sys.stderr, flush=True)
 
-    def update(self, step: Step, losses: Mapping[str, float]) -> float:
+    def update(self, step: TrainingStep, losses: Mapping[str, float]) -> float:
         """Clip the gradient, refuse what is not a number, take the optimiser's step; the gradient's norm."""
         norm = float(self.accelerator.clip_grad_norm_(self._trained, MAX_NORM))
         if not all(map(math.isfinite, (norm, *losses.values()))):
@@ -350,7 +350,7 @@ class Trainer(Generic[C]):
     def _trained(self) -> list[torch.nn.Parameter]:
         return trainable(self.module)
 
-    def rate(self, step: Step) -> float:
+    def rate(self, step: TrainingStep) -> float:
         optim = self.cfg.optim
         return self.cfg.lr * lr_share(step.number, self.total, optim.warmup, optim.schedule)
 
@@ -380,7 +380,7 @@ class Trainer(Generic[C]):
         return {name: torch.tensor([by_row[row][name] for row in range(len(examples))]) for name in names}
 
     def measure(
-        self, step: Step, examples: Sequence[Example], weights: Sequence[float], values: Values
+        self, step: TrainingStep, examples: Sequence[Example], weights: Sequence[float], values: Values
     ) -> None:
         """At the end of an epoch, the same numbers on rows that are not learnt."""
         if not examples or not self.epoch_ends(step):
@@ -392,11 +392,11 @@ class Trainer(Generic[C]):
         }
         self.write_held_out(step, len(examples), means)
 
-    def write_held_out(self, step: Step, rows: int, metrics: dict[str, float]) -> None:
+    def write_held_out(self, step: TrainingStep, rows: int, metrics: dict[str, float]) -> None:
         self.held_out = {"rows": rows, **metrics}
         self._write_line(step.number, metrics, of="held_out")
 
-    def write(self, step: Step, metrics: dict[str, float]) -> None:
+    def write(self, step: TrainingStep, metrics: dict[str, float]) -> None:
         """The metrics of a step."""
         self.metrics = metrics
         self._write_line(step.number, metrics)
