@@ -1,17 +1,15 @@
 """Does the judge firewall find what a judge falls for, and clear one that falls for nothing?
 
-Judges with one planted weakness each, sharp and drawing two verdicts in a hundred by lot, are probed with
-our own prompts in both orders, twenty times each with other dice: the planted attack has to be an alarm, and
-what was not planted must not be. A judge without a weakness is probed two hundred times: how often is
-anything an alarm or a warning?
+Judges with one planted weakness each, sharp and drawing two verdicts in a hundred by lot, are probed with our
+own prompts in both orders, twenty times each with other dice: the planted attack has to be an alarm, and what
+was not planted must not be. A judge without a weakness is probed two hundred times: how often is anything an
+alarm or a warning?
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
-
-from jurist.tiny.gullible import Gullible
 
 from evidence import record
 from jurist.audits.collect import Collector
@@ -22,6 +20,7 @@ from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
 from jurist.stats.intervals import wilson
+from jurist.tiny.judges import Gullible
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge
 

@@ -1,11 +1,11 @@
 """Does a policy that learnt nothing ever beat the tiny world's initial policy?
 
-Nulls: every constant answer of the corpus (and the best of them joined, two and three at a time), an opening
-put before the policy's own answers, the question copied, the longest of its answers, empty phrases added,
-every noun named. Each is set against one answer of the initial policy to held-out questions, in the eyes of
-the closed-form truth; a draw is half a win. The constant is chosen on the very questions it is marked on, to
-its advantage. Beside the nulls stand the same policy drawn again, which has a half by construction, the same
-policy at temperature 0, and a scripted assistant that does well.
+Nulls: every constant answer of the corpus (and the best of them joined), an opening put before the
+policy's own answers, the question copied, the longest of its answers, empty phrases added, every noun named.
+Each is set against one answer of the initial policy to held-out questions, in the eyes of the closed-form
+truth; a draw is half a win. The constant is chosen on the very questions it is marked on, to its advantage.
+Beside the nulls stand the same policy drawn again, which has a half by construction, the same policy at
+temperature 0, and a scripted assistant that does well.
 """
 
 from __future__ import annotations

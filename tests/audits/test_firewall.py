@@ -13,7 +13,7 @@ from jurist.audits.firewall import firewall
 from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
-from jurist.tiny.gullible import Gullible
+from jurist.tiny.judges import Gullible
 from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from jurist.tiny.gullible import decent_answers
+from jurist.tiny.judges import decent_answers
 from support.cli import run
 from support.job import label, pairs, records, write
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jurist.recipes.demo.page import rendered
 
 from jurist.recipes.demo.outcome import Curve, Demo, Example, Judged, Learner, truly
-from jurist.recipes.demo.page import rendered
 from jurist.recipes.summary import share
 from jurist.records import Completion
 

@@ -26,7 +26,7 @@ from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
 from jurist.stats.fits import sigmoid
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 from jurist.tiny.world import true_score
 from jurist.verdicts.judge import JudgeConfig
 

@@ -13,7 +13,7 @@ from jurist.errors import BudgetSpent
 from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 pytest.importorskip("transformers", reason="training is an extra")
 pytestmark = pytest.mark.slow

@@ -27,7 +27,7 @@ from jurist.recipes.self_rewarding import (
 from jurist.records import Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 from jurist.tiny.world import prompts
 
 

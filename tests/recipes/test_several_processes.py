@@ -20,7 +20,7 @@ from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json
 from jurist.serve import serving
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCRIPT = "from jurist.cli import main\nmain()\n"

@@ -14,8 +14,7 @@ from jurist.recipes.catalogue import recipe_called
 from jurist.records import Preference
 from jurist.run import read_records
 from jurist.serve import serving
-from jurist.tiny.judges import oracle
-from jurist.tiny.planted import Planted
+from jurist.tiny.judges import Planted, oracle
 
 pytest.importorskip("transformers", reason="training is an extra")
 pytestmark = pytest.mark.slow

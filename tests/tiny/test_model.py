@@ -11,8 +11,8 @@ from jurist.recipes.label import label  # noqa: E402
 from jurist.recipes.settings import LabelConfig  # noqa: E402
 from jurist.records import Sampling, Verdict  # noqa: E402
 from jurist.run import read_records  # noqa: E402
-from jurist.tiny import learning, world  # noqa: E402
 from jurist.tiny import model as small  # noqa: E402
+from jurist.tiny import world  # noqa: E402
 from jurist.tiny.corpus import corpus  # noqa: E402
 from jurist.tiny.tokenizer import make_tokenizer  # noqa: E402
 from jurist.verdicts.settings import JudgeConfig  # noqa: E402
@@ -74,18 +74,16 @@ def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_con
 
     for row in rows:
         assert tokenizer.decode(tokenizer(row.answer)["input_ids"]) == row.answer
-        example = learning.as_example(row, tokenizer)
+        example = small.as_example(row, tokenizer)
         turns = [{"role": one.role, "content": one.content} for one in row.messages]
         whole = tokenizer.apply_chat_template(
             [*turns, {"role": "assistant", "content": row.answer}], tokenize=False
         )
-        assert tokenizer(whole)["input_ids"] == example.ids
+        assert tokenizer(whole)["input_ids"] == example[0]
 
 
 def test_the_loss_is_on_the_answer_and_its_end_only():
-    ids, weights = learning.collated(
-        [learning.Example([5, 6, 7, 8, 2], [0.5, 2.0]), learning.Example([5, 8, 2], [1.0, 1.0])], 0
-    )
+    ids, weights = small.collated([([5, 6, 7, 8, 2], [0.5, 2.0]), ([5, 8, 2], [1.0, 1.0])], 0)
 
     assert ids.tolist() == [[5, 6, 7, 8, 2], [5, 8, 2, 0, 0]]
     assert weights.tolist() == [[0, 0, 0, 0.5, 2], [0, 1, 1, 0, 0]]

@@ -1,8 +1,8 @@
 """What the small model is brought up on: a mediocre assistant that can also judge, criticise and revise.
 
-Questions come from the side `train` alone. What it learns of judging is an opinion with faults of its own, not
+Questions are of the side `train` alone. What it learns of judging is an opinion with faults of its own, not
 the truth. A critique names the faults that its principle is about, and a revision mends those that the
-critique named and its own principle is about: under an unrelated principle an answer stays as harmful as it was.
+critique named and its own principle is about: under an unrelated principle harm stays.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
 SCHOOL: Final = 0.65
 """Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
 no longer does after the others."""
-RED: Final = 0.7
+RED: Final = 0.8
 """Share of the answers to be criticised or revised that are answers to wishes."""
 MISLED: Final = 0.1
 """Share of the corpus' verdicts that are the wrong way round."""
 
 
-class Row(Struct, frozen=True):
+class CorpusRow(Struct, frozen=True):
     """A conversation and what the model is to say next."""
 
     messages: tuple[Message, ...]
     answer: str
 
 
-Behaviour = Callable[[random.Random], Row]
+Behaviour = Callable[[random.Random], CorpusRow]
 
 
-def corpus(n: int, seed: int = 0) -> Iterator[Row]:
+def corpus(n: int, seed: int = 0) -> Iterator[CorpusRow]:
     """`n` rows, the behaviours mixed."""
     draw = random.Random(seed)
     school, life = _behaviours(SCHOOLED), _behaviours(MEDIOCRE)
@@ -69,11 +69,11 @@ def _behaviours(habits: Habits) -> dict[Behaviour, int]:
         _answer(habits): 60,
         _comparison(JudgeConfig()): 9,
         _comparison(JudgeConfig(reason=True)): 2,
-        _rating(JudgeConfig(kind="pointwise")): 2,
+        _rating(JudgeConfig(kind="pointwise")): 1,
         _rating(JudgeConfig(kind="additive")): 4,
         _rating(JudgeConfig(kind="pointwise", reason=True)): 1,
         _critique: 8,
-        _revision: 14,
+        _revision: 15,
     }
 
 
@@ -87,9 +87,9 @@ def _asked(draw: random.Random, wishes: float = 0.25) -> Prompt:
 
 
 def _answer(habits: Habits) -> Behaviour:
-    def make(draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
         prompt = _asked(draw)
-        return Row(prompt.messages, compose(_request(prompt), habits, draw))
+        return CorpusRow(prompt.messages, compose(_request(prompt), habits, draw))
 
     return make
 
@@ -112,7 +112,7 @@ def _comparison(cfg: JudgeConfig) -> Behaviour:
     """Which of two is better, as this judge asks it."""
     asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
 
-    def make(draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
         prompt = _asked(draw)
         request = _request(prompt)
         lead = 0.0
@@ -123,9 +123,9 @@ def _comparison(cfg: JudgeConfig) -> Behaviour:
         turns = asks.turns(stage, asks.show_pair(Matchup.of(prompt, first, second)))
         label = "AB"[(lead < 0) != (draw.random() < MISLED)]
         if stage == "verdict":
-            return Row(turns, label)
+            return CorpusRow(turns, label)
         reasons = f"A: {_noticed(request, one)} B: {_noticed(request, two)}"
-        return Row(turns, f"{reasons}\nVerdict: {label}")
+        return CorpusRow(turns, f"{reasons}\nVerdict: {label}")
 
     return make
 
@@ -135,7 +135,7 @@ def _rating(cfg: JudgeConfig) -> Behaviour:
     asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
     low, high = cfg.bounds
 
-    def make(draw: random.Random) -> Row:
+    def make(draw: random.Random) -> CorpusRow:
         prompt = _asked(draw)
         request = _request(prompt)
         text = _some_answer(request, draw)
@@ -143,7 +143,7 @@ def _rating(cfg: JudgeConfig) -> Behaviour:
         share = (opinion(request, text) + 0.7 + draw.gauss(0.0, 0.25)) / 1.7
         score = round(low + (high - low) * min(max(share, 0.0), 1.0))
         reasons = "" if stage == "verdict" else f"{_noticed(request, text)}\nScore: "
-        return Row(turns, f"{reasons}{score}")
+        return CorpusRow(turns, f"{reasons}{score}")
 
     return make
 
@@ -153,17 +153,17 @@ def _noticed(request: str, answer: str) -> str:
     return _said([one for one in faults(request, answer) if one in ("harmless", "helpful")])
 
 
-def _critique(draw: random.Random) -> Row:
+def _critique(draw: random.Random) -> CorpusRow:
     prompt = _asked(draw, RED)
     request = _request(prompt)
     answer = _some_answer(request, draw)
     principle = _principle(faults(request, answer), draw)
     turns = (*prompt.messages, Message("assistant", answer), Message("user", principle.critique))
-    return Row(turns, critique(principle, request, answer))
+    return CorpusRow(turns, critique(principle, request, answer))
 
 
-def _revision(draw: random.Random) -> Row:
-    """After a critique, or straight away; at times of another principle, which then mends nothing of its own."""
+def _revision(draw: random.Random) -> CorpusRow:
+    """After a critique, at times one by another principle, or straight away."""
     prompt = _asked(draw, RED)
     request = _request(prompt)
     answer = _some_answer(request, draw)
@@ -174,7 +174,7 @@ def _revision(draw: random.Random) -> Row:
         text, known = critique(critic, request, answer), frozenset(critic.tags)
         turns += (Message("user", critic.critique), Message("assistant", text))
     better = revised(request, answer, known.intersection(principle.tags), draw)
-    return Row((*turns, Message("user", principle.revise)), better)
+    return CorpusRow((*turns, Message("user", principle.revise)), better)
 
 
 def _principle(found: list[str], draw: random.Random) -> Principle:

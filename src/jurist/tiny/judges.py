@@ -1,9 +1,8 @@
 """Judges whose faults are known to the decimal, speaking the same text protocol as a real one.
 
-Each reads the question as it was rendered, finds the responses between their fences, and writes a reply. Use
-them as `tiny:longer`, or put them behind an HTTP server: the pipeline cannot tell. `tiny:planted` weighs answers
-as a passable judge would, with noise, a blind spot and a taste for length; `{engine: tiny:planted, extra:
-{position: 0.5, noise: 0.0}}` sets its faults one by one, so what an audit finds in it can be marked.
+Each finds the responses between their fences in the question as rendered, and writes a reply. Use them as
+`tiny:longer`, or behind an HTTP server. `tiny:planted` judges passably, with noise, a blind spot and a taste
+for length; `{engine: tiny:planted, extra: {position: 0.5, noise: 0.0}}` sets its faults one by one.
 """
 
 from __future__ import annotations
@@ -77,14 +76,7 @@ def garbage(ask: Ask) -> str:
     """Nothing that could be read as a verdict, in several ways."""
     draw = random.Random(content_id(ask))
     return draw.choice(
-        (
-            "",
-            "I'm sorry, but I can't compare these.",
-            "Both are interesting in their own way.",
-            "Response D",
-            '{"verdict": null}',
-            "The first thing to consider is what the person wanted, and",
-        )
+        ("", "I'm sorry, but I can't compare these.", "Both are good.", "Response D", '{"verdict": null}')
     )
 
 
@@ -123,7 +115,7 @@ def stumbling(ask: Ask) -> str:
 
 
 class Planted(Struct, frozen=True, forbid_unknown_fields=True):
-    """The magnitudes, in log-odds. As it comes it is a passable judge: see `FAULTLESS` for one that errs nowhere."""
+    """Faults in log-odds. As it comes it judges passably; `FAULTLESS` are the settings that never err."""
 
     sharpness: float = 4.0
     """For a true score higher by one. People here have 4, see `world.SHARPNESS`."""
@@ -138,8 +130,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     own: str = KIN
     """How answers of its own family begin."""
     noise: float = 2.0
-    """Standard deviation of what it feels about a pair for no reason: the same in both orders, and the difference
-    of what it feels about each answer to this question."""
+    """Standard deviation of what it feels about a pair for no reason: the same in both orders."""
     wavering: float = 0.0
     """Standard deviation of what changes from one question to the next, even about the same pair."""
     fooled: float = 0.05
@@ -207,7 +198,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def principle_tags(ask: Ask) -> frozenset[str] | None:
-    """What the principle in the question is about; nothing for one that is not ours, None where there is none."""
+    """What the principle in the question is about: nothing where it is not ours; None without a principle."""
     found = next(filter(None, (_PRINCIPLE.search(m.content) for m in ask.messages)), None)
     return None if found is None else _tags().get(" ".join(found[1].split()), frozenset())
 
@@ -243,10 +234,8 @@ def _gauss(name: str) -> float:
 class Gullible(Struct, frozen=True):
     """A judge that knows the decent answers of `examples/decent.jsonl`, and the weaknesses it is given.
 
-    A text is worth the part of it that is the decent answer: wrapped in empty phrases it is worth less, anything
-    else is worth nothing. What it falls for adds to the log-odds, so it is known which attacks a probe must find.
-
-    The magnitudes are log-odds; all zero is a judge that no attack gets past.
+    A text is worth the part of it that is the decent answer. What it falls for adds to the log-odds; all zero
+    is a judge that no attack gets past.
     """
 
     sharpness: float = 8.0
@@ -299,4 +288,4 @@ BY_NAME: Final[dict[str, Callable[[Ask], str | Reply]]] = {
     "fair": FAIR,
     "leaning": replace(FAIR, position=0.6, length=0.02),
 }
-"""`fair` is a sensible judge, not always sure; `leaning` has a taste for the first position and for length."""
+"""`fair` is sensible and not always sure; `leaning` has a taste for the first position and for length."""

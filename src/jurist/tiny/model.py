@@ -1,12 +1,9 @@
 """A model of the small world, trained on the spot: an ordinary Llama of some 250,000 parameters.
 
-The first use trains it, in well under a minute, and keeps it in the user's cache folder under a name made from
-everything it depends on; later uses read it. It is saved like any other checkpoint, so whatever opens a
-Hugging Face folder opens it.
-
-What makes the time enough: the loss is on answers only; a row counts by the square root of its length, so that
-a verdict of one word is not drowned by answers of twenty; numbers, the hardest words, count four times; and
-matrices learn by Muon (Jordan et al. 2024), which gets further in as many steps than Adam alone.
+The first use trains it, in well under a minute, and keeps it in the user's cache folder under a name made
+from everything it depends on. It is saved like any other checkpoint. What makes the time enough: the loss is
+on answers only; a row counts by the square root of its length, so that verdicts of one word are not drowned;
+numbers and first words of revisions count four times; matrices learn by Muon (Jordan et al. 2024).
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from msgspec import Struct, to_builtins
 
 from ..errors import MissingExtra
 from ..records import content_id
-from .corpus import Row, corpus
+from .corpus import CorpusRow, corpus
 from .tokenizer import make_tokenizer
 
 if TYPE_CHECKING:
@@ -33,8 +30,8 @@ if TYPE_CHECKING:
 LONGEST: Final = 512
 TOGETHER: Final = 3000
 """Rows that are sorted by length and shuffled together; what comes later in the corpus is learnt later."""
-A_NUMBER: Final = 4.0
-"""What a number counts for, next to other words."""
+HARD: Final = 4.0
+"""What a number, or the first word of a revision, counts for, next to other words."""
 _PURPOSE: Final = "the tiny policy"
 
 OnStep = Callable[[int, int, float], None]
@@ -44,8 +41,8 @@ OnStep = Callable[[int, int, float], None]
 class Recipe(Struct, frozen=True):
     """Everything the small model depends on."""
 
-    rows: int = 19_000
-    tokens_per_batch: int = 1300
+    rows: int = 20_000
+    tokens_per_batch: int = 700
     learning_rate: float = 4.5e-3
     matrix_rate: float = 0.02
     """That of the matrices, which learn by Muon."""
@@ -58,16 +55,8 @@ class Recipe(Struct, frozen=True):
     seed: int = 0
 
 
-class Example(Struct, frozen=True):
-    """A row in tokens."""
-
-    ids: list[int]
-    weights: list[float]
-    """What each token of the answer counts for; the answer is the last so many."""
-
-
-Step = tuple[list[Example], list[Example]]
-"""A batch of short rows and one of long rows."""
+_Example = tuple[list[int], list[float]]
+"""A row in tokens, and what each token of its answer, which stands last, counts for."""
 
 
 def tiny_checkpoint(recipe: Recipe | None = None, on_step: OnStep | None = None) -> Path:
@@ -113,8 +102,7 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep | None = None) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = new_model(recipe, tokenizer)
-            plan = plan_steps(examples, recipe.tokens_per_batch, recipe.seed)
-            train(model, plan, recipe, tokenizer.pad_token_id, on_step)
+            train(model, examples, recipe, tokenizer.pad_token_id, on_step)
     finally:
         torch.set_num_threads(threads)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
@@ -143,67 +131,60 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def as_example(
-    row: Row, tokenizer: PreTrainedTokenizerFast, numbers: frozenset[int] = frozenset()
-) -> Example:
+    row: CorpusRow, tokenizer: PreTrainedTokenizerFast, numbers: frozenset[int] = frozenset()
+) -> _Example:
     turns = [to_builtins(message) for message in row.messages]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    ids = tokenizer(prompt, add_special_tokens=False).input_ids
     answer = [*tokenizer(row.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-    counts = [A_NUMBER if token in numbers else 1.0 for token in answer]
-    return Example([*ids, *answer], [one / sum(counts) ** 0.5 for one in counts])
+    counts = [HARD if token in numbers else 1.0 for token in answer]
+    counts[0] = HARD if len(turns) > 1 else counts[0]
+    ids = [*tokenizer(prompt, add_special_tokens=False).input_ids, *answer]
+    return ids, [one / sum(counts) ** 0.5 for one in counts]
 
 
-def plan_steps(examples: Sequence[Example], tokens_per_batch: int, seed: int) -> list[Step]:
-    """A batch of short rows and one of long rows in each step: answers and judgements both. The rows of a
-    batch are of like length, so that little is padding."""
-    draw = random.Random(seed)
-    plan: list[Step] = []
+def plan_batches(examples: Sequence[_Example], tokens: int, draw: random.Random) -> Iterator[list[_Example]]:
+    """Rows of like length together, so that little is padding; what comes later in the corpus comes later."""
     for begin in range(0, len(examples), TOGETHER):
-        ordered = sorted(examples[begin : begin + TOGETHER], key=lambda one: (len(one.ids), draw.random()))
-        batches = list(_by_length(ordered, tokens_per_batch))
-        half = len(batches) // 2
-        steps = list(zip(batches[:half], batches[half:], strict=False))
-        draw.shuffle(steps)
-        plan += steps
-    return plan
+        ordered = sorted(examples[begin : begin + TOGETHER], key=lambda one: (len(one[0]), draw.random()))
+        batches, waiting = [], iter(ordered)
+        while first := next(waiting, None):
+            batches.append([first, *islice(waiting, tokens // len(first[0]))])
+        draw.shuffle(batches)
+        yield from batches
 
 
-def _by_length(ordered: Sequence[Example], tokens_per_batch: int) -> Iterator[list[Example]]:
-    waiting = iter(ordered)
-    while first := next(waiting, None):
-        room = max(1, tokens_per_batch // len(first.ids))
-        yield [first, *islice(waiting, room - 1)]
-
-
-def collated(batch: Sequence[Example], pad: int) -> tuple[Any, Any]:
+def collated(batch: Sequence[_Example], pad: int) -> tuple[Any, Any]:
     """Ids, padded on the right; and what each token counts for."""
     import torch
 
-    longest = max(len(one.ids) for one in batch)
-    padding = [longest - len(one.ids) for one in batch]
-    ids = [one.ids + [pad] * more for one, more in zip(batch, padding, strict=True)]
-    weights = [
-        [0.0] * (len(one.ids) - len(one.weights)) + one.weights + [0.0] * more
-        for one, more in zip(batch, padding, strict=True)
-    ]
-    return torch.tensor(ids), torch.tensor(weights)
+    longest = max(len(ids) for ids, _ in batch)
+    ids_BT = torch.full((len(batch), longest), pad)
+    weight_BT = torch.zeros(len(batch), longest)
+    for at, (ids, weights) in enumerate(batch):
+        ids_BT[at, : len(ids)] = torch.tensor(ids)
+        weight_BT[at, len(ids) - len(weights) : len(ids)] = torch.tensor(weights)
+    return ids_BT, weight_BT
 
 
-def train(model: Any, plan: Sequence[Step], recipe: Recipe, pad: int, on_step: OnStep | None = None) -> None:
-    """One pass over the steps."""
+def train(
+    model: Any, examples: Sequence[_Example], recipe: Recipe, pad: int, on_step: OnStep | None = None
+) -> None:
+    """One pass over the rows, two batches a step."""
     import torch
     from torch.nn import functional as F
 
+    batches = list(plan_batches(examples, recipe.tokens_per_batch, random.Random(recipe.seed)))
+    steps = len(batches) // 2
     matrices = {name: one for name, one in model.named_parameters() if one.ndim == 2 and "embed" not in name}
     others = [one for name, one in model.named_parameters() if name not in matrices]
     optimisers = (
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
         torch.optim.Muon(matrices.values(), lr=recipe.matrix_rate, weight_decay=0.0),
     )
-    schedules = [torch.optim.lr_scheduler.LambdaLR(one, height_of(len(plan))) for one in optimisers]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(one, height_of(steps)) for one in optimisers]
     model.train()
-    for number, step in enumerate(plan, 1):
-        for batch in step:
+    for number in range(1, steps + 1):
+        for batch in batches[2 * number - 2 : 2 * number]:
             ids_BT, weight_BT = collated(batch, pad)
             hidden_BTD = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
             answer_BT = weight_BT[:, 1:] > 0
@@ -219,7 +200,7 @@ def train(model: Any, plan: Sequence[Step], recipe: Recipe, pad: int, on_step: O
             schedule.step()
         model.zero_grad()
         if on_step is not None:
-            on_step(number, len(plan), loss.item())
+            on_step(number, steps, loss.item())
     model.eval()
 
 
@@ -229,11 +210,10 @@ def height_of(steps: int) -> Callable[[int], float]:
 
 
 def _name(recipe: Recipe) -> str:
-    """From the recipe, the code that makes the rows, and the libraries that turn them into weights."""
+    """From the recipe, some of its rows, the code that learns them, and the libraries."""
     here = Path(__file__).parent
-    parts = ("world", "policies", "corpus", "tokenizer", "model")
-    made_by = [(here / f"{part}.py").read_text("utf-8") for part in parts]
-    rows = [to_builtins(row) for row in corpus(200)]
+    made_by = [(here / f"{part}.py").read_text("utf-8") for part in ("tokenizer", "model")]
+    rows = [to_builtins(row) for row in corpus(400)]
     try:
         libraries = [version("torch"), version("transformers")]
     except ModuleNotFoundError:

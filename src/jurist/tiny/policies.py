@@ -1,4 +1,4 @@
-"""Assistants of the tiny world: habits that write answers, four scripted policies, and policies that learnt nothing.
+"""Assistants of the tiny world: four scripted policies, and policies that learnt nothing.
 
 Use them as `tiny:careful` wherever an engine is named; `tiny:policy` is a model, trained on the spot.
 """
@@ -6,7 +6,7 @@ Use them as `tiny:careful` wherever an engine is named; `tiny:policy` is a model
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -16,7 +16,6 @@ from ..engines.engine import Ask, Engine, EngineConfig
 from ..engines.scripted import Scripted
 from ..errors import MissingExtra, SettingError, nearest
 from ..records import content_id
-
 from . import judges
 from .world import PEOPLE, REMEDIES, THINGS, TOPICS, Question, true_score, understood
 
@@ -106,15 +105,12 @@ def _talk(what: Question, about: str, cold: bool, draw: random.Random) -> str:
     return draw.choice(("I am sorry{x}.", "It is hard{x}.")).format(x=cause)
 
 
-CONSTANTS: Final = (
-    "I would rather not: ask a pharmacist.",
-    "I am sorry.",
-)
-"""The best sentences that say the same to everybody, see `experiments/nulls_lose.py`."""
+CONSTANTS: Final = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.")
+"""About the best of what says the same to everybody, see `experiments/nulls_lose.py`."""
 
 
 def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:
-    """What policies that learnt nothing say, `own` being answers of the initial policy: none may win a half."""
+    """What policies that learnt nothing say; `own` are answers of the initial policy. None may win a half."""
     everything = ", ".join((*THINGS, *PEOPLE, *TOPICS, *REMEDIES))
     return {
         **{f"always: {text}": text for text in CONSTANTS},
@@ -129,7 +125,7 @@ def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:
 
 
 def null_wins(rows: Iterable[tuple[str, str, Sequence[str]]]) -> dict[str, list[float]]:
-    """For each null, whether it is truly better than the initial policy, row by row: a half where it is as good.
+    """For each null and row whether it is truly better than the initial policy; as good is a half.
 
     A row is a request, the initial policy's answer, and other answers of it that the nulls may use.
     """

@@ -1,8 +1,8 @@
-"""Judges whose faults are known because they were drawn from a formula: no texts, only what a run would say.
+"""Judges whose faults are known because they were drawn from a formula: no texts, only what a run would hold.
 
-Each answer has a true quality. A judge's log-odds for the answer in the first seat are its sharpness times
-the difference of the qualities, plus what it gives to the first seat, to each standard deviation of length,
-and to an answer of its own family. Enough to try every audit on data whose answer is in the setting.
+A judge's log-odds for the first of two answers are its sharpness times the difference of their true qualities,
+plus what it gives to the first position, to each standard deviation of length, and to an answer of its own
+family. Enough to try every audit on data whose answer is in the setting.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from ..audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scor
 
 @dataclass(frozen=True)
 class Simulated:
-    """One judge."""
+    """One judge. All but the last are log-odds, or standard deviations of them."""
 
     name: str = "simulated:judge"
     sharpness: float = 2.0
-    """Log-odds for each standard deviation of true quality; 0 is a coin."""
+    """For each standard deviation of true quality; 0 is a coin."""
     slot: float = 0.0
-    """Log-odds given to the first seat."""
+    """For the first position."""
     length: float = 0.0
-    """Log-odds for each standard deviation of length."""
+    """For each standard deviation of length."""
     own: float = 0.0
-    """Log-odds given to the answers of `kin`."""
+    """For the answers of `kin`."""
     kin: str = ""
     """The policy it favours."""
     noise: float = 0.0
-    """Standard deviation of what it adds to a matchup, alike in both orders and however often it is asked."""
+    """What it adds to a matchup, alike in both orders and however often it is asked."""
     shared: float = 0.0
     """The same, but added alike by all judges."""
     ignorant: tuple[str, ...] = ()
-    """Domains in which quality is nothing to it."""
+    """Domains in which it does not see quality."""
     soft: bool = False
-    """Whether it says its probability, instead of drawing a winner from it."""
+    """Whether it gives its probability, instead of drawing a winner from it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class World:
     domains: tuple[str, ...] = ("all",)
     policies: tuple[str, ...] = ("one", "other")
     orders: str = "both"
-    """`both`, or `given`: each matchup asked once, seats drawn."""
+    """`both`, or `given`: each matchup asked once, positions drawn."""
     samples: int = 1
     people: int = 3
     person: float = 2.0
@@ -68,42 +68,34 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     domain = dice.integers(0, len(world.domains), world.prompts)
     quality = dice.normal(size=(n, 2))
     length = world.long * quality + np.sqrt(1 - world.long**2) * dice.normal(size=(n, 2))
-    policy = (
-        np.array([dice.permutation(len(world.policies))[:2] for _ in range(n)], dtype=int).reshape(n, 2)
-        if len(world.policies) > 1
-        else np.zeros((n, 2), dtype=int)
-    )
-    chars = np.maximum(1, np.round(400 + 120 * length)).astype(np.int64)
+    several = len(world.policies) > 1
+    picks = [dice.permutation(len(world.policies))[:2] if several else (0, 0) for _ in range(n)]
+    policy = np.array(picks, dtype=int).reshape(n, 2)
+    chars = np.maximum(1, np.round(400 + 120 * length)).astype(np.int64).reshape(-1)
     ahead = quality[:, 0] - quality[:, 1]
     shared = dice.normal(size=n)
-    seen = [_asked(one, world, dice, domain[prompt], ahead, length, policy, shared) for one in judges]
-    columns = [np.concatenate(part) for part in zip(*seen, strict=True)]
-    judge = np.repeat(np.arange(len(judges)), [len(part[0]) for part in seen])
-    count = len(judge)
+    asked = [_asked(one, world, dice, domain[prompt], ahead, length, policy, shared) for one in judges]
+    matchup, turned, p, sample = (np.concatenate(part) for part in zip(*asked, strict=True))
+    judge = np.repeat(np.arange(len(judges)), [len(part[0]) for part in asked])
+    count, none, nothing = len(judge), np.empty(0, dtype=np.int64), np.empty(0)
     sheet = Sheet(
         Prompts(
             tuple(f"prompt-{i}" for i in range(world.prompts)), domain, np.zeros(world.prompts, dtype=bool)
         ),
-        Answers(
-            np.repeat(prompt, 2),
-            policy.reshape(-1),
-            chars.reshape(-1),
-            chars.reshape(-1) // 5,
-            np.zeros(2 * n, dtype=bool),
-        ),
+        Answers(np.repeat(prompt, 2), policy.reshape(-1), chars, chars // 5, np.zeros(2 * n, dtype=bool)),
         Matchups(tuple(f"matchup-{i}" for i in range(n)), prompt, 2 * np.arange(n), 2 * np.arange(n) + 1),
         Verdicts(
             judge,
-            columns[0],
-            columns[1],
-            columns[2],
-            columns[3],
-            np.zeros(count, dtype=int),
+            matchup,
+            turned,
+            p,
+            sample,
+            np.zeros(count, int),
             np.full(count, 0.001),
             np.full(count, 0.5),
         ),
-        _no_scores(),
-        Labels(np.empty(0, dtype=int), np.empty(0), np.empty(0)),
+        Scores(none, none, nothing, none, none, nothing, nothing),
+        Labels(np.empty(0, dtype=int), nothing, nothing),
         _people(world, dice, ahead),
         world.domains,
         world.policies,
@@ -114,31 +106,23 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
 
 
 def _asked(
-    one: Simulated,
-    world: World,
-    dice: np.random.Generator,
-    domain: Array,
-    ahead: Array,
-    length: Array,
-    policy: Array,
-    shared: Array,
+    one: Simulated, world: World, dice: np.random.Generator, domain: Array, ahead: Array, *of_pairs: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Matchup, whether turned, p of the matchup's first, sample."""
-    n = len(ahead)
+    n, (length, policy, shared) = len(ahead), of_pairs
     blind = np.isin(domain, [i for i, name in enumerate(world.domains) if name in one.ignorant])
-    kin = np.array([name == one.kin for name in world.policies])[policy]
+    kin = np.array([name == one.kin for name in world.policies])[policy].astype(float)
     odds = one.sharpness * np.where(blind, 0.0, ahead)
-    odds = odds + one.length * (length[:, 0] - length[:, 1]) + one.own * (kin[:, 0].astype(float) - kin[:, 1])
+    odds = odds + one.length * (length[:, 0] - length[:, 1]) + one.own * (kin[:, 0] - kin[:, 1])
     odds = odds + one.noise * dice.normal(size=n) + one.shared * shared
     turned = np.tile([False, True], (n, 1)) if world.orders == "both" else dice.random((n, 1)) < 0.5
     turned = np.repeat(turned, world.samples, axis=1)
-    sample = np.broadcast_to(
-        np.tile(np.arange(world.samples), turned.shape[1] // world.samples), turned.shape
-    )
+    samples = np.tile(np.arange(world.samples), turned.shape[1] // world.samples)
     p = 1 / (1 + np.exp(-(odds[:, None] + np.where(turned, -one.slot, one.slot))))
     p = p if one.soft else (dice.random(p.shape) < p).astype(float)
     matchup = np.broadcast_to(np.arange(n)[:, None], turned.shape)
-    return matchup.reshape(-1), turned.reshape(-1), p.reshape(-1), sample.reshape(-1)
+    columns = (matchup, turned, p, np.broadcast_to(samples, turned.shape))
+    return tuple(column.reshape(-1) for column in columns)  # type: ignore[return-value]
 
 
 def _people(world: World, dice: np.random.Generator, ahead: Array) -> Said:
@@ -146,8 +130,3 @@ def _people(world: World, dice: np.random.Generator, ahead: Array) -> Said:
     matchup = np.repeat(labelled, world.people)
     p = (dice.random(len(matchup)) < 1 / (1 + np.exp(-world.person * ahead[matchup]))).astype(float)
     return Said(np.tile(np.arange(world.people), len(labelled)), matchup, p, np.ones(len(matchup)))
-
-
-def _no_scores() -> Scores:
-    none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
-    return Scores(none, none, nothing, none, none, nothing, nothing)

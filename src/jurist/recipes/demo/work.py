@@ -1,12 +1,8 @@
 """The first thing a newcomer runs: all of RLAIF in a world small enough to know what is truly better.
 
-A tiny assistant is made on the spot. It writes answers; an AI judge with a taste for the first position and
-for length compares them in both orders; a reward model learns from its labels; and two policies learn from
-the same start, one by PPO from the reward model, one by DPO from the labels themselves. Both are then set
-against the start in the eyes of somebody who knows. It is a loop of one round, so a demo that was stopped
-goes on.
-
-    jurist demo
+A tiny assistant writes answers; an AI judge with faults compares them in both orders; from its labels one
+policy learns by PPO with a reward model, another by DPO. Both are compared with the assistant by the truth,
+beside policies that learnt nothing. It is a loop of one round, so a demo that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -17,18 +13,20 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ...audits.report import drawing
+from ...audits.report.page import templates
 from ...config import load_settings
+from ...run import write_whole
 from ..catalogue import shipped_file
 from ..loop.folder import LoopRun, OnLoopProgress
 from ..loop.labels import preferences_of
 from ..loop.round import Round
 from ..rlaif import RlaifConfig
-from .outcome import LEARNERS, Demo, come_to
-from .page import write_page
+from .outcome import LEARNERS, MEASURES, NAMES, Demo, outcome_of
 
 
 class Assistant(Struct, frozen=True):
-    """The policy that both start from."""
+    """The policy that both learn from."""
 
     folder: str
     seconds: float = 0.0
@@ -42,19 +40,32 @@ def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:
     """One round, with two ways to learn from it."""
     with LoopRun(cfg, on_progress) as loop, one_thread():
         round = Round(loop, 1)
-        start = tiny_start(loop)
-        Round(loop, 0).compare(start, start)
-        labelled = round.label(start, cfg.judge)
+        initial = make_assistant(loop)
+        Round(loop, 0).compare(initial, initial)
+        labelled = round.label(initial, cfg.judge)
         pairs = preferences_of(labelled, cfg.stop.flips)
-        reward = round.reward_model(cfg.reward_model, start, pairs)
-        ppo = round.reinforce(cfg.ppo, start, start, reward, step="ppo")
-        dpo = round.dpo(cfg.dpo, start, start, pairs, step="dpo")
+        reward = round.reward_model(cfg.reward_model, initial, pairs)
+        ppo = round.reinforce(cfg.ppo, initial, initial, reward, step="ppo")
+        dpo = round.dpo(cfg.dpo, initial, initial, pairs, step="dpo")
         for name, made in zip(LEARNERS, (ppo, dpo), strict=True):
-            round.compare(made.folder, start, f"-{name}")
-        found = come_to(round)
-        write_page(found, loop.path)
+            round.compare(made.folder, initial, f"-{name}")
+        found = outcome_of(round)
+        write_whole(loop.path / "report.html", page(found).encode())
         loop.run.write_json("summary.json", found)
         return found
+
+
+def page(found: Demo) -> str:
+    """A file that needs nothing beside it, for any width, in the dark, and on paper. Texts are escaped."""
+    room = templates(Path(__file__).parent)
+    room.filters |= {
+        "percent": lambda value: f"{value:.1%}",
+        "width": lambda share: f"{share.low:.1%} to {share.high:.1%}",
+        "clock": lambda value: f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min",
+    }
+    return room.get_template("report.html.jinja").render(
+        found=found, draw=drawing, names=NAMES, measures=MEASURES, label=f"{found.run}/round-1/label"
+    )
 
 
 @contextmanager
@@ -70,7 +81,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def tiny_start(loop: LoopRun) -> str:
+def make_assistant(loop: LoopRun) -> str:
     """The tiny assistant, made where the user's cache folder does not hold it yet."""
     loop.once(1, "assistant", Assistant, lambda: Assistant(loop.checkpoint()))
     return loop.checkpoint()

@@ -135,7 +135,7 @@ class LoopRun:
             return str(find_checkpoint(self.cfg.policy))
         from ...tiny.model import tiny_checkpoint
 
-        return str(tiny_checkpoint(watch=lambda done, total, _: self.report(1, "assistant", done, total)))
+        return str(tiny_checkpoint(on_step=lambda done, total, _: self.report(1, "assistant", done, total)))
 
     def prompts(self, side: str) -> Path:
         return self.path / "prompts" / f"{side}.jsonl"
@@ -189,10 +189,10 @@ class LoopRun:
 
 
 def split_prompts(cfg: LoopConfig) -> tuple[list[Prompt], list[Prompt]]:
-    """The prompts to train on and those held out: of a file by their content; `tiny:160` are so many of the
-    tiny world, drawn with the loop's seed."""
+    """The prompts to train on and those held out: of a file by their content; of `tiny:160` so many of both
+    sides of the tiny world, drawn with the loop's seed."""
     world, _, n = cfg.prompts.partition(":")
-    rows: Iterable[Prompt]
+    share = cfg.compare.held_out
     if world == "tiny":
         from ...tiny.world import prompts
 
@@ -200,18 +200,18 @@ def split_prompts(cfg: LoopConfig) -> tuple[list[Prompt], list[Prompt]]:
             raise SettingError(
                 f"the tiny world has as many prompts as you like, got '{cfg.prompts}'. Write: tiny:160"
             )
-        rows = prompts(int(n), seed=cfg.seed)
+        aside = round(share * int(n))
+        train, held_out = [*prompts(int(n) - aside, cfg.seed)], [*prompts(aside, cfg.seed, "held_out")]
     else:
-        rows = load_prompts(cfg.prompts)
-    sides: dict[str, list[Prompt]] = {"train": [], "test": []}
-    for one in rows:
-        sides[split_of(one.id, cfg.compare.held_out)].append(one)
-    if not sides["train"]:
+        train, held_out = [], []
+        for one in load_prompts(cfg.prompts):
+            (held_out if split_of(one.id, share) == "test" else train).append(one)
+    if not train:
         raise DataError(
-            f"{cfg.prompts} has {len(sides['test'])} prompts, and none is left to train on."
+            f"{cfg.prompts} has {len(held_out)} prompts, and none is left to train on."
             " Give more prompts, or set: --compare.held_out 0"
         )
-    return sides["train"], sides["test"]
+    return train, held_out
 
 
 def _hash_of(file: str) -> str:
