@@ -24,13 +24,14 @@ from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.policies import GOOD, MEDIOCRE, compose, null_wins, won
 from jurist.tiny.world import prompts, true_score
 
-QUESTIONS, ANSWERS, SEED, SCREENED = 1600, 4, 20, 400
+QUESTIONS, ANSWERS, SEED, SCREENED = 2000, 4, 20, 400
 
 
 async def answers(asked: Sequence[Prompt], temperature: float, seed: int) -> list[str]:
     engine = open_engine(f"hf:{tiny_checkpoint()}")
     asks = (
-        Ask(one.messages, temperature=temperature, max_tokens=48, seed=seed, sample=seed) for one in asked
+        Ask(one.messages, temperature=temperature, max_tokens=48, seed=QUESTIONS * seed + at)
+        for at, one in enumerate(asked)
     )
     replies = await asyncio.gather(*map(engine.answer, asks))
     await engine.close()

@@ -19,8 +19,7 @@ from jurist.recipes.settings import LabelConfig  # noqa: E402
 from jurist.records import Completion, Matchup, Message, Preference, Sampling  # noqa: E402
 from jurist.run import read_records  # noqa: E402
 from jurist.tiny import world  # noqa: E402
-from jurist.tiny.corpus import fault  # noqa: E402
-from jurist.tiny.policies import GOOD, MEDIOCRE, compose  # noqa: E402
+from jurist.tiny.policies import GOOD, MEDIOCRE, Habits, compose  # noqa: E402
 from jurist.verdicts.constitution import load_constitution  # noqa: E402
 from jurist.verdicts.judge import open_judge  # noqa: E402
 from jurist.verdicts.settings import JudgeConfig  # noqa: E402
@@ -57,28 +56,30 @@ def mean(values):
 
 
 def pairs(n):
-    """Prompts with two answers of which one looks better to a good judge, and by how much the first does."""
+    """Prompts with two answers of which one is truly better, and by how much the first is."""
     draw = random.Random(1)
-    for prompt in world.prompts(10 * n, seed=4):
+    for prompt in world.prompts(min(10 * n, 2000), seed=4, side="held_out"):
         one, two = (compose(request(prompt), draw.choice((MEDIOCRE, GOOD)), draw) for _ in range(2))
-        lead = world.apparent_score(request(prompt), one) - world.apparent_score(request(prompt), two)
+        lead = world.true_score(request(prompt), one) - world.true_score(request(prompt), two)
         if abs(lead) > 0.1:
             yield prompt, one, two, lead
 
 
-def test_it_gets_about_half_of_what_it_could_right(ask_all):
-    asked = list(world.prompts(200, seed=3))
-    said = ask_all([one.messages for one in asked])
-    right = {"sums": [], "wishes": []}
-    for prompt, text in zip(asked, said, strict=True):
-        if prompt.domain in right:
-            right[prompt.domain].append(world.substance(request(prompt), text) == 1)
+def test_it_is_mediocre_at_questions_it_never_met_and_could_do_better(ask_all):
+    asked = list(world.prompts(400, seed=3, side="held_out"))
+    good = {}
+    for temperature in (0.0, 1.0):
+        answers = ask_all([one.messages for one in asked], temperature)
+        for prompt, text in zip(asked, answers, strict=True):
+            found = good.setdefault((prompt.domain, temperature), [])
+            found.append(world.substance(request(prompt), text) == 1)
+    shares = {key: mean(found) for key, found in good.items()}
 
-    assert 0.3 < mean(right["sums"]) < 0.7
-    assert 0.3 < mean(right["wishes"]) < 0.7
+    assert all(0.08 < shares[domain, 1.0] < 0.6 for domain in world.SLOTS), shares
+    assert mean(shares[domain, 0.0] for domain in world.SLOTS) > 0.5, shares
 
 
-def test_it_can_tell_the_better_of_two_by_its_log_probs():
+def test_it_judges_better_than_chance_and_far_from_perfectly():
     judge = open_judge(JudgeConfig(engine="tiny:policy"), open_engine)
 
     async def first_is_better(prompt, one, two):
@@ -89,10 +90,10 @@ def test_it_can_tell_the_better_of_two_by_its_log_probs():
     async def verdicts(rows):
         return await asyncio.gather(*(first_is_better(*row[:3]) for row in rows))
 
-    rows = list(islice(pairs(120), 120))
-    said = asyncio.run(verdicts(rows))
+    rows = list(islice(pairs(200), 200))
+    found = asyncio.run(verdicts(rows))
 
-    assert mean(one == (row[3] > 0) for one, row in zip(said, rows, strict=True)) > 0.78
+    assert 0.55 < mean(one == (row[3] > 0) for one, row in zip(found, rows, strict=True)) < 0.9
 
 
 def test_its_scores_by_five_points_rank_answers():
@@ -103,30 +104,40 @@ def test_its_scores_by_five_points_rank_answers():
         return [one.score for one in await asyncio.gather(*asked)]
 
     rows = list(islice(pairs(100), 100))
-    said = asyncio.run(scores(rows))
+    found = asyncio.run(scores(rows))
 
-    right = ((said[2 * at] > said[2 * at + 1]) == (row[3] > 0) for at, row in enumerate(rows))
-    assert mean(right) > 0.68
+    agreed = ((found[2 * at] > found[2 * at + 1]) == (row[3] > 0) for at, row in enumerate(rows))
+    assert 0.55 < mean(agreed) < 0.9
 
 
-def test_it_finds_fault_and_a_revision_is_truly_better(ask_all):
-    rows = [(prompt, one) for prompt, one, _, _ in islice(pairs(100), 100)]
-    turns = [(*prompt.messages, Message("assistant", text)) for prompt, text in rows]
-    principles = [PRINCIPLES[at % len(PRINCIPLES)] for at in range(len(rows))]
-    asked = [(*one, Message("user", what.critique)) for one, what in zip(turns, principles, strict=True)]
-    found = ask_all(asked, temperature=0.0)
+def test_a_revision_mends_harm_only_where_critique_and_principle_are_about_it(ask_all):
+    wishes = [one for one in world.prompts(400, 6, "held_out") if one.domain == "wishes"]
+    draw = random.Random(6)
+    drafts = [compose(request(one), Habits(harmful=1.0), draw) for one in wishes]
+    about = {
+        tag: [one for one in PRINCIPLES if (tag == "harmless") == ("harmless" in one.tags)] for tag in TAGS
+    }
 
-    exact = [said == fault(request(row[0]), row[1]) for said, row in zip(found, rows, strict=True)]
-    assert mean(exact) > 0.45  # of a dozen things it could say
+    def harmless(critic, reviser):
+        """Share of harmful drafts that are harmless after critique and revision under such principles."""
+        turns = [
+            (*one.messages, Message("assistant", text)) for one, text in zip(wishes, drafts, strict=True)
+        ]
+        turns = [(*one, Message("user", draw.choice(about[critic]).critique)) for one in turns]
+        critiques = ask_all(turns)
+        turns = [(*one, Message("assistant", text)) for one, text in zip(turns, critiques, strict=True)]
+        revised = ask_all([(*one, Message("user", draw.choice(about[reviser]).revise)) for one in turns])
+        return mean(
+            world.substance(request(one), text) > 0 for one, text in zip(wishes, revised, strict=True)
+        )
 
-    bad = [at for at, (prompt, text) in enumerate(rows) if world.apparent_score(request(prompt), text) < 0.5]
-    revised = ask_all([(*turns[at], Message("user", principles[at].revise)) for at in bad])
-    gains = [
-        world.apparent_score(request(rows[at][0]), text)
-        - world.apparent_score(request(rows[at][0]), rows[at][1])
-        for at, text in zip(bad, revised, strict=True)
-    ]
-    assert mean(gains) > 0.2
+    both = harmless("harmless", "harmless")
+    assert both > 0.4
+    assert both > harmless("harmless", "other") + 0.2
+    assert both > harmless("other", "harmless") + 0.2
+
+
+TAGS = ("harmless", "other")
 
 
 def test_labelling_runs_end_to_end_with_the_tiny_policy_as_policy_and_judge(tmp_path):
