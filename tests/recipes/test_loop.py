@@ -21,6 +21,7 @@ from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.recipes.rlaif import RlaifConfig, check_rlaif, live_judge, rlaif
 from jurist.records import Completion, Prompt
 from jurist.run import read_records
+from jurist.tiny.judges import FAULTLESS
 from jurist.verdicts.settings import JudgeConfig
 
 POSITION = {"engine": {"engine": "tiny:planted", "extra": {"position": 8.0}}}
@@ -219,7 +220,7 @@ def test_all_rounds_are_scored_by_the_judge_of_the_first_and_compared_with_the_i
 
 @pytest.mark.parametrize(("extra", "low", "high"), [({}, 0.9, 1.0), ({"fooled": 1.0}, 0.0, 0.2)])
 def test_the_outside_judge_tells_a_good_judge_from_one_that_is_always_wrong(tmp_path, extra, low, high):
-    judge = {"kind": "pointwise", "engine": {"engine": "tiny:planted", "extra": {**extra, "ignorant": []}}}
+    judge = {"kind": "pointwise", "engine": {"engine": "tiny:planted", "extra": {**FAULTLESS, **extra}}}
     outside = {"judge": "tiny:oracle", "held_out": 0.3, "pairs": 14}
     cfg = loop_settings(RlaifConfig, tmp_path, n=32, compare=outside, judge=judge)
     with LoopRun(cfg) as loop:

@@ -26,12 +26,13 @@ from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
 from jurist.serve import serving
 from jurist.stats.fits import sigmoid
-from jurist.tiny.judges import Planted
+from jurist.tiny.judges import FAULTLESS, Planted
 from jurist.tiny.world import true_score
 from jurist.verdicts.judge import JudgeConfig
 
 PROMPT = Prompt.of("What is 2 plus 2?", reference="4")
 SCORING = {"kind": "pointwise", "engine": "tiny:planted"}
+SEES_ALL = {"engine": "tiny:planted", "extra": FAULTLESS}
 ON = {"lost": 0.0, "agreement": 0.0}
 """On so few prompts diversity and agreement differ by chance."""
 
@@ -82,7 +83,7 @@ def test_the_best_is_the_shortest_of_those_that_score_highest_and_level_scores_a
     assert tied([{"a": 1.0}, {}]) is None
 
 
-@pytest.mark.parametrize("judge", [SCORING, {"engine": "tiny:oracle"}])
+@pytest.mark.parametrize("judge", [{**SCORING, "engine": SEES_ALL}, {"engine": "tiny:oracle"}])
 def test_the_best_of_k_is_the_one_that_the_judge_ranks_highest(tmp_path, judge):
     cfg = settings(tmp_path, judge=judge, candidates={"reference": False}, n=24)
     best, _, round = best_of_round(cfg)
