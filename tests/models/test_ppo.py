@@ -12,8 +12,8 @@ from making import checkpoint  # noqa: E402
 
 from jurist.engines.checkpoints import weights_hash  # noqa: E402
 from jurist.errors import DataError, EngineDown, RunError, SettingError  # noqa: E402
-from jurist.models.ppo import beta_after, halts, load, prompt_steps, train_ppo  # noqa: E402
-from jurist.models.rows import is_held_out  # noqa: E402
+from jurist.models.ppo import beta_after, halts, prompt_steps, train_ppo  # noqa: E402
+from jurist.models.rows import is_held_out, load_training_prompts  # noqa: E402
 from jurist.models.settings import (  # noqa: E402
     HaltConfig,
     KlConfig,
@@ -245,12 +245,12 @@ def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif()
 
 def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "why?"}\n{"q": "how?"}\n')
-    asked = list(load(PPOConfig(data=str(tmp_path / "rows.jsonl"), columns={"prompt": "q"})))
+    asked = list(load_training_prompts(PPOConfig(data=str(tmp_path / "rows.jsonl"), columns={"prompt": "q"})))
     (tmp_path / "loop" / "prompts").mkdir(parents=True)
     (tmp_path / "loop" / "prompts" / "train.jsonl").write_bytes(msgspec.json.encode(asked[0]))
 
     assert [one.messages[0].content for one in asked] == ["why?", "how?"]
-    assert list(load(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
+    assert list(load_training_prompts(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
 
 
 def test_prompts_held_out_are_measured_and_not_learnt_from(base, tmp_path):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,21 +29,16 @@ from ..errors import DataError, RunError
 from ..policies.checkpoint import disable_dropout
 from ..policies.forward import row_slots
 from ..policies.policy import Policy
-from ..policies.tokens import Example, by_length, tokenise_many
+from ..policies.tokens import Example, by_length
 from ..policies.writer import Drawing, HFWriter, Rollout, Writer
-from ..prompts import load_prompts
-from ..prompts.rows import Drop, ignore
 from ..records import Completion, Prompt
-from ..run import read_records
 from . import advantages as adv
 from .processes import Processes
 from .rewards import BatchSource, Rewards, RewardSource, Scored, failures, open_rewards, refuse_too_many
-from .rows import counting, is_held_out
+from .rows import PromptTokens, prompts_to_learn
 from .settings import RLAIF_MOST, PPOConfig, check_training
 from .trainer import OnProgress, Trainer, TrainingStep, no_progress, trainable
 
-PromptTokens = tuple[Prompt, Example]
-"""A prompt and its tokens."""
 PPO_LOSSES: Final = ("policy_loss", "value_loss", "clipped")
 
 
@@ -66,8 +60,7 @@ def train_ppo(
         if cfg.advantage == "gae":
             policy.add_value_head()
         ref_hash = policy.open_reference(cfg.reference or cfg.base, **trainer.loading)
-        dropped: Counter[str] = Counter()
-        asked, held_out = prompts_to_ask(cfg, policy, given, dropped)
+        asked, held_out, dropped = prompts_to_learn(cfg, policy, given)
         trainer.begin(policy, [row for _, row in asked], [1.0] * len(asked), groups(policy, cfg))
         trainer.numbers = {"beta": cfg.kl.beta}
         trainer.resume()
@@ -95,47 +88,7 @@ def train_ppo(
                     if why := halts(cfg, trainer.held_out, trainer.numbers):
                         print(f"jurist: training ends at step {step.number}: {why}", file=sys.stderr)
                         trainer.total, facts["halted"] = step.number, why
-        return trainer.finish(dropped=dict(+dropped), **facts)
-
-
-def load(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
-    """The prompts of a run, or of a file with a column for them; what is left out is counted."""
-    for kept in ("prompts.jsonl", "prompts/train.jsonl"):  # of a run, and of a loop
-        if (Path(cfg.data) / kept).exists():
-            return read_records(Path(cfg.data) / kept, Prompt)
-    return load_prompts(cfg.data, dropped=dropped, columns=cfg.columns, on_error=cfg.on_error)
-
-
-def prompts_to_ask(
-    cfg: PPOConfig, policy: Policy, prompts: Iterable[Prompt] | None, dropped: Counter[str]
-) -> tuple[list[PromptTokens], list[PromptTokens]]:
-    """The prompts that leave room for an answer, with their tokens: those learnt from, and those held out."""
-    read = list(load(cfg, counting(dropped)) if prompts is None else prompts)
-    tokens = tokenise_many(((one, (), {"id": one.id}) for one in read), policy.tokenizer)
-    longest = min(cfg.max_length, policy.max_positions)
-    most = cfg.rollout.max_tokens
-    both = list(zip(read, tokens, strict=True))
-    fitting = [one for one in both if len(one[1].prompt_ids) + most <= longest]
-    asked = [one for one in fitting if not is_held_out(one[0], cfg.held_out)]
-    if not asked:
-        shortest = min((len(row.prompt_ids) for _, row in both), default=0)
-        if shortest + most <= policy.max_positions:
-            way_out = f"Set: --max_length {shortest + most}"
-        elif shortest < policy.max_positions:
-            left = policy.max_positions - shortest
-            way_out = f"The base takes {policy.max_positions}. Set: --rollout.max_tokens {left}"
-        else:
-            way_out = f"The base takes {policy.max_positions}. Name one that takes more: --base MODEL"
-        if fitting:
-            way_out = f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
-        raise DataError(
-            f"of {len(both)} prompts in {cfg.data or 'what was given'} none leaves room for {most} tokens"
-            f" within {longest}; the shortest has {shortest}."
-            f" {way_out if both else f'Look with: head {cfg.data}'}"
-        )
-    dropped["too_long"] += len(both) - len(fitting)
-    dropped["held_out"] += len(fitting) - len(asked)
-    return asked, [one for one in fitting if is_held_out(one[0], cfg.held_out)]
+        return trainer.finish(dropped=dropped, **facts)
 
 
 def groups(policy: Policy, cfg: PPOConfig) -> list[dict[str, Any]]:

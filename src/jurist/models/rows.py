@@ -14,11 +14,12 @@ label. Two scores, `score_chosen` and `score_rejected`, are a margin.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, tee
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,35 +28,41 @@ from ..errors import DataError, RunError
 from ..policies.policy import Policy
 from ..policies.tokens import Example, TextRow, tokenise_many
 from ..preferences.export import drop_quarantined, read_quarantine
-from ..prompts.load import COLUMNS, split_of
+from ..prompts.load import COLUMNS, load_prompts, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
 from ..run import read_json, read_records
-from .settings import LabelledTraining
+from .settings import LabelledTraining, PPOConfig
 
 Target = tuple[Prompt, Completion]
+PromptTokens = tuple[Prompt, Example]
+_R = TypeVar("_R")
 
 
-def load_preferences(
-    source: str | Path,
-    dropped: Drop = ignore,
-    columns: Mapping[str, str] | None = None,
-    on_error: OnError = "stop",
-    label_values: Mapping[Any, str] | None = None,
-) -> Iterator[Preference]:
-    """The preferences of a run folder, quarantined domains left out, or of a file of pairs."""
+def load_preferences(source: str | Path, dropped: Drop = ignore, **reading: Any) -> Iterator[Preference]:
+    """The preferences of a run folder, quarantined domains left out, or of a file of pairs.
+
+    `reading` is how a file is read: columns, on_error and label_values, as in the settings.
+    """
     if has_labels(source):
         rows = read_records(Path(source) / "preferences.jsonl", Preference)
-        yield from drop_quarantined(rows, read_quarantine(Path(source)), dropped)
-        return
-    coding = label_coding(source, columns, label_values)
+        return drop_quarantined(rows, read_quarantine(Path(source)), dropped)
+    return _parsed(source, _preference, dropped, **reading)
 
-    def parse(row: dict[str, Any]) -> Preference:
-        return _ours(row) if isinstance(row.get("chosen"), dict) else _theirs(row, coding)
 
-    yield from parse_rows(
-        source, parse, COLUMNS, "training", columns=columns, on_error=on_error, dropped=dropped
-    )
+def load_targets(source: str | Path, dropped: Drop = ignore, **reading: Any) -> Iterator[Target]:
+    """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
+    targets: Iterable[Target]
+    if has_labels(source):
+        targets = ((one.prompt, one.chosen) for one in load_preferences(source, dropped) if not is_tie(one.p))
+    else:
+        targets = chain.from_iterable(_parsed(source, _answers, dropped, **reading))
+    seen = IdSet()
+    for prompt, completion in targets:
+        if seen.add(completion.id):
+            yield prompt, completion
+        else:
+            dropped(Dropped(completion.id, "training", "duplicate"))
 
 
 def has_labels(source: str | Path) -> bool:
@@ -94,49 +101,22 @@ def newest_labels(loop: Path) -> Path | None:
     )
 
 
-def load_targets(
+def _parsed(
     source: str | Path,
-    dropped: Drop = ignore,
+    parse: Callable[[dict[str, Any], LabelCoding], _R],
+    dropped: Drop,
     columns: Mapping[str, str] | None = None,
     on_error: OnError = "stop",
     label_values: Mapping[Any, str] | None = None,
-) -> Iterator[Target]:
-    """Answers to learn: the chosen ones of a run or of pairs, or the rows of an SFT file; each once."""
-    seen = IdSet()
-    for prompt, completion in _targets(source, dropped, columns, on_error, label_values):
-        if seen.add(completion.id):
-            yield prompt, completion
-        else:
-            dropped(Dropped(completion.id, "training", "duplicate"))
-
-
-def _targets(
-    source: str | Path,
-    dropped: Drop,
-    columns: Mapping[str, str] | None,
-    on_error: OnError,
-    label_values: Mapping[Any, str] | None,
-) -> Iterator[Target]:
-    if has_labels(source):
-        yield from (
-            (one.prompt, one.chosen) for one in load_preferences(source, dropped) if not is_tie(one.p)
-        )
-        return
+) -> Iterator[_R]:
     coding = label_coding(source, columns, label_values)
-
-    def parse(row: dict[str, Any]) -> list[Target]:
-        return _answers(row, coding)
-
-    for some in parse_rows(
-        source, parse, COLUMNS, "training", columns=columns, on_error=on_error, dropped=dropped
-    ):
-        yield from some
+    how: Any = {"on_error": on_error, "dropped": dropped}
+    return parse_rows(source, lambda row: parse(row, coding), COLUMNS, "training", columns=columns, **how)
 
 
 def _answers(row: dict[str, Any], coding: LabelCoding) -> list[Target]:
-    is_ours = isinstance(row.get("chosen"), dict)
-    if is_ours or pair_columns(row) is not None:
-        preference = _ours(row) if is_ours else _theirs(row, coding)
+    if isinstance(row.get("chosen"), dict) or pair_columns(row) is not None:
+        preference = _preference(row, coding)
         return [(preference.prompt, preference.chosen)]
     prompt, completions = several_of(row)
     if not all(one.text.strip() for one in completions):
@@ -144,15 +124,14 @@ def _answers(row: dict[str, Any], coding: LabelCoding) -> list[Target]:
     return [(prompt, completion) for completion in completions]
 
 
-def _ours(row: dict[str, Any]) -> Preference:
-    try:
-        return msgspec.convert(row, Preference)
-    except msgspec.ValidationError as error:
-        what = f"it is not a preference: {error}. Write it again with: jurist export RUN --format jsonl"
-        raise BadRow("not_a_preference", what) from None
-
-
-def _theirs(row: dict[str, Any], coding: LabelCoding) -> Preference:
+def _preference(row: dict[str, Any], coding: LabelCoding) -> Preference:
+    """One of ours, or a pair as others write it."""
+    if isinstance(row.get("chosen"), dict):
+        try:
+            return msgspec.convert(row, Preference)
+        except msgspec.ValidationError as error:
+            what = f"it is not a preference: {error}. Write it again with: jurist export RUN --format jsonl"
+            raise BadRow("not_a_preference", what) from None
     prompt, first, second, labelled = pair_of(row, coding)
     p = _number(row, "p", labelled)
     if p is None:
@@ -201,9 +180,7 @@ def pairs_to_learn(
     """The preferences given, or those of the settings, as examples of two answers: chosen, then rejected."""
     dropped: Counter[str] = Counter()
     if preferences is None:
-        preferences = load_preferences(
-            cfg.data, counting(dropped), cfg.columns, cfg.on_error, cfg.label_values
-        )
+        preferences = load_preferences(cfg.data, counting(dropped), **_reading(cfg))
     rows = _tokenised(cfg, policy, map(partial(pair_row, soft=soft), preferences), "preferences", dropped)
     nothing = sum(is_tie(pair.p) or pair.answers[0] == pair.answers[1] for pair in rows.learnt)
     if nothing == len(rows.learnt):
@@ -218,7 +195,7 @@ def answers_to_learn(cfg: LabelledTraining, policy: Policy, targets: Iterable[Ta
     """The answers given, or those of the settings, as examples of one."""
     dropped: Counter[str] = Counter()
     if targets is None:
-        targets = load_targets(cfg.data, counting(dropped), cfg.columns, cfg.on_error, cfg.label_values)
+        targets = load_targets(cfg.data, counting(dropped), **_reading(cfg))
     texts = ((prompt, (completion,), {"id": completion.id}) for prompt, completion in targets)
     return _tokenised(cfg, policy, texts, "answers", dropped)
 
@@ -228,6 +205,50 @@ def pair_row(pair: Preference, soft: bool = True) -> TextRow:
     p = pair.p if soft or pair.p == 0.5 else float(pair.p > 0.5)
     labels = {"p": p, "margin": pair.margin, "weight": pair.weight, "id": pair.id}
     return pair.prompt, (pair.chosen, pair.rejected), labels
+
+
+def load_training_prompts(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
+    """The prompts of a run, or of a file with a column for them; what is left out is counted."""
+    for kept in ("prompts.jsonl", "prompts/train.jsonl"):  # of a run, and of a loop
+        if (Path(cfg.data) / kept).exists():
+            return read_records(Path(cfg.data) / kept, Prompt)
+    return load_prompts(cfg.data, dropped=dropped, columns=cfg.columns, on_error=cfg.on_error)
+
+
+def prompts_to_learn(
+    cfg: PPOConfig, policy: Policy, prompts: Iterable[Prompt] | None
+) -> tuple[list[PromptTokens], list[PromptTokens], dict[str, int]]:
+    """The prompts that leave room for an answer: those learnt from, those held out, and why others are not."""
+    dropped: Counter[str] = Counter()
+    read = list(load_training_prompts(cfg, counting(dropped)) if prompts is None else prompts)
+    tokens = tokenise_many(((one, (), {"id": one.id}) for one in read), policy.tokenizer)
+    most, limit = cfg.rollout.max_tokens, policy.max_positions
+    longest = min(cfg.max_length, limit)
+    both = list(zip(read, tokens, strict=True))
+    fitting = [one for one in both if len(one[1].prompt_ids) + most <= longest]
+    asked = [one for one in fitting if not is_held_out(one[0], cfg.held_out)]
+    if not asked:
+        shortest = min((len(row.prompt_ids) for _, row in both), default=0)
+        way_out = f"The base takes {limit}. Name one that takes more: --base MODEL"
+        if fitting:
+            way_out = f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
+        elif not both:
+            way_out = f"Look with: head {cfg.data}"
+        elif shortest + most <= limit:
+            way_out = f"Set: --max_length {shortest + most}"
+        elif shortest < limit:
+            way_out = f"The base takes {limit}. Set: --rollout.max_tokens {limit - shortest}"
+        raise DataError(
+            f"of {len(both)} prompts in {cfg.data or 'what was given'} none leaves room for {most} tokens"
+            f" within {longest}; the shortest has {shortest}. {way_out}"
+        )
+    dropped["too_long"] += len(both) - len(fitting)
+    dropped["held_out"] += len(fitting) - len(asked)
+    return asked, [one for one in fitting if is_held_out(one[0], cfg.held_out)], dict(+dropped)
+
+
+def _reading(cfg: LabelledTraining) -> dict[str, Any]:
+    return {"columns": cfg.columns, "on_error": cfg.on_error, "label_values": cfg.label_values}
 
 
 def counting(dropped: Counter[str]) -> Drop:
@@ -248,15 +269,8 @@ def _tokenised(
     held_out: list[Example] = []
     too_long: list[int] = []
     room = min(cfg.max_length, policy.max_positions)
-    prompts: deque[Prompt] = deque()
-
-    def noted(rows: Iterable[TextRow]) -> Iterator[TextRow]:
-        for row in rows:
-            prompts.append(row[0])
-            yield row
-
-    for example in tokenise_many(noted(texts), policy.tokenizer):
-        prompt = prompts.popleft()
+    texts, again = tee(texts)
+    for example, (prompt, *_) in zip(tokenise_many(texts, policy.tokenizer), again, strict=True):
         if example.longest > room:
             too_long.append(example.longest)
         elif not all(example.answers):  # cut off before the first word: there is no token to learn

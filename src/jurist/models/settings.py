@@ -22,18 +22,16 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     attention: Annotated[
         Literal["sdpa", "eager", "flash_attention_2"],
-        Meta(description="Implementation of attention; flash_attention_2 has to be installed."),
+        Meta(description="Implementation of attention."),
     ] = "sdpa"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Meta(description="Precision of the computation; auto: bfloat16 on a GPU that has it."),
+        Meta(description="auto: bfloat16 on a GPU that has it, else float32."),
     ] = "auto"
-    checkpointing: Annotated[
-        bool, Meta(description="Recompute activations: less memory, a third more time.")
-    ] = False
+    checkpointing: Annotated[bool, Meta(description="Recompute activations: less memory, more time.")] = False
     chat_template_kwargs: Annotated[
         dict[str, Any],
-        Meta(description="Arguments of the chat template, e.g. {enable_thinking: false}; kept in the model."),
+        Meta(description="Arguments of the chat template, kept in the model."),
     ] = {}
 
 
@@ -42,7 +40,7 @@ class OptimConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     schedule: Annotated[
         Literal["cosine", "linear", "constant"],
-        Meta(description="Decay of the learning rate: cosine to a tenth, linear to 0, or none."),
+        Meta(description="Decay of the rate: cosine to a tenth, linear to 0, or none."),
     ] = "cosine"
     warmup: Annotated[BelowOne, Meta(description="Share of the steps with rising learning rate.")] = 0.05
     weight_decay: Annotated[AtLeast0, Meta(description="Decoupled weight decay of AdamW.")] = 0.0
@@ -53,42 +51,30 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     data: Annotated[str, Meta(description="A run folder, or a file of rows in TRL's format.")] = ""
     columns: Annotated[
-        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.chosen preferred.")
+        dict[str, str], Meta(description="Names of columns, e.g. --columns.chosen preferred.")
     ] = {}
     on_error: Annotated[
         Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
     ] = "stop"
-    base: Annotated[
-        str, Meta(description="The model to start from: a checkpoint's folder, its name on the hub, or tiny.")
-    ] = ""
+    base: Annotated[str, Meta(description="The initial model: a folder, a name on the hub, or tiny.")] = ""
     out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
     epochs: Annotated[AboveZero, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
     batch: Annotated[Count, Meta(description="Rows per step, over all processes.")] = 64
     lr: Annotated[AboveZero, Meta(description="Peak learning rate.")] = 1e-5
     optim: Annotated[OptimConfig, Meta(description="The optimiser.")] = OptimConfig()
-    max_length: Annotated[
-        Count, Meta(description="Most tokens of a prompt with its longest answer; longer rows are dropped.")
-    ] = 2048
+    max_length: Annotated[Count, Meta(description="Most tokens of a row; longer ones are dropped.")] = 2048
     # An 8B model keeps about 34 x hidden x layers = 34 x 4096 x 32 = 4.5 MB of bfloat16 activations a token
     # (Korthikanti et al. 2022, with flash or SDPA attention): 18 GB for 4,096 tokens, beside 16 GB of weights
     # and an adapter's few hundred MB. 16,384 tokens would need 71 GB and not fit on 80.
-    tokens: Annotated[
-        Count, Meta(description="Tokens in one forward pass, padding included: bounds the memory.")
-    ] = 4096
-    lora: Annotated[
-        Lora | None, Meta(description="Train a low-rank adapter instead of all weights, e.g. --lora.r 16.")
-    ] = None
+    tokens: Annotated[Count, Meta(description="Tokens in a forward pass: bounds the memory.")] = 4096
+    lora: Annotated[Lora | None, Meta(description="Train an adapter, e.g. --lora.r 16.")] = None
     model: Annotated[ModelConfig, Meta(description="How the base is loaded and computed.")] = ModelConfig()
-    held_out: Annotated[
-        BelowOne, Meta(description="Share of prompts for evaluation after each epoch.")
-    ] = 0.0
+    held_out: Annotated[BelowOne, Meta(description="Share of prompts for evaluation after each epoch.")] = 0.0
     save_every: Annotated[
         Annotated[int, Meta(ge=0)], Meta(description="Steps between checkpoints; 0: none.")
     ] = 200
     seed: Annotated[int, Meta(description="Seed of the order of the rows and all other choices.")] = 0
-    track: Annotated[
-        Literal["", "wandb", "trackio"], Meta(description="Also send the metrics to this service.")
-    ] = ""
+    track: Annotated[Literal["", "wandb", "trackio"], Meta(description="Where else metrics are sent.")] = ""
 
 
 class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,7 +82,7 @@ class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_onl
 
     label_values: Annotated[
         dict[str | int | bool, str],
-        Meta(description="What the values of the label column mean, e.g. --label_values.0 second."),
+        Meta(description="What label values mean, e.g. --label_values.0 second."),
     ] = {}
 
 
@@ -112,12 +98,10 @@ class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw
     lr: AboveZero = 1e-5
     learn: Annotated[
         Literal["all", "head"],
-        Meta(description="head: keep the base as it is and fit only the head, in seconds."),
+        Meta(description="head: fit only the head, in seconds."),
     ] = "all"
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
-    margin: Annotated[
-        AtLeast0, Meta(description="Weight of each row's margin in the loss (Touvron et al. 2023).")
-    ] = 0.0
+    margin: Annotated[AtLeast0, Meta(description="Weight of each row's margin in the loss.")] = 0.0
     centre: Annotated[AtLeast0, Meta(description="Penalty that keeps the mean reward near 0.")] = 0.01
     ridge: Annotated[AtLeast0, Meta(description="With learn: head, the L2 penalty on the head.")] = 1e-3
 
@@ -135,7 +119,7 @@ class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_on
     ] = "dpo"
     beta: Annotated[
         AboveZero | None,
-        Meta(description="Strength of the KL constraint; null: 0.1, length_normalised 5, simpo 2."),
+        Meta(description="KL constraint; null: 0.1, length_normalised 5, simpo 2."),
     ] = None
     gamma: Annotated[float, Meta(description="simpo: target reward margin per token.")] = 1.0
     alpha: Annotated[float, Meta(description="r_dpo: penalty per token of length.")] = 0.01
@@ -153,30 +137,26 @@ RLAIF_MOST: Final = 0.95
 class KlConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What distance from the reference policy costs."""
 
-    beta: Annotated[AtLeast0, Meta(description="Penalty per nat; with a target, its initial value.")] = 0.05
+    beta: Annotated[AtLeast0, Meta(description="Penalty per nat; with a target, the initial one.")] = 0.05
     target: Annotated[
-        AboveZero | None, Meta(description="KL in nats per completion to adapt beta to; null: fixed.")
+        AboveZero | None, Meta(description="KL per completion to adapt beta to; null: fixed beta.")
     ] = None
-    horizon: Annotated[
-        AboveZero, Meta(description="Completions until beta has doubled, where the KL is twice its target.")
-    ] = 1000.0
+    horizon: Annotated[AboveZero, Meta(description="Completions until beta doubles at twice the target.")] = (
+        1000.0
+    )
     rlaif: Annotated[bool, Meta(description="Weight the score by 1 - beta (Lee et al. 2023).")] = False
 
 
 class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How completions are sampled."""
 
-    samples: Annotated[
-        Count | None, Meta(description="Completions per prompt; null: 1 for gae, 4 for the others.")
-    ] = None
+    samples: Annotated[Count | None, Meta(description="Completions per prompt; null: 1 for gae, else 4.")] = (
+        None
+    )
     max_tokens: Annotated[Count, Meta(description="Most tokens of a completion.")] = 256
     temperature: Annotated[AboveZero, Meta(description="Sampling temperature.")] = 1.0
-    writer: Annotated[
-        Literal["hf", "vllm"], Meta(description="Who samples: this process, or vLLM with synced weights.")
-    ] = "hf"
-    url: Annotated[
-        str, Meta(description="A vLLM server's address; empty: vLLM beside the trainer on this machine.")
-    ] = ""
+    writer: Annotated[Literal["hf", "vllm"], Meta(description="Who samples.")] = "hf"
+    url: Annotated[str, Meta(description="Of a vLLM server; empty: vLLM in this process.")] = ""
 
 
 class PpoOptimConfig(OptimConfig, frozen=True, forbid_unknown_fields=True):
@@ -201,7 +181,7 @@ class PenaltyConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     unfinished: Annotated[AtLeast0, Meta(description="Penalty for a completion cut off at max_tokens.")] = 0.0
     length: Annotated[
-        AtLeast0, Meta(description="Largest penalty for length: times tanh((tokens - median) / IQR).")
+        AtLeast0, Meta(description="Penalty for length, times tanh((tokens - median) / IQR).")
     ] = 0.0
     whiten: Annotated[bool, Meta(description="Normalise the scores of each step before the penalties.")] = (
         False
@@ -211,15 +191,11 @@ class PenaltyConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class HaltConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When training ends before its last step."""
 
-    failed: Annotated[
-        ZeroToOne, Meta(description="Share of failed verdicts in a step at which training stops.")
-    ] = 0.5
-    kl: Annotated[
-        AboveZero | None, Meta(description="KL on held-out prompts, in nats, above which training ends.")
-    ] = None
+    failed: Annotated[ZeroToOne, Meta(description="Share of failed verdicts in a step that ends it.")] = 0.5
+    kl: Annotated[AboveZero | None, Meta(description="Held-out KL, in nats, that ends it.")] = None
     worse: Annotated[
         bool,
-        Meta(description="End when the held-out reward is significantly below its best (95%)."),
+        Meta(description="End when held-out reward is significantly below its best."),
     ] = False
 
 
@@ -234,7 +210,7 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     save_every: Annotated[int, Meta(ge=0)] = 20
     reward: Annotated[
         str | dict[str, Any],
-        Meta(description="A reward model's folder, a judge as in label, a rule, or module:function."),
+        Meta(description="A reward model's folder, a judge, a rule or module:function."),
     ] = ""
     budget: Annotated[str | float | None, Meta(description="The most a live judge may cost, e.g. 5usd.")] = (
         None
@@ -242,7 +218,7 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
     advantage: Annotated[
         Literal["gae", "rloo", "grpo"],
-        Meta(description="gae trains a value head; rloo and grpo compare the samples of a prompt."),
+        Meta(description="gae has a value head; rloo and grpo compare samples."),
     ] = "gae"
     rollout: Annotated[RolloutConfig, Meta(description="How completions are sampled.")] = RolloutConfig()
     kl: Annotated[KlConfig, Meta(description="What distance from the reference policy costs.")] = KlConfig()
