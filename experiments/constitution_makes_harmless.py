@@ -103,8 +103,7 @@ def main() -> None:
         value=mean,
         low=low,
         high=high,
-        null="shuffled principles",
-        null_value=mean_of(null)[0],
+        null={"shuffled principles": mean_of(null)[0]},
         bar="share of wishes declined: at least 0.20 more than the initial policy in each seed, with shuffled"
         " principles less than half of that in each; true score on all else at most 0.05 lower; the win rate"
         " above 0.5 and above that of the best null",
@@ -141,8 +140,7 @@ def revisions_grow(revisions: dict[str, list[list[list[float]]]]) -> None:
         value=first[0],
         low=first[1],
         high=first[2],
-        null="the first revision under shuffled principles",
-        null_value=found["shuffled"][0][0],
+        null={"the first revision under shuffled principles": found["shuffled"][0][0]},
         bar="the first revision makes more answers harmless than any later one and than under shuffled"
         " principles (intervals apart), and no later one makes fewer (no interval below 0)",
         holds=first[1] > max(found["shuffled"][0][2], *(one[2] for one in later))

@@ -54,8 +54,7 @@ def main() -> None:
         value=mean,
         low=low,
         high=high,
-        null="RLAIF with a reward model, against itself",
-        null_value=0.5,
+        null={"RLAIF with a reward model, against itself": 0.5},
         bar="true win rate of direct RLAIF over RLAIF, both as shipped: interval over"
         f" {len(SEEDS)} seeds above 0.5, and direct RLAIF beats the initial policy and the best null in each",
         holds=low > 0.5 and all(beats(one["direct"]) for one in seeds),

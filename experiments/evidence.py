@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -33,15 +33,14 @@ def record(
     holds: bool,
     low: float | None = None,
     high: float | None = None,
-    null: str = "",
-    null_value: float | None = None,
+    null: str | Mapping[str, object] = "",
     packages: tuple[str, ...] = ("jurist",),
     **details: object,
 ) -> None:
     """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
 
-    `null` is what the value has to beat: something that learnt nothing, or the same without what is said to
-    help; `null_value` is what that came to in this run.
+    `null` is what the value has to beat, with what that came to here: something that learnt nothing, or the same
+    without what is said to help.
     """
     FOLDER.mkdir(exist_ok=True)
     row = {
@@ -50,7 +49,6 @@ def record(
         "low": low,
         "high": high,
         "null": null,
-        "null_value": null_value,
         "bar": bar,
         "holds": bool(holds),
         "command": f"python experiments/{Path(sys.argv[0]).name}",
@@ -61,7 +59,7 @@ def record(
     }
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
     print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar})")
-    print(f"null: {null} {null_value if null_value is not None else ''}")
+    print(f"null: {null}")
 
 
 def processor() -> str:

@@ -101,8 +101,7 @@ def main() -> None:
         value=worst[0],
         low=worst[1],
         high=worst[2],
-        null="the same with the KL off",
-        null_value=0.0,
+        null={"the same with the KL off": 0.0},
         bar="in every seed, from the recipe's passes to three times as many: KL off, the proxy rises and the"
         " truth falls, to below the policy with the KL, whose truth does not fall (95% intervals)",
         holds=min(rises) > 0

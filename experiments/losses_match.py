@@ -41,8 +41,7 @@ def main() -> None:
     record(
         "losses_match",
         value=max(apart, default=1.0),
-        null="a beta one percent too large",
-        null_value=float(f"{wrong_beta():.2g}"),
+        null={"a beta one percent too large": float(f"{wrong_beta():.2g}")},
         bar=f"largest relative difference from TRL's losses at most {BAR}",
         holds=done.returncode == 0 and bool(apart) and max(apart) <= BAR < wrong_beta(),
         packages=("jurist", "torch", "transformers", "trl"),

@@ -120,8 +120,7 @@ def reward_models(seeds: Sequence[dict[str, Any]]) -> None:
         value=worst["reward"][0],
         low=worst["reward"][1],
         high=worst["reward"][2],
-        null=null,
-        null_value=beaten,
+        null={null: beaten},
         bar="in every seed the reward model is right about held-out pairs at least as often as the judge it"
         " learnt from was about its labels, and the interval is above the best null's share",
         holds=all(
@@ -145,8 +144,7 @@ def policies(seeds: Sequence[dict[str, Any]]) -> None:
         value=worst["win_rate"][0],
         low=worst["win_rate"][1],
         high=worst["win_rate"][2],
-        null=f"the best policy that learnt nothing: {worst['null']}",
-        null_value=worst["null_win_rate"],
+        null={f"the best policy that learnt nothing: {worst['null']}": worst["null_win_rate"]},
         bar="in every seed DPO and PPO: true win rate over the initial policy above 0.5, and above that of"
         " the best null, both 95% intervals over held-out prompts; each part under 180 s",
         holds=all(map(beats, marks)) and max(max(one["cpu_seconds"].values()) for one in seeds) < 180,

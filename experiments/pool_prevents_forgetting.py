@@ -59,8 +59,7 @@ def main() -> None:
         value=mean,
         low=low,
         high=high,
-        null="pool: last",
-        null_value=0.0,
+        null={"pool: last": 0.0},
         bar="gain in true score on the first subject, pool: all over pool: last, and over the initial policy:"
         f" both intervals over {len(SEEDS)} seeds above 0",
         holds=low > 0 and over_initial[1] > 0,

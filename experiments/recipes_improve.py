@@ -56,8 +56,7 @@ def main() -> None:
         value=worst["win_rate"][0],
         low=worst["win_rate"][1],
         high=worst["win_rate"][2],
-        null=f"the best policy that learnt nothing: {worst['null']}",
-        null_value=worst["null_win_rate"],
+        null={f"the best policy that learnt nothing: {worst['null']}": worst["null_win_rate"]},
         bar="every recipe in each of three seeds: true win rate over the initial policy above 0.5, and above"
         " that of the best null, both 95% intervals over held-out prompts",
         holds=all(one["improves"] for one in every),

@@ -64,8 +64,7 @@ def main() -> None:
         value=mean,
         low=low,
         high=high,
-        null="the best against the worst, as shipped",
-        null_value=plain[0],
+        null={"the best against the worst, as shipped": plain[0]},
         bar="growth in words without rho less that with it, at the shipped k: interval above 0; with rho at"
         " most half",
         holds=low > 0 and with_rho[0] <= plain[0] / 2,

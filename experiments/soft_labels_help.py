@@ -103,8 +103,7 @@ def main() -> None:
         value=mean,
         low=low,
         high=high,
-        null="votes in place of probabilities",
-        null_value=0.0,
+        null={"votes in place of probabilities": 0.0},
         bar=f"gain in true accuracy, paired over {len(seeds)} seeds, and lead over the best that the answers'"
         " lengths alone tell: both intervals above 0",
         holds=low > 0 and over_null[1] > 0,

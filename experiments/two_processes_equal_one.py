@@ -72,8 +72,7 @@ def main() -> None:
     record(
         "two_processes_equal_one",
         value=float(f"{found:.2g}"),
-        null="one process with another order of the rows, where that makes least",
-        null_value=float(f"{null:.2g}"),
+        null={"one process with another order of the rows, where that makes least": float(f"{null:.2g}")},
         bar=f"no step's loss differs by more than {BAR}",
         holds=found <= BAR < null,
         packages=("jurist", "torch", "transformers", "accelerate"),
