@@ -39,7 +39,7 @@ def record(
 ) -> None:
     """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
 
-    `null` is what the value has to beat, with what that came to here: something that learnt nothing, or the same
+    `null` is what the value has to beat, with what that came to: something that learnt nothing, or the same
     without what is said to help.
     """
     FOLDER.mkdir(exist_ok=True)
