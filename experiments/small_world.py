@@ -165,11 +165,13 @@ def initial() -> Policy:
     return load_to_read(tiny_checkpoint())
 
 
-def write(policy: Policy | str | Path, asked: Sequence[Prompt], k: int = 1, seed: int = 0) -> Written:
+def write(
+    policy: Policy | str | Path, asked: Sequence[Prompt], k: int = 1, seed: int = 0, temperature: float = 1.0
+) -> Written:
     """So many answers of the policy to each prompt."""
     policy = policy if isinstance(policy, Policy) else load_to_read(policy)
     heads = [tokenise(one, (), policy.tokenizer) for one in asked]
-    how, keys = Drawing(MOST_TOKENS, policy.ends), [f"{seed} {one.id}" for one in asked]
+    how, keys = Drawing(MOST_TOKENS, policy.ends, temperature), [f"{seed} {one.id}" for one in asked]
     drawn = HFWriter(policy).write([one.prompt_ids for one in heads], k, how, keys=keys)
     ids = [[one.ids for one in some] for some in drawn]
     texts = [[policy.tokenizer.decode(one, skip_special_tokens=True).strip() for one in some] for some in ids]
@@ -182,6 +184,7 @@ class Trial:
     def __init__(self, n: int, seed: int) -> None:
         self.seed, self.asked = seed, held_out(n, seed)
         self.initial = write(initial(), self.asked, ANSWERS, seed)
+        self.greedy = write(initial(), self.asked, temperature=0.0)
         rows = [(request(one), *some) for one, some in zip(self.asked, self.initial.texts, strict=True)]
         self.nulls = null_wins((asked, first, others) for asked, first, *others in rows)
         self.null = max(self.nulls, key=lambda name: statistics.fmean(self.nulls[name]))
@@ -190,7 +193,7 @@ class Trial:
     def mark(self, folder: str | Path) -> dict[str, Any]:
         """A policy against the initial one and against the best null; intervals over the prompts."""
         policy = load_to_read(folder)
-        new = write(policy, self.asked, 1, self.seed + 1)
+        new, best = write(policy, self.asked, 1, self.seed + 1), write(policy, self.asked, temperature=0.0)
         wins = win_each(new.scores(self.asked), self.initial.scores(self.asked))
         pairs = zip(wins, self.nulls[self.null], strict=True)
         return {
@@ -198,6 +201,7 @@ class Trial:
             "over_null": interval([win - null for win, null in pairs]),
             "null": self.null,
             "null_win_rate": interval(self.nulls[self.null])[0],
+            "at_temperature_0": interval(win_each(best.scores(self.asked), self.greedy.scores(self.asked))),
             "true_score": [self.initial.mean_score(self.asked), new.mean_score(self.asked)],
             "words": [round(mean_words(one), 1) for one in (self.initial, new)],
             "kl": round(kl(policy, initial(), new.rows), 2),

@@ -41,8 +41,8 @@ from small_world import (
 
 SLOW = "about six minutes of one core"
 SEEDS = range(6_000, 6_016)
-PAIRS, TEST_PAIRS = 400, 1_500
-ASSISTANT = Habits(wrong=0.15, guessing=0.35, asking=0.2, harmful=0.25, cold=0.3, vague=0.1, rambling=0.35)
+PAIRS, TEST_PAIRS = 400, 1_000
+ASSISTANT = Habits(wrong=0.15, guessing=0.35, asking=0.2, harmful=0.25, cold=0.3, vague=0.1, rambling=0.1)
 
 
 def pairs(n: int, seed: int, side: Side, *, ties: bool) -> list[Pair]:
