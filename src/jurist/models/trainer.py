@@ -323,7 +323,6 @@ class Trainer(Generic[_C]):
                         + " --model.checkpointing true, --lora.r 16, or a smaller --max_length"
                     ) from None
             self.tokens = max(self.tokens // 2, 1)
-            self.optimizer.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             print(f"jurist: out of memory; going on with --tokens {self.tokens}", file=sys.stderr, flush=True)
