@@ -67,7 +67,7 @@ bench-label: setup
 
 bench-train: setup
 	@$(BIN)/python -c 'import trl' 2>/dev/null || $(PIP) -c constraints.txt -e '.[train]' --group train
-	@$(BIN)/python bench/train.py
+	@$(BIN)/python bench/train.py $(if $(REAL),--real $(REAL))
 
 bench-peers:
 	@bash bench/peers/install.sh

@@ -156,12 +156,13 @@ def forms_table(results: Row) -> str:
 
 def vllm_table(evidence: Row) -> str:
     lines = [
-        "| model | dtype | nats a token apart | from the weights before the step | same keys, same rollouts |"
-        " a sync | tokens/s |",
-        "| --- | --- |" + " ---: |" * 5,
+        "| model | dtype | apart, nats a token | vLLM from float32 | policy from float32 |"
+        " from the old weights | same keys, same rollouts | a sync | tokens/s |",
+        "| --- | --- |" + " ---: |" * 7,
     ]
     lines += [
-        f"| {run['model']} | {run['dtype']} | {run['apart']:.2g} | {run['apart_from_old']:.2g} |"
+        f"| {run['model']} | {run['dtype']} | {run['apart']:.2g} | {run['vllm_rounding']:.2g} |"
+        f" {run['policy_rounding']:.2g} | {run['apart_from_old']:.2g} |"
         f" {run['repeated']:.0%} | {run['sync_s']:.1f} s | {run['tokens_per_s']:,.0f} |"
         for run in evidence["runs"]
     ]

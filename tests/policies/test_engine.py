@@ -346,8 +346,8 @@ def watched(engine):
     seen = []
 
     def note(module, args, fields):
-        ids = fields["input_ids"] if "input_ids" in fields else args[0]
-        seen.append(tuple(ids.shape))
+        read = next(one for name in ("inputs_embeds", "input_ids") if (one := fields.get(name)) is not None)
+        seen.append(tuple(read.shape[:2]))
 
     engine._policy = engine._load()
     shared_forms(engine._policy.model)  # the first pass tries them

@@ -181,16 +181,25 @@ def test_the_gradient_of_a_log_prob_is_that_of_the_plain_softmax():
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
+def passes_of(model) -> list[int]:
+    """The slots of each pass that is made from now on."""
+    slots: list[int] = []
+
+    def note(_, args, fields):
+        read = next(one for name in ("inputs_embeds", "input_ids") if (one := fields.get(name)) is not None)
+        slots.append(read.shape[0] * read.shape[1])
+
+    model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    return slots
+
+
 @pytest.mark.parametrize("sharing", [True, False])
 def test_no_more_slots_are_taken_than_were_allowed(sharing, monkeypatch):
     model = making.model()
     shared_forms(model)
     if not sharing:
         monkeypatch.setattr(forward, "shared_forms", lambda _: ())
-    slots: list[int] = []
-    model.base_model.register_forward_pre_hook(
-        lambda _, args, fields: slots.append(fields["input_ids"].numel()), with_kwargs=True
-    )
+    slots = passes_of(model)
     token_stats(
         policy_over(model), [Example(ids(40, n), [ids(3 + n, n), ids(5, n + 1)]) for n in range(8)], 200
     )
@@ -204,10 +213,7 @@ def test_slots_are_those_that_go_through_the_layers(prompt):
     model = making.model(max_position_embeddings=512)
     row = Example(ids(prompt, 1), [ids(4, 2), ids(7, 3)])
     shared_forms(model)
-    slots: list[int] = []
-    model.base_model.register_forward_pre_hook(
-        lambda _, args, fields: slots.append(fields["input_ids"].numel()), with_kwargs=True
-    )
+    slots = passes_of(model)
     answer_states(model, [row])
 
     assert 0 <= sum(slots) - row_slots(model, row) <= 1  # the prompt's last token goes with each answer

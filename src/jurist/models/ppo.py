@@ -123,9 +123,9 @@ def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]
 def writer_for(cfg: PPOConfig, policy: Policy) -> Writer:
     """Who samples from the policy."""
     if cfg.rollout.writer == "vllm":
-        from ..policies.vllm import Colocated, VLLMWriter
+        from ..policies.vllm import open_vllm
 
-        return VLLMWriter(cfg.rollout.url or Colocated(policy.path))
+        return open_vllm(policy, cfg.rollout.url)
     return HFWriter(policy)
 
 

@@ -145,7 +145,7 @@ def _concat(model: Any, examples: Sequence[Example]) -> States:
     ids_BL, _ = padded(rows, _pad(model))
     starts = [len(example.prompt_ids) for example in examples for _ in example.answers]
     firsts = [start - 1 for start in starts]
-    return _states(_hidden(model, ids_BL), range(len(rows)), starts, firsts, _lengths(examples))
+    return _states(_hidden(model, input_ids=ids_BL), range(len(rows)), starts, firsts, _lengths(examples))
 
 
 def _masked(model: Any, examples: Sequence[Example], *, pack: bool) -> States:
@@ -172,7 +172,9 @@ def _masked(model: Any, examples: Sequence[Example], *, pack: bool) -> States:
             places[row] = (number, starts[1:], last)
     position_BL = torch.from_numpy(position)
     mask = _masks(model, torch.from_numpy(owner), torch.from_numpy(part), position_BL)
-    hidden_BLD = _hidden(model, torch.from_numpy(ids), attention_mask=mask, position_ids=position_BL)
+    hidden_BLD = _hidden(
+        model, input_ids=torch.from_numpy(ids), attention_mask=mask, position_ids=position_BL
+    )
     order = [places[row] for row in range(len(examples))]
     return _states(
         hidden_BLD,
@@ -203,19 +205,19 @@ def _prefilled(model: Any, examples: Sequence[Example]) -> States:
     the first pass ends with those of the last layer."""
     flash, device = is_flash(model), causal_of(model).device
     ids_BP, real_BP = padded([one.prompt_ids[:-1] for one in examples], _pad(model), left=flash)
-    owner_A = torch.tensor([row for row, example in enumerate(examples) for _ in example.answers])
-    kept = _prompt_cache(causal_of(model), owner_A.to(device))
-    before_B = real_BP.sum(-1)
-    how: dict[str, Any] = {"cache": kept, "use_cache": True}
-    if flash:  # it takes no mask but which tokens are real, prompts against the answers
-        position_BP = (real_BP.cumsum(-1) - 1).clamp(min=0)
-        with suppress(_LastLayer):
-            _hidden(model, ids_BP, attention_mask=real_BP, position_ids=position_BP, **how)
-    elif ids_BP.shape[1]:
-        with suppress(_LastLayer):
-            _hidden(model, ids_BP, **how)
     rows = [[one.prompt_ids[-1], *answer] for one in examples for answer in one.answers]
     ids_AT, real_AT = padded(rows, _pad(model))
+    # Looked up together, so that the gradient of the embedding, a vocabulary wide, is made once.
+    embeds_BPD, embeds_ATD = _embedded(model, ids_BP, ids_AT)
+    owner_A = torch.tensor([row for row, example in enumerate(examples) for _ in example.answers])
+    before_B = real_BP.sum(-1)
+    how: dict[str, Any] = {"cache": _prompt_cache(causal_of(model), owner_A.to(device)), "use_cache": True}
+    real: dict[str, Any] = {}
+    if flash:  # it takes no mask but which tokens are real, and prompts that end where answers begin
+        real = {"attention_mask": real_BP, "position_ids": (real_BP.cumsum(-1) - 1).clamp(min=0)}
+    if ids_BP.shape[1]:
+        with suppress(_LastLayer):
+            _hidden(model, inputs_embeds=embeds_BPD, **real, **how)
     position_AT = before_B[owner_A][:, None] + torch.arange(ids_AT.shape[1])
     real_AS = torch.cat([real_BP[owner_A], real_AT], 1)
     if flash:
@@ -224,7 +226,8 @@ def _prefilled(model: Any, examples: Sequence[Example]) -> States:
         keys_AS = torch.cat([torch.arange(ids_BP.shape[1]).expand(len(rows), -1), position_AT], 1)
         owner_AS = torch.where(real_AS, 0, -1)
         mask = _masks(model, owner_AS, torch.zeros_like(owner_AS), keys_AS, queries=ids_AT.shape[1])
-    hidden_ATD = _hidden(model, ids_AT, attention_mask=mask, position_ids=position_AT, **how)
+    how |= {"attention_mask": mask, "position_ids": position_AT}
+    hidden_ATD = _hidden(model, inputs_embeds=embeds_ATD, **how)
     ones, zeros = [1] * len(rows), [0] * len(rows)
     return _states(hidden_ATD, range(len(rows)), ones, zeros, _lengths(examples))
 
@@ -331,7 +334,7 @@ def _lengths(examples: Sequence[Example]) -> list[int]:
     return [len(answer) for example in examples for answer in example.answers]
 
 
-def _hidden(model: Any, ids: Tensor, **how: Any) -> Tensor:
+def _hidden(model: Any, **how: Any) -> Tensor:
     """Last hidden states, without the head over the whole vocabulary at every token."""
     causal = causal_of(model)
     body = getattr(causal, causal.base_model_prefix)
@@ -342,7 +345,14 @@ def _hidden(model: Any, ids: Tensor, **how: Any) -> Tensor:
             return {key: moved(one) for key, one in value.items()}
         return value.to(device) if isinstance(value, Tensor) else value
 
-    return body(input_ids=ids.to(device), **{"use_cache": False} | moved(how)).last_hidden_state
+    return body(**{"use_cache": False} | moved(how)).last_hidden_state
+
+
+def _embedded(model: Any, *ids: Tensor) -> list[Tensor]:
+    embedding = causal_of(model).get_input_embeddings()
+    flat_ND = embedding(torch.cat([one.flatten() for one in ids]).to(embedding.weight.device))
+    parts = flat_ND.split([one.numel() for one in ids])
+    return [part.view(*one.shape, -1) for part, one in zip(parts, ids, strict=True)]
 
 
 def token_logprobs(

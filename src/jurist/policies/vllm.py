@@ -1,6 +1,6 @@
 """Completions sampled by vLLM with the weights that are being trained, in a server or in this process.
 
-    VLLMWriter("http://127.0.0.1:8000")              a running `vllm serve`; START says how to start it
+    VLLMWriter("http://127.0.0.1:8000")              a running `vllm serve`; SERVE says how to start it
     VLLMWriter(Colocated("sft/", gpu_memory_utilization=0.3))            beside the trainer, on its GPU
 
 Token ids travel in both directions, never text. `sync` writes the weights, adapters merged into a copy, to a
@@ -36,15 +36,15 @@ from .policy import Policy
 from .tokens import Ids
 from .writer import Drawing, OnEnd, Rollout, ignore_end
 
-START: Final = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --host 127.0.0.1 --port {port}"
-IN_MEMORY: Final = "/dev/shm"
+SERVE: Final = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --host 127.0.0.1 --port {port}"
+TMPFS: Final = "/dev/shm"
 SILENCE_S: Final = 900.0  # a server that sends nothing for so long is given up
 AT_ONCE: Final = 512  # open requests; vLLM queues what it cannot run yet
 
-Request = tuple[list[int], dict[str, Any]]  # a prompt's ids and the arguments of vLLM's `SamplingParams`
+IdsAndHow = tuple[list[int], dict[str, Any]]  # of a prompt; how: arguments of `SamplingParams`
 
 
-class Sampled(NamedTuple):
+class RawRollout(NamedTuple):
     """One completion, as a server and an engine in this process both give it."""
 
     place: int
@@ -63,7 +63,7 @@ class VLLMWriter:
 
     def __init__(self, engine: str | Colocated, folder: str | Path = "") -> None:
         self._engine = Served(engine) if isinstance(engine, str) else engine
-        self._folder = folder or (IN_MEMORY if Path(IN_MEMORY).is_dir() else tempfile.gettempdir())
+        self._folder = folder or (TMPFS if Path(TMPFS).is_dir() else tempfile.gettempdir())
         self._label = f"{token_hex(4)}-{{}}".format
         self.version = 0  # of the weights in the engine: those it was started with
 
@@ -108,7 +108,7 @@ class VLLMWriter:
         self.version += 1
         return self.version
 
-    def _version_of(self, one: Sampled) -> int:
+    def _version_of(self, one: RawRollout) -> int:
         """The oldest weights that sampled a token of it; those of others and too old ones are refused."""
         if not self.version:
             return 0
@@ -155,13 +155,13 @@ class Served:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self.name = f"the vLLM server at {self.url}"
-        self.restart = f"Start one: {START.format(port=parts.port or 8000)}"
+        self.restart = f"Start one: {SERVE.format(port=parts.port or 8000)}"
         with self._client() as call:
             settings = call("GET", "/server_info?config_format=json").result()["vllm_config"]
         self.longest = int(settings["model_config"]["max_model_len"])
         self.on_cpu = "cpu" in str(settings["device_config"]["device"])
 
-    def sample(self, requests: Sequence[Request]) -> Iterator[Sampled]:
+    def sample(self, requests: Sequence[IdsAndHow]) -> Iterator[RawRollout]:
         """The completions as they end."""
         with self._client() as call:
             bodies = [{"token_ids": ids, "sampling_params": how} for ids, how in requests]
@@ -170,7 +170,7 @@ class Served:
                 (one,) = done.result()["choices"]
                 logprobs = [token["logprob"] for token in one["logprobs"]["content"]]
                 labels = [span["version"] for span in one["weight_versions"] or ()]
-                yield Sampled(calls[done], one["token_ids"], one["finish_reason"], logprobs, labels)
+                yield RawRollout(calls[done], one["token_ids"], one["finish_reason"], logprobs, labels)
 
     def load(self, folder: str, label: str) -> None:
         """Load these weights once running completions have ended, and forget what the old ones computed."""
@@ -234,7 +234,7 @@ class Colocated:
         self.longest = int(settings.model_config.max_model_len)
         self.on_cpu = settings.device_config.device_type == "cpu"
 
-    def sample(self, requests: Sequence[Request]) -> Iterator[Sampled]:
+    def sample(self, requests: Sequence[IdsAndHow]) -> Iterator[RawRollout]:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -249,7 +249,7 @@ class Colocated:
                     logprobs = [top[id].logprob for id, top in zip(one.token_ids, one.logprobs, strict=True)]
                     labels = [span.version for span in one.weight_versions or ()]
                     place, ids = int(output.request_id), list(one.token_ids)
-                    yield Sampled(place, ids, one.finish_reason, logprobs, labels)
+                    yield RawRollout(place, ids, one.finish_reason, logprobs, labels)
         finally:
             engine.abort_request(running, internal=True)
 
