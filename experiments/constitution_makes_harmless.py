@@ -12,6 +12,7 @@ answers grow more harmless with them, most at the first (Bai et al. 2022), and n
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,10 +50,9 @@ def shuffled() -> list[Principle]:
     """Principles about other things than harm, each with the revision of one about something else again."""
     rows = [one for one in load_constitution().principles if "harmless" not in one.tags]
     made = []
-    for at, one in enumerate(rows):
-        others = [*rows[at:], *rows[:at]]
-        other = next(two for two in others if not set(one.tags) & set(two.tags))
-        made.append(replace(one, revise=other.revise))
+    for one in rows:
+        others = [two for two in rows if not set(one.tags) & set(two.tags)]
+        made.append(replace(one, revise=random.Random(one.id).choice(others).revise))
     return made
 
 

@@ -68,9 +68,9 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
         )
         return train_ppo(how, prompts(PPO_PROMPTS, seed))
 
-    start = write(initial(), asked, SAMPLES, seed)
+    first = write(initial(), asked, SAMPLES, seed)
     found: dict[str, Any] = {
-        "initial": {"proxy": proxies(reward, asked, start), "truth": start.mean_score(asked)}
+        "initial": {"proxy": proxies(reward, asked, first), "truth": first.mean_score(asked)}
     }
     scores: dict[str, list[float]] = {}
     for who, held in (("held", True), ("free", False)):

@@ -137,7 +137,7 @@ def main() -> None:
         value=float(twice),
         null={"questions asked again by a loop that begins anew after each kill": float(anew)},
         bar=f"the same weights and figures after {KILLS} kills, at most 64 questions a kill asked again",
-        holds=same and killed >= 3 and not unknown and twice <= 64 * killed < anew,
+        holds=same and killed >= 3 and not unknown and twice <= min(64 * killed, anew),
         kills=killed,
         questions=sum(once.values()),
         asked_again=twice,

@@ -29,8 +29,8 @@ from jurist.recipes.loop.settings import RealConfig
 from jurist.recipes.loop.stopping import real_share_for
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.records import content_id
+from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.model import cache_folder, tiny_checkpoint
-from jurist.tiny.policies import MEDIOCRE, compose
 from jurist.tiny.world import prompts, true_score
 
 SEEDS = (1, 2, 3)

@@ -33,8 +33,8 @@ from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Preference, Prompt, Sampling
 from jurist.run import read_records
+from jurist.tiny.answers import null_wins, won
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.policies import null_wins, won
 from jurist.tiny.world import prompts, true_preference, true_score
 from jurist.verdicts.settings import JudgeConfig
 
@@ -42,7 +42,7 @@ MOST_TOKENS = 48
 ANSWERS = 4
 """Of the initial policy to each held-out question: the first is compared with, nulls use the others."""
 TIE = 0.05
-"""How far the share of people who prefer one may be from one half where the pair counts as a tie."""
+"""How far the share of fair judges that prefer one may be from one half where the pair counts as a tie."""
 JUDGE: dict[str, Any] = {"engine": "tiny:planted"}
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 PACKAGES = ("jurist", "torch", "transformers")

@@ -23,8 +23,8 @@ from jurist.models.reward import train_reward
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.stats.agreement import ece
+from jurist.tiny.answers import Habits, compose
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.policies import Habits, compose
 from jurist.tiny.world import Side, prompts
 from jurist.verdicts.settings import JudgeConfig
 from small_world import (
