@@ -160,7 +160,7 @@ def test_how_a_step_is_cut_into_batches_changes_no_number(base, tmp_path):
 @pytest.mark.parametrize(
     "how",
     [
-        {"kl": KlConfig(target=0.01, horizon=50.0)},
+        pytest.param({"kl": KlConfig(target=0.01, horizon=50.0)}, marks=pytest.mark.slow),
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"lora": Lora(r=4)}, marks=pytest.mark.slow),
     ],

@@ -111,6 +111,7 @@ def test_states_that_were_computed_before_a_kill_are_not_computed_again(base, tm
     np.testing.assert_array_equal(*(one.model.score.weight.detach().numpy() for one in (one, two)))
 
 
+@pytest.mark.slow
 def test_a_ridge_draws_the_head_to_0_and_an_adapter_is_refused(base, tmp_path):
     sizes = []
     for ridge in (0.0, 1e-3, 10.0):

@@ -125,6 +125,7 @@ def test_a_pair_with_an_answer_cut_off_before_its_first_word_leaves_by_name(base
     assert (facts["rows"], facts["dropped"]) == (1, {"empty": 1})
 
 
+@SLOW
 def test_fine_tuning_learns_the_answers_and_not_the_prompts(base, tmp_path):
     rows = [(one.prompt, one.chosen) for one in preferences(160)]
     cfg = SftConfig(base=str(base), out=str(tmp_path), epochs=4, **{**SHORT, "lr": 1e-2})
@@ -139,7 +140,7 @@ def test_fine_tuning_learns_the_answers_and_not_the_prompts(base, tmp_path):
     assert within.mean() < -4.0  # the prompt is as strange to it as before: log(1/330) = -5.8
 
 
-@pytest.mark.parametrize("tokens", [pytest.param(64, marks=SLOW), 400])
+@pytest.mark.parametrize("tokens", [pytest.param(one, marks=SLOW) for one in (64, 400)])
 def test_how_a_step_is_cut_changes_no_loss(base, tmp_path, tokens):
     for out, size in (("whole", 1 << 20), ("cut", tokens)):
         cfg = RewardConfig(base=str(base), out=str(tmp_path / out), tokens=size, **SHORT)

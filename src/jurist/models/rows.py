@@ -218,7 +218,7 @@ def load_training_prompts(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Pr
 def prompts_to_learn(
     cfg: PPOConfig, policy: Policy, prompts: Iterable[Prompt] | None
 ) -> tuple[list[PromptTokens], list[PromptTokens], dict[str, int]]:
-    """The prompts that leave room for an answer: those learnt from, those held out; why others are dropped."""
+    """The prompts that leave room for an answer: those learnt from, those held out; and why others not."""
     dropped: Counter[str] = Counter()
     read = list(load_training_prompts(cfg, counting(dropped)) if prompts is None else prompts)
     tokens = tokenise_many(((one, (), {"id": one.id}) for one in read), policy.tokenizer)
