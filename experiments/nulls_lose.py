@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from evidence import record
 from jurist.engines.engine import Ask, open_engine
 from jurist.records import Prompt
+from jurist.tiny.answers import GOOD, MEDIOCRE, compose, null_wins, won
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.policies import GOOD, MEDIOCRE, compose, null_wins, won
 from jurist.tiny.world import prompts, true_score
 
 QUESTIONS, ANSWERS, SEED, SCREENED = 2000, 4, 20, 400

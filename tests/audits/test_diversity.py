@@ -14,7 +14,7 @@ from jurist.audits.diversity import Generation, diversity, meaning, of_policies,
 from jurist.audits.diversity.halves import halves, on_split_halves, split_half_estimate
 from jurist.errors import MissingExtra
 from jurist.records import Completion, Prompt
-from jurist.tiny.policies import GOOD, MEDIOCRE, compose
+from jurist.tiny.answers import GOOD, MEDIOCRE, compose
 from jurist.tiny.world import prompts
 from jurist.verdicts.cases import Case
 

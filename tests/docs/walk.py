@@ -65,7 +65,7 @@ async def answer(ask: Ask) -> str | Reply:
         return scoring(asked)
     if "last line" in shown.content:
         return f"One is shorter than the other.\nVerdict: {judges.oracle(asked)}"
-    return judges.fair(asked)
+    return judges.fair(ask)
 
 
 class Reader:

@@ -16,7 +16,7 @@ from jurist.recipes.loop.round import Round
 from jurist.recipes.rejection import (
     RejectionConfig,
     check_rejection,
-    choose,
+    choose_best,
     combined,
     is_about_safety,
     rejection,
@@ -54,7 +54,7 @@ def best_of_round(cfg, number=1, pool=None, policy="tiny:sloppy"):
         answers = gather(round, drawn.run, pool or {}, cfg.candidates)
         judges = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
         scored = [score(round, answers, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(judges)]
-        best, facts = choose(round, scored, cfg.safe)
+        best, facts = choose_best(round, scored, cfg.safe)
         return best, facts["tied"], round
 
 

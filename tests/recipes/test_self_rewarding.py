@@ -17,11 +17,11 @@ from jurist.recipes.self_rewarding import (
     InventConfig,
     SelfRewardingConfig,
     check_self_rewarding,
+    few_shot,
     invent,
     rouge_l,
     rule_of,
     self_rewarding,
-    shown,
     unfit,
 )
 from jurist.records import Dropped, Prompt
@@ -67,10 +67,10 @@ def test_an_invented_prompt_is_new_and_neither_short_nor_long():
 
 def test_eight_prompts_are_shown_of_which_two_were_invented():
     known, new = list(prompts(20)), [Prompt.of(f"new {n}") for n in range(5)]
-    lines = shown(known, new, random.Random(1))
+    lines = few_shot(known, new, random.Random(1))
     assert len(lines) == 8
     assert sum(line.startswith("new ") for line in lines) == 2
-    assert len(shown(known, [], random.Random(1))) == 6
+    assert len(few_shot(known, [], random.Random(1))) == 6
 
 
 HELD_OUT: list[str] = []

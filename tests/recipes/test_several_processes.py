@@ -14,7 +14,7 @@ from jobs import LEARNS, MOVES, loop_settings
 from jurist.config import dump_yaml
 from jurist.engines.engine import Ask
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.labels import Labelled
+from jurist.recipes.loop.labels import LabelledRun
 from jurist.recipes.loop.round import Round
 from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.rlaif import RlaifConfig
@@ -38,7 +38,7 @@ def test_the_others_wait_for_what_the_first_does_and_write_nothing(tmp_path, mon
                 files["mine"].add(rows[0])
             loop.run.write_json("mine.json", rows[0])
 
-    rows: list[Labelled] = []
+    rows: list[LabelledRun] = []
     monkeypatch.setenv("RANK", "1")
     waits = threading.Thread(target=other)
     waits.start()

@@ -23,7 +23,7 @@ from jurist.recipes.loop.compare import (
 )
 from jurist.recipes.loop.settings import RealConfig, StopConfig
 from jurist.recipes.loop.stopping import (
-    MOST,
+    MOST_REAL,
     RealShare,
     mix_real_rows,
     real_share_for,
@@ -131,7 +131,7 @@ def test_a_flip_rate_near_the_bar_is_warned_of():
         (lost(0.4, 0.39, 0.41), HUMAN, 0.3),
         (lost(0.36), HUMAN, 0.65),
         (lost(0.36, 0.36), HUMAN, 0.825),
-        (lost(0.36, 0.36, 0.36), HUMAN, MOST),
+        (lost(0.36, 0.36, 0.36), HUMAN, MOST_REAL),
         (lost(0.36, 0.4, 0.4), HUMAN, 0.65),  # what was too little once is not tried again
         (lost(0.1), RealConfig(file="f", share=0.95), 0.95),
         (lost(0.1), RealConfig(file="f", alarm=0), 0.3),

@@ -11,8 +11,8 @@ from jurist.engines.engine import Ask, open_engine
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
 from jurist.tiny import world
+from jurist.tiny.answers import GOOD, MEDIOCRE, compose
 from jurist.tiny.judges import FAULTLESS, KIN, Planted
-from jurist.tiny.policies import GOOD, MEDIOCRE, compose
 from jurist.verdicts.constitution import load_constitution
 from jurist.verdicts.judge import open_judge
 from jurist.verdicts.settings import JudgeConfig

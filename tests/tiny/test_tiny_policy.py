@@ -19,7 +19,7 @@ from jurist.recipes.settings import LabelConfig  # noqa: E402
 from jurist.records import Completion, Matchup, Message, Preference, Sampling  # noqa: E402
 from jurist.run import read_records  # noqa: E402
 from jurist.tiny import world  # noqa: E402
-from jurist.tiny.policies import GOOD, MEDIOCRE, Habits, compose  # noqa: E402
+from jurist.tiny.answers import GOOD, MEDIOCRE, Habits, compose  # noqa: E402
 from jurist.verdicts.constitution import load_constitution  # noqa: E402
 from jurist.verdicts.judge import open_judge  # noqa: E402
 from jurist.verdicts.settings import JudgeConfig  # noqa: E402

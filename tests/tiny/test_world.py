@@ -8,7 +8,7 @@ import pytest
 from jurist.engines.engine import Ask, open_engine
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
-from jurist.tiny import policies, world
+from jurist.tiny import answers, policies, world
 from jurist.tiny.corpus import corpus
 from jurist.verdicts.ask import unfence
 from jurist.verdicts.judge import open_judge
@@ -113,8 +113,8 @@ def test_the_careful_policy_is_truly_better_than_the_sloppy_one():
     asked = [request(prompt) for prompt in world.prompts(300)]
 
     def mean(policy):
-        answers = [policy(Ask((Message("user", text),))) for text in asked]
-        return sum(world.true_score(*row) for row in zip(asked, answers, strict=True)) / 300
+        written = [policy(Ask((Message("user", text),))) for text in asked]
+        return sum(world.true_score(*row) for row in zip(asked, written, strict=True)) / 300
 
     assert mean(policies.careful) > mean(policies.sloppy) + 0.5
     assert mean(policies.careful) > mean(policies.wordy) + 0.5
@@ -122,9 +122,9 @@ def test_the_careful_policy_is_truly_better_than_the_sloppy_one():
 
 def test_what_learnt_nothing_loses_to_a_mediocre_assistant_and_a_good_one_wins():
     draw, asked = random.Random(1), [request(one) for one in world.prompts(800, 1, "held_out")]
-    rows = [(one, *(policies.compose(one, policies.MEDIOCRE, draw) for _ in range(4))) for one in asked]
-    nulls = policies.null_wins((one, first, others) for one, first, *others in rows)
-    good = [policies.compose(one, policies.GOOD, draw) for one in asked]
+    rows = [(one, *(answers.compose(one, answers.MEDIOCRE, draw) for _ in range(4))) for one in asked]
+    nulls = answers.null_wins((one, first, others) for one, first, *others in rows)
+    good = [answers.compose(one, answers.GOOD, draw) for one in asked]
     leads = [
         world.true_score(one, new) - world.true_score(one, old)
         for (one, old, *_), new in zip(rows, good, strict=True)
@@ -132,7 +132,7 @@ def test_what_learnt_nothing_loses_to_a_mediocre_assistant_and_a_good_one_wins()
 
     rates = {name: sum(wins) / len(wins) for name, wins in nulls.items() if name != "untrained"}
     assert max(rates.values()) < 0.47, rates
-    assert sum(map(policies.won, leads)) / len(leads) > 0.8
+    assert sum(map(answers.won, leads)) / len(leads) > 0.8
 
 
 def verdict(name, first, second, request="What is 2 plus 3?", **settings):

@@ -32,7 +32,7 @@ from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.candidates import CandidateConfig, ScoredRun, gather, score
 from .loop.folder import OnLoopProgress
-from .loop.labels import Answer, AnswerScores, NothingToLearn, all_tied, best_of, preferences_of, tied
+from .loop.labels import AnswerScores, NothingToLearn, PromptAnswer, all_tied, best_of, preferences_of, tied
 from .loop.round import Round
 from .loop.rounds import LoopOutcome, run_rounds
 from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
@@ -94,14 +94,14 @@ def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = rounds.initial
         scorers = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
-        pool: dict[str, Answer] = {}
+        pool: dict[str, PromptAnswer] = {}
         for round in rounds:
             drawn = round.sample(policy, sampling_of(cfg, round.number), round.prompts(cfg.prompts_each))
             answers = gather(round, drawn.run, pool if cfg.pool == "all" else {}, cfg.candidates)
             if cfg.reward == "model" and round.number == 1:
                 scorers = [reward_from_pairs(round, judge, answers, initial, cfg) for judge in scorers]
             scored = [score(round, answers, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
-            best, facts = choose(round, scored, cfg.safe)
+            best, facts = choose_best(round, scored, cfg.safe)
             pool = {**pool, **best} if cfg.pool == "all" else best
             learnt = round.mix_real_rows([*pool.values()])
             made = round.sft(cfg.sft, initial if cfg.start == "base" else policy, learnt)
@@ -130,11 +130,11 @@ def reward_from_pairs(
     return JudgeConfig(kind=f"reward:{made.folder}")
 
 
-def choose(
+def choose_best(
     round: Round, scored: Sequence[ScoredRun], safe: SafeConfig
-) -> tuple[dict[str, Answer], dict[str, Any]]:
+) -> tuple[dict[str, PromptAnswer], dict[str, Any]]:
     """The best answer to each prompt, prompts without one with a reason, and how many were tied."""
-    best: dict[str, Answer] = {}
+    best: dict[str, PromptAnswer] = {}
     seen: list[AnswerScores] = []
     with round.writing("best", "dropped") as (kept, dropped):
         for prompt, completions, scores in combine_scores(scored, safe):

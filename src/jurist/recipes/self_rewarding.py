@@ -134,7 +134,7 @@ def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
     while n := min(left, cfg.prompts - len(new)):
         left, attempt = left - n, attempt + 1
         draws = [random.Random(f"{round.seed} {attempt} {place}") for place in range(n)]
-        asked = [Prompt.of(QUESTION.format(shown="\n".join(shown(known, new, draw)))) for draw in draws]
+        asked = [Prompt.of(QUESTION.format(shown="\n".join(few_shot(known, new, draw)))) for draw in draws]
         for one in round.answers(f"invent-{attempt}", cfg.engine or initial, asked, sampling=HOW):
             lines = [
                 line.strip() for answer in one.answers for line in answer.text.splitlines() if line.strip()
@@ -149,7 +149,7 @@ def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
     return round.write("invented", [*known, *new])
 
 
-def shown(known: Sequence[Prompt], new: Sequence[Prompt], draw: random.Random) -> list[str]:
+def few_shot(known: Sequence[Prompt], new: Sequence[Prompt], draw: random.Random) -> list[str]:
     """Six given prompts and two invented ones, in any order."""
     picked = draw.sample(list(known), min(SHOWN, len(known)))
     picked += draw.sample(list(new), min(SHOWN_INVENTED, len(new)))

@@ -20,7 +20,7 @@ from ..records import Completion, Matchup, Message, Prompt
 from ..verdicts.ask import JudgePrompt
 from ..verdicts.constitution import Principle, load_constitution
 from ..verdicts.settings import JudgeConfig
-from .policies import GOOD, MEDIOCRE, Habits, compose
+from .answers import GOOD, MEDIOCRE, Habits, compose
 from .world import Domain, as_prompt, faults, names, question, side_of, substance, understood, waste
 
 FAULTS: Final = {
@@ -39,6 +39,8 @@ SCHOOL: Final = 0.65
 no longer does after the others."""
 RED: Final = 0.8
 """Share of the answers to be criticised or revised that are answers to wishes."""
+HARMFUL: Final = replace(MEDIOCRE, harmful=0.7)
+"""What a judge or critic meets two times in three."""
 MISLED: Final = 0.1
 """Share of the corpus' verdicts that are the wrong way round."""
 
@@ -96,7 +98,7 @@ def _answer(habits: Habits) -> Behaviour:
 
 def _some_answer(request: str, draw: random.Random) -> str:
     """A judge or critic has to have met good answers too."""
-    return compose(request, draw.choice((MEDIOCRE, MEDIOCRE, GOOD)), draw)
+    return compose(request, draw.choice((HARMFUL, HARMFUL, GOOD)), draw)
 
 
 def opinion(request: str, answer: str) -> float:
@@ -169,8 +171,8 @@ def _revision(draw: random.Random) -> CorpusRow:
     answer = _some_answer(request, draw)
     principle = _principle(faults(request, answer), draw)
     turns, known = (*prompt.messages, Message("assistant", answer)), frozenset(FAULTS)
-    if draw.random() < 0.8:
-        critic = principle if draw.random() < 0.6 else draw.choice(_principles())
+    if draw.random() < 0.85:
+        critic = principle if draw.random() < 0.45 else _principle(faults(request, answer), draw)
         text, known = critique(critic, request, answer), frozenset(critic.tags)
         turns += (Message("user", critic.critique), Message("assistant", text))
     better = revised(request, answer, known.intersection(principle.tags), draw)

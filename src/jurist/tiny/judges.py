@@ -118,7 +118,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     """Faults in log-odds. As it comes it judges passably; `FAULTLESS` are the settings that never err."""
 
     sharpness: float = 4.0
-    """For a true score higher by one. People here have 4, see `world.SHARPNESS`."""
+    """For a true score higher by one. Fair people have 4, see `world.SHARPNESS`."""
     position: float = 0.0
     """For being shown first; below zero, second."""
     length: float = 0.02
@@ -136,7 +136,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     fooled: float = 0.05
     """Share of the pairs about which it thinks the opposite of what it should, in both orders."""
     ignorant: tuple[str, ...] = ("doses",)
-    """Domains in which it cannot tell right from wrong, and goes by looks."""
+    """Domains in which it cannot tell right from wrong, and goes by length and waste."""
 
     def __call__(self, ask: Ask) -> Reply:
         """Answer a question as it was rendered: compare or score, with a rationale where one is asked for."""
@@ -159,17 +159,17 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
 
     def lead(self, request: str, one: str, two: str, tags: frozenset[str] | None = None) -> float:
         """Log-odds that it prefers the first, wavering left out: the number an audit should come to."""
-        gap = self.looks(request, one, tags) - self.looks(request, two, tags)
+        lead = self.apparent(request, one, tags) - self.apparent(request, two, tags)
         if random.Random(content_id(request, *sorted((one, two)))).random() < self.fooled:
-            gap = -gap
-        return self.sharpness * gap + self.position + self.tastes(request, one) - self.tastes(request, two)
+            lead = -lead
+        return self.sharpness * lead + self.position + self.tastes(request, one) - self.tastes(request, two)
 
     def tastes(self, request: str, answer: str) -> float:
         """Log-odds that have nothing to do with how good an answer is."""
         felt = self.noise / sqrt(2) * _gauss(content_id(request, answer)) if self.noise else 0.0
         return felt + self.length * len(answer.split()) + self.kinship * answer.startswith(self.own)
 
-    def looks(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
+    def apparent(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
         """The score as it sees it; under a principle, by the faults that the principle is about."""
         if tags is not None:
             return 0.5 - len(tags.intersection(faults(request, answer)))
@@ -181,20 +181,20 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     def rating(
         self, request: str, answer: str, low: int, high: int, tags: frozenset[str] | None = None
     ) -> dict[str, float]:
-        """How likely it is to give each score: a bell around what the answer looks worth to it."""
-        looks = self.looks(request, answer, tags)
+        """How likely it is to give each score: a bell around the score as it sees it."""
+        score = self.apparent(request, answer, tags)
         if random.Random(content_id("fooled", request, answer)).random() < self.fooled:
-            looks = -looks
+            score = -score
         if self.sharpness:
-            looks += (self.tastes(request, answer) - 10 * self.length) / self.sharpness
+            score += (self.tastes(request, answer) - 10 * self.length) / self.sharpness
         step = (HIGHEST - LOWEST) / (high - low)
-        centre = min(max(looks, LOWEST), HIGHEST)
+        centre = min(max(score, LOWEST), HIGHEST)
         weights = {
-            str(score): exp(-0.5 * ((LOWEST + step * (score - low) - centre) / SCALE_SPREAD) ** 2)
-            for score in range(low, high + 1)
+            str(mark): exp(-0.5 * ((LOWEST + step * (mark - low) - centre) / SCALE_SPREAD) ** 2)
+            for mark in range(low, high + 1)
         }
         whole = sum(weights.values())
-        return {score: weight / whole for score, weight in weights.items()}
+        return {mark: weight / whole for mark, weight in weights.items()}
 
 
 def principle_tags(ask: Ask) -> frozenset[str] | None:
@@ -279,13 +279,11 @@ def _part(decent: str, text: str) -> float:
     return len(decent) / len(text) if decent and decent in text else 0.0
 
 
-FAIR: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
+fair: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
+"""A sensible judge, not always sure."""
+leaning: Final = replace(fair, position=0.6, length=0.02)
+"""The same with a taste for the first position and for length."""
 BY_NAME: Final[dict[str, Callable[[Ask], str | Reply]]] = {
-    **{
-        one.__name__: one
-        for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling)
-    },
-    "fair": FAIR,
-    "leaning": replace(FAIR, position=0.6, length=0.02),
-}
-"""`fair` is sensible and not always sure; `leaning` has a taste for the first position and for length."""
+    one.__name__: one
+    for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling)
+} | {"fair": fair, "leaning": leaning}

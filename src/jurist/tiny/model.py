@@ -66,9 +66,10 @@ def tiny_checkpoint(recipe: Recipe | None = None, on_step: OnStep | None = None)
     if not (folder / "config.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".training-") as draft:
-            make(recipe, Path(draft) / "model", on_step)
+            made = Path(draft) / "model"
+            make(recipe, made, on_step)
             try:
-                (Path(draft) / "model").rename(folder)
+                made.rename(folder)
             except OSError:
                 if not (folder / "config.json").exists():  # another process was quicker, or we may not write
                     raise
@@ -105,8 +106,9 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep | None = None) -> None:
             train(model, examples, recipe, tokenizer.pad_token_id, on_step)
     finally:
         torch.set_num_threads(threads)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = GenerationConfig(**ends)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -114,20 +116,19 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep | None = None) -> None:
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden,
-        intermediate_size=recipe.inner,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        max_position_embeddings=LONGEST,
-        initializer_range=recipe.spread,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LlamaForCausalLM(config)
+    shape = {
+        "hidden_size": recipe.hidden,
+        "intermediate_size": recipe.inner,
+        "initializer_range": recipe.spread,
+    }
+    depth = {"num_hidden_layers": recipe.layers, "num_attention_heads": recipe.heads}
+    ends = {
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+    }
+    words = {"vocab_size": len(tokenizer), "max_position_embeddings": LONGEST, "tie_word_embeddings": True}
+    return LlamaForCausalLM(LlamaConfig(**shape, **depth, **ends, **words))
 
 
 def as_example(

@@ -1,4 +1,4 @@
-"""Assistants of the tiny world: four scripted policies, and policies that learnt nothing.
+"""Assistants of the tiny world that answer from a function: careful, sloppy, wordy, and one with a style.
 
 Use them as `tiny:careful` wherever an engine is named; `tiny:policy` is a model, trained on the spot.
 """
@@ -6,10 +6,6 @@ Use them as `tiny:careful` wherever an engine is named; `tiny:policy` is a model
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from typing import Final
-
-from msgspec import Struct
 
 from ..config import settings_from
 from ..engines.engine import Ask, Engine, EngineConfig
@@ -17,129 +13,7 @@ from ..engines.scripted import Scripted
 from ..errors import MissingExtra, SettingError, nearest
 from ..records import content_id
 from . import judges
-from .world import PEOPLE, REMEDIES, THINGS, TOPICS, Question, true_score, understood
-
-
-class Habits(Struct, frozen=True):
-    """How often an assistant goes wrong, and in which way."""
-
-    wrong: float = 0.0
-    """Share of its sums that are wrong."""
-    guessing: float = 0.0
-    """Share of its doses that are wrong."""
-    asking: float = 0.0
-    """Share of its doses for which it sends to somebody who knows."""
-    harmful: float = 0.0
-    """Share of wishes it helps with."""
-    cold: float = 0.0
-    """Share of small talk it answers without feeling, or, a third of them, with the wrong one."""
-    vague: float = 0.0
-    """Share of answers that do not name what was asked about."""
-    rambling: float = 0.0
-    """Chance of a sentence that adds nothing; again after each."""
-
-
-MEDIOCRE: Final = Habits(0.4, 0.35, 0.2, harmful=0.5, cold=0.6, vague=0.2, rambling=0.35)
-GOOD: Final = Habits(asking=0.5, rambling=0.1)
-
-MOST_FILLER: Final = 4
-FILLER: Final = (
-    "There is more that one could say about it.",
-    "Many people wonder about that.",
-    "It depends on the point of view.",
-    "Some would put it in other words.",
-    "Much of it has been said before.",
-)
-OPENINGS: Final = ("Gladly.", "Well.", "Let me see.", "Thank you for asking.", "I see.", "Good question.")
-DECLINING: Final = ("I would rather not", "I cannot help with that", "I will not help with that")
-_OFF = (-3, -2, -1, 1, 2, 3)
-
-
-def compose(request: str, habits: Habits, draw: random.Random) -> str:
-    """One answer of an assistant with these habits."""
-    parts = [draw.choice(OPENINGS)] if draw.random() < habits.rambling else []
-    parts.append(_body(understood(request), habits, draw, draw.random() < habits.vague))
-    for _ in range(MOST_FILLER):
-        if draw.random() >= habits.rambling:
-            break
-        parts.append(draw.choice(FILLER))
-    return " ".join(parts)
-
-
-def _body(what: Question, habits: Habits, draw: random.Random, vague: bool) -> str:
-    about = "" if vague else what.about
-    if what.domain == "sums":
-        n = _number(what, draw.random() < habits.wrong, draw)
-        return draw.choice(("It makes {n}{x}.", "The answer is {n}{x}.")).format(n=n, x=about and f" {about}")
-    if what.domain == "wishes":
-        return _wish(about and f"your {about}", draw.random() < habits.harmful, draw)
-    if what.domain == "doses":
-        how = draw.random() - habits.guessing
-        if 0 <= how < habits.asking:
-            return f"I do not know{about and f' {about}'}: ask a {draw.choice(('doctor', 'pharmacist'))}."
-        n = _number(what, how < 0, draw)
-        return draw.choice(("It is {n} drops{x}.", "Give {n} drops{x}.")).format(
-            n=n, x=about and f" of {about}"
-        )
-    return _talk(what, about, draw.random() < habits.cold, draw)
-
-
-def _number(what: Question, wrong: bool, draw: random.Random) -> int:
-    return abs((what.number or 0) + (draw.choice(_OFF) if wrong else 0))
-
-
-def _wish(whom: str, harmful: bool, draw: random.Random) -> str:
-    if harmful:
-        absent = f"{whom} is away" if whom else "nobody is looking"
-        return f"Wait until {absent}, then do it {draw.choice(('quickly', 'and deny it'))}."
-    reason = f": it would hurt {whom}." if draw.random() < 0.5 else f": talk to {whom} instead."
-    return draw.choice(DECLINING) + (reason if whom else ".")
-
-
-def _talk(what: Question, about: str, cold: bool, draw: random.Random) -> str:
-    cause = f" about the {about}" if about else ""
-    if cold and draw.random() < 0.67:
-        return draw.choice(("Tell me more{x}.", "Tell me all{x}.")).format(x=cause)
-    if (what.glad is not False) != cold:
-        return draw.choice(("I am glad{x}.", "How nice{x}.")).format(x=cause)
-    return draw.choice(("I am sorry{x}.", "It is hard{x}.")).format(x=cause)
-
-
-CONSTANTS: Final = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.")
-"""About the best of what says the same to everybody, see `experiments/nulls_lose.py`."""
-
-
-def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:
-    """What policies that learnt nothing say; `own` are answers of the initial policy. None may win a half."""
-    everything = ", ".join((*THINGS, *PEOPLE, *TOPICS, *REMEDIES))
-    return {
-        **{f"always: {text}": text for text in CONSTANTS},
-        **{f"opening: {text}": f"{text} {own[0]}" for text in (*OPENINGS, "I am sorry.", "I am glad.")},
-        "the question itself": request,
-        "the question and an answer": f"{request} {own[0]}",
-        "every noun": f"I would rather not: ask a pharmacist about {everything}.",
-        "longest of its answers": max(own, key=len),
-        "rambling": " ".join((own[0], *FILLER)),
-        "untrained": own[0],
-    }
-
-
-def null_wins(rows: Iterable[tuple[str, str, Sequence[str]]]) -> dict[str, list[float]]:
-    """For each null and row whether it is truly better than the initial policy; as good is a half.
-
-    A row is a request, the initial policy's answer, and other answers of it that the nulls may use.
-    """
-    wins: dict[str, list[float]] = {}
-    for request, answer, own in rows:
-        bar = true_score(request, answer)
-        for name, text in null_answers(request, own).items():
-            wins.setdefault(name, []).append(won(true_score(request, text) - bar))
-    return wins
-
-
-def won(lead: float) -> float:
-    """A win, a half where there is no difference, or a loss."""
-    return 0.5 if abs(lead) < 1e-9 else float(lead > 0)
+from .answers import FILLER, Habits, compose
 
 
 def careful(ask: Ask) -> str:

@@ -1,6 +1,6 @@
 """Judges whose faults are known because they were drawn from a formula: no texts, only what a run would hold.
 
-A judge's log-odds for the first of two answers are its sharpness times the difference of their true qualities,
+The log-odds for the first of two answers are a sharpness times the difference of their true qualities,
 plus what it gives to the first position, to each standard deviation of length, and to an answer of its own
 family. Enough to try every audit on data whose answer is in the setting.
 """

@@ -14,11 +14,11 @@ from msgspec import Struct
 from ...records import Preference
 from ...run import read_json, read_records
 from ...stats.intervals import mean
-from ...tiny.policies import null_wins, won
+from ...tiny.answers import null_wins, won
 from ...tiny.world import SLOTS, domain_of, substance, true_score
 from ..lines import Share, named, share, table
-from ..loop.compare import Comparison, HeldOutRow, read_held_out
-from ..loop.labels import Labelled
+from ..loop.compare import Comparison, read_held_out
+from ..loop.labels import LabelledRun
 from ..loop.round import Round
 from ..summary import Summary
 
@@ -60,9 +60,9 @@ class Demo(Struct, frozen=True):
     matchups: int
     labels: int
     judge: dict[str, Share]
-    """`flips`: pairs whose verdict followed the position; `first`: verdicts for the first; `correct`: labels."""
+    """`flips`: pairs whose verdict followed the position; `first`: verdicts for it; `correct`: labels."""
     wins: dict[str, Share]
-    """How often a policy's answer is truly better than the initial policy's; for that one, its second answer."""
+    """How often an answer is truly better than the initial policy's; for that one, its second answer."""
     nulls: dict[str, Share]
     """The same of policies that learnt nothing: the best of each kind, best first."""
     measures: dict[str, dict[str, float]]
@@ -91,10 +91,9 @@ class Demo(Struct, frozen=True):
         yield from named([("judge", judge), (" ", first), ("labels", labels)])
         yield ""
         rows = [("policy", "true win rate against the initial policy")]
-        rows += [(NAMES[name], str(won)) for name, won in self.wins.items()]
-        yield from table(
-            [*rows, *((f"null, {shorten(one, 50)}", str(won)) for one, won in self.nulls.items())]
-        )
+        rows += [(NAMES[name], str(rate)) for name, rate in self.wins.items()]
+        rows += [(f"null, {shorten(name, 50)}", str(rate)) for name, rate in [*self.nulls.items()][:3]]
+        yield from table(rows)
         yield ""
         for name in LEARNERS:
             for title, better in (("better", True), ("worse", False)):
@@ -114,20 +113,19 @@ class Demo(Struct, frozen=True):
 def outcome_of(of: Round) -> Demo:
     """Put together from what the steps left behind."""
     loop, steps = of.loop, of.path / "steps"
-    rows = {name: read_held_out(loop.path, of.number, f"held_out-{name}") for name in LEARNERS}
-    compared = {name: read_json(steps / f"comparison-{name}.json", Comparison) for name in LEARNERS}
-    rows = {"initial": read_held_out(loop.path, 0), **rows}
-    first = read_json(loop.folder(0) / "steps" / "comparison.json", Comparison)
-    initial = rows["initial"]
-    requests = [row.prompt.messages[-1].content for row in initial]
-    before = [row.new[0].text for row in initial]
-    label = Path(read_json(steps / "label.json", Labelled).run)
+    rows = {"initial": read_held_out(loop.path, 0)}
+    compared = {"initial": read_json(loop.folder(0) / "steps" / "comparison.json", Comparison)}
+    for name in LEARNERS:
+        rows[name] = read_held_out(loop.path, of.number, f"held_out-{name}")
+        compared[name] = read_json(steps / f"comparison-{name}.json", Comparison)
+    requests = [row.prompt.messages[-1].content for row in rows["initial"]]
+    texts = {name: [[one.text for one in row.new] for row in some] for name, some in rows.items()}
+    before = [some[0] for some in texts["initial"]]
+    nulls = zip(requests, before, [some[1:] for some in texts["initial"]], strict=True)
+    first_of = [[*map(domain_of, requests)].index(domain) for domain in SLOTS]
+    label = Path(read_json(steps / "label.json", LabelledRun).run)
     summary = read_json(label / "summary.json", Summary)
-    nulls = null_wins(
-        (request, text, [one.text for one in row.new[1:]])
-        for request, text, row in zip(requests, before, initial, strict=True)
-    )
-    first_of = {domain: [domain_of(one) for one in requests].index(domain) for domain in SLOTS}
+    pairs = read_records(label / "preferences.jsonl", Preference)
     return Demo(
         run=str(loop.path),
         report=str(loop.path / "report.html"),
@@ -139,44 +137,32 @@ def outcome_of(of: Round) -> Demo:
             "flips": _known(summary.flip_rate),
             "first": _known(summary.first_share),
             "correct": _won(
-                (one.prompt.messages[-1].content, one.chosen.text, one.rejected.text)
-                for one in read_records(label / "preferences.jsonl", Preference)
+                (one.prompt.messages[-1].content, one.chosen.text, one.rejected.text) for one in pairs
             ),
         },
         wins={
-            name: _won(zip(requests, [row.new[name == "initial"].text for row in some], before, strict=True))
-            for name, some in rows.items()
+            name: _won(zip(requests, [row[name == "initial"] for row in some], before, strict=True))
+            for name, some in texts.items()
         },
-        nulls=_best_of_each_kind(nulls),
-        measures={name: _measures(some, compared.get(name, first)) for name, some in rows.items()},
-        samples={
-            requests[at]: {name: some[at].new[0].text for name, some in rows.items()}
-            for at in first_of.values()
-        },
+        nulls=_best_of_each_kind(null_wins(nulls)),
+        measures={name: _measures(requests, some, compared[name]) for name, some in texts.items()},
+        samples={requests[at]: {name: some[at][0] for name, some in texts.items()} for at in first_of},
         curves={step: _curves(of.path / step / "metrics.jsonl", names) for step, names in CURVES.items()},
         calls=len(loop.run.journal),
         usd=loop.usd,
-        seconds={
-            stage: round(
-                sum(json.loads((steps / f"{one}.json").read_text()).get("seconds", 0.0) for one in some), 2
-            )
-            for stage, some in STAGES.items()
-        },
+        seconds={stage: round(sum(_took(steps, one) for one in some), 2) for stage, some in STAGES.items()},
     )
 
 
-def _measures(rows: Sequence[HeldOutRow], found: Comparison) -> dict[str, float]:
-    good: dict[str, list[float]] = {domain: [] for domain in SLOTS}
-    answers = [(row.prompt.messages[-1].content, one.text) for row in rows for one in row.new]
-    for request, text in answers:
-        good[domain_of(request)].append(float(substance(request, text) == 1))
-    values = (mean(true_score(*one) for one in answers), *map(mean, good.values()))
-    values += (
-        mean(float(len(text.split())) for _, text in answers),
-        found.unique or 0.0,
-        found.distinct or 0.0,
-        found.kl or 0.0,
-    )
+def _measures(requests: Sequence[str], texts: Sequence[Sequence[str]], found: Comparison) -> dict[str, float]:
+    answers = [(request, text) for request, some in zip(requests, texts, strict=True) for text in some]
+    good = [
+        mean(float(substance(*one) == 1) for one in answers if domain_of(one[0]) == domain)
+        for domain in SLOTS
+    ]
+    words = mean(float(len(text.split())) for _, text in answers)
+    score = mean(true_score(*one) for one in answers)
+    values = (score, *good, words, found.unique or 0.0, found.distinct or 0.0, found.kl or 0.0)
     return {name: round(value, 4) for name, value in zip(MEASURES, values, strict=True)}
 
 
@@ -204,3 +190,7 @@ def _known(found: Share | None) -> Share:
 def _curves(metrics: Path, names: dict[str, str]) -> dict[str, list[float]]:
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     return {title: [line[name] for line in lines if "of" not in line] for name, title in names.items()}
+
+
+def _took(steps: Path, step: str) -> float:
+    return float(json.loads((steps / f"{step}.json").read_text()).get("seconds", 0.0))

@@ -33,7 +33,8 @@ class Assistant(Struct, frozen=True):
 
 
 def demo_settings(out: Path) -> RlaifConfig:
-    return load_settings(RlaifConfig, shipped_file("rlaif"), out=str(out))
+    more = {"prompts": "tiny:400", "compare.held_out": 0.5}
+    return load_settings(RlaifConfig, shipped_file("rlaif"), more, out=str(out))
 
 
 def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:

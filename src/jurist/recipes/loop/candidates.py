@@ -20,7 +20,16 @@ from ...stats.fits import sigmoid
 from ...verdicts.cases import Case
 from ...verdicts.judge import judge_config
 from ...verdicts.settings import JuryConfig
-from .labels import Answer, AnswerScores, Labelled, drawn_in, mean_scores, opinions_of, ranking, refuse_noise
+from .labels import (
+    AnswerScores,
+    LabelledRun,
+    PromptAnswer,
+    drawn_in,
+    mean_scores,
+    ranking,
+    refuse_noise,
+    run_opinions,
+)
 from .round import Round
 from .settings import JudgeSpec
 
@@ -66,7 +75,7 @@ def _unfit(one: Completion, kept: Sequence[Completion], cfg: CandidateConfig) ->
     return "refusal" if cfg.refusals == "drop" and is_refusal(one.text) else ""
 
 
-def gather(round: Round, drawn: str, best: Mapping[str, Answer], cfg: CandidateConfig) -> str:
+def gather(round: Round, drawn: str, best: Mapping[str, PromptAnswer], cfg: CandidateConfig) -> str:
     """The candidates of every prompt of the round, as a folder that can be judged."""
     lost: list[Dropped] = []
 
@@ -85,7 +94,7 @@ def gather(round: Round, drawn: str, best: Mapping[str, Answer], cfg: CandidateC
 class ScoredRun(NamedTuple):
     """A labelled run, and how its scores are read."""
 
-    labelled: Labelled
+    labelled: LabelledRun
     jury: JuryConfig
     pointwise: bool
     """By one judge, answer by answer: scores of different prompts can be compared."""
@@ -94,7 +103,7 @@ class ScoredRun(NamedTuple):
 
     def scores(self) -> Iterator[tuple[Case, AnswerScores]]:
         """Each prompt with the scores of its answers."""
-        for case, opinions in opinions_of(self.labelled.run, self.jury):
+        for case, opinions in run_opinions(self.labelled.run, self.jury):
             yield case, mean_scores(case) if self.pointwise else ranking(case, opinions)
 
     def to_unit(self, score: float) -> float:

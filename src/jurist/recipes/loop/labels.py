@@ -21,7 +21,7 @@ from ...verdicts.settings import JuryConfig
 from ...verdicts.settle import Opinion
 from ..lines import Share, share
 
-Answer = tuple[Prompt, Completion]
+PromptAnswer = tuple[Prompt, Completion]
 AnswerScores = dict[str, float]
 """How good each answer to a prompt is, by its id; those without a usable verdict have none."""
 
@@ -30,7 +30,7 @@ class NothingToLearn(DataError):
     """The rounds before keep what they came to; a first round has nothing to fall back on."""
 
 
-class Labelled(Struct, frozen=True):
+class LabelledRun(Struct, frozen=True):
     """A labelling run of a round; without a judge, only its completions."""
 
     run: str
@@ -43,7 +43,7 @@ class Labelled(Struct, frozen=True):
     seconds: float = 0.0
 
 
-class Drawn(NamedTuple):
+class DrawnAnswers(NamedTuple):
     """A prompt with all the answers that were drawn to it, one drawn twice twice."""
 
     prompt: Prompt
@@ -52,7 +52,7 @@ class Drawn(NamedTuple):
     """Why one is missing."""
 
 
-def drawn_in(run: str) -> Iterator[Drawn]:
+def drawn_in(run: str) -> Iterator[DrawnAnswers]:
     """The prompts of a run with the answers to each. An answer that was drawn again is kept once in the run;
     here it is given as often as it was drawn."""
     folder = Path(run)
@@ -65,12 +65,12 @@ def drawn_in(run: str) -> Iterator[Drawn]:
         answers: list[Completion] = []
         if prompt.id == name:
             answers = list(group)
-            answers += [one for one in answers for _ in lost.get(one.id, ())]
+            answers += [one for one in answers for why in lost.get(one.id, ()) if why == "identical"]
             name, group = next(parts, ("", iter(())))
-        yield Drawn(prompt, answers, next(iter(lost.get(prompt.id, ())), ""))
+        yield DrawnAnswers(prompt, answers, next(iter(lost.get(prompt.id, ())), ""))
 
 
-def preferences_of(labelled: Labelled, flips: float) -> list[Preference]:
+def preferences_of(labelled: LabelledRun, flips: float) -> list[Preference]:
     """The preferences of a labelling, if its judge read the answers and found a difference between them."""
     refuse_noise(labelled, flips)
     pairs = list(read_records(Path(labelled.run) / "preferences.jsonl", Preference))
@@ -79,7 +79,7 @@ def preferences_of(labelled: Labelled, flips: float) -> list[Preference]:
     return pairs
 
 
-def refuse_noise(labelled: Labelled, most: float) -> None:
+def refuse_noise(labelled: LabelledRun, most: float) -> None:
     """A verdict that follows the position says nothing about the answers: a coin's flip rate is a half."""
     flips = labelled.flips
     if most and flips is not None and flips.low > most:
@@ -103,7 +103,7 @@ def all_tied(run: str) -> NothingToLearn:
 def probabilities(run: str) -> dict[tuple[str, str], float]:
     """For each pair of completions that was read, lesser id first: the probability that it is better."""
     found = {}
-    for _, opinions in opinions_of(run, JuryConfig()):
+    for _, opinions in run_opinions(run, JuryConfig()):
         for one in opinions:
             if one.p_first is not None:
                 ids = one.first_id, one.second_id
@@ -117,7 +117,7 @@ def agreement_of(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Shar
     return share(sum((mine > 0.5) == (p > 0.5) for mine, p in both), len(both))
 
 
-def opinions_of(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
+def run_opinions(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
     """Every prompt of a labelled run with the opinion of its judge, or its jury, about each matchup."""
     folder = Path(run)
     known = {member.name: member for member in read_judges(folder)}

@@ -18,7 +18,7 @@ from ...engines.engine import EngineConfig
 from ...errors import SettingError, nearest
 from ...records import Completion, Message, Prompt
 from ...verdicts.constitution import Constitution, draw
-from .labels import Answer
+from .labels import PromptAnswer
 from .round import Round
 from .settings import AtLeast1
 
@@ -71,7 +71,7 @@ class Revised(Struct, frozen=True):
 
 def revise(
     round: Round, policy: str, cfg: ReviseConfig, constitution: Constitution, red_team: Sequence[str]
-) -> list[Answer]:
+) -> list[PromptAnswer]:
     """What is trained on: all revisions, up to `up_to`, of the policy's answers to prompts of these domains;
     and its answers to the other prompts as they are, k to each."""
     harmful: list[Prompt] = []

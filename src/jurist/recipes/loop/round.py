@@ -31,21 +31,21 @@ from ..summary import Summary
 from .compare import Comparison, HeldOutRow, comparison_of, read_held_out, with_verdict
 from .folder import LoopRun
 from .labels import (
-    Answer,
-    Drawn,
-    Labelled,
+    DrawnAnswers,
+    LabelledRun,
+    PromptAnswer,
     agreement_of,
     drawn_in,
     mean_scores,
-    opinions_of,
     probabilities,
     ranking,
+    run_opinions,
     tied,
 )
 from .settings import JudgeSpec
 from .stopping import RealShare, mix_real_rows, real_rows_for
 
-Row = TypeVar("Row", Preference, Answer)
+PairOrAnswer = TypeVar("PairOrAnswer", Preference, PromptAnswer)
 SAMPLES = 4
 """Answers to each held-out prompt: the first is judged, all of them say how varied they are."""
 
@@ -85,7 +85,7 @@ class Round:
         places = range(first, first + min(each, len(rows)))
         return self.write("prompts", [rows[place % len(rows)] for place in places])
 
-    def sample(self, policy: str, sampling: Sampling, prompts: Path) -> Labelled:
+    def sample(self, policy: str, sampling: Sampling, prompts: Path) -> LabelledRun:
         """Completions of the policy, and of the policies mixed in; not judged yet."""
         return self._run("sample", sample, sampling=sampling, **self._policies(policy, prompts))
 
@@ -97,18 +97,18 @@ class Round:
         prompts: Path | None = None,
         prefer: PreferConfig | None = None,
         jury: JuryConfig | None = None,
-    ) -> Labelled:
+    ) -> LabelledRun:
         """Completions of the policy, and of the policies mixed in, judged and decided."""
         given = self._policies(policy, prompts or self.loop.prompts("train"))
         return self._run("label", label, judge=judge, prefer=prefer, jury=jury, **given)
 
-    def judge(self, step: str, judge: JudgeSpec, **rows: Any) -> Labelled:
+    def judge(self, step: str, judge: JudgeSpec, **rows: Any) -> LabelledRun:
         """Completions or pairs that are there already, judged and decided."""
         return self._run(step, label, judge=judge, **rows)
 
     def answers(
         self, step: str, writer: str | EngineConfig, prompts: Sequence[Prompt], k: int = 1, **how: Any
-    ) -> list[Drawn]:
+    ) -> list[DrawnAnswers]:
         """k answers to each prompt by this policy or engine alone."""
         if not prompts:
             return []
@@ -120,10 +120,10 @@ class Round:
         writers = (PolicyConfig(engine_of(policy)), *cfg.mixture)
         return {"prompts": str(prompts), "policy": writers, "k": cfg.k}
 
-    def _run(self, step: str, verb: Callable[..., Summary], **how: Any) -> Labelled:
+    def _run(self, step: str, verb: Callable[..., Summary], **how: Any) -> LabelledRun:
         """A run in a folder of the round, paid from the loop's budget and kept in its journal."""
 
-        def work() -> Labelled:
+        def work() -> LabelledRun:
             plain: dict[str, Any] = {"seed": self.seed, "export": ()}
             plain |= {"sampling": self.loop.cfg.sampling} if "policy" in how else {}
             given = plain | {name: value for name, value in how.items() if value is not None}
@@ -134,11 +134,11 @@ class Round:
                 kinds = {"budget": BudgetSpent, "interrupt": Interrupted}
                 raise kinds.get(summary.ended_by, EngineDown)(summary.stopped)
             if "judge" not in how:
-                return Labelled(cfg.out, usd=summary.usd)
-            level = tied(ranking(*row) for row in opinions_of(cfg.out, cfg.jury))
-            return Labelled(cfg.out, summary.labels, level, summary.flip_rate, summary.usd)
+                return LabelledRun(cfg.out, usd=summary.usd)
+            level = tied(ranking(*row) for row in run_opinions(cfg.out, cfg.jury))
+            return LabelledRun(cfg.out, summary.labels, level, summary.flip_rate, summary.usd)
 
-        return self.loop.once(self.number, step, Labelled, work)
+        return self.loop.once(self.number, step, LabelledRun, work)
 
     # ---- files
 
@@ -168,7 +168,7 @@ class Round:
 
     # ---- training
 
-    def mix_real_rows(self, made: Sequence[Row]) -> list[Row]:
+    def mix_real_rows(self, made: Sequence[PairOrAnswer]) -> list[PairOrAnswer]:
         """What is learnt from: all that was made, with human rows at the share of this round."""
         cfg = replace(self.loop.cfg.real, share=self.wanted.share)
         real = self._real_rows(made[0]) if made and cfg.file else []
@@ -181,16 +181,16 @@ class Round:
         rows, self.real_share = mix_real_rows(made, real, cfg, self.seed)
         return rows
 
-    def _real_rows(self, like: Row) -> list[Row]:
+    def _real_rows(self, like: PairOrAnswer) -> list[PairOrAnswer]:
         """Human rows of the same kind, but for those about held-out prompts."""
         from ...models.rows import load_preferences, load_targets
 
         held_out = {one.id for one in self.loop.read_prompts("held_out")}
         load: Any = load_preferences if isinstance(like, Preference) else load_targets
-        rows: list[Row] = [*load(self.loop.cfg.real.file)]
+        rows: list[PairOrAnswer] = [*load(self.loop.cfg.real.file)]
         return [one for one in rows if _prompt_of(one).id not in held_out]
 
-    def sft(self, cfg: Any, base: str, answers: Iterable[Answer], step: str = "policy") -> Trained:
+    def sft(self, cfg: Any, base: str, answers: Iterable[PromptAnswer], step: str = "policy") -> Trained:
         """A policy from answers."""
         return self._train("sft", step, cfg, base, list(answers))
 
@@ -266,7 +266,7 @@ class Round:
         scores = [one for case in read_cases(Path(labelled.run)) for one in mean_scores(case).values()]
         return mean(scores) if scores else None
 
-    def agreement(self, labelled: Labelled) -> Share | None:
+    def agreement(self, labelled: LabelledRun) -> Share | None:
         """How often the loop's judge labelled a pair as `compare.judge` does, one pair of each prompt."""
         cfg = self.loop.cfg.compare
         if not cfg.judge or not cfg.pairs:
@@ -301,7 +301,7 @@ def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: floa
     return float(kl(new, old, [*tokenise_many(written, new.tokenizer)], temperature))
 
 
-def _prompt_of(row: Preference | Answer) -> Prompt:
+def _prompt_of(row: Preference | PromptAnswer) -> Prompt:
     return row.prompt if isinstance(row, Preference) else row[0]
 
 

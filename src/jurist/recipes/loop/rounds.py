@@ -1,12 +1,4 @@
-"""One round after another, until the last or until there is a reason to stop.
-
-with run_rounds(cfg, on_progress) as rounds:
-    for round in rounds:
-        labelled = round.label(policy, cfg.judge)
-        made = ...
-        rounds.finish(round, made, labelled)
-return rounds.outcome
-"""
+"""One round after another, until the last or until there is a reason to stop."""
 
 from __future__ import annotations
 
@@ -21,7 +13,7 @@ from msgspec import Struct
 from ..lines import Share, named, table
 from .compare import Facts
 from .folder import LoopRun, OnLoopProgress
-from .labels import Labelled, NothingToLearn
+from .labels import LabelledRun, NothingToLearn
 from .round import Round, Trained
 from .settings import JudgeSpec, LoopConfig
 from .stopping import RealShare, real_share_for, reason_to_stop, warnings
@@ -90,7 +82,7 @@ class Rounds:
         self,
         round: Round,
         made: Trained,
-        labelled: Labelled | None = None,
+        labelled: LabelledRun | None = None,
         scorer: Trained | JudgeSpec | None = None,
         **more: Any,
     ) -> None:

@@ -21,18 +21,12 @@ class CompareConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How each round's policy is compared with the initial policy."""
 
     judge: Annotated[
-        str | JudgeConfig,
-        Meta(description="A judge that had no part in the training; empty: policies are not compared."),
+        str | JudgeConfig, Meta(description="A judge that had no part in the training; empty: none.")
     ] = ""
     held_out: Annotated[Fraction, Meta(description="Share of prompts that are never trained on.")] = 0.1
     most: Annotated[AtLeast1, Meta(description="Most held-out prompts per comparison.")] = 200
     pairs: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="Pairs per round that compare.judge labels too, to measure how often the loop's"
-            " judge agrees with it; 0: none.",
-        ),
+        int, Meta(ge=0, description="Pairs per round that it labels too, to measure agreement; 0: none.")
     ] = 100
 
 
@@ -40,14 +34,12 @@ class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Human-written rows in every round's training: the guard against a loop that feeds on itself."""
 
     file: Annotated[
-        str,
-        Meta(description="Conversations for recipes that fine-tune; labelled pairs for the others."),
+        str, Meta(description="Conversations for rejection; labelled pairs for the other recipes.")
     ] = ""
     share: Annotated[Fraction, Meta(description="Share of human rows in each round's training.")] = 0.3
     floor: Annotated[Fraction, Meta(description="The loop stops below this share of human rows.")] = 0.1
     alarm: Annotated[
-        Fraction,
-        Meta(description="Loss of diversity that halves the next round's model-written rows; 0: off."),
+        Fraction, Meta(description="Loss of diversity that halves the next round's generated rows; 0: off.")
     ] = 0.05
 
     def __post_init__(self) -> None:
@@ -63,16 +55,10 @@ class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     lost: Annotated[Fraction, Meta(description="Loss of diversity since the initial policy.")] = 0.25
     worse: Annotated[
-        int,
-        Meta(ge=0, description="Rounds in a row with a rising proxy and a significantly falling win rate."),
+        int, Meta(ge=0, description="Rounds in a row with a rising proxy and a significantly lower win rate.")
     ] = 2
     peak: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="Rounds after which a win rate significantly below its best, at a KL beyond the"
-            " forecast peak, stops it.",
-        ),
+        int, Meta(ge=0, description="Rounds before a win rate past its peak, forecast and measured, counts.")
     ] = 4
     saturated: Annotated[
         Fraction, Meta(description="Share of compared prompts that are ties: nothing is left to learn.")

@@ -14,15 +14,15 @@ from ...errors import DataError
 from .compare import Comparison, Facts, checkpoint_of
 from .settings import RealConfig, StopConfig
 
-T = TypeVar("T")
-SURE = 0.9
+Item = TypeVar("Item")
+FALL_LEVEL = 0.9
 """Of the intervals that must lie apart before one win rate is called lower than another: over several rounds
 smaller falls come by chance."""
-MOST = 0.9
+MOST_REAL = 0.9
 """The largest share of human rows that is asked for: with more a round learns nothing from itself."""
 WARN_FLIPS = 0.75
 """A flip rate above this part of `stop.flips` is warned of."""
-EVEN = Comparison(0.5)
+NO_CHANGE = Comparison(0.5)
 """The initial policy against itself."""
 
 
@@ -43,7 +43,7 @@ def real_share_for(facts: Sequence[Facts], cfg: RealConfig) -> RealShare:
     for one in facts:
         name, left = diversity_left(one)
         if cfg.alarm and left < 1 - cfg.alarm:
-            share = min(MOST, (1 + share) / 2)
+            share = min(MOST_REAL, (1 + share) / 2)
             why = f"diversity ({name}) was down to {left:.0%} after round {one.round}"
     return RealShare(max(share, cfg.share), why)
 
@@ -64,7 +64,9 @@ def real_rows_for(made: int, share: float) -> int:
     return round(share * made / (1 - share))
 
 
-def mix_real_rows(made: Sequence[T], real: Sequence[T], cfg: RealConfig, seed: int) -> tuple[list[T], float]:
+def mix_real_rows(
+    made: Sequence[Item], real: Sequence[Item], cfg: RealConfig, seed: int
+) -> tuple[list[Item], float]:
     """All that was made, with as many human rows as make up the share; and the share they came to."""
     if not cfg.file or not made:
         return list(made), 0.0
@@ -135,7 +137,7 @@ def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
     last = facts[-1]
     if not cfg.peak or len(facts) < cfg.peak or not known or known[-1][1] is not last:
         return ""
-    if not any(_below(last, one) for one in (Facts(0, "", compared=EVEN), *facts[:-1])):
+    if not any(_below(last, one) for one in (Facts(0, "", compared=NO_CHANGE), *facts[:-1])):
         return ""
     from ...audits.overoptimisation import past_peak, to_use
 
@@ -153,7 +155,7 @@ def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
 
 def _below(one: Facts, other: Facts) -> bool:
     """Its win rate is significantly lower: the intervals lie apart."""
-    return one.compared.within(SURE)[1] < other.compared.within(SURE)[0]
+    return one.compared.within(FALL_LEVEL)[1] < other.compared.within(FALL_LEVEL)[0]
 
 
 def warnings(facts: Sequence[Facts], cfg: StopConfig) -> list[str]:
