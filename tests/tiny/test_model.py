@@ -72,14 +72,13 @@ def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_con
     rows = list(corpus(200))
     tokenizer = make_tokenizer(text for row in rows for text in texts(row))
 
-    for row in rows:
+    for row, (ids, _) in zip(rows, small.as_examples(rows, tokenizer), strict=True):
         assert tokenizer.decode(tokenizer(row.answer)["input_ids"]) == row.answer
-        example = small.as_example(row, tokenizer)
         turns = [{"role": one.role, "content": one.content} for one in row.messages]
         whole = tokenizer.apply_chat_template(
             [*turns, {"role": "assistant", "content": row.answer}], tokenize=False
         )
-        assert tokenizer(whole)["input_ids"] == example[0]
+        assert tokenizer(whole)["input_ids"] == ids
 
 
 def test_the_loss_is_on_the_answer_and_its_end_only():

@@ -3,7 +3,7 @@
 The first use trains it, in well under a minute, and keeps it in the user's cache folder under a name made
 from everything it depends on. It is saved like any other checkpoint. What makes the time enough: the loss is
 on answers only; a row counts by the square root of its length, so that verdicts of one word are not drowned;
-numbers and first words of revisions count four times; matrices learn by Muon (Jordan et al. 2024).
+numbers, and first words of all but plain answers, count four times; matrices learn by Muon (Jordan 2024).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST: Final = 512
 TOGETHER: Final = 3000
 """Rows that are sorted by length and shuffled together; what comes later in the corpus is learnt later."""
 HARD: Final = 4.0
-"""What a number, or the first word of a revision, counts for, next to other words."""
+"""What a number, or the first word of a judgement or revision, counts for, next to other words."""
 _PURPOSE: Final = "the tiny policy"
 
 OnStep = Callable[[int, int, float], None]
@@ -95,8 +95,7 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep | None = None) -> None:
     tokenizer = make_tokenizer(
         text for row in rows for text in (*(m.content for m in row.messages), row.answer)
     )
-    numbers = frozenset(at for word, at in tokenizer.get_vocab().items() if word.strip().isdigit())
-    examples = [as_example(row, tokenizer, numbers) for row in rows]
+    examples = as_examples(rows, tokenizer)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two are no quicker where others work beside them, and may be far slower
     try:
@@ -131,16 +130,19 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:
     return LlamaForCausalLM(LlamaConfig(**shape, **depth, **ends, **words))
 
 
-def as_example(
-    row: CorpusRow, tokenizer: PreTrainedTokenizerFast, numbers: frozenset[int] = frozenset()
-) -> _Example:
-    turns = [to_builtins(message) for message in row.messages]
-    prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    answer = [*tokenizer(row.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-    counts = [HARD if token in numbers else 1.0 for token in answer]
-    counts[0] = HARD if len(turns) > 1 else counts[0]
-    ids = [*tokenizer(prompt, add_special_tokens=False).input_ids, *answer]
-    return ids, [one / sum(counts) ** 0.5 for one in counts]
+def as_examples(rows: Sequence[CorpusRow], tokenizer: PreTrainedTokenizerFast) -> list[_Example]:
+    numbers = frozenset(at for word, at in tokenizer.get_vocab().items() if word.strip().isdigit())
+    turns = [[to_builtins(message) for message in row.messages] for row in rows]
+    prompts = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    heads = tokenizer(prompts, add_special_tokens=False).input_ids
+    tails = tokenizer([row.answer for row in rows], add_special_tokens=False).input_ids
+    examples = []
+    for row, head, tail in zip(rows, heads, tails, strict=True):
+        answer = [*tail, tokenizer.eos_token_id]
+        counts = [HARD if token in numbers else 1.0 for token in answer]
+        counts[0] = HARD if len(row.messages) > 1 else counts[0]
+        examples.append(([*head, *answer], [one / sum(counts) ** 0.5 for one in counts]))
+    return examples
 
 
 def plan_batches(examples: Sequence[_Example], tokens: int, draw: random.Random) -> Iterator[list[_Example]]:
