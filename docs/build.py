@@ -176,8 +176,20 @@ def evidence(_: str) -> str:
         width = "" if found["low"] is None else f" ({_number(found['low'])} to {_number(found['high'])})"
         holds = "yes" if found["holds"] else "**no**"
         measured = f"{_number(found['value'])}{width}"
-        rows.append((f"`{found['claim']}`", measured, found["bar"], holds, f"`{found['command']}`"))
-    return _table(("claim", "measured", "bar", "holds", "made again with"), rows)
+        null = _null(found.get("null") or "-")
+        rows.append((f"`{found['claim']}`", measured, null, found["bar"], holds, f"`{found['command']}`"))
+    return _table(("claim", "measured", "null", "bar", "holds", "made again with"), rows)
+
+
+def _null(found: str | dict[str, Any]) -> str:
+    """What had to be beaten, with what it came to; of several values the first and the last."""
+    if isinstance(found, str):
+        return found
+    parts = []
+    for name, value in found.items():
+        ends = [value[0], value[-1]] if isinstance(value, list) else [value]
+        parts.append(f"{name.replace('_', ' ')}: {' to '.join(map(_number, ends))}")
+    return "; ".join(parts)
 
 
 def _number(value: float) -> str:

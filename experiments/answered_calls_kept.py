@@ -2,10 +2,10 @@
 
 A job of 2,000 calls runs as `jurist label` and ends at 20 random moments each by Ctrl-C, SIGTERM, a second
 Ctrl-C, kill -9, a small disk that fills up, and a server that drops what comes in and then goes away. By the
-server's books every call answered is kept (but for kill -9: those in flight, or back for less than one commit
-window; and a second Ctrl-C: as many as its message says), and every dollar billed is spent or maybe billed.
-Then the same command finishes: nothing kept is asked again, and the files equal an undisturbed run's.
-Null: what the runs had answered when they ended, all of it to be asked again without a journal.
+server's books every call answered is kept (but for kill -9: those in flight, or back for less than one
+commit window; and a second Ctrl-C: as many as its message says), and every dollar billed is spent or maybe
+billed. Then the same command finishes: nothing kept is asked again, and the files equal an undisturbed
+run's. Null: what the runs had answered when they ended, all of it to be asked again without a journal.
 """
 
 from __future__ import annotations

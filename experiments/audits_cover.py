@@ -1,9 +1,9 @@
 """Do the audits find what is wrong, as large as it is, and leave fair judges alone?
 
 Judges with known faults label simulated data sets (`experiments/cover/`), at least 200 for each finding and
-usually 1,000, since with 200 the share of intervals that cover is itself only known within three points.
-The interval of a finding should cover the planted value in 93 to 97 of 100 data sets, and a judge without
-the fault should be called faulty (alarm or warning) in at most 5.
+usually 1,000, since with 200 the share of intervals that cover is itself only known within three points. The
+interval of a finding should cover the planted value in 93 to 97 of 100 data sets, and a judge without the
+fault should be called faulty (alarm or warning) in at most 5.
 
     python experiments/audits_cover.py              all audits, written to evidence/audits_cover.json
     python experiments/audits_cover.py position     one of them, on other seeds, printed only

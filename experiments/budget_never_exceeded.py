@@ -3,8 +3,8 @@
 500 random jobs over HTTP: prices, lengths (mixed, or short to long), latency, concurrency, faults (429, 500,
 dropped connections, half replies, none at all), samples a prompt (`n`, or one by one), judges; some start
 twice. What the server worked on is billed, seen or not. Null: without a budget they cost more. Then 50 jobs
-on a server that bills more than `max_tokens` allows: at most the budget and the excess of the calls under way
-when the last one left. Where no call may cost above 5 % of it, and none was lost, at least 90 % is used.
+on a server that bills more than `max_tokens` allows: at most the budget and the excess of the calls under
+way when the last one left. Where no call may cost above 5 % of it, and none was lost, at least 90 % is used.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def labelled(folder: Path, seed: int) -> Path:
     asked, run = folder / f"asked-{seed}.jsonl", folder / f"run-{seed}"
     rows = [{"prompt": request(p), "domain": p.domain, "stakes": p.stakes} for p in prompts(PROMPTS, seed)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    judge = JudgeConfig(engine="tiny:planted")
+    judge = JudgeConfig(
+        engine={"engine": "tiny:planted", "extra": {"noise": 0.0, "fooled": 0.0, "length": 0.0}}
+    )
     label(LabelConfig(prompts=str(asked), policy="tiny:policy", judge=judge, out=str(run), seed=seed))
     return run
 

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -33,29 +33,45 @@ def record(
     holds: bool,
     low: float | None = None,
     high: float | None = None,
+    null: str | Mapping[str, object] = "",
     packages: tuple[str, ...] = ("jurist",),
     **details: object,
 ) -> None:
-    """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false."""
+    """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
+
+    `null` is what the value has to beat, with what that came to: something that learnt nothing, or the same
+    without what is said to help.
+    """
     FOLDER.mkdir(exist_ok=True)
     row = {
         "claim": claim,
         "value": value,
         "low": low,
         "high": high,
+        "null": null,
         "bar": bar,
         "holds": bool(holds),
         "command": f"python experiments/{Path(sys.argv[0]).name}",
         "seconds": round(time.perf_counter() - _STARTED, 1),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
         **details,
     }
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
     print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar})")
+    print(f"null: {null}")
+
+
+def processor() -> str:
+    """Its model, as Linux names it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list[R]:
-    """What each seed comes to, on one thread and in a folder of its own; told as soon as it is known."""
+    """What each seed comes to, on one thread and in a folder of its own; printed as soon as it is known."""
     import torch
 
     torch.set_num_threads(1)

@@ -4,8 +4,8 @@ Twelve prompts; a base model of 270 M weights, which has not learnt to answer qu
 server with four slots on two cores; it is policy and judge, and every setting is the default. The job has to
 end within five minutes without a failed call, every verdict read or unread for a reason, and say that this
 model does not answer the question asked and what to do. Then labels are forced out of it: at least 95 % are
-read and marked as forced. What they are worth is told by how often the two orders name different
-answers: a judge that guesses does so half the time.
+read and marked as forced. What they are worth is told by how often the two orders name different answers: a
+judge that guesses does so half the time.
 """
 
 from __future__ import annotations

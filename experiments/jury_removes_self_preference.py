@@ -39,7 +39,7 @@ from jurist.verdicts.settings import JudgeConfig
 SEEDS = (1, 2, 3, 4, 5)
 MATCHUPS, PAIRS = 100_000, 4_000
 POLICIES = ("gpt-small", "qwen-small", "llama-small")
-JUROR: dict[str, Any] = {"sharpness": 2.0, "noise": 1.0, "ignorant": []}
+JUROR: dict[str, Any] = {"sharpness": 2.0, "noise": 1.0, "fooled": 0.0, "length": 0.0, "ignorant": []}
 JURIES: dict[str, tuple[dict[str, float], ...]] = {
     "fair": ({},),
     "alone": ({"kinship": 0.8},),

@@ -1,7 +1,7 @@
 """What does the whole pipeline cost beside the bare loop of HTTP calls that one would write by hand?
 
-`jurist label` and a bare aiohttp loop make the same 20,000 calls in turn, 256 at once, to a server that takes
-50 ms; the median of the ratios of processor time counts. Null: the bare loop against itself a round
+`jurist label` and a bare aiohttp loop make the same 20,000 calls in turn, 256 at once, to a server that
+takes 50 ms; the median of the ratios of processor time counts. Null: the bare loop against itself a round
 later, which says how far the machine's other work moves such a ratio. Then the same job with defaults, which
 start at 4 requests at once: its rate against that of a fixed 256.
 

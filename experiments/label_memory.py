@@ -1,9 +1,9 @@
 """Does a job of a million rows need more memory than one of ten thousand?
 
 Pairs are made on the fly and written to a file; `label` reads it, asks a judge that is a function in its own
-process and answers in one letter, in both orders, journals every call on disk, decides and exports. Each size
-runs in a process of its own; the peak of its resident memory is what counts. A million rows take some minutes
-and 5 GB of disk under the temporary folder.
+process and answers in one letter, in both orders, journals every call on disk, decides and exports. Each
+size runs in a process of its own; the peak of its resident memory is what counts. A million rows take some
+minutes and 5 GB of disk under the temporary folder.
 
     python experiments/label_memory.py [--rows 10000 100000 1000000]
 """

@@ -31,9 +31,17 @@ import torch
 from evidence import record
 from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
-from jurist.models.ppo_settings import PPOConfig
 from jurist.models.reward import train_reward
-from jurist.models.settings import DpoConfig, RewardConfig
+from jurist.models.settings import (
+    DpoConfig,
+    KlConfig,
+    PenaltyConfig,
+    PPOConfig,
+    PpoOptimConfig,
+    RewardConfig,
+    RolloutConfig,
+    ValueConfig,
+)
 from jurist.preferences import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
@@ -42,21 +50,20 @@ from jurist.run import read_records
 from jurist.tiny.model import cache_folder, tiny_checkpoint
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
-from small_world import MOST_TOKENS, held_out_prompts, request, said_by
+from small_world import MOST_TOKENS, held_out, mean_words, request, write
 
 SEEDS = (4, 5, 6)
 PROMPTS, OF_EACH, HELD_OUT = 300, 6, 300
-JUDGE = {"length": 0.1, "heeds": 0.75, "ignorant": []}
+JUDGE = {"length": 0.1, "heeds": 0.75, "noise": 0.0, "fooled": 0.0, "ignorant": []}
 DPO: dict[str, Any] = {"epochs": 3.0, "batch": 32, "lr": 5e-4, "save_every": 0, "soft": False}
 REWARD: dict[str, Any] = {"epochs": 2.0, "batch": 32, "lr": 2e-3, "save_every": 0}
 PPO: dict[str, Any] = {
     "batch": 32,
-    "samples": 4,
-    "minibatches": 2,
-    "max_tokens": MOST_TOKENS,
     "lr": 1e-3,
-    "value_lr": 1e-2,
-    "beta": 0.05,
+    "optim": PpoOptimConfig(minibatches=2),
+    "rollout": RolloutConfig(samples=4, max_tokens=MOST_TOKENS),
+    "value": ValueConfig(lr=1e-2),
+    "kl": KlConfig(beta=0.05),
     "save_every": 0,
 }
 PPO_PROMPTS = 320
@@ -71,7 +78,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "R-DPO": {"loss": "r_dpo", "alpha": 0.15},
     "SimPO": {"loss": "simpo", "beta": 25.0, "gamma": 2.0},
 }
-CORRECTED_REWARD = {"length_penalty": 0.4}
+CORRECTED_REWARD = {"penalty": PenaltyConfig(length=0.4)}
 AGAINST = {"length-corrected reward": "undefended PPO"}
 """What a defence is held against, where it is not `undefended`."""
 REFERENCES = ("start", "undefended", "undefended PPO", "no taste")
@@ -81,11 +88,11 @@ class Seed:
     """One seed, in a folder of its own; every question to a model is asked once."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.seed, self.folder, self.anchor = seed, folder, tiny_checkpoint()
+        self.seed, self.folder, self.initial = seed, folder, tiny_checkpoint()
         self.asked = folder / "asked.jsonl"
         rows = [{"prompt": request(one), "domain": one.domain} for one in prompts(PROMPTS, 900 + seed)]
         self.asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self.told: dict[str, Any] = {"base": str(self.anchor), "seed": seed}
+        self.told: dict[str, Any] = {"base": str(self.initial), "seed": seed}
 
     def labels(self, prefer: PreferConfig, against_length: bool = False, **planted: Any) -> list[Preference]:
         name = content_id(prefer, against_length, planted)[:8]
@@ -113,7 +120,7 @@ class Seed:
 
     def ppo(self, reward: Path, **more: Any) -> Path:
         out = self.folder / f"ppo-{content_id(more)[:8]}"
-        where = {"anchor": str(self.anchor), "out": str(out), "reward": str(reward)}
+        where = {"reference": str(self.initial), "out": str(out), "reward": str(reward)}
         cfg = PPOConfig(**{**PPO, **more, **self.told, **where})
         return train_ppo(cfg, prompts(PPO_PROMPTS, 1_200 + self.seed))
 
@@ -139,14 +146,9 @@ def ways(seed: Seed) -> dict[str, Callable[[], Path]]:
 
 def told(policy: Path, seed: int) -> dict[str, float]:
     """How long its answers to held-out prompts are, and how good."""
-    asked = held_out_prompts(HELD_OUT)
-    said = said_by(policy, asked, 2, seed)
-    words = [len(text.split()) for texts in said.texts for text in texts]
-    scores = [score for some in said.true_scores(asked) for score in some]
-    return {
-        "words": round(statistics.fmean(words), 2),
-        "true_score": round(statistics.fmean(scores), 4),
-    }
+    asked = held_out(HELD_OUT, seed)
+    answers = write(policy, asked, 2, seed)
+    return {"words": round(mean_words(answers), 2), "true_score": answers.mean_score(asked)}
 
 
 def one_seed(seed: int, only: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
@@ -156,7 +158,7 @@ def one_seed(seed: int, only: tuple[str, ...] = ()) -> dict[str, dict[str, float
     folder.mkdir(parents=True, exist_ok=True)
     here, kept = Seed(seed, folder), folder / "told.json"
     found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
-    for way, make in {"start": lambda: here.anchor, **ways(here)}.items():
+    for way, make in {"start": lambda: here.initial, **ways(here)}.items():
         if way not in found and (not only or way in only):
             found[way] = told(make(), seed)
             print(f"{way:26} {found[way]}", flush=True)

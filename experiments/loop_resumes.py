@@ -3,12 +3,14 @@
 Two rounds of RLAIF in the tiny world, each with labels, a reward model and PPO, once undisturbed and once
 killed with SIGKILL at moments drawn over its whole life. The judge writes every question that reaches it
 into a file. Both loops must end with the same weights, bit by bit, and the same figures; what was in flight
-at a kill, or answered within one commit window of it, may be asked again.
+at a kill, or answered within one commit window of it, may be asked again. A loop that begins anew after each
+kill would ask everything again that had been asked before it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -33,7 +35,7 @@ import os
 from jurist.records import content_id
 from jurist.tiny.judges import Planted
 
-judge = Heuristic(position=0.4)
+judge = Planted(position=0.4)
 
 
 def asked(ask):
@@ -52,7 +54,7 @@ print(msgspec.json.encode(rlaif(load_settings(RlaifConfig, sys.argv[1]))).decode
 """
 
 
-def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
+def launch(folder: Path, out: str) -> subprocess.Popen[bytes]:
     training = {"save_every": 4, "batch": 16}
     recipe = {
         "recipe": "rlaif",
@@ -64,25 +66,21 @@ def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
         "sampling": {"max_tokens": 48},
         "compare": {"judge": {"engine": "tiny:oracle"}, "held_out": 0.3},
         "reward_model": {**training, "lr": 1e-3},
-        "ppo": {**training, "lr": 3e-4, "max_tokens": 48, "epochs": 2},
+        "ppo": {**training, "lr": 3e-4, "rollout": {"max_tokens": 48}, "epochs": 2},
     }
     (folder / f"{out}.yaml").write_text(json.dumps(recipe))  # JSON is YAML
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(folder / f"{out}.yaml")],
-        env={**_environment(), "ASKED": str(folder / f"{out}.asked"), "PYTHONPATH": _path(folder)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "ASKED": str(folder / f"{out}.asked"),
+            "PYTHONPATH": f"{folder}:{Path(__file__).resolve().parent.parent / 'src'}",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def _path(folder: Path) -> str:
-    return f"{folder}:{Path(__file__).resolve().parent.parent / 'src'}"
 
 
 def finish(job: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -100,7 +98,8 @@ def figures(outcome: dict[str, Any]) -> list[Any]:
 
 
 def questions(folder: Path, out: str) -> Counter[str]:
-    return Counter((folder / f"{out}.asked").read_text().split())
+    file = folder / f"{out}.asked"
+    return Counter(file.read_text().split() if file.exists() else ())
 
 
 def main() -> None:
@@ -112,20 +111,21 @@ def main() -> None:
         rows = (msgspec.json.encode(one) + b"\n" for one in prompts(PROMPTS, seed=11))
         (folder / "prompts.jsonl").write_bytes(b"".join(rows))
         began = time.monotonic()
-        whole = finish(start(folder, "whole"))
+        whole = finish(launch(folder, "whole"))
         life = time.monotonic() - began
-        killed = 0
+        killed = anew = 0
         for _ in range(KILLS):
-            job = start(folder, "killed")
+            job = launch(folder, "killed")
             try:
-                # A start needs seconds before it does anything: each kill lets it come a little further.
+                # It needs seconds before it does anything: each kill lets it come a little further.
                 job.wait(timeout=draw.uniform(0.15, 0.6) * life)
                 break
             except subprocess.TimeoutExpired:
                 job.send_signal(signal.SIGKILL)
                 job.communicate()
                 killed += 1
-        again = finish(start(folder, "killed"))
+                anew += len(questions(folder, "killed"))
+        again = finish(launch(folder, "killed"))
         once, more = questions(folder, "whole"), questions(folder, "killed")
         same = figures(whole) == figures(again)
         twice = sum(more.values()) - len(more)
@@ -135,8 +135,9 @@ def main() -> None:
     record(
         "loop_resumes",
         value=float(twice),
+        null={"questions asked again by a loop that begins anew after each kill": float(anew)},
         bar=f"the same weights and figures after {KILLS} kills, at most 64 questions a kill asked again",
-        holds=same and killed >= 3 and not unknown and twice <= 64 * killed,
+        holds=same and killed >= 3 and not unknown and twice <= min(64 * killed, anew),
         kills=killed,
         questions=sum(once.values()),
         asked_again=twice,

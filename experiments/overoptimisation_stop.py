@@ -15,25 +15,27 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from msgspec.structs import replace
 
-from evidence import record
+from evidence import over_seeds, record
 from jurist.audits.overoptimisation import Checkpoint, best_of_n_curve, best_of_n_kl, to_use, turned
 from jurist.audits.overoptimisation import past_peak as past
 from jurist.audits.overoptimisation.forecast import Form
-from jurist.models.judge import RewardJudge
 from jurist.models.ppo import train_ppo
-from jurist.models.ppo_settings import PPOConfig
-from jurist.records import Completion, Prompt
+from jurist.models.reward import train_reward
+from jurist.models.reward_judge import RewardJudge
+from jurist.policies.policy import kl, load_to_read
+from jurist.records import Completion
+from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import logistic, prompts, true_score
-from small_world import PPO, PPO_PROMPTS, Learner, Said, held_out_prompts, request, said_by
+from small_world import Written, held_out, initial, label_answers, request, settings_of, write
 
 SEEDS = (41, 42, 43)
+LABELLED, PPO_PROMPTS = 1_000, 1_280
 TIMES, EACH = 10, 0.25
 """Checkpoints, and the passes over the prompts between two of them."""
 PROMPTS, SAMPLES = 300, 3
@@ -92,23 +94,28 @@ def heavy(freedom: int) -> Callable[[np.random.Generator, tuple[int, int]], Any]
     return lambda dice, size: dice.standard_t(freedom, size=size)
 
 
-class Free(Learner):
-    """PPO with nothing to hold it, checkpoint by checkpoint."""
+def unheld(folder: Path, seed: int) -> tuple[Path, list[Path]]:
+    """A reward model, and PPO with nothing to hold it, checkpoint by checkpoint."""
+    cfg, given = settings_of("rlaif", seed, folder), {"base": str(tiny_checkpoint()), "seed": seed}
+    run = label_answers(folder / "labels", LABELLED, seed)
+    reward = train_reward(replace(cfg.reward_model, **given, data=str(run), out=str(folder / "reward")))
+    found = [tiny_checkpoint()]
+    for at in range(TIMES):
+        how = replace(
+            cfg.ppo,
+            base=str(found[-1]),
+            reference=str(tiny_checkpoint()),
+            reward=str(reward),
+            kl=replace(cfg.ppo.kl, beta=0.0, target=None),
+            out=str(folder / f"along-{at}"),
+            epochs=EACH,
+            seed=100 * seed + at,
+        )
+        found.append(train_ppo(how, prompts(PPO_PROMPTS, seed)))
+    return reward, found
 
-    def along(self) -> list[Path]:
-        found = [self.anchor]
-        for at in range(TIMES):
-            settings = {**PPO, "anchor": str(self.anchor), "reward": str(self.reward()), "beta": 0.0}
-            settings |= {"base": str(found[-1]), "out": str(self.run / f"along-{EACH:g}-{at}")}
-            cfg = PPOConfig(**settings, epochs=EACH, seed=100 * self.seed + at)
-            found.append(self._once(f"along-{EACH:g}-{at}", partial(train_ppo, cfg, self._asked())))
-        return found
 
-    def _asked(self) -> list[Prompt]:
-        return list(prompts(PPO_PROMPTS, 201 + self.seed))
-
-
-def marks(new: Said, old: Said, asked: Sequence[Any], seed: int) -> dict[str, float]:
+def marks(new: Written, old: Written, asked: Sequence[Any], seed: int) -> dict[str, float]:
     """What a judge who was not trained on says: right four times in five, asked in both orders."""
     dice = random.Random(seed)
     found = {}
@@ -119,23 +126,23 @@ def marks(new: Said, old: Said, asked: Sequence[Any], seed: int) -> dict[str, fl
     return found
 
 
-def ppo(seed: int) -> dict[str, Any]:
-    learner = Free(seed)
-    policies = learner.along()
-    reward, asked = RewardJudge(learner.reward()), held_out_prompts(PROMPTS)
-    seen = [said_by(policy, asked, SAMPLES) for policy in policies]
-    truth = [float(np.mean(one.true_scores(asked))) for one in seen]
-    judged = held_out_prompts(PROMPTS + MARKED)[:MARKED]
-    start = said_by(learner.anchor, judged, 1, seed)
+def ppo(seed: int, folder: Path) -> dict[str, Any]:
+    model, policies = unheld(folder, seed)
+    reward, asked = RewardJudge(model), held_out(PROMPTS + MARKED, seed)
+    asked, judged = asked[:PROMPTS], asked[PROMPTS:]
+    written = [write(policy, asked, SAMPLES) for policy in policies]
+    truth = [one.mean_score(asked) for one in written]
+    first = write(initial(), judged, 1, seed)
     checkpoints = []
-    for at, (policy, said) in enumerate(zip(policies[1:], seen[1:], strict=True), 1):
+    for at, (policy, answers) in enumerate(zip(policies[1:], written[1:], strict=True), 1):
         rows = [
             (prompt, Completion.of(prompt.id, texts[0]))
-            for prompt, texts in zip(asked, said.texts, strict=True)
+            for prompt, texts in zip(asked, answers.texts, strict=True)
         ]
-        proxy = float(np.mean(reward.score_many(rows)))
-        outside = marks(said_by(policy, judged, 1, seed), start, judged, 1000 * seed + at)
-        checkpoints.append(told(str(at), said.kl(policy, learner.anchor), proxy, outside))
+        proxy = float(np.mean([score or 0.0 for score in reward.score_many(rows)]))
+        outside = marks(write(policy, judged, 1, seed), first, judged, 1000 * seed + at)
+        far = kl(load_to_read(policy), initial(), answers.rows)
+        checkpoints.append(told(str(at), far, proxy, outside))
     used, made = watched(checkpoints, "rl")
     gains = [round(one - truth[0], 3) for one in truth]
     return {
@@ -164,14 +171,10 @@ def simulated(error: Callable[[np.random.Generator, tuple[int, int]], Any]) -> d
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     tails = {f"t({freedom})": simulated(heavy(freedom)) for freedom in (2, 3)}
     for name, one in tails.items():
         print(name, one, flush=True)
-    learnt = []
-    for seed in SEEDS:
-        learnt.append(ppo(seed))
-        print(learnt[-1], flush=True)
+    learnt = over_seeds(ppo, SEEDS)
     shares = [one["share of the best"] for one in learnt]
     record(
         "overoptimisation_stop",

@@ -1,153 +1,121 @@
-"""What the experiments in the small world share: a judge's labels, and what is true of what was learnt.
+"""What the experiments in the tiny world share: recipes as shipped, and the truth about their policies.
 
-Everything goes the way a user would go: prompts in a file, `jurist label` with the tiny policy and a planted
-judge, then `train_reward`, `train_dpo` and `train_ppo` on the run. Only marking looks at the truth.
-
-A pair is a tie in truth where fewer than 55 of 100 fair people would prefer either answer (a difference of
-0.05 in true score: twelve words of comfortable length). Such pairs are left out where the share of right
-choices is asked for; policies are compared on every prompt, by their exact scores, and equal scores count
-half.
+Everything goes the way a user would go: a recipe file, or `jurist label` and the trainers. Only marking sees
+the truth: on questions of the world's held-out side, drawn for each seed, policies answer once and the exact
+scores of the answers are compared with those of the initial policy's; equal scores count a half. Beside each
+policy stand the nulls, which learnt nothing: constant answers, opening words, the question copied, the
+longest of the initial policy's answers, the initial policy again. A policy has to beat the best of them,
+prompt by prompt.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from jurist.models.batch import Example, tokenise
-from jurist.models.dpo import logprobs, train_dpo
-from jurist.models.drawing import draw
-from jurist.models.judge import RewardJudge
-from jurist.models.policy import load_policy
-from jurist.models.ppo import train_ppo
-from jurist.models.ppo_settings import PPOConfig
-from jurist.models.reward import train_reward
-from jurist.models.settings import DpoConfig, RewardConfig
+from jurist.config import load_settings, read_recipe
+from jurist.models.reward_judge import RewardJudge
+from jurist.policies.policy import Policy, kl, load_to_read
+from jurist.policies.tokens import Example, tokenise
+from jurist.policies.writer import Drawing, HFWriter
 from jurist.preferences import PreferConfig
+from jurist.recipes.catalogue import recipe_called
 from jurist.recipes.label import label
+from jurist.recipes.loop.rounds import LoopOutcome
 from jurist.recipes.settings import LabelConfig
-from jurist.records import Completion, Preference, Prompt, Sampling, content_id
+from jurist.records import Completion, Preference, Prompt, Sampling
 from jurist.run import read_records
-from jurist.stats.intervals import wilson
-from jurist.tiny.model import cache_folder, tiny_checkpoint
+from jurist.tiny.answers import null_wins, won
+from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts, true_preference, true_score
 from jurist.verdicts.settings import JudgeConfig
 
-MOST_TOKENS = 64
-JUDGE = {"sharpness": 2.0, "noise": 1.5, "ignorant": []}
-"""Right about four pairs in five, whatever the domain, and about as sure as it may be."""
-LABELLED, OF_EACH = 2_000, 4
-"""Prompts, and answers to each; all six pairs of them are judged."""
-REWARD: dict[str, Any] = {"epochs": 2.5, "batch": 24, "lr": 2e-3, "save_every": 0}
-THOROUGH: dict[str, Any] = {"epochs": 6.0, "batch": 24, "lr": 1.2e-3, "save_every": 0}
-"""Twice as long at a lower rate: what the reward model can come to. PPO learns as much from the quick one."""
-DPO: dict[str, Any] = {"epochs": 1.0, "batch": 32, "lr": 5e-4, "save_every": 0}
-KL_TARGET = 8.0
-PPO_PROMPTS = 1_280
-PPO: dict[str, Any] = {
-    "batch": 32,
-    "samples": 4,
-    "minibatches": 2,
-    "max_tokens": MOST_TOKENS,
-    "lr": 1e-3,
-    "value_lr": 1e-2,
-    "beta": 0.1,
-    "horizon": 1000.0,
-    "save_every": 0,
-}
+MOST_TOKENS = 48
+ANSWERS = 4
+"""Of the initial policy to each held-out question: the first is compared with, nulls use the others."""
 TIE = 0.05
-"""How far the share of people who prefer one may be from one half where the pair counts as a tie."""
-HELD_OUT_SEED = 500
-"""Prompts to mark with; the seeds of the experiments are far from it."""
+"""How far the share of fair judges that prefer one may be from one half where the pair counts as a tie."""
+JUDGE: dict[str, Any] = {"engine": "tiny:planted"}
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+PACKAGES = ("jurist", "torch", "transformers")
+Interval = tuple[float, float, float]
+"""A mean, and its 95 % interval."""
 
 
 def request(prompt: Prompt) -> str:
     return prompt.messages[-1].content
 
 
-def held_out_prompts(n: int) -> list[Prompt]:
-    """None of these texts is among the prompts that are learnt from: the numbers at their ends differ."""
-    far = islice(prompts(40_000, HELD_OUT_SEED), 40_000 - n, None)
-    return list(far)
+def held_out(n: int, seed: int) -> list[Prompt]:
+    """Questions that nothing was trained on, disjoint by content."""
+    return list(prompts(n, seed, "held_out"))
 
 
-class Learner:
-    """What is learnt from the labels of one seed, each part made once and kept for the other experiments."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.anchor = seed, tiny_checkpoint()
-        told = (JUDGE, LABELLED, OF_EACH, REWARD, DPO, PPO, PPO_PROMPTS, KL_TARGET, self.anchor.name)
-        self.run = cache_folder() / "experiments" / f"{seed}-{content_id(*told)[:12]}"
-        self.seconds: dict[str, float] = {}
-        """Processor time of each part."""
-        self._once("labels", lambda: labelled(self.run, n=LABELLED, seed=1 + seed))
-        self._told = {"base": str(self.anchor), "seed": seed}
-
-    def reward(self) -> Path:
-        told = {**REWARD, **self._told, "data": str(self.run), "out": str(self.run / "reward")}
-        return self._once("reward", lambda: train_reward(RewardConfig(**told)))
-
-    def thorough_reward(self) -> Path:
-        told = {**THOROUGH, **self._told, "data": str(self.run), "out": str(self.run / "thorough")}
-        return self._once("thorough", lambda: train_reward(RewardConfig(**told)))
-
-    def dpo(self) -> Path:
-        told = {**DPO, **self._told, "data": str(self.run), "out": str(self.run / "dpo")}
-        return self._once("dpo", lambda: train_dpo(DpoConfig(**told)))
-
-    def ppo(self, *, held: bool = True, epochs: float = 1.0) -> Path:
-        """On prompts of its own; with `held` false nothing keeps it near the anchor."""
-        name = f"{'ppo' if held else 'free'}-{epochs:g}"
-        near = {"kl_target": KL_TARGET} if held else {"beta": 0.0}
-        where = {"anchor": str(self.anchor), "out": str(self.run / name), "reward": str(self.reward())}
-        cfg = PPOConfig(**{**PPO, **self._told, **where, **near, "epochs": epochs})
-        return self._once(name, lambda: train_ppo(cfg, prompts(PPO_PROMPTS, 201 + self.seed)))
-
-    def _once(self, name: str, work: Callable[[], object]) -> Path:
-        kept = self.run / f"{name}.seconds"
-        if not kept.exists():
-            started = time.process_time()
-            work()
-            kept.write_text(str(round(time.process_time() - started, 1)))
-        self.seconds[name] = float(kept.read_text())
-        return self.run / name / "model"
+def interval(values: Sequence[float]) -> Interval:
+    mean = statistics.fmean(values)
+    half = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
+    return round(mean, 4), round(mean - half, 4), round(mean + half, 4)
 
 
-def labelled(out: Path, *, n: int, seed: int) -> Path:
-    """A run of `jurist label`: n prompts, some answers each, a judge asked about every pair of them."""
-    out.mkdir(parents=True, exist_ok=True)
-    asked = out / "asked.jsonl"
-    rows = [{"prompt": request(one), "domain": one.domain} for one in prompts(n, seed)]
-    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sampling = Sampling(max_tokens=MOST_TOKENS, seed=seed)
-    return _run(
-        out,
-        seed,
-        prompts=str(asked),
-        policy="tiny:policy",
-        k=OF_EACH,
-        sampling=sampling,
-        prefer=PreferConfig(rule="all_pairs"),
-    )
+# ---- recipes, labels
 
 
-def labelled_pairs(out: Path, file: Path, seed: int) -> Path:
-    """The same for pairs that are there already."""
-    return _run(out, seed, pairs=str(file))
+def settings_of(
+    name: str, seed: int, out: Path, changes: Mapping[str, Any] | None = None, **given: Any
+) -> Any:
+    """The shipped recipe; `changes` are by dotted name."""
+    file = RECIPES / f"{name}.yaml"
+    settings, _ = recipe_called(str(read_recipe(file)["recipe"]))
+    return load_settings(settings, file, changes, out=str(out), seed=seed, **given)
 
 
-def _run(out: Path, seed: int, **source: Any) -> Path:
-    judge = JudgeConfig(engine={"engine": "tiny:planted", "extra": JUDGE})
-    label(LabelConfig(judge=judge, out=str(out), seed=seed, export=(), **source))
+def run_recipe(cfg: Any) -> LoopOutcome:
+    outcome: LoopOutcome = recipe_called(cfg.recipe)[1](cfg)
+    return outcome
+
+
+def label_answers(out: Path, n: int, seed: int, k: int = 4, **more: Any) -> Path:
+    """A run of `jurist label`: the initial policy answers n prompts, a judge is asked about every pair."""
+    how: dict[str, Any] = {
+        "judge": JudgeConfig(**JUDGE),
+        "prefer": PreferConfig(rule="all_pairs"),
+        "sampling": Sampling(max_tokens=MOST_TOKENS, seed=seed),
+        **more,
+    }
+    file = write_requests(out.with_suffix(".jsonl"), prompts(n, seed))
+    label(LabelConfig(out=str(out), prompts=file, policy="tiny:policy", k=k, seed=seed, export=(), **how))
     return out
+
+
+def write_requests(file: Path, rows: Iterable[Prompt]) -> str:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = ({"prompt": request(one), "domain": one.domain} for one in rows)
+    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    return str(file)
+
+
+def preferences(run: Path) -> Iterator[Preference]:
+    return read_records(run / "preferences.jsonl", Preference)
+
+
+# ---- pairs of answers, judges and reward models
+
+
+class Pair(Struct, frozen=True):
+    """Two answers, and which is truly better."""
+
+    prompt: Prompt
+    one: str
+    other: str
+    one_is_better: bool
 
 
 def better(asked: str, one: str, other: str) -> bool | None:
@@ -156,125 +124,99 @@ def better(asked: str, one: str, other: str) -> bool | None:
     return None if abs(lead) < TIE else lead > 0
 
 
-def preferences(run: Path) -> Iterator[Preference]:
-    return read_records(run / "preferences.jsonl", Preference)
-
-
-def judge_is_right(run: Path) -> float:
-    """Share of the labels, ties in truth aside, that are right."""
-    said = (better(request(row.prompt), row.chosen.text, row.rejected.text) for row in preferences(run))
-    known = [one for one in said if one is not None]
-    return sum(known) / len(known)
-
-
-class Pair(Struct, frozen=True):
-    """Two answers nobody was trained on, and which is truly better."""
-
-    prompt: Prompt
-    one: str
-    other: str
-    one_is_better: bool
-
-
-def test_pairs(anchor: Path, n: int) -> list[Pair]:
-    """Pairs of the anchor's own answers to held-out prompts, without ties in truth."""
-    asked = held_out_prompts(2 * n)
-    found = []
-    for prompt, (one, other) in zip(asked, answers(anchor, asked, 2), strict=True):
-        truth = better(request(prompt), one, other)
-        if truth is not None:
-            found.append(Pair(prompt, one, other, truth))
-    return found[:n]
-
-
 def agreement(reward: Path, pairs: Sequence[Pair]) -> list[bool]:
-    """For each pair, whether the reward model agrees with the truth."""
+    """For each pair, whether the reward model is right."""
     rows = [
         (pair.prompt, Completion.of(pair.prompt.id, text))
         for pair in pairs
         for text in (pair.one, pair.other)
     ]
-    scores = RewardJudge(reward).score_many(rows)
+    scores = [score or 0.0 for score in RewardJudge(reward).score_many(rows)]
     return [(scores[2 * at] > scores[2 * at + 1]) == pair.one_is_better for at, pair in enumerate(pairs)]
 
 
-def answers(folder: Path, asked: Sequence[Prompt], samples: int, seed: int = 0) -> list[list[str]]:
-    """What this policy says to each prompt."""
-    return said_by(folder, asked, samples, seed).texts
+def null_agreement(pairs: Sequence[Pair]) -> tuple[str, float]:
+    """The best of what tells answers apart without having learnt anything: their length, and chance."""
+    shorter = statistics.fmean((len(one.one) < len(one.other)) == one.one_is_better for one in pairs)
+    found = {"the shorter answer": shorter, "the longer answer": 1 - shorter, "chance": 0.5}
+    best = max(found, key=found.__getitem__)
+    return best, round(found[best], 4)
 
 
-class Said(Struct, frozen=True):
-    """Answers of one policy, as text and as tokens."""
+# ---- policies
+
+
+class Written(Struct, frozen=True):
+    """A policy's answers, as text and as tokens."""
 
     texts: list[list[str]]
-    examples: list[Example]
+    rows: list[Example]
 
-    def true_scores(self, asked: Sequence[Prompt]) -> list[list[float]]:
-        return [
-            [true_score(request(prompt), text) for text in texts]
-            for prompt, texts in zip(asked, self.texts, strict=True)
-        ]
+    def scores(self, asked: Sequence[Prompt]) -> list[list[float]]:
+        rows = zip(asked, self.texts, strict=True)
+        return [[true_score(request(prompt), text) for text in texts] for prompt, texts in rows]
 
-    def kl(self, policy: Path, anchor: Path) -> float:
-        """Nats an answer between the policy that gave these answers and its anchor."""
-        ours, theirs = (
-            logprobs(load_policy(one).model.eval(), self.examples, 8192) for one in (policy, anchor)
-        )
-        gaps = [a - b for one, two in zip(ours, theirs, strict=True) for a, b in zip(one, two, strict=True)]
-        return sum(gaps) / len(gaps)
+    def mean_score(self, asked: Sequence[Prompt]) -> float:
+        return round(statistics.fmean(score for some in self.scores(asked) for score in some), 4)
 
 
-def said_by(folder: Path, asked: Sequence[Prompt], samples: int, seed: int = 0) -> Said:
-    policy = load_policy(folder)
+@cache
+def initial() -> Policy:
+    return load_to_read(tiny_checkpoint())
+
+
+def write(
+    policy: Policy | str | Path, asked: Sequence[Prompt], k: int = 1, seed: int = 0, temperature: float = 1.0
+) -> Written:
+    """So many answers of the policy to each prompt."""
+    policy = policy if isinstance(policy, Policy) else load_to_read(policy)
     heads = [tokenise(one, (), policy.tokenizer) for one in asked]
-    drawn = draw(
-        policy.model,
-        [one.prompt_ids for one in heads],
-        samples=samples,
-        max_tokens=MOST_TOKENS,
-        end_ids=[policy.tokenizer.eos_token_id],
-        keys=[f"{seed} {one.id}" for one in asked],
-    )
-    ids = [[one.ids for one in drawn[at : at + samples]] for at in range(0, len(drawn), samples)]
+    how, keys = Drawing(MOST_TOKENS, policy.ends, temperature), [f"{seed} {one.id}" for one in asked]
+    drawn = HFWriter(policy).write([one.prompt_ids for one in heads], k, how, keys=keys)
+    ids = [[one.ids for one in some] for some in drawn]
     texts = [[policy.tokenizer.decode(one, skip_special_tokens=True).strip() for one in some] for some in ids]
-    examples = [replace(head, answers=some) for head, some in zip(heads, ids, strict=True)]
-    return Said(texts, examples)
+    return Written(texts, [replace(head, answers=some) for head, some in zip(heads, ids, strict=True)])
 
 
-class Wins(Struct, frozen=True):
-    """How a policy does against its anchor, prompt by prompt."""
+class Trial:
+    """The held-out questions of one seed, with the initial policy's answers and what the nulls come to."""
 
-    share: float
-    """One answer each; equal true scores count half."""
-    low: float
-    high: float
-    """95 % bounds over the prompts, by bootstrap."""
-    strictly: float
-    """Share of the prompts where its answer is truly better."""
-    worse: float
-    of_means: float
-    """The same with the mean of all answers to a prompt instead of one."""
+    def __init__(self, n: int, seed: int) -> None:
+        self.seed, self.asked = seed, held_out(n, seed)
+        self.initial = write(initial(), self.asked, ANSWERS, seed)
+        self.greedy = write(initial(), self.asked, temperature=0.0)
+        rows = [(request(one), *some) for one, some in zip(self.asked, self.initial.texts, strict=True)]
+        self.nulls = null_wins((asked, first, others) for asked, first, *others in rows)
+        self.null = max(self.nulls, key=lambda name: statistics.fmean(self.nulls[name]))
+        """The best one: chosen on the very questions it is compared on, to its advantage."""
 
-
-def wins(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Wins:
-    """From the true scores of the answers to each prompt."""
-    single = [_half(one[0], two[0]) for one, two in zip(ours, theirs, strict=True)]
-    means = [_half(sum(one) / len(one), sum(two) / len(two)) for one, two in zip(ours, theirs, strict=True)]
-    draw_, n = random.Random(0), len(single)
-    again = sorted(sum(draw_.choices(single, k=n)) / n for _ in range(2000))
-    share = sum(single) / n
-    strictly = single.count(1.0) / n
-    return Wins(share, again[49], again[1949], strictly, single.count(0.0) / n, sum(means) / n)
-
-
-def _half(one: float, two: float) -> float:
-    return 0.5 if abs(one - two) < 1e-9 else float(one > two)
-
-
-def interval(right: Sequence[bool]) -> tuple[float, float, float]:
-    low, high = wilson(sum(right), len(right))
-    return sum(right) / len(right), low, high
+    def mark(self, folder: str | Path) -> dict[str, Any]:
+        """A policy against the initial one and against the best null; intervals over the prompts."""
+        policy = load_to_read(folder)
+        new, best = write(policy, self.asked, 1, self.seed + 1), write(policy, self.asked, temperature=0.0)
+        wins = win_each(new.scores(self.asked), self.initial.scores(self.asked))
+        pairs = zip(wins, self.nulls[self.null], strict=True)
+        return {
+            "win_rate": interval(wins),
+            "over_null": interval([win - null for win, null in pairs]),
+            "null": self.null,
+            "null_win_rate": interval(self.nulls[self.null])[0],
+            "at_temperature_0": interval(win_each(best.scores(self.asked), self.greedy.scores(self.asked))),
+            "true_score": [self.initial.mean_score(self.asked), new.mean_score(self.asked)],
+            "words": [round(mean_words(one), 1) for one in (self.initial, new)],
+            "kl": round(kl(policy, initial(), new.rows), 2),
+        }
 
 
-def metrics(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+def win_each(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> list[float]:
+    """One answer each, by their true scores."""
+    return [won(one[0] - two[0]) for one, two in zip(ours, theirs, strict=True)]
+
+
+def mean_words(answers: Written) -> float:
+    return statistics.fmean(len(text.split()) for texts in answers.texts for text in texts)
+
+
+def beats(row: Mapping[str, Any]) -> bool:
+    """Better than the initial policy and than the best null, the intervals taken into account."""
+    return bool(row["win_rate"][1] > 0.5 and row["over_null"][1] > 0)

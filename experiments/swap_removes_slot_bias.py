@@ -74,7 +74,8 @@ def labelled(folder: Path, swap: str, position: float) -> dict[str, float]:
         rows = [{"prompt": row.prompt, "first": row.better, "second": row.worse} for row in make_rows(PAIRS)]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = folder / f"{swap.replace(':', '-')}-{position}"
-    engine = {"engine": "tiny:planted", "extra": {"position": position, "sharpness": 2.0, "noise": 1.0}}
+    judge = {"position": position, "sharpness": 2.0, "noise": 1.0, "fooled": 0.0, "length": 0.0}
+    engine = {"engine": "tiny:planted", "extra": judge}
     label(
         LabelConfig(
             out=str(out),
