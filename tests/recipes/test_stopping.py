@@ -209,6 +209,8 @@ def test_diversity_by_hand():
     assert found["distinct_before"] == pytest.approx(3 / 4)
     assert 0.5 < found["distinct"] < 3 / 4
     assert diversity_of([]) == {}
+    alone = diversity_of([HeldOutRow(PROMPT, old)])
+    assert alone["unique"] == alone["unique_before"] == 3 / 4, "the initial policy beside itself"
 
 
 def test_a_failed_draw_and_a_short_answer_cost_no_diversity():

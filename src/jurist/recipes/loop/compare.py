@@ -154,9 +154,11 @@ def diversity_of(rows: Sequence[HeldOutRow]) -> dict[str, float]:
     from ...audits.diversity.words import AMONG, grams
 
     texts: dict[str, list[list[str]]] = {"_before": [], "": []}
+    alone = not any(row.old for row in rows)  # the initial policy is compared with itself
     for row in rows:
-        k = min(len(row.old), len(row.new))
-        for end, answers in (("_before", row.old), ("", row.new)):
+        old = row.new if alone else row.old
+        k = min(len(old), len(row.new))
+        for end, answers in (("_before", old), ("", row.new)):
             drawn = random.Random(row.prompt.id).sample(answers, k)
             texts[end].append([" ".join(one.text.split()) for one in drawn])
     pairs = {end: grams([[one for some in side for one in some]], 2) for end, side in texts.items()}
