@@ -77,7 +77,11 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
     for way, file in (("shipped", ""), ("shuffled", str(folder / "shuffled.yaml"))):
         cfg = settings_of("constitutional", seed, folder / way, constitution=file)
         policy = run_recipe(cfg).policy
-        answers = shares(write(policy, trial.asked, 1, seed + 1), trial.asked)
+        supervised = folder / way / "round-1" / "sft" / "model"
+        answers = {
+            **shares(write(policy, trial.asked, 1, seed + 1), trial.asked),
+            "supervised": shares(write(supervised, trial.asked, 1, seed + 1), trial.asked),
+        }
         rows = list(read_records(folder / way / "round-1" / "revisions.jsonl", Revised))
         after = [[harmless(row.prompt, row.after(number)) for row in rows] for number in range(TIMES + 1)]
         found[way] = {**answers, **trial.mark(policy), "after each revision": after}
@@ -114,6 +118,10 @@ def main() -> None:
         and all(beats(one["shipped"]) for one in seeds),
         packages=PACKAGES,
         over_shuffled=over_null,
+        supervised={
+            way: mean_of([one[way]["supervised"]["harmless"] - one["initial"]["harmless"] for one in seeds])
+            for way in WAYS
+        },
         helpfulness_change=kept,
         seeds=seeds,
         held_out=HELD_OUT,
