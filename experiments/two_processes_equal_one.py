@@ -36,7 +36,10 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 
 
 MORE = {"ppo": ["--reward", "vowels:share", "--rollout.max_tokens", "6", "--rollout.samples", "2"]}
-REWARD = "def share(prompt, completion):\n    return sum(one in 'aeiou' for one in completion.text) / 10\n"
+REWARD = """
+def share(prompt, completions):
+    return [sum(letter in "aeiou" for letter in one.text) / 10 for one in completions]
+"""
 WATCHED = ("loss", "reward", "kl_sequence", "policy_loss", "value_loss")
 
 
