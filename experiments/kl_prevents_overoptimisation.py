@@ -34,7 +34,7 @@ from small_world import (
     write,
 )
 
-SLOW = "about forty minutes of one core"
+SLOW = "about twenty minutes of one core"
 SEEDS, LATE = (131, 132, 133), 3
 LABELLED, PPO_PROMPTS, HELD_OUT, SAMPLES = 280, 280, 400, 2
 

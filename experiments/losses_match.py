@@ -25,7 +25,7 @@ BAR = 1e-5
 def wrong_beta() -> float:
     """The relative difference that a beta one percent too large makes: what the bar would notice."""
     torch.manual_seed(0)
-    pair = PairLogprobs(-3 * torch.rand(64), -3 * torch.rand(64), 3 * torch.ones(64), 5 * torch.ones(64))
+    pair = PairLogprobs(-torch.rand(64), -3 - torch.rand(64), 3 * torch.ones(64), 5 * torch.ones(64))
     right, wrong = (
         DPO_LOSSES["dpo"](pair, torch.ones(64), beta, DpoConfig()).mean().item() for beta in (0.1, 0.101)
     )

@@ -17,7 +17,7 @@ import torch
 from evidence import record
 from small_world import PACKAGES, Trial, beats, run_recipe, settings_of
 
-SLOW = "about twenty minutes of one core"
+SLOW = "about fifteen minutes of one core"
 SEEDS, HELD_OUT = (101, 102, 103), 800
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "rlaif-ppo": ("rlaif", {}),
