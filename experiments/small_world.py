@@ -5,7 +5,8 @@ the truth: on questions of the world's held-out side, drawn for each seed, polic
 scores of the answers are compared with those of the initial policy's; equal scores count a half. Beside each
 policy stand the nulls, which learnt nothing: constant answers, opening words, the question copied, the
 longest of the initial policy's answers, the initial policy again. A policy has to beat the best of them,
-prompt by prompt.
+prompt by prompt. All this is at temperature 1, as in training; how the likeliest answers of both policies
+compare stands beside it, since there a policy that only grew surer of itself wins nothing.
 """
 
 from __future__ import annotations
