@@ -91,10 +91,11 @@ def finish(job: subprocess.Popen[bytes]) -> dict[str, Any]:
     return outcome
 
 
-def figures(outcome: dict[str, Any]) -> list[Any]:
+def figures(found: Any) -> Any:
     """What may not depend on how often the loop was killed."""
-    drop = ("seconds", "policy")
-    return [{name: value for name, value in one.items() if name not in drop} for one in outcome["rounds"]]
+    if not isinstance(found, dict):
+        return [figures(one) for one in found] if isinstance(found, list) else found
+    return {name: figures(value) for name, value in found.items() if name not in ("seconds", "policy")}
 
 
 def questions(folder: Path, out: str) -> Counter[str]:
@@ -127,7 +128,7 @@ def main() -> None:
                 anew += len(questions(folder, "killed"))
         again = finish(launch(folder, "killed"))
         once, more = questions(folder, "whole"), questions(folder, "killed")
-        same = figures(whole) == figures(again)
+        same = figures(whole["rounds"]) == figures(again["rounds"])
         twice = sum(more.values()) - len(more)
         unknown = len(set(more) ^ set(once))
     finally:
