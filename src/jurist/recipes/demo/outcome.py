@@ -120,8 +120,15 @@ def outcome_of(of: Round) -> Demo:
         compared[name] = read_json(steps / f"comparison-{name}.json", Comparison)
     requests = [row.prompt.messages[-1].content for row in rows["initial"]]
     texts = {name: [[one.text for one in row.new] for row in some] for name, some in rows.items()}
-    before = [some[0] for some in texts["initial"]]
-    nulls = zip(requests, before, [some[1:] for some in texts["initial"]], strict=True)
+    # Every sample meets every sample of the initial policy: one draw of it would decide too much.
+    initial = texts["initial"]
+    met = {name: (some, initial) for name, some in texts.items()}
+    met["initial"] = ([some[::2] for some in initial], [some[1::2] for some in initial])
+    nulls = (
+        (request, text, [one for one in some if one is not text])
+        for request, some in zip(requests, initial, strict=True)
+        for text in some
+    )
     first_of = [[*map(domain_of, requests)].index(domain) for domain in SLOTS]
     label = Path(read_json(steps / "label.json", LabelledRun).run)
     summary = read_json(label / "summary.json", Summary)
@@ -140,11 +147,8 @@ def outcome_of(of: Round) -> Demo:
                 (one.prompt.messages[-1].content, one.chosen.text, one.rejected.text) for one in pairs
             ),
         },
-        wins={
-            name: _won(zip(requests, [row[name == "initial"] for row in some], before, strict=True))
-            for name, some in texts.items()
-        },
-        nulls=_best_of_each_kind(null_wins(nulls)),
+        wins={name: _win_rate(requests, *both) for name, both in met.items()},
+        nulls=_best_of_each_kind(null_wins(nulls), len(requests)),
         measures={name: _measures(requests, some, compared[name]) for name, some in texts.items()},
         samples={requests[at]: {name: some[at][0] for name, some in texts.items()} for at in first_of},
         curves={step: _curves(of.path / step / "metrics.jsonl", names) for step, names in CURVES.items()},
@@ -166,14 +170,23 @@ def _measures(requests: Sequence[str], texts: Sequence[Sequence[str]], found: Co
     return {name: round(value, 4) for name, value in zip(MEASURES, values, strict=True)}
 
 
-def _best_of_each_kind(nulls: dict[str, list[float]]) -> dict[str, Share]:
+def _win_rate(requests: Sequence[str], new: Any, old: Any) -> Share:
+    """How often an answer is truly better than one to the same request, all with all."""
+    wins = [
+        mean(won(true_score(request, one) - true_score(request, other)) for one in some for other in others)
+        for request, some, others in zip(requests, new, old, strict=True)
+    ]
+    return _known(share(sum(wins), len(wins)))
+
+
+def _best_of_each_kind(nulls: dict[str, list[float]], requests: int) -> dict[str, Share]:
     best: dict[str, tuple[float, str]] = {}
     for name, wins in nulls.items():
         if name != "untrained":
             kind = name.partition(":")[0]
-            best[kind] = max(best.get(kind, (0.0, "")), (sum(wins), name))
+            best[kind] = max(best.get(kind, (0.0, "")), (mean(wins), name))
     return {
-        name: _known(share(total, len(nulls[name]))) for total, name in sorted(best.values(), reverse=True)
+        name: _known(share(rate * requests, requests)) for rate, name in sorted(best.values(), reverse=True)
     }
 
 

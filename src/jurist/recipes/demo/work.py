@@ -33,7 +33,7 @@ class Assistant(Struct, frozen=True):
 
 
 def demo_settings(out: Path) -> RlaifConfig:
-    more = {"prompts": "tiny:400", "compare.held_out": 0.5}
+    more = {"prompts": "tiny:800", "compare.held_out": 0.25, "dpo.epochs": 2}
     return load_settings(RlaifConfig, shipped_file("rlaif"), more, out=str(out))
 
 
