@@ -29,6 +29,7 @@ from typing import Any
 import torch
 
 from evidence import record
+from jurist.engines.checkpoints import cache_folder
 from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
@@ -47,7 +48,7 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference, Sampling, content_id
 from jurist.run import read_records
-from jurist.tiny.model import cache_folder, tiny_checkpoint
+from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
 from small_world import MOST_TOKENS, held_out, mean_words, request, write

@@ -24,13 +24,14 @@ from evidence import record
 from jurist.audits.diversity import diversity
 from jurist.audits.finding import Finding
 from jurist.config import settings_from
+from jurist.engines.checkpoints import cache_folder
 from jurist.recipes.loop.compare import Comparison, Facts, generations, read_rounds
 from jurist.recipes.loop.settings import RealConfig
 from jurist.recipes.loop.stopping import real_share_for
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.records import content_id
 from jurist.tiny.answers import MEDIOCRE, compose
-from jurist.tiny.model import cache_folder, tiny_checkpoint
+from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts, true_score
 
 SEEDS = (1, 2, 3)

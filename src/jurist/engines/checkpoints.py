@@ -83,9 +83,15 @@ def weights_hash(folder: str | Path) -> str:
     return kept[key]
 
 
+def cache_folder() -> Path:
+    """`$JURIST_CACHE`, or `jurist` in the user's cache folder."""
+    if named := os.environ.get("JURIST_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jurist"
+
+
 def _hashes_file() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("JURIST_CACHE") or Path(cache) / "jurist") / "weights.json"
+    return cache_folder() / "weights.json"
 
 
 def _kept_hashes() -> dict[str, str]:

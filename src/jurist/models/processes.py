@@ -148,6 +148,4 @@ def layers_named(policy: Policy) -> Policy:
 
 def recompute(model: Any) -> None:
     """Keep no activations; compute them again on the way back."""
-    # transformers 5 renamed it and warns about the old name.
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})

@@ -26,7 +26,7 @@ from ..engines.prices import Price, cost_of
 from ..errors import CallFailed, CallRefused, JuristError, MissingExtra, SettingError, nearest
 from ..records import content_id
 from .checkpoint import refuse_without_template
-from .tokens import Question
+from .tokens import QueuedAsk
 
 if TYPE_CHECKING:
     from .policy import Policy
@@ -61,7 +61,7 @@ class LocalEngine(Engine):
         self.name, self.folder, self.extra = name, folder, extra
         self.price = price or Price()
         self._policy: Policy | None = None
-        self._queue: list[Question] = []
+        self._queue: list[QueuedAsk] = []
         self._working: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jurist-local")
         self._shrunk = 1
@@ -75,7 +75,7 @@ class LocalEngine(Engine):
         if n < 1:
             return []
         wanted: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        self._queue.append(Question([], ask, n, wanted))
+        self._queue.append(QueuedAsk([], ask, n, wanted))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         return await wanted
@@ -101,11 +101,11 @@ class LocalEngine(Engine):
                 for one in waiting:
                     one.wanted.cancel()
 
-    async def _answer_all(self, waiting: Sequence[Question]) -> None:
+    async def _answer_all(self, waiting: Sequence[QueuedAsk]) -> None:
         policy = self._policy = self._policy or await self._in_thread(self._load)
         from .replies import label_replies, text_replies
 
-        ready: list[Question] = []
+        ready: list[QueuedAsk] = []
         for one, ids in zip(waiting, await self._in_thread(self._tokenise, policy, waiting), strict=True):
             if isinstance(ids, CallRefused):
                 one.fail(ids)
@@ -124,15 +124,17 @@ class LocalEngine(Engine):
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
     def _load(self) -> Policy:
-        from ..engines.checkpoints import set_template_args
         from .policy import load_to_read
 
-        extra = self.extra
-        policy = load_to_read(self.folder, device=extra.device, dtype=extra.dtype, attention=extra.attention)
-        set_template_args(policy.tokenizer, extra.chat_template_kwargs)
-        return policy
+        return load_to_read(
+            self.folder,
+            device=self.extra.device,
+            dtype=self.extra.dtype,
+            attention=self.extra.attention,
+            template=self.extra.chat_template_kwargs,
+        )
 
-    def _tokenise(self, policy: Policy, waiting: Sequence[Question]) -> list[list[int] | CallRefused]:
+    def _tokenise(self, policy: Policy, waiting: Sequence[QueuedAsk]) -> list[list[int] | CallRefused]:
         """Each question as tokens, or why there will be no answer."""
         texts: list[str] = []
         refused: list[CallRefused | None] = []
@@ -154,7 +156,7 @@ class LocalEngine(Engine):
             " Shorten the prompt, or choose a model that reads more"
         )
 
-    async def _answer(self, policy: Policy, batch: Sequence[Question], how: Callable[..., Any]) -> None:
+    async def _answer(self, policy: Policy, batch: Sequence[QueuedAsk], how: Callable[..., Any]) -> None:
         batch = [one for one in batch if not one.wanted.done()]
         if not batch:
             return
@@ -179,7 +181,7 @@ class LocalEngine(Engine):
                 )
 
     async def _in_halves(
-        self, policy: Policy, batch: Sequence[Question], how: Callable[..., Any], error: Exception
+        self, policy: Policy, batch: Sequence[QueuedAsk], how: Callable[..., Any], error: Exception
     ) -> None:
         import torch
 
@@ -230,10 +232,10 @@ def _read_extra(tree: dict[str, Any]) -> LocalExtra:
 
 
 def _batches(
-    waiting: Sequence[Question], size: Callable[[Question], int], room: Callable[[], int]
-) -> Iterator[list[Question]]:
+    waiting: Sequence[QueuedAsk], size: Callable[[QueuedAsk], int], room: Callable[[], int]
+) -> Iterator[list[QueuedAsk]]:
     """As many at a time as fit; `room` may have shrunk meanwhile."""
-    batch: list[Question] = []
+    batch: list[QueuedAsk] = []
     used = rows = 0
     for one in waiting:
         if batch and (used + size(one) > room() or rows + one.samples > MOST_ROWS):

@@ -250,12 +250,23 @@ def load_policy(
 
 
 def load_to_read(
-    path: str | Path, kind: Kind = "causal", device: str = "", dtype: str = "", attention: str = "auto"
+    path: str | Path,
+    kind: Kind = "causal",
+    device: str = "",
+    dtype: str = "",
+    attention: str = "auto",
+    template: Mapping[str, Any] | None = None,
 ) -> Policy:
     """A policy that learns no more: on a GPU as it is meant to be read, in float32 on a CPU."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("float32" if device.startswith("cpu") else "auto")
-    policy = load_policy(path, dtype=cast(Dtype, dtype), kind=kind, attention=cast(Attention, attention))
+    policy = load_policy(
+        path,
+        dtype=cast(Dtype, dtype),
+        kind=kind,
+        attention=cast(Attention, attention),
+        template=template,
+    )
     return policy.to(device).eval()
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..engines.engine import Ask, Reply, Token
 from ..records import Usage, content_id
 from .policy import Policy
-from .tokens import Question
+from .tokens import QueuedAsk
 from .writer import Draw, generate
 
 MARKS: Final = ("", " ", "Ġ", "▁")
@@ -38,7 +38,7 @@ def seed_of(ask: Ask, number: int) -> int:
 
 
 @torch.inference_mode()
-def text_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]:
+def text_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]]:
     """All samples of all questions, each with random numbers of its own."""
     draws = [[_draw(policy, one, number) for number in range(one.samples)] for one in batch]
     generate(
@@ -81,7 +81,7 @@ class TextDraw(Draw):
                 self.finish, self.text = "stop", text[: min(places)]
 
 
-def _draw(policy: Policy, question: Question, number: int) -> TextDraw:
+def _draw(policy: Policy, question: QueuedAsk, number: int) -> TextDraw:
     ask = question.ask
     return TextDraw(
         max_tokens=min(ask.max_tokens, policy.max_positions - len(question.ids)),
@@ -118,7 +118,7 @@ class LabelTokens(Struct, frozen=True):
 
 
 @torch.inference_mode()
-def label_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]:
+def label_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]]:
     """For each question a reply of one token a sample, the labels its alternatives."""
     menus = [menu(policy.tokenizer, one.ask.labels) for one in batch]
     rows: list[list[int]] = []
@@ -144,7 +144,7 @@ def label_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]
 
 
 def _label_reply(
-    question: Question, number: int, chances: dict[str, float], other: tuple[str, float]
+    question: QueuedAsk, number: int, chances: dict[str, float], other: tuple[str, float]
 ) -> Reply:
     """The likeliest label, or one drawn where the question has a temperature; all of them with log-probs.
 

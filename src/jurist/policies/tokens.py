@@ -48,7 +48,7 @@ class Example(Struct, frozen=True):
         return len(self.prompt_ids) + max(map(len, self.answers), default=0)
 
 
-class Question(Struct, frozen=True):
+class QueuedAsk(Struct, frozen=True):
     """An ask as tokens, and how many samples of its answer are wanted."""
 
     ids: list[int]

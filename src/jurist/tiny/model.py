@@ -8,7 +8,6 @@ numbers, and first words of all but plain answers, count four times; matrices le
 
 from __future__ import annotations
 
-import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, to_builtins
 
+from ..engines.checkpoints import cache_folder
 from ..errors import MissingExtra
 from ..records import content_id
 from .corpus import CorpusRow, corpus
@@ -74,13 +74,6 @@ def tiny_checkpoint(recipe: Recipe | None = None, on_step: OnStep | None = None)
                 if not (folder / "config.json").exists():  # another process was quicker, or we may not write
                     raise
     return folder
-
-
-def cache_folder() -> Path:
-    """`$JURIST_CACHE`, or `jurist` in the user's cache folder."""
-    if named := os.environ.get("JURIST_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jurist"
 
 
 def make(recipe: Recipe, folder: Path, on_step: OnStep | None = None) -> None:
