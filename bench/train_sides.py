@@ -212,8 +212,8 @@ def rollouts(job: Job, gate: Gate) -> Job:
     how = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "pad_token_id": 0}
     for step in range(job["steps"]):
         if job["by"] == "ours":
-            found = writer.write(prompts, samples, Drawing(tokens, ()), keys=[f"{step} 0", f"{step} 1"])
-            assert all(len(one.ids) == tokens for some in found for one in some)
+            found = [*writer.write(prompts, samples, Drawing(tokens, ()), [f"{step} 0", f"{step} 1"])]
+            assert [len(one.ids) for one in found] == 2 * samples * [tokens]
         else:
             with torch.no_grad():
                 whole = model.generate(ids, attention_mask=torch.ones_like(ids), **how)

@@ -22,6 +22,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -38,7 +39,7 @@ from jurist.policies.checkpoint import Lora
 from jurist.policies.policy import Policy, load_policy, token_stats
 from jurist.policies.tokens import Example, Ids
 from jurist.policies.vllm import VLLMWriter
-from jurist.policies.writer import Drawing, OnEnd, Rollout, ignore_end
+from jurist.policies.writer import Drawing, Rollout
 from jurist.records import Completion, Prompt
 from train_sides import GEMMA_TEMPLATE, tokenizer
 
@@ -70,14 +71,12 @@ class Compared(VLLMWriter):
         self.sync_s, self.policy = time.perf_counter() - began, policy
         return version
 
-    def write(
-        self, prompts: Sequence[Ids], n: int, how: Drawing, *, keys: Sequence[str], on_end: OnEnd = ignore_end
-    ) -> list[list[Rollout]]:
+    def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
         assert self.policy is not None
         began = time.perf_counter()
-        rollouts = super().write(prompts, n, how, keys=keys, on_end=on_end)
+        rollouts = sorted(super().write(prompts, n, how, keys))
         seconds = time.perf_counter() - began
-        again = super().write(prompts, n, how, keys=keys)
+        again = sorted(super().write(prompts, n, how, keys))
         step = {"apart": self.apart(prompts, rollouts), "repeated": same(rollouts, again)}
         now = {name: one.detach().clone() for name, one in trained(self.policy)}
         if self.before:
@@ -85,18 +84,18 @@ class Compared(VLLMWriter):
             step["apart_from_old"] = self.apart(prompts, rollouts)
             load(self.policy, now)
             old_prompts, old_keys, old = self.last
-            step["unchanged"] = same(super().write(old_prompts, n, how, keys=old_keys), old)
-        tokens = sum(len(one.ids) for some in rollouts for one in some)
+            step["unchanged"] = same(sorted(super().write(old_prompts, n, how, old_keys)), old)
+        tokens = sum(len(one.ids) for one in rollouts)
         self.steps.append({**step, "sync_s": self.sync_s, "tokens_per_s": tokens / seconds})
         self.before, self.last = now, (prompts, keys, rollouts)
-        return rollouts
+        yield from rollouts
 
-    def apart(self, prompts: Sequence[Ids], rollouts: Sequence[Sequence[Rollout]]) -> float:
+    def apart(self, prompts: Sequence[Ids], rollouts: Sequence[Rollout]) -> float:
         """Mean difference of the log-probs, in nats a token."""
         assert self.policy is not None
-        both = zip(prompts, rollouts, strict=True)
-        rows = [Example(prompt, [one.ids for one in some]) for prompt, some in both]
-        theirs = torch.tensor([x for some in rollouts for one in some for x in one.logprobs or ()])
+        written = groupby(rollouts, key=lambda one: one.prompt)
+        rows = [Example(prompts[prompt], [one.ids for one in some]) for prompt, some in written]
+        theirs = torch.tensor([x for one in rollouts for x in one.logprobs or ()])
         ours = logprobs(self.policy, rows)
         self.first = self.first or (rows, theirs, ours)
         return apart(ours, theirs)
@@ -123,10 +122,9 @@ def load(policy: Policy, weights: dict[str, torch.Tensor]) -> None:
         one.copy_(weights[name])
 
 
-def same(rollouts: Sequence[Sequence[Rollout]], others: Sequence[Sequence[Rollout]]) -> float:
+def same(rollouts: Sequence[Rollout], others: Sequence[Rollout]) -> float:
     """Share of completions that are the same."""
-    pairs = [both for some in zip(rollouts, others, strict=True) for both in zip(*some, strict=True)]
-    return fmean(one.ids == other.ids for one, other in pairs)
+    return fmean(one.ids == other.ids for one, other in zip(rollouts, others, strict=True))
 
 
 def checkpoint(folder: Path, real: str, dtype: str) -> None:

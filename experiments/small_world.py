@@ -173,8 +173,8 @@ def write(
     policy = policy if isinstance(policy, Policy) else load_to_read(policy)
     heads = [tokenise(one, (), policy.tokenizer) for one in asked]
     how, keys = Drawing(MOST_TOKENS, policy.ends, temperature), [f"{seed} {one.id}" for one in asked]
-    drawn = HFWriter(policy).write([one.prompt_ids for one in heads], k, how, keys=keys)
-    ids = [[one.ids for one in some] for some in drawn]
+    drawn = sorted(HFWriter(policy).write([one.prompt_ids for one in heads], k, how, keys))
+    ids = [[one.ids for one in drawn[at : at + k]] for at in range(0, len(drawn), k)]
     texts = [[policy.tokenizer.decode(one, skip_special_tokens=True).strip() for one in some] for some in ids]
     return Written(texts, [replace(head, answers=some) for head, some in zip(heads, ids, strict=True)])
 

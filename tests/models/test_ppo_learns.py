@@ -56,8 +56,8 @@ def scores(folder):
     """The true score of one answer to each of 200 prompts about other things than those that were learnt."""
     policy, asked = load_to_read(folder), list(prompts(200, seed=77, side="held_out"))
     ids = [tokenise(one, (), policy.tokenizer).prompt_ids for one in asked]
-    drawn = HFWriter(policy).write(ids, 1, Drawing(64, policy.ends), keys=[one.id for one in asked])
-    texts = [policy.tokenizer.decode(one.ids, skip_special_tokens=True) for (one,) in drawn]
+    drawn = sorted(HFWriter(policy).write(ids, 1, Drawing(64, policy.ends), [one.id for one in asked]))
+    texts = [policy.tokenizer.decode(one.ids, skip_special_tokens=True) for one in drawn]
     return [true_score(one.messages[-1].content, text) for one, text in zip(asked, texts, strict=True)]
 
 

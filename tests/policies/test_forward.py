@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jurist.policies import forward
 from jurist.policies.checkpoint import Lora, with_lora
-from jurist.policies.forward import answer_states, form_for, row_slots, shared_forms, shelved
+from jurist.policies.forward import answer_states, form_for, row_slots, shared_forms
 from jurist.policies.policy import Policy, token_stats
 from jurist.policies.tokens import Example
 
@@ -28,10 +28,10 @@ PAIRS = [Example(ids(9, 1), [ids(4, 2), ids(7, 3)]), Example(ids(3, 4), [ids(1, 
 UNEVEN = [*PAIRS, Example(ids(20, 7), [ids(6, 8)]), Example(ids(1, 9), [ids(3, 10)] * 4)]
 
 
-def loss_and_gradient(model, rows, form, want="logprobs", *, pack=False) -> tuple[Tensor, Tensor]:
+def loss_and_gradient(model, rows, form, want="logprobs") -> tuple[Tensor, Tensor]:
     """Something that depends on every number of the output in another way."""
     model.zero_grad()
-    stats = policy_over(model)(rows, (want,), form=form, pack=pack)
+    stats = policy_over(model)(rows, (want,), form=form)
     out = stats.logprobs_AT if want == "logprobs" else stats.state_AD
     loss = (out * torch.linspace(0.5, 1.5, out.numel()).view_as(out)).mean()
     loss.backward()
@@ -107,30 +107,13 @@ def test_log_probs_and_entropy_are_those_of_the_model_called_plainly(kind, atten
             row += 1
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma3"])
-def test_packed_rows_do_not_see_each_other(kind):
-    model = making.model(kind)
-    alone = [Example(ids(n, n), [ids(n % 5 + 1, n)]) for n in range(1, 14)]
-    assert_same(loss_and_gradient(model, alone, "auto", pack=True), loss_and_gradient(model, alone, "concat"))
-
-
-def test_shelves_hold_every_row_once_and_none_is_too_full():
-    lengths = [7, 3, 4, 2, 2, 5, 7, 1]
-    shelves = shelved(lengths)
-
-    assert sorted(row for shelf in shelves for row in shelf) == list(range(8))
-    assert all(sum(lengths[row] for row in shelf) <= 7 for shelf in shelves)
-    assert len(shelves) == 5  # 31 tokens need at least that many
-
-
 def test_the_form_follows_from_lengths_and_from_what_the_layers_can_do():
     model = making.model()
 
-    def chosen(prompt: int, answer: int, answers: int, pack: bool = False) -> str:
-        return form_for(model, [Example([1] * prompt, [[1] * answer] * answers)] * 2, pack=pack)
+    def chosen(prompt: int, answer: int, answers: int) -> str:
+        return form_for(model, [Example([1] * prompt, [[1] * answer] * answers)] * 2)
 
     assert chosen(5, 2, 1) == "concat"
-    assert chosen(5, 2, 1, pack=True) == "masked"
     assert chosen(9, 4, 2) == "masked"
     assert chosen(2000, 64, 2) == chosen(128, 256, 8) == "prefilled"
     model.activation_checkpointing_enable({"use_reentrant": False})

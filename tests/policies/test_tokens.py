@@ -41,16 +41,15 @@ def test_a_template_that_never_ends_an_answer_gets_its_end_from_the_tokenizer():
 
 
 @pytest.mark.parametrize("template", [making.TEMPLATE, TRIMMED])
-def test_an_answer_that_was_cut_off_gets_no_end_but_where_a_reward_model_reads_it(template):
+def test_an_answer_that_was_cut_off_gets_no_end(template):
     tokenizer = making.tokenizer()
     tokenizer.chat_template = template
     cut_off, whole = (
         tokenise(PROMPT, completions(" because light", finish=how), tokenizer) for how in ("length", "stop")
     )
-    read = tokenise(PROMPT, completions(" because light", finish="length"), tokenizer, closed=True)
 
     assert tokenizer.decode(cut_off.answers[0]) == " because light"
-    assert [*cut_off.answers[0], tokenizer.eos_token_id] == list(whole.answers[0]) == list(read.answers[0])
+    assert [*cut_off.answers[0], tokenizer.eos_token_id] == list(whole.answers[0])
 
 
 def test_a_system_turn_that_the_template_refuses_is_trained_as_engines_ask_it():

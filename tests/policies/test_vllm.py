@@ -5,6 +5,7 @@ Against a server that speaks vLLM's endpoints; `bench/vllm_rollouts.py` runs the
 
 import threading
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -41,56 +42,48 @@ def policy(tied=False, lora=False):
     return Policy(model, None, Path("base"), "hash", dtype="float32")
 
 
+def write(writer, prompts=PROMPTS, n=1, how=HOW, keys=("a", "b")):
+    return sorted(writer.write(prompts, n, how, keys))
+
+
 def ids(rollouts):
-    return [[one.ids for one in some] for some in rollouts]
+    return [one.ids for one in rollouts]
 
 
 def test_token_ids_travel_in_both_directions_and_nothing_of_the_models_configuration_is_added(server):
-    ended = []
-    rollouts = VLLMWriter(server.url).write(PROMPTS, 3, HOW, keys=["a", "b"], on_end=ended.append)
+    rollouts = write(VLLMWriter(server.url), n=3)
 
-    assert [[(one.prompt, one.sample) for one in some] for some in rollouts] == [
-        [(prompt, sample) for sample in range(3)] for prompt in range(2)
-    ]
+    assert [(one.prompt, one.sample) for one in rollouts] == [*product(range(2), range(3))]
     assert sorted(one["token_ids"] for one in server.requests) == sorted(3 * PROMPTS)
     for one in server.requests:
         how = one["sampling_params"]
         assert (how["stop_token_ids"], how["ignore_eos"], how["max_tokens"]) == ([2], True, 6)
-    flat = [one for some in rollouts for one in some]
-    assert {one.finish for one in flat} == {"stop", "length"}
-    assert all((one.finish == "stop") == (one.ids[-1] == 2) for one in flat)
-    assert all(one.logprobs == tuple(-token / 10 for token in one.ids) for one in flat)
-    assert sorted(ended, key=lambda one: (one.prompt, one.sample)) == flat
+    assert {one.finish for one in rollouts} == {"stop", "length"}
+    assert all((one.finish == "stop") == (one.ids[-1] == 2) for one in rollouts)
+    assert all(one.logprobs == tuple(-token / 10 for token in one.ids) for one in rollouts)
 
 
-def test_a_completion_is_handed_on_as_soon_as_it_ends_in_the_callers_thread(server):
+def test_a_completion_is_handed_on_as_soon_as_it_ends(server):
     server.slow = PROMPTS[0]
-    ended = []
-    VLLMWriter(server.url).write(
-        PROMPTS,
-        1,
-        HOW,
-        keys=["a", "b"],
-        on_end=lambda one: ended.append((one.prompt, threading.current_thread())),
-    )
-    assert ended == [(1, threading.current_thread()), (0, threading.current_thread())]
+    assert [one.prompt for one in VLLMWriter(server.url).write(PROMPTS, 1, HOW, "ab")] == [1, 0]
 
 
 def test_what_is_still_running_is_given_up_when_the_caller_fails(server):
-    def fails(_):
-        raise RuntimeError("the judge is down")
+    def fails():
+        for _ in VLLMWriter(server.url).write(PROMPTS, 1, HOW, "ab"):
+            raise RuntimeError("the judge is down")
 
     server.slow, began = PROMPTS[0], time.monotonic()
     with pytest.raises(RuntimeError, match="the judge is down"):
-        VLLMWriter(server.url).write(PROMPTS, 1, HOW, keys=["a", "b"], on_end=fails)
+        fails()
     assert time.monotonic() - began < 0.4
     assert not [one for one in threading.enumerate() if "lambda" in one.name]
 
 
 def test_the_same_keys_give_the_same_rollouts_and_each_sample_is_its_own(server):
     writer = VLLMWriter(server.url)
-    once, again = (writer.write(PROMPTS, 2, HOW, keys=["a", "b"]) for _ in range(2))
-    others = writer.write(PROMPTS, 2, HOW, keys=["c", "d"])
+    once, again = (write(writer, n=2) for _ in range(2))
+    others = write(writer, n=2, keys="cd")
 
     assert once == again
     seeds = [one["sampling_params"]["seed"] for one in server.requests]
@@ -101,13 +94,13 @@ def test_the_same_keys_give_the_same_rollouts_and_each_sample_is_its_own(server)
 
 def test_log_probs_are_given_only_at_the_temperature_at_which_vllm_reports_them(server):
     how = Drawing(max_tokens=6, ends=(2,), temperature=0.7)
-    ((one,),) = VLLMWriter(server.url).write(PROMPTS[:1], 1, how, keys=["a"])
+    (one,) = VLLMWriter(server.url).write(PROMPTS[:1], 1, how, "a")
     assert one.logprobs is None
 
 
 def test_a_sync_waits_loads_empties_the_cache_and_names_the_weights(server, tmp_path):
     writer, mine = VLLMWriter(server.url, folder=tmp_path), policy()
-    before = ids(writer.write(PROMPTS, 2, HOW, keys=["a", "b"]))
+    before = ids(write(writer, n=2))
     server.calls.clear()
     assert writer.sync(mine) == 1
 
@@ -118,8 +111,8 @@ def test_a_sync_waits_loads_empties_the_cache_and_names_the_weights(server, tmp_
     assert not server.folder.exists()
     for name, weight in mine.model.state_dict().items():
         assert torch.equal(server.weights[name], weight)
-    rollouts = writer.write(PROMPTS, 2, HOW, keys=["a", "b"])
-    assert {one.version for some in rollouts for one in some} == {1}
+    rollouts = write(writer, n=2)
+    assert {one.version for one in rollouts} == {1}
     assert ids(rollouts) != before
     assert writer.sync(mine) == 2
 
@@ -149,7 +142,7 @@ def test_rollouts_of_a_server_that_lost_the_weights_are_refused(server, tmp_path
     writer.sync(policy())
     server.label = "default"  # as after a restart
     with pytest.raises(EngineDown, match=r"restarted.*label: default.*vllm serve"):
-        writer.write(PROMPTS, 1, HOW, keys=["a", "b"])
+        write(writer)
 
 
 def test_rollouts_may_be_one_version_behind_and_no_more(server, tmp_path):
@@ -158,11 +151,11 @@ def test_rollouts_may_be_one_version_behind_and_no_more(server, tmp_path):
     first = server.label
     writer.sync(policy())
     server.label = first  # as of a completion that was under way during the sync
-    assert {one.version for some in writer.write(PROMPTS, 1, HOW, keys=["a", "b"]) for one in some} == {1}
+    assert {one.version for one in write(writer)} == {1}
     writer.sync(policy())
     server.label = first
     with pytest.raises(RunError, match=r"version 1 .* is at 3: at most one behind"):
-        writer.write(PROMPTS, 1, HOW, keys=["a", "b"])
+        write(writer)
 
 
 def test_a_head_that_vllm_would_not_renew_on_a_cpu_is_refused(server, tmp_path):
@@ -174,7 +167,7 @@ def test_a_head_that_vllm_would_not_renew_on_a_cpu_is_refused(server, tmp_path):
 
 def test_a_prompt_that_leaves_no_room_is_refused_before_it_is_cut_short(server):
     with pytest.raises(SettingError, match=r"has room for 12 tokens, 13 may.*vllm serve.*--max-model-len 13"):
-        VLLMWriter(server.url).write([[5] * 7], 1, HOW, keys=["a"])
+        write(VLLMWriter(server.url), [[5] * 7])
 
 
 @pytest.mark.parametrize(
@@ -190,7 +183,7 @@ def test_an_error_says_how_to_start_the_server(server, tmp_path, path, status, e
     def one_step():
         writer = VLLMWriter(server.url, folder=tmp_path)
         writer.sync(policy())
-        writer.write(PROMPTS, 1, HOW, keys=["a", "b"])
+        write(writer)
 
     server.status = {path: status}
     with pytest.raises(error, match=words):

@@ -1,5 +1,7 @@
 """The same completions come out however prompts are spread, as often as the model says."""
 
+from itertools import groupby
+
 import making
 import pytest
 import torch
@@ -16,9 +18,15 @@ KEYS = [f"prompt {number}" for number in range(len(PROMPTS))]
 END = 2
 
 
-def write(model, prompts=PROMPTS, keys=KEYS, n=3, on_end=module.ignore_end, slots=module.SLOTS, **how):
+def ending(model, prompts=PROMPTS, keys=KEYS, n=3, slots=module.CACHE_SLOTS, **how):
+    """The rollouts as they end."""
     drawing = Drawing(**{"max_tokens": 12, "ends": [END], **how})
-    return HFWriter(policy_over(model), slots).write(prompts, n, drawing, keys=keys, on_end=on_end)
+    return [*HFWriter(policy_over(model), slots).write(prompts, n, drawing, keys)]
+
+
+def write(model, *args, **how):
+    """Of each prompt its rollouts."""
+    return [[*some] for _, some in groupby(sorted(ending(model, *args, **how)), lambda one: one.prompt)]
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -65,11 +73,10 @@ def test_a_completion_is_handed_over_as_soon_as_it_ends_and_ends_at_its_end_toke
     model = making.model()
     with torch.no_grad():
         model.lm_head.weight[END] += 2 * model.lm_head.weight.abs().mean()
-    ended = []
-    got = write(model, n=32, max_tokens=60, on_end=ended.append)
+    ended = ending(model, n=32, max_tokens=60)
 
     lengths = [len(one.ids) for one in ended]
-    assert sorted(ended, key=lambda one: (one.prompt, one.sample)) == [one for some in got for one in some]
+    assert len(ended) == len({(one.prompt, one.sample) for one in ended}) == 4 * 32
     assert lengths == sorted(lengths)
     assert {one.finish for one in ended} == {"stop", "length"}
     for one in ended:
@@ -97,7 +104,7 @@ def test_the_nucleus_is_that_of_transformers_row_by_row():
 
 
 def test_cold_and_warm_rows_are_drawn_together():
-    rows = [module.Draw(4, [END], temperature, uniform=lambda: 0.999) for temperature in (0.0, 1.0)]
+    rows = [module.Draw(Drawing(4, [END], temperature), iter([0.999])) for temperature in (0.0, 1.0)]
     logits_BV = torch.tensor([[3.0, 0.0, 0.0], [3.0, 0.0, 2.9]])
     assert next_tokens(logits_BV, rows) == [0, 2]
 
@@ -105,8 +112,8 @@ def test_cold_and_warm_rows_are_drawn_together():
 def test_the_version_counts_syncs_and_travels_with_each_rollout(tmp_path):
     policy = load_policy(making.checkpoint(tmp_path / "base"))
     writer, how = HFWriter(policy), Drawing(3, policy.ends)
-    before = writer.write(PROMPTS[:1], 1, how, keys=["a"])[0][0]
+    (before,) = writer.write(PROMPTS[:1], 1, how, ["a"])
     assert writer.sync(policy) == 1
-    after = writer.write(PROMPTS[:1], 1, how, keys=["a"])[0][0]
+    (after,) = writer.write(PROMPTS[:1], 1, how, ["a"])
 
     assert (before.version, after.version, before.ids) == (0, 1, after.ids)

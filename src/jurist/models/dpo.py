@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from torch import Tensor
 
-from ..policies.policy import Policy, TokenStats, load_policy, refuse_other_tokens
+from ..policies.policy import Policy, TokenStats
 from ..policies.tokens import Example
 from ..records import Preference
 from . import losses
@@ -40,7 +40,7 @@ def train_dpo(
         trainer.begin(policy, rows, [row.weight for row in rows])
         ref_hash = reference_hash(cfg)
         if ref_hash:
-            reference = trainer.module if ref_hash == policy.hash else open_reference(cfg, trainer)
+            reference = trainer.module if ref_hash == policy.hash else trainer.load_reference(cfg.reference)
             trainer.examples = with_reference(trainer, reference, rows)
             held_out = with_reference(trainer, reference, held_out)
             del reference
@@ -73,13 +73,6 @@ def dpo_values(
         "chosen_logratio": pair.chosen_B,
         "rejected_logratio": pair.rejected_B,
     }
-
-
-def open_reference(cfg: DpoConfig, trainer: Trainer[DpoConfig]) -> Policy:
-    """Another reference policy than the base, frozen, and sharded where the policy is."""
-    reference = load_policy(cfg.reference, **trainer.loading)
-    refuse_other_tokens(reference, trainer.policy)
-    return trainer.place(reference)
 
 
 def with_reference(trainer: Trainer[DpoConfig], reference: Policy, rows: Sequence[Example]) -> list[Example]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +34,7 @@ from ..policies.tokens import Example, by_length
 from ..policies.writer import Drawing, HFWriter, Rollout, Writer
 from ..records import Completion, Prompt
 from . import advantages as adv
+from .identity import reference_hash
 from .processes import Processes
 from .rewards import BatchSource, Rewards, RewardSource, Scored, failures, open_rewards, refuse_too_many
 from .rows import PromptTokens, prompts_to_learn
@@ -59,12 +61,11 @@ def train_ppo(
         disable_dropout(policy.model)  # a LoRA's too: the policy that learns is the one that sampled
         if cfg.advantage == "gae":
             policy.add_value_head()
-        ref_hash = policy.open_reference(cfg.reference or cfg.base, **trainer.loading)
         asked, held_out, dropped = prompts_to_learn(cfg, policy, given)
         trainer.begin(policy, [row for _, row in asked], [1.0] * len(asked), groups(policy, cfg))
         trainer.numbers = {"beta": cfg.kl.beta}
         trainer.resume()
-        facts: dict[str, Any] = {"reference_hash": ref_hash, "rows": len(asked)}
+        facts: dict[str, Any] = {"reference_hash": reference_hash(cfg), "rows": len(asked)}
         with open_rewards(cfg, reward, processes) as rewards:
             facts["reward"] = rewards.name
             sampler = Sampler(trainer, writer_for(cfg, policy), rewards)
@@ -177,30 +178,29 @@ class Sampler:
 
     def __init__(self, trainer: Trainer[PPOConfig], writer: Writer, rewards: Rewards) -> None:
         self.trainer, self.writer, self.rewards = trainer, writer, rewards
-        copy = trainer.policy.reference_copy
-        self._reference = trainer.module if copy is None else trainer.place(copy)
-        writer.sync(trainer.policy)
+        cfg, policy = trainer.cfg, trainer.policy
+        # Below an adapter on the very same weights it is switched off: that needs no second copy.
+        self._below = bool(cfg.lora) and reference_hash(cfg) == policy.hash
+        self._reference = trainer.module if self._below else trainer.load_reference(cfg.reference or cfg.base)
+        writer.sync(policy)
 
     def draw(self, asked: Sequence[PromptTokens], keys: Sequence[str]) -> Sample:
         """The reward of a prompt's completions is asked for as soon as they are whole."""
         cfg, policy = self.trainer.cfg, self.trainer.policy
         ended: dict[int, list[Rollout]] = {}
         texts: dict[int, list[Completion]] = {}
-
-        def on_end(rollout: Rollout) -> None:
-            some = ended.setdefault(rollout.prompt, [])
-            some.append(rollout)
-            if len(some) == cfg.samples:
-                prompt = asked[rollout.prompt][0]
-                some.sort(key=lambda one: one.sample)
-                texts[rollout.prompt] = [completion_of(prompt, one, policy.tokenizer) for one in some]
-                self.rewards.start(rollout.prompt, prompt, texts[rollout.prompt])
-
         how = Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature)
         try:
             with self.trainer.accelerator.autocast():
                 ids = [row.prompt_ids for _, row in asked]
-                self.writer.write(ids, cfg.samples, how, keys=keys, on_end=on_end)
+                for rollout in self.writer.write(ids, cfg.samples, how, keys):
+                    some = ended.setdefault(rollout.prompt, [])
+                    some.append(rollout)
+                    if len(some) == cfg.samples:
+                        prompt = asked[rollout.prompt][0]
+                        some.sort(key=lambda one: one.sample)
+                        texts[rollout.prompt] = [completion_of(prompt, one, policy.tokenizer) for one in some]
+                        self.rewards.start(rollout.prompt, prompt, texts[rollout.prompt])
         except torch.OutOfMemoryError:
             raise RunError(
                 f"out of memory while sampling {len(asked)} x {cfg.samples} completions."
@@ -213,7 +213,7 @@ class Sampler:
         flat = [text for at in order for text in texts[at]]
         sample = Sample(rows, prompts, flat, [], nothing_BT, nothing_BT, nothing_BT)
         sample.logp_BT, sample.value_BT = self._read(self.trainer.module, sample, wanted(cfg))
-        with policy.reference():
+        with policy.model.disable_adapter() if self._below else nullcontext():
             sample.ref_BT, _ = self._read(self._reference, sample, ("logprobs",))
         sample.scored = [one for some in self.rewards.collect() for one in some]
         return sample

@@ -181,9 +181,9 @@ class Trainer(Generic[_C]):
         self.optimizer = optimizer
         self.module.train()
 
-    def place(self, reference: Policy) -> Policy:
-        """A policy that is only read: frozen, on this process's device, sharded where the trained one is."""
-        reference.requires_grad_(False).eval()
+    def load_reference(self, path: str) -> Policy:
+        """The policy at `path`, frozen, on this process's device, sharded where the trained one is."""
+        reference = self.policy.load_reference(path, **self.loading).requires_grad_(False).eval()
         if self.sharded:
             # accelerate shards no model without an optimiser; this one keeps nothing and is never called.
             idle = torch.optim.SGD(reference.parameters(), lr=0.0)

@@ -1,55 +1,85 @@
 """A checkpoint in this process, as a policy or as a judge: `hf:./checkpoint`, `hf:org/name`.
 
 Questions that arrive together are answered together, in one worker thread, a few at a time so that progress
-can be told; while a batch is computed, new questions gather. Questions with labels on offer need one pass and
-nothing written (`replies.py` has both). The weights are loaded with the first question that no journal
-answers.
+can be told; while a batch is computed, new questions gather. The weights are loaded with the first question
+that no journal answers.
+
+A label needs one pass over its question and nothing written. It may be written as several tokens (`A`, ` A`):
+their probabilities are summed. A label of several tokens (`10` as `1`, `0`) is read on in the same pass, and
+what it takes is taken from the label it begins like. The probabilities are not scaled up to one: where the
+model was about to write something else, the reader has to see that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import exp, log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Annotated, Any, Final, Literal
 
+import numpy as np
+import torch
 from jinja2 import TemplateError
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
+from torch import Tensor
 
+from ..config import settings_from
 from ..engines.checkpoints import find_checkpoint, refuse_reward_model, render_chat, weights_hash
-from ..engines.engine import Ask, Engine, EngineConfig, Reply
+from ..engines.engine import Ask, Engine, EngineConfig, Reply, Token
 from ..engines.prices import Price, cost_of
-from ..errors import CallFailed, CallRefused, JuristError, MissingExtra, SettingError, nearest
-from ..records import content_id
-from .checkpoint import refuse_without_template
-from .tokens import QueuedAsk
-
-if TYPE_CHECKING:
-    from .policy import Policy
+from ..errors import CallFailed, CallRefused, JuristError
+from ..records import Usage, content_id
+from .checkpoint import Attention, Dtype, refuse_without_template
+from .policy import Policy, load_to_read
+from .writer import Draw, Drawing, generate
 
 GATHER_SECONDS: Final = 0.002
 """How long the first question waits for others."""
 MOST_ROWS: Final = 128
 LABEL_SLOTS: Final = {"cpu": 4096, "cuda": 65_536}
 """Tokens of questions in one pass over labels; on a CPU larger ones are no quicker."""
-DTYPES: Final = ("float32", "bfloat16", "float16", "auto")
+MARKS: Final = ("", " ", "Ġ", "▁")
+"""What vocabularies put before a word."""
+LEAST: Final = 1e-12
 
 
 class LocalExtra(Struct, frozen=True, forbid_unknown_fields=True):
     """What an engine of this kind understands under `extra`."""
 
-    device: str = ""
-    """`cpu`, `cuda`, `cuda:1`, `mps`; the best there is when empty."""
-    dtype: str = ""
-    """`bfloat16`, `float16`, `float32`; when empty, as stored on a GPU and float32 on a CPU."""
-    attention: str = "auto"
-    """`sdpa`, `eager`, `flash_attention_2`."""
-    chat_template_kwargs: dict[str, Any] = {}
-    """Handed to the chat template, e.g. `{enable_thinking: false}`."""
+    device: Annotated[str, Meta(description="cpu, cuda, cuda:1, mps; the best there is when empty.")] = ""
+    dtype: Annotated[
+        Dtype | Literal[""], Meta(description="When empty, as stored on a GPU and float32 on a CPU.")
+    ] = ""
+    attention: Annotated[Attention, Meta(description="How attention is computed.")] = "auto"
+    chat_template_kwargs: Annotated[
+        dict[str, Any], Meta(description="Handed to the chat template, e.g. {enable_thinking: false}.")
+    ] = {}
+
+
+@dataclass(eq=False)
+class Question:
+    """An ask, and how many samples of its answer are wanted."""
+
+    ask: Ask
+    samples: int
+    wanted: asyncio.Future[list[Reply]]
+    ids: list[int] = field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        if not self.wanted.done():
+            self.wanted.set_exception(error)
+
+    @property
+    def slots(self) -> int:
+        """Tokens that answering it takes room for."""
+        written = self.ask.wants == "text"
+        return self.samples * (len(self.ids) + self.ask.max_tokens) if written else len(self.ids)
 
 
 class LocalEngine(Engine):
@@ -61,7 +91,7 @@ class LocalEngine(Engine):
         self.name, self.folder, self.extra = name, folder, extra
         self.price = price or Price()
         self._policy: Policy | None = None
-        self._queue: list[QueuedAsk] = []
+        self._queue: list[Question] = []
         self._working: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jurist-local")
         self._shrunk = 1
@@ -74,11 +104,11 @@ class LocalEngine(Engine):
         """n samples for one reading of the prompt; sample i is what `answer` gives with its seed plus i."""
         if n < 1:
             return []
-        wanted: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        self._queue.append(QueuedAsk([], ask, n, wanted))
+        question = Question(ask, n, asyncio.get_running_loop().create_future())
+        self._queue.append(question)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
-        return await wanted
+        return await question.wanted
 
     async def close(self) -> None:
         """What is still waited for is answered first."""
@@ -101,114 +131,107 @@ class LocalEngine(Engine):
                 for one in waiting:
                     one.wanted.cancel()
 
-    async def _answer_all(self, waiting: Sequence[QueuedAsk]) -> None:
+    async def _answer_all(self, waiting: Sequence[Question]) -> None:
         policy = self._policy = self._policy or await self._in_thread(self._load)
-        from .replies import label_replies, text_replies
-
-        ready: list[QueuedAsk] = []
-        for one, ids in zip(waiting, await self._in_thread(self._tokenise, policy, waiting), strict=True):
-            if isinstance(ids, CallRefused):
-                one.fail(ids)
-            else:
-                ready.append(replace(one, ids=ids))
+        refused = await self._in_thread(self._tokenise, policy, waiting)
+        for one, why in refused.items():
+            one.fail(why)
+        ready = [one for one in waiting if one not in refused]
         # Those that begin alike come together: what a batch begins with is computed once.
         labelled = sorted((one for one in ready if one.ask.wants != "text"), key=lambda one: one.ids)
         written = sorted((one for one in ready if one.ask.wants == "text"), key=lambda one: len(one.ids))
-        room = LABEL_SLOTS.get(policy.device.type, 65_536)
-        for batch in _batches(labelled, lambda one: len(one.ids), lambda: room // self._shrunk):
+        for batch in self._batches(labelled, lambda: LABEL_SLOTS.get(policy.device.type, 65_536)):
             await self._answer(policy, batch, label_replies)
-        for batch in _batches(written, lambda one: one.slots, lambda: _cache_room(policy) // self._shrunk):
+        for batch in self._batches(written, lambda: _cache_room(policy)):
             await self._answer(policy, batch, text_replies)
 
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
     def _load(self) -> Policy:
-        from .policy import load_to_read
-
+        how = self.extra
         return load_to_read(
             self.folder,
-            device=self.extra.device,
-            dtype=self.extra.dtype,
-            attention=self.extra.attention,
-            template=self.extra.chat_template_kwargs,
+            device=how.device,
+            dtype=how.dtype,
+            attention=how.attention,
+            template=how.chat_template_kwargs,
         )
 
-    def _tokenise(self, policy: Policy, waiting: Sequence[QueuedAsk]) -> list[list[int] | CallRefused]:
-        """Each question as tokens, or why there will be no answer."""
-        texts: list[str] = []
-        refused: list[CallRefused | None] = []
+    def _tokenise(self, policy: Policy, waiting: Sequence[Question]) -> dict[Question, CallRefused]:
+        """Gives each question its tokens; those that cannot be answered come back with the reason."""
+        texts: dict[Question, str] = {}
+        refused: dict[Question, CallRefused] = {}
         for one in waiting:
             try:
-                texts.append(render_chat(policy.tokenizer, one.ask.messages))
-                refused.append(None)
+                texts[one] = render_chat(policy.tokenizer, one.ask.messages)
             except TemplateError as why:
                 refusal = f"the chat template of {self.name} refuses this conversation: {why}"
-                refused.append(CallRefused(f"{refusal}. See: {self.folder}"))
-        rows = iter(policy.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
-        return [why or self._that_fits(next(rows), policy.max_positions) for why in refused]
+                refused[one] = CallRefused(f"{refusal}. See: {self.folder}")
+        rows = policy.tokenizer([*texts.values()], add_special_tokens=False)["input_ids"] if texts else ()
+        for one, ids in zip(texts, rows, strict=True):
+            one.ids = ids
+            if not 0 < len(ids) < policy.max_positions:
+                refused[one] = CallRefused(
+                    f"a prompt of {len(ids)} tokens leaves {self.name} no room for an answer: it reads"
+                    f" {policy.max_positions}. Shorten the prompt, or choose a model that reads more"
+                )
+        return refused
 
-    def _that_fits(self, ids: list[int], room: int) -> list[int] | CallRefused:
-        if ids and len(ids) < room:
-            return ids
-        return CallRefused(
-            f"a prompt of {len(ids)} tokens leaves {self.name} no room for an answer: it reads {room}."
-            " Shorten the prompt, or choose a model that reads more"
-        )
+    def _batches(self, waiting: Sequence[Question], room: Callable[[], int]) -> Iterator[list[Question]]:
+        """As many at a time as fit; the room may have shrunk meanwhile."""
+        batch: list[Question] = []
+        used = rows = 0
+        for one in waiting:
+            used, rows = used + one.slots, rows + one.samples
+            if batch and (used > room() // self._shrunk or rows > MOST_ROWS):
+                yield batch
+                batch, used, rows = [], one.slots, one.samples
+            batch.append(one)
+        if batch:
+            yield batch
 
-    async def _answer(self, policy: Policy, batch: Sequence[QueuedAsk], how: Callable[..., Any]) -> None:
+    async def _answer(self, policy: Policy, batch: Sequence[Question], how: Callable[..., Any]) -> None:
         batch = [one for one in batch if not one.wanted.done()]
         if not batch:
             return
-        began = time.perf_counter()
+        began, answers = time.perf_counter(), None
         try:
             answers = await self._in_thread(how, policy, batch)
         except Exception as error:
-            if _out_of_memory(error):
-                await self._in_halves(policy, batch, how, error)
+            if len(batch) == 1 or not _out_of_memory(error):
+                for one in batch:
+                    one.fail(self._failed(error))
                 return
-            for one in batch:
-                one.fail(self._failed(error))
+        if answers is None:  # out of memory: in halves, from now on
+            torch.cuda.empty_cache()
+            self._shrunk *= 2
+            await self._answer(policy, batch[: len(batch) // 2], how)
+            await self._answer(policy, batch[len(batch) // 2 :], how)
             return
         share = (time.perf_counter() - began) / sum(one.samples for one in batch)
         for one, replies in zip(batch, answers, strict=True):
             if not one.wanted.done():
-                one.wanted.set_result(
-                    [
-                        replace(reply, seconds=share, cost=cost_of(reply.usage, self.price, share))
-                        for reply in replies
-                    ]
-                )
-
-    async def _in_halves(
-        self, policy: Policy, batch: Sequence[QueuedAsk], how: Callable[..., Any], error: Exception
-    ) -> None:
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(batch) == 1:
-            why = f"{self.name} ran out of memory on one question: {' '.join(str(error).split())[:200]}"
-            batch[0].fail(CallFailed(f"{why}. Shorten the prompt, or set: extra: {{dtype: bfloat16}}"))
-            return
-        self._shrunk *= 2
-        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-            await self._answer(policy, half, how)
+                priced = [(reply, cost_of(reply.usage, self.price, share)) for reply in replies]
+                one.wanted.set_result([replace(reply, seconds=share, cost=cost) for reply, cost in priced])
 
     def _failed(self, error: Exception) -> Exception:
         if isinstance(error, JuristError):
             return error
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return CallFailed(f"{self.name} failed: {why}. Look with: ls -l {self.folder}")
+        why = " ".join(str(error).split())[:300]
+        if _out_of_memory(error):
+            way_out = "Shorten the prompt, or set: extra: {dtype: bfloat16}"
+            return CallFailed(f"{self.name} ran out of memory on one question: {why}. {way_out}")
+        return CallFailed(
+            f"{self.name} failed: {type(error).__name__}: {why}. Look with: ls -l {self.folder}"
+        )
 
 
 def open_local(config: EngineConfig, folder: Path | None = None) -> LocalEngine:
     """`hf:./checkpoint` or `hf:org/name`; a GPU is used where there is one."""
     kind, _, path = config.engine.partition(":")
-    for needed in ("torch", "transformers"):
-        if find_spec(needed) is None:
-            raise MissingExtra(f"a checkpoint in this process ({kind}:)", needed, "train")
-    extra = _read_extra(config.extra)
+    takes = f"extra of {kind}: takes {', '.join(LocalExtra.__struct_fields__)}"
+    extra = settings_from(LocalExtra, dict(config.extra), see=takes)
     folder = folder or find_checkpoint(path)
     refuse_reward_model(folder)
     refuse_without_template(folder)
@@ -219,38 +242,8 @@ def open_local(config: EngineConfig, folder: Path | None = None) -> LocalEngine:
     return LocalEngine(folder, name, extra, config.price)
 
 
-def _read_extra(tree: dict[str, Any]) -> LocalExtra:
-    for key in tree:
-        if key not in LocalExtra.__struct_fields__:
-            raise SettingError(
-                nearest("setting under 'extra' of a local engine", key, LocalExtra.__struct_fields__)
-            )
-    extra = LocalExtra(**tree)
-    if extra.dtype and extra.dtype not in DTYPES:
-        raise SettingError(f"extra.dtype is '{extra.dtype}'. Take one of: {', '.join(DTYPES)}")
-    return extra
-
-
-def _batches(
-    waiting: Sequence[QueuedAsk], size: Callable[[QueuedAsk], int], room: Callable[[], int]
-) -> Iterator[list[QueuedAsk]]:
-    """As many at a time as fit; `room` may have shrunk meanwhile."""
-    batch: list[QueuedAsk] = []
-    used = rows = 0
-    for one in waiting:
-        if batch and (used + size(one) > room() or rows + one.samples > MOST_ROWS):
-            yield batch
-            batch, used, rows = [], 0, 0
-        batch.append(one)
-        used, rows = used + size(one), rows + one.samples
-    if batch:
-        yield batch
-
-
 def _cache_room(policy: Policy) -> int:
     """For how many tokens of all rows together there is room: half of a GPU's free memory, 1 GiB on a CPU."""
-    import torch
-
     config = policy.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -261,6 +254,168 @@ def _cache_room(policy: Policy) -> int:
 
 def _out_of_memory(error: Exception) -> bool:
     """On a GPU it has a class of its own; on a CPU it is in the text."""
-    import torch
-
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def seed_of(ask: Ask, number: int) -> int:
+    """Sample `number` has the seed given, counted on; where none is given, one made from the question."""
+    if ask.seed is not None:
+        return ask.seed + number
+    return int(content_id(ask.messages, ask.temperature, ask.top_p, ask.sample + number)[:15], 16)
+
+
+@dataclass(eq=False, kw_only=True)
+class TextDraw(Draw):
+    """A completion that may also end at a stop text, with the log-probs that are to be reported."""
+
+    ask: Ask
+    tokenizer: Any
+    text: str | None = None
+    """Known before the end only where something in it ended the answer."""
+    top: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
+
+    def take(self, token: int, logits_V: Tensor) -> None:
+        super().take(token, logits_V)
+        if self.finish == "stop":
+            self.ids.pop()
+            return
+        if self.ask.top_logprobs:
+            logp_V = logits_V.float().log_softmax(-1)
+            best = logp_V.topk(min(self.ask.top_logprobs, len(logp_V)))
+            pairs = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+            self.top.append((float(logp_V[token]), pairs))
+        if self.ask.stop:
+            text = self.decoded(len(self.ids))
+            places = [at for stop in self.ask.stop if (at := text.find(stop)) >= 0]
+            if places:
+                self.finish, self.text = "stop", text[: min(places)]
+
+    def decoded(self, count: int) -> str:
+        """What its first tokens say."""
+        return str(self.tokenizer.decode(self.ids[:count], skip_special_tokens=True))
+
+    def reply(self, prompt: int, *, cached: bool) -> Reply:
+        """To a prompt of so many tokens."""
+        tokens, before = [], ""
+        for count, (logprob, top) in enumerate(self.top, 1):  # the pieces together are the text
+            so_far = self.decoded(count)
+            others = tuple((self.tokenizer.decode([one]), chance) for one, chance in top)
+            tokens.append(Token(so_far[len(before) :], logprob, others))
+            before = so_far
+        usage = Usage(prompt, prompt if cached else 0, len(self.ids))
+        text = self.decoded(len(self.ids)) if self.text is None else self.text
+        return Reply(text, self.finish or "length", tuple(tokens), usage=usage)
+
+
+@torch.inference_mode()
+def text_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]:
+    """All samples of all questions, each with random numbers of its own."""
+
+    def draw(question: Question, number: int) -> TextDraw:
+        ask = question.ask
+        most = min(ask.max_tokens, policy.max_positions - len(question.ids))
+        how = Drawing(most, policy.ends, ask.temperature, ask.top_p)
+        uniforms = np.random.default_rng(seed_of(ask, number)).random(most)
+        return TextDraw(how, iter(uniforms.tolist()), ask=ask, tokenizer=policy.tokenizer)
+
+    draws = [[draw(one, number) for number in range(one.samples)] for one in batch]
+
+    def wanted() -> bool:
+        return not all(one.wanted.done() for one in batch)
+
+    for _ in generate(policy, [one.ids for one in batch], draws, wanted):
+        pass  # each draw keeps what it comes to
+    return [
+        [one.reply(len(question.ids), cached=number > 0) for number, one in enumerate(some)]
+        for question, some in zip(batch, draws, strict=True)
+    ]
+
+
+class LabelTokens(Struct, frozen=True):
+    """A label as its model would write it."""
+
+    text: str
+    tokens: tuple[int, ...]
+    """Each of them is the whole label; none where it takes several."""
+    spelled: tuple[int, ...]
+    """The label as several tokens, where it takes them. Neither: this vocabulary cannot write it."""
+
+
+@torch.inference_mode()
+def label_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]:
+    """For each question a reply of one token a sample, the labels its alternatives."""
+    menus = [menu(policy.tokenizer, one.ask.labels) for one in batch]
+    rows: list[list[int]] = []
+    starts = []
+    for question, labels in zip(batch, menus, strict=True):
+        starts.append(len(rows))
+        rows.append(question.ids)
+        rows += [[*question.ids, *one.spelled[:end]] for one in labels for end in range(1, len(one.spelled))]
+    logp_BV = policy.next_logits(rows).float().log_softmax(-1)
+    tokens = sorted({token for some in menus for one in some for token in (*one.tokens, *one.spelled)})
+    after = [dict(zip(tokens, row, strict=True)) for row in logp_BV[:, tokens].exp().tolist()]
+    highest = logp_BV.max(-1)
+    replies = []
+    for start, question, labels in zip(starts, batch, menus, strict=True):
+        chances = _chances(labels, after[start:])
+        token, logp = int(highest.indices[start]), float(highest.values[start])
+        other = policy.tokenizer.decode([token]), exp(logp)
+        replies.append([_label_reply(question, n, chances, other) for n in range(question.samples)])
+    return replies
+
+
+def _label_reply(
+    question: Question, number: int, chances: dict[str, float], other: tuple[str, float]
+) -> Reply:
+    """The likeliest label, or one drawn where the question has a temperature; all of them with log-probs.
+
+    `other` is the likeliest token of all, reported where it is no label.
+    """
+    ask = question.ask
+    label = max(chances, key=chances.__getitem__)
+    if ask.temperature > 0:
+        shares = np.array([max(one, LEAST) for one in chances.values()]) ** (1 / ask.temperature)
+        draw = np.random.default_rng(seed_of(ask, number))
+        label = str(draw.choice(list(chances), p=shares / shares.sum()))
+    usage = Usage(len(question.ids), 0, 1)
+    if not ask.top_logprobs:
+        return Reply(label, usage=usage)
+    top = [(text, log(max(chance, LEAST))) for text, chance in chances.items()]
+    if other[1] > exp(max(chance for _, chance in top)) and other[0].strip() not in chances:
+        top.append((other[0], log(other[1])))
+    top.sort(key=lambda one: -one[1])
+    return Reply(label, tokens=(Token(label, dict(top)[label], tuple(top)),), usage=usage)
+
+
+def _chances(labels: Sequence[LabelTokens], after: Sequence[Mapping[int, float]]) -> dict[str, float]:
+    """`after`: what is likely after the question, then after each beginning of each label that is spelled."""
+    chances = {one.text: sum(after[0][token] for token in one.tokens) for one in labels}
+    row = 0
+    for one in labels:
+        if not one.spelled:
+            continue
+        chance = after[0][one.spelled[0]]
+        for token in one.spelled[1:]:
+            row += 1
+            chance *= after[row][token]
+        chances[one.text] = chance
+        for other in labels:
+            if one.spelled[0] in other.tokens:
+                chances[other.text] = max(0.0, chances[other.text] - chance)
+    return chances
+
+
+@lru_cache(maxsize=64)
+def menu(tokenizer: Any, labels: tuple[str, ...]) -> tuple[LabelTokens, ...]:
+    """How this tokenizer writes these labels."""
+    return tuple(_written(tokenizer, label) for label in labels)
+
+
+def _written(tokenizer: Any, label: str) -> LabelTokens:
+    unknown = tokenizer.unk_token_id
+    found = {tokenizer.convert_tokens_to_ids(mark + label) for mark in MARKS}
+    spellings = [tokenizer(mark + label, add_special_tokens=False)["input_ids"] for mark in ("", " ")]
+    found |= {ids[0] for ids in spellings if len(ids) == 1}
+    tokens = tuple(sorted(found - {None, unknown}))
+    spelled = tuple(spellings[0])
+    return LabelTokens(label, tokens, () if tokens or unknown in spelled else spelled)

@@ -3,10 +3,9 @@
 Two forms share it, and a third is what they are checked against and fall back to. All give the same numbers:
 
     masked     one row [prompt][answer 1]...[answer k]; a mask hides the answers from each other, and the
-               positions of each begin again after the prompt. Several short rows may share a slot
+               positions of each begin again after the prompt
     prefilled  the prompt's keys and values are computed and repeated, then one row an answer reads them.
-    Flash
-               attention takes it, which knows no such masks; better for long prompts and many answers
+               Flash attention takes it, which knows no such masks; better for long prompts and many answers
     concat     one row per answer, prompt and all
 
 Sliding windows are in the masks, one mask a kind of layer, so mixed-window models share as well. The language
@@ -15,16 +14,16 @@ head runs over answer tokens only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cache
+from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from .tokens import Example, padded
 
@@ -37,47 +36,50 @@ WINDOWED: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose masks we can write."""
 LONG: Final = 384
 """Tokens of a prompt, or of all its answers, from which on it is prefilled."""
-TOLERANCE: Final = {torch.float32: 1e-3}
-"""Largest difference of states, for their size, at which a form counts as equal; in half precision 0.1."""
+PADDING: Final = -1
+"""Where `_masks` is told the part that a token belongs to."""
 
 
 class States(NamedTuple):
-    """Hidden states, and where those of each answer token are: `N` slots, `A` answers of `T` tokens."""
+    """Hidden states of all slots, and which of them the answers are read from, in the answers' order."""
 
     hidden_ND: Tensor
-    before_AT: Tensor
-    """The slot an answer's token is predicted from; past its end, that of its last token again."""
-    after_AT: Tensor
-    """The slot of the token itself."""
+    before_M: Tensor
+    """For each token of each answer the slot it is predicted from."""
+    last_A: Tensor
+    """The slot of each answer's last token."""
+
+    @property
+    def before_MD(self) -> Tensor:
+        return self.hidden_ND.index_select(0, self.before_M)
+
+    @property
+    def last_AD(self) -> Tensor:
+        """What a reward head reads."""
+        return self.hidden_ND.index_select(0, self.last_A)
 
 
-def answer_states(
-    model: Any, examples: Sequence[Example], form: Form | Literal["auto"] = "auto", *, pack: bool = False
-) -> States:
+def answer_states(model: Any, examples: Sequence[Example], form: Form | Literal["auto"] = "auto") -> States:
     """The states of all answers of a batch, rows in order and each row's answers in order."""
     if form == "auto":
-        form = form_for(model, examples, pack=pack)
-    if form == "masked":
-        return _masked(model, examples, pack=pack)
-    return _prefilled(model, examples) if form == "prefilled" else _concat(model, examples)
+        form = form_for(model, examples)
+    return {"masked": _masked, "prefilled": _prefilled, "concat": _concat}[form](model, examples)
 
 
-def form_for(model: Any, examples: Sequence[Example], *, pack: bool = False) -> Form:
+def form_for(model: Any, examples: Sequence[Example]) -> Form:
     """The rule of thumb: share wherever a prompt has several answers.
 
     Sharing beat `concat` at each shape that was measured, from 16 tokens of prompt on, in float32 and
     bfloat16; between the two forms lay at most a fifth.
     """
-    forms = shared_forms(model)
-    answers = sum(len(example.answers) for example in examples)
-    if answers == len(examples):
-        return "masked" if pack and "masked" in forms else "concat"
-    prompt = sum(len(example.prompt_ids) for example in examples) / len(examples)
-    tokens = sum(sum(map(len, example.answers)) for example in examples) / len(examples)
-    by_choice: tuple[Form, ...] = ("masked", "prefilled")
-    if prompt >= LONG or tokens >= LONG:  # a dense mask grows with the square of both
-        by_choice = ("prefilled", "masked")
-    return next((form for form in by_choice if form in forms), "concat")
+    if sum(len(example.answers) for example in examples) == len(examples):
+        return "concat"
+    prompts = sum(len(example.prompt_ids) for example in examples)
+    answers = sum(example.length for example in examples) - prompts
+    # A dense mask grows with the square of both.
+    long = max(prompts, answers) >= LONG * len(examples)
+    by_choice: tuple[Form, ...] = ("prefilled", "masked") if long else ("masked", "prefilled")
+    return next((form for form in by_choice if form in shared_forms(model)), "concat")
 
 
 def row_slots(model: Any, example: Example) -> int:
@@ -117,176 +119,126 @@ def _check(model: Any) -> tuple[Form, ...]:
     ids = [1 + index % (top - 1) for index in range(12)]
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
     forms: tuple[Form, ...] = ("prefilled",) if is_flash(model) else ("masked", "prefilled")
+    within = 1e-3 if _compute_dtype(model) == torch.float32 else 0.1
     was_training = model.training
     model.eval()
     equal: list[Form] = []
     with torch.no_grad():
-        want = last_states(answer_states(model, examples, "concat"), examples).float()
+        want = answer_states(model, examples, "concat").last_AD.float()
         for form in forms:
-            try:
-                got = last_states(answer_states(model, examples, form), examples).float()
-            except Exception:  # whatever a model raises that cannot take such a mask or cache
-                continue
-            if (got - want).abs().max() <= TOLERANCE.get(_compute_dtype(model), 0.1) * want.abs().max():
-                equal.append(form)
+            with suppress(Exception):  # whatever a model raises that cannot take such a mask or cache
+                got = answer_states(model, examples, form).last_AD.float()
+                if (got - want).abs().max() <= within * want.abs().max():
+                    equal.append(form)
     model.train(was_training)
     return tuple(equal)
 
 
-def last_states(states: States, examples: Sequence[Example]) -> Tensor:
-    """Of each answer the state of its last token, which a reward head reads."""
-    last_A = torch.tensor(_lengths(examples), device=states.after_AT.device) - 1
-    return states.hidden_ND.index_select(0, states.after_AT.gather(1, last_A[:, None])[:, 0])
-
-
 def _concat(model: Any, examples: Sequence[Example]) -> States:
     """Padded on the right, where a causal model cannot see it: kernels for causal attention can be used."""
-    rows = [[*example.prompt_ids, *answer] for example in examples for answer in example.answers]
-    ids_BL, _ = padded(rows, _pad(model))
-    starts = [len(example.prompt_ids) for example in examples for _ in example.answers]
-    firsts = [start - 1 for start in starts]
-    return _states(_hidden(model, input_ids=ids_BL), range(len(rows)), starts, firsts, _lengths(examples))
+    rows = [[*one.prompt_ids, *answer] for one in examples for answer in one.answers]
+    hidden_BLD = _hidden(model, input_ids=padded(rows, _pad(model))[0])
+    starts = [len(one.prompt_ids) for one in examples for _ in one.answers]
+    spans = ((start - 1, start, len(row) - start) for start, row in zip(starts, rows, strict=True))
+    return _states(hidden_BLD, enumerate(spans))
 
 
-def _masked(model: Any, examples: Sequence[Example], *, pack: bool) -> States:
-    shelves = shelved([one.length for one in examples]) if pack else [[row] for row in range(len(examples))]
-    width = max(sum(examples[row].length for row in shelf) for shelf in shelves)
-    ids = np.full((len(shelves), width), _pad(model), dtype=np.int64)
-    # Of each slot: its example, or -1 for padding; 0 for the prompt or the number of the answer; its
-    # position.
-    owner, part, position = (np.full_like(ids, value) for value in (-1, 0, 0))
-    places: dict[int, tuple[int, list[int], int]] = {}
-    for number, shelf in enumerate(shelves):
-        at = 0
-        for row in shelf:
-            example, prompt = examples[row], len(examples[row].prompt_ids)
-            owner[number, at : at + example.length] = row
-            last, starts = at + prompt - 1, []
-            for answer, tokens in enumerate((example.prompt_ids, *example.answers)):
-                span = slice(at, at + len(tokens))
-                ids[number, span], part[number, span] = tokens, answer
-                begin = 0 if answer == 0 else prompt
-                position[number, span] = np.arange(begin, begin + len(tokens))
-                starts.append(at)
-                at += len(tokens)
-            places[row] = (number, starts[1:], last)
-    position_BL = torch.from_numpy(position)
-    mask = _masks(model, torch.from_numpy(owner), torch.from_numpy(part), position_BL)
-    hidden_BLD = _hidden(
-        model, input_ids=torch.from_numpy(ids), attention_mask=mask, position_ids=position_BL
-    )
-    order = [places[row] for row in range(len(examples))]
-    return _states(
-        hidden_BLD,
-        [number for number, starts, _ in order for _ in starts],
-        [start for _, starts, _ in order for start in starts],
-        [last for _, starts, last in order for _ in starts],
-        _lengths(examples),
-    )
-
-
-def shelved(lengths: Sequence[int]) -> list[list[int]]:
-    """Which rows share a slot as wide as the longest: the longest first, each where it fits best."""
-    room = max(lengths)
-    shelves: list[tuple[int, list[int]]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        fits = [index for index, (left, _) in enumerate(shelves) if left >= lengths[row]]
-        if fits:
-            index = min(fits, key=lambda index: shelves[index][0])
-            left, shelf = shelves[index]
-            shelves[index] = (left - lengths[row], [*shelf, row])
-        else:
-            shelves.append((room - lengths[row], [row]))
-    return [shelf for _, shelf in shelves]
+def _masked(model: Any, examples: Sequence[Example]) -> States:
+    rows, parts, positions, spans = [], [], [], []
+    for row, one in enumerate(examples):
+        rows.append([*chain(one.prompt_ids, *one.answers)])
+        prompt = at = len(one.prompt_ids)
+        parts.append([0] * prompt)
+        positions.append([*range(prompt)])
+        for number, answer in enumerate(one.answers, 1):
+            parts[-1] += [number] * len(answer)
+            positions[-1] += range(prompt, prompt + len(answer))
+            spans.append((row, (prompt - 1, at, len(answer))))
+            at += len(answer)
+    position_BL, _ = padded(positions)
+    how = {
+        "input_ids": padded(rows, _pad(model))[0],
+        "attention_mask": _masks(model, padded(parts, PADDING)[0], position_BL),
+        "position_ids": position_BL,
+    }
+    return _states(_hidden(model, **how), spans)
 
 
 def _prefilled(model: Any, examples: Sequence[Example]) -> States:
     """The last token of the prompt goes with the answers: of the others only keys and values are needed, so
     the first pass ends with those of the last layer."""
-    flash, device = is_flash(model), causal_of(model).device
+    causal, flash = causal_of(model), is_flash(model)
     ids_BP, real_BP = padded([one.prompt_ids[:-1] for one in examples], _pad(model), left=flash)
     rows = [[one.prompt_ids[-1], *answer] for one in examples for answer in one.answers]
     ids_AT, real_AT = padded(rows, _pad(model))
     # Looked up together, so that the gradient of the embedding, a vocabulary wide, is made once.
-    embeds_BPD, embeds_ATD = _embedded(model, ids_BP, ids_AT)
-    owner_A = torch.tensor([row for row, example in enumerate(examples) for _ in example.answers])
-    before_B = real_BP.sum(-1)
-    how: dict[str, Any] = {"cache": _prompt_cache(causal_of(model), owner_A.to(device)), "use_cache": True}
+    ids_N = torch.cat([ids_BP.flatten(), ids_AT.flatten()]).to(causal.device)
+    parts = causal.get_input_embeddings()(ids_N).split([ids_BP.numel(), ids_AT.numel()])
+    embeds_BPD, embeds_ATD = (
+        part_ND.view(*ids.shape, part_ND.shape[-1])
+        for part_ND, ids in zip(parts, (ids_BP, ids_AT), strict=True)
+    )
+    owner_A = torch.tensor([row for row, one in enumerate(examples) for _ in one.answers])
+    how: dict[str, Any] = {"cache": _prompt_cache(causal, owner_A.to(causal.device)), "use_cache": True}
     real: dict[str, Any] = {}
     if flash:  # it takes no mask but which tokens are real, and prompts that end where answers begin
         real = {"attention_mask": real_BP, "position_ids": (real_BP.cumsum(-1) - 1).clamp(min=0)}
     if ids_BP.shape[1]:
         with suppress(_LastLayer):
             _hidden(model, inputs_embeds=embeds_BPD, **real, **how)
-    position_AT = before_B[owner_A][:, None] + torch.arange(ids_AT.shape[1])
-    real_AS = torch.cat([real_BP[owner_A], real_AT], 1)
-    if flash:
-        mask: Any = real_AS
-    else:
+    position_AT = real_BP.sum(-1)[owner_A][:, None] + torch.arange(ids_AT.shape[1])
+    mask: Any = torch.cat([real_BP[owner_A], real_AT], 1)
+    if not flash:
         keys_AS = torch.cat([torch.arange(ids_BP.shape[1]).expand(len(rows), -1), position_AT], 1)
-        owner_AS = torch.where(real_AS, 0, -1)
-        mask = _masks(model, owner_AS, torch.zeros_like(owner_AS), keys_AS, queries=ids_AT.shape[1])
+        mask = _masks(model, torch.where(mask, 0, PADDING), keys_AS, queries=ids_AT.shape[1])
     how |= {"attention_mask": mask, "position_ids": position_AT}
     hidden_ATD = _hidden(model, inputs_embeds=embeds_ATD, **how)
-    ones, zeros = [1] * len(rows), [0] * len(rows)
-    return _states(hidden_ATD, range(len(rows)), ones, zeros, _lengths(examples))
+    return _states(hidden_ATD, enumerate((0, 1, len(row) - 1) for row in rows))
 
 
 class _LastLayer(Exception):
     """The last layer has its keys; what else it would compute nobody reads."""
 
 
-def _prompt_cache(causal: Any, owner_A: Tensor) -> Any:
-    """Keeps the prompts' keys and values of the first pass, and puts them before those of the second."""
-    from transformers import DynamicCache
+class _PromptLayer(DynamicLayer):
+    """Of one layer, windowed or not. No copy is made in the first pass, nothing of the second is kept."""
 
+    is_initialized: bool
+
+    def __init__(self, owner_A: Tensor, is_last: bool) -> None:
+        super().__init__()
+        self.owner_A, self.is_last = owner_A, is_last
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.keys, self.values = keys, values
+            self.is_initialized = True
+            if self.is_last:
+                raise _LastLayer
+            return keys, values
+        before = (one.index_select(0, self.owner_A) for one in (self.keys, self.values))
+        keys, values = (torch.cat(pair, -2) for pair in zip(before, (keys, values), strict=True))
+        return keys, values
+
+
+def _prompt_cache(causal: Any, owner_A: Tensor) -> DynamicCache:
+    """Keeps the prompts' keys and values of the first pass, and puts them before those of the second."""
     kept = DynamicCache()
     last = causal.config.get_text_config().num_hidden_layers - 1
-    kept.layers = [_prompt_layer()(owner_A, number == last) for number in range(last + 1)]
+    kept.layers = [_PromptLayer(owner_A, number == last) for number in range(last + 1)]
     return kept
 
 
-@cache
-def _prompt_layer() -> Any:
-    from transformers.cache_utils import DynamicLayer
-
-    class PromptLayer(DynamicLayer):
-        """Of one layer, windowed or not. No copy is made in the first pass, nothing of the second is kept."""
-
-        is_initialized: bool
-
-        def __init__(self, owner_A: Tensor, is_last: bool) -> None:
-            super().__init__()
-            self.owner_A, self.is_last = owner_A, is_last
-
-        def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-            if not self.is_initialized:
-                self.keys, self.values = keys, values
-                self.is_initialized = True
-                if self.is_last:
-                    raise _LastLayer
-                return keys, values
-            before = (one.index_select(0, self.owner_A) for one in (self.keys, self.values))
-            keys, values = (torch.cat(pair, -2) for pair in zip(before, (keys, values), strict=True))
-            return keys, values
-
-    return PromptLayer
-
-
-def _masks(
-    model: Any, owner_BK: Tensor, part_BK: Tensor, position_BK: Tensor, queries: int | None = None
-) -> Any:
-    """What each of the last `queries` slots sees: before it, of its own example, the prompt and its own part.
+def _masks(model: Any, part_BK: Tensor, position_BK: Tensor, queries: int | None = None) -> Any:
+    """What each of the last `queries` slots sees: of those before it the prompt, part 0, and its own part.
 
     A tensor, or one for each kind of layer. Padding sees padding, so that every row has a visible key and no
     softmax is NaN. It is added to the scores: from truth values, each layer would make that again.
     """
     device, dtype = causal_of(model).device, _compute_dtype(model)
-    owner_BK, part_BK, position_BK = (one.to(device) for one in (owner_BK, part_BK, position_BK))
-    width = owner_BK.shape[1]
-    first = width - (queries or width)
-    seen_BQK = owner_BK[:, first:, None] == owner_BK[:, None, :]
-    seen_BQK &= (part_BK == 0)[:, None, :] | (part_BK[:, first:, None] == part_BK[:, None, :])
+    part_BK, position_BK = part_BK.to(device), position_BK.to(device)
+    first = part_BK.shape[1] - (queries or part_BK.shape[1])
+    seen_BQK = (part_BK == 0)[:, None, :] | (part_BK[:, first:, None] == part_BK[:, None, :])
     seen_BQK = seen_BQK.tril(first)
     kinds, window = layer_kinds(causal_of(model).config)
 
@@ -313,46 +265,25 @@ def layer_kinds(config: Any) -> tuple[set[str], int]:
     return kinds, int(window)
 
 
-def _states(
-    hidden_BLD: Tensor,
-    rows: Sequence[int],
-    starts: Sequence[int],
-    firsts: Sequence[int],
-    lengths: Sequence[int],
-) -> States:
-    """Where each answer token's states are, from its answer's row, its start there, and what that follows."""
-    row_A1 = torch.tensor(rows)[:, None] * hidden_BLD.shape[1]
-    within_AT = torch.minimum(torch.arange(max(lengths)), torch.tensor(lengths)[:, None] - 1)
-    after_AT = torch.tensor(starts)[:, None] + within_AT
-    before_AT = after_AT - 1
-    before_AT[within_AT == 0] = torch.tensor(firsts).repeat_interleave((within_AT == 0).sum(-1))
-    device = hidden_BLD.device
-    return States(hidden_BLD.flatten(0, 1), (row_A1 + before_AT).to(device), (row_A1 + after_AT).to(device))
-
-
-def _lengths(examples: Sequence[Example]) -> list[int]:
-    return [len(answer) for example in examples for answer in example.answers]
+def _states(hidden_BLD: Tensor, spans: Iterable[tuple[int, tuple[int, int, int]]]) -> States:
+    """From each answer's row, and there the slot before it, its first slot and its length."""
+    before: list[int] = []
+    last: list[int] = []
+    for row, (ahead, start, length) in spans:
+        at = row * hidden_BLD.shape[1]
+        slots = [at + ahead, *range(at + start, at + start + length)]
+        before += slots[:-1]
+        last.append(slots[-1])
+    places = (torch.tensor(one, dtype=torch.long, device=hidden_BLD.device) for one in (before, last))
+    return States(hidden_BLD.flatten(0, 1), *places)
 
 
 def _hidden(model: Any, **how: Any) -> Tensor:
     """Last hidden states, without the head over the whole vocabulary at every token."""
     causal = causal_of(model)
+    moved = {name: one.to(causal.device) if isinstance(one, Tensor) else one for name, one in how.items()}
     body = getattr(causal, causal.base_model_prefix)
-    device = next(body.parameters()).device
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: moved(one) for key, one in value.items()}
-        return value.to(device) if isinstance(value, Tensor) else value
-
-    return body(**{"use_cache": False} | moved(how)).last_hidden_state
-
-
-def _embedded(model: Any, *ids: Tensor) -> list[Tensor]:
-    embedding = causal_of(model).get_input_embeddings()
-    flat_ND = embedding(torch.cat([one.flatten() for one in ids]).to(embedding.weight.device))
-    parts = flat_ND.split([one.numel() for one in ids])
-    return [part.view(*one.shape, -1) for part, one in zip(parts, ids, strict=True)]
+    return body(**{"use_cache": False} | moved).last_hidden_state
 
 
 def token_logprobs(

@@ -6,12 +6,13 @@ one call. Passes without gradient go through `token_stats`, cut to fit into memo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..engines.checkpoints import (
@@ -41,7 +42,6 @@ from .forward import (
     Form,
     answer_states,
     causal_of,
-    last_states,
     row_slots,
     scale_logits,
     shared_forms,
@@ -87,7 +87,6 @@ class Policy(nn.Module):
         """Of the weights as they were loaded: which reference a run was held near is a matter of record."""
         self.dtype = dtype
         """What its config says it is to be read in, whatever it was loaded in here."""
-        self._reference: tuple[Policy, ...] = ()  # in a tuple, so that it is no part of this module
 
     @property
     def ends(self) -> list[int]:
@@ -117,97 +116,62 @@ class Policy(nn.Module):
         want: Sequence[Want] = ("logprobs",),
         temperature: float = 1.0,
         form: Form | Literal["auto"] = "auto",
-        *,
-        pack: bool = False,
     ) -> TokenStats:
         """Only what is wanted is computed; each prompt is computed once for all its answers."""
-        states = answer_states(self.model, rows, form, pack=pack)
+        states = answer_states(self.model, rows, form)
+        device = states.hidden_ND.device
         ids_AT, mask_AT = padded([answer for row in rows for answer in row.answers])
-        ids_AT, mask_AT = ids_AT.to(states.hidden_ND.device), mask_AT.to(states.hidden_ND.device)
+        ids_AT, mask_AT = ids_AT.to(device), mask_AT.to(device)
         found: dict[str, Tensor] = {}
+        if {"logprobs", "entropy", "value"} & {*want}:
+            before_MD = states.before_MD
+
+            def each(x_M: Tensor) -> Tensor:
+                return torch.zeros_like(mask_AT, dtype=x_M.dtype).masked_scatter(mask_AT, x_M)
+
         if "logprobs" in want or "entropy" in want:
-            before_ND = states.hidden_ND.index_select(0, states.before_AT[mask_AT])
-            logp_N, entropy_N = token_logprobs(
-                self.model, before_ND, ids_AT[mask_AT], temperature, entropy="entropy" in want
+            logp_M, entropy_M = token_logprobs(
+                self.model, before_MD, ids_AT[mask_AT], temperature, entropy="entropy" in want
             )
-            zero_AT = torch.zeros_like(mask_AT, dtype=logp_N.dtype)
-            found["logprobs_AT"] = zero_AT.masked_scatter(mask_AT, logp_N)
-            if entropy_N is not None:
-                found["entropy_AT"] = zero_AT.masked_scatter(mask_AT, entropy_N)
+            found["logprobs_AT"] = each(logp_M)
+            if entropy_M is not None:
+                found["entropy_AT"] = each(entropy_M)
         if "value" in want:
             assert self.value_head is not None
-            with torch.autocast(states.hidden_ND.device.type, enabled=False):
-                value_AT = self.value_head(states.hidden_ND[states.before_AT].float()).squeeze(-1)
-            found["value_AT"] = value_AT * mask_AT
-        if "reward" in want or "states" in want:
-            last_AD = last_states(states, rows)
-            if "states" in want:
-                found["state_AD"] = last_AD
-            if "reward" in want:
-                # A sum over the one label, not a view of it: sharded models give no views away.
-                found["reward_A"] = reward_head(causal_of(self.model))(last_AD).float().sum(-1)
+            with torch.autocast(device.type, enabled=False):
+                found["value_AT"] = each(self.value_head(before_MD.float()).squeeze(-1))
+        if "states" in want:
+            found["state_AD"] = states.last_AD
+        if "reward" in want:
+            # A sum over the one label, not a view of it: sharded models give no views away.
+            found["reward_A"] = reward_head(causal_of(self.model))(states.last_AD).float().sum(-1)
         return TokenStats(mask_AT, **found)
-
-    def logprobs(self, rows: Sequence[Example], slots: int = SLOTS) -> list[tuple[float, ...]]:
-        """The log-prob of each answer of each row, in the rows' order."""
-        sums = token_stats(self, rows, slots).logprobs_AT
-        assert sums is not None
-        each = iter(sums.double().sum(-1).tolist())
-        return [tuple(next(each) for _ in row.answers) for row in rows]
 
     @torch.inference_mode()
     def next_logits(self, prompts: Sequence[Ids]) -> Tensor:
         """The logits after each prompt; what all of them begin with is computed once."""
         shared = _shared_prefix(self.model, prompts)
-        rows = (
-            [Example(prompts[0][:shared], [prompt[shared:] for prompt in prompts])]
-            if shared
-            else [Example(prompt[:1], [prompt[1:]]) for prompt in prompts]
-        )
+        rows = [Example(prompt, [()]) for prompt in prompts]
+        if shared:
+            rows = [Example(prompts[0][:shared], [prompt[shared:] for prompt in prompts])]
         states = answer_states(self.model, rows, "prefilled" if shared else "concat")
         causal = causal_of(self.model)
-        return scale_logits(causal, causal.get_output_embeddings()(last_states(states, rows)))
+        return scale_logits(causal, causal.get_output_embeddings()(states.last_AD))
 
-    def next_logprobs(self, prompts: Sequence[Ids], ids: Sequence[int]) -> Tensor:
-        """After each prompt the log-prob of each of these tokens: what labels hold of the whole mass."""
-        return self.next_logits(prompts).float().log_softmax(-1)[:, list(ids)]
+    def load_reference(self, path: str | Path, **loading: Any) -> Policy:
+        """The policy at `path`, whose log-probs this one's are compared with.
 
-    def open_reference(
-        self,
-        path: str | Path,
-        dtype: Dtype = "auto",
-        attention: Attention = "auto",
-        empty: bool = False,
-    ) -> str:
-        """Freeze the policy at `path` as the reference; its hash.
-
-        It is never guessed from where the policy came from: one that has already learnt would be held near
-        itself. Below an adapter on the very same weights the adapter is switched off instead of keeping a
-        second copy.
+        It is never guessed from where this one came from: one that has already learnt would be held near
+        itself.
         """
-        folder = find_checkpoint(path)
-        code = weights_hash(folder)
-        self._reference = ()
-        if not (hasattr(self.model, "peft_config") and code == self.hash):
-            frozen = load_policy(folder, dtype=dtype, attention=attention, empty=empty)
-            refuse_other_tokens(frozen, self)
-            frozen.requires_grad_(False).eval()
-            self._reference = (frozen,)
-        return code
-
-    @property
-    def reference_copy(self) -> Policy | None:
-        """The frozen copy, where the reference is one: it has to be put on a device, or sharded."""
-        return self._reference[0] if self._reference else None
-
-    @contextmanager
-    def reference(self) -> Iterator[Policy]:
-        """The frozen policy that this one is held near."""
-        if self._reference:
-            yield self._reference[0]
-        else:
-            with self.model.disable_adapter():
-                yield self
+        reference = load_policy(path, **loading)
+        if reference.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise SettingError(
+                f"the reference policy {reference.path} has other tokens than the policy {self.path}, so"
+                " their log-probs cannot be compared. Name the model the policy comes from:"
+                f" --reference {self.path}"
+            )
+        return reference
 
     def save(self, folder: str | Path, *, merge: bool = True) -> Path:
         """Write the checkpoint, whole or not at all. Merging an adapter changes this policy for good."""
@@ -253,30 +217,15 @@ def load_to_read(
     path: str | Path,
     kind: Kind = "causal",
     device: str = "",
-    dtype: str = "",
-    attention: str = "auto",
+    dtype: Dtype | Literal[""] = "",
+    attention: Attention = "auto",
     template: Mapping[str, Any] | None = None,
 ) -> Policy:
     """A policy that learns no more: on a GPU as it is meant to be read, in float32 on a CPU."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("float32" if device.startswith("cpu") else "auto")
-    policy = load_policy(
-        path,
-        dtype=cast(Dtype, dtype),
-        kind=kind,
-        attention=cast(Attention, attention),
-        template=template,
-    )
+    policy = load_policy(path, dtype=dtype, kind=kind, attention=attention, template=template)
     return policy.to(device).eval()
-
-
-def refuse_other_tokens(reference: Policy, policy: Policy) -> None:
-    """Log-probs of different tokens cannot be compared."""
-    if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
-        raise SettingError(
-            f"the reference policy {reference.path} has other tokens than the policy {policy.path}, so their"
-            f" log-probs cannot be compared. Name the model the policy comes from: --reference {policy.path}"
-        )
 
 
 @torch.no_grad()
@@ -291,29 +240,21 @@ def token_stats(
 
     `module` is a policy or what wraps it, since a sharded one has to be called through its wrapping.
     """
-    answers = [answer for row in rows for answer in row.answers]
-    first = [0]
-    for row in rows:
-        first.append(first[-1] + len(row.answers))
-    _, mask_AT = padded(answers)
+    _, mask_AT = padded([answer for row in rows for answer in row.answers])
+    ends = list(accumulate(len(row.answers) for row in rows))
     whole: dict[str, Tensor] = {}
     model, was_training = policy_of(module).model, module.training
     module.eval()
     try:
         for part in by_length([row_slots(model, row) for row in rows], slots):
             stats = module([rows[row] for row in part], want, temperature)
-            at_A = torch.tensor([at for row in part for at in range(first[row], first[row + 1])])
-            for name, some in zip(TokenStats._fields[1:], stats[1:], strict=True):
-                if some is None:
-                    continue
-                shape = (len(answers),) if some.ndim == 1 else (
-                    len(answers), mask_AT.shape[1] if name.endswith("T") else some.shape[1]
-                )  # fmt: skip
-                into = whole.setdefault(name, torch.zeros(shape))
-                if some.ndim == 1:
+            at_A = [at for row in part for at in range(ends[row] - len(rows[row].answers), ends[row])]
+            for name, some in stats._asdict().items():
+                if some is not None and name != "mask_AT":
+                    if name.endswith("AT"):
+                        some = F.pad(some, (0, mask_AT.shape[1] - some.shape[1]))
+                    into = whole.setdefault(name, torch.zeros(len(mask_AT), *some.shape[1:]))
                     into[at_A] = some.float().cpu()
-                else:
-                    into[at_A, : some.shape[1]] = some.float().cpu()
     finally:
         module.train(was_training)
     return TokenStats(mask_AT, **whole)
@@ -335,24 +276,18 @@ def kl(
     Before each token the two are compared over the whole vocabulary, which is never negative and varies less
     than the log-ratio of the token that was drawn.
     """
-    total, answers = 0.0, 0
+    total, pair = 0.0, (policy.model, ref.model)
+    heads = [causal_of(model).get_output_embeddings() for model in pair]
+    step = max(1, LOGITS_AT_ONCE // heads[0].weight.shape[0])
     for part in by_length([row.length for row in rows], slots):
-        some = [rows[row] for row in part]
-        _, mask_AT = padded([answer for row in some for answer in row.answers])
-        pairs = []
-        for one in (policy, ref):
-            states = answer_states(one.model, some)
-            pairs.append(states.hidden_ND[states.before_AT[mask_AT.to(states.before_AT.device)]])
-        heads = [causal_of(one.model).get_output_embeddings() for one in (policy, ref)]
-        step = max(1, LOGITS_AT_ONCE // heads[0].weight.shape[0])
-        for pieces in zip(*(states_ND.split(step) for states_ND in pairs), strict=True):
-            ours_NV, ref_NV = (
-                (scale_logits(causal_of(one.model), head(states_MD)).float() / temperature).log_softmax(-1)
-                for one, head, states_MD in zip((policy, ref), heads, pieces, strict=True)
+        states = [answer_states(model, [rows[row] for row in part]).before_MD for model in pair]
+        for pieces in zip(*(states_MD.split(step) for states_MD in states), strict=True):
+            ours_MV, ref_MV = (
+                (scale_logits(causal_of(model), head(states_MD)).float() / temperature).log_softmax(-1)
+                for model, head, states_MD in zip(pair, heads, pieces, strict=True)
             )
-            total += float((ours_NV.exp() * (ours_NV - ref_NV)).sum(dtype=torch.float64))
-        answers += len(mask_AT)
-    return total / answers
+            total += float((ours_MV.exp() * (ours_MV - ref_MV)).sum(dtype=torch.float64))
+    return total / sum(len(row.answers) for row in rows)
 
 
 def _shared_prefix(model: Any, prompts: Sequence[Ids]) -> int:

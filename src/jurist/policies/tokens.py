@@ -14,7 +14,6 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ..engines.checkpoints import end_of_turn, render_chat
-from ..engines.engine import Ask
 from ..errors import DataError
 from ..records import Completion, Prompt
 
@@ -48,40 +47,19 @@ class Example(Struct, frozen=True):
         return len(self.prompt_ids) + max(map(len, self.answers), default=0)
 
 
-class QueuedAsk(Struct, frozen=True):
-    """An ask as tokens, and how many samples of its answer are wanted."""
-
-    ids: list[int]
-    ask: Ask
-    samples: int
-    wanted: Any
-    """The future that gets the replies."""
-
-    def fail(self, error: BaseException) -> None:
-        if not self.wanted.done():
-            self.wanted.set_exception(error)
-
-    @property
-    def slots(self) -> int:
-        return self.samples * (len(self.ids) + self.ask.max_tokens)
-
-
 TextRow = tuple[Prompt, Sequence[Completion], Mapping[str, Any]]
 """A prompt, its completions, and fields of the example: p, margin, weight, id."""
 
 
-def tokenise(
-    prompt: Prompt, completions: Sequence[Completion], tokenizer: Any, *, closed: bool = False, **labels: Any
-) -> Example:
+def tokenise(prompt: Prompt, completions: Sequence[Completion], tokenizer: Any, **labels: Any) -> Example:
     """The ids of one row; see `tokenise_many`."""
-    return next(tokenise_many([(prompt, completions, labels)], tokenizer, closed=closed))
+    return next(tokenise_many([(prompt, completions, labels)], tokenizer))
 
 
-def tokenise_many(rows: Iterable[TextRow], tokenizer: Any, *, closed: bool = False) -> Iterator[Example]:
+def tokenise_many(rows: Iterable[TextRow], tokenizer: Any) -> Iterator[Example]:
     """The prompts' ids, and those of each completion with the token that ends it, in batches.
 
-    A completion that was cut off gets no such token, or a policy would learn to stop there; unless it is to
-    be `closed`, for a reward model, whose head reads at that token.
+    A completion that was cut off gets no such token, or a policy would learn to stop there.
     """
     end, waiting = end_of_turn(tokenizer), iter(rows)
     while batch := list(islice(waiting, BATCH)):
@@ -90,7 +68,7 @@ def tokenise_many(rows: Iterable[TextRow], tokenizer: Any, *, closed: bool = Fal
             head = _render(tokenizer, prompt)
             texts.append(head)
             for one in completions:
-                cut_off = one.finish == "length" and not closed
+                cut_off = one.finish == "length"
                 whole = head + one.text if cut_off else _render(tokenizer, prompt, one.text)
                 # A template that renders the prompt otherwise once an answer follows: each is taken alone.
                 texts += [whole if whole.startswith(head + one.text) else "", one.text]
@@ -103,8 +81,7 @@ def tokenise_many(rows: Iterable[TextRow], tokenizer: Any, *, closed: bool = Fal
                 whole_ids, alone_ids = next(ids), next(ids)
                 follows = whole_ids[: len(prompt_ids)] == prompt_ids
                 answer = whole_ids[len(prompt_ids) :] if follows else alone_ids
-                cut_off = one.finish == "length" and not closed
-                answers.append(array("i", answer if cut_off else _closed(answer, end)))
+                answers.append(array("i", answer if one.finish == "length" else _closed(answer, end)))
             yield Example(array("i", prompt_ids), answers, **labels)
 
 

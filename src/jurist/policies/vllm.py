@@ -34,7 +34,7 @@ from ..records import content_id
 from .checkpoint import save_merged
 from .policy import Policy
 from .tokens import Ids
-from .writer import Drawing, OnEnd, Rollout, ignore_end
+from .writer import Drawing, Rollout
 
 SERVE: Final = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --host 127.0.0.1 --port {port}"
 TMPFS: Final = "/dev/shm"
@@ -67,29 +67,17 @@ class VLLMWriter:
         self._label = f"{token_hex(4)}-{{}}".format
         self.version = 0  # of the weights in the engine: those it was started with
 
-    def write(
-        self,
-        prompts: Sequence[Ids],
-        n: int,
-        how: Drawing,
-        *,
-        keys: Sequence[str],
-        on_end: OnEnd = ignore_end,
-    ) -> list[list[Rollout]]:
-        """`n` completions of each prompt; `on_end` gets each one as soon as it is whole."""
+    def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
+        """`n` completions of each prompt, each as soon as it is whole."""
         needed = max(map(len, prompts), default=0) + how.max_tokens
         if needed > self._engine.longest:  # vLLM would cut the completion short
             room = f"{self._engine.name} has room for {self._engine.longest} tokens, {needed} may be needed"
             raise SettingError(f"{room}. {self._engine.restart} with --max-model-len {needed}")
         places = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(n)]
-        rollouts: dict[tuple[int, int], Rollout] = {}
         for one in self._engine.sample([(list(prompts[p]), _sampling(how, keys[p], s)) for p, s in places]):
             # vLLM reports log-probs at temperature 1, whatever it samples at.
             logprobs = tuple(one.logprobs) if how.temperature == 1 else None
-            rollout = Rollout(*places[one.place], one.ids, one.finish, self._version_of(one), logprobs)
-            rollouts[places[one.place]] = rollout
-            on_end(rollout)
-        return [[rollouts[prompt, sample] for sample in range(n)] for prompt in range(len(prompts))]
+            yield Rollout(*places[one.place], one.ids, one.finish, self._version_of(one), logprobs)
 
     def sync(self, policy: Policy) -> int:
         """Give the engine the policy's weights as they are now; the version of the next rollouts."""

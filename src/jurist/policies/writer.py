@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 import torch.nn.functional as F
 from msgspec import Struct
 from torch import Tensor
+from transformers.cache_utils import DynamicLayer
 
 from ..records import content_id
 from .forward import is_sharded
 from .policy import Policy, load_policy
-from .tokens import Ids, padded
+from .tokens import Ids, by_length, padded
 
 COMPACT_AT: Final = 0.75
 """When this share of the rows is left, the finished ones are taken out of the cache."""
-SLOTS: Final = 131_072
+CACHE_SLOTS: Final = 131_072
 """Tokens in the cache of one batch: prompts and completions together."""
 
 
@@ -39,7 +39,7 @@ class Drawing(Struct, frozen=True):
     top_p: float = 1.0
 
 
-class Rollout(Struct, frozen=True):
+class Rollout(Struct, frozen=True, order=True):
     """One completion, in tokens; the end token is among them when the policy wrote it."""
 
     prompt: int
@@ -54,26 +54,11 @@ class Rollout(Struct, frozen=True):
     """Of its tokens, where the back end computes them."""
 
 
-OnEnd = Callable[[Rollout], None]
-
-
-def ignore_end(_: Rollout) -> None:
-    """For callers who wait for all of them."""
-
-
 class Writer(Protocol):
     """Draws from the policy's weights as they were at the last `sync`."""
 
-    def write(
-        self,
-        prompts: Sequence[Ids],
-        n: int,
-        how: Drawing,
-        *,
-        keys: Sequence[str],
-        on_end: OnEnd = ignore_end,
-    ) -> list[list[Rollout]]:
-        """`n` completions of each prompt; `on_end` gets each once it is whole. Equal keys, equal draws."""
+    def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
+        """`n` completions of each prompt, each as soon as it is whole. Equal keys, equal draws."""
         ...
 
     def sync(self, policy: Policy) -> int:
@@ -84,7 +69,7 @@ class Writer(Protocol):
 class HFWriter:
     """Draws with the policy's own weights, in this process."""
 
-    def __init__(self, policy: Policy, slots: int = SLOTS) -> None:
+    def __init__(self, policy: Policy, slots: int = CACHE_SLOTS) -> None:
         self._policy, self._slots, self._version = policy, slots, 0
 
     def sync(self, policy: Policy) -> int:
@@ -110,69 +95,38 @@ class HFWriter:
         return self._version
 
     @torch.no_grad()
-    def write(
-        self,
-        prompts: Sequence[Ids],
-        n: int,
-        how: Drawing,
-        *,
-        keys: Sequence[str],
-        on_end: OnEnd = ignore_end,
-    ) -> list[list[Rollout]]:
-        policy, found = self._policy, [dict[int, Rollout]() for _ in prompts]
-
-        def draw(prompt: int, sample: int) -> Draw:
-            one = Draw(how.max_tokens, how.ends, how.temperature, how.top_p)
-            one.uniform = iter(_uniforms(keys[prompt], sample, how.max_tokens)).__next__
-
-            def ended() -> None:
-                rollout = Rollout(prompt, sample, one.ids, one.finish, self._version)
-                found[prompt][sample] = rollout
-                on_end(rollout)
-
-            one.on_end = ended
-            return one
-
-        was_training = policy.training
+    def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
+        policy, was_training = self._policy, self._policy.training
         policy.eval()
         try:
-            for batch in self._batches(prompts, n, how.max_tokens):
-                draws = [[draw(row, sample) for sample in range(n)] for row in batch]
-                generate(policy, [prompts[row] for row in batch], draws)
+            # Prompts of like length together: the shorter ones are padded to the longest.
+            for batch in by_length([n * (len(one) + how.max_tokens) for one in prompts], self._slots):
+                places = {
+                    Draw(how, _uniforms(keys[row], sample, how.max_tokens)): (row, sample)
+                    for row in batch
+                    for sample in range(n)
+                }
+                draws = [[*places][at : at + n] for at in range(0, len(places), n)]
+                for draw in generate(policy, [prompts[row] for row in batch], draws):
+                    yield Rollout(*places[draw], draw.ids, draw.finish, self._version)
         finally:
             policy.train(was_training)
-        return [[some[sample] for sample in range(n)] for some in found]
-
-    def _batches(self, prompts: Sequence[Ids], n: int, max_tokens: int) -> Iterator[list[int]]:
-        """Prompts of like length together: the shorter ones are padded to the longest."""
-        batch: list[int] = []
-        for row in sorted(range(len(prompts)), key=lambda row: len(prompts[row])):
-            if batch and (len(batch) + 1) * n * (len(prompts[row]) + max_tokens) > self._slots:
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
 
 
-def _uniforms(key: str, sample: int, count: int) -> list[float]:
+def _uniforms(key: str, sample: int, count: int) -> Iterator[float]:
     """A completion's own random numbers, one a token."""
     seed = int(content_id("draw", key, sample)[:15], 16)
     generator = torch.Generator().manual_seed(seed)
-    return list(torch.rand(count, dtype=torch.float64, generator=generator).tolist())
+    return iter(torch.rand(count, dtype=torch.float64, generator=generator).tolist())
 
 
-@dataclass
+@dataclass(eq=False)
 class Draw:
     """One completion being drawn."""
 
-    max_tokens: int
-    ends: Sequence[int]
-    temperature: float = 1.0
-    top_p: float = 1.0
-    uniform: Callable[[], float] = field(default=lambda: 0.0, repr=False)
-    """The next of its random numbers."""
-    on_end: Callable[[], None] = field(default=lambda: None, repr=False)
+    how: Drawing
+    uniforms: Iterator[float]
+    """Its random numbers, one a token."""
     ids: list[int] = field(default_factory=list)
     finish: str = ""
     """Empty as long as it goes on."""
@@ -180,37 +134,10 @@ class Draw:
     def take(self, token: int, logits_V: Tensor) -> None:
         """One more token."""
         self.ids.append(token)
-        if token in self.ends:
+        if token in self.how.ends:
             self.finish = "stop"
-        elif len(self.ids) >= self.max_tokens:
+        elif len(self.ids) >= self.how.max_tokens:
             self.finish = "length"
-        if self.finish:
-            self.on_end()
-
-
-class Prefilled(NamedTuple):
-    """Prompts that were read, ready to be continued; slots without a token of a row are masked."""
-
-    cache: Any
-    mask_BT: Tensor
-    length_B: Tensor
-    logits_BV: Tensor
-    """What comes next."""
-
-
-def prefill(model: Any, prompts: Sequence[Ids]) -> Prefilled:
-    """Padded on the left, so that what comes next stands at the end of every row, windows included."""
-    ids_BT, mask_BT = padded(prompts, left=True)
-    device = model.device
-    ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device).long()
-    out = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=(mask_BT.cumsum(1) - 1).clamp(min=0),
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return Prefilled(out.cache, mask_BT, mask_BT.sum(1), out.logits[:, -1])
 
 
 def generate(
@@ -218,47 +145,51 @@ def generate(
     prompts: Sequence[Ids],
     draws: Sequence[Sequence[Draw]],
     wanted: Callable[[], bool] = lambda: True,
-) -> None:
-    """All draws of all prompts, a token of each at a time; `wanted` is asked whether anybody still waits."""
-    model = policy.model
-    kept, mask_BT, at_B, logits_BV = prefill(model, prompts)
-    device = logits_BV.device
-    rows = [draw for some in draws for draw in some]
+) -> Iterator[Draw]:
+    """All draws of all prompts, a token of each at a time, each given when it has ended.
+
+    Every prompt is computed once. `wanted` is asked at each token whether anybody still waits.
+    """
+    device, rows = policy.device, [draw for some in draws for draw in some]
+    how: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1}
+    # Padded on the left, so that what comes next stands at the end of every row, windows included.
+    ids_BT, mask_BT = (one.to(device) for one in padded(prompts, left=True))
+    mask_BT = mask_BT.long()
+    at_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
+    kept, logits_BV = out.cache, out.logits[:, -1]
     if len(rows) > len(draws):
-        owner = [number for number, some in enumerate(draws) for _ in some]
-        which = torch.tensor(owner, device=device)
-        kept.reorder_cache(which)
-        mask_BT, at_B, logits_BV = mask_BT[which], at_B[which], logits_BV[which]
-    _let_grow(kept)
+        owner = torch.tensor([at for at, some in enumerate(draws) for _ in some], device=device)
+        kept.reorder_cache(owner)
+        mask_BT, logits_BV = mask_BT[owner], logits_BV[owner]
+    kept.layers = [
+        GrowingLayer(one) if type(one) is DynamicLayer and one.is_initialized else one for one in kept.layers
+    ]
     while wanted():
         tokens = next_tokens(logits_BV.float(), rows)
         for row, (draw, token) in enumerate(zip(rows, tokens, strict=True)):
             if not draw.finish:  # a finished one keeps its row until the rows are closed up
                 draw.take(token, logits_BV[row])
+                if draw.finish:
+                    yield draw
         going = [row for row, draw in enumerate(rows) if not draw.finish]
         if not going:
             return
         if len(going) <= COMPACT_AT * len(rows):
             which = torch.tensor(going, device=device)
             kept.reorder_cache(which)
-            mask_BT, at_B = mask_BT[which], at_B[which]
+            mask_BT = mask_BT[which]
             rows, tokens = [rows[row] for row in going], [tokens[row] for row in going]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], 1)
-        out = model(
-            input_ids=torch.tensor(tokens, device=device)[:, None],
-            attention_mask=mask_BT,
-            position_ids=at_B[:, None],
-            cache=kept,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits_BV, at_B = out.logits[:, -1], at_B + 1
+        at_B1, ids_B1 = mask_BT.sum(1, keepdim=True) - 1, torch.tensor(tokens, device=device)[:, None]
+        out = policy.model(input_ids=ids_B1, attention_mask=mask_BT, position_ids=at_B1, cache=kept, **how)
+        logits_BV = out.logits[:, -1]
 
 
 def next_tokens(logits_BV: Tensor, rows: Sequence[Draw]) -> list[int]:
     """Each row's likeliest token at temperature 0, else the one under which its random number falls."""
     best_B = logits_BV.argmax(-1)
-    warm = [row for row, draw in enumerate(rows) if draw.temperature > 0 and not draw.finish]
+    warm = [row for row, draw in enumerate(rows) if draw.how.temperature > 0 and not draw.finish]
     if not warm:
         return list(best_B.tolist())
     some = [rows[row] for row in warm]
@@ -268,12 +199,12 @@ def next_tokens(logits_BV: Tensor, rows: Sequence[Draw]) -> list[int]:
 
     # In double: over a vocabulary of 150,000 float32 would round some tokens' share of the sum to nothing.
     warm_BV = logits_BV if len(warm) == len(rows) else logits_BV[warm]
-    probs_BV = (warm_BV / column([draw.temperature for draw in some]).float()).softmax(-1).double()
-    top_p = [draw.top_p for draw in some]
+    probs_BV = (warm_BV / column([draw.how.temperature for draw in some]).float()).softmax(-1).double()
+    top_p = [draw.how.top_p for draw in some]
     if min(top_p) < 1:
         probs_BV = nucleus(probs_BV, column(top_p))
     cdf_BV = probs_BV.cumsum(-1)
-    points_B1 = column([draw.uniform() for draw in some]) * cdf_BV[:, -1:]
+    points_B1 = column([next(draw.uniforms) for draw in some]) * cdf_BV[:, -1:]
     # Right of the point: a token without probability is never drawn.
     drawn_B = torch.searchsorted(cdf_BV, points_B1, right=True).clamp(max=cdf_BV.shape[1] - 1)[:, 0]
     best_B[warm] = drawn_B
@@ -287,45 +218,30 @@ def nucleus(probs_BV: Tensor, top_p_B1: Tensor) -> Tensor:
     return torch.zeros_like(probs_BV).scatter(-1, which_BV, kept_BV)
 
 
-def _let_grow(kept: Any) -> None:
-    """Let plain layers grow in place; those with a window of their own stay as they are."""
-    from transformers.cache_utils import DynamicLayer
+class GrowingLayer(DynamicLayer):
+    """Keys and values with room behind them: a plain layer copies all of them for every token."""
 
-    for number, layer in enumerate(kept.layers):
-        if type(layer) is DynamicLayer and layer.is_initialized:
-            kept.layers[number] = _growing_layer()(layer)
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self._whole = [layer.keys, layer.values]
+        self._show(layer.keys.shape[-2])
 
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (one[:, :, :length] for one in self._whole)
 
-@cache
-def _growing_layer() -> Any:
-    from transformers.cache_utils import DynamicLayer
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        before = self.keys.shape[-2]
+        after = before + keys.shape[-2]
+        if after > self._whole[0].shape[-2]:
+            room = keys.shape[-2] + max(64, before // 2)
+            self._whole = [F.pad(one[:, :, :before], (0, 0, 0, room)) for one in self._whole]
+        for whole, new in zip(self._whole, (keys, values), strict=True):
+            whole[:, :, before:after] = new
+        self._show(after)
+        return self.keys, self.values
 
-    class GrowingLayer(DynamicLayer):
-        """Keys and values with room behind them: a plain layer copies all of them for every token."""
-
-        def __init__(self, layer: DynamicLayer) -> None:
-            super().__init__()
-            self.lazy_initialization(layer.keys, layer.values)
-            self._whole = [layer.keys, layer.values]
-            self._show(layer.keys.shape[-2])
-
-        def _show(self, length: int) -> None:
-            self.keys, self.values = (one[:, :, :length] for one in self._whole)
-
-        def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-            before = self.keys.shape[-2]
-            after = before + keys.shape[-2]
-            if after > self._whole[0].shape[-2]:
-                room = keys.shape[-2] + max(64, before // 2)
-                self._whole = [F.pad(one[:, :, :before], (0, 0, 0, room)) for one in self._whole]
-            for whole, new in zip(self._whole, (keys, values), strict=True):
-                whole[:, :, before:after] = new
-            self._show(after)
-            return self.keys, self.values
-
-        def reorder_cache(self, beam_idx: Tensor) -> None:
-            length = self.keys.shape[-2]
-            self._whole = [one.index_select(0, beam_idx) for one in self._whole]
-            self._show(length)
-
-    return GrowingLayer
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        length = self.keys.shape[-2]
+        self._whole = [one.index_select(0, beam_idx) for one in self._whole]
+        self._show(length)
