@@ -23,7 +23,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from evidence import mean_of, over_seeds, record
-from jurist.recipes.loop.revise import Revised
+from jurist.recipes.constitutional import Revised
 from jurist.records import Prompt
 from jurist.run import read_records
 from jurist.tiny.world import substance, true_score

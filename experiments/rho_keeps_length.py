@@ -17,7 +17,7 @@ from evidence import mean_of, over_seeds, record
 from jurist.policies.policy import load_to_read
 from jurist.recipes.loop.folder import LoopRun
 from jurist.recipes.loop.labels import preferences_of
-from jurist.recipes.loop.round import Round
+from jurist.recipes.loop.rounds import Round
 from jurist.recipes.self_rewarding import rule_of
 from jurist.tiny.model import tiny_checkpoint
 from jurist.verdicts.settings import JudgeConfig
@@ -40,7 +40,7 @@ def looped(folder: Path, way: str, seed: int) -> str:
             round = Round(loop, number)
             labelled = round.label(policy, JUDGE, prefer=rule_of(cfg, number))
             pairs = preferences_of(labelled, cfg.stop.flips)
-            policy = round.dpo(cfg.dpo, policy, policy, pairs).folder
+            policy = round.train(cfg.dpo, policy, pairs, reference=policy).folder
     return policy
 
 

@@ -16,16 +16,20 @@ from jurist.errors import DataError, EngineDown, RunError, SettingError
 from jurist.recipes.constitutional import (
     ConstitutionalConfig,
     PrincipleCounts,
+    Revised,
+    Revision,
+    WorkedExample,
     apply_temperature,
     check_constitutional,
     constitutional,
     ledger,
     principled_judge,
     red_team_prompts,
+    revise,
+    turns_of,
 )
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.revise import Revised, Revision, WorkedExample, revise, turns_of
-from jurist.recipes.loop.round import Round, Trained
+from jurist.recipes.loop.rounds import Round, Trained
 from jurist.recipes.loop.settings import RealConfig
 from jurist.records import Completion, Message, Preference, Prompt, Verdict
 from jurist.run import read_records
@@ -215,11 +219,11 @@ def test_the_temperature_is_learnt_once_from_human_labels_and_applied_to_the_pai
 ):
     learnt = []
 
-    def dpo(self, cfg, base, ref, pairs):
+    def train(self, cfg, base, pairs, **given):
         learnt.append(list(pairs))
-        return Trained("tiny:sloppy", "hash", len(pairs), {})
+        return Trained("tiny:sloppy", "hash", len(pairs))
 
-    monkeypatch.setattr(Round, "dpo", dpo)  # what a policy learns does not matter here, and takes long
+    monkeypatch.setattr(Round, "train", train)  # what a policy learns does not matter here, and takes long
     monkeypatch.setattr(LoopRun, "checkpoint", lambda _: "tiny:sloppy")
     asked = [one.messages[0].content for one in prompts(40)]
     rows = [{"prompt": one, "chosen": "No.", "rejected": "Gladly."} for one in asked]

@@ -11,7 +11,7 @@ from jobs import MOVES, loop_settings
 
 from jurist.errors import BudgetSpent, SettingError
 from jurist.recipes.loop.folder import LoopRun
-from jurist.recipes.loop.round import Round
+from jurist.recipes.loop.rounds import Round
 from jurist.recipes.self_rewarding import (
     ADDITIVE,
     InventConfig,

@@ -15,8 +15,7 @@ from jurist.config import dump_yaml
 from jurist.engines.engine import Ask
 from jurist.recipes.loop.folder import LoopRun
 from jurist.recipes.loop.labels import LabelledRun
-from jurist.recipes.loop.round import Round
-from jurist.recipes.loop.rounds import LoopOutcome
+from jurist.recipes.loop.rounds import LoopOutcome, Round
 from jurist.recipes.rlaif import RlaifConfig
 from jurist.run import read_json
 from jurist.serve import serving
@@ -34,9 +33,8 @@ def test_the_others_wait_for_what_the_first_does_and_write_nothing(tmp_path, mon
         with LoopRun(cfg) as loop:
             round = Round(loop, 1)
             rows.append(round.label("tiny:sloppy", "nobody:at all"))
-            with loop.run.writing("mine") as files:
-                files["mine"].add(rows[0])
-            loop.run.write_json("mine.json", rows[0])
+            loop.write("mine", rows)
+            loop.write_json("mine.json", rows[0])
 
     rows: list[LabelledRun] = []
     monkeypatch.setenv("RANK", "1")

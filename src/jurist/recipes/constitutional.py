@@ -18,7 +18,7 @@ is learnt from human labels (`rl.calibrate`), which keeps the order of what the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Literal
@@ -26,24 +26,46 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ..errors import DataError, SettingError
+from ..completions.load import same_words
+from ..engines.engine import EngineConfig
+from ..errors import DataError, SettingError, nearest
 from ..models.settings import DpoConfig, PPOConfig, RewardConfig, SftConfig
 from ..preferences import PreferConfig
 from ..preferences.decide import FEWEST_LABELS, Learnt
-from ..records import Preference, Verdict
+from ..records import Completion, Message, Preference, Prompt, Verdict
 from ..run import read_json, read_records
 from ..verdicts.calibrate import Calibration, apply
-from ..verdicts.constitution import load_constitution
+from ..verdicts.constitution import Constitution, draw, load_constitution
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig
 from .loop.folder import LoopRun, OnLoopProgress
 from .loop.labels import preferences_of
-from .loop.revise import ReviseConfig, Revised, revise
-from .loop.round import Round, engine_of, policy_gradient
-from .loop.rounds import LoopOutcome, run_rounds
+from .loop.rounds import LoopOutcome, PromptAnswer, Round, engine_of, run_rounds
 from .loop.settings import AtLeast1, LoopConfig, refuse_decided
 
 CLAMP = (0.4, 0.6)
+
+
+class WorkedExample(Struct, frozen=True, forbid_unknown_fields=True):
+    """A revision shown before the model's own, so that it keeps the roles apart."""
+
+    request: Annotated[str, Meta(description="The prompt.")]
+    answer: Annotated[str, Meta(description="The answer before its revision.")]
+    principle: Annotated[str, Meta(description="Id of the principle it was revised under.")]
+    revision: Annotated[str, Meta(description="The answer after it; the same where none is needed.")]
+    critique: Annotated[str, Meta(description="The critique.")] = ""
+
+
+class ReviseConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How answers are criticised and revised."""
+
+    times: Annotated[AtLeast1, Meta(description="Successive revisions per answer; the paper has four.")] = 2
+    up_to: Annotated[
+        AtLeast1 | None, Meta(description="Train on revisions up to this one; null: on all of them.")
+    ] = None
+    critique: Annotated[bool, Meta(description="Write a critique before each revision.")] = True
+    examples: Annotated[tuple[WorkedExample, ...], Meta(description="Worked examples, shown first.")] = ()
+    by: Annotated[str | EngineConfig, Meta(description="Engine that revises; empty: the policy itself.")] = ""
 
 
 class FeedbackConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +112,7 @@ class ConstitutionalConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, 
 def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
     """The policy of the last round."""
     check_constitutional(cfg)
-    principles, ppo = load_constitution(cfg.constitution), policy_gradient(cfg.rl.optimiser, cfg.rl.ppo)
+    principles = load_constitution(cfg.constitution)
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = ref = rounds.initial
         harmful = red_team_prompts(rounds.loop, cfg.red_team)
@@ -101,18 +123,13 @@ def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None
             labelled = reward = None
             if "sl" in cfg.phases:
                 revised = revise(round, policy, cfg.revise, principles, cfg.red_team)
-                made = round.sft(cfg.sft, cfg.base or initial, revised, "sft")
+                made = round.train(cfg.sft, cfg.base or initial, revised, "sft")
                 policy = ref = made.folder
             if "rl" in cfg.phases:
                 temperature = temperature or learn_temperature(round, judge, cfg.rl.calibrate)
                 labelled = round.label(policy, judge, prefer=cfg.rl.prefer, prompts=harmful)
                 pairs += apply_temperature(preferences_of(labelled, cfg.stop.flips), temperature)
-                learnt = round.mix_real_rows(pairs)
-                if cfg.rl.optimiser == "dpo":
-                    made = round.dpo(cfg.rl.dpo, policy, ref, learnt)
-                else:
-                    reward = round.reward_model(cfg.rl.reward_model, initial, learnt)
-                    made = round.reinforce(ppo, policy, ref, reward)
+                made, reward = round.learn(cfg.rl, policy, initial, ref, round.mix_real_rows(pairs))
                 policy = made.folder
             round.write("ledger", ledger_of(round))
             rounds.finish(round, made, labelled, reward)
@@ -130,7 +147,7 @@ def red_team_prompts(loop: LoopRun, domains: tuple[str, ...]) -> Path:
             f"none of the {len(prompts)} prompts to train on has the domain {' or '.join(domains)};"
             f" the domains there are: {there}. Say which of them ask for harm: --red_team '[DOMAIN]'"
         )
-    loop.write_lines("prompts/red_team", harmful)
+    loop.write("prompts/red_team", harmful)
     return loop.prompts("red_team" if loop.cfg.real.file else "train")
 
 
@@ -162,6 +179,117 @@ def check_constitutional(cfg: ConstitutionalConfig) -> None:
         )
     refuse_decided(cfg, ("sft",))
     refuse_decided(cfg.rl, ("reward_model", "ppo", "dpo"))
+
+
+class Revision(Struct, frozen=True, omit_defaults=True):
+    """One time through critique and revision."""
+
+    principle: str
+    critique: str = ""
+    completion: Completion | None = None
+    """The text after it; None where nothing usable was written."""
+    unused: str = ""
+    """Why it is not trained on; empty where it is."""
+
+
+class Revised(Struct, frozen=True):
+    """An answer and its revisions, in their order: a line of `revisions.jsonl`."""
+
+    prompt: Prompt
+    draft: Completion
+    revisions: tuple[Revision, ...] = ()
+
+    def after(self, number: int) -> str:
+        """The text that stands after so many revisions."""
+        texts = [one.completion.text for one in self.revisions[:number] if one.completion is not None]
+        return texts[-1] if texts else self.draft.text
+
+
+def revise(
+    round: Round, policy: str, cfg: ReviseConfig, constitution: Constitution, red_team: Sequence[str]
+) -> list[PromptAnswer]:
+    """What is trained on: all revisions, up to `up_to`, of the policy's answers to prompts of these domains;
+    and its answers to the other prompts as they are, k to each."""
+    harmful: list[Prompt] = []
+    others: list[Prompt] = []
+    for prompt in round.loop.read_prompts("train"):
+        (harmful if prompt.domain in red_team else others).append(prompt)
+    helpful = round.answers("helpful", policy, others, round.loop.cfg.k)
+    drafts = round.answers("draft", policy, harmful)
+    rows = [Revised(one.prompt, one.answers[0]) for one in drafts if one.answers]
+    for number in range(1, cfg.times + 1):
+        rows = _revise_once(round, rows, number, cfg.by or policy, cfg, constitution)
+    round.write("revisions", rows)
+    made = [(row.prompt, one) for row in rows for one in row.revisions[: cfg.up_to] if not one.unused]
+    answers = [(prompt, one.completion) for prompt, one in made if one.completion is not None]
+    return answers + [(one.prompt, text) for one in helpful for text in dict.fromkeys(one.answers)]
+
+
+def _revise_once(
+    round: Round,
+    rows: Sequence[Revised],
+    number: int,
+    writer: str | EngineConfig,
+    cfg: ReviseConfig,
+    constitution: Constitution,
+) -> list[Revised]:
+    """Each row with one more revision."""
+    examples = [turn for one in cfg.examples for turn in turns_of(one, constitution, cfg.critique)]
+    principles = {row.draft.id: draw(constitution, row.draft.id, round.seed, number) for row in rows}
+    turns = {row.draft.id: opening(row.prompt, examples, row.after(number - 1)) for row in rows}
+    critiques: dict[str, Completion | str] = {}
+    if cfg.critique:
+        asked = {name: [*some, Message("user", principles[name].critique)] for name, some in turns.items()}
+        critiques = _ask(round, f"critique-{number}", writer, asked)
+        written = {name: got.text for name, got in critiques.items() if isinstance(got, Completion)}
+        turns = {name: [*asked[name], Message("assistant", text)] for name, text in written.items()}
+    asked = {name: [*some, Message("user", principles[name].revise)] for name, some in turns.items()}
+    revised = _ask(round, f"revision-{number}", writer, asked)
+
+    def revision(row: Revised) -> Revision:
+        name = row.draft.id
+        principle, critique = principles[name].id, critiques.get(name)
+        if isinstance(critique, str):
+            return Revision(principle, unused=f"critique_{critique}")
+        so_far, got = Revision(principle, critique.text if critique else ""), revised[name]
+        if isinstance(got, str) or got.finish == "length":
+            return replace(so_far, unused=got if isinstance(got, str) else "cut_off")
+        mine = Completion.of(row.prompt.id, got.text, got.policy, sampling=got.sampling, tokens=got.tokens)
+        same = same_words(row.after(number - 1), got.text)
+        return replace(so_far, completion=mine, unused="unchanged" if same else "")
+
+    return [replace(row, revisions=(*row.revisions, revision(row))) for row in rows]
+
+
+def _ask(
+    round: Round, step: str, writer: str | EngineConfig, asked: Mapping[str, Sequence[Message]]
+) -> dict[str, Completion | str]:
+    """The answer to each conversation, or why there is none."""
+    prompts = {name: Prompt.of(tuple(turns)) for name, turns in asked.items()}
+    drawn = {one.prompt.id: one for one in round.answers(step, writer, [*prompts.values()])}
+    found = {name: drawn[prompt.id] for name, prompt in prompts.items()}
+    return {name: one.answers[0] if one.answers else one.lost for name, one in found.items()}
+
+
+def opening(prompt: Prompt, examples: Sequence[Message], text: str) -> list[Message]:
+    """The conversation with its answer, after the examples; a system turn stays first."""
+    system = [turn for turn in prompt.messages[:1] if turn.role == "system"]
+    return [*system, *examples, *prompt.messages[len(system) :], Message("assistant", text)]
+
+
+def turns_of(one: WorkedExample, constitution: Constitution, critique: bool) -> list[Message]:
+    """A worked example in the form of the model's own case."""
+    principle = next((p for p in constitution.principles if p.id == one.principle), None)
+    if principle is None:
+        raise SettingError(nearest("principle", one.principle, [p.id for p in constitution.principles]))
+    if critique and not one.critique:
+        raise SettingError(
+            f"the worked example about '{one.request}' has no critique, and the model is to learn from it"
+            " how to write one. Give it one, or set: revise.critique: false"
+        )
+    texts = [one.request, one.answer, *([principle.critique, one.critique] if critique else ())]
+    texts += [principle.revise, one.revision]
+    return [Message("assistant" if place % 2 else "user", text) for place, text in enumerate(texts)]
 
 
 def learn_temperature(round: Round, judge: JudgeConfig, pairs: str) -> Calibration | None:

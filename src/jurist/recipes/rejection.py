@@ -18,27 +18,54 @@ model is not trained again.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from ..completions.load import same_words
 from ..errors import SettingError
 from ..models.settings import RewardConfig, SftConfig
 from ..preferences import PreferConfig
+from ..preferences.decide import read_judges
+from ..preferences.pairs import is_refusal, shortest
 from ..records import Completion, Dropped, Prompt, Sampling
+from ..stats.fits import sigmoid
+from ..verdicts.cases import Case
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
-from .loop.candidates import CandidateConfig, ScoredRun, gather, score
 from .loop.folder import OnLoopProgress
-from .loop.labels import AnswerScores, NothingToLearn, PromptAnswer, all_tied, best_of, preferences_of, tied
-from .loop.round import Round
-from .loop.rounds import LoopOutcome, run_rounds
+from .loop.labels import (
+    AnswerScores,
+    LabelledRun,
+    NothingToLearn,
+    all_tied,
+    drawn_in,
+    preferences_of,
+    refuse_noise,
+    scores_in,
+    scores_singly,
+    tied,
+)
+from .loop.rounds import LoopOutcome, PromptAnswer, Round, run_rounds
 from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
 
 SCORING = ("pointwise", "additive", "reward", "exact", "numeric", "regex", "json_schema")
 """Kinds of judges that score single answers."""
+REFERENCE = "human:reference"
+"""Who wrote the answer that a prompt came with."""
+
+
+class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which answers may be chosen. One that was cut off never is."""
+
+    reference: Annotated[bool, Meta(description="The prompt's reference answer is a candidate too.")] = True
+    longest: Annotated[int, Meta(ge=0, description="Most characters of a candidate; 0: no limit.")] = 0
+    refusals: Annotated[
+        Literal["keep", "drop"], Meta(description="What to do with candidates that are refusals.")
+    ] = "keep"
 
 
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,17 +124,17 @@ def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -
         pool: dict[str, PromptAnswer] = {}
         for round in rounds:
             drawn = round.sample(policy, sampling_of(cfg, round.number), round.prompts(cfg.prompts_each))
-            answers = gather(round, drawn.run, pool if cfg.pool == "all" else {}, cfg.candidates)
+            answers = gather(round, drawn, pool if cfg.pool == "all" else {}, cfg.candidates)
             if cfg.reward == "model" and round.number == 1:
                 scorers = [reward_from_pairs(round, judge, answers, initial, cfg) for judge in scorers]
-            scored = [score(round, answers, judge, cfg.jury, f"score-{n}") for n, judge in enumerate(scorers)]
-            best, facts = choose_best(round, scored, cfg.safe)
+            scored = [score(round, answers, judge, cfg, f"score-{n}") for n, judge in enumerate(scorers)]
+            best, level = choose_best(round, scored, cfg)
             pool = {**pool, **best} if cfg.pool == "all" else best
             learnt = round.mix_real_rows([*pool.values()])
-            made = round.sft(cfg.sft, initial if cfg.start == "base" else policy, learnt)
+            made = round.train(cfg.sft, initial if cfg.start == "base" else policy, learnt)
             policy = made.folder
-            proxy = scorers[0] if scored[0].pointwise else None
-            rounds.finish(round, made, scored[0].labelled, proxy, pool=len(pool), **facts)
+            proxy = scorers[0] if scores_singly(scored[0].run) else None
+            rounds.finish(round, made, scored[0], proxy, tied=level)
     return rounds.outcome
 
 
@@ -118,6 +145,47 @@ def sampling_of(cfg: RejectionConfig, number: int) -> Sampling:
     return replace(cfg.sampling, temperature=cfg.temperatures[min(number, len(cfg.temperatures)) - 1])
 
 
+def gather(round: Round, drawn: LabelledRun, best: Mapping[str, PromptAnswer], cfg: CandidateConfig) -> str:
+    """The candidates of every prompt of the round, as a folder that can be judged.
+
+    The best so far stands again beside the new ones, so that the best of a round is the best of all rounds,
+    whichever kind of judge decides; a judge that scores is not asked about it twice."""
+    rows: list[tuple[Prompt, list[Completion]]] = []
+    lost: list[Dropped] = []
+    for prompt, answers, _ in drawn_in(drawn.run):
+        kept, gone = candidates(prompt, answers, best[prompt.id][1] if prompt.id in best else None, cfg)
+        lost += gone
+        rows += [(prompt, kept)] if kept else []
+    folder = round.write_answers("candidates", rows)
+    round.write("candidates/dropped", lost)
+    return folder
+
+
+def candidates(
+    prompt: Prompt, drawn: Sequence[Completion], best: Completion | None, cfg: CandidateConfig
+) -> tuple[list[Completion], list[Dropped]]:
+    """Those that may be chosen, each text once; the others with a reason."""
+    known = [best] if best is not None else []
+    if cfg.reference and prompt.reference:
+        known.append(Completion.of(prompt.id, prompt.reference, REFERENCE))
+    kept: list[Completion] = []
+    dropped: list[Dropped] = []
+    for one in (*known, *drawn):
+        if any(same_words(one.text, other.text) for other in kept):
+            reason = "identical"
+        elif one.finish == "length":
+            reason = "truncated"
+        elif cfg.longest and len(one.text) > cfg.longest:
+            reason = "too_long"
+        elif cfg.refusals == "drop" and is_refusal(one.text):
+            reason = "refusal"
+        else:
+            kept.append(one)
+            continue
+        dropped.append(Dropped(one.id, "completions", reason))
+    return kept, dropped if kept else [*dropped, Dropped(prompt.id, "completions", "nobody_left")]
+
+
 def reward_from_pairs(
     round: Round, judge: JudgeSpec, answers: str, initial: str, cfg: RejectionConfig
 ) -> JudgeConfig:
@@ -126,25 +194,33 @@ def reward_from_pairs(
     rule = PreferConfig(rule="all_pairs")
     labelled = round.judge(f"pairs-{name}", judge, completions=answers, prefer=rule, jury=cfg.jury)
     pairs = preferences_of(labelled, cfg.stop.flips)
-    made = round.reward_model(cfg.reward_model, initial, pairs, f"reward_model-{name}")
+    made = round.train(cfg.reward_model, initial, pairs, f"reward_model-{name}")
     return JudgeConfig(kind=f"reward:{made.folder}")
 
 
+def score(round: Round, answers: str, judge: JudgeSpec, cfg: RejectionConfig, step: str) -> LabelledRun:
+    """The candidates of a round, scored by this judge."""
+    labelled = round.judge(step, judge, completions=answers, jury=cfg.jury)
+    refuse_noise(labelled, cfg.stop.flips)
+    return labelled
+
+
 def choose_best(
-    round: Round, scored: Sequence[ScoredRun], safe: SafeConfig
-) -> tuple[dict[str, PromptAnswer], dict[str, Any]]:
-    """The best answer to each prompt, prompts without one with a reason, and how many were tied."""
-    best: dict[str, PromptAnswer] = {}
+    round: Round, scored: Sequence[LabelledRun], cfg: RejectionConfig
+) -> tuple[dict[str, PromptAnswer], float | None]:
+    """The best answer to each prompt, prompts without one with a reason, and the share that were tied."""
+    best: dict[str, Best] = {}
+    dropped: list[Dropped] = []
     seen: list[AnswerScores] = []
-    with round.writing("best", "dropped") as (kept, dropped):
-        for prompt, completions, scores in combine_scores(scored, safe):
-            seen.append(scores)
-            if scores:
-                one = best_of(completions, scores)
-                best[prompt.id] = prompt, one
-                kept.add(Best(prompt, one, scores[one.id]))
-            else:
-                dropped.add(Dropped(prompt.id, "preferences", "unread"))
+    for case, scores in combine_scores(scored, cfg):
+        seen.append(scores)
+        if scores:
+            one = best_of(case.completions, scores)
+            best[case.prompt.id] = Best(case.prompt, one, scores[one.id])
+        else:
+            dropped.append(Dropped(case.prompt.id, "preferences", "unread"))
+    round.write("best", best.values())
+    round.write("dropped", dropped)
     if not best:
         raise NothingToLearn(
             f"round {round.number} found a best answer to none of {len(seen)} prompts."
@@ -152,8 +228,8 @@ def choose_best(
         )
     level = tied(seen)
     if level == 1:
-        raise all_tied(scored[0].labelled.run)
-    return best, {"tied": level}
+        raise all_tied(scored[0].run)
+    return {name: (one.prompt, one.completion) for name, one in best.items()}, level
 
 
 class Best(Struct, frozen=True):
@@ -164,22 +240,33 @@ class Best(Struct, frozen=True):
     score: float
 
 
+def best_of(completions: Iterable[Completion], scores: Mapping[str, float]) -> Completion:
+    """The one that scored highest; of equals the shortest."""
+    top = max(scores.values())
+    return shortest(one for one in completions if scores.get(one.id) == top)
+
+
 def combine_scores(
-    scored: Sequence[ScoredRun], safe: SafeConfig
-) -> Iterator[tuple[Prompt, Sequence[Completion], AnswerScores]]:
-    """Each prompt with its answers and their scores, where there are two judges by both."""
+    scored: Sequence[LabelledRun], cfg: RejectionConfig
+) -> Iterator[tuple[Case, AnswerScores]]:
+    """Each prompt with the scores of its answers, where there are two judges by both."""
     if len(scored) == 1:
-        for case, scores in scored[0].scores():
-            yield case.prompt, case.completions, scores
+        yield from scores_in(scored[0].run, cfg.jury)
         return
-    helpful, careful = scored
-    for (case, helps), (_, saves) in zip(helpful.scores(), careful.scores(), strict=True):
-        about = is_about_safety(case.prompt, safe.domains)
-        scores = {
-            name: combined(helpful.to_unit(helps[name]), careful.to_unit(saves[name]), about, safe.least)
-            for name in helps.keys() & saves.keys()
-        }
-        yield case.prompt, case.completions, scores
+    both = [unit_scores(one.run, cfg.jury) for one in scored]
+    for (case, helps), (_, saves) in zip(*both, strict=True):
+        about = is_about_safety(case.prompt, cfg.safe.domains)
+        names = helps.keys() & saves.keys()
+        yield case, {name: combined(helps[name], saves[name], about, cfg.safe.least) for name in names}
+
+
+def unit_scores(run: str, jury: JuryConfig) -> Iterator[tuple[Case, AnswerScores]]:
+    """Scores on a scale from 0 to 1; those of a reward model have no bounds, and are log-odds."""
+    scale = read_judges(Path(run))[0].scale if scores_singly(run) else None
+    low, high = scale if isinstance(scale, tuple) else (0.0, 1.0)
+    for case, scores in scores_in(run, jury):
+        places = {name: (value - low) / (high - low) for name, value in scores.items()}
+        yield case, {name: sigmoid(at) for name, at in places.items()} if scale == "logits" else places
 
 
 def combined(helpful: float, safe: float, about_safety: bool, least: float = 0.15) -> float:

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from ..config import settings_from
 from ..errors import SettingError
 from ..models.settings import DpoConfig, PPOConfig, RewardConfig
 from ..preferences import PreferConfig
@@ -27,8 +27,7 @@ from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.folder import OnLoopProgress
 from .loop.labels import preferences_of
-from .loop.round import Trained, judge_settings, policy_gradient
-from .loop.rounds import LoopOutcome, run_rounds
+from .loop.rounds import LoopOutcome, Trained, run_rounds
 from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
 
 
@@ -56,27 +55,21 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
 def rlaif(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
     """The policy of the last round."""
     check_rlaif(cfg)
-    ppo = policy_gradient(cfg.optimiser, cfg.ppo)
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = rounds.initial
         pairs: list[Preference] = []
         for round in rounds:
             labelled = None
-            reward: Trained | JudgeConfig | None = None
+            scorer: Trained | JudgeConfig | None
             if cfg.reward == "judge":
-                reward = live_judge(cfg)
+                scorer = live_judge(cfg)
+                made = round.reinforce(cfg, policy, initial, scorer)
             else:
                 labelled = round.label(policy, cfg.judge, prefer=cfg.prefer, jury=cfg.jury)
                 pairs += preferences_of(labelled, cfg.stop.flips)
-                learnt = round.mix_real_rows(pairs)
-                if cfg.optimiser != "dpo":
-                    reward = round.reward_model(cfg.reward_model, initial, learnt)
-            if reward is None:
-                made = round.dpo(cfg.dpo, policy, initial, learnt)
-            else:
-                made = round.reinforce(ppo, policy, initial, reward)
+                made, scorer = round.learn(cfg, policy, initial, initial, round.mix_real_rows(pairs))
             policy = made.folder
-            rounds.finish(round, made, labelled, reward)
+            rounds.finish(round, made, labelled, scorer)
     return rounds.outcome
 
 
@@ -88,8 +81,7 @@ def live_judge(cfg: RlaifConfig) -> JudgeConfig:
             " Name one, or set: reward: model"
         )
     judge = judge_config(cfg.judge)
-    kind = "pointwise" if judge.kind == "pairwise" else judge.kind
-    return settings_from(JudgeConfig, {**judge_settings(judge), "kind": kind})
+    return replace(judge, kind="pointwise") if judge.kind == "pairwise" else judge
 
 
 def check_rlaif(cfg: RlaifConfig) -> None:

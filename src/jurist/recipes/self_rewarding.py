@@ -33,8 +33,7 @@ from ..run import read_records
 from ..verdicts.settings import JudgeConfig
 from .loop.folder import OnLoopProgress
 from .loop.labels import preferences_of
-from .loop.round import Round, engine_of
-from .loop.rounds import LoopOutcome, run_rounds
+from .loop.rounds import LoopOutcome, Round, engine_of, run_rounds
 from .loop.settings import Fraction, LoopConfig, refuse_decided
 
 ADDITIVE = JudgeConfig(kind="additive", reason=True, samples=3, logprobs=False)
@@ -93,7 +92,7 @@ def self_rewarding(cfg: SelfRewardingConfig, on_progress: OnLoopProgress | None 
             itself = replace(cfg.judge, engine=engine_of(policy))
             labelled = round.label(policy, itself, prompts=prompts, prefer=rule_of(cfg, round.number))
             learnt = round.mix_real_rows(preferences_of(labelled, cfg.stop.flips))
-            made = round.dpo(cfg.dpo, policy, policy, learnt)
+            made = round.train(cfg.dpo, policy, learnt, reference=policy)
             policy = made.folder
             rounds.finish(round, made, labelled, itself)
     return rounds.outcome

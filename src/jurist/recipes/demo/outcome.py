@@ -19,7 +19,7 @@ from ...tiny.world import SLOTS, domain_of, substance, true_score
 from ..lines import Share, named, share, table
 from ..loop.compare import Comparison, read_held_out
 from ..loop.labels import LabelledRun
-from ..loop.round import Round
+from ..loop.rounds import Round
 from ..summary import Summary
 
 NAMES: Final = {"initial": "initial policy", "ppo": "PPO", "dpo": "DPO"}

@@ -20,7 +20,7 @@ from ...run import write_whole
 from ..catalogue import shipped_file
 from ..loop.folder import LoopRun, OnLoopProgress
 from ..loop.labels import preferences_of
-from ..loop.round import Round
+from ..loop.rounds import Round
 from ..rlaif import RlaifConfig
 from .outcome import LEARNERS, MEASURES, NAMES, Demo, outcome_of
 
@@ -45,9 +45,9 @@ def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:
         Round(loop, 0).compare(initial, initial)
         labelled = round.label(initial, cfg.judge)
         pairs = preferences_of(labelled, cfg.stop.flips)
-        reward = round.reward_model(cfg.reward_model, initial, pairs)
-        ppo = round.reinforce(cfg.ppo, initial, initial, reward, step="ppo")
-        dpo = round.dpo(cfg.dpo, initial, initial, pairs, step="dpo")
+        reward = round.train(cfg.reward_model, initial, pairs, "reward_model")
+        ppo = round.reinforce(cfg, initial, initial, reward, step="ppo")
+        dpo = round.train(cfg.dpo, initial, pairs, "dpo", reference=initial)
         for name, made in zip(LEARNERS, (ppo, dpo), strict=True):
             round.compare(made.folder, initial, f"-{name}")
         found = outcome_of(round)

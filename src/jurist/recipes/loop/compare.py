@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...completions.load import same_words
 from ...errors import SettingError
@@ -95,8 +96,6 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     """Of the prompts with two answers or more that were read, the share on which all came out level."""
     flips: float | None = None
     """Of the matchups read in both orders, the share whose verdict followed the position."""
-    pool: int | None = None
-    """Prompts with a best answer so far."""
     agreement: Share | None = None
     """How often the loop's judge labelled a pair as `compare.judge` did."""
     compared: Comparison = Comparison()
@@ -110,11 +109,10 @@ def with_verdict(row: HeldOutRow, ps: Mapping[tuple[str, str], float]) -> HeldOu
     if not row.new or not row.old:
         return row
     new, old = row.new[0], row.old[0]
-    p: float | None = 0.5
-    if not same_words(new.text, old.text):
-        p = ps.get((min(new.id, old.id), max(new.id, old.id)))
-        p = 1 - p if p is not None and new.id > old.id else p
-    return HeldOutRow(row.prompt, row.new, row.old, p)
+    if same_words(new.text, old.text):
+        return replace(row, p=0.5)
+    p = ps.get((min(new.id, old.id), max(new.id, old.id)))
+    return replace(row, p=1 - p if p is not None and new.id > old.id else p)
 
 
 def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Comparison:
@@ -178,12 +176,10 @@ def generations(folder: Path) -> list[Generation]:
 
     found = []
     for one in (Facts(0, ""), *read_rounds(folder)):
-        texts = {
-            row.prompt.id: [c.text for c in row.new] for row in read_held_out(folder, one.round) if row.new
-        }
-        if texts:
-            name, synthetic = f"round {one.round}" if one.round else "start", 1 - one.real_share
-            found.append(Generation(name, texts, one.round, synthetic if one.round else 0.0))
+        rows = read_held_out(folder, one.round)
+        if texts := {row.prompt.id: [text.text for text in row.new] for row in rows if row.new}:
+            name, synthetic = (f"round {one.round}", 1 - one.real_share) if one.round else ("start", 0.0)
+            found.append(Generation(name, texts, one.round, synthetic))
     return found
 
 

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...config import dump_yaml
 from ...engines.budget import parse_money
@@ -37,7 +36,7 @@ from ...errors import BudgetSpent, DataError, RunError, SettingError
 from ...prompts import load_prompts
 from ...prompts.load import split_of
 from ...records import Prompt, content_id
-from ...run import Run, Writer, read_json, read_records
+from ...run import Run, read_json, read_records
 from ..settings import versions
 from .settings import LoopConfig, check_loop, deciding
 
@@ -61,39 +60,30 @@ class LoopProgress(NamedTuple):
 OnLoopProgress = Callable[[LoopProgress], None]
 
 
-class LoopStart(Struct, frozen=True):
-    """`loop.json`: what a loop was begun with."""
-
-    fingerprint: str
-    versions: dict[str, str]
-
-
 class LoopRun:
     """Use it as `with LoopRun(cfg) as loop:`; one start at a time, of one process or several."""
 
     def __init__(self, cfg: LoopConfig, on_progress: OnLoopProgress | None = None) -> None:
         check_loop(cfg)
-        self.cfg = cfg
-        self._first = is_first()
-        self._on_progress = on_progress if self._first else None
-        self.run = Run(cfg.out) if self._first else ReadOnlyRun(cfg.out)
-        self.path = self.run.path
-        self.usd = 0.0
-        """Spent by the steps that are done."""
-        self.seconds = 0.0
-        """Taken by them, in whichever start they were done."""
+        self.cfg, self.path = cfg, Path(cfg.out)
+        self.run: Any = Run(cfg.out) if is_first() else None
+        """What is written to; only the first process has it."""
+        self._on_progress = on_progress
+        self.usd = self.seconds = 0.0
+        """What the steps took that are done, in whichever start they were done."""
         self.warning = ""
 
     def __enter__(self) -> LoopRun:
         try:
             self._begin()
         except BaseException:
-            self.run.close()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.run.close()
+        if self.run:
+            self.run.close()
 
     def _begin(self) -> None:
         train, held_out = split_prompts(self.cfg)
@@ -107,20 +97,22 @@ class LoopRun:
         asked = [one.id for one in (*train, *held_out)]
         mark = content_id(type(self.cfg).__name__, deciding(self.cfg), asked, self._contents())
         kept = self.path / "loop.json"
-        if not self._first:
-            wait_until(lambda: kept.exists() and read_json(kept, LoopStart).fingerprint == mark)
+
+        def is_ours() -> bool:
+            return kept.exists() and read_json(kept, dict[str, Any])["fingerprint"] == mark
+
+        if not self.run:
+            wait_until(is_ours)
             return
-        begun = any(self.path.glob("round-*/steps/*.json"))
-        if begun and kept.exists() and read_json(kept, LoopStart).fingerprint != mark:
+        if any(self.path.glob("round-*/steps/*.json")) and not is_ours():
             raise RunError(
                 f"{self.path} holds a loop with other settings or prompts, which this one cannot go on from."
                 f" Choose another --out, or throw it away with: rm -r {self.path}"
             )
         self.run.write_text("recipe.yaml", dump_yaml(self.cfg))
-        self.prompts("train").parent.mkdir(exist_ok=True)
-        self.write_lines("prompts/train", train)
-        self.write_lines("prompts/held_out", held_out)
-        self.run.write_json("loop.json", LoopStart(mark, versions()))
+        self.write("prompts/train", train)
+        self.write("prompts/held_out", held_out)
+        self.write_json("loop.json", {"fingerprint": mark, "versions": versions()})
 
     def _contents(self) -> list[str]:
         """What the files and checkpoints hold that the settings name: a path alone says little."""
@@ -135,7 +127,10 @@ class LoopRun:
             return str(find_checkpoint(self.cfg.policy))
         from ...tiny.model import tiny_checkpoint
 
-        return str(tiny_checkpoint(on_step=lambda done, total, _: self.report(1, "assistant", done, total)))
+        def count(done: int, total: int, _: float) -> None:
+            self.report(1, "assistant", done=done, total=total)
+
+        return str(tiny_checkpoint(on_step=count))
 
     def prompts(self, side: str) -> Path:
         return self.path / "prompts" / f"{side}.jsonl"
@@ -150,27 +145,23 @@ class LoopRun:
         self, number: int, step: str, kind: type[S], work: Callable[[], S], *, together: bool = False
     ) -> S:
         """The outcome of a step: as it was written, or from doing it now, in the first process or in all."""
-        kept = self.folder(number) / "steps" / f"{step}.json"
-        if not kept.exists() and (together or self._first):
+        name = f"round-{number}/steps/{step}.json"
+        if not (self.path / name).exists() and (together or self.run):
             self.report(number, step)
             began = time.monotonic()
             done = work()
             if "seconds" in kind.__struct_fields__:
-                done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 2))
-            if self._first:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-            self.run.write_json(str(kept.relative_to(self.path)), done)
-        wait_until(kept.exists)
-        done = read_json(kept, kind)
+                done = replace(done, seconds=round(time.monotonic() - began, 2))
+            self.write_json(name, done)
+        wait_until((self.path / name).exists)
+        done = read_json(self.path / name, kind)
         self.usd += getattr(done, "usd", 0.0)
         self.seconds += getattr(done, "seconds", 0.0)
         return done
 
-    def report(
-        self, number: int, step: str, done: int | None = None, total: int = 0, inner: Any = None
-    ) -> None:
-        if self._on_progress is not None:
-            self._on_progress(LoopProgress(number, self.cfg.rounds, step, inner, done, total))
+    def report(self, number: int, step: str, **now: Any) -> None:
+        if self._on_progress and self.run:
+            self._on_progress(LoopProgress(number, self.cfg.rounds, step, **now))
 
     def budget_left(self) -> float | None:
         """What the budget leaves to the steps to come."""
@@ -182,10 +173,20 @@ class LoopRun:
             )
         return None if cap is None else cap - self.usd
 
-    def write_lines(self, noun: str, records: Iterable[Struct]) -> None:
-        with self.run.writing(noun) as files:
-            for record in records:
-                files[noun].add(record)
+    def write(self, noun: str, records: Iterable[Struct]) -> Path:
+        """`noun.jsonl`, whole or not at all, written by the first process."""
+        file = self.path / f"{noun}.jsonl"
+        if self.run:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with self.run.writing(noun) as files:
+                for record in records:
+                    files[noun].add(record)
+        return file
+
+    def write_json(self, name: str, value: Any) -> None:
+        if self.run:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            self.run.write_json(name, value)
 
 
 def split_prompts(cfg: LoopConfig) -> tuple[list[Prompt], list[Prompt]]:
@@ -228,30 +229,3 @@ def wait_until(there: Callable[[], bool]) -> None:
     """It may take hours. Should the first process fail, the launcher ends all."""
     while not there():
         time.sleep(POLL_SECONDS)
-
-
-class ReadOnlyRun(Run):
-    """The folder as the other processes have it: what they would write the first has written."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def close(self) -> None:
-        pass
-
-    @contextmanager
-    def writing(self, *nouns: str) -> Iterator[dict[str, Writer]]:
-        yield {noun: NullWriter() for noun in nouns}
-
-    def write_text(self, name: str, text: str) -> None:
-        pass
-
-
-class NullWriter(Writer):
-    """Takes records and keeps none."""
-
-    def __init__(self) -> None:
-        pass
-
-    def add(self, record: Any) -> None:
-        pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ...errors import DataError
 from ...preferences.decide import Learnt, combine_opinions, opinions_by_matchup, read_judges
-from ...preferences.pairs import rank, shortest, usable
+from ...preferences.pairs import rank, usable
 from ...records import Completion, Dropped, Preference, Prompt
 from ...run import read_json, read_records
 from ...stats.intervals import mean
@@ -21,7 +21,6 @@ from ...verdicts.settings import JuryConfig
 from ...verdicts.settle import Opinion
 from ..lines import Share, share
 
-PromptAnswer = tuple[Prompt, Completion]
 AnswerScores = dict[str, float]
 """How good each answer to a prompt is, by its id; those without a usable verdict have none."""
 
@@ -34,7 +33,6 @@ class LabelledRun(Struct, frozen=True):
     """A labelling run of a round; without a judge, only its completions."""
 
     run: str
-    labels: int = 0
     tied: float | None = None
     """Of the prompts with two answers or more that were read, the share on which all came out level."""
     flips: Share | None = None
@@ -53,8 +51,7 @@ class DrawnAnswers(NamedTuple):
 
 
 def drawn_in(run: str) -> Iterator[DrawnAnswers]:
-    """The prompts of a run with the answers to each. An answer that was drawn again is kept once in the run;
-    here it is given as often as it was drawn."""
+    """The prompts of a run with the answers to each, as often as each was drawn; the run keeps it once."""
     folder = Path(run)
     lost: dict[str, list[str]] = {}
     for row in read_records(folder / "dropped.jsonl", Dropped):
@@ -65,9 +62,9 @@ def drawn_in(run: str) -> Iterator[DrawnAnswers]:
         answers: list[Completion] = []
         if prompt.id == name:
             answers = list(group)
-            answers += [one for one in answers for why in lost.get(one.id, ()) if why == "identical"]
+            answers += [one for one in answers for _ in range(lost.get(one.id, []).count("identical"))]
             name, group = next(parts, ("", iter(())))
-        yield DrawnAnswers(prompt, answers, next(iter(lost.get(prompt.id, ())), ""))
+        yield DrawnAnswers(prompt, answers, *lost.get(prompt.id, ())[:1])
 
 
 def preferences_of(labelled: LabelledRun, flips: float) -> list[Preference]:
@@ -100,15 +97,19 @@ def all_tied(run: str) -> NothingToLearn:
     )
 
 
+def run_opinions(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
+    """Every prompt of a labelled run with the opinion of its judge, or its jury, about each matchup."""
+    folder = Path(run)
+    known = {member.name: member for member in read_judges(folder)}
+    learnt = read_json(folder / "learnt.json", Learnt)
+    for case in read_cases(folder):
+        yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
+
+
 def probabilities(run: str) -> dict[tuple[str, str], float]:
     """For each pair of completions that was read, lesser id first: the probability that it is better."""
-    found = {}
-    for _, opinions in run_opinions(run, JuryConfig()):
-        for one in opinions:
-            if one.p_first is not None:
-                ids = one.first_id, one.second_id
-                found[min(ids), max(ids)] = one.p_first if ids[0] < ids[1] else 1 - one.p_first
-    return found
+    opinions = (one for _, some in run_opinions(run, JuryConfig()) for one in usable(some)[0])
+    return {(one.first_id, one.second_id): one.p_first or 0.0 for one in opinions}
 
 
 def agreement_of(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Share | None:
@@ -117,13 +118,19 @@ def agreement_of(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Shar
     return share(sum((mine > 0.5) == (p > 0.5) for mine, p in both), len(both))
 
 
-def run_opinions(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinion]]]:
-    """Every prompt of a labelled run with the opinion of its judge, or its jury, about each matchup."""
-    folder = Path(run)
-    known = {member.name: member for member in read_judges(folder)}
-    learnt = read_json(folder / "learnt.json", Learnt)
-    for case in read_cases(folder):
-        yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
+def scores_in(run: str, jury: JuryConfig) -> Iterator[tuple[Case, AnswerScores]]:
+    """Each prompt of a run with the scores of its answers: the means of a judge that scores them one by one,
+    else how they fared in a round robin. There a single answer has no other to be worse than."""
+    single = scores_singly(run)
+    for case, opinions in run_opinions(run, jury):
+        read, _ = usable(opinions)
+        alone = {one.id: 0.5 for one in case.completions} if len(case.completions) == 1 else {}
+        yield case, mean_scores(case) if single else rank(read) if read else alone
+
+
+def scores_singly(run: str) -> bool:
+    """By one judge, answer by answer: then scores of different prompts can be compared."""
+    return [member.kind for member in read_judges(Path(run))] == ["pointwise"]
 
 
 def mean_scores(case: Case) -> AnswerScores:
@@ -135,21 +142,7 @@ def mean_scores(case: Case) -> AnswerScores:
     return {name: round(mean(scores), 9) for name, scores in found.items()}
 
 
-def ranking(case: Case, opinions: Sequence[Opinion]) -> AnswerScores:
-    """Round robin: the ranking of those that met. A single answer has no other to be worse than."""
-    if len(case.completions) == 1:
-        return {case.completions[0].id: 0.5}
-    read, _ = usable(opinions)
-    return rank(read) if read else {}
-
-
 def tied(all_scores: Iterable[AnswerScores]) -> float | None:
     """Of the prompts with two scored answers or more, the share on which all came out level; None of none."""
     level = [float(len(set(scores.values())) == 1) for scores in all_scores if len(scores) > 1]
     return mean(level) if level else None
-
-
-def best_of(completions: Iterable[Completion], scores: Mapping[str, float]) -> Completion:
-    """The one that scored highest; of equals the shortest."""
-    top = max(scores.values())
-    return shortest(one for one in completions if scores.get(one.id) == top)

@@ -1,22 +1,58 @@
-"""One round after another, until the last or until there is a reason to stop."""
+"""The rounds of a loop, and the steps they are made of: labelling runs, trainings and measurements.
+
+`Rounds` goes from one round to the next, until the last or until there is a reason to stop; a `Round` has a
+method for each kind of step. A step is done once and called like its folder.
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
+from ...engines.checkpoints import weights_hash
+from ...engines.engine import EngineConfig
+from ...errors import BudgetSpent, EngineDown, Interrupted
+from ...journal import money_in
+from ...models.settings import DpoConfig, PPOConfig, RewardConfig, SftConfig
+from ...records import Completion, Preference, Prompt, Sampling
+from ...stats.intervals import mean
+from ...verdicts.cases import read_cases
+from ...verdicts.settings import JudgeConfig
+from ..label import label, sample
 from ..lines import Share, named, table
-from .compare import Facts
+from ..settings import LabelConfig, PolicyConfig
+from ..summary import Summary
+from .compare import Comparison, Facts, HeldOutRow, comparison_of, read_held_out, with_verdict
 from .folder import LoopRun, OnLoopProgress
-from .labels import LabelledRun, NothingToLearn
-from .round import Round, Trained
+from .labels import (
+    DrawnAnswers,
+    LabelledRun,
+    NothingToLearn,
+    agreement_of,
+    drawn_in,
+    mean_scores,
+    probabilities,
+    scores_in,
+    tied,
+)
 from .settings import JudgeSpec, LoopConfig
-from .stopping import RealShare, real_share_for, reason_to_stop, warnings
+from .stopping import RealShare, mix_real_rows, real_rows_for, real_share_for, reason_to_stop, warnings
+
+PromptAnswer = tuple[Prompt, Completion]
+PairOrAnswer = TypeVar("PairOrAnswer", Preference, PromptAnswer)
+SAMPLES = 4
+"""Answers to each held-out prompt: the first is judged, all of them say how varied they are."""
+METHODS: dict[Any, str] = {SftConfig: "sft", RewardConfig: "reward", DpoConfig: "dpo", PPOConfig: "ppo"}
 
 
 class LoopOutcome(Struct, frozen=True):
@@ -56,6 +92,20 @@ def _cells(facts: Facts) -> tuple[str, ...]:
     return str(facts.round), win, agreed, proxy, kl, words, *varied, f"${facts.usd:.4f}", took
 
 
+@contextmanager
+def run_rounds(cfg: LoopConfig, on_progress: OnLoopProgress | None) -> Iterator[Rounds]:
+    """The rounds of a loop; their outcome is kept when all went well."""
+    with LoopRun(cfg, on_progress) as loop:
+        rounds = Rounds(loop)
+        try:
+            yield rounds
+        except NothingToLearn as reason:
+            if not rounds.facts:
+                raise  # the first round has no policy to end with
+            rounds.stopped = str(reason)
+        loop.write_json("summary.json", rounds.outcome)
+
+
 class Rounds:
     """Iterate over it, and finish each round."""
 
@@ -63,19 +113,19 @@ class Rounds:
         self.loop = loop
         self.initial = loop.checkpoint()
         """Folder of the initial policy."""
-        self._facts: list[Facts] = []
+        self.facts: list[Facts] = []
+        self.stopped = ""
         self._scorer: Trained | JudgeSpec | None = None
-        self._stopped = ""
         self._began = time.monotonic()
         Round(loop, 0).compare(self.initial, self.initial)
 
     def __iter__(self) -> Iterator[Round]:
         cfg = self.loop.cfg
         for number in range(1, cfg.rounds + 1):
-            self._stopped = reason_to_stop(self._facts, cfg.stop)
-            if self._stopped:
+            self.stopped = reason_to_stop(self.facts, cfg.stop)
+            if self.stopped:
                 return
-            work = partial(real_share_for, self._facts, cfg.real)
+            work = partial(real_share_for, self.facts, cfg.real)
             yield Round(self.loop, number, self.loop.once(number, "real_share", RealShare, work))
 
     def finish(
@@ -88,12 +138,11 @@ class Rounds:
     ) -> None:
         """Compare the new policy, and write down what the round came to. The first round's scorer scores the
         held-out answers of all rounds."""
-        compared = round.compare(made.folder, self.initial)
-        self._scorer = self._scorer or scorer
+        more["compared"] = round.compare(made.folder, self.initial)
         if labelled is not None:
             flips = labelled.flips.value if labelled.flips else None
             more = {"tied": labelled.tied, "flips": flips, "agreement": round.agreement(labelled), **more}
-        proxy = round.proxy(self._scorer) if self._scorer else None
+        self._scorer = self._scorer or scorer
         facts = Facts(
             round=round.number,
             policy=made.folder,
@@ -102,47 +151,250 @@ class Rounds:
             real_share=round.real_share,
             real_wanted=round.wanted.share if self.loop.cfg.real.file or round.wanted.why else 0.0,
             missing=round.missing,
-            proxy=proxy,
-            compared=compared,
+            proxy=round.proxy(self._scorer) if self._scorer else None,
             usd=self.loop.usd - round.before[0],
             seconds=float(f"{self.loop.seconds - round.before[1]:.2f}"),
             **more,
         )
-        self._facts.append(facts)
-        self.loop.write_lines("rounds", self._facts)
-
-    def end(self, reason: NothingToLearn) -> None:
-        """Before a round is over. The first has no policy to end with."""
-        if not self._facts:
-            raise reason
-        self._stopped = str(reason)
+        self.facts.append(facts)
+        self.loop.write("rounds", self.facts)
 
     @property
     def outcome(self) -> LoopOutcome:
-        found = [self.loop.warning, *warnings(self._facts, self.loop.cfg.stop)]
-        for last in [one for one in self._facts if one.missing][-1:]:
+        found = [self.loop.warning, *warnings(self.facts, self.loop.cfg.stop)]
+        for last in [one for one in self.facts if one.missing][-1:]:
             found.append(
                 f"{last.missing} more rows that humans write would make up the share of"
                 f" {last.real_wanted:.0%} that keeps the answers varied; their prompts:"
                 f" {self.loop.folder(last.round) / 'wanted.jsonl'}"
             )
         return LoopOutcome(
-            policy=self._facts[-1].policy,
-            rounds=self._facts,
-            stopped=self._stopped,
+            policy=self.facts[-1].policy,
+            rounds=self.facts,
+            stopped=self.stopped,
             warning="; ".join(filter(None, found)),
             usd=self.loop.usd,
             seconds=float(f"{time.monotonic() - self._began:.2f}"),
         )
 
 
-@contextmanager
-def run_rounds(cfg: LoopConfig, on_progress: OnLoopProgress | None) -> Iterator[Rounds]:
-    """The rounds of a loop; their outcome is kept when all went well."""
-    with LoopRun(cfg, on_progress) as loop:
-        rounds = Rounds(loop)
-        try:
-            yield rounds
-        except NothingToLearn as reason:
-            rounds.end(reason)
-        loop.run.write_json("summary.json", rounds.outcome)
+class Trained(Struct, frozen=True):
+    """A model that a round made."""
+
+    folder: str
+    hash: str
+    rows: int
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+class Round:
+    """One round of a loop."""
+
+    def __init__(self, loop: LoopRun, number: int, wanted: RealShare | None = None) -> None:
+        self.loop, self.number = loop, number
+        self.path = loop.folder(number)
+        self.seed = loop.cfg.seed + 1000 * (number - 1)
+        self.wanted = wanted or RealShare(loop.cfg.real.share)
+        self.real_share = 0.0
+        self.missing = 0
+        """Human rows that would have to be written for the share that was wanted."""
+        self.before = loop.usd, loop.seconds
+
+    # ---- answers and labels
+
+    def prompts(self, each: int = 0) -> Path:
+        """So many prompts for this round, in the order of the file and over again at its end; 0: all."""
+        if not each:
+            return self.loop.prompts("train")
+        rows = self.loop.read_prompts("train")
+        first = (self.number - 1) * each
+        places = range(first, first + min(each, len(rows)))
+        return self.write("prompts", [rows[place % len(rows)] for place in places])
+
+    def sample(self, policy: str, sampling: Sampling, prompts: Path) -> LabelledRun:
+        """Completions of the policy, and of the policies mixed in; not judged yet."""
+        return self._run("sample", sample, **{**self._mixture(policy, prompts), "sampling": sampling})
+
+    def label(self, policy: str, judge: JudgeSpec, *, prompts: Path | None = None, **how: Any) -> LabelledRun:
+        """Completions of the policy, and of the policies mixed in, judged and decided."""
+        prompts = prompts or self.loop.prompts("train")
+        return self._run("label", label, judge=judge, **self._mixture(policy, prompts), **how)
+
+    def judge(self, step: str, judge: JudgeSpec, **rows: Any) -> LabelledRun:
+        """Completions or pairs that are there already, judged and decided."""
+        return self._run(step, label, judge=judge, **rows)
+
+    def answers(
+        self, step: str, writer: str | EngineConfig, prompts: Sequence[Prompt], k: int = 1, **how: Any
+    ) -> list[DrawnAnswers]:
+        """k answers to each prompt by this policy or engine alone."""
+        if not prompts:
+            return []
+        given = {"prompts": str(self.write(f"{step}-prompts", prompts)), "k": k, **how}
+        policy = (PolicyConfig(engine_of(writer)),)
+        given.setdefault("sampling", self.loop.cfg.sampling)
+        return [*drawn_in(self._run(step, sample, policy=policy, **given).run)]
+
+    def _mixture(self, policy: str, prompts: Path) -> dict[str, Any]:
+        cfg = self.loop.cfg
+        writers = (PolicyConfig(engine_of(policy)), *cfg.mixture)
+        return {"prompts": str(prompts), "policy": writers, "k": cfg.k, "sampling": cfg.sampling}
+
+    def _run(self, step: str, verb: Callable[..., Summary], **how: Any) -> LabelledRun:
+        """A run in a folder of the round, paid from the loop's budget and kept in its journal."""
+
+        def work() -> LabelledRun:
+            given: dict[str, Any] = {"seed": self.seed, "budget": self.loop.budget_left(), **how}
+            journal, out = str(self.loop.path / "journal.sqlite"), str(self.path / step)
+            cfg = LabelConfig(out=out, journal=journal, export=(), **given)
+            summary = verb(cfg, lambda now: self.loop.report(self.number, step, inner=now))
+            if summary.state == "stopped":
+                kinds = {"budget": BudgetSpent, "interrupt": Interrupted}
+                raise kinds.get(summary.ended_by, EngineDown)(summary.stopped)
+            if "judge" not in how:
+                return LabelledRun(cfg.out, usd=summary.usd)
+            level = tied(scores for _, scores in scores_in(cfg.out, cfg.jury))
+            return LabelledRun(cfg.out, level, summary.flip_rate, summary.usd)
+
+        return self.loop.once(self.number, step, LabelledRun, work)
+
+    # ---- files
+
+    def write(self, noun: str, records: Iterable[Struct]) -> Path:
+        return self.loop.write(f"{self.path.name}/{noun}", records)
+
+    def write_answers(self, name: str, rows: Iterable[tuple[Prompt, Sequence[Completion]]]) -> str:
+        """Prompts with their answers, as a folder that can be judged."""
+        rows = list(rows)
+        self.write(f"{name}/prompts", (prompt for prompt, _ in rows))
+        self.write(f"{name}/completions", (one for _, some in rows for one in some))
+        return str(self.path / name)
+
+    # ---- training
+
+    def mix_real_rows(self, made: Sequence[PairOrAnswer]) -> list[PairOrAnswer]:
+        """What is learnt from: all that was made, with human rows at the share of this round."""
+        cfg = replace(self.loop.cfg.real, share=self.wanted.share)
+        real = self._real_rows(made[0]) if cfg.file else []
+        if cfg.file or self.wanted.why:
+            self.missing = max(0, real_rows_for(len(made), cfg.share) - len(real))
+        if self.missing:
+            answered = {_prompt_of(one).id for one in real}
+            asked = (one for one in self.loop.read_prompts("train") if one.id not in answered)
+            self.write("wanted", islice(asked, self.missing))
+        rows, self.real_share = mix_real_rows(made, real, cfg, self.seed)
+        return rows
+
+    def _real_rows(self, like: PairOrAnswer) -> list[PairOrAnswer]:
+        """Human rows of the same kind, but for those about held-out prompts."""
+        from ...models.rows import load_preferences, load_targets
+
+        held_out = {one.id for one in self.loop.read_prompts("held_out")}
+        load: Any = load_preferences if isinstance(like, Preference) else load_targets
+        return [one for one in load(self.loop.cfg.real.file) if _prompt_of(one).id not in held_out]
+
+    def train(self, cfg: Any, base: str, rows: Sequence[Any], step: str = "policy", **given: Any) -> Trained:
+        """A model from these rows, by the method that the settings are for."""
+
+        def work() -> Trained:
+            method, out = METHODS[type(cfg)], self.path / step
+            trainer = getattr(import_module(f"jurist.models.{method}"), f"train_{method}")
+            full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed, **given)
+            folder = trainer(
+                full, rows, on_progress=lambda now: self.loop.report(self.number, step, inner=now)
+            )
+            rows_read = json.loads((folder / "training.json").read_text())["rows"]
+            return Trained(str(folder), weights_hash(folder), rows_read, usd=money_in(out)[0])
+
+        return self.loop.once(self.number, step, Trained, work, together=True)
+
+    def reinforce(
+        self, cfg: Any, base: str, ref: str, reward: Trained | JudgeConfig, step: str = "policy"
+    ) -> Trained:
+        """A policy from a reward: a reward model, or a judge that is asked at every step."""
+        ppo: PPOConfig = cfg.ppo
+        if cfg.optimiser == "rloo" and ppo.advantage == "gae":
+            ppo = replace(ppo, advantage="rloo")  # PPO without a critic: a prompt's samples are compared
+        given = reward.folder if isinstance(reward, Trained) else to_builtins(reward)
+        left, prompts = self.loop.budget_left(), self.loop.read_prompts("train")
+        return self.train(ppo, base, prompts, step, reference=ref, reward=given, budget=left)
+
+    def learn(
+        self, cfg: Any, policy: str, initial: str, ref: str, pairs: Sequence[Preference]
+    ) -> tuple[Trained, Trained | None]:
+        """A policy from preferences, held near the reference policy: by DPO, or by a reward model and PPO or
+        RLOO; and the reward model."""
+        if cfg.optimiser == "dpo":
+            return self.train(cfg.dpo, policy, pairs, reference=ref), None
+        reward = self.train(cfg.reward_model, initial, pairs, "reward_model")
+        return self.reinforce(cfg, policy, ref, reward), reward
+
+    # ---- measuring
+
+    def compare(self, policy: str, initial: str, about: str = "") -> Comparison:
+        """The policy beside the initial one on held-out prompts, where there are some.
+
+        Round 0 is that of the initial policy: it only answers. `about` tells several policies apart."""
+        cfg, prompts = self.loop.cfg, self.loop.read_prompts("held_out")
+        judge = cfg.compare.judge if self.number else ""
+        if not prompts:
+            return Comparison()
+        # The seed is the same in all rounds.
+        drawn = self.answers(f"held_out{about}", policy, prompts, SAMPLES, seed=cfg.seed)
+        first = {row.prompt.id: row.new for row in read_held_out(self.loop.path, 0)} if self.number else {}
+        rows = [HeldOutRow(one.prompt, tuple(one.answers), first.get(one.prompt.id, ())) for one in drawn]
+        pairs = [(row.prompt, (row.new[0], row.old[0])) for row in rows if row.new and row.old]
+        if judge and pairs:
+            answers = self.write_answers(f"compare{about}-pairs", pairs)
+            ps = probabilities(self.judge(f"compare{about}", judge, completions=answers).run)
+            rows = [with_verdict(row, ps) for row in rows]
+        self.write(f"held_out{about}", rows)
+
+        def work() -> Comparison:
+            kl = _kl(policy, initial, rows, cfg.sampling.temperature) if self.number else None
+            return replace(comparison_of(rows, judged=bool(judge)), kl=kl)
+
+        return self.loop.once(self.number, f"comparison{about}", Comparison, work)
+
+    def proxy(self, scorer: Trained | JudgeSpec) -> float | None:
+        """The mean score of the held-out answers by this reward model or judge."""
+        judge = JudgeConfig(kind=f"reward:{scorer.folder}") if isinstance(scorer, Trained) else scorer
+        rows = [(row.prompt, row.new[:1]) for row in read_held_out(self.loop.path, self.number) if row.new]
+        if not rows:
+            return None
+        labelled = self.judge("proxy", judge, completions=self.write_answers("proxy-answers", rows))
+        scores = [one for case in read_cases(Path(labelled.run)) for one in mean_scores(case).values()]
+        return mean(scores) if scores else None
+
+    def agreement(self, labelled: LabelledRun) -> Share | None:
+        """How often the loop's judge labelled a pair as `compare.judge` does, one pair of each prompt."""
+        cfg = self.loop.cfg.compare
+        if not cfg.judge or not cfg.pairs:
+            return None
+        rows = ((one.prompt, one.answers) for one in drawn_in(labelled.run) if len(set(one.answers)) > 1)
+        answers = self.write_answers("agreement-answers", islice(rows, cfg.pairs))
+        other = self.judge("agreement", cfg.judge, completions=answers, matchups="random:1")
+        return agreement_of(probabilities(labelled.run), probabilities(other.run))
+
+
+def engine_of(policy: str | EngineConfig) -> str | EngineConfig:
+    """A checkpoint as an engine; an engine stays as it is."""
+    return f"hf:{policy}" if isinstance(policy, str) and ":" not in policy else policy
+
+
+def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: float) -> float | None:
+    """Nats a completion between two checkpoints, along what the first wrote at this temperature; None where
+    it always writes the same, or one of them is behind an endpoint."""
+    if ":" in policy or ":" in initial or not temperature:
+        return None
+    from ...policies.policy import kl, load_to_read
+    from ...policies.tokens import tokenise_many
+
+    new, old = load_to_read(policy), load_to_read(initial)
+    written: Any = ((row.prompt, (answer,), {}) for row in rows for answer in row.new)
+    return float(kl(new, old, [*tokenise_many(written, new.tokenizer)], temperature))
+
+
+def _prompt_of(row: Preference | PromptAnswer) -> Prompt:
+    return row.prompt if isinstance(row, Preference) else row[0]

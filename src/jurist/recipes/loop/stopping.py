@@ -22,8 +22,6 @@ MOST_REAL = 0.9
 """The largest share of human rows that is asked for: with more a round learns nothing from itself."""
 WARN_FLIPS = 0.75
 """A flip rate above this part of `stop.flips` is warned of."""
-NO_CHANGE = Comparison(0.5)
-"""The initial policy against itself."""
 
 
 class RealShare(Struct, frozen=True):
@@ -68,7 +66,7 @@ def mix_real_rows(
     made: Sequence[Item], real: Sequence[Item], cfg: RealConfig, seed: int
 ) -> tuple[list[Item], float]:
     """All that was made, with as many human rows as make up the share; and the share they came to."""
-    if not cfg.file or not made:
+    if not cfg.file:
         return list(made), 0.0
     drawn = random.Random(seed).sample(list(real), min(real_rows_for(len(made), cfg.share), len(real)))
     share = len(drawn) / (len(drawn) + len(made))
@@ -83,48 +81,35 @@ def mix_real_rows(
 
 def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
     """Why not to go on; empty when nothing speaks against it."""
-    rules = (_saturated, _disagreeing, _contracted, _over_optimised, _past_peak)
-    return next(filter(None, (rule(facts, cfg) for rule in rules)), "") if facts else ""
-
-
-def _saturated(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    tied = facts[-1].tied
-    if not cfg.saturated or tied is None or tied < cfg.saturated:
+    if not facts:
         return ""
-    return (
-        f"the judge cannot tell the answers to {tied:.0%} of the prompts apart (stop.saturated is"
-        f" {cfg.saturated:g})"
-    )
-
-
-def _disagreeing(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    found = facts[-1].agreement
-    if not cfg.agreement or found is None or found.high >= cfg.agreement:
-        return ""
-    return (
-        f"the loop's judge agrees with compare.judge on {found.value:.0%} of {found.n:,} pairs, significantly"
-        f" below {cfg.agreement:.0%} (stop.agreement)"
-    )
-
-
-def _contracted(facts: Sequence[Facts], cfg: StopConfig) -> str:
     now = facts[-1]
+    if cfg.saturated and now.tied is not None and now.tied >= cfg.saturated:
+        return (
+            f"the judge cannot tell the answers to {now.tied:.0%} of the prompts apart (stop.saturated is"
+            f" {cfg.saturated:g})"
+        )
+    if cfg.agreement and now.agreement is not None and now.agreement.high < cfg.agreement:
+        return (
+            f"the loop's judge agrees with compare.judge on {now.agreement.value:.0%} of"
+            f" {now.agreement.n:,} pairs, significantly below {cfg.agreement:.0%} (stop.agreement)"
+        )
     name, left = diversity_left(now)
-    if not cfg.lost or left >= 1 - cfg.lost:
-        return ""
-    value, before = (getattr(now.compared, one) for one in (name, f"{name}_before"))
-    more = f"; {now.missing} more rows that humans write were wanted" if now.missing else ""
-    return f"diversity ({name}) fell from {before:.3f} to {value:.3f} (stop.lost is {cfg.lost:g}){more}"
+    if cfg.lost and left < 1 - cfg.lost:
+        value, before = (getattr(now.compared, one) for one in (name, f"{name}_before"))
+        more = f"; {now.missing} more rows that humans write were wanted" if now.missing else ""
+        return f"diversity ({name}) fell from {before:.3f} to {value:.3f} (stop.lost is {cfg.lost:g}){more}"
+    return _over_optimised(facts, cfg) or _past_peak(facts, cfg)
 
 
 def _over_optimised(facts: Sequence[Facts], cfg: StopConfig) -> str:
     """The proxy rises and the win rate falls: Gao et al. 2022."""
     last = facts[-cfg.worse - 1 :]
-    proxies = [one.proxy for one in last if one.proxy is not None]
-    wins = [one.compared.win_rate for one in last if one.compared.win_rate is not None]
-    if not cfg.worse or min(len(proxies), len(wins)) <= cfg.worse or not _below(last[-1], last[0]):
+    story = [(one.proxy, one.compared.win_rate) for one in last]
+    known = [(proxy, win) for proxy, win in story if proxy is not None and win is not None]
+    if not cfg.worse or len(known) <= cfg.worse or not _below(last[-1], last[0]):
         return ""
-    if any(b <= a for a, b in pairwise(proxies)) or any(b >= a for a, b in pairwise(wins)):
+    if any(proxy <= before or win >= won for (before, won), (proxy, win) in pairwise(known)):
         return ""
     return (
         f"the proxy rose for {cfg.worse} rounds and the win rate by compare.judge fell; use {last[0].policy}"
@@ -133,20 +118,21 @@ def _over_optimised(facts: Sequence[Facts], cfg: StopConfig) -> str:
 
 def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
     """The win rate is significantly below its best, and a curve through all rounds has turned."""
-    known = [(point, one) for one in facts if (point := checkpoint_of(one))]
     last = facts[-1]
-    if not cfg.peak or len(facts) < cfg.peak or not known or known[-1][1] is not last:
+    initial = Facts(0, "the initial policy", compared=Comparison(0.5))
+    known = {one.policy: point for one in facts if (point := checkpoint_of(one))}
+    if not cfg.peak or len(facts) < cfg.peak or last.policy not in known:
         return ""
-    if not any(_below(last, one) for one in (Facts(0, "", compared=NO_CHANGE), *facts[:-1])):
+    if not any(_below(last, one) for one in (initial, *facts[:-1])):
         return ""
     from ...audits.overoptimisation import past_peak, to_use
 
-    checkpoints = [point for point, _ in known]
+    checkpoints = [*known.values()]
     fit = past_peak(checkpoints)
     if fit is None:
         return ""
     best = to_use(checkpoints)
-    use = next((one.policy for point, one in known if point is best), "the initial policy")
+    use = next((policy for policy, point in known.items() if point is best), initial.policy)
     return (
         f"the win rate by compare.judge peaks at a KL of {fit.peak**2:.3g}, or of {fit.high**2:.3g} at most,"
         f" and the policy is at {last.compared.kl:.3g} (stop.peak is {cfg.peak}); use {use}"
