@@ -143,7 +143,7 @@ def gaussian(narrowed: float, rule: str, seed: int, times: int = 40, each: int =
         made = dice.normal(mean, (narrowed * variance) ** 0.5, each)
         fresh = dice.normal(size=each)
         pool = np.concatenate([pool, made])
-        share = real_share_for(facts, RealConfig(file="people")).share if rule == "controller" else 0.3
+        share = real_share_for(facts, RealConfig(file="people")) if rule == "controller" else 0.3
         some = dice.normal(size=round(share * each / (1 - share)))
         rows = {
             "synthetic": made,

@@ -15,7 +15,6 @@ from jurist.recipes.loop.folder import LoopRun
 from jurist.recipes.loop.labels import NothingToLearn, agreement_of, preferences_of, probabilities
 from jurist.recipes.loop.rounds import Round, Trained, run_rounds
 from jurist.recipes.loop.settings import RealConfig
-from jurist.recipes.loop.stopping import RealShare
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.recipes.rlaif import RlaifConfig, check_rlaif, live_judge, rlaif
 from jurist.records import Completion, Prompt
@@ -122,7 +121,7 @@ def test_human_rows_that_are_missing_are_asked_for_by_prompt(settings, tmp_path)
     (tmp_path / "human.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     real = RealConfig(file=str(tmp_path / "human.jsonl"), floor=0.0)
     with LoopRun(replace(settings, real=real)) as loop:
-        round = Round(loop, 2, RealShare(0.5, "diversity fell"))
+        round = Round(loop, 2, 0.5)
         rows = round.mix_real_rows(made)
     assert (len(rows), round.real_share, round.missing) == (8, 1 / 8, 6)
     assert len(list(read_records(round.path / "wanted.jsonl", Prompt))) == 6

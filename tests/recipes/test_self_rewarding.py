@@ -60,9 +60,9 @@ def test_rouge_l_by_hand():
 
 
 def test_an_invented_prompt_is_new_and_neither_short_nor_long():
-    cfg, known = InventConfig(words=(3, 8)), ["How can I sleep better at night?"]
-    texts = ["How can I sleep better tonight?", "Explain tides", "a b c d e f g h i", "", "Why do cats purr?"]
-    assert [unfit(text, known, cfg) for text in texts] == ["not_new", "too_short", "too_long", "empty", ""]
+    known = ["How can I sleep better at night?"]
+    texts = ["How can I sleep better tonight?", "Explain tides", "word " * 151, "", "Why do cats purr?"]
+    assert [unfit(text, known) for text in texts] == ["not_new", "too_short", "too_long", "empty", ""]
 
 
 def test_eight_prompts_are_shown_of_which_two_were_invented():

@@ -33,11 +33,12 @@ from ..models.settings import DpoConfig, PPOConfig, RewardConfig, SftConfig
 from ..preferences import PreferConfig
 from ..preferences.decide import FEWEST_LABELS, Learnt
 from ..records import Completion, Message, Preference, Prompt, Verdict
-from ..run import read_json, read_records
+from ..run import read_json
 from ..verdicts.calibrate import Calibration, apply
 from ..verdicts.constitution import Constitution, draw, load_constitution
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig
+from .loop.compare import read_there
 from .loop.folder import LoopRun, OnLoopProgress
 from .loop.labels import preferences_of
 from .loop.rounds import LoopOutcome, PromptAnswer, Round, engine_of, run_rounds
@@ -131,7 +132,9 @@ def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None
                 pairs += apply_temperature(preferences_of(labelled, cfg.stop.flips), temperature)
                 made, reward = round.learn(cfg.rl, policy, initial, ref, round.mix_real_rows(pairs))
                 policy = made.folder
-            round.write("ledger", ledger_of(round))
+            verdicts = read_there(round.path / "label" / "verdicts.jsonl", Verdict)
+            revisions = read_there(round.path / "revisions.jsonl", Revised)
+            round.write("ledger", ledger(verdicts, revisions))
             rounds.finish(round, made, labelled, reward)
     return rounds.outcome
 
@@ -296,7 +299,7 @@ def learn_temperature(round: Round, judge: JudgeConfig, pairs: str) -> Calibrati
     """The judge's temperature, from pairs with human labels; None where no file of them is named."""
     if not pairs:
         return None
-    labelled = round.judge("calibrate", judge, pairs=pairs, labels="given")
+    labelled = round.run("calibrate", judge, pairs=pairs, labels="given")
     learnt = read_json(Path(labelled.run) / "learnt.json", Learnt)
     for found in learnt.calibrations.values():
         return found
@@ -337,20 +340,11 @@ def ledger(verdicts: Iterable[Verdict], revised: Iterable[Revised] = ()) -> list
         questions[one.judge, one.matchup_id, str(one.sample), one.principle].append(p)
     for (*_, principle), ps in questions.items():
         read = [p for p in ps if p is not None]
-        whole = len(read) == len(ps)
-        decided = whole and abs(fmean(read) - 0.5) > 0.1
-        counts[principle].update(judged=1, unread=int(not whole), decided=int(decided))
+        unread = len(read) < len(ps)
+        decided = not unread and abs(fmean(read) - 0.5) > 0.1
+        counts[principle].update(judged=1, unread=unread, decided=decided)
     for row in revised:
         for revision in row.revisions:
             changed = revision.completion is not None and revision.unused != "unchanged"
-            counts[revision.principle].update(revised=1, changed=int(changed))
+            counts[revision.principle].update(revised=1, changed=changed)
     return [PrincipleCounts(name, **counts[name]) for name in sorted(counts) if name]
-
-
-def ledger_of(round: Round) -> list[PrincipleCounts]:
-    """Of a round; a phase that was not done adds nothing."""
-    verdicts, revised = round.path / "label" / "verdicts.jsonl", round.path / "revisions.jsonl"
-    return ledger(
-        read_records(verdicts, Verdict) if verdicts.exists() else (),
-        read_records(revised, Revised) if revised.exists() else (),
-    )

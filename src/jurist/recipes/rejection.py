@@ -192,7 +192,7 @@ def reward_from_pairs(
     """A reward model from a judge's labels of all this round's pairs."""
     name = "safe" if judge is cfg.safe.judge else "helpful"
     rule = PreferConfig(rule="all_pairs")
-    labelled = round.judge(f"pairs-{name}", judge, completions=answers, prefer=rule, jury=cfg.jury)
+    labelled = round.run(f"pairs-{name}", judge, completions=answers, prefer=rule, jury=cfg.jury)
     pairs = preferences_of(labelled, cfg.stop.flips)
     made = round.train(cfg.reward_model, initial, pairs, f"reward_model-{name}")
     return JudgeConfig(kind=f"reward:{made.folder}")
@@ -200,7 +200,7 @@ def reward_from_pairs(
 
 def score(round: Round, answers: str, judge: JudgeSpec, cfg: RejectionConfig, step: str) -> LabelledRun:
     """The candidates of a round, scored by this judge."""
-    labelled = round.judge(step, judge, completions=answers, jury=cfg.jury)
+    labelled = round.run(step, judge, completions=answers, jury=cfg.jury)
     refuse_noise(labelled, cfg.stop.flips)
     return labelled
 

@@ -39,6 +39,8 @@ from .loop.settings import Fraction, LoopConfig, refuse_decided
 ADDITIVE = JudgeConfig(kind="additive", reason=True, samples=3, logprobs=False)
 """As in the paper: a justification, then the sum of the points; three times."""
 SHOWN, SHOWN_INVENTED, TRIES = 6, 2, 3
+FEWEST_WORDS, MOST_WORDS, TOO_LIKE = 3, 150, 0.7
+"""Of an invented prompt; and its ROUGE-L to a known one."""
 HOW = Sampling(temperature=0.6, top_p=0.9, max_tokens=256)
 QUESTION = (
     "Below are requests that people sent to an assistant, one a line. Write one more that they might have"
@@ -53,10 +55,6 @@ class InventConfig(Struct, frozen=True, forbid_unknown_fields=True):
     engine: Annotated[
         str | EngineConfig, Meta(description="Who writes the prompts; empty: the initial policy.")
     ] = ""
-    novelty: Annotated[
-        float, Meta(gt=0, le=1, description="Prompts with this ROUGE-L to a known prompt are dropped.")
-    ] = 0.7
-    words: Annotated[tuple[int, int], Meta(description="Fewest and most words of a prompt.")] = (3, 150)
 
 
 class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -140,7 +138,7 @@ def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
             ]
             text = lines[0].removeprefix("- ").strip() if lines else ""
             prompt = Prompt.of(text, meta={"invented": True})
-            if reason := unfit(text, [_text(one) for one in (*known, *new, *held_out)], cfg):
+            if reason := unfit(text, [_text(one) for one in (*known, *new, *held_out)]):
                 dropped.append(Dropped(prompt.id, "prompts", reason, text))
             else:
                 new.append(prompt)
@@ -156,14 +154,14 @@ def few_shot(known: Sequence[Prompt], new: Sequence[Prompt], draw: random.Random
     return [" ".join(_text(one).split()) for one in picked]
 
 
-def unfit(text: str, known: Sequence[str], cfg: InventConfig) -> str:
+def unfit(text: str, known: Sequence[str]) -> str:
     """Why a new prompt is no good; empty when it is."""
     words = len(text.split())
     if not words:
         return "empty"
-    if not cfg.words[0] <= words <= cfg.words[1]:
-        return "too_short" if words < cfg.words[0] else "too_long"
-    return "not_new" if any(rouge_l(text, other) >= cfg.novelty for other in known) else ""
+    if not FEWEST_WORDS <= words <= MOST_WORDS:
+        return "too_short" if words < FEWEST_WORDS else "too_long"
+    return "not_new" if any(rouge_l(text, other) >= TOO_LIKE for other in known) else ""
 
 
 def rouge_l(one: str, other: str) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -22,6 +22,8 @@ from ...records import Completion, Matchup, Prompt
 from ...run import read_records
 from ...stats.intervals import clustered_share, mean, weighted_mean, z_of
 from ..lines import Share
+
+V = TypeVar("V")
 
 if TYPE_CHECKING:
     from ...audits.diversity import Generation
@@ -86,9 +88,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     """Rows it was trained on, and the share of them that humans wrote."""
     real_share: float = 0.0
-    real_wanted: float = 0.0
-    """The share that was wanted, and how many more human rows it would have taken."""
     missing: int = 0
+    """How many more human rows the share would have taken that was wanted."""
     proxy: float | None = None
     """Mean score of its held-out answers by one scorer, the same in all rounds: the first round's reward
     model, or the judge where it scores single answers."""
@@ -224,10 +225,13 @@ def comparisons(folder: Path) -> Sheet:
 
 
 def read_rounds(folder: Path) -> list[Facts]:
-    file = folder / "rounds.jsonl"
-    return [*read_records(file, Facts)] if file.exists() else []
+    return read_there(folder / "rounds.jsonl", Facts)
 
 
 def read_held_out(folder: Path, number: int, name: str = "held_out") -> list[HeldOutRow]:
-    file = folder / f"round-{number}" / f"{name}.jsonl"
-    return [*read_records(file, HeldOutRow)] if file.exists() else []
+    return read_there(folder / f"round-{number}" / f"{name}.jsonl", HeldOutRow)
+
+
+def read_there(file: Path, kind: type[V]) -> list[V]:
+    """The records of a file, if there is one."""
+    return [*read_records(file, kind)] if file.exists() else []

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -31,7 +30,6 @@ from ...verdicts.settings import JudgeConfig
 from ..label import label, sample
 from ..lines import Share, named, table
 from ..settings import LabelConfig, PolicyConfig
-from ..summary import Summary
 from .compare import Comparison, Facts, HeldOutRow, comparison_of, read_held_out, with_verdict
 from .folder import LoopRun, OnLoopProgress
 from .labels import (
@@ -46,7 +44,7 @@ from .labels import (
     tied,
 )
 from .settings import JudgeSpec, LoopConfig
-from .stopping import RealShare, mix_real_rows, real_rows_for, real_share_for, reason_to_stop, warnings
+from .stopping import mix_real_rows, real_rows_for, real_share_for, reason_to_stop, warnings
 
 PromptAnswer = tuple[Prompt, Completion]
 PairOrAnswer = TypeVar("PairOrAnswer", Preference, PromptAnswer)
@@ -125,8 +123,7 @@ class Rounds:
             self.stopped = reason_to_stop(self.facts, cfg.stop)
             if self.stopped:
                 return
-            work = partial(real_share_for, self.facts, cfg.real)
-            yield Round(self.loop, number, self.loop.once(number, "real_share", RealShare, work))
+            yield Round(self.loop, number, real_share_for(self.facts, cfg.real))
 
     def finish(
         self,
@@ -149,7 +146,6 @@ class Rounds:
             policy_hash=made.hash,
             rows=made.rows,
             real_share=round.real_share,
-            real_wanted=round.wanted.share if self.loop.cfg.real.file or round.wanted.why else 0.0,
             missing=round.missing,
             proxy=round.proxy(self._scorer) if self._scorer else None,
             usd=self.loop.usd - round.before[0],
@@ -161,11 +157,13 @@ class Rounds:
 
     @property
     def outcome(self) -> LoopOutcome:
-        found = [self.loop.warning, *warnings(self.facts, self.loop.cfg.stop)]
+        cfg = self.loop.cfg
+        found = [self.loop.warning, *warnings(self.facts, cfg.stop)]
         for last in [one for one in self.facts if one.missing][-1:]:
+            wanted = real_share_for(self.facts[: last.round - 1], cfg.real)
             found.append(
                 f"{last.missing} more rows that humans write would make up the share of"
-                f" {last.real_wanted:.0%} that keeps the answers varied; their prompts:"
+                f" {wanted:.0%} that keeps the answers varied; their prompts:"
                 f" {self.loop.folder(last.round) / 'wanted.jsonl'}"
             )
         return LoopOutcome(
@@ -191,14 +189,14 @@ class Trained(Struct, frozen=True):
 class Round:
     """One round of a loop."""
 
-    def __init__(self, loop: LoopRun, number: int, wanted: RealShare | None = None) -> None:
+    def __init__(self, loop: LoopRun, number: int, wanted: float = 0.0) -> None:
         self.loop, self.number = loop, number
         self.path = loop.folder(number)
         self.seed = loop.cfg.seed + 1000 * (number - 1)
-        self.wanted = wanted or RealShare(loop.cfg.real.share)
+        self.wanted = wanted or loop.cfg.real.share
+        """The share of human rows that is to be trained on; what it came to, and how many are missing."""
         self.real_share = 0.0
         self.missing = 0
-        """Human rows that would have to be written for the share that was wanted."""
         self.before = loop.usd, loop.seconds
 
     # ---- answers and labels
@@ -214,16 +212,11 @@ class Round:
 
     def sample(self, policy: str, sampling: Sampling, prompts: Path) -> LabelledRun:
         """Completions of the policy, and of the policies mixed in; not judged yet."""
-        return self._run("sample", sample, **{**self._mixture(policy, prompts), "sampling": sampling})
+        return self.run("sample", **{**self._mixture(policy, prompts), "sampling": sampling})
 
     def label(self, policy: str, judge: JudgeSpec, *, prompts: Path | None = None, **how: Any) -> LabelledRun:
         """Completions of the policy, and of the policies mixed in, judged and decided."""
-        prompts = prompts or self.loop.prompts("train")
-        return self._run("label", label, judge=judge, **self._mixture(policy, prompts), **how)
-
-    def judge(self, step: str, judge: JudgeSpec, **rows: Any) -> LabelledRun:
-        """Completions or pairs that are there already, judged and decided."""
-        return self._run(step, label, judge=judge, **rows)
+        return self.run("label", judge, **self._mixture(policy, prompts or self.loop.prompts("train")), **how)
 
     def answers(
         self, step: str, writer: str | EngineConfig, prompts: Sequence[Prompt], k: int = 1, **how: Any
@@ -234,25 +227,33 @@ class Round:
         given = {"prompts": str(self.write(f"{step}-prompts", prompts)), "k": k, **how}
         policy = (PolicyConfig(engine_of(writer)),)
         given.setdefault("sampling", self.loop.cfg.sampling)
-        return [*drawn_in(self._run(step, sample, policy=policy, **given).run)]
+        return [*drawn_in(self.run(step, policy=policy, **given).run)]
 
     def _mixture(self, policy: str, prompts: Path) -> dict[str, Any]:
         cfg = self.loop.cfg
         writers = (PolicyConfig(engine_of(policy)), *cfg.mixture)
         return {"prompts": str(prompts), "policy": writers, "k": cfg.k, "sampling": cfg.sampling}
 
-    def _run(self, step: str, verb: Callable[..., Summary], **how: Any) -> LabelledRun:
-        """A run in a folder of the round, paid from the loop's budget and kept in its journal."""
+    def judge(
+        self, step: str, judge: JudgeSpec, rows: Iterable[tuple[Prompt, Sequence[Completion]]], **how: Any
+    ) -> LabelledRun:
+        """Prompts with the answers that are there already, judged and decided."""
+        return self.run(step, judge, completions=self.write_answers(f"{step}-answers", rows), **how)
+
+    def run(self, step: str, judge: JudgeSpec = (), **how: Any) -> LabelledRun:
+        """A run in a folder of the round, paid from the loop's budget and kept in its journal; without a
+        judge it samples."""
 
         def work() -> LabelledRun:
             given: dict[str, Any] = {"seed": self.seed, "budget": self.loop.budget_left(), **how}
             journal, out = str(self.loop.path / "journal.sqlite"), str(self.path / step)
-            cfg = LabelConfig(out=out, journal=journal, export=(), **given)
+            cfg = LabelConfig(out=out, judge=judge, journal=journal, export=(), **given)
+            verb = label if judge else sample
             summary = verb(cfg, lambda now: self.loop.report(self.number, step, inner=now))
             if summary.state == "stopped":
                 kinds = {"budget": BudgetSpent, "interrupt": Interrupted}
                 raise kinds.get(summary.ended_by, EngineDown)(summary.stopped)
-            if "judge" not in how:
+            if not judge:
                 return LabelledRun(cfg.out, usd=summary.usd)
             level = tied(scores for _, scores in scores_in(cfg.out, cfg.jury))
             return LabelledRun(cfg.out, level, summary.flip_rate, summary.usd)
@@ -275,9 +276,10 @@ class Round:
 
     def mix_real_rows(self, made: Sequence[PairOrAnswer]) -> list[PairOrAnswer]:
         """What is learnt from: all that was made, with human rows at the share of this round."""
-        cfg = replace(self.loop.cfg.real, share=self.wanted.share)
+        usual = self.loop.cfg.real
+        cfg = replace(usual, share=self.wanted)
         real = self._real_rows(made[0]) if cfg.file else []
-        if cfg.file or self.wanted.why:
+        if cfg.file or cfg.share > usual.share:
             self.missing = max(0, real_rows_for(len(made), cfg.share) - len(real))
         if self.missing:
             answered = {_prompt_of(one).id for one in real}
@@ -346,8 +348,7 @@ class Round:
         rows = [HeldOutRow(one.prompt, tuple(one.answers), first.get(one.prompt.id, ())) for one in drawn]
         pairs = [(row.prompt, (row.new[0], row.old[0])) for row in rows if row.new and row.old]
         if judge and pairs:
-            answers = self.write_answers(f"compare{about}-pairs", pairs)
-            ps = probabilities(self.judge(f"compare{about}", judge, completions=answers).run)
+            ps = probabilities(self.judge(f"compare{about}", judge, pairs).run)
             rows = [with_verdict(row, ps) for row in rows]
         self.write(f"held_out{about}", rows)
 
@@ -363,8 +364,8 @@ class Round:
         rows = [(row.prompt, row.new[:1]) for row in read_held_out(self.loop.path, self.number) if row.new]
         if not rows:
             return None
-        labelled = self.judge("proxy", judge, completions=self.write_answers("proxy-answers", rows))
-        scores = [one for case in read_cases(Path(labelled.run)) for one in mean_scores(case).values()]
+        cases = read_cases(Path(self.judge("proxy", judge, rows).run))
+        scores = [one for case in cases for one in mean_scores(case).values()]
         return mean(scores) if scores else None
 
     def agreement(self, labelled: LabelledRun) -> Share | None:
@@ -373,8 +374,7 @@ class Round:
         if not cfg.judge or not cfg.pairs:
             return None
         rows = ((one.prompt, one.answers) for one in drawn_in(labelled.run) if len(set(one.answers)) > 1)
-        answers = self.write_answers("agreement-answers", islice(rows, cfg.pairs))
-        other = self.judge("agreement", cfg.judge, completions=answers, matchups="random:1")
+        other = self.judge("agreement", cfg.judge, islice(rows, cfg.pairs), matchups="random:1")
         return agreement_of(probabilities(labelled.run), probabilities(other.run))
 
 

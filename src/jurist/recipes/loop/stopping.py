@@ -8,8 +8,6 @@ from itertools import pairwise
 from math import ceil
 from typing import TypeVar
 
-from msgspec import Struct
-
 from ...errors import DataError
 from .compare import Comparison, Facts, checkpoint_of
 from .settings import RealConfig, StopConfig
@@ -24,26 +22,17 @@ WARN_FLIPS = 0.75
 """A flip rate above this part of `stop.flips` is warned of."""
 
 
-class RealShare(Struct, frozen=True):
-    """The share of human rows that a round asks for; decided before it begins, and kept as its first step."""
-
-    share: float
-    why: str = ""
-    """Why it is more than `real.share`."""
-
-
-def real_share_for(facts: Sequence[Facts], cfg: RealConfig) -> RealShare:
-    """Each round so far that lost too much diversity halves what models write; once raised, the share stays.
+def real_share_for(facts: Sequence[Facts], cfg: RealConfig) -> float:
+    """The share of human rows that the next round asks for. Each round so far that lost too much diversity
+    halves what models write; once raised, the share stays.
 
     Alemohammad et al. 2023: a loop that learns from its own output contracts, and only a share of human rows
     that does not fall with the rounds bounds it."""
-    share, why = cfg.share, ""
+    share = cfg.share
     for one in facts:
-        name, left = diversity_left(one)
-        if cfg.alarm and left < 1 - cfg.alarm:
+        if cfg.alarm and diversity_left(one)[1] < 1 - cfg.alarm:
             share = min(MOST_REAL, (1 + share) / 2)
-            why = f"diversity ({name}) was down to {left:.0%} after round {one.round}"
-    return RealShare(max(share, cfg.share), why)
+    return max(share, cfg.share)
 
 
 def diversity_left(one: Facts) -> tuple[str, float]:
