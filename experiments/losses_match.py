@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from evidence import record
-from jurist.models.losses import DPO_LOSSES, PairLogprobs
+from jurist.models.dpo import DPO_LOSSES, PairLogprobs
 from jurist.models.settings import DpoConfig
 
 SLOW = "about a minute"

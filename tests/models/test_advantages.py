@@ -88,7 +88,8 @@ def test_whitening_counts_answer_tokens_only():
 
 def test_whitening_in_two_processes_equals_whitening_in_one():
     x_BT, mask_BT = torch.randn(4, 3), torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]])
-    together = moments(x_BT[:1], mask_BT[:1]) + moments(x_BT[1:], mask_BT[1:])
+    one, two = moments(x_BT[:1], mask_BT[:1]), moments(x_BT[1:], mask_BT[1:])
+    together = {name: one[name] + two[name] for name in one}
 
     torch.testing.assert_close(whiten(x_BT[1:], mask_BT[1:], together), whiten(x_BT, mask_BT)[1:])
 

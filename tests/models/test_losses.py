@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
-from jurist.models import losses
+from jurist.models.dpo import DPO_LOSSES, PairLogprobs, conservative
+from jurist.models.reward import accuracy, centring, entropy, soft_logistic
 from jurist.models.settings import DpoConfig
 
 CHOSEN, REJECTED = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])
 TOKENS_W, TOKENS_L = torch.tensor([4.0, 2.0]), torch.tensor([2.0, 5.0])
 ONES = torch.ones(2)
-PAIR = losses.PairLogprobs(CHOSEN, REJECTED, TOKENS_W, TOKENS_L)
+PAIR = PairLogprobs(CHOSEN, REJECTED, TOKENS_W, TOKENS_L)
 
 
 def softplus(x: float) -> float:
@@ -23,16 +24,16 @@ def same(got: torch.Tensor, want: list[float]) -> None:
 
 
 def loss(name, pair=PAIR, p_B=ONES, beta=0.1, **settings):
-    return losses.DPO_LOSSES[name](pair, p_B, beta, DpoConfig(**settings))
+    return DPO_LOSSES[name](pair, p_B, beta, DpoConfig(**settings))
 
 
 def test_bradley_terry_by_hand_with_a_margin_and_with_soft_labels():
-    same(losses.bradley_terry_loss(CHOSEN, REJECTED), [softplus(-2), softplus(1)])
-    got = losses.bradley_terry_loss(CHOSEN, REJECTED, 1.0, torch.tensor([0.5, 1.0]))
+    same(soft_logistic(CHOSEN - REJECTED), [softplus(-2), softplus(1)])
+    got = soft_logistic(CHOSEN - REJECTED, 1.0, torch.tensor([0.5, 1.0]))
     same(got, [softplus(-1.5), softplus(2)])
-    got = losses.bradley_terry_loss(CHOSEN, REJECTED, torch.tensor([0.7, 0.2]))
+    got = soft_logistic(CHOSEN - REJECTED, torch.tensor([0.7, 0.2]))
     same(got, [0.7 * softplus(-2) + 0.3 * softplus(2), 0.2 * softplus(1) + 0.8 * softplus(-1)])
-    got = losses.bradley_terry_loss(CHOSEN, REJECTED, torch.tensor([0.7, 0.7]), 0.5)
+    got = soft_logistic(CHOSEN - REJECTED, torch.tensor([0.7, 0.7]), 0.5)
     same(got, [0.7 * softplus(-1.5) + 0.3 * softplus(2.5), 0.7 * softplus(1.5) + 0.3 * softplus(-0.5)])
 
 
@@ -51,15 +52,15 @@ def test_each_loss_of_dpo_by_hand(name, how, want):
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("name", [*losses.DPO_LOSSES, "bradley_terry", "centring"])
+@pytest.mark.parametrize("name", [*DPO_LOSSES, "bradley_terry", "centring"])
 def test_told_from_the_other_side_gives_the_same(name, p):
     p_B = torch.tensor([p, p])
-    other = losses.PairLogprobs(REJECTED, CHOSEN, TOKENS_L, TOKENS_W)
+    other = PairLogprobs(REJECTED, CHOSEN, TOKENS_L, TOKENS_W)
     if name == "bradley_terry":
-        one = losses.bradley_terry_loss(CHOSEN, REJECTED, p_B, 0.7)
-        turned = losses.bradley_terry_loss(REJECTED, CHOSEN, 1 - p_B, 0.7)
+        one = soft_logistic(CHOSEN - REJECTED, p_B, 0.7)
+        turned = soft_logistic(REJECTED - CHOSEN, 1 - p_B, 0.7)
     elif name == "centring":
-        one, turned = losses.centring(CHOSEN, REJECTED), losses.centring(REJECTED, CHOSEN)
+        one, turned = centring(CHOSEN, REJECTED), centring(REJECTED, CHOSEN)
     else:
         one, turned = loss(name, p_B=p_B, gamma=1.5), loss(name, other, 1 - p_B, gamma=1.5)
     torch.testing.assert_close(one, turned)
@@ -69,9 +70,9 @@ def test_told_from_the_other_side_gives_the_same(name, p):
 def test_an_even_label_pulls_equal_answers_nowhere(name):
     chosen = torch.tensor([1.5], requires_grad=True)
     one = torch.ones(1)
-    pair = losses.PairLogprobs(chosen, torch.tensor([1.5]), one, one)
+    pair = PairLogprobs(chosen, torch.tensor([1.5]), one, one)
     got = (
-        losses.bradley_terry_loss(chosen, torch.tensor([1.5]), one / 2, 1.0)
+        soft_logistic(chosen - torch.tensor([1.5]), one / 2, 1.0)
         if name == "bradley_terry"
         else loss(name, pair, one / 2)
     )
@@ -82,7 +83,7 @@ def test_an_even_label_pulls_equal_answers_nowhere(name):
 
 def test_the_best_margin_under_a_soft_label_is_its_log_odds():
     delta = torch.tensor([math.log(0.8 / 0.2)], requires_grad=True)
-    losses.soft_logistic(delta, torch.tensor([0.8])).sum().backward()
+    soft_logistic(delta, torch.tensor([0.8])).sum().backward()
 
     assert abs(delta.grad.item()) < 1e-7
 
@@ -90,17 +91,17 @@ def test_the_best_margin_under_a_soft_label_is_its_log_odds():
 def test_entropy_is_what_is_left_of_the_loss_at_its_best():
     p = torch.tensor([0.8])
 
-    same(losses.soft_logistic(torch.logit(p), p) - losses.entropy(p), [0.0])
-    same(losses.entropy(torch.tensor([0.0, 1.0])), [0.0, 0.0])
+    same(soft_logistic(torch.logit(p), p) - entropy(p), [0.0])
+    same(entropy(torch.tensor([0.0, 1.0])), [0.0, 0.0])
 
 
 def test_centring_and_conservative_labels_by_hand():
-    same(losses.centring(CHOSEN, REJECTED), [4.0, 1.0])
-    got = loss("dpo", p_B=losses.conservative(ONES, 0.1))
+    same(centring(CHOSEN, REJECTED), [4.0, 1.0])
+    got = loss("dpo", p_B=conservative(ONES, 0.1))
     same(got, [0.9 * softplus(-0.2) + 0.1 * softplus(0.2), 0.9 * softplus(0.1) + 0.1 * softplus(-0.1)])
 
 
 def test_accuracy_counts_half_where_neither_is_likelier_or_neither_is_ahead():
     delta_B = torch.tensor([1.0, 1.0, -1.0, 3.0, 0.0])
 
-    same(losses.accuracy(delta_B, torch.tensor([0.9, 0.3, 0.3, 0.5, 1.0])), [1.0, 0.0, 1.0, 0.5, 0.5])
+    same(accuracy(delta_B, torch.tensor([0.9, 0.3, 0.3, 0.5, 1.0])), [1.0, 0.0, 1.0, 0.5, 0.5])

@@ -9,12 +9,11 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from jurist.models.dpo import dpo_values
-from jurist.models.losses import DPO_LOSSES, PairLogprobs, conservative
+from jurist.models.dpo import DPO_LOSSES, PairLogprobs, conservative, dpo_values
 from jurist.models.reward import labels, reward_values
 from jurist.models.rows import pair_row
 from jurist.models.settings import DpoConfig, RewardConfig
-from jurist.policies.policy import load_policy
+from jurist.policies.policy import load_policy, token_stats
 from jurist.policies.tokens import tokenise_many
 from jurist.records import Completion, Preference, Prompt
 
@@ -85,8 +84,8 @@ OURS_AND_THEIRS = [
 def test_dpo_losses_are_trls_on_the_same_batch(base, tmp_path, ours, theirs):
     policy = load_policy(base)
     examples = list(tokenise_many(map(pair_row, preferences()), policy.tokenizer))
-    before = policy.logprobs(examples)
-    examples = [replace(one, ref=ref) for one, ref in zip(examples, before, strict=True)]
+    before = token_stats(policy, examples).logprobs_AT.sum(-1).view(-1, 2).tolist()
+    examples = [replace(one, ref=tuple(ref)) for one, ref in zip(examples, before, strict=True)]
     moved(policy.model)
     args = trl.DPOConfig(output_dir=str(tmp_path / "trl"), **ON_CPU, **theirs)
     reference = load_policy(base).model

@@ -207,9 +207,9 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_a_way_out(base, tmp
 
 
 def test_no_prompts_and_prompts_that_leave_no_room_are_refused(base, tmp_path):
-    with pytest.raises(DataError, match="of 0 prompts"):
+    with pytest.raises(DataError, match="0 prompts to learn"):
         train_ppo(settings(base, tmp_path), [], vowels)
-    with pytest.raises(DataError, match=r"none leaves room.*--max_length"):
+    with pytest.raises(DataError, match=r"12 too_long.*--max_length"):
         train_ppo(settings(base, tmp_path, max_length=8), PROMPTS, vowels)
 
 

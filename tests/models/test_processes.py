@@ -141,7 +141,7 @@ def test_a_run_killed_with_9_goes_on_to_the_same_numbers(place, verb, first, the
     name = f"killed-{verb}{len(first)}{len(then)}"
     command = words(place, verb, name, *how)
     running = subprocess.Popen([*first, *JURIST, *command], env=ENV, stderr=subprocess.DEVNULL)
-    while not (place / name / "checkpoints" / "step-00000010").exists():
+    while not (place / name / "checkpoints" / "step-00000010.safetensors").exists():
         assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
     kill_9(running.pid)

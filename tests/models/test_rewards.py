@@ -5,7 +5,7 @@ import time
 import pytest
 
 from jurist.errors import BudgetSpent, CallFailed, CallRefused, EngineDown, SettingError
-from jurist.models.rewards import Rewards, Scored, failures, read_score, refuse_too_many
+from jurist.models.rewards import Rewards, Scored, read_score, refuse_too_many
 from jurist.records import Completion, Prompt, Verdict
 
 PROMPT = Prompt.of("What is 2 plus 2?")
@@ -190,12 +190,6 @@ def test_what_is_no_list_of_as_many_scores_stops_the_run_and_says_what_to_return
         rewards.start(0, PROMPT, answers("a", "b"))
         with pytest.raises(SettingError, match=r"for 2 completions.*def reward\(prompt, completions\)"):
             rewards.collect()
-
-
-def test_failures_are_counted_by_reason():
-    scored = [Scored(1.0), Scored(None, "refused"), Scored(None, "refused"), Scored(None, "cut_off")]
-
-    assert failures(scored) == {"refused": 2, "cut_off": 1}
 
 
 def test_a_judge_gone_quiet_stops_the_training_and_says_why():

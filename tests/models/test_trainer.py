@@ -16,13 +16,13 @@ from rows_for_tests import metrics, pairs_file, preferences
 
 from jurist.engines import checkpoints
 from jurist.errors import Interrupted, RunError
-from jurist.models.identity import fingerprint
-from jurist.models.processes import shared_out, shuffled_steps
+from jurist.models.checkpoint import fingerprint
+from jurist.models.processes import joined, merged, shuffled_steps
 from jurist.models.reward import train_reward
 from jurist.models.settings import DpoConfig, ModelConfig, PPOConfig, RewardConfig
 from jurist.models.trainer import lr_share
 from jurist.policies.checkpoint import Lora
-from jurist.policies.policy import Policy
+from jurist.policies.policy import Policy, load_policy
 from jurist.policies.tokens import Example
 
 torch.set_num_threads(1)
@@ -248,13 +248,14 @@ def test_steps_come_in_another_order_with_another_seed_and_in_the_same_with_the_
         assert sorted(row for step in epoch for row in step) == list(range(100))
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_processes_share_a_step_out_without_loss_and_with_equal_numbers_of_parts(processes):
-    lengths = [5, 9, 2, 30, 7, 7, 1, 12, 3]
-    shares = shared_out(list(range(9)), lengths, 24, processes)
+def test_rows_of_one_prompt_are_computed_together_as_far_as_they_fit(base):
+    model, prompt = load_policy(base).model, [5, 6, 7]
+    rows = [Example(prompt, [[8, number]]) for number in range(9, 13)] + [Example([5, 6, 7], [[8, 9]])]
 
-    assert sorted(row for parts in shares for part in parts for row in part) == list(range(9))
-    assert len({len(parts) for parts in shares}) == 1
+    assert joined(model, rows, 100) == [[0, 1, 2, 3], [4]]
+    assert joined(model, rows, 8) == [[0, 1], [2, 3], [4]]
+    (whole, other) = merged(rows)
+    assert (whole.answers, other.answers) == ([[8, 9], [8, 10], [8, 11], [8, 12]], [[8, 9]])
 
 
 def test_the_learning_rate_rises_and_comes_down_as_its_schedule_says():

@@ -208,14 +208,14 @@ def do_demo(typed: Typed) -> int:
 
 def do_train(typed: Typed) -> int:
     """A finished run is recognised before torch is loaded. Of several processes only the first prints."""
-    from ..models.identity import fingerprint, finished_model
+    from ..models.checkpoint import fingerprint, finished_model
     from ..models.settings import check_training
     from ..recipes.catalogue import need_trainers
     from ..recipes.loop.folder import is_first
 
     method = typed.verb.partition(" ")[2]
     cfg: Any = typed.load(typed.cls, advantage="rloo" if method == "rloo" else None)
-    check_training(cfg, method)
+    check_training(cfg)
     need_trainers("training")
     cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
     for name in ("base", "reference"):

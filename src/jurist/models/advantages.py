@@ -7,6 +7,7 @@ verdict failed are not among the `B`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -93,19 +94,20 @@ def gae(
     return advantage_BT, (advantage_BT + value_BT) * mask_BT
 
 
-def moments(x: Tensor, mask: Tensor) -> Tensor:
-    """Count, sum and sum of squares of the masked entries: what several processes add up before `whiten`."""
-    return torch.stack([mask.sum(), (x * mask).sum(), (x.square() * mask).sum()]).double()
+def moments(x: Tensor, mask: Tensor) -> dict[str, float]:
+    """Of the masked entries, what several processes add up before `whiten`."""
+    x, mask = x.double(), mask.double()
+    found = {"count": mask.sum(), "sum": (x * mask).sum(), "squares": (x.square() * mask).sum()}
+    return {name: float(value) for name, value in found.items()}
 
 
-def whiten(x: Tensor, mask: Tensor, moments_3: Tensor | None = None) -> Tensor:
+def whiten(x: Tensor, mask: Tensor, whole: Mapping[str, float] | None = None) -> Tensor:
     """Zero mean and unit variance over the masked entries; the rest becomes zero."""
-    count, total, squares = (moments(x, mask) if moments_3 is None else moments_3).tolist()
-    mean = total / max(count, 1.0)
-    variance = max(squares / max(count, 1.0) - mean * mean, 0.0)
-    scale = float((variance + VARIANCE_EPSILON) ** -0.5)
-    white: Tensor = (x - mean) * scale * mask
-    return white
+    whole = moments(x, mask) if whole is None else whole
+    count = max(whole["count"], 1.0)
+    mean = whole["sum"] / count
+    variance = max(whole["squares"] / count - mean * mean, 0.0)
+    return (x - mean) * (variance + VARIANCE_EPSILON) ** -0.5 * mask
 
 
 def rloo(score_B: Tensor, group_B: Tensor) -> Tensor:
@@ -153,12 +155,11 @@ def clipped_policy(
 ) -> Tensor:
     """-min(w A, clip(w, 1 +- clip) A) with w = policy / old policy, Schulman et al. 2017 eq. 7.
 
-    Summed: a step is cut into parts and spread over processes, and only a sum over the tokens here, divided
-    by the tokens of the whole update, gives the same gradient however it was cut.
+    Summed over a completion's tokens, as are the two below.
     """
     ratio_BT = torch.exp(logp_BT - old_BT)
     clipped_BT = ratio_BT.clamp(1.0 - clip, 1.0 + clip)
-    return -(torch.minimum(ratio_BT * advantage_BT, clipped_BT * advantage_BT) * mask_BT).sum()
+    return -(torch.minimum(ratio_BT * advantage_BT, clipped_BT * advantage_BT) * mask_BT).sum(-1)
 
 
 def clipped_value(
@@ -167,10 +168,10 @@ def clipped_value(
     """max((V - R)^2, (clip(V, V_old +- clip) - R)^2) / 2."""
     clipped_BT = torch.minimum(torch.maximum(value_BT, old_BT - clip), old_BT + clip)
     worse_BT = torch.maximum((value_BT - return_BT).square(), (clipped_BT - return_BT).square())
-    return 0.5 * (worse_BT * mask_BT).sum()
+    return 0.5 * (worse_BT * mask_BT).sum(-1)
 
 
 def clip_fraction(logp_BT: Tensor, old_BT: Tensor, mask_BT: Tensor, clip: float) -> Tensor:
     """How many tokens moved past the clip: a step that is too long shows here first."""
     moved_BT = (torch.exp(logp_BT - old_BT) - 1.0).abs() > clip
-    return (moved_BT * mask_BT).sum()
+    return (moved_BT * mask_BT).sum(-1)

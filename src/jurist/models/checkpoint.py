@@ -1,126 +1,155 @@
-"""Where a training run has got to, on disk: whole or not at all, and nothing but safetensors and JSON.
+"""Which training run a folder holds, and where it has got to: nothing but safetensors and JSON.
 
-A step draws its random numbers from its own seed and its rows from the epoch's, so weights, optimiser, the
-number of the step and a few numbers of the method are all there is to keep: a resumed run comes to the same
-numbers.
+A run has a name for all that decides its numbers, so a finished one is recognised before torch is loaded or a
+row is tokenised. A step draws its random numbers from its own seed and its rows from the epoch's, so weights,
+optimiser, the number of the step and a few numbers of the method are all there is to keep: a resumed run
+comes to the same numbers.
 """
 
 from __future__ import annotations
 
-import shutil
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
-from torch import Tensor
 
+from ..engines.checkpoints import find_checkpoint, weights_hash, weights_named
 from ..errors import RunError
+from ..records import content_id
+from .settings import DpoConfig, PPOConfig, Training
+
+ROW_FILES: Final = ("preferences.jsonl", "quarantine.json", "prompts.jsonl", "prompts/train.jsonl")
+"""Of a run's or loop's folder, what is trained on."""
+BY_CONTENT: Final = ("data", "base", "reference")
+"""Settings that count by the content they name."""
+NO_NUMBER_CHANGES: Final = ("out", "tokens", "save_every", "track", "budget")
+"""Settings with which a run may be resumed though they are different now."""
 
 
-class TrainingState(Struct, frozen=True):
-    """What a checkpoint belongs to."""
-
-    step: int
-    fingerprint: str
-    """Of settings, data and base: another run's checkpoint is not resumed."""
-    numbers: dict[str, float] = {}
-    """The method's own, such as PPO's adaptive beta."""
-
-
-def save_checkpoint(folder: Path, state: TrainingState, model: Any, optimizer: Any, main: bool) -> None:
-    """Put a checkpoint in place of the last one. Every process calls it; one writes."""
-    from safetensors.torch import save_file
-
-    weights, moments = _model_state(model), _optimizer_state(model, optimizer)
-    if not main:
-        return
-    part = folder / "next.partial"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        save_file(weights, part / "weights.safetensors")
-        save_file(moments, part / "optimizer.safetensors")
-        (part / "state.json").write_bytes(msgspec.json.encode(state))
-        part.replace(folder / f"step-{state.step:08}")
-    except OSError as error:
-        raise RunError(
-            f"cannot write a checkpoint to {folder} ({error.strerror or error}). See: df -h {folder}"
-        ) from error
-    for older in _checkpoints(folder)[:-1]:
-        shutil.rmtree(older, ignore_errors=True)
-
-
-def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) -> TrainingState:
-    """Resume from the last checkpoint; step 0 where there is none."""
-    from safetensors.torch import load_file
-    from torch.distributed.checkpoint.state_dict import (
-        StateDictOptions,
-        get_optimizer_state_dict,
-        set_model_state_dict,
-        set_optimizer_state_dict,
+def fingerprint(cfg: Training, rows: Sequence[Any] | None = None) -> str:
+    """Settings, data, base, and what the numbers depend on beside them; of a set on the hub only its name."""
+    settings = msgspec.to_builtins(cfg)
+    for name in BY_CONTENT + NO_NUMBER_CHANGES:
+        settings.pop(name, None)
+    settings["model"]["checkpointing"] = None
+    data = _data_hash(Path(cfg.data), rows)
+    weights = [weights_hash(find_checkpoint(cfg.base)), reference_hash(cfg)]
+    return content_id(
+        type(cfg).__name__, settings, data or cfg.data, weights, weights_named(getattr(cfg, "reward", ""))
     )
 
-    found = _checkpoints(folder)
-    if not found:
-        return TrainingState(0, fingerprint)
-    last = found[-1]
-    state = msgspec.json.decode((last / "state.json").read_bytes(), type=TrainingState)
-    if state.fingerprint != fingerprint:
+
+def reference_hash(cfg: Training) -> str:
+    """The weights of the reference policy; nothing where the method has none."""
+    if isinstance(cfg, PPOConfig) or (isinstance(cfg, DpoConfig) and cfg.loss != "simpo"):
+        return weights_hash(find_checkpoint(cfg.reference or cfg.base))
+    return ""
+
+
+def finished_model(out: Path, fingerprint: str) -> Path | None:
+    """The model of this very run, if it is there; one of another run is not overwritten."""
+    folder = out / "model"
+    if not (folder / "training.json").exists():
+        return None
+    if json.loads((folder / "training.json").read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
         raise RunError(
-            f"{folder.parent} holds half of a run with other settings, data or base, at step {state.step}."
-            f" Choose another --out, or throw it away with: rm -r {folder}"
+            f"{folder} holds a model trained with other settings, data or base."
+            f" Choose another --out, or throw it away with: rm -r {out}"
         )
-    options = StateDictOptions(full_state_dict=True, strict=False)
-    set_model_state_dict(model, load_file(last / "weights.safetensors"), options=options)
+    return folder
+
+
+def _data_hash(data: Path, rows: Sequence[Any] | None) -> str:
+    """Of the rows given, else of the files named; nothing where there are none."""
+    digest = blake2b(digest_size=16)
+    for row in rows or ():
+        digest.update(msgspec.json.encode(row))
+    files = [data] if data.is_file() else [file for name in ROW_FILES if (file := data / name).is_file()]
+    for file in files if rows is None else ():
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 22):
+                digest.update(block)
+    return "" if rows is None and not files else digest.hexdigest()
+
+
+def save_checkpoint(
+    file: Path, fingerprint: str, numbers: dict[str, float], model: Any, optimizer: Any, main: bool
+) -> None:
+    """Put a checkpoint in place of the last one, whole or not at all. Every process calls it; one writes."""
+    from safetensors.torch import save_file
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    weights = full_state(model, ignore_frozen_params=True)
+    # Empty in all processes but the first. The optimiser's settings come from ours and are not kept.
+    moments = get_optimizer_state_dict(model, optimizer, options=_options(cpu_offload=True)).get("state", {})
+    if not main:
+        return
+    # The base has the frozen ones. Tied weights are named once here, as safetensors will have it.
+    names = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    kept = {f"weight/{name}": weights[name] for name in names}
+    kept |= {f"{key}/{name}": x for name, state in moments.items() for key, x in state.items()}
+    kept = {name: x.contiguous() for name, x in kept.items()}
+    part, older = file.with_name("next.partial"), _checkpoints(file.parent)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(kept, part, {"fingerprint": fingerprint, "numbers": json.dumps(numbers)})
+        part.replace(file)
+    except OSError as error:
+        raise RunError(
+            f"cannot write a checkpoint to {file.parent} ({error.strerror or error})."
+            f" See: df -h {file.parent}"
+        ) from error
+    for one in older:
+        one.unlink()
+
+
+def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) -> dict[str, float]:
+    """Resume from the last checkpoint: its numbers, with its step; nothing where there is none."""
+    from safetensors import safe_open
+    from torch.distributed.checkpoint import state_dict
+
+    if not (found := _checkpoints(folder)):
+        return {}
+    tensors: dict[str, dict[str, Any]] = {"weight": {}}
+    with safe_open(found[-1], "pt") as file:
+        about = file.metadata()
+        numbers: dict[str, float] = json.loads(about["numbers"])
+        if about["fingerprint"] != fingerprint:
+            raise RunError(
+                f"{folder.parent} holds half of a run with other settings, data or base, at step"
+                f" {numbers['step']}. Choose another --out, or throw it away with: rm -r {folder}"
+            )
+        for key in file.keys():  # noqa: SIM118
+            kind, _, name = key.partition("/")
+            tensors.setdefault(kind, {})[name] = file.get_tensor(key)
+    weights = tensors.pop("weight")
+    state_dict.set_model_state_dict(model, weights, options=_options(strict=False))
     # Only the groups are asked for: whole moments are given to the first process alone.
-    groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
-    moments: dict[str, dict[str, Tensor]] = {}
-    for key, value in load_file(last / "optimizer.safetensors").items():
-        weight, _, name = key.rpartition("/")
-        moments.setdefault(weight, {})[name] = value
+    groups = state_dict.get_optimizer_state_dict(model, optimizer)["param_groups"]
+    moments: dict[str, Any] = {
+        name: {key: its[name] for key, its in tensors.items() if name in its} for name in weights
+    }
     whole = {"state": moments, "param_groups": groups}
-    set_optimizer_state_dict(model, optimizer, whole, options=StateDictOptions(full_state_dict=True))
-    return state
+    state_dict.set_optimizer_state_dict(model, optimizer, whole, options=_options())
+    return numbers
 
 
-def full_state(model: Any) -> dict[str, Tensor]:
-    """All weights of a sharded policy under the names of its language model, in the first process."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+def full_state(model: Any, **how: bool) -> dict[str, Any]:
+    """The weights of a policy in one piece, in the first process."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    state = get_model_state_dict(model, options=options)
-    return {name.removeprefix("model."): x for name, x in state.items() if name.startswith("model.")}
+    return get_model_state_dict(model, options=_options(cpu_offload=True, **how))
+
+
+def _options(**how: bool) -> Any:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, **how)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.glob("step-*") if (one / "state.json").exists())
-
-
-def _model_state(model: Any) -> dict[str, Tensor]:
-    """The weights that are trained; the others are in the base."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    return _named_once(get_model_state_dict(model, options=options))
-
-
-def _optimizer_state(model: Any, optimizer: Any) -> dict[str, Tensor]:
-    """Its moments, as `weight/moment`; its settings come from ours and are not kept."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    # Empty in all processes but the first.
-    moments = get_optimizer_state_dict(model, optimizer, options=options).get("state", {}).items()
-    return _named_once({f"{weight}/{name}": value for weight, its in moments for name, value in its.items()})
-
-
-def _named_once(tensors: dict[str, Any]) -> dict[str, Tensor]:
-    """Each tensor once: tied weights have two names, and safetensors takes only one."""
-    names: dict[int, str] = {}
-    return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in tensors.items()
-        if names.setdefault(tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor), name)
-        == name
-    }
+    return sorted(folder.glob("step-*.safetensors"))

@@ -6,16 +6,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, groupby
 from typing import Any, Final, TypeVar
 
 import torch
-from torch import Tensor
+from msgspec.structs import replace
 
 from ..errors import SettingError
-from ..policies.forward import causal_of
-from ..policies.policy import Policy
-from ..policies.tokens import Example, cut
+from ..policies.forward import row_slots
+from ..policies.tokens import Example
 from .settings import Training
 
 SHARDED: Final = "FSDP"
@@ -30,16 +29,18 @@ class Processes:
     def __init__(self, accelerator: Any) -> None:
         self.rank, self.world = int(accelerator.process_index), int(accelerator.num_processes)
         self.device = accelerator.device
-        self._accelerator = accelerator
+        self.sharded = str(accelerator.distributed_type).endswith(SHARDED)
+        """Whether weights are spread over the processes."""
 
-    def share(self, rows: Sequence[int]) -> list[int]:
+    def share(self, rows: Sequence[_T]) -> list[_T]:
         """This process's rows of a step."""
         return list(rows[self.rank :: self.world])
 
-    def sum(self, x: Tensor) -> Tensor:
-        """Over all processes, on the CPU."""
-        summed = x if self.world == 1 else self._accelerator.reduce(x.to(self.device), "sum")
-        return summed.cpu()
+    def sum(self, mine: Mapping[str, float]) -> dict[str, float]:
+        """Of what all processes have under a name; some may have nothing."""
+        found = self.gather([mine])
+        names = dict.fromkeys(name for some in found for name in some)
+        return {name: sum(some.get(name, 0.0) for some in found) for name in names}
 
     def gather(self, mine: Sequence[_T]) -> list[_T]:
         """What all processes have, which need not be equally much."""
@@ -67,11 +68,6 @@ def open_accelerator(cfg: Training) -> Any:
     return made
 
 
-def shards_weights(accelerator: Any) -> bool:
-    """Whether weights are spread over the processes."""
-    return str(accelerator.distributed_type).endswith(SHARDED)
-
-
 def check_launch(environment: Mapping[str, str], processes: int, kind: str) -> None:
     """Several processes that were asked for and did not meet would each train the same and overwrite it."""
     started = environment.get("WORLD_SIZE", "1")
@@ -94,30 +90,23 @@ def check_launch(environment: Mapping[str, str], processes: int, kind: str) -> N
         )
 
 
-def shared_out(
-    rows: Sequence[int], sizes: Sequence[int] | Mapping[int, int], tokens: int, processes: int
-) -> list[list[list[int]]]:
-    """For each process its rows, cut into parts that fit; every process gets the same number of parts.
-
-    Rows go round by length, so that all have like work. Equal numbers matter where each forward pass is a
-    meeting of all processes, as with sharded weights; some parts may be empty.
-    """
-    ordered = sorted(rows, key=lambda row: (sizes[row], row))
-    mine = [cut(ordered[rank::processes], sizes, tokens) for rank in range(processes)]
-    most = max(map(len, mine))
-    return [_split_to(cuts, most) for cuts in mine]
-
-
-def _split_to(cuts: list[list[int]], parts: int) -> list[list[int]]:
-    """Split the largest parts until there are so many; what cannot be split is joined by empty ones."""
-    while len(cuts) < parts:
-        largest = max(range(len(cuts)), key=lambda index: len(cuts[index])) if cuts else 0
-        if not cuts or len(cuts[largest]) < 2:
-            cuts = [*cuts, []]
+def joined(model: Any, rows: Sequence[Example], tokens: int) -> list[list[int]]:
+    """Neighbours that answer the same prompt, as many together as fit into a pass: they share it there."""
+    groups: list[list[int]] = []
+    for row in range(len(rows)):
+        together = [*groups[-1], row] if groups else [row]
+        whole = merged([rows[one] for one in together])
+        if groups and len(whole) == 1 and row_slots(model, *whole) <= tokens:
+            groups[-1] = together
         else:
-            half = len(cuts[largest]) // 2
-            cuts = [*cuts[:largest], cuts[largest][:half], cuts[largest][half:], *cuts[largest + 1 :]]
-    return cuts
+            groups.append([row])
+    return groups
+
+
+def merged(rows: Sequence[Example]) -> list[Example]:
+    """Neighbours that answer the same prompt as one row with all their answers."""
+    parts = (list(part) for _, part in groupby(rows, key=lambda row: id(row.prompt_ids)))
+    return [replace(part[0], answers=[one for row in part for one in row.answers]) for part in parts]
 
 
 def shuffled_steps(examples: Sequence[Example], batch: int, seed: int) -> Iterator[list[int]]:
@@ -136,16 +125,3 @@ def shuffled_steps(examples: Sequence[Example], batch: int, seed: int) -> Iterat
             batches += [mega[at : at + batch] for at in range(0, len(mega), batch)]
         rng.shuffle(batches)
         yield from batches
-
-
-def layers_named(policy: Policy) -> Policy:
-    """The policy, with what accelerate asks of a model: which layers are sharded one by one, and which
-    weights are the same."""
-    causal = causal_of(policy.model)
-    policy._no_split_modules, policy.tie_weights = causal._no_split_modules, causal.tie_weights
-    return policy
-
-
-def recompute(model: Any) -> None:
-    """Keep no activations; compute them again on the way back."""
-    model.activation_checkpointing_enable({"use_reentrant": False})

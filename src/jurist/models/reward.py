@@ -22,24 +22,25 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from msgspec import json
 from torch import Tensor
 
 from ..errors import SettingError
 from ..policies.checkpoint import reward_head
-from ..policies.forward import causal_of, row_slots
-from ..policies.policy import Policy
-from ..policies.tokens import Example, by_length
-from ..records import Preference, content_id
+from ..policies.forward import causal_of
+from ..policies.policy import Policy, TokenStats
+from ..policies.tokens import Example
+from ..records import Preference
 from ..run import read_json, write_whole
-from . import losses
 from .rows import pairs_to_learn
-from .settings import RewardConfig, check_training
+from .settings import RewardConfig
 from .trainer import OnProgress, Progress, Trainer, TrainingStep, no_progress
 
 BLOCK: Final = 512
 """Rows between two notes of how far the states are."""
-SOLVED_AT_ONCE: Final = 8192
+MEASURED: Final = 8192
+"""Rows that say how wide each dimension of the states is."""
 ITERATIONS: Final = 300
 
 
@@ -49,27 +50,26 @@ def train_reward(
     on_progress: OnProgress = no_progress,
 ) -> Path:
     """Train on the preferences given, or on those in `cfg.data`; the folder of the reward model."""
-    check_training(cfg, "reward")
-    given = None if preferences is None else list(preferences)
-    with Trainer(cfg, given, on_progress) as trainer:
+    with Trainer(cfg, preferences, on_progress) as trainer:
         if trainer.finished:
             return trainer.finished
         policy = trainer.load_base("reward")
-        rows, held_out, facts = pairs_to_learn(cfg, policy, given, soft=cfg.soft)
+        rows, held_out, facts = pairs_to_learn(cfg, policy, trainer.given, soft=cfg.soft)
         if cfg.learn == "head":
             policy.requires_grad_(False)
             reward_head(causal_of(policy.model)).requires_grad_(True)
-        trainer.begin(policy, rows, [row.weight for row in rows])
+        trainer.begin(policy, rows)
         if cfg.learn == "head":
             return fit_head(trainer, rows, held_out, facts)
 
-        def values(part: list[Example]) -> tuple[Tensor, dict[str, Tensor]]:
-            reward_B2 = trainer.module(part, ("reward",)).reward_A.view(-1, 2)
+        def values(stats: TokenStats, part: Sequence[Example]) -> tuple[Tensor, dict[str, Tensor]]:
+            assert stats.reward_A is not None
+            reward_B2 = stats.reward_A.view(-1, 2)
             return reward_values(cfg, reward_B2, *labels(part, reward_B2))
 
         for step in trainer.steps():
-            trainer.learn(step, values)
-            trainer.measure(step, held_out, [row.weight for row in held_out], values)
+            trainer.learn(step, values, ("reward",))
+            trainer.measure(step, held_out, values, ("reward",))
         return trainer.finish(**facts)
 
 
@@ -78,13 +78,13 @@ def reward_values(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """What is minimised for each pair, and what is written down; the metrics know no margin."""
     chosen_B, rejected_B = reward_B2.unbind(-1)
-    objective_B = losses.bradley_terry_loss(chosen_B, rejected_B, p_B, cfg.margin * margin_B)
-    objective_B = objective_B + cfg.centre * losses.centring(chosen_B, rejected_B)
-    loss_B = losses.bradley_terry_loss(chosen_B, rejected_B, p_B)
+    objective_B = soft_logistic(chosen_B - rejected_B, p_B, cfg.margin * margin_B)
+    objective_B = objective_B + cfg.centre * centring(chosen_B, rejected_B)
+    loss_B = soft_logistic(chosen_B - rejected_B, p_B)
     return objective_B, {
         "loss": loss_B,
-        "above_entropy": loss_B - losses.entropy(p_B),
-        "accuracy": losses.accuracy(chosen_B - rejected_B, p_B),
+        "above_entropy": loss_B - entropy(p_B),
+        "accuracy": accuracy(chosen_B - rejected_B, p_B),
         "reward": reward_B2.mean(-1),
     }
 
@@ -94,119 +94,103 @@ def labels(part: Sequence[Example], like: Tensor) -> tuple[Tensor, Tensor]:
     return like.new_tensor([one.p for one in part]), like.new_tensor([one.margin for one in part])
 
 
+def soft_logistic(delta_B: Tensor, p_B: Tensor | float = 1.0, margin_B: Tensor | float = 0.0) -> Tensor:
+    """-[p log s(d - m) + (1 - p) log s(-d - m)]: cross-entropy of a preference, Bradley and Terry 1952.
+
+    The margin is asked of whichever answer is better, so it turns round with the label.
+    """
+    return -(p_B * F.logsigmoid(delta_B - margin_B) + (1 - p_B) * F.logsigmoid(-delta_B - margin_B))
+
+
+def centring(chosen_B: Tensor, rejected_B: Tensor) -> Tensor:
+    """(r_w + r_l)^2: rewards are only known up to a constant, and this one is 0 (Eisenstein et al. 2023)."""
+    return (chosen_B + rejected_B).square()
+
+
+def accuracy(delta_B: Tensor, p_B: Tensor) -> Tensor:
+    """1 where the likelier answer is ahead, 0 where it is behind; 1/2 where neither is likelier or ahead."""
+    ahead_B = (1 + torch.sign(delta_B) * torch.sign(p_B - 0.5)) / 2
+    return ahead_B.float()
+
+
+def entropy(p_B: Tensor) -> Tensor:
+    """-[p log p + (1 - p) log(1 - p)]: no model can bring the loss on a soft target below it."""
+    return -(torch.xlogy(p_B, p_B) + torch.xlogy(1 - p_B, 1 - p_B))
+
+
 def fit_head(
-    trainer: Trainer[RewardConfig],
-    rows: Sequence[Example],
-    held_out: Sequence[Example],
-    facts: dict[str, Any],
+    trainer: Trainer[RewardConfig], rows: list[Example], held_out: list[Example], facts: dict[str, Any]
 ) -> Path:
     """The folder of the reward model whose head is fitted on these rows."""
-    cfg, policy = trainer.cfg, trainer.policy
+    cfg, policy, step = trainer.cfg, trainer.policy, TrainingStep(1, [])
     if trainer.sharded or cfg.lora:
         what = "weights that are sharded" if trainer.sharded else "an adapter"
         raise SettingError(f"learn: head keeps the base as it is and has no use for {what}. Leave it out")
     states_N2D = features(trainer, policy, [*rows, *held_out])
-    learnt_N2D, held_N2D = states_N2D[: len(rows)], states_N2D[len(rows) :]
-    weight_D, iterations = solve(learnt_N2D, rows, cfg)
-    head = reward_head(causal_of(policy.model))
+    weight_D, iterations = solve(states_N2D[: len(rows)], rows, cfg)
     with torch.no_grad():
-        head.weight.copy_(weight_D[None])
-    trainer.total, solved = 1, TrainingStep(1, [])
+        reward_head(causal_of(policy.model)).weight.copy_(weight_D[None])
+    trainer.total = 1
     trainer.resume()
-    trainer.write(solved, head_metrics(cfg, learnt_N2D, rows, weight_D))
-    if held_out:
-        trainer.write_held_out(solved, len(held_out), head_metrics(cfg, held_N2D, held_out, weight_D))
-    del states_N2D, learnt_N2D, held_N2D
+    for some, some_N2D in ((rows, states_N2D[: len(rows)]), (held_out, states_N2D[len(rows) :])):
+        if some:
+            _, found = reward_values(cfg, some_N2D @ weight_D, *labels(some, some_N2D))
+            means = {name: float((weights(some) * x_N).sum()) for name, x_N in found.items()}
+            trainer.write(step, means, held_out=0 if some is rows else len(some))
     folder = trainer.finish(**facts, iterations=iterations)
     for file in trainer.out.glob("features*") if trainer.main else ():
         file.unlink()
     return folder
 
 
-@torch.no_grad()
-def features(trainer: Trainer[RewardConfig], policy: Policy, rows: Sequence[Example]) -> np.ndarray:
-    """The state that the head reads, of both answers of each row; every process computes its share."""
-    out, processes = trainer.out, trainer.processes
-    width = causal_of(policy.model).get_input_embeddings().weight.shape[1]
-    key = content_id(policy.hash, [(list(one.prompt_ids), [*map(list, one.answers)]) for one in rows])
-    note = out / f"features-{processes.rank}.json"
-    done, file = 0, out / "features.npy"
-    if note.exists() and file.exists():
-        before = read_json(note, dict[str, Any])
-        done = before["done"] if (before["key"], before["world"]) == (key, processes.world) else 0
-    mine = range(processes.rank, len(rows), processes.world)
-    shape = (len(rows), 2, width)
+def features(trainer: Trainer[RewardConfig], policy: Policy, rows: Sequence[Example]) -> Tensor:
+    """The state that the head reads, of both answers of each row, on disk; every process computes its
+    share."""
+    processes = trainer.processes
+    key, mine = [trainer.fingerprint, processes.world], processes.share(range(len(rows)))
+    file, note = trainer.out / "features.npy", trainer.out / f"features-{processes.rank}.json"
+    before = read_json(note, dict[str, Any]) if note.exists() and file.exists() else {}
+    done = first = before["done"] if before.get("key") == key else 0
+    shape = (len(rows), 2, causal_of(policy.model).get_input_embeddings().weight.shape[1])
     if trainer.main and (not file.exists() or np.load(file, mmap_mode="r").shape != shape):
         np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape).flush()
-        done = 0
     trainer.accelerator.wait_for_everyone()
-    states = np.load(file, mmap_mode="r+")
-    began, first = time.monotonic(), done
+    states, began = np.load(file, mmap_mode="r+"), time.monotonic()
     while done < len(mine):
         block = mine[done : done + BLOCK]
-
-        def attempt(tokens: int, block: range = block) -> None:
-            sizes = [row_slots(policy.model, rows[row]) for row in block]
-            for part in by_length(sizes, tokens):
-                places = [block[at] for at in part]
-                with trainer.accelerator.autocast():
-                    state_AD = policy([rows[row] for row in places], ("states",)).state_AD
-                states[places] = state_AD.float().view(len(places), 2, width).cpu().numpy()
-
-        trainer.within_memory(attempt)
-        done += len(block)
+        found: Any = trainer.read(policy, [rows[row] for row in block], ("states",)).state_AD
+        states[block] = found.view(-1, 2, shape[2]).numpy()
         states.flush()
-        write_whole(note, json.encode({"key": key, "world": processes.world, "done": done}))
+        done += len(block)
+        write_whole(note, json.encode({"key": key, "done": done}))
         left = (time.monotonic() - began) / (done - first) * (len(mine) - done)
         if trainer.main:
             trainer.on_progress(Progress(done, len(mine), left, {}))
     trainer.accelerator.wait_for_everyone()
-    return states
+    return torch.from_numpy(states)
 
 
-def solve(states_N2D: np.ndarray, rows: Sequence[Example], cfg: RewardConfig) -> tuple[Tensor, int]:
+def solve(states_N2D: Tensor, rows: Sequence[Example], cfg: RewardConfig) -> tuple[Tensor, int]:
     """The head's weights where the objective is least, and after how many iterations."""
-    p_N, margin_N, weight_N = _labels(rows)
-    weight_N = weight_N / weight_N.sum()
-    # In units of each dimension's spread: a few of a language model's are a hundred times as wide as the
-    # others.
-    scale_D = torch.from_numpy(np.sqrt(np.mean(np.square(states_N2D[:SOLVED_AT_ONCE]), axis=(0, 1)))) + 1e-6
-    v_D = torch.zeros(states_N2D.shape[-1], requires_grad=True)
+    p_N, margin_N = labels(rows, states_N2D)
+    share_N = weights(rows)
+    # In units of each dimension's spread: a few of a language model's are a hundred times as wide as others.
+    scale_D = states_N2D[:MEASURED].square().mean((0, 1)).sqrt() + 1e-6
+    v_D = torch.zeros_like(scale_D, requires_grad=True)
     solver = torch.optim.LBFGS([v_D], max_iter=ITERATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
-    def objective() -> float:
+    def objective() -> Tensor:
         solver.zero_grad()
-        total = cfg.ridge * v_D.square().sum()
+        objective_N, _ = reward_values(cfg, states_N2D @ (v_D / scale_D), p_N, margin_N)
+        total = (share_N * objective_N).sum() + cfg.ridge * v_D.square().sum()
         total.backward()
-        whole = float(total.detach())
-        for start in range(0, len(rows), SOLVED_AT_ONCE):
-            at = slice(start, start + SOLVED_AT_ONCE)
-            reward_B2 = (_block(states_N2D, at) / scale_D) @ v_D
-            objective_B, _ = reward_values(cfg, reward_B2, p_N[at], margin_N[at])
-            part = (weight_N[at] * objective_B).sum()
-            part.backward()
-            whole += float(part.detach())
-        return whole
+        return total
 
     solver.step(objective)
     return (v_D / scale_D).detach(), int(solver.state[v_D]["n_iter"])
 
 
-def head_metrics(
-    cfg: RewardConfig, states_N2D: np.ndarray, rows: Sequence[Example], weight_D: Tensor
-) -> dict[str, float]:
-    """The means over these rows, by weight, of what is written down."""
-    p_N, margin_N, weight_N = _labels(rows)
-    blocks = (slice(at, at + SOLVED_AT_ONCE) for at in range(0, len(rows), SOLVED_AT_ONCE))
-    reward_N2 = torch.cat([_block(states_N2D, at) @ weight_D for at in blocks])
-    _, found = reward_values(cfg, reward_N2, p_N, margin_N)
-    return {name: float((weight_N * x_N).sum() / weight_N.sum()) for name, x_N in found.items()}
-
-
-def _labels(rows: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    p, margin, weight = zip(*((row.p, row.margin, row.weight) for row in rows), strict=True)
-    return torch.tensor(p), torch.tensor(margin), torch.tensor(weight)
-
-
-def _block(states_N2D: np.ndarray, at: slice) -> Tensor:
-    return torch.from_numpy(np.array(states_N2D[at]))
+def weights(rows: Sequence[Example]) -> Tensor:
+    """What each row counts, together 1."""
+    weight_N = torch.tensor([row.weight for row in rows])
+    return weight_N / weight_N.sum()

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ..engines.checkpoints import gives_rewards
 from ..errors import SettingError
 from ..policies.tokens import TextRow, tokenise_many
-from ..records import Completion, Prompt, Verdict, content_id
+from ..records import Completion, Prompt, Verdict
 
 TOKENS = 16384
 """Token slots in one forward pass."""
@@ -62,14 +62,8 @@ class RewardJudge:
         if len(self._waiting) == 1:
             loop.call_later(_GATHER_SECONDS, lambda: loop.create_task(self._score_waiting()))
         score = await answer
-        return Verdict(
-            id=content_id(self.name, completion.id, sample),
-            judge=self.name,
-            first_id=completion.id,
-            score=score,
-            unread=NO_SCORE if score is None else "",
-            sample=sample,
-        )
+        unread = NO_SCORE if score is None else ""
+        return Verdict.of_one(self.name, completion, sample, score=score, unread=unread)
 
     async def _score_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -107,9 +101,8 @@ class RewardJudge:
                 examples.append(replace(whole, answers=[whole.answers[at] for at in fits]))
         found: list[float | None] = [None] * len(rows)
         if examples:
-            reward_A = token_stats(self._policy, examples, TOKENS, ("reward",)).reward_A
-            assert reward_A is not None
-            for index, value in zip(places, reward_A.tolist(), strict=True):
+            scores: Any = token_stats(self._policy, examples, TOKENS, ("reward",)).reward_A
+            for index, value in zip(places, scores.tolist(), strict=True):
                 found[index] = value
         return found
 

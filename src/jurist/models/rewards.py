@@ -21,13 +21,11 @@ import inspect
 import math
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
-
-from msgspec import Struct
+from typing import Any, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 from ..config import settings_from
 from ..engines.budget import Budget, parse_money
@@ -58,7 +56,7 @@ class BatchSource(Protocol):
     def score_many(self, rows: Sequence[tuple[Prompt, Completion]]) -> Sequence[Value]: ...
 
 
-class Scored(Struct, frozen=True):
+class Scored(NamedTuple):
     """What became of one completion."""
 
     score: float | None
@@ -68,18 +66,13 @@ class Scored(Struct, frozen=True):
 
 
 class Rewards:
-    """Use as `with Rewards(source) as rewards:`, `start` each prompt's completions, then `collect` them
-    all."""
+    """Inside `with Rewards(source) as rewards:`, `start` each prompt's completions, then `collect` all."""
 
     def __init__(self, source: RewardSource | BatchSource, concurrency: int = CONCURRENCY) -> None:
         self._source = source
         self.name = str(getattr(source, "name", "") or getattr(source, "__qualname__", type(source).__name__))
-        self._async = inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(
-            getattr(source, "__call__", None)  # noqa: B004
-        )
-        self._places: list[int] = []
-        self._rows: list[tuple[Prompt, Sequence[Completion]]] = []
-        self._calls: list[Future[list[Scored]]] = []
+        self._rows: dict[int, tuple[Prompt, Sequence[Completion]]] = {}
+        self._calls: dict[int, Future[list[Scored]]] = {}
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(concurrency)
         # A user's plain function need not be thread-safe; whoever wants many under way writes `async def`.
@@ -91,7 +84,7 @@ class Rewards:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for call in self._calls:
+        for call in self._calls.values():
             call.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -100,37 +93,38 @@ class Rewards:
 
     def start(self, place: int, prompt: Prompt, completions: Sequence[Completion]) -> None:
         """The call leaves now; `place` is where its scores stand among those collected."""
-        self._places.append(place)
-        self._rows.append((prompt, completions))
+        self._rows[place] = prompt, completions
         if not isinstance(self._source, BatchSource):
-            self._calls.append(asyncio.run_coroutine_threadsafe(self._ask(prompt, completions), self._loop))
+            asked = self._ask(prompt, completions)
+            self._calls[place] = asyncio.run_coroutine_threadsafe(asked, self._loop)
 
     def collect(self) -> list[list[Scored]]:
         """Of everything started since the last time, by place."""
-        places, self._places = self._places, []
-        rows, self._rows = self._rows, []
-        calls, self._calls = self._calls, []
+        rows, self._rows = self._rows, {}
+        calls, self._calls = self._calls, {}
         if isinstance(self._source, BatchSource):
-            flat = [(prompt, one) for prompt, completions in rows for one in completions]
+            flat = [(prompt, one) for prompt, completions in rows.values() for one in completions]
             values = iter(self._source.score_many(flat) if flat else [])
-            found = [[read_score(next(values)) for _ in completions] for _, completions in rows]
+            found = {place: [read_score(next(values)) for _ in some] for place, (_, some) in rows.items()}
         else:
-            wait(calls)  # what is under way may be paid for: all of it comes home before an error travels on
-            found = [call.result() for call in calls]
-        return [scores for _, scores in sorted(zip(places, found, strict=True), key=lambda one: one[0])]
+            # What is under way may be paid for: all of it comes home before an error travels on.
+            wait(calls.values())
+            found = {place: call.result() for place, call in calls.items()}
+        return [found[place] for place in sorted(found)]
 
-    def run(self, work: Awaitable[Any]) -> Any:
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run this where the calls run: what an engine opened there has to be closed there."""
-
-        async def awaited() -> Any:
-            return await work
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _ask(self, prompt: Prompt, completions: Sequence[Completion]) -> list[Scored]:
+        source: Any = self._source
         async with self._slots:
             try:
-                values = await self._values(prompt, completions)
+                if any(map(inspect.iscoroutinefunction, (source, getattr(source, "__call__", None)))):  # noqa: B004
+                    values = source(prompt, completions)
+                else:
+                    values = await self._loop.run_in_executor(self._own_thread, source, prompt, completions)
+                values = await values if inspect.isawaitable(values) else values
             except Exception as error:
                 values = [error] * len(completions)
         if not isinstance(values, Sequence) or len(values) != len(completions):
@@ -140,26 +134,17 @@ class Rewards:
             )
         return [read_score(value) for value in values]
 
-    async def _values(self, prompt: Prompt, completions: Sequence[Completion]) -> Any:
-        source: Any = self._source
-        if self._async:
-            return await source(prompt, completions)
-        loop = asyncio.get_running_loop()
-        values = await loop.run_in_executor(self._own_thread, source, prompt, completions)
-        return await values if inspect.isawaitable(values) else values
-
 
 def read_score(value: Any) -> Scored:
     """A number, or why there is none. True and False are 1 and 0; text is not a score.
 
     The budget, a dead engine or a wrong setting are no failed verdicts: they stop the run.
     """
-    if isinstance(value, CallRefused | CallFailed):
-        return Scored(None, "call_refused" if isinstance(value, CallRefused) else "call_failed", str(value))
-    if isinstance(value, JuristError):
+    if isinstance(value, JuristError) and not isinstance(value, CallRefused | CallFailed):
         raise value
     if isinstance(value, BaseException):
-        return Scored(None, type(value).__name__, str(value))
+        said: dict[type, str] = {CallRefused: "call_refused", CallFailed: "call_failed"}
+        return Scored(None, said.get(type(value), type(value).__name__), str(value))
     if isinstance(value, Verdict):
         if value.score is None:
             return Scored(None, value.unread or "no_verdict", value.raw)
@@ -173,21 +158,16 @@ def read_score(value: Any) -> Scored:
     return Scored(score) if math.isfinite(score) else Scored(None, "not a number", repr(value))
 
 
-def failures(scored: Sequence[Scored]) -> Counter[str]:
-    """How many failed, by reason."""
-    return Counter(one.failed for one in scored if one.score is None)
-
-
 def refuse_too_many(scored: Sequence[Scored], most: float, step: int) -> None:
     """A judge that has gone quiet must stop the training, not starve it."""
-    failed = failures(scored)
-    if not scored or sum(failed.values()) <= most * len(scored):
+    failed = Counter(one.failed for one in scored if one.score is None)
+    if failed.total() <= most * len(scored):
         return
     reason, count = failed.most_common(1)[0]
     example = next((one.detail for one in scored if one.failed == reason and one.detail), "")
     shown = f" ({example[:200]})" if example else ""
     raise EngineDown(
-        f"{sum(failed.values())} of {len(scored)} verdicts of step {step} failed,"
+        f"{failed.total()} of {len(scored)} verdicts of step {step} failed,"
         f" {count} of them: {reason}{shown}."
         " Mend the reward and start the same command again: it goes on from its last checkpoint"
     )
@@ -208,10 +188,8 @@ class JudgeRewards:
     async def _mean(self, prompt: Prompt, completion: Completion) -> Value:
         calls = (self._judge(prompt, completion, sample) for sample in range(self._samples))
         found = await asyncio.gather(*calls, return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException) and not isinstance(one, CallFailed | CallRefused):
-                raise one
-        scores = [one.score for one in found if isinstance(one, Verdict) and one.score is not None]
+        scored = [read_score(one) for one in found]  # raises what stops a run
+        scores = [one.score for one in scored if one.score is not None]
         if not scores:  # one sample that failed leaves the others
             return next((one for one in found if isinstance(one, Verdict)), found[0])
         mean = sum(scores) / len(scores)
@@ -231,18 +209,17 @@ def open_source(spec: str | dict[str, Any], engine: OpenEngine, seed: int = 0) -
     if isinstance(spec, str):
         if (Path(spec) / "config.json").exists():
             return RewardJudge(spec)
-        if "/" in spec.partition(":")[0]:
-            raise SettingError(f"there is no reward model at {spec}. Name its folder: --reward FOLDER")
         kind, _, rest = spec.partition(":")
+        if "/" in kind:
+            raise SettingError(f"there is no reward model at {spec}. Name its folder: --reward FOLDER")
         if kind not in JUDGES and kind not in ENGINES and rest.isidentifier():
-            found: Any = load_function(spec)
-            if not callable(found):
+            source: Any = load_function(spec)
+            if not callable(source):
                 raise SettingError(
-                    f"'{spec}' is {found!r}, which cannot be called. Name a function of a prompt and its"
+                    f"'{spec}' is {source!r}, which cannot be called. Name a function of a prompt and its"
                     " completions: --reward module:function"
                 )
-            source: RewardSource = found
-            return source
+            return cast(RewardSource, source)
         spec = {"kind": "pointwise", "engine": spec} if kind in ENGINES else {"kind": spec}
     cfg = settings_from(JudgeConfig, {"kind": "pointwise", **spec})
     judge = open_judge(cfg, engine, seed)
@@ -269,16 +246,13 @@ def open_rewards(
         return
     out, cap, rank = Path(cfg.out), parse_money(cfg.budget), processes.rank
     left = None if cap is None else max(0.0, cap - sum(money_in(out))) / processes.world
-    journal = Journal(out / (f"journal-{rank}.sqlite" if rank else "journal.sqlite"))
-    # Each process watches over its part of what is left.
-    money = Budget(None if left is None else journal.spent + journal.uncertain + left, journal)
-    engines = Engines(journal, money)
-    try:
+    with closing(Journal(out / (f"journal-{rank}.sqlite" if rank else "journal.sqlite"))) as journal:
+        # Each process watches over its part of what is left.
+        money = Budget(None if left is None else journal.spent + journal.uncertain + left, journal)
+        engines = Engines(journal, money)
         with Rewards(open_source(cfg.reward, engines, cfg.seed)) as rewards:
             try:
                 rewards.run(engines.prepare())
                 yield rewards
             finally:
                 rewards.run(engines.close())
-    finally:
-        journal.close()

@@ -1,4 +1,4 @@
-"""TrainingRows to train on: a run of ours, or files as other trainers read them.
+"""Rows to train on: a run of ours, or files as other trainers read them.
 
 | columns | becomes |
 |---|---|
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, tee
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from ..completions.answers import LabelCoding, label_coding, pair_columns, pair_of, several_of
 from ..errors import DataError, RunError
@@ -32,10 +33,9 @@ from ..prompts.load import COLUMNS, load_prompts, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
 from ..run import read_json, read_records
-from .settings import LabelledTraining, PPOConfig
+from .settings import LabelledTraining, PPOConfig, Training
 
 Target = tuple[Prompt, Completion]
-PromptTokens = tuple[Prompt, Example]
 _R = TypeVar("_R")
 
 
@@ -181,7 +181,7 @@ def pairs_to_learn(
     dropped: Counter[str] = Counter()
     if preferences is None:
         preferences = load_preferences(cfg.data, counting(dropped), **_reading(cfg))
-    rows = _tokenised(cfg, policy, map(partial(pair_row, soft=soft), preferences), "preferences", dropped)
+    rows = _sort_out(cfg, policy, map(partial(pair_row, soft=soft), preferences), "preferences", dropped)
     nothing = sum(is_tie(pair.p) or pair.answers[0] == pair.answers[1] for pair in rows.learnt)
     if nothing == len(rows.learnt):
         raise DataError(
@@ -191,20 +191,25 @@ def pairs_to_learn(
     return rows._replace(facts={**rows.facts, "compare_nothing": nothing})
 
 
+def pair_row(pair: Preference, soft: bool = True) -> TextRow:
+    """A preference as `tokenise_many` takes it; not soft, a tie stays one."""
+    p = pair.p if soft or is_tie(pair.p) else float(pair.p > 0.5)
+    labels = {"p": p, "margin": pair.margin, "weight": pair.weight, "id": pair.id}
+    return pair.prompt, (pair.chosen, pair.rejected), labels
+
+
 def answers_to_learn(cfg: LabelledTraining, policy: Policy, targets: Iterable[Target] | None) -> TrainingRows:
-    """The answers given, or those of the settings, as examples of one."""
+    """The answers given, or those of the settings, as examples of one that weighs its tokens."""
     dropped: Counter[str] = Counter()
     if targets is None:
         targets = load_targets(cfg.data, counting(dropped), **_reading(cfg))
     texts = ((prompt, (completion,), {"id": completion.id}) for prompt, completion in targets)
-    return _tokenised(cfg, policy, texts, "answers", dropped)
+    rows = _sort_out(cfg, policy, texts, "answers", dropped)
+    return TrainingRows(_weighed(rows.learnt), _weighed(rows.held_out), rows.facts)
 
 
-def pair_row(pair: Preference, soft: bool = True) -> TextRow:
-    """A preference as `tokenise_many` takes it; not soft, a tie stays one."""
-    p = pair.p if soft or pair.p == 0.5 else float(pair.p > 0.5)
-    labels = {"p": p, "margin": pair.margin, "weight": pair.weight, "id": pair.id}
-    return pair.prompt, (pair.chosen, pair.rejected), labels
+def _weighed(rows: list[Example]) -> list[Example]:
+    return [replace(one, weight=float(len(one.answers[0]))) for one in rows]
 
 
 def load_training_prompts(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
@@ -216,35 +221,14 @@ def load_training_prompts(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Pr
 
 
 def prompts_to_learn(
-    cfg: PPOConfig, policy: Policy, prompts: Iterable[Prompt] | None
-) -> tuple[list[PromptTokens], list[PromptTokens], dict[str, int]]:
-    """The prompts that leave room for an answer: those learnt from, those held out; and why others not."""
+    cfg: PPOConfig, policy: Policy, given: Iterable[Prompt] | None
+) -> tuple[dict[str, Prompt], TrainingRows]:
+    """The prompts given, or those of the settings, by their id; and those that leave room for an answer."""
     dropped: Counter[str] = Counter()
-    read = list(load_training_prompts(cfg, counting(dropped)) if prompts is None else prompts)
-    tokens = tokenise_many(((one, (), {"id": one.id}) for one in read), policy.tokenizer)
-    most, limit = cfg.rollout.max_tokens, policy.max_positions
-    longest = min(cfg.max_length, limit)
-    both = list(zip(read, tokens, strict=True))
-    fitting = [one for one in both if len(one[1].prompt_ids) + most <= longest]
-    asked = [one for one in fitting if not is_held_out(one[0], cfg.held_out)]
-    if not asked:
-        shortest = min((len(row.prompt_ids) for _, row in both), default=0)
-        way_out = f"The base takes {limit}. Name one that takes more: --base MODEL"
-        if fitting:
-            way_out = f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
-        elif not both:
-            way_out = f"Look with: head {cfg.data}"
-        elif shortest + most <= limit:
-            way_out = f"Set: --max_length {shortest + most}"
-        elif shortest < limit:
-            way_out = f"The base takes {limit}. Set: --rollout.max_tokens {limit - shortest}"
-        raise DataError(
-            f"of {len(both)} prompts in {cfg.data or 'what was given'} none leaves room for {most} tokens"
-            f" within {longest}; the shortest has {shortest}. {way_out}"
-        )
-    dropped["too_long"] += len(both) - len(fitting)
-    dropped["held_out"] += len(fitting) - len(asked)
-    return asked, [one for one in fitting if is_held_out(one[0], cfg.held_out)], dict(+dropped)
+    prompts = list(load_training_prompts(cfg, counting(dropped)) if given is None else given)
+    texts = ((one, (), {"id": one.id}) for one in prompts)
+    rows = _sort_out(cfg, policy, texts, "prompts", dropped, cfg.rollout.max_tokens)
+    return {one.id: one for one in prompts}, rows
 
 
 def _reading(cfg: LabelledTraining) -> dict[str, Any]:
@@ -252,27 +236,26 @@ def _reading(cfg: LabelledTraining) -> dict[str, Any]:
 
 
 def counting(dropped: Counter[str]) -> Drop:
-    def drop(row: Dropped) -> None:
-        dropped[row.reason] += 1
-
-    return drop
+    return lambda row: dropped.update([row.reason])
 
 
-def _tokenised(
-    cfg: LabelledTraining,
+def _sort_out(
+    cfg: Training,
     policy: Policy,
     texts: Iterable[TextRow],
     what: str,
     dropped: Counter[str],
+    sampled: int = 0,
 ) -> TrainingRows:
+    """Those that fit, with so many tokens to be sampled; by content, a prompt is held out or it is not."""
     learnt: list[Example] = []
     held_out: list[Example] = []
     too_long: list[int] = []
-    room = min(cfg.max_length, policy.max_positions)
+    limit = policy.max_positions
     texts, again = tee(texts)
     for example, (prompt, *_) in zip(tokenise_many(texts, policy.tokenizer), again, strict=True):
-        if example.longest > room:
-            too_long.append(example.longest)
+        if example.longest + sampled > min(cfg.max_length, limit):
+            too_long.append(example.longest + sampled)
         elif not all(example.answers):  # cut off before the first word: there is no token to learn
             dropped["empty"] += 1
         elif example.weight == 0:
@@ -280,30 +263,31 @@ def _tokenised(
         else:
             (held_out if is_held_out(prompt, cfg.held_out) else learnt).append(example)
     dropped["too_long"] += len(too_long)
-    if not learnt:
-        lost = [f"{n} {reason}" for reason, n in sorted((+dropped).items())]
-        lost += [f"{len(held_out)} held out"] if held_out else []
-        raise DataError(
-            f"there are 0 {what} to learn in {cfg.data or 'what was given'}"
-            f" ({', '.join(lost) or 'it is empty'}). {_way_out(cfg, policy, bool(held_out), too_long)}"
-        )
-    return TrainingRows(learnt, held_out, {"rows": len(learnt), "dropped": dict(+dropped)})
-
-
-def _way_out(cfg: LabelledTraining, policy: Policy, all_held_out: bool, too_long: Sequence[int]) -> str:
-    if all_held_out:
-        return f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
-    if too_long and min(too_long) > policy.max_positions:
-        return (
-            f"The shortest has {min(too_long):,} tokens, and this base takes {policy.max_positions:,}."
+    if learnt:
+        return TrainingRows(learnt, held_out, {"rows": len(learnt), "dropped": dict(+dropped)})
+    shortest = min(too_long, default=0)
+    if held_out:
+        way_out = f"Hold fewer out: --held_out {cfg.held_out / 4:.2g}"
+    elif shortest - sampled + min(sampled, 1) > limit:
+        way_out = (
+            f"The shortest has {shortest - sampled:,} tokens, and this base takes {limit:,}."
             " Name one that takes more: --base MODEL"
         )
-    if too_long:
-        return f"Let longer rows in: --max_length {min(max(too_long), policy.max_positions)}"
-    return _look(cfg)
+    elif shortest > limit:
+        way_out = f"The base takes {limit:,}. Set: --rollout.max_tokens {limit - shortest + sampled}"
+    elif too_long:
+        way_out = f"Let longer rows in: --max_length {min(max(too_long), limit)}"
+    else:
+        way_out = _look(cfg)
+    lost = [f"{n} {reason}" for reason, n in sorted((+dropped).items())]
+    lost += [f"{len(held_out)} held out"] if held_out else []
+    raise DataError(
+        f"there are 0 {what} to learn in {cfg.data or 'what was given'}"
+        f" ({', '.join(lost) or 'it is empty'}). {way_out}"
+    )
 
 
-def _look(cfg: LabelledTraining) -> str:
+def _look(cfg: Training) -> str:
     if (Path(cfg.data) / "preferences.jsonl").exists():
         return f"See why with: jurist show {cfg.data} --unread"
     return f"Look with: head {for_shell(cfg.data)}"

@@ -8,40 +8,38 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from ..errors import SettingError
-from ..policies.checkpoint import Lora
+from ..policies.checkpoint import Attention, Lora
 
 AboveZero = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+CountOr0 = Annotated[int, Meta(ge=0)]
 AtLeast0 = Annotated[float, Meta(ge=0)]
+BelowHalf = Annotated[float, Meta(ge=0, lt=0.5)]
 BelowOne = Annotated[float, Meta(ge=0, lt=1)]
 ZeroToOne = Annotated[float, Meta(ge=0, le=1)]
+Precision = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["cosine", "linear", "constant"]
+Advantage = Literal["gae", "rloo", "grpo"]
+DpoLoss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
 
 
 class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How the base is loaded and computed."""
 
-    attention: Annotated[
-        Literal["sdpa", "eager", "flash_attention_2"],
-        Meta(description="Implementation of attention."),
-    ] = "sdpa"
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        Meta(description="auto: bfloat16 on a GPU that has it, else float32."),
-    ] = "auto"
+    attention: Annotated[Attention, Meta(description="Implementation of attention.")] = "sdpa"
+    precision: Annotated[Precision, Meta(description="auto: bfloat16 on a GPU that has it.")] = "auto"
     checkpointing: Annotated[bool, Meta(description="Recompute activations: less memory, more time.")] = False
     chat_template_kwargs: Annotated[
-        dict[str, Any],
-        Meta(description="Arguments of the chat template, kept in the model."),
+        dict[str, Any], Meta(description="Arguments of the chat template, kept in the model.")
     ] = {}
 
 
 class OptimConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """AdamW and the course of its learning rate."""
 
-    schedule: Annotated[
-        Literal["cosine", "linear", "constant"],
-        Meta(description="Decay of the rate: cosine to a tenth, linear to 0, or none."),
-    ] = "cosine"
+    schedule: Annotated[Schedule, Meta(description="Decay: cosine to a tenth, linear to 0, or none.")] = (
+        "cosine"
+    )
     warmup: Annotated[BelowOne, Meta(description="Share of the steps with rising learning rate.")] = 0.05
     weight_decay: Annotated[AtLeast0, Meta(description="Decoupled weight decay of AdamW.")] = 0.0
 
@@ -50,12 +48,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all methods share."""
 
     data: Annotated[str, Meta(description="A run folder, or a file of rows in TRL's format.")] = ""
-    columns: Annotated[
-        dict[str, str], Meta(description="Names of columns, e.g. --columns.chosen preferred.")
-    ] = {}
-    on_error: Annotated[
-        Literal["stop", "drop"], Meta(description="What to do with a row that cannot be read.")
-    ] = "stop"
+    columns: Annotated[dict[str, str], Meta(description="Names, e.g. --columns.chosen preferred.")] = {}
+    on_error: Annotated[Literal["stop", "drop"], Meta(description="At a row that cannot be read.")] = "stop"
     base: Annotated[str, Meta(description="The initial model: a folder, a name on the hub, or tiny.")] = ""
     out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
     epochs: Annotated[AboveZero, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
@@ -70,9 +64,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lora: Annotated[Lora | None, Meta(description="Train an adapter, e.g. --lora.r 16.")] = None
     model: Annotated[ModelConfig, Meta(description="How the base is loaded and computed.")] = ModelConfig()
     held_out: Annotated[BelowOne, Meta(description="Share of prompts for evaluation after each epoch.")] = 0.0
-    save_every: Annotated[
-        Annotated[int, Meta(ge=0)], Meta(description="Steps between checkpoints; 0: none.")
-    ] = 200
+    save_every: Annotated[CountOr0, Meta(description="Steps between checkpoints; 0: none.")] = 200
     seed: Annotated[int, Meta(description="Seed of the order of the rows and all other choices.")] = 0
     track: Annotated[Literal["", "wandb", "trackio"], Meta(description="Where else metrics are sent.")] = ""
 
@@ -81,8 +73,7 @@ class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_onl
     """Training on rows that may have labels."""
 
     label_values: Annotated[
-        dict[str | int | bool, str],
-        Meta(description="What label values mean, e.g. --label_values.0 second."),
+        dict[str | int | bool, str], Meta(description="What labels mean, e.g. --label_values.0 second.")
     ] = {}
 
 
@@ -96,17 +87,11 @@ class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw
     """A reward model from preferences."""
 
     lr: AboveZero = 1e-5
-    learn: Annotated[
-        Literal["all", "head"],
-        Meta(description="head: fit only the head, in seconds."),
-    ] = "all"
+    learn: Annotated[Literal["all", "head"], Meta(description="head: fit only the head, in seconds.")] = "all"
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
     margin: Annotated[AtLeast0, Meta(description="Weight of each row's margin in the loss.")] = 0.0
     centre: Annotated[AtLeast0, Meta(description="Penalty that keeps the mean reward near 0.")] = 0.01
     ridge: Annotated[AtLeast0, Meta(description="With learn: head, the L2 penalty on the head.")] = 1e-3
-
-
-DpoLoss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
 
 
 class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,20 +99,14 @@ class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_on
 
     lr: AboveZero = 5e-7
     reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
-    loss: Annotated[
-        DpoLoss, Meta(description="simpo has no reference policy; r_dpo penalises length by alpha.")
-    ] = "dpo"
+    loss: Annotated[DpoLoss, Meta(description="simpo has no reference; r_dpo penalises length.")] = "dpo"
     beta: Annotated[
-        AboveZero | None,
-        Meta(description="KL constraint; null: 0.1, length_normalised 5, simpo 2."),
+        AboveZero | None, Meta(description="KL constraint; null: 0.1, length_normalised 5, simpo 2.")
     ] = None
     gamma: Annotated[float, Meta(description="simpo: target reward margin per token.")] = 1.0
     alpha: Annotated[float, Meta(description="r_dpo: penalty per token of length.")] = 0.01
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
-    flip_rate: Annotated[
-        Annotated[float, Meta(ge=0, lt=0.5)],
-        Meta(description="Share of labels assumed wrong (conservative DPO)."),
-    ] = 0.0
+    flip_rate: Annotated[BelowHalf, Meta(description="Share of labels assumed wrong.")] = 0.0
 
 
 RLAIF_MOST: Final = 0.95
@@ -138,21 +117,15 @@ class KlConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What distance from the reference policy costs."""
 
     beta: Annotated[AtLeast0, Meta(description="Penalty per nat; with a target, the initial one.")] = 0.05
-    target: Annotated[
-        AboveZero | None, Meta(description="KL per completion to adapt beta to; null: fixed beta.")
-    ] = None
-    horizon: Annotated[AboveZero, Meta(description="Completions until beta doubles at twice the target.")] = (
-        1000.0
-    )
+    target: Annotated[AboveZero | None, Meta(description="KL per completion to adapt beta to.")] = None
+    horizon: Annotated[AboveZero, Meta(description="Completions until beta may double.")] = 1000.0
     rlaif: Annotated[bool, Meta(description="Weight the score by 1 - beta (Lee et al. 2023).")] = False
 
 
 class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How completions are sampled."""
 
-    samples: Annotated[Count | None, Meta(description="Completions per prompt; null: 1 for gae, else 4.")] = (
-        None
-    )
+    samples: Annotated[Count | None, Meta(description="Per prompt; null: 1 for gae, else 4.")] = None
     max_tokens: Annotated[Count, Meta(description="Most tokens of a completion.")] = 256
     temperature: Annotated[AboveZero, Meta(description="Sampling temperature.")] = 1.0
     writer: Annotated[Literal["hf", "vllm"], Meta(description="Who samples.")] = "hf"
@@ -162,7 +135,7 @@ class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class PpoOptimConfig(OptimConfig, frozen=True, forbid_unknown_fields=True):
     """The same for PPO, with its clipped updates."""
 
-    schedule: Literal["cosine", "linear", "constant"] = "constant"
+    schedule: Schedule = "constant"
     passes: Annotated[Count, Meta(description="Passes over the completions of each step.")] = 2
     minibatches: Annotated[Count, Meta(description="Updates per pass.")] = 1
     clip: Annotated[AboveZero, Meta(description="Clip range of the probability ratio.")] = 0.2
@@ -179,13 +152,8 @@ class ValueConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class PenaltyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What is taken off a score, beside the KL."""
 
-    unfinished: Annotated[AtLeast0, Meta(description="Penalty for a completion cut off at max_tokens.")] = 0.0
-    length: Annotated[
-        AtLeast0, Meta(description="Penalty for length, times tanh((tokens - median) / IQR).")
-    ] = 0.0
-    whiten: Annotated[bool, Meta(description="Normalise the scores of each step before the penalties.")] = (
-        False
-    )
+    unfinished: Annotated[AtLeast0, Meta(description="For a completion cut off at max_tokens.")] = 0.0
+    length: Annotated[AtLeast0, Meta(description="Times tanh((tokens - median) / IQR).")] = 0.0
 
 
 class HaltConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,10 +161,7 @@ class HaltConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     failed: Annotated[ZeroToOne, Meta(description="Share of failed verdicts in a step that ends it.")] = 0.5
     kl: Annotated[AboveZero | None, Meta(description="Held-out KL, in nats, that ends it.")] = None
-    worse: Annotated[
-        bool,
-        Meta(description="End when held-out reward is significantly below its best."),
-    ] = False
+    worse: Annotated[bool, Meta(description="End when held-out reward falls significantly.")] = False
 
 
 class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -206,26 +171,20 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """
 
     lr: AboveZero = 1e-6
-    optim: Annotated[PpoOptimConfig, Meta(description="The optimiser.")] = PpoOptimConfig()
-    save_every: Annotated[int, Meta(ge=0)] = 20
+    optim: PpoOptimConfig = PpoOptimConfig()
+    save_every: CountOr0 = 20
     reward: Annotated[
-        str | dict[str, Any],
-        Meta(description="A reward model's folder, a judge, a rule or module:function."),
+        str | dict[str, Any], Meta(description="A reward model's folder, a judge, a rule or module:function.")
     ] = ""
     budget: Annotated[str | float | None, Meta(description="The most a live judge may cost, e.g. 5usd.")] = (
         None
     )
     reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
-    advantage: Annotated[
-        Literal["gae", "rloo", "grpo"],
-        Meta(description="gae has a value head; rloo and grpo compare samples."),
-    ] = "gae"
+    advantage: Annotated[Advantage, Meta(description="gae has a value head; others compare samples.")] = "gae"
     rollout: Annotated[RolloutConfig, Meta(description="How completions are sampled.")] = RolloutConfig()
     kl: Annotated[KlConfig, Meta(description="What distance from the reference policy costs.")] = KlConfig()
     value: Annotated[ValueConfig, Meta(description="The value head of advantage: gae.")] = ValueConfig()
-    penalty: Annotated[PenaltyConfig, Meta(description="What is taken off a score, beside the KL.")] = (
-        PenaltyConfig()
-    )
+    penalty: Annotated[PenaltyConfig, Meta(description="What is taken off a score.")] = PenaltyConfig()
     halt: Annotated[HaltConfig, Meta(description="When training ends before its last step.")] = HaltConfig()
 
     def __post_init__(self) -> None:
@@ -250,11 +209,13 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return self.rollout.samples or (1 if self.advantage == "gae" else 4)
 
 
-def check_training(cfg: Training, verb: str) -> None:
-    """What has to be there before anything is loaded."""
+def check_training(cfg: Training, given: bool = False) -> None:
+    """What has to be there before anything is loaded; rows may be given instead of named."""
+    verb = type(cfg).__name__.removesuffix("Config").lower()
+    verb = "rloo" if getattr(cfg, "advantage", "") == "rloo" else verb
     if cfg.track and find_spec(cfg.track) is None:
         raise SettingError(f"{cfg.track} is not installed. Install it with: pip install {cfg.track}")
-    if not cfg.data:
+    if not cfg.data and not given:
         raise SettingError(f"nothing to train on. Name a run or a file: jurist train {verb} runs/mine")
     if not cfg.base:
         raise SettingError(f"no model to start from. Name one: jurist train {verb} {cfg.data} --base FOLDER")

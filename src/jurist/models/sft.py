@@ -7,14 +7,15 @@ The loss is on the last answer only, up to and with the token that ends it; ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from ..policies.policy import TokenStats
 from ..policies.tokens import Example
 from .rows import Target, answers_to_learn
-from .settings import SftConfig, check_training
+from .settings import SftConfig
 from .trainer import OnProgress, Trainer, no_progress
 
 
@@ -22,26 +23,20 @@ def train_sft(
     cfg: SftConfig, targets: Iterable[Target] | None = None, on_progress: OnProgress = no_progress
 ) -> Path:
     """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
-    check_training(cfg, "sft")
-    given = None if targets is None else list(targets)
-    with Trainer(cfg, given, on_progress) as trainer:
+    with Trainer(cfg, targets, on_progress) as trainer:
         if trainer.finished:
             return trainer.finished
         policy = trainer.load_base()
-        rows, held_out, facts = answers_to_learn(cfg, policy, given)
-        trainer.begin(policy, rows, tokens(rows))
-
-        def values(part: list[Example]) -> tuple[Tensor, dict[str, Tensor]]:
-            stats = trainer.module(part)
-            loss_B = -stats.logprobs_AT.sum(-1) / stats.mask_AT.sum(-1)
-            return loss_B, {"loss": loss_B}
-
+        rows, held_out, facts = answers_to_learn(cfg, policy, trainer.given)
+        trainer.begin(policy, rows)
         for step in trainer.steps():
-            trainer.learn(step, values)
-            trainer.measure(step, held_out, tokens(held_out), values)
+            trainer.learn(step, sft_values)
+            trainer.measure(step, held_out, sft_values)
         return trainer.finish(**facts)
 
 
-def tokens(rows: Iterable[Example]) -> list[float]:
-    """What each row counts."""
-    return [float(len(row.answers[0])) for row in rows]
+def sft_values(stats: TokenStats, part: Sequence[Example]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over its tokens; a row's weight is how many it has."""
+    assert stats.logprobs_AT is not None
+    loss_B = -stats.logprobs_AT.sum(-1) / stats.mask_AT.sum(-1)
+    return loss_B, {"loss": loss_B}
