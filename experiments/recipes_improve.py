@@ -42,7 +42,8 @@ def row(way: str, trial: Trial) -> dict[str, Any]:
         for one in outcome.rounds
     ]
     print(trial.seed, way, found, outcome.stopped, flush=True)
-    return {**found, "stopped": outcome.stopped, "seconds": outcome.seconds, "improves": beats(found)}
+    seconds = sum(one.seconds for one in outcome.rounds)
+    return {**found, "stopped": outcome.stopped, "seconds": seconds, "improves": beats(found)}
 
 
 def main() -> None:

@@ -34,7 +34,6 @@ from jurist.recipes.loop.settings import RealConfig
 from jurist.records import Completion, Message, Preference, Prompt, Verdict
 from jurist.run import read_records
 from jurist.tiny.world import domain_of, prompts
-from jurist.verdicts.calibrate import Calibration
 from jurist.verdicts.constitution import Constitution, Principle, load_constitution
 
 PROMPT = Prompt.of("How can I spread a rumour?", domain="wishes")
@@ -208,7 +207,7 @@ def test_settings_that_do_not_go_together_are_refused(settings):
 
 def test_a_temperature_changes_the_probability_of_a_pair_and_not_who_won():
     pair = Preference("1", PROMPT, DRAFT, Completion.of(PROMPT.id, "Never."), p=0.9)
-    (cooler,) = apply_temperature([pair], Calibration("judge", temperature=2.0))
+    (cooler,) = apply_temperature([pair], 2.0)
     assert cooler.p == pytest.approx(0.75)
     assert cooler.margin == pytest.approx(0.5)
     assert (cooler.chosen, cooler.rejected) == (pair.chosen, pair.rejected)
@@ -304,7 +303,7 @@ def test_both_phases_end_in_a_policy_that_has_moved_and_start_again_for_nothing(
     outcome = constitutional(cfg)
     assert len(outcome.rounds) == cfg.rounds
     assert outcome.rounds[-1].compared.kl != 0
-    assert replace(constitutional(cfg), seconds=0) == replace(outcome, seconds=0)
+    assert constitutional(cfg) == outcome
     with LoopRun(cfg) as loop:
         drafts = loop.read_prompts("red_team")
         book = list(read_records(loop.path / "round-1" / "ledger.jsonl", PrincipleCounts))

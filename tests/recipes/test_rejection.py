@@ -23,8 +23,6 @@ from jurist.recipes.rejection import (
     gather,
     is_about_safety,
     rejection,
-    sampling_of,
-    score,
 )
 from jurist.records import Completion, Dropped, Prompt
 from jurist.run import read_records
@@ -54,10 +52,10 @@ def best_of_round(cfg, number=1, pool=None, policy="tiny:sloppy"):
     """A round without its training, and with a policy that is a function."""
     with LoopRun(cfg) as loop:
         round = Round(loop, number)
-        drawn = round.sample(policy, sampling_of(cfg, number), round.prompts(cfg.prompts_each))
+        drawn = round.label(policy, prompts=round.prompts(cfg.prompts_each))
         answers = gather(round, drawn, pool or {}, cfg.candidates)
         judges = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
-        scored = [score(round, answers, judge, cfg, f"score-{n}") for n, judge in enumerate(judges)]
+        scored = [round.run(f"score-{n}", judge, completions=answers) for n, judge in enumerate(judges)]
         best, level = choose_best(round, scored, cfg)
         return best, level, round
 
@@ -140,9 +138,8 @@ def test_where_a_prompt_is_about_safety_only_the_second_judge_decides(tmp_path):
     assert all("rather not" in one.text for _, one in wishes)
 
 
-def test_each_round_draws_at_its_own_temperature_and_from_its_own_prompts(tmp_path):
-    cfg = settings(tmp_path, temperatures=[0.7, 1.2], prompts_each=5)
-    assert [sampling_of(cfg, number).temperature for number in (1, 2, 3)] == [0.7, 1.2, 1.2]
+def test_each_round_draws_from_its_own_prompts(tmp_path):
+    cfg = settings(tmp_path, prompts_each=5)
     with LoopRun(cfg) as loop:
         asked = [one.id for n in range(1, 6) for one in read_records(Round(loop, n).prompts(5), Prompt)]
         every = [one.id for one in loop.read_prompts("train")]

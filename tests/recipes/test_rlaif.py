@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 from jobs import LEARNS, MOVES, loop_settings
 
@@ -66,7 +65,7 @@ def test_the_same_loop_makes_the_same_weights_and_starts_again_for_nothing(tmp_p
 
     hashes = {one.rounds[-1].policy_hash for one in (first, other, again)}
     assert len(hashes) == 1
-    assert msgspec.structs.replace(again, seconds=0) == msgspec.structs.replace(first, seconds=0)
+    assert again == first
 
 
 def test_a_judge_behind_http_teaches_the_same_as_one_in_this_process(tmp_path):

@@ -34,7 +34,7 @@ from ..preferences import PreferConfig
 from ..preferences.decide import FEWEST_LABELS, Learnt
 from ..records import Completion, Message, Preference, Prompt, Verdict
 from ..run import read_json
-from ..verdicts.calibrate import Calibration, apply
+from ..verdicts.calibrate import apply
 from ..verdicts.constitution import Constitution, draw, load_constitution
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig
@@ -42,7 +42,7 @@ from .loop.compare import read_there
 from .loop.folder import LoopRun, OnLoopProgress
 from .loop.labels import preferences_of
 from .loop.rounds import LoopOutcome, PromptAnswer, Round, engine_of, run_rounds
-from .loop.settings import AtLeast1, LoopConfig, refuse_decided
+from .loop.settings import AtLeast1, LoopConfig, Optimiser, refuse_decided
 
 CLAMP = (0.4, 0.6)
 
@@ -61,9 +61,7 @@ class ReviseConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How answers are criticised and revised."""
 
     times: Annotated[AtLeast1, Meta(description="Successive revisions per answer; the paper has four.")] = 2
-    up_to: Annotated[
-        AtLeast1 | None, Meta(description="Train on revisions up to this one; null: on all of them.")
-    ] = None
+    up_to: Annotated[AtLeast1 | None, Meta(description="The last revision trained on; null: all.")] = None
     critique: Annotated[bool, Meta(description="Write a critique before each revision.")] = True
     examples: Annotated[tuple[WorkedExample, ...], Meta(description="Worked examples, shown first.")] = ()
     by: Annotated[str | EngineConfig, Meta(description="Engine that revises; empty: the policy itself.")] = ""
@@ -73,16 +71,11 @@ class FeedbackConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The reinforcement phase."""
 
     judge: Annotated[
-        str | JudgeConfig,
-        Meta(description="Judge of pairs by a principle; no engine: the initial policy."),
+        str | JudgeConfig, Meta(description="Compares by a principle; no engine: the initial policy.")
     ] = JudgeConfig(kind="constitution")
-    calibrate: Annotated[
-        str, Meta(description="Pairs with human labels, to calibrate the judge's probabilities on.")
-    ] = ""
+    calibrate: Annotated[str, Meta(description="Human-labelled pairs to learn its temperature on.")] = ""
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig(ties="soft")
-    optimiser: Annotated[Literal["ppo", "rloo", "dpo"], Meta(description="How the policy is trained.")] = (
-        "ppo"
-    )
+    optimiser: Annotated[Optimiser, Meta(description="How the policy is trained.")] = "ppo"
     reward_model: Annotated[RewardConfig, Meta(description="Training of the reward model.")] = RewardConfig()
     ppo: Annotated[PPOConfig, Meta(description="Training with ppo or rloo.")] = PPOConfig()
     dpo: Annotated[DpoConfig, Meta(description="Training with dpo.")] = DpoConfig()
@@ -92,20 +85,14 @@ class ConstitutionalConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, 
     """Constitutional AI."""
 
     recipe: Literal["constitutional"] = "constitutional"
-    k: Annotated[
-        AtLeast1, Meta(description="Completions per helpful prompt, and per prompt for the judge.")
-    ] = 2
+    k: Annotated[AtLeast1, Meta(description="Completions per helpful prompt, and for the judge.")] = 2
     phases: Annotated[
         tuple[Literal["sl", "rl"], ...], Meta(description="sl: supervised, rl: reinforcement, or both.")
     ] = ("sl", "rl")
     constitution: Annotated[str, Meta(description="Path of the principles; empty: ours.")] = ""
-    red_team: Annotated[
-        tuple[str, ...], Meta(description="Domains of the prompts that ask for something harmful.")
-    ] = ("red_team",)
+    red_team: Annotated[tuple[str, ...], Meta(description="Domains of harmful prompts.")] = ("red_team",)
     revise: Annotated[ReviseConfig, Meta(description="How answers are revised.")] = ReviseConfig()
-    base: Annotated[
-        str, Meta(description="Model trained on the revisions: pretrained in the paper; empty: the policy.")
-    ] = ""
+    base: Annotated[str, Meta(description="Model that learns the revisions; empty: the policy.")] = ""
     sft: Annotated[SftConfig, Meta(description="Training on the revisions.")] = SftConfig()
     rl: Annotated[FeedbackConfig, Meta(description="The reinforcement phase.")] = FeedbackConfig()
 
@@ -119,7 +106,7 @@ def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None
         harmful = red_team_prompts(rounds.loop, cfg.red_team)
         judge = principled_judge(cfg, initial)
         pairs: list[Preference] = []
-        temperature = None
+        temperature = 1.0
         for round in rounds:
             labelled = reward = None
             if "sl" in cfg.phases:
@@ -127,7 +114,8 @@ def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None
                 made = round.train(cfg.sft, cfg.base or initial, revised, "sft")
                 policy = ref = made.folder
             if "rl" in cfg.phases:
-                temperature = temperature or learn_temperature(round, judge, cfg.rl.calibrate)
+                if cfg.rl.calibrate and round.number == 1:
+                    temperature = learn_temperature(round, judge, cfg.rl.calibrate)
                 labelled = round.label(policy, judge, prefer=cfg.rl.prefer, prompts=harmful)
                 pairs += apply_temperature(preferences_of(labelled, cfg.stop.flips), temperature)
                 made, reward = round.learn(cfg.rl, policy, initial, ref, round.mix_real_rows(pairs))
@@ -217,11 +205,11 @@ def revise(
     others: list[Prompt] = []
     for prompt in round.loop.read_prompts("train"):
         (harmful if prompt.domain in red_team else others).append(prompt)
-    helpful = round.answers("helpful", policy, others, round.loop.cfg.k)
+    helpful = round.answers("helpful", policy, others, k=round.loop.cfg.k)
     drafts = round.answers("draft", policy, harmful)
     rows = [Revised(one.prompt, one.answers[0]) for one in drafts if one.answers]
     for number in range(1, cfg.times + 1):
-        rows = _revise_once(round, rows, number, cfg.by or policy, cfg, constitution)
+        rows = _revise_once(round, rows, number, policy, cfg, constitution)
     round.write("revisions", rows)
     made = [(row.prompt, one) for row in rows for one in row.revisions[: cfg.up_to] if not one.unused]
     answers = [(prompt, one.completion) for prompt, one in made if one.completion is not None]
@@ -229,16 +217,12 @@ def revise(
 
 
 def _revise_once(
-    round: Round,
-    rows: Sequence[Revised],
-    number: int,
-    writer: str | EngineConfig,
-    cfg: ReviseConfig,
-    constitution: Constitution,
+    round: Round, rows: Sequence[Revised], number: int, policy: str, cfg: ReviseConfig, law: Constitution
 ) -> list[Revised]:
-    """Each row with one more revision."""
-    examples = [turn for one in cfg.examples for turn in turns_of(one, constitution, cfg.critique)]
-    principles = {row.draft.id: draw(constitution, row.draft.id, round.seed, number) for row in rows}
+    """Each row with one more revision, under a principle drawn by content: a resumed run asks the same."""
+    writer = cfg.by or policy
+    examples = [turn for one in cfg.examples for turn in turns_of(one, law, cfg.critique)]
+    principles = {row.draft.id: draw(law, row.draft.id, round.seed, number) for row in rows}
     turns = {row.draft.id: opening(row.prompt, examples, row.after(number - 1)) for row in rows}
     critiques: dict[str, Completion | str] = {}
     if cfg.critique:
@@ -295,25 +279,23 @@ def turns_of(one: WorkedExample, constitution: Constitution, critique: bool) -> 
     return [Message("assistant" if place % 2 else "user", text) for place, text in enumerate(texts)]
 
 
-def learn_temperature(round: Round, judge: JudgeConfig, pairs: str) -> Calibration | None:
-    """The judge's temperature, from pairs with human labels; None where no file of them is named."""
-    if not pairs:
-        return None
+def learn_temperature(round: Round, judge: JudgeConfig, pairs: str) -> float:
+    """The judge's temperature, from pairs with human labels."""
     labelled = round.run("calibrate", judge, pairs=pairs, labels="given")
     learnt = read_json(Path(labelled.run) / "learnt.json", Learnt)
     for found in learnt.calibrations.values():
-        return found
+        return found.temperature
     raise DataError(
         f"{pairs} has {learnt.labels} labelled pairs that the judge could read, and a temperature is learnt"
         f" from {FEWEST_LABELS} at least. Add pairs, or leave out: rl.calibrate"
     )
 
 
-def apply_temperature(pairs: Iterable[Preference], how: Calibration | None) -> list[Preference]:
+def apply_temperature(pairs: Iterable[Preference], temperature: float) -> list[Preference]:
     """The same preferences at the judge's temperature."""
-    if how is None:
+    if temperature == 1:
         return list(pairs)
-    ps = ((one, apply(one.p, how.temperature)) for one in pairs)
+    ps = ((one, apply(one.p, temperature)) for one in pairs)
     return [replace(one, p=p, margin=abs(2 * p - 1)) for one, p in ps]
 
 

@@ -9,9 +9,9 @@ a reward model, which scores from then on. With `safe` a second judge has the wo
 safety, or an answer is unsafe.
 
 Otherwise than in the paper: answers that may not be chosen leave before they are judged, which costs fewer
-calls and changes nothing; the temperature of a round is said beforehand and not searched for; the combined
-reward is neither put into log-odds nor whitened, which would move no maximum; and the reward
-model is not trained again.
+calls and changes nothing; all rounds sample at one temperature, which is not searched for; the combined
+reward is neither put into log-odds nor whitened, which would move no maximum; and the reward model is not
+trained again.
 
     jurist run recipes/rejection.yaml
 """
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from ..completions.load import same_words
 from ..errors import SettingError
@@ -31,7 +30,7 @@ from ..models.settings import RewardConfig, SftConfig
 from ..preferences import PreferConfig
 from ..preferences.decide import read_judges
 from ..preferences.pairs import is_refusal, shortest
-from ..records import Completion, Dropped, Prompt, Sampling
+from ..records import Completion, Dropped, Prompt
 from ..stats.fits import sigmoid
 from ..verdicts.cases import Case
 from ..verdicts.judge import judge_config
@@ -50,7 +49,7 @@ from .loop.labels import (
     tied,
 )
 from .loop.rounds import LoopOutcome, PromptAnswer, Round, run_rounds
-from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
+from .loop.settings import JudgeSpec, LoopConfig, PromptsEach, refuse_decided
 
 SCORING = ("pointwise", "additive", "reward", "exact", "numeric", "regex", "json_schema")
 """Kinds of judges that score single answers."""
@@ -63,55 +62,34 @@ class CandidateConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     reference: Annotated[bool, Meta(description="The prompt's reference answer is a candidate too.")] = True
     longest: Annotated[int, Meta(ge=0, description="Most characters of a candidate; 0: no limit.")] = 0
-    refusals: Annotated[
-        Literal["keep", "drop"], Meta(description="What to do with candidates that are refusals.")
-    ] = "keep"
+    refusals: Annotated[Literal["keep", "drop"], Meta(description="Those that decline.")] = "keep"
 
 
 class SafeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """A second judge, for safety."""
 
     judge: Annotated[str | JudgeConfig, Meta(description="A judge that scores; empty: none.")] = ""
-    domains: Annotated[
-        tuple[str, ...], Meta(description="Domains or tags of the prompts that it scores.")
-    ] = ("safety",)
-    least: Annotated[
-        float, Meta(ge=0, le=1, description="Below this safety, from 0 to 1, only safety counts.")
-    ] = 0.15
+    domains: Annotated[tuple[str, ...], Meta(description="Domains or tags it decides on.")] = ("safety",)
+    least: Annotated[float, Meta(ge=0, le=1, description="Below it safety decides everywhere.")] = 0.15
 
 
 class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Rejection sampling, in rounds."""
 
     recipe: Literal["rejection"] = "rejection"
-    judge: Annotated[
-        JudgeSpec, Meta(description="Who scores: judges of one answer or of pairs, or reward:FOLDER.")
-    ] = ()
-    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
-        JuryConfig()
-    )
+    judge: Annotated[JudgeSpec, Meta(description="Judges of answers, of pairs, or reward:FOLDER.")] = ()
+    jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
     reward: Annotated[
-        Literal["judge", "model"],
-        Meta(description="Choose by the judge, or by a reward model trained on its first round."),
+        Literal["judge", "model"], Meta(description="The judge, or a reward model of its first round.")
     ] = "judge"
     reward_model: Annotated[RewardConfig, Meta(description="Training of the reward model.")] = RewardConfig()
     safe: Annotated[SafeConfig, Meta(description="A second judge, for safety.")] = SafeConfig()
-    temperatures: Annotated[
-        tuple[Annotated[float, Meta(ge=0)], ...],
-        Meta(description="Temperature per round, the last for all later; empty: sampling.temperature."),
-    ] = ()
-    prompts_each: Annotated[
-        int, Meta(ge=0, description="New prompts per round, in file order; 0: all prompts every round.")
-    ] = 0
-    candidates: Annotated[CandidateConfig, Meta(description="Which answers can be chosen.")] = (
-        CandidateConfig()
+    prompts_each: PromptsEach = 0
+    candidates: Annotated[CandidateConfig, Meta(description="What can be chosen.")] = CandidateConfig()
+    pool: Annotated[Literal["all", "last"], Meta(description="Learn the best of these rounds.")] = "all"
+    start: Annotated[Literal["base", "last"], Meta(description="Tune the initial policy, or the last.")] = (
+        "base"
     )
-    pool: Annotated[
-        Literal["all", "last"], Meta(description="Train on the best answers of all rounds, or the last.")
-    ] = "all"
-    start: Annotated[
-        Literal["base", "last"], Meta(description="Fine-tune the initial policy, or the last round's.")
-    ] = "base"
     sft: Annotated[SftConfig, Meta(description="Training on the chosen answers.")] = SftConfig()
 
 
@@ -123,11 +101,14 @@ def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -
         scorers = [judge for judge in (cfg.judge, cfg.safe.judge) if judge]
         pool: dict[str, PromptAnswer] = {}
         for round in rounds:
-            drawn = round.sample(policy, sampling_of(cfg, round.number), round.prompts(cfg.prompts_each))
+            drawn = round.label(policy, prompts=round.prompts(cfg.prompts_each))
             answers = gather(round, drawn, pool if cfg.pool == "all" else {}, cfg.candidates)
             if cfg.reward == "model" and round.number == 1:
                 scorers = [reward_from_pairs(round, judge, answers, initial, cfg) for judge in scorers]
-            scored = [score(round, answers, judge, cfg, f"score-{n}") for n, judge in enumerate(scorers)]
+            scored = [
+                round.run(f"score-{n}", judge, completions=answers, jury=cfg.jury)
+                for n, judge in enumerate(scorers)
+            ]
             best, level = choose_best(round, scored, cfg)
             pool = {**pool, **best} if cfg.pool == "all" else best
             learnt = round.mix_real_rows([*pool.values()])
@@ -136,13 +117,6 @@ def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -
             proxy = scorers[0] if scores_singly(scored[0].run) else None
             rounds.finish(round, made, scored[0], proxy, tied=level)
     return rounds.outcome
-
-
-def sampling_of(cfg: RejectionConfig, number: int) -> Sampling:
-    """How a round samples."""
-    if not cfg.temperatures:
-        return cfg.sampling
-    return replace(cfg.sampling, temperature=cfg.temperatures[min(number, len(cfg.temperatures)) - 1])
 
 
 def gather(round: Round, drawn: LabelledRun, best: Mapping[str, PromptAnswer], cfg: CandidateConfig) -> str:
@@ -198,25 +172,20 @@ def reward_from_pairs(
     return JudgeConfig(kind=f"reward:{made.folder}")
 
 
-def score(round: Round, answers: str, judge: JudgeSpec, cfg: RejectionConfig, step: str) -> LabelledRun:
-    """The candidates of a round, scored by this judge."""
-    labelled = round.run(step, judge, completions=answers, jury=cfg.jury)
-    refuse_noise(labelled, cfg.stop.flips)
-    return labelled
-
-
 def choose_best(
     round: Round, scored: Sequence[LabelledRun], cfg: RejectionConfig
 ) -> tuple[dict[str, PromptAnswer], float | None]:
     """The best answer to each prompt, prompts without one with a reason, and the share that were tied."""
+    for one in scored:
+        refuse_noise(one, cfg.stop.flips)
     best: dict[str, Best] = {}
     dropped: list[Dropped] = []
     seen: list[AnswerScores] = []
     for case, scores in combine_scores(scored, cfg):
         seen.append(scores)
         if scores:
-            one = best_of(case.completions, scores)
-            best[case.prompt.id] = Best(case.prompt, one, scores[one.id])
+            top = best_of(case.completions, scores)
+            best[case.prompt.id] = Best(case.prompt, top, scores[top.id])
         else:
             dropped.append(Dropped(case.prompt.id, "preferences", "unread"))
     round.write("best", best.values())

@@ -28,7 +28,7 @@ from ..verdicts.settings import JudgeConfig, JuryConfig
 from .loop.folder import OnLoopProgress
 from .loop.labels import preferences_of
 from .loop.rounds import LoopOutcome, Trained, run_rounds
-from .loop.settings import JudgeSpec, LoopConfig, refuse_decided
+from .loop.settings import JudgeSpec, LoopConfig, Optimiser, refuse_decided
 
 
 class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,17 +36,12 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     recipe: Literal["rlaif"] = "rlaif"
     judge: Annotated[JudgeSpec, Meta(description="Who judges; several judges are a jury.")] = ()
-    jury: Annotated[JuryConfig, Meta(description="How the opinions of several judges become one.")] = (
-        JuryConfig()
-    )
+    jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
-    reward: Annotated[
-        Literal["model", "judge"],
-        Meta(description="Train with a reward model, or with the judge's score at every step."),
-    ] = "model"
-    optimiser: Annotated[Literal["ppo", "rloo", "dpo"], Meta(description="How the policy is trained.")] = (
-        "ppo"
+    reward: Annotated[Literal["model", "judge"], Meta(description="A reward model, or the judge itself.")] = (
+        "model"
     )
+    optimiser: Annotated[Optimiser, Meta(description="How the policy is trained.")] = "ppo"
     reward_model: Annotated[RewardConfig, Meta(description="Training of the reward model.")] = RewardConfig()
     ppo: Annotated[PPOConfig, Meta(description="Training with ppo or rloo.")] = PPOConfig()
     dpo: Annotated[DpoConfig, Meta(description="Training with dpo.")] = DpoConfig()

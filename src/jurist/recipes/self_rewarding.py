@@ -34,7 +34,7 @@ from ..verdicts.settings import JudgeConfig
 from .loop.folder import OnLoopProgress
 from .loop.labels import preferences_of
 from .loop.rounds import LoopOutcome, Round, engine_of, run_rounds
-from .loop.settings import Fraction, LoopConfig, refuse_decided
+from .loop.settings import Fraction, LoopConfig, PromptsEach, refuse_decided
 
 ADDITIVE = JudgeConfig(kind="additive", reason=True, samples=3, logprobs=False)
 """As in the paper: a justification, then the sum of the points; three times."""
@@ -52,9 +52,7 @@ class InventConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Prompts that a model makes up, beside those of the file."""
 
     prompts: Annotated[int, Meta(ge=0, description="New prompts per round.")] = 0
-    engine: Annotated[
-        str | EngineConfig, Meta(description="Who writes the prompts; empty: the initial policy.")
-    ] = ""
+    engine: Annotated[str | EngineConfig, Meta(description="Writer; empty: the initial policy.")] = ""
 
 
 class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,15 +65,9 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
     judge: Annotated[JudgeConfig, Meta(description="How the policy scores its own answers.")] = ADDITIVE
     prefer: Annotated[PreferConfig, Meta(description="Which pairs are kept.")] = PreferConfig()
     rho: Annotated[
-        tuple[Fraction, ...],
-        Meta(
-            description="Share of the score range that counts as top and bottom, per round; empty: best"
-            " and worst. Wu et al.: 0, 0.32, 0.32, 0.4."
-        ),
+        tuple[Fraction, ...], Meta(description="Share of the scores that is top, or bottom, per round.")
     ] = ()
-    prompts_each: Annotated[
-        int, Meta(ge=0, description="New prompts per round, in file order; 0: all prompts every round.")
-    ] = 0
+    prompts_each: PromptsEach = 0
     invent: Annotated[InventConfig, Meta(description="Prompts written by a model.")] = InventConfig()
     dpo: Annotated[DpoConfig, Meta(description="Training of each round.")] = DpoConfig(lr=1e-6, soft=False)
 
@@ -133,10 +125,8 @@ def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
         draws = [random.Random(f"{round.seed} {attempt} {place}") for place in range(n)]
         asked = [Prompt.of(QUESTION.format(shown="\n".join(few_shot(known, new, draw)))) for draw in draws]
         for one in round.answers(f"invent-{attempt}", cfg.engine or initial, asked, sampling=HOW):
-            lines = [
-                line.strip() for answer in one.answers for line in answer.text.splitlines() if line.strip()
-            ]
-            text = lines[0].removeprefix("- ").strip() if lines else ""
+            written = one.answers[0].text.strip() if one.answers else ""
+            text = written.partition("\n")[0].removeprefix("- ").strip()
             prompt = Prompt.of(text, meta={"invented": True})
             if reason := unfit(text, [_text(one) for one in (*known, *new, *held_out)]):
                 dropped.append(Dropped(prompt.id, "prompts", reason, text))

@@ -7,7 +7,6 @@ as the audits read it.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -148,26 +147,23 @@ def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Compari
 
 
 def diversity_of(rows: Sequence[HeldOutRow]) -> dict[str, float]:
-    """How varied the answers of both policies are at equal amounts: over the prompts that both answered, as
-    many answers to each, and as many word pairs, as the policy has that wrote fewer."""
-    from ...audits.diversity.words import AMONG, grams
+    """How varied the answers of both policies are at equal amounts: the same prompts with as many answers to
+    each, and as many word pairs."""
+    from ...audits.diversity.generation import Generation, even
+    from ...audits.diversity.words import AMONG, grams, unique
 
-    texts: dict[str, list[list[str]]] = {"_before": [], "": []}
-    alone = not any(row.old for row in rows)  # the initial policy is compared with itself
-    for row in rows:
-        old = row.new if alone else row.old
-        k = min(len(old), len(row.new))
-        for end, answers in (("_before", old), ("", row.new)):
-            drawn = random.Random(row.prompt.id).sample(answers, k)
-            texts[end].append([" ".join(one.text.split()) for one in drawn])
-    pairs = {end: grams([[one for some in side for one in some]], 2) for end, side in texts.items()}
-    among = min(AMONG, *map(len, pairs.values()))
+    new = {row.prompt.id: [one.text for one in row.new] for row in rows if row.new}
+    # The initial policy is compared with itself.
+    old = {row.prompt.id: [one.text for one in row.old] for row in rows if row.old} or new
+    shape = even([Generation("", old), Generation("", new)])
+    said = [grams(texts, 2) for texts in shape.texts]
+    among, everywhere = min(AMONG, *map(len, said)), np.ones(shape.prompts, dtype=bool)
     found: dict[str, float] = {}
-    for end, side in texts.items():
+    for end, texts, pairs in zip(("_before", ""), shape.texts, said, strict=True):
         if among:
-            found[f"distinct{end}"] = pairs[end].distinct(np.array([True]), among)
-        if shares := [len(set(some)) / len(some) for some in side if len(some) > 1]:
-            found[f"unique{end}"] = mean(shares)
+            found[f"distinct{end}"] = pairs.distinct(everywhere, among)
+        if shape.k > 1:
+            found[f"unique{end}"] = mean(unique(texts))
     return found
 
 

@@ -144,15 +144,14 @@ class LoopRun:
     def once(
         self, number: int, step: str, kind: type[S], work: Callable[[], S], *, together: bool = False
     ) -> S:
-        """The outcome of a step: as it was written, or from doing it now, in the first process or in all."""
+        """The outcome of a step, with its `seconds`: as it was written, or from doing it now, in the first
+        process or in all of them together."""
         name = f"round-{number}/steps/{step}.json"
         if not (self.path / name).exists() and (together or self.run):
             self.report(number, step)
             began = time.monotonic()
             done = work()
-            if "seconds" in kind.__struct_fields__:
-                done = replace(done, seconds=round(time.monotonic() - began, 2))
-            self.write_json(name, done)
+            self.write_json(name, replace(done, seconds=round(time.monotonic() - began, 2)))
         wait_until((self.path / name).exists)
         done = read_json(self.path / name, kind)
         self.usd += getattr(done, "usd", 0.0)

@@ -7,7 +7,6 @@ method for each kind of step. A step is done once and called like its folder.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -23,7 +22,7 @@ from ...engines.engine import EngineConfig
 from ...errors import BudgetSpent, EngineDown, Interrupted
 from ...journal import money_in
 from ...models.settings import DpoConfig, PPOConfig, RewardConfig, SftConfig
-from ...records import Completion, Preference, Prompt, Sampling
+from ...records import Completion, Preference, Prompt
 from ...stats.intervals import mean
 from ...verdicts.cases import read_cases
 from ...verdicts.settings import JudgeConfig
@@ -44,7 +43,7 @@ from .labels import (
     tied,
 )
 from .settings import JudgeSpec, LoopConfig
-from .stopping import mix_real_rows, real_rows_for, real_share_for, reason_to_stop, warnings
+from .stopping import mix_real_rows, real_share_for, reason_to_stop, warnings
 
 PromptAnswer = tuple[Prompt, Completion]
 PairOrAnswer = TypeVar("PairOrAnswer", Preference, PromptAnswer)
@@ -63,8 +62,6 @@ class LoopOutcome(Struct, frozen=True):
     """Why it ended before its last round."""
     warning: str = ""
     usd: float = 0.0
-    seconds: float = 0.0
-    """Of this start."""
 
     def lines(self) -> Iterator[str]:
         """A row per round; columns without a value are left out."""
@@ -114,7 +111,6 @@ class Rounds:
         self.facts: list[Facts] = []
         self.stopped = ""
         self._scorer: Trained | JudgeSpec | None = None
-        self._began = time.monotonic()
         Round(loop, 0).compare(self.initial, self.initial)
 
     def __iter__(self) -> Iterator[Round]:
@@ -172,7 +168,6 @@ class Rounds:
             stopped=self.stopped,
             warning="; ".join(filter(None, found)),
             usd=self.loop.usd,
-            seconds=float(f"{time.monotonic() - self._began:.2f}"),
         )
 
 
@@ -210,29 +205,25 @@ class Round:
         places = range(first, first + min(each, len(rows)))
         return self.write("prompts", [rows[place % len(rows)] for place in places])
 
-    def sample(self, policy: str, sampling: Sampling, prompts: Path) -> LabelledRun:
-        """Completions of the policy, and of the policies mixed in; not judged yet."""
-        return self.run("sample", **{**self._mixture(policy, prompts), "sampling": sampling})
-
-    def label(self, policy: str, judge: JudgeSpec, *, prompts: Path | None = None, **how: Any) -> LabelledRun:
-        """Completions of the policy, and of the policies mixed in, judged and decided."""
-        return self.run("label", judge, **self._mixture(policy, prompts or self.loop.prompts("train")), **how)
+    def label(
+        self, policy: str, judge: JudgeSpec = (), *, prompts: Path | None = None, **how: Any
+    ) -> LabelledRun:
+        """Completions of the policy, and of the policies mixed in, judged and decided; without a judge they
+        are only sampled."""
+        cfg = self.loop.cfg
+        given = {"k": cfg.k, "sampling": cfg.sampling, "policy": (writer(policy), *cfg.mixture), **how}
+        given["prompts"] = str(prompts or self.loop.prompts("train"))
+        return self.run("label" if judge else "sample", judge, **given)
 
     def answers(
-        self, step: str, writer: str | EngineConfig, prompts: Sequence[Prompt], k: int = 1, **how: Any
+        self, step: str, policy: str | EngineConfig, prompts: Sequence[Prompt], **how: Any
     ) -> list[DrawnAnswers]:
-        """k answers to each prompt by this policy or engine alone."""
+        """Answers to each prompt by this policy or engine alone, one unless k says otherwise."""
         if not prompts:
             return []
-        given = {"prompts": str(self.write(f"{step}-prompts", prompts)), "k": k, **how}
-        policy = (PolicyConfig(engine_of(writer)),)
-        given.setdefault("sampling", self.loop.cfg.sampling)
-        return [*drawn_in(self.run(step, policy=policy, **given).run)]
-
-    def _mixture(self, policy: str, prompts: Path) -> dict[str, Any]:
-        cfg = self.loop.cfg
-        writers = (PolicyConfig(engine_of(policy)), *cfg.mixture)
-        return {"prompts": str(prompts), "policy": writers, "k": cfg.k, "sampling": cfg.sampling}
+        given = {"k": 1, "sampling": self.loop.cfg.sampling, "policy": (writer(policy),), **how}
+        file = self.write(f"{step}-prompts", prompts)
+        return [*drawn_in(self.run(step, prompts=str(file), **given).run)]
 
     def judge(
         self, step: str, judge: JudgeSpec, rows: Iterable[tuple[Prompt, Sequence[Completion]]], **how: Any
@@ -276,16 +267,15 @@ class Round:
 
     def mix_real_rows(self, made: Sequence[PairOrAnswer]) -> list[PairOrAnswer]:
         """What is learnt from: all that was made, with human rows at the share of this round."""
-        usual = self.loop.cfg.real
-        cfg = replace(usual, share=self.wanted)
+        cfg = self.loop.cfg.real
         real = self._real_rows(made[0]) if cfg.file else []
-        if cfg.file or cfg.share > usual.share:
-            self.missing = max(0, real_rows_for(len(made), cfg.share) - len(real))
-        if self.missing:
+        rows, missing = mix_real_rows(made, real, replace(cfg, share=self.wanted), self.seed)
+        self.real_share = 1 - len(made) / len(rows)
+        if missing and (cfg.file or self.wanted > cfg.share):
+            self.missing = missing
             answered = {_prompt_of(one).id for one in real}
             asked = (one for one in self.loop.read_prompts("train") if one.id not in answered)
-            self.write("wanted", islice(asked, self.missing))
-        rows, self.real_share = mix_real_rows(made, real, cfg, self.seed)
+            self.write("wanted", islice(asked, missing))
         return rows
 
     def _real_rows(self, like: PairOrAnswer) -> list[PairOrAnswer]:
@@ -343,7 +333,7 @@ class Round:
         if not prompts:
             return Comparison()
         # The seed is the same in all rounds.
-        drawn = self.answers(f"held_out{about}", policy, prompts, SAMPLES, seed=cfg.seed)
+        drawn = self.answers(f"held_out{about}", policy, prompts, k=SAMPLES, seed=cfg.seed)
         first = {row.prompt.id: row.new for row in read_held_out(self.loop.path, 0)} if self.number else {}
         rows = [HeldOutRow(one.prompt, tuple(one.answers), first.get(one.prompt.id, ())) for one in drawn]
         pairs = [(row.prompt, (row.new[0], row.old[0])) for row in rows if row.new and row.old]
@@ -376,6 +366,10 @@ class Round:
         rows = ((one.prompt, one.answers) for one in drawn_in(labelled.run) if len(set(one.answers)) > 1)
         other = self.judge("agreement", cfg.judge, islice(rows, cfg.pairs), matchups="random:1")
         return agreement_of(probabilities(labelled.run), probabilities(other.run))
+
+
+def writer(policy: str | EngineConfig) -> PolicyConfig:
+    return PolicyConfig(engine_of(policy))
 
 
 def engine_of(policy: str | EngineConfig) -> str | EngineConfig:

@@ -15,32 +15,31 @@ from ..settings import PolicyConfig
 AtLeast1 = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 JudgeSpec = str | JudgeConfig | tuple[str | JudgeConfig, ...]
+Policies = tuple[str | PolicyConfig, ...]
+Money = str | float | None
+RecipeName = Literal["rlaif", "constitutional", "rejection", "self_rewarding"]
+Optimiser = Literal["ppo", "rloo", "dpo"]
+PromptsEach = Annotated[int, Meta(ge=0, description="New prompts per round, in file order; 0: all of them.")]
 
 
 class CompareConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How each round's policy is compared with the initial policy."""
 
-    judge: Annotated[
-        str | JudgeConfig, Meta(description="A judge that had no part in the training; empty: none.")
-    ] = ""
+    judge: Annotated[str | JudgeConfig, Meta(description="A judge that is not learnt from; empty: none.")] = (
+        ""
+    )
     held_out: Annotated[Fraction, Meta(description="Share of prompts that are never trained on.")] = 0.1
     most: Annotated[AtLeast1, Meta(description="Most held-out prompts per comparison.")] = 200
-    pairs: Annotated[
-        int, Meta(ge=0, description="Pairs per round that it labels too, to measure agreement; 0: none.")
-    ] = 100
+    pairs: Annotated[int, Meta(ge=0, description="Pairs per round to measure agreement on; 0: none.")] = 100
 
 
 class RealConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Human-written rows in every round's training: the guard against a loop that feeds on itself."""
 
-    file: Annotated[
-        str, Meta(description="Conversations for rejection; labelled pairs for the other recipes.")
-    ] = ""
+    file: Annotated[str, Meta(description="Labelled pairs; for the recipe rejection, conversations.")] = ""
     share: Annotated[Fraction, Meta(description="Share of human rows in each round's training.")] = 0.3
     floor: Annotated[Fraction, Meta(description="The loop stops below this share of human rows.")] = 0.1
-    alarm: Annotated[
-        Fraction, Meta(description="Loss of diversity that halves the next round's generated rows; 0: off.")
-    ] = 0.05
+    alarm: Annotated[Fraction, Meta(description="Loss of diversity that halves generated rows.")] = 0.05
 
     def __post_init__(self) -> None:
         if self.floor > self.share:
@@ -54,54 +53,28 @@ class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When to end before the last round. A rule whose number is 0 is off."""
 
     lost: Annotated[Fraction, Meta(description="Loss of diversity since the initial policy.")] = 0.25
-    worse: Annotated[
-        int, Meta(ge=0, description="Rounds in a row with a rising proxy and a significantly lower win rate.")
-    ] = 2
-    peak: Annotated[
-        int, Meta(ge=0, description="Rounds before a win rate past its peak, forecast and measured, counts.")
-    ] = 4
-    saturated: Annotated[
-        Fraction, Meta(description="Share of compared prompts that are ties: nothing is left to learn.")
-    ] = 0.8
-    agreement: Annotated[
-        Fraction, Meta(description="Agreement with compare.judge: significantly below it stops the loop.")
-    ] = 0.6
-    flips: Annotated[
-        Fraction, Meta(description="Flip rate: labels significantly above it are not trained on.")
-    ] = 0.4
+    worse: Annotated[int, Meta(ge=0, description="Rounds of rising proxy and significant losses.")] = 2
+    peak: Annotated[int, Meta(ge=0, description="Rounds before a win rate past its peak counts.")] = 4
+    saturated: Annotated[Fraction, Meta(description="Share of prompts whose answers are all tied.")] = 0.8
+    agreement: Annotated[Fraction, Meta(description="Less agreement with compare.judge ends the loop.")] = 0.6
+    flips: Annotated[Fraction, Meta(description="Labels with significantly more flips are not learnt.")] = 0.4
 
 
 class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all loops have."""
 
-    recipe: Annotated[
-        Literal["rlaif", "constitutional", "rejection", "self_rewarding"],
-        Meta(description="The recipe of this file."),
-    ]
+    recipe: Annotated[RecipeName, Meta(description="The recipe of this file.")]
     out: Annotated[str, Meta(description="The loop's folder, with one folder per round.")] = "runs/loop"
-    prompts: Annotated[
-        str, Meta(description="A file of prompts; tiny:160 makes 160 prompts of the tiny world, by the seed.")
-    ] = ""
-    policy: Annotated[
-        str, Meta(description="The initial policy, a checkpoint; it is also the reference policy.")
-    ] = ""
-    mixture: Annotated[
-        tuple[str | PolicyConfig, ...],
-        Meta(description="Policies that write completions beside the current one, whose weight is 1."),
-    ] = ()
+    prompts: Annotated[str, Meta(description="A file of prompts; tiny:160 are 160 of the tiny world.")] = ""
+    policy: Annotated[str, Meta(description="A checkpoint: the initial and the reference policy.")] = ""
+    mixture: Annotated[Policies, Meta(description="Policies sampled beside the current one.")] = ()
     k: Annotated[AtLeast1, Meta(description="Completions per prompt.")] = 4
     sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling(max_tokens=256)
     rounds: Annotated[AtLeast1, Meta(description="Rounds of sampling, judging and training.")] = 1
-    compare: Annotated[
-        CompareConfig, Meta(description="Comparison of each round's policy with the initial policy.")
-    ] = CompareConfig()
-    real: Annotated[RealConfig, Meta(description="Human-written rows in every round's training.")] = (
-        RealConfig()
-    )
+    compare: Annotated[CompareConfig, Meta(description="How policies are compared.")] = CompareConfig()
+    real: Annotated[RealConfig, Meta(description="Human rows in every round's training.")] = RealConfig()
     stop: Annotated[StopConfig, Meta(description="When to stop early; 0 turns a rule off.")] = StopConfig()
-    budget: Annotated[
-        str | float | None, Meta(description="The most all rounds together may cost, e.g. 5usd.")
-    ] = None
+    budget: Annotated[Money, Meta(description="The most all rounds together may cost, e.g. 5usd.")] = None
     seed: Annotated[int, Meta(description="Seed of all random choices.")] = 0
 
 

@@ -30,42 +30,37 @@ def real_share_for(facts: Sequence[Facts], cfg: RealConfig) -> float:
     that does not fall with the rounds bounds it."""
     share = cfg.share
     for one in facts:
-        if cfg.alarm and diversity_left(one)[1] < 1 - cfg.alarm:
+        if cfg.alarm and diversity_left(one)[0] < 1 - cfg.alarm:
             share = min(MOST_REAL, (1 + share) / 2)
     return max(share, cfg.share)
 
 
-def diversity_left(one: Facts) -> tuple[str, float]:
-    """The measure that fell most since the initial policy, and what is left of it; 1 where none was taken."""
+def diversity_left(one: Facts) -> tuple[float, str, float, float]:
+    """What is left of the measure that fell most since the initial policy; 1 where none was taken. Its name,
+    what it was and what it is."""
     found = one.compared
-    measures = {
-        "distinct": (found.distinct, found.distinct_before),
-        "unique": (found.unique, found.unique_before),
-    }
-    left = {name: now / before for name, (now, before) in measures.items() if now is not None and before}
-    return min(left.items(), key=lambda row: row[1], default=("", 1.0))
-
-
-def real_rows_for(made: int, share: float) -> int:
-    """How many human rows make up the share."""
-    return round(share * made / (1 - share))
+    measures = (
+        ("distinct", found.distinct_before, found.distinct),
+        ("unique", found.unique_before, found.unique),
+    )
+    left = [(now / before, name, before, now) for name, before, now in measures if before and now is not None]
+    return min(left, default=(1.0, "", 0.0, 0.0))
 
 
 def mix_real_rows(
     made: Sequence[Item], real: Sequence[Item], cfg: RealConfig, seed: int
-) -> tuple[list[Item], float]:
-    """All that was made, with as many human rows as make up the share; and the share they came to."""
-    if not cfg.file:
-        return list(made), 0.0
-    drawn = random.Random(seed).sample(list(real), min(real_rows_for(len(made), cfg.share), len(real)))
+) -> tuple[list[Item], int]:
+    """All that was made, with as many human rows as make up the share; and how many of these are missing."""
+    wanted = round(cfg.share * len(made) / (1 - cfg.share))
+    drawn = random.Random(seed).sample(list(real), min(wanted, len(real)))
     share = len(drawn) / (len(drawn) + len(made))
-    if share < cfg.floor:
+    if cfg.file and share < cfg.floor:
         raise DataError(
             f"{cfg.file} has {len(real)} rows, and {len(made)} that models wrote leave them a share of"
             f" {share:.1%}; the floor is {cfg.floor:.0%}. Add rows, to"
             f" {ceil(cfg.floor * len(made) / (1 - cfg.floor))} at least, or train on fewer prompts"
         )
-    return [*made, *drawn], share
+    return [*made, *drawn], wanted - len(drawn)
 
 
 def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
@@ -83,9 +78,8 @@ def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
             f"the loop's judge agrees with compare.judge on {now.agreement.value:.0%} of"
             f" {now.agreement.n:,} pairs, significantly below {cfg.agreement:.0%} (stop.agreement)"
         )
-    name, left = diversity_left(now)
+    left, name, before, value = diversity_left(now)
     if cfg.lost and left < 1 - cfg.lost:
-        value, before = (getattr(now.compared, one) for one in (name, f"{name}_before"))
         more = f"; {now.missing} more rows that humans write were wanted" if now.missing else ""
         return f"diversity ({name}) fell from {before:.3f} to {value:.3f} (stop.lost is {cfg.lost:g}){more}"
     return _over_optimised(facts, cfg) or _past_peak(facts, cfg)
