@@ -246,12 +246,12 @@ def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif()
 
 def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "why?"}\n{"q": "how?"}\n')
-    asked = list(load_training_prompts(PPOConfig(data=str(tmp_path / "rows.jsonl"), columns={"prompt": "q"})))
+    asked = list(load_training_prompts(tmp_path / "rows.jsonl", columns={"prompt": "q"}))
     (tmp_path / "loop" / "prompts").mkdir(parents=True)
     (tmp_path / "loop" / "prompts" / "train.jsonl").write_bytes(msgspec.json.encode(asked[0]))
 
     assert [one.messages[0].content for one in asked] == ["why?", "how?"]
-    assert list(load_training_prompts(PPOConfig(data=str(tmp_path / "loop")))) == asked[:1]
+    assert list(load_training_prompts(tmp_path / "loop")) == asked[:1]
 
 
 def test_prompts_held_out_are_measured_and_not_learnt_from(base, tmp_path):

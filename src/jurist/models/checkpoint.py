@@ -81,14 +81,16 @@ def save_checkpoint(
 ) -> None:
     """Put a checkpoint in place of the last one, whole or not at all. Every process calls it; one writes."""
     from safetensors.torch import save_file
-    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+    from torch.distributed.checkpoint.state_dict import get_state_dict
 
-    weights = full_state(model, ignore_frozen_params=True)
-    # Empty in all processes but the first. The optimiser's settings come from ours and are not kept.
-    moments = get_optimizer_state_dict(model, optimizer, options=_options(cpu_offload=True)).get("state", {})
+    # Both are empty in all processes but the first.
+    options = _options(cpu_offload=True, ignore_frozen_params=True)
+    weights, optimizer_state = get_state_dict(model, optimizer, options=options)
     if not main:
         return
-    # The base has the frozen ones. Tied weights are named once here, as safetensors will have it.
+    # The base has the frozen ones. Tied weights are named once here, as safetensors will have it. Of the
+    # optimiser only its moments: its settings come from ours.
+    moments: Any = optimizer_state.get("state", {})
     names = [name for name, weight in model.named_parameters() if weight.requires_grad]
     kept = {f"weight/{name}": weights[name] for name in names}
     kept |= {f"{key}/{name}": x for name, state in moments.items() for key, x in state.items()}
@@ -127,22 +129,24 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
             kind, _, name = key.partition("/")
             tensors.setdefault(kind, {})[name] = file.get_tensor(key)
     weights = tensors.pop("weight")
-    state_dict.set_model_state_dict(model, weights, options=_options(strict=False))
+    moments = {name: {key: its[name] for key, its in tensors.items() if name in its} for name in weights}
     # Only the groups are asked for: whole moments are given to the first process alone.
     groups = state_dict.get_optimizer_state_dict(model, optimizer)["param_groups"]
-    moments: dict[str, Any] = {
-        name: {key: its[name] for key, its in tensors.items() if name in its} for name in weights
-    }
-    whole = {"state": moments, "param_groups": groups}
-    state_dict.set_optimizer_state_dict(model, optimizer, whole, options=_options())
+    state_dict.set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=weights,
+        optim_state_dict={"state": moments, "param_groups": groups},
+        options=_options(strict=False),
+    )
     return numbers
 
 
-def full_state(model: Any, **how: bool) -> dict[str, Any]:
+def full_state(model: Any) -> dict[str, Any]:
     """The weights of a policy in one piece, in the first process."""
     from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
-    return get_model_state_dict(model, options=_options(cpu_offload=True, **how))
+    return get_model_state_dict(model, options=_options(cpu_offload=True))
 
 
 def _options(**how: bool) -> Any:

@@ -24,14 +24,14 @@ from .checkpoint import reference_hash
 from .reward import accuracy, labels, soft_logistic
 from .rows import pairs_to_learn
 from .settings import DpoConfig, DpoLoss
-from .trainer import OnProgress, Trainer, no_progress
+from .trainer import OnProgress, Trainer
 
 BLOCK: Final = 8192
 """Rows whose reference log-probs, token by token, are in memory at once."""
 
 
 def train_dpo(
-    cfg: DpoConfig, preferences: Iterable[Preference] | None = None, on_progress: OnProgress = no_progress
+    cfg: DpoConfig, preferences: Iterable[Preference] | None = None, on_progress: OnProgress | None = None
 ) -> Path:
     """Train on the preferences given, or on those in `cfg.data`; the folder of the policy."""
     with Trainer(cfg, preferences, on_progress) as trainer:

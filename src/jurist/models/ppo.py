@@ -37,7 +37,7 @@ from .processes import Processes
 from .rewards import BatchSource, Rewards, RewardSource, Scored, open_rewards, refuse_too_many
 from .rows import prompts_to_learn
 from .settings import RLAIF_MOST, PPOConfig
-from .trainer import OnProgress, Trainer, TrainingStep, no_progress, trainable
+from .trainer import OnProgress, Trainer, TrainingStep, trainable
 
 PPO_LOSSES: Final = ("policy_loss", "value_loss", "clipped")
 
@@ -72,7 +72,7 @@ def train_ppo(
     cfg: PPOConfig,
     prompts: Iterable[Prompt] | None = None,
     reward: RewardSource | BatchSource | None = None,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """The folder of the trained policy. Prompts and reward are those given, or what the settings name."""
     with Trainer(cfg, prompts, on_progress) as trainer:
@@ -155,10 +155,8 @@ class Sampler:
         cfg, policy, trainer = self.trainer.cfg, self.trainer.policy, self.trainer
         ended: list[list[Rollout]] = [[] for _ in rows]
         texts: list[list[Completion]] = [[] for _ in rows]
-        ids, how = (
-            [row.prompt_ids for row in rows],
-            Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature),
-        )
+        ids = [row.prompt_ids for row in rows]
+        how = Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature)
         try:
             with trainer.accelerator.autocast():
                 for rollout in self.writer.write(ids, cfg.samples, how, keys):

@@ -35,7 +35,7 @@ from ..records import Preference
 from ..run import read_json, write_whole
 from .rows import pairs_to_learn
 from .settings import RewardConfig
-from .trainer import OnProgress, Progress, Trainer, TrainingStep, no_progress
+from .trainer import OnProgress, Progress, Trainer, TrainingStep
 
 BLOCK: Final = 512
 """Rows between two notes of how far the states are."""
@@ -47,7 +47,7 @@ ITERATIONS: Final = 300
 def train_reward(
     cfg: RewardConfig,
     preferences: Iterable[Preference] | None = None,
-    on_progress: OnProgress = no_progress,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Train on the preferences given, or on those in `cfg.data`; the folder of the reward model."""
     with Trainer(cfg, preferences, on_progress) as trainer:

@@ -175,13 +175,10 @@ class TrainingRows(NamedTuple):
 
 
 def pairs_to_learn(
-    cfg: LabelledTraining, policy: Policy, preferences: Iterable[Preference] | None, *, soft: bool
+    cfg: LabelledTraining, policy: Policy, given: Iterable[Preference] | None, *, soft: bool
 ) -> TrainingRows:
     """The preferences given, or those of the settings, as examples of two answers: chosen, then rejected."""
-    dropped: Counter[str] = Counter()
-    if preferences is None:
-        preferences = load_preferences(cfg.data, counting(dropped), **_reading(cfg))
-    rows = _sort_out(cfg, policy, map(partial(pair_row, soft=soft), preferences), "preferences", dropped)
+    rows = _sort_out(cfg, policy, "preferences", given, load_preferences, partial(pair_row, soft=soft))
     nothing = sum(is_tie(pair.p) or pair.answers[0] == pair.answers[1] for pair in rows.learnt)
     if nothing == len(rows.learnt):
         raise DataError(
@@ -198,61 +195,60 @@ def pair_row(pair: Preference, soft: bool = True) -> TextRow:
     return pair.prompt, (pair.chosen, pair.rejected), labels
 
 
-def answers_to_learn(cfg: LabelledTraining, policy: Policy, targets: Iterable[Target] | None) -> TrainingRows:
+def answers_to_learn(cfg: LabelledTraining, policy: Policy, given: Iterable[Target] | None) -> TrainingRows:
     """The answers given, or those of the settings, as examples of one that weighs its tokens."""
-    dropped: Counter[str] = Counter()
-    if targets is None:
-        targets = load_targets(cfg.data, counting(dropped), **_reading(cfg))
-    texts = ((prompt, (completion,), {"id": completion.id}) for prompt, completion in targets)
-    rows = _sort_out(cfg, policy, texts, "answers", dropped)
-    return TrainingRows(_weighed(rows.learnt), _weighed(rows.held_out), rows.facts)
-
-
-def _weighed(rows: list[Example]) -> list[Example]:
-    return [replace(one, weight=float(len(one.answers[0]))) for one in rows]
-
-
-def load_training_prompts(cfg: PPOConfig, dropped: Drop = ignore) -> Iterator[Prompt]:
-    """The prompts of a run, or of a file with a column for them; what is left out is counted."""
-    for kept in ("prompts.jsonl", "prompts/train.jsonl"):  # of a run, and of a loop
-        if (Path(cfg.data) / kept).exists():
-            return read_records(Path(cfg.data) / kept, Prompt)
-    return load_prompts(cfg.data, dropped=dropped, columns=cfg.columns, on_error=cfg.on_error)
+    rows = _sort_out(
+        cfg, policy, "answers", given, load_targets, lambda one: (one[0], one[1:], {"id": one[1].id})
+    )
+    learnt, held_out = (
+        [replace(one, weight=float(len(one.answers[0]))) for one in some] for some in rows[:2]
+    )
+    return TrainingRows(learnt, held_out, rows.facts)
 
 
 def prompts_to_learn(
     cfg: PPOConfig, policy: Policy, given: Iterable[Prompt] | None
 ) -> tuple[dict[str, Prompt], TrainingRows]:
     """The prompts given, or those of the settings, by their id; and those that leave room for an answer."""
-    dropped: Counter[str] = Counter()
-    prompts = list(load_training_prompts(cfg, counting(dropped)) if given is None else given)
-    texts = ((one, (), {"id": one.id}) for one in prompts)
-    rows = _sort_out(cfg, policy, texts, "prompts", dropped, cfg.rollout.max_tokens)
-    return {one.id: one for one in prompts}, rows
+    prompts: dict[str, Prompt] = {}
+
+    def row(prompt: Prompt) -> TextRow:
+        prompts[prompt.id] = prompt
+        return prompt, (), {"id": prompt.id}
+
+    room = cfg.rollout.max_tokens
+    return prompts, _sort_out(cfg, policy, "prompts", given, load_training_prompts, row, room)
 
 
-def _reading(cfg: LabelledTraining) -> dict[str, Any]:
-    return {"columns": cfg.columns, "on_error": cfg.on_error, "label_values": cfg.label_values}
-
-
-def counting(dropped: Counter[str]) -> Drop:
-    return lambda row: dropped.update([row.reason])
+def load_training_prompts(source: str | Path, dropped: Drop = ignore, **reading: Any) -> Iterator[Prompt]:
+    """The prompts of a run, or of a file with a column for them; what is left out is counted."""
+    for kept in ("prompts.jsonl", "prompts/train.jsonl"):  # of a run, and of a loop
+        if (Path(source) / kept).exists():
+            return read_records(Path(source) / kept, Prompt)
+    return load_prompts(source, dropped=dropped, **reading)
 
 
 def _sort_out(
     cfg: Training,
     policy: Policy,
-    texts: Iterable[TextRow],
     what: str,
-    dropped: Counter[str],
+    given: Iterable[_R] | None,
+    load: Callable[..., Iterator[_R]],
+    row: Callable[[_R], TextRow],
     sampled: int = 0,
 ) -> TrainingRows:
     """Those that fit, with so many tokens to be sampled; by content, a prompt is held out or it is not."""
+    dropped: Counter[str] = Counter()
+    if given is None:
+        reading: dict[str, Any] = {"columns": cfg.columns, "on_error": cfg.on_error}
+        if isinstance(cfg, LabelledTraining):
+            reading["label_values"] = cfg.label_values
+        given = load(cfg.data, lambda one: dropped.update([one.reason]), **reading)
     learnt: list[Example] = []
     held_out: list[Example] = []
     too_long: list[int] = []
     limit = policy.max_positions
-    texts, again = tee(texts)
+    texts, again = tee(map(row, given))
     for example, (prompt, *_) in zip(tokenise_many(texts, policy.tokenizer), again, strict=True):
         if example.longest + sampled > min(cfg.max_length, limit):
             too_long.append(example.longest + sampled)

@@ -16,11 +16,11 @@ from ..policies.policy import TokenStats
 from ..policies.tokens import Example
 from .rows import Target, answers_to_learn
 from .settings import SftConfig
-from .trainer import OnProgress, Trainer, no_progress
+from .trainer import OnProgress, Trainer
 
 
 def train_sft(
-    cfg: SftConfig, targets: Iterable[Target] | None = None, on_progress: OnProgress = no_progress
+    cfg: SftConfig, targets: Iterable[Target] | None = None, on_progress: OnProgress | None = None
 ) -> Path:
     """Train on the answers given, or on those in `cfg.data`; the folder of the policy."""
     with Trainer(cfg, targets, on_progress) as trainer:

@@ -74,10 +74,6 @@ class Progress(NamedTuple):
 OnProgress = Callable[[Progress], None]
 
 
-def no_progress(_: Progress) -> None:
-    """For callers who do not want to know."""
-
-
 class Trainer(Generic[_C]):
     """One training run: `begin` with a policy and its rows, take `steps`, `finish`."""
 
@@ -85,10 +81,10 @@ class Trainer(Generic[_C]):
     """The model, where this very run has been finished before."""
 
     def __init__(
-        self, cfg: _C, given: Iterable[Any] | None = None, on_progress: OnProgress = no_progress
+        self, cfg: _C, given: Iterable[Any] | None = None, on_progress: OnProgress | None = None
     ) -> None:
         check_training(cfg, given is not None)
-        self.cfg, self.out, self.on_progress = cfg, Path(cfg.out), on_progress
+        self.cfg, self.out, self.on_progress = cfg, Path(cfg.out), on_progress or (lambda _: None)
         self.given = None if given is None else list(given)
         self.fingerprint = fingerprint(cfg, self.given)
         self.finished = finished_model(self.out, self.fingerprint)
