@@ -27,6 +27,8 @@ _V = TypeVar("_V")
 W = TypeVar("W", bound="Writer")
 
 _encode_json = msgspec.json.Encoder().encode
+ASIDE: Final = ("agreement", "calibrate", "compare", "proxy")
+"""Labelling runs of a loop's round that only measure."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 MARKER: Final = "run.json"
 REPORTS: Final = ("report.html", "audit.json")
@@ -250,6 +252,16 @@ def read_json(path: Path, cls: type[_V]) -> _V:
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def newest_labels(loop: Path) -> Path | None:
+    """The labelling run of a loop's last round that has one, `label` where it has several."""
+    found = [file.parent for file in loop.glob("round-*/*/preferences.jsonl")]
+    return max(
+        (run for run in found if run.name.partition("-")[0] not in ASIDE),
+        key=lambda run: (int(run.parent.name.partition("-")[2]), run.name == "label", run.name),
+        default=None,
+    )
 
 
 def lock(folder: Path) -> int:

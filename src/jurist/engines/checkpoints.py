@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import MsgspecError, json
+from msgspec import json
 
 from ..errors import DataError, MissingExtra, SettingError
 from ..records import Message
@@ -67,20 +67,24 @@ def weights_hash(folder: str | Path) -> str:
     stats = [(file.resolve(), file.stat()) for file in files]
     signature = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
     key = blake2b(repr((signature, base)).encode(), digest_size=16).hexdigest()
-    kept = _kept_hashes()
-    if key not in kept:
-        digest = blake2b(digest_size=16)
-        for file in files:
-            digest.update(file.name.encode())
-            with file.open("rb") as content:
-                while block := content.read(1 << 22):
-                    digest.update(block)
-        digest.update(base.encode())
-        kept[key] = digest.hexdigest()
-        # A file changed just now may change again within the same tick of the clock.
-        if time.time_ns() - max(changed for *_, changed in signature) > 2_000_000_000:
-            _keep_hashes({**_kept_hashes(), key: kept[key]})
-    return kept[key]
+    kept = cache_folder() / "weights" / key
+    with suppress(OSError):
+        return kept.read_text(encoding="ascii")
+    digest = blake2b(digest_size=16)
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 22):
+                digest.update(block)
+    digest.update(base.encode())
+    # A file changed just now may change again within the same tick of the clock.
+    if time.time_ns() - max(changed for *_, changed in signature) > 2_000_000_000:
+        with suppress(OSError):  # it only saves time
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = kept.with_name(f"{key}.{os.getpid()}.partial")
+            part.write_text(digest.hexdigest(), encoding="ascii")
+            part.replace(kept)
+    return digest.hexdigest()
 
 
 def cache_folder() -> Path:
@@ -88,27 +92,6 @@ def cache_folder() -> Path:
     if named := os.environ.get("JURIST_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jurist"
-
-
-def _hashes_file() -> Path:
-    return cache_folder() / "weights.json"
-
-
-def _kept_hashes() -> dict[str, str]:
-    try:
-        return json.decode(_hashes_file().read_bytes(), type=dict[str, str])
-    except (OSError, MsgspecError):
-        return {}
-
-
-def _keep_hashes(kept: dict[str, str]) -> None:
-    """The last thousand, where there is room for them: it only saves time."""
-    file = _hashes_file()
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".weights.{os.getpid()}.partial")
-        part.write_bytes(json.encode(dict(list(kept.items())[-1000:])))
-        part.replace(file)
 
 
 def weights_named(spec: object) -> str:

@@ -32,7 +32,7 @@ from ..preferences.export import drop_quarantined, read_quarantine
 from ..prompts.load import COLUMNS, load_prompts, split_of
 from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
-from ..run import read_json, read_records
+from ..run import newest_labels, read_json, read_records
 from .settings import LabelledTraining, PPOConfig, Training
 
 Target = tuple[Prompt, Completion]
@@ -89,16 +89,6 @@ def has_labels(source: str | Path) -> bool:
             f" Label it with: jurist label --recipe {source}/recipe.yaml"
         )
     return False
-
-
-def newest_labels(loop: Path) -> Path | None:
-    """The labelled run of the last round that has one; `label`, where a round has several."""
-    found = [file.parent for file in loop.glob("round-*/*/preferences.jsonl")]
-    return max(
-        found,
-        key=lambda run: (int(run.parent.name.partition("-")[2]), run.name == "label", run.name),
-        default=None,
-    )
 
 
 def _parsed(

@@ -25,7 +25,7 @@ from ..audits.finding import Finding
 from ..errors import RunError
 from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
-from ..run import cannot_write, write_whole
+from ..run import cannot_write, newest_labels, write_whole
 from .lines import named
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..audits.source import Read
     from ..audits.source.read import Watch
 
-ASIDE = ("agreement", "calibrate", "compare", "proxy")
-"""Labelling runs of a round that only measure."""
 EXAMPLES = 40
 """The most matchups laid open on the page."""
 
@@ -255,7 +253,7 @@ def _read_loop(
     from ..audits.source import read_run
     from .loop.compare import checkpoints, comparisons, generations
 
-    labelled = labelling_of(folder)
+    labelled = newest_labels(folder)
     if labelled is None:
         raise RunError(
             f"no round of the loop in {folder} was labelled yet."
@@ -269,20 +267,6 @@ def _read_loop(
         *gains(comparisons(folder)),
     ]
     return replace(read, kind="loop", notes=(note, *read.notes)), more
-
-
-def labelling_of(folder: Path) -> Path | None:
-    """The labelling run of the last round that came so far; what only calibrates or looks on is none."""
-    rounds = sorted(folder.glob("round-*"), key=lambda one: int(one.name.rpartition("-")[2]), reverse=True)
-    for one in rounds:
-        runs = sorted(
-            run.parent
-            for run in one.glob("*/preferences.jsonl")
-            if run.parent.name.partition("-")[0] not in ASIDE
-        )
-        if runs:
-            return next((run for run in runs if run.name == "label"), runs[-1])
-    return None
 
 
 def _folder(read: Read, source: str, out: str | os.PathLike[str] | None) -> Path:
