@@ -119,10 +119,9 @@ def invent(round: Round, cfg: InventConfig, initial: str, file: Path) -> Path:
     known, held_out = [*read_records(file, Prompt)], round.loop.read_prompts("held_out")
     new: list[Prompt] = []
     dropped: list[Dropped] = []
-    left, attempt = TRIES * cfg.prompts, 0
-    while n := min(left, cfg.prompts - len(new)):
-        left, attempt = left - n, attempt + 1
-        draws = [random.Random(f"{round.seed} {attempt} {place}") for place in range(n)]
+    for attempt in range(TRIES):
+        wanted = range(cfg.prompts - len(new))
+        draws = [random.Random(f"{round.seed} {attempt} {place}") for place in wanted]
         asked = [Prompt.of(QUESTION.format(shown="\n".join(few_shot(known, new, draw)))) for draw in draws]
         for one in round.answers(f"invent-{attempt}", cfg.engine or initial, asked, sampling=HOW):
             written = one.answers[0].text.strip() if one.answers else ""

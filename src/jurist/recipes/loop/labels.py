@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,18 +52,14 @@ class DrawnAnswers(NamedTuple):
 def drawn_in(run: str) -> Iterator[DrawnAnswers]:
     """The prompts of a run with the answers to each, as often as each was drawn; the run keeps it once."""
     folder = Path(run)
-    lost: dict[str, list[str]] = {}
+    lost: dict[str, list[str]] = defaultdict(list)
+    answers: dict[str, list[Completion]] = defaultdict(list)
     for row in read_records(folder / "dropped.jsonl", Dropped):
-        lost.setdefault(row.subject_id, []).append(row.reason)
-    parts = groupby(read_records(folder / "completions.jsonl", Completion), key=attrgetter("prompt_id"))
-    name, group = next(parts, ("", iter(())))
+        lost[row.subject_id].append(row.reason)
+    for one in read_records(folder / "completions.jsonl", Completion):
+        answers[one.prompt_id] += [one] * (1 + lost[one.id].count("identical"))
     for prompt in read_records(folder / "prompts.jsonl", Prompt):
-        answers: list[Completion] = []
-        if prompt.id == name:
-            answers = list(group)
-            answers += [one for one in answers for _ in range(lost.get(one.id, []).count("identical"))]
-            name, group = next(parts, ("", iter(())))
-        yield DrawnAnswers(prompt, answers, *lost.get(prompt.id, ())[:1])
+        yield DrawnAnswers(prompt, answers[prompt.id], *lost[prompt.id][:1])
 
 
 def preferences_of(labelled: LabelledRun, flips: float) -> list[Preference]:

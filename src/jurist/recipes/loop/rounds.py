@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -200,10 +200,8 @@ class Round:
         """So many prompts for this round, in the order of the file and over again at its end; 0: all."""
         if not each:
             return self.loop.prompts("train")
-        rows = self.loop.read_prompts("train")
-        first = (self.number - 1) * each
-        places = range(first, first + min(each, len(rows)))
-        return self.write("prompts", [rows[place % len(rows)] for place in places])
+        rows, first = self.loop.read_prompts("train"), (self.number - 1) * each
+        return self.write("prompts", islice(cycle(rows), first, first + min(each, len(rows))))
 
     def label(
         self, policy: str, judge: JudgeSpec = (), *, prompts: Path | None = None, **how: Any
@@ -363,7 +361,8 @@ class Round:
         cfg = self.loop.cfg.compare
         if not cfg.judge or not cfg.pairs:
             return None
-        rows = ((one.prompt, one.answers) for one in drawn_in(labelled.run) if len(set(one.answers)) > 1)
+        cases = read_cases(Path(labelled.run))
+        rows = ((one.prompt, one.completions) for one in cases if len(one.completions) > 1)
         other = self.judge("agreement", cfg.judge, islice(rows, cfg.pairs), matchups="random:1")
         return agreement_of(probabilities(labelled.run), probabilities(other.run))
 
