@@ -261,10 +261,12 @@ def test_the_ledger_counts_what_each_principle_decided_could_not_read_and_change
     ]
     done = Revision("kind", "a fault", Completion.of(PROMPT.id, "Never."))
     same = Revision("kind", "none", DRAFT, "unchanged")
-    assert ledger(verdicts, [Revised(PROMPT, DRAFT, (done, same))]) == [
+    found = ledger(verdicts, [Revised(PROMPT, DRAFT, (done, same))])
+    assert found == [
         PrincipleCounts("fair", judged=1, decided=1),
         PrincipleCounts("kind", judged=3, unread=1, decided=1, revised=2, changed=1),
     ]
+    assert msgspec.convert(msgspec.to_builtins(found), list[PrincipleCounts]) == found, "it can be read again"
 
 
 TRAINING = {"batch": 8, "save_every": 0}

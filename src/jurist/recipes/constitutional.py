@@ -322,11 +322,11 @@ def ledger(verdicts: Iterable[Verdict], revised: Iterable[Revised] = ()) -> list
         questions[one.judge, one.matchup_id, str(one.sample), one.principle].append(p)
     for (*_, principle), ps in questions.items():
         read = [p for p in ps if p is not None]
-        unread = len(read) < len(ps)
-        decided = not unread and abs(fmean(read) - 0.5) > 0.1
-        counts[principle].update(judged=1, unread=unread, decided=decided)
+        whole = len(read) == len(ps)
+        decided = whole and abs(fmean(read) - 0.5) > 0.1
+        counts[principle].update(judged=1, unread=int(not whole), decided=int(decided))
     for row in revised:
         for revision in row.revisions:
             changed = revision.completion is not None and revision.unused != "unchanged"
-            counts[revision.principle].update(revised=1, changed=changed)
+            counts[revision.principle].update(revised=1, changed=int(changed))
     return [PrincipleCounts(name, **counts[name]) for name in sorted(counts) if name]
