@@ -90,9 +90,9 @@ def test_in_bfloat16_a_shared_prompt_is_as_exact_as_bfloat16_is(kind, form):
 
 @pytest.mark.parametrize("kind", making.KINDS)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_log_probs_and_entropy_are_those_of_the_model_called_plainly(kind, attention):
+def test_log_probs_are_those_of_the_model_called_plainly(kind, attention):
     model = making.model(kind, attn_implementation=attention)
-    stats = policy_over(model)(PAIRS, ("logprobs", "entropy"), temperature=0.7)
+    stats = policy_over(model)(PAIRS, temperature=0.7)
 
     row = 0
     for example in PAIRS:
@@ -101,8 +101,6 @@ def test_log_probs_and_entropy_are_those_of_the_model_called_plainly(kind, atten
             logp = (model(whole).logits[0] / 0.7).log_softmax(-1)[len(example.prompt_ids) - 1 : -1]
             want = logp.gather(-1, torch.tensor(answer)[:, None])[:, 0]
             torch.testing.assert_close(stats.logprobs_AT[row, : len(answer)], want, rtol=1e-5, atol=1e-5)
-            entropy = -(logp.exp() * logp).sum(-1).detach()
-            torch.testing.assert_close(stats.entropy_AT[row, : len(answer)], entropy, rtol=1e-5, atol=1e-5)
             assert (stats.logprobs_AT[row, len(answer) :] == 0).all()
             row += 1
 
@@ -183,9 +181,8 @@ def test_no_more_slots_are_taken_than_were_allowed(sharing, monkeypatch):
     if not sharing:
         monkeypatch.setattr(forward, "shared_forms", lambda _: ())
     slots = passes_of(model)
-    token_stats(
-        policy_over(model), [Example(ids(40, n), [ids(3 + n, n), ids(5, n + 1)]) for n in range(8)], 200
-    )
+    rows = [Example(ids(40, n), [ids(3 + n, n), ids(5, n + 1)]) for n in range(8)]
+    token_stats(policy_over(model), rows, 200)
 
     assert max(slots) <= 200
     assert len(slots) == (3 if sharing else 4)

@@ -146,24 +146,31 @@ def test_the_kl_is_that_of_the_whole_vocabulary_before_each_token_that_was_writt
     assert kl(ours, ours, rows) == 0.0
 
 
-def test_statistics_of_many_rows_are_those_of_each_alone_in_their_order(both):
+def test_what_is_read_of_many_rows_is_that_of_each_alone_in_their_order(both):
     policy = load_policy(both[0])
-    policy.add_value_head()
-    torch.nn.init.normal_(policy.value_head.weight)
     rows = [Example(list(range(5, 6 + n)), [[7] * (n % 3 + 1), [9, 8, n]]) for n in (3, 30, 8, 1)]
-    want = ("logprobs", "entropy", "value", "states")
+    want = ("logprobs", "states")
     many = token_stats(policy.train(), rows, 40, want)
 
     assert policy.training
-    at = 0
-    for row in rows:
-        alone = policy([row], want)
-        for name in ("logprobs_AT", "entropy_AT", "value_AT"):
-            got, one = getattr(many, name)[at : at + 2], getattr(alone, name).detach()
-            torch.testing.assert_close(got[:, : one.shape[1]], one, rtol=1e-4, atol=1e-4)
-            assert (got[:, one.shape[1] :] == 0).all()
-        torch.testing.assert_close(many.state_AD[at : at + 2], alone.state_AD.detach(), rtol=1e-4, atol=1e-4)
-        at += 2
+    for at, row in enumerate(rows):
+        alone, two = policy([row], want), slice(2 * at, 2 * at + 2)
+        got_2T, want_2T = many.logprobs_AT[two], alone.logprobs_AT.detach()
+        torch.testing.assert_close(got_2T[:, : want_2T.shape[1]], want_2T, rtol=1e-4, atol=1e-4)
+        assert (got_2T[:, want_2T.shape[1] :] == 0).all()
+        torch.testing.assert_close(many.state_AD[two], alone.state_AD.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_values_are_read_where_each_token_was_written(both):
+    policy, row = load_policy(both[0]), Example([5, 6, 7], [[8, 9, 10], [11]])
+    policy.add_value_head()
+    torch.nn.init.normal_(policy.value_head.weight)
+    value_AT = policy([row], ("value",)).value_AT
+
+    hidden_LD = policy.model.model(torch.tensor([[5, 6, 7, 8, 9]])).last_hidden_state[0, 2:]
+    torch.testing.assert_close(value_AT[0], policy.value_head(hidden_LD)[:, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(value_AT[1, 0], value_AT[0, 0], rtol=1e-4, atol=1e-4)
+    assert (value_AT[1, 1:] == 0).all()
 
 
 @pytest.mark.parametrize("alike", [0, 20])

@@ -24,7 +24,7 @@ from ..engines.checkpoints import (
     gives_rewards,
     quietly,
 )
-from ..errors import DataError, MissingExtra, SettingError
+from ..errors import DataError, SettingError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Kind = Literal["causal", "reward"]
@@ -58,20 +58,25 @@ def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention, *, 
         with quietly():
             return peft.PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
     import torch
+    import transformers
     from safetensors import SafetensorError
+    from transformers.initialization import no_init_weights
 
-    transformers = import_transformers()
-    how: dict[str, Any] = {"dtype": "auto" if dtype == "auto" else getattr(torch, dtype)}
-    if attention != "auto":
-        how["attn_implementation"] = attention
+    classes = transformers.AutoModelForCausalLM
+    labels: dict[str, int] = {}
+    if kind == "reward":
+        classes, labels = transformers.AutoModelForSequenceClassification, {"num_labels": 1}
+    given = {"dtype": dtype, "attn_implementation": attention}
+    how = {name: value for name, value in given.items() if value != "auto"}
     try:
-        if empty:
-            return _empty_model(folder, kind, how)
         with quietly():
-            if kind == "causal":
-                return transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **how)
-            classes = transformers.AutoModelForSequenceClassification
-            model = classes.from_pretrained(folder, num_labels=1, use_safetensors=True, **how)
+            if empty:
+                config = transformers.AutoConfig.from_pretrained(folder, **labels)
+                with no_init_weights():
+                    model = classes.from_config(config, **how)
+                model.tie_weights()
+                return model
+            model = classes.from_pretrained(folder, use_safetensors=True, **labels, **how)
     except ImportError as error:
         raise SettingError(
             f"attention: {attention} cannot be used here: {' '.join(str(error).split())[:200]}."
@@ -82,29 +87,15 @@ def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention, *, 
         raise DataError(
             f"the checkpoint {folder} cannot be opened: {reason}. Look with: ls -l {folder}"
         ) from None
-    if not gives_rewards(folder):
+    if kind == "reward" and not gives_rewards(folder):
         torch.nn.init.zeros_(reward_head(model).weight)
-    return model
-
-
-def _empty_model(folder: Path, kind: Kind, how: dict[str, Any]) -> Any:
-    from transformers import initialization
-
-    transformers = import_transformers()
-    config = transformers.AutoConfig.from_pretrained(folder)
-    how["dtype"] = (config.dtype or "float32") if how["dtype"] == "auto" else how["dtype"]
-    with quietly(), initialization.no_init_weights():
-        classes = transformers.AutoModelForCausalLM
-        if kind == "reward":
-            classes, config.num_labels = transformers.AutoModelForSequenceClassification, 1
-        model = classes.from_config(config, **how)
-    model.tie_weights()
     return model
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The checkpoint's tokenizer; one without a chat template is refused, since it decides what a turn is."""
-    transformers = import_transformers()
+    import transformers
+
     try:
         with quietly():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -113,7 +104,10 @@ def load_tokenizer(folder: Path) -> Any:
             f"the tokenizer in {folder} cannot be loaded: {error}. Look with: ls {folder}"
         ) from None
     if not tokenizer.chat_template:
-        raise _no_template(folder)
+        raise SettingError(
+            f"the tokenizer in {folder} has no chat template, so there is no telling a prompt from an answer."
+            f" Take an instruct model, or put one at: {folder / 'chat_template.jinja'}"
+        )
     if tokenizer.eos_token_id is None:
         raise SettingError(
             f"the tokenizer in {folder} has no eos token, so no answer would end. Set eos_token in"
@@ -122,21 +116,6 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def refuse_without_template(folder: Path) -> None:
-    """Looks at the files only, so that an engine can refuse before it loads anything."""
-    config = folder / "tokenizer_config.json"
-    inside = config.exists() and json.loads(config.read_text("utf-8")).get("chat_template")
-    if not inside and not any(folder.glob("*chat_template*")):
-        raise _no_template(folder)
-
-
-def _no_template(folder: Path) -> SettingError:
-    return SettingError(
-        f"the tokenizer in {folder} has no chat template, so there is no telling a prompt from an answer."
-        f" Take an instruct model, or put one at: {folder / 'chat_template.jinja'}"
-    )
 
 
 def fit_together(model: Any, tokenizer: Any, folder: Path, kind: Kind) -> None:
@@ -248,12 +227,3 @@ def disable_dropout(model: Any) -> None:
             module.p = 0.0
         elif isinstance(getattr(module, "attention_dropout", None), float):
             setattr(module, "attention_dropout", 0.0)  # noqa: B010
-
-
-def import_transformers() -> Any:
-    try:
-        import torch  # noqa: F401
-        import transformers
-    except ImportError as missing:
-        raise MissingExtra("training", missing.name or "transformers", "train") from None
-    return transformers

@@ -35,7 +35,7 @@ from ..engines.engine import Ask, Engine, EngineConfig, Reply, Token
 from ..engines.prices import Price, cost_of
 from ..errors import CallFailed, CallRefused, JuristError
 from ..records import Usage, content_id
-from .checkpoint import Attention, Dtype, refuse_without_template
+from .checkpoint import Attention, Dtype, load_tokenizer
 from .policy import Policy, load_to_read
 from .writer import Draw, Drawing, generate
 
@@ -234,7 +234,7 @@ def open_local(config: EngineConfig, folder: Path | None = None) -> LocalEngine:
     extra = settings_from(LocalExtra, dict(config.extra), see=takes)
     folder = folder or find_checkpoint(path)
     refuse_reward_model(folder)
-    refuse_without_template(folder)
+    load_tokenizer(folder)  # or its refusal, before any question is asked
     # Which of several cards of one kind it is read on changes no reply.
     changes = {**config.extra, "device": extra.device.partition(":")[0]} if extra.device else config.extra
     more = f"+{content_id(changes)[:6]}" if changes else ""

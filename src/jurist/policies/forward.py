@@ -286,35 +286,23 @@ def _hidden(model: Any, **how: Any) -> Tensor:
     return body(**{"use_cache": False} | moved).last_hidden_state
 
 
-def token_logprobs(
-    model: Any, states_ND: Tensor, ids_N: Tensor, temperature: float = 1.0, *, entropy: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """The log-prob of a token after each state, and the entropy there (without gradient) where it is wanted.
+def token_logprobs(model: Any, states_ND: Tensor, ids_N: Tensor, temperature: float = 1.0) -> Tensor:
+    """The log-prob of a token after each state.
 
     Of long lists the logits are made piece by piece, and made again on the way back.
     """
     causal = causal_of(model)
     head = causal.get_output_embeddings()
 
-    def some(states_ND: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor]:
+    def some(states_ND: Tensor, ids_N: Tensor) -> Tensor:
         logits_NV = scale_logits(causal, head(states_ND))
-        logits_NV = logits_NV if temperature == 1 else logits_NV / temperature
-        return LogProbs.apply(logits_NV, ids_N), _entropy(logits_NV) if entropy else ids_N
+        return LogProbs.apply(logits_NV if temperature == 1 else logits_NV / temperature, ids_N)
 
     rows = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
     if len(ids_N) <= rows:
-        found = [some(states_ND, ids_N)]
-    else:
-        pieces = zip(states_ND.split(rows), ids_N.split(rows), strict=True)
-        found = [checkpoint(some, *piece, use_reentrant=False) for piece in pieces]
-    logprobs_N, entropy_N = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return logprobs_N, entropy_N if entropy else None
-
-
-@torch.no_grad()
-def _entropy(logits_NV: Tensor) -> Tensor:
-    logp_NV = logits_NV.float().log_softmax(-1)
-    return -(logp_NV.exp() * logp_NV).sum(-1)
+        return some(states_ND, ids_N)
+    pieces = zip(states_ND.split(rows), ids_N.split(rows), strict=True)
+    return torch.cat([checkpoint(some, *piece, use_reentrant=False) for piece in pieces])
 
 
 class LogProbs(torch.autograd.Function):

@@ -49,7 +49,7 @@ from .forward import (
 )
 from .tokens import Example, Ids, by_length, padded
 
-Want = Literal["logprobs", "entropy", "value", "reward", "states"]
+Want = Literal["logprobs", "value", "reward", "states"]
 NO_LIMIT: Final = 1 << 30
 """Where a model's positions have no end."""
 SLOTS: Final = 16_384
@@ -63,8 +63,6 @@ class TokenStats(NamedTuple):
     """True on answer tokens; they begin at column 0."""
     logprobs_AT: Tensor | None = None
     """Log-prob of each answer token given all before it; 0 where the mask is False."""
-    entropy_AT: Tensor | None = None
-    """Of what might have stood there; without gradient."""
     value_AT: Tensor | None = None
     """What the value head expects where the token was written."""
     reward_A: Tensor | None = None
@@ -123,19 +121,15 @@ class Policy(nn.Module):
         ids_AT, mask_AT = padded([answer for row in rows for answer in row.answers])
         ids_AT, mask_AT = ids_AT.to(device), mask_AT.to(device)
         found: dict[str, Tensor] = {}
-        if {"logprobs", "entropy", "value"} & {*want}:
+        if {"logprobs", "value"} & {*want}:
             before_MD = states.before_MD
 
             def each(x_M: Tensor) -> Tensor:
                 return torch.zeros_like(mask_AT, dtype=x_M.dtype).masked_scatter(mask_AT, x_M)
 
-        if "logprobs" in want or "entropy" in want:
-            logp_M, entropy_M = token_logprobs(
-                self.model, before_MD, ids_AT[mask_AT], temperature, entropy="entropy" in want
-            )
+        if "logprobs" in want:
+            logp_M = token_logprobs(self.model, before_MD, ids_AT[mask_AT], temperature)
             found["logprobs_AT"] = each(logp_M)
-            if entropy_M is not None:
-                found["entropy_AT"] = each(entropy_M)
         if "value" in want:
             assert self.value_head is not None
             with torch.autocast(device.type, enabled=False):
@@ -150,11 +144,14 @@ class Policy(nn.Module):
     @torch.inference_mode()
     def next_logits(self, prompts: Sequence[Ids]) -> Tensor:
         """The logits after each prompt; what all of them begin with is computed once."""
-        shared = _shared_prefix(self.model, prompts)
         rows = [Example(prompt, [()]) for prompt in prompts]
-        if shared:
+        low, high = min(map(list, prompts)), max(map(list, prompts))
+        most = min(map(len, prompts)) - 1  # each keeps a token of its own
+        shared = next((at for at in range(most) if low[at] != high[at]), most)
+        alike = len(prompts) > 1 and shared >= 16 and "prefilled" in shared_forms(self.model)
+        if alike:
             rows = [Example(prompts[0][:shared], [prompt[shared:] for prompt in prompts])]
-        states = answer_states(self.model, rows, "prefilled" if shared else "concat")
+        states = answer_states(self.model, rows, "prefilled" if alike else "concat")
         causal = causal_of(self.model)
         return scale_logits(causal, causal.get_output_embeddings()(states.last_AD))
 
@@ -213,24 +210,16 @@ def load_policy(
     return Policy(model, tokenizer, folder, weights_hash(folder), kind, dtype_of(folder))
 
 
-def load_to_read(
-    path: str | Path,
-    kind: Kind = "causal",
-    device: str = "",
-    dtype: Dtype | Literal[""] = "",
-    attention: Attention = "auto",
-    template: Mapping[str, Any] | None = None,
-) -> Policy:
+def load_to_read(path: str | Path, device: str = "", dtype: Dtype | Literal[""] = "", **how: Any) -> Policy:
     """A policy that learns no more: on a GPU as it is meant to be read, in float32 on a CPU."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("float32" if device.startswith("cpu") else "auto")
-    policy = load_policy(path, dtype=dtype, kind=kind, attention=attention, template=template)
-    return policy.to(device).eval()
+    return load_policy(path, dtype=dtype, **how).to(device).eval()
 
 
 @torch.no_grad()
 def token_stats(
-    module: nn.Module,
+    module: Any,
     rows: Sequence[Example],
     slots: int = SLOTS,
     want: Sequence[Want] = ("logprobs",),
@@ -240,31 +229,25 @@ def token_stats(
 
     `module` is a policy or what wraps it, since a sharded one has to be called through its wrapping.
     """
+    ends = [*accumulate((len(row.answers) for row in rows), initial=0)]
     _, mask_AT = padded([answer for row in rows for answer in row.answers])
-    ends = list(accumulate(len(row.answers) for row in rows))
     whole: dict[str, Tensor] = {}
-    model, was_training = policy_of(module).model, module.training
+    policy, was_training = module, module.training
+    while not isinstance(policy, Policy):
+        policy = policy.module
     module.eval()
     try:
-        for part in by_length([row_slots(model, row) for row in rows], slots):
+        for part in by_length([row_slots(policy.model, row) for row in rows], slots):
             stats = module([rows[row] for row in part], want, temperature)
-            at_A = [at for row in part for at in range(ends[row] - len(rows[row].answers), ends[row])]
-            for name, some in stats._asdict().items():
-                if some is not None and name != "mask_AT":
-                    if name.endswith("AT"):
-                        some = F.pad(some, (0, mask_AT.shape[1] - some.shape[1]))
-                    into = whole.setdefault(name, torch.zeros(len(mask_AT), *some.shape[1:]))
-                    into[at_A] = some.float().cpu()
+            at_A = [at for row in part for at in range(ends[row], ends[row + 1])]
+            for name, some in zip(TokenStats._fields[1:], stats[1:], strict=True):
+                if some is not None:
+                    more = mask_AT.shape[1] - some.shape[1] if name.endswith("AT") else 0
+                    some = F.pad(some.float().cpu(), (0, more)) if more else some.float().cpu()
+                    whole.setdefault(name, torch.zeros(len(mask_AT), *some.shape[1:]))[at_A] = some
     finally:
         module.train(was_training)
     return TokenStats(mask_AT, **whole)
-
-
-def policy_of(module: Any) -> Policy:
-    """The policy itself, below what spreads it over processes."""
-    while not isinstance(module, Policy):
-        module = module.module
-    return module
 
 
 @torch.no_grad()
@@ -288,13 +271,3 @@ def kl(
             )
             total += float((ours_MV.exp() * (ours_MV - ref_MV)).sum(dtype=torch.float64))
     return total / sum(len(row.answers) for row in rows)
-
-
-def _shared_prefix(model: Any, prompts: Sequence[Ids]) -> int:
-    """Tokens that all prompts begin with, where it pays to compute them once; each keeps one of its own."""
-    if len(prompts) < 2:
-        return 0
-    low, high = min(map(list, prompts)), max(map(list, prompts))
-    most = min(map(len, prompts)) - 1
-    shared = next((at for at in range(most) if low[at] != high[at]), most)
-    return shared if shared >= 16 and "prefilled" in shared_forms(model) else 0
