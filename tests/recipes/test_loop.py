@@ -180,7 +180,7 @@ def test_a_later_round_with_nothing_to_learn_leaves_what_the_rounds_before_came_
         for round in rounds:
             if round.number == 2:
                 preferences_of(round.label(rounds.initial, BLIND), 0.4)
-            rounds.finish(round, Trained("the first policy", "hash", 1))
+            rounds.finish(round, Trained("the first policy", "hash"))
     found = rounds.outcome
     assert (found.policy, len(found.rounds)) == ("the first policy", 1)
     assert "no difference" in found.stopped
@@ -193,7 +193,7 @@ def test_only_a_loop_that_has_rounds_left_was_stopped(tmp_path, no_checkpoint, r
     cfg = loop_settings(RlaifConfig, tmp_path, rounds=rounds, compare={"held_out": 0.0})
     with run_rounds(cfg, None) as going:
         for round in going:
-            going.finish(round, Trained("policy", "hash", 1), tied=0.95)
+            going.finish(round, Trained("policy", "hash"), tied=0.95)
     assert len(going.outcome.rounds) == 1
     assert going.outcome.stopped.startswith(stopped)
     assert bool(going.outcome.stopped) == bool(stopped)
@@ -208,7 +208,7 @@ def test_all_rounds_are_scored_by_the_judge_of_the_first_and_compared_with_the_i
     with run_rounds(cfg, None) as rounds:
         for round, scorer in zip(rounds, scorers, strict=False):
             policy = "tiny:careful" if round.number < 3 else "tiny:sloppy"
-            rounds.finish(round, Trained(policy, "hash", 1), scorer=scorer)
+            rounds.finish(round, Trained(policy, "hash"), scorer=scorer)
     first, second, same = rounds.outcome.rounds
     assert first.proxy == second.proxy > 0
     assert first.compared.win_rate == second.compared.win_rate != 0.5

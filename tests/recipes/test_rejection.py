@@ -188,7 +188,6 @@ def test_two_rounds_end_in_a_policy_that_has_moved(tmp_path, more):
     assert len(outcome.rounds) == 2
     assert last.compared.kl != 0
     assert last.proxy is not None
-    assert last.rows > 0
 
 
 @pytest.mark.slow

@@ -84,9 +84,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     policy: str
     """Folder of the policy the round ended with."""
     policy_hash: str = ""
-    rows: int = 0
-    """Rows it was trained on, and the share of them that humans wrote."""
     real_share: float = 0.0
+    """Of the rows it was trained on, those that humans wrote."""
     missing: int = 0
     """How many more human rows the share would have taken that was wanted."""
     proxy: float | None = None

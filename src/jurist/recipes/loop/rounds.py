@@ -6,7 +6,6 @@ method for each kind of step. A step is done once and called like its folder.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -140,7 +139,6 @@ class Rounds:
             round=round.number,
             policy=made.folder,
             policy_hash=made.hash,
-            rows=made.rows,
             real_share=round.real_share,
             missing=round.missing,
             proxy=round.proxy(self._scorer) if self._scorer else None,
@@ -176,7 +174,6 @@ class Trained(Struct, frozen=True):
 
     folder: str
     hash: str
-    rows: int
     usd: float = 0.0
     seconds: float = 0.0
 
@@ -294,8 +291,7 @@ class Round:
             folder = trainer(
                 full, rows, on_progress=lambda now: self.loop.report(self.number, step, inner=now)
             )
-            rows_read = json.loads((folder / "training.json").read_text())["rows"]
-            return Trained(str(folder), weights_hash(folder), rows_read, usd=money_in(out)[0])
+            return Trained(str(folder), weights_hash(folder), money_in(out)[0])
 
         return self.loop.once(self.number, step, Trained, work, together=True)
 
