@@ -130,10 +130,7 @@ def generated(model: Any, tokenizer: Any, ask: Ask) -> tuple[int, torch.Tensor]:
 def p_difference(tokenizer: Any, reply: Reply, scores: torch.Tensor) -> float:
     """How far P(A) / (P(A) + P(B)) is from what the scores of `generate` say."""
     chances = scores.softmax(-1)
-    a, b = (
-        sum(float(chances[token]) for one in menu(tokenizer, (label,)) for token in one.tokens)
-        for label in "AB"
-    )
+    a, b = (sum(float(chances[token]) for (token,) in menu(tokenizer, (label,))[label]) for label in "AB")
     top = dict(reply.tokens[0].top)
     return abs(1 / (1 + math.exp(top["B"] - top["A"])) - a / (a + b))
 

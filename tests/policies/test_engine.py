@@ -159,7 +159,7 @@ def test_greedy_answers_are_those_of_generate_row_by_row(folder):
 
 
 def test_more_questions_than_a_batch_holds_are_all_answered(llama):
-    n = local.MOST_ROWS + 3
+    n = local.BATCH_ROWS + 3
     assert len(answers(llama, [ask(f"{number % 60}", max_tokens=1) for number in range(n)])) == n
 
 
@@ -223,6 +223,9 @@ def test_an_answer_ends_where_it_is_told_to_and_its_tokens_make_up_its_text(llam
     word = whole.text.split()[2]
     (cut,) = answers(llama, [ask(TEXTS[1], stop=(word,), **warm)])
 
+    (none,) = answers(llama, [ask(TEXTS[1], stop=(whole.text[:2],), **warm)])
+
+    assert (none.finish, none.text) == ("stop", "")
     assert (whole.finish, whole.usage.tokens_out) == ("length", 6)
     assert (cut.finish, cut.text) == ("stop", whole.text[: whole.text.index(word)])
     assert "".join(token.text for token in whole.tokens) == whole.text

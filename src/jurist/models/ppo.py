@@ -29,7 +29,7 @@ from ..errors import DataError, RunError
 from ..policies.checkpoint import disable_dropout
 from ..policies.policy import TokenStats, Want
 from ..policies.tokens import Example
-from ..policies.writer import Drawing, HFWriter, Rollout, Writer
+from ..policies.writer import Drawing, HFWriter, Rollout, RolloutWriter
 from ..records import Completion, Prompt
 from . import advantages as adv
 from .checkpoint import reference_hash
@@ -143,7 +143,7 @@ class Sampler:
         # Below an adapter on the very same weights it is switched off: that needs no second copy.
         self._below = bool(cfg.lora) and reference_hash(cfg) == policy.hash
         self._reference = trainer.module if self._below else trainer.load_reference(cfg.reference or cfg.base)
-        self.writer: Writer = HFWriter(policy)
+        self.writer: RolloutWriter = HFWriter(policy)
         if cfg.rollout.writer == "vllm":
             from ..policies.vllm import open_vllm
 

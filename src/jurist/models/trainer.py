@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Interrupted, RunError
-from ..policies.checkpoint import Kind
+from ..policies.checkpoint import ModelKind
 from ..policies.forward import causal_of, row_slots
 from ..policies.policy import Policy, TokenStats, Want, load_policy, token_stats
 from ..policies.tokens import Example, by_length
@@ -125,7 +125,7 @@ class Trainer(Generic[_C]):
             "empty": self.sharded and not self.main,
         }
 
-    def load_base(self, kind: Kind = "causal") -> Policy:
+    def load_base(self, kind: ModelKind = "causal") -> Policy:
         cfg = self.cfg
         template = cfg.model.chat_template_kwargs
         policy = load_policy(

@@ -27,7 +27,7 @@ from ..engines.checkpoints import (
 from ..errors import DataError, SettingError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Kind = Literal["causal", "reward"]
+ModelKind = Literal["causal", "reward"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 
 
@@ -43,7 +43,9 @@ class Lora(Struct, frozen=True):
     ] = True
 
 
-def load_model(folder: Path, kind: Kind, dtype: Dtype, attention: Attention, *, empty: bool = False) -> Any:
+def load_model(
+    folder: Path, kind: ModelKind, dtype: Dtype, attention: Attention, *, empty: bool = False
+) -> Any:
     """The weights; an adapter's folder is merged into its base, a new reward head starts at zero.
 
     With a zero head an untrained reward model prefers nothing. An `empty` model has room for weights that are
@@ -118,7 +120,7 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def fit_together(model: Any, tokenizer: Any, folder: Path, kind: Kind) -> None:
+def fit_together(model: Any, tokenizer: Any, folder: Path, kind: ModelKind) -> None:
     """Model and tokenizer have to agree on the vocabulary, on padding and on what ends an answer."""
     embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > embeddings:
@@ -138,7 +140,7 @@ def fit_together(model: Any, tokenizer: Any, folder: Path, kind: Kind) -> None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-def with_lora(model: Any, lora: Lora, kind: Kind, seed: int, base: str) -> Any:
+def with_lora(model: Any, lora: Lora, kind: ModelKind, seed: int, base: str) -> Any:
     """The model with an adapter on it; half of that starts at random, the other half at zero."""
     import peft
     import torch

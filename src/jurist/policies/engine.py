@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import exp, log
+from itertools import groupby
+from math import exp, log, prod
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -41,12 +43,14 @@ from .writer import Draw, Drawing, generate
 
 GATHER_SECONDS: Final = 0.002
 """How long the first question waits for others."""
-MOST_ROWS: Final = 128
+BATCH_ROWS: Final = 128
 LABEL_SLOTS: Final = {"cpu": 4096, "cuda": 65_536}
 """Tokens of questions in one pass over labels; on a CPU larger ones are no quicker."""
 MARKS: Final = ("", " ", "Ġ", "▁")
 """What vocabularies put before a word."""
-LEAST: Final = 1e-12
+SMALLEST: Final = 1e-12
+Menu = Mapping[str, tuple[tuple[int, ...], ...]]
+"""Of each label the ways to write it: each as one token, or else one way as several."""
 
 
 class LocalExtra(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +67,7 @@ class LocalExtra(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(eq=False)
-class Question:
+class QueuedAsk:
     """An ask, and how many samples of its answer are wanted."""
 
     ask: Ask
@@ -76,10 +80,13 @@ class Question:
             self.wanted.set_exception(error)
 
     @property
+    def writes(self) -> bool:
+        return self.ask.wants == "text"
+
+    @property
     def slots(self) -> int:
         """Tokens that answering it takes room for."""
-        written = self.ask.wants == "text"
-        return self.samples * (len(self.ids) + self.ask.max_tokens) if written else len(self.ids)
+        return self.samples * (len(self.ids) + self.ask.max_tokens) if self.writes else len(self.ids)
 
 
 class LocalEngine(Engine):
@@ -91,7 +98,7 @@ class LocalEngine(Engine):
         self.name, self.folder, self.extra = name, folder, extra
         self.price = price or Price()
         self._policy: Policy | None = None
-        self._queue: list[Question] = []
+        self._queue: list[QueuedAsk] = []
         self._working: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jurist-local")
         self._shrunk = 1
@@ -104,7 +111,7 @@ class LocalEngine(Engine):
         """n samples for one reading of the prompt; sample i is what `answer` gives with its seed plus i."""
         if n < 1:
             return []
-        question = Question(ask, n, asyncio.get_running_loop().create_future())
+        question = QueuedAsk(ask, n, asyncio.get_running_loop().create_future())
         self._queue.append(question)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
@@ -131,37 +138,30 @@ class LocalEngine(Engine):
                 for one in waiting:
                     one.wanted.cancel()
 
-    async def _answer_all(self, waiting: Sequence[Question]) -> None:
+    async def _answer_all(self, waiting: Sequence[QueuedAsk]) -> None:
         policy = self._policy = self._policy or await self._in_thread(self._load)
         refused = await self._in_thread(self._tokenise, policy, waiting)
         for one, why in refused.items():
             one.fail(why)
         ready = [one for one in waiting if one not in refused]
-        # Those that begin alike come together: what a batch begins with is computed once.
-        labelled = sorted((one for one in ready if one.ask.wants != "text"), key=lambda one: one.ids)
-        written = sorted((one for one in ready if one.ask.wants == "text"), key=lambda one: len(one.ids))
-        for batch in self._batches(labelled, lambda: LABEL_SLOTS.get(policy.device.type, 65_536)):
-            await self._answer(policy, batch, label_replies)
-        for batch in self._batches(written, lambda: _cache_room(policy)):
-            await self._answer(policy, batch, text_replies)
+        # Those that begin alike come together, since what a batch begins with is computed once; but those to
+        # be written by length.
+        ready.sort(key=lambda one: (one.writes, len(one.ids) * one.writes, one.ids))
+        for batch in self._batches(policy, ready):
+            await self._answer(policy, batch)
 
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
     def _load(self) -> Policy:
-        how = self.extra
-        return load_to_read(
-            self.folder,
-            device=how.device,
-            dtype=how.dtype,
-            attention=how.attention,
-            template=how.chat_template_kwargs,
-        )
+        extra = self.extra
+        how = {"attention": extra.attention, "template": extra.chat_template_kwargs}
+        return load_to_read(self.folder, extra.device, extra.dtype, **how)
 
-    def _tokenise(self, policy: Policy, waiting: Sequence[Question]) -> dict[Question, CallRefused]:
+    def _tokenise(self, policy: Policy, waiting: Sequence[QueuedAsk]) -> dict[QueuedAsk, CallRefused]:
         """Gives each question its tokens; those that cannot be answered come back with the reason."""
-        texts: dict[Question, str] = {}
-        refused: dict[Question, CallRefused] = {}
+        texts: dict[QueuedAsk, str] = {}
+        refused: dict[QueuedAsk, CallRefused] = {}
         for one in waiting:
             try:
                 texts[one] = render_chat(policy.tokenizer, one.ask.messages)
@@ -178,23 +178,25 @@ class LocalEngine(Engine):
                 )
         return refused
 
-    def _batches(self, waiting: Sequence[Question], room: Callable[[], int]) -> Iterator[list[Question]]:
-        """As many at a time as fit; the room may have shrunk meanwhile."""
-        batch: list[Question] = []
-        used = rows = 0
-        for one in waiting:
-            used, rows = used + one.slots, rows + one.samples
-            if batch and (used > room() // self._shrunk or rows > MOST_ROWS):
-                yield batch
-                batch, used, rows = [], one.slots, one.samples
-            batch.append(one)
-        if batch:
+    def _batches(self, policy: Policy, ready: Sequence[QueuedAsk]) -> Iterator[list[QueuedAsk]]:
+        """As many of a kind at a time as fit; the room may have shrunk meanwhile."""
+        for writes, some in groupby(ready, key=lambda one: one.writes):
+            batch: list[QueuedAsk] = []
+            used = rows = 0
+            for one in some:
+                room = _cache_room(policy) if writes else LABEL_SLOTS.get(policy.device.type, 65_536)
+                used, rows = used + one.slots, rows + one.samples
+                if batch and (used > room // self._shrunk or rows > BATCH_ROWS):
+                    yield batch
+                    batch, used, rows = [], one.slots, one.samples
+                batch.append(one)
             yield batch
 
-    async def _answer(self, policy: Policy, batch: Sequence[Question], how: Callable[..., Any]) -> None:
+    async def _answer(self, policy: Policy, batch: Sequence[QueuedAsk]) -> None:
         batch = [one for one in batch if not one.wanted.done()]
         if not batch:
             return
+        how = text_replies if batch[0].writes else label_replies
         began, answers = time.perf_counter(), None
         try:
             answers = await self._in_thread(how, policy, batch)
@@ -206,8 +208,8 @@ class LocalEngine(Engine):
         if answers is None:  # out of memory: in halves, from now on
             torch.cuda.empty_cache()
             self._shrunk *= 2
-            await self._answer(policy, batch[: len(batch) // 2], how)
-            await self._answer(policy, batch[len(batch) // 2 :], how)
+            await self._answer(policy, batch[: len(batch) // 2])
+            await self._answer(policy, batch[len(batch) // 2 :])
             return
         share = (time.perf_counter() - began) / sum(one.samples for one in batch)
         for one, replies in zip(batch, answers, strict=True):
@@ -270,48 +272,42 @@ class TextDraw(Draw):
 
     ask: Ask
     tokenizer: Any
-    text: str | None = None
-    """Known before the end only where something in it ended the answer."""
-    top: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
+    text: str = ""
+    """So far, where something was to be looked for in it."""
+    tokens: list[Token] = field(default_factory=list)
 
     def take(self, token: int, logits_V: Tensor) -> None:
         super().take(token, logits_V)
         if self.finish == "stop":
             self.ids.pop()
-            return
-        if self.ask.top_logprobs:
-            logp_V = logits_V.float().log_softmax(-1)
-            best = logp_V.topk(min(self.ask.top_logprobs, len(logp_V)))
-            pairs = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-            self.top.append((float(logp_V[token]), pairs))
-        if self.ask.stop:
-            text = self.decoded(len(self.ids))
-            places = [at for stop in self.ask.stop if (at := text.find(stop)) >= 0]
+        elif self.ask.top_logprobs or self.ask.stop:
+            before, self.text = self.text, self.decoded(self.ids)
+            if self.ask.top_logprobs:
+                logp_V = logits_V.float().log_softmax(-1)
+                best = logp_V.topk(min(self.ask.top_logprobs, len(logp_V)))
+                top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                others = tuple((self.decoded([one], special=True), chance) for one, chance in top)
+                # The pieces together are the text.
+                self.tokens.append(Token(self.text[len(before) :], float(logp_V[token]), others))
+            places = [at for stop in self.ask.stop if (at := self.text.find(stop)) >= 0]
             if places:
-                self.finish, self.text = "stop", text[: min(places)]
+                self.finish, self.text = "stop", self.text[: min(places)]
 
-    def decoded(self, count: int) -> str:
-        """What its first tokens say."""
-        return str(self.tokenizer.decode(self.ids[:count], skip_special_tokens=True))
+    def decoded(self, ids: list[int], *, special: bool = False) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=not special))
 
     def reply(self, prompt: int, *, cached: bool) -> Reply:
         """To a prompt of so many tokens."""
-        tokens, before = [], ""
-        for count, (logprob, top) in enumerate(self.top, 1):  # the pieces together are the text
-            so_far = self.decoded(count)
-            others = tuple((self.tokenizer.decode([one]), chance) for one, chance in top)
-            tokens.append(Token(so_far[len(before) :], logprob, others))
-            before = so_far
         usage = Usage(prompt, prompt if cached else 0, len(self.ids))
-        text = self.decoded(len(self.ids)) if self.text is None else self.text
-        return Reply(text, self.finish or "length", tuple(tokens), usage=usage)
+        text = self.text if self.ask.top_logprobs or self.ask.stop else self.decoded(self.ids)
+        return Reply(text, self.finish or "length", tuple(self.tokens), usage=usage)
 
 
 @torch.inference_mode()
-def text_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]:
+def text_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]]:
     """All samples of all questions, each with random numbers of its own."""
 
-    def draw(question: Question, number: int) -> TextDraw:
+    def draw(question: QueuedAsk, number: int) -> TextDraw:
         ask = question.ask
         most = min(ask.max_tokens, policy.max_positions - len(question.ids))
         how = Drawing(most, policy.ends, ask.temperature, ask.top_p)
@@ -331,28 +327,18 @@ def text_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]
     ]
 
 
-class LabelTokens(Struct, frozen=True):
-    """A label as its model would write it."""
-
-    text: str
-    tokens: tuple[int, ...]
-    """Each of them is the whole label; none where it takes several."""
-    spelled: tuple[int, ...]
-    """The label as several tokens, where it takes them. Neither: this vocabulary cannot write it."""
-
-
 @torch.inference_mode()
-def label_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]]:
+def label_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]]:
     """For each question a reply of one token a sample, the labels its alternatives."""
     menus = [menu(policy.tokenizer, one.ask.labels) for one in batch]
     rows: list[list[int]] = []
     starts = []
     for question, labels in zip(batch, menus, strict=True):
         starts.append(len(rows))
-        rows.append(question.ids)
-        rows += [[*question.ids, *one.spelled[:end]] for one in labels for end in range(1, len(one.spelled))]
+        begun = [way[:end] for ways in labels.values() for way in ways for end in range(1, len(way))]
+        rows += [[*question.ids, *tokens] for tokens in ((), *begun)]
     logp_BV = policy.next_logits(rows).float().log_softmax(-1)
-    tokens = sorted({token for some in menus for one in some for token in (*one.tokens, *one.spelled)})
+    tokens = sorted({token for some in menus for ways in some.values() for way in ways for token in way})
     after = [dict(zip(tokens, row, strict=True)) for row in logp_BV[:, tokens].exp().tolist()]
     highest = logp_BV.max(-1)
     replies = []
@@ -365,7 +351,7 @@ def label_replies(policy: Policy, batch: Sequence[Question]) -> list[list[Reply]
 
 
 def _label_reply(
-    question: Question, number: int, chances: dict[str, float], other: tuple[str, float]
+    question: QueuedAsk, number: int, chances: dict[str, float], other: tuple[str, float]
 ) -> Reply:
     """The likeliest label, or one drawn where the question has a temperature; all of them with log-probs.
 
@@ -374,48 +360,41 @@ def _label_reply(
     ask = question.ask
     label = max(chances, key=chances.__getitem__)
     if ask.temperature > 0:
-        shares = np.array([max(one, LEAST) for one in chances.values()]) ** (1 / ask.temperature)
+        shares = np.array([max(one, SMALLEST) for one in chances.values()]) ** (1 / ask.temperature)
         draw = np.random.default_rng(seed_of(ask, number))
         label = str(draw.choice(list(chances), p=shares / shares.sum()))
     usage = Usage(len(question.ids), 0, 1)
     if not ask.top_logprobs:
         return Reply(label, usage=usage)
-    top = [(text, log(max(chance, LEAST))) for text, chance in chances.items()]
+    top = [(text, log(max(chance, SMALLEST))) for text, chance in chances.items()]
     if other[1] > exp(max(chance for _, chance in top)) and other[0].strip() not in chances:
         top.append((other[0], log(other[1])))
     top.sort(key=lambda one: -one[1])
     return Reply(label, tokens=(Token(label, dict(top)[label], tuple(top)),), usage=usage)
 
 
-def _chances(labels: Sequence[LabelTokens], after: Sequence[Mapping[int, float]]) -> dict[str, float]:
-    """`after`: what is likely after the question, then after each beginning of each label that is spelled."""
-    chances = {one.text: sum(after[0][token] for token in one.tokens) for one in labels}
-    row = 0
-    for one in labels:
-        if not one.spelled:
-            continue
-        chance = after[0][one.spelled[0]]
-        for token in one.spelled[1:]:
-            row += 1
-            chance *= after[row][token]
-        chances[one.text] = chance
-        for other in labels:
-            if one.spelled[0] in other.tokens:
-                chances[other.text] = max(0.0, chances[other.text] - chance)
-    return chances
+def _chances(labels: Menu, after: Sequence[Mapping[int, float]]) -> dict[str, float]:
+    """`after`: what is likely after the question, then after each beginning of each way of several tokens."""
+    chances: dict[str, float] = {}
+    taken: Counter[tuple[int, ...]] = Counter()
+    begun = iter(after[1:])
+    for label, ways in labels.items():
+        chances[label] = 0.0
+        for way in ways:
+            chance = after[0][way[0]] * prod(next(begun)[token] for token in way[1:])
+            chances[label] += chance
+            taken[way[:1]] += chance * (len(way) > 1)
+    return {label: max(0.0, chances[label] - sum(taken[way] for way in labels[label])) for label in labels}
 
 
 @lru_cache(maxsize=64)
-def menu(tokenizer: Any, labels: tuple[str, ...]) -> tuple[LabelTokens, ...]:
-    """How this tokenizer writes these labels."""
-    return tuple(_written(tokenizer, label) for label in labels)
-
-
-def _written(tokenizer: Any, label: str) -> LabelTokens:
-    unknown = tokenizer.unk_token_id
-    found = {tokenizer.convert_tokens_to_ids(mark + label) for mark in MARKS}
-    spellings = [tokenizer(mark + label, add_special_tokens=False)["input_ids"] for mark in ("", " ")]
-    found |= {ids[0] for ids in spellings if len(ids) == 1}
-    tokens = tuple(sorted(found - {None, unknown}))
-    spelled = tuple(spellings[0])
-    return LabelTokens(label, tokens, () if tokens or unknown in spelled else spelled)
+def menu(tokenizer: Any, labels: tuple[str, ...]) -> Menu:
+    """How this tokenizer writes these labels; one that it cannot write has no way."""
+    unknown, found = tokenizer.unk_token_id, {}
+    for label in labels:
+        spellings = [tokenizer(mark + label, add_special_tokens=False)["input_ids"] for mark in ("", " ")]
+        whole = {tokenizer.convert_tokens_to_ids(mark + label) for mark in MARKS}
+        whole |= {ids[0] for ids in spellings if len(ids) == 1}
+        spelled = () if unknown in spellings[0] else (tuple(spellings[0]),)
+        found[label] = tuple((token,) for token in sorted(whole - {None, unknown})) or spelled
+    return found

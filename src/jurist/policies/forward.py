@@ -27,7 +27,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from .tokens import Example, padded
 
-Form = Literal["masked", "prefilled", "concat"]
+PromptForm = Literal["masked", "prefilled", "concat"]
 LOGITS_AT_ONCE: Final = 2**27
 """More of them are made in pieces, and made again on the way back: half a gigabyte in float32."""
 ROWS_AT_ONCE: Final = {"cpu": 16}
@@ -59,14 +59,16 @@ class States(NamedTuple):
         return self.hidden_ND.index_select(0, self.last_A)
 
 
-def answer_states(model: Any, examples: Sequence[Example], form: Form | Literal["auto"] = "auto") -> States:
+def answer_states(
+    model: Any, examples: Sequence[Example], form: PromptForm | Literal["auto"] = "auto"
+) -> States:
     """The states of all answers of a batch, rows in order and each row's answers in order."""
     if form == "auto":
         form = form_for(model, examples)
     return {"masked": _masked, "prefilled": _prefilled, "concat": _concat}[form](model, examples)
 
 
-def form_for(model: Any, examples: Sequence[Example]) -> Form:
+def form_for(model: Any, examples: Sequence[Example]) -> PromptForm:
     """The rule of thumb: share wherever a prompt has several answers.
 
     Sharing beat `concat` at each shape that was measured, from 16 tokens of prompt on, in float32 and
@@ -78,7 +80,7 @@ def form_for(model: Any, examples: Sequence[Example]) -> Form:
     answers = sum(example.length for example in examples) - prompts
     # A dense mask grows with the square of both.
     long = max(prompts, answers) >= LONG * len(examples)
-    by_choice: tuple[Form, ...] = ("prefilled", "masked") if long else ("masked", "prefilled")
+    by_choice: tuple[PromptForm, ...] = ("prefilled", "masked") if long else ("masked", "prefilled")
     return next((form for form in by_choice if form in shared_forms(model)), "concat")
 
 
@@ -92,7 +94,7 @@ def row_slots(model: Any, example: Example) -> int:
     return prompts * len(example.prompt_ids) + answers
 
 
-def shared_forms(model: Any) -> tuple[Form, ...]:
+def shared_forms(model: Any) -> tuple[PromptForm, ...]:
     """The forms that share a prompt and are right with this model as it is now.
 
     Layers that compute their activations twice, or gather their weights from other processes, need all in one
@@ -110,19 +112,19 @@ def shared_forms(model: Any) -> tuple[Form, ...]:
     return tuple(form for form in _checked[causal] if form == "masked" or not twice)
 
 
-_checked: WeakKeyDictionary[Any, tuple[Form, ...]] = WeakKeyDictionary()
+_checked: WeakKeyDictionary[Any, tuple[PromptForm, ...]] = WeakKeyDictionary()
 
 
-def _check(model: Any) -> tuple[Form, ...]:
+def _check(model: Any) -> tuple[PromptForm, ...]:
     """Compare each form once, on a small example, with one row per answer."""
     top = min(causal_of(model).get_input_embeddings().weight.shape[0], 50)
     ids = [1 + index % (top - 1) for index in range(12)]
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
-    forms: tuple[Form, ...] = ("prefilled",) if is_flash(model) else ("masked", "prefilled")
+    forms: tuple[PromptForm, ...] = ("prefilled",) if is_flash(model) else ("masked", "prefilled")
     within = 1e-3 if _compute_dtype(model) == torch.float32 else 0.1
     was_training = model.training
     model.eval()
-    equal: list[Form] = []
+    equal: list[PromptForm] = []
     with torch.no_grad():
         want = answer_states(model, examples, "concat").last_AD.float()
         for form in forms:

@@ -27,8 +27,8 @@ from ..errors import SettingError
 from .checkpoint import (
     Attention,
     Dtype,
-    Kind,
     Lora,
+    ModelKind,
     disable_dropout,
     fit_together,
     load_model,
@@ -39,7 +39,7 @@ from .checkpoint import (
 )
 from .forward import (
     LOGITS_AT_ONCE,
-    Form,
+    PromptForm,
     answer_states,
     causal_of,
     row_slots,
@@ -52,7 +52,7 @@ from .tokens import Example, Ids, by_length, padded
 Want = Literal["logprobs", "value", "reward", "states"]
 NO_LIMIT: Final = 1 << 30
 """Where a model's positions have no end."""
-SLOTS: Final = 16_384
+PASS_SLOTS: Final = 16_384
 """Token slots in a pass without gradient."""
 
 
@@ -75,7 +75,7 @@ class Policy(nn.Module):
     """A model with its tokenizer, and where it came from."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, path: Path, hash: str, kind: Kind = "causal", dtype: str = ""
+        self, model: Any, tokenizer: Any, path: Path, hash: str, kind: ModelKind = "causal", dtype: str = ""
     ):
         super().__init__()
         self.model = model
@@ -113,7 +113,7 @@ class Policy(nn.Module):
         rows: Sequence[Example],
         want: Sequence[Want] = ("logprobs",),
         temperature: float = 1.0,
-        form: Form | Literal["auto"] = "auto",
+        form: PromptForm | Literal["auto"] = "auto",
     ) -> TokenStats:
         """Only what is wanted is computed; each prompt is computed once for all its answers."""
         states = answer_states(self.model, rows, form)
@@ -184,7 +184,7 @@ def load_policy(
     *,
     lora: Lora | None = None,
     dtype: Dtype = "auto",
-    kind: Kind = "causal",
+    kind: ModelKind = "causal",
     seed: int = 0,
     template: Mapping[str, Any] | None = None,
     attention: Attention = "auto",
@@ -221,7 +221,7 @@ def load_to_read(path: str | Path, device: str = "", dtype: Dtype | Literal[""] 
 def token_stats(
     module: Any,
     rows: Sequence[Example],
-    slots: int = SLOTS,
+    slots: int = PASS_SLOTS,
     want: Sequence[Want] = ("logprobs",),
     temperature: float = 1.0,
 ) -> TokenStats:
@@ -252,7 +252,7 @@ def token_stats(
 
 @torch.no_grad()
 def kl(
-    policy: Policy, ref: Policy, rows: Sequence[Example], temperature: float = 1.0, slots: int = SLOTS
+    policy: Policy, ref: Policy, rows: Sequence[Example], temperature: float = 1.0, slots: int = PASS_SLOTS
 ) -> float:
     """KL(policy | ref) in nats an answer, along answers that were drawn from `policy` at this temperature.
 

@@ -62,6 +62,10 @@ def tokenise_many(rows: Iterable[TextRow], tokenizer: Any) -> Iterator[Example]:
     A completion that was cut off gets no such token, or a policy would learn to stop there.
     """
     end, waiting = end_of_turn(tokenizer), iter(rows)
+
+    def ids_of(texts: Any) -> Any:  # the template has written the special tokens already
+        return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
     while batch := list(islice(waiting, BATCH)):
         texts: list[str] = []
         for prompt, completions, _ in batch:
@@ -69,18 +73,16 @@ def tokenise_many(rows: Iterable[TextRow], tokenizer: Any) -> Iterator[Example]:
             texts.append(head)
             for one in completions:
                 cut_off = one.finish == "length"
-                whole = head + one.text if cut_off else _render(tokenizer, prompt, one.text)
-                # A template that renders the prompt otherwise once an answer follows: each is taken alone.
-                texts += [whole if whole.startswith(head + one.text) else "", one.text]
-        # The template has written the special tokens already.
-        ids = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
+                texts.append(head + one.text if cut_off else _render(tokenizer, prompt, one.text))
+        rendered = zip(texts, ids_of(texts), strict=True)
         for _, completions, labels in batch:
-            prompt_ids = next(ids)
+            head, prompt_ids = next(rendered)
             answers = []
             for one in completions:
-                whole_ids, alone_ids = next(ids), next(ids)
-                follows = whole_ids[: len(prompt_ids)] == prompt_ids
-                answer = whole_ids[len(prompt_ids) :] if follows else alone_ids
+                text, ids = next(rendered)
+                follows = text.startswith(head + one.text) and ids[: len(prompt_ids)] == prompt_ids
+                # Not so where a template renders the prompt otherwise once an answer follows.
+                answer = ids[len(prompt_ids) :] if follows else ids_of(one.text)
                 answers.append(array("i", answer if one.finish == "length" else _closed(answer, end)))
             yield Example(array("i", prompt_ids), answers, **labels)
 

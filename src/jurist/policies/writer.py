@@ -1,9 +1,9 @@
 """Completions drawn from a policy, as token ids: each prompt is computed once for all its samples.
 
-A `Writer` has two back ends: this one, and vLLM (`vllm.py`). Every completion has random numbers of its own,
-made from its prompt's key and its number: the same completions come out however prompts are spread over
-batches, processes and resumptions. (Rounding may differ: in float32 another batch moves a log-prob by about
-1e-6, which decides where two tokens are equally likely or a random number falls between them.)
+A `RolloutWriter` has two back ends: this one, and vLLM (`vllm.py`). Every completion has random numbers of
+its own, made from its prompt's key and its number: the same completions come out however prompts are spread
+over batches, processes and resumptions. (Rounding may differ: in float32 another batch moves a log-prob by
+about 1e-6, which decides where two tokens are equally likely or a random number falls between them.)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Rollout(Struct, frozen=True, order=True):
     """Of its tokens, where the back end computes them."""
 
 
-class Writer(Protocol):
+class RolloutWriter(Protocol):
     """Draws from the policy's weights as they were at the last `sync`."""
 
     def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
@@ -151,21 +151,23 @@ def generate(
     Every prompt is computed once. `wanted` is asked at each token whether anybody still waits.
     """
     device, rows = policy.device, [draw for some in draws for draw in some]
-    how: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1}
     # Padded on the left, so that what comes next stands at the end of every row, windows included.
     ids_BT, mask_BT = (one.to(device) for one in padded(prompts, left=True))
     mask_BT = mask_BT.long()
-    at_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-    out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
-    kept, logits_BV = out.cache, out.logits[:, -1]
-    if len(rows) > len(draws):
-        owner = torch.tensor([at for at, some in enumerate(draws) for _ in some], device=device)
-        kept.reorder_cache(owner)
-        mask_BT, logits_BV = mask_BT[owner], logits_BV[owner]
-    kept.layers = [
-        GrowingLayer(one) if type(one) is DynamicLayer and one.is_initialized else one for one in kept.layers
-    ]
+    how: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, "cache": None}
     while wanted():
+        at_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
+        logits_BV, kept = out.logits[:, -1], out.cache
+        if how["cache"] is None:  # prompts have been read; from here on there is a row a draw
+            how["cache"] = kept
+            if len(rows) > len(draws):
+                owner = torch.tensor([at for at, some in enumerate(draws) for _ in some], device=device)
+                kept.reorder_cache(owner)
+                mask_BT, logits_BV = mask_BT[owner], logits_BV[owner]
+            for at, layer in enumerate(kept.layers):
+                if type(layer) is DynamicLayer and layer.is_initialized:
+                    kept.layers[at] = GrowingLayer(layer)
         tokens = next_tokens(logits_BV.float(), rows)
         for row, (draw, token) in enumerate(zip(rows, tokens, strict=True)):
             if not draw.finish:  # a finished one keeps its row until the rows are closed up
@@ -180,10 +182,8 @@ def generate(
             kept.reorder_cache(which)
             mask_BT = mask_BT[which]
             rows, tokens = [rows[row] for row in going], [tokens[row] for row in going]
+        ids_BT = torch.tensor(tokens, device=device)[:, None]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], 1)
-        at_B1, ids_B1 = mask_BT.sum(1, keepdim=True) - 1, torch.tensor(tokens, device=device)[:, None]
-        out = policy.model(input_ids=ids_B1, attention_mask=mask_BT, position_ids=at_B1, cache=kept, **how)
-        logits_BV = out.logits[:, -1]
 
 
 def next_tokens(logits_BV: Tensor, rows: Sequence[Draw]) -> list[int]:
