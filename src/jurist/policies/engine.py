@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -376,7 +376,7 @@ def _label_reply(
 def _chances(labels: Menu, after: Sequence[Mapping[int, float]]) -> dict[str, float]:
     """`after`: what is likely after the question, then after each beginning of each way of several tokens."""
     chances: dict[str, float] = {}
-    taken: Counter[tuple[int, ...]] = Counter()
+    taken: dict[tuple[int, ...], float] = defaultdict(float)
     begun = iter(after[1:])
     for label, ways in labels.items():
         chances[label] = 0.0
