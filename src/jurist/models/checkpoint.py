@@ -142,13 +142,6 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
     return numbers
 
 
-def full_state(model: Any) -> dict[str, Any]:
-    """The weights of a policy in one piece, in the first process."""
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict
-
-    return get_model_state_dict(model, options=_options(cpu_offload=True))
-
-
 def _options(**how: bool) -> Any:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 

@@ -26,8 +26,8 @@ from .rows import pairs_to_learn
 from .settings import DpoConfig, DpoLoss
 from .trainer import OnProgress, Trainer
 
-BLOCK: Final = 8192
-"""Rows whose reference log-probs, token by token, are in memory at once."""
+REFERENCE_ROWS: Final = 8192
+"""Whose log-probs under the reference, token by token, are in memory at once."""
 
 
 def train_dpo(
@@ -59,8 +59,8 @@ def train_dpo(
 def with_reference(trainer: Trainer[DpoConfig], reference: Policy, rows: Sequence[Example]) -> list[Example]:
     """The rows with the reference policy's log-prob of each answer; every process computes its share."""
     found: list[Example] = []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+    for start in range(0, len(rows), REFERENCE_ROWS):
+        block = rows[start : start + REFERENCE_ROWS]
         stats = trainer.read(reference, trainer.processes.share(block))
         assert stats.logprobs_AT is not None
         mine = stats.logprobs_AT.sum(-1).view(-1, 2).tolist()

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -102,7 +103,7 @@ def train_ppo(
 
                 beta = trainer.numbers["beta"]
                 metrics = sample_metrics(samples, processes)
-                losses = learn(trainer, samples.with_score, beta, step)
+                losses = clipped_updates(trainer, samples.with_score, beta, step)
                 trainer.write(step, {**metrics, **losses, "beta": beta})
                 trainer.numbers["beta"] = beta_after(beta, metrics, cfg)
                 sampler.writer.sync(policy)
@@ -123,15 +124,15 @@ def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]
             f"{prompts} prompts, at most {cfg.batch} a step, are too few for {world} processes."
             f" Start with: --batch {world} and as many prompts, or fewer processes"
         )
-    order: list[int] = []
-    epoch = 0
+
+    def shuffled(epoch: int) -> list[int]:
+        order = list(range(prompts))
+        random.Random(cfg.seed + 7919 * epoch).shuffle(order)
+        return order
+
+    rows = chain.from_iterable(map(shuffled, count()))
     while True:
-        while len(order) < size:
-            again = list(range(prompts))
-            random.Random(cfg.seed + 7919 * epoch).shuffle(again)
-            order, epoch = order + again, epoch + 1
-        yield order[:size]
-        order = order[size:]
+        yield list(islice(rows, size))
 
 
 class Sampler:
@@ -155,6 +156,11 @@ class Sampler:
         cfg, policy, trainer = self.trainer.cfg, self.trainer.policy, self.trainer
         ended: list[list[Rollout]] = [[] for _ in rows]
         texts: list[list[Completion]] = [[] for _ in rows]
+
+        def text_of(prompt: Prompt, rollout: Rollout) -> Completion:
+            text = policy.tokenizer.decode(rollout.ids, skip_special_tokens=True).strip()
+            return Completion.of(prompt.id, text, finish=rollout.finish, tokens=len(rollout.ids))
+
         ids = [row.prompt_ids for row in rows]
         how = Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature)
         try:
@@ -164,7 +170,7 @@ class Sampler:
                     ended[at] = sorted([*ended[at], rollout])
                     if len(ended[at]) == cfg.samples:
                         prompt = self.prompts[rows[at].id]
-                        texts[at] = [completion_of(prompt, one, policy.tokenizer) for one in ended[at]]
+                        texts[at] = [text_of(prompt, one) for one in ended[at]]
                         self.rewards.start(at, prompt, texts[at])
         except torch.OutOfMemoryError:
             raise RunError(
@@ -191,18 +197,15 @@ class Sampler:
         )
 
 
-def completion_of(prompt: Prompt, rollout: Rollout, tokenizer: Any) -> Completion:
-    text = tokenizer.decode(rollout.ids, skip_special_tokens=True).strip()
-    return Completion.of(prompt.id, text, finish=rollout.finish, tokens=len(rollout.ids))
-
-
 def wanted(cfg: PPOConfig) -> tuple[Want, ...]:
     """What of a pass over the policy."""
     return ("logprobs", "value") if cfg.advantage == "gae" else ("logprobs",)
 
 
-def learn(trainer: Trainer[PPOConfig], samples: Samples, beta: float, step: TrainingStep) -> dict[str, float]:
-    """The clipped updates of a step; means of the losses over its tokens."""
+def clipped_updates(
+    trainer: Trainer[PPOConfig], samples: Samples, beta: float, step: TrainingStep
+) -> dict[str, float]:
+    """A few updates on the completions of a step; means of the losses over its tokens."""
     cfg = trainer.cfg
     advantage_BT, return_BT = advantages_of(cfg, samples, beta, trainer.processes)
     order = list(range(len(samples.rows)))

@@ -33,6 +33,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from ..errors import Interrupted, RunError
 from ..policies.checkpoint import ModelKind
@@ -40,7 +41,7 @@ from ..policies.forward import causal_of, row_slots
 from ..policies.policy import Policy, TokenStats, Want, load_policy, token_stats
 from ..policies.tokens import Example, by_length
 from ..run import lock, write_whole
-from .checkpoint import fingerprint, finished_model, full_state, load_checkpoint, save_checkpoint
+from .checkpoint import fingerprint, finished_model, load_checkpoint, save_checkpoint
 from .processes import Processes, joined, merged, open_accelerator, shuffled_steps
 from .settings import Training, check_training
 
@@ -426,11 +427,11 @@ class Trainer(Generic[_C]):
         """The model in its place; the checkpoints have served."""
         folder, policy = self.out / "model", self.policy
         if self.sharded:
-            state = full_state(self.module)
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            state = get_model_state_dict(self.module, options=options)
             if self.main:
                 policy = self.load_base(policy.kind)
-                ours = {name: x for name, x in state.items() if name.startswith("model.")}
-                policy.load_state_dict(ours)
+                policy.load_state_dict({name: state[name] for name in policy.state_dict()})
         if self.main:
             policy.save(folder, merge=self.cfg.lora is None or self.cfg.lora.merge)
             facts = {"base": str(policy.path), "base_hash": policy.hash, **facts}

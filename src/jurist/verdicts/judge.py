@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -103,8 +103,8 @@ class JudgeContext(NamedTuple):
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
     require("torch", "a reward model as a judge", "train")
-    opened: Scorer = load_function("jurist.models.reward_judge:open_reward")(context)
-    return opened
+    judge: Any = load_function("jurist.models.reward_judge:RewardJudge")
+    return cast(Scorer, judge(context.argument, context.cfg.name))
 
 
 JUDGES: Final[dict[str, Callable[[JudgeContext], Judge | Scorer]]] = {
