@@ -87,7 +87,8 @@ def train_ppo(
             head: Any = policy.value_head
             groups.append({"params": trainable(head), "lr": cfg.value.lr, "peak": cfg.value.lr})
         asked, (rows, held_out, facts) = prompts_to_learn(cfg, policy, trainer.given)
-        trainer.begin(policy, rows, groups)
+        want: tuple[Want, ...] = ("logprobs", "value") if cfg.advantage == "gae" else ("logprobs",)
+        trainer.begin(policy, rows, want, cfg.rollout.temperature, groups)
         trainer.numbers = {"beta": cfg.kl.beta}
         trainer.resume()
         with open_rewards(cfg, reward, processes) as rewards:
@@ -182,9 +183,9 @@ class Sampler:
             for row, some in zip(rows, ended, strict=True)
             for one in some
         ]
-        stats = trainer.read(trainer.module, answers, wanted(cfg), cfg.rollout.temperature)
+        stats = trainer.read(trainer.module, answers)
         with policy.model.disable_adapter() if self._below else nullcontext():
-            ref = trainer.read(self._reference, answers, ("logprobs",), cfg.rollout.temperature)
+            ref = trainer.read(self._reference, answers, ("logprobs",))
         return Samples(
             answers,
             [one for some in texts for one in some],
@@ -195,11 +196,6 @@ class Sampler:
             ref.logprobs_AT,
             torch.zeros_like(stats.logprobs_AT) if stats.value_AT is None else stats.value_AT,
         )
-
-
-def wanted(cfg: PPOConfig) -> tuple[Want, ...]:
-    """What of a pass over the policy."""
-    return ("logprobs", "value") if cfg.advantage == "gae" else ("logprobs",)
 
 
 def clipped_updates(
@@ -217,7 +213,7 @@ def clipped_updates(
             some = sorted(order[number :: cfg.optim.minibatches])  # those of one prompt share it
             values = partial(ppo_values, cfg, samples.only(some), advantage_BT[some], return_BT[some])
             rows = [samples.rows[row] for row in some]
-            noted.append(trainer.update(step, rows, values, wanted(cfg), cfg.rollout.temperature))
+            noted.append(trainer.update(step, rows, values))
     noted = [one for one in noted if one]
     means = {name: sum(one[name] for one in noted) / max(len(noted), 1) for name in PPO_LOSSES}
     norm = max((one["grad_norm"] for one in noted), default=0.0)

@@ -58,7 +58,7 @@ def train_reward(
         if cfg.learn == "head":
             policy.requires_grad_(False)
             reward_head(causal_of(policy.model)).requires_grad_(True)
-        trainer.begin(policy, rows)
+        trainer.begin(policy, rows, ("reward",))
         if cfg.learn == "head":
             return fit_head(trainer, rows, held_out, facts)
 
@@ -68,8 +68,8 @@ def train_reward(
             return reward_values(cfg, reward_B2, *labels(part, reward_B2))
 
         for step in trainer.steps():
-            trainer.learn(step, values, ("reward",))
-            trainer.measure(step, held_out, values, ("reward",))
+            trainer.learn(step, values)
+            trainer.measure(step, held_out, values)
         return trainer.finish(**facts)
 
 

@@ -137,9 +137,15 @@ class Trainer(Generic[_C]):
         return policy
 
     def begin(
-        self, policy: Policy, examples: Sequence[Example], groups: Sequence[dict[str, Any]] | None = None
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        want: Sequence[Want] = ("logprobs",),
+        temperature: float = 1.0,
+        groups: Sequence[dict[str, Any]] | None = None,
     ) -> None:
-        """`groups` are weights of the policy with a learning rate of their own."""
+        """`want` is what the losses are made of; `groups` are weights with a learning rate of their own."""
+        self.want, self.temperature = want, temperature
         cfg = self.cfg
         self.policy, self.examples = policy, list(examples)
         self.total = max(1, math.ceil(cfg.epochs * self.steps_per_epoch))
@@ -241,7 +247,7 @@ class Trainer(Generic[_C]):
     def epoch_ends(self, step: TrainingStep) -> bool:
         return step.number % self.steps_per_epoch == 0 or step.number == self.total
 
-    def learn(self, step: TrainingStep, values: RowValues, want: Sequence[Want] = ("logprobs",)) -> None:
+    def learn(self, step: TrainingStep, values: RowValues) -> None:
         """One update on the rows of a step."""
         # Dealt out by length, so that all processes have like work.
         rows = [self.examples[row] for row in step.rows]
@@ -251,15 +257,13 @@ class Trainer(Generic[_C]):
         def of_part(stats: TokenStats, part: list[int]) -> Noted:
             return values(stats, [mine[row] for row in part])
 
-        self.write(step, self.update(step, mine, of_part, want))
+        self.write(step, self.update(step, mine, of_part))
 
     def update(
         self,
         step: TrainingStep,
         rows: Sequence[Example],
         values: Callable[[TokenStats, list[int]], Noted],
-        want: Sequence[Want] = ("logprobs",),
-        temperature: float = 1.0,
     ) -> dict[str, float]:
         """One update on the rows of all processes, each by its weight, and the means over them of what is
         noted; nothing where no process has any. `rows` are this process's, of which `values` gets some.
@@ -279,7 +283,7 @@ class Trainer(Generic[_C]):
                 waits = self.sharded and number < len(parts)
                 with self.accelerator.no_sync(self.module) if waits else nullcontext():
                     with self.accelerator.autocast():
-                        stats = self.module(merged(some) or self._spare, want, temperature)
+                        stats = self.module(merged(some) or self._spare, self.want, self.temperature)
                         if not some:
                             loss = sum(0.0 * x.sum() for x in stats[1:] if x is not None)
                         else:
@@ -358,24 +362,20 @@ class Trainer(Generic[_C]):
         return self.cfg.lr * lr_share(step.number, self.total, optim.warmup, optim.schedule)
 
     @torch.no_grad()
-    def read(
-        self,
-        module: Policy,
-        rows: Sequence[Example],
-        want: Sequence[Want] = ("logprobs",),
-        temperature: float = 1.0,
-    ) -> TokenStats:
+    def read(self, module: Policy, rows: Sequence[Example], want: Sequence[Want] | None = None) -> TokenStats:
         """What a policy says of this process's rows, in their order, without gradient. Every process calls
         it."""
+
+        want = want or self.want
 
         def attempt(tokens: int) -> TokenStats:
             groups = joined(self.policy.model, rows, tokens)
             examples = [one for group in groups for one in merged([rows[row] for row in group])]
             with self.accelerator.autocast():
-                stats = token_stats(module, examples, tokens, want, temperature)
+                stats = token_stats(module, examples, tokens, want, self.temperature)
                 for part in self._parts(rows, tokens):
                     if not part:
-                        module(self._spare, want, temperature)
+                        module(self._spare, want, self.temperature)
             return stats
 
         return self.within_memory(attempt)
@@ -386,18 +386,12 @@ class Trainer(Generic[_C]):
         one = self.examples[0]
         return [msgspec.structs.replace(one, answers=one.answers or [one.prompt_ids[-1:]])]
 
-    def measure(
-        self,
-        step: TrainingStep,
-        examples: Sequence[Example],
-        values: RowValues,
-        want: Sequence[Want] = ("logprobs",),
-    ) -> None:
+    def measure(self, step: TrainingStep, examples: Sequence[Example], values: RowValues) -> None:
         """At the end of an epoch, the same numbers on rows that are not learnt."""
         if not examples or not self.epoch_ends(step):
             return
         mine = self.processes.share(examples)
-        stats = self.read(self.module, mine, want)
+        stats = self.read(self.module, mine)
         noted = values(stats, mine)[1] if mine else {}
         whole = sum(row.weight for row in examples)
         weight_B = torch.tensor([row.weight / whole for row in mine], dtype=torch.float64)
