@@ -37,14 +37,6 @@ def test_the_score_falls_on_the_last_token_and_the_kl_on_every_one():
     close(got, [[-0.01, 0.98, 0.0], [-0.05, -0.05, -2.05]])
 
 
-def test_rlaif_weighs_the_score_by_one_minus_beta():
-    kl_BT, mask_BT = torch.tensor([[0.2, 0.4]]), torch.ones(1, 2)
-
-    got = shaped_rewards(torch.tensor([2.0]), kl_BT, mask_BT, beta=0.05, share=0.95)
-
-    close(got, [[-0.01, 1.88]])
-
-
 def test_gae_by_hand():
     reward_BT = torch.tensor([[0.0, 0.0, 1.0]])
     value_BT = torch.tensor([[0.5, 0.4, 0.6]])
@@ -126,7 +118,7 @@ def test_a_completion_left_alone_in_its_group_teaches_nothing(baseline):
 def test_equal_scores_give_no_advantage_and_no_division_by_zero(how):
     kl_BT, mask_BT = torch.zeros(3, 2), torch.ones(3, 2)
 
-    got = group_advantages(how, torch.full((3,), 2.0), kl_BT, mask_BT, torch.zeros(3), beta=0.1, share=1.0)
+    got = group_advantages(how, torch.full((3,), 2.0), kl_BT, mask_BT, torch.zeros(3), beta=0.1)
 
     assert torch.equal(got, torch.zeros(3, 2))
 
@@ -134,7 +126,7 @@ def test_equal_scores_give_no_advantage_and_no_division_by_zero(how):
 def test_where_scores_are_equal_grpo_does_not_blow_the_kl_up_to_unit_size():
     kl_BT, mask_BT = torch.tensor([[0.01], [0.03]]), torch.ones(2, 1)
 
-    got = group_advantages("grpo", torch.ones(2), kl_BT, mask_BT, torch.zeros(2), beta=0.1, share=1.0)
+    got = group_advantages("grpo", torch.ones(2), kl_BT, mask_BT, torch.zeros(2), beta=0.1)
 
     close(got, [[0.002], [-0.002]])
 
@@ -143,7 +135,7 @@ def test_rloo_of_the_shaped_reward_is_the_sum_of_its_parts():
     score_B, group_B = torch.randn(4), torch.tensor([0, 0, 1, 1])
     kl_BT, mask_BT = torch.randn(4, 3), torch.tensor([[1.0, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]])
 
-    got = group_advantages("rloo", score_B, kl_BT, mask_BT, group_B, beta=0.3, share=1.0)
+    got = group_advantages("rloo", score_B, kl_BT, mask_BT, group_B, beta=0.3)
 
     whole_B = shaped_rewards(score_B, kl_BT, mask_BT, beta=0.3).sum(-1)
     torch.testing.assert_close(got, rloo(whole_B, group_B)[:, None] * mask_BT)

@@ -216,8 +216,6 @@ def test_no_prompts_and_prompts_that_leave_no_room_are_refused(base, tmp_path):
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(SettingError, match=r"--rollout\.samples 4"):
         PPOConfig(advantage="rloo", rollout=RolloutConfig(samples=1))
-    with pytest.raises(SettingError, match=r"--kl.beta 0\.05"):
-        PPOConfig(kl=KlConfig(rlaif=True, beta=1.5))
     with pytest.raises(SettingError, match="cannot start at 0"):
         PPOConfig(kl=KlConfig(target=4.0, beta=0.0))
 
@@ -236,12 +234,11 @@ def test_every_prompt_has_its_turn_in_each_epoch_in_a_new_order():
     assert rows[:3] != rows[3:]
 
 
-def test_a_fixed_beta_stays_and_an_adaptive_one_stops_short_of_one_under_rlaif():
+def test_a_fixed_beta_stays_and_an_adaptive_one_grows():
     far = {"completions": 100.0, "kl_sequence": 50.0}
 
     assert beta_after(0.1, far, PPOConfig()) == 0.1
     assert beta_after(0.1, far, PPOConfig(kl=KlConfig(target=1.0, horizon=100))) == 0.2
-    assert beta_after(0.9, far, PPOConfig(kl=KlConfig(target=1.0, horizon=100, rlaif=True))) == 0.95
 
 
 def test_prompts_are_read_from_a_file_with_a_column_for_them_and_from_a_loop(tmp_path):

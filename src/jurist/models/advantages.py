@@ -51,13 +51,11 @@ def next_beta(beta: float, kl: float, target: float, samples: int, horizon: floa
     return beta * (1.0 + error * min(samples / horizon, 1.0))
 
 
-def shaped_rewards(
-    score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, beta: float, share: float = 1.0
-) -> Tensor:
-    """r_t = 1[t is last] share R - beta kl_t; `share` is 1, or 1 - beta as in Lee et al. 2023."""
+def shaped_rewards(score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, beta: float) -> Tensor:
+    """r_t = 1[t is last] R - beta kl_t."""
     reward_BT = -beta * kl_BT * mask_BT
     last_B = mask_BT.sum(-1).long() - 1
-    reward_BT[torch.arange(len(score_B), device=score_B.device), last_B] += share * score_B
+    reward_BT[torch.arange(len(score_B), device=score_B.device), last_B] += score_B
     return reward_BT
 
 
@@ -135,7 +133,7 @@ def _group_sums(x_B: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def group_advantages(
-    how: str, score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, group_B: Tensor, beta: float, share: float
+    how: str, score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, group_B: Tensor, beta: float
 ) -> Tensor:
     """Critic-free: the score against its group, less the KL bill against the group's, at every token.
 
@@ -146,7 +144,7 @@ def group_advantages(
         return torch.zeros_like(kl_BT)
     baseline = {"rloo": rloo, "grpo": grpo}[how]
     kl_B = (kl_BT * mask_BT).sum(-1)
-    advantage_B = share * baseline(score_B, group_B) - beta * rloo(kl_B, group_B)
+    advantage_B = baseline(score_B, group_B) - beta * rloo(kl_B, group_B)
     return advantage_B[:, None] * mask_BT
 
 

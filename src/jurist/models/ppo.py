@@ -37,7 +37,7 @@ from .checkpoint import reference_hash
 from .processes import Processes
 from .rewards import BatchSource, Rewards, RewardSource, Scored, open_rewards, refuse_too_many
 from .rows import prompts_to_learn
-from .settings import RLAIF_MOST, PPOConfig
+from .settings import PPOConfig
 from .trainer import OnProgress, Trainer, TrainingStep, trainable
 
 PPO_LOSSES: Final = ("policy_loss", "value_loss", "clipped")
@@ -226,13 +226,12 @@ def advantages_of(
     """How much better than expected each token was, the KL charged for; what the value head is to learn."""
     mask_BT, kl_BT = samples.mask_BT, adv.k1(samples.logp_BT, samples.ref_BT)
     score_B = penalised(cfg, samples, processes)
-    share = 1.0 - beta if cfg.kl.rlaif else 1.0
     if cfg.advantage == "gae":
-        reward_BT = adv.shaped_rewards(score_B, kl_BT, mask_BT, beta, share)
+        reward_BT = adv.shaped_rewards(score_B, kl_BT, mask_BT, beta)
         advantage_BT, return_BT = adv.gae(reward_BT, samples.value_BT, mask_BT, lam=cfg.value.lam)
         moments = processes.sum(adv.moments(advantage_BT, mask_BT))
         return adv.whiten(advantage_BT, mask_BT, moments), return_BT
-    how = (cfg.advantage, score_B, kl_BT, mask_BT, samples.group_B, beta, share)
+    how = (cfg.advantage, score_B, kl_BT, mask_BT, samples.group_B, beta)
     return adv.group_advantages(*how), torch.zeros_like(kl_BT)
 
 
@@ -279,8 +278,7 @@ def beta_after(beta: float, metrics: dict[str, float], cfg: PPOConfig) -> float:
     if cfg.kl.target is None or not metrics["completions"]:
         return beta
     samples = int(metrics["completions"])
-    beta = adv.next_beta(beta, metrics["kl_sequence"], cfg.kl.target, samples, cfg.kl.horizon)
-    return min(beta, RLAIF_MOST) if cfg.kl.rlaif else beta
+    return adv.next_beta(beta, metrics["kl_sequence"], cfg.kl.target, samples, cfg.kl.horizon)
 
 
 def sample_metrics(samples: Samples | None, processes: Processes) -> dict[str, float]:

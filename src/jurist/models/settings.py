@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -109,17 +109,15 @@ class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_on
     flip_rate: Annotated[BelowHalf, Meta(description="Share of labels assumed wrong.")] = 0.0
 
 
-RLAIF_MOST: Final = 0.95
-"""Where the score is weighted by 1 - beta, an adaptive beta stays below the point where it has no weight."""
-
-
 class KlConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What distance from the reference policy costs."""
+    """What distance from the reference policy costs.
+
+    The (1 - b) R - b KL of Lee et al. 2023 is, up to the scale of R, a beta of b / (1 - b).
+    """
 
     beta: Annotated[AtLeast0, Meta(description="Penalty per nat; with a target, the initial one.")] = 0.05
     target: Annotated[AboveZero | None, Meta(description="KL per completion to adapt beta to.")] = None
     horizon: Annotated[AboveZero, Meta(description="Completions until beta may double.")] = 1000.0
-    rlaif: Annotated[bool, Meta(description="Weight the score by 1 - beta (Lee et al. 2023).")] = False
 
 
 class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -192,11 +190,6 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
             raise SettingError(
                 f"{self.advantage} compares the samples of a prompt with each other, got rollout.samples: 1."
                 " Set: --rollout.samples 4"
-            )
-        if self.kl.rlaif and self.kl.beta > RLAIF_MOST:
-            raise SettingError(
-                f"with kl.rlaif the score is weighted by 1 - beta, got kl.beta: {self.kl.beta}."
-                " Set: --kl.beta 0.05"
             )
         if self.kl.target is not None and self.kl.beta == 0:
             raise SettingError(
