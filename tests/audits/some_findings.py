@@ -1,7 +1,7 @@
 """Findings of every kind, for the page: as real audits make them, and as nobody would want them."""
 
 from jurist.audits.finding import Chart, Finding, Point, Series
-from jurist.audits.report import Example, Heard, Page
+from jurist.audits.report import Heard, MatchupExample, Page
 
 JUDGES = (
     "openai:gpt-5-mini",
@@ -112,8 +112,8 @@ def cost() -> Chart:
     return Chart("bars", "What one costs", (Series("", points),), "", "US dollars", unit="usd")
 
 
-def example(text: str = "Take two a day, with food.") -> Example:
-    return Example(
+def example(text: str = "Take two a day, with food.") -> MatchupExample:
+    return MatchupExample(
         "m1",
         "How much of it may I take?",
         text,

@@ -15,7 +15,7 @@ from jurist.journal import Journal
 from jurist.records import Completion, Matchup, Message, Prompt, Usage, Verdict
 from jurist.verdicts.ask import JudgePrompt, code_for, fence, unfence
 from jurist.verdicts.constitution import load_constitution
-from jurist.verdicts.settings import Example, JudgeConfig
+from jurist.verdicts.settings import JudgeConfig, JudgedExample
 
 PROMPT = Prompt.of("Say hello.", reference="Hello.", domain="manners")
 HELLO, GO = Completion.of(PROMPT.id, "Hello!"), Completion.of(PROMPT.id, "Go away.")
@@ -208,8 +208,8 @@ def test_the_reference_and_the_principle_are_shown_where_they_are_asked_for():
     assert places == sorted(places)
 
 
-KIND = Example("Say bye.", "Bye!", "first", second="No.", reason="A is polite.")
-SCORED = Example("Say bye.", "Bye!", "9", reason="Polite.")
+KIND = JudgedExample("Say bye.", "Bye!", "first", second="No.", reason="A is polite.")
+SCORED = JudgedExample("Say bye.", "Bye!", "9", reason="Polite.")
 EXAMPLES = [
     ("pairwise", KIND, "verdict", ["A"]), ("pairwise", KIND, "reason", ["A is polite.\nVerdict: A"]),
     ("pairwise", KIND, "rationale", ["A is polite.", "A"]), ("pointwise", SCORED, "verdict", ["9"]),
@@ -225,7 +225,7 @@ def test_examples_are_answered_in_the_form_that_is_asked_for(kind, example, stag
     assert [turn.content for turn in turns if turn.role == "assistant"] == answers
     assert "Say bye." in turns[1].content
     with pytest.raises(SettingError, match="'a tie'; there is"):
-        judge_prompt(kind, examples=(Example("", "", "a tie"),))
+        judge_prompt(kind, examples=(JudgedExample("", "", "a tie"),))
 
 
 SAME = [{"swap": "never"}, {"samples": 1}, {"clamp": (0.4, 0.6)}, {"temperature": 0.0}]

@@ -160,7 +160,7 @@ def with_lora(model: Any, lora: Lora, kind: ModelKind, seed: int, base: str) -> 
     return adapted
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> Path:
     """Write the folder, whole or not at all."""
     part = folder.with_name(folder.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
@@ -173,7 +173,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> None:
         _name_dtype(part / "config.json", dtype)
         if folder.exists():
             shutil.rmtree(folder)
-        part.replace(folder)
+        return part.replace(folder)
     except OSError as error:
         raise DataError(
             f"cannot write the model to {folder} ({error.strerror or error}). See: df -h {folder.parent}"

@@ -121,19 +121,17 @@ class Policy(nn.Module):
         ids_AT, mask_AT = padded([answer for row in rows for answer in row.answers])
         ids_AT, mask_AT = ids_AT.to(device), mask_AT.to(device)
         found: dict[str, Tensor] = {}
-        if {"logprobs", "value"} & {*want}:
-            before_MD = states.before_MD
 
-            def each(x_M: Tensor) -> Tensor:
-                return torch.zeros_like(mask_AT, dtype=x_M.dtype).masked_scatter(mask_AT, x_M)
+        def each(x_M: Tensor) -> Tensor:
+            return torch.zeros_like(mask_AT, dtype=x_M.dtype).masked_scatter(mask_AT, x_M)
 
         if "logprobs" in want:
-            logp_M = token_logprobs(self.model, before_MD, ids_AT[mask_AT], temperature)
+            logp_M = token_logprobs(self.model, states.before_MD, ids_AT[mask_AT], temperature)
             found["logprobs_AT"] = each(logp_M)
         if "value" in want:
             assert self.value_head is not None
             with torch.autocast(device.type, enabled=False):
-                found["value_AT"] = each(self.value_head(before_MD.float()).squeeze(-1))
+                found["value_AT"] = each(self.value_head(states.before_MD.float()).squeeze(-1))
         if "states" in want:
             found["state_AD"] = states.last_AD
         if "reward" in want:
@@ -172,11 +170,9 @@ class Policy(nn.Module):
 
     def save(self, folder: str | Path, *, merge: bool = True) -> Path:
         """Write the checkpoint, whole or not at all. Merging an adapter changes this policy for good."""
-        model = self.model
-        if hasattr(model, "peft_config") and merge:
-            model = model.merge_and_unload()
-        save_model(model, self.tokenizer, Path(folder), self.dtype)
-        return Path(folder)
+        merges = merge and hasattr(self.model, "peft_config")
+        model = self.model.merge_and_unload() if merges else self.model
+        return save_model(model, self.tokenizer, Path(folder), self.dtype)
 
 
 def load_policy(

@@ -30,7 +30,7 @@ from .lines import named
 
 if TYPE_CHECKING:
     from ..audits.agreement import Kind
-    from ..audits.report import Example
+    from ..audits.report import MatchupExample
     from ..audits.source import Read
     from ..audits.source.read import Watch
 
@@ -326,7 +326,7 @@ def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
 
 def _examples(
     read: Read, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[Any, str]
-) -> dict[str, Example]:
+) -> dict[str, MatchupExample]:
     """The matchups that findings name, each finding's first ones before any other's later ones."""
     from ..audits.source.examples import examples_of_file, examples_of_run
     from ..audits.source.read import people_of

@@ -20,7 +20,7 @@ from ..audits.collect import Collector
 from ..audits.finding import Finding
 from ..audits.firewall import firewall
 from ..audits.grade import rank
-from ..audits.report import Example, Page, example_of, write_report
+from ..audits.report import MatchupExample, Page, example_of, write_report
 from ..audits.words import by_engine
 from ..completions import load_groups
 from ..errors import DataError
@@ -173,7 +173,7 @@ def _is_alarm(one: Finding, name: str) -> bool:
     return one.grade == "alarm" and one.name == name
 
 
-def _found(run: Path) -> tuple[list[Finding], dict[str, Example], tuple[str, ...]]:
+def _found(run: Path) -> tuple[list[Finding], dict[str, MatchupExample], tuple[str, ...]]:
     """What the verdicts come to, worst first, and the matchups that show it."""
     collector = Collector()
     for case in read_cases(run):
@@ -193,7 +193,7 @@ def _found(run: Path) -> tuple[list[Finding], dict[str, Example], tuple[str, ...
     return findings, examples, sheet.judges
 
 
-def _page(told: Probe, prompts: str | None, examples: dict[str, Example]) -> Page:
+def _page(told: Probe, prompts: str | None, examples: dict[str, MatchupExample]) -> Page:
     facts = (
         ("judge", ", ".join(told.judges)),
         ("prompts", f"{told.prompts:,}, {prompts or 'our own'}"),

@@ -29,7 +29,7 @@ from ..errors import SettingError, nearest
 from ..records import Completion, Matchup, Message, Prompt, content_id
 from .constitution import Principle
 from .read import Choices, Form, Reading, Scale, rationale_of, read
-from .settings import Example, JudgeConfig, text_of
+from .settings import JudgeConfig, JudgedExample, text_of
 
 TOP_LOGPROBS: Final = 20
 """As many as the vendors give: spaces and brackets make several tokens of one label."""
@@ -189,7 +189,7 @@ class JudgePrompt:
             "principle": principle.text if principle else "",
         }
 
-    def _example_turns(self, example: Example, stage: str) -> tuple[Message, ...]:
+    def _example_turns(self, example: JudgedExample, stage: str) -> tuple[Message, ...]:
         """An answered question, in the words this judge would have been asked and should have answered in."""
         prompt = Prompt.of(example.request)
         first, second = Completion.of(prompt.id, example.first), Completion.of(prompt.id, example.second)

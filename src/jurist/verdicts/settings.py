@@ -12,7 +12,7 @@ from ..engines.engine import ENGINES, EngineConfig
 from ..errors import SettingError
 
 
-class Example(Struct, frozen=True, forbid_unknown_fields=True):
+class JudgedExample(Struct, frozen=True, forbid_unknown_fields=True):
     """A question already answered, shown to the judge before its own."""
 
     request: Annotated[str, Meta(description="The prompt.")]
@@ -62,7 +62,7 @@ class JudgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     scale: Annotated[
         tuple[int, int], Meta(description="Lowest and highest score; many models write 10 as two tokens.")
     ] = (1, 9)
-    examples: Annotated[tuple[Example, ...], Meta(description="Answered questions, shown first.")] = ()
+    examples: Annotated[tuple[JudgedExample, ...], Meta(description="Answered questions, shown first.")] = ()
     constitution: Annotated[str, Meta(description="Path of a constitution; ours when empty.")] = ""
     clamp: Annotated[
         tuple[float, float] | None, Meta(description="Bounds of probabilities, e.g. [0.4, 0.6].")

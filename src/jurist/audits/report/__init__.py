@@ -4,7 +4,7 @@
 page is drawn with the same tools and the same style sheet.
 """
 
-from .examples import Example, Heard, example_of
+from .examples import Heard, MatchupExample, example_of
 from .page import Page, render, write_report
 
-__all__ = ["Example", "Heard", "Page", "example_of", "render", "write_report"]
+__all__ = ["Heard", "MatchupExample", "Page", "example_of", "render", "write_report"]

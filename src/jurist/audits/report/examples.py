@@ -30,7 +30,7 @@ class Heard(Struct, frozen=True):
     """The judge's reasons, in its own words."""
 
 
-class Example(Struct, frozen=True):
+class MatchupExample(Struct, frozen=True):
     """One matchup to open."""
 
     id: str
@@ -44,11 +44,11 @@ class Example(Struct, frozen=True):
     people: tuple[Heard, ...] = ()
 
 
-def example_of(matchup: Matchup, judges: Iterable[Verdict], people: Iterable[Verdict] = ()) -> Example:
+def example_of(matchup: Matchup, judges: Iterable[Verdict], people: Iterable[Verdict] = ()) -> MatchupExample:
     """Verdicts about anything else are left out; a label without ids is told as the matchup stands."""
     turns = matchup.prompt.messages
     lone = len(turns) == 1
-    return Example(
+    return MatchupExample(
         id=matchup.id,
         prompt=turns[0].content if lone else "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns),
         first=matchup.first.text,

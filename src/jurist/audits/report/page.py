@@ -22,7 +22,7 @@ from ...run import write_whole
 from ..finding import Chart, Finding, Grade
 from ..grade import WRONG, rank
 from . import drawing, words
-from .examples import Example
+from .examples import MatchupExample
 
 HERE: Final = Path(__file__).parent
 ALIKE: Final = 3
@@ -42,7 +42,7 @@ class Page(Struct, frozen=True):
     """In any order."""
     facts: tuple[tuple[str, str], ...] = ()
     """What it is about, in a few words each: `("judge", "openai:gpt-5-mini")`."""
-    examples: Mapping[str, Example] = {}
+    examples: Mapping[str, MatchupExample] = {}
     """By the id that findings give them."""
     question: str = "May these labels be trained on?"
     """What the first line answers."""
@@ -56,7 +56,7 @@ class Entry:
     anchor: str
     strip: Markup
     chart: Markup
-    examples: Sequence[Example]
+    examples: Sequence[MatchupExample]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def templates(*folders: Path) -> Environment:
     return room
 
 
-def _sections(measured: Sequence[Finding], examples: Mapping[str, Example]) -> list[Section]:
+def _sections(measured: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Section]:
     """By audit, the worst first; a chart that several findings share is drawn once."""
     by_audit: dict[str, list[Finding]] = {}
     for one in sorted(measured, key=rank):
@@ -188,7 +188,7 @@ def _parted(short: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     return shown, [one for one in short if one.finding.grade not in WRONG]
 
 
-def _entry(found: Finding, anchor: str, examples: Mapping[str, Example], drawn: set[bytes]) -> Entry:
+def _entry(found: Finding, anchor: str, examples: Mapping[str, MatchupExample], drawn: set[bytes]) -> Entry:
     chart = Markup()
     if found.chart is not None and not _seen(found.chart, drawn):
         chart = drawing.chart(found.chart)

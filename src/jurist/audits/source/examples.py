@@ -13,14 +13,14 @@ import msgspec
 from ...records import Completion, Matchup, Prompt, Verdict, is_label
 from ...verdicts.cases import NOUNS, CaseIndex
 from ..collect import People
-from ..report import Example, example_of
+from ..report import MatchupExample, example_of
 from ..seen import Heard
 from .file import rows_of
 
 
-def examples_of_run(folder: Path, wanted: Collection[str], people: People) -> dict[str, Example]:
+def examples_of_run(folder: Path, wanted: Collection[str], people: People) -> dict[str, MatchupExample]:
     """Lines of other prompts are passed over as they are."""
-    found: dict[str, Example] = {}
+    found: dict[str, MatchupExample] = {}
     left = set(wanted)
     for prompt, completions, docket, verdicts in _lines(folder, left):
         texts = {one.id: one for one in completions}
@@ -64,7 +64,7 @@ def examples_of_file(
     people: People,
     columns: Mapping[str, str],
     label_values: Mapping[Any, str],
-) -> dict[str, Example]:
+) -> dict[str, MatchupExample]:
     """Rows about one matchup are spread over the file: it is read to its end."""
     matchups: dict[str, Matchup] = {}
     said: dict[str, list[Verdict]] = {}
@@ -90,7 +90,7 @@ def _verdict(one: Heard) -> Verdict:
     )
 
 
-def _example(matchup: Matchup, verdicts: list[Verdict], people: People) -> Example:
+def _example(matchup: Matchup, verdicts: list[Verdict], people: People) -> MatchupExample:
     about = [one for one in verdicts if one.matchup_id in ("", matchup.id)]
     by_people = [one for one in about if is_label(one.judge)]
     first, second = matchup.first, matchup.second
