@@ -6,6 +6,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from rows_for_tests import metrics, pairs_file, preferences
+from safetensors import SafetensorError
 
 from jurist.errors import DataError, RunError, SettingError
 from jurist.models.dpo import train_dpo
@@ -274,6 +275,15 @@ def test_half_of_another_run_is_not_taken_up(base, tmp_path):
         train_reward(cfg, preferences(128), on_progress=stop)
     with pytest.raises(RunError, match="half of a run with other settings"):
         train_reward(replace(cfg, lr=1e-4), preferences(128))
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_run_with_the_way_out(base, tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(RunError, match=r"No space left on device.*df -h"):
+        train_reward(RewardConfig(base=str(base), out=str(tmp_path), save_every=1, **SHORT), preferences(64))
 
 
 def test_two_trainings_do_not_share_a_folder(base, tmp_path):

@@ -80,6 +80,7 @@ def save_checkpoint(
     file: Path, fingerprint: str, numbers: dict[str, float], model: Any, optimizer: Any, main: bool
 ) -> None:
     """Put a checkpoint in place of the last one, whole or not at all. Every process calls it; one writes."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     from torch.distributed.checkpoint.state_dict import get_state_dict
 
@@ -100,10 +101,9 @@ def save_checkpoint(
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(kept, part, {"fingerprint": fingerprint, "numbers": json.dumps(numbers)})
         part.replace(file)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise RunError(
-            f"cannot write a checkpoint to {file.parent} ({error.strerror or error})."
-            f" See: df -h {file.parent}"
+            f"cannot write a checkpoint to {file.parent} ({error}). See: df -h {file.parent}"
         ) from error
     for one in older:
         one.unlink()

@@ -30,7 +30,7 @@ from ..policies.policy import Policy
 from ..policies.tokens import Example, TextRow, tokenise_many
 from ..preferences.export import drop_quarantined, read_quarantine
 from ..prompts.load import COLUMNS, load_prompts, split_of
-from ..prompts.rows import BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
+from ..prompts.rows import BadRow, Drop, clip, for_shell, ignore, parse_rows
 from ..records import Completion, Dropped, IdSet, Preference, Prompt, content_id, is_tie
 from ..run import newest_labels, read_json, read_records
 from .settings import LabelledTraining, PPOConfig, Training
@@ -95,13 +95,12 @@ def _parsed(
     source: str | Path,
     parse: Callable[[dict[str, Any], LabelCoding], _R],
     dropped: Drop,
-    columns: Mapping[str, str] | None = None,
-    on_error: OnError = "stop",
     label_values: Mapping[Any, str] | None = None,
+    **reading: Any,
 ) -> Iterator[_R]:
-    coding = label_coding(source, columns, label_values)
-    how: Any = {"on_error": on_error, "dropped": dropped}
-    return parse_rows(source, lambda row: parse(row, coding), COLUMNS, "training", columns=columns, **how)
+    coding = label_coding(source, reading.get("columns"), label_values)
+    reading["dropped"] = dropped
+    return parse_rows(source, lambda row: parse(row, coding), COLUMNS, "training", **reading)
 
 
 def _answers(row: dict[str, Any], coding: LabelCoding) -> list[Target]:
