@@ -98,7 +98,6 @@ class ConstitutionalConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, 
 
 
 def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
-    """The policy of the last round."""
     check_constitutional(cfg)
     principles = load_constitution(cfg.constitution)
     with run_rounds(cfg, on_progress) as rounds:
@@ -155,7 +154,6 @@ def principled_judge(cfg: ConstitutionalConfig, initial: str) -> JudgeConfig:
 
 
 def check_constitutional(cfg: ConstitutionalConfig) -> None:
-    """Settings that need each other."""
     if not cfg.phases:
         raise SettingError("no phase is left to do. Set: phases: [sl, rl]")
     if cfg.real.file and "rl" not in cfg.phases:

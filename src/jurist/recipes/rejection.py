@@ -94,7 +94,6 @@ class RejectionConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def rejection(cfg: RejectionConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
-    """The policy of the last round."""
     check_rejection(cfg)
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = rounds.initial
@@ -254,7 +253,6 @@ def is_about_safety(prompt: Prompt, domains: Container[str]) -> bool:
 
 
 def check_rejection(cfg: RejectionConfig) -> None:
-    """Settings that need each other."""
     if not cfg.judge:
         raise SettingError("rejection sampling needs a judge. Name one with: --judge openai:gpt-5-mini")
     if cfg.safe.judge and cfg.reward == "judge":

@@ -48,7 +48,6 @@ class RlaifConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def rlaif(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
-    """The policy of the last round."""
     check_rlaif(cfg)
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = rounds.initial
@@ -80,7 +79,6 @@ def live_judge(cfg: RlaifConfig) -> JudgeConfig:
 
 
 def check_rlaif(cfg: RlaifConfig) -> None:
-    """Settings that need each other."""
     if not cfg.judge:
         raise SettingError("RLAIF needs a judge. Name one with: --judge openai:gpt-5-mini")
     if cfg.reward == "model" and cfg.k < 2:

@@ -73,7 +73,6 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
 
 
 def self_rewarding(cfg: SelfRewardingConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:
-    """The policy of the last round."""
     check_self_rewarding(cfg)
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = rounds.initial
@@ -96,7 +95,6 @@ def rule_of(cfg: SelfRewardingConfig, number: int) -> PreferConfig:
 
 
 def check_self_rewarding(cfg: SelfRewardingConfig) -> None:
-    """Settings that need each other."""
     if cfg.judge.kind not in ("pointwise", "additive"):
         raise SettingError(
             f"a policy that rewards itself scores its answers one by one, got kind: {cfg.judge.kind}."

@@ -298,7 +298,8 @@ class Round:
     def reinforce(
         self, cfg: Any, base: str, ref: str, reward: Trained | JudgeConfig, step: str = "policy"
     ) -> Trained:
-        """A policy from a reward: a reward model, or a judge that is asked at every step."""
+        """A policy from a reward: a reward model, or a judge that is asked at every step. The settings have
+        `optimiser`, and a part for each of them."""
         ppo: PPOConfig = cfg.ppo
         if cfg.optimiser == "rloo" and ppo.advantage == "gae":
             ppo = replace(ppo, advantage="rloo")  # PPO without a critic: a prompt's samples are compared
