@@ -20,7 +20,7 @@ from jurist.recipes.rlaif import RlaifConfig, check_rlaif, live_judge, rlaif
 from jurist.records import Completion, Prompt
 from jurist.run import read_records
 from jurist.tiny.judges import FAULTLESS
-from jurist.verdicts.settings import JudgeConfig
+from jurist.verdicts.settings import JudgeConfig, JuryConfig
 
 POSITION = {"engine": {"engine": "tiny:planted", "extra": {"position": 8.0}}}
 """Whatever the answers are, the first position wins."""
@@ -258,10 +258,22 @@ def test_settings_that_do_not_go_together_are_refused(given, says):
 
 def test_probabilities_are_of_the_lesser_id_in_either_order(tmp_path):
     cfg = loop_settings(RlaifConfig, tmp_path, k=2)
-    found = probabilities(labelled(cfg, "shorter").run)
+    found = probabilities(labelled(cfg, "shorter").run, JuryConfig())
     assert found
     texts = {
         one.id: one.text
         for one in read_records(tmp_path / "loop/round-1/label/completions.jsonl", Completion)
     }
     assert all((p > 0.5) == (len(texts[a]) < len(texts[b])) for (a, b), p in found.items() if p != 0.5)
+
+
+def test_a_jury_is_compared_with_the_outside_judge_by_the_opinions_that_its_labels_came_from(tmp_path):
+    jury = JuryConfig(combine="vote")
+    cfg = loop_settings(RlaifConfig, tmp_path, n=32, k=2)
+    found = labelled(cfg, ("shorter", "tiny:planted", JudgeConfig(kind="regex:e")), jury=jury)
+    ps, means = (probabilities(found.run, one) for one in (jury, JuryConfig()))
+    pairs = preferences_of(found, 0)
+    for one in pairs:
+        ids = one.chosen.id, one.rejected.id
+        assert ps[min(ids), max(ids)] == pytest.approx(one.p if ids[0] < ids[1] else 1 - one.p)
+    assert ps != means

@@ -101,9 +101,9 @@ def run_opinions(run: str, jury: JuryConfig) -> Iterator[tuple[Case, list[Opinio
         yield case, combine_opinions(opinions_by_matchup(case, known, learnt), learnt, jury)
 
 
-def probabilities(run: str) -> dict[tuple[str, str], float]:
+def probabilities(run: str, jury: JuryConfig) -> dict[tuple[str, str], float]:
     """For each pair of completions that was read, lesser id first: the probability that it is better."""
-    opinions = (one for _, some in run_opinions(run, JuryConfig()) for one in usable(some)[0])
+    opinions = (one for _, some in run_opinions(run, jury) for one in usable(some)[0])
     return {(one.first_id, one.second_id): one.p_first or 0.0 for one in opinions}
 
 

@@ -24,7 +24,7 @@ from ...models.settings import DpoConfig, PPOConfig, RewardConfig, SftConfig
 from ...records import Completion, Preference, Prompt
 from ...stats.intervals import mean
 from ...verdicts.cases import read_cases
-from ...verdicts.settings import JudgeConfig
+from ...verdicts.settings import JudgeConfig, JuryConfig
 from ..label import label, sample
 from ..lines import Share, named, table
 from ..settings import LabelConfig, PolicyConfig
@@ -333,7 +333,7 @@ class Round:
         rows = [HeldOutRow(one.prompt, tuple(one.answers), first.get(one.prompt.id, ())) for one in drawn]
         pairs = [(row.prompt, (row.new[0], row.old[0])) for row in rows if row.new and row.old]
         if judge and pairs:
-            ps = probabilities(self.judge(f"compare{about}", judge, pairs).run)
+            ps = probabilities(self.judge(f"compare{about}", judge, pairs).run, JuryConfig())
             rows = [with_verdict(row, ps) for row in rows]
         self.write(f"held_out{about}", rows)
 
@@ -361,7 +361,8 @@ class Round:
         cases = read_cases(Path(labelled.run))
         rows = ((one.prompt, one.completions) for one in cases if len(one.completions) > 1)
         other = self.judge("agreement", cfg.judge, islice(rows, cfg.pairs), matchups="random:1")
-        return agreement_of(probabilities(labelled.run), probabilities(other.run))
+        jury = getattr(self.loop.cfg, "jury", JuryConfig())
+        return agreement_of(probabilities(labelled.run, jury), probabilities(other.run, JuryConfig()))
 
 
 def writer(policy: str | EngineConfig) -> PolicyConfig:
