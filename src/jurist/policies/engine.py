@@ -272,8 +272,8 @@ class TextDraw(Draw):
 
     ask: Ask
     tokenizer: Any
-    text: str = ""
-    """So far, where something was to be looked for in it."""
+    text: str | None = None
+    """So far, where something is looked for in it."""
     tokens: list[Token] = field(default_factory=list)
 
     def take(self, token: int, logits_V: Tensor) -> None:
@@ -281,26 +281,24 @@ class TextDraw(Draw):
         if self.finish == "stop":
             self.ids.pop()
         elif self.ask.top_logprobs or self.ask.stop:
-            before, self.text = self.text, self.decoded(self.ids)
+            before, self.text = self.text or "", self.tokenizer.decode(self.ids, skip_special_tokens=True)
             if self.ask.top_logprobs:
                 logp_V = logits_V.float().log_softmax(-1)
                 best = logp_V.topk(min(self.ask.top_logprobs, len(logp_V)))
                 top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-                others = tuple((self.decoded([one], special=True), chance) for one, chance in top)
+                others = tuple((self.tokenizer.decode([one]), chance) for one, chance in top)
                 # The pieces together are the text.
                 self.tokens.append(Token(self.text[len(before) :], float(logp_V[token]), others))
             places = [at for stop in self.ask.stop if (at := self.text.find(stop)) >= 0]
             if places:
                 self.finish, self.text = "stop", self.text[: min(places)]
 
-    def decoded(self, ids: list[int], *, special: bool = False) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=not special))
-
     def reply(self, prompt: int, *, cached: bool) -> Reply:
         """To a prompt of so many tokens."""
         usage = Usage(prompt, prompt if cached else 0, len(self.ids))
-        text = self.text if self.ask.top_logprobs or self.ask.stop else self.decoded(self.ids)
-        return Reply(text, self.finish or "length", tuple(self.tokens), usage=usage)
+        if self.text is None:
+            self.text = self.tokenizer.decode(self.ids, skip_special_tokens=True)
+        return Reply(self.text, self.finish or "length", tuple(self.tokens), usage=usage)
 
 
 @torch.inference_mode()

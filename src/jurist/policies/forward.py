@@ -288,19 +288,35 @@ def _hidden(model: Any, **how: Any) -> Tensor:
     return body(**{"use_cache": False} | moved).last_hidden_state
 
 
+def logits_of(model: Any, states_ND: Tensor) -> Tensor:
+    """The head over these states, and what some models do between it and the softmax."""
+    causal = causal_of(model)
+    logits_NV, config = causal.get_output_embeddings()(states_ND), causal.config
+    if scale := getattr(config, "logits_scaling", None):  # Granite
+        logits_NV = logits_NV / scale
+    if scale := getattr(config, "logit_scale", None):  # Cohere
+        logits_NV = logits_NV * scale
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
+        logits_NV = torch.tanh(logits_NV / cap) * cap
+    return logits_NV
+
+
+def rows_at_once(model: Any) -> int:
+    """States whose logits are made together."""
+    return max(1, LOGITS_AT_ONCE // int(causal_of(model).get_output_embeddings().weight.shape[0]))
+
+
 def token_logprobs(model: Any, states_ND: Tensor, ids_N: Tensor, temperature: float = 1.0) -> Tensor:
     """The log-prob of a token after each state.
 
     Of long lists the logits are made piece by piece, and made again on the way back.
     """
-    causal = causal_of(model)
-    head = causal.get_output_embeddings()
 
     def some(states_ND: Tensor, ids_N: Tensor) -> Tensor:
-        logits_NV = scale_logits(causal, head(states_ND))
+        logits_NV = logits_of(model, states_ND)
         return LogProbs.apply(logits_NV if temperature == 1 else logits_NV / temperature, ids_N)
 
-    rows = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    rows = rows_at_once(model)
     if len(ids_N) <= rows:
         return some(states_ND, ids_N)
     pieces = zip(states_ND.split(rows), ids_N.split(rows), strict=True)
@@ -327,18 +343,6 @@ class LogProbs(torch.autograd.Function):
             p_MV = (logits_MV.float() - norm_M[:, None]).exp_().mul_(-grad_M[:, None])
             back_MV.copy_(p_MV.scatter_add_(-1, ids_M[:, None], grad_M[:, None]))
         return back_NV, None
-
-
-def scale_logits(causal: Any, logits_NV: Tensor) -> Tensor:
-    """What some models do between the head and the softmax."""
-    config = causal.config
-    if scale := getattr(config, "logits_scaling", None):  # Granite
-        logits_NV = logits_NV / scale
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits_NV = logits_NV * scale
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
-        logits_NV = torch.tanh(logits_NV / cap) * cap
-    return logits_NV
 
 
 def causal_of(model: Any) -> Any:

@@ -6,6 +6,7 @@ one call. Passes without gradient go through `token_stats`, cut to fit into memo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -38,20 +39,18 @@ from .checkpoint import (
     with_lora,
 )
 from .forward import (
-    LOGITS_AT_ONCE,
     PromptForm,
     answer_states,
     causal_of,
+    logits_of,
     row_slots,
-    scale_logits,
+    rows_at_once,
     shared_forms,
     token_logprobs,
 )
 from .tokens import Example, Ids, by_length, padded
 
 Want = Literal["logprobs", "value", "reward", "states"]
-NO_LIMIT: Final = 1 << 30
-"""Where a model's positions have no end."""
 PASS_SLOTS: Final = 16_384
 """Token slots in a pass without gradient."""
 
@@ -95,7 +94,7 @@ class Policy(nn.Module):
     def max_positions(self) -> int:
         """Tokens in the longest row that the model has positions for."""
         config = causal_of(self.model).config.get_text_config()
-        return int(getattr(config, "max_position_embeddings", None) or NO_LIMIT)
+        return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
 
     @property
     def device(self) -> torch.device:
@@ -150,8 +149,7 @@ class Policy(nn.Module):
         if alike:
             rows = [Example(prompts[0][:shared], [prompt[shared:] for prompt in prompts])]
         states = answer_states(self.model, rows, "prefilled" if alike else "concat")
-        causal = causal_of(self.model)
-        return scale_logits(causal, causal.get_output_embeddings()(states.last_AD))
+        return logits_of(self.model, states.last_AD)
 
     def load_reference(self, path: str | Path, **loading: Any) -> Policy:
         """The policy at `path`, whose log-probs this one's are compared with.
@@ -256,14 +254,12 @@ def kl(
     than the log-ratio of the token that was drawn.
     """
     total, pair = 0.0, (policy.model, ref.model)
-    heads = [causal_of(model).get_output_embeddings() for model in pair]
-    step = max(1, LOGITS_AT_ONCE // heads[0].weight.shape[0])
     for part in by_length([row.length for row in rows], slots):
         states = [answer_states(model, [rows[row] for row in part]).before_MD for model in pair]
-        for pieces in zip(*(states_MD.split(step) for states_MD in states), strict=True):
+        for pieces in zip(*(states_MD.split(rows_at_once(ref.model)) for states_MD in states), strict=True):
             ours_MV, ref_MV = (
-                (scale_logits(causal_of(model), head(states_MD)).float() / temperature).log_softmax(-1)
-                for model, head, states_MD in zip(pair, heads, pieces, strict=True)
+                (logits_of(model, states_MD).float() / temperature).log_softmax(-1)
+                for model, states_MD in zip(pair, pieces, strict=True)
             )
             total += float((ours_MV.exp() * (ours_MV - ref_MV)).sum(dtype=torch.float64))
     return total / sum(len(row.answers) for row in rows)
