@@ -22,7 +22,7 @@ class Generation(Struct, frozen=True):
     answers: Mapping[str, Sequence[str]]
     """The texts, by the prompt's id."""
     generation: int | None = None
-    """How many models lie between it and people, see `recipes/loop/ancestry`; None: nobody knows."""
+    """How many models lie between it and people; None: nobody knows."""
     synthetic: float | None = None
     """Share of the rows it learnt from that models wrote."""
 
