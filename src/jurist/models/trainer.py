@@ -273,26 +273,28 @@ class Trainer(Generic[_C]):
             return {}
         sums: dict[str, Tensor] = {}
 
+        def loss_of(part: list[int]) -> Tensor:
+            some = [rows[row] for row in part]
+            stats = self.module(merged(some) or self._spare, self.want, self.temperature)
+            if not some:  # a part without rows is passed for the other processes, which would wait for it
+                return 0.0 * torch.stack([x.sum() for x in stats[1:] if x is not None]).sum()
+            objective_B, noted = values(stats, part)
+            weight_B = objective_B.new_tensor([row.weight / whole for row in some])
+            for name, value_B in noted.items():
+                mine = (weight_B * value_B.detach().float()).sum()
+                sums[name] = sums[name] + mine if name in sums else mine
+            return (weight_B * objective_B).sum()
+
         def attempt(tokens: int) -> None:
             sums.clear()
             self.optimizer.zero_grad()
             torch.manual_seed(self._step_seed)
             parts = self._parts(rows, tokens)
             for number, part in enumerate(parts, 1):
-                some = [rows[row] for row in part]
                 waits = self.sharded and number < len(parts)
                 with self.accelerator.no_sync(self.module) if waits else nullcontext():
                     with self.accelerator.autocast():
-                        stats = self.module(merged(some) or self._spare, self.want, self.temperature)
-                        if not some:
-                            loss = sum(0.0 * x.sum() for x in stats[1:] if x is not None)
-                        else:
-                            objective_B, noted = values(stats, part)
-                            weight_B = objective_B.new_tensor([row.weight / whole for row in some])
-                            loss = (weight_B * objective_B).sum()
-                            for name, value_B in noted.items():
-                                mine = (weight_B * value_B.detach().float()).sum()
-                                sums[name] = sums[name] + mine if name in sums else mine
+                        loss = loss_of(part)
                     # Sharded gradients are averaged over the processes; the parts are shares of one sum.
                     (loss * (self.processes.world if self.sharded else 1)).backward()
 
