@@ -206,7 +206,7 @@ def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
         words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
         with serving(vllm, model, dtype) as url:
             writer = Compared(url)
-            with patch.object(ppo, "writer_for", lambda *_: writer):
+            with patch.object(ppo, "HFWriter", lambda _: writer):
                 ppo.train_ppo(cfg, [Prompt.of(one) for one in words], short_answers)
             with urllib.request.urlopen(f"{url}/version") as reply:
                 release = json.loads(reply.read())["version"]
