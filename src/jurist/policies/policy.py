@@ -245,16 +245,14 @@ def token_stats(
 
 
 @torch.no_grad()
-def kl(
-    policy: Policy, ref: Policy, rows: Sequence[Example], temperature: float = 1.0, slots: int = PASS_SLOTS
-) -> float:
+def kl(policy: Policy, ref: Policy, rows: Sequence[Example], temperature: float = 1.0) -> float:
     """KL(policy | ref) in nats an answer, along answers that were drawn from `policy` at this temperature.
 
     Before each token the two are compared over the whole vocabulary, which is never negative and varies less
     than the log-ratio of the token that was drawn.
     """
     total, pair = 0.0, (policy.model, ref.model)
-    for part in by_length([row.length for row in rows], slots):
+    for part in by_length([row.length for row in rows], PASS_SLOTS):
         states = [answer_states(model, [rows[row] for row in part]).before_MD for model in pair]
         for pieces in zip(*(states_MD.split(rows_at_once(ref.model)) for states_MD in states), strict=True):
             ours_MV, ref_MV = (

@@ -88,10 +88,7 @@ class HFWriter:
                 copy.model = peft.get_peft_model(copy.model, policy.model.peft_config["default"])
             self._policy = copy.to(policy.device).eval()
         state = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True))
-        mine = self._policy.state_dict()
-        self._policy.load_state_dict(
-            {name: value for name, value in state.items() if name in mine}, strict=True
-        )
+        self._policy.load_state_dict({name: state[name] for name in self._policy.state_dict()})
         return self._version
 
     @torch.no_grad()
