@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from jurist.config import load_settings, read_recipe
 from jurist.models.reward_judge import RewardJudge
 from jurist.policies.policy import Policy, kl, load_to_read
-from jurist.policies.tokens import Example, tokenise
+from jurist.policies.tokens import Example, tokenise_many
 from jurist.policies.writer import Drawing, HFWriter
 from jurist.preferences import PreferConfig
 from jurist.recipes.catalogue import recipe_called
@@ -171,7 +171,7 @@ def write(
 ) -> Written:
     """So many answers of the policy to each prompt."""
     policy = policy if isinstance(policy, Policy) else load_to_read(policy)
-    heads = [tokenise(one, (), policy.tokenizer) for one in asked]
+    heads = [*tokenise_many(((one, (), {}) for one in asked), policy.tokenizer)]
     how, keys = Drawing(MOST_TOKENS, policy.ends, temperature), [f"{seed} {one.id}" for one in asked]
     drawn = sorted(HFWriter(policy).write([one.prompt_ids for one in heads], k, how, keys))
     ids = [[one.ids for one in drawn[at : at + k]] for at in range(0, len(drawn), k)]

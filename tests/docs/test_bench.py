@@ -31,7 +31,7 @@ def test_a_bar_is_held_to_the_worst_of_the_concurrencies():
 @pytest.mark.slow
 def test_texts_have_as_many_tokens_as_they_are_asked_to_have():
     train_sides = pytest.importorskip("train_sides")
-    from jurist.policies.tokens import tokenise
+    from jurist.policies.tokens import tokenise_many
     from jurist.records import Completion, Prompt
 
     lengths = [(30, 8, 5), (12, 20, 9)]
@@ -39,7 +39,7 @@ def test_texts_have_as_many_tokens_as_they_are_asked_to_have():
     rows = train_sides.texts({"model": "5M", "lengths": lengths})
     for (asked, *answers), want in zip(rows, lengths, strict=True):
         both = [Completion.of("", text) for text in answers]
-        example = tokenise(Prompt.of(asked), both, tokenizer)
+        (example,) = tokenise_many([(Prompt.of(asked), both, {})], tokenizer)
         assert (len(example.prompt_ids), *map(len, example.answers)) == want
 
 

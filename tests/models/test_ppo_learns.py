@@ -15,7 +15,7 @@ from jurist.models.settings import (  # noqa: E402
     ValueConfig,
 )
 from jurist.policies.policy import load_to_read  # noqa: E402
-from jurist.policies.tokens import tokenise  # noqa: E402
+from jurist.policies.tokens import tokenise_many  # noqa: E402
 from jurist.policies.writer import Drawing, HFWriter  # noqa: E402
 from jurist.tiny.model import tiny_checkpoint  # noqa: E402
 from jurist.tiny.world import apparent_score, prompts, true_score  # noqa: E402
@@ -55,7 +55,8 @@ def trained(out, reward=fond_of_length, kl=None, **more):
 def scores(folder):
     """The true score of one answer to each of 200 prompts about other things than those that were learnt."""
     policy, asked = load_to_read(folder), list(prompts(200, seed=77, side="held_out"))
-    ids = [tokenise(one, (), policy.tokenizer).prompt_ids for one in asked]
+    heads = tokenise_many(((one, (), {}) for one in asked), policy.tokenizer)
+    ids = [one.prompt_ids for one in heads]
     drawn = sorted(HFWriter(policy).write(ids, 1, Drawing(64, policy.ends), [one.id for one in asked]))
     texts = [policy.tokenizer.decode(one.ids, skip_special_tokens=True) for one in drawn]
     return [true_score(one.messages[-1].content, text) for one, text in zip(asked, texts, strict=True)]

@@ -8,7 +8,7 @@ from jurist.engines.checkpoints import weights_hash
 from jurist.errors import DataError, SettingError
 from jurist.policies.checkpoint import Lora
 from jurist.policies.policy import kl, load_policy, load_to_read, token_stats
-from jurist.policies.tokens import Example, tokenise
+from jurist.policies.tokens import Example, tokenise_many
 from jurist.records import Completion, Prompt
 
 torch.set_num_threads(1)
@@ -129,9 +129,8 @@ def test_the_kl_is_that_of_the_whole_vocabulary_before_each_token_that_was_writt
     ours, theirs = map(load_policy, both)
     prompts = [Prompt.of("why"), Prompt.of("tell me a long answer")]
     completions = [Completion.of(prompt.id, "because light") for prompt in prompts]
-    rows = [
-        tokenise(*pair, ours.tokenizer) for pair in zip(prompts, [(one,) for one in completions], strict=True)
-    ]
+    texts = [(prompt, (one,), {}) for prompt, one in zip(prompts, completions, strict=True)]
+    rows = [*tokenise_many(texts, ours.tokenizer)]
     want = 0.0
     for row in rows:
         whole = torch.tensor([[*row.prompt_ids, *row.answers[0]]])

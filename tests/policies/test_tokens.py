@@ -4,7 +4,7 @@ import making
 import pytest
 
 from jurist.engines.checkpoints import render_chat
-from jurist.policies.tokens import cut, padded, tokenise, tokenise_many
+from jurist.policies.tokens import Example, cut, padded, tokenise_many
 from jurist.records import Completion, Message, Prompt
 
 PROMPT = Prompt.of((Message("system", "yes"), Message("user", "why is the sky blue")))
@@ -13,6 +13,10 @@ TRIMMED = making.TEMPLATE.replace("m['content']", "m['content'] | trim")
 
 def completions(*texts: str, finish: str = "stop") -> list[Completion]:
     return [Completion.of(PROMPT.id, text, finish=finish) for text in texts]
+
+
+def tokenise(prompt: Prompt, answers: list[Completion], tokenizer, **labels) -> Example:
+    return next(tokenise_many([(prompt, answers, labels)], tokenizer))
 
 
 @pytest.mark.parametrize("kind", making.KINDS)

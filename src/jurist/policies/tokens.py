@@ -51,11 +51,6 @@ TextRow = tuple[Prompt, Sequence[Completion], Mapping[str, Any]]
 """A prompt, its completions, and fields of the example: p, margin, weight, id."""
 
 
-def tokenise(prompt: Prompt, completions: Sequence[Completion], tokenizer: Any, **labels: Any) -> Example:
-    """The ids of one row; see `tokenise_many`."""
-    return next(tokenise_many([(prompt, completions, labels)], tokenizer))
-
-
 def tokenise_many(rows: Iterable[TextRow], tokenizer: Any) -> Iterator[Example]:
     """The prompts' ids, and those of each completion with the token that ends it, in batches.
 
