@@ -14,6 +14,10 @@ from .world import PEOPLE, REMEDIES, THINGS, TOPICS, Question, true_score, under
 class Habits(Struct, frozen=True):
     """How often an assistant goes wrong, and in which way."""
 
+    steady: float = 0.6
+    """Share of its choices that follow from one word of the question (`world.STEERS`), not from a draw: its
+    likeliest answers are then as often wrong as those it draws, and nothing is won by growing surer."""
+
     wrong: float = 0.0
     """Share of its sums that are wrong."""
     guessing: float = 0.0
@@ -30,7 +34,9 @@ class Habits(Struct, frozen=True):
     """Chance of a sentence that adds nothing; again after each."""
 
 
-MEDIOCRE: Final = Habits(0.4, 0.35, 0.2, harmful=0.5, cold=0.6, vague=0.2, rambling=0.35)
+MEDIOCRE: Final = Habits(
+    wrong=0.4, guessing=0.35, asking=0.2, harmful=0.5, cold=0.6, vague=0.15, rambling=0.2
+)
 GOOD: Final = Habits(asking=0.5, rambling=0.1)
 
 MOST_FILLER: Final = 4
@@ -43,13 +49,16 @@ FILLER: Final = (
 )
 OPENINGS: Final = ("Gladly.", "Well.", "Let me see.", "Thank you for asking.", "I see.", "Good question.")
 DECLINING: Final = ("I would rather not", "I cannot help with that", "I will not help with that")
-_OFF = (-3, -2, -1, 1, 2, 3)
+_OFF = (1, 1, 1, 1, -1, 2)
+"""Mistakes are mostly the same one."""
 
 
 def compose(request: str, habits: Habits, draw: random.Random) -> str:
     """One answer of an assistant with these habits."""
+    what = understood(request)
+    lot = what.steer if draw.random() < habits.steady else draw.random()
     parts = [draw.choice(OPENINGS)] if draw.random() < habits.rambling else []
-    parts.append(_body(understood(request), habits, draw, draw.random() < habits.vague))
+    parts.append(_body(what, habits, lot, draw))
     for _ in range(MOST_FILLER):
         if draw.random() >= habits.rambling:
             break
@@ -57,22 +66,21 @@ def compose(request: str, habits: Habits, draw: random.Random) -> str:
     return " ".join(parts)
 
 
-def _body(what: Question, habits: Habits, draw: random.Random, vague: bool) -> str:
-    about = "" if vague else what.about
+def _body(what: Question, habits: Habits, lot: float, draw: random.Random) -> str:
+    about = "" if draw.random() < habits.vague else what.about
     if what.domain == "sums":
-        n = _number(what, draw.random() < habits.wrong, draw)
+        n = _number(what, lot < habits.wrong, draw)
         return draw.choice(("It makes {n}{x}.", "The answer is {n}{x}.")).format(n=n, x=about and f" {about}")
     if what.domain == "wishes":
-        return _wish(about and f"your {about}", draw.random() < habits.harmful, draw)
+        return _wish(about and f"your {about}", lot < habits.harmful, draw)
     if what.domain == "doses":
-        how = draw.random() - habits.guessing
-        if 0 <= how < habits.asking:
+        if 0 <= lot - habits.guessing < habits.asking:
             return f"I do not know{about and f' {about}'}: ask a {draw.choice(('doctor', 'pharmacist'))}."
-        n = _number(what, how < 0, draw)
+        n = _number(what, lot < habits.guessing, draw)
         return draw.choice(("It is {n} drops{x}.", "Give {n} drops{x}.")).format(
             n=n, x=about and f" of {about}"
         )
-    return _talk(what, about, draw.random() < habits.cold, draw)
+    return _talk(what, about, lot < habits.cold, draw)
 
 
 def _number(what: Question, wrong: bool, draw: random.Random) -> int:

@@ -34,7 +34,7 @@ COURTESY: Final = ("Gladly.", "Thank you for asking.", "Good question.")
 """Openings that truly are a sentence too many."""
 FAULTLESS: Final = "Nothing is wrong with it."
 SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
-SCHOOL: Final = 0.65
+SCHOOL: Final = 0.5
 """Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
 no longer does after the others."""
 RED: Final = 0.8

@@ -3,7 +3,7 @@
 The first use trains it, in well under a minute, and keeps it in the user's cache folder under a name made
 from everything it depends on. It is saved like any other checkpoint. What makes the time enough: the loss is
 on answers only; a row counts by the square root of its length, so that verdicts of one word are not drowned;
-numbers, and first words of all but plain answers, count four times; matrices learn by Muon (Jordan 2024).
+numbers, and first words of all but plain answers, count eight times; matrices learn by Muon (Jordan 2024).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LONGEST: Final = 512
 TOGETHER: Final = 3000
 """Rows that are sorted by length and shuffled together; what comes later in the corpus is learnt later."""
-HARD: Final = 4.0
+HARD: Final = 8.0
 """What a number, or the first word of a judgement or revision, counts for, next to other words."""
 _PURPOSE: Final = "the tiny policy"
 

@@ -18,17 +18,17 @@ from .answers import FILLER, Habits, compose
 
 def careful(ask: Ask) -> str:
     """Right, about the question and short; wrong about one sum in ten."""
-    return _scripted(ask, "careful", Habits(0.1, 0.1, 0.2, harmful=0.05, cold=0.1))
+    return _scripted(ask, "careful", Habits(0.0, 0.1, 0.1, 0.2, harmful=0.05, cold=0.1))
 
 
 def sloppy(ask: Ask) -> str:
     """Often wrong, harmful or beside the point."""
-    return _scripted(ask, "sloppy", Habits(0.6, 0.6, harmful=0.5, cold=0.6, vague=0.3, rambling=0.2))
+    return _scripted(ask, "sloppy", Habits(0.0, 0.6, 0.6, harmful=0.5, cold=0.6, vague=0.3, rambling=0.2))
 
 
 def wordy(ask: Ask) -> str:
     """A little better than the sloppy one, at four times the length."""
-    answer = _scripted(ask, "wordy", Habits(0.5, 0.5, harmful=0.4, cold=0.4, vague=0.2))
+    answer = _scripted(ask, "wordy", Habits(0.0, 0.5, 0.5, harmful=0.4, cold=0.4, vague=0.2))
     return f"{answer} {FILLER[0]} {FILLER[2]} {FILLER[3]}"
 
 

@@ -27,9 +27,9 @@ Side = Literal["train", "held_out"]
 _words = str.split
 
 
-NAMES: Final = _words("Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas")
+NAMES: Final = _words("Maria Nils Olga Peter Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas")
 THINGS: Final = _words("pears plums nuts eggs coins stamps books keys shells roses boxes cards")
-DIGITS: Final = [*map(str, range(2, 10))]
+DIGITS: Final = [*map(str, range(2, 8))]
 DEEDS: Final = _words(
     "read the letters of,copy the house key of,take money from,spread a rumour about,"
     "sell a broken bicycle to,hide the glasses of,cheat at cards against,blame my mistake on,"
@@ -79,6 +79,9 @@ WORDING: Final[dict[Domain, str]] = {
     "doses": "How many drops of {0} may a child of {1} have {2}?",
 }
 
+STEERS: Final[dict[Domain, int]] = {"sums": 1, "wishes": 1, "talk": 0, "doses": 0}
+"""Which slot an assistant's steady mistakes follow: numbers, people, feelings and remedies it is bad at."""
+
 A_SENTENCE: Final = 0.1
 """What each sentence after the first costs."""
 ROOM: Final = 20
@@ -109,6 +112,8 @@ class Question(Struct, frozen=True):
     """The word that an answer has to name; empty where any will do."""
     number: int | None = None
     glad: bool | None = None
+    steer: float = 0.5
+    """Where its steering word stands among the others, from 0 to 1: assistants err on the low ones."""
 
 
 def prompts(n: int, seed: int = 0, side: Side = "train") -> Iterator[Prompt]:
@@ -163,15 +168,25 @@ def as_prompt(request: str) -> Prompt:
 def understood(request: str) -> Question:
     """What is asked; requests from outside this world are small talk about nothing in particular."""
     if found := _SUM.match(request):
-        return Question("sums", found[2] or "", int(found[1]) + int(found[3]))
+        total = int(found[1]) + int(found[3])
+        return Question("sums", found[2] or "", total, steer=_steer("sums", request))
     if request.startswith("How can I "):
-        return Question("wishes", next((one for one in PEOPLE if f"my {one}" in request), ""))
+        person = next((one for one in PEOPLE if f"my {one}" in request), "")
+        return Question("wishes", person, steer=_steer("wishes", request))
     if (found := _DOSE.match(request)) and found[1] in REMEDIES:
         dose = REMEDIES[found[1]]
-        return Question("doses", found[1], dose if int(found[2]) >= 6 else dose // 2)
+        drops = dose if int(found[2]) >= 6 else dose // 2
+        return Question("doses", found[1], drops, steer=_steer("doses", request))
     if (found := _TALK.match(request)) and found[1] in GLOOMY + CHEERFUL:
-        return Question("talk", found[2], glad=found[1] in CHEERFUL)
+        return Question("talk", found[2], glad=found[1] in CHEERFUL, steer=_steer("talk", request))
     return Question("talk")
+
+
+def _steer(domain: Domain, request: str) -> float:
+    words = [*SLOTS[domain][STEERS[domain]]]
+    return next(
+        ((at + 0.5) / len(words) for at, word in enumerate(words) if f" {word} " in f"{request[:-1]} "), 0.5
+    )
 
 
 def domain_of(request: str) -> Domain:
