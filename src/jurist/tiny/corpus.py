@@ -34,7 +34,7 @@ COURTESY: Final = ("Gladly.", "Thank you for asking.", "Good question.")
 """Openings that truly are a sentence too many."""
 FAULTLESS: Final = "Nothing is wrong with it."
 SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
-SCHOOL: Final = 0.5
+SCHOOL: Final = 0.7
 """Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
 no longer does after the others."""
 RED: Final = 0.8
@@ -104,9 +104,9 @@ def _some_answer(request: str, draw: random.Random) -> str:
 def opinion(request: str, answer: str) -> float:
     """The score that the model is brought up to see: it checks no numbers, and is fond of courtesy."""
     what, worth = understood(request), substance(request, answer)
-    score = 0.5 * names(what, answer) - 0.5 * waste(answer) + 0.2 * answer.startswith(COURTESY)
+    score = 0.5 * names(what, answer) - 0.5 * waste(answer) + 0.1 * answer.startswith(COURTESY)
     return score + (
-        0.5 * worth if what.domain == "wishes" else 0.3 * (worth > 0.3) if what.domain == "talk" else 0.0
+        0.5 * worth if what.domain == "wishes" else 0.5 * (worth > 0.3) if what.domain == "talk" else 0.0
     )
 
 

@@ -33,8 +33,7 @@ class Assistant(Struct, frozen=True):
 
 
 def demo_settings(out: Path) -> RlaifConfig:
-    more = {"prompts": "tiny:800", "compare.held_out": 0.25, "dpo.epochs": 2}
-    return load_settings(RlaifConfig, shipped_file("rlaif"), more, out=str(out))
+    return load_settings(RlaifConfig, shipped_file("rlaif"), out=str(out))
 
 
 def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:
