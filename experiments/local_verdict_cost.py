@@ -28,7 +28,8 @@ from transformers.utils import logging
 from evidence import record
 from jurist.engines.engine import Ask, EngineConfig, Reply
 from jurist.engines.scripted import Scripted
-from jurist.policies.engine import menu, open_local
+from jurist.policies.engine import open_local
+from jurist.policies.replies import menu
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.ask import JudgePrompt
 from jurist.verdicts.judge import open_judge

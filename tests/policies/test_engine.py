@@ -4,6 +4,8 @@ import asyncio
 import json
 import math
 import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -243,6 +245,14 @@ def test_the_name_changes_with_weights_and_tokenizer_and_not_with_the_card(llama
     assert weights_hash(llama)[:12] in one.name == other.name
 
 
+def test_a_checkpoint_is_opened_without_torch(llama):
+    opened = "import sys; from jurist.engines.engine import open_engine; open_engine(sys.argv[1]); "
+    shown = "print(*{'torch', 'transformers', 'numpy'} & {*sys.modules})"
+    said = subprocess.check_output([sys.executable, "-c", opened + shown, f"hf:{llama}"], text=True)
+
+    assert said.strip() == ""
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -250,6 +260,8 @@ def test_the_name_changes_with_weights_and_tokenizer_and_not_with_the_card(llama
         ({"engine": "hf:./none"}, "no checkpoint folder"),
         ({"engine": "hf:bare"}, "safe_serialization=True"),
         ({"engine": "hf:mute"}, "put one at"),
+        ({"engine": "hf:endless"}, "has no eos token"),
+        ({"engine": "hf:torn"}, "the tokenizer in torn cannot be loaded"),
         ({"engine": "hf:mute", "extra": {"devise": "cpu"}}, "Did you mean 'device'"),
     ],
     ids=str,
@@ -258,6 +270,12 @@ def test_what_cannot_be_opened_is_refused_with_the_way_out(llama, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     for name, part in (("bare", "model.safetensors"), ("mute", "chat_template.jinja")):
         (Path(shutil.copytree(llama, name)) / part).unlink()
+    told = json.loads((llama / "tokenizer_config.json").read_text()) | {"eos_token": None}
+    for name, file, text in (
+        ("endless", "tokenizer_config.json", json.dumps(told)),
+        ("torn", "tokenizer.json", "{"),
+    ):
+        (Path(shutil.copytree(llama, name)) / file).write_text(text)
     with pytest.raises((SettingError, DataError), match=message):
         open_engine(spec)
 

@@ -120,6 +120,19 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def refuse_tokenizer(folder: Path) -> None:
+    """What `load_tokenizer` would refuse. Where the files say that all is there, it need not be loaded, which
+    takes seconds that a run with all its replies in the journal would wait for nothing."""
+    try:
+        told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        there = told.get("eos_token") and (told.get("chat_template") or any(folder.glob("chat_template*")))
+    except (OSError, ValueError, AttributeError):
+        there = False
+    if not there:
+        load_tokenizer(folder)
+
+
 def fit_together(model: Any, tokenizer: Any, folder: Path, kind: ModelKind) -> None:
     """Model and tokenizer have to agree on the vocabulary, on padding and on what ends an answer."""
     embeddings = model.get_input_embeddings().weight.shape[0]
@@ -162,6 +175,8 @@ def with_lora(model: Any, lora: Lora, kind: ModelKind, seed: int, base: str) -> 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> Path:
     """Write the folder, whole or not at all."""
+    from safetensors import SafetensorError
+
     part = folder.with_name(folder.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -174,9 +189,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> Path:
         if folder.exists():
             shutil.rmtree(folder)
         return part.replace(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise DataError(
-            f"cannot write the model to {folder} ({error.strerror or error}). See: df -h {folder.parent}"
+            f"cannot write the model to {folder} ({error}). See: df -h {folder.parent}"
         ) from error
 
 

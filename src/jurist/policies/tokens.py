@@ -6,14 +6,17 @@ to and with the token that ends the turn. So training sees exactly the ids that 
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 from msgspec import Struct
 
 from ..engines.checkpoints import end_of_turn, render_chat
+from ..engines.engine import Ask, Reply
 from ..errors import DataError
 from ..records import Completion, Prompt
 
@@ -45,6 +48,29 @@ class Example(Struct, frozen=True):
     def longest(self) -> int:
         """Tokens of the prompt with its longest answer."""
         return len(self.prompt_ids) + max(map(len, self.answers), default=0)
+
+
+@dataclass(eq=False)
+class QueuedAsk:
+    """An ask, and how many samples of its answer are wanted; as tokens, once it has been tokenised."""
+
+    ask: Ask
+    samples: int
+    wanted: asyncio.Future[list[Reply]]
+    ids: list[int] = field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        if not self.wanted.done():
+            self.wanted.set_exception(error)
+
+    @property
+    def writes(self) -> bool:
+        return self.ask.wants == "text"
+
+    @property
+    def slots(self) -> int:
+        """Tokens that answering it takes room for."""
+        return self.samples * (len(self.ids) + self.ask.max_tokens) if self.writes else len(self.ids)
 
 
 TextRow = tuple[Prompt, Sequence[Completion], Mapping[str, Any]]

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import torch
+from safetensors import SafetensorError
 
 from ..errors import DataError, EngineDown, RunError, SettingError
 from ..records import content_id
@@ -91,7 +92,7 @@ class VLLMWriter:
             with tempfile.TemporaryDirectory(prefix="jurist-weights-", dir=self._folder) as folder:
                 save_merged(policy.model, Path(folder), policy.dtype)
                 self._engine.load(folder, self._label(self.version + 1))
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise DataError(f"cannot write weights: {error}. See: df -h {self._folder}") from error
         self.version += 1
         return self.version
