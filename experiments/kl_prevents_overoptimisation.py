@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from evidence import over_seeds, record
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
-from jurist.models.reward_judge import RewardJudge
+from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import kl, load_to_read
 from jurist.records import Completion, Prompt
 from jurist.tiny.model import tiny_checkpoint

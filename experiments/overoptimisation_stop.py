@@ -27,7 +27,7 @@ from jurist.audits.overoptimisation import past_peak as past
 from jurist.audits.overoptimisation.forecast import Form
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
-from jurist.models.reward_judge import RewardJudge
+from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import kl, load_to_read
 from jurist.records import Completion
 from jurist.tiny.model import tiny_checkpoint

@@ -23,7 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from jurist.config import load_settings, read_recipe
-from jurist.models.reward_judge import RewardJudge
+from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import Policy, kl, load_to_read
 from jurist.policies.tokens import Example, tokenise_many
 from jurist.policies.writer import Drawing, HFWriter

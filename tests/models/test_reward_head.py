@@ -13,7 +13,7 @@ from rows_for_tests import metrics, preferences
 from jurist.errors import SettingError
 from jurist.models import reward
 from jurist.models.reward import train_reward
-from jurist.models.reward_judge import RewardJudge
+from jurist.models.rewards import RewardJudge
 from jurist.models.rows import pair_row
 from jurist.models.settings import RewardConfig
 from jurist.policies.checkpoint import Lora

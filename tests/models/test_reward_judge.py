@@ -9,7 +9,7 @@ from rows_for_tests import pairs_file, preferences
 
 from jurist.errors import SettingError
 from jurist.models.reward import train_reward
-from jurist.models.reward_judge import RewardJudge
+from jurist.models.rewards import RewardJudge
 from jurist.models.settings import RewardConfig
 from jurist.preferences import PreferConfig
 from jurist.recipes.label import label

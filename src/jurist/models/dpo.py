@@ -61,9 +61,9 @@ def with_reference(trainer: Trainer[DpoConfig], reference: Policy, rows: Sequenc
     found: list[Example] = []
     for start in range(0, len(rows), REFERENCE_ROWS):
         block = rows[start : start + REFERENCE_ROWS]
-        stats = trainer.read(reference, trainer.processes.share(block))
-        assert stats.logprobs_AT is not None
-        mine = stats.logprobs_AT.sum(-1).view(-1, 2).tolist()
+        logp_AT = trainer.read(reference, trainer.processes.share(block)).logprobs_AT
+        # None in a process that has no row of the block.
+        mine = [] if logp_AT is None else logp_AT.sum(-1).view(-1, 2).tolist()
         places = trainer.processes.share(range(len(block)))
         by_place = dict(trainer.processes.gather(list(zip(places, mine, strict=True))))
         found += [replace(row, ref=tuple(by_place[place])) for place, row in enumerate(block)]

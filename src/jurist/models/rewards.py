@@ -25,21 +25,25 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast, runtime_checkable
+
+from msgspec.structs import replace
 
 from ..config import settings_from
 from ..engines.budget import Budget, parse_money
+from ..engines.checkpoints import gives_rewards
 from ..engines.engine import ENGINES
 from ..engines.journaled import Engines
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, EngineDown, JuristError, SettingError
 from ..journal import Journal, money_in
+from ..policies.policy import load_to_read, token_stats
+from ..policies.tokens import Example, tokenise_many
 from ..records import Completion, Prompt, Verdict
 from ..verdicts.judge import JUDGES, OpenEngine, Pointwise, open_judge
 from ..verdicts.judge import Scorer as PointwiseJudge
 from ..verdicts.settings import JudgeConfig
-from .processes import Processes
-from .reward_judge import RewardJudge
+from .processes import Processes, merged
 from .settings import PPOConfig
 
 Value = float | Verdict | BaseException | None
@@ -47,6 +51,13 @@ Value = float | Verdict | BaseException | None
 RewardSource = Callable[[Prompt, Sequence[Completion]], "Sequence[Value] | Awaitable[Sequence[Value]]"]
 CONCURRENCY: Final = 256
 """Calls to an async source under way at once; what an engine then really sends is its own business."""
+JUDGED_SLOTS: Final = 16_384
+"""Token slots in one forward pass."""
+GATHERED_S: Final = 0.005
+"""How long the first call waits for others."""
+NO_SCORE: Final = "too long or empty"
+"""Why there is no score: the model has no positions for the whole of it, or there is no token to read at."""
+JudgedRow = tuple[Prompt, Completion]
 
 
 @runtime_checkable
@@ -197,6 +208,69 @@ class JudgeRewards:
             return mean
         low, high = self._scale
         return (2.0 * mean - low - high) / (high - low)
+
+
+class RewardJudge:
+    """A trained reward model as a judge, `--judge reward:FOLDER`: p is the sigmoid of two scores' difference.
+
+    Calls that come in together go through the model together, those to one prompt sharing it, in a thread
+    beside the event loop. A completion that was cut off is read as it is, at its last token and without a
+    token that ends it, in training as well: it is never scored as if it had been finished.
+    """
+
+    kind: Literal["pointwise"] = "pointwise"
+    swap = "never"
+    scale = "logits"
+    samples = 1
+
+    def __init__(self, folder: str | Path, name: str = "") -> None:
+        if not str(folder):
+            raise SettingError(
+                "a reward model is a folder. Write it as: --judge reward:runs/mine/reward/model"
+            )
+        policy = load_to_read(folder, kind="reward")
+        if not gives_rewards(policy.path):
+            raise SettingError(
+                f"{folder} is a language model and has learnt no reward. Train one from it with:"
+                f" jurist train reward RUN --base {folder}"
+            )
+        self._policy = policy
+        self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
+        self._waiting: list[JudgedRow] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
+
+    async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
+        if not self._waiting:
+            self._scores = asyncio.create_task(self._score_waiting())
+        self._waiting.append((prompt, completion))
+        place, scores = len(self._waiting) - 1, self._scores
+        score = (await asyncio.shield(scores))[place]  # who no longer waits does not stop the others
+        unread = NO_SCORE if score is None else ""
+        return Verdict.of_one(self.name, completion, sample, score=score, unread=unread)
+
+    async def _score_waiting(self) -> list[float | None]:
+        await asyncio.sleep(GATHERED_S)
+        rows, self._waiting = self._waiting, []
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.score_many, rows)
+
+    def score_many(self, rows: Sequence[JudgedRow]) -> list[float | None]:
+        """The score of each completion, those to one prompt sharing it; None where one cannot be scored."""
+        by_prompt: dict[str, list[int]] = {}
+        for index, (prompt, _) in enumerate(rows):
+            by_prompt.setdefault(prompt.id, []).append(index)
+        groups = list(by_prompt.values())
+        texts = [(rows[some[0]][0], [rows[index][1] for index in some], dict[str, Any]()) for some in groups]
+        fitting: dict[int, Example] = {}
+        for group, whole in zip(groups, tokenise_many(texts, self._policy.tokenizer), strict=True):
+            room = self._policy.max_positions - len(whole.prompt_ids)
+            for index, answer in zip(group, whole.answers, strict=True):
+                if 0 < len(answer) <= room:
+                    fitting[index] = replace(whole, answers=[answer])
+        if not fitting:
+            return [None] * len(rows)
+        stats: Any = token_stats(self._policy, merged([*fitting.values()]), JUDGED_SLOTS, ("reward",))
+        found = dict(zip(fitting, stats.reward_A.tolist(), strict=True))
+        return [found.get(index) for index in range(len(rows))]
 
 
 def open_source(spec: str | dict[str, Any], engine: OpenEngine, seed: int = 0) -> RewardSource | BatchSource:

@@ -103,7 +103,7 @@ class JudgeContext(NamedTuple):
 def _reward_model(context: JudgeContext) -> Scorer:
     """Named, not imported: whoever has no reward model needs no torch."""
     require("torch", "a reward model as a judge", "train")
-    judge: Any = load_function("jurist.models.reward_judge:RewardJudge")
+    judge: Any = load_function("jurist.models.rewards:RewardJudge")
     return cast(Scorer, judge(context.argument, context.cfg.name))
 
 
