@@ -1,22 +1,24 @@
 import json
 import math
+import resource
+from array import array
+from types import SimpleNamespace
 
 import making
 import pytest
 import torch
 from msgspec.structs import replace
 from rows_for_tests import metrics, pairs_file, preferences
-from safetensors import SafetensorError
 
 from jurist.errors import DataError, RunError, SettingError
-from jurist.models.dpo import train_dpo
+from jurist.models.dpo import train_dpo, with_reference
 from jurist.models.reward import train_reward
 from jurist.models.rows import is_held_out, pair_row
 from jurist.models.settings import DpoConfig, ModelConfig, RewardConfig, SftConfig
 from jurist.models.sft import train_sft
 from jurist.policies.checkpoint import Lora
-from jurist.policies.policy import load_policy, token_stats
-from jurist.policies.tokens import tokenise_many
+from jurist.policies.policy import TokenStats, load_policy, token_stats
+from jurist.policies.tokens import Example, tokenise_many
 
 torch.set_num_threads(1)
 SHORT = {"data": "rows", "batch": 32, "lr": 3e-3}
@@ -277,13 +279,39 @@ def test_half_of_another_run_is_not_taken_up(base, tmp_path):
         train_reward(replace(cfg, lr=1e-4), preferences(128))
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_the_run_with_the_way_out(base, tmp_path, monkeypatch):
-    def full(*_):
-        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+@pytest.fixture
+def full_disk():
+    """Nothing longer than 4,000 bytes can be written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(RunError, match=r"No space left on device.*df -h"):
-        train_reward(RewardConfig(base=str(base), out=str(tmp_path), save_every=1, **SHORT), preferences(64))
+
+@pytest.mark.parametrize(("save_every", "what"), [(1, "checkpoint"), (0, "model")])
+def test_what_cannot_be_written_stops_the_run_with_the_way_out(base, tmp_path, full_disk, save_every, what):
+    cfg = RewardConfig(base=str(base), out=str(tmp_path), save_every=save_every, **SHORT)
+    with pytest.raises((RunError, DataError), match=rf"cannot write .* {what}.*File too large.*df -h"):
+        train_reward(cfg, preferences(64))
+
+
+def test_the_tiny_assistant_is_a_base_like_any_other(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("jurist.tiny.model.tiny_checkpoint", lambda: base)
+    for lora in (None, Lora(r=4, merge=False)):
+        folder = train_dpo(
+            DpoConfig(base="tiny", out=str(tmp_path / f"{lora}"), lora=lora, **SHORT), preferences(64)
+        )
+        assert json.loads((folder / "training.json").read_text())["base"] == str(base)
+        assert load_policy(folder).hash != load_policy("tiny").hash == load_policy(base).hash
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+
+
+def test_a_process_without_rows_takes_part_when_the_reference_is_read():
+    (pair,) = tokenised = [Example(array("i", [1]), [array("i", [2]), array("i", [3])])]
+    shares = SimpleNamespace(share=lambda rows: [], gather=lambda mine: [*mine, (0, [-1.0, -2.0])])
+    reads = SimpleNamespace(processes=shares, read=lambda reference, rows: TokenStats(torch.zeros(0, 0)))
+
+    assert with_reference(reads, None, tokenised) == [replace(pair, ref=(-1.0, -2.0))]
 
 
 def test_two_trainings_do_not_share_a_folder(base, tmp_path):

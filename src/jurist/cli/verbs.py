@@ -218,11 +218,6 @@ def do_train(typed: Typed) -> int:
     check_training(cfg)
     need_trainers("training")
     cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
-    for name in ("base", "reference"):
-        if getattr(cfg, name, "") == "tiny":
-            from ..tiny.model import tiny_checkpoint
-
-            cfg = replace(cfg, **{name: str(tiny_checkpoint())})
     name = "ppo" if method == "rloo" else method
     folder = finished_model(Path(cfg.out), fingerprint(cfg))
     if folder is None:

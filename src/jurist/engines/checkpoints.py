@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +22,17 @@ from ..errors import DataError, MissingExtra, SettingError
 from ..records import Message
 
 ADAPTER: Final = "adapter_config.json"
+TINY: Final = "tiny"
+"""Names the tiny assistant wherever a checkpoint is named; it is trained on the spot, once."""
 _WEIGHTS: Final = "*.safetensors"
 _READING: Final = ("tokenizer*", "chat_template*", "*.model", "vocab*", "merges.txt", "*config.json")
 """What decides how text becomes tokens and when an answer ends: as much part of a reply as the weights."""
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """A folder as it is; anything else is a name on the hub, or in its cache when offline."""
+    """A folder as it is; `tiny`; anything else is a name on the hub, or in its cache when offline."""
+    if str(path) == TINY:  # named, not imported: whoever has checkpoints of their own does not load it
+        return Path(import_module("jurist.tiny.model").tiny_checkpoint())
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not any((folder / name).exists() for name in ("config.json", ADAPTER)):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..engines.checkpoints import (
+    TINY,
     dtype_of,
     ending_tokens,
     find_checkpoint,
@@ -199,7 +200,7 @@ def load_policy(
     disable_dropout(model)  # the base's; an adapter has a setting for its own
     if lora is not None:
         # Where the adapter looks for its base once it is saved apart: not from the current folder.
-        base = str(folder.resolve()) if Path(path).is_dir() else str(path)
+        base = str(folder.resolve()) if Path(path).is_dir() or str(path) == TINY else str(path)
         model = with_lora(model, lora, kind, seed, base)
     return Policy(model, tokenizer, folder, weights_hash(folder), kind, dtype_of(folder))
 

@@ -44,7 +44,7 @@ from .loop.labels import (
     drawn_in,
     preferences_of,
     refuse_noise,
-    scores_in,
+    scored_cases,
     scores_singly,
     tied,
 )
@@ -219,7 +219,7 @@ def combine_scores(
 ) -> Iterator[tuple[Case, AnswerScores]]:
     """Each prompt with the scores of its answers, where there are two judges by both."""
     if len(scored) == 1:
-        yield from scores_in(scored[0].run, cfg.jury)
+        yield from scored_cases(scored[0].run, cfg.jury)
         return
     both = [unit_scores(one.run, cfg.jury) for one in scored]
     for (case, helps), (_, saves) in zip(*both, strict=True):
@@ -232,7 +232,7 @@ def unit_scores(run: str, jury: JuryConfig) -> Iterator[tuple[Case, AnswerScores
     """Scores on a scale from 0 to 1; those of a reward model have no bounds, and are log-odds."""
     scale = read_judges(Path(run))[0].scale if scores_singly(run) else None
     low, high = scale if isinstance(scale, tuple) else (0.0, 1.0)
-    for case, scores in scores_in(run, jury):
+    for case, scores in scored_cases(run, jury):
         places = {name: (value - low) / (high - low) for name, value in scores.items()}
         yield case, {name: sigmoid(at) for name, at in places.items()} if scale == "logits" else places
 

@@ -7,7 +7,7 @@ score at every step is the reward (direct RLAIF). With `optimiser: dpo` the poli
 themselves. Rounds after the first are on-line: they sample from the policy of the round before.
 
 Otherwise than in the paper: PPO or RLOO instead of REINFORCE with a baseline; scores run from 1 to 9, since
-many models write 10 as two tokens; beta charges the KL and does not scale the reward unless `ppo.kl.rlaif`.
+many models write 10 as two tokens; beta charges the KL and does not scale the reward.
 
     jurist run recipes/rlaif.yaml
 """

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from ...config import dump_yaml
 from ...engines.budget import parse_money
-from ...engines.checkpoints import find_checkpoint, weights_named
+from ...engines.checkpoints import TINY, find_checkpoint, weights_named
 from ...errors import BudgetSpent, DataError, RunError, SettingError
 from ...prompts import load_prompts
 from ...prompts.load import split_of
@@ -123,7 +123,7 @@ class LoopRun:
 
     def checkpoint(self) -> str:
         """The folder of the initial policy; the tiny assistant is made on the spot."""
-        if self.cfg.policy != "tiny":
+        if self.cfg.policy != TINY:
             return str(find_checkpoint(self.cfg.policy))
         from ...tiny.model import tiny_checkpoint
 

@@ -113,7 +113,7 @@ def agreement_of(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> Shar
     return share(sum((mine > 0.5) == (p > 0.5) for mine, p in both), len(both))
 
 
-def scores_in(run: str, jury: JuryConfig) -> Iterator[tuple[Case, AnswerScores]]:
+def scored_cases(run: str, jury: JuryConfig) -> Iterator[tuple[Case, AnswerScores]]:
     """Each prompt of a run with the scores of its answers: the means of a judge that scores them one by one,
     else how they fared in a round robin. There a single answer has no other to be worse than."""
     single = scores_singly(run)

@@ -38,7 +38,7 @@ from .labels import (
     drawn_in,
     mean_scores,
     probabilities,
-    scores_in,
+    scored_cases,
     tied,
 )
 from .settings import JudgeSpec, LoopConfig
@@ -241,7 +241,7 @@ class Round:
                 raise kinds.get(summary.ended_by, EngineDown)(summary.stopped)
             if not judge:
                 return LabelledRun(cfg.out, usd=summary.usd)
-            level = tied(scores for _, scores in scores_in(cfg.out, cfg.jury))
+            level = tied(scores for _, scores in scored_cases(cfg.out, cfg.jury))
             return LabelledRun(cfg.out, level, summary.flip_rate, summary.usd)
 
         return self.loop.once(self.number, step, LabelledRun, work)

@@ -15,7 +15,7 @@ from ..settings import PolicyConfig
 AtLeast1 = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 JudgeSpec = str | JudgeConfig | tuple[str | JudgeConfig, ...]
-Policies = tuple[str | PolicyConfig, ...]
+MixedIn = tuple[str | PolicyConfig, ...]
 Money = str | float | None
 RecipeName = Literal["rlaif", "constitutional", "rejection", "self_rewarding"]
 Optimiser = Literal["ppo", "rloo", "dpo"]
@@ -67,7 +67,7 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     out: Annotated[str, Meta(description="The loop's folder, with one folder per round.")] = "runs/loop"
     prompts: Annotated[str, Meta(description="A file of prompts; tiny:160 are 160 of the tiny world.")] = ""
     policy: Annotated[str, Meta(description="A checkpoint: the initial and the reference policy.")] = ""
-    mixture: Annotated[Policies, Meta(description="Policies sampled beside the current one.")] = ()
+    mixture: Annotated[MixedIn, Meta(description="Policies sampled beside the current one.")] = ()
     k: Annotated[AtLeast1, Meta(description="Completions per prompt.")] = 4
     sampling: Annotated[Sampling, Meta(description="How completions are sampled.")] = Sampling(max_tokens=256)
     rounds: Annotated[AtLeast1, Meta(description="Rounds of sampling, judging and training.")] = 1
