@@ -117,10 +117,6 @@ class PairLogprobs:
         """w / |w| - l / |l|: two sums over tokens, compared as means."""
         return self.chosen_B / self.chosen_tokens_B - self.rejected_B / self.rejected_tokens_B
 
-    @property
-    def longer_B(self) -> Tensor:
-        return self.chosen_tokens_B - self.rejected_tokens_B
-
 
 def dpo(pair: PairLogprobs, p_B: Tensor, beta: float, cfg: DpoConfig) -> Tensor:
     """Soft cross-entropy of beta (l_w - l_l), Rafailov et al. 2023 eq. 7."""
@@ -137,7 +133,8 @@ def r_dpo(pair: PairLogprobs, p_B: Tensor, beta: float, cfg: DpoConfig) -> Tenso
 
     Park et al. 2024: what the reward r - alpha |y| gives, so that a longer chosen answer teaches less.
     """
-    return soft_logistic(beta * pair.delta_B + cfg.alpha * pair.longer_B, p_B)
+    longer_B = pair.chosen_tokens_B - pair.rejected_tokens_B
+    return soft_logistic(beta * pair.delta_B + cfg.alpha * longer_B, p_B)
 
 
 def simpo(pair: PairLogprobs, p_B: Tensor, beta: float, cfg: DpoConfig) -> Tensor:

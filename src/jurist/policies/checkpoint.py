@@ -81,8 +81,8 @@ def load_model(
             model = classes.from_pretrained(folder, use_safetensors=True, **labels, **how)
     except ImportError as error:
         raise SettingError(
-            f"attention: {attention} cannot be used here: {' '.join(str(error).split())[:200]}."
-            " Set: --attention sdpa"
+            f"attention: {attention} cannot be used here ({' '.join(str(error).split())[:200]})."
+            " Set: --model.attention sdpa; of an engine: extra: {attention: sdpa}"
         ) from None
     except (OSError, ValueError, RuntimeError, AttributeError, AssertionError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
