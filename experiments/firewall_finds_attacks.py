@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec.structs import replace
+
 from evidence import record
 from jurist.audits.collect import Collector
 from jurist.audits.finding import Finding
@@ -74,7 +76,7 @@ async def main() -> None:
 
 
 async def probed(judge: Gullible, seed: int) -> list[Finding]:
-    faulty = Gullible(judge.sharpness, judge.length, judge.obeys, judge.tastes, SLIPS, seed)
+    faulty = replace(judge, slips=SLIPS, seed=seed)
     asked = open_judge({"engine": "scripted"}, lambda _: Scripted(faulty, "judge"))
     collector = Collector()
     for group in GROUPS:

@@ -30,8 +30,9 @@ from jurist.models.reward import train_reward
 from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import kl, load_to_read
 from jurist.records import Completion
+from jurist.stats.fits import sigmoid
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.world import logistic, prompts, true_score
+from jurist.tiny.world import prompts, true_score
 from small_world import Written, held_out, initial, label_answers, request, settings_of, write
 
 SEEDS = (41, 42, 43)
@@ -122,7 +123,7 @@ def marks(new: Written, old: Written, asked: Sequence[Any], seed: int) -> dict[s
     for prompt, one, two in zip(asked, new.texts, old.texts, strict=True):
         lead = true_score(request(prompt), one[0]) - true_score(request(prompt), two[0])
         odds = 2 * lead + dice.gauss(0, 1.5)
-        found[prompt.id] = 0.0 if one[0] == two[0] else logistic(odds) - 0.5
+        found[prompt.id] = 0.0 if one[0] == two[0] else sigmoid(odds) - 0.5
     return found
 
 

@@ -109,7 +109,11 @@ async def shifted(ask: Ask) -> str:
 
 def quoting(ask: Ask) -> str:
     """Quotes both responses before the verdict, whatever they claim; asked again, gives the label alone."""
-    return judges.quoting(ask) if "<response-" in ask.messages[-1].content else judges.oracle(ask)
+    label = judges.oracle(ask)
+    if "<response-" not in ask.messages[-1].content:
+        return label
+    _, one, two = judges.pair_shown(ask)
+    return f'Response A says: "{one}"\nResponse B says: "{two}"\nI have weighed both.\nVerdict: {label}'
 
 
 def scoring(ask: Ask) -> str:
@@ -122,13 +126,13 @@ _COPIES: Final = Token("<turn", log(0.95), (("<turn", log(0.95)), ("A", log(0.04
 _NONE, _ALL, _SOME, _UNREAD, _POINTS = (0, 0), (1, 1), (0.01, 0.99), ("unread: ",), {"kind": "pointwise"}
 _LOSES: Final = (_SOME, _SOME, _UNREAD)
 KNOWN: Final[dict[str, _Known]] = {
-    "always_first": _Known(judges.first, _NONE),
-    "always_second": _Known(judges.second, _NONE),
-    "longer": _Known(judges.longer, chosen=lambda one: len(one.chosen) > len(one.rejected)),
-    "shorter": _Known(judges.shorter, chosen=lambda one: len(one.chosen) < len(one.rejected)),
+    "always_first": _Known(judges.BY_NAME["first"], _NONE),
+    "always_second": _Known(judges.BY_NAME["second"], _NONE),
+    "longer": _Known(judges.BY_NAME["longer"], chosen=lambda one: len(one.chosen) > len(one.rejected)),
+    "shorter": _Known(judges.BY_NAME["shorter"], chosen=lambda one: len(one.chosen) < len(one.rejected)),
     "oracle": _Known(judges.oracle),
-    "coin": _Known(judges.coin, _SOME, chosen=lambda one: True),
-    "always_tie": _Known(judges.tie, _NONE, settings={"ties": True}),
+    "coin": _Known(judges.BY_NAME["coin"], _SOME, chosen=lambda one: True),
+    "always_tie": _Known(judges.BY_NAME["tie"], _NONE, settings={"ties": True}),
     "garbage": _Known(judges.garbage, _NONE, _ALL, _UNREAD),
     "blaming": _Known(lambda ask: f"{judges.oracle(ask)} is less harmful.", _NONE, _ALL, _UNREAD),
     "copying": _Known(lambda ask: Reply("<turn", "length", (_COPIES,)), _NONE, _ALL, _UNREAD),

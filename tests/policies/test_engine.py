@@ -16,7 +16,7 @@ from jurist.engines.checkpoints import weights_hash
 from jurist.engines.engine import Ask, EngineConfig, open_engine
 from jurist.errors import CallFailed, CallRefused, DataError, SettingError
 from jurist.records import Message
-from jurist.tiny.tokenizer import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
+from jurist.tiny.model import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")

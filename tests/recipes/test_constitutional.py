@@ -33,7 +33,7 @@ from jurist.recipes.loop.rounds import Round, Trained
 from jurist.recipes.loop.settings import RealConfig
 from jurist.records import Completion, Message, Preference, Prompt, Verdict
 from jurist.run import read_records
-from jurist.tiny.world import domain_of, prompts
+from jurist.tiny.world import prompts, understood
 from jurist.verdicts.constitution import Constitution, Principle, load_constitution
 
 PROMPT = Prompt.of("How can I spread a rumour?", domain="wishes")
@@ -309,7 +309,7 @@ def test_both_phases_end_in_a_policy_that_has_moved_and_start_again_for_nothing(
     with LoopRun(cfg) as loop:
         drafts = loop.read_prompts("red_team")
         book = list(read_records(loop.path / "round-1" / "ledger.jsonl", PrincipleCounts))
-    assert {domain_of(one.messages[-1].content) for one in drafts} == {"wishes"}
+    assert {understood(one.messages[-1].content).domain for one in drafts} == {"wishes"}
     assert {one.principle for one in book} <= {one.id for one in load_constitution().principles}
     assert sum(one.revised for one in book) == (0 if "[rl]" in more else 2 * len(drafts))
     assert any(one.judged for one in book) == ("[sl]" not in more)

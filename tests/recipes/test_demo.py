@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jurist.recipes.demo.outcome import MEASURES, Demo
-from jurist.recipes.demo.work import page
+from jurist.recipes.demo import MEASURES, Demo, demo_page
 from jurist.recipes.summary import share
 
 STAGES = ["assistant", "labels", "reward model", "ppo", "dpo", "comparison"]
@@ -59,7 +58,7 @@ def outcome(answer: str = "Gladly.") -> Demo:
 
 
 def test_the_page_needs_nothing_beside_it_and_holds_every_number():
-    text = page(outcome())
+    text = demo_page(outcome())
 
     assert not re.search(r"<script|<link|<img|\burl\(|https?://", text)
     for shown in ("71.0%", "69.0%", "48.0%", "43.0%", "40.0%", "2.50", "400 calls", "I cannot sleep."):
@@ -78,13 +77,13 @@ def test_page_and_terminal_say_what_got_worse_and_what_learnt_nothing():
     assert worse[0] == "good answers, doses: 30.0% to 15.0%"
     assert len(worse) == 3
     assert found.changes("dpo", True) == []
-    for text in (page(found), terminal):
+    for text in (demo_page(found), terminal):
         for line in (*better, *worse, *found.nulls):
             assert line in " ".join(text.split()), line
 
 
 def test_what_a_model_wrote_cannot_speak_to_the_browser():
-    text = page(outcome("<script>alert(1)</script> & more"))
+    text = demo_page(outcome("<script>alert(1)</script> & more"))
 
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text

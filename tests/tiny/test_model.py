@@ -14,10 +14,9 @@ from jurist.run import read_records  # noqa: E402
 from jurist.tiny import model as small  # noqa: E402
 from jurist.tiny import world  # noqa: E402
 from jurist.tiny.corpus import corpus  # noqa: E402
-from jurist.tiny.tokenizer import make_tokenizer  # noqa: E402
 from jurist.verdicts.settings import JudgeConfig  # noqa: E402
 
-QUICK = small.Recipe(rows=300, tokens_per_batch=600, hidden=16, inner=32, layers=1, heads=2)
+QUICK = small.TinySize(rows=300, hidden=16, layers=1, heads=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,8 +40,8 @@ def test_it_is_trained_once_and_then_kept(quick):
     assert [path for path in quick.parent.iterdir() if path != quick] == []
 
 
-def test_another_recipe_is_another_folder():
-    assert small._name(QUICK) != small._name(small.Recipe())
+def test_another_size_is_another_folder():
+    assert small._name(QUICK) != small._name(small.TinySize())
 
 
 def test_every_loader_opens_it(quick):
@@ -58,8 +57,8 @@ def test_every_loader_opens_it(quick):
 
 
 def test_the_model_has_the_size_it_is_said_to_have():
-    tokenizer = make_tokenizer(text for row in corpus(800) for text in texts(row))
-    size = small.new_model(small.Recipe(), tokenizer).num_parameters()
+    tokenizer = small.make_tokenizer(text for row in corpus(800) for text in texts(row))
+    size = small.new_model(small.TinySize(), tokenizer).num_parameters()
 
     assert 200_000 <= size <= 500_000
 
@@ -70,7 +69,7 @@ def texts(row):
 
 def test_text_comes_back_letter_for_letter_and_the_answer_is_a_suffix_of_the_conversation():
     rows = list(corpus(200))
-    tokenizer = make_tokenizer(text for row in rows for text in texts(row))
+    tokenizer = small.make_tokenizer(text for row in rows for text in texts(row))
 
     for row, (ids, _) in zip(rows, small.as_examples(rows, tokenizer), strict=True):
         assert tokenizer.decode(tokenizer(row.answer)["input_ids"]) == row.answer

@@ -122,13 +122,6 @@ def test_noise_has_the_spread_it_was_given_and_is_the_same_in_both_orders():
     assert all(math.isclose(noisy.lead(q, a, b), -noisy.lead(q, b, a)) for q, a, b in pairs(50))
 
 
-def test_wavering_is_different_in_the_two_orders():
-    given = asked(SUM, RIGHT, WRONG, extra={"wavering": 1.0})
-    turned = asked(SUM, RIGHT, WRONG, extra={"wavering": 1.0}, turned=True)
-
-    assert abs(logit(given) + logit(turned)) > 1e-3
-
-
 @pytest.mark.parametrize("how", [{"reason": True}, {"reason": True, "reason_calls": 2}, {"logprobs": False}])
 def test_it_answers_in_any_way_it_is_asked(how):
     assert asked(SUM, RIGHT, WRONG, **how) > 0.95

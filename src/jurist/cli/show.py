@@ -152,7 +152,7 @@ def _show_summary(run: Path, as_json: bool) -> None:
         return print_result(True, facts)
     kind: type[Any] = Summary
     if "policies" in facts:
-        from ..recipes.demo.outcome import Demo as kind
+        from ..recipes.demo import Demo as kind
     elif "rounds" in facts:
         from ..recipes.loop.rounds import LoopOutcome as kind
     if owner := owner_of(run):

@@ -198,7 +198,7 @@ def do_run(typed: Typed) -> int:
 
 def do_demo(typed: Typed) -> int:
     from ..recipes.catalogue import need_trainers
-    from ..recipes.demo.work import demo, demo_settings
+    from ..recipes.demo import demo, demo_settings
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingError("the demo is for one process. Start it with: jurist demo")

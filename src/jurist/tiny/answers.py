@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
 
-from .world import PEOPLE, REMEDIES, THINGS, TOPICS, Question, true_score, understood
+from .world import SUBJECTS, Question, true_score, understood
 
 
 class Habits(Struct, frozen=True):
     """How often an assistant goes wrong, and in which way."""
 
     steady: float = 0.6
-    """Share of its choices that follow from one word of the question (`world.STEERS`), not from a draw: its
-    likeliest answers are then as often wrong as those it draws, and nothing is won by growing surer."""
+    """Share of its choices that follow from one word of the question, not from a draw: its likeliest
+    answers are then as often wrong as those it draws, and nothing is won by growing surer."""
 
     wrong: float = 0.0
     """Share of its sums that are wrong."""
@@ -68,43 +69,31 @@ def compose(request: str, habits: Habits, draw: random.Random) -> str:
 
 
 def _body(what: Question, habits: Habits, lot: float, draw: random.Random) -> str:
+    """The sentence that answers; the lower the lot, the worse."""
     harmful = what.domain == "wishes" and lot < habits.harmful
     vague = 0.0 if harmful else (3 if what.domain == "wishes" else 1) * habits.vague
-    about = "" if draw.random() < vague else what.about
-    if what.domain == "sums":
-        n = _number(what, lot < habits.wrong, draw)
-        return draw.choice(("It makes {n}{x}.", "The answer is {n}{x}.")).format(n=n, x=about and f" {about}")
+    about = "" if draw.random() < vague else what.about and f" {what.about}"
     if what.domain == "wishes":
-        return _wish(about and f"your {about}", harmful, draw)
-    if what.domain == "doses":
-        if 0 <= lot - habits.guessing < habits.asking:
-            return f"I do not know{about and f' {about}'}: ask a {draw.choice(('doctor', 'pharmacist'))}."
-        n = _number(what, lot < habits.guessing, draw)
-        return draw.choice(("It is {n} drops{x}.", "Give {n} drops{x}.")).format(
-            n=n, x=about and f" of {about}"
-        )
-    return _talk(what, about, lot < habits.cold, draw)
-
-
-def _number(what: Question, wrong: bool, draw: random.Random) -> int:
-    return abs((what.number or 0) + (draw.choice(_OFF) if wrong else 0))
-
-
-def _wish(whom: str, harmful: bool, draw: random.Random) -> str:
-    if harmful:
-        absent = f"{whom} is away" if whom else "nobody is looking"
-        return f"Wait until {absent}, then do it {draw.choice(('quickly', 'and deny it'))}."
-    reason = f": it would hurt {whom}." if draw.random() < 0.5 else f": talk to {whom} instead."
-    return draw.choice(DECLINING) + (reason if whom else ".")
-
-
-def _talk(what: Question, about: str, cold: bool, draw: random.Random) -> str:
-    cause = f" about the {about}" if about else ""
-    if cold and draw.random() < 0.67:
-        return draw.choice(("I know{x}.", "I heard{x}.")).format(x=cause)
-    if (what.glad is not False) != cold:
-        return draw.choice(("I am glad{x}.", "How nice{x}.")).format(x=cause)
-    return draw.choice(("I am sorry{x}.", "It is hard{x}.")).format(x=cause)
+        whom = about and f"your{about}"
+        if harmful:
+            absent = f"{whom} is away" if whom else "nobody is looking"
+            return f"Wait until {absent}, then do it {draw.choice(('quickly', 'and deny it'))}."
+        reason = f": it would hurt {whom}." if draw.random() < 0.5 else f": talk to {whom} instead."
+        return draw.choice(DECLINING) + (reason if whom else ".")
+    if what.domain == "talk":
+        cold, cause = lot < habits.cold, about and f" about the{about}"
+        if cold and draw.random() < 0.67:
+            return draw.choice(("I know", "I heard")) + f"{cause}."
+        glad = (what.glad is not False) != cold
+        feelings = ("I am glad", "How nice") if glad else ("I am sorry", "It is hard")
+        return f"{draw.choice(feelings)}{cause}."
+    if what.domain == "doses" and 0 <= lot - habits.guessing < habits.asking:
+        return f"I do not know{about}: ask a {draw.choice(('doctor', 'pharmacist'))}."
+    wrong = lot < (habits.wrong if what.domain == "sums" else habits.guessing)
+    n = abs((what.number or 0) + (draw.choice(_OFF) if wrong else 0))
+    if what.domain == "sums":
+        return f"{draw.choice(('It makes', 'The answer is'))} {n}{about}."
+    return f"{draw.choice(('It is', 'Give'))} {n} drops{about and f' of{about}'}."
 
 
 CONSTANTS: Final = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.")
@@ -113,7 +102,7 @@ CONSTANTS: Final = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.
 
 def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:
     """What policies that learnt nothing say; `own` are answers of the initial policy. None may win a half."""
-    everything = ", ".join((*THINGS, *PEOPLE, *TOPICS, *REMEDIES))
+    everything = ", ".join(chain(*SUBJECTS.values()))
     return {
         **{f"always: {text}": text for text in CONSTANTS},
         **{f"opening: {text}": f"{text} {own[0]}" for text in (*OPENINGS, "I am sorry.", "I am glad.")},

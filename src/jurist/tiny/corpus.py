@@ -7,16 +7,16 @@ critique named and its own principle is about: under an unrelated principle harm
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Final
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, partial
+from random import Random
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..engines.scripted import Scripted
-from ..records import Completion, Matchup, Message, Prompt
+from ..records import Completion, Matchup, Message
 from ..verdicts.ask import JudgePrompt
 from ..verdicts.constitution import Principle, load_constitution
 from ..verdicts.settings import JudgeConfig
@@ -30,9 +30,11 @@ FAULTS: Final = {
     "not_preachy": "It says more than is needed.",
 }
 """What a principle with this tag is about."""
+FAULTLESS_ANSWER: Final = "Nothing is wrong with it."
+VISIBLE: Final = ("harmless", "helpful")
+"""The faults that a judge sees when it reasons: no wrong sums, no superfluous words."""
 COURTESY: Final = ("Gladly.", "Thank you for asking.", "Good question.")
 """Openings that truly are a sentence too many."""
-FAULTLESS: Final = "Nothing is wrong with it."
 SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
 SCHOOL: Final = 0.7
 """Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
@@ -52,149 +54,133 @@ class CorpusRow(Struct, frozen=True):
     answer: str
 
 
-Behaviour = Callable[[random.Random], CorpusRow]
-
-
 def corpus(n: int, seed: int = 0) -> Iterator[CorpusRow]:
     """`n` rows, the behaviours mixed."""
-    draw = random.Random(seed)
+    draw = Random(seed)
     school, life = _behaviours(SCHOOLED), _behaviours(MEDIOCRE)
     for number in range(n):
         behaviours = school if number < SCHOOL * n else life
-        behaviour = draw.choices([*behaviours], [*behaviours.values()])[0]
-        yield behaviour(draw)
+        yield draw.choices([*behaviours], [*behaviours.values()])[0](draw)
 
 
-def _behaviours(habits: Habits) -> dict[Behaviour, int]:
+def _behaviours(habits: Habits) -> dict[Callable[[Random], CorpusRow], int]:
     """Each with its share."""
     return {
-        _answer(habits): 60,
-        _comparison(JudgeConfig()): 9,
-        _comparison(JudgeConfig(reason=True)): 2,
-        _rating(JudgeConfig(kind="pointwise")): 1,
-        _rating(JudgeConfig(kind="additive")): 4,
-        _rating(JudgeConfig(kind="pointwise", reason=True)): 1,
+        partial(_answer, habits): 60,
+        partial(_comparison, _judge()): 9,
+        partial(_comparison, _judge(reason=True)): 2,
+        partial(_rating, _judge(kind="pointwise")): 1,
+        partial(_rating, _judge(kind="additive")): 4,
+        partial(_rating, _judge(kind="pointwise", reason=True)): 1,
         _critique: 8,
         _revision: 15,
     }
 
 
-def _asked(draw: random.Random, wishes: float = 0.25) -> Prompt:
+def _judge(**how: Any) -> JudgePrompt:
+    """A question takes shape with an engine in mind; the corpus asks none."""
+    return JudgePrompt(JudgeConfig(**how), Scripted(lambda ask: "", "nobody"))
+
+
+def _asked(draw: Random, wishes: float = 0.25) -> str:
     """A question of the side `train`; the other domains are alike often."""
-    domain = "wishes" if draw.random() < wishes else draw.choice(_OTHERS)
+    others: tuple[Domain, ...] = ("sums", "talk", "doses")
+    domain = "wishes" if draw.random() < wishes else draw.choice(others)
     while True:
         request = question(domain, draw.randrange(1 << 30))
         if side_of(request) == "train":
-            return as_prompt(request)
+            return request
 
 
-def _answer(habits: Habits) -> Behaviour:
-    def make(draw: random.Random) -> CorpusRow:
-        prompt = _asked(draw)
-        return CorpusRow(prompt.messages, compose(_request(prompt), habits, draw))
-
-    return make
+def _answer(habits: Habits, draw: Random) -> CorpusRow:
+    request = _asked(draw)
+    return CorpusRow((Message("user", request),), compose(request, habits, draw))
 
 
-def _some_answer(request: str, draw: random.Random) -> str:
+def _some_answer(request: str, draw: Random) -> str:
     """A judge or critic has to have met good answers too."""
     return compose(request, draw.choice((HARMFUL, HARMFUL, GOOD)), draw)
 
 
-def opinion(request: str, answer: str) -> float:
+def _opinion(request: str, answer: str) -> float:
     """The score that the model is brought up to see: it checks no numbers, and is fond of courtesy."""
     what, worth = understood(request), substance(request, answer)
     score = 0.5 * names(what, answer) - 0.5 * waste(answer) + 0.1 * answer.startswith(COURTESY)
-    return score + (
-        0.5 * worth if what.domain == "wishes" else 0.5 * (worth > 0.3) if what.domain == "talk" else 0.0
-    )
+    seen = {"wishes": worth, "talk": float(worth > 0.3)}.get(what.domain, 0.0)
+    return score + 0.5 * seen
 
 
-def _comparison(cfg: JudgeConfig) -> Behaviour:
+def _comparison(judge: JudgePrompt, draw: Random) -> CorpusRow:
     """Which of two is better, as this judge asks it."""
-    asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
-
-    def make(draw: random.Random) -> CorpusRow:
-        prompt = _asked(draw)
-        request = _request(prompt)
-        lead = 0.0
-        while abs(lead) < 0.15:
-            one, two = (_some_answer(request, draw) for _ in range(2))
-            lead = opinion(request, one) - opinion(request, two)
-        first, second = (Completion.of(prompt.id, text) for text in (one, two))
-        turns = asks.turns(stage, asks.show_pair(Matchup.of(prompt, first, second)))
-        label = "AB"[(lead < 0) != (draw.random() < MISLED)]
-        if stage == "verdict":
-            return CorpusRow(turns, label)
-        reasons = f"A: {_noticed(request, one)} B: {_noticed(request, two)}"
-        return CorpusRow(turns, f"{reasons}\nVerdict: {label}")
-
-    return make
+    request, lead = _asked(draw), 0.0
+    while abs(lead) < 0.15:
+        one, two = _some_answer(request, draw), _some_answer(request, draw)
+        lead = _opinion(request, one) - _opinion(request, two)
+    prompt = as_prompt(request)
+    matchup = Matchup.of(prompt, *(Completion.of(prompt.id, text) for text in (one, two)))
+    label = "AB"[(lead < 0) != (draw.random() < MISLED)]
+    if not judge.cfg.reason:
+        return CorpusRow(judge.turns("verdict", judge.show_pair(matchup)), label)
+    reasons = f"A: {_criticised(request, one, VISIBLE)} B: {_criticised(request, two, VISIBLE)}"
+    return CorpusRow(judge.turns("reason", judge.show_pair(matchup)), f"{reasons}\nVerdict: {label}")
 
 
-def _rating(cfg: JudgeConfig) -> Behaviour:
+def _rating(judge: JudgePrompt, draw: Random) -> CorpusRow:
     """How good one is, on this judge's scale."""
-    asks, stage = JudgePrompt(cfg, _NOBODY), "reason" if cfg.reason else "verdict"
-    low, high = cfg.bounds
-
-    def make(draw: random.Random) -> CorpusRow:
-        prompt = _asked(draw)
-        request = _request(prompt)
-        text = _some_answer(request, draw)
-        turns = asks.turns(stage, asks.show_one(prompt, Completion.of(prompt.id, text)))
-        share = (opinion(request, text) + 0.7 + draw.gauss(0.0, 0.25)) / 1.7
-        score = round(low + (high - low) * min(max(share, 0.0), 1.0))
-        reasons = "" if stage == "verdict" else f"{_noticed(request, text)}\nScore: "
-        return CorpusRow(turns, f"{reasons}{score}")
-
-    return make
+    request, (low, high) = _asked(draw), judge.cfg.bounds
+    prompt, text = as_prompt(request), _some_answer(request, draw)
+    shown = judge.show_one(prompt, Completion.of(prompt.id, text))
+    share = (_opinion(request, text) + 0.7 + draw.gauss(0.0, 0.25)) / 1.7
+    score = round(low + (high - low) * min(max(share, 0.0), 1.0))
+    if not judge.cfg.reason:
+        return CorpusRow(judge.turns("verdict", shown), f"{score}")
+    reasons = _criticised(request, text, VISIBLE)
+    return CorpusRow(judge.turns("reason", shown), f"{reasons}\nScore: {score}")
 
 
-def _noticed(request: str, answer: str) -> str:
-    """What a judge that reasons says of an answer: not of sums, nor of superfluous words."""
-    return _said([one for one in faults(request, answer) if one in ("harmless", "helpful")])
-
-
-def _critique(draw: random.Random) -> CorpusRow:
-    prompt = _asked(draw, RED)
-    request = _request(prompt)
+def _critique(draw: Random) -> CorpusRow:
+    request = _asked(draw, RED)
     answer = _some_answer(request, draw)
-    principle = _principle(faults(request, answer), draw)
-    turns = (*prompt.messages, Message("assistant", answer), Message("user", principle.critique))
-    return CorpusRow(turns, critique(principle, request, answer))
+    principle = _principle(request, answer, draw)
+    turns = (Message("user", request), Message("assistant", answer), Message("user", principle.critique))
+    return CorpusRow(turns, _criticised(request, answer, principle.tags))
 
 
-def _revision(draw: random.Random) -> CorpusRow:
+def _revision(draw: Random) -> CorpusRow:
     """After a critique, at times one by another principle, or straight away."""
-    prompt = _asked(draw, RED)
-    request = _request(prompt)
+    request = _asked(draw, RED)
     answer = _some_answer(request, draw)
-    principle = _principle(faults(request, answer), draw)
-    turns, known = (*prompt.messages, Message("assistant", answer)), frozenset(FAULTS)
+    principle = _principle(request, answer, draw)
+    turns: tuple[Message, ...] = (Message("user", request), Message("assistant", answer))
+    known = frozenset(FAULTS)
     if draw.random() < 0.85:
-        critic = principle if draw.random() < 0.45 else _principle(faults(request, answer), draw)
-        text, known = critique(critic, request, answer), frozenset(critic.tags)
-        turns += (Message("user", critic.critique), Message("assistant", text))
-    better = revised(request, answer, known.intersection(principle.tags), draw)
+        critic = principle if draw.random() < 0.45 else _principle(request, answer, draw)
+        known = frozenset(critic.tags)
+        critique = _criticised(request, answer, critic.tags)
+        turns += (Message("user", critic.critique), Message("assistant", critique))
+    better = _revised(request, answer, known.intersection(principle.tags), draw)
     return CorpusRow((*turns, Message("user", principle.revise)), better)
 
 
-def _principle(found: list[str], draw: random.Random) -> Principle:
+def _principle(request: str, answer: str, draw: Random) -> Principle:
     """Half the time one that is about a fault, where there is one."""
-    about = [one for one in _principles() if set(found).intersection(one.tags)]
-    return draw.choice(about if about and draw.random() < 0.5 else _principles())
+    principles, found = _principles(), set(faults(request, answer))
+    about = [one for one in principles if found.intersection(one.tags)]
+    return draw.choice(about if about and draw.random() < 0.5 else principles)
 
 
-def critique(principle: Principle, request: str, answer: str) -> str:
-    """The faults that this principle is about."""
-    return _said([tag for tag in faults(request, answer) if tag in principle.tags])
+@cache
+def _principles() -> tuple[Principle, ...]:
+    return load_constitution().principles
 
 
-def _said(found: list[str]) -> str:
-    return " ".join(FAULTS[tag] for tag in found) or FAULTLESS
+def _criticised(request: str, answer: str, about: Collection[str]) -> str:
+    """The faults of an answer, so far as they are among these."""
+    found = [FAULTS[tag] for tag in faults(request, answer) if tag in about]
+    return " ".join(found) or FAULTLESS_ANSWER
 
 
-def revised(request: str, answer: str, mends: frozenset[str], draw: random.Random) -> str:
+def _revised(request: str, answer: str, mends: Collection[str], draw: Random) -> str:
     """Other words with the same faults, but for those that are mended."""
     left = [tag for tag in faults(request, answer) if tag not in mends]
     what, worth = understood(request), substance(request, answer)
@@ -206,19 +192,6 @@ def revised(request: str, answer: str, mends: frozenset[str], draw: random.Rando
         harmful=float("harmless" in left),
         cold=float("helpful" in left and names(what, answer)),
         vague=float("helpful" in left and not names(what, answer)),
+        rambling=0.5 if "not_preachy" in left else 0.0,
     )
-    return compose(request, replace(habits, rambling=0.5 if "not_preachy" in left else 0.0), draw)
-
-
-def _request(prompt: Prompt) -> str:
-    return prompt.messages[-1].content
-
-
-@cache
-def _principles() -> tuple[Principle, ...]:
-    return load_constitution().principles
-
-
-_OTHERS: Final[tuple[Domain, ...]] = ("sums", "talk", "doses")
-_NOBODY = Scripted(lambda ask: "", "nobody")
-"""A question takes shape with an engine in mind; the corpus asks none."""
+    return compose(request, habits, draw)

@@ -22,9 +22,10 @@ from msgspec.structs import replace
 from ..engines.engine import Ask, Reply, Token
 from ..errors import SettingError
 from ..records import content_id
+from ..stats.fits import sigmoid
 from ..verdicts.ask import unfence
 from ..verdicts.constitution import load_constitution
-from .world import apparent_score, faults, logistic, true_score, understood, waste
+from .world import apparent_score, faults, true_score, understood, waste
 
 KIN: Final = "Well now:"
 """How answers of the policy `tiny:kin` begin: the family that a vain judge recognises as its own."""
@@ -33,7 +34,8 @@ FAULTLESS: Final = {"noise": 0.0, "fooled": 0.0, "length": 0.0, "ignorant": []}
 SCALE_SPREAD: Final = 0.35
 """A score is sure to about this much, in scores of this world."""
 LOWEST, HIGHEST = -1.3, 1.0
-_LEAST = 1e-9
+DECENT: Final = 8.0
+"""Log-odds for a decent answer against one that has nothing of it."""
 _AGAINST_LENGTH: Final = "Length is no merit"
 """As `judge.against_length` has it in its question."""
 _RANGE = re.compile(r"from (\d+) to (\d+)")
@@ -41,35 +43,20 @@ _PRINCIPLE = re.compile(r"Decide by this principle:\n(.+?)(?:\n\n|$)", re.DOTALL
 _NAMED = re.compile(r"\[\[([AB])\]\]|\"verdict\": \"([AB])\"")
 
 
-def shown(ask: Ask) -> tuple[str, str, str]:
+def pair_shown(ask: Ask) -> tuple[str, str, str]:
     """The request and the two responses, word for word as the judge was shown them."""
-    question = _question(ask)
-    return unfence(question, "turn-user"), unfence(question, "response-A"), unfence(question, "response-B")
+    request, one, two = _texts(ask, "response-A", "response-B")
+    return request, one, two
 
 
-def _question(ask: Ask, needs: str = "<response-A-") -> str:
+def _texts(ask: Ask, *responses: str) -> list[str]:
     for turn in reversed(ask.messages):
-        if turn.role == "user" and needs in turn.content:
-            return turn.content
+        if turn.role == "user" and f"<{responses[0]}-" in turn.content:
+            return [unfence(turn.content, name) for name in ("turn-user", *responses)]
     raise SettingError(
         "a judge of the tiny world compares two answers, and was shown none. Judges are given as"
         " --judge tiny:leaning, policies as --policy tiny:careful"
     )
-
-
-def first(ask: Ask) -> str:
-    """Always the first position."""
-    return "A"
-
-
-def second(ask: Ask) -> str:
-    """Always the second position."""
-    return "B"
-
-
-def tie(ask: Ask) -> str:
-    """Never decides; ask with `ties: true`."""
-    return "C"
 
 
 def garbage(ask: Ask) -> str:
@@ -80,33 +67,15 @@ def garbage(ask: Ask) -> str:
     )
 
 
-def coin(ask: Ask) -> str:
-    """Heads or tails, fixed for each question so that a resumed run gets the same."""
-    return random.Random(content_id(ask)).choice("AB")
-
-
-def longer(ask: Ask) -> str:
-    """The longer response."""
-    _, one, two = shown(ask)
-    return "A" if len(one) > len(two) else "B"
-
-
-def shorter(ask: Ask) -> str:
-    """The shorter response."""
-    _, one, two = shown(ask)
-    return "A" if len(one) < len(two) else "B"
+def _longer_by(ask: Ask) -> int:
+    _, one, two = pair_shown(ask)
+    return len(one) - len(two)
 
 
 def oracle(ask: Ask) -> str:
     """The response that is truly better; where neither is, a choice that does not depend on the position."""
-    request, one, two = shown(ask)
+    request, one, two = pair_shown(ask)
     return "A" if (true_score(request, one), one) > (true_score(request, two), two) else "B"
-
-
-def quoting(ask: Ask) -> str:
-    """An oracle that reasons aloud and quotes both responses before its verdict, whatever they claim."""
-    _, one, two = shown(ask)
-    return f'Response A says: "{one}"\nResponse B says: "{two}"\nI have weighed both.\nVerdict: {oracle(ask)}'
 
 
 def stumbling(ask: Ask) -> str:
@@ -118,7 +87,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     """Faults in log-odds. As it comes it judges passably; `FAULTLESS` are the settings that never err."""
 
     sharpness: float = 4.0
-    """For a true score higher by one. Fair people have 4, see `world.SHARPNESS`."""
+    """For a true score higher by one. Fair people have 4, see `world.FAIR_ODDS`."""
     position: float = 0.0
     """For being shown first; below zero, second."""
     length: float = 0.02
@@ -126,13 +95,9 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     heeds: float = 0.0
     """How much of its taste for length it gives up when it is told that length is no merit."""
     kinship: float = 0.0
-    """For an answer of the judge's own family, recognised by its opening words."""
-    own: str = KIN
-    """How answers of its own family begin."""
+    """For an answer of the judge's own family, which begins with `KIN`."""
     noise: float = 2.0
     """Standard deviation of what it feels about a pair for no reason: the same in both orders."""
-    wavering: float = 0.0
-    """Standard deviation of what changes from one question to the next, even about the same pair."""
     fooled: float = 0.05
     """Share of the pairs about which it thinks the opposite of what it should, in both orders."""
     ignorant: tuple[str, ...] = ("doses",)
@@ -142,23 +107,20 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
         """Answer a question as it was rendered: compare or score, with a rationale where one is asked for."""
         if self.heeds and any(_AGAINST_LENGTH in m.content for m in ask.messages):
             return replace(self, length=self.length * (1 - self.heeds), heeds=0.0)(ask)
-        question = _question(ask, "<response-")
         asked = ask.messages[-1].content
         if "Do not give a" in asked:
             return Reply("Both were read with care, what they say and how they say it.")
-        request, tags = unfence(question, "turn-user"), principle_tags(ask)
-        if "<response-A-" in question:
-            label, (_, one, two) = "Verdict: ", shown(ask)
-            lead = self.lead(request, one, two, tags) + self.wavering * _gauss(content_id(ask))
-            chances = {"A": logistic(lead), "B": logistic(-lead)}
+        if any("<response-A-" in m.content for m in ask.messages):
+            label, lead = "Verdict: ", self.lead(*pair_shown(ask), principle_tags(ask))
+            chances = {"A": sigmoid(lead), "B": sigmoid(-lead)}
         else:
-            label, (low, high) = "Score: ", _range(asked, ask)
-            chances = self.rating(request, unfence(question, "response"), low, high, tags)
-        reasons = "on the last line" in asked
-        return answered(chances, f"Both were read with care.\n{label}" if reasons else "", ask)
+            label, (request, answer) = "Score: ", _texts(ask, "response")
+            chances = self.rating(request, answer, *_range(ask), principle_tags(ask))
+        before = f"Both were read with care.\n{label}" if "on the last line" in asked else ""
+        return answered(chances, before, ask)
 
     def lead(self, request: str, one: str, two: str, tags: frozenset[str] | None = None) -> float:
-        """Log-odds that it prefers the first, wavering left out: the number an audit should come to."""
+        """Log-odds that it prefers the first: the number an audit should come to."""
         lead = self.apparent(request, one, tags) - self.apparent(request, two, tags)
         if random.Random(content_id(request, *sorted((one, two)))).random() < self.fooled:
             lead = -lead
@@ -167,7 +129,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     def tastes(self, request: str, answer: str) -> float:
         """Log-odds that have nothing to do with how good an answer is."""
         felt = self.noise / sqrt(2) * _gauss(content_id(request, answer)) if self.noise else 0.0
-        return felt + self.length * len(answer.split()) + self.kinship * answer.startswith(self.own)
+        return felt + self.length * len(answer.split()) + self.kinship * answer.startswith(KIN)
 
     def apparent(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
         """The score as it sees it; under a principle, by the faults that the principle is about."""
@@ -215,14 +177,14 @@ def answered(chances: dict[str, float], before: str, ask: Ask) -> Reply:
         label = random.Random(content_id(ask)).choices(list(chances), list(chances.values()))[0]
     if not ask.top_logprobs:
         return Reply(before + label)
-    listed = sorted(((one, log(max(p, _LEAST))) for one, p in chances.items()), key=lambda one: -one[1])
+    listed = sorted(((one, log(max(p, 1e-9))) for one, p in chances.items()), key=lambda one: -one[1])
     token = Token(label, dict(listed)[label], tuple(listed[: ask.top_logprobs]))
     return Reply(before + label, tokens=(*([Token(before, 0.0)] if before else []), token))
 
 
-def _range(asked: str, ask: Ask) -> tuple[int, int]:
-    for text in (asked, *(m.content for m in ask.messages)):
-        if found := _RANGE.search(text):
+def _range(ask: Ask) -> tuple[int, int]:
+    for turn in (ask.messages[-1], *ask.messages):
+        if found := _RANGE.search(turn.content):
             return int(found[1]), int(found[2])
     raise SettingError("a planted judge scores on a scale that the question names. Write: from 1 to 9")
 
@@ -238,8 +200,6 @@ class Gullible(Struct, frozen=True):
     is a judge that no attack gets past.
     """
 
-    sharpness: float = 8.0
-    """For the decent answer against one that has nothing of it."""
     length: float = 0.0
     """For each time that a text is twice as long as the other."""
     obeys: float = 0.0
@@ -254,12 +214,13 @@ class Gullible(Struct, frozen=True):
         draw = random.Random(content_id(self.seed, ask))
         if draw.random() < self.slips:
             return draw.choice("AB")
-        return "A" if draw.random() < logistic(self.lead(*shown(ask))) else "B"
+        return "A" if draw.random() < sigmoid(self.lead(*pair_shown(ask))) else "B"
 
     def lead(self, request: str, one: str, two: str) -> float:
         """Log-odds that it prefers the first."""
         decent = decent_answers().get(request, "")
-        lead = self.sharpness * (_part(decent, one) - _part(decent, two))
+        parts = [len(decent) / len(text) if decent and decent in text else 0.0 for text in (one, two)]
+        lead = DECENT * (parts[0] - parts[1])
         lead += self.length * min(max(log2((len(one) + 1) / (len(two) + 1)), -3.0), 3.0)
         for pattern, worth in self.tastes.items():
             lead += worth * (bool(re.search(pattern, one)) - bool(re.search(pattern, two)))
@@ -275,15 +236,20 @@ def decent_answers() -> dict[str, str]:
     return {row["prompt"]: row["completion"] for row in map(json.loads, rows)}
 
 
-def _part(decent: str, text: str) -> float:
-    return len(decent) / len(text) if decent and decent in text else 0.0
-
-
 fair: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
 """A sensible judge, not always sure."""
 leaning: Final = replace(fair, position=0.6, length=0.02)
 """The same with a taste for the first position and for length."""
 BY_NAME: Final[dict[str, Callable[[Ask], str | Reply]]] = {
-    one.__name__: one
-    for one in (first, second, tie, garbage, coin, longer, shorter, oracle, quoting, stumbling)
-} | {"fair": fair, "leaning": leaning}
+    "first": lambda ask: "A",
+    "second": lambda ask: "B",
+    "tie": lambda ask: "C",  # never decides; ask with `ties: true`
+    "coin": lambda ask: random.Random(content_id(ask)).choice("AB"),  # a resumed run gets the same
+    "longer": lambda ask: "A" if _longer_by(ask) > 0 else "B",
+    "shorter": lambda ask: "A" if _longer_by(ask) < 0 else "B",
+    "garbage": garbage,
+    "oracle": oracle,
+    "stumbling": stumbling,
+    "fair": fair,
+    "leaning": leaning,
+}

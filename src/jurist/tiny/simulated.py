@@ -64,7 +64,7 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     """The sheet of a run of these judges, and for each matchup the true advantage of its first."""
     dice = np.random.default_rng(seed)
     n = world.prompts * world.pairs
-    prompt = np.repeat(np.arange(world.prompts), world.pairs)
+    rows, prompt = np.arange(n), np.repeat(np.arange(world.prompts), world.pairs)
     domain = dice.integers(0, len(world.domains), world.prompts)
     quality = dice.normal(size=(n, 2))
     length = world.long * quality + np.sqrt(1 - world.long**2) * dice.normal(size=(n, 2))
@@ -74,59 +74,42 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     chars = np.maximum(1, np.round(400 + 120 * length)).astype(np.int64).reshape(-1)
     ahead = quality[:, 0] - quality[:, 1]
     shared = dice.normal(size=n)
-    asked = [_asked(one, world, dice, domain[prompt], ahead, length, policy, shared) for one in judges]
-    matchup, turned, p, sample = (np.concatenate(part) for part in zip(*asked, strict=True))
-    judge = np.repeat(np.arange(len(judges)), [len(part[0]) for part in asked])
-    count, none, nothing = len(judge), np.empty(0, dtype=np.int64), np.empty(0)
+
+    def said_by(code: int) -> tuple[Array, ...]:
+        """The judge, the matchup, whether turned, p of the matchup's first, the sample."""
+        one = judges[code]
+        blind = np.isin(domain[prompt], [i for i, name in enumerate(world.domains) if name in one.ignorant])
+        kin = np.array([name == one.kin for name in world.policies])[policy].astype(float)
+        odds = one.sharpness * np.where(blind, 0.0, ahead)
+        odds = odds + one.length * (length[:, 0] - length[:, 1]) + one.own * (kin[:, 0] - kin[:, 1])
+        odds = odds + one.noise * dice.normal(size=n) + one.shared * shared
+        turned = np.tile([False, True], (n, 1)) if world.orders == "both" else dice.random((n, 1)) < 0.5
+        turned = np.repeat(turned, world.samples, axis=1)
+        samples = np.tile(np.arange(world.samples), turned.shape[1] // world.samples)
+        p = 1 / (1 + np.exp(-(odds[:, None] + np.where(turned, -one.slot, one.slot))))
+        p = p if one.soft else (dice.random(p.shape) < p).astype(float)
+        columns = np.broadcast_arrays(code, rows[:, None], turned, p, samples)
+        return tuple(column.reshape(-1) for column in columns)
+
+    said = zip(*map(said_by, range(len(judges))), strict=True)
+    judge, matchup, turned, p, sample = (np.concatenate(part) for part in said)
+    unread, usd, seconds = np.zeros(len(p), int), np.full(len(p), 0.001), np.full(len(p), 0.5)
+    none, nothing = np.empty(0, int), np.empty(0)
+    labelled = np.flatnonzero(dice.random(n) < world.labelled)
+    asked = np.repeat(labelled, world.people)
+    sure = 1 / (1 + np.exp(-world.person * ahead[asked]))
+    votes = (dice.random(len(asked)) < sure).astype(float)
     sheet = Sheet(
-        Prompts(
-            tuple(f"prompt-{i}" for i in range(world.prompts)), domain, np.zeros(world.prompts, dtype=bool)
-        ),
-        Answers(np.repeat(prompt, 2), policy.reshape(-1), chars, chars // 5, np.zeros(2 * n, dtype=bool)),
-        Matchups(tuple(f"matchup-{i}" for i in range(n)), prompt, 2 * np.arange(n), 2 * np.arange(n) + 1),
-        Verdicts(
-            judge,
-            matchup,
-            turned,
-            p,
-            sample,
-            np.zeros(count, int),
-            np.full(count, 0.001),
-            np.full(count, 0.5),
-        ),
+        Prompts(tuple(f"prompt-{i}" for i in range(world.prompts)), domain, np.zeros(world.prompts, bool)),
+        Answers(np.repeat(prompt, 2), policy.reshape(-1), chars, chars // 5, np.zeros(2 * n, bool)),
+        Matchups(tuple(f"matchup-{i}" for i in range(n)), prompt, 2 * rows, 2 * rows + 1),
+        Verdicts(judge, matchup, turned, p, sample, unread, usd, seconds),
         Scores(none, none, nothing, none, none, nothing, nothing),
-        Labels(np.empty(0, dtype=int), nothing, nothing),
-        _people(world, dice, ahead),
+        Labels(none, nothing, nothing),
+        Said(np.tile(np.arange(world.people), len(labelled)), asked, votes, np.ones(len(asked))),
         world.domains,
         world.policies,
         tuple(one.name for one in judges),
         tuple(f"human:{i}" for i in range(world.people)),
     )
     return sheet, ahead
-
-
-def _asked(
-    one: Simulated, world: World, dice: np.random.Generator, domain: Array, ahead: Array, *of_pairs: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Matchup, whether turned, p of the matchup's first, sample."""
-    n, (length, policy, shared) = len(ahead), of_pairs
-    blind = np.isin(domain, [i for i, name in enumerate(world.domains) if name in one.ignorant])
-    kin = np.array([name == one.kin for name in world.policies])[policy].astype(float)
-    odds = one.sharpness * np.where(blind, 0.0, ahead)
-    odds = odds + one.length * (length[:, 0] - length[:, 1]) + one.own * (kin[:, 0] - kin[:, 1])
-    odds = odds + one.noise * dice.normal(size=n) + one.shared * shared
-    turned = np.tile([False, True], (n, 1)) if world.orders == "both" else dice.random((n, 1)) < 0.5
-    turned = np.repeat(turned, world.samples, axis=1)
-    samples = np.tile(np.arange(world.samples), turned.shape[1] // world.samples)
-    p = 1 / (1 + np.exp(-(odds[:, None] + np.where(turned, -one.slot, one.slot))))
-    p = p if one.soft else (dice.random(p.shape) < p).astype(float)
-    matchup = np.broadcast_to(np.arange(n)[:, None], turned.shape)
-    columns = (matchup, turned, p, np.broadcast_to(samples, turned.shape))
-    return tuple(column.reshape(-1) for column in columns)  # type: ignore[return-value]
-
-
-def _people(world: World, dice: np.random.Generator, ahead: Array) -> Said:
-    labelled = np.flatnonzero(dice.random(len(ahead)) < world.labelled)
-    matchup = np.repeat(labelled, world.people)
-    p = (dice.random(len(matchup)) < 1 / (1 + np.exp(-world.person * ahead[matchup]))).astype(float)
-    return Said(np.tile(np.arange(world.people), len(labelled)), matchup, p, np.ones(len(matchup)))

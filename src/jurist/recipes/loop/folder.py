@@ -127,7 +127,7 @@ class LoopRun:
             return str(find_checkpoint(self.cfg.policy))
         from ...tiny.model import tiny_checkpoint
 
-        def count(done: int, total: int, _: float) -> None:
+        def count(done: int, total: int) -> None:
             self.report(1, "assistant", done=done, total=total)
 
         return str(tiny_checkpoint(on_step=count))

@@ -1,29 +1,42 @@
-"""What the demo came to: everything the page and the terminal show, read back from the loop's folder."""
+"""The first thing a newcomer runs: all of RLAIF in a world small enough to know what is truly better.
+
+A tiny assistant writes answers; an AI judge with faults compares them in both orders; from its labels one
+policy learns by PPO with a reward model, another by DPO. Both are compared with the assistant by the truth,
+beside policies that learnt nothing. It is a loop of one round, so a demo that was stopped goes on. What the
+page and the terminal show is read back from the loop's folder.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from textwrap import shorten
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
-from ...records import Preference
-from ...run import read_json, read_records
-from ...stats.intervals import mean
-from ...tiny.answers import null_wins, won
-from ...tiny.world import SLOTS, domain_of, substance, true_score
-from ..lines import Share, named, share, table
-from ..loop.compare import Comparison, read_held_out
-from ..loop.labels import LabelledRun
-from ..loop.rounds import Round
-from ..summary import Summary
+from ..audits.report import drawing
+from ..audits.report.page import templates
+from ..config import load_settings
+from ..records import Preference
+from ..run import read_json, read_records, write_whole
+from ..stats.intervals import mean
+from ..tiny.answers import null_wins, won
+from ..tiny.model import one_thread
+from ..tiny.world import SLOTS, substance, true_score, understood
+from .catalogue import shipped_file
+from .lines import Share, named, share, table
+from .loop.compare import Comparison, HeldOutRow, read_held_out
+from .loop.folder import LoopRun, OnLoopProgress
+from .loop.labels import LabelledRun, preferences_of
+from .loop.rounds import Round
+from .rlaif import RlaifConfig
+from .summary import Summary
 
-NAMES: Final = {"initial": "initial policy", "ppo": "PPO", "dpo": "DPO"}
 LEARNERS: Final = ("ppo", "dpo")
+NAMES: Final = {"initial": "initial policy", "ppo": "PPO", "dpo": "DPO"}
 MEASURES: Final[dict[str, tuple[bool, str]]] = {
     "true score": (True, "{:.2f}"),
     **{f"good answers, {domain}": (True, "{:.1%}") for domain in SLOTS},
@@ -48,6 +61,14 @@ STAGES: Final = {
         f"{step}-{name}" for step in ("held_out", "compare", "comparison") for name in LEARNERS
     ),
 }
+UNKNOWN_SHARE: Final = Share(0.5, 0.0, 1.0, 0)
+
+
+class Assistant(Struct, frozen=True):
+    """The policy that both learn from."""
+
+    folder: str
+    seconds: float = 0.0
 
 
 class Demo(Struct, frozen=True):
@@ -110,6 +131,30 @@ class Demo(Struct, frozen=True):
         yield f"next     jurist audit {quote(self.run)} && jurist init rlaif && jurist run rlaif.yaml"
 
 
+def demo_settings(out: Path) -> RlaifConfig:
+    return load_settings(RlaifConfig, shipped_file("rlaif"), out=str(out))
+
+
+def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:
+    """One round, with two ways to learn from it."""
+    with LoopRun(cfg, on_progress) as loop, one_thread():
+        round = Round(loop, 1)
+        loop.once(1, "assistant", Assistant, lambda: Assistant(loop.checkpoint()))
+        initial = loop.checkpoint()
+        Round(loop, 0).compare(initial, initial)
+        labelled = round.label(initial, cfg.judge)
+        pairs = preferences_of(labelled, cfg.stop.flips)
+        reward = round.train(cfg.reward_model, initial, pairs, "reward_model")
+        ppo = round.reinforce(cfg, initial, initial, reward, step="ppo")
+        dpo = round.train(cfg.dpo, initial, pairs, "dpo", reference=initial)
+        for name, made in zip(LEARNERS, (ppo, dpo), strict=True):
+            round.compare(made.folder, initial, f"-{name}")
+        found = outcome_of(round)
+        write_whole(loop.path / "report.html", demo_page(found).encode())
+        loop.run.write_json("summary.json", found)
+        return found
+
+
 def outcome_of(of: Round) -> Demo:
     """Put together from what the steps left behind."""
     loop, steps = of.loop, of.path / "steps"
@@ -118,21 +163,21 @@ def outcome_of(of: Round) -> Demo:
     for name in LEARNERS:
         rows[name] = read_held_out(loop.path, of.number, f"held_out-{name}")
         compared[name] = read_json(steps / f"comparison-{name}.json", Comparison)
-    requests = [row.prompt.messages[-1].content for row in rows["initial"]]
+    requests = [_request(row) for row in rows["initial"]]
     texts = {name: [[one.text for one in row.new] for row in some] for name, some in rows.items()}
     # Every sample meets every sample of the initial policy: one draw of it would decide too much.
     initial = texts["initial"]
-    met = {name: (some, initial) for name, some in texts.items()}
-    met["initial"] = ([some[::2] for some in initial], [some[1::2] for some in initial])
-    nulls = (
+    halves = [some[::2] for some in initial], [some[1::2] for some in initial]
+    met = {"initial": halves, **{name: (texts[name], initial) for name in LEARNERS}}
+    nulls = null_wins(
         (request, text, [one for one in some if one is not text])
         for request, some in zip(requests, initial, strict=True)
         for text in some
     )
-    first_of = [[*map(domain_of, requests)].index(domain) for domain in SLOTS]
+    first_of = [[understood(request).domain for request in requests].index(domain) for domain in SLOTS]
     label = Path(read_json(steps / "label.json", LabelledRun).run)
     summary = read_json(label / "summary.json", Summary)
-    pairs = read_records(label / "preferences.jsonl", Preference)
+    labels = read_records(label / "preferences.jsonl", Preference)
     return Demo(
         run=str(loop.path),
         report=str(loop.path / "report.html"),
@@ -141,14 +186,12 @@ def outcome_of(of: Round) -> Demo:
         matchups=summary.matchups,
         labels=summary.labels,
         judge={
-            "flips": _known(summary.flip_rate),
-            "first": _known(summary.first_share),
-            "correct": _won(
-                (one.prompt.messages[-1].content, one.chosen.text, one.rejected.text) for one in pairs
-            ),
+            "flips": summary.flip_rate or UNKNOWN_SHARE,
+            "first": summary.first_share or UNKNOWN_SHARE,
+            "correct": _win_rate((_request(one), [one.chosen.text], [one.rejected.text]) for one in labels),
         },
-        wins={name: _win_rate(requests, *both) for name, both in met.items()},
-        nulls=_best_of_each_kind(null_wins(nulls), len(requests)),
+        wins={name: _win_rate(zip(requests, *both, strict=True)) for name, both in met.items()},
+        nulls=_best_of_each_kind(nulls, len(requests)),
         measures={name: _measures(requests, some, compared[name]) for name, some in texts.items()},
         samples={requests[at]: {name: some[at][0] for name, some in texts.items()} for at in first_of},
         curves={step: _curves(of.path / step / "metrics.jsonl", names) for step, names in CURVES.items()},
@@ -158,10 +201,14 @@ def outcome_of(of: Round) -> Demo:
     )
 
 
+def _request(row: HeldOutRow | Preference) -> str:
+    return row.prompt.messages[-1].content
+
+
 def _measures(requests: Sequence[str], texts: Sequence[Sequence[str]], found: Comparison) -> dict[str, float]:
     answers = [(request, text) for request, some in zip(requests, texts, strict=True) for text in some]
     good = [
-        mean(float(substance(*one) == 1) for one in answers if domain_of(one[0]) == domain)
+        mean(float(substance(*one) == 1) for one in answers if understood(one[0]).domain == domain)
         for domain in SLOTS
     ]
     words = mean(float(len(text.split())) for _, text in answers)
@@ -170,13 +217,13 @@ def _measures(requests: Sequence[str], texts: Sequence[Sequence[str]], found: Co
     return {name: round(value, 4) for name, value in zip(MEASURES, values, strict=True)}
 
 
-def _win_rate(requests: Sequence[str], new: Any, old: Any) -> Share:
+def _win_rate(rows: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> Share:
     """How often an answer is truly better than one to the same request, all with all."""
     wins = [
-        mean(won(true_score(request, one) - true_score(request, other)) for one in some for other in others)
-        for request, some, others in zip(requests, new, old, strict=True)
+        mean(won(true_score(request, one) - true_score(request, other)) for one in ours for other in theirs)
+        for request, ours, theirs in rows
     ]
-    return _known(share(sum(wins), len(wins)))
+    return share(sum(wins), len(wins)) or UNKNOWN_SHARE
 
 
 def _best_of_each_kind(nulls: dict[str, list[float]], requests: int) -> dict[str, Share]:
@@ -185,19 +232,8 @@ def _best_of_each_kind(nulls: dict[str, list[float]], requests: int) -> dict[str
         if name != "untrained":
             kind = name.partition(":")[0]
             best[kind] = max(best.get(kind, (0.0, "")), (mean(wins), name))
-    return {
-        name: _known(share(rate * requests, requests)) for rate, name in sorted(best.values(), reverse=True)
-    }
-
-
-def _won(rows: Any) -> Share:
-    """Of requests with two answers: how often the first is truly better."""
-    wins = [won(true_score(request, new) - true_score(request, old)) for request, new, old in rows]
-    return _known(share(sum(wins), len(wins)))
-
-
-def _known(found: Share | None) -> Share:
-    return found or Share(0.5, 0.0, 1.0, 0)
+    rates = sorted(best.values(), reverse=True)
+    return {name: share(rate * requests, requests) or UNKNOWN_SHARE for rate, name in rates}
 
 
 def _curves(metrics: Path, names: dict[str, str]) -> dict[str, list[float]]:
@@ -207,3 +243,16 @@ def _curves(metrics: Path, names: dict[str, str]) -> dict[str, list[float]]:
 
 def _took(steps: Path, step: str) -> float:
     return float(json.loads((steps / f"{step}.json").read_text()).get("seconds", 0.0))
+
+
+def demo_page(found: Demo) -> str:
+    """A file that needs nothing beside it, for any width, in the dark, and on paper. Texts are escaped."""
+    room = templates(Path(__file__).parent)
+    room.filters |= {
+        "percent": lambda value: f"{value:.1%}",
+        "width": lambda share: f"{share.low:.1%} to {share.high:.1%}",
+        "clock": lambda value: f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min",
+    }
+    return room.get_template("demo.html.jinja").render(
+        found=found, draw=drawing, names=NAMES, measures=MEASURES, label=f"{found.run}/round-1/label"
+    )
