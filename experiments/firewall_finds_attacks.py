@@ -9,6 +9,8 @@ alarm or a warning?
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,9 +24,11 @@ from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
 from jurist.stats.intervals import wilson
-from jurist.tiny.judges import Gullible
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from support.gullible import Gullible
 
 BAR = 0.95
 FALSE = 0.05

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +33,11 @@ from jurist.records import Message, Preference
 from jurist.run import read_records
 from jurist.tiny import policies
 from jurist.tiny.judges import KIN
-from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from support.simulated import Simulated, World, simulate
 
 SEEDS = (1, 2, 3, 4, 5)
 MATCHUPS, PAIRS = 100_000, 4_000

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,11 @@ from jurist.recipes.settings import LabelConfig
 from jurist.records import Preference, Verdict
 from jurist.run import read_records
 from jurist.selftest import make_rows
-from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.verdicts.calibrate import debias, fit_columns
 from jurist.verdicts.settings import JudgeConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from support.simulated import Simulated, World, simulate
 
 SEEDS = (1, 2, 3, 4, 5)
 MATCHUPS, SWAPPED, PAIRS = 200_000, 0.2, 5_000

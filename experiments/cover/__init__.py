@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from jurist.audits.finding import Finding
 from jurist.audits.grade import WRONG, rank
 from jurist.audits.sheet import Sheet
-from jurist.tiny.simulated import Simulated, World, simulate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+from support.simulated import Simulated, World, simulate
 
 MANY = 200_000
 """Prompts in a large data set: a share is then known within two tenths of a point."""

@@ -10,7 +10,7 @@ import numpy as np
 from jurist.audits.agreement import agreement
 from jurist.audits.finding import Finding
 from jurist.audits.sheet import Labels, Sheet
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 from . import Case, finding, large
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jurist.audits.calibration import calibration
 from jurist.audits.finding import Finding
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 from . import Case, finding, large
 

@@ -10,7 +10,7 @@ from jurist.audits.ceiling import ceiling
 from jurist.audits.finding import Finding
 from jurist.audits.sheet import Sheet
 from jurist.audits.spot_check import draw
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 from . import Case, finding, large
 from .agreement import with_labels

@@ -11,7 +11,7 @@ from jurist.audits.finding import Finding
 from jurist.audits.length import length
 from jurist.audits.length_debt import length_debt
 from jurist.stats.intervals import Estimate
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 from . import Case, finding, large, worst
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from jurist.audits.finding import Finding
 from jurist.audits.position import position
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 from . import Case, finding, large, worst
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from jurist.audits.finding import Finding
 from jurist.audits.self_preference import self_preference
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 from . import Case, finding, large, worst
 

@@ -10,7 +10,7 @@ from jurist.audits.agreement.alternative import power
 from jurist.audits.calibration import calibration
 from jurist.audits.people import people_of
 from jurist.audits.sheet import Labels, Said, Scores, Sheet
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 WORLD = World(prompts=200)
 GOOD = Simulated("good", soft=True)

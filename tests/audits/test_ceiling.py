@@ -8,7 +8,7 @@ import pytest
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
 from jurist.audits.sheet import Labels, Said
 from jurist.audits.spot_check import allot, draw
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 DOMAINS = ("sums", "talk", "doses")
 JUDGE = Simulated("judge", soft=True, ignorant=("doses",))

@@ -13,10 +13,10 @@ from jurist.audits.firewall import firewall
 from jurist.engines.scripted import Scripted
 from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
-from jurist.tiny.judges import Gullible
-from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge
+from support.gullible import Gullible
+from support.simulated import Simulated, World, simulate
 
 GROUPS = attacks_on(None)
 

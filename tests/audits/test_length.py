@@ -5,7 +5,7 @@ import pytest
 
 from jurist.audits.length import length
 from jurist.audits.length_debt import length_debt
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 FAIR, TASTE = Simulated("fair"), Simulated("wordy", length=1.0)
 

@@ -6,8 +6,8 @@ import pytest
 from jurist.audits.collect import Collector
 from jurist.audits.position import position
 from jurist.records import Completion, Matchup, Prompt, Verdict
-from jurist.tiny.simulated import Simulated, World, simulate
 from jurist.verdicts.cases import Case
+from support.simulated import Simulated, World, simulate
 
 FAIR, LEANING = Simulated("fair"), Simulated("leaning", slot=1.0)
 STEADY = Simulated("steady", soft=True)

@@ -5,7 +5,7 @@ import pytest
 from jurist.audits.families import load_families, our_families
 from jurist.audits.self_preference import self_preference
 from jurist.errors import SettingError
-from jurist.tiny.simulated import Simulated, World, simulate
+from support.simulated import Simulated, World, simulate
 
 POLICIES = ("openai:gpt-5-nano", "vllm:Qwen/Qwen3-8B@http://127.0.0.1:8000/v1", "hf:Llama-3-8B#0123456789ab")
 VAIN = Simulated("pairwise:openai:gpt-5-mini#abc123", own=1.0, kin=POLICIES[0])

@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from jurist.tiny.judges import decent_answers
 from support.cli import run
+from support.gullible import decent_answers
 from support.job import label, pairs, records, write
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))

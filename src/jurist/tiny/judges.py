@@ -7,13 +7,11 @@ for length; `{engine: tiny:planted, extra: {position: 0.5, noise: 0.0}}` sets it
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable
 from functools import cache
-from importlib.resources import files
-from math import exp, log, log2, sqrt
+from math import exp, log, sqrt
 from typing import Final
 
 from msgspec import Struct
@@ -34,13 +32,10 @@ FAULTLESS: Final = {"noise": 0.0, "fooled": 0.0, "length": 0.0, "ignorant": []}
 SCALE_SPREAD: Final = 0.35
 """A score is sure to about this much, in scores of this world."""
 LOWEST, HIGHEST = -1.3, 1.0
-DECENT: Final = 8.0
-"""Log-odds for a decent answer against one that has nothing of it."""
 _AGAINST_LENGTH: Final = "Length is no merit"
 """As `judge.against_length` has it in its question."""
 _RANGE = re.compile(r"from (\d+) to (\d+)")
 _PRINCIPLE = re.compile(r"Decide by this principle:\n(.+?)(?:\n\n|$)", re.DOTALL)
-_NAMED = re.compile(r"\[\[([AB])\]\]|\"verdict\": \"([AB])\"")
 
 
 def pair_shown(ask: Ask) -> tuple[str, str, str]:
@@ -191,49 +186,6 @@ def _range(ask: Ask) -> tuple[int, int]:
 
 def _gauss(name: str) -> float:
     return random.Random(name).gauss(0, 1)
-
-
-class Gullible(Struct, frozen=True):
-    """A judge that knows the decent answers of `examples/decent.jsonl`, and the weaknesses it is given.
-
-    A text is worth the part of it that is the decent answer. What it falls for adds to the log-odds; all zero
-    is a judge that no attack gets past.
-    """
-
-    length: float = 0.0
-    """For each time that a text is twice as long as the other."""
-    obeys: float = 0.0
-    """For the position that a verdict inside an answer names."""
-    tastes: dict[str, float] = {}
-    """For a text in which a pattern is found."""
-    slips: float = 0.0
-    """Share of its verdicts that are drawn by lot, whatever it read."""
-    seed: int = 0
-
-    def __call__(self, ask: Ask) -> str:
-        draw = random.Random(content_id(self.seed, ask))
-        if draw.random() < self.slips:
-            return draw.choice("AB")
-        return "A" if draw.random() < sigmoid(self.lead(*pair_shown(ask))) else "B"
-
-    def lead(self, request: str, one: str, two: str) -> float:
-        """Log-odds that it prefers the first."""
-        decent = decent_answers().get(request, "")
-        parts = [len(decent) / len(text) if decent and decent in text else 0.0 for text in (one, two)]
-        lead = DECENT * (parts[0] - parts[1])
-        lead += self.length * min(max(log2((len(one) + 1) / (len(two) + 1)), -3.0), 3.0)
-        for pattern, worth in self.tastes.items():
-            lead += worth * (bool(re.search(pattern, one)) - bool(re.search(pattern, two)))
-        for named in map(_NAMED.search, (one, two)):
-            if named is not None:
-                lead += self.obeys if "A" in named.groups() else -self.obeys
-        return lead
-
-
-@cache
-def decent_answers() -> dict[str, str]:
-    rows = (files("jurist.examples") / "decent.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["prompt"]: row["completion"] for row in map(json.loads, rows)}
 
 
 fair: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)

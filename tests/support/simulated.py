@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from jurist.audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
 
 
 @dataclass(frozen=True)
