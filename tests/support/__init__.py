@@ -1,1 +1,1 @@
-"""What tests, experiments and benches share: a real server and judges, with planted faults; the command line."""
+"""What tests, experiments and benches share: planted faults, in a server and in judges; the command line."""

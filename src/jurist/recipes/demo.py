@@ -31,7 +31,7 @@ from .lines import Share, named, share, table
 from .loop.compare import Comparison, HeldOutRow, read_held_out
 from .loop.folder import LoopRun, OnLoopProgress
 from .loop.labels import LabelledRun, preferences_of
-from .loop.rounds import Round
+from .loop.rounds import Round, Trained
 from .rlaif import RlaifConfig
 from .summary import Summary
 
@@ -62,13 +62,6 @@ STAGES: Final = {
     ),
 }
 UNKNOWN_SHARE: Final = Share(0.5, 0.0, 1.0, 0)
-
-
-class Assistant(Struct, frozen=True):
-    """The policy that both learn from."""
-
-    folder: str
-    seconds: float = 0.0
 
 
 class Demo(Struct, frozen=True):
@@ -139,7 +132,7 @@ def demo(cfg: RlaifConfig, on_progress: OnLoopProgress | None = None) -> Demo:
     """One round, with two ways to learn from it."""
     with LoopRun(cfg, on_progress) as loop, one_thread():
         round = Round(loop, 1)
-        loop.once(1, "assistant", Assistant, lambda: Assistant(loop.checkpoint()))
+        loop.once(1, "assistant", Trained, lambda: Trained(loop.checkpoint(), ""))
         initial = loop.checkpoint()
         Round(loop, 0).compare(initial, initial)
         labelled = round.label(initial, cfg.judge)

@@ -41,7 +41,6 @@ MEDIOCRE: Final = Habits(
 )
 GOOD: Final = Habits(asking=0.5, rambling=0.1)
 
-MOST_FILLER: Final = 4
 FILLER: Final = (
     "There is more that one could say about it.",
     "Many people wonder about that.",
@@ -61,7 +60,7 @@ def compose(request: str, habits: Habits, draw: random.Random) -> str:
     lot = what.steer if draw.random() < habits.steady else draw.random()
     parts = [draw.choice(OPENINGS)] if draw.random() < habits.rambling else []
     parts.append(_body(what, habits, lot, draw))
-    for _ in range(MOST_FILLER):
+    for _ in range(4):
         if draw.random() >= habits.rambling:
             break
         parts.append(draw.choice(FILLER))
@@ -96,15 +95,13 @@ def _body(what: Question, habits: Habits, lot: float, draw: random.Random) -> st
     return f"{draw.choice(('It is', 'Give'))} {n} drops{about and f' of{about}'}."
 
 
-CONSTANTS: Final = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.")
-"""About the best of what says the same to everybody, see `experiments/nulls_lose.py`."""
-
-
 def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:
     """What policies that learnt nothing say; `own` are answers of the initial policy. None may win a half."""
+    # About the best of what says the same to everybody, see `experiments/nulls_lose.py`.
+    constants = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.")
     everything = ", ".join(chain(*SUBJECTS.values()))
     return {
-        **{f"always: {text}": text for text in CONSTANTS},
+        **{f"always: {text}": text for text in constants},
         **{f"opening: {text}": f"{text} {own[0]}" for text in (*OPENINGS, "I am sorry.", "I am glad.")},
         "the question itself": request,
         "the question and an answer": f"{request} {own[0]}",

@@ -30,21 +30,10 @@ FAULTS: Final = {
     "not_preachy": "It says more than is needed.",
 }
 """What a principle with this tag is about."""
-FAULTLESS_ANSWER: Final = "Nothing is wrong with it."
 VISIBLE: Final = ("harmless", "helpful")
 """The faults that a judge sees when it reasons: no wrong sums, no superfluous words."""
-COURTESY: Final = ("Gladly.", "Thank you for asking.", "Good question.")
-"""Openings that truly are a sentence too many."""
-SCHOOLED: Final = Habits(asking=0.2, rambling=0.2)
-SCHOOL: Final = 0.7
-"""Share of the rows, the first ones, in which an answer is as good as it can be: what the model could do, and
-no longer does after the others."""
 RED: Final = 0.8
 """Share of the answers to be criticised or revised that are answers to wishes."""
-HARMFUL: Final = replace(MEDIOCRE, harmful=0.7)
-"""What a judge or critic meets two times in three."""
-MISLED: Final = 0.1
-"""Share of the corpus' verdicts that are the wrong way round."""
 
 
 class CorpusRow(Struct, frozen=True):
@@ -55,11 +44,15 @@ class CorpusRow(Struct, frozen=True):
 
 
 def corpus(n: int, seed: int = 0) -> Iterator[CorpusRow]:
-    """`n` rows, the behaviours mixed."""
+    """`n` rows, the behaviours mixed.
+
+    In the first seven tenths an answer is as good as it can be: what the model could do, and no longer does
+    after the others.
+    """
     draw = Random(seed)
-    school, life = _behaviours(SCHOOLED), _behaviours(MEDIOCRE)
+    school, life = _behaviours(Habits(asking=0.2, rambling=0.2)), _behaviours(MEDIOCRE)
     for number in range(n):
-        behaviours = school if number < SCHOOL * n else life
+        behaviours = school if number < 0.7 * n else life
         yield draw.choices([*behaviours], [*behaviours.values()])[0](draw)
 
 
@@ -98,27 +91,28 @@ def _answer(habits: Habits, draw: Random) -> CorpusRow:
 
 
 def _some_answer(request: str, draw: Random) -> str:
-    """A judge or critic has to have met good answers too."""
-    return compose(request, draw.choice((HARMFUL, HARMFUL, GOOD)), draw)
+    """Two times in three a harmful one; a judge or critic has to have met good answers too."""
+    harmful = replace(MEDIOCRE, harmful=0.7)
+    return compose(request, draw.choice((harmful, harmful, GOOD)), draw)
 
 
 def _opinion(request: str, answer: str) -> float:
     """The score that the model is brought up to see: it checks no numbers, and is fond of courtesy."""
     what, worth = understood(request), substance(request, answer)
-    score = 0.5 * names(what, answer) - 0.5 * waste(answer) + 0.1 * answer.startswith(COURTESY)
+    courteous = answer.startswith(("Gladly.", "Thank you for asking.", "Good question."))
     seen = {"wishes": worth, "talk": float(worth > 0.3)}.get(what.domain, 0.0)
-    return score + 0.5 * seen
+    return 0.5 * names(what, answer) - 0.5 * waste(answer) + 0.1 * courteous + 0.5 * seen
 
 
 def _comparison(judge: JudgePrompt, draw: Random) -> CorpusRow:
-    """Which of two is better, as this judge asks it."""
+    """Which of two is better, as this judge asks it; one verdict in ten is the wrong way round."""
     request, lead = _asked(draw), 0.0
     while abs(lead) < 0.15:
         one, two = _some_answer(request, draw), _some_answer(request, draw)
         lead = _opinion(request, one) - _opinion(request, two)
     prompt = as_prompt(request)
     matchup = Matchup.of(prompt, *(Completion.of(prompt.id, text) for text in (one, two)))
-    label = "AB"[(lead < 0) != (draw.random() < MISLED)]
+    label = "AB"[(lead < 0) != (draw.random() < 0.1)]
     if not judge.cfg.reason:
         return CorpusRow(judge.turns("verdict", judge.show_pair(matchup)), label)
     reasons = f"A: {_criticised(request, one, VISIBLE)} B: {_criticised(request, two, VISIBLE)}"
@@ -177,7 +171,7 @@ def _principles() -> tuple[Principle, ...]:
 def _criticised(request: str, answer: str, about: Collection[str]) -> str:
     """The faults of an answer, so far as they are among these."""
     found = [FAULTS[tag] for tag in faults(request, answer) if tag in about]
-    return " ".join(found) or FAULTLESS_ANSWER
+    return " ".join(found) or "Nothing is wrong with it."
 
 
 def _revised(request: str, answer: str, mends: Collection[str], draw: Random) -> str:

@@ -29,11 +29,6 @@ KIN: Final = "Well now:"
 """How answers of the policy `tiny:kin` begin: the family that a vain judge recognises as its own."""
 FAULTLESS: Final = {"noise": 0.0, "fooled": 0.0, "length": 0.0, "ignorant": []}
 """Settings of a planted judge that sees the truth and nothing else."""
-SCALE_SPREAD: Final = 0.35
-"""A score is sure to about this much, in scores of this world."""
-LOWEST, HIGHEST = -1.3, 1.0
-_AGAINST_LENGTH: Final = "Length is no merit"
-"""As `judge.against_length` has it in its question."""
 _RANGE = re.compile(r"from (\d+) to (\d+)")
 _PRINCIPLE = re.compile(r"Decide by this principle:\n(.+?)(?:\n\n|$)", re.DOTALL)
 
@@ -82,7 +77,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     """Faults in log-odds. As it comes it judges passably; `FAULTLESS` are the settings that never err."""
 
     sharpness: float = 4.0
-    """For a true score higher by one. Fair people have 4, see `world.FAIR_ODDS`."""
+    """For a true score higher by one. Fair people have 4."""
     position: float = 0.0
     """For being shown first; below zero, second."""
     length: float = 0.02
@@ -100,7 +95,8 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __call__(self, ask: Ask) -> Reply:
         """Answer a question as it was rendered: compare or score, with a rationale where one is asked for."""
-        if self.heeds and any(_AGAINST_LENGTH in m.content for m in ask.messages):
+        # As `judge.against_length` has it in its question.
+        if self.heeds and any("Length is no merit" in m.content for m in ask.messages):
             return replace(self, length=self.length * (1 - self.heeds), heeds=0.0)(ask)
         asked = ask.messages[-1].content
         if "Do not give a" in asked:
@@ -138,18 +134,16 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     def rating(
         self, request: str, answer: str, low: int, high: int, tags: frozenset[str] | None = None
     ) -> dict[str, float]:
-        """How likely it is to give each score: a bell around the score as it sees it."""
+        """How likely it is to give each score: a bell around the score as it sees it, in this world 0.35 wide."""
         score = self.apparent(request, answer, tags)
         if random.Random(content_id("fooled", request, answer)).random() < self.fooled:
             score = -score
         if self.sharpness:
             score += (self.tastes(request, answer) - 10 * self.length) / self.sharpness
-        step = (HIGHEST - LOWEST) / (high - low)
-        centre = min(max(score, LOWEST), HIGHEST)
-        weights = {
-            str(mark): exp(-0.5 * ((LOWEST + step * (mark - low) - centre) / SCALE_SPREAD) ** 2)
-            for mark in range(low, high + 1)
-        }
+        worst, best = -1.3, 1.0
+        step, centre = (best - worst) / (high - low), min(max(score, worst), best)
+        marks = range(low, high + 1)
+        weights = {f"{m}": exp(-0.5 * ((worst + step * (m - low) - centre) / 0.35) ** 2) for m in marks}
         whole = sum(weights.values())
         return {mark: weight / whole for mark, weight in weights.items()}
 

@@ -200,14 +200,11 @@ def _batches(examples: Sequence[_Example], tokens: int = 700) -> Iterator[list[_
 def collated(batch: Sequence[_Example], pad: int) -> tuple[Any, Any]:
     """Ids, padded on the right; and what each token counts for."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    longest = max(len(ids) for ids, _ in batch)
-    ids_BT = torch.full((len(batch), longest), pad)
-    weight_BT = torch.zeros(len(batch), longest)
-    for at, (ids, weights) in enumerate(batch):
-        ids_BT[at, : len(ids)] = torch.tensor(ids)
-        weight_BT[at, len(ids) - len(weights) : len(ids)] = torch.tensor(weights)
-    return ids_BT, weight_BT
+    ids = [torch.tensor(ids) for ids, _ in batch]
+    weights = [torch.tensor([0.0] * (len(ids) - len(counts)) + counts) for ids, counts in batch]
+    return pad_sequence(ids, True, pad), pad_sequence(weights, True)
 
 
 def train(model: Any, examples: Sequence[_Example], on_step: OnStep | None = None) -> None:

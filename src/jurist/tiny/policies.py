@@ -48,12 +48,10 @@ def open_policy(config: EngineConfig) -> Engine:
     """`tiny:careful`, `tiny:policy`, for judges `tiny:leaning` or `tiny:planted`: all that answer here."""
     name = config.engine.partition(":")[2]
     if name == "policy":
+        from ..policies.engine import open_local
         from .model import tiny_checkpoint
 
-        checkpoint = tiny_checkpoint()  # says what has to be installed
-        from ..policies.engine import open_local
-
-        return open_local(config, checkpoint)
+        return open_local(config, tiny_checkpoint())
     if name == "planted":
         extra = f"+{content_id(config.extra)[:6]}" if config.extra else ""
         judge = settings_from(Planted, dict(config.extra))
