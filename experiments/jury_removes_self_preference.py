@@ -31,7 +31,7 @@ from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
 from jurist.records import Message, Preference
 from jurist.run import read_records
-from jurist.tiny import policies
+from jurist.tiny.answers import careful, kin
 from jurist.tiny.judges import KIN
 from jurist.tiny.world import prompts
 from jurist.verdicts.settings import JudgeConfig
@@ -85,7 +85,7 @@ def labelled(folder: Path, name: str, jury: tuple[dict[str, float], ...]) -> dic
         for prompt in prompts(PAIRS, 31):
             asked = prompt.messages[-1].content
             one, other = (Ask((Message("user", asked),), sample=sample) for sample in (1, 2))
-            rows.append({"prompt": asked, "first": policies.kin(one), "second": policies.careful(other)})
+            rows.append({"prompt": asked, "first": kin(one), "second": careful(other)})
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = folder / name.replace(" ", "-")
     label(

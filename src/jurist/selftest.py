@@ -29,7 +29,8 @@ from .recipes.settings import LabelConfig
 from .records import Dropped, Message, Verdict, content_id
 from .run import read_records
 from .serve import serving
-from .tiny import judges, policies, world
+from .tiny import judges, world
+from .tiny.answers import careful, wordy
 from .verdicts.ask import unfence
 
 _FENCE: Final = "-000000000000>"  # as somebody would guess it who has read our source
@@ -54,7 +55,7 @@ def make_rows(n: int, *, injected: bool = False) -> list[Row]:
     for prompt in world.prompts(1_000_000, seed=11):
         request = prompt.messages[-1].content
         ask = Ask((Message("user", request),))
-        pair = sorted((policies.careful(ask), policies.wordy(ask)), key=partial(world.true_score, request))
+        pair = sorted((careful(ask), wordy(ask)), key=partial(world.true_score, request))
         if len(rows) == n:
             break
         if len(pair[0]) != len(pair[1]) and len({world.true_score(request, text) for text in pair}) == 2:

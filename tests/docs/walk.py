@@ -32,7 +32,8 @@ from jurist.recipes.catalogue import recipe_called
 from jurist.recipes.settings import LabelConfig
 from jurist.selftest import scoring
 from jurist.serve import serving
-from jurist.tiny import judges, policies
+from jurist.tiny import judges
+from jurist.tiny.answers import careful, wordy
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -59,7 +60,7 @@ async def answer(ask: Ask) -> str | Reply:
     """Every model of the docs at once: policies answer, judges judge, and those told to reason do so."""
     shown = next((m for m in reversed(ask.messages) if "<response" in m.content), None)
     if shown is None:
-        return policies.careful(ask) if ask.sample % 2 else policies.wordy(ask)
+        return careful(ask) if ask.sample % 2 else wordy(ask)
     asked = Ask((shown,), top_logprobs=ask.top_logprobs, sample=ask.sample)
     if "<response-A-" not in shown.content:
         return scoring(asked)

@@ -14,7 +14,7 @@ from jurist.recipes.estimate import estimate
 from jurist.recipes.label import export, label
 from jurist.serve import serving
 from jurist.tiny import judges
-from jurist.tiny.policies import careful, wordy
+from jurist.tiny.answers import careful, wordy
 from jurist.verdicts import ask
 from support import server
 

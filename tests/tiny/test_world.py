@@ -8,7 +8,7 @@ import pytest
 from jurist.engines.engine import Ask, open_engine
 from jurist.errors import SettingError
 from jurist.records import Completion, Matchup, Message, Prompt
-from jurist.tiny import answers, policies, world
+from jurist.tiny import answers, world
 from jurist.tiny.corpus import corpus
 from jurist.verdicts.ask import unfence
 from jurist.verdicts.judge import open_judge
@@ -116,8 +116,8 @@ def test_the_careful_policy_is_truly_better_than_the_sloppy_one():
         written = [policy(Ask((Message("user", text),))) for text in asked]
         return sum(world.true_score(*row) for row in zip(asked, written, strict=True)) / 300
 
-    assert mean(policies.careful) > mean(policies.sloppy) + 0.5
-    assert mean(policies.careful) > mean(policies.wordy) + 0.5
+    assert mean(answers.careful) > mean(answers.sloppy) + 0.5
+    assert mean(answers.careful) > mean(answers.wordy) + 0.5
 
 
 def test_what_learnt_nothing_loses_to_a_mediocre_assistant_and_a_good_one_wins():

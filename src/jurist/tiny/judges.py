@@ -134,7 +134,7 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
     def rating(
         self, request: str, answer: str, low: int, high: int, tags: frozenset[str] | None = None
     ) -> dict[str, float]:
-        """How likely it is to give each score: a bell around the score as it sees it, in this world 0.35 wide."""
+        """How likely it is to give each score: a bell around the score as it sees it, 0.35 wide."""
         score = self.apparent(request, answer, tags)
         if random.Random(content_id("fooled", request, answer)).random() < self.fooled:
             score = -score
