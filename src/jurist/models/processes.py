@@ -3,6 +3,7 @@ whom."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +66,15 @@ def open_accelerator(cfg: Training) -> Any:
     # Without being told that it is to be the CPU, processes on a machine without a GPU do not meet.
     made = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=not torch.accelerator.is_available())
     check_launch(os.environ, int(made.num_processes), str(made.distributed_type))
+    atexit.register(leave)
     return made
+
+
+def leave() -> None:
+    """At the end of the program. Threads of gloo that are still running then may abort it, all being done,
+    and torchrun would call the run failed."""
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+        torch.distributed.destroy_process_group()
 
 
 def check_launch(environment: Mapping[str, str], processes: int, kind: str) -> None:
