@@ -157,7 +157,7 @@ ENGINES: Final[dict[str, str]] = {
     ),
     "scripted": "jurist.engines.scripted:open_scripted",
     "hf": "jurist.policies.engine:open_local",
-    "tiny": "jurist.tiny.answers:open_policy",
+    "tiny": "jurist.tiny:open_policy",
 }
 """What opens each kind of engine. Named, not imported, so that only the one in use is loaded."""
 

@@ -220,13 +220,12 @@ def _win_rate(rows: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> Share
 
 
 def _best_of_each_kind(nulls: dict[str, list[float]], requests: int) -> dict[str, Share]:
-    best: dict[str, tuple[float, str]] = {}
-    for name, wins in nulls.items():
-        if name != "untrained":
-            kind = name.partition(":")[0]
-            best[kind] = max(best.get(kind, (0.0, "")), (mean(wins), name))
-    rates = sorted(best.values(), reverse=True)
-    return {name: share(rate * requests, requests) or UNKNOWN_SHARE for rate, name in rates}
+    rates = sorted(((mean(wins), name) for name, wins in nulls.items() if name != "untrained"), reverse=True)
+    best: dict[str, tuple[str, Share]] = {}
+    for rate, name in rates:
+        kind = name.partition(":")[0]
+        best.setdefault(kind, (name, share(rate * requests, requests) or UNKNOWN_SHARE))
+    return dict(best.values())
 
 
 def _curves(metrics: Path, names: dict[str, str]) -> dict[str, list[float]]:

@@ -13,12 +13,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from ..config import settings_from
-from ..engines.engine import Ask, Engine, EngineConfig
-from ..engines.scripted import Scripted
-from ..errors import SettingError, nearest
+from ..engines.engine import Ask
 from ..records import content_id
-from .judges import BY_NAME, KIN, Planted
+from .judges import KIN
 from .world import SUBJECTS, Question, true_score, understood
 
 
@@ -131,24 +128,6 @@ def _answer(ask: Ask, name: str, **habits: float) -> str:
     request = ask.messages[-1].content
     draw = random.Random(content_id(request, ask.sample, name))
     return compose(request, Habits(steady=0.0, **habits), draw)
-
-
-def open_policy(config: EngineConfig) -> Engine:
-    """`tiny:careful`, `tiny:policy`, for judges `tiny:leaning` or `tiny:planted`: all that answer here."""
-    name = config.engine.partition(":")[2]
-    if name == "policy":
-        from ..policies.engine import open_local
-        from .model import tiny_checkpoint
-
-        return open_local(config, tiny_checkpoint())
-    if name == "planted":
-        extra = f"+{content_id(config.extra)[:6]}" if config.extra else ""
-        judge = settings_from(Planted, dict(config.extra))
-        return Scripted(judge, f"tiny:planted{extra}", config.price)
-    known = {one.__name__: one for one in (careful, sloppy, wordy, kin)} | BY_NAME
-    if name not in known:
-        raise SettingError(nearest("tiny policy or judge", name, (*known, "policy", "planted")))
-    return Scripted(known[name], f"tiny:{name}", config.price)
 
 
 def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:

@@ -119,8 +119,9 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
 
     def tastes(self, request: str, answer: str) -> float:
         """Log-odds that have nothing to do with how good an answer is."""
-        felt = self.noise / sqrt(2) * _gauss(content_id(request, answer)) if self.noise else 0.0
-        return felt + self.length * len(answer.split()) + self.kinship * answer.startswith(KIN)
+        felt = random.Random(content_id(request, answer)).gauss(0, 1) if self.noise else 0.0
+        words, own = len(answer.split()), answer.startswith(KIN)
+        return self.noise / sqrt(2) * felt + self.length * words + self.kinship * own
 
     def apparent(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
         """The score as it sees it; under a principle, by the faults that the principle is about."""
@@ -176,10 +177,6 @@ def _range(ask: Ask) -> tuple[int, int]:
         if found := _RANGE.search(turn.content):
             return int(found[1]), int(found[2])
     raise SettingError("a planted judge scores on a scale that the question names. Write: from 1 to 9")
-
-
-def _gauss(name: str) -> float:
-    return random.Random(name).gauss(0, 1)
 
 
 fair: Final = Planted(sharpness=2.0, noise=1.0, fooled=0.0, length=0.0)
