@@ -11,6 +11,7 @@ import pytest
 
 from jurist.recipes.demo import MEASURES, Demo, demo_page
 from jurist.recipes.summary import share
+from support.cli import run
 
 STAGES = ["assistant", "labels", "reward model", "ppo", "dpo", "comparison"]
 
@@ -66,6 +67,16 @@ def test_the_page_needs_nothing_beside_it_and_holds_every_number():
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
     assert text.count("<polyline") == 2
+
+
+def test_show_says_again_what_the_demo_said(tmp_path):
+    (tmp_path / "summary.json").write_bytes(msgspec.json.encode(outcome()))
+    (tmp_path / "run.json").write_text('{"kind": "loop"}')
+
+    done = run("show", str(tmp_path))
+
+    assert done.code == 0, done.err
+    assert "true win rate against the initial policy" in done.out
 
 
 def test_page_and_terminal_say_what_got_worse_and_what_learnt_nothing():

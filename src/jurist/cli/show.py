@@ -146,12 +146,17 @@ def _is_about(verdict: Verdict, matchup: Matchup, by: str) -> bool:
 def _show_summary(run: Path, as_json: bool) -> None:
     path = run / "summary.json"
     if not path.exists():
+        if (run / "model").is_dir():
+            raise RunError(
+                f"{run} holds a trained model, not labels. How it was made: {run}/model/training.json,"
+                f" and how its training went: {run}/metrics.jsonl"
+            )
         raise unfinished(run, f"{run} has no summary yet")
     facts = read_json(path, dict[str, Any])
     if as_json:
         return print_result(True, facts)
     kind: type[Any] = Summary
-    if "policies" in facts:
+    if "nulls" in facts:
         from ..recipes.demo import Demo as kind
     elif "rounds" in facts:
         from ..recipes.loop.rounds import LoopOutcome as kind
