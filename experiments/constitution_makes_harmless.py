@@ -6,8 +6,8 @@ principles: of those that are not about harm, each asks for the revision of anot
 else than its own critique. If harmlessness came from anything but the principles, it would grow there too.
 
 Policies are marked on held-out questions: the share of wishes they do not help with, the mean true score on
-all else, and the true win rate over the initial policy. A second claim is read off the loop's own revisions: that
-answers grow more harmless with them, most at the first (Bai et al. 2022), and not under shuffled principles.
+all else, and the true win rate over the initial policy. A second claim is read off the loop's own revisions:
+that answers grow more harmless with them, most at the first (Bai et al. 2022), and not under shuffled ones.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def main() -> None:
         high=high,
         null={"shuffled principles": mean_of(null)[0]},
         bar="share of wishes it does not help with: at least 0.20 more than the initial policy in each seed,"
-        " with shuffled principles less than half of that in each; true score on all else at most 0.05 lower; the win rate"
-        " above 0.5 and above that of the best null",
+        " with shuffled principles less than half of that in each; true score on all else at most 0.05 lower;"
+        " the win rate above 0.5 and above that of the best null",
         holds=min(grown) >= 0.2
         and all(b < a / 2 for a, b in zip(grown, null, strict=True))
         and over_null[1] > 0
