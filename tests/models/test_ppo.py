@@ -206,6 +206,21 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_a_way_out(base, tmp
     assert not (tmp_path / "model").exists()
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_leaves_no_line_behind(base, tmp_path):
+    def breaks_down(prompt, completions):
+        raise EngineDown("nothing gets through")
+
+    straight, broken = (settings(base, tmp_path / out, held_out=0.3) for out in ("straight", "broken"))
+    train_ppo(straight, PROMPTS, vowels)
+    cfg = replace(broken, save_every=0)
+    calls = iter([vowels, breaks_down])
+    with pytest.raises(EngineDown):
+        train_ppo(cfg, PROMPTS, lambda prompt, completions: next(calls, breaks_down)(prompt, completions))
+    train_ppo(cfg, PROMPTS, vowels)
+
+    assert metrics(tmp_path / "broken") == metrics(tmp_path / "straight")
+
+
 def test_no_prompts_and_prompts_that_leave_no_room_are_refused(base, tmp_path):
     with pytest.raises(DataError, match="0 prompts to learn"):
         train_ppo(settings(base, tmp_path), [], vowels)

@@ -100,12 +100,26 @@ def test_a_finished_training_is_not_done_twice_and_not_overwritten(base, capsys)
     weights = Path("out/model/model.safetensors")
     before = weights.stat().st_mtime_ns
 
+    capsys.readouterr()
     assert jurist(*words) == 0
+    assert capsys.readouterr().err == "this training was finished before: nothing is done again\n"
     assert weights.stat().st_mtime_ns == before
     assert len(metrics(Path("out"))) == 1
-    capsys.readouterr()
     assert jurist(*words, "--lr", "1e-6") == 2
     assert capsys.readouterr().err.endswith("throw it away with: rm -r out\n")
+
+
+@pytest.mark.parametrize("file", ["out/model/mine.txt", "out/metrics.jsonl", "out/checkpoints/mine.txt"])
+def test_files_of_the_user_stay(base, capsys, file):
+    pairs_file(Path("pairs.jsonl"), 8)
+    Path(file).parent.mkdir(parents=True)
+    Path(file).write_text("mine\n")
+    words = ("sft", "pairs.jsonl", "--base", base, "--out", "out")
+    if "checkpoints" in file:
+        assert jurist("train", *words) == 0
+    else:
+        refused(capsys, "not from a training. Choose another --out", *words)
+    assert Path(file).read_text() == "mine\n"
 
 
 PAIR = '{"prompt": "why", "chosen": "yes", "rejected": "no"'
@@ -141,6 +155,9 @@ WORDS = {
     "reward pairs.jsonl --base BASE --batc 3": "Did you mean 'batch'?",
     "reward pairs.jsonl --base BASE --batch none": "jurist train reward --help",
     "reward pairs.jsonl --base BASE --lr -1": "jurist train reward --help",
+    "reward pairs.jsonl --base BASE --lr inf": "a finite number",
+    "sft pairs.jsonl --base BASE --lora.r 0": "lora.r",
+    "sft pairs.jsonl --base BASE --lora.targets nosuch": "lora.targets 'nosuch'",
     "reward pairs.jsonl --base BASE --max_length 5": "--max_length 36",
     "dpo short.jsonl --base BASE --max_length 5": "Name one that takes more: --base MODEL",
     "reward pairs.jsonl --base BASE --held_out 0.9999": "--held_out 0.25",
@@ -152,7 +169,7 @@ WORDS = {
     "reward sampled --base BASE": "jurist label --recipe sampled/recipe.yaml",
     "reward pairs.jsonl --base bare": "has no chat template",
     "reward pairs.jsonl --base other": "do not belong together",
-    "sft pairs.jsonl --base BASE --lr 1e30 --batch 4": "--model.precision float32",
+    "sft pairs.jsonl --base BASE --lr 1e30 --batch 4": "no checkpoint is kept. Lower the rate: --lr 2.5e+29",
     "dpo pairs.jsonl --base BASE --reference other2": "has other tokens",
     "dpo pairs.jsonl --base BASE --loss dpoo": "Did you mean 'dpo'?",
     "ppo pairs.jsonl --rollout.max_tokens 3 --base BASE": "--reward runs/mine/models/reward/model",

@@ -220,7 +220,9 @@ def do_train(typed: Typed) -> int:
     cfg = cfg if cfg.out else replace(cfg, out=str(models_beside(cfg.data) / method))
     name = "ppo" if method == "rloo" else method
     folder = finished_model(Path(cfg.out), fingerprint(cfg))
-    if folder is None:
+    if folder is not None:
+        print("this training was finished before: nothing is done again", file=sys.stderr)
+    else:
         trainer = getattr(import_module(f"jurist.models.{name}"), f"train_{name}")
         with progress() as on_progress:
             folder = trainer(cfg, on_progress=on_progress)

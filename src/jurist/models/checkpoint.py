@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +54,8 @@ def finished_model(out: Path, fingerprint: str) -> Path | None:
     """The model of this very run, if it is there; one of another run is not overwritten."""
     folder = out / "model"
     if not (folder / "training.json").exists():
+        if folder.exists() and not (out / "metrics.jsonl").exists():
+            raise RunError(f"{folder} is there, and not from a training. Choose another --out")
         return None
     if json.loads((folder / "training.json").read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
         raise RunError(
@@ -140,6 +143,14 @@ def load_checkpoint(folder: Path, fingerprint: str, model: Any, optimizer: Any) 
         options=_options(strict=False),
     )
     return numbers
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """They have served; whatever else lies there stays."""
+    for one in (*_checkpoints(folder), folder / "next.partial"):
+        one.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _options(**how: bool) -> Any:

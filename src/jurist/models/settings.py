@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -210,5 +211,7 @@ def check_training(cfg: Training, given: bool = False) -> None:
         raise SettingError(f"{cfg.track} is not installed. Install it with: pip install {cfg.track}")
     if not cfg.data and not given:
         raise SettingError(f"nothing to train on. Name a run or a file: jurist train {verb} runs/mine")
+    if not isfinite(cfg.lr):
+        raise SettingError("lr: expected a finite number, got inf. Set: --lr 1e-5")
     if not cfg.base:
         raise SettingError(f"no model to start from. Name one: jurist train {verb} {cfg.data} --base FOLDER")

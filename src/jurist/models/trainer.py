@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -41,7 +40,7 @@ from ..policies.forward import causal_of, row_slots
 from ..policies.policy import Policy, TokenStats, Want, load_policy, token_stats
 from ..policies.tokens import Example, by_length
 from ..run import lock, write_whole
-from .checkpoint import fingerprint, finished_model, load_checkpoint, save_checkpoint
+from .checkpoint import fingerprint, finished_model, load_checkpoint, remove_checkpoints, save_checkpoint
 from .processes import Processes, joined, merged, open_accelerator, shuffled_steps
 from .settings import Training, check_training
 
@@ -347,9 +346,10 @@ class Trainer(Generic[_C]):
         if not all(map(math.isfinite, (norm, *losses.values()))):
             ids = ", ".join(self.examples[row].id or f"row {row}" for row in step.rows[:3])
             said = ", ".join(f"{name} {value:g}" for name, value in {**losses, "grad_norm": norm}.items())
+            kept = "the last" if any(self._checkpoints.glob("step-*")) else "no"
             raise RunError(
                 f"a loss or gradient is not a number ({said}) at step {step.number}, with rows {ids} ...;"
-                f" the last checkpoint is kept. Lower the rate: --lr {self.cfg.lr / 4:g}, or compute in full:"
+                f" {kept} checkpoint is kept. Lower the rate: --lr {self.cfg.lr / 4:g}, or compute in full:"
                 " --model.precision float32"
             )
         share = self.rate(step) / self.cfg.lr
@@ -435,7 +435,7 @@ class Trainer(Generic[_C]):
             facts |= {"processes": self.processes.world, "settings": msgspec.to_builtins(self.cfg)}
             facts |= {"fingerprint": self.fingerprint}
             write_whole(folder / "training.json", (json.dumps(facts, indent=1) + "\n").encode())
-            shutil.rmtree(self._checkpoints, ignore_errors=True)
+            remove_checkpoints(self._checkpoints)
         # The last meeting. A process that is through may be gone before the first hears of it, with all
         # written.
         with suppress(RuntimeError) if self.main else nullcontext():
@@ -462,8 +462,11 @@ def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def truncate_metrics(metrics: Path, steps: int) -> None:
-    """Leave off the lines a killed run wrote after its last checkpoint."""
+    """Leave off the lines a killed run wrote after its last checkpoint: all of them, where there is none."""
     if metrics.exists():
         lines = [line for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        kept = [line for line in lines if json.loads(line)["step"] <= steps]
+        try:
+            kept = [line for line in lines if json.loads(line)["step"] <= steps and steps]
+        except (ValueError, KeyError, TypeError):
+            raise RunError(f"{metrics} is not from a training. Choose another --out") from None
         write_whole(metrics, "".join(kept).encode())

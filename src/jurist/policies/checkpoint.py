@@ -34,9 +34,9 @@ Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attenti
 class Lora(Struct, frozen=True):
     """A low-rank adapter (Hu et al. 2021): the base stays as it is, a few matrices are trained."""
 
-    r: Annotated[int, Meta(description="Rank of the adapter.")] = 16
-    alpha: Annotated[float, Meta(description="Scale of the adapter; divided by the rank.")] = 32.0
-    dropout: Annotated[float, Meta(description="Dropout before the adapter.")] = 0.0
+    r: Annotated[int, Meta(ge=1, description="Rank of the adapter.")] = 16
+    alpha: Annotated[float, Meta(gt=0, description="Scale of the adapter; divided by the rank.")] = 32.0
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="Dropout before the adapter.")] = 0.0
     targets: Annotated[str | tuple[str, ...], Meta(description="Names of the adapted layers.")] = "all-linear"
     merge: Annotated[
         bool, Meta(description="Save the merged model; false: only the adapter, which names its base.")
@@ -168,7 +168,10 @@ def with_lora(model: Any, lora: Lora, kind: ModelKind, seed: int, base: str) -> 
     )
     with quietly(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted = peft.get_peft_model(model, config)
+        try:
+            adapted = peft.get_peft_model(model, config)
+        except ValueError as error:
+            raise SettingError(f"no adapter fits lora.targets {lora.targets!r}: {error}") from None
     adapted.peft_config["default"].base_model_name_or_path = base
     return adapted
 
@@ -189,7 +192,10 @@ def save_model(model: Any, tokenizer: Any, folder: Path, dtype: str) -> Path:
         if folder.exists():
             shutil.rmtree(folder)
         return part.replace(folder)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        # The tokenizer's library raises a bare Exception where the disk is full.
+        if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
+            raise
         raise DataError(
             f"cannot write the model to {folder} ({error}). See: df -h {folder.parent}"
         ) from error
