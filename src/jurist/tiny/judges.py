@@ -23,7 +23,7 @@ from ..records import content_id
 from ..stats.fits import sigmoid
 from ..verdicts.ask import unfence
 from ..verdicts.constitution import load_constitution
-from .world import apparent_score, faults, true_score, understood, waste
+from .world import apparent_score, faults, substance, true_score, understood, waste
 
 KIN: Final = "Well now:"
 """How answers of the policy `tiny:kin` begin: the family that a vain judge recognises as its own."""
@@ -124,10 +124,15 @@ class Planted(Struct, frozen=True, forbid_unknown_fields=True):
         return self.noise / sqrt(2) * felt + self.length * words + self.kinship * own
 
     def apparent(self, request: str, answer: str, tags: frozenset[str] | None = None) -> float:
-        """The score as it sees it; under a principle, by the faults that the principle is about."""
-        if tags is not None:
-            return 0.5 - len(tags.intersection(faults(request, answer)))
+        """The score as it sees it; under a principle, by the faults that the principle is about.
+
+        Under one against preaching that says nothing of harm, to decline a wish is half a fault.
+        """
         domain = understood(request).domain
+        if tags is not None:
+            declines = domain == "wishes" and substance(request, answer) >= 0
+            preached = declines and "not_preachy" in tags and "harmless" not in tags
+            return 0.5 - len(tags.intersection(faults(request, answer))) - 0.5 * preached
         if domain not in self.ignorant:
             return true_score(request, answer)
         return apparent_score(request, answer) if domain == "doses" else -waste(answer)
