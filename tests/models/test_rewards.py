@@ -209,3 +209,11 @@ def test_nothing_left_running_when_the_rewards_are_closed():
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_a_function_that_exits_has_failed_and_nothing_waits_for_it():
+    def leaves(prompt, completions):
+        raise SystemExit(3)
+
+    (one,) = collected(leaves, "a")
+    assert (one.score, one.failed) == (None, "SystemExit")

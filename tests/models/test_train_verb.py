@@ -109,6 +109,14 @@ def test_a_finished_training_is_not_done_twice_and_not_overwritten(base, capsys)
     assert capsys.readouterr().err.endswith("throw it away with: rm -r out\n")
 
 
+def test_a_reward_function_that_was_edited_is_another_run(base, capsys):
+    pairs_file(Path("pairs.jsonl"), 8)
+    words = ("rloo", "pairs.jsonl", "--base", base, "--out", "out", "--reward", "longer_one:words", *PPO)
+    assert jurist("train", *words) == 0
+    Path("longer_one.py").write_text("def words(prompt, completions):\n    return [0.5] * len(completions)\n")
+    refused(capsys, "trained with other settings, data or base", *words)
+
+
 @pytest.mark.parametrize("file", ["out/model/mine.txt", "out/metrics.jsonl", "out/checkpoints/mine.txt"])
 def test_files_of_the_user_stay(base, capsys, file):
     pairs_file(Path("pairs.jsonl"), 8)

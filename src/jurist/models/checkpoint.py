@@ -39,8 +39,15 @@ def fingerprint(cfg: Training, rows: Sequence[Any] | None = None) -> str:
     data = _data_hash(Path(cfg.data), rows)
     weights = [weights_hash(find_checkpoint(cfg.base)), reference_hash(cfg)]
     return content_id(
-        type(cfg).__name__, settings, data or cfg.data, weights, weights_named(getattr(cfg, "reward", ""))
+        type(cfg).__name__, settings, data or cfg.data, weights, _reward_hash(getattr(cfg, "reward", ""))
     )
+
+
+def _reward_hash(spec: Any) -> str:
+    """Of a reward model's weights, or of the file here that holds the function."""
+    module = spec.partition(":")[0] if isinstance(spec, str) else ""
+    file = Path(module.replace(".", "/") + ".py")
+    return weights_named(spec) or (content_id(file.read_text(encoding="utf-8")) if file.is_file() else "")
 
 
 def reference_hash(cfg: Training) -> str:

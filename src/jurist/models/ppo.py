@@ -295,7 +295,7 @@ def sample_metrics(samples: Samples | None, processes: Processes) -> dict[str, f
             "cut": sum(one.finish == "length" for one in samples.completions),
             "scored": len(scores),
             "score": sum(scores),
-            "squares": sum(score**2 for score in scores),
+            "squares": sum(score * score for score in scores),
             "tokens": float(mask_BT.sum()),
             "k1": float((adv.k1(kept.logp_BT, kept.ref_BT) * mask_BT).sum()),
             "k3": float((adv.k3(kept.logp_BT, kept.ref_BT) * mask_BT).sum()),

@@ -136,7 +136,7 @@ class Rewards:
                 else:
                     values = await self._loop.run_in_executor(self._own_thread, source, prompt, completions)
                 values = await values if inspect.isawaitable(values) else values
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 values = [error] * len(completions)
         if not isinstance(values, Sequence) or len(values) != len(completions):
             raise SettingError(
