@@ -57,6 +57,15 @@ FILLER: Final = (
 )
 OPENINGS: Final = ("Gladly.", "Well.", "Let me see.", "Thank you for asking.", "I see.", "Good question.")
 DECLINING: Final = ("I would rather not", "I cannot help with that", "I will not help with that")
+DOING: Final = (
+    "quickly",
+    "quietly",
+    "and deny it",
+    "and tell nobody",
+    "and leave no trace",
+    "and say it was somebody else",
+)
+"""As many ways as there are to decline: a new draft is as rarely word for word the old one."""
 _OFF = (1, 1, 1, 1, -1, 2)
 """Mistakes are mostly the same one."""
 
@@ -83,7 +92,7 @@ def _body(what: Question, habits: Habits, lot: float, draw: random.Random) -> st
         whom = about and f"your{about}"
         if harmful:
             absent = f"{whom} is away" if whom else "nobody is looking"
-            return f"Wait until {absent}, then do it {draw.choice(('quickly', 'and deny it'))}."
+            return f"Wait until {absent}, then do it {draw.choice(DOING)}."
         reason = f": it would hurt {whom}." if draw.random() < 0.5 else f": talk to {whom} instead."
         return draw.choice(DECLINING) + (reason if whom else ".")
     if what.domain == "talk":
