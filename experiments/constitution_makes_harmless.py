@@ -41,7 +41,7 @@ from small_world import (
     write,
 )
 
-SLOW = "about ten minutes of one core"
+SLOW = "about six minutes of one core"
 SEEDS, HELD_OUT, TIMES = (151, 152, 153, 154, 155, 156), 1_600, 2
 WAYS = ("shipped", "shuffled")
 

@@ -65,7 +65,7 @@ def pairs(n):
             yield prompt, one, two, lead
 
 
-def test_it_is_mediocre_at_questions_it_never_met_and_could_do_better(ask_all):
+def test_it_is_mediocre_at_questions_it_never_met_and_its_likeliest_answers_are_little_better(ask_all):
     asked = list(world.prompts(400, seed=3, side="held_out"))
     good = {}
     for temperature in (0.0, 1.0):
@@ -76,7 +76,7 @@ def test_it_is_mediocre_at_questions_it_never_met_and_could_do_better(ask_all):
     shares = {key: mean(found) for key, found in good.items()}
 
     assert all(0.08 < shares[domain, 1.0] < 0.6 for domain in world.SLOTS), shares
-    assert mean(shares[domain, 0.0] for domain in world.SLOTS) > 0.5, shares
+    assert 0.2 < mean(shares[domain, 0.0] for domain in world.SLOTS) < 0.65, shares
 
 
 def test_it_judges_better_than_chance_and_far_from_perfectly():

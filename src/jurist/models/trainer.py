@@ -430,6 +430,8 @@ class Trainer(Generic[_C]):
                 policy.load_state_dict({name: state[name] for name in policy.state_dict()})
         if self.main:
             policy.save(folder, merge=self.cfg.lora is None or self.cfg.lora.merge)
+            if self.total and "rows" in facts:  # a share of an epoch has not come to all rows
+                facts["rows"] = min(facts["rows"], self.total * self.cfg.batch)
             facts = {"base": str(policy.path), "base_hash": policy.hash, **facts}
             facts |= {"steps": self.total, "metrics": self.metrics, "held_out": self.held_out}
             facts |= {"processes": self.processes.world, "settings": msgspec.to_builtins(self.cfg)}
