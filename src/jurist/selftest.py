@@ -124,7 +124,10 @@ def scoring(ask: Ask) -> str:
 
 
 _COPIES: Final = Token("<turn", log(0.95), (("<turn", log(0.95)), ("A", log(0.04)), ("B", log(0.01))))
-_NONE, _ALL, _SOME, _UNREAD, _POINTS = (0, 0), (1, 1), (0.01, 0.99), ("unread: ",), {"kind": "pointwise"}
+_NONE, _ALL, _SOME, _ALL_OR_NONE = (0, 0), (1, 1), (0.01, 0.99), (0, 1)
+_UNREAD, _POINTS = ("unread: ",), {"kind": "pointwise"}
+FEW: Final = 30
+"""Of fewer rows a judge that loses some may lose none, or all."""
 _LOSES: Final = (_SOME, _SOME, _UNREAD)
 KNOWN: Final[dict[str, _Known]] = {
     "always_first": _Known(judges.BY_NAME["first"], _NONE),
@@ -206,10 +209,13 @@ def _check(name: str, n: int, folder: Path, url: str) -> _Check:
 def _problems(known: _Known, rows: int, labels: list[Label], lost: Counter[str], unread: float) -> list[str]:
     n, wrong = len(labels), len(labels) - sum(map(known.chosen, labels))
     other = [reason for reason in lost if not reason.startswith(known.dropped)]
+    labelled, lost_share = (
+        _ALL_OR_NONE if share == _SOME and rows < FEW else share for share in (known.labelled, known.unread)
+    )
     checks = {
         f"{rows} rows in, but {n} labels and {lost.total()} dropped": rows == n + lost.total(),
-        f"{n} of {rows} rows were labelled": known.labelled[0] <= n / rows <= known.labelled[1],
-        f"{unread:.0%} of the verdicts were not read": known.unread[0] <= unread <= known.unread[1],
+        f"{n} of {rows} rows were labelled": labelled[0] <= n / rows <= labelled[1],
+        f"{unread:.0%} of the verdicts were not read": lost_share[0] <= unread <= lost_share[1],
         f"the wrong text was chosen in {wrong} of {n} labels": not wrong,
         f"dropped as {', '.join(other)}, expected {' or '.join(known.dropped)}": not other,
         "a label holds texts of another row": all(set(one[1:3]) == set(one.row[1:3]) for one in labels),

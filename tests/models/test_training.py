@@ -2,6 +2,7 @@ import json
 import math
 import resource
 from array import array
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import making
@@ -279,19 +280,22 @@ def test_half_of_another_run_is_not_taken_up(base, tmp_path):
         train_reward(replace(cfg, lr=1e-4), preferences(128))
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
     """Nothing longer than 4,000 bytes can be written."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("save_every", "what"), [(1, "checkpoint"), (0, "model")])
-def test_what_cannot_be_written_stops_the_run_with_the_way_out(base, tmp_path, full_disk, save_every, what):
+def test_what_cannot_be_written_stops_the_run_with_the_way_out(base, tmp_path, save_every, what):
     cfg = RewardConfig(base=str(base), out=str(tmp_path), save_every=save_every, **SHORT)
-    with pytest.raises((RunError, DataError), match=rf"cannot write .* {what}.*File too large.*df -h"):
+    way_out = rf"cannot write .* {what}.*File too large.*df -h"
+    with pytest.raises((RunError, DataError), match=way_out), full_disk():
         train_reward(cfg, preferences(64))
 
 

@@ -136,7 +136,7 @@ def labelled(cfg, judge, **more):
 def test_ties_are_counted_whatever_becomes_of_tied_pairs_and_nothing_but_ties_teaches_nothing(tmp_path, ties):
     cfg = loop_settings(RlaifConfig, tmp_path, k=2)
     prefer = replace(cfg.prefer, ties=ties)
-    assert 0.5 < labelled(cfg, JudgeConfig(kind="regex:deny it"), prefer=prefer).tied < 1
+    assert 0.5 < labelled(cfg, JudgeConfig(kind="regex:then do it"), prefer=prefer).tied < 1
     found = labelled(replace(cfg, out=str(tmp_path / "blind")), BLIND, prefer=prefer)
     assert found.tied == 1
     with pytest.raises(NothingToLearn, match=r"jurist show .*/round-1/label"):

@@ -201,7 +201,8 @@ def test_under_a_principle_it_sees_only_what_the_principle_is_about():
         return math.exp(dict(Planted(**FAULTLESS)(ask).tokens[-1].top)["A"])
 
     assert p(by_id["third_parties"]) > 0.9
-    assert p(by_id["no_preaching"]) == pytest.approx(0.5)
+    assert p(by_id["nothing_superfluous"]) == pytest.approx(0.5)
+    assert p(by_id["no_preaching"]) < 0.2
     assert p("Choose the response with more vowels.") == pytest.approx(0.5)
 
 
