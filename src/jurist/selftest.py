@@ -126,7 +126,7 @@ def scoring(ask: Ask) -> str:
 _COPIES: Final = Token("<turn", log(0.95), (("<turn", log(0.95)), ("A", log(0.04)), ("B", log(0.01))))
 _NONE, _ALL, _SOME, _ALL_OR_NONE = (0, 0), (1, 1), (0.01, 0.99), (0, 1)
 _UNREAD, _POINTS = ("unread: ",), {"kind": "pointwise"}
-FEW: Final = 30
+FEW: Final = 20
 """Of fewer rows a judge that loses some may lose none, or all."""
 _LOSES: Final = (_SOME, _SOME, _UNREAD)
 KNOWN: Final[dict[str, _Known]] = {

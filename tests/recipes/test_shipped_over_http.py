@@ -83,8 +83,13 @@ def test_a_checkpoint_behind_http_teaches_what_it_teaches_in_this_process(tmp_pa
         asked = served.calls
 
     assert asked > 0
-    # An address gives the likeliest few log-probs, a checkpoint at hand those of every label.
-    assert labels(tmp_path / "there") == pytest.approx(labels(tmp_path / "here"), abs=5e-3)
+    # An address gives the likeliest few log-probs, a checkpoint at hand those of every label: a label beyond
+    # the few moves a score now and then.
+    here, there = labels(tmp_path / "here"), labels(tmp_path / "there")
+    assert there.keys() == here.keys()
+    apart = sorted(abs(there[pair] - here[pair]) for pair in here)
+    assert apart[len(apart) // 2] < 5e-3, apart
+    assert apart[-1] < 0.1, apart
 
 
 def test_every_shipped_recipe_that_goes_round_is_tried():

@@ -83,7 +83,7 @@ def test_a_planted_bug_is_found(bug, tmp_path):
     path = tmp_path / "jurist" / file
     path.write_text(path.read_text().replace(right, wrong))
     done = subprocess.run(
-        [sys.executable, "-c", "from jurist.cli import main; main()", "selftest", "--rows=20", "--json"],
+        [sys.executable, "-c", "from jurist.cli import main; main()", "selftest", "--rows=60", "--json"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -75,7 +75,13 @@ TOP = {
 
 def main() -> None:
     """The command line, from its words to its exit code."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if "RANK" in os.environ:
+        # One of several processes: threads of gloo that still run might abort it at its end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run_command(words: list[str]) -> int:
