@@ -75,12 +75,7 @@ def weights_hash(folder: str | Path) -> str:
     kept = cache_folder() / "weights" / key
     with suppress(OSError):
         return kept.read_text(encoding="ascii")
-    digest = blake2b(digest_size=16)
-    for file in files:
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 22):
-                digest.update(block)
+    digest = digest_of(files)
     digest.update(base.encode())
     # A file changed just now may change again within the same tick of the clock.
     if time.time_ns() - max(changed for *_, changed in signature) > 2_000_000_000:
@@ -90,6 +85,17 @@ def weights_hash(folder: str | Path) -> str:
             part.write_text(digest.hexdigest(), encoding="ascii")
             part.replace(kept)
     return digest.hexdigest()
+
+
+def digest_of(files: Iterable[Path]) -> blake2b:
+    """Of their names and what is in them."""
+    digest = blake2b(digest_size=16)
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 22):
+                digest.update(block)
+    return digest
 
 
 def cache_folder() -> Path:

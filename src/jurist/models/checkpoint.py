@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..engines.checkpoints import find_checkpoint, weights_hash, weights_named
+from ..engines.checkpoints import digest_of, find_checkpoint, weights_hash, weights_named
 from ..errors import RunError
 from ..records import content_id
 from .settings import DpoConfig, PPOConfig, Training
@@ -74,16 +74,13 @@ def finished_model(out: Path, fingerprint: str) -> Path | None:
 
 def _data_hash(data: Path, rows: Sequence[Any] | None) -> str:
     """Of the rows given, else of the files named; nothing where there are none."""
-    digest = blake2b(digest_size=16)
-    for row in rows or ():
-        digest.update(msgspec.json.encode(row))
+    if rows is not None:
+        digest = blake2b(digest_size=16)
+        for row in rows:
+            digest.update(msgspec.json.encode(row))
+        return digest.hexdigest()
     files = [data] if data.is_file() else [file for name in ROW_FILES if (file := data / name).is_file()]
-    for file in files if rows is None else ():
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 22):
-                digest.update(block)
-    return "" if rows is None and not files else digest.hexdigest()
+    return digest_of(files).hexdigest() if files else ""
 
 
 def save_checkpoint(
