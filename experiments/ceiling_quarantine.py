@@ -24,7 +24,7 @@ import numpy as np
 
 from evidence import record
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
-from jurist.audits.people import WORTH
+from jurist.audits.humans import WANTED
 from jurist.audits.sheet import Array, Said, Sheet
 from jurist.audits.source import read_run
 from jurist.audits.spot_check import draw
@@ -141,7 +141,7 @@ def main() -> None:
         "not know, and no other, in at least 95 of 100 draws; and the export has no row of it",
         holds=caught / n >= 0.95 and clean and better_off,
         unit="share of draws that quarantine doses alone",
-        wanted=WORTH,
+        wanted=WANTED,
         with_less={name: round(count / n, 4) for name, count in fewer.items()},
         runs=table,
     )

@@ -73,7 +73,7 @@ def spot_checked(sheet: Sheet, n: int, seed: int) -> Sheet:
     drawn = draw(sheet, n, seed)
     weight = np.zeros(len(sheet.matchups))
     weight[drawn.matchup] = drawn.weight
-    said = sheet.said
+    said = sheet.human
     rows = weight[said.matchup] > 0
     some = replace(
         said,

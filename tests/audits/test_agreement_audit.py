@@ -8,7 +8,7 @@ import pytest
 from jurist.audits.agreement import agreement
 from jurist.audits.agreement.alternative import power
 from jurist.audits.calibration import calibration
-from jurist.audits.people import people_of
+from jurist.audits.humans import people_of
 from jurist.audits.sheet import Labels, Said, Scores, Sheet
 from support.simulated import Simulated, World, simulate
 
@@ -165,7 +165,7 @@ def test_labels_of_a_few_and_judges_of_all_give_a_shorter_interval_than_the_labe
 
 def test_wrong_labels_are_counted_where_people_read_them():
     sheet = sheet_of(GOOD, world=replace(WORLD, people=1))
-    right = sheet.truth
+    right = sheet.human_p
     wrong = np.where(np.arange(200) < 40, 1 - right, right)
     sheet = replace(sheet, labels=Labels(np.arange(200), 0.1 + 0.8 * wrong, np.ones(200)))
     found = named(agreement(sheet), "agreement.label_error")
@@ -292,7 +292,7 @@ def test_few_wrong_labels_are_no_reason_to_give_up_the_margin():
     for wrong, told in ((np.arange(300) % 50 == 7, False), (np.arange(300) % 2 == 0, True)):
         sure = np.where(wrong, np.where(np.arange(300) % 100 == 57, 0.6, 0.9), 0.8)
         sure = np.where(~wrong & (np.arange(300) % 3 == 0), 0.95, sure)
-        truth = sheet.truth
+        truth = sheet.human_p
         judged = judged_as(sheet, np.where(wrong, 1 - truth, truth) * (2 * sure - 1) + 1 - sure)
         found = named(calibration(judged), "calibration.auroc")
         assert (found.high < 0.5) == told

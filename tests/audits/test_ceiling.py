@@ -54,7 +54,7 @@ def test_it_is_the_lower_bound_that_has_to_reach_what_is_wanted():
         )
         domain = np.arange(2 * n) % 2
         wrong = (domain == 0) & (np.arange(2 * n) % 8 == 0)
-        p = np.where(wrong, 1 - sheet.truth, sheet.truth)
+        p = np.where(wrong, 1 - sheet.human_p, sheet.human_p)
         sheet = replace(
             sheet, prompts=replace(sheet.prompts, domain=domain), labels=replace(sheet.labels, p=p)
         )
@@ -84,9 +84,9 @@ def test_people_are_said_to_disagree_only_where_they_do(same, told):
 
 def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
     sheet = sheet_of(world=replace(WORLD, prompts=60))
-    few = sheet.prompts.domain[sheet.said.matchup] != 2
+    few = sheet.prompts.domain[sheet.human.matchup] != 2
     kept = few | (np.cumsum(~few) <= 6)
-    said = sheet.said
+    said = sheet.human
     some = replace(
         said, who=said.who[kept], matchup=said.matchup[kept], p=said.p[kept], weight=said.weight[kept]
     )
@@ -116,7 +116,7 @@ def test_without_people_nothing_is_quarantined_and_what_was_held_before_stays():
 
 def test_the_batch_passes_when_clopper_and_pearsons_bound_is_under_what_is_tolerated():
     sheet = sheet_of(Simulated("judge", soft=True), replace(WORLD, people=1, person=20.0))
-    sheet = replace(sheet, labels=replace(sheet.labels, p=np.abs(sheet.truth - 0.1)))
+    sheet = replace(sheet, labels=replace(sheet.labels, p=np.abs(sheet.human_p - 0.1)))
     found = named(ceiling(sheet), "ceiling.passes")
 
     assert found.value == 0
@@ -168,7 +168,7 @@ def test_weights_make_good_what_the_draw_favours():
     for seed in range(40):
         sheet = sheet_of(Simulated("judge", soft=True), World(prompts=1000, people=1), seed)
         p = np.where(sheet.labels.p > 0.5, np.maximum(sheet.labels.p, 0.55), sheet.labels.p)
-        wrong = 1 - ((p > 0.5) == (sheet.truth > 0.5)).astype(float)
+        wrong = 1 - ((p > 0.5) == (sheet.human_p > 0.5)).astype(float)
         drawn = draw(sheet, 100, seed)
         truth.append(wrong.mean())
         plain.append(wrong[drawn.matchup].mean())

@@ -69,7 +69,7 @@ def test_a_winner_names_a_column_whichever_order_the_judge_saw(tmp_path):
     )
 
     assert sheet.verdicts.p.tolist() == [1.0, 1.0]
-    assert sheet.verdicts.turned.tolist() == [True, False]
+    assert sheet.verdicts.swapped.tolist() == [True, False]
     assert sheet.verdicts.seat.tolist() == [0.0, 1.0]
 
 
@@ -84,7 +84,7 @@ def test_two_orders_in_one_row_are_two_verdicts(tmp_path):
 
         # The judge took the first seat both times.
         assert sheet.verdicts.p.tolist() == [1.0, 0.0]
-        assert sheet.verdicts.turned.tolist() == [False, True]
+        assert sheet.verdicts.swapped.tolist() == [False, True]
         assert sheet.verdicts.usd.tolist() == [0.25, 0.25]
 
 
@@ -101,9 +101,9 @@ def test_rows_about_the_same_two_answers_are_one_matchup_whichever_way_round(tmp
 
     assert (len(sheet.matchups), len(sheet.answers)) == (1, 2)
     assert sheet.verdicts.p.tolist() == [1.0, 0.0, 0.0, 1.0]
-    assert sheet.verdicts.turned.tolist() == [False, True, False, False]
+    assert sheet.verdicts.swapped.tolist() == [False, True, False, False]
     assert sheet.verdicts.sample.tolist() == [0, 0, 0, 1]
-    assert sheet.said.p.tolist() == [1.0]  # the same person, twice
+    assert sheet.human.p.tolist() == [1.0]  # the same person, twice
 
 
 def test_people_have_a_column_each_or_are_judges_called_human(tmp_path):
@@ -113,8 +113,8 @@ def test_people_have_a_column_each_or_are_judges_called_human(tmp_path):
         {**PAIR, "winner": 2, "judge": "human:ada"},
     )
 
-    assert sheet.people == ("human:annotator1", "human:annotator2", "human:ada")
-    assert sheet.said.p.tolist() == [0.0, 0.5, 0.0]
+    assert sheet.humans == ("human:annotator1", "human:annotator2", "human:ada")
+    assert sheet.human.p.tolist() == [0.0, 0.5, 0.0]
     assert len(sheet.verdicts) == 1
 
 
@@ -158,7 +158,9 @@ def test_a_file_that_leaves_seats_open_says_how_it_was_taken(tmp_path):
         read_of(tmp_path, {**PAIR, "winner": "a"}).notes
     )
     assert not read_of(tmp_path, {**PAIR, "winner": "a", "swapped": False}).notes
-    assert not read_of(tmp_path, {"prompt": "?", "chosen": "a", "rejected": "b", "winner": "a"}).sheet.seated
+    assert not read_of(
+        tmp_path, {"prompt": "?", "chosen": "a", "rejected": "b", "winner": "a"}
+    ).sheet.positions_known
 
 
 @pytest.mark.parametrize("column", ["label", "human_label", "verdict_ba"])
@@ -171,7 +173,7 @@ def test_winners_of_nothing_but_0_and_1_are_refused_until_explained(tmp_path, co
 
     assert "--label_values.1 first" in str(error.value)
     sheet = read_of(tmp_path, *rows, label_values={"0": "first", "1": "second"}).sheet
-    told = sheet.said.p if column == "human_label" else sheet.verdicts.p[sheet.verdicts.turned]
+    told = sheet.human.p if column == "human_label" else sheet.verdicts.p[sheet.verdicts.swapped]
     if column == "label":
         told = sheet.verdicts.p
         assert not read_of(tmp_path, *rows, columns={"better": "label"}).notes[1:]
@@ -201,7 +203,7 @@ def test_tables_are_read_like_lines(tmp_path):
     sheet = read_file(path).sheet
 
     np.testing.assert_allclose(sheet.verdicts.p, [1.0, np.nan])
-    assert sheet.said.p.tolist() == [0.0]
+    assert sheet.human.p.tolist() == [0.0]
     assert sheet.domains == ("air",)
 
 

@@ -27,7 +27,7 @@ def test_a_run_is_read_as_columns_told_from_the_first_as_given(tmp_path):
     assert sheet.domains == ("odd", "even")
     assert sheet.matchups.id == (one.id, other.id)
     np.testing.assert_allclose(sheet.verdicts.p, [0.9, 0.8, np.nan, 0.0])
-    assert sheet.verdicts.turned.tolist() == [False, True, False, True]
+    assert sheet.verdicts.swapped.tolist() == [False, True, False, True]
     assert [sheet.reasons[code] for code in sheet.verdicts.unread] == ["", "", "no_verdict", ""]
     np.testing.assert_allclose(sheet.labels.p, [0.85, 0.0])
     assert sheet.labels.matchup.tolist() == [0, 1]
@@ -81,10 +81,10 @@ def test_labels_of_people_are_found_by_id_or_by_text_and_the_last_word_counts(tm
 
     read = read_run(run, labels)
 
-    said = read.sheet.said
+    said = read.sheet.human
     assert said.p.tolist() == [1.0, 0.0]  # a line that nobody filled in is no label
     assert said.weight.tolist() == [4.5, 1.0]
-    assert read.sheet.people == ("human:ada",)
+    assert read.sheet.humans == ("human:ada",)
     assert (read.labelled, read.found) == (3, 2)
 
 
@@ -103,8 +103,8 @@ def test_labels_that_came_with_the_data_are_people(tmp_path):
     sheet = read_run(write_run(tmp_path / "run", [(one, [people, verdict(one, 0.0)])])).sheet
 
     assert sheet.judges == (JUDGE,)
-    assert sheet.people == ("human:file",)
-    assert sheet.truth.tolist() == [1.0]
+    assert sheet.humans == ("human:file",)
+    assert sheet.human_p.tolist() == [1.0]
 
 
 def test_a_run_that_was_stopped_says_so_and_is_read_as_far_as_it_came(tmp_path):

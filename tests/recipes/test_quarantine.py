@@ -58,7 +58,7 @@ def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_pa
 
     people_say(spot, human, lambda domain: domain != "doses")
     sheet = read_run(run, human).sheet
-    assert sheet.said.weight.sum() == pytest.approx(90)
+    assert sheet.human.weight.sum() == pytest.approx(90)
     audit(run, human, out=tmp_path / "audit")
     assert read_quarantine(run).domains == ("doses",)
 

@@ -12,9 +12,9 @@ from .diversity import of_policies
 from .families import Families
 from .finding import Finding
 from .grade import rank
+from .humans import WANTED
 from .length import length
 from .overoptimisation import best_of_n
-from .people import WORTH
 from .position import position
 from .reading import reading
 from .self_preference import self_preference
@@ -28,7 +28,7 @@ def audit(
     families: Families | None = None,
     spent: float | None = None,
     price: tuple[float, float] = PEOPLE,
-    wanted: float = WORTH,
+    wanted: float = WANTED,
     people_are: Kind = "skilled",
     holds_back: bool = True,
 ) -> list[Finding]:
@@ -39,7 +39,7 @@ def audit(
     found = folded(
         [
             *reading(sheet),
-            *(position(sheet) if sheet.seated else [_unseated()]),
+            *(position(sheet) if sheet.positions_known else [_unseated()]),
             *length(sheet),
             *self_preference(sheet, families),
             *agreement(sheet, people_are=people_are),

@@ -12,11 +12,10 @@ import numpy as np
 
 from ..stats.intervals import clustered_mean, clustered_share
 from ..verdicts.calibrate import fit_temperature
-from .columns import Array
 from .confidence import aurc, auroc, brier, risk_coverage
 from .finding import Chart, Finding, Grade, Point, Series
-from .people import Heard, heard, heard_labels, people_of
-from .sheet import Sheet
+from .humans import AgainstHumans, human_votes, judge_against_humans, labels_against_humans
+from .sheet import Array, Sheet
 from .words import count, measured, percent, points, silent, span
 
 FEWEST: Final = 30
@@ -41,11 +40,11 @@ FIT: Final = "Fit a temperature for each judge from people's labels: jurist expo
 
 def calibration(sheet: Sheet) -> list[Finding]:
     """Of each judge, and of the labels that are trained on."""
-    people = people_of(sheet)
-    told = [heard(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
-    labels = heard_labels(sheet, people)
-    told += [Heard("labels", labels.item, labels.p, people)] if len(labels) else []
-    found = [finding for one in told for finding in _of(one.only(one.decided))]
+    people = human_votes(sheet)
+    told = [judge_against_humans(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
+    labels = labels_against_humans(sheet, people)
+    told += [AgainstHumans("labels", labels.item, labels.p, people)] if len(labels) else []
+    found = [finding for one in told for finding in _of(one.decided)]
     if found:
         return found
     says = (
@@ -56,7 +55,7 @@ def calibration(sheet: Sheet) -> list[Finding]:
     ]
 
 
-def _of(one: Heard) -> list[Finding]:
+def _of(one: AgainstHumans) -> list[Finding]:
     if len(one) < FEWEST:
         return []
     # Told from the side the judge prefers; a tie prefers none, and the label counts half.
@@ -71,7 +70,7 @@ def _of(one: Heard) -> list[Finding]:
     ]
 
 
-def _over(one: Heard, sure: Array, right: Array) -> Finding:
+def _over(one: AgainstHumans, sure: Array, right: Array) -> Finding:
     """By how much it says more than it holds."""
     over = clustered_mean(sure - right, one.prompt, weights=one.weight)
     bare = bool((np.abs(sure - 0.5) > BARE / 2).mean() > BARE)
@@ -90,7 +89,7 @@ def _over(one: Heard, sure: Array, right: Array) -> Finding:
     return measured("calibration.over", one.name, says, grade, over, 0.0, advice=advice, chart=chart)
 
 
-def _ece(one: Heard, sure: Array, right: Array) -> Finding:
+def _ece(one: AgainstHumans, sure: Array, right: Array) -> Finding:
     """Beside the error a perfectly calibrated judge would show at this n."""
     weight = one.weight / one.weight.sum()
     bins = np.minimum(((sure - 0.5) * 2 * BINS).astype(int), BINS - 1)
@@ -109,7 +108,7 @@ def _ece(one: Heard, sure: Array, right: Array) -> Finding:
     return Finding("calibration.ece", one.name, says, "note", n, seen, fair=usual)
 
 
-def _discerning(one: Heard, sure: Array, right: Array) -> list[Finding]:
+def _discerning(one: AgainstHumans, sure: Array, right: Array) -> list[Finding]:
     """Whether it is surer where it is right, and what keeping only the surest labels would do."""
     sided = right != 0.5
     if not sided.any() or not np.ptp(sure[sided]):
@@ -158,7 +157,7 @@ def _discerning(one: Heard, sure: Array, right: Array) -> list[Finding]:
     ]
 
 
-def _brier(one: Heard) -> Finding:
+def _brier(one: AgainstHumans) -> Finding:
     found = brier(one.p, one.mean, one.prompt, one.weight)
     says = (
         f"The Brier score of {_named(one)} is {found.value:.3f} (95% interval {found.low:.3f} to "
@@ -167,7 +166,7 @@ def _brier(one: Heard) -> Finding:
     return measured("calibration.brier", one.name, says, "note", found, unit="number")
 
 
-def _temperature(one: Heard) -> list[Finding]:
+def _temperature(one: AgainstHumans) -> list[Finding]:
     if one.name == "labels":
         return []
     hot = fit_temperature(one.p, one.mean)
@@ -180,7 +179,7 @@ def _temperature(one: Heard) -> list[Finding]:
     ]
 
 
-def _reliability(one: Heard, sure: Array, right: Array) -> Chart:
+def _reliability(one: AgainstHumans, sure: Array, right: Array) -> Chart:
     bins = np.minimum(((sure - 0.5) * 2 * BINS).astype(int), BINS - 1)
     dots = []
     for kind in np.unique(bins).tolist():
@@ -197,9 +196,9 @@ def _reliability(one: Heard, sure: Array, right: Array) -> Chart:
     )
 
 
-def _who(one: Heard) -> str:
+def _who(one: AgainstHumans) -> str:
     return "The labels are" if one.name == "labels" else f"{one.name} is"
 
 
-def _named(one: Heard) -> str:
+def _named(one: AgainstHumans) -> str:
     return "the labels" if one.name == "labels" else one.name

@@ -22,11 +22,10 @@ from ..stats.intervals import (
     weighted_mean,
 )
 from .agreement.estimates import TOLERATED
-from .columns import Array
 from .finding import Chart, Finding, Grade, Point, Series
 from .grade import below
-from .people import WORTH, Heard, People, heard_run, mean_opinion, people_of
-from .sheet import Sheet
+from .humans import WANTED, AgainstHumans, HumanVotes, human_votes, run_against_humans
+from .sheet import Array, Sheet
 from .words import count, listed, measured, percent, silent, span
 
 DOMAIN: Final = "ceiling.domain"
@@ -41,12 +40,12 @@ DRAW: Final = "jurist spotcheck RUN -n 200 --out spot.jsonl, then: jurist audit 
 
 
 def ceiling(
-    sheet: Sheet, *, wanted: float = WORTH, tolerated: float = TOLERATED, holds_back: bool = True
+    sheet: Sheet, *, wanted: float = WANTED, tolerated: float = TOLERATED, holds_back: bool = True
 ) -> list[Finding]:
     """Agreement by domain and by stakes, whether the batch may pass, and what must go to people. A run
     `holds_back` domains that fall short; of anybody's file that is left to whoever trains on it.
     """
-    people = people_of(sheet)
+    people = human_votes(sheet)
     ours = _ours(sheet, people)
     if not len(ours):
         says = "No matchup was read by a judge and labelled by a person: which domains it knows is not known."
@@ -83,23 +82,25 @@ def quarantine(findings: Iterable[Finding], human: str = "", before: Iterable[st
 
 def measured_domains(sheet: Sheet) -> set[str]:
     """Those with labels enough, told one by one or not."""
-    sizes = _labelled(sheet, _ours(sheet, people_of(sheet)))
+    sizes = _labelled(sheet, _ours(sheet, human_votes(sheet)))
     return {sheet.domains[one] for one in np.flatnonzero(sizes >= FEWEST).tolist()}
 
 
-def _ours(sheet: Sheet, people: People) -> Heard:
-    ours = heard_run(sheet, people)
-    return ours.only(ours.decided)
+def _ours(sheet: Sheet, people: HumanVotes) -> AgainstHumans:
+    ours = run_against_humans(sheet, people)
+    return ours.decided
 
 
-def _labelled(sheet: Sheet, ours: Heard) -> Array:
+def _labelled(sheet: Sheet, ours: AgainstHumans) -> Array:
     """Prompts that people labelled, of each domain."""
     prompts = np.unique(ours.prompt)
     n: Array = np.bincount(sheet.prompts.domain[prompts], minlength=len(sheet.domains))
     return n
 
 
-def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float, holds_back: bool) -> list[Finding]:
+def _domains(
+    sheet: Sheet, people: HumanVotes, ours: AgainstHumans, wanted: float, holds_back: bool
+) -> list[Finding]:
     if len(sheet.domains) < 2:
         says = "All prompts are of one domain, so there is none to tell from the others."
         return [silent(DOMAIN, says, "Name domains in the prompts: a column called domain")]
@@ -114,7 +115,7 @@ def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float, holds_bac
         _domain(
             _name(sheet, one),
             judged[one],
-            people.only(of_people == one).alike,
+            people.subset(of_people == one).agreement,
             wanted,
             holds_back,
             chart if at == 0 else None,
@@ -124,7 +125,7 @@ def _domains(sheet: Sheet, people: People, ours: Heard, wanted: float, holds_bac
     few = [_name(sheet, int(one)) for one in np.flatnonzero(sizes < FEWEST)]
     if few:
         says = (
-            f"People labelled fewer than {FEWEST} prompts of {count(len(few), 'domain')} "
+            f"HumanVotes labelled fewer than {FEWEST} prompts of {count(len(few), 'domain')} "
             f"({listed(few[:5])}{', ...' if len(few) > 5 else ''}): how good labels are there is not known."
         )
         found.append(silent("ceiling.unread", says, f"Draw some to label: {DRAW}"))
@@ -152,12 +153,12 @@ def _domain(
             else "Until then leave its rows out of what you train on"
         )
         if alike.n and one.value >= alike.value and alike.value < wanted:
-            advice = f"People do not agree there either: write down what counts as better. {advice}"
+            advice = f"HumanVotes do not agree there either: write down what counts as better. {advice}"
     grade = below(one.low, one.high, wanted)
     return measured(DOMAIN, name, says, grade, one, wanted, advice=advice, chart=chart)
 
 
-def _stakes(sheet: Sheet, ours: Heard, wanted: float) -> list[Finding]:
+def _stakes(sheet: Sheet, ours: AgainstHumans, wanted: float) -> list[Finding]:
     """High stakes beside normal ones, where there are both."""
     high = sheet.prompts.high[ours.prompt]
     if not high.any() or high.all():
@@ -177,7 +178,7 @@ def _stakes(sheet: Sheet, ours: Heard, wanted: float) -> list[Finding]:
     return found
 
 
-def _certified(ours: Heard, tolerated: float) -> Finding:
+def _certified(ours: AgainstHumans, tolerated: float) -> Finding:
     """Acceptance sampling: the batch passes when surely no more than so many of its labels are wrong."""
     wrong = 1 - ours.right
     error, spread, n = weighted_mean(wrong, ours.prompt, ours.weight)
@@ -238,12 +239,12 @@ def _to_people(sheet: Sheet, held: tuple[str, ...], holds_back: bool) -> list[Fi
 
 
 def _read(sheet: Sheet) -> tuple[Array, Array]:
-    p = mean_opinion(sheet)
+    p = sheet.mean_opinion
     read = np.flatnonzero(~np.isnan(p))
     return read, p[read]
 
 
-def _share(ours: Heard, rows: Array) -> Estimate:
+def _share(ours: AgainstHumans, rows: Array) -> Estimate:
     return clustered_share(ours.right[rows], ours.prompt[rows], weights=ours.weight[rows])
 
 

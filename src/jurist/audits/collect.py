@@ -14,8 +14,8 @@ from ..errors import DataError
 from ..records import Completion, Dropped, Preference, Prompt, Verdict, content_id, is_label
 from ..verdicts.cases import Case
 from ..verdicts.human import id_without_policy, text_key
-from .seen import Answer, Asked, Decided, Heard
-from .sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from .rows import CompletionRow, PreferenceRow, PromptRow, VerdictRow
+from .sheet import Answers, Array, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
 
 NAN: Final = float("nan")
 TEXTS: Final = 400
@@ -61,8 +61,8 @@ class Columns:
         }
 
 
-class People:
-    """People's labels, found again by what they are about; each with how many matchups it stands for."""
+class HumanFile:
+    """HumanFile's labels, found again by what they are about; each with how many matchups it stands for."""
 
     def __init__(self, said: Iterable[tuple[Verdict, float]] = ()) -> None:
         about: dict[str, dict[tuple[str, int], tuple[Verdict, float]]] = {}
@@ -102,15 +102,15 @@ class People:
             yield verdict.judge, _told(verdict.p_first, turned), weight
 
 
-AnyAnswer = Completion | Answer
-AnyVerdict = Verdict | Heard
+AnyAnswer = Completion | CompletionRow
+AnyVerdict = Verdict | VerdictRow
 
 
 class Collector:
     """Give it cases, then the preferences they came to; it gives a sheet."""
 
-    def __init__(self, people: People | None = None) -> None:
-        self._people = people or People()
+    def __init__(self, people: HumanFile | None = None) -> None:
+        self._people = people or HumanFile()
         self._domains, self._policies, self._judges = Names(), Names(), Names()
         self._who, self._reasons = Names(), Names("")
         self._prompt_rows: dict[str, int] = {}
@@ -120,7 +120,7 @@ class Collector:
         self._answers = Columns(prompt="i", policy="i", chars="i", words="i", cut="b")
         self._matchups = Columns(prompt="i", first="i", second="i")
         self._verdicts = Columns(
-            judge="i", matchup="i", turned="b", p="d", sample="i", unread="i", usd="d", seconds="f"
+            judge="i", matchup="i", swapped="b", p="d", sample="i", unread="i", usd="d", seconds="f"
         )
         self._scores = Columns(judge="i", answer="i", score="d", sample="i", unread="i", usd="d", seconds="f")
         self._labels = Columns(matchup="i", p="d", weight="d")
@@ -138,7 +138,7 @@ class Collector:
 
     def add(
         self,
-        asked: Prompt | Asked,
+        asked: Prompt | PromptRow,
         completions: Sequence[AnyAnswer],
         seats: Sequence[tuple[str, str, str]],
         verdicts: Sequence[AnyVerdict],
@@ -160,7 +160,7 @@ class Collector:
             elif verdict.matchup_id in known:
                 self._verdict(verdict, known[verdict.matchup_id], answers)
 
-    def decided(self, preference: Preference | Decided) -> None:
+    def decided(self, preference: Preference | PreferenceRow) -> None:
         """What was decided about a matchup of an earlier case."""
         chosen, rejected = preference.chosen.id, preference.rejected.id
         prompt = self._prompt_rows.get(preference.prompt.id, -1)
@@ -181,10 +181,10 @@ class Collector:
             Prompts(tuple(self._prompt_rows), **self._prompts.done("high")),
             Answers(**self._answers.done("cut")),
             Matchups(tuple(self._matchup_rows), **self._matchups.done()),
-            Verdicts(**self._verdicts.done("turned")),
+            Verdicts(**self._verdicts.done("swapped")),
             Scores(**self._scores.done()),
             Labels(**self._labels.done()),
-            Said(**self._said.done()),
+            HumanLabels(**self._said.done()),
             self._domains.all,
             self._policies.all,
             self._judges.all,
@@ -194,7 +194,7 @@ class Collector:
             {row: text for some in self._texts.values() for row, text in some.items()},
         )
 
-    def _prompt(self, asked: Prompt | Asked) -> int:
+    def _prompt(self, asked: Prompt | PromptRow) -> int:
         row = self._prompt_rows.setdefault(asked.id, len(self._prompts))
         if row == len(self._prompts):
             self._prompts.add(self._domains.code(asked.domain), asked.stakes == "high")

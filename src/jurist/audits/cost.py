@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 
 from ..stats.intervals import Estimate, clustered_share
-from .columns import Array
 from .finding import Finding, Grade
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .words import count, percent, silent, span
 
 PEOPLE: Final = (0.5, 5.0)
@@ -82,7 +81,7 @@ def _correct(sheet: Sheet, usd: float, n: int, people: tuple[float, float]) -> F
         said = "What a right label cost is not known: people labelled none of these matchups."
         return silent("cost.correct_label", said, "Let people label a sample: jurist spotcheck RUN")
     if not right.value:
-        said = f"People agree with none of {count(right.n, 'label')}: no right one was bought."
+        said = f"HumanVotes agree with none of {count(right.n, 'label')}: no right one was bought."
         return Finding("cost.correct_label", "", said, "alarm", right.n)
     value, low = usd / (n * right.value), usd / (n * right.high)
     high = usd / (n * right.low) if right.low > 0 else float("inf")
@@ -101,7 +100,7 @@ def _correct(sheet: Sheet, usd: float, n: int, people: tuple[float, float]) -> F
 def _right(sheet: Sheet) -> Estimate:
     """Share of the labels that people agree with, each labelled one standing for as many as was drawn."""
     labels = sheet.labels
-    truth = sheet.truth[labels.matchup]
+    truth = sheet.human_p[labels.matchup]
     known = ~np.isnan(truth) & (truth != 0.5)
     weights = _weights(sheet)[labels.matchup[known]]
     agrees: Array = ((labels.p[known] - 0.5) * (truth[known] - 0.5) > 0).astype(float)
@@ -112,8 +111,8 @@ def _right(sheet: Sheet) -> Estimate:
 def _weights(sheet: Sheet) -> Array:
     """How many matchups each labelled one stands for."""
     n = len(sheet.matchups)
-    counts = np.bincount(sheet.said.matchup, minlength=n)
-    sums = np.bincount(sheet.said.matchup, sheet.said.weight, minlength=n)
+    counts = np.bincount(sheet.human.matchup, minlength=n)
+    sums = np.bincount(sheet.human.matchup, sheet.human.weight, minlength=n)
     weights: Array = np.divide(sums, counts, out=np.ones(n), where=counts > 0)
     return weights
 

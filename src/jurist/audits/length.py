@@ -15,12 +15,11 @@ import numpy as np
 
 from ..stats.intervals import EPSILON, NO_DATA, Estimate, clustered_mean, clustered_share, student
 from .charts import bars, shown_by
-from .columns import Array
 from .finding import Finding, Grade
 from .grade import WRONG, graded
 from .length_debt import held
 from .length_of_gains import gains
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .words import JUDGE_THEM, count, measured, percent, points, silent, span
 
 PEOPLE: Final = 0.65
@@ -47,7 +46,7 @@ def length(sheet: Sheet) -> list[Finding]:
             "No two answers that meet differ in length." if len(sheet.matchups) else "There are no matchups."
         )
         return [silent("length.prefers_longer", said, "Nothing to do: length cannot have been preferred")]
-    people = (1 + longer * (2 * sheet.truth - 1)) / 2
+    people = (1 + longer * (2 * sheet.human_p - 1)) / 2
     people[longer == 0] = np.nan
     found = [one for who, matchup, p in _voices(sheet) for one in _of(sheet, who, matchup, p, longer, people)]
     if not found:

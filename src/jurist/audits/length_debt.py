@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Struct
 
 from ..stats.intervals import Estimate, clustered_mean
-from .columns import Array
+from .sheet import Array
 
 RIDGE: Final = 0.01
 """A hundredth of an observation: keeps finite who never lost, and is not seen otherwise."""

@@ -7,11 +7,10 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from .columns import Array
 from .finding import Chart, Finding, Point, Series
 from .grade import at_most, graded
 from .length_debt import FEWEST, LengthDebt, length_debt
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .words import count, measured, percent, points, span
 
 TOLERATED: Final = 0.1

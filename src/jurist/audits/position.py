@@ -18,11 +18,10 @@ from ..stats.fits import logit, sigmoid
 from ..stats.intervals import Estimate, clustered_mean, clustered_share
 from ..verdicts.calibrate import FEWEST, fit_columns
 from .charts import bars, shown_by
-from .columns import Array
 from .finding import Finding, Grade
 from .grade import WRONG, at_most, graded
 from .seats import Seats, seating_shows, seats_of
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .splits import by_domain, by_margin
 from .words import JUDGE_THEM, count, measured, percent, points, silent, span
 
@@ -228,7 +227,7 @@ def _slot(seats: Seats) -> list[Finding]:
 
 def _cost(sheet: Sheet, seats: Seats) -> list[Finding]:
     """How much more often labels would be wrong had each matchup been asked once, by people's labels."""
-    truth = sheet.truth[seats.both]
+    truth = sheet.human_p[seats.both]
     known = ~np.isnan(truth) & (truth != 0.5)
     right = np.sign(truth[known] - 0.5)
     given, other = seats.given[known] - 0.5, seats.other[known] - 0.5

@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 
 from ..stats.intervals import Estimate, clustered_share
-from .columns import Array
 from .finding import Finding, Grade
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .words import JUDGE_THEM, count, measured, percent, silent, span
 
 UNREAD: Final = 0.05

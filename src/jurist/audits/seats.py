@@ -61,7 +61,7 @@ class Seats:
 def seats_of(sheet: Sheet, judge: int) -> Seats:
     verdicts, opinions = sheet.verdicts, sheet.opinions
     own = (verdicts.judge == judge) & ~np.isnan(verdicts.p)
-    turned, p = verdicts.turned[own], verdicts.p[own]
+    turned, p = verdicts.swapped[own], verdicts.p[own]
     both = (opinions.judge == judge) & opinions.both
     return Seats(
         sheet.judges[judge],
@@ -69,8 +69,8 @@ def seats_of(sheet: Sheet, judge: int) -> Seats:
         turned,
         np.where(turned, 1 - p, p),
         opinions.matchup[both],
-        opinions.given[both],
-        opinions.turned[both],
+        opinions.p_given[both],
+        opinions.p_swapped[both],
         sheet.matchups.prompt,
     )
 
@@ -87,7 +87,7 @@ def seating_shows(sheet: Sheet, seats: Seats) -> str:
     first = np.where(turned, matchups.second[seats.matchup], matchups.first[seats.matchup])
     second = np.where(turned, matchups.first[seats.matchup], matchups.second[seats.matchup])
     longer = answers.chars[first] - answers.chars[second]
-    truth = sheet.truth[seats.matchup]
+    truth = sheet.human_p[seats.matchup]
     liked = np.where(turned, 0.5 - truth, truth - 0.5)
     if _lopsided((longer > 0).sum(), (longer < 0).sum()):
         return "the longer answer sits in one seat more often than in the other"

@@ -15,11 +15,10 @@ import numpy as np
 
 from ..stats.intervals import clustered_mean
 from .charts import bars, shown_by
-from .columns import Array
 from .families import Families, our_families
 from .finding import Finding
 from .grade import WRONG, at_most, graded
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .words import JUDGE_THEM, count, listed, measured, percent, points, silent, span
 
 TOLERATED: Final = 0.05
@@ -98,7 +97,7 @@ class Met:
 
 def _of_judge(met: Met, judge: int, family: str, matchup: Array, p: Array) -> list[Finding]:
     name = met.sheet.judges[judge]
-    truth = met.told(matchup, met.sheet.truth[matchup], family)
+    truth = met.told(matchup, met.sheet.human_p[matchup], family)
     decided = ~np.isnan(truth) & (truth != 0.5)
     if min((truth[decided] > 0.5).sum(), (truth[decided] < 0.5).sum()) >= FEWEST:
         return [_gap(met.sheet, name, family, matchup[decided], p[decided], truth[decided])]
@@ -156,7 +155,7 @@ def _beside(met: Met, name: str, family: str, matchup: Array, p: Array) -> list[
 
 def _kin(met: Met, name: str, family: str, matchup: Array, *, measured: bool) -> Finding:
     """A relative was judged, and too few people labelled what would show whether it was favoured."""
-    anybody = not np.isnan(met.sheet.truth[matchup]).all()
+    anybody = not np.isnan(met.sheet.human_p[matchup]).all()
     labelled = "too few people labelled" if anybody else "nobody labelled"
     says = (
         f"{name} judged answers of its own family ({family}: {listed(met.kin(matchup, family)[:3])}) beside "

@@ -1,27 +1,150 @@
-"""All that a run says, as columns; what every audit reads."""
+"""All that a run says as columns, one number a row: what every audit reads. A million verdicts fit in 100 MB.
+
+Things are named by their row: `verdicts.matchup[i]` is the row of `matchups` that verdict i is about. A
+probability is that of the matchup's first completion, whichever way round the judge saw it, and nan where
+nothing was read. Names (judges, domains, policies, humans) stand once, in a tuple.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from .columns import Answers, Array, Labels, Matchups, Opinions, Prompts, Said, Scores, Verdicts
-from .opinions import opinions_of
+from ..stats.fits import expit
 
-__all__ = [
-    "Answers",
-    "Array",
-    "Labels",
-    "Matchups",
-    "Opinions",
-    "Prompts",
-    "Said",
-    "Scores",
-    "Sheet",
-    "Verdicts",
-]
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    id: tuple[str, ...]
+    domain: Array
+    """Into `Sheet.domains`."""
+    high: Array
+    """Whether a wrong label does harm."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Completions."""
+
+    prompt: Array
+    policy: Array
+    """Into `Sheet.policies`."""
+    chars: Array
+    words: Array
+    cut: Array
+    """Whether it was cut off."""
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+
+@dataclass(frozen=True)
+class Matchups:
+    id: tuple[str, ...]
+    prompt: Array
+    first: Array
+    second: Array
+    """Into `answers`, as given."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What judges said about matchups, one row each."""
+
+    judge: Array
+    """Into `Sheet.judges`."""
+    matchup: Array
+    swapped: Array
+    """Whether the judge saw the matchup's second completion first."""
+    p: Array
+    """That the matchup's first is better; nan where unread."""
+    sample: Array
+    unread: Array
+    """Into `Sheet.reasons`; 0 where it was read."""
+    usd: Array
+    seconds: Array
+
+    def __len__(self) -> int:
+        return len(self.judge)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What judges said about single completions."""
+
+    judge: Array
+    answer: Array
+    score: Array
+    sample: Array
+    unread: Array
+    usd: Array
+    seconds: Array
+
+    def __len__(self) -> int:
+        return len(self.judge)
+
+
+@dataclass(frozen=True)
+class HumanLabels:
+    """What humans said about matchups, one row for each human and matchup."""
+
+    who: Array
+    """Into `Sheet.humans`."""
+    matchup: Array
+    p: Array
+    """That the matchup's first is better: 1, 0, or 1/2 for a tie; nan where it is not labelled yet."""
+    weight: Array
+    """How many matchups of the run this one stands for, where a spot check sampled it; else 1."""
+
+    def __len__(self) -> int:
+        return len(self.who)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What was decided to train on."""
+
+    matchup: Array
+    p: Array
+    """That the matchup's first is better."""
+    weight: Array
+
+    def __len__(self) -> int:
+        return len(self.matchup)
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """One row for each judge and matchup: what its verdicts come to, the two orders averaged as labels do."""
+
+    judge: Array
+    matchup: Array
+    p: Array
+    """That the matchup's first is better; nan where an order that was asked was not read."""
+    p_given: Array
+    p_swapped: Array
+    """The same from one order alone; nan where that was not asked or not read."""
+    pointwise: Array
+    """Whether it comes from two scores."""
+
+    def __len__(self) -> int:
+        return len(self.judge)
+
+    @property
+    def both(self) -> Array:
+        """Where both orders were read."""
+        return ~np.isnan(self.p_given) & ~np.isnan(self.p_swapped)
 
 
 @dataclass(frozen=True)
@@ -32,33 +155,33 @@ class Sheet:
     verdicts: Verdicts
     scores: Scores
     labels: Labels
-    said: Said
+    human: HumanLabels
     domains: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
-    people: tuple[str, ...] = ()
+    humans: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ("",)
+    """Why verdicts are unread; the first is "", read."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows that left, by stage and reason."""
     texts: dict[int, str] = field(default_factory=dict)
-    """Some of the answers' texts, whole prompts drawn by content: by row of `answers`."""
-
-    seated: bool = True
-    """Whether it is known in which seat the judges saw each answer; of anybody's file it may not be."""
+    """Some of the answers' texts, whole prompts sampled by content: by row of `answers`."""
+    positions_known: bool = True
+    """Whether it is known in which position the judges saw each answer; of anybody's file it may not be."""
 
     @cached_property
     def opinions(self) -> Opinions:
         return opinions_of(self.verdicts, self.scores, self.matchups)
 
     @cached_property
-    def truth(self) -> Array:
-        """For each matchup the mean of what people said, told from its first; nan where nobody did."""
-        told = ~np.isnan(self.said.p)
-        rows, n = self.said.matchup[told], len(self.matchups)
-        counts = np.bincount(rows, minlength=n)
-        sums = np.bincount(rows, self.said.p[told], minlength=n)
-        told_by_somebody: Array = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
-        return told_by_somebody
+    def mean_opinion(self) -> Array:
+        """For each matchup the mean of what the judges that were read say; nan where none was."""
+        return mean_by(self.opinions.matchup, self.opinions.p, len(self.matchups))
+
+    @cached_property
+    def human_p(self) -> Array:
+        """For each matchup the mean of what humans said; nan where nobody did."""
+        return mean_by(self.human.matchup, self.human.p, len(self.matchups))
 
     @property
     def longer_by(self) -> Array:
@@ -66,3 +189,46 @@ class Sheet:
         chars = self.answers.chars
         longer: Array = chars[self.matchups.first] - chars[self.matchups.second]
         return longer
+
+
+def mean_by(rows: Array, values: Array, n: int) -> Array:
+    """For each of n rows the mean of its values that are not nan; nan where it has none."""
+    known = ~np.isnan(values)
+    counts = np.bincount(rows[known], minlength=n)
+    sums = np.bincount(rows[known], values[known], minlength=n)
+    means: Array = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+    return means
+
+
+def opinions_of(verdicts: Verdicts, scores: Scores, matchups: Matchups) -> Opinions:
+    """`verdicts/settle.py` for columns: samples are averaged within an order, the orders with each other; an
+    order that was asked and not read leaves no opinion. Two scores are compared by a sigmoid of their
+    difference.
+    """
+    parts = [_of_verdicts(verdicts, max(len(matchups), 1))]
+    parts += [_of_scores(scores, int(judge), matchups) for judge in np.unique(scores.judge)]
+    names = ("judge", "matchup", "p", "p_given", "p_swapped", "pointwise")
+    return Opinions(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
+
+
+def _of_verdicts(verdicts: Verdicts, matchups: int) -> Opinions:
+    names = verdicts.judge.astype(np.int64) * matchups + verdicts.matchup
+    pairs, row = np.unique(names, return_inverse=True)
+    p, asked = [], []
+    for rows in (~verdicts.swapped, verdicts.swapped):
+        p.append(mean_by(row[rows], verdicts.p[rows], len(pairs)))
+        asked.append(np.bincount(row[rows], minlength=len(pairs)) > 0)
+    both = np.where(asked[0] & asked[1], (p[0] + p[1]) / 2, np.where(asked[0], p[0], p[1]))
+    return Opinions(pairs // matchups, pairs % matchups, both, p[0], p[1], np.zeros(len(pairs), dtype=bool))
+
+
+def _of_scores(scores: Scores, judge: int, matchups: Matchups) -> Opinions:
+    """The judge's mean score of each answer; then every matchup of which it was asked to score both."""
+    own = scores.judge == judge
+    answers = scores.answer[own]
+    rows = 1 + max(int(side.max(initial=0)) for side in (answers, matchups.first, matchups.second))
+    mean, asked = mean_by(answers, scores.score[own], rows), np.bincount(answers, minlength=rows) > 0
+    met = np.flatnonzero(asked[matchups.first] & asked[matchups.second])
+    p = expit(mean[matchups.first[met]] - mean[matchups.second[met]])
+    nothing = np.full(len(p), np.nan)
+    return Opinions(np.full(len(met), judge), met, p, nothing, nothing, np.ones(len(p), dtype=bool))

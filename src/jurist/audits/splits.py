@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 
 from ..stats.intervals import Estimate, clustered_share
-from .columns import Array
 from .finding import Chart, Finding, Grade, Point, Series
 from .seats import FEWEST, Seats
-from .sheet import Sheet
+from .sheet import Array, Sheet
 from .words import measured, percent
 
 BINS: Final = 5
@@ -96,9 +95,9 @@ def _margin(sheet: Sheet, seats: Seats) -> tuple[Array, str]:
         sums = np.bincount(opinions.matchup[others], opinions.p[others], minlength=n)[seats.both]
         mean = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
         return np.abs(2 * mean - 1), "the other judges"
-    people = np.bincount(sheet.said.matchup, minlength=n)[seats.both]
+    people = np.bincount(sheet.human.matchup, minlength=n)[seats.both]
     if (people > 1).sum() >= FEWEST:
-        return np.where(people > 1, np.abs(2 * sheet.truth[seats.both] - 1), np.nan), "people"
+        return np.where(people > 1, np.abs(2 * sheet.human_p[seats.both] - 1), np.nan), "people"
     bare = (np.abs(seats.given - 0.5) > 0.5 - SURE) | (seats.given == 0.5)
     own = np.abs(seats.given + seats.other - 1)
     return np.where(2 * bare.sum() > len(bare), np.nan, own), "itself"

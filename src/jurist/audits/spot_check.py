@@ -15,9 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from .columns import Array
-from .people import mean_opinion
-from .sheet import Sheet
+from .sheet import Array, Sheet
 
 FEWEST: Final = 2
 """Of each stratum, so that its spread can be seen."""
@@ -82,7 +80,7 @@ def _decided(sheet: Sheet) -> tuple[Array, Array]:
     if len(sheet.labels):
         matchup, at = np.unique(sheet.labels.matchup, return_index=True)
         return matchup, sheet.labels.p[at]
-    p = mean_opinion(sheet)
+    p = sheet.mean_opinion
     read = np.flatnonzero(~np.isnan(p))
     return read, p[read]
 

@@ -153,8 +153,8 @@ def audit(
     from ..audits.all import worst_first
     from ..audits.cost import PEOPLE
     from ..audits.families import load_families
+    from ..audits.humans import WANTED
     from ..audits.next_step import about_file, about_run
-    from ..audits.people import WORTH
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
 
@@ -169,7 +169,7 @@ def audit(
                 families=related,
                 spent=read.spent,
                 price=price or PEOPLE,
-                wanted=WORTH if wanted is None else wanted,
+                wanted=WANTED if wanted is None else wanted,
                 people_are=people_are,
                 holds_back=read.kind == "run",
             ),
@@ -301,8 +301,8 @@ def _counts(read: Read) -> Counts:
         scores=len(sheet.scores),
         judges=sheet.judges,
         labels=len(sheet.labels),
-        people=len(sheet.people),
-        labelled=int((~np.isnan(sheet.truth)).sum()),
+        people=len(sheet.humans),
+        labelled=int((~np.isnan(sheet.human_p)).sum()),
         dropped=sheet.dropped,
     )
 

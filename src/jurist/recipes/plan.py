@@ -221,14 +221,14 @@ def measured(sheet: Sheet) -> dict[str, float]:
     """What of `Planned` a sheet tells; nothing that rests on fewer than thirty labels."""
     import numpy as np
 
-    from ..audits.people import heard, heard_run, mean_opinion, people_of
+    from ..audits.humans import human_votes, judge_against_humans, run_against_humans
     from ..stats.agreement import correlation
 
-    people = people_of(sheet)
-    ours = heard_run(sheet, people)
-    ours = ours.only(ours.decided)
+    people = human_votes(sheet)
+    ours = run_against_humans(sheet, people)
+    ours = ours.decided
     found: dict[str, float] = {}
-    p = mean_opinion(sheet)
+    p = sheet.mean_opinion
     read = int((~np.isnan(p)).sum())
     if len(ours) < FEWEST:
         return found
@@ -239,10 +239,10 @@ def measured(sheet: Sheet) -> dict[str, float]:
         found |= {"rho": max(-0.99, min(0.99, rho)), "judged": read - len(told)}
     prompts, at, many = np.unique(ours.prompt, return_inverse=True, return_counts=True)
     found |= {"per_prompt": len(ours) / len(prompts), "likeness": _likeness(ours.right, at, many)}
-    if people.alike.n >= FEWEST:
-        found["human_accuracy"] = _inside(intervals.human_accuracy(people.alike.value), 0.51)
-    judges = [heard(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
-    ranked = sorted((one.only(one.decided) for one in judges), key=lambda one: -_accuracy(one.right))
+    if people.agreement.n >= FEWEST:
+        found["human_accuracy"] = _inside(intervals.human_accuracy(people.agreement.value), 0.51)
+    judges = [judge_against_humans(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
+    ranked = sorted((one.decided for one in judges), key=lambda one: -_accuracy(one.right))
     if len(ranked) > 1:
         _, one, other = np.intersect1d(ranked[0].item, ranked[1].item, return_indices=True)
         apart = ranked[0].right[one] - ranked[1].right[other]

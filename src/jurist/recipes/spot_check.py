@@ -98,14 +98,14 @@ def spot_check(
 
 def _matchups(read: Read, wanted: set[str], columns: Mapping[str, str]) -> Iterator[Matchup]:
     """Those wanted, with their texts: read again, since no sheet holds texts."""
-    from ..audits.seen import Heard
+    from ..audits.rows import VerdictRow
     from ..audits.source.file import rows_of
     from ..verdicts.cases import read_in_lockstep
 
     if read.kind == "file":
         yield from (row.matchup for row in rows_of(read.path, columns, "drop") if row.matchup.id in wanted)
         return
-    for prompt, texts, docket, _ in read_in_lockstep(Path(read.path), Prompt, Completion, Heard):
+    for prompt, texts, docket, _ in read_in_lockstep(Path(read.path), Prompt, Completion, VerdictRow):
         seats = [one for one in docket.matchups if one[0] in wanted]
         if seats:
             known = {one.id: one for one in texts}

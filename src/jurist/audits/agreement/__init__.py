@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..finding import Finding
-from ..people import heard, people_of
+from ..humans import human_votes, judge_against_humans
 from ..sheet import Sheet
 from ..words import silent
 from .alternative import Kind, alternative
@@ -21,7 +21,7 @@ __all__ = ["Kind", "agreement"]
 
 def agreement(sheet: Sheet, *, people_are: Kind = "skilled") -> list[Finding]:
     """Judges and labels against people, and judges against each other."""
-    people = people_of(sheet)
+    people = human_votes(sheet)
     apart = [*among_judges(sheet), *scores_apart(sheet)]
     if not len(people):
         says = "No person has labelled any of these matchups, so nobody knows how often the judges are right."
@@ -31,7 +31,9 @@ def agreement(sheet: Sheet, *, people_are: Kind = "skilled") -> list[Finding]:
         )
         return [silent("agreement.accuracy", says, advice), *apart]
     found = of_people(people)
-    judges = [heard(sheet, people, judge) for judge in np.unique(sheet.opinions.judge).tolist()]
+    judges = [
+        judge_against_humans(sheet, people, judge) for judge in np.unique(sheet.opinions.judge).tolist()
+    ]
     for one in judges:
         found += of_judge(sheet, people, one)
         found += alternative(people, one, people_are)

@@ -21,9 +21,9 @@ from ...stats.intervals import (
     student_test,
     weighted_mean,
 )
-from ..columns import Array
 from ..finding import Chart, Finding, Grade, Point, Series
-from ..people import Heard, People, near, sides
+from ..humans import AgainstHumans, HumanVotes, agreeing_votes, sides
+from ..sheet import Array
 from ..words import count, measured, percent, silent, span
 
 Kind = Literal["experts", "skilled", "crowd"]
@@ -39,7 +39,7 @@ MOST: Final = 1000
 """Matchups in a simulation: with more the power is higher still."""
 
 
-def alternative(people: People, one: Heard, kind: Kind) -> list[Finding]:
+def alternative(people: HumanVotes, one: AgainstHumans, kind: Kind) -> list[Finding]:
     tested = _tested(people, one)
     if len(tested) < FEWEST_PEOPLE:
         says = (
@@ -66,11 +66,11 @@ def alternative(people: People, one: Heard, kind: Kind) -> list[Finding]:
     ]
 
 
-def _tested(people: People, one: Heard) -> list[tuple[Array, Array, Array]]:
+def _tested(people: HumanVotes, one: AgainstHumans) -> list[tuple[Array, Array, Array]]:
     """For each person: how far behind the judge is on each matchup, whether it is as good, the prompt."""
     judged = np.full(len(people), -1)
     judged[one.item] = sides(one.p)
-    others = people.votes.sum(axis=1)[people.item] - 1
+    others = people.counts.sum(axis=1)[people.item] - 1
     rows = np.flatnonzero((judged[people.item] >= 0) & (others > 0))
     order = rows[np.argsort(people.who[rows], kind="stable")]
     names, starts = np.unique(people.who[order], return_index=True)
@@ -79,18 +79,18 @@ def _tested(people: People, one: Heard) -> list[tuple[Array, Array, Array]]:
         if len(own) < FEWEST_ITEMS:
             continue
         item, side = people.item[own], people.side[own]
-        votes = people.votes[item].copy()
+        votes = people.counts[item].copy()
         at = np.arange(len(own))
         votes[at, side] -= 1
-        told = near(votes)
+        told = agreeing_votes(votes)
         ours, theirs = told[at, judged[item]], told[at, side]
         behind = (theirs >= ours).astype(float) - (ours >= theirs)
         found.append((behind, (ours >= theirs).astype(float), people.prompt[item]))
     return found
 
 
-def _passed(name: str, kind: Kind, rate: float, beaten: int, m: int, n: int, people: People) -> Finding:
-    h = round(human_accuracy(people.alike.value), 2)
+def _passed(name: str, kind: Kind, rate: float, beaten: int, m: int, n: int, people: HumanVotes) -> Finding:
+    h = round(human_accuracy(people.agreement.value), 2)
     few = min(m, 5)
     sure = power(h, h, few, min(n, MOST), EPSILON[kind])
     worse = power(h, h - 0.1, few, min(n, MOST), EPSILON[kind])

@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 
 from ...stats.agreement import alpha_of, alpha_parts, jackknifed
-from ..columns import Array
 from ..finding import Finding, Grade
-from ..sheet import Sheet
+from ..sheet import Array, Sheet
 from ..words import count, measured
 
 LOTS: Final = 0.1

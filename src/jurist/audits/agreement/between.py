@@ -9,24 +9,23 @@ from typing import Final
 import numpy as np
 
 from ...stats.intervals import clustered_mean, clustered_share, mcnemar
-from ..columns import Array
 from ..finding import Finding, Grade
-from ..people import Heard
-from ..sheet import Sheet
+from ..humans import AgainstHumans
+from ..sheet import Array, Sheet
 from ..words import count, measured, percent, points, span
 
 MOST: Final = 10
 """Pairs of judges whose scores are held against each other."""
 
 
-def better_judge(judges: Sequence[Heard]) -> list[Finding]:
+def better_judge(judges: Sequence[AgainstHumans]) -> list[Finding]:
     """The judge that is right most often against each of the others, on the matchups that both read."""
-    decided = [one.only(one.decided) for one in judges]
+    decided = [one.decided for one in judges]
     ranked = sorted((one for one in decided if len(one)), key=lambda one: (-one.right.mean(), one.name))
     return [found for other in ranked[1:] for found in _compared(ranked[0], other)]
 
 
-def _compared(best: Heard, other: Heard) -> Iterator[Finding]:
+def _compared(best: AgainstHumans, other: AgainstHumans) -> Iterator[Finding]:
     _, ours, theirs = np.intersect1d(best.item, other.item, return_indices=True)
     if len(ours) < 2:
         return

@@ -7,11 +7,10 @@ from typing import Final
 import numpy as np
 
 from ...stats.agreement import Powered, powered_share
-from ..columns import Array
 from ..finding import Finding
 from ..grade import graded
-from ..people import People, heard_labels, mean_opinion
-from ..sheet import Sheet
+from ..humans import HumanVotes, labels_against_humans
+from ..sheet import Array, Sheet
 from ..words import count, measured, percent, silent, span
 from .judges import DRAW
 
@@ -23,17 +22,17 @@ MOST: Final = 20
 """Policies, those with most labels from people."""
 
 
-def label_error(sheet: Sheet, people: People) -> list[Finding]:
+def label_error(sheet: Sheet, people: HumanVotes) -> list[Finding]:
     """How many of the labels to train on people would give otherwise."""
     if not len(sheet.labels):
         return []
-    ours = heard_labels(sheet, people)
+    ours = labels_against_humans(sheet, people)
     if not len(ours):
-        says = "People labelled none of the matchups that became labels: how many are wrong is not known."
+        says = "HumanVotes labelled none of the matchups that became labels: how many are wrong is not known."
         return [silent("agreement.label_error", says, DRAW)]
     unsure = np.minimum(sheet.labels.p, 1 - sheet.labels.p)
     matchup = people.matchup[ours.item]
-    rest = np.ones(len(unsure), dtype=bool) if people.drawn else ~np.isin(sheet.labels.matchup, matchup)
+    rest = np.ones(len(unsure), dtype=bool) if people.weighted else ~np.isin(sheet.labels.matchup, matchup)
     prompts = sheet.matchups.prompt[sheet.labels.matchup]
     found = powered_share(
         1 - ours.right,
@@ -41,11 +40,11 @@ def label_error(sheet: Sheet, people: People) -> list[Finding]:
         unsure[rest],
         ours.prompt,
         prompts[rest],
-        ours.weight if people.drawn else None,
+        ours.weight if people.weighted else None,
     )
     one = found.share
     says = (
-        f"People would give {percent(one.value)} of the {count(len(sheet.labels), 'label')} otherwise "
+        f"HumanVotes would give {percent(one.value)} of the {count(len(sheet.labels), 'label')} otherwise "
         f"({span(one)}), from {count(len(ours), 'label')} of theirs{_helped(found)}. Where people are "
         "divided a label counts half."
     )
@@ -56,11 +55,11 @@ def label_error(sheet: Sheet, people: People) -> list[Finding]:
     return [measured("agreement.label_error", "", says, grade, one, advice=advice)]
 
 
-def win_rates(sheet: Sheet, people: People) -> list[Finding]:
+def win_rates(sheet: Sheet, people: HumanVotes) -> list[Finding]:
     """How often each policy beats the others in people's eyes."""
     if len(sheet.policies) < 2 or not len(sheet.opinions):
         return []
-    judged = mean_opinion(sheet)
+    judged = sheet.mean_opinion
     met = sheet.answers.policy[np.stack([sheet.matchups.first, sheet.matchups.second])]
     differ = met[0] != met[1]
     labelled = np.zeros(len(sheet.matchups), dtype=bool)
@@ -71,7 +70,9 @@ def win_rates(sheet: Sheet, people: People) -> list[Finding]:
     return [_win_rate(sheet, people, one, met, differ & ~np.isnan(judged), judged) for one in sorted(chosen)]
 
 
-def _win_rate(sheet: Sheet, people: People, policy: int, met: Array, usable: Array, judged: Array) -> Finding:
+def _win_rate(
+    sheet: Sheet, people: HumanVotes, policy: int, met: Array, usable: Array, judged: Array
+) -> Finding:
     rows = np.flatnonzero(usable & (met == policy).any(axis=0))
     ours = met[0, rows] == policy
     f = np.where(ours, judged[rows], 1 - judged[rows])
@@ -79,9 +80,9 @@ def _win_rate(sheet: Sheet, people: People, policy: int, met: Array, usable: Arr
     known = people.matchup[place] == rows
     place = place[known]
     y = np.where(ours[known], people.mean[place], 1 - people.mean[place])
-    rest = np.ones(len(rows), dtype=bool) if people.drawn else ~known
+    rest = np.ones(len(rows), dtype=bool) if people.weighted else ~known
     prompts = sheet.matchups.prompt[rows]
-    weights = people.weight[place] if people.drawn else None
+    weights = people.weight[place] if people.weighted else None
     found = powered_share(y, f[known], f[rest], prompts[known], prompts[rest], weights)
     name = sheet.policies[policy] or "the policy without a name"
     one = found.share

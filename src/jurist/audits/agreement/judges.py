@@ -9,11 +9,10 @@ import numpy as np
 
 from ...stats.agreement import ac1, alpha_of, alpha_parts, jackknifed, kappa
 from ...stats.intervals import Estimate, clustered_mean, clustered_share, human_accuracy
-from ..columns import Array
 from ..finding import Finding, Grade
 from ..grade import below
-from ..people import WORTH, Heard, People, near, sides
-from ..sheet import Sheet
+from ..humans import WANTED, AgainstHumans, HumanVotes, agreeing_votes, sides
+from ..sheet import Array, Sheet
 from ..words import count, measured, percent, points, silent, span
 
 BEHIND: Final = 0.1
@@ -26,9 +25,9 @@ FREE: Final = {"longest": "always takes the longer answer", "first": "always tak
 DRAW: Final = "Label some more: jurist spotcheck RUN -n 200 --out spot.jsonl"
 
 
-def of_people(people: People) -> list[Finding]:
+def of_people(people: HumanVotes) -> list[Finding]:
     """How often two people say the same: more than that no judge can be asked."""
-    alike = people.alike
+    alike = people.agreement
     if not alike.n:
         says = (
             f"Nobody labelled what another had labelled ({count(len(people), 'matchup')}), "
@@ -39,13 +38,13 @@ def of_people(people: People) -> list[Finding]:
         f"Two people who saw the same two answers said the same in {percent(alike.value)} of the cases "
         f"({span(alike)}, {count(alike.n, 'prompt')}; a tie against a side counts half)."
     )
-    # People who err independently agree half the time or more, however bad they are.
+    # HumanVotes who err independently agree half the time or more, however bad they are.
     if alike.value >= 0.5:
         says += (
             f" If they err independently each is right about {percent(human_accuracy(alike.value))} of the "
             "time, and a perfect judge would agree with one of them no more often than that."
         )
-    divided = alike.high < WORTH
+    divided = alike.high < WANTED
     advice = "Write down what counts as better, and let them label again" if divided else ""
     items = people.item
     parts = alpha_parts(items, people.side.astype(float), "nominal")
@@ -60,8 +59,8 @@ def of_people(people: People) -> list[Finding]:
     ]
 
 
-def of_judge(sheet: Sheet, people: People, one: Heard) -> list[Finding]:
-    decided = one.only(one.decided)
+def of_judge(sheet: Sheet, people: HumanVotes, one: AgainstHumans) -> list[Finding]:
+    decided = one.decided
     if not len(decided):
         says = f"{one.name} said nothing that could be read about a matchup on which people took a side."
         return [silent("agreement.accuracy", says, DRAW, one.name)]
@@ -73,7 +72,7 @@ def of_judge(sheet: Sheet, people: People, one: Heard) -> list[Finding]:
     ]
 
 
-def _accuracy(one: Heard, decided: Heard) -> Finding:
+def _accuracy(one: AgainstHumans, decided: AgainstHumans) -> Finding:
     share = clustered_share(decided.right, decided.prompt, weights=decided.weight)
     ties = int((decided.p == 0.5).sum())
     asides = []
@@ -85,7 +84,7 @@ def _accuracy(one: Heard, decided: Heard) -> Finding:
         f"{one.name} agrees with people in {percent(share.value)} of {count(len(decided), 'matchup')} "
         f"({span(share)}){'; ' if asides else ''}{', '.join(asides)}."
     )
-    grade = below(share.low, share.high, WORTH)
+    grade = below(share.low, share.high, WANTED)
     advice = ""
     if grade == "alarm":
         advice = (
@@ -96,13 +95,13 @@ def _accuracy(one: Heard, decided: Heard) -> Finding:
     return measured("agreement.accuracy", one.name, says, grade, share, advice=advice)
 
 
-def _with_a_person(people: People, one: Heard) -> list[Finding]:
+def _with_a_person(people: HumanVotes, one: AgainstHumans) -> list[Finding]:
     """The judge in the place of one of two people: the number to hold next to theirs."""
-    votes = people.votes[one.item]
+    votes = people.counts[one.item]
     n = votes.sum(axis=1)
-    alike = near(votes)[np.arange(len(votes)), sides(one.p)] / n
+    alike = agreeing_votes(votes)[np.arange(len(votes)), sides(one.p)] / n
     share = clustered_share(alike, one.prompt, weights=n * one.weight)
-    ceiling = people.alike
+    ceiling = people.agreement
     if not ceiling.n:
         return []
     says = (
@@ -117,13 +116,13 @@ def _with_a_person(people: People, one: Heard) -> list[Finding]:
     return [measured("agreement.with_a_person", one.name, says, grade, share, fair, advice=advice)]
 
 
-def _baselines(sheet: Sheet, decided: Heard) -> list[Finding]:
+def _baselines(sheet: Sheet, decided: AgainstHumans) -> list[Finding]:
     """What it is ahead of a judge that reads nothing; the same matchups, so the difference is paired."""
-    longer = np.sign(sheet.longer_by[decided.people.matchup[decided.item]])
+    longer = np.sign(sheet.longer_by[decided.humans.matchup[decided.item]])
     free = {"longest": (1 + longer) / 2, "first": np.ones(len(decided))}
     found = []
     for name, p in free.items():
-        other = Heard(name, decided.item, p, decided.people)
+        other = AgainstHumans(name, decided.item, p, decided.humans)
         ahead = clustered_mean(decided.right - other.right, decided.prompt, weights=decided.weight)
         share = float(np.average(other.right, weights=decided.weight))
         says = (
@@ -150,7 +149,7 @@ def _graded(name: str, about: str, says: str, ahead: Estimate) -> Finding:
     return measured(name, about, says, grade, ahead, advice=advice)
 
 
-def _beyond_chance(people: People, one: Heard) -> list[Finding]:
+def _beyond_chance(people: HumanVotes, one: AgainstHumans) -> list[Finding]:
     """Kappa, AC1 and alpha: three ways of taking away what chance would give."""
     ours, theirs = sides(one.p), sides(one.mean)
     used = np.union1d(np.unique(ours), np.unique(theirs))

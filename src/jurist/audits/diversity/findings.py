@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from ...stats.intervals import NO_DATA, Estimate
-from ..columns import Array
 from ..finding import Chart, Finding, Grade, Point, Series
 from ..grade import WRONG, graded
+from ..sheet import Array
 from . import meaning, words
 from .generation import Even, Generation, even
 from .halves import halves, on_split_halves, split_half_estimate

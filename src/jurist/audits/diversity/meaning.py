@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from ...errors import MissingExtra
-from ..columns import Array
+from ..sheet import Array
 from .words import ngrams, words_of
 
 Encode = Callable[[Sequence[str]], Array]

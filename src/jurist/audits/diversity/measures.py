@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ...preferences.pairs import is_refusal
-from ..columns import Array
+from ..sheet import Array
 from . import meaning, words
 from .generation import Even
 

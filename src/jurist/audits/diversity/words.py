@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from ..columns import Array
+from ..sheet import Array
 
 WORD: Final = re.compile(r"[぀-ヿ一-鿿]|\w+|[^\w\s]")
 SENTENCE: Final = re.compile(r"(?<=[.!?。！？])\s+|\n+")

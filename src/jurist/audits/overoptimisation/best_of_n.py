@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..columns import Array
+from ..sheet import Array
 
 
 @dataclass(frozen=True)

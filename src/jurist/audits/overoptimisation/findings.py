@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 
 from ...stats.intervals import clustered_mean, z_of
-from ..columns import Array
 from ..finding import Chart, Finding, Grade, Point, Series
-from ..sheet import Sheet
+from ..sheet import Array, Sheet
 from .best_of_n import Curve, best_of_n_curve
 from .forecast import FEWEST, Checkpoint, Fit, Form, fitted
 

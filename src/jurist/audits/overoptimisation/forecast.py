@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from ...stats.intervals import student, z_of
-from ..columns import Array
+from ..sheet import Array
 
 Form = Literal["best_of_n", "rl"]
 FEWEST: Final = 3

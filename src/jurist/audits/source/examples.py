@@ -12,13 +12,13 @@ import msgspec
 
 from ...records import Completion, Matchup, Prompt, Verdict, is_label
 from ...verdicts.cases import NOUNS, CaseIndex
-from ..collect import People
+from ..collect import HumanFile
 from ..report import MatchupExample, example_of
-from ..seen import Heard
+from ..rows import VerdictRow
 from .file import rows_of
 
 
-def examples_of_run(folder: Path, wanted: Collection[str], people: People) -> dict[str, MatchupExample]:
+def examples_of_run(folder: Path, wanted: Collection[str], people: HumanFile) -> dict[str, MatchupExample]:
     """Lines of other prompts are passed over as they are."""
     found: dict[str, MatchupExample] = {}
     left = set(wanted)
@@ -61,7 +61,7 @@ def _skip(file: BinaryIO, lines: int) -> None:
 def examples_of_file(
     source: str,
     wanted: Collection[str],
-    people: People,
+    people: HumanFile,
     columns: Mapping[str, str],
     label_values: Mapping[Any, str],
 ) -> dict[str, MatchupExample]:
@@ -76,7 +76,7 @@ def examples_of_file(
     return {name: _example(matchup, said[name], people) for name, matchup in matchups.items()}
 
 
-def _verdict(one: Heard) -> Verdict:
+def _verdict(one: VerdictRow) -> Verdict:
     return Verdict(
         "",
         one.judge,
@@ -90,7 +90,7 @@ def _verdict(one: Heard) -> Verdict:
     )
 
 
-def _example(matchup: Matchup, verdicts: list[Verdict], people: People) -> MatchupExample:
+def _example(matchup: Matchup, verdicts: list[Verdict], people: HumanFile) -> MatchupExample:
     about = [one for one in verdicts if one.matchup_id in ("", matchup.id)]
     by_people = [one for one in about if is_label(one.judge)]
     first, second = matchup.first, matchup.second

@@ -19,7 +19,7 @@ from ...errors import DataError
 from ...prompts.rows import Drop, OnError, for_shell, ignore, parse_rows
 from ...records import HUMAN_PREFIX, Completion, Matchup, content_id, is_label
 from ..collect import Collector
-from ..seen import Answer, Asked, Decided, Heard, Named
+from ..rows import CompletionRow, IdRow, PreferenceRow, PromptRow, VerdictRow
 from ..sheet import Array, Sheet
 from ..words import count
 from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, winners_in, words_of
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     """One row of a file."""
 
     matchup: Matchup
-    heard: tuple[Heard, ...]
+    heard: tuple[VerdictRow, ...]
     p: float | None
     """The label that the row is: how sure that the matchup's first is better."""
     weight: float
@@ -62,13 +62,15 @@ def read_file(
     rows = rows_of(source, columns, on_error, label_values, collector.dropped)
     for row in watched(rows, watch, _lines(Path(source))):
         matchup, prompt = row.matchup, row.matchup.prompt
-        answers = tuple(Answer(one.id, one.text, one.policy) for one in (matchup.first, matchup.second))
+        answers = tuple(
+            CompletionRow(one.id, one.text, one.policy) for one in (matchup.first, matchup.second)
+        )
         seats = ((matchup.id, matchup.first.id, matchup.second.id),)
-        collector.add(Asked(prompt.id, prompt.domain, prompt.stakes), answers, seats, row.heard)
+        collector.add(PromptRow(prompt.id, prompt.domain, prompt.stakes), answers, seats, row.heard)
         unasked += prompt.messages[0].content.startswith(UNASKED)
         if row.p is not None:
-            asked, first, second = (Named(one.id) for one in (prompt, matchup.first, matchup.second))
-            collector.decided(Decided(asked, first, second, row.p, row.weight))
+            asked, first, second = (IdRow(one.id) for one in (prompt, matchup.first, matchup.second))
+            collector.decided(PreferenceRow(asked, first, second, row.p, row.weight))
         if any(one.matchup_id and not is_label(one.judge) for one in row.heard):
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
     sheet = collector.sheet()
@@ -86,7 +88,7 @@ def read_file(
             " may have answered one."
         )
     return Read(
-        _once(replace(sheet, seated=seated)),
+        _once(replace(sheet, positions_known=seated)),
         str(source),
         "file",
         str(human or ""),
@@ -158,14 +160,14 @@ def _heard(
     said: dict[str, Any],
     policies: tuple[str, str],
     coding: LabelCoding,
-) -> Iterator[Heard]:
+) -> Iterator[VerdictRow]:
     judge = str(said.get("judge") or NAMELESS)
     usd, seconds = (number(said[name]) or 0.0 if name in said else 0.0 for name in ("usd", "seconds"))
     words = list(words_of(plan, said, policies, coding))
     for word in words:
         seats = (second.id, first.id) if word.turned else (first.id, second.id)
         p = 1.0 - word.p if word.turned and word.p is not None else word.p
-        yield Heard(
+        yield VerdictRow(
             judge,
             name,
             *seats,
@@ -179,22 +181,24 @@ def _heard(
         usd = seconds = 0.0
     for completion, score in zip((first, second), scores_in(said) or (), strict=False):
         unread = "no_score" if score is None else ""
-        yield Heard(judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2)
+        yield VerdictRow(
+            judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2
+        )
     for who, p in people_in(plan, said, policies, coding):
-        yield Heard(HUMAN_PREFIX + who, name, first.id, second.id, p_first=p)
+        yield VerdictRow(HUMAN_PREFIX + who, name, first.id, second.id, p_first=p)
 
 
 def _once(sheet: Sheet) -> Sheet:
     """Each person and each label once a matchup, the last word counting; repeated verdicts as samples."""
     rows = max(len(sheet.matchups), 1)
-    verdicts, said, labels = sheet.verdicts, sheet.said, sheet.labels
-    asked = (verdicts.judge.astype(np.int64) * rows + verdicts.matchup) * 2 + verdicts.turned
+    verdicts, said, labels = sheet.verdicts, sheet.human, sheet.labels
+    asked = (verdicts.judge.astype(np.int64) * rows + verdicts.matchup) * 2 + verdicts.swapped
     spoke = _last(said.who.astype(np.int64) * rows + said.matchup)
     decided = _last(labels.matchup)
     return replace(
         sheet,
         verdicts=replace(verdicts, sample=_turns(asked)),
-        said=replace(
+        human=replace(
             said,
             who=said.who[spoke],
             matchup=said.matchup[spoke],

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 
 from ...verdicts.human import load_weighted
-from ..collect import People
+from ..collect import HumanFile
 from ..sheet import Sheet
 
 T = TypeVar("T")
@@ -47,10 +47,10 @@ class Read:
     """Dollars in all, where the run says so: the answers were paid for as well."""
 
 
-def people_of(human: str | os.PathLike[str] | None) -> People:
+def people_of(human: str | os.PathLike[str] | None) -> HumanFile:
     """Those of a file; a line that nobody has filled in yet is no label."""
     said = load_weighted(human) if human else ()
-    return People((one, weight) for one, weight in said if one.p_first is not None)
+    return HumanFile((one, weight) for one, weight in said if one.p_first is not None)
 
 
 def watched(rows: Iterator[T], watch: Watch, total: int = 0) -> Iterator[T]:

@@ -10,7 +10,7 @@ from ...records import Dropped
 from ...run import again, read_json, read_records, unfinished
 from ...verdicts.cases import NOUNS, read_in_lockstep
 from ..collect import Collector
-from ..seen import Answer, Asked, Decided, Heard
+from ..rows import CompletionRow, PreferenceRow, PromptRow, VerdictRow
 from .read import Read, Watch, nobody, people_of, watched
 
 
@@ -26,12 +26,12 @@ def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: W
         raise unfinished(folder, f"{folder} has no {absent[0]} yet")
     people = people_of(human)
     collector = Collector(people)
-    steps = read_in_lockstep(folder, Asked, Answer, Heard)
+    steps = read_in_lockstep(folder, PromptRow, CompletionRow, VerdictRow)
     for prompt, answers, docket, said in watched(steps, watch, _lines(folder / "matchups.jsonl")):
         collector.add(prompt, answers, docket.matchups, said)
     notes = []
     if (folder / "preferences.jsonl").exists():
-        for preference in read_records(folder / "preferences.jsonl", Decided, "preference"):
+        for preference in read_records(folder / "preferences.jsonl", PreferenceRow, "preference"):
             collector.decided(preference)
     else:
         notes.append(f"No labels were made yet. Make them with: {again(folder)}")

@@ -204,7 +204,7 @@ def checkpoint_of(one: Facts, by_prompt: Mapping[str, float] | None = None) -> C
 def comparisons(folder: Path) -> Sheet:
     """The verdicts of `compare.judge` about each round's answers beside the initial policy's."""
     from ...audits.collect import Collector
-    from ...audits.seen import Heard
+    from ...audits.rows import VerdictRow
 
     collector = Collector()
     for one in read_rounds(folder):
@@ -214,7 +214,7 @@ def comparisons(folder: Path) -> Sheet:
             old = Completion.of(row.prompt.id, row.old[0].text, "start")
             new = Completion.of(row.prompt.id, row.new[0].text, f"round {one.round}")
             name = Matchup.of(row.prompt, old, new).id
-            said = Heard("the outside judge", name, old.id, new.id, p_first=1 - row.p)
+            said = VerdictRow("the outside judge", name, old.id, new.id, p_first=1 - row.p)
             collector.add(row.prompt, (old, new), ((name, old.id, new.id),), (said,))
     return collector.sheet()
 

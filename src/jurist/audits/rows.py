@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 
-class Asked(Struct, frozen=True, gc=False):
+class PromptRow(Struct, frozen=True, gc=False):
     """Of a prompt."""
 
     id: str
@@ -17,7 +17,7 @@ class Asked(Struct, frozen=True, gc=False):
     stakes: Literal["normal", "high"] = "normal"
 
 
-class Answer(Struct, frozen=True, gc=False):
+class CompletionRow(Struct, frozen=True, gc=False):
     """Of a completion."""
 
     id: str
@@ -26,7 +26,7 @@ class Answer(Struct, frozen=True, gc=False):
     finish: str = "stop"
 
 
-class Heard(Struct, frozen=True, gc=False):
+class VerdictRow(Struct, frozen=True, gc=False):
     """Of a verdict."""
 
     judge: str
@@ -42,15 +42,15 @@ class Heard(Struct, frozen=True, gc=False):
     seconds: float = 0.0
 
 
-class Named(Struct, frozen=True, gc=False):
+class IdRow(Struct, frozen=True, gc=False):
     id: str
 
 
-class Decided(Struct, frozen=True, gc=False):
+class PreferenceRow(Struct, frozen=True, gc=False):
     """Of a preference."""
 
-    prompt: Named
-    chosen: Named
-    rejected: Named
+    prompt: IdRow
+    chosen: IdRow
+    rejected: IdRow
     p: float
     weight: float = 1.0
