@@ -8,7 +8,7 @@ import pytest
 from jurist.audits.agreement import agreement
 from jurist.audits.agreement.alternative import power
 from jurist.audits.calibration import calibration
-from jurist.audits.humans import people_of
+from jurist.audits.humans import human_votes
 from jurist.audits.sheet import Labels, Said, Scores, Sheet
 from support.simulated import Simulated, World, simulate
 
@@ -86,7 +86,7 @@ def test_ties_of_the_judge_count_half_and_matchups_that_divide_people_are_left_o
 def test_who_labels_a_matchup_again_corrects_it():
     sheet = sheet_of(GOOD, world=World(prompts=2, people=1))
     twice = Said(np.zeros(3, int), np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0]), np.ones(3))
-    people = people_of(replace(sheet, said=twice))
+    people = human_votes(replace(sheet, said=twice))
 
     assert people.mean.tolist() == [0.0, 1.0]
 
@@ -94,7 +94,7 @@ def test_who_labels_a_matchup_again_corrects_it():
 def test_agreement_among_people_by_hand():
     """All three agree on the first matchup; a tie against a side is half; one alone makes no pair."""
     said = np.array([[1.0, 1.0, 1.0], [1.0, 0.5, np.nan], [0.0, np.nan, np.nan]])
-    people = people_of(labelled_by(sheet_of(GOOD, world=World(prompts=3, people=1)), said))
+    people = human_votes(labelled_by(sheet_of(GOOD, world=World(prompts=3, people=1)), said))
 
     assert people.alike.value == pytest.approx((2 * 1 + 1 * 0.5 * 2 + 0) / (6 + 2))
     assert people.alike.n == 2

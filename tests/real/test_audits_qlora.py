@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from jurist.audits.seats import seats_of
 from test_qlora_order import DATA, READ, names
 
 from jurist.audits.collect import Collector
 from jurist.audits.length import length
 from jurist.audits.position import position
-from jurist.audits.seats import seats_of
 from jurist.audits.self_preference import self_preference
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from .agreement import Kind, agreement
 from .calibration import calibration
@@ -10,8 +13,8 @@ from .ceiling import ceiling
 from .cost import PEOPLE, cost
 from .diversity import of_policies
 from .families import Families
-from .finding import Finding
-from .grade import rank
+from .finding import About, Finding, Measure, find, rank
+from .findings import KINDS
 from .humans import WANTED
 from .length import length
 from .overoptimisation import best_of_n
@@ -19,7 +22,7 @@ from .position import position
 from .reading import reading
 from .self_preference import self_preference
 from .sheet import Sheet
-from .words import by_engine, folded, silent
+from .words import by_engine, folded
 
 
 def audit(
@@ -31,27 +34,27 @@ def audit(
     wanted: float = WANTED,
     people_are: Kind = "skilled",
     holds_back: bool = True,
+    about: About = About(),  # noqa: B008
 ) -> list[Finding]:
     """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
     a comparison, from and to; `wanted` is how often the labels of a domain must agree with people, and
     whether what does not can be held back is said by `holds_back`.
     """
-    found = folded(
-        [
-            *reading(sheet),
-            *(position(sheet) if sheet.positions_known else [_unseated()]),
-            *length(sheet),
-            *self_preference(sheet, families),
-            *agreement(sheet, people_are=people_are),
-            *ceiling(sheet, wanted=wanted, holds_back=holds_back),
-            *calibration(sheet),
-            *of_policies(sheet),
-            *best_of_n(sheet),
-            *cost(sheet, spent, price),
-        ],
-        sheet.judges,
-    )
-    return worst_first(by_engine(found, sheet.judges))
+    found: list[Measure | Finding] = [
+        *reading(sheet),
+        *position(sheet),
+        *length(sheet),
+        *self_preference(sheet, families),
+        *agreement(sheet, people_are=people_are),
+        *ceiling(sheet, wanted=wanted, holds_back=holds_back),
+        *calibration(sheet),
+        *of_policies(sheet),
+        *best_of_n(sheet),
+        *cost(sheet, spent, price),
+    ]
+    about = about._replace(names=short_names(sheet.judges))
+    old = by_engine(folded([one for one in found if isinstance(one, Finding)], sheet.judges), sheet.judges)
+    return worst_first([*find([one for one in found if isinstance(one, Measure)], KINDS, about), *old])
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
@@ -59,9 +62,12 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=rank)
 
 
-def _unseated() -> Finding:
-    return silent(
-        "position.first_seat",
-        "The file does not say which answer the judge saw first.",
-        "Add a column: swapped, or one verdict for each order: winner_given and winner_turned",
-    )
+_CODED: Final = re.compile(r"[^:#]+:(.+)#[0-9a-f]{6}")
+"""How a judge asks, its engine, and the code of its settings."""
+
+
+def short_names(judges: Sequence[str]) -> dict[str, str]:
+    """A judge is called by its engine wherever no other of these has that one."""
+    engines = {judge: coded[1] if (coded := _CODED.fullmatch(judge)) else judge for judge in judges}
+    n = Counter(engines.values())
+    return {judge: engine for judge, engine in engines.items() if judge != engine and n[engine] == 1}

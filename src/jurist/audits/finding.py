@@ -1,15 +1,31 @@
-"""What an audit says: a finding, and the chart that shows it, as data."""
+"""What an audit returns, what a reader sees, and how the one becomes the other.
+
+An audit returns a `Measure`: numbers. `findings.py` holds one `Kind` for each name: its sentence, its
+threshold, its advice and its chart. `find` puts the two together into a `Finding`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from string import Formatter
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from ..stats.intervals import Estimate
 
 Grade = Literal["alarm", "warning", "note", "fine", "silent"]
 """Worst first. `alarm`: do not train on this before it is mended. `silent`: there was no data to measure it
 on, and `advice` says what would make it possible; then n is 0 and there is no value.
 """
+Unit = Literal["share", "points", "number", "usd", "seconds"]
+"""`points` is a difference of two shares."""
+WORST_FIRST: Final[tuple[Grade, ...]] = get_args(Grade)
+WRONG: Final[tuple[Grade, ...]] = ("alarm", "warning")
+"""What asks for something to be done."""
 
 
 class Point(Struct, frozen=True, omit_defaults=True):
@@ -30,26 +46,44 @@ class Series(Struct, frozen=True, omit_defaults=True):
 class Chart(Struct, frozen=True, omit_defaults=True):
     """What to draw, as data: whoever shows it decides how."""
 
-    kind: Literal["bars", "lines", "dots"]
+    kind: Literal["bars", "lines"]
     title: str
     series: tuple[Series, ...]
     x: str = ""
     """What runs along the bottom (or, for bars, what they are about), and what goes up."""
     y: str = ""
-    unit: Literal["share", "number", "usd", "seconds"] = "share"
+    unit: Unit = "share"
     """How y is written."""
     mark: float | None = None
     """A line to compare with, e.g. 0.5, and what it is called."""
     marked: str = ""
 
 
+class Measure(Struct, frozen=True):
+    """What an audit measured: numbers and names, no sentence."""
+
+    name: str
+    """Of a `Kind`, e.g. `position.flip_rate`."""
+    about: str = ""
+    """A judge, a domain, a policy, a round, "labels"; empty for all of the run."""
+    estimate: Estimate | None = None
+    """None where there was no data; `missing` says which."""
+    figures: Mapping[str, Any] = {}
+    """What else the sentence, the threshold and the advice read."""
+    examples: tuple[str, ...] = ()
+    """Matchups that show it, by id, the most telling first."""
+    series: tuple[Series, ...] = ()
+    """For a chart of its own."""
+    missing: str = ""
+    """A key into the kind's `missing`."""
+
+
 class Finding(Struct, frozen=True, omit_defaults=True):
-    """What an audit says: one number, how sure it is, and what to do about it."""
+    """What a reader sees: one number, how sure it is, whether it is bad and why, and what to do about it."""
 
     name: str
     """What was measured: `position.flip_rate`. A gate names it: `--fail-on position.flip_rate`."""
     about: str = ""
-    """Whom or what it is said of: a judge, a domain, a policy, a round; empty for all of the run."""
     says: str = ""
     """One sentence with the figures in it, for somebody who has read no documentation."""
     grade: Grade = "note"
@@ -58,11 +92,384 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    """The 95 % interval."""
-    unit: Literal["share", "number", "usd", "seconds"] = "share"
+    """The 95% interval."""
+    unit: Unit = "share"
     fair: float | None = None
-    """The value of a judge without this fault, where there is one."""
+    """The value without this fault, where there is one."""
     advice: str = ""
     chart: Chart | None = None
     examples: tuple[str, ...] = ()
-    """Matchups that show it, by id, the most telling first."""
+    title: str = ""
+    """What it is called: Flip rate."""
+    reason: str = ""
+    """Why it has its grade: "significantly above the 10% tolerated"."""
+
+
+class Advice(NamedTuple):
+    """A step, its commands in backticks; left out where the run already has that setting."""
+
+    text: str
+    unless: tuple[str, Any] | None = None
+    """`("judge.swap", "always")`."""
+
+
+class ChartWords(NamedTuple):
+    """How a kind is drawn: its measures' own `series`, or without any one bar for each `about`."""
+
+    title: str
+    x: str = ""
+    y: str = ""
+    mark: float | None = None
+    marked: str = ""
+    kind: Literal["bars", "lines"] = "bars"
+    unit: Unit = "share"
+
+
+class Missing(NamedTuple):
+    says: str
+    advice: str = ""
+
+
+Graded = tuple[Grade, str]
+Rule = Callable[[Measure], Graded]
+"""From what was measured to a grade and its reason."""
+
+
+class Kind(NamedTuple):
+    """All words about one kind of measure; see `findings.py`."""
+
+    title: str
+    says: str
+    """A template: `{judge} flipped {value} of {n:matchup} ({interval})[; {more:%} are ties].` What stands in
+    brackets is left out where one of its figures is missing, `[?name|...]` where that figure is false."""
+    rule: Rule
+    advice: tuple[str | Advice, ...] = ()
+    """Given where the grade is wrong, or `advise` is set; `advice_for` in the figures picks one by place."""
+    unit: Unit = "share"
+    fair: float | None = None
+    chart: ChartWords | None = None
+    missing: Mapping[str, Missing] = {}
+
+
+class About(NamedTuple):
+    """What was audited, for the commands in advice."""
+
+    source: str = "RUN"
+    """Quoted for the shell."""
+    kind: Literal["run", "loop", "file"] = "run"
+    settings: Mapping[str, frozenset[Any]] = {}
+    """What the run did, by dotted key: every value that its judges have."""
+    names: Mapping[str, str] = {}
+    """Short names of judges."""
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """What `{again}` and the like stand for in advice."""
+        again = {
+            "run": f"jurist label --recipe {self.source}/recipe.yaml --out NEW",
+            "loop": f"jurist run {self.source}/recipe.yaml --out NEW",
+            "file": f"jurist label --pairs {self.source} --judge ENGINE --out NEW",
+        }
+        spot = f"jurist spotcheck {self.source} -n 200 --out spot.jsonl"
+        return {
+            "source": self.source,
+            "again": again[self.kind],
+            "spotcheck": f"`{spot}`, then `jurist audit {self.source} --human spot.jsonl`",
+            "unread": f"`jurist show {self.source} --unread`" if self.kind == "run" else self.source,
+        }
+
+
+def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = About()) -> list[Finding]:  # noqa: B008
+    """The findings, in the order of the measures; what is missing of several for one reason is said once."""
+    found: list[Finding] = []
+    unmeasured: dict[tuple[str, str], list[str]] = {}
+    charts: dict[str, list[tuple[int, Measure]]] = {}
+    for one in measures:
+        kind = kinds[one.name]
+        if one.estimate is None:
+            names = unmeasured.setdefault((one.name, one.missing), [])
+            names.append(_name(one.about, about))
+            if len(names) == 1:
+                found.append(_missing(one, kind, about))
+            continue
+        if kind.chart and not one.series:
+            charts.setdefault(one.name, []).append((len(found), one))
+        found.append(_found(one, kind, about))
+    for name, several in charts.items():
+        # One chart of everybody of whom it was measured, with the worst of them.
+        place = min((at for at, _ in several), key=lambda at: (rank(found[at]), -_distance(found[at])))
+        found[place] = replace(found[place], chart=_bars(kinds[name], [one for _, one in several], about))
+    return [_with_others(one, unmeasured, about) for one in found]
+
+
+def _found(one: Measure, kind: Kind, about: About) -> Finding:
+    estimate = one.estimate
+    assert estimate is not None
+    value, low, high = (None if not math.isfinite(part) else float(part) for part in estimate[:3])
+    figures = figures_of(one, kind, about)
+    grade, reason = kind.rule(one)
+    steps = kind.advice
+    if "advice_for" in one.figures:
+        steps = kind.advice[one.figures["advice_for"] :][:1]
+    advised = [step for step in map(_step, steps) if step.unless is None or not _has(about, step.unless)]
+    advice = "; or ".join(fill(step.text, figures | about.commands) for step in advised)
+    return Finding(
+        one.name,
+        _name(one.about, about),
+        fill(kind.says, figures),
+        grade,
+        estimate.n,
+        value,
+        low if value is not None else None,
+        high if value is not None else None,
+        kind.unit,
+        one.figures.get("fair", kind.fair),
+        advice if grade in WRONG or one.figures.get("advise") else "",
+        _chart(kind, one.series, figures) if one.series and kind.chart else None,
+        one.examples,
+        kind.title,
+        reason,
+    )
+
+
+def _missing(one: Measure, kind: Kind, about: About) -> Finding:
+    words = kind.missing[one.missing]
+    figures = figures_of(one, kind, about)
+    advice = fill(words.advice, figures | about.commands)
+    says = fill(words.says, figures)
+    return Finding(
+        one.name, _name(one.about, about), says, "silent", unit=kind.unit, advice=advice, title=kind.title
+    )
+
+
+def _with_others(one: Finding, unmeasured: Mapping[tuple[str, str], list[str]], about: About) -> Finding:
+    if one.grade != "silent":
+        return one
+    for (name, _), names in unmeasured.items():
+        if name == one.name and names[0] == one.about and len(names) > 1:
+            more = [*names[1:4], *([f"{len(names) - 4} more"] if len(names) > 4 else [])]
+            return replace(one, about="", says=f"{one.says} The same goes for {listed(more)}.")
+    return one
+
+
+def _step(step: str | Advice) -> Advice:
+    return step if isinstance(step, Advice) else Advice(step)
+
+
+def _has(about: About, setting: tuple[str, Any]) -> bool:
+    key, value = setting
+    return about.settings.get(key, frozenset()) == {value}
+
+
+def _bars(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:
+    points = tuple(
+        Point(
+            _name(one.about, about), one.estimate.value, one.estimate.low, one.estimate.high, one.estimate.n
+        )
+        for one in measures
+        if one.estimate is not None
+    )
+    return _chart(kind, (Series("", points),), measures[0].figures)
+
+
+def _chart(kind: Kind, series: tuple[Series, ...], figures: Mapping[str, Any]) -> Chart:
+    words = kind.chart
+    assert words is not None
+    mark = figures.get("mark", words.mark)
+    title, x, marked = (fill(text, figures) for text in (words.title, words.x, words.marked))
+    return Chart(words.kind, title, series, x, words.y, words.unit, mark, marked if mark is not None else "")
+
+
+def _name(name: str, about: About) -> str:
+    return about.names.get(name, name)
+
+
+def _distance(one: Finding) -> float:
+    return abs(one.value - (one.fair or 0.0)) if one.value is not None else 0.0
+
+
+# Templates.
+
+_CLAUSE: Final = re.compile(r"\[(?:\?(\w+)\|)?([^\[\]]*)\]")
+_FIELD: Final = re.compile(r"{(\w+)[^}]*}")
+
+
+class _Words(Formatter):
+    """`{x:%}` a share, `{x:points}` a difference of shares, `{x:+}` signed, `{n:matchup}` a count with its
+    noun, `{x:more|less}` by sign.
+    """
+
+    def format_field(self, value: Any, spec: str) -> str:
+        if isinstance(value, str):
+            return value
+        if spec == "%":
+            return written(value, "share")
+        if spec in ("points", "usd", "seconds", "number"):
+            return written(value, spec)  # type: ignore[arg-type]
+        if "|" in spec:
+            more, less = spec.split("|")
+            return more if value >= 0 else less
+        if spec.isalpha() and spec not in ("d", "f", "g", "e"):
+            return count(int(value), spec)
+        return str(format(value, spec))
+
+
+def figures_of(one: Measure, kind: Kind, about: About) -> dict[str, Any]:
+    """What a template may name: the measure's figures, and `judge`, `value`, `size`, `interval`, `n`."""
+    name = _name(one.about, about)
+    whose = {"judge": name or "The judge", "about": name}
+    if one.about == "labels":
+        whose = {"judge": "the labels", "about": "the labels"}
+    figures = {**whose, **one.figures}
+    if one.estimate is None:
+        return figures
+    value, low, high, n = one.estimate
+    around = f"95% interval {written(low, kind.unit)} to {written(high, kind.unit)}"
+    known = math.isfinite(low) and math.isfinite(high)
+    written_ = {"value": written(value, kind.unit), "size": written(abs(value), kind.unit)}
+    return {
+        **written_,
+        "interval": around if known else None,
+        "sign": value,
+        "n": n,
+        **{key: _name(v, about) if isinstance(v, str) else v for key, v in figures.items()},
+    }
+
+
+def fill(template: str, figures: Mapping[str, Any]) -> str:
+    """A template with its figures; a sentence begins with a capital."""
+
+    def clause(found: re.Match[str]) -> str:
+        asked, text = found.groups()
+        known = all(figures.get(name) is not None for name in _FIELD.findall(text))
+        return text if known and (not asked or figures.get(asked)) else ""
+
+    text = _Words().vformat(_CLAUSE.sub(clause, template), (), figures)
+    return text[:1].upper() + text[1:] if template.startswith("{") and text.startswith("the ") else text
+
+
+def written(value: float | None, unit: Unit = "share") -> str:
+    """A number as people write it: the same in sentences, charts and tables."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    size = abs(value) if unit in ("share", "points") or abs(value) >= 1e-9 else 0.0
+    sign = "−" if value < 0 and size >= (5e-4 if unit in ("share", "points") else 1e-9) else ""
+    if unit == "share":
+        return f"{sign}{size:.1%}"
+    if unit == "points":
+        return f"{sign}{100 * size:.1f} points"
+    if unit == "usd":
+        return f"{sign}${_digits(size)}" if 0 < size < 0.01 else f"{sign}${size:,.2f}"
+    if unit == "seconds":
+        return f"{sign}{size:.1f} s" if size < 100 else f"{sign}{size / 60:.1f} min"
+    return sign + _digits(size)
+
+
+def _digits(size: float) -> str:
+    return f"{size:,.0f}" if size >= 1000 else f"{size:.3g}"
+
+
+def count(n: int, noun: str) -> str:
+    """`1,367 matchups`, `1 matchup`."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+# Rules.
+
+WIDEN: Final = (2.576 / 1.96 - 1) / 2
+"""What a 99% interval adds on each side, in widths of one of 95%."""
+
+
+def reported(one: Measure) -> Graded:
+    """A number that is not graded."""
+    return "fine", "reported, not graded"
+
+
+def far_from(fair: float | None, tolerated: float, unit: Unit = "share", only: str = "") -> Rule:
+    """Bad where the value is far from fair (None: from the measure's own `fair`). An alarm where it is
+    significantly further than tolerated; a warning where it is significantly not fair and may be that far.
+    Significance is at 99%: an audit has several findings, and a fair judge should pass them all. `only` above
+    or below. A measure may name `at_most` and `because`: as bad as this fault can be here.
+    """
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        _, low, high, _ = one.estimate
+        at = one.figures["fair"] if fair is None else fair
+        limit = one.figures.get("tolerated", tolerated)
+        above, below = low - at, at - high
+        if only:
+            above, below = (above, -1.0) if only == "above" else (-1.0, below)
+        near, far = max(above, below, 0.0), max(high - at, at - low)
+        more = f"{written(limit, 'points' if unit == 'share' else unit)} from {written(at, unit)}"
+        if near > limit:
+            graded: Graded = "alarm", f"significantly more than {more}"
+        elif near > WIDEN * (high - low):
+            grade: Grade = "warning" if far > limit else "note"
+            may = f"may be more than {more}" if far > limit else f"within {more}"
+            graded = grade, f"significantly different from {written(at, unit)}, {may}"
+        else:
+            graded = "fine", f"not significantly different from {written(at, unit)}"
+        return _at_most(one, graded)
+
+    return rule
+
+
+def too_high(warning: float, alarm: float | None = None, unit: Unit = "share", few: int = 10) -> Rule:
+    """For what should be small: an alarm or a warning where it is significantly above."""
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        value, low, _, n = one.estimate
+        limit = one.figures.get("tolerated", warning)
+        said = "you asked for" if "tolerated" in one.figures else "tolerated"
+        if alarm is not None and low > alarm:
+            return _at_most(one, ("alarm", f"significantly above {written(alarm, unit)}"))
+        if low > limit:
+            grade: Grade = "warning" if alarm is not None else "alarm"
+            return _at_most(one, (grade, f"significantly above the {written(limit, unit)} {said}"))
+        if value > limit:
+            grade = "warning" if alarm is None and n >= few else "note"
+            return grade, f"above the {written(limit, unit)} {said}, on too few prompts to be sure"
+        return "fine", f"not above the {written(limit, unit)} {said}"
+
+    return rule
+
+
+def too_low(wanted: float, alarm: float | None = None, unit: Unit = "share") -> Rule:
+    """For what should be large. Without `alarm` an alarm where it significantly is not, a warning where that
+    is not shown; with it, an alarm or a warning where it is significantly below.
+    """
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        limit = one.figures.get("wanted", wanted)
+        said = f"the {written(limit, unit)} {'you asked for' if 'wanted' in one.figures else 'wanted'}"
+        _, low, high, _ = one.estimate
+        if high < (limit if alarm is None else alarm):
+            return "alarm", f"significantly below {said if alarm is None else written(alarm, unit)}"
+        if alarm is not None and high < limit:
+            return "warning", f"significantly below {said}"
+        if low < limit:
+            return "warning" if alarm is None else "note", f"not shown to reach {said}"
+        return "fine", f"significantly above {said}"
+
+    return rule
+
+
+def _at_most(one: Measure, graded: Graded) -> Graded:
+    most = one.figures.get("at_most")
+    if most is None or WORST_FIRST.index(graded[0]) >= WORST_FIRST.index(most):
+        return graded
+    return most, f"{graded[1]}; {one.figures['because']}"
+
+
+def rank(one: Finding) -> int:
+    """The smaller the worse."""
+    return WORST_FIRST.index(one.grade)

@@ -1,281 +1,305 @@
-"""Does the verdict follow the seat instead of the text?
+"""Position bias: does the verdict follow the position instead of the text?
 
-Repetition stability comes first (Shi et al. 2024): a judge that says otherwise when it is asked the very
-same question again also says otherwise when the seats are exchanged, and nothing about seats follows from
-that. Then how often the winner changes with the seats, which seat gains by it, where that happens, what it
-costs in wrong labels, and whether the labels are free of it.
+Repetition stability comes first (Shi et al. 2024): a judge that contradicts itself when it is asked the very
+same question again also contradicts itself when the order is swapped, and nothing about positions follows
+from that. Then how often the winner changes with the order, which position gains by it, where that happens,
+what it costs in wrong labels, and whether the labels are free of it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
-from msgspec.structs import replace
 
 from ..stats.fits import logit, sigmoid
-from ..stats.intervals import Estimate, clustered_mean, clustered_share
-from ..verdicts.calibrate import FEWEST, fit_columns
-from .charts import bars, shown_by
-from .finding import Finding, Grade
-from .grade import WRONG, at_most, graded
-from .seats import Seats, seating_shows, seats_of
+from ..stats.intervals import Estimate, clustered_mean, clustered_share, wilson
+from ..verdicts.calibrate import FEWEST as ENOUGH
+from ..verdicts.calibrate import fit_columns
+from .finding import Measure, Point, Series
 from .sheet import Array, Sheet
-from .splits import by_domain, by_margin
-from .words import JUDGE_THEM, count, measured, percent, points, silent, span
 
+FEWEST: Final = 30
+"""Verdicts below which nobody can tell whether positions were drawn by lot."""
 STABLE: Final = 0.9
 """Asked the same again, most judges of Shi et al. (2024) repeat themselves more than 95 times in 100."""
-SHAKY: Final = 0.6
-"""Little better than the half of a coin."""
-FLIPS: Final = 0.35
-"""GPT-4 changed its winner this often on MT-Bench (Zheng et al. 2023), and its labels are still of use."""
-USELESS: Final = 0.5
-"""A coin's."""
-SOME: Final = 10
-"""Prompts from which on a share means something at all."""
-SEAT: Final = 0.05
-"""Good judges of today give a seat up to 4 points."""
-LOG_ODDS: Final = 0.2
-"""The same between two answers that are equally good."""
-MOST: Final = 0.99
-"""What is given to a seat is told no closer to all or nothing than this."""
 CORRECTED: Final = 0.99
-"""Share of matchups read in both orders from which on averaging has removed the seat; a few are unread."""
-ASK_BOTH: Final = "Ask in both orders, or a part in both: --judge.swap always, --judge.swap fraction:0.2"
+"""Share of matchups read in both orders from which on averaging has removed the bias; a few are unread."""
+MOST: Final = 0.99
+"""How the positions share between equally good answers is told no closer to all or nothing than this."""
+BINS: Final = 5
+"""Of the margin between two answers."""
+SURE: Final = 0.05
+"""Of p from its ends: a bare winner and no probability."""
+IN_BOTH_ORDERS: Final = {"at_most": "warning", "because": "averaging both orders takes it out of the labels"}
 
 
-def position(sheet: Sheet) -> list[Finding]:
+@dataclass(frozen=True)
+class Positions:
+    """What was read of one judge: a row for each verdict, and one for each matchup read in both orders."""
+
+    judge: str
+    matchup: Array
+    swapped: Array
+    p_shown: Array
+    """Of the answer that was shown first."""
+    both: Array
+    """The matchups read in both orders, and p of their first in each."""
+    p_given: Array
+    p_swapped: Array
+    prompt: Array
+    """Of every matchup of the sheet."""
+
+    @property
+    def asked_both(self) -> float:
+        """The share of its matchups that were read in both orders."""
+        return len(self.both) / max(len(np.unique(self.matchup)), 1)
+
+    @property
+    def flipped(self) -> Array:
+        """The same position won both times, so opposite answers."""
+        flipped: Array = (self.p_given - 0.5) * (self.p_swapped - 0.5) < 0
+        return flipped
+
+    @property
+    def cap(self) -> dict[str, str]:
+        """How bad a position bias can be: what is taken out of the labels spoils none of them."""
+        return IN_BOTH_ORDERS if self.asked_both >= CORRECTED or len(self.both) >= ENOUGH else {}
+
+
+def position(sheet: Sheet) -> list[Measure]:
     """All of it, for each judge that compared answers."""
-    judges = np.unique(sheet.verdicts.judge).tolist()
-    found = [one for judge in judges for one in _of_judge(sheet, seats_of(sheet, judge))]
-    if found:
-        return _charted(found)
-    said = "No judge compared two answers, so there is no seat to prefer."
-    advice = "Nothing to do: a score of a single answer has no seat" if len(sheet.scores) else JUDGE_THEM
-    return [silent("position.first_seat", said, advice)]
-
-
-def _of_judge(sheet: Sheet, seats: Seats) -> list[Finding]:
-    if not len(seats.matchup):
-        said = f"{seats.judge} gave no verdict on two answers that could be read."
-        return [silent("position.first_seat", said, "See why: jurist show RUN --unread", seats.judge)]
-    steady, repeats = _repeats(seats)
-    return [
-        *repeats,
-        _flips(sheet, seats, steady),
-        _first_seat(sheet, seats),
-        *_slot(seats),
-        *_cost(sheet, seats),
-        *by_domain(sheet, seats, FLIPS),
-        *by_margin(sheet, seats),
+    if not sheet.positions_known:
+        return [Measure("position.first_position", missing="unknown")]
+    found = [one for judge in np.unique(sheet.verdicts.judge).tolist() for one in _of_judge(sheet, judge)]
+    return found or [
+        Measure("position.first_position", missing="scores" if len(sheet.scores) else "no_judge")
     ]
 
 
-def _repeats(seats: Seats) -> tuple[bool, list[Finding]]:
-    """Whether it agrees with itself, where that was asked; how often, and what the seats add."""
-    votes, prompt = _draws(seats)
-    asked = votes.sum(axis=-1)
-    again = asked >= 2
+def _of_judge(sheet: Sheet, judge: int) -> Iterator[Measure]:
+    positions = positions_of(sheet, judge)
+    if not len(positions.matchup):
+        yield Measure("position.first_position", positions.judge, missing="unread")
+        return
+    yield from _repeats(positions)
+    yield _flips(sheet, positions)
+    yield _first_position(sheet, positions)
+    yield from _between_equals(positions)
+    yield from _cost(sheet, positions)
+    yield from _by_domain(sheet, positions)
+    yield from _by_margin(sheet, positions)
+
+
+def positions_of(sheet: Sheet, judge: int) -> Positions:
+    verdicts, opinions = sheet.verdicts, sheet.opinions
+    own = (verdicts.judge == judge) & ~np.isnan(verdicts.p)
+    swapped, p = verdicts.swapped[own], verdicts.p[own]
+    both = (opinions.judge == judge) & opinions.both
+    return Positions(
+        sheet.judges[judge],
+        verdicts.matchup[own],
+        swapped,
+        np.where(swapped, 1 - p, p),
+        opinions.matchup[both],
+        opinions.p_given[both],
+        opinions.p_swapped[both],
+        sheet.matchups.prompt,
+    )
+
+
+def _repeats(positions: Positions) -> Iterator[Measure]:
+    """How often it agrees with itself in the same order, and how much less in the other."""
+    asked, row = np.unique(positions.matchup, return_inverse=True)
+    prompt = positions.prompt[asked]
+    p = np.where(positions.swapped, 1 - positions.p_shown, positions.p_shown)
+    side = (1 - np.sign(p - 0.5)).astype(np.int64)
+    # For each matchup and order, how many samples favoured its first, neither, and its second.
+    votes = np.bincount((row * 2 + positions.swapped) * 3 + side, minlength=6 * len(asked)).reshape(-1, 2, 3)
+    n = votes.sum(axis=-1)
+    again = n >= 2
     if not again.any():
-        return True, []
-    alike = np.zeros(asked.shape)
-    alike[again] = (votes * (votes - 1)).sum(axis=-1)[again] / (asked * (asked - 1))[again]
-    one = clustered_share(alike[again], prompt[np.nonzero(again)[0]])
-    grade: Grade = "alarm" if one.high < SHAKY else "warning" if one.high < STABLE else "fine"
-    says = (
-        f"Asked the same question again in the same order, {seats.judge} gave the same answer in "
-        f"{percent(one.value)} of the repeats ({span(one)})."
-    )
-    advice = ""
-    if grade != "fine":
-        says += " It disagrees with itself, so what follows about seats is in part mere chance."
-        advice = "Lower its temperature (--judge.temperature 0), or average more draws: --judge.samples 5"
-    found = [measured("position.repeats", seats.judge, says, grade, one, 1.0, advice=advice)]
-    return grade == "fine", found + _beyond_repeats(seats, votes, alike, prompt)
+        return
+    alike = np.zeros(n.shape)
+    alike[again] = (votes * (votes - 1)).sum(axis=-1)[again] / (n * (n - 1))[again]
+    same = clustered_share(alike[again], prompt[np.nonzero(again)[0]])
+    yield Measure("position.repeats", positions.judge, same)
+    full = again.all(axis=-1)
+    if full.any():
+        across = (votes[full, 0] * votes[full, 1]).sum(axis=-1) / n[full].prod(axis=-1)
+        more = clustered_mean(alike[full].mean(axis=-1) - across, prompt[full])
+        figures = {"across": 1 - float(across.mean()), **positions.cap}
+        yield Measure("position.flips_beyond_repeats", positions.judge, more, figures)
 
 
-def _draws(seats: Seats) -> tuple[Array, Array]:
-    """For each matchup and order, how many draws favoured the matchup's first, neither, and its second; and
-    the matchup's prompt.
-    """
-    asked, row = np.unique(seats.matchup, return_inverse=True)
-    p = np.where(seats.turned, 1 - seats.p_shown, seats.p_shown)
-    vote = (1 - np.sign(p - 0.5)).astype(np.int64)
-    cell = (row * 2 + seats.turned) * 3 + vote
-    return np.bincount(cell, minlength=6 * len(asked)).reshape(-1, 2, 3), seats.prompt[asked]
+def _flips(sheet: Sheet, positions: Positions) -> Measure:
+    """How often the winner changed with the order."""
+    if not len(positions.both):
+        return Measure("position.flip_rate", positions.judge, missing="one_order")
+    flipped = positions.flipped
+    share = clustered_share(flipped.astype(float), positions.prompt[positions.both])
+    gap = np.abs(positions.p_given - positions.p_swapped)[flipped]
+    widest = positions.both[flipped][np.argsort(-gap, kind="stable")[:5]]
+    same = np.sign(positions.p_given - 0.5) == np.sign(positions.p_swapped - 0.5)
+    figures = {
+        "same": int(same.sum()),
+        "of": len(flipped),
+        "flips": int(flipped.sum()),
+        "wrong": share.value / 2 if flipped.any() else None,
+    }
+    return Measure("position.flip_rate", positions.judge, share, figures, _ids(sheet, widest))
 
 
-def _beyond_repeats(seats: Seats, votes: Array, alike: Array, prompt: Array) -> list[Finding]:
-    """How much more often two draws disagree in different orders than in the same one."""
-    asked = votes.sum(axis=-1)
-    full = (asked >= 2).all(axis=-1)
-    if not full.any():
-        return []
-    across = (votes[full, 0] * votes[full, 1]).sum(axis=-1) / asked[full].prod(axis=-1)
-    one = clustered_mean(alike[full].mean(axis=-1) - across, prompt[full])
-    says = (
-        f"When the seats are exchanged, {seats.judge} says otherwise in {percent(1 - float(across.mean()))} "
-        f"of the cases; {points(one.value)} of that are the seats' doing ({span(one)}), the rest it also "
-        "does when asked the same again."
-    )
-    grade = at_most(graded(one.low, one.high, 0.0, SEAT), _mended(seats))
-    return [
-        measured(
-            "position.flips_beyond_repeats", seats.judge, says, grade, one, 0.0, advice=_way_out(seats, grade)
-        )
-    ]
-
-
-def _flips(sheet: Sheet, seats: Seats, steady: bool) -> Finding:
-    """How often the winner changed with the seats."""
-    if not len(seats.both):
-        said = f"{seats.judge} was read in one order only: what it says in the other is not known."
-        return silent("position.flip_rate", said, ASK_BOTH, seats.judge)
-    flipped = seats.flipped
-    one = clustered_share(flipped.astype(float), seats.prompt[seats.both])
-    says = (
-        f"{seats.judge} came to the same verdict in both orders for {int(seats.same.sum()):,} of "
-        f"{count(len(flipped), 'matchup')}; for {int(flipped.sum()):,} ({percent(one.value)}, {span(one)}) "
-        "the winner changed with the seats."
-    )
-    if flipped.any():
-        says += f" Asked once, it would be wrong in at least {percent(one.value / 2)}."
-    if not steady:
-        says += " Part of this is chance, since it disagrees with itself in the same order too."
-    # A few dozen matchups leave it open, which is no reason to call such a share fine.
-    open_ = one.n >= SOME and one.value > FLIPS
-    grade: Grade = (
-        "alarm" if one.low > USELESS else "warning" if one.low > FLIPS else "note" if open_ else "fine"
-    )
-    advice = ""
-    if grade != "fine":
-        advice = "Leave out the pairs that flipped (--prefer.consistent_only true), or ask another judge"
-    widest = seats.both[flipped][np.argsort(-np.abs(seats.gap[flipped]), kind="stable")[:5]]
-    examples = tuple(sheet.matchups.id[row] for row in widest.tolist())
-    return measured(
-        "position.flip_rate", seats.judge, says, grade, one, 0.0, advice=advice, examples=examples
-    )
-
-
-def _first_seat(sheet: Sheet, seats: Seats) -> Finding:
-    """Which share of its decisions went to the first seat, where the texts in the seats cancel."""
-    among = np.ones(len(seats.matchup), dtype=bool)
-    drawn = ""
-    if seats.swapped < CORRECTED and (why := seating_shows(sheet, seats)):
-        among = np.isin(seats.matchup, seats.both)
+def _first_position(sheet: Sheet, positions: Positions) -> Measure:
+    """Which share of its decisions went to the first position, where the texts in the positions cancel."""
+    name, among = "position.first_position", np.ones(len(positions.matchup), dtype=bool)
+    by_lot = None
+    if positions.asked_both < CORRECTED and (why := _not_by_lot(sheet, positions)):
+        among = np.isin(positions.matchup, positions.both)
         if not among.any():
-            said = f"{seats.judge} was asked in one order, and the seats were not drawn: {why}."
-            return silent("position.first_seat", said, ASK_BOTH, seats.judge)
-    elif not len(seats.both):
-        drawn = " It was asked in one order; the seats look drawn by lot, else this says nothing."
-    decided = among & (seats.p_shown != 0.5)
+            return Measure(name, positions.judge, figures=why, missing="not_by_lot")
+    elif not len(positions.both):
+        by_lot = True
+    decided = among & (positions.p_shown != 0.5)
     if not decided.any():
-        said = f"{seats.judge} called every matchup a tie, so no seat won."
-        return silent("position.first_seat", said, "Forbid ties (--judge.ties false)", seats.judge)
-    rows = seats.matchup[decided]
-    one = _seat_share(seats, rows, seats.p_shown[decided] > 0.5)
-    says = (
-        f"{seats.judge} gave {percent(one.value)} of its {count(len(rows), 'decided verdict')} to the answer "
-        f"in the first seat ({span(one)}); a judge that goes by the text gives 50%.{drawn}"
-    )
-    grade = at_most(graded(one.low, one.high, 0.5, SEAT), _mended(seats))
-    if grade == "warning" and seats.swapped >= CORRECTED:
-        says += " Both orders were asked, so the labels are free of it: it costs ties, not wrong labels."
-    return measured("position.first_seat", seats.judge, says, grade, one, 0.5, advice=_way_out(seats, grade))
-
-
-def _seat_share(seats: Seats, matchup: Array, first: Array) -> Estimate:
-    """The share of verdicts that favoured the first seat; the texts of a matchup asked twice cancel."""
+        return Measure(name, positions.judge, missing="ties")
+    matchup, first = positions.matchup[decided], positions.p_shown[decided] > 0.5
     asked, row, times = np.unique(matchup, return_inverse=True, return_counts=True)
-    weight = times / times.mean()
+    # A matchup counts as often as it was asked; the texts of one asked in both orders cancel.
     mean = float(first.mean())
-    # A matchup counts as often as it was asked.
-    share = np.round(mean + weight * (np.bincount(row, first) / times - mean), 12)
-    return clustered_share(share, seats.prompt[asked])
+    share = np.round(mean + times / times.mean() * (np.bincount(row, first) / times - mean), 12)
+    figures = {"decided": len(matchup), "by_lot": by_lot, **positions.cap}
+    return Measure(name, positions.judge, clustered_share(share, positions.prompt[asked]), figures)
 
 
-def _slot(seats: Seats) -> list[Finding]:
-    """What the seat is worth in log-odds, and what takes it out of the labels."""
-    fit = fit_columns(seats.matchup, seats.turned, seats.p_shown, seats.judge)
+def _not_by_lot(sheet: Sheet, positions: Positions) -> dict[str, str]:
+    """What gives away that positions were not drawn by lot: nothing when nothing does.
+
+    In a matchup asked once, the first position wins for the text that stands there. Only where positions were
+    drawn does that cancel, and that shows in what the audit knows of the texts: their lengths, who wrote
+    them, and what humans said of them.
+    """
+    answers, matchups, swapped = sheet.answers, sheet.matchups, positions.swapped
+    first = np.where(swapped, matchups.second[positions.matchup], matchups.first[positions.matchup])
+    second = np.where(swapped, matchups.first[positions.matchup], matchups.second[positions.matchup])
+    longer = answers.chars[first] - answers.chars[second]
+    human = sheet.human_p[positions.matchup]
+    liked = np.where(swapped, 0.5 - human, human - 0.5)
+    if _lopsided((longer > 0).sum(), (longer < 0).sum()):
+        return {"what": "the longer answer"}
+    if _lopsided((liked > 0).sum(), (liked < 0).sum()):
+        return {"what": "the answer that humans prefer"}
+    one, other = answers.policy[first], answers.policy[second]
+    met, policies = one != other, len(sheet.policies)
+    ahead, behind = (np.bincount(side[met], minlength=policies) for side in (one, other))
+    for name, here, there in zip(sheet.policies, ahead, behind, strict=True):
+        if _lopsided(here, there):
+            return {"what": f"the answer of {name or 'one policy'}"}
+    return {}
+
+
+def _lopsided(one: int, other: int) -> bool:
+    """Whether one side leads more often than drawing lots would let it, once in ten thousand."""
+    low, high = wilson(float(one), float(one + other), 0.9999)
+    return one + other >= FEWEST and not low <= 0.5 <= high
+
+
+def _between_equals(positions: Positions) -> Iterator[Measure]:
+    """What the first position is worth in log-odds, and what takes it out of the labels."""
+    fit = fit_columns(positions.matchup, positions.swapped, positions.p_shown, positions.judge)
     if fit is None:
-        return []
-    one = Estimate(fit.bias, fit.bias_low, fit.bias_high, fit.n_swapped + fit.n_single)
-    told: tuple[float | None, float | None] = fit.bias_low, fit.bias_high
-    width = f" (95% interval {fit.bias_low:+.2f} to {fit.bias_high:+.2f})"
-    most, bias, end = logit(MOST), fit.bias, ""
-    if abs(bias) > most:
+        return
+    bias, low, high, edge = fit.bias, fit.bias_low, fit.bias_high, logit(MOST)
+    figures: dict[str, Any] = {"both": positions.asked_both, "at_most": "note", "because": "it is corrected"}
+    if abs(bias) > edge:
         # Verdicts without probabilities tell no farther.
-        bias, told, width = math.copysign(most, bias), (None, None), " or beyond"
-        end = "at least " if bias > 0 else "at most "
-    says = (
-        f"Between two equally good answers {seats.judge} gives the first seat {end}{percent(sigmoid(bias))}: "
-        f"{bias:+.2f} log-odds{width}. "
-    )
-    if seats.swapped >= CORRECTED:
-        says += "Every matchup was asked in both orders; the average of the two is free of it."
-    else:
-        says += (
-            f"{percent(seats.swapped)} of the matchups were asked in both orders; from those jurist learns "
-            "what the rest would have been in the other order, and averages the two."
-        )
-    grade = at_most(graded(one.low, one.high, 0.0, LOG_ODDS), "note")
-    found = measured("position.slot", seats.judge, says, grade, one, 0.0, unit="number")
-    return [replace(found, value=bias, low=told[0], high=told[1])]
+        bias, low, high = math.copysign(edge, bias), math.nan, math.nan
+        figures |= {"bound": "at least" if bias > 0 else "at most"}
+    figures |= {"share": sigmoid(bias), "every" if positions.asked_both >= CORRECTED else "some": True}
+    n = fit.n_swapped + fit.n_single
+    yield Measure("position.between_equals", positions.judge, Estimate(bias, low, high, n), figures)
 
 
-def _cost(sheet: Sheet, seats: Seats) -> list[Finding]:
-    """How much more often labels would be wrong had each matchup been asked once, by people's labels."""
-    truth = sheet.human_p[seats.both]
+def _cost(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
+    """How much more often labels would be wrong had each matchup been asked once, by human labels."""
+    truth = sheet.human_p[positions.both]
     known = ~np.isnan(truth) & (truth != 0.5)
     right = np.sign(truth[known] - 0.5)
-    given, other = seats.given[known] - 0.5, seats.other[known] - 0.5
-    settled = np.round(given + other, 9)
+    given, swapped = positions.p_given[known] - 0.5, positions.p_swapped[known] - 0.5
+    settled = np.round(given + swapped, 9)
     kept = settled != 0
     if not kept.any():
-        return []
+        return
     # A tie in one order would be broken by lot.
-    once = (2 - right * (np.sign(given) + np.sign(other))) / 4
+    once = (2 - right * (np.sign(given) + np.sign(swapped))) / 4
     wrong = (np.sign(settled) != right) & kept
     error, left = wrong.sum() / kept.sum(), kept.mean()
     # The error of what is kept is a ratio; its first-order terms make the difference a mean.
     lead = once - error - (wrong - error * kept) / left
-    one = clustered_mean(lead, seats.prompt[seats.both][known])
-    says = (
-        f"Asked once, {seats.judge} would disagree with people on {percent(float(once.mean()))} of the "
-        f"matchups; in both orders it does on {percent(float(error))}, and {percent(1 - float(left))} become "
-        f"ties. One order costs {points(one.value)} ({span(one)})."
-    )
-    advice = "" if seats.swapped >= CORRECTED else ASK_BOTH
-    return [measured("position.cost", seats.judge, says, "note", one, advice=advice)]
+    cost = clustered_mean(lead, positions.prompt[positions.both][known])
+    figures = {"once": float(once.mean()), "both": float(error), "ties": 1 - float(left)}
+    yield Measure("position.cost", positions.judge, cost, figures)
 
 
-def _mended(seats: Seats) -> Grade:
-    """How bad a seat can be: what is taken out of the labels spoils none of them."""
-    return "warning" if seats.swapped >= CORRECTED or len(seats.both) >= FEWEST else "alarm"
+def _by_domain(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
+    """The domain with the most flips, at a level that allows for having looked at all of them."""
+    prompt = positions.prompt[positions.both]
+    domain, flipped = sheet.prompts.domain[prompt], positions.flipped.astype(float)
+    looked = np.flatnonzero(np.bincount(domain, minlength=len(sheet.domains)) >= FEWEST).tolist()
+    if len(looked) < 2:
+        return
+    shares = {
+        sheet.domains[one] or "no domain": clustered_share(
+            flipped[domain == one], prompt[domain == one], 1 - 0.05 / len(looked)
+        )
+        for one in looked
+    }
+    name, worst = max(shares.items(), key=lambda pair: pair[1].value)
+    figures = {"domain": name, "overall": float(flipped.mean()), "mark": float(flipped.mean())}
+    bars = tuple(Point(one, e.value, e.low, e.high, e.n) for one, e in shares.items())
+    yield Measure("position.by_domain", positions.judge, worst, figures, series=(Series("flips", bars),))
 
 
-def _way_out(seats: Seats, grade: Grade) -> str:
-    if grade not in WRONG:
-        return ""
-    if seats.swapped >= CORRECTED:
-        return "Keep asking in both orders: --judge.swap always"
-    return ASK_BOTH
+def _by_margin(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
+    """Flips against how far apart the answers are to somebody else, or to the judge where it says."""
+    margin, whose = _margin(sheet, positions)
+    known = ~np.isnan(margin)
+    if known.sum() < FEWEST:
+        return
+    prompt, flipped = positions.prompt[positions.both][known], positions.flipped[known].astype(float)
+    bins = np.minimum((margin[known] * BINS).astype(int), BINS - 1)
+    shares = {
+        one: clustered_share(flipped[bins == one], prompt[bins == one]) for one in np.unique(bins).tolist()
+    }
+    if len(shares) < 2:
+        return
+    figures = {"whose": whose, "far": shares[max(shares)].value}
+    line = tuple(Point((one + 0.5) / BINS, e.value, e.low, e.high, e.n) for one, e in sorted(shares.items()))
+    series = (Series("flips", line),)
+    yield Measure("position.by_margin", positions.judge, shares[min(shares)], figures, series=series)
 
 
-def _charted(found: list[Finding]) -> list[Finding]:
-    """One chart of all judges, with the finding of the one that is furthest from a half."""
-    shares = [one for one in found if one.name == "position.first_seat" and one.value is not None]
-    if not shares:
-        return found
-    chart = bars(
-        "How often the first seat wins",
-        "first seat",
-        shares,
-        y="share of decided verdicts",
-        mark=0.5,
-        marked="the seat is nothing to it",
-    )
-    worst = max(shares, key=lambda one: abs((one.value or 0.5) - 0.5))
-    return shown_by(worst, chart, found)
+def _margin(sheet: Sheet, positions: Positions) -> tuple[Array, str]:
+    """|2p - 1| of each matchup read in both orders, by somebody else than the judge if there is anybody: its
+    own margin is small wherever it flipped, by arithmetic.
+    """
+    opinions, n = sheet.opinions, len(sheet.matchups)
+    others = ~np.isnan(opinions.p) & (opinions.judge != sheet.judges.index(positions.judge))
+    counts = np.bincount(opinions.matchup[others], minlength=n)[positions.both]
+    if (counts > 0).sum() >= FEWEST:
+        sums = np.bincount(opinions.matchup[others], opinions.p[others], minlength=n)[positions.both]
+        mean = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+        return np.abs(2 * mean - 1), "the other judges"
+    humans = np.bincount(sheet.human.matchup, minlength=n)[positions.both]
+    if (humans > 1).sum() >= FEWEST:
+        return np.where(humans > 1, np.abs(2 * sheet.human_p[positions.both] - 1), np.nan), "humans"
+    bare = (np.abs(positions.p_given - 0.5) > 0.5 - SURE) | (positions.p_given == 0.5)
+    own = np.abs(positions.p_given + positions.p_swapped - 1)
+    return np.where(2 * bare.sum() > len(bare), np.nan, own), "the judge itself"
+
+
+def _ids(sheet: Sheet, matchups: Array) -> tuple[str, ...]:
+    return tuple(sheet.matchups.id[row] for row in matchups.tolist())

@@ -136,7 +136,7 @@ def _series(plane: _Plane, what: Chart, one: Series, at: int, of: int) -> Markup
             f'<line class="whisker {kind}" x1="{x:.2f}%" x2="{x:.2f}%" y1="{low:.1f}" y2="{high:.1f}"/>'
             for x, low, high in sure
         ]
-    if what.kind == "dots" or len(points) <= 25:
+    if len(points) <= 25:
         radius = 4 if len(points) <= 60 else 2.5
         parts += [f'<circle class="spot {kind}" cx="{x:.2f}%" cy="{y:.1f}" r="{radius}"/>' for x, y in spots]
     return Markup("".join(parts))  # numbers and our own names only

@@ -47,11 +47,7 @@ def chart(what: Chart | None) -> Markup:
     if not series:
         return Markup()
     named = any(isinstance(point.x, str) for one in series for point in one.points)
-    body = (
-        _rows(what, series)
-        if what.kind == "bars" or (named and what.kind == "dots")
-        else curves(what, series)
-    )
+    body = _rows(what, series) if what.kind == "bars" or named else curves(what, series)
     return Markup('<figure class="chart {}"><figcaption>{}</figcaption>{}{}</figure>').format(
         what.kind, shown(brief(what.title, 160)), body, _table(what, series)
     )

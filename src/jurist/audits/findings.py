@@ -1,0 +1,129 @@
+"""The words of every audit: what a measure is called, its sentence, when it is bad, what to do, how it is drawn.
+
+Templates are explained at `finding.Kind`. Commands in advice stand in backticks and can be typed as they are;
+`{again}` is the command that judges the same data anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .finding import Advice, ChartWords, Kind, Missing, far_from, reported, too_high, too_low
+
+BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"))
+ANOTHER: Final = "ask another judge"
+UNREAD: Final = Missing("{judge} gave no verdict that could be read.", "See why: {unread}")
+NO_JUDGE: Final = Missing("No judge compared two answers.", "Judge them: `{again}`")
+NO_HUMANS: Final = Missing("No human has labelled any of these matchups.", "Label some: {spotcheck}")
+
+SECTIONS: Final = {
+    "agreement": "Agreement with humans",
+    "attacks": "Attacks",
+    "position": "Position bias",
+    "length": "Length bias",
+    "self_preference": "Self-preference",
+    "calibration": "Over-confidence",
+    "ceiling": "Capability ceiling",
+    "diversity": "Diversity",
+    "overoptimisation": "Over-optimisation",
+    "probe": "Attacks tried on the judge",
+    "reading": "Unread and forced verdicts",
+    "cost": "Cost",
+}
+"""By the first part of a name, in the order of the page."""
+
+POSITION: Final = {
+    "position.repeats": Kind(
+        "Repeatability",
+        "Asked the same question again in the same order, {judge} gave the same answer in {value} of the repeats ({interval}).",
+        too_low(0.9, 0.6),
+        (
+            Advice("lower its temperature: `{again} --judge.temperature 0`", ("judge.temperature", 0.0)),
+            "average more samples: `{again} --judge.samples 5`",
+        ),
+        fair=1.0,
+    ),
+    "position.flips_beyond_repeats": Kind(
+        "Flips beyond repeats",
+        "With the order swapped, {judge} contradicts itself in {across:%} of the cases; {value} of that come from the order ({interval}), the rest it also does when asked the same again.",
+        far_from(0.0, 0.05),
+        (BOTH_ORDERS,),
+        "points",
+        fair=0.0,
+    ),
+    "position.flip_rate": Kind(
+        "Flip rate",
+        "{judge} came to the same verdict in both orders for {same:,} of {of:matchup}; for {flips:,} ({value}, {interval}) the winner changed with the order.[ Asked once, it would be wrong in at least {wrong:%}.]",
+        # GPT-4 changed its winner in 35% of MT-Bench (Zheng et al. 2023), and its labels are still of use.
+        too_high(0.35, 0.5),
+        (
+            Advice(
+                "leave out the pairs that flipped: `jurist export {source} --prefer.consistent_only true`",
+                ("prefer.consistent_only", True),
+            ),
+            ANOTHER,
+        ),
+        fair=0.0,
+        missing={"one_order": Missing("{judge} was read in one order only.", BOTH_ORDERS.text)},
+    ),
+    "position.first_position": Kind(
+        "First position wins",
+        "{judge} gave {value} of its {decided:decided verdict} to the answer in the first position ({interval}); a judge that goes by the text gives 50%.[?by_lot| It was asked in one order; positions look drawn by lot.]",
+        # Good judges of today give a position up to 4 points.
+        far_from(0.5, 0.05),
+        (BOTH_ORDERS,),
+        fair=0.5,
+        chart=ChartWords(
+            "How often the first position wins",
+            y="share of decided verdicts",
+            mark=0.5,
+            marked="no position bias",
+        ),
+        missing={
+            "unknown": Missing(
+                "The file does not say which answer the judge saw first.",
+                "Add a column `swapped`, or one verdict for each order: `winner_given` and `winner_turned`",
+            ),
+            "scores": Missing("Each answer was scored alone, so there is no position to prefer."),
+            "no_judge": NO_JUDGE,
+            "unread": UNREAD,
+            "not_by_lot": Missing(
+                "{judge} was asked in one order, and {what} stands in one position more often than in the other.",
+                BOTH_ORDERS.text,
+            ),
+            "ties": Missing(
+                "{judge} called every matchup a tie.", "Forbid ties: `{again} --judge.ties false`"
+            ),
+        },
+    ),
+    "position.between_equals": Kind(
+        "Between equal answers",
+        "Between two equally good answers {judge} gives the first position [{bound} ]{share:%}: {value} log-odds[ ({interval})].[?every| Every matchup was asked in both orders; their average is free of it.][?some| {both:%} of the matchups were asked in both orders; from those the rest are corrected.]",
+        far_from(0.0, 0.2, "number"),
+        unit="number",
+        fair=0.0,
+    ),
+    "position.cost": Kind(
+        "Cost of one order",
+        "Asked once, {judge} would disagree with humans on {once:%} of the matchups; in both orders it does on {both:%}, and {ties:%} become ties. One order costs {value} ({interval}).",
+        reported,
+        unit="points",
+    ),
+    "position.by_domain": Kind(
+        "Flips by domain",
+        "{judge} flips most often in {domain}: in {value} of the matchups, against {overall:%} in all.",
+        too_high(0.35, None),
+        ("ask another judge, or humans, about {domain}",),
+        chart=ChartWords("Flips of {judge} by domain", y="share of matchups", marked="all"),
+    ),
+    "position.by_margin": Kind(
+        "Flips by margin",
+        "Where the two answers are closest to {whose}, {judge} flipped in {value}; where they are furthest apart, in {far:%}.",
+        reported,
+        chart=ChartWords(
+            "Flips of {judge} by margin", "margin to {whose}, |2p - 1|", "share of matchups", kind="lines"
+        ),
+    ),
+}
+
+KINDS: Final[dict[str, Kind]] = {**POSITION}
