@@ -25,7 +25,7 @@ import numpy as np
 from evidence import record
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
 from jurist.audits.humans import WANTED
-from jurist.audits.sheet import Array, Said, Sheet
+from jurist.audits.sheet import Array, HumanLabels, Sheet
 from jurist.audits.source import read_run
 from jurist.audits.spot_check import draw
 from jurist.preferences.export import write_quarantine
@@ -76,7 +76,7 @@ def checked(sheet: Sheet, share: Array, n: int, seed: int, readers: int = READER
     said = (np.random.default_rng(seed).random(len(matchup)) < share[matchup]).astype(float)
     said[np.abs(share[matchup] - 0.5) < TIE] = 0.5
     people = tuple(f"human:{one}" for one in range(readers))
-    return replace(sheet, said=Said(who, matchup, said, weight), people=people)
+    return replace(sheet, human=HumanLabels(who, matchup, said, weight), humans=people)
 
 
 def held(sheet: Sheet, share: Array, n: int, readers: int = READERS) -> Counter[tuple[str, ...]]:

@@ -7,7 +7,17 @@ import numpy as np
 from jurist.audits.attacks import ATTACK, HONEST, PLAIN
 from jurist.audits.finding import Finding
 from jurist.audits.firewall import firewall
-from jurist.audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from jurist.audits.sheet import (
+    Answers,
+    Array,
+    HumanLabels,
+    Labels,
+    Matchups,
+    Prompts,
+    Scores,
+    Sheet,
+    Verdicts,
+)
 
 from . import Case, finding
 
@@ -60,7 +70,7 @@ def sheet(seed: int, rate: float, n: int = PROMPTS) -> Sheet:
         ),
         Scores(none, none, nothing, none, none, nothing, nothing),
         Labels(none, nothing, nothing),
-        Said(none, none, nothing, nothing),
+        HumanLabels(none, none, nothing, nothing),
         ("",),
         (HONEST, f"{ATTACK}padding", ATTACK + PLAIN),
         ("judge",),

@@ -13,7 +13,7 @@ import numpy as np
 from jurist.audits.finding import Finding
 from jurist.audits.overoptimisation import Checkpoint, best_of_n, overoptimisation
 from jurist.audits.overoptimisation.forecast import Form
-from jurist.audits.sheet import Answers, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from jurist.audits.sheet import Answers, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
 
 from . import Case, finding
 
@@ -121,7 +121,7 @@ def scored(prompts: int, k: int, tails: float, seed: int) -> Sheet:
             judge, answer, np.concatenate([proxy.ravel(), gold.ravel()]), *(zero.astype(int),) * 2, zero, zero
         ),
         Labels(none, nothing, nothing),
-        Said(none, none, nothing, nothing),
+        HumanLabels(none, none, nothing, nothing),
         policies=("policy",),
         judges=("proxy", "outside"),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jurist.audits.agreement import agreement
-from jurist.audits.sheet import Answers, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from jurist.audits.sheet import Answers, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
 
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "llmbar"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
@@ -101,7 +101,7 @@ def sheet_of(gold, evaluators):
         Verdicts(judge, matchup, turned.astype(bool), p, *(zeros.astype(int),) * 2, zeros, zeros),
         Scores(none, none, nothing, none, none, nothing, nothing),
         Labels(none, nothing, nothing),
-        Said(np.zeros(n, int), np.arange(n), truth, np.ones(n)),
+        HumanLabels(np.zeros(n, int), np.arange(n), truth, np.ones(n)),
         ("",),
         ("one",),
         tuple(names),

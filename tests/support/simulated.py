@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jurist.audits.sheet import Answers, Array, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from jurist.audits.sheet import (
+    Answers,
+    Array,
+    HumanLabels,
+    Labels,
+    Matchups,
+    Prompts,
+    Scores,
+    Sheet,
+    Verdicts,
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
         Verdicts(judge, matchup, turned, p, sample, unread, usd, seconds),
         Scores(none, none, nothing, none, none, nothing, nothing),
         Labels(none, nothing, nothing),
-        Said(np.tile(np.arange(world.people), len(labelled)), asked, votes, np.ones(len(asked))),
+        HumanLabels(np.tile(np.arange(world.people), len(labelled)), asked, votes, np.ones(len(asked))),
         world.domains,
         world.policies,
         tuple(one.name for one in judges),
