@@ -33,6 +33,8 @@ class Simulated:
     """For each standard deviation of true quality; 0 is a coin."""
     slot: float = 0.0
     """For the first position."""
+    slot_spread: float = 0.0
+    """Standard deviation of `slot` between prompts."""
     length: float = 0.0
     """For each standard deviation of length."""
     own: float = 0.0
@@ -68,6 +70,8 @@ class World:
     """Share of the matchups that people labelled."""
     long: float = 0.0
     """Correlation of length and true quality."""
+    hard: float = 0.0
+    """Share of prompts whose two answers differ a tenth as much, so that matchups of a prompt are alike."""
 
 
 def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sheet, Array]:
@@ -83,6 +87,8 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     policy = np.array(picks, dtype=int).reshape(n, 2)
     chars = np.maximum(1, np.round(400 + 120 * length)).astype(np.int64).reshape(-1)
     ahead = quality[:, 0] - quality[:, 1]
+    if world.hard:
+        ahead = ahead * np.where(dice.random(world.prompts) < world.hard, 0.1, 1.0)[prompt]
     shared = dice.normal(size=n)
 
     def said_by(code: int) -> tuple[Array, ...]:
@@ -96,7 +102,8 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
         turned = np.tile([False, True], (n, 1)) if world.orders == "both" else dice.random((n, 1)) < 0.5
         turned = np.repeat(turned, world.samples, axis=1)
         samples = np.tile(np.arange(world.samples), turned.shape[1] // world.samples)
-        p = 1 / (1 + np.exp(-(odds[:, None] + np.where(turned, -one.slot, one.slot))))
+        slot = one.slot + (one.slot_spread * dice.normal(size=world.prompts)[prompt] if one.slot_spread else 0.0)
+        p = 1 / (1 + np.exp(-(odds + np.where(turned, -1, 1).T * slot).T))
         p = p if one.soft else (dice.random(p.shape) < p).astype(float)
         columns = np.broadcast_arrays(code, rows[:, None], turned, p, samples)
         return tuple(column.reshape(-1) for column in columns)

@@ -309,7 +309,7 @@ class _Words(Formatter):
         if "|" in spec:
             more, less = spec.split("|")
             return more if value >= 0 else less
-        if spec.isalpha() and spec not in ("d", "f", "g", "e"):
+        if spec.replace(" ", "").isalpha() and spec not in ("d", "f", "g", "e"):
             return count(int(value), spec)
         return str(format(value, spec))
 
