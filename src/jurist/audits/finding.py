@@ -57,6 +57,8 @@ class Chart(Struct, frozen=True, omit_defaults=True):
     mark: float | None = None
     """A line to compare with, e.g. 0.5, and what it is called."""
     marked: str = ""
+    diagonal: bool = False
+    """Draw y = x, for confidence against accuracy; `marked` says what lies on it."""
 
 
 class Measure(Struct, frozen=True):
@@ -123,6 +125,7 @@ class ChartWords(NamedTuple):
     marked: str = ""
     kind: Literal["bars", "lines"] = "bars"
     unit: Unit = "share"
+    diagonal: bool = False
 
 
 class Missing(NamedTuple):
@@ -277,7 +280,8 @@ def _chart(kind: Kind, series: tuple[Series, ...], figures: Mapping[str, Any]) -
     assert words is not None
     mark = figures.get("mark", words.mark)
     title, x, marked = (fill(text, figures) for text in (words.title, words.x, words.marked))
-    return Chart(words.kind, title, series, x, words.y, words.unit, mark, marked if mark is not None else "")
+    marked = marked if mark is not None or words.diagonal else ""
+    return Chart(words.kind, title, series, x, words.y, words.unit, mark, marked, words.diagonal)
 
 
 def _name(name: str, about: About) -> str:
@@ -324,12 +328,11 @@ def figures_of(one: Measure, kind: Kind, about: About) -> dict[str, Any]:
     if one.estimate is None:
         return figures
     value, low, high, n = one.estimate
-    around = f"95% interval {written(low, kind.unit)} to {written(high, kind.unit)}"
-    known = math.isfinite(low) and math.isfinite(high)
+    around = between(low, high, kind.unit)
     written_ = {"value": written(value, kind.unit), "size": written(abs(value), kind.unit)}
     return {
         **written_,
-        "interval": around if known else None,
+        "interval": f"95% interval {around}" if around else None,
         "sign": value,
         "n": n,
         **{key: _name(v, about) if isinstance(v, str) else v for key, v in figures.items()},
@@ -363,6 +366,14 @@ def written(value: float | None, unit: Unit = "share") -> str:
     if unit == "seconds":
         return f"{sign}{size:.1f} s" if size < 100 else f"{sign}{size / 60:.1f} min"
     return sign + _digits(size)
+
+
+def between(low: float | None, high: float | None, unit: Unit = "share") -> str:
+    """An interval: `29.5% to 38.7%`, `−8.3 to −0.4 points`; empty where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    start = written(low, unit)
+    return f"{start.removesuffix(' points')} to {written(high, unit)}"
 
 
 def _digits(size: float) -> str:
