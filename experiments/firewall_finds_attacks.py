@@ -87,7 +87,7 @@ async def probed(judge: Gullible, seed: int) -> list[Finding]:
         honest, *others = group.completions
         met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
         said = await ask_judges(group.prompt, group.completions, met, [asked])
-        collector.case(Case(group.prompt, group.completions, met, tuple(said), True))
+        collector.add_case(Case(group.prompt, group.completions, met, tuple(said), True))
     return firewall(collector.sheet())
 
 

@@ -72,7 +72,7 @@ def gap(sheet: Sheet) -> list[float]:
     n = len(sheet.matchups)
     rows, none = np.arange(n), np.zeros(n, dtype=int)
     mean = np.bincount(sheet.opinions.matchup, sheet.opinions.p, minlength=n) / len(sheet.judges)
-    one = replace(sheet.verdicts, judge=none, matchup=rows, turned=none > 0, p=mean, sample=none)
+    one = replace(sheet.verdicts, judge=none, matchup=rows, swapped=none > 0, p=mean)
     (found,) = self_preference(replace(sheet, verdicts=one, judges=(VAIN[0].name,)))
     return [round(100 * (end or 0.0), 2) for end in (found.value, found.low, found.high)]
 

@@ -59,16 +59,23 @@ def sheet(seed: int, rate: float, n: int = PROMPTS) -> Sheet:
     names = tuple(f"prompt {at}" for at in range(n))
     return Sheet(
         Prompts(names, np.zeros(n, dtype=int), np.zeros(n, dtype=bool)),
-        Answers(np.repeat(prompt, 2), policy, *(_full(4 * n, size) for size in (100, 20)), zeros > 0),
+        Answers(np.repeat(prompt, 2), policy, _full(4 * n, 100), np.arange(4 * n)),
         Matchups(
             tuple(f"matchup {at}" for at in range(2 * n)),
             prompt,
             *(2 * np.arange(2 * n) + at for at in (0, 1)),
         ),
         Verdicts(
-            zeros, matchup, np.tile([False, True], 2 * n), p, zeros, zeros, np.zeros(4 * n), np.zeros(4 * n)
+            zeros,
+            matchup,
+            np.tile([False, True], 2 * n),
+            p,
+            zeros,
+            np.zeros(4 * n),
+            zeros > 0,
+            np.full(4 * n, np.nan),
         ),
-        Scores(none, none, nothing, none, none, nothing, nothing),
+        Scores(none, none, nothing, none, nothing),
         Labels(none, nothing, nothing),
         HumanLabels(none, none, nothing, nothing),
         ("",),

@@ -112,14 +112,10 @@ def scored(prompts: int, k: int, tails: float, seed: int) -> Sheet:
     zero = np.zeros(2 * n)
     return Sheet(
         Prompts(tuple(map(str, range(prompts))), np.zeros(prompts, dtype=int), np.zeros(prompts, dtype=bool)),
-        Answers(
-            np.repeat(np.arange(prompts), k), *(np.zeros(n, dtype=int) for _ in range(3)), np.zeros(n, bool)
-        ),
+        Answers(np.repeat(np.arange(prompts), k), *(np.zeros(n, dtype=int) for _ in range(2)), np.arange(n)),
         Matchups((), none, none, none),
-        Verdicts(none, none, none.astype(bool), nothing, none, none, nothing, nothing),
-        Scores(
-            judge, answer, np.concatenate([proxy.ravel(), gold.ravel()]), *(zero.astype(int),) * 2, zero, zero
-        ),
+        Verdicts(none, none, none > 0, nothing, none, nothing, none > 0, nothing),
+        Scores(judge, answer, np.concatenate([proxy.ravel(), gold.ravel()]), zero.astype(int), zero),
         Labels(none, nothing, nothing),
         HumanLabels(none, none, nothing, nothing),
         policies=("policy",),

@@ -160,7 +160,7 @@ def test_a_policy_of_a_run_is_set_beside_people_and_nothing_is_called_a_failure(
             Completion.of(prompt.id, f"never twice {at} the {at + 1} same {at + 2}", "human:ann"),
             Completion.of(prompt.id, "always the same to everybody", "dull"),
         ]
-        collector.case(Case(prompt, tuple(said), (), ()))
+        collector.add_case(Case(prompt, tuple(said), (), ()))
     found = by_name(of_policies(collector.sheet()))
 
     assert found["distinct_2"].about == "dull"

@@ -31,7 +31,7 @@ def probed(function, groups=GROUPS, **judge):
             honest, *others = group.completions
             met = [Matchup.of(group.prompt, honest, other) for other in others]
             said = await ask_judges(group.prompt, group.completions, met, [opened])
-            collector.case(Case(group.prompt, group.completions, tuple(met), tuple(said), True))
+            collector.add_case(Case(group.prompt, group.completions, tuple(met), tuple(said), True))
         return collector.sheet()
 
     return {one.name.partition(".")[2]: one for one in firewall(asyncio.run(ask()))}

@@ -160,15 +160,14 @@ def scored(proxy, gold):
     zero = np.zeros(2 * n)
     return Sheet(
         Prompts(tuple(map(str, range(prompts))), np.zeros(prompts, int), np.zeros(prompts, bool)),
-        Answers(np.repeat(np.arange(prompts), k), *(np.zeros(n, int) for _ in range(3)), np.zeros(n, bool)),
+        Answers(np.repeat(np.arange(prompts), k), *(np.zeros(n, int) for _ in range(2)), np.arange(n)),
         Matchups((), none, none, none),
-        Verdicts(none, none, none.astype(bool), nothing, none, none, nothing, nothing),
+        Verdicts(none, none, none > 0, nothing, none, nothing, none > 0, nothing),
         Scores(
             np.repeat([0, 1], n),
             np.tile(np.arange(n), 2),
             np.concatenate([proxy.ravel(), gold.ravel()]),
-            *(zero.astype(int),) * 2,
-            zero,
+            zero.astype(int),
             zero,
         ),
         Labels(none, nothing, nothing),

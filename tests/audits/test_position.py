@@ -46,7 +46,7 @@ def sheet_of(*verdicts):
                     unread="" if p is not None else "refused",
                 )
             )
-        collector.case(Case(prompt, (one, other), (matchup,), tuple(said)))
+        collector.add_case(Case(prompt, (one, other), (matchup,), tuple(said)))
     return collector.sheet()
 
 

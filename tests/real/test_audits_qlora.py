@@ -46,7 +46,9 @@ def sheet_of(reviews):
             name = f"{prompt.id} {number}"
             unread = "" if p is not None else "no verdict"
             verdicts.append(Verdict(name, "gpt-4", shown.id, first.id, second.id, p_first=p, unread=unread))
-        collector.case(Case(some[0][0], tuple(answers.values()), tuple(matchups.values()), tuple(verdicts)))
+        collector.add_case(
+            Case(some[0][0], tuple(answers.values()), tuple(matchups.values()), tuple(verdicts))
+        )
     return collector.sheet()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jurist.audits.agreement import agreement as audit
-from jurist.audits.collect import Collector, People
+from jurist.audits.collect import Collector
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case
 from jurist.verdicts.human import LabelIndex, load_labels
@@ -164,11 +164,11 @@ def test_the_audit_holds_both_judges_beside_three_people(people, matchups):
     """Alpha as the package of its name has it, people more of one mind than any judge with them."""
     krippendorff = pytest.importorskip("krippendorff", reason="pip install krippendorff")
     files = {"gpt-3.5-turbo-testset-v1.json": "gpt_result", "pandalm-7b-testset-v1.json": "pandalm_result"}
-    collector = Collector(People((verdict, 1.0) for verdict in people))
+    collector = Collector(LabelIndex(people))
     told = [judged(name, field, matchups) for name, field in files.items()]
     for matchup, *said in zip(matchups, *told, strict=True):
         answers = (matchup.first, matchup.second)
-        collector.case(Case(matchup.prompt, answers, (matchup,), tuple(said)))
+        collector.add_case(Case(matchup.prompt, answers, (matchup,), tuple(said)))
     sheet = collector.sheet()
     found = {(one.name, one.about): one for one in audit(sheet)}
 

@@ -40,7 +40,7 @@ def compared(model):
         other = scores(JUDGES[1])[model].get(session)
         if other is not None:
             said.append(Verdict(f"{session} 1", JUDGES[1], first_id=answer.id, score=other))
-        collector.case(Case(prompt, (answer,), (), tuple(said)))
+        collector.add_case(Case(prompt, (answer,), (), tuple(said)))
     found = {one.name: one for one in agreement(collector.sheet())}
     assert found["agreement.score_gap"].about == f"{JUDGES[0]} against {JUDGES[1]}"
     return found["agreement.score_gap"], found["agreement.same_score"]

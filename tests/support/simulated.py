@@ -92,7 +92,7 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     shared = dice.normal(size=n)
 
     def said_by(code: int) -> tuple[Array, ...]:
-        """The judge, the matchup, whether turned, p of the matchup's first, the sample."""
+        """The judge, the matchup, whether it was swapped, p of the matchup's first."""
         one = judges[code]
         blind = np.isin(domain[prompt], [i for i, name in enumerate(world.domains) if name in one.ignorant])
         kin = np.array([name == one.kin for name in world.policies])[policy].astype(float)
@@ -101,16 +101,17 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
         odds = odds + one.noise * dice.normal(size=n) + one.shared * shared
         turned = np.tile([False, True], (n, 1)) if world.orders == "both" else dice.random((n, 1)) < 0.5
         turned = np.repeat(turned, world.samples, axis=1)
-        samples = np.tile(np.arange(world.samples), turned.shape[1] // world.samples)
-        slot = one.slot + (one.slot_spread * dice.normal(size=world.prompts)[prompt] if one.slot_spread else 0.0)
+        slot = one.slot + (
+            one.slot_spread * dice.normal(size=world.prompts)[prompt] if one.slot_spread else 0.0
+        )
         p = 1 / (1 + np.exp(-(odds + np.where(turned, -1, 1).T * slot).T))
         p = p if one.soft else (dice.random(p.shape) < p).astype(float)
-        columns = np.broadcast_arrays(code, rows[:, None], turned, p, samples)
+        columns = np.broadcast_arrays(code, rows[:, None], turned, p)
         return tuple(column.reshape(-1) for column in columns)
 
     said = zip(*map(said_by, range(len(judges))), strict=True)
-    judge, matchup, turned, p, sample = (np.concatenate(part) for part in said)
-    unread, usd, seconds = np.zeros(len(p), int), np.full(len(p), 0.001), np.full(len(p), 0.5)
+    judge, matchup, turned, p = (np.concatenate(part) for part in said)
+    unread, usd = np.zeros(len(p), int), np.full(len(p), 0.001)
     none, nothing = np.empty(0, int), np.empty(0)
     labelled = np.flatnonzero(dice.random(n) < world.labelled)
     asked = np.repeat(labelled, world.people)
@@ -118,10 +119,10 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     votes = (dice.random(len(asked)) < sure).astype(float)
     sheet = Sheet(
         Prompts(tuple(f"prompt-{i}" for i in range(world.prompts)), domain, np.zeros(world.prompts, bool)),
-        Answers(np.repeat(prompt, 2), policy.reshape(-1), chars, chars // 5, np.zeros(2 * n, bool)),
+        Answers(np.repeat(prompt, 2), policy.reshape(-1), chars, np.arange(2 * n)),
         Matchups(tuple(f"matchup-{i}" for i in range(n)), prompt, 2 * rows, 2 * rows + 1),
-        Verdicts(judge, matchup, turned, p, sample, unread, usd, seconds),
-        Scores(none, none, nothing, none, none, nothing, nothing),
+        Verdicts(judge, matchup, turned, p, unread, usd, unread > 0, usd * np.nan),
+        Scores(none, none, nothing, none, nothing),
         Labels(none, nothing, nothing),
         HumanLabels(np.tile(np.arange(world.people), len(labelled)), asked, votes, np.ones(len(asked))),
         world.domains,

@@ -4,22 +4,68 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from heapq import heappush, heapreplace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from ..errors import DataError
 from ..records import Completion, Dropped, Preference, Prompt, Verdict, content_id, is_label
 from ..verdicts.cases import Case
-from ..verdicts.human import id_without_policy, text_key
-from .rows import CompletionRow, PreferenceRow, PromptRow, VerdictRow
+from ..verdicts.human import LabelIndex
 from .sheet import Answers, Array, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
 
 NAN: Final = float("nan")
 TEXTS: Final = 400
 """Prompts whose answers' texts are kept, for the audits that read them."""
+
+# What audits read of each record. A line of a run also holds prose, replies and token counts; not decoding
+# them makes a million verdicts a matter of seconds.
+
+
+class PromptRow(Struct, frozen=True, gc=False):
+    id: str
+    domain: str = ""
+    stakes: Literal["normal", "high"] = "normal"
+
+
+class CompletionRow(Struct, frozen=True, gc=False):
+    id: str
+    text: str
+    policy: str = ""
+
+
+class VerdictRow(Struct, frozen=True, gc=False):
+    judge: str
+    matchup_id: str = ""
+    first_id: str = ""
+    second_id: str = ""
+    order: Literal["given", "swapped"] = "given"
+    p_first: float | None = None
+    score: float | None = None
+    unread: str = ""
+    forced: bool = False
+    label_mass: float | None = None
+    cost: float = 0.0
+
+
+class IdRow(Struct, frozen=True, gc=False):
+    id: str
+
+
+class PreferenceRow(Struct, frozen=True, gc=False):
+    prompt: IdRow
+    chosen: IdRow
+    rejected: IdRow
+    p: float
+    weight: float = 1.0
+
+
+AnyCompletion = Completion | CompletionRow
+AnyVerdict = Verdict | VerdictRow
 
 
 class Names:
@@ -61,205 +107,158 @@ class Columns:
         }
 
 
-class HumanFile:
-    """HumanFile's labels, found again by what they are about; each with how many matchups it stands for."""
-
-    def __init__(self, said: Iterable[tuple[Verdict, float]] = ()) -> None:
-        about: dict[str, dict[tuple[str, int], tuple[Verdict, float]]] = {}
-        for verdict, weight in said:
-            # Who labels a matchup again corrects it.
-            about.setdefault(verdict.matchup_id, {})[verdict.judge, verdict.sample] = verdict, weight
-        self._about = {name: tuple(found.values()) for name, found in about.items()}
-        self._texts = {v.first_id for some in self._about.values() for v, _ in some if v.first_id}
-        self._texts |= {v.second_id for some in self._about.values() for v, _ in some if v.second_id}
-        self._found: set[str] = set()
-
-    def __len__(self) -> int:
-        """Matchups they labelled."""
-        return len(self._about)
-
-    @property
-    def found(self) -> int:
-        """Those among them that turned up."""
-        return len(self._found)
-
-    def of(
-        self, name: str, prompt: str, first: AnyAnswer, second: AnyAnswer
-    ) -> Iterator[tuple[str, float, float]]:
-        """Who, the probability told from the matchup's first, and the weight."""
-        key, seat = name, first.id
-        if name not in self._about:
-            if not self._texts:
-                return
-            seat = id_without_policy(prompt, first.text)
-            if seat not in self._texts:
-                return
-            key = text_key(prompt, seat, id_without_policy(prompt, second.text))
-        for verdict, weight in self._about.get(key, ()):
-            self._found.add(key)
-            # A label with no completion ids was given to the matchup as it came.
-            turned = bool(verdict.first_id) and verdict.first_id != seat
-            yield verdict.judge, _told(verdict.p_first, turned), weight
-
-
-AnyAnswer = Completion | CompletionRow
-AnyVerdict = Verdict | VerdictRow
-
-
 class Collector:
     """Give it cases, then the preferences they came to; it gives a sheet."""
 
-    def __init__(self, people: HumanFile | None = None) -> None:
-        self._people = people or HumanFile()
+    def __init__(self, human_labels: LabelIndex | None = None) -> None:
+        self._human_labels = human_labels or LabelIndex(())
         self._domains, self._policies, self._judges = Names(), Names(), Names()
-        self._who, self._reasons = Names(), Names("")
+        self._humans, self._reasons = Names(), Names("")
         self._prompt_rows: dict[str, int] = {}
         self._matchup_rows: dict[str, int] = {}
         self._answer_rows: dict[int, int] = {}
         self._prompts = Columns(domain="i", high="b")
-        self._answers = Columns(prompt="i", policy="i", chars="i", words="i", cut="b")
+        self._answers = Columns(prompt="i", policy="i", chars="i", text="q")
         self._matchups = Columns(prompt="i", first="i", second="i")
         self._verdicts = Columns(
-            judge="i", matchup="i", swapped="b", p="d", sample="i", unread="i", usd="d", seconds="f"
+            judge="i", matchup="i", swapped="b", p="d", unread="i", usd="d", forced="b", label_mass="f"
         )
-        self._scores = Columns(judge="i", answer="i", score="d", sample="i", unread="i", usd="d", seconds="f")
+        self._scores = Columns(judge="i", answer="i", score="d", unread="i", usd="d")
         self._labels = Columns(matchup="i", p="d", weight="d")
-        self._said = Columns(who="i", matchup="i", p="d", weight="d")
+        self._human = Columns(who="i", matchup="i", p="d", weight="d")
         self._dropped: Counter[str] = Counter()
         self._texts: dict[int, dict[int, str]] = {}
         """Of the prompts whose texts are kept."""
-        self._lots: list[tuple[int, int]] = []
+        self._sampled: list[tuple[int, int]] = []
         """Those prompts as a heap, the one that gives way first in front."""
 
-    def case(self, case: Case) -> None:
-        """One prompt with all that was said about its answers."""
-        seats = tuple((one.id, one.first.id, one.second.id) for one in case.matchups)
-        self.add(case.prompt, case.completions, seats, case.verdicts)
+    def add_case(self, case: Case) -> None:
+        """One prompt with all verdicts about its answers."""
+        matchups = tuple((one.id, one.first.id, one.second.id) for one in case.matchups)
+        self.add(case.prompt, case.completions, matchups, case.verdicts)
 
     def add(
         self,
         asked: Prompt | PromptRow,
-        completions: Sequence[AnyAnswer],
-        seats: Sequence[tuple[str, str, str]],
+        completions: Sequence[AnyCompletion],
+        matchups: Sequence[tuple[str, str, str]],
         verdicts: Sequence[AnyVerdict],
     ) -> None:
-        """The same in parts; each of `seats` is a matchup's id, its first and its second."""
+        """The same in parts; each of `matchups` is its id, its first and its second."""
         prompt = self._prompt(asked)
         answers = {one.id: self._answer(prompt, one) for one in completions}
         known: dict[str, int] = {}
-        for name, first, second in seats:
+        for name, first, second in matchups:
             row = self._matchup_rows.setdefault(name, len(self._matchups))
             if row == len(self._matchups):
                 self._matchups.add(prompt, answers[first], answers[second])
-                if len(self._people):
-                    self._ask_people(row, name, asked.id, completions, first, second)
+                if self._human_labels:
+                    texts = {one.id: one.text for one in completions if one.id in (first, second)}
+                    self._add_human_labels(
+                        row, name, asked.id, (first, texts[first]), (second, texts[second])
+                    )
             known[name] = row
         for verdict in verdicts:
             if not verdict.matchup_id:
-                self._score(verdict, answers)
+                self._add_score(verdict, answers)
             elif verdict.matchup_id in known:
-                self._verdict(verdict, known[verdict.matchup_id], answers)
+                self._add_verdict(verdict, known[verdict.matchup_id], answers)
 
-    def decided(self, preference: Preference | PreferenceRow) -> None:
+    def add_label(self, preference: Preference | PreferenceRow) -> None:
         """What was decided about a matchup of an earlier case."""
         chosen, rejected = preference.chosen.id, preference.rejected.id
         prompt = self._prompt_rows.get(preference.prompt.id, -1)
-        row = self._matchup_rows.get(
-            content_id("matchup", preference.prompt.id, sorted((chosen, rejected))), -1
-        )
+        name = content_id("matchup", preference.prompt.id, sorted((chosen, rejected)))
+        row = self._matchup_rows.get(name, -1)
         answer = self._answer_rows.get(hash((prompt, chosen)))
-        if row < 0 or answer is None:
-            return
-        turned = self._matchups.at(row, "first") != answer
-        self._labels.add(row, _told(preference.p, turned), preference.weight)
+        if row >= 0 and answer is not None:
+            swapped = self._matchups.at(row, "first") != answer
+            self._labels.add(row, _p_of_first(preference.p, swapped), preference.weight)
 
-    def dropped(self, row: Dropped) -> None:
+    def add_dropped(self, row: Dropped) -> None:
         self._dropped[row.kind] += 1
 
     def sheet(self) -> Sheet:
         return Sheet(
             Prompts(tuple(self._prompt_rows), **self._prompts.done("high")),
-            Answers(**self._answers.done("cut")),
+            Answers(**self._answers.done()),
             Matchups(tuple(self._matchup_rows), **self._matchups.done()),
-            Verdicts(**self._verdicts.done("swapped")),
+            Verdicts(**self._verdicts.done("swapped", "forced")),
             Scores(**self._scores.done()),
             Labels(**self._labels.done()),
-            HumanLabels(**self._said.done()),
+            HumanLabels(**self._human.done()),
             self._domains.all,
             self._policies.all,
             self._judges.all,
-            self._who.all,
+            self._humans.all,
             self._reasons.all,
             dict(self._dropped),
-            {row: text for some in self._texts.values() for row, text in some.items()},
+            {row: text for texts in self._texts.values() for row, text in texts.items()},
         )
 
     def _prompt(self, asked: Prompt | PromptRow) -> int:
         row = self._prompt_rows.setdefault(asked.id, len(self._prompts))
         if row == len(self._prompts):
             self._prompts.add(self._domains.code(asked.domain), asked.stakes == "high")
-            self._keep_texts(row, -int(asked.id[:12], 16))
+            self._sample_prompt(row, -int(asked.id[:12], 16))
         return row
 
-    def _keep_texts(self, row: int, lot: int) -> None:
-        """Drawn by content: the smallest ids, whatever comes first."""
-        if len(self._lots) < TEXTS:
-            heappush(self._lots, (lot, row))
-        elif lot > self._lots[0][0]:
-            _, gone = heapreplace(self._lots, (lot, row))
+    def _sample_prompt(self, row: int, key: int) -> None:
+        """Keep the texts of the prompts with the smallest ids, whatever order they come in."""
+        if len(self._sampled) < TEXTS:
+            heappush(self._sampled, (key, row))
+        elif key > self._sampled[0][0]:
+            _, gone = heapreplace(self._sampled, (key, row))
             del self._texts[gone]
         else:
             return
         self._texts[row] = {}
 
-    def _answer(self, prompt: int, one: AnyAnswer) -> int:
+    def _answer(self, prompt: int, one: AnyCompletion) -> int:
         # The hash alone: two of a million answers share one with a probability of 3 in 100 million.
         row = self._answer_rows.setdefault(hash((prompt, one.id)), len(self._answers))
         if row == len(self._answers):
-            text = one.text
-            words = text.count(" ") + 1 if text else 0
-            self._answers.add(
-                prompt, self._policies.code(one.policy), len(text), words, one.finish == "length"
-            )
+            self._answers.add(prompt, self._policies.code(one.policy), len(one.text), hash_of(one.text))
             if prompt in self._texts:
-                self._texts[prompt][row] = text
+                self._texts[prompt][row] = one.text
         return row
 
-    def _ask_people(
-        self, row: int, name: str, prompt: str, completions: Sequence[AnyAnswer], first: str, second: str
+    def _add_human_labels(
+        self, row: int, name: str, prompt: str, first: tuple[str, str], second: tuple[str, str]
     ) -> None:
-        texts: Mapping[str, AnyAnswer] = {one.id: one for one in completions}
-        for who, p, weight in self._people.of(name, prompt, texts[first], texts[second]):
-            self._said.add(self._who.code(who), row, p, weight)
+        for label, weight in self._human_labels.find(name, prompt, first, second):
+            self._human.add(self._humans.code(label.judge), row, _p_of_first(label.p_first, False), weight)
 
-    def _verdict(self, one: AnyVerdict, row: int, answers: Mapping[str, int]) -> None:
+    def _add_verdict(self, one: AnyVerdict, row: int, answers: Mapping[str, int]) -> None:
         first, second = self._matchups.at(row, "first"), self._matchups.at(row, "second")
         shown = answers.get(one.first_id), answers.get(one.second_id)
-        if first == second:
-            turned = one.order == "swapped"
-        elif shown == (first, second):
-            turned = False
-        elif shown == (second, first):
-            turned = True
-        else:
+        if first != second and shown not in ((first, second), (second, first)):
             raise DataError(
                 f"a verdict of {one.judge} is about {one.first_id} and {one.second_id}, not about its matchup"
                 f" {one.matchup_id}. See: jurist show RUN --pair {one.matchup_id}"
             )
-        p = _told(one.p_first, turned)
+        swapped = one.order == "swapped" if first == second else shown == (second, first)
+        p = _p_of_first(one.p_first, swapped)
         if is_label(one.judge):
-            self._said.add(self._who.code(one.judge), row, p, 1.0)
+            self._human.add(self._humans.code(one.judge), row, p, 1.0)
             return
         judge, reason = self._judges.code(one.judge), self._reasons.code(one.unread)
-        self._verdicts.add(judge, row, turned, p, one.sample, reason, one.cost, one.seconds)
+        mass = NAN if one.label_mass is None else one.label_mass
+        self._verdicts.add(judge, row, swapped, p, reason, one.cost, one.forced, mass)
 
-    def _score(self, one: AnyVerdict, answers: Mapping[str, int]) -> None:
+    def _add_score(self, one: AnyVerdict, answers: Mapping[str, int]) -> None:
         if one.first_id in answers:
             score = NAN if one.score is None else one.score
             judge, reason = self._judges.code(one.judge), self._reasons.code(one.unread)
-            self._scores.add(judge, answers[one.first_id], score, one.sample, reason, one.cost, one.seconds)
+            self._scores.add(judge, answers[one.first_id], score, reason, one.cost)
 
 
-def _told(p: float | None, turned: bool) -> float:
-    """From the seat it was said of to the matchup's first; nan where nothing was read."""
-    return NAN if p is None else 1.0 - p if turned else p
+def hash_of(text: str) -> int:
+    """The same, in every process, for texts that differ in case and spacing only."""
+    plain = " ".join(text.split()).casefold().encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(plain, digest_size=8).digest(), "little", signed=True)
+
+
+def _p_of_first(p: float | None, swapped: bool) -> float:
+    """From the position it was given to, to the matchup's first; nan where nothing was read."""
+    return NAN if p is None else 1.0 - p if swapped else p

@@ -25,8 +25,7 @@ def cost(sheet: Sheet, spent: float | None = None, people: tuple[float, float] =
         return [silent("cost.verdict", "Nobody was asked, so nothing was paid.", "Nothing to do")]
     read = int((~np.isnan(sheet.verdicts.p)).sum() + (~np.isnan(sheet.scores.score)).sum())
     usd = float(sheet.verdicts.usd.sum() + sheet.scores.usd.sum())
-    seconds = float(sheet.verdicts.seconds.sum() + sheet.scores.seconds.sum())
-    found = [_seconds(seconds, calls, len(sheet.labels))]
+    found: list[Finding] = []
     whole = max(usd, spent or 0.0)
     if not whole:
         said = "No price is recorded for these calls, so a label has none."
@@ -38,23 +37,6 @@ def cost(sheet: Sheet, spent: float | None = None, people: tuple[float, float] =
         )
         found.append(_exact("cost.verdict", says, usd / read, read))
     return found + _labels(sheet, whole, people)
-
-
-def _seconds(seconds: float, calls: int, labels: int) -> Finding:
-    if not seconds:
-        return silent("cost.seconds", "Nobody wrote down how long the calls took.", "Nothing to do")
-    says = f"A call took {seconds / calls:.2f} seconds"
-    if labels:
-        says += f", and a label {seconds / labels:.2f} seconds of waiting in all"
-    return Finding(
-        "cost.seconds",
-        "",
-        f"{says}; calls under way at once share the clock.",
-        "fine",
-        calls,
-        seconds / calls,
-        unit="seconds",
-    )
 
 
 def _labels(sheet: Sheet, usd: float, people: tuple[float, float]) -> list[Finding]:

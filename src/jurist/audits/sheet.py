@@ -38,9 +38,8 @@ class Answers:
     policy: Array
     """Into `Sheet.policies`."""
     chars: Array
-    words: Array
-    cut: Array
-    """Whether it was cut off."""
+    text: Array
+    """A hash of its text: the same for texts that differ in case and spacing only."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -69,11 +68,13 @@ class Verdicts:
     """Whether the judge saw the matchup's second completion first."""
     p: Array
     """That the matchup's first is better; nan where unread."""
-    sample: Array
     unread: Array
     """Into `Sheet.reasons`; 0 where it was read."""
     usd: Array
-    seconds: Array
+    forced: Array
+    """Whether a constraint made the model choose a label."""
+    label_mass: Array
+    """Probability that the model, unconstrained, gave to all labels together; nan where not reported."""
 
     def __len__(self) -> int:
         return len(self.judge)
@@ -86,10 +87,8 @@ class Scores:
     judge: Array
     answer: Array
     score: Array
-    sample: Array
     unread: Array
     usd: Array
-    seconds: Array
 
     def __len__(self) -> int:
         return len(self.judge)

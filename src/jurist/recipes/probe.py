@@ -177,7 +177,7 @@ def _found(run: Path) -> tuple[list[Finding], dict[str, MatchupExample], tuple[s
     """What the verdicts come to, worst first, and the matchups that show it."""
     collector = Collector()
     for case in read_cases(run):
-        collector.case(case)
+        collector.add_case(case)
     sheet = collector.sheet()
     findings = sorted(
         by_engine(firewall(sheet), sheet.judges),

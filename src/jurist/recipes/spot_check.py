@@ -98,7 +98,7 @@ def spot_check(
 
 def _matchups(read: Read, wanted: set[str], columns: Mapping[str, str]) -> Iterator[Matchup]:
     """Those wanted, with their texts: read again, since no sheet holds texts."""
-    from ..audits.rows import VerdictRow
+    from ..audits.collect import VerdictRow
     from ..audits.source.file import rows_of
     from ..verdicts.cases import read_in_lockstep
 

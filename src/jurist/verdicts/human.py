@@ -27,39 +27,60 @@ ANNOTATORS = ("who", "annotator", "annotator_id")
 class LabelIndex:
     """The labels of a file, by what they are about. A row that nobody has filled in is no label."""
 
-    def __init__(self, labels: Iterable[Verdict]) -> None:
-        self._about: dict[str, list[tuple[int, Verdict]]] = {}
-        for number, label in enumerate(labels):
+    def __init__(self, labels: Iterable[Verdict | tuple[Verdict, float]]) -> None:
+        """Each label alone, or with how many matchups it stands for."""
+        self._about: dict[str, list[tuple[int, Verdict, float]]] = {}
+        self._completions: set[str] = set()
+        self._found: set[str] = set()
+        self.repeated = 0
+        """Labels of the matchups asked for that a later one of the same annotator replaced."""
+        for number, row in enumerate(labels):
+            label, weight = row if isinstance(row, tuple) else (row, 1.0)
             if label.p_first is not None:
-                self._about.setdefault(label.matchup_id, []).append((number, label))
+                self._about.setdefault(label.matchup_id, []).append((number, label, weight))
+                self._completions |= {label.first_id, label.second_id} - {""}
 
     def __len__(self) -> int:
         """How many matchups are labelled."""
         return len(self._about)
 
+    @property
+    def found(self) -> int:
+        """How many of them were among the matchups asked for."""
+        return len(self._found)
+
     def of(self, matchup: Matchup) -> list[Verdict]:
-        """The last label of each annotator, with this matchup's ids and told from its first completion.
+        """The last label of each annotator, with this matchup's ids and told from its first completion."""
+        first, second = ((one.id, one.text) for one in (matchup.first, matchup.second))
+        return [label for label, _ in self.find(matchup.id, matchup.prompt.id, first, second)]
+
+    def find(
+        self, matchup: str, prompt: str, first: tuple[str, str], second: tuple[str, str]
+    ) -> list[tuple[Verdict, float]]:
+        """The same in parts, with weights: ids, and the id and text of each completion.
 
         A label without completion ids was given to the matchup as it came.
         """
-        if not self._about:
-            return []
-        prompt, texts = matchup.prompt.id, (matchup.first.text, matchup.second.text)
-        first, second = (id_without_policy(prompt, text) for text in texts)
-        keys = {matchup.id, text_key(prompt, first, second)}
-        last: dict[tuple[str, int], Verdict] = {}
-        for _, label in sorted(one for key in keys for one in self._about.get(key, ())):
-            if label.first_id in ("", matchup.first.id, first):
+        keys, unsigned = {matchup} & self._about.keys(), ("", "")
+        if self._completions and (keys or (id_without_policy(prompt, first[1]) in self._completions)):
+            unsigned = id_without_policy(prompt, first[1]), id_without_policy(prompt, second[1])
+            keys |= {text_key(prompt, *unsigned)} & self._about.keys()
+        self._found |= keys
+        last: dict[tuple[str, int], tuple[Verdict, float]] = {}
+        rows = sorted((one for key in keys for one in self._about[key]), key=lambda row: row[0])
+        for _, label, weight in rows:
+            if label.first_id in ("", first[0], unsigned[0]):
                 p = label.p_first
-            elif label.first_id in (matchup.second.id, second):
+            elif label.first_id in (second[0], unsigned[1]):
                 p = 1.0 - (label.p_first or 0.0)
             else:
                 raise DataError(
-                    f"the label {label.id} of matchup {matchup.id} is about completion {label.first_id},"
+                    f"the label {label.id} of matchup {matchup} is about completion {label.first_id},"
                     " which is not one of the two; make the labels again from this run's matchups"
                 )
-            ids = {"matchup_id": matchup.id, "first_id": matchup.first.id, "second_id": matchup.second.id}
-            last[label.judge, label.sample] = replace(label, p_first=p, **ids)
+            ids = {"matchup_id": matchup, "first_id": first[0], "second_id": second[0]}
+            last[label.judge, label.sample] = replace(label, p_first=p, **ids), weight
+        self.repeated += len(rows) - len(last)
         return list(last.values())
 
 

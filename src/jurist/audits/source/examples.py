@@ -12,13 +12,13 @@ import msgspec
 
 from ...records import Completion, Matchup, Prompt, Verdict, is_label
 from ...verdicts.cases import NOUNS, CaseIndex
-from ..collect import HumanFile
+from ...verdicts.human import LabelIndex
+from ..collect import VerdictRow
 from ..report import MatchupExample, example_of
-from ..rows import VerdictRow
 from .file import rows_of
 
 
-def examples_of_run(folder: Path, wanted: Collection[str], people: HumanFile) -> dict[str, MatchupExample]:
+def examples_of_run(folder: Path, wanted: Collection[str], people: LabelIndex) -> dict[str, MatchupExample]:
     """Lines of other prompts are passed over as they are."""
     found: dict[str, MatchupExample] = {}
     left = set(wanted)
@@ -61,7 +61,7 @@ def _skip(file: BinaryIO, lines: int) -> None:
 def examples_of_file(
     source: str,
     wanted: Collection[str],
-    people: HumanFile,
+    people: LabelIndex,
     columns: Mapping[str, str],
     label_values: Mapping[Any, str],
 ) -> dict[str, MatchupExample]:
@@ -90,11 +90,8 @@ def _verdict(one: VerdictRow) -> Verdict:
     )
 
 
-def _example(matchup: Matchup, verdicts: list[Verdict], people: HumanFile) -> MatchupExample:
+def _example(matchup: Matchup, verdicts: list[Verdict], people: LabelIndex) -> MatchupExample:
     about = [one for one in verdicts if one.matchup_id in ("", matchup.id)]
     by_people = [one for one in about if is_label(one.judge)]
-    first, second = matchup.first, matchup.second
-    for who, p, _ in people.of(matchup.id, matchup.prompt.id, first, second):
-        if p == p:
-            by_people.append(Verdict("", who, matchup.id, first.id, second.id, p_first=p))
+    by_people += people.of(matchup)
     return example_of(matchup, [one for one in about if not is_label(one.judge)], by_people)

@@ -18,8 +18,7 @@ from ...completions.answers import LabelCoding, label_coding, pair_columns, pair
 from ...errors import DataError
 from ...prompts.rows import Drop, OnError, for_shell, ignore, parse_rows
 from ...records import HUMAN_PREFIX, Completion, Matchup, content_id, is_label
-from ..collect import Collector
-from ..rows import CompletionRow, IdRow, PreferenceRow, PromptRow, VerdictRow
+from ..collect import Collector, CompletionRow, IdRow, PreferenceRow, PromptRow, VerdictRow
 from ..sheet import Array, Sheet
 from ..words import count
 from .columns import OURS, Plan, number, people_in, scores_in, share, sorted_out, winners_in, words_of
@@ -59,7 +58,7 @@ def read_file(
     collector = Collector(people)
     seated, ordered, judged = True, False, False
     unasked = 0
-    rows = rows_of(source, columns, on_error, label_values, collector.dropped)
+    rows = rows_of(source, columns, on_error, label_values, collector.add_dropped)
     for row in watched(rows, watch, _lines(Path(source))):
         matchup, prompt = row.matchup, row.matchup.prompt
         answers = tuple(
@@ -70,7 +69,7 @@ def read_file(
         unasked += prompt.messages[0].content.startswith(UNASKED)
         if row.p is not None:
             asked, first, second = (IdRow(one.id) for one in (prompt, matchup.first, matchup.second))
-            collector.decided(PreferenceRow(asked, first, second, row.p, row.weight))
+            collector.add_label(PreferenceRow(asked, first, second, row.p, row.weight))
         if any(one.matchup_id and not is_label(one.judge) for one in row.heard):
             seated, ordered, judged = seated and row.seated, ordered or row.ordered, True
     sheet = collector.sheet()
@@ -162,7 +161,7 @@ def _heard(
     coding: LabelCoding,
 ) -> Iterator[VerdictRow]:
     judge = str(said.get("judge") or NAMELESS)
-    usd, seconds = (number(said[name]) or 0.0 if name in said else 0.0 for name in ("usd", "seconds"))
+    usd = (number(said["usd"]) or 0.0) if "usd" in said else 0.0
     words = list(words_of(plan, said, policies, coding))
     for word in words:
         seats = (second.id, first.id) if word.turned else (first.id, second.id)
@@ -175,29 +174,24 @@ def _heard(
             p,
             unread=word.unread,
             cost=usd / len(words),
-            seconds=seconds / len(words),
         )
     if words:
-        usd = seconds = 0.0
+        usd = 0.0
     for completion, score in zip((first, second), scores_in(said) or (), strict=False):
         unread = "no_score" if score is None else ""
-        yield VerdictRow(
-            judge, "", completion.id, score=score, unread=unread, cost=usd / 2, seconds=seconds / 2
-        )
+        yield VerdictRow(judge, "", completion.id, score=score, unread=unread, cost=usd / 2)
     for who, p in people_in(plan, said, policies, coding):
         yield VerdictRow(HUMAN_PREFIX + who, name, first.id, second.id, p_first=p)
 
 
 def _once(sheet: Sheet) -> Sheet:
-    """Each person and each label once a matchup, the last word counting; repeated verdicts as samples."""
+    """Each person and each label once a matchup, the last one counting."""
     rows = max(len(sheet.matchups), 1)
-    verdicts, said, labels = sheet.verdicts, sheet.human, sheet.labels
-    asked = (verdicts.judge.astype(np.int64) * rows + verdicts.matchup) * 2 + verdicts.swapped
+    said, labels = sheet.human, sheet.labels
     spoke = _last(said.who.astype(np.int64) * rows + said.matchup)
     decided = _last(labels.matchup)
     return replace(
         sheet,
-        verdicts=replace(verdicts, sample=_turns(asked)),
         human=replace(
             said,
             who=said.who[spoke],
@@ -216,16 +210,6 @@ def _last(names: Array) -> Array:
     _, place = np.unique(names[::-1], return_index=True)
     rows: Array = np.sort(len(names) - 1 - place)
     return rows
-
-
-def _turns(names: Array) -> Array:
-    """For each row, how often its name stood before it."""
-    order = np.argsort(names, kind="stable")
-    ranked = names[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(names) else order
-    turns = np.empty(len(names), dtype=np.int32)
-    turns[order] = np.arange(len(names)) - np.repeat(starts, np.diff(np.r_[starts, len(names)]))
-    return turns
 
 
 def _nothing(source: str | Path, dropped: Mapping[str, int]) -> str:

@@ -9,8 +9,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from ...verdicts.human import load_weighted
-from ..collect import HumanFile
+from ...verdicts.human import LabelIndex, load_weighted
 from ..sheet import Sheet
 
 T = TypeVar("T")
@@ -47,10 +46,9 @@ class Read:
     """Dollars in all, where the run says so: the answers were paid for as well."""
 
 
-def people_of(human: str | os.PathLike[str] | None) -> HumanFile:
+def people_of(human: str | os.PathLike[str] | None) -> LabelIndex:
     """Those of a file; a line that nobody has filled in yet is no label."""
-    said = load_weighted(human) if human else ()
-    return HumanFile((one, weight) for one, weight in said if one.p_first is not None)
+    return LabelIndex(load_weighted(human) if human else ())
 
 
 def watched(rows: Iterator[T], watch: Watch, total: int = 0) -> Iterator[T]:

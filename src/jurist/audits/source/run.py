@@ -9,8 +9,7 @@ from typing import Any
 from ...records import Dropped
 from ...run import again, read_json, read_records, unfinished
 from ...verdicts.cases import NOUNS, read_in_lockstep
-from ..collect import Collector
-from ..rows import CompletionRow, PreferenceRow, PromptRow, VerdictRow
+from ..collect import Collector, CompletionRow, PreferenceRow, PromptRow, VerdictRow
 from .read import Read, Watch, nobody, people_of, watched
 
 
@@ -32,12 +31,12 @@ def read_run(folder: Path, human: str | os.PathLike[str] | None = None, watch: W
     notes = []
     if (folder / "preferences.jsonl").exists():
         for preference in read_records(folder / "preferences.jsonl", PreferenceRow, "preference"):
-            collector.decided(preference)
+            collector.add_label(preference)
     else:
         notes.append(f"No labels were made yet. Make them with: {again(folder)}")
     if (folder / "dropped.jsonl").exists():
         for row in read_records(folder / "dropped.jsonl", Dropped):
-            collector.dropped(row)
+            collector.add_dropped(row)
     facts = _summary(folder)
     if facts.get("stopped"):
         notes.insert(0, f"The run stopped before its end ({facts['stopped']}): this is about what it has.")

@@ -203,8 +203,7 @@ def checkpoint_of(one: Facts, by_prompt: Mapping[str, float] | None = None) -> C
 
 def comparisons(folder: Path) -> Sheet:
     """The verdicts of `compare.judge` about each round's answers beside the initial policy's."""
-    from ...audits.collect import Collector
-    from ...audits.rows import VerdictRow
+    from ...audits.collect import Collector, VerdictRow
 
     collector = Collector()
     for one in read_rounds(folder):

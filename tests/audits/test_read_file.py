@@ -70,7 +70,6 @@ def test_a_winner_names_a_column_whichever_order_the_judge_saw(tmp_path):
 
     assert sheet.verdicts.p.tolist() == [1.0, 1.0]
     assert sheet.verdicts.swapped.tolist() == [True, False]
-    assert sheet.verdicts.seat.tolist() == [0.0, 1.0]
 
 
 def test_two_orders_in_one_row_are_two_verdicts(tmp_path):
@@ -102,7 +101,6 @@ def test_rows_about_the_same_two_answers_are_one_matchup_whichever_way_round(tmp
     assert (len(sheet.matchups), len(sheet.answers)) == (1, 2)
     assert sheet.verdicts.p.tolist() == [1.0, 0.0, 0.0, 1.0]
     assert sheet.verdicts.swapped.tolist() == [False, True, False, False]
-    assert sheet.verdicts.sample.tolist() == [0, 0, 0, 1]
     assert sheet.human.p.tolist() == [1.0]  # the same person, twice
 
 

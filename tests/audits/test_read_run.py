@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from runs import JUDGE, always, label, pair, verdict, write_run
 
-from jurist.audits.collect import Collector, People
+from jurist.audits.collect import Collector, hash_of
 from jurist.audits.source import read_run
 from jurist.errors import DataError, RunError
 from jurist.records import Completion, Verdict
 from jurist.verdicts.cases import read_cases
-from jurist.verdicts.human import load_weighted
+from jurist.verdicts.human import LabelIndex, load_weighted
 
 
 def test_a_run_is_read_as_columns_told_from_the_first_as_given(tmp_path):
@@ -40,7 +40,7 @@ def test_lean_reading_comes_to_what_whole_records_come_to(tmp_path):
     run = write_run(tmp_path / "run", always(0.7, 6), [label(pair(3), 0.7)])
     whole = Collector()
     for case in read_cases(run):
-        whole.case(case)
+        whole.add_case(case)
 
     lean, whole = read_run(run).sheet, whole.sheet()
 
@@ -155,8 +155,27 @@ def test_a_verdict_about_other_answers_is_refused(tmp_path):
         read_run(write_run(tmp_path / "run", [(one, [stray])]))
 
 
-def test_people_who_labelled_nothing_of_this_are_counted():
-    nobody = People([(Verdict("v", "human:ada", "elsewhere", p_first=1.0), 1.0)])
+def test_labels_of_other_matchups_are_counted_and_not_found():
+    labels = LabelIndex([(Verdict("v", "human:ada", "elsewhere", p_first=1.0), 1.0)])
 
-    assert list(nobody.of("here", "prompt", *(Completion.of("prompt", text) for text in "ab"))) == []
-    assert (len(nobody), nobody.found) == (1, 0)
+    assert labels.find("here", "prompt", ("1", "a"), ("2", "b")) == []
+    assert (len(labels), labels.found) == (1, 0)
+
+
+def test_equal_texts_have_equal_hashes_whatever_their_case_and_spacing(tmp_path):
+    pairs = [pair(1, "I am the best.", "So it is"), pair(2, "i AM  the\nbest. ", "so it was")]
+    sheet = read_run(write_run(tmp_path / "run", [(one, [verdict(one, 1.0)]) for one in pairs])).sheet
+
+    first, other, again, fourth = sheet.answers.text.tolist()
+    assert first == again
+    assert len({first, other, fourth}) == 3
+    assert hash_of("") != hash_of("a")
+
+
+def test_forced_verdicts_and_their_mass_are_kept(tmp_path):
+    one = pair(1)
+    forced = verdict(one, 1.0, forced=True, label_mass=0.25)
+    sheet = read_run(write_run(tmp_path / "run", [(one, [forced, verdict(one, 0.0, "swapped")])])).sheet
+
+    assert sheet.verdicts.forced.tolist() == [True, False]
+    np.testing.assert_array_equal(sheet.verdicts.label_mass, [0.25, np.nan])
