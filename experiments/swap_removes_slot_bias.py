@@ -48,7 +48,7 @@ def from_formula(judge: Simulated, seed: int) -> dict[str, float]:
     opinions = simulate((judge,), world, seed)[0].opinions
     dice = np.random.default_rng(seed)
     turned, both = dice.random(MATCHUPS) < 0.5, dice.random(MATCHUPS) < SWAPPED
-    one, other = opinions.given, 1 - opinions.turned
+    one, other = opinions.p_given, 1 - opinions.p_swapped
     shown = np.where(turned, other, one)
     again = 1 - np.where(turned, one, other)
     fit = fit_columns(

@@ -9,7 +9,7 @@ from jurist.audits.agreement import agreement
 from jurist.audits.agreement.alternative import power
 from jurist.audits.calibration import calibration
 from jurist.audits.humans import human_votes
-from jurist.audits.sheet import Labels, Said, Scores, Sheet
+from jurist.audits.sheet import HumanLabels, Labels, Scores, Sheet
 from support.simulated import Simulated, World, simulate
 
 WORLD = World(prompts=200)
@@ -27,10 +27,10 @@ def sheet_of(*judges, world=WORLD, seed=0) -> Sheet:
 def labelled_by(sheet, p):
     """People's labels, one row each: p told from the first, a row a person."""
     people, n = p.shape
-    said = Said(
+    said = HumanLabels(
         np.repeat(np.arange(people), n), np.tile(np.arange(n), people), p.reshape(-1), np.ones(p.size)
     )
-    return replace(sheet, said=said, people=tuple(f"human:{i}" for i in range(people)))
+    return replace(sheet, human=said, humans=tuple(f"human:{i}" for i in range(people)))
 
 
 def judged_as(sheet, p):
@@ -85,8 +85,8 @@ def test_ties_of_the_judge_count_half_and_matchups_that_divide_people_are_left_o
 
 def test_who_labels_a_matchup_again_corrects_it():
     sheet = sheet_of(GOOD, world=World(prompts=2, people=1))
-    twice = Said(np.zeros(3, int), np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0]), np.ones(3))
-    people = human_votes(replace(sheet, said=twice))
+    twice = HumanLabels(np.zeros(3, int), np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0]), np.ones(3))
+    people = human_votes(replace(sheet, human=twice))
 
     assert people.mean.tolist() == [0.0, 1.0]
 
@@ -96,8 +96,8 @@ def test_agreement_among_people_by_hand():
     said = np.array([[1.0, 1.0, 1.0], [1.0, 0.5, np.nan], [0.0, np.nan, np.nan]])
     people = human_votes(labelled_by(sheet_of(GOOD, world=World(prompts=3, people=1)), said))
 
-    assert people.alike.value == pytest.approx((2 * 1 + 1 * 0.5 * 2 + 0) / (6 + 2))
-    assert people.alike.n == 2
+    assert people.agreement.value == pytest.approx((2 * 1 + 1 * 0.5 * 2 + 0) / (6 + 2))
+    assert people.agreement.n == 2
 
 
 def test_people_who_do_not_agree_are_a_warning_and_not_said_to_be_right():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
-from jurist.audits.sheet import Labels, Said
+from jurist.audits.sheet import HumanLabels, Labels
 from jurist.audits.spot_check import allot, draw
 from support.simulated import Simulated, World, simulate
 
@@ -68,11 +68,13 @@ def test_people_are_said_to_disagree_only_where_they_do(same, told):
     sheet = sheet_of(Simulated("judge", soft=True), World(prompts=40, domains=("sums", "talk"), people=1))
     first = np.where(np.arange(40) % 2, 1.0, 0.0)
     other = np.where(np.arange(40) < 40 * same, first, 1 - first)
-    said = Said(np.repeat([0, 1], 40), np.tile(np.arange(40), 2), np.concatenate([first, other]), np.ones(80))
+    said = HumanLabels(
+        np.repeat([0, 1], 40), np.tile(np.arange(40), 2), np.concatenate([first, other]), np.ones(80)
+    )
     sheet = replace(
         sheet,
-        said=said,
-        people=("human:0", "human:1"),
+        human=said,
+        humans=("human:0", "human:1"),
         prompts=replace(sheet.prompts, domain=np.where(np.arange(40) % 4 < 2, 0, 1)),
         labels=Labels(np.arange(40), first, np.ones(40)),
     )
@@ -90,7 +92,7 @@ def test_a_domain_with_hardly_a_label_is_named_and_left_alone():
     some = replace(
         said, who=said.who[kept], matchup=said.matchup[kept], p=said.p[kept], weight=said.weight[kept]
     )
-    found = ceiling(replace(sheet, said=some))
+    found = ceiling(replace(sheet, human=some))
 
     assert "doses" in named(found, "ceiling.unread").says
     assert "doses" not in quarantined(found)

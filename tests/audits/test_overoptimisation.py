@@ -21,7 +21,7 @@ from jurist.audits.overoptimisation import (
     to_use,
     turned,
 )
-from jurist.audits.sheet import Answers, Labels, Matchups, Prompts, Said, Scores, Sheet, Verdicts
+from jurist.audits.sheet import Answers, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
 
 
 def way(a, b, distances, form="rl", half=0.01, proxy=True):
@@ -171,7 +171,7 @@ def scored(proxy, gold):
             zero,
         ),
         Labels(none, nothing, nothing),
-        Said(none, none, nothing, nothing),
+        HumanLabels(none, none, nothing, nothing),
         policies=("policy",),
         judges=("proxy", "outside"),
     )

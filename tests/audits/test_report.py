@@ -62,7 +62,7 @@ def test_a_hundred_findings_leave_what_is_wrong_in_sight_and_the_rest_to_be_open
         )
         for k, one in enumerate(judges)
     ]
-    notes = [Finding("position.slot", one, f"{one} sits.", "note", 9, 0.1) for one in judges]
+    notes = [Finding("position.between_equals", one, f"{one} sits.", "note", 9, 0.1) for one in judges]
     fine = [Finding("position.first", one, f"{one} is fair.", "fine", 9, 0.5) for one in judges]
 
     made = render(Page("t", "s", (*fine, *notes, *flips)))

@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from jurist.audits.seats import seats_of
 from test_qlora_order import DATA, READ, names
 
 from jurist.audits.collect import Collector
+from jurist.audits.finding import find
+from jurist.audits.findings import KINDS
 from jurist.audits.length import length
-from jurist.audits.position import position
+from jurist.audits.position import position, positions_of
 from jurist.audits.self_preference import self_preference
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case
@@ -78,11 +79,11 @@ def systems():
 
 @pytest.fixture(scope="module")
 def found(systems):
-    return {one.name: one for one in position(systems[1])}
+    return {one.name: one for one in find(position(systems[1]), KINDS)}
 
 
-def test_the_first_seat_wins_65_percent_of_the_decided_verdicts(found):
-    share = found["position.first_seat"]
+def test_the_first_position_wins_65_percent_of_the_decided_verdicts(found):
+    share = found["position.first_position"]
 
     assert round(share.value, 4) == expected("qlora_vicuna", "first_share") == 0.6496
     assert "3,867 decided verdicts" in share.says
@@ -98,10 +99,10 @@ def test_the_two_orders_agree_for_1367_of_2227_matchups_and_456_flip(found):
     assert len(flips.examples) == 5
 
 
-def test_what_the_seat_is_worth_is_what_the_slot_fit_says(found):
-    slot = found["position.slot"]
+def test_between_equal_answers_the_first_position_is_worth_something(found):
+    worth = found["position.between_equals"]
 
-    assert 0 < slot.low < slot.value < slot.high
+    assert 0 < worth.low < worth.value < worth.high
 
 
 def test_how_often_the_longer_answer_wins_is_as_counted_by_hand(systems):
@@ -146,9 +147,10 @@ def test_scored_reviews_conflict_as_often_as_recorded_for_each_of_36_systems():
         p = None if -1 in (one, other) else 0.5 + 0.5 * ((one > other) - (one < other))
         reviews.append((prompt, first, second, p))
     sheet = sheet_of(reviews)
-    seats = seats_of(sheet, 0)
-    system = sheet.prompts.domain[sheet.matchups.prompt[seats.both]]
-    told = zip(sheet.domains, np.bincount(system), np.bincount(system, ~seats.same), strict=True)
+    read = positions_of(sheet, 0)
+    system = sheet.prompts.domain[sheet.matchups.prompt[read.both]]
+    conflict = np.sign(read.p_given - 0.5) != np.sign(read.p_swapped - 0.5)
+    told = zip(sheet.domains, np.bincount(system), np.bincount(system, conflict), strict=True)
     want = expected("qlora_relative", "systems").items()
 
     assert {name: (asked, conflicts) for name, asked, conflicts in told} == {

@@ -125,7 +125,7 @@ def _domains(
     few = [_name(sheet, int(one)) for one in np.flatnonzero(sizes < FEWEST)]
     if few:
         says = (
-            f"HumanVotes labelled fewer than {FEWEST} prompts of {count(len(few), 'domain')} "
+            f"Humans labelled fewer than {FEWEST} prompts of {count(len(few), 'domain')} "
             f"({listed(few[:5])}{', ...' if len(few) > 5 else ''}): how good labels are there is not known."
         )
         found.append(silent("ceiling.unread", says, f"Draw some to label: {DRAW}"))
@@ -153,7 +153,7 @@ def _domain(
             else "Until then leave its rows out of what you train on"
         )
         if alike.n and one.value >= alike.value and alike.value < wanted:
-            advice = f"HumanVotes do not agree there either: write down what counts as better. {advice}"
+            advice = f"People do not agree there either: write down what counts as better. {advice}"
     grade = below(one.low, one.high, wanted)
     return measured(DOMAIN, name, says, grade, one, wanted, advice=advice, chart=chart)
 

@@ -63,7 +63,7 @@ def _correct(sheet: Sheet, usd: float, n: int, people: tuple[float, float]) -> F
         said = "What a right label cost is not known: people labelled none of these matchups."
         return silent("cost.correct_label", said, "Let people label a sample: jurist spotcheck RUN")
     if not right.value:
-        said = f"HumanVotes agree with none of {count(right.n, 'label')}: no right one was bought."
+        said = f"Humans agree with none of {count(right.n, 'label')}: no right one was bought."
         return Finding("cost.correct_label", "", said, "alarm", right.n)
     value, low = usd / (n * right.value), usd / (n * right.high)
     high = usd / (n * right.low) if right.low > 0 else float("inf")

@@ -178,6 +178,7 @@ class About(NamedTuple):
             "source": self.source,
             "again": again[self.kind],
             "spotcheck": f"`{spot}`, then `jurist audit {self.source} --human spot.jsonl`",
+            "export": f"jurist export {self.source}" if self.kind != "file" else again[self.kind],
             "unread": f"`jurist show {self.source} --unread`" if self.kind == "run" else self.source,
         }
 
@@ -313,7 +314,7 @@ class _Words(Formatter):
         if "|" in spec:
             more, less = spec.split("|")
             return more if value >= 0 else less
-        if spec.replace(" ", "").isalpha() and spec not in ("d", "f", "g", "e"):
+        if re.fullmatch(r"[a-z]{2,}( [a-z]+)*", spec):
             return count(int(value), spec)
         return str(format(value, spec))
 
@@ -446,8 +447,9 @@ def too_high(warning: float, alarm: float | None = None, unit: Unit = "share", f
             grade: Grade = "warning" if alarm is not None else "alarm"
             return _at_most(one, (grade, f"significantly above the {written(limit, unit)} {said}"))
         if value > limit:
-            grade = "warning" if alarm is None and n >= few else "note"
-            return grade, f"above the {written(limit, unit)} {said}, on too few prompts to be sure"
+            grade = "fine" if n < few else "warning" if alarm is None else "note"
+            shown = "too few prompts to tell" if n < few else "not significantly"
+            return grade, f"above the {written(limit, unit)} {said}, {shown}"
         return "fine", f"not above the {written(limit, unit)} {said}"
 
     return rule
@@ -462,13 +464,16 @@ def too_low(wanted: float, alarm: float | None = None, unit: Unit = "share") -> 
         assert one.estimate is not None
         limit = one.figures.get("wanted", wanted)
         said = f"the {written(limit, unit)} {'you asked for' if 'wanted' in one.figures else 'wanted'}"
-        _, low, high, _ = one.estimate
+        value, low, high, _ = one.estimate
         if high < (limit if alarm is None else alarm):
             return "alarm", f"significantly below {said if alarm is None else written(alarm, unit)}"
         if alarm is not None and high < limit:
             return "warning", f"significantly below {said}"
         if low < limit:
-            return "warning" if alarm is None else "note", f"not shown to reach {said}"
+            return (
+                "warning" if alarm is None else "note" if value < limit else "fine",
+                f"not shown to reach {said}",
+            )
         return "fine", f"significantly above {said}"
 
     return rule

@@ -58,7 +58,7 @@ POSITION: Final = {
         too_high(0.35, 0.5),
         (
             Advice(
-                "leave out the pairs that flipped: `jurist export {source} --prefer.consistent_only true`",
+                "leave out the pairs that flipped: `{export} --prefer.consistent_only true`",
                 ("prefer.consistent_only", True),
             ),
             ANOTHER,
@@ -112,7 +112,7 @@ POSITION: Final = {
     "position.by_domain": Kind(
         "Flips by domain",
         "{judge} flips most often in {domain}: in {value} of the matchups, against {overall:%} in all.",
-        too_high(0.35, None),
+        too_high(0.35, 1.0),
         ("ask another judge, or humans, about {domain}",),
         chart=ChartWords("Flips of {judge} by domain", y="share of matchups", marked="all"),
     ),

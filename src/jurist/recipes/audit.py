@@ -153,6 +153,7 @@ def audit(
     from ..audits.all import worst_first
     from ..audits.cost import PEOPLE
     from ..audits.families import load_families
+    from ..audits.finding import About
     from ..audits.humans import WANTED
     from ..audits.next_step import about_file, about_run
     from ..audits.reading import of_people
@@ -172,6 +173,7 @@ def audit(
                 wanted=WANTED if wanted is None else wanted,
                 people_are=people_are,
                 holds_back=read.kind == "run",
+                about=About(quote(read.path), read.kind),
             ),
             *more,
         ]

@@ -28,7 +28,7 @@ def label_error(sheet: Sheet, people: HumanVotes) -> list[Finding]:
         return []
     ours = labels_against_humans(sheet, people)
     if not len(ours):
-        says = "HumanVotes labelled none of the matchups that became labels: how many are wrong is not known."
+        says = "Humans labelled none of the matchups that became labels: how many are wrong is not known."
         return [silent("agreement.label_error", says, DRAW)]
     unsure = np.minimum(sheet.labels.p, 1 - sheet.labels.p)
     matchup = people.matchup[ours.item]
@@ -44,7 +44,7 @@ def label_error(sheet: Sheet, people: HumanVotes) -> list[Finding]:
     )
     one = found.share
     says = (
-        f"HumanVotes would give {percent(one.value)} of the {count(len(sheet.labels), 'label')} otherwise "
+        f"Humans would give {percent(one.value)} of the {count(len(sheet.labels), 'label')} otherwise "
         f"({span(one)}), from {count(len(ours), 'label')} of theirs{_helped(found)}. Where people are "
         "divided a label counts half."
     )

@@ -38,7 +38,7 @@ def of_people(people: HumanVotes) -> list[Finding]:
         f"Two people who saw the same two answers said the same in {percent(alike.value)} of the cases "
         f"({span(alike)}, {count(alike.n, 'prompt')}; a tie against a side counts half)."
     )
-    # HumanVotes who err independently agree half the time or more, however bad they are.
+    # People who err independently agree half the time or more, however bad they are.
     if alike.value >= 0.5:
         says += (
             f" If they err independently each is right about {percent(human_accuracy(alike.value))} of the "
