@@ -26,6 +26,8 @@ Unit = Literal["share", "points", "number", "usd", "seconds"]
 WORST_FIRST: Final[tuple[Grade, ...]] = get_args(Grade)
 WRONG: Final[tuple[Grade, ...]] = ("alarm", "warning")
 """What asks for something to be done."""
+MOST_LINES: Final = 6
+"""In one chart."""
 
 
 class Point(Struct, frozen=True, omit_defaults=True):
@@ -126,6 +128,8 @@ class ChartWords(NamedTuple):
     kind: Literal["bars", "lines"] = "bars"
     unit: Unit = "share"
     diagonal: bool = False
+    together: bool = False
+    """Whether the series of all `about` stand in one chart."""
 
 
 class Missing(NamedTuple):
@@ -196,20 +200,21 @@ def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = 
             if len(names) == 1:
                 found.append(_missing(one, kind, about))
             continue
-        if kind.chart and not one.series:
+        if kind.chart and (kind.chart.together or not one.series):
             charts.setdefault(one.name, []).append((len(found), one))
         found.append(_found(one, kind, about))
     for name, several in charts.items():
         # One chart of everybody of whom it was measured, with the worst of them.
         place = min((at for at, _ in several), key=lambda at: (rank(found[at]), -_distance(found[at])))
-        found[place] = replace(found[place], chart=_bars(kinds[name], [one for _, one in several], about))
+        found[place] = replace(found[place], chart=_of_all(kinds[name], [one for _, one in several], about))
     return [_with_others(one, unmeasured, about) for one in found]
 
 
 def _found(one: Measure, kind: Kind, about: About) -> Finding:
     estimate = one.estimate
     assert estimate is not None
-    value, low, high = (None if not math.isfinite(part) else float(part) for part in estimate[:3])
+    value, low, high = map(_finite, estimate[:3])
+    known = value is not None and estimate.n > 1
     figures = figures_of(one, kind, about)
     grade, reason = kind.rule(one)
     steps = kind.advice
@@ -224,12 +229,12 @@ def _found(one: Measure, kind: Kind, about: About) -> Finding:
         grade,
         estimate.n,
         value,
-        low if value is not None else None,
-        high if value is not None else None,
+        low if known else None,
+        high if known else None,
         kind.unit,
         one.figures.get("fair", kind.fair),
         advice if grade in WRONG or one.figures.get("advise") else "",
-        _chart(kind, one.series, figures) if one.series and kind.chart else None,
+        _chart(kind, one.series, figures) if one.series and kind.chart and not kind.chart.together else None,
         one.examples,
         kind.title,
         reason,
@@ -265,15 +270,22 @@ def _has(about: About, setting: tuple[str, Any]) -> bool:
     return about.settings.get(key, frozenset()) == {value}
 
 
-def _bars(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:
-    points = tuple(
-        Point(
-            _name(one.about, about), one.estimate.value, one.estimate.low, one.estimate.high, one.estimate.n
-        )
-        for one in measures
-        if one.estimate is not None
+def _of_all(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:
+    """One chart of everybody: a line each, or a bar each."""
+    lines = tuple(
+        Series(figures_of(one, kind, about)["judge"], line.points) for one in measures for line in one.series
     )
-    return _chart(kind, (Series("", points),), measures[0].figures)
+    bars = tuple(
+        Point(_name(one.about, about), *_bar(one.estimate), one.estimate.n)
+        for one in measures
+        if one.estimate
+    )
+    return _chart(kind, lines[:MOST_LINES] or (Series("", bars),), measures[0].figures)
+
+
+def _bar(estimate: Estimate) -> tuple[float, float | None, float | None]:
+    low, high = (_finite(end) if estimate.n > 1 else None for end in (estimate.low, estimate.high))
+    return estimate.value, low, high
 
 
 def _chart(kind: Kind, series: tuple[Series, ...], figures: Mapping[str, Any]) -> Chart:
@@ -283,6 +295,10 @@ def _chart(kind: Kind, series: tuple[Series, ...], figures: Mapping[str, Any]) -
     title, x, marked = (fill(text, figures) for text in (words.title, words.x, words.marked))
     marked = marked if mark is not None or words.diagonal else ""
     return Chart(words.kind, title, series, x, words.y, words.unit, mark, marked, words.diagonal)
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
 
 
 def _name(name: str, about: About) -> str:
@@ -329,7 +345,7 @@ def figures_of(one: Measure, kind: Kind, about: About) -> dict[str, Any]:
     if one.estimate is None:
         return figures
     value, low, high, n = one.estimate
-    around = between(low, high, kind.unit)
+    around = between(low, high, kind.unit) if n > 1 else ""
     written_ = {"value": written(value, kind.unit), "size": written(abs(value), kind.unit)}
     return {
         **written_,
@@ -348,7 +364,8 @@ def fill(template: str, figures: Mapping[str, Any]) -> str:
         known = all(figures.get(name) is not None for name in _FIELD.findall(text))
         return text if known and (not asked or figures.get(asked)) else ""
 
-    text = _Words().vformat(_CLAUSE.sub(clause, template), (), figures)
+    always = {**figures, "interval": figures.get("interval") or "no interval"}
+    text = _Words().vformat(_CLAUSE.sub(clause, template), (), always)
     return text[:1].upper() + text[1:] if template.startswith("{") and text.startswith("the ") else text
 
 
@@ -390,100 +407,6 @@ def count(n: int, noun: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-# Rules.
-
-WIDEN: Final = (2.576 / 1.96 - 1) / 2
-"""What a 99% interval adds on each side, in widths of one of 95%."""
-
-
-def reported(one: Measure) -> Graded:
-    """A number that is not graded."""
-    return "fine", "reported, not graded"
-
-
-def far_from(fair: float | None, tolerated: float, unit: Unit = "share", only: str = "") -> Rule:
-    """Bad where the value is far from fair (None: from the measure's own `fair`). An alarm where it is
-    significantly further than tolerated; a warning where it is significantly not fair and may be that far.
-    Significance is at 99%: an audit has several findings, and a fair judge should pass them all. `only` above
-    or below. A measure may name `at_most` and `because`: as bad as this fault can be here.
-    """
-
-    def rule(one: Measure) -> Graded:
-        assert one.estimate is not None
-        _, low, high, _ = one.estimate
-        at = one.figures["fair"] if fair is None else fair
-        limit = one.figures.get("tolerated", tolerated)
-        above, below = low - at, at - high
-        if only:
-            above, below = (above, -1.0) if only == "above" else (-1.0, below)
-        near, far = max(above, below, 0.0), max(high - at, at - low)
-        more = f"{written(limit, 'points' if unit == 'share' else unit)} from {written(at, unit)}"
-        if near > limit:
-            graded: Graded = "alarm", f"significantly more than {more}"
-        elif near > WIDEN * (high - low):
-            grade: Grade = "warning" if far > limit else "note"
-            may = f"may be more than {more}" if far > limit else f"within {more}"
-            graded = grade, f"significantly different from {written(at, unit)}, {may}"
-        else:
-            graded = "fine", f"not significantly different from {written(at, unit)}"
-        return _at_most(one, graded)
-
-    return rule
-
-
-def too_high(warning: float, alarm: float | None = None, unit: Unit = "share", few: int = 10) -> Rule:
-    """For what should be small: an alarm or a warning where it is significantly above."""
-
-    def rule(one: Measure) -> Graded:
-        assert one.estimate is not None
-        value, low, _, n = one.estimate
-        limit = one.figures.get("tolerated", warning)
-        said = "you asked for" if "tolerated" in one.figures else "tolerated"
-        if alarm is not None and low > alarm:
-            return _at_most(one, ("alarm", f"significantly above {written(alarm, unit)}"))
-        if low > limit:
-            grade: Grade = "warning" if alarm is not None else "alarm"
-            return _at_most(one, (grade, f"significantly above the {written(limit, unit)} {said}"))
-        if value > limit:
-            grade = "fine" if n < few else "warning" if alarm is None else "note"
-            shown = "too few prompts to tell" if n < few else "not significantly"
-            return grade, f"above the {written(limit, unit)} {said}, {shown}"
-        return "fine", f"not above the {written(limit, unit)} {said}"
-
-    return rule
-
-
-def too_low(wanted: float, alarm: float | None = None, unit: Unit = "share") -> Rule:
-    """For what should be large. Without `alarm` an alarm where it significantly is not, a warning where that
-    is not shown; with it, an alarm or a warning where it is significantly below.
-    """
-
-    def rule(one: Measure) -> Graded:
-        assert one.estimate is not None
-        limit = one.figures.get("wanted", wanted)
-        said = f"the {written(limit, unit)} {'you asked for' if 'wanted' in one.figures else 'wanted'}"
-        value, low, high, _ = one.estimate
-        if high < (limit if alarm is None else alarm):
-            return "alarm", f"significantly below {said if alarm is None else written(alarm, unit)}"
-        if alarm is not None and high < limit:
-            return "warning", f"significantly below {said}"
-        if low < limit:
-            return (
-                "warning" if alarm is None else "note" if value < limit else "fine",
-                f"not shown to reach {said}",
-            )
-        return "fine", f"significantly above {said}"
-
-    return rule
-
-
-def _at_most(one: Measure, graded: Graded) -> Graded:
-    most = one.figures.get("at_most")
-    if most is None or WORST_FIRST.index(graded[0]) >= WORST_FIRST.index(most):
-        return graded
-    return most, f"{graded[1]}; {one.figures['because']}"
 
 
 def rank(one: Finding) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .finding import Advice, ChartWords, Kind, Missing, far_from, reported, too_high, too_low
+from .finding import Advice, ChartWords, Kind, Missing
+from .rules import far_from, reported, too_high, too_low
 
 BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"))
 ANOTHER: Final = "ask another judge"

@@ -94,7 +94,7 @@ def jackknifed(parts: Array, clusters: Array, statistic: Callable[[Array], Array
     left = left[~np.isnan(left)]
     g = len(left)
     if g < 2:
-        return Estimate(value, -math.inf, math.inf, n)
+        return Estimate(value, math.nan, math.nan, n)
     if value > 1 - EPSILON:
         # Nothing varies, and few labels are only few: one disagreement costs about two where chance has half.
         return Estimate(value, 1 - 2 * clopper_pearson(0, n)[1], 1.0, n)

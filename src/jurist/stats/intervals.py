@@ -87,10 +87,10 @@ def effective_n(share: float, error: float, values: Array, n: int, weights: Arra
 
 
 def clustered_mean(values: Array, clusters: Array, weights: Array | None = None) -> Estimate:
-    """The mean of any values, with Student's 95 % interval over clusters."""
+    """The mean of any values, with Student's 95 % interval over clusters; one cluster gives none."""
     value, error, n = weighted_mean(values, clusters, weights)
     if n < 2:
-        return NO_DATA if not n else Estimate(value, -math.inf, math.inf, n)
+        return Estimate(value, math.nan, math.nan, n)
     reach = student(0.95, n - 1) * error
     return Estimate(value, value - reach, value + reach, n)
 
