@@ -190,15 +190,15 @@ class About(NamedTuple):
 def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = About()) -> list[Finding]:  # noqa: B008
     """The findings, in the order of the measures; what is missing of several for one reason is said once."""
     found: list[Finding] = []
-    unmeasured: dict[tuple[str, str], list[str]] = {}
+    missing: dict[tuple[str, ...], tuple[int, list[str]]] = {}
+    """What was not measured and why: its place in `found`, and of whom."""
     charts: dict[str, list[tuple[int, Measure]]] = {}
     for one in measures:
         kind = kinds[one.name]
         if one.estimate is None:
-            names = unmeasured.setdefault((one.name, one.missing), [])
+            at, names = missing.setdefault((one.name, one.missing, repr(one.figures)), (len(found), []))
             names.append(_name(one.about, about))
-            if len(names) == 1:
-                found.append(_missing(one, kind, about))
+            found += [_missing(one, kind, about)] if len(names) == 1 else []
             continue
         if kind.chart and (kind.chart.together or not one.series):
             charts.setdefault(one.name, []).append((len(found), one))
@@ -207,7 +207,12 @@ def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = 
         # One chart of everybody of whom it was measured, with the worst of them.
         place = min((at for at, _ in several), key=lambda at: (rank(found[at]), -_distance(found[at])))
         found[place] = replace(found[place], chart=_of_all(kinds[name], [one for _, one in several], about))
-    return [_with_others(one, unmeasured, about) for one in found]
+    for at, (_, *others) in missing.values():
+        if others:
+            more = [*others[:3], *([f"{len(others) - 3} more"] if len(others) > 3 else [])]
+            says = f"{found[at].says} The same goes for {listed(more)}."
+            found[at] = replace(found[at], about="", says=says)
+    return found
 
 
 def _found(one: Measure, kind: Kind, about: About) -> Finding:
@@ -249,16 +254,6 @@ def _missing(one: Measure, kind: Kind, about: About) -> Finding:
     return Finding(
         one.name, _name(one.about, about), says, "silent", unit=kind.unit, advice=advice, title=kind.title
     )
-
-
-def _with_others(one: Finding, unmeasured: Mapping[tuple[str, str], list[str]], about: About) -> Finding:
-    if one.grade != "silent":
-        return one
-    for (name, _), names in unmeasured.items():
-        if name == one.name and names[0] == one.about and len(names) > 1:
-            more = [*names[1:4], *([f"{len(names) - 4} more"] if len(names) > 4 else [])]
-            return replace(one, about="", says=f"{one.says} The same goes for {listed(more)}.")
-    return one
 
 
 def _step(step: str | Advice) -> Advice:
@@ -338,7 +333,7 @@ class _Words(Formatter):
 def figures_of(one: Measure, kind: Kind, about: About) -> dict[str, Any]:
     """What a template may name: the measure's figures, and `judge`, `value`, `size`, `interval`, `n`."""
     name = _name(one.about, about)
-    whose = {"judge": name or "The judge", "about": name}
+    whose = {"judge": name or "the judge", "about": name}
     if one.about == "labels":
         whose = {"judge": "the labels", "about": "the labels"}
     figures = {**whose, **one.figures}

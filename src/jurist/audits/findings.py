@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from .finding import Advice, ChartWords, Kind, Missing
-from .rules import far_from, reported, too_high, too_low
+from .rules import Caps, far_from, reported, too_high, too_low, worst_of_all
 
 BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"))
 ANOTHER: Final = "ask another judge"
 UNREAD: Final = Missing("{judge} gave no verdict that could be read.", "See why: {unread}")
 NO_JUDGE: Final = Missing("No judge compared two answers.", "Judge them: `{again}`")
+UNBIASED_LABELS: Final[Caps] = {
+    "averaged": ("warning", "averaging both orders takes it out of the labels"),
+    "corrected": ("warning", "the labels are corrected by the matchups read in both orders"),
+}
 NO_HUMANS: Final = Missing("No human has labelled any of these matchups.", "Label some: {spotcheck}")
 
 SECTIONS: Final = {
@@ -47,14 +51,14 @@ POSITION: Final = {
     "position.flips_beyond_repeats": Kind(
         "Flips beyond repeats",
         "With the order swapped, {judge} contradicts itself in {across:%} of the cases; {value} of that come from the order ({interval}), the rest it also does when asked the same again.",
-        far_from(0.0, 0.05),
+        far_from(0.0, 0.05, unless=UNBIASED_LABELS),
         (BOTH_ORDERS,),
         "points",
         fair=0.0,
     ),
     "position.flip_rate": Kind(
         "Flip rate",
-        "{judge} came to the same verdict in both orders for {same:,} of {of:matchup}; for {flips:,} ({value}, {interval}) the winner changed with the order.[ Asked once, it would be wrong in at least {wrong:%}.]",
+        "{judge} came to the same verdict in both orders for {same:,} of {of:matchup}; for {flips:,} ({value}, {interval}) the winner changed with the order.[ Asked the same again, it changed in {anyway:%}.][ Asked once, it would be wrong in at least {wrong:%}.]",
         # GPT-4 changed its winner in 35% of MT-Bench (Zheng et al. 2023), and its labels are still of use.
         too_high(0.35, 0.5),
         (
@@ -71,7 +75,7 @@ POSITION: Final = {
         "First position wins",
         "{judge} gave {value} of its {decided:decided verdict} to the answer in the first position ({interval}); a judge that goes by the text gives 50%.[?by_lot| It was asked in one order; positions look drawn by lot.]",
         # Good judges of today give a position up to 4 points.
-        far_from(0.5, 0.05),
+        far_from(0.5, 0.05, unless=UNBIASED_LABELS),
         (BOTH_ORDERS,),
         fair=0.5,
         chart=ChartWords(
@@ -85,7 +89,9 @@ POSITION: Final = {
                 "The file does not say which answer the judge saw first.",
                 "Add a column `swapped`, or one verdict for each order: `winner_given` and `winner_turned`",
             ),
-            "scores": Missing("Each answer was scored alone, so there is no position to prefer."),
+            "scores": Missing(
+                "Each answer was scored alone, so there is no position to prefer.", "Nothing to do"
+            ),
             "no_judge": NO_JUDGE,
             "unread": UNREAD,
             "not_by_lot": Missing(
@@ -99,8 +105,10 @@ POSITION: Final = {
     ),
     "position.between_equals": Kind(
         "Between equal answers",
-        "Between two equally good answers {judge} gives the first position [{bound} ]{share:%}: {value} log-odds[ ({interval})].[?every| Every matchup was asked in both orders; their average is free of it.][?some| {both:%} of the matchups were asked in both orders; from those the rest are corrected.]",
-        far_from(0.0, 0.2, "number"),
+        "Between two equally good answers {judge} gives the first position [{bound} ]{share:%}: {value} log-odds[ ({interval})].[?averaged| Every matchup was asked in both orders; their average is free of it.][?corrected| {both:%} of the matchups were asked in both orders; from those the rest are corrected.]",
+        far_from(
+            0.0, 0.2, "number", unless={fact: ("note", why) for fact, (_, why) in UNBIASED_LABELS.items()}
+        ),
         unit="number",
         fair=0.0,
     ),
@@ -108,12 +116,13 @@ POSITION: Final = {
         "Cost of one order",
         "Asked once, {judge} would disagree with humans on {once:%} of the matchups; in both orders it does on {both:%}, and {ties:%} become ties. One order costs {value} ({interval}).",
         reported,
-        unit="points",
+        (BOTH_ORDERS,),
+        "points",
     ),
     "position.by_domain": Kind(
         "Flips by domain",
         "{judge} flips most often in {domain}: in {value} of the matchups, against {overall:%} in all.",
-        too_high(0.35, 1.0),
+        worst_of_all(0.35),
         ("ask another judge, or humans, about {domain}",),
         chart=ChartWords("Flips of {judge} by domain", y="share of matchups", marked="all"),
     ),

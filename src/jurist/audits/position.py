@@ -34,7 +34,6 @@ BINS: Final = 5
 """Of the margin between two answers."""
 SURE: Final = 0.05
 """Of p from its ends: a bare winner and no probability."""
-IN_BOTH_ORDERS: Final = {"at_most": "warning", "because": "averaging both orders takes it out of the labels"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,10 @@ class Positions:
         return flipped
 
     @property
-    def cap(self) -> dict[str, str]:
-        """How bad a position bias can be: what is taken out of the labels spoils none of them."""
-        return IN_BOTH_ORDERS if self.asked_both >= CORRECTED or len(self.both) >= ENOUGH else {}
+    def labels_are(self) -> dict[str, bool]:
+        """What takes a position bias out of the labels: the average of both orders, or a correction."""
+        every = self.asked_both >= CORRECTED
+        return {"averaged": every, "corrected": not every and len(self.both) >= ENOUGH}
 
 
 def position(sheet: Sheet) -> list[Measure]:
@@ -85,8 +85,10 @@ def _of_judge(sheet: Sheet, judge: int) -> Iterator[Measure]:
     if not len(positions.matchup):
         yield Measure("position.first_position", positions.judge, missing="unread")
         return
-    yield from _repeats(positions)
-    yield _flips(sheet, positions)
+    repeats = list(_repeats(positions))
+    yield from repeats
+    same = next((one.estimate.value for one in repeats if one.estimate), None)
+    yield _flips(sheet, positions, None if same is None else 1 - same)
     yield _first_position(sheet, positions)
     yield from _between_equals(positions)
     yield from _cost(sheet, positions)
@@ -131,12 +133,12 @@ def _repeats(positions: Positions) -> Iterator[Measure]:
     if full.any():
         across = (votes[full, 0] * votes[full, 1]).sum(axis=-1) / n[full].prod(axis=-1)
         more = clustered_mean(alike[full].mean(axis=-1) - across, prompt[full])
-        figures = {"across": 1 - float(across.mean()), **positions.cap}
+        figures = {"across": 1 - float(across.mean()), **positions.labels_are}
         yield Measure("position.flips_beyond_repeats", positions.judge, more, figures)
 
 
-def _flips(sheet: Sheet, positions: Positions) -> Measure:
-    """How often the winner changed with the order."""
+def _flips(sheet: Sheet, positions: Positions, anyway: float | None) -> Measure:
+    """How often the winner changed with the order; `anyway` it does so in the same order too."""
     if not len(positions.both):
         return Measure("position.flip_rate", positions.judge, missing="one_order")
     flipped = positions.flipped
@@ -149,6 +151,7 @@ def _flips(sheet: Sheet, positions: Positions) -> Measure:
         "of": len(flipped),
         "flips": int(flipped.sum()),
         "wrong": share.value / 2 if flipped.any() else None,
+        "anyway": anyway,
     }
     return Measure("position.flip_rate", positions.judge, share, figures, _ids(sheet, widest))
 
@@ -171,7 +174,7 @@ def _first_position(sheet: Sheet, positions: Positions) -> Measure:
     # A matchup counts as often as it was asked; the texts of one asked in both orders cancel.
     mean = float(first.mean())
     share = np.round(mean + times / times.mean() * (np.bincount(row, first) / times - mean), 12)
-    figures = {"decided": len(matchup), "by_lot": by_lot, **positions.cap}
+    figures = {"decided": len(matchup), "by_lot": by_lot, **positions.labels_are}
     return Measure(name, positions.judge, clustered_share(share, positions.prompt[asked]), figures)
 
 
@@ -213,12 +216,11 @@ def _between_equals(positions: Positions) -> Iterator[Measure]:
     if fit is None:
         return
     bias, low, high, edge = fit.bias, fit.bias_low, fit.bias_high, logit(MOST)
-    figures: dict[str, Any] = {"both": positions.asked_both, "at_most": "note", "because": "it is corrected"}
+    figures: dict[str, Any] = {"both": positions.asked_both, "share": sigmoid(bias), **positions.labels_are}
     if abs(bias) > edge:
         # Verdicts without probabilities tell no farther.
         bias, low, high = math.copysign(edge, bias), math.nan, math.nan
-        figures |= {"bound": "at least" if bias > 0 else "at most"}
-    figures |= {"share": sigmoid(bias), "every" if positions.asked_both >= CORRECTED else "some": True}
+        figures |= {"share": sigmoid(bias), "bound": "at least" if bias > 0 else "at most"}
     n = fit.n_swapped + fit.n_single
     yield Measure("position.between_equals", positions.judge, Estimate(bias, low, high, n), figures)
 
@@ -241,6 +243,7 @@ def _cost(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
     lead = once - error - (wrong - error * kept) / left
     cost = clustered_mean(lead, positions.prompt[positions.both][known])
     figures = {"once": float(once.mean()), "both": float(error), "ties": 1 - float(left)}
+    figures["advise"] = positions.asked_both < CORRECTED
     yield Measure("position.cost", positions.judge, cost, figures)
 
 

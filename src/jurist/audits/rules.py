@@ -6,7 +6,11 @@ Significance is at 99% where a fair judge should pass several findings at once.
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from .finding import WORST_FIRST, Grade, Graded, Measure, Rule, Unit, written
 
@@ -21,8 +25,12 @@ def reported(one: Measure) -> Graded:
     return "fine", "reported, not graded"
 
 
-def _where_known(rule: Rule) -> Rule:
-    """Nothing is bad whose interval nobody knows; and nothing worse than the measure's `at_most`."""
+Caps = Mapping[str, tuple[Grade, str]]
+"""By the name of a figure that is true: as bad as it can be then, and why."""
+
+
+def _where_known(rule: Rule, unless: Caps = MappingProxyType({})) -> Rule:
+    """Nothing is bad whose interval nobody knows."""
 
     def graded(one: Measure) -> Graded:
         assert one.estimate is not None
@@ -32,40 +40,76 @@ def _where_known(rule: Rule) -> Rule:
         if not (math.isfinite(low) and math.isfinite(high)):
             return "note", "its interval is not known"
         grade, reason = rule(one)
-        most = one.figures.get("at_most")
-        if most is None or WORST_FIRST.index(grade) >= WORST_FIRST.index(most):
-            return grade, reason
-        return most, f"{reason}; {one.figures['because']}"
+        for fact, (most, because) in unless.items():
+            if one.figures.get(fact) and _badness(grade) > _badness(most):
+                return most, f"{reason}; {because}"
+        return grade, reason
 
     return graded
 
 
-def far_from(fair: float | None, tolerated: float, unit: Unit = "share", only: str = "") -> Rule:
+def _badness(grade: Grade) -> int:
+    return -WORST_FIRST.index(grade)
+
+
+def far_from(
+    fair: float | None,
+    tolerated: float,
+    unit: Unit = "share",
+    only: Literal["above", "below", ""] = "",
+    unless: Caps = MappingProxyType({}),
+) -> Rule:
     """Bad where the value is far from fair (None: from the measure's own `fair`). An alarm where it is
     significantly further than tolerated; a warning where it is significantly not fair and may be that far.
-    Significance is at 99%: an audit has several findings, and a fair judge should pass them all. `only` above
-    or below. A measure may name `at_most` and `because`: as bad as this fault can be here.
+    Significance is at 99%: an audit has several findings, and a fair judge should pass them all. With `only`
+    the other side is worth no more than a note.
     """
 
     def rule(one: Measure) -> Graded:
         assert one.estimate is not None
-        _, low, high, _ = one.estimate
+        value, low, high, _ = one.estimate
         at = one.figures["fair"] if fair is None else fair
         limit = one.figures.get("tolerated", tolerated)
-        above, below = low - at, at - high
-        if only:
-            above, below = (above, -1.0) if only == "above" else (-1.0, below)
-        near, far = max(above, below, 0.0), max(high - at, at - low)
-        more = f"{written(limit, 'points' if unit == 'share' else unit)} from {written(at, unit)}"
+        side = "above" if value >= at else "below"
+        near, far = max(low - at, at - high, 0.0), max(high - at, at - low)
+        beyond = f"{written(limit, 'points' if unit == 'share' else unit)} {side} {written(at, unit)}"
+        if near <= WIDEN * (high - low):
+            return "fine", f"not significantly {only or 'different from'} {written(at, unit)}"
+        if only and side != only:
+            return "note", f"significantly {side} {written(at, unit)}"
         if near > limit:
-            graded: Graded = "alarm", f"significantly more than {more}"
-        elif near > WIDEN * (high - low):
-            grade: Grade = "warning" if far > limit else "note"
-            may = f"may be more than {more}" if far > limit else f"within {more}"
-            graded = grade, f"significantly different from {written(at, unit)}, {may}"
-        else:
-            graded = "fine", f"not significantly different from {written(at, unit)}"
-        return graded
+            return "alarm", f"significantly more than {beyond}"
+        may = f"may be more than {beyond}" if far > limit else f"no more than {beyond}"
+        grade: Grade = "warning" if far > limit else "note"
+        return grade, f"significantly {side} {written(at, unit)}, {may}"
+
+    return _where_known(rule, unless)
+
+
+def of(figure: str, rule: Rule) -> Rule:
+    """The same rule for an estimate among the figures."""
+    return lambda one: rule(replace(one, estimate=one.figures[figure]))
+
+
+def mildest(*rules: Rule) -> Rule:
+    """For what must be bad by every one of several rules: the mildest grade, with its reason."""
+    return lambda one: min((rule(one) for rule in rules), key=lambda graded: _badness(graded[0]))
+
+
+def worst_of_all(tolerated: float) -> Rule:
+    """For the worst of several groups, which is compared with `overall`, the share in all."""
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        low, overall = one.estimate.low, one.figures["overall"]
+        if low <= overall:
+            return "fine", f"not significantly above the {written(overall)} in all"
+        if low <= tolerated:
+            return "note", f"significantly above the {written(overall)} in all"
+        return (
+            "warning",
+            f"significantly above the {written(tolerated)} tolerated and the {written(overall)} in all",
+        )
 
     return _where_known(rule)
 
