@@ -1,0 +1,196 @@
+"""Measures become findings: sentences, grades with their reasons, advice that can be typed, charts."""
+
+import re
+import shlex
+from string import Formatter
+
+import pytest
+
+from jurist.audits.all import audit
+from jurist.audits.finding import About, Advice, ChartWords, Kind, Measure, Missing, fill, find
+from jurist.audits.findings import KINDS, SECTIONS
+from jurist.audits.rules import far_from, mildest, of, reported, too_high, too_low, worst_of_all
+from jurist.cli.app import VERBS, _settings
+from jurist.cli.options import parse
+from jurist.stats.intervals import Estimate
+from support.simulated import Simulated, World, simulate
+
+SHARE = Kind(
+    "Share",
+    "{judge} did so in {value} of {n:prompt} ({interval}).",
+    too_high(0.2, 0.5),
+    (Advice("stop: `jurist stop`", ("judge.swap", "always")), "so: `{again}`"),
+    fair=0.0,
+    chart=ChartWords("How often", mark=0.1, marked="usual"),
+    missing={"none": Missing("{judge} said nothing.", "Ask: `{again}`"), "other": Missing("Nothing {why}.")},
+)
+
+
+def share(name, value, half=0.05, n=100, **figures):
+    return Measure("share", name, Estimate(value, value - half, value + half, n), figures)
+
+
+@pytest.mark.parametrize(
+    ("template", "figures", "says"),
+    [
+        ("{a:%} and {b:points}", {"a": 0.256, "b": -0.05}, "25.6% and −5.0 points"),
+        ("{n:matchup}, {m:decided verdict}, {k:policy}", {"n": 1367, "m": 1, "k": 2},
+         "1,367 matchups, 1 decided verdict, 2 policies"),
+        ("{a:usd}; {b:seconds}; {c:number}", {"a": 0.0012, "b": 90.0, "c": 1.2345}, "$0.0012; 90.0 s; 1.23"),
+        ("{a:more|less}, {b:more|less}", {"a": 0.1, "b": -0.1}, "more, less"),
+        ("{n:,} of them[; {t:%} are ties].", {"n": 1000}, "1,000 of them."),
+        ("{n:,} of them[; {t:%} are ties].", {"n": 1000, "t": 0.5}, "1,000 of them; 50.0% are ties."),
+        ("Yes[?sure|, surely].", {"sure": False}, "Yes."),
+        ("Yes[?sure|, surely].", {"sure": True}, "Yes, surely."),
+        ("{who} won.", {"who": "the labels"}, "The labels won."),
+        ("{who} won.", {"who": "gpt-4 [new] {x}"}, "gpt-4 [new] {x} won."),
+    ],
+)  # fmt: skip
+def test_a_sentence_is_its_template_with_the_figures(template, figures, says):
+    assert fill(template, figures) == says
+
+
+def test_a_sentence_without_one_of_its_figures_is_an_error_of_ours():
+    with pytest.raises(KeyError):
+        fill("{nobody} knows", {})
+
+
+FAR, ABOVE = far_from(0.5, 0.05), far_from(0.5, 0.05, only="above")
+CAPPED = far_from(0.5, 0.05, unless={"mended": ("warning", "the labels are free of it")})
+BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "estimate", "figures", "grade", "reason"),
+    [
+        (reported, (0.9, 0.8, 1.0), {}, "fine", "reported"),
+        (FAR, (0.7, 0.65, 0.75), {}, "alarm", "significantly more than 5.0 points above 50.0%"),
+        (FAR, (0.3, 0.25, 0.35), {}, "alarm", "significantly more than 5.0 points below 50.0%"),
+        (FAR, (0.56, 0.53, 0.59), {}, "warning", "may be more than 5.0 points above"),
+        (FAR, (0.53, 0.52, 0.54), {}, "note", "no more than 5.0 points above"),
+        (FAR, (0.54, 0.501, 0.58), {}, "fine", "not significantly different"),
+        (FAR, (0.5, float("nan"), float("nan")), {}, "note", "interval is not known"),
+        (ABOVE, (0.3, 0.25, 0.35), {}, "note", "significantly below 50.0%"),
+        (ABOVE, (0.51, 0.45, 0.57), {}, "fine", "not significantly above"),
+        (CAPPED, (0.7, 0.65, 0.75), {"mended": True}, "warning", "above 50.0%; the labels are free of it"),
+        (CAPPED, (0.7, 0.65, 0.75), {"mended": False}, "alarm", "significantly more than"),
+        (CAPPED, (0.53, 0.52, 0.54), {"mended": True}, "note", "no more than 5.0 points above 50.0%"),
+        (BOTH, (0.2, 0.1, 0.3), {"more": Estimate(0.1, 0.05, 0.15, 9)}, "alarm", "5.0 points above"),
+        (BOTH, (0.2, 0.1, 0.3), {"more": Estimate(0.0, -0.1, 0.1, 9)}, "fine", "not significantly"),
+        (too_high(0.2, 0.5), (0.7, 0.6, 0.8), {}, "alarm", "significantly above 50.0%"),
+        (too_high(0.2, 0.5), (0.4, 0.3, 0.5), {}, "warning", "significantly above the 20.0% tolerated"),
+        (too_high(0.2, 0.5), (0.4, 0.1, 0.7), {}, "note", "not significantly"),
+        (too_high(0.2, 0.5), (0.1, 0.0, 0.3), {}, "fine", "not above"),
+        (too_high(0.2), (0.4, 0.3, 0.5), {"tolerated": 0.1}, "alarm", "above the 10.0% you asked for"),
+        (too_high(0.2), (0.4, 0.1, 0.7), {}, "warning", "not significantly"),
+        (too_low(0.9, 0.6), (0.5, 0.4, 0.59), {}, "alarm", "significantly below 60.0%"),
+        (too_low(0.9, 0.6), (0.8, 0.7, 0.89), {}, "warning", "significantly below the 90.0% wanted"),
+        (too_low(0.9, 0.6), (0.85, 0.8, 0.95), {}, "note", "not shown to reach"),
+        (too_low(0.9, 0.6), (0.95, 0.91, 1.0), {}, "fine", "significantly above"),
+        (too_low(0.9), (0.8, 0.7, 0.85), {"wanted": 0.95}, "alarm", "below the 95.0% you asked for"),
+        (too_low(0.9), (0.85, 0.8, 0.95), {}, "warning", "not shown to reach"),
+        (worst_of_all(0.3), (0.6, 0.5, 0.7), {"overall": 0.2}, "warning", "above the 30.0% tolerated"),
+        (worst_of_all(0.3), (0.3, 0.25, 0.4), {"overall": 0.2}, "note", "above the 20.0% in all"),
+        (worst_of_all(0.3), (0.6, 0.5, 0.7), {"overall": 0.5}, "fine", "not significantly above the 50.0%"),
+    ],
+)  # fmt: skip
+def test_a_grade_has_its_reason(rule, estimate, figures, grade, reason):
+    found, why = rule(Measure("share", "judge", Estimate(*estimate, 50), figures))
+
+    assert found == grade
+    assert reason in why
+
+
+def test_of_one_prompt_no_rule_makes_a_grade():
+    for rule in (FAR, too_high(0.2), too_low(0.9)):
+        assert rule(Measure("share", "judge", Estimate(1.0, 0.9, 1.0, 1))) == ("note", "too few prompts")
+
+
+def test_advice_is_given_where_something_is_wrong_and_never_to_do_what_the_run_does():
+    bad, good = share("a", 0.9), share("b", 0.1)
+    again = "so: `jurist label --recipe r/recipe.yaml --out NEW`"
+
+    both, _ = find([bad, good], {"share": SHARE}, About("r"))
+    (some,) = find(
+        [bad], {"share": SHARE}, About("r", settings={"judge.swap": frozenset(["always", "none"])})
+    )
+    (always,) = find([bad], {"share": SHARE}, About("r", settings={"judge.swap": frozenset(["always"])}))
+    (fine,) = find([good], {"share": SHARE})
+    (asked,) = find([share("b", 0.1, advise=True)], {"share": SHARE}, About("r"))
+
+    assert both.advice == some.advice == asked.advice == f"stop: `jurist stop`; or {again}"
+    assert always.advice == again
+    assert fine.advice == ""
+
+
+def test_what_is_missing_of_several_judges_for_one_reason_is_said_once():
+    none = [Measure("share", name, missing="none") for name in "abcdef"]
+    other = [
+        Measure("share", name, figures={"why": why}, missing="other") for name, why in ("gx", "hy", "ix")
+    ]
+
+    found = find([*none, *other], {"share": SHARE}, About("r", names={"b": "bee"}))
+
+    assert [one.says for one in found] == [
+        "a said nothing. The same goes for bee, c, d and 2 more.",
+        "Nothing x. The same goes for i.",
+        "Nothing y.",
+    ]
+    assert [one.about for one in found] == ["", "", "h"]
+    assert {(one.grade, one.value, one.n) for one in found} == {("silent", None, 0)}
+
+
+def test_one_chart_of_all_judges_stands_with_the_worst():
+    found = find(
+        [share("a", 0.1), share("b", 0.9), share("c", 0.8)], {"share": SHARE}, About(names={"b": "bee"})
+    )
+    (chart,) = [one.chart for one in found if one.chart]
+
+    assert found[1].chart is chart
+    assert [(point.x, point.y) for point in chart.series[0].points] == [("a", 0.1), ("bee", 0.9), ("c", 0.8)]
+    assert (chart.mark, chart.marked) == (0.1, "usual")
+
+
+def commands(text):
+    return [shlex.split(command) for command in re.findall(r"`(jurist [^`]+)`", text)]
+
+
+@pytest.mark.parametrize("source", ["run", "loop", "file"])
+@pytest.mark.parametrize("name", KINDS)
+def test_every_command_in_advice_can_be_typed(tmp_path, name, source):
+    folder, kind = tmp_path / "a run", KINDS[name]
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text("recipe: rlaif\n")
+    about = About(shlex.quote(str(folder)), source)
+    texts = [step if isinstance(step, str) else step.text for step in kind.advice]
+    texts += [words.advice for words in kind.missing.values()]
+    for text in texts:
+        fields = {field for _, field, _, _ in Formatter().parse(text) if field} - about.commands.keys()
+        for _, verb, *words in commands(fill(text, dict.fromkeys(fields, "x") | about.commands)):
+            assert verb in VERBS
+            given, _ = parse(words, known := _settings(verb, words)[1])
+            for key in given:
+                assert key in known, f"{verb} has no --{key}"
+
+
+OURS = ("position",)
+"""Sections of which every kind is made below."""
+POLICIES = ("gpt-small", "qwen-small", "llama-small")
+JUDGES = (
+    Simulated("pairwise:gpt-large#abc123", soft=True, slot=1.0, own=1.0, kin="gpt-small", length=1.0),
+    Simulated("claude-large", soft=True),
+)
+WORLDS = [
+    World(prompts=120, pairs=2, samples=2, domains=("a", "b"), policies=POLICIES, people=2),
+    World(prompts=60, orders="given", policies=POLICIES, people=0),
+]
+
+
+def test_every_kind_is_made_by_its_audit_with_all_that_its_words_name():
+    made = {one.name for world in WORLDS for one in audit(simulate(JUDGES, world, 0)[0])}
+
+    assert {name for name in KINDS if name.partition(".")[0] in OURS} <= made
+
+
+def test_every_kind_has_a_section_and_every_section_its_kinds():
+    assert {name.partition(".")[0] for name in KINDS} <= set(SECTIONS)
