@@ -1,103 +1,71 @@
-"""Simulated data whose faults are known, to mark the audits with: one file here for each audit.
+"""Simulated runs whose faults are known, and how often an audit's intervals cover them.
 
-A file of this folder has a function `cases()`; `audits_cover.py` finds it and runs every case on many
-simulated data sets. What is planted is known from a formula, or from one data set so large that chance is
-no longer seen in it (`large`).
+What is planted comes from a formula of the simulation or from another library, never from an audit.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from jurist.audits.finding import Finding
-from jurist.audits.grade import WRONG, rank
-from jurist.audits.sheet import Sheet
+from scipy.stats import binomtest
+
+from jurist.audits.finding import WRONG, Measure, find
+from jurist.audits.findings import KINDS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from support.simulated import Simulated, World, simulate
-
-MANY = 200_000
-"""Prompts in a large data set: a share is then known within two tenths of a point."""
+LEAST, MOST = 0.93, 0.97
 
 
 @dataclass(frozen=True)
-class Case:
-    """One finding of one audit, on data drawn anew for each seed."""
+class Scenario:
+    """One kind of simulated run, made anew for each seed and audited."""
 
-    audit: str
-    finding: str
-    simulate: Callable[[int], Finding]
-    planted: float | None
-    """What the interval should cover; None where only false alarms are counted."""
-    fair: bool = False
-    """Whether the judge is without this fault, so that an alarm or a warning would be false."""
-    about: str = ""
+    about: str
     """What is planted, in a few words."""
-    sets: int = 1000
+    audited: Callable[[int], Iterable[Measure]]
+    planted: Mapping[str, float]
+    """What the intervals should cover, by name of the measure; `self_preference.gap@gpt-large` where several
+    have that name."""
+    honest: bool = False
+    """Whether nothing is wrong, so that an alarm or a warning is a false one."""
+    sets: int = 500
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a case came to."""
-
-    case: Case
-    covered: int
-    called: int
-    """Data sets on which the judge was called faulty."""
-    silent: int
-
-    @property
-    def coverage(self) -> float:
-        return self.covered / self.case.sets
-
-    @property
-    def alarms(self) -> float:
-        return self.called / self.case.sets
-
-    @property
-    def holds(self) -> bool:
-        """Covers the planted value 93 to 97 times in 100, and calls a fair judge faulty at most 5 times."""
-        covers = self.case.planted is None or 0.93 <= self.coverage <= 0.97
-        return covers and not (self.case.fair and self.alarms > 0.05)
-
-
-def marked(case: Case, first_seed: int) -> Told:
-    """How often the interval covers what is planted, and how often the judge is called faulty."""
-    covered = called = silent = 0
-    for seed in range(first_seed, first_seed + case.sets):
-        found = case.simulate(seed)
-        if found.grade == "silent":
-            silent += 1
-        elif case.planted is not None and found.low is not None and found.high is not None:
-            covered += found.low <= case.planted <= found.high
-        called += found.grade in WRONG
-    return Told(case, covered, called, silent)
+def covers(scenario: Scenario, sets: int | None = None) -> dict[str, Any]:
+    """How many intervals of each measure cover what is planted, and whether that may be 93 to 97%."""
+    n = sets or scenario.sets
+    covered, silent = (dict.fromkeys(scenario.planted, 0) for _ in range(2))
+    called = 0
+    for seed in range(n):
+        measures = list(scenario.audited(seed))
+        called += any(one.grade in WRONG for one in find(measures, KINDS))
+        for name, truth in scenario.planted.items():
+            kind, _, about = name.partition("@")
+            estimates = [one.estimate for one in measures if one.name == kind and about in ("", one.about)]
+            if estimates and estimates[0] is not None:
+                covered[name] += estimates[0].low <= truth <= estimates[0].high
+            else:
+                silent[name] += 1
+    cases = [
+        {
+            "measure": name,
+            "planted": round(float(scenario.planted[name]), 4),
+            "covers": covered[name] / n,
+            "silent": silent[name],
+            "holds": may_hold(covered[name], n),
+        }
+        for name in scenario.planted
+    ]
+    alarms = {("false_alarms" if scenario.honest else "called_faulty"): round(called / n, 4)}
+    holds = all(case["holds"] for case in cases) and not (scenario.honest and called > 0.05 * n)
+    return {"planted": scenario.about, "sets": n, **alarms, "holds": holds, "cases": cases}
 
 
-def finding(found: Sequence[Finding], name: str, about: str | None = None) -> Finding:
-    """The one of this name, and about this where several have it."""
-    return next(one for one in found if one.name == name and about in (None, one.about))
-
-
-def worst(found: Sequence[Finding]) -> Finding:
-    """The worst of all findings: a fair judge should pass an audit as a whole."""
-    return min(found, key=rank)
-
-
-def large(judges: tuple[Simulated, ...], world: World, prompts: int = MANY) -> Sheet:
-    """The same judges and world with so many prompts that what is measured is what is planted."""
-    return simulate(judges, replace(world, prompts=prompts), 987_654_321)[0]
-
-
-def audits() -> list[str]:
-    return sorted(one.name for one in pkgutil.iter_modules(__path__))
-
-
-def cases(audit: str) -> list[Case]:
-    found: list[Case] = importlib.import_module(f"{__name__}.{audit}").cases()
-    return found
+def may_hold(covered: int, sets: int) -> bool:
+    """Whether the exact 95% interval of the cover itself meets 93 to 97%."""
+    low, high = binomtest(covered, sets).proportion_ci()
+    return bool(low <= MOST and high >= LEAST)
