@@ -25,8 +25,8 @@ import numpy as np
 from evidence import record
 from jurist.audits.ceiling import ceiling, quarantine, quarantined
 from jurist.audits.humans import WANTED
+from jurist.audits.read_run import read_run
 from jurist.audits.sheet import Array, HumanLabels, Sheet
-from jurist.audits.source import read_run
 from jurist.audits.spot_check import draw
 from jurist.preferences.export import write_quarantine
 from jurist.recipes.label import export, label

@@ -1,7 +1,8 @@
 """Findings of every kind, for the page: as real audits make them, and as nobody would want them."""
 
 from jurist.audits.finding import Chart, Finding, Point, Series
-from jurist.audits.report import Heard, MatchupExample, Page
+from jurist.audits.read_run import ExampleVerdict, MatchupExample
+from jurist.audits.report import Page
 
 JUDGES = (
     "openai:gpt-5-mini",
@@ -121,12 +122,12 @@ def example(text: str = "Take two a day, with food.") -> MatchupExample:
         "policy-a",
         "human",
         (
-            Heard(JUDGES[0], "given", 0.93, why="The first is more concrete."),
-            Heard(JUDGES[0], "swapped", 0.21),
-            Heard(JUDGES[1], "given", None, unread="no verdict"),
-            Heard("points", "first", score=7.0),
+            ExampleVerdict(JUDGES[0], "given", 0.93, why="The first is more concrete."),
+            ExampleVerdict(JUDGES[0], "swapped", 0.21),
+            ExampleVerdict(JUDGES[1], "given", None, unread="no verdict"),
+            ExampleVerdict("points", "first", score=7.0),
         ),
-        (Heard("human:ann", "given", 0.0), Heard("human:bo", "given", 0.5)),
+        (ExampleVerdict("human:ann", "given", 0.0), ExampleVerdict("human:bo", "given", 0.5)),
     )
 
 

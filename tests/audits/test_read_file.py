@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jurist.audits.source import read_file
+from jurist.audits.read_file import read_file
 from jurist.errors import DataError, SettingError
 
 PAIR = {"prompt": "Why?", "first": "because", "second": "who knows"}
@@ -74,14 +74,16 @@ def test_a_winner_names_a_column_whichever_order_the_judge_saw(tmp_path):
 
 def test_two_orders_in_one_row_are_two_verdicts(tmp_path):
     rows = {
-        "columns": {"winner_given": "first", "winner_turned": "second"},
-        "probabilities": {"p_given": 1.0, "p_turned": 0.0},
-        "seats": {"verdict_ab": "A", "verdict_ba": "A"},
+        "columns": {"winner_given": "first", "winner_swapped": "second"},
+        "by their earlier name": {"winner_given": "first", "winner_turned": "second"},
+        "probabilities": {"p_given": 1.0, "p_swapped": 0.0},
+        "positions": {"position_given": "a", "position_swapped": "a"},
+        "of MT-Bench": {"verdict_ab": "A", "verdict_ba": "A"},
     }
     for number, said in enumerate(rows.values()):
         sheet = sheet_of(tmp_path, {**PAIR, "prompt": str(number), **said, "cost": 0.5})
 
-        # The judge took the first seat both times.
+        # The judge chose the first position both times.
         assert sheet.verdicts.p.tolist() == [1.0, 0.0]
         assert sheet.verdicts.swapped.tolist() == [False, True]
         assert sheet.verdicts.usd.tolist() == [0.25, 0.25]
@@ -96,15 +98,21 @@ def test_rows_about_the_same_two_answers_are_one_matchup_whichever_way_round(tmp
         {**PAIR, "winner": "a", "judge": "x"},
     ]
 
-    sheet = sheet_of(tmp_path, *rows)
+    read = read_of(tmp_path, *rows)
 
+    sheet = read.sheet
     assert (len(sheet.matchups), len(sheet.answers)) == (1, 2)
     assert sheet.verdicts.p.tolist() == [1.0, 0.0, 0.0, 1.0]
     assert sheet.verdicts.swapped.tolist() == [False, True, False, False]
-    assert sheet.human.p.tolist() == [1.0]  # the same person, twice
+    assert sheet.human.p.tolist() == [1.0]  # the same human, twice
+    repeated, of_humans = read.notes[:2]
+    assert repeated.startswith(
+        "Rows that repeat a verdict of the same judge on the same pair in the same order: 1."
+    )
+    assert of_humans == "Human labels by the same annotator of the same pair: 1. The last one counts."
 
 
-def test_people_have_a_column_each_or_are_judges_called_human(tmp_path):
+def test_humans_have_a_column_each_or_are_judges_called_human(tmp_path):
     sheet = sheet_of(
         tmp_path,
         {**PAIR, "winner": 1, "annotator1": 2, "annotator2": 0, "annotator3": ""},
@@ -116,13 +124,16 @@ def test_people_have_a_column_each_or_are_judges_called_human(tmp_path):
     assert len(sheet.verdicts) == 1
 
 
-def test_chosen_and_rejected_are_labels_whose_seats_nobody_knows(tmp_path):
+def test_chosen_and_rejected_are_labels_whose_positions_nobody_knows(tmp_path):
     rows = [{"prompt": f"{n}?", "chosen": f"yes {n}", "rejected": f"no {n}", "p": 0.75} for n in range(30)]
 
     sheet = sheet_of(tmp_path, *rows)
 
     assert not len(sheet.verdicts)
-    assert set(sheet.labels.p.tolist()) == {0.25, 0.75}  # seated by content: no seat tells on the better one
+    assert set(sheet.labels.p.tolist()) == {
+        0.25,
+        0.75,
+    }
     texts = [sheet.texts[row] for row in sheet.matchups.first[sheet.labels.p == 0.75]]
     assert all(text.startswith("yes") for text in texts)
 
@@ -136,7 +147,7 @@ def test_pairs_without_a_prompt_are_prompts_of_their_own(tmp_path):
     read = read_of(tmp_path, *rows)
 
     assert (len(read.sheet.prompts), len(read.sheet.matchups), len(read.sheet.labels)) == (2, 2, 2)
-    assert "no prompts" in read.notes[0]
+    assert "no prompts" in read.notes[-1]
     with pytest.raises(DataError, match="Say which column holds the prompt"):  # it may have another name
         read_of(tmp_path, {**rows[0], "ask": "Why?"})
 
@@ -151,10 +162,8 @@ def test_scores_of_both_answers_are_scores(tmp_path):
     assert by_text == {"b": 8.0, "a": 3.5}
 
 
-def test_a_file_that_leaves_seats_open_says_how_it_was_taken(tmp_path):
-    assert "the first is taken to have had the first seat" in " ".join(
-        read_of(tmp_path, {**PAIR, "winner": "a"}).notes
-    )
+def test_a_file_that_leaves_positions_open_says_how_it_was_taken(tmp_path):
+    assert "it is taken to be the first column" in " ".join(read_of(tmp_path, {**PAIR, "winner": "a"}).notes)
     assert not read_of(tmp_path, {**PAIR, "winner": "a", "swapped": False}).notes
     assert not read_of(
         tmp_path, {"prompt": "?", "chosen": "a", "rejected": "b", "winner": "a"}

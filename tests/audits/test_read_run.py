@@ -5,7 +5,7 @@ import pytest
 from runs import JUDGE, always, label, pair, verdict, write_run
 
 from jurist.audits.collect import Collector, hash_of
-from jurist.audits.source import read_run
+from jurist.audits.read_run import read_run
 from jurist.errors import DataError, RunError
 from jurist.records import Completion, Verdict
 from jurist.verdicts.cases import read_cases
@@ -32,7 +32,7 @@ def test_a_run_is_read_as_columns_told_from_the_first_as_given(tmp_path):
     np.testing.assert_allclose(sheet.labels.p, [0.85, 0.0])
     assert sheet.labels.matchup.tolist() == [0, 1]
     assert sheet.dropped == {"preferences: tie": 1}
-    assert (read.spent, read.notes) == (7.0, ())
+    assert (read.summary["usd"], read.notes) == (7.0, ())
     assert list(sheet.texts.values()) == ["short", "rather longer"] * 2
 
 
@@ -85,7 +85,9 @@ def test_labels_of_people_are_found_by_id_or_by_text_and_the_last_word_counts(tm
     assert said.p.tolist() == [1.0, 0.0]  # a line that nobody filled in is no label
     assert said.weight.tolist() == [4.5, 1.0]
     assert read.sheet.humans == ("human:ada",)
-    assert (read.labelled, read.found) == (3, 2)
+    labels = read.human_labels
+    assert (len(labels), labels.found, labels.repeated) == (3, 2, 1)
+    assert read.notes == ("Human labels by the same annotator of the same pair: 1. The last one counts.",)
 
 
 def test_a_weight_that_is_none_is_refused(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from some_findings import bars, cost, example, gaps, generations, lines, page, reliability
 
 from jurist.audits.finding import Chart, Finding, Point, Series
-from jurist.audits.report import Page, example_of, render, write_report
+from jurist.audits.read_run import example_of
+from jurist.audits.report import Page, render, write_report
 from jurist.audits.report.drawing import chart
 from jurist.audits.report.words import answer, tick, told, written
 from jurist.records import Completion, Matchup, Prompt, Verdict
@@ -267,7 +268,7 @@ def test_an_example_tells_each_verdict_from_the_seats_on_the_page():
         ("swapped", pytest.approx(0.1), None),
         ("second", None, 4.0),
     ]
-    assert [one.p_first for one in seen.people] == [1.0]
+    assert [one.p_first for one in seen.humans] == [1.0]
     assert "first, 90% sure" in text_of(
         render(Page("t", "s", (Finding("a.b", grade="alarm", n=1, examples=("m",)),), examples={"m": seen}))
     )

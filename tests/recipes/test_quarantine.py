@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jurist import JudgeConfig, LabelConfig, export, label
-from jurist.audits.source import read_run
+from jurist.audits.read_run import read_run
 from jurist.errors import DataError, RunError, SettingError
 from jurist.models.rows import load_preferences, load_targets
 from jurist.preferences.export import Quarantine, read_quarantine, write_quarantine

@@ -113,7 +113,7 @@ def do_audit(typed: Typed) -> int:
     unasked = not cfg.out and not Path(cfg.source).is_dir()
     with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, watch=watch, **given)
+        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, on_rows=watch, **given)
     print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0

@@ -30,9 +30,7 @@ from .lines import named
 
 if TYPE_CHECKING:
     from ..audits.agreement import Kind
-    from ..audits.report import MatchupExample
-    from ..audits.source import Read
-    from ..audits.source.read import Watch
+    from ..audits.read_run import AuditInput, MatchupExample, OnRows
 
 EXAMPLES = 40
 """The most matchups laid open on the page."""
@@ -143,7 +141,7 @@ def audit(
     price: tuple[float, float] | None = None,
     wanted: float | None = None,
     people_are: Kind = "skilled",
-    watch: Watch | None = None,
+    on_rows: OnRows | None = None,
 ) -> Audit:
     """All that can be said. `columns` are `ours: theirs`, `label_values` what numbers among the labels mean,
     `families` is a file that says which models are related, `price` what people ask for a comparison,
@@ -161,14 +159,14 @@ def audit(
 
     began = time.monotonic()
     related = load_families(families)
-    read, more = _read(str(source), human, columns or {}, on_error, label_values or {}, watch)
+    read, more = _read(str(source), human, columns or {}, on_error, label_values or {}, on_rows)
     findings = worst_first(
         [
-            *of_people(read.human, read.labelled, read.found),
+            *of_people(read.human, len(read.human_labels), read.human_labels.found),
             *of_sheet(
                 read.sheet,
                 families=related,
-                spent=read.spent,
+                spent=read.summary.get("usd"),
                 price=price or PEOPLE,
                 wanted=WANTED if wanted is None else wanted,
                 people_are=people_are,
@@ -204,7 +202,7 @@ def audit(
     return kept
 
 
-def _hold_back(folder: Path, read: Read, findings: list[Finding], human: str) -> None:
+def _hold_back(folder: Path, read: AuditInput, findings: list[Finding], human: str) -> None:
     """The last step: what stops it shall not cost the audit."""
     from ..audits.ceiling import measured_domains, quarantine
 
@@ -228,31 +226,25 @@ def _read(
     columns: Mapping[str, str],
     on_error: OnError,
     label_values: Mapping[Any, str],
-    watch: Watch | None,
-) -> tuple[Read, list[Finding]]:
+    on_rows: OnRows | None,
+) -> tuple[AuditInput, list[Finding]]:
     """The sheet, and what only a loop has findings of."""
-    from ..audits.source import is_run, read_file, read_run
-    from ..audits.source.read import nobody
+    from ..audits.read_file import read_source
 
     path = Path(source)
     if (path / "loop.json").exists():
-        return _read_loop(path, human, watch or nobody)
-    if path.is_dir() and is_run(path):
-        return read_run(path, human, watch or nobody), []
-    told = watch or nobody
-    return read_file(
-        source, human, columns=columns, on_error=on_error, label_values=label_values, watch=told
-    ), []
+        return _read_loop(path, human, on_rows)
+    return read_source(source, human, columns, on_error, label_values, on_rows), []
 
 
 def _read_loop(
-    folder: Path, human: str | os.PathLike[str] | None, watch: Watch
-) -> tuple[Read, list[Finding]]:
+    folder: Path, human: str | os.PathLike[str] | None, on_rows: OnRows | None
+) -> tuple[AuditInput, list[Finding]]:
     """The labels of the last round that has some, and what became of the policies from round to round."""
     from ..audits.diversity import diversity
     from ..audits.length_of_gains import gains
     from ..audits.overoptimisation import overoptimisation
-    from ..audits.source import read_run
+    from ..audits.read_run import read_run
     from .loop.compare import checkpoints, comparisons, generations
 
     labelled = newest_labels(folder)
@@ -261,7 +253,7 @@ def _read_loop(
             f"no round of the loop in {folder} was labelled yet."
             f" Go on with: jurist run {folder / 'recipe.yaml'} --out {folder}"
         )
-    read = read_run(labelled, human, watch)
+    read = read_run(labelled, human, on_rows)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
     more = [
         *diversity(generations(folder)),
@@ -271,7 +263,7 @@ def _read_loop(
     return replace(read, kind="loop", notes=(note, *read.notes)), more
 
 
-def _folder(read: Read, source: str, out: str | os.PathLike[str] | None) -> Path:
+def _folder(read: AuditInput, source: str, out: str | os.PathLike[str] | None) -> Path:
     if out is not None:
         _refuse_others_report(Path(out))
         return Path(out)
@@ -291,7 +283,7 @@ def _refuse_others_report(folder: Path) -> None:
             raise RunError(f"{folder / name} is not an audit's. Choose another folder with: --out FOLDER")
 
 
-def _counts(read: Read) -> Counts:
+def _counts(read: AuditInput) -> Counts:
     import numpy as np
 
     sheet = read.sheet
@@ -327,18 +319,17 @@ def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
 
 
 def _examples(
-    read: Read, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[Any, str]
+    read: AuditInput, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[Any, str]
 ) -> dict[str, MatchupExample]:
     """The matchups that findings name, each finding's first ones before any other's later ones."""
-    from ..audits.source.examples import examples_of_file, examples_of_run
-    from ..audits.source.read import people_of
+    from ..audits.read_file import examples_of_file
+    from ..audits.read_run import examples_of_run
 
     most = max((len(one.examples) for one in findings), default=0)
     named = [one.examples[place] for place in range(most) for one in findings if place < len(one.examples)]
     wanted = list(dict.fromkeys(named))[:EXAMPLES]
     if not wanted:
         return {}
-    people = people_of(read.human)
     if read.kind == "file":
-        return examples_of_file(read.path, wanted, people, columns, label_values)
-    return examples_of_run(Path(read.path), wanted, people)
+        return examples_of_file(read.path, wanted, read.human_labels, columns, label_values)
+    return examples_of_run(Path(read.path), wanted, read.human_labels)

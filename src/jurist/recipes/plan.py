@@ -127,12 +127,10 @@ def plan(
     """The rows of the table; what is `given` goes before what was measured."""
     found: dict[str, float] = {}
     if source is not None:
-        from ..audits.source import is_run, read_file, read_run
+        from ..audits.read_file import read_source
 
-        path = Path(source)
-        run = path.is_dir() and is_run(path)
-        read = read_run(path, human) if run else read_file(str(source), human, columns=columns)
-        found = {name: value for name, value in measured(read.sheet).items() if name not in given}
+        sheet = read_source(source, human, columns).sheet
+        found = {name: value for name, value in measured(sheet).items() if name not in given}
     how: dict[str, Any] = {**found, **given}
     assumed = Planned(**how)
     return Plan(assumed, found, rows(assumed))

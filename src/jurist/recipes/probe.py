@@ -20,7 +20,8 @@ from ..audits.collect import Collector
 from ..audits.finding import Finding
 from ..audits.firewall import firewall
 from ..audits.grade import rank
-from ..audits.report import MatchupExample, Page, example_of, write_report
+from ..audits.read_run import MatchupExample, example_of
+from ..audits.report import Page, write_report
 from ..audits.words import by_engine
 from ..completions import load_groups
 from ..errors import DataError

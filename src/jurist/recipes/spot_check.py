@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta, Struct
 
 from ..errors import DataError, RunError, SettingError
-from ..records import Completion, Matchup, Prompt, content_id
+from ..records import Matchup, content_id
 from .lines import named
 
 if TYPE_CHECKING:
-    from ..audits.source import Read
+    from ..audits.read_run import AuditInput
 
 
 class SpotcheckConfig(Struct, frozen=True, kw_only=True):
@@ -71,16 +71,14 @@ def spot_check(
     columns: Mapping[str, str] | None = None,
 ) -> SpotCheck:
     """Write the file to be labelled."""
-    from ..audits.source import is_run, read_file, read_run
+    from ..audits.read_file import read_source
     from ..audits.spot_check import draw
     from ..stats.intervals import smallest_certified, wilson
 
     if n < 1:
         raise SettingError(f"a spot check reads some labels, got -n {n}. Set e.g. -n 200")
     _refuse_others(Path(out))
-    path = Path(source)
-    run = path.is_dir() and is_run(path)
-    read = read_run(path) if run else read_file(str(source), columns=columns)
+    read = read_source(source, columns=columns)
     drawn = draw(read.sheet, n, seed)
     taken = len(drawn.matchup)
     if not taken:
@@ -96,20 +94,15 @@ def spot_check(
     )
 
 
-def _matchups(read: Read, wanted: set[str], columns: Mapping[str, str]) -> Iterator[Matchup]:
+def _matchups(read: AuditInput, wanted: set[str], columns: Mapping[str, str]) -> Iterator[Matchup]:
     """Those wanted, with their texts: read again, since no sheet holds texts."""
-    from ..audits.collect import VerdictRow
-    from ..audits.source.file import rows_of
-    from ..verdicts.cases import read_in_lockstep
+    from ..audits.read_file import pair_rows
+    from ..audits.read_run import matchups_of_run
 
     if read.kind == "file":
-        yield from (row.matchup for row in rows_of(read.path, columns, "drop") if row.matchup.id in wanted)
-        return
-    for prompt, texts, docket, _ in read_in_lockstep(Path(read.path), Prompt, Completion, VerdictRow):
-        seats = [one for one in docket.matchups if one[0] in wanted]
-        if seats:
-            known = {one.id: one for one in texts}
-            yield from (Matchup(name, prompt, known[one], known[two]) for name, one, two in seats)
+        yield from (row.matchup for row in pair_rows(read.path, columns, "drop") if row.matchup.id in wanted)
+    else:
+        yield from (matchup for matchup, _ in matchups_of_run(Path(read.path), wanted))
 
 
 def _row(matchup: Matchup, weight: float) -> dict[str, Any]:

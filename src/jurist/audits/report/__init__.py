@@ -4,7 +4,6 @@
 page is drawn with the same tools and the same style sheet.
 """
 
-from .examples import Heard, MatchupExample, example_of
 from .page import Page, render, write_report
 
-__all__ = ["Heard", "MatchupExample", "Page", "example_of", "render", "write_report"]
+__all__ = ["Page", "render", "write_report"]

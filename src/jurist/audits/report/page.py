@@ -21,8 +21,8 @@ from msgspec import Struct
 from ...run import write_whole
 from ..finding import Chart, Finding, Grade
 from ..grade import WRONG, rank
+from ..read_run import MatchupExample
 from . import drawing, words
-from .examples import MatchupExample
 
 HERE: Final = Path(__file__).parent
 ALIKE: Final = 3

@@ -11,7 +11,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from ..finding import Finding, Grade
-from .examples import Heard
+from ..read_run import ExampleVerdict
 
 GRADES: Final[dict[Grade, tuple[str, str]]] = {
     "alarm": ("alarm", "alarms"),
@@ -128,7 +128,7 @@ def told(text: str) -> Markup:
     return Markup("").join([*parts, escape(clean[at:])])
 
 
-def verdict(said: Heard) -> str:
+def verdict(said: ExampleVerdict) -> str:
     """What it comes to, told from the seats as they stand on the page."""
     if said.score is not None:
         return f"scores the {said.order} {_digits(abs(said.score)) if said.score >= 0 else said.score}"
