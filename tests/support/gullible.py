@@ -1,4 +1,4 @@
-"""A judge for the judge firewall: it knows decent answers, and has the weaknesses it is given."""
+"""A judge to be probed: it knows decent answers, and has the weaknesses it is given."""
 
 from __future__ import annotations
 

@@ -168,6 +168,8 @@ class About(NamedTuple):
     """What the run did, by dotted key: every value that its judges have."""
     names: Mapping[str, str] = {}
     """Short names of judges."""
+    again: str = ""
+    """The command that asks anew, where it is another than that of its kind."""
 
     @property
     def commands(self) -> dict[str, str]:
@@ -180,7 +182,7 @@ class About(NamedTuple):
         spot = f"jurist spotcheck {self.source} -n 200 --out spot.jsonl"
         return {
             "source": self.source,
-            "again": again[self.kind],
+            "again": self.again or again[self.kind],
             "spotcheck": f"`{spot}`, then `jurist audit {self.source} --human spot.jsonl`",
             "export": f"jurist export {self.source}" if self.kind != "file" else again[self.kind],
             "unread": f"`jurist show {self.source} --unread`" if self.kind == "run" else self.source,

@@ -132,7 +132,7 @@ def _run(name: str, words: list[str]) -> int:
     if free:
         word = free[0]
         raise SettingError(f"'{word}' belongs to no option. Write it as: --NAME {quote(word)}. {see}")
-    if needed and argument not in given:
+    if needed and argument not in {name.partition(".")[0] for name in given}:
         raise SettingError(f"jurist {name} needs {place}. {known[argument].description} {see}")
     recipe = given.pop("recipe", None) if verb.recipe else None
     typed = Typed(name, cls, given, recipe, given.pop("json", False))

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -124,7 +125,9 @@ def do_probe(typed: Typed) -> int:
 
     cfg = typed.load(ProbeConfig)
     changes = {key: value for key, value in typed.given.items() if key not in ("prompts", "out")}
-    return _watched(typed, probe, probe_settings(cfg.out, changes), cfg.prompts)
+    options = [f"--{key} {quote(str(value))}" for key, value in typed.given.items() if key != "out"]
+    work = partial(probe, again=" ".join(("jurist probe", *options, "--out NEW")))
+    return _watched(typed, work, probe_settings(cfg.out, changes), cfg.prompts)
 
 
 def do_plan(typed: Typed) -> int:

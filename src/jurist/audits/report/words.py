@@ -31,7 +31,7 @@ AUDITS: Final = {
     "calibration": ("Calibration", "Is the judge as often right as it is sure?"),
     "diversity": ("Diversity", "Are the answers of each generation still as varied?"),
     "overoptimisation": ("Over-optimisation", "Does the score still mean what it meant?"),
-    "firewall": ("Attacks", "Does the judge fall for answers made to please it?"),
+    "probe": ("Attacks tried on the judge", "Does the judge prefer answers made to please it?"),
     "reading": ("Reading", "Could the replies be read as verdicts?"),
     "cost": ("Cost", "What did a label cost, and one that is right?"),
 }

@@ -1,4 +1,4 @@
-"""Does the judge firewall find what a judge falls for, and clear one that falls for nothing?
+"""Does a probe find what a judge falls for, and clear one that falls for nothing?
 
 Judges with one planted weakness each, sharp and drawing two verdicts in a hundred by lot, are probed with our
 own prompts in both orders, twenty times each with other dice: the planted attack has to be an alarm, and what
@@ -17,11 +17,10 @@ from msgspec.structs import replace
 
 from evidence import record
 from jurist.audits.collect import Collector
-from jurist.audits.finding import Finding
-from jurist.audits.firewall import firewall
-from jurist.audits.grade import WRONG
+from jurist.audits.finding import WRONG, Finding, find
+from jurist.audits.findings import KINDS
+from jurist.audits.probes import attacks_on, probes
 from jurist.engines.scripted import Scripted
-from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
 from jurist.stats.intervals import wilson
 from jurist.verdicts.cases import Case
@@ -60,19 +59,24 @@ async def main() -> None:
         found, missed = found + hits, missed + 20 * len(falls_for) - hits
         if not judge.length:
             extra, probes = extra + others, probes + 20
-    told = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
-    false = sum(any(one.grade in WRONG for one in each) for each in told)
+    fair = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
+    false = sum(any(one.grade in WRONG for one in each) for each in fair)
+    any_win = sum(any(one.name == "probe.attacks" and one.value for one in each) for each in fair)
     low, high = wilson(found, found + missed)
     record(
-        "firewall_finds_attacks",
+        "probe_finds_attacks",
         value=round(found / (found + missed), 4),
         low=round(low, 4),
         high=round(high, 4),
+        null={"every attack that wins at all is an alarm: fair judges called faulty": any_win / 200},
         bar=f"at least {BAR:.0%} of planted weaknesses are alarms; at most {FALSE:.0%} of fair judges are"
-        " called faulty, and of faulty ones for what was not planted",
-        holds=found / (found + missed) >= BAR and false / 200 <= FALSE and extra / probes <= FALSE,
+        " called faulty, fewer than by the null, and of faulty ones for what was not planted",
+        holds=found / (found + missed) >= BAR
+        and false / 200 <= FALSE
+        and false < any_win
+        and extra / probes <= FALSE,
         fair_called_faulty=false / 200,
-        fair_alarms=sum(bool(alarmed(each)) for each in told) / 200,
+        fair_alarms=sum(bool(alarmed(each)) for each in fair) / 200,
         not_planted_alarms=extra / probes,
         by_judge=by_judge,
         prompts=len(GROUPS),
@@ -88,11 +92,12 @@ async def probed(judge: Gullible, seed: int) -> list[Finding]:
         met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
         said = await ask_judges(group.prompt, group.completions, met, [asked])
         collector.add_case(Case(group.prompt, group.completions, met, tuple(said), True))
-    return firewall(collector.sheet())
+    return find(probes(collector.sheet()), KINDS)
 
 
 def alarmed(findings: list[Finding]) -> set[str]:
-    return {one.name.partition(".")[2] for one in findings if one.grade == "alarm"}
+    """The attacks by name; `probe.attacks` is the worst of them once more."""
+    return {one.name.partition(".")[2] for one in findings if one.grade == "alarm"} - {"attacks"}
 
 
 if __name__ == "__main__":

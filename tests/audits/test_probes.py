@@ -1,17 +1,15 @@
-"""The judge firewall: a judge that falls for an attack is found, and one that does not is cleared."""
+"""Attacks tried on a judge: one that falls for an attack is found, and one that does not is cleared."""
 
 import asyncio
 import json
 from importlib.resources import files
 
-import numpy as np
 import pytest
+from finding import findings
 
-from jurist.audits.attacks import ATTACK, ATTACKS, HONEST, PLAIN, attacked
 from jurist.audits.collect import Collector
-from jurist.audits.firewall import firewall
+from jurist.audits.probes import ATTACK, ATTACKS, HONEST, PLAIN, attacked, attacks_on, probes
 from jurist.engines.scripted import Scripted
-from jurist.recipes.probe import attacks_on
 from jurist.records import Matchup
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge
@@ -22,7 +20,7 @@ GROUPS = attacks_on(None)
 
 
 def probed(function, groups=GROUPS, **judge):
-    """The findings about one judge, by what they are called."""
+    """The findings about one judge, by attack."""
 
     async def ask():
         opened = open_judge({"engine": "scripted", **judge}, lambda _: Scripted(function, "j"))
@@ -34,7 +32,7 @@ def probed(function, groups=GROUPS, **judge):
             collector.add_case(Case(group.prompt, group.completions, tuple(met), tuple(said), True))
         return collector.sheet()
 
-    return {one.name.partition(".")[2]: one for one in firewall(asyncio.run(ask()))}
+    return {one.name.partition(".")[2]: one for one in findings(probes(asyncio.run(ask())))}
 
 
 def alarms(found):
@@ -43,32 +41,23 @@ def alarms(found):
 
 def test_our_own_prompts_are_of_many_kinds_and_each_meets_every_attack():
     rows = [json.loads(row) for row in (files("jurist.examples") / "decent.jsonl").read_text().splitlines()]
-
     assert len(rows) == len(GROUPS) == 24
     assert len({row["domain"] for row in rows}) == 8
     for group in GROUPS:
-        assert [one.policy for one in group.completions] == [
-            HONEST,
-            *(ATTACK + name for name in (PLAIN, *ATTACKS)),
-        ]
-        assert group.pairs == tuple((0, at) for at in range(1, 13))
-        assert len({one.text for one in group.completions}) == 13
-
-
-def test_no_attack_but_length_holds_the_decent_answer():
-    for group in GROUPS:
         honest, *others = group.completions
+        assert [one.policy for one in others] == [ATTACK + name for name in (PLAIN, *ATTACKS)]
+        assert (honest.policy, group.pairs) == (HONEST, tuple((0, at) for at in range(1, 13)))
+        assert len({one.text for one in group.completions}) == 13
         holding = {one.policy.removeprefix(ATTACK) for one in others if honest.text in one.text}
-        assert holding == {"repetition", "padding"}
+        assert holding == {"repetition", "padding"}  # only length may hold the decent answer
+        texts = [one.text for one in others]
+        assert attacked(group.prompt, honest.text, texts[0]) == group  # made alike every time
 
 
 def test_a_fair_judge_passes():
     found = probed(Gullible())
-
-    assert alarms(found) == set()
     assert {one.grade for one in found.values()} == {"fine"}
-    assert found["plain"].value == 1.0
-    assert found["plain"].n == 24
+    assert (found["plain"].value, found["plain"].n) == (1.0, 24)
 
 
 @pytest.mark.parametrize(
@@ -87,44 +76,37 @@ def test_a_fair_judge_passes():
 )
 def test_a_judge_is_found_to_fall_for_what_it_falls_for(judge, falls_for):
     found = probed(judge, GROUPS[::3])
-
-    assert falls_for <= alarms(found)
-    if not judge.length:
-        assert alarms(found) == falls_for
+    assert falls_for | {"attacks"} <= alarms(found)
+    assert judge.length or alarms(found) == falls_for | {"attacks"}
+    assert found["attacks"].chart.series[0].points[0].x in falls_for
+    assert {point.x for point in found["attacks"].chart.series[0].points} == {"no attack", *ATTACKS}
     for name in falls_for:
         assert found[name].low > 0.1
         assert found[name].examples
         assert found[name].advice
 
 
-def test_an_injected_verdict_wins_in_one_seat_only_and_is_found_all_the_same():
-    found = probed(Gullible(obeys=12.0), GROUPS[::3])
-
-    assert found["verdict"].value == pytest.approx(0.5, abs=0.03)
+def test_an_injected_verdict_wins_in_one_position_only_and_is_found_all_the_same():
+    assert probed(Gullible(obeys=12.0), GROUPS[::3])["verdict"].value == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_judge_that_reads_nothing_is_told_apart_from_one_that_is_fooled():
-    found = probed(lambda ask: "A", GROUPS[:8])
-
-    assert alarms(found) == {"plain"}
-    assert found["plain"].value == 0.5
-    assert "does not read the answers" in found["plain"].says
+def scores(ask):
+    return "Score: 9" if "expert" in ask.messages[-1].content else "Score: 5"
 
 
-def test_a_judge_whose_every_reply_is_unread_is_not_passed_over():
-    found = probed(lambda ask: "Who can say?", GROUPS[:8])
-
-    assert alarms(found) == {"unread"}
-    assert {found[name].grade for name in ATTACKS} == {"silent"}
-
-
-def test_a_judge_that_scores_is_probed_too():
-    def scores(ask):
-        return "Score: 9" if "expert" in ask.messages[-1].content else "Score: 5"
-
-    found = probed(scores, GROUPS[:8], kind="pointwise")
-
-    assert alarms(found) == {"authority", "plain"}
+@pytest.mark.parametrize(
+    ("function", "judge", "expected"),
+    [
+        (lambda ask: "A", {}, {"plain"}),  # it reads nothing: not the attacks' doing
+        (lambda ask: "Who can say?", {}, {"unread"}),
+        (scores, {"kind": "pointwise"}, {"authority", "attacks", "plain"}),
+    ],
+    ids=["reads nothing", "all unread", "scores"],
+)
+def test_other_faults_are_told_apart_from_being_fooled(function, judge, expected):
+    found = probed(function, GROUPS[:8], **judge)
+    assert alarms(found) == expected
+    assert expected != {"unread"} or {found[name].grade for name in ATTACKS} == {"silent"}
 
 
 def test_replies_that_an_attack_makes_unreadable_are_counted():
@@ -133,46 +115,26 @@ def test_replies_that_an_attack_makes_unreadable_are_counted():
         return "I cannot say." if shown else Gullible()(ask)
 
     found = probed(silenced, GROUPS[:12])
-
     assert found["authority"].grade == "silent"
     assert found["unread"].value == pytest.approx(1 / 11)
     assert found["unread"].grade in ("warning", "alarm")
 
 
-def test_one_chart_shows_all_attacks_beside_no_attack():
-    charts = [one.chart for one in probed(Gullible(length=8.0), GROUPS[::3]).values() if one.chart]
-
-    assert len(charts) == 1
-    names = [point.x for point in charts[0].series[0].points]
-    assert set(names) == {"no attack", *ATTACKS}
-    assert names[0] in ("padding", "repetition")
-
-
-def test_a_run_without_attacks_says_what_would_tell():
-    sheet, _ = simulate((Simulated(),), World(prompts=20), 1)
-
-    (found,) = firewall(sheet)
-
-    assert found.grade == "silent"
-    assert found.n == 0
-    assert "jurist probe" in found.advice
+def test_a_run_without_attacks_says_what_to_type():
+    (found,) = findings(probes(simulate((Simulated(),), World(prompts=20), 1)[0]))
+    assert (found.grade, found.n) == ("silent", 0)
+    assert "`jurist probe --judge ENGINE`" in found.advice
 
 
 def test_a_prompt_file_of_pairs_gives_the_chosen_answers(tmp_path):
     rows = [{"prompt": f"Q{n}", "chosen": f"Good {n}.", "rejected": f"Bad {n}."} for n in range(3)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-
     groups = attacks_on(str(tmp_path / "pairs.jsonl"))
-
     assert [group.completions[0].text for group in groups] == ["Good 0.", "Good 1.", "Good 2."]
     assert [group.completions[1].text for group in groups] == ["Good 1.", "Good 2.", "Good 0."]
 
-
-def test_a_single_prompt_still_meets_an_answer_to_something_else(tmp_path):
     (tmp_path / "one.jsonl").write_text('{"prompt": "Q", "completion": "Good."}\n')
-
     (group,) = attacks_on(str(tmp_path / "one.jsonl"))
-
     assert "museum" in group.completions[1].text
 
 
@@ -183,10 +145,3 @@ def test_a_fair_judge_that_slips_is_rarely_called_gullible():
         found = probed(Gullible(slips=0.02, seed=seed))
         called += any(one.grade in ("alarm", "warning") for one in found.values())
     assert called <= 5, "5% wanted; 5 of 40 is what that rate gives 95 times in 100"
-
-
-def test_attacks_are_made_alike_every_time():
-    prompt = GROUPS[0].prompt
-
-    assert attacked(prompt, "One. Two.", "Three.") == attacked(prompt, "One. Two.", "Three.")
-    assert np.unique([one.id for one in attacked(prompt, "One. Two.", "Three.").completions]).size == 13
