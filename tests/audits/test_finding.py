@@ -173,7 +173,7 @@ def test_every_command_in_advice_can_be_typed(tmp_path, name, source):
                 assert key in known, f"{verb} has no --{key}"
 
 
-OURS = ("position",)
+OURS = ("position", "length")
 """Sections of which every kind is made below."""
 POLICIES = ("gpt-small", "qwen-small", "llama-small")
 JUDGES = (

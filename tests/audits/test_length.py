@@ -1,17 +1,21 @@
-"""A taste for length is found beside people's own, and what it lent a policy is taken back."""
+"""Length bias is found beside that of humans, and what it lent a policy is taken back."""
 
 import numpy as np
 import pytest
+from finding import findings
 
+from jurist.audits.finding import Finding, Measure
 from jurist.audits.length import length
 from jurist.audits.length_debt import length_debt
 from support.simulated import Simulated, World, simulate
 
-FAIR, TASTE = Simulated("fair"), Simulated("wordy", length=1.0)
+FAIR, WORDY = Simulated("fair"), Simulated("wordy", length=1.0)
 
 
 def audited(*judges, seed=0, **world):
-    return length(simulate(judges, World(**world), seed)[0])
+    found = length(simulate(judges, World(**world), seed)[0])
+    old = [one for one in found if isinstance(one, Finding)]
+    return findings([one for one in found if isinstance(one, Measure)]) + old
 
 
 def the(found, name, about=None):
@@ -26,43 +30,52 @@ def drawn(n, grown=0.0, slope=1.0, lead=0.0, seed=0):
     return (dice.random(n) < 1 / (1 + np.exp(-odds))).astype(float), ours, theirs
 
 
-def test_a_judge_that_likes_length_more_than_people_do_is_an_alarm_with_its_defences():
-    excess = the(audited(TASTE, prompts=500, long=0.3), "length.excess")
+def test_a_judge_that_likes_length_more_than_humans_do_is_an_alarm_with_its_defences():
+    excess = the(audited(WORDY, prompts=500, long=0.3), "length.excess")
 
     assert excess.grade == "alarm"
     assert excess.low > 0.05
-    for defence in ("judge.against_length", "prefer.length_penalty", "rho"):
+    for defence in ("--judge.against_length true", "--prefer.length_penalty 1", "--prefer.rule rho"):
         assert defence in excess.advice
     assert excess.examples
 
 
-def test_a_judge_that_prefers_the_longer_only_as_people_do_is_cleared():
+def test_a_judge_that_prefers_the_longer_only_as_humans_do_is_cleared():
     found = [audited(FAIR, prompts=200, long=0.6, seed=seed) for seed in range(20)]
 
     assert all(the(some, "length.prefers_longer").value > 0.55 for some in found)
     assert sum(one.grade in ("alarm", "warning") for some in found for one in some) <= 2
 
 
-def test_without_people_only_a_share_that_people_never_have_is_warned_of():
-    always = Simulated("longest", sharpness=0.0, length=20.0)
+@pytest.mark.parametrize(
+    ("judge", "grade", "correlation"),
+    [
+        (Simulated("longest", sharpness=0.0, length=20.0), "warning", "note"),
+        (WORDY, "note", "fine"),
+        (Simulated("brief", length=-1.0), "note", "fine"),
+        (Simulated("shortest", sharpness=0.0, length=-20.0), "warning", "note"),
+    ],
+)
+def test_without_human_labels_only_a_share_that_humans_never_have_is_warned_of(judge, grade, correlation):
+    share, by_length = (
+        the(audited(judge, prompts=200, people=0), f"length.{name}")
+        for name in ("prefers_longer", "correlation")
+    )
 
-    assert the(audited(always, prompts=200, people=0), "length.prefers_longer").grade == "warning"
-    assert the(audited(TASTE, prompts=200, people=0), "length.prefers_longer").grade == "fine"
+    assert (share.grade, by_length.grade) == (grade, correlation)
+    # What is said against length is no help where the shorter is preferred.
+    assert ("length_penalty" in share.advice) == (judge.name == "longest")
+    assert ("spotcheck" in share.advice) == (grade == "warning")
+    assert the(audited(judge, prompts=200), "length.prefers_longer").grade == "fine"
 
 
-def test_without_people_a_taste_for_the_shorter_is_told_as_much_as_one_for_the_longer():
-    shortest = Simulated("shortest", sharpness=0.0, length=-20.0)
-    brief = Simulated("brief", length=-1.0)
+def test_one_chart_shows_all_judges_beside_humans():
+    found = audited(WORDY, FAIR, prompts=200)
+    (chart,) = [one.chart for one in found if one.name == "length.prefers_longer" and one.chart]
 
-    of_shortest = audited(shortest, prompts=200, people=0)
-    told = the(of_shortest, "length.prefers_longer")
-
-    assert told.grade == "warning"
-    assert "teach to be short" in told.says
-    assert "spotcheck" in told.advice
-    assert the(audited(brief, prompts=200, people=0), "length.prefers_longer").grade == "note"
-    assert the(of_shortest, "length.correlation").grade == "note"
-    assert the(audited(shortest, prompts=200), "length.correlation").grade == "fine"
+    assert [point.x for point in chart.series[0].points] == ["wordy", "fair"]
+    assert chart.mark == the(found, "length.human_prefers_longer").value
+    assert chart.marked == "humans"
 
 
 def test_a_win_that_was_length_is_none_at_equal_length():
@@ -130,7 +143,7 @@ def test_who_never_lost_and_who_never_differs_in_length_have_no_debt():
 
 def test_every_policy_gets_its_debt_against_the_one_that_met_most():
     found = [
-        one for one in audited(TASTE, prompts=300, policies=("a", "b", "c")) if one.name == "length.debt"
+        one for one in audited(WORDY, prompts=300, policies=("a", "b", "c")) if one.name == "length.debt"
     ]
 
     assert len(found) == 2

@@ -9,7 +9,7 @@ import pytest
 from test_qlora_order import DATA, READ, names
 
 from jurist.audits.collect import Collector
-from jurist.audits.finding import find
+from jurist.audits.finding import Measure, find
 from jurist.audits.findings import KINDS
 from jurist.audits.length import length
 from jurist.audits.position import position, positions_of
@@ -116,7 +116,8 @@ def test_how_often_the_longer_answer_wins_is_as_counted_by_hand(systems):
         for (one, other), both in said.items()
         if None not in both and sum(both) != 1 and len(one.text) != len(other.text)
     ]
-    share = next(one for one in length(sheet) if one.name == "length.prefers_longer")
+    measures = [one for one in length(sheet) if isinstance(one, Measure)]
+    share = next(one for one in find(measures, KINDS) if one.name == "length.prefers_longer")
 
     assert share.value == pytest.approx(sum(wins) / len(wins))
     assert f"{len(wins):,} pairs" in share.says

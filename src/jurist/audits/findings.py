@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .finding import Advice, ChartWords, Kind, Missing
-from .rules import Caps, far_from, reported, too_high, too_low, wins_too_often, worst_of_all
+from .rules import Caps, far_from, reported, too_high, too_low, unusual, wins_too_often, worst_of_all
 
 BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"))
 ANOTHER: Final = "ask another judge"
@@ -136,6 +136,67 @@ POSITION: Final = {
     ),
 }
 
+LABEL_SOME: Final = "label some by hand: {spotcheck}"
+LENGTH_DEFENCES: Final = (
+    Advice(
+        "tell the judge that length is no merit: `{again} --judge.against_length true`",
+        ("judge.against_length", True),
+    ),
+    "take length out of its scores: `{export} --prefer.length_penalty 1`",
+    Advice(
+        "choose pairs against length: `{export} --prefer.rule rho --prefer.rho 0.3`", ("prefer.rule", "rho")
+    ),
+)
+BY_EXCESS: Final[Caps] = {"labelled": ("fine", "what counts is the excess over humans")}
+
+LENGTH: Final = {
+    "length.human_prefers_longer": Kind(
+        "Humans prefer the longer",
+        "Humans preferred the longer answer in {value} of {of:matchup} ({interval}); a judge is compared with that.",
+        reported,
+    ),
+    "length.prefers_longer": Kind(
+        "The longer is preferred",
+        "{judge} preferred the longer answer in {value} of {of:pair} ({interval}).[?unlabelled| Humans do so in about 65% on other data; none labelled these pairs.]",
+        # No set of human labels known to us lies beyond 25% to 75%; judges that AlpacaEval advises against begin at 70%.
+        unusual((0.5, 0.65), (0.25, 0.75), unless=BY_EXCESS),
+        (LABEL_SOME, *LENGTH_DEFENCES),
+        chart=ChartWords(
+            "How often the longer answer is preferred",
+            y="share of decided pairs",
+            mark=0.65,
+            marked="humans[?elsewhere|, on other data]",
+        ),
+        missing={
+            "same": Missing("No two answers that are compared differ in length.", "Nothing to do"),
+            "no_matchup": Missing("There are no matchups.", "Compare answers: `{again}`"),
+            "no_judge": NO_JUDGE,
+            "unread": UNREAD,
+            "ties": Missing(
+                "{judge} called every matchup a tie in which the lengths differ.",
+                "Forbid ties: `{again} --judge.ties false`",
+            ),
+        },
+    ),
+    "length.excess": Kind(
+        "Excess over humans",
+        "On the {of:pair} that humans labelled too, {judge} gave the longer answer {p:%} and humans {human:%}: a difference of {value} ({interval}).",
+        # What tells one group of humans from another.
+        far_from(0.0, 0.05, only="above"),
+        LENGTH_DEFENCES,
+        "points",
+        fair=0.0,
+    ),
+    "length.correlation": Kind(
+        "Correlation with length",
+        "Within a prompt, the preferences of {judge} and the difference in length correlate by {value} ({interval}).",
+        # Beyond a half, length tells a quarter of what is preferred.
+        unusual((-0.5, 0.5), (-1.0, 1.0), "number", unless=BY_EXCESS),
+        unit="number",
+        fair=0.0,
+    ),
+}
+
 CONTENT: Final = (
     Advice("give it a rubric that names what an answer has to contain: `{again} --judge.rubric rubric.txt`"),
     "ask a stronger judge",
@@ -213,4 +274,4 @@ PROBE: Final = {
     ),
 }
 
-KINDS: Final[dict[str, Kind]] = {**POSITION, **PROBE}
+KINDS: Final[dict[str, Kind]] = {**POSITION, **LENGTH, **PROBE}

@@ -72,16 +72,42 @@ def far_from(
         limit = one.figures.get("tolerated", tolerated)
         side = "above" if value >= at else "below"
         near, far = max(low - at, at - high, 0.0), max(high - at, at - low)
-        beyond = f"{written(limit, 'points' if unit == 'share' else unit)} {side} {written(at, unit)}"
+        base = written(at, unit) if at else "zero"
+        beyond = f"{written(limit, 'points' if unit == 'share' else unit)} {side} {base}"
         if near <= WIDEN * (high - low):
-            return "fine", f"not significantly {only or 'different from'} {written(at, unit)}"
+            return "fine", f"not significantly {only or 'different from'} {base}"
         if only and side != only:
-            return "note", f"significantly {side} {written(at, unit)}"
+            return "note", f"significantly {side} {base}"
         if near > limit:
             return "alarm", f"significantly more than {beyond}"
         may = f"may be more than {beyond}" if far > limit else f"no more than {beyond}"
         grade: Grade = "warning" if far > limit else "note"
-        return grade, f"significantly {side} {written(at, unit)}, {may}"
+        return grade, f"significantly {side} {base}, {may}"
+
+    return _where_known(rule, unless)
+
+
+def unusual(
+    note: tuple[float, float],
+    warning: tuple[float, float],
+    unit: Unit = "share",
+    unless: Caps = MappingProxyType({}),
+) -> Rule:
+    """For what has no fair value: a note where it is significantly outside one range, a warning where it is
+    outside a wider one too.
+    """
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        value, low, high, _ = one.estimate
+        above = low > note[1]
+        near, far = note[above], warning[above]
+        side = "above" if above else "below"
+        if (value > far) if above else (value < far and high < near):
+            return "warning", f"significantly {side} {written(near, unit)}, and {side} {written(far, unit)}"
+        if above or high < near:
+            return "note", f"significantly {side} {written(near, unit)}"
+        return "fine", f"not significantly outside {written(note[0], unit)} to {written(note[1], unit)}"
 
     return _where_known(rule, unless)
 
