@@ -74,7 +74,7 @@ def gap(sheet: Sheet) -> list[float]:
     mean = np.bincount(sheet.opinions.matchup, sheet.opinions.p, minlength=n) / len(sheet.judges)
     one = replace(sheet.verdicts, judge=none, matchup=rows, swapped=none > 0, p=mean)
     (found,) = self_preference(replace(sheet, verdicts=one, judges=(VAIN[0].name,)))
-    return [round(100 * (end or 0.0), 2) for end in (found.value, found.low, found.high)]
+    return [round(100 * end, 2) for end in found.estimate[:3]]
 
 
 def labelled(folder: Path, name: str, jury: tuple[dict[str, float], ...]) -> dict[str, float]:

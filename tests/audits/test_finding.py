@@ -57,7 +57,7 @@ def test_a_sentence_without_one_of_its_figures_is_an_error_of_ours():
 
 FAR, ABOVE = far_from(0.5, 0.05), far_from(0.5, 0.05, only="above")
 CAPPED = far_from(0.5, 0.05, unless={"mended": ("warning", "the labels are free of it")})
-BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02)))
+BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_every_command_in_advice_can_be_typed(tmp_path, name, source):
                 assert key in known, f"{verb} has no --{key}"
 
 
-OURS = ("position", "length")
+OURS = ("position", "length", "self_preference")
 """Sections of which every kind is made below."""
 POLICIES = ("gpt-small", "qwen-small", "llama-small")
 JUDGES = (

@@ -1,29 +1,30 @@
-"""A judge that favours its own family is found with people's labels, and where it can be, without."""
+"""A judge that favours its own family is found with human labels, and where it can be, without."""
 
 import pytest
+from finding import findings
 
-from jurist.audits.families import load_families, our_families
-from jurist.audits.self_preference import self_preference
+from jurist.audits.self_preference import load_families, our_families, self_preference
 from jurist.errors import SettingError
 from support.simulated import Simulated, World, simulate
 
 POLICIES = ("openai:gpt-5-nano", "vllm:Qwen/Qwen3-8B@http://127.0.0.1:8000/v1", "hf:Llama-3-8B#0123456789ab")
-VAIN = Simulated("pairwise:openai:gpt-5-mini#abc123", own=1.0, kin=POLICIES[0])
+BIASED = Simulated("pairwise:openai:gpt-5-mini#abc123", own=1.0, kin=POLICIES[0])
 FAIR = Simulated("pairwise:openai:gpt-5-mini#abc123")
 OTHER = Simulated("pairwise:anthropic:claude-sonnet#abc123")
 
 
 def audited(*judges, seed=0, policies=POLICIES, **world):
-    return self_preference(simulate(judges, World(policies=policies, **world), seed)[0])
+    return findings(self_preference(simulate(judges, World(policies=policies, **world), seed)[0]))
 
 
-def test_a_judge_that_favours_its_own_is_an_alarm_by_peoples_labels():
-    (gap,) = audited(VAIN, OTHER, prompts=600)
+def test_a_judge_that_favours_its_own_is_an_alarm_by_human_labels():
+    (gap,) = audited(BIASED, OTHER, prompts=600)
 
     assert (gap.name, gap.grade) == ("self_preference.gap", "alarm")
     assert gap.low > 0.05
     assert "(gpt)" in gap.says
     assert "jury" in gap.advice
+    assert gap.examples
 
 
 def test_a_judge_that_does_not_is_cleared_by_them():
@@ -33,29 +34,30 @@ def test_a_judge_that_does_not_is_cleared_by_them():
     assert abs(sum(gap.value for gap in gaps) / 20) < 0.03
 
 
-def test_between_two_relatives_there_is_nothing_to_favour():
-    (gap,) = audited(FAIR, prompts=200, policies=("gpt-4", "gpt-5"))
+@pytest.mark.parametrize(("judge", "policies"), [(FAIR, ("gpt-4", "gpt-5")), (OTHER, POLICIES)])
+def test_where_no_judge_had_to_choose_between_its_own_and_another_all_is_fine(judge, policies):
+    (kin,) = audited(judge, prompts=20, policies=policies)
 
-    assert (gap.grade, gap.value) == ("fine", None)
+    assert (kin.name, kin.grade, kin.value) == ("self_preference.kin", "fine", 0.0)
+    assert kin.says == "No judge compared an answer of its own family with another's."
 
 
-def test_without_people_it_shows_beside_judges_related_to_neither():
-    kin, excess = audited(VAIN, OTHER, prompts=600, people=0)
+def test_without_human_labels_it_shows_beside_judges_related_to_neither():
+    kin, excess = audited(BIASED, OTHER, prompts=600, people=0)
 
-    assert (kin.name, kin.grade, kin.value) == ("self_preference.kin", "note", None)
+    assert (kin.name, kin.grade) == ("self_preference.kin", "note")
     assert (excess.name, excess.grade) == ("self_preference.excess", "alarm")
 
 
-def test_a_relative_judged_with_nobody_to_compare_is_a_warning_without_a_number():
+def test_a_relative_judged_with_nobody_to_compare_is_a_warning():
     (kin,) = audited(FAIR, prompts=50, people=0)
 
-    assert (kin.grade, kin.value) == ("warning", None)
-    assert "nobody labelled them" in kin.says
+    assert (kin.name, kin.grade) == ("self_preference.kin", "warning")
+    assert kin.says.endswith("nobody labelled them.")
     assert POLICIES[0] in kin.says
 
 
-def test_a_judge_unrelated_to_all_authors_is_cleared_and_nameless_authors_leave_it_open():
-    assert [one.grade for one in audited(OTHER, prompts=20)] == ["fine"]
+def test_nameless_authors_and_no_verdicts_leave_it_open():
     assert [one.grade for one in audited(FAIR, prompts=20, policies=("",))] == ["silent"]
     assert [one.grade for one in audited(FAIR, prompts=0)] == ["silent"]
 
@@ -70,7 +72,7 @@ def test_a_judge_unrelated_to_all_authors_is_cleared_and_nameless_authors_leave_
         ("65b-guanaco", "llama"),
         ("mixtral-8x7b", "mistral"),
         ("vllm:Qwen/Qwen3-8B@http://gpt.example:8000/v1", "qwen"),
-        ("human", "people"),
+        ("human", "humans"),
         ("tiny:policy", "tiny:policy"),
         ("", ""),
     ],

@@ -124,9 +124,9 @@ def test_how_often_the_longer_answer_wins_is_as_counted_by_hand(systems):
 
 
 def test_gpt_4_judging_gpt_4_is_warned_of_though_nobody_labelled(systems):
-    (kin,) = self_preference(systems[1])
+    (kin,) = find(self_preference(systems[1]), KINDS)
 
-    assert (kin.name, kin.grade, kin.value) == ("self_preference.kin", "warning", None)
+    assert (kin.name, kin.grade) == ("self_preference.kin", "warning")
     assert "gpt35 and gpt4" in kin.says
 
 

@@ -12,7 +12,6 @@ from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
 from .diversity import of_policies
-from .families import Families
 from .finding import About, Finding, Measure, find, rank
 from .findings import KINDS
 from .humans import WANTED
@@ -20,7 +19,7 @@ from .length import length
 from .overoptimisation import best_of_n
 from .position import position
 from .reading import reading
-from .self_preference import self_preference
+from .self_preference import Families, self_preference
 from .sheet import Sheet
 from .words import by_engine, folded
 

@@ -320,6 +320,10 @@ class _Words(Formatter):
     def format_field(self, value: Any, spec: str) -> str:
         if isinstance(value, str):
             return value
+        if isinstance(value, Estimate):
+            unit: Any = "share" if spec == "%" else spec
+            around = between(value.low, value.high, unit)
+            return self.format_field(value.value, spec) + (f" (95% interval {around})" if around else "")
         if spec == "%":
             return written(value, "share")
         if spec in ("points", "usd", "seconds", "number"):

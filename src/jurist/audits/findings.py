@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import Final
 
 from .finding import Advice, ChartWords, Kind, Missing
-from .rules import Caps, far_from, reported, too_high, too_low, unusual, wins_too_often, worst_of_all
+from .rules import (
+    Caps,
+    by_facts,
+    far_from,
+    mildest,
+    of,
+    reported,
+    too_high,
+    too_low,
+    unusual,
+    wins_too_often,
+    worst_of_all,
+)
 
 BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"))
 ANOTHER: Final = "ask another judge"
@@ -197,6 +209,67 @@ LENGTH: Final = {
     ),
 }
 
+JURY: Final = (
+    "ask a jury of families that wrote none of these answers: `{again} --judge OTHER --judge ANOTHER`",
+    LABEL_SOME,
+)
+
+SELF_PREFERENCE: Final = {
+    "self_preference.gap": Kind(
+        "Equal-opportunity gap",
+        "Where humans preferred the answer of its own family ({family}), {judge} agreed in {own:%}; where they preferred the other, in {other:%}: a gap of {value} ({interval}). Its own family won {more:points} more often with it than with humans.",
+        # Judges of GPT-4's day favoured their own by 10 to 25 points (Zheng et al. 2023); half of the least.
+        mildest(
+            far_from(0.0, 0.05, only="above"),
+            of("more", far_from(0.0, 0.025, only="above"), "wins beyond those with humans"),
+        ),
+        JURY,
+        "points",
+        fair=0.0,
+        chart=ChartWords(
+            "How much each judge favours its own family",
+            y="gap",
+            mark=0.0,
+            marked="not at all",
+            unit="points",
+        ),
+        missing={
+            "no_judge": NO_JUDGE,
+            "unnamed": Missing(
+                "Who wrote the answers is not known, so neither is which are of a judge's family.",
+                "Name the author of each answer in a column: `policy`",
+            ),
+        },
+    ),
+    "self_preference.excess": Kind(
+        "Excess over unrelated judges",
+        "On {of:matchup}, answers of its own family ({family}) won {own:%} with {judge} and {other:%} with judges related to neither answer: a difference of {value} ({interval}).",
+        far_from(0.0, 0.05, only="above"),
+        JURY,
+        "points",
+        fair=0.0,
+        chart=ChartWords(
+            "How much more often its own family wins with each judge",
+            y="difference",
+            mark=0.0,
+            marked="as with unrelated judges",
+            unit="points",
+        ),
+    ),
+    "self_preference.kin": Kind(
+        "Own family judged",
+        "[?nobody|No judge compared an answer of its own family with another's.][{judge} judged answers of its own family ({family}: {relatives}) beside others in {of:matchup}; {labelled} labelled them.]",
+        by_facts(
+            {
+                "unknown": ("warning", "nothing shows whether it favours its own"),
+                "compared": ("note", "compared with unrelated judges only"),
+            },
+            "there was nothing to favour",
+        ),
+        JURY,
+    ),
+}
+
 CONTENT: Final = (
     Advice("give it a rubric that names what an answer has to contain: `{again} --judge.rubric rubric.txt`"),
     "ask a stronger judge",
@@ -274,4 +347,4 @@ PROBE: Final = {
     ),
 }
 
-KINDS: Final[dict[str, Kind]] = {**POSITION, **LENGTH, **PROBE}
+KINDS: Final[dict[str, Kind]] = {**POSITION, **LENGTH, **SELF_PREFERENCE, **PROBE}

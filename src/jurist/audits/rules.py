@@ -112,9 +112,23 @@ def unusual(
     return _where_known(rule, unless)
 
 
-def of(figure: str, rule: Rule) -> Rule:
+def by_facts(facts: Caps, otherwise: str) -> Rule:
+    """The grade of the first of these figures that is true."""
+
+    def rule(one: Measure) -> Graded:
+        return next((graded for fact, graded in facts.items() if one.figures.get(fact)), ("fine", otherwise))
+
+    return rule
+
+
+def of(figure: str, rule: Rule, called: str) -> Rule:
     """The same rule for an estimate among the figures."""
-    return lambda one: rule(replace(one, estimate=one.figures[figure]))
+
+    def graded(one: Measure) -> Graded:
+        grade, reason = rule(replace(one, estimate=one.figures[figure]))
+        return grade, f"{called}: {reason}"
+
+    return graded
 
 
 def mildest(*rules: Rule) -> Rule:

@@ -1,182 +1,183 @@
-"""Does a judge favour answers of its own family?
+"""Self-preference: does a judge favour answers of its own family?
 
-Where people labelled the same pairs, by the equal-opportunity gap of Wataoka et al. (2024): how much more
-often the judge agrees with people when they prefer its relative than when they prefer the other. Where
-nobody did, by how much more often its relatives win with it than with judges of other families. Where there
-is neither, the kinship itself is worth a warning.
+Where humans labelled the same pairs, by the equal-opportunity gap of Wataoka et al. (2024): how much more
+often the judge agrees with humans when they prefer its relative than when they prefer the other. Where nobody
+did, by how much more often its relatives win with it than with judges of other families. Where there is
+neither, that it judged relatives is itself worth a warning.
+
+A family is told from a model's name by a table, `families.yaml`; a file of the user's own goes before it. A
+model that no pattern knows is a family of its own, under its name: the same engine as policy and as judge is
+found even so.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Final
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from shlex import quote
+from typing import Any, Final
 
 import numpy as np
 
-from ..stats.intervals import clustered_mean
-from .charts import bars, shown_by
-from .families import Families, our_families
-from .finding import Finding
-from .grade import WRONG, at_most, graded
-from .sheet import Array, Sheet
-from .words import JUDGE_THEM, count, listed, measured, percent, points, silent, span
+from ..errors import SettingError
+from ..stats.intervals import Estimate, clustered_mean
+from .finding import Measure, listed
+from .sheet import Array, Sheet, mean_by
 
-TOLERATED: Final = 0.05
-"""Judges of GPT-4's day favoured their own by 10 to 25 points (Zheng et al. 2023); half of the least."""
 FEWEST: Final = 10
-"""Matchups of each kind, people for its own and people for the other, below which there is no gap to take."""
-JURY: Final = "Ask a jury of families that wrote none of these answers, or have people label some of them"
+"""Matchups of each kind, humans for its own and humans for the other, below which no gap is measured."""
+HUMANS: Final = "humans"
+UNKNOWN: Final = -1
+_HUMAN = re.compile(r"^(human|person|people)\b", re.IGNORECASE)
+_ADDRESS = re.compile(r"@https?://.*$")
+_EXAMPLE: Final = "Write a line like: acme: ['acme-', 'coyote']"
 
 
-def self_preference(sheet: Sheet, families: Families | None = None) -> list[Finding]:
+class Families:
+    """Patterns in the order in which they are tried."""
+
+    def __init__(self, table: dict[str, list[str]]) -> None:
+        self._table = [(family, _compiled(family, patterns)) for family, patterns in table.items()]
+
+    def of_policy(self, name: str) -> str:
+        """Of who wrote an answer; empty where nobody is named."""
+        if not name or _HUMAN.match(name):
+            return HUMANS if name else ""
+        return self._of(name)
+
+    def of_judge(self, name: str) -> str:
+        """Of a judge, whose name is how it asks, its engine, and a code for its settings."""
+        how, _, engine = name.partition(":")
+        return self._of(engine.rpartition("#")[0] or engine or how)
+
+    def _of(self, engine: str) -> str:
+        model = _ADDRESS.sub("", engine)
+        return next((family for family, known in self._table if known.search(model)), model.lower())
+
+
+@cache
+def our_families() -> Families:
+    return Families(_our_table())
+
+
+def load_families(path: str | Path | None) -> Families:
+    """Ours; with the user's own before them where there is a file."""
+    if path is None:
+        return our_families()
+    file = Path(path)
+    if not file.is_file():
+        raise SettingError(f"there is no file of families at {path}. Look with: ls {quote(str(file.parent))}")
+    table = _read_table(file.read_text(encoding="utf-8"), str(path))
+    return Families(table | {family: some for family, some in _our_table().items() if family not in table})
+
+
+def _our_table() -> dict[str, list[str]]:
+    return _read_table(files(__package__).joinpath("families.yaml").read_text(encoding="utf-8"))
+
+
+def _read_table(text: str, where: str = "families.yaml") -> dict[str, list[str]]:
+    import yaml
+
+    try:
+        tree: Any = yaml.safe_load(text)
+    except yaml.YAMLError as why:
+        raise SettingError(f"{where} is no YAML: {' '.join(str(why).split())}. {_EXAMPLE}") from None
+    if not isinstance(tree, dict):
+        raise SettingError(f"{where} names no families, got {type(tree).__name__}. {_EXAMPLE}")
+    table = {str(family): [some] if isinstance(some, str) else some for family, some in tree.items()}
+    for family, some in table.items():
+        if not isinstance(some, list) or not all(isinstance(one, str) and one for one in some) or not some:
+            raise SettingError(f"family '{family}' in {where} has patterns {some!r}. {_EXAMPLE}")
+    return table
+
+
+def _compiled(family: str, patterns: list[str]) -> re.Pattern[str]:
+    try:
+        return re.compile("|".join(f"(?:{one})" for one in patterns), re.IGNORECASE)
+    except re.error as why:
+        raise SettingError(f"a pattern of family '{family}' cannot be read: {why}. {_EXAMPLE}") from None
+
+
+def self_preference(sheet: Sheet, families: Families | None = None) -> list[Measure]:
     """For each judge that saw answers of its own family beside others."""
-    table = families or our_families()
+    table, policy = families or our_families(), sheet.answers.policy
     policies = [table.of_policy(name) for name in sheet.policies]
     judges = [table.of_judge(name) for name in sheet.judges]
     if not len(sheet.opinions):
-        said = "No judge gave a verdict on two answers."
-        return [silent("self_preference.gap", said, JUDGE_THEM)]
+        return [Measure("self_preference.gap", missing="no_judge")]
     if not any(policies):
-        said = "Who wrote the answers is not known, so neither is which are a judge's relatives."
-        return [silent("self_preference.gap", said, "Name the author of each answer in a column: policy")]
-    met = Met(sheet, policies, judges)
-    found: list[Finding] = []
-    for judge, family in enumerate(judges):
-        matchup, p = met.own(judge, family)
-        if len(matchup):
-            found += _of_judge(met, judge, family, matchup, p)
-    if found:
-        return _charted(found)
-    said = "No judge had to choose between an answer of its own family and another's."
-    return [Finding("self_preference.gap", says=said, grade="fine", n=len(sheet.matchups))]
+        return [Measure("self_preference.gap", missing="unnamed")]
+    number = {family: row for row, family in enumerate({*policies, *judges} - {""})} | {"": UNKNOWN}
+    of_policy, of_judge = (np.array([number[family] for family in of]) for of in (policies, judges))
+    wrote = np.stack([of_policy[policy[side]] for side in (sheet.matchups.first, sheet.matchups.second)])
+    measures = [
+        one for row, family in enumerate(judges) for one in _of_judge(sheet, row, family, of_judge, wrote)
+    ]
+    if measures:
+        return measures
+    none = Estimate(0.0, 0.0, 0.0, len(np.unique(sheet.matchups.prompt[sheet.opinions.matchup])))
+    return [Measure("self_preference.kin", "", none, {"nobody": True})]
 
 
-class Met:
-    """Opinions by the families of the two answers that met."""
-
-    def __init__(self, sheet: Sheet, policies: list[str], judges: list[str]) -> None:
-        self.sheet, self.names = sheet, policies
-        self._policies, self._judges = np.array(policies, dtype=object), judges
-
-    def own(self, judge: int, family: str) -> tuple[Array, Array]:
-        """The matchups with its own family on one side and another on the other, and p that its own won."""
-        o = self.sheet.opinions
-        mine = np.flatnonzero((o.judge == judge) & ~np.isnan(o.p))
-        kin, known = self._policies == family, self._policies != ""
-        first, second = (side[o.matchup[mine]] for side in self._sides)
-        mixed = (kin[first] != kin[second]) & known[first] & known[second]
-        matchup, p = o.matchup[mine][mixed], o.p[mine][mixed]
-        return matchup, self.told(matchup, p, family)
-
-    def told(self, matchup: Array, p: Array, family: str) -> Array:
-        """p of the matchup's first, told from the family's answer."""
-        own: Array = np.where((self._policies == family)[self._sides[0][matchup]], p, 1 - p)
-        return own
-
-    def unrelated(self) -> tuple[Array, Array]:
-        """For each matchup the mean of what judges said that are related to neither answer; and how many."""
-        o, n = self.sheet.opinions, len(self.sheet.matchups)
-        asked = ~np.isnan(o.p)
-        for judge, family in enumerate(self._judges):
-            kin = self._policies == family
-            asked &= (o.judge != judge) | ~(kin[self._sides[0]] | kin[self._sides[1]])[o.matchup]
-        counts = np.bincount(o.matchup[asked], minlength=n)
-        return np.bincount(o.matchup[asked], o.p[asked], minlength=n) / np.maximum(counts, 1), counts
-
-    def kin(self, matchup: Array, family: str) -> list[str]:
-        """Who of the family wrote answers here."""
-        wrote = np.unique(np.concatenate([side[matchup] for side in self._sides])).tolist()
-        return [self.sheet.policies[one] for one in wrote if self.names[one] == family]
-
-    @cached_property
-    def _sides(self) -> tuple[Array, Array]:
-        """Whose the two answers of each matchup are."""
-        matchups, policy = self.sheet.matchups, self.sheet.answers.policy
-        return policy[matchups.first], policy[matchups.second]
-
-
-def _of_judge(met: Met, judge: int, family: str, matchup: Array, p: Array) -> list[Finding]:
-    name = met.sheet.judges[judge]
-    truth = met.told(matchup, met.sheet.human_p[matchup], family)
-    decided = ~np.isnan(truth) & (truth != 0.5)
-    if min((truth[decided] > 0.5).sum(), (truth[decided] < 0.5).sum()) >= FEWEST:
-        return [_gap(met.sheet, name, family, matchup[decided], p[decided], truth[decided])]
-    beside = _beside(met, name, family, matchup, p)
-    return [_kin(met, name, family, matchup, measured=bool(beside)), *beside]
+def _of_judge(sheet: Sheet, judge: int, family: str, of_judge: Array, wrote: Array) -> Iterator[Measure]:
+    """`of_judge` are the judges' families, and `wrote` those of the two answers of each matchup."""
+    opinions, name, same = sheet.opinions, sheet.judges[judge], wrote == of_judge[judge]
+    own = np.flatnonzero((opinions.judge == judge) & ~np.isnan(opinions.p))
+    mixed = (same[0] != same[1]) & (wrote != UNKNOWN).all(axis=0)
+    kin = own[mixed[opinions.matchup[own]]]
+    if not len(kin):
+        return
+    matchup = opinions.matchup[kin]
+    prompt, own_first = sheet.matchups.prompt[matchup], same[0, matchup]
+    p, human = (np.where(own_first, x, 1 - x) for x in (opinions.p[kin], sheet.human_p[matchup]))
+    decided = ~np.isnan(human) & (human != 0.5)
+    if min((human[decided] > 0.5).sum(), (human[decided] < 0.5).sum()) >= FEWEST:
+        won = (1 + np.sign(np.round(p[decided] - 0.5, 9))) / 2
+        gap, figures = _gap(won, human[decided] > 0.5, prompt[decided])
+        wrong = matchup[decided][(won == 1) & (human[decided] < 0.5)][:5]
+        examples = tuple(sheet.matchups.id[row] for row in wrong.tolist())
+        yield Measure("self_preference.gap", name, gap, {"family": family, **figures}, examples)
+        return
+    others = _unrelated(sheet, of_judge, wrote)[matchup]
+    both = ~np.isnan(others)
+    compared = both.sum() >= 2 * FEWEST
+    share = len(kin) / len(own)
+    sides = sheet.matchups.first[matchup], sheet.matchups.second[matchup]
+    relatives = np.unique(sheet.answers.policy[np.where(own_first, *sides)]).tolist()
+    figures = {
+        "family": family,
+        "relatives": listed([sheet.policies[one] for one in relatives[:3]]),
+        "of": len(kin),
+        "labelled": "nobody" if np.isnan(human).all() else "too few humans",
+        "compared": compared,
+        "unknown": not compared,
+    }
+    n = len(np.unique(prompt))
+    yield Measure("self_preference.kin", name, Estimate(share, share, share, n), figures)
+    if compared:
+        theirs = np.where(own_first, others, 1 - others)[both]
+        excess = clustered_mean(p[both] - theirs, prompt[both])
+        figures = {"family": family, "of": int(both.sum())}
+        figures |= {"own": float(p[both].mean()), "other": float(theirs.mean())}
+        yield Measure("self_preference.excess", name, excess, figures)
 
 
-def _gap(sheet: Sheet, name: str, family: str, matchup: Array, p: Array, truth: Array) -> Finding:
-    """P(judge says own | people say own) - P(judge says other | people say other)."""
-    won = (1 + np.sign(np.round(p - 0.5, 9))) / 2
-    theirs = truth > 0.5
-    right_own, right_other = float(won[theirs].mean()), float(1 - won[~theirs].mean())
-    n, k = len(won), int(theirs.sum())
+def _gap(won: Array, human: Array, prompt: Array) -> tuple[Estimate, dict[str, Any]]:
+    """P(its own wins | humans prefer its own) - P(the other wins | humans prefer the other)."""
+    right_own, right_other = float(won[human].mean()), float(1 - won[~human].mean())
+    n, k = len(won), int(human.sum())
     # What each row adds to the difference of the two shares.
-    each = np.where(theirs, n / k * (won - right_own), -n / (n - k) * (1 - won - right_other))
-    prompt = sheet.matchups.prompt[matchup]
-    one = clustered_mean(each + right_own - right_other, prompt)
-    more = clustered_mean(won - theirs, prompt)
-    says = (
-        f"Where people preferred the answer of its own family ({family}), {name} agreed {percent(right_own)} "
-        f"of the time; where they preferred the other, {percent(right_other)}: a gap of {points(one.value)} "
-        f"({span(one)}). Its own won {points(more.value)} more often with it than with people ({span(more)})."
-    )
-    # A better family also agrees more often where it wins; then it wins as often with people.
-    grade = at_most(
-        graded(one.low, one.high, 0.0, TOLERATED), graded(more.low, more.high, 0.0, TOLERATED / 2)
-    )
-    if one.value < 0:
-        grade = at_most(grade, "note")
-    advice = JURY if grade in WRONG else ""
-    wrong = np.flatnonzero((won == 1) & ~theirs)[:5]
-    examples = tuple(sheet.matchups.id[row] for row in matchup[wrong].tolist())
-    return measured("self_preference.gap", name, says, grade, one, 0.0, advice=advice, examples=examples)
+    each = np.where(human, n / k * (won - right_own), -n / (n - k) * (1 - won - right_other))
+    gap = clustered_mean(each + right_own - right_other, prompt)
+    # A better family also agrees more often where it wins; then it wins as often with humans.
+    return gap, {"own": right_own, "other": right_other, "more": clustered_mean(won - human, prompt)}
 
 
-def _beside(met: Met, name: str, family: str, matchup: Array, p: Array) -> list[Finding]:
-    """How much more often its own family wins with it than with judges related to neither answer."""
-    mean, counts = met.unrelated()
-    both = counts[matchup] > 0
-    if both.sum() < 2 * FEWEST:
-        return []
-    theirs = met.told(matchup[both], mean[matchup[both]], family)
-    one = clustered_mean(p[both] - theirs, met.sheet.matchups.prompt[matchup[both]])
-    says = (
-        f"On {count(int(both.sum()), 'matchup')}, answers of its own family ({family}) won "
-        f"{percent(float(p[both].mean()))} with {name} and {percent(float(theirs.mean()))} with judges "
-        f"related to neither answer: a difference of {points(one.value)} ({span(one)})."
-    )
-    grade = graded(one.low, one.high, 0.0, TOLERATED)
-    if one.value < 0:
-        grade = at_most(grade, "note")
-    advice = JURY if grade in WRONG else ""
-    return [measured("self_preference.excess", name, says, grade, one, 0.0, advice=advice)]
-
-
-def _kin(met: Met, name: str, family: str, matchup: Array, *, measured: bool) -> Finding:
-    """A relative was judged, and too few people labelled what would show whether it was favoured."""
-    anybody = not np.isnan(met.sheet.human_p[matchup]).all()
-    labelled = "too few people labelled" if anybody else "nobody labelled"
-    says = (
-        f"{name} judged answers of its own family ({family}: {listed(met.kin(matchup, family)[:3])}) beside "
-        f"others in {count(len(matchup), 'matchup')}; {labelled} them to see whether it favours its own."
-    )
-    n = len(np.unique(met.sheet.matchups.prompt[matchup]))
-    return Finding("self_preference.kin", name, says, "note" if measured else "warning", n, advice=JURY)
-
-
-def _charted(found: list[Finding]) -> list[Finding]:
-    """One chart of all judges that were measured, with the finding of the one with the widest gap."""
-    told = [one for one in found if one.value is not None]
-    if not told:
-        return found
-    chart = bars(
-        "How much each judge favours its own family",
-        "own family",
-        told,
-        y="difference of shares",
-        mark=0.0,
-        marked="not at all",
-    )
-    widest = max(told, key=lambda one: one.value or 0.0)
-    return shown_by(widest, chart, found)
+def _unrelated(sheet: Sheet, of_judge: Array, wrote: Array) -> Array:
+    """For each matchup the mean p of its first by judges related to neither answer; nan where none was."""
+    opinions = sheet.opinions
+    unrelated = (wrote[:, opinions.matchup] != of_judge[opinions.judge]).all(axis=0)
+    return mean_by(opinions.matchup[unrelated], opinions.p[unrelated], len(sheet.matchups))

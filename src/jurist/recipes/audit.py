@@ -150,12 +150,12 @@ def audit(
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
     from ..audits.cost import PEOPLE
-    from ..audits.families import load_families
     from ..audits.finding import About
     from ..audits.humans import WANTED
     from ..audits.next_step import about_file, about_run
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
+    from ..audits.self_preference import load_families
 
     began = time.monotonic()
     related = load_families(families)
