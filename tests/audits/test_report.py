@@ -1,358 +1,327 @@
-"""The audit's page: complete in one file, true to its findings, deaf to what texts would have it do."""
+"""The audit's page: the answer first, every number as text too, deaf to what texts would have it do."""
 
-import math
 import re
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 
 import pytest
-from some_findings import bars, cost, example, gaps, generations, lines, page, reliability
 
-from jurist.audits.finding import Chart, Finding, Point, Series
-from jurist.audits.read_run import example_of
+from jurist.audits.finding import About, Chart, Finding, Measure, Point, Series, find, written
+from jurist.audits.findings import KINDS, SECTIONS
+from jurist.audits.headline import headline, steps
+from jurist.audits.read_run import ExampleVerdict, MatchupExample, example_of
 from jurist.audits.report import Page, render, write_report
-from jurist.audits.report.drawing import chart
-from jurist.audits.report.words import answer, tick, told, written
+from jurist.audits.report.charts import draw_chart, drawn_together, scale_of
+from jurist.audits.report.formatting import brief, opinion, tick, with_commands
 from jurist.records import Completion, Matchup, Prompt, Verdict
+from jurist.stats.intervals import Estimate
 
 STYLE = (Path(__file__).parents[2] / "src/jurist/audits/report/style.css").read_text()
+CHROMIUM = Path("/usr/bin/chromium")
+OPTIONS = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync"
+JUDGE = "vllm:Qwen/Qwen3-8B-Instruct-2507@http://judge.example:8000/v1"
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)> \u202eevil\u202c \x00\x1b[31m </div></details>"
+    + "{{ 7*7 }} &amp; <style>body{display:none}</style> "
+    + "x" * 3000
+)
 
 
-def text_of(html: str) -> str:
-    """What a reader sees, in one line."""
-    seen: list[str] = []
-
-    class Reader(HTMLParser):
-        hidden = False
-
-        def handle_starttag(self, tag, attrs):
-            self.hidden = tag in ("style", "script")
-
-        def handle_endtag(self, tag):
-            self.hidden = False
-
-        def handle_data(self, data):
-            if not self.hidden:
-                seen.append(data)
-
-    Reader().feed(html)
-    return " ".join(" ".join(seen).split())
+def finding(name="position.flip_rate", grade="fine", about="", **more):
+    words = {"title": name.partition(".")[2], "says": f"{name} of {about or 'all'}.", "n": 412, "value": 0.34}
+    if grade == "silent":
+        words |= {"n": 0, "value": None}
+    return Finding(name, about, grade=grade, **(words | more))
 
 
-def test_the_page_needs_nothing_beside_it_and_says_every_finding():
-    made = render(page())
-
-    assert not re.search(r"<link|<img|\burl\(|@import|src=", made)
-    seen = text_of(made)
-    for one in page().findings:
-        assert one.says in seen, one.name
-        assert one.name in made
-    assert "34.0%" in seen
-    assert "29.5% to 38.7% (95% interval), n = 412" in seen
-    assert 'lang="en"' in made
-    assert "prefers-color-scheme: dark" in made
-    assert "@media print" in made
-    assert "prefers-reduced-motion" in made
+def agrees(grade="fine", about="", **more):
+    return finding("agreement.accuracy", grade, about, **more)
 
 
-def test_a_hundred_findings_leave_what_is_wrong_in_sight_and_the_rest_to_be_opened():
-    judges = [f"judge {k}" for k in range(30)]
-    flips = [
-        Finding(
-            "position.flip_rate", one, f"{one} flips.", "warning", 9, k / 40, fair=0.0, advice="Ask twice"
-        )
-        for k, one in enumerate(judges)
-    ]
-    notes = [Finding("position.between_equals", one, f"{one} sits.", "note", 9, 0.1) for one in judges]
-    fine = [Finding("position.first", one, f"{one} is fair.", "fine", 9, 0.5) for one in judges]
-
-    made = render(Page("t", "s", (*fine, *notes, *flips)))
-
-    assert made.count('class="finding of-') == 1, "one of a kind is told at length, the furthest from fair"
-    at_length = made[made.index('class="finding of-') :]
-    assert at_length.index("judge 29 flips.") < at_length.index("judge 0 flips.")
-    assert made.count('class="advice"') == 1
-    opened = made[made.index('<details class="others">') :]
-    assert made.count('<details class="others">') == 1
-    assert all(f"{one} sits." in opened and f"{one} is fair." in opened for one in judges)
-    assert not any(f"{one} flips." in opened for one in judges)
+def bars(n=3, unit="share", mark=0.1):
+    points = tuple(Point(f"judge {at}", 0.9 - 0.01 * at, 0.2, 0.95, 120) for at in range(n))
+    return Chart("bars", "Flips of each judge", (Series("", points),), "judge", "", unit, mark, "tolerated")
 
 
-def test_what_was_not_measured_stands_at_the_end_with_what_would_make_it_possible():
-    seen = text_of(render(page()))
-
-    at = seen.index("Not measured, and what would make it possible")
-    assert seen.index("nobody labelled a matchup") > at
-    assert seen.index("jurist spotcheck runs/big -n 200") > at
-    assert seen.index("Each prompt still gets") < at
+def lines(names=("held-out judge, a series with a long name of its own", "judge"), diagonal=False, n=11):
+    of = [Series(name, tuple(Point(x / 2, 0.5 + 0.01 * x, 0.4, 0.7) for x in range(n))) for name in names]
+    return Chart("lines", "Judge and truth", tuple(of), "root of the KL", "win rate", diagonal=diagonal)
 
 
-def test_audits_stand_by_their_worst_finding_and_within_each_the_worst_is_first():
-    seen = text_of(render(Page("t", "s", tuple(sorted(page().findings, key=lambda one: one.says)))))
-
-    told = (
-        "prefers the longer in 41",
-        "12.4",
-        "On 34.0%",
-        "58.2% of 824",
-        "root KL of 10",
-        "A label cost",
-        "3.1",
+def example(text="Take two a day.", who=JUDGE):
+    said = (
+        ExampleVerdict(who, "given", 0.93, why=f"More concrete. {text}"),
+        ExampleVerdict(who, "swapped", 0.21),
     )
-    order = [seen.index(one) for one in told]
-    assert sorted(order[:4]) == sorted(order)[:4], "the two audits with an alarm come first"
-    assert order[0] < order[1]
-    assert order[2] < order[3]
-    assert order[4:] == sorted(order[4:])
+    people = (ExampleVerdict("human:Ann", "", 1.0), ExampleVerdict("human:Bo", "", 0.5))
+    return MatchupExample("m1", "How much?", text, "Ask your pharmacist.", "a", "b", said, people)
+
+
+def some_page(bad=""):
+    findings = (
+        finding("position.flip_rate", "alarm", JUDGE + bad, fair=0.0, chart=bars(), examples=("m1",)),
+        finding("position.cost", "warning", advice=f"ask again: `jurist label`{bad}", chart=lines()),
+        agrees("fine", "labels", value=0.823, low=0.79, high=0.852),
+        finding("cost.label", "fine", unit="usd", value=0.0011, chart=bars(unit="usd")),
+        finding("calibration.over", "note", unit="points", value=-0.083, low=-0.12, high=-0.004),
+        *(finding("ceiling.domain", "warning" if k < 6 else "fine", f"domain {k}{bad}") for k in range(30)),
+        finding("self_preference.gap", "silent", says="No policy is of its family.", advice="Name `it`"),
+    )
+    facts = (("prompts", "1,200"), ("judge", JUDGE + bad))
+    return Page(f"Audit of runs/big{bad}", f"runs/big{bad}", findings, facts, {"m1": example(bad or "Two.")})
+
+
+def text_of(html):
+    """What a reader sees, in one line."""
+    seen = re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<style>.*?</style>|<wbr>", "", html))
+    return " ".join(unescape(seen).split())
+
+
+def test_the_page_answers_first_and_its_first_number_is_the_agreement_with_humans():
+    seen = text_of(render(some_page()))
+    body = seen[seen.index("Train on these labels?") :]
+
+    assert body.startswith("Train on these labels? No 82.3% agreement with human labels")
+    assert "(95% interval 79.0% to 85.2%, n = 412)" in body
+    order = ["position.flip_rate of", "What to do", "prompts 1,200", "Agreement with humans", "Position bias"]
+    assert [body.index(one) for one in order] == sorted(body.index(one) for one in order)
 
 
 @pytest.mark.parametrize(
-    ("grades", "short"),
+    ("findings", "answer", "reason"),
     [
-        (("fine", "note"), "Yes."),
-        (("fine", "silent"), "As far as it was measured, yes."),
-        (("fine", "warning", "silent"), "With care."),
-        (("alarm", "warning", "fine"), "Not yet."),
-        (("silent", "silent"), "Nobody can say yet."),
-        ((), "Nobody can say yet."),
+        ([agrees(), finding()], "Yes", "None of the 2 things measured is wrong"),
+        ([agrees(), finding(grade="warning")], "Yes", "there is 1 warning"),
+        ([agrees("silent", says="No human labels."), finding()], "Not yet", "No human labels."),
+        ([agrees("warning", reason="not shown")], "Not yet", "That is not shown."),
+        ([agrees(), finding(grade="alarm", reason="too high")], "No", "That is too high."),
+        ([agrees(n=9), finding(n=9)], "Not yet", "9 prompts"),
+        ([agrees(n=9), finding(n=9, grade="alarm")], "No", "position.flip_rate"),
+        ([finding(grade="silent")], "Not yet", "Nothing could be measured"),
+        ([], "Not yet", "Nothing could be measured"),
+        ([finding("probe.null"), finding("probe.padding", "silent", says="Unread.")], "Not yet", "Unread."),
+        ([finding("probe.null"), finding("probe.padding")], "Yes", "None of the 2"),
     ],
 )
-def test_one_sentence_answers_whether_to_train_on_it(grades, short):
-    findings = [Finding("position.flip_rate", grade=grade, n=50) for grade in grades]
+def test_one_word_and_one_reason_say_whether_to_train(findings, answer, reason):
+    found = headline(findings)
 
-    assert answer(findings)[1] == short
-    assert short in text_of(render(Page("t", "s", tuple(findings))))
-
-
-def test_a_handful_of_prompts_clears_nobody_but_can_condemn():
-    few = Finding("position.flip_rate", grade="fine", n=9)
-    many = Finding("reading.unread", grade="fine", n=10)
-    bad = Finding("reading.ties", grade="alarm", n=9)
-
-    assert answer([few])[:2] == ("silent", "Nobody can say yet.")
-    assert "9 prompts" in answer([few])[2]
-    assert answer([few, many])[1] == "Yes."
-    assert answer([few, bad])[1] == "Not yet."
+    assert found.answer == answer
+    assert reason in found.reason
+    assert f"Train on these labels? {answer}" in text_of(render(Page("t", "s", tuple(findings))))
 
 
-def test_what_to_do_next_is_something_to_do():
-    silent = Finding("cost.seconds", says="Nobody wrote it down.", grade="silent", advice="Nothing to do")
-    told = text_of(render(Page("t", "s", (silent,))))
+def test_agreement_is_that_of_the_labels_or_else_of_the_worst_judge():
+    judges = [agrees("fine", "a"), agrees("alarm", "b")]
 
-    assert "What to do next" not in told
-    assert told.count("Nothing to do") == 1
+    assert headline(judges).agreement.about == "b"
+    assert headline([*judges, agrees("note", "labels")]).agreement.about == "labels"
 
 
-def test_what_models_and_people_wrote_cannot_speak_to_the_browser():
-    made = render(page(hostile=True))
+def test_no_step_is_told_twice_and_none_for_what_is_right():
+    wrong = [
+        finding("position.flip_rate", "warning", "a", advice="leave them out: `x`; or ask another judge"),
+        finding("attacks.constant", "alarm", advice="drop them: `y`; or ask another judge"),
+        finding("length.excess", "alarm", "b", advice="mend it: `y`"),
+        agrees("silent", advice="label some: `z`"),
+        finding("cost.label", "note", advice="save"),
+        finding("ceiling.domain", "silent", advice="name domains"),
+    ]
 
-    assert made.count("<script") == 1, "our own"
+    told = steps(wrong)
+
+    texts = ["Drop them: `y`; or ask another judge", "Label some: `z`", "Leave them out: `x`"]
+    assert [one.text for one in told] == texts
+    assert told[0].findings == [wrong[at] for at in (1, 2, 0)]
+
+
+def test_a_finding_is_headed_by_its_title_with_its_number_and_the_reason_of_its_grade():
+    flips = Measure(
+        "position.flip_rate",
+        "pairwise:judge#123456",
+        Estimate(0.61, 0.56, 0.66, 400),
+        {"same": 1, "of": 2, "flips": 3, "wrong": 0.3, "tolerated": 0.1},
+    )
+    (one,) = find([flips], KINDS, About(names={"pairwise:judge#123456": "judge"}))
+
+    seen = text_of(render(Page("t", "s", (one,))))
+
+    assert f"{one.title} · judge 61.0% Alarm : {one.reason} 95% interval 56.0% to 66.0%, n = 400" in seen
+    assert SECTIONS["position"] in seen
+    assert one.name not in seen
+    assert one.reason
+
+
+def test_of_thirty_judges_the_worst_are_seen_and_the_rest_are_opened():
+    findings = [finding("position.flip_rate", "warning", f"judge {k}", value=k / 40) for k in range(30)]
+    findings += [finding("position.cost", "fine", f"judge {k}") for k in range(30)]
+    silent = [finding("ceiling.domain", "silent", f"d{k}", says="Nothing known.") for k in range(30)]
+
+    made = render(Page("t", "s", (*findings, *silent)))
+
+    assert made.count('<details class="others">') == 2
+    assert made.count("27 more") == 2
+    places = [made.index(one) for one in ("rate of judge 29", "rate of judge 0", "cost of judge 0")]
+    assert places == sorted(places)
+    assert made.count("Nothing known.") == 2, "in the answer, and once in the list"
+
+
+def test_nothing_beside_the_page_and_no_script_is_needed(tmp_path):
+    write_report(tmp_path / "report.html", some_page())
+    made = (tmp_path / "report.html").read_text()
+
+    assert not re.search(r"<script|<link|<img|\burl\(|@import|src=|\son\w+=", made)
+    for part in ('lang="en"', "prefers-color-scheme: dark", "@media print", "<summary"):
+        assert part in made
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_what_models_and_humans_wrote_cannot_speak_to_the_browser(tmp_path):
+    made = render(some_page(HOSTILE))
+
+    assert "<script" not in made
     assert "<img" not in made
     assert made.count("<style") == 1
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made
     assert "7*7" in made, "it is shown, not computed"
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", made)
     assert "⟨U+202E⟩evil" in made
+    assert len(render(Page("t", "s", some_page().findings, (), {"m1": example("a " * 10**6)}))) < 200_000
+    write_report(tmp_path / "page.html", Page("t \ud800", "s", some_page().findings))
+    assert "U+D800" in (tmp_path / "page.html").read_text()
 
 
-def test_a_huge_answer_is_cut_and_says_so():
-    made = render(Page("t", "s", page().findings, examples={"m1": example("a word " * 100_000)}))
-
-    assert len(made) < 200_000
-    assert "696,000 more characters" in made
+CHARTS = [bars(1), bars(3), bars(40), bars(60), bars(unit="points"), bars(mark=None), lines(), lines(n=1)]
+CHARTS += [lines(tuple(f"series {k}" for k in range(9))), lines(("judge",), diagonal=True), lines(n=80)]
 
 
-def test_a_lone_surrogate_does_not_stop_the_page(tmp_path):
-    write_report(tmp_path / "report.html", Page("t \ud800", "s", page().findings))
-
-    assert "U+D800" in (tmp_path / "report.html").read_text()
-    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
-
-
-@pytest.mark.parametrize(
-    "what", [bars(1), bars(3), bars(40), lines(), generations(), reliability(), gaps(), cost()]
-)
-def test_a_chart_has_a_title_its_marks_and_a_table(what):
-    made = chart(what)
+@pytest.mark.parametrize("what", CHARTS)
+def test_what_a_chart_shows_stands_in_a_table_too_and_no_name_is_cut(what):
+    made = draw_chart(what)
+    table = text_of(made[made.index("<table>") :])
 
     assert what.title in text_of(made)
-    points = sum(len(one.points) for one in what.series)
-    assert made.count("<tr>") == points + 1
-    assert made.count("<rect") == (points if what.kind == "bars" else 0)
-    assert made.count("<polyline") == (len(what.series) if what.kind == "lines" else 0)
-    assert "nan" not in made.lower().replace("finance", "")
-    if what.kind != "bars":
-        assert 'role="img" aria-label=' in made
+    for one in what.series:
+        assert len(what.series) == 1 or one.name in table
+        assert all(written(point.y, what.unit) in table for point in one.points)
+    keys = text_of(made[made.index('<p class="keys">') :]) if 'class="keys"' in made else ""
+    assert all(one.name in keys for one in what.series[:6] if len(what.series) > 1)
+    assert made.count('<line class="ideal"') == what.diagonal == ("as often right as confident" in keys)
+    drawn = what.kind == "lines" and len(one.points) > 1
+    assert made.count("<polyline") == drawn * len(what.series)
 
 
-def test_nothing_to_draw_draws_nothing():
-    empty = Series("", ())
-    nowhere = Series("", (Point("a", math.nan), Point(math.inf, 0.5)))
-
-    assert chart(None) == ""
-    assert chart(Chart("bars", "none", ())) == ""
-    assert chart(Chart("lines", "none", (empty, nowhere))) == ""
-    some = chart(Chart("bars", "one", (Series("", (Point("a", math.nan), Point("b", 0.4, 0.1, math.inf))),)))
-    assert some.count("<rect") == 1
-
-
-@pytest.mark.parametrize("values", [(0.0, 0.0), (-3.0, -2.0), (1e-9, 2e-9), (5e8, 5e8), (0.5,)])
-@pytest.mark.parametrize("kind", ["bars", "lines", "dots"])
+@pytest.mark.parametrize("values", [(0.0, 0.0), (-3.0, -2.0), (1e-9, 2e-9), (5e8, 5e8), (0.5,), ()])
+@pytest.mark.parametrize("kind", ["bars", "lines"])
 def test_every_place_in_a_chart_is_a_number(kind, values):
-    points = tuple(Point(at if kind != "bars" else f"bar {at}", y, y, y) for at, y in enumerate(values))
+    points = (*(Point(at, y, y, y) for at, y in enumerate(values)), Point(1.0, float("nan")))
+    made = draw_chart(Chart(kind, "odd", (Series("", points),), unit="number"))
 
-    made = chart(Chart(kind, "odd", (Series("", points),), unit="number"))
-
-    assert made.count("<figure") == 1
-    assert "nan" not in made
-    assert "inf" not in made
+    assert made.count("<figure") == bool(values)
+    assert not re.search(r"\b(nan|inf)\b", made)
 
 
-def test_numbers_are_written_as_people_write_them():
-    assert [written(0.3416), written(-0.05), written(-0.0001), written(None)] == [
-        "34.2%",
-        "−5.0%",
-        "0.0%",
-        "unknown",
-    ]
-    assert [written(0.00042, "usd"), written(3.5, "usd"), written(0.0, "usd")] == [
-        "$0.00042",
-        "$3.50",
-        "$0.00",
-    ]
-    assert [written(1234.4, "number"), written(4.1, "number"), written(312.0, "seconds")] == [
-        "1,234",
-        "4.1",
-        "5.2 min",
-    ]
-    assert [written(4.4e-16, "number"), written(-4.4e-16, "number")] == ["0", "0"]
-    assert [tick(0.1, "share", 0.05), tick(0.0015, "usd", 0.0005)] == [
-        "10%",
-        "$0.0015",
-    ]
+def test_points_and_shares_are_written_alike_in_sentence_chart_and_table():
+    one = finding(unit="points", value=-0.083, low=-0.12, high=-0.004, chart=bars(unit="points"))
+    seen = text_of(render(Page("t", "s", (one,))))
+
+    assert "−8.3 points" in seen
+    assert "95% interval −12.0 to −0.4 points" in seen
+    assert seen.count("90.0 points") == 2, "bar and table"
+    assert seen.count("%") == seen.count("95% interval"), "no other per cent"
 
 
-def test_commands_in_advice_are_set_as_commands():
-    code = "<code><span>jurist</span> <span>label</span> <span>--out</span> <span>x</span></code>"
-    assert told("Ask again with: jurist label --out x") == f"Ask again with: {code}"
-    for flag in (
-        "--judge.samples 5",
-        "--prefer.rho 0.3",
-        "--judge.swap fraction:0.2",
-        "--human labels.jsonl",
-    ):
-        spans = " ".join(f"<span>{word}</span>" for word in flag.split())
-        assert told(f"Ask ({flag}), and again") == f"Ask (<code>{spans}</code>), and again"
-    ask, rest = "jurist audit run --human spot.jsonl", "Its rows stay out unless: jurist export run"
-    assert str(told(f"Label more: {ask}. {rest}")).count("<code>") == 2
-    assert ". Its rows stay out unless: <code>" in told(f"Label more: {ask}. {rest}")
-    assert told("With --json for machines") == "With <code><span>--json</span></code> for machines"
-    assert told("a `b<c` d") == "a <code><span>b&lt;c</span></code> d"
+def test_judges_with_a_chart_each_are_drawn_in_one():
+    charts = [(f"judge {k}", lines((f"own {k}",))) for k in range(8)]
+
+    made = drawn_together("Over-confidence", charts)
+
+    assert [one.name for one in made.series] == [f"judge {k}" for k in range(6)]
+    assert made.title == "Over-confidence, 6 of 8"
+    assert drawn_together("t", charts[:1]) is None
+    assert drawn_together("t", [charts[0], ("two", lines())]) is None
 
 
-def test_an_example_tells_each_verdict_from_the_seats_on_the_page():
-    prompt = Prompt.of("Which?", domain="d")
+def test_axes_have_round_ends_and_few_numbers():
+    for values in ((0.03, 0.31), (0.5, 1.0), (-0.2, 0.07), (0, 1234), (3.3e-5, 9e-5)):
+        scale = scale_of(values)
+        assert scale.ticks[0] <= min(values)
+        assert scale.ticks[-1] >= max(values)
+        assert 2 <= scale.steps <= 6
+        assert [scale.place(scale.ticks[at]) for at in (0, 1, -1)] == pytest.approx(
+            [0, 100 / scale.steps, 100]
+        )
+    ticks = [tick(0.1, "share", 0.05), tick(-0.1, "points", 0.05), tick(0.1, "usd", 0.1)]
+    assert ticks == ["10%", "−10", "$0.10"]
+    wide = Chart("bars", "wide", (Series("", (Point("a", 4e9),)),), unit="number")
+    assert draw_chart(wide).count('<span style="left') == 3, "4,000,000k takes its room"
+
+
+def test_an_example_tells_each_opinion_as_the_answers_stand_on_the_page():
+    prompt = Prompt.of("Which?")
     one, two = Completion.of(prompt.id, "One.", "p1"), Completion.of(prompt.id, "Two.", "p2")
     met = Matchup.of(prompt, one, two)
     said = [
         Verdict("v1", "judge", met.id, one.id, two.id, "given", 0.9),
         Verdict("v2", "judge", met.id, two.id, one.id, "swapped", 0.9),
         Verdict("v3", "points", first_id=two.id, score=4.0),
-        Verdict("v4", "judge", "another", "x", "y", "given", 0.9),
+        Verdict("v4", "judge", met.id, one.id, two.id, "given", None, unread="refused"),
+        Verdict("v5", "judge", "another", "x", "y", "given", 0.9),
     ]
 
-    seen = example_of(met, said, [Verdict("h", "human:ann", met.id, p_first=1.0)])
+    seen = example_of(met, said, [Verdict("h", "human:Ann", met.id, one.id, two.id, "given", 1.0)])
 
-    assert [(one.order, one.p_first, one.score) for one in seen.judges] == [
-        ("given", 0.9, None),
-        ("swapped", pytest.approx(0.1), None),
-        ("second", None, 4.0),
+    assert [opinion(one) for one in (*seen.humans, *seen.judges)] == [
+        "human Ann: first is better",
+        "judge, asked in this order: first is better (90% confident)",
+        "judge, asked in the other order: second is better (90% confident)",
+        "points: the second scores 4",
+        "judge, asked in this order: unread (refused)",
     ]
-    assert [one.p_first for one in seen.humans] == [1.0]
-    assert "first, 90% sure" in text_of(
-        render(Page("t", "s", (Finding("a.b", grade="alarm", n=1, examples=("m",)),), examples={"m": seen}))
-    )
 
 
-def luminance(colour: str) -> float:
+def test_commands_are_code_and_names_break_where_they_may():
+    assert str(with_commands("a `b <c>` d")) == "a <code><span>b</span> <span>&lt;c&gt;</span></code> d"
+    assert str(brief("vllm:Qwen/x: y&z")) == "vllm:<wbr>Qwen/<wbr>x: y&amp;z"
+
+
+def luminance(colour):
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     r, g, b = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
-def contrast(one: str, other: str) -> float:
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
 def test_text_can_be_read_in_light_in_the_dark_and_on_paper():
-    schemes = [
-        dict(re.findall(r"--([\w]+):(#[0-9a-f]{6})", block))
-        for block in re.findall(r":root \{([^}]*)\}", STYLE)
-    ]
+    blocks = re.findall(r":root \{([^}]*)\}", STYLE)
+    schemes = [dict(re.findall(r"--(\w+):(#[0-9a-f]{6})", block)) for block in blocks]
     assert len(schemes) == 3
-
+    inks = ("ink", "soft", "alarm", "warning", "note", "fine", "silent", *(f"s{n}" for n in range(6)))
+    pairs = [(ink, ground) for ink in inks for ground in ("page", "card")] + [("ink", "code")]
     for scheme in schemes:
-        for ground in ("page", "card"):
-            for ink in (
-                "ink",
-                "soft",
-                "alarm",
-                "warning",
-                "note",
-                "fine",
-                "silent",
-                *(f"s{n}" for n in range(6)),
-            ):
-                assert contrast(scheme[ink], scheme[ground]) >= 4.5, (ink, ground, scheme[ink])
-        assert contrast(scheme["ink"], scheme["code"]) >= 4.5
-
-
-def browser():
-    """Chromium, or a reason to skip."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        pytest.skip("there is no /usr/bin/chromium")
-    words = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-    return sync_api.sync_playwright(), str(chromium), [*words.split(), "--disable-sync"]
+        for pair in pairs:
+            dark, light = sorted(luminance(scheme[one]) for one in pair)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, pair
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
 def test_in_a_browser_nothing_overflows_fails_loads_or_is_empty(tmp_path):
-    playwright, chromium, words = browser()
-    write_report(tmp_path / "report.html", page(hostile=True))
-    complaints: list[str] = []
-    with playwright as p:
-        opened = p.chromium.launch(executable_path=chromium, args=words)
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    write_report(tmp_path / "report.html", some_page(HOSTILE))
+    complaints = []
+    with sync_api.sync_playwright() as p:
+        opened = p.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS.split())
         for width in (320, 390, 1280):
-            for scheme in ("light", "dark"):
-                tab = opened.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-                tab.on("console", lambda said: complaints.append(said.text))
-                tab.on("pageerror", lambda error: complaints.append(str(error)))
-                tab.on("request", lambda asked: asked.url.startswith("file:") or complaints.append(asked.url))
-                tab.on("dialog", lambda box: complaints.append(box.message))
-                tab.goto((tmp_path / "report.html").as_uri())
-                tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-                assert tab.evaluate("document.documentElement.scrollWidth") == width
-                sizes = tab.evaluate(
-                    "[...document.querySelectorAll('figure svg:not(.inner), .strip svg')]"
-                    ".map(one => one.getBoundingClientRect()).map(box => [box.width, box.height])"
-                )
-                assert len(sizes) > 12
-                assert all(wide > 40 and tall > 8 for wide, tall in sizes), (width, sizes)
-                tab.close()
-        tab = opened.new_page()
-        tab.goto((tmp_path / "report.html").as_uri())
-        tab.keyboard.press("j")
-        tab.keyboard.press("e")
-        first = "document.querySelector('.finding')"
-        assert tab.evaluate(f"document.activeElement === {first}")
-        assert tab.evaluate(f"{first}.querySelector('.examples').open")
-        tab.keyboard.press("j")
-        assert tab.evaluate("document.activeElement === document.querySelectorAll('.finding')[1]")
-        for _ in range(60):
-            tab.keyboard.press("j")
-        assert not tab.evaluate("document.activeElement.closest('details:not([open])')"), "nothing unseen"
+            tab = opened.new_page(viewport={"width": width, "height": 844})
+            tab.on("console", lambda said: complaints.append(said.text))
+            tab.on("request", lambda asked: asked.url.startswith("file:") or complaints.append(asked.url))
+            tab.on("dialog", lambda box: complaints.append(box.message))
+            tab.goto((tmp_path / "report.html").as_uri())
+            tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            box = (
+                "[...document.querySelectorAll('.bar, .plot')].map(one => one.getBoundingClientRect().width)"
+            )
+            assert min(tab.evaluate(box)) > 40
         opened.close()
     assert complaints == []

@@ -51,7 +51,7 @@ def outcome(answer: str = "Gladly.") -> Demo:
             "dpo": measured(0.2, 0.3, 12.0, 3.5),
         },
         samples={"I cannot sleep.": dict.fromkeys(names, answer)},
-        curves={"ppo": {"reward": [-0.2, 0.4, 0.6]}, "dpo": {"loss": [0.7]}},
+        curves={"ppo": {"reward": [-0.2, 0.4, 0.6]}, "dpo": {"loss": [0.7, 0.6]}},
         calls=400,
         usd=0.0,
         seconds=dict.fromkeys(STAGES, 1.0),

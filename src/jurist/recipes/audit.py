@@ -101,7 +101,8 @@ class Audit(Struct, frozen=True):
 
     def lines(self) -> Iterator[str]:
         """The answer, then the findings, the worst first."""
-        from ..audits.report.words import answer, figures
+        from ..audits.headline import headline
+        from ..audits.report.formatting import figures
 
         counts = self.counts
         nouns = {"prompt": counts.prompts, "matchup": counts.matchups, "verdict": counts.verdicts}
@@ -109,8 +110,8 @@ class Audit(Struct, frozen=True):
         about = [f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in nouns.items() if n]
         about += [f"{counts.labelled:,} labelled by humans"] * bool(counts.labelled)
         yield f"{self.kind:<9}{self.source}: {', '.join(about) or 'nothing in it'}"
-        reason = " ".join(answer(self.findings)[1:])
-        yield from named([("answer", reason), *(("note", one) for one in self.notes)])
+        _, answer, reason, _ = headline(self.findings)
+        yield from named([("answer", f"{answer}. {reason}"), *(("note", one) for one in self.notes)])
         grade = ""
         for one in self.findings:
             name = f"{one.name} · {one.about}" if one.about else one.name

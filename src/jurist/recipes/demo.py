@@ -9,15 +9,17 @@ page and the terminal show is read back from the loop's folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from textwrap import shorten
 from typing import Final
 
+from markupsafe import Markup
 from msgspec import Struct
 
-from ..audits.report import drawing
+from ..audits.finding import Chart, Point, Series, Unit
+from ..audits.report.charts import draw_chart
 from ..audits.report.page import templates
 from ..config import load_settings
 from ..records import Preference
@@ -239,12 +241,29 @@ def _took(steps: Path, step: str) -> float:
 
 def demo_page(found: Demo) -> str:
     """A file that needs nothing beside it, for any width, in the dark, and on paper. Texts are escaped."""
-    room = templates(Path(__file__).parent)
-    room.filters |= {
-        "percent": lambda value: f"{value:.1%}",
-        "width": lambda share: f"{share.low:.1%} to {share.high:.1%}",
-        "clock": lambda value: f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min",
-    }
-    return room.get_template("demo.html.jinja").render(
-        found=found, draw=drawing, names=NAMES, measures=MEASURES, label=f"{found.run}/round-1/label"
+    environment = templates(Path(__file__).parent)
+    environment.filters |= {"percent": "{:.1%}".format, "bars": _bars, "curve": _curve}
+    return environment.get_template("demo.html.jinja").render(
+        found=found,
+        names=NAMES,
+        measures=MEASURES,
+        wins={NAMES[name]: rate for name, rate in found.wins.items()},
+        seconds={NAMES.get(stage, stage): took for stage, took in found.seconds.items()},
+        label=f"{found.run}/round-1/label",
     )
+
+
+def _bars(
+    shares: Mapping[str, Share | float], title: str, mark: float | None = None, marked: str = ""
+) -> Markup:
+    points = tuple(
+        Point(name, one) if isinstance(one, float) else Point(name, one.value, one.low, one.high, one.n)
+        for name, one in shares.items()
+    )
+    unit: Unit = "seconds" if any(isinstance(one, float) for one in shares.values()) else "share"
+    return draw_chart(Chart("bars", title, (Series("", points),), unit=unit, mark=mark, marked=marked))
+
+
+def _curve(values: Sequence[float], title: str) -> Markup:
+    points = tuple(Point(step, value) for step, value in enumerate(values, 1))
+    return draw_chart(Chart("lines", title, (Series("", points),), "step", unit="number"))

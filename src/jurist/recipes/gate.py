@@ -40,7 +40,7 @@ def _met(findings: Sequence[Finding], condition: str) -> list[str]:
     if limit is None:
         return [f"{condition}: {_called(one)}" for one in among if one.grade in _BAD["warning"]]
     bound = float(limit[3]) / (100 if limit[4] else 1)
-    from ..audits.report.words import figures
+    from ..audits.report.formatting import figures
 
     beyond = _COMPARED[limit[2]]
     return [

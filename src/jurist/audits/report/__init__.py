@@ -1,7 +1,7 @@
-"""What the audits found, as one page for people: a file that needs nothing beside it, no network, no script.
+"""What the audits found, as one page: a file that needs nothing beside it, no network, no script.
 
-`drawing` and `curves` make SVG from a `Chart`; `words` writes numbers; `page` puts it together. The demo's
-page is drawn with the same tools and the same style sheet.
+`charts` makes SVG from a `Chart`, `formatting` writes numbers and texts, `page` puts it together. The demo's
+page is made with the same charts and the same style sheet.
 """
 
 from .page import Page, render, write_report

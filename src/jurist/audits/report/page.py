@@ -1,35 +1,30 @@
-"""The audit's one page: may these labels be trained on, what to do, what was found, what was not measured.
+"""The audit's one page: train on these labels or not, why, what to do, and every finding.
 
-It is whole without its script, which only adds keys. Texts by models and people are escaped, whatever they
-hold, and what the eye cannot see in them is named.
+It needs no script and nothing beside it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
 from ...run import write_whole
-from ..finding import Chart, Finding, Grade
-from ..grade import WRONG, rank
+from ..finding import Finding, between, rank, written
+from ..headline import headline, place_of, steps
 from ..read_run import MatchupExample
-from . import drawing, words
+from . import formatting
+from .charts import draw_chart, drawn_together
 
 HERE: Final = Path(__file__).parent
-ALIKE: Final = 3
-"""Findings of one name that are shown at length; the rest of many judges or domains follow in short."""
-STEPS: Final = 5
-FEW: Final = 4
-"""Findings in short that stand open; more of them are opened by who wants them."""
+STEPS: Final = 6
+SHOWN: Final = 3
+"""Findings of one name that are seen at once; of more judges or domains, the rest is opened."""
 
 
 class Page(Struct, frozen=True):
@@ -44,52 +39,29 @@ class Page(Struct, frozen=True):
     """What it is about, in a few words each: `("judge", "openai:gpt-5-mini")`."""
     examples: Mapping[str, MatchupExample] = {}
     """By the id that findings give them."""
-    question: str = "May these labels be trained on?"
-    """What the first line answers."""
+    question: str = "Train on these labels?"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A finding with what is drawn of it."""
-
+class Entry(NamedTuple):
     finding: Finding
-    anchor: str
-    strip: Markup
-    chart: Markup
-    examples: Sequence[MatchupExample]
-
-
-@dataclass(frozen=True)
-class Section:
-    """All that one audit found: what matters at length, what is like it in short, the rest on demand."""
-
-    audit: str
-    title: str
-    asks: str
-    grade: Grade
-    full: Sequence[Entry]
-    short: Sequence[Entry]
-    rest: Sequence[Entry]
-
-    def repeats(self, one: Finding) -> bool:
-        """Whether its advice was given at length."""
-        return any(one.advice == other.finding.advice for other in self.full)
-
-    @property
-    def more(self) -> list[tuple[Grade, str, int]]:
-        return words.counts([one.finding for one in self.rest])
-
-    @property
-    def counts(self) -> list[tuple[Grade, str, int]]:
-        return words.counts([one.finding for one in (*self.full, *self.short, *self.rest)])
-
-
-@dataclass(frozen=True)
-class Step:
-    """Something to do, and the findings that ask for it."""
-
     advice: str
-    entries: Sequence[Entry]
+    """Where it was not given in this section before."""
+    chart: Markup
+    examples: list[MatchupExample]
+
+
+class Group(NamedTuple):
+    """Findings of one name, the worst first: those shown, and those to open."""
+
+    name: str
+    shown: list[Entry]
+    more: list[Entry]
+
+
+class Section(NamedTuple):
+    key: str
+    groups: list[Group]
+    findings: list[Finding]
 
 
 def write_report(path: Path, page: Page) -> None:
@@ -99,134 +71,65 @@ def write_report(path: Path, page: Page) -> None:
 def render(page: Page) -> str:
     """The page as one HTML text."""
     measured = [one for one in page.findings if one.grade != "silent"]
-    silent = [one for one in page.findings if one.grade == "silent"]
-    sections = _sections(measured, page.examples)
-    grade, short, why = words.answer(page.findings)
-    alone = {one.about for one in page.findings if one.about}
+    missing: dict[tuple[str, str], list[Finding]] = {}
+    for one in page.findings:
+        if one.grade == "silent":
+            missing.setdefault((one.says, one.advice), []).append(one)
     return (
         templates(HERE)
         .get_template("page.html.jinja")
         .render(
             page=page,
-            grade=grade,
-            short=short,
-            why=why,
-            counts=words.counts(page.findings),
-            grades=words.GRADES,
-            sections=sections,
-            steps=_steps(sections, silent),
-            silent=silent,
-            alone=alone.pop() if len(alone) == 1 else "",
+            headline=headline(page.findings),
+            steps=steps(page.findings),
+            most_steps=STEPS,
+            sections=_sections(measured, page.examples),
+            missing=missing,
         )
     )
 
 
 @cache
 def templates(*folders: Path) -> Environment:
-    """Templates of these folders and of this one, whose style sheet and parts they share."""
-    room = Environment(
+    """Templates of these folders and of this one, whose style sheet they share."""
+    environment = Environment(
         loader=FileSystemLoader([*folders, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=words.shown,
+        finalize=formatting.visible,
     )
-    room.filters |= {
-        "written": words.written,
-        "told": words.told,
-        "called": words.called,
-        "brief": words.brief,
-        "excerpt": words.excerpt,
-        "asks": lambda name: words.section(name.partition(".")[0])[0],
-        "verdict": words.verdict,
-    }
-    room.globals |= {"between": words.between}
-    return room
+    names = ("brief", "excerpt", "with_commands", "opinion", "section", "tally")
+    environment.filters |= {name: getattr(formatting, name) for name in names} | {"written": written}
+    environment.globals |= {"between": between, "grades": formatting.GRADES}
+    return environment
 
 
 def _sections(measured: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Section]:
-    """By audit, the worst first; a chart that several findings share is drawn once."""
-    by_audit: dict[str, list[Finding]] = {}
-    for one in sorted(measured, key=rank):
-        by_audit.setdefault(one.name.partition(".")[0], []).append(one)
-    drawn: set[bytes] = set()
-    sections = []
-    for place, (audit, findings) in enumerate(by_audit.items()):
-        names = list(dict.fromkeys(one.name for one in findings))
-        findings.sort(key=lambda one: (rank(one), names.index(one.name), -_far(one)))
-        full: list[Finding] = []
-        for one in findings:
-            before = [other for other in full if other.name == one.name]
-            new = len(before) < ALIKE and all(other.advice != one.advice for other in before)
-            if new and (one.grade in WRONG or (one.grade == "note" and one.chart is not None)):
-                full.append(one)
-        short = [one for one in findings if one not in full]
-        entries = [
-            _entry(one, f"f{place}-{at}-{_slug(one.name)}", examples, drawn)
-            for at, one in enumerate((*full, *short))
-        ]
-        title, asks = words.section(audit)
-        sections.append(
-            Section(
-                audit,
-                title,
-                asks,
-                findings[0].grade,
-                entries[: len(full)],
-                *_parted(entries[len(full) :]),
-            )
-        )
-    return sections
+    """In the order of the table; in each the worst first."""
+    sections: dict[str, list[Finding]] = {}
+    for one in sorted(measured, key=lambda one: (place_of(one), rank(one))):
+        sections.setdefault(one.name.partition(".")[0], []).append(one)
+    return [Section(key, _groups(some, examples), some) for key, some in sections.items()]
 
 
-def _parted(short: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Those to show, and those to open: a few need no opening, and what is wrong is never hidden."""
-    if len(short) <= FEW:
-        return short, []
-    shown = [one for one in short if one.finding.grade in WRONG]
-    return shown, [one for one in short if one.finding.grade not in WRONG]
-
-
-def _entry(found: Finding, anchor: str, examples: Mapping[str, MatchupExample], drawn: set[bytes]) -> Entry:
-    chart = Markup()
-    if found.chart is not None and not _seen(found.chart, drawn):
-        chart = drawing.chart(found.chart)
-    strip = Markup()
-    if not chart and None not in (found.value, found.low, found.high, found.fair):
-        strip = drawing.strip(found)
-    opened = [examples[name] for name in found.examples if name in examples]
-    return Entry(found, anchor, strip, chart, opened)
-
-
-def _far(one: Finding) -> float:
-    """How far from fair: among findings of one name the worst is told at length."""
-    return abs(one.value - one.fair) if one.value is not None and one.fair is not None else 0.0
-
-
-def _seen(chart: Chart, drawn: set[bytes]) -> bool:
-    name = msgspec.json.encode(chart)
-    if name in drawn:
-        return True
-    drawn.add(name)
-    return False
-
-
-def _steps(sections: Sequence[Section], silent: Sequence[Finding]) -> list[Step]:
-    """What to do about what is wrong, the worst first; where nothing is, what would tell more."""
-    entries = [one for section in sections for one in (*section.full, *section.short, *section.rest)]
-    entries.sort(key=lambda one: rank(one.finding))
-    wrong = [one for one in entries if one.finding.grade in WRONG]
-    steps: dict[str, list[Entry]] = {}
-    for entry in wrong or [one for one in entries if one.finding.grade == "note"]:
-        if entry.finding.advice:
-            steps.setdefault(entry.finding.advice, []).append(entry)
-    if not wrong:
-        for one in silent:
-            if one.advice and not one.advice.startswith("Nothing to do"):
-                steps.setdefault(one.advice, [])
-    return [Step(advice, asked) for advice, asked in list(steps.items())[:STEPS]]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Group]:
+    names: dict[str, list[Finding]] = {}
+    for one in findings:
+        names.setdefault(one.name, []).append(one)
+    given: set[str] = set()
+    groups = []
+    for name, some in names.items():
+        some.sort(key=lambda one: (rank(one), -abs((one.value or 0.0) - (one.fair or 0.0))))
+        drawn = [(one.about, one.chart) for one in some if one.chart]
+        together = drawn_together(some[0].title, drawn) if drawn else None
+        entries = []
+        for at, one in enumerate(some):
+            chart = together if at == 0 and together else None if together else one.chart
+            opened = [examples[name] for name in one.examples if name in examples]
+            advice = one.advice if one.advice not in given else ""
+            given.add(one.advice)
+            entries.append(Entry(one, advice, draw_chart(chart), opened))
+        groups.append(Group(name, entries[:SHOWN], entries[SHOWN:]))
+    return groups

@@ -1,0 +1,102 @@
+"""What an audit comes to: train on these labels or not, why, and what to do; for page and terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from .finding import WRONG, Finding, Grade, count, rank
+from .findings import SECTIONS
+
+AGREEMENT: Final = "agreement.accuracy"
+"""What the answer hangs on: without human labels nobody knows whether labels are right."""
+FEW: Final = 10
+"""On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
+
+
+class Headline(NamedTuple):
+    """What a reader takes away."""
+
+    grade: Grade
+    answer: str
+    """Yes, Not yet or No."""
+    reason: str
+    agreement: Finding | None
+    """With human labels; None where that is not the question, e.g. of a probe."""
+
+
+class Step(NamedTuple):
+    """Something to do, and the findings that ask for it."""
+
+    text: str
+    findings: list[Finding]
+
+
+def headline(findings: Sequence[Finding]) -> Headline:
+    """No where something is significantly wrong; not yet where nobody knows; else yes."""
+    ordered = sorted(findings, key=place_of)
+    agreement = agreement_of(findings)
+    measured = [one for one in ordered if one.grade != "silent"]
+    silent = [one for one in ordered if one.grade == "silent"]
+    if alarms := [one for one in measured if one.grade == "alarm"]:
+        return Headline("alarm", "No", _because(alarms[0]), agreement)
+    if not measured:
+        return Headline("silent", "Not yet", "Nothing could be measured.", agreement)
+    most = max(one.n for one in measured)
+    if most < FEW:
+        return Headline("silent", "Not yet", f"All of it rests on {count(most, 'prompt')}.", agreement)
+    if agreement and agreement.grade in WRONG:
+        return Headline("warning", "Not yet", _because(agreement), agreement)
+    unknown = agreement if agreement and agreement.grade == "silent" else None
+    if unknown or (agreement is None and silent):
+        reason = (unknown or silent[0]).says
+        return Headline("silent", "Not yet", f"{reason} {_nothing_wrong(measured)}", agreement)
+    humans = "Humans agree with most of these labels. " if agreement else ""
+    return Headline("fine", "Yes", humans + _nothing_wrong(measured), agreement)
+
+
+def agreement_of(findings: Iterable[Finding]) -> Finding | None:
+    """Of the labels where there are some, else of the worst judge."""
+    named = [one for one in findings if one.name == AGREEMENT]
+    return min(named, key=lambda one: (one.about != "labels", rank(one)), default=None)
+
+
+def steps(findings: Iterable[Finding]) -> list[Step]:
+    """What to do about what is wrong, the worst first; no command twice."""
+    ordered = sorted(findings, key=lambda one: (rank(one), place_of(one)))
+    unknown = [one for one in ordered if one.name == AGREEMENT and one.grade == "silent"]
+    alarms = [one for one in ordered if one.grade == "alarm"]
+    given: dict[tuple[str, ...], Step] = {}
+    found: list[Step] = []
+    for one in [*alarms, *unknown, *(one for one in ordered if one.grade == "warning")]:
+        new = []
+        for part in filter(None, one.advice.split("; or ")):
+            key = tuple(re.findall(r"`([^`]+)`", part)) or (part.lower(),)
+            if key in given:
+                given[key].findings.append(one)
+            else:
+                new.append((key, part))
+        if new:
+            text = "; or ".join(part for _, part in new)
+            found.append(Step(text[:1].upper() + text[1:], [one]))
+            given |= dict.fromkeys((key for key, _ in new), found[-1])
+    return found
+
+
+def place_of(one: Finding) -> int:
+    """By section, as on the page."""
+    part = one.name.partition(".")[0]
+    return list(SECTIONS).index(part) if part in SECTIONS else len(SECTIONS)
+
+
+def _because(one: Finding) -> str:
+    return f"{one.says} That is {one.reason}." if one.reason else one.says
+
+
+def _nothing_wrong(measured: Sequence[Finding]) -> str:
+    warnings = sum(one.grade == "warning" for one in measured)
+    if not warnings:
+        return f"None of the {count(len(measured), 'thing')} measured is wrong."
+    are = "is" if warnings == 1 else "are"
+    return f"Nothing is significantly wrong; there {are} {count(warnings, 'warning')}."
