@@ -70,6 +70,8 @@ class World:
     """Share of the matchups that people labelled."""
     long: float = 0.0
     """Correlation of length and true quality."""
+    lead: float = 0.0
+    """How much better the first policy is, in standard deviations of quality."""
     hard: float = 0.0
     """Share of prompts whose two answers differ a tenth as much, so that matchups of a prompt are alike."""
 
@@ -86,6 +88,7 @@ def simulate(judges: tuple[Simulated, ...], world: World, seed: int) -> tuple[Sh
     picks = [dice.permutation(len(world.policies))[:2] if several else (0, 0) for _ in range(n)]
     policy = np.array(picks, dtype=int).reshape(n, 2)
     chars = np.maximum(1, np.round(400 + 120 * length)).astype(np.int64).reshape(-1)
+    quality = quality + world.lead * (policy == 0)
     ahead = quality[:, 0] - quality[:, 1]
     if world.hard:
         ahead = ahead * np.where(dice.random(world.prompts) < world.hard, 0.1, 1.0)[prompt]
