@@ -67,8 +67,8 @@ def some_page(bad=""):
         *(finding("ceiling.domain", "warning" if k < 6 else "fine", f"domain {k}{bad}") for k in range(30)),
         finding("self_preference.gap", "silent", says="No policy is of its family.", advice="Name `it`"),
     )
-    facts = (("prompts", "1,200"), ("judge", JUDGE + bad))
-    return Page(f"Audit of runs/big{bad}", f"runs/big{bad}", findings, facts, {"m1": example(bad or "Two.")})
+    facts, examples = (("prompts", "1,200"), ("judge", JUDGE + bad)), {"m1": example(bad or "Two.")}
+    return Page(f"Audit of runs/big{bad}", f"runs/big{bad}", findings, facts, examples)
 
 
 def text_of(html):
@@ -78,10 +78,9 @@ def text_of(html):
 
 
 def test_the_page_answers_first_and_its_first_number_is_the_agreement_with_humans():
-    seen = text_of(render(some_page()))
-    body = seen[seen.index("Train on these labels?") :]
+    body = text_of(render(some_page())).partition("runs/big Train")[2]
 
-    assert body.startswith("Train on these labels? No 82.3% agreement with human labels")
+    assert body.startswith(" on these labels? No 82.3% agreement with human labels")
     assert "(95% interval 79.0% to 85.2%, n = 412)" in body
     order = ["position.flip_rate of", "What to do", "prompts 1,200", "Agreement with humans", "Position bias"]
     assert [body.index(one) for one in order] == sorted(body.index(one) for one in order)
@@ -148,8 +147,8 @@ def test_a_finding_is_headed_by_its_title_with_its_number_and_the_reason_of_its_
 
     assert f"{one.title} · judge 61.0% Alarm : {one.reason} 95% interval 56.0% to 66.0%, n = 400" in seen
     assert SECTIONS["position"] in seen
-    assert one.name not in seen
     assert one.reason
+    assert seen.count(one.name) == seen.count(f"--fail-on {one.name}") == 1
 
 
 def test_of_thirty_judges_the_worst_are_seen_and_the_rest_are_opened():
@@ -193,6 +192,9 @@ def test_what_models_and_humans_wrote_cannot_speak_to_the_browser(tmp_path):
 
 CHARTS = [bars(1), bars(3), bars(40), bars(60), bars(unit="points"), bars(mark=None), lines(), lines(n=1)]
 CHARTS += [lines(tuple(f"series {k}" for k in range(9))), lines(("judge",), diagonal=True), lines(n=80)]
+CHARTS.append(
+    Chart("lines", "By round", (Series("", (Point("initial", 1.0), Point("round 1", 0.8, 0.7, 0.9))),))
+)
 
 
 @pytest.mark.parametrize("what", CHARTS)
@@ -214,7 +216,8 @@ def test_what_a_chart_shows_stands_in_a_table_too_and_no_name_is_cut(what):
 @pytest.mark.parametrize("values", [(0.0, 0.0), (-3.0, -2.0), (1e-9, 2e-9), (5e8, 5e8), (0.5,), ()])
 @pytest.mark.parametrize("kind", ["bars", "lines"])
 def test_every_place_in_a_chart_is_a_number(kind, values):
-    points = (*(Point(at, y, y, y) for at, y in enumerate(values)), Point(1.0, float("nan")))
+    nan = float("nan")
+    points = (*(Point(at, y, y, nan if at else y) for at, y in enumerate(values)), Point(1.0, nan))
     made = draw_chart(Chart(kind, "odd", (Series("", points),), unit="number"))
 
     assert made.count("<figure") == bool(values)

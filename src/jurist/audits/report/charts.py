@@ -65,8 +65,7 @@ def draw_chart(what: Chart | None) -> Markup:
     series = [Series(one.name, seen) for one in (what.series if what else ()) if (seen := _drawable(one))]
     if what is None or not series:
         return Markup()
-    named = any(isinstance(point.x, str) for one in series for point in one.points)
-    body = _bars(what, series) if what.kind == "bars" or named else _lines(what, series)
+    body = _bars(what, series) if what.kind == "bars" else _lines(what, series)
     return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}{}</figure>').format(
         brief(what.title), _keys(what, series), body, _table(what, series)
     )
@@ -91,37 +90,37 @@ def drawn_together(title: str, charts: Sequence[tuple[str, Chart]]) -> Chart | N
 
 def _drawable(series: Series) -> tuple[Point, ...]:
     """Points that have a place."""
-    return tuple(
-        point
-        for point in series.points
-        if math.isfinite(point.y) and (isinstance(point.x, str) or math.isfinite(point.x))
-    )
+    finite = [one for one in series.points if math.isfinite(one.y)]
+    return tuple(one for one in finite if isinstance(one.x, str) or math.isfinite(one.x))
+
+
+def _interval(point: Point) -> tuple[float, float] | None:
+    if point.low is None or point.high is None or not math.isfinite(point.low + point.high):
+        return None
+    return point.low, point.high
+
+
+def _names(series: Sequence[Series]) -> list[str]:
+    return list(dict.fromkeys(str(point.x) for one in series for point in one.points))
 
 
 def _keys(what: Chart, series: Sequence[Series]) -> Markup:
     """Which colour is which, and what the other lines are: above the chart, as long as they are."""
     keys: list[tuple[str, str | Markup]] = []
     if len(series) > 1:
-        keys += [
-            (_colour(at, series), brief(one.name or "unnamed")) for at, one in enumerate(series[:COLOURS])
-        ]
-        more = len(series) - COLOURS
-        keys += [("rest", f"{more} more, in the table")] if more > 0 else []
+        keys += [(_colour(at), brief(one.name or "unnamed")) for at, one in enumerate(series[:COLOURS])]
+    if len(series) > COLOURS:
+        keys.append(("rest", f"{len(series) - COLOURS} more, in the table"))
     if what.mark is not None:
         keys.append(("mark", f"{what.marked or 'to compare'}: {written(what.mark, what.unit)}"))
     if what.diagonal:
-        keys.append(
-            ("ideal", what.marked if what.mark is None and what.marked else "as often right as confident")
-        )
-    one = Markup('<span><i class="key {}"></i>{}</span>')
-    if not keys:
-        return Markup()
-    return Markup('<p class="keys">{}</p>').format(
-        _joined(one.format(kind, visible(text)) for kind, text in keys)
-    )
+        keys.append(("ideal", (what.mark is None and what.marked) or "as often right as confident"))
+    one = Markup('<span><i class="{}"></i>{}</span>')
+    shown = _joined([one.format(kind, visible(text)) for kind, text in keys])
+    return Markup('<p class="keys">{}</p>').format(shown) if keys else shown
 
 
-def _colour(at: int, series: Sequence[Series]) -> str:
+def _colour(at: int) -> str:
     return "rest" if at >= COLOURS else f"s{at}"
 
 
@@ -135,14 +134,15 @@ def _name(text: str, unit: Unit, kind: str = "") -> Markup:
     return Markup('<p class="axis-name {}">{}</p>').format(kind, visible(text)) if text else Markup()
 
 
-def _axis(scale: Scale, unit: Unit) -> Markup:
-    """As many of the numbers as stand well beside each other where it is narrowest."""
-    texts = [tick(one, unit, scale.step) for one in scale.ticks]
+def _axis(scale: Scale, unit: Unit, names: Sequence[str] = ()) -> Markup:
+    """As many of the numbers, or names, as stand well beside each other where it is narrowest."""
+    texts = names or [tick(one, unit, scale.step) for one in scale.ticks]
     every = math.ceil((LETTER * max(map(len, texts)) + 16) * scale.steps / NARROW)
     word = Markup('<span style="left:{:.2f}%">{}</span>')
-    shown = list(zip(scale.ticks, texts, strict=True))[::every]
-    return Markup('<div class="axis">{}</div>').format(
-        _joined([word.format(scale.place(one), text) for one, text in shown])
+    shown = list(zip(scale.ticks, texts, strict=False))[:: max(every, 1)]
+    return Markup('<div class="axis{}">{}</div>').format(
+        " named" if names else "",
+        _joined([word.format(scale.place(one), visible(text)) for one, text in shown]),
     )
 
 
@@ -151,7 +151,7 @@ def _axis(scale: Scale, unit: Unit) -> Markup:
 
 def _bars(what: Chart, series: Sequence[Series]) -> Markup:
     """A row for each thing that has a name, and in it a bar for each series."""
-    names = list(dict.fromkeys(str(point.x) for one in series for point in one.points))
+    names = _names(series)
     points = {(at, str(point.x)): point for at, one in enumerate(series) for point in one.points}
     spread = [one for point in points.values() for one in (point.y, point.low, point.high)]
     scale = scale_of([*spread, what.mark], zero=True)
@@ -159,11 +159,8 @@ def _bars(what: Chart, series: Sequence[Series]) -> Markup:
     row = Markup('<div class="line-of"><div class="name">{}</div><div>{}</div></div>')
     rows = []
     for name in names[:MOST_ROWS]:
-        here = [(at, points[at, name]) for at in range(len(series)) if (at, name) in points]
-        cells = [
-            cell.format(_bar(scale, point, _colour(at, series), what.mark), written(point.y, what.unit))
-            for at, point in here
-        ]
+        here = [(_colour(at), points[at, name]) for at in range(len(series)) if (at, name) in points]
+        cells = [cell.format(_bar(scale, p, of, what.mark), written(p.y, what.unit)) for of, p in here]
         rows.append(row.format(brief(name), _joined(cells)))
     widest = max(len(written(point.y, what.unit)) for point in points.values())
     more = len(names) - MOST_ROWS
@@ -181,12 +178,10 @@ def _bar(scale: Scale, point: Point, colour: str, mark: float | None) -> Markup:
     zero, end = scale.place(0.0), scale.place(point.y)
     left, wide = min(zero, end), max(abs(end - zero), 0.2)
     parts = [f'<rect class="{colour}" x="{left:.2f}%" width="{wide:.2f}%" height="100%" rx="2"/>']
-    if point.low is not None and point.high is not None and math.isfinite(point.low + point.high):
-        low, high = scale.place(point.low), scale.place(point.high)
-        parts += [
-            _line("width", low, high, "50%", "50%"),
-            *(_line("width", x, x, "28%", "72%") for x in (low, high)),
-        ]
+    if ends := _interval(point):
+        low, high = map(scale.place, ends)
+        parts.append(_line("width", low, high, "50%", "50%"))
+        parts += [_line("width", x, x, "28%", "72%") for x in (low, high)]
     if mark is not None:
         parts.append(_line("mark", scale.place(mark), scale.place(mark), "-15%", "115%"))
     return Markup("".join(parts))  # numbers and our own names only
@@ -202,10 +197,12 @@ def _line(kind: str, x1: float, x2: float, y1: str, y2: str) -> str:
 class Plane(NamedTuple):
     across: Scale
     up: Scale
+    names: list[str]
+    """What stands along the bottom where that is no number."""
 
     def x(self, point: Point) -> float:
         """Per cent of the width."""
-        return self.across.place(float(point.x))
+        return self.across.place(self.names.index(str(point.x)) if self.names else float(point.x))
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -215,8 +212,10 @@ class Plane(NamedTuple):
 def _lines(what: Chart, series: Sequence[Series]) -> Markup:
     """The plane with its axes, and every series in it."""
     points = [point for one in series for point in one.points]
+    names = _names(series) if any(isinstance(point.x, str) for point in points) else []
+    across = scale_of([float(one.x) for one in points]) if not names else Scale(0, max(len(names) - 1, 1), 1)
     spread = [one for point in points for one in (point.y, point.low, point.high)]
-    plane = Plane(scale_of([float(point.x) for point in points]), scale_of([*spread, what.mark]))
+    plane = Plane(across, scale_of([*spread, what.mark]), names)
     texts = [(one, tick(one, what.unit, plane.up.step)) for one in plane.up.ticks]
     grid = Markup(
         '<line class="grid" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/><text x="-8" y="{0:.1f}" dy="4">{1}</text>'
@@ -228,7 +227,7 @@ def _lines(what: Chart, series: Sequence[Series]) -> Markup:
         ends = [max(plane.across.low, plane.up.low), min(plane.across.ticks[-1], plane.up.ticks[-1])]
         (x1, y1), (x2, y2) = ((plane.across.place(one), plane.y(one)) for one in ends)
         drawn.append(Markup(_line("ideal", x1, x2, f"{y1:.1f}", f"{y2:.1f}")))
-    drawn += [_series(plane, one, _colour(at, series)) for at, one in enumerate(series)]
+    drawn += [_series(plane, one, _colour(at)) for at, one in enumerate(series)]
     frame = Markup(
         '{}<div class="plane" style="--gutter:{:.1f}rem">'
         '<svg class="plot" role="img" aria-label="{}">{}</svg>{}</div>{}'
@@ -238,7 +237,7 @@ def _lines(what: Chart, series: Sequence[Series]) -> Markup:
         0.46 * max(len(text) for _, text in texts) + 0.7,
         visible(f"{what.title}. All numbers are in the table below."),
         _joined(drawn),
-        _axis(plane.across, what.unit if what.diagonal else "number"),
+        _axis(across, what.unit if what.diagonal else "number", names),
         _name(what.x, "number"),
     )
 
@@ -247,11 +246,7 @@ def _series(plane: Plane, series: Series, colour: str) -> Markup:
     """A band where there are intervals, a line over it, and its points where they are few."""
     points = sorted(series.points, key=plane.x)
     spots = [(plane.x(point), plane.y(point.y)) for point in points]
-    ends = [
-        (plane.x(p), plane.y(p.low), plane.y(p.high))
-        for p in points
-        if p.low is not None and p.high is not None
-    ]
+    ends = [(plane.x(one), *map(plane.y, known)) for one in points if (known := _interval(one))]
     parts = []
     if len(points) > 1:
         edge = [f"{x:.2f},{high:.1f}" for x, _, high in ends]

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from ...run import write_whole
 from ..finding import Finding, between, rank, written
-from ..headline import headline, place_of, steps
+from ..headline import AGREEMENT, headline, place_of, steps
 from ..read_run import MatchupExample
 from . import formatting
 from .charts import draw_chart, drawn_together
@@ -107,9 +107,9 @@ def templates(*folders: Path) -> Environment:
 
 
 def _sections(measured: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Section]:
-    """In the order of the table; in each the worst first."""
+    """In the order of the table; in each agreement and the worst first."""
     sections: dict[str, list[Finding]] = {}
-    for one in sorted(measured, key=lambda one: (place_of(one), rank(one))):
+    for one in sorted(measured, key=lambda one: (place_of(one), one.name != AGREEMENT, rank(one))):
         sections.setdefault(one.name.partition(".")[0], []).append(one)
     return [Section(key, _groups(some, examples), some) for key, some in sections.items()]
 
