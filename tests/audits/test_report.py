@@ -11,7 +11,7 @@ from jurist.audits.findings import KINDS, SECTIONS
 from jurist.audits.headline import headline, steps
 from jurist.audits.read_run import ExampleVerdict, MatchupExample, example_of
 from jurist.audits.report import Page, render, write_report
-from jurist.audits.report.charts import draw_chart, drawn_together, scale_of
+from jurist.audits.report.charts import axis_of, draw_chart, drawn_together
 from jurist.audits.report.formatting import brief, opinion, tick, with_commands
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.stats.intervals import Estimate
@@ -247,13 +247,11 @@ def test_judges_with_a_chart_each_are_drawn_in_one():
 
 def test_axes_have_round_ends_and_few_numbers():
     for values in ((0.03, 0.31), (0.5, 1.0), (-0.2, 0.07), (0, 1234), (3.3e-5, 9e-5)):
-        scale = scale_of(values)
-        assert scale.ticks[0] <= min(values)
-        assert scale.ticks[-1] >= max(values)
-        assert 2 <= scale.steps <= 6
-        assert [scale.place(scale.ticks[at]) for at in (0, 1, -1)] == pytest.approx(
-            [0, 100 / scale.steps, 100]
-        )
+        axis = axis_of(values)
+        assert axis.ticks[0] <= min(values)
+        assert axis.ticks[-1] >= max(values)
+        assert 2 <= axis.steps <= 6
+        assert [axis.place(axis.ticks[at]) for at in (0, 1, -1)] == pytest.approx([0, 100 / axis.steps, 100])
     ticks = [tick(0.1, "share", 0.05), tick(-0.1, "points", 0.05), tick(0.1, "usd", 0.1)]
     assert ticks == ["10%", "−10", "$0.10"]
     wide = Chart("bars", "wide", (Series("", (Point("a", 4e9),)),), unit="number")

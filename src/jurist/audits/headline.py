@@ -11,7 +11,7 @@ from .findings import SECTIONS
 
 AGREEMENT: Final = "agreement.accuracy"
 """What the answer hangs on: without human labels nobody knows whether labels are right."""
-FEW: Final = 10
+FEW_PROMPTS: Final = 10
 """On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
 
 
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 def headline(findings: Sequence[Finding]) -> Headline:
     """No where something is significantly wrong; not yet where nobody knows; else yes."""
     ordered = sorted(findings, key=place_of)
-    agreement = agreement_of(findings)
+    agreement = human_agreement(findings)
     measured = [one for one in ordered if one.grade != "silent"]
     silent = [one for one in ordered if one.grade == "silent"]
     if alarms := [one for one in measured if one.grade == "alarm"]:
@@ -44,7 +44,7 @@ def headline(findings: Sequence[Finding]) -> Headline:
     if not measured:
         return Headline("silent", "Not yet", "Nothing could be measured.", agreement)
     most = max(one.n for one in measured)
-    if most < FEW:
+    if most < FEW_PROMPTS:
         return Headline("silent", "Not yet", f"All of it rests on {count(most, 'prompt')}.", agreement)
     if agreement and agreement.grade in WRONG:
         return Headline("warning", "Not yet", _because(agreement), agreement)
@@ -56,7 +56,7 @@ def headline(findings: Sequence[Finding]) -> Headline:
     return Headline("fine", "Yes", humans + _nothing_wrong(measured), agreement)
 
 
-def agreement_of(findings: Iterable[Finding]) -> Finding | None:
+def human_agreement(findings: Iterable[Finding]) -> Finding | None:
     """Of the labels where there are some, else of the worst judge."""
     named = [one for one in findings if one.name == AGREEMENT]
     return min(named, key=lambda one: (one.about != "labels", rank(one)), default=None)

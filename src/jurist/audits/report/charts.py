@@ -29,7 +29,7 @@ LETTER: Final = 7
 """Pixels that an axis has at the least, and that a letter under it takes."""
 
 
-class Scale(NamedTuple):
+class Axis(NamedTuple):
     """An axis whose ends are round numbers."""
 
     low: float
@@ -45,7 +45,7 @@ class Scale(NamedTuple):
         return min(max(100 * (value - self.low) / (self.steps * self.step), 0.0), 100.0)
 
 
-def scale_of(values: Sequence[float | None], *, zero: bool = False) -> Scale:
+def axis_of(values: Sequence[float | None], *, zero: bool = False) -> Axis:
     """Up to six steps of 1, 2 or 5 times a power of ten around these values, and around 0 for `zero`."""
     finite = [one for one in values if one is not None and math.isfinite(one)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
@@ -57,7 +57,7 @@ def scale_of(values: Sequence[float | None], *, zero: bool = False) -> Scale:
     power = 10.0 ** math.floor(math.log10((high - low) / 4))
     step = next(power * one for one in (1, 2, 5, 10) if high - low <= 4 * power * one * 1.0000001)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return Scale(first * step, last - first, step)
+    return Axis(first * step, last - first, step)
 
 
 def draw_chart(what: Chart | None) -> Markup:
@@ -134,15 +134,15 @@ def _name(text: str, unit: Unit, kind: str = "") -> Markup:
     return Markup('<p class="axis-name {}">{}</p>').format(kind, visible(text)) if text else Markup()
 
 
-def _axis(scale: Scale, unit: Unit, names: Sequence[str] = ()) -> Markup:
+def _ticks(axis: Axis, unit: Unit, names: Sequence[str] = ()) -> Markup:
     """As many of the numbers, or names, as stand well beside each other where it is narrowest."""
-    texts = names or [tick(one, unit, scale.step) for one in scale.ticks]
-    every = math.ceil((LETTER * max(map(len, texts)) + 16) * scale.steps / NARROW)
+    texts = names or [tick(one, unit, axis.step) for one in axis.ticks]
+    every = math.ceil((LETTER * max(map(len, texts)) + 16) * axis.steps / NARROW)
     word = Markup('<span style="left:{:.2f}%">{}</span>')
-    shown = list(zip(scale.ticks, texts, strict=False))[:: max(every, 1)]
+    shown = list(zip(axis.ticks, texts, strict=False))[:: max(every, 1)]
     return Markup('<div class="axis{}">{}</div>').format(
         " named" if names else "",
-        _joined([word.format(scale.place(one), visible(text)) for one, text in shown]),
+        _joined([word.format(axis.place(one), visible(text)) for one, text in shown]),
     )
 
 
@@ -154,13 +154,13 @@ def _bars(what: Chart, series: Sequence[Series]) -> Markup:
     names = _names(series)
     points = {(at, str(point.x)): point for at, one in enumerate(series) for point in one.points}
     spread = [one for point in points.values() for one in (point.y, point.low, point.high)]
-    scale = scale_of([*spread, what.mark], zero=True)
+    axis = axis_of([*spread, what.mark], zero=True)
     cell = Markup('<div class="cell"><svg class="bar" aria-hidden="true">{}</svg><b>{}</b></div>')
     row = Markup('<div class="line-of"><div class="name">{}</div><div>{}</div></div>')
     rows = []
     for name in names[:MOST_ROWS]:
         here = [(_colour(at), points[at, name]) for at in range(len(series)) if (at, name) in points]
-        cells = [cell.format(_bar(scale, p, of, what.mark), written(p.y, what.unit)) for of, p in here]
+        cells = [cell.format(_bar(axis, p, of, what.mark), written(p.y, what.unit)) for of, p in here]
         rows.append(row.format(brief(name), _joined(cells)))
     widest = max(len(written(point.y, what.unit)) for point in points.values())
     more = len(names) - MOST_ROWS
@@ -168,22 +168,22 @@ def _bars(what: Chart, series: Sequence[Series]) -> Markup:
         " many" if len(points) > 14 else "",
         0.54 * widest + 0.4,
         _joined(rows),
-        _axis(scale, what.unit),
+        _ticks(axis, what.unit),
         _name(what.y, what.unit),
         Markup('<p class="note">{} more in the table.</p>').format(more) if more > 0 else "",
     )
 
 
-def _bar(scale: Scale, point: Point, colour: str, mark: float | None) -> Markup:
-    zero, end = scale.place(0.0), scale.place(point.y)
+def _bar(axis: Axis, point: Point, colour: str, mark: float | None) -> Markup:
+    zero, end = axis.place(0.0), axis.place(point.y)
     left, wide = min(zero, end), max(abs(end - zero), 0.2)
     parts = [f'<rect class="{colour}" x="{left:.2f}%" width="{wide:.2f}%" height="100%" rx="2"/>']
     if ends := _interval(point):
-        low, high = map(scale.place, ends)
+        low, high = map(axis.place, ends)
         parts.append(_line("width", low, high, "50%", "50%"))
         parts += [_line("width", x, x, "28%", "72%") for x in (low, high)]
     if mark is not None:
-        parts.append(_line("mark", scale.place(mark), scale.place(mark), "-15%", "115%"))
+        parts.append(_line("mark", axis.place(mark), axis.place(mark), "-15%", "115%"))
     return Markup("".join(parts))  # numbers and our own names only
 
 
@@ -195,8 +195,8 @@ def _line(kind: str, x1: float, x2: float, y1: str, y2: str) -> str:
 
 
 class Plane(NamedTuple):
-    across: Scale
-    up: Scale
+    across: Axis
+    up: Axis
     names: list[str]
     """What stands along the bottom where that is no number."""
 
@@ -213,9 +213,9 @@ def _lines(what: Chart, series: Sequence[Series]) -> Markup:
     """The plane with its axes, and every series in it."""
     points = [point for one in series for point in one.points]
     names = _names(series) if any(isinstance(point.x, str) for point in points) else []
-    across = scale_of([float(one.x) for one in points]) if not names else Scale(0, max(len(names) - 1, 1), 1)
+    across = axis_of([float(one.x) for one in points]) if not names else Axis(0, max(len(names) - 1, 1), 1)
     spread = [one for point in points for one in (point.y, point.low, point.high)]
-    plane = Plane(across, scale_of([*spread, what.mark]), names)
+    plane = Plane(across, axis_of([*spread, what.mark]), names)
     texts = [(one, tick(one, what.unit, plane.up.step)) for one in plane.up.ticks]
     grid = Markup(
         '<line class="grid" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/><text x="-8" y="{0:.1f}" dy="4">{1}</text>'
@@ -237,7 +237,7 @@ def _lines(what: Chart, series: Sequence[Series]) -> Markup:
         0.46 * max(len(text) for _, text in texts) + 0.7,
         visible(f"{what.title}. All numbers are in the table below."),
         _joined(drawn),
-        _axis(across, what.unit if what.diagonal else "number", names),
+        _ticks(across, what.unit if what.diagonal else "number", names),
         _name(what.x, "number"),
     )
 

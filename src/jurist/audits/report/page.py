@@ -23,7 +23,7 @@ from .charts import draw_chart, drawn_together
 
 HERE: Final = Path(__file__).parent
 STEPS: Final = 6
-SHOWN: Final = 3
+SHOWN_ALIKE: Final = 3
 """Findings of one name that are seen at once; of more judges or domains, the rest is opened."""
 
 
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
     examples: list[MatchupExample]
 
 
-class Group(NamedTuple):
+class FindingGroup(NamedTuple):
     """Findings of one name, the worst first: those shown, and those to open."""
 
     name: str
@@ -60,7 +60,7 @@ class Group(NamedTuple):
 
 class Section(NamedTuple):
     key: str
-    groups: list[Group]
+    groups: list[FindingGroup]
     findings: list[Finding]
 
 
@@ -114,7 +114,7 @@ def _sections(measured: Sequence[Finding], examples: Mapping[str, MatchupExample
     return [Section(key, _groups(some, examples), some) for key, some in sections.items()]
 
 
-def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Group]:
+def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[FindingGroup]:
     names: dict[str, list[Finding]] = {}
     for one in findings:
         names.setdefault(one.name, []).append(one)
@@ -131,5 +131,5 @@ def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample])
             advice = one.advice if one.advice not in given else ""
             given.add(one.advice)
             entries.append(Entry(one, advice, draw_chart(chart), opened))
-        groups.append(Group(name, entries[:SHOWN], entries[SHOWN:]))
+        groups.append(FindingGroup(name, entries[:SHOWN_ALIKE], entries[SHOWN_ALIKE:]))
     return groups
