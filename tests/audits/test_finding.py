@@ -19,7 +19,7 @@ SHARE = Kind(
     "Share",
     "{judge} did so in {value} of {n:prompt} ({interval}).",
     too_high(0.2, 0.5),
-    (Advice("stop: `jurist stop`", ("judge.swap", "always")), "so: `{again}`"),
+    (Advice("stop: `jurist stop`", ("judge.swap", "always"), "stopped"), "so: `{again}`"),
     fair=0.0,
     chart=ChartWords("How often", mark=0.1, marked="usual"),
     missing={"none": Missing("{judge} said nothing.", "Ask: `{again}`"), "other": Missing("Nothing {why}.")},
@@ -68,7 +68,8 @@ BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
         (FAR, (0.3, 0.25, 0.35), {}, "alarm", "significantly more than 5.0 points below 50.0%"),
         (FAR, (0.56, 0.53, 0.59), {}, "warning", "may be more than 5.0 points above"),
         (FAR, (0.53, 0.52, 0.54), {}, "note", "no more than 5.0 points above"),
-        (FAR, (0.54, 0.501, 0.58), {}, "fine", "not significantly different"),
+        (FAR, (0.54, 0.501, 0.58), {}, "fine", "not significantly different from 50.0% at 99%"),
+        (FAR, (0.52, 0.49, 0.55), {}, "fine", "not significantly different from 50.0%"),
         (FAR, (0.5, float("nan"), float("nan")), {}, "note", "interval is not known"),
         (ABOVE, (0.3, 0.25, 0.35), {}, "note", "significantly below 50.0%"),
         (ABOVE, (0.51, 0.45, 0.57), {}, "fine", "not significantly above"),
@@ -115,11 +116,12 @@ def test_advice_is_given_where_something_is_wrong_and_never_to_do_what_the_run_d
         [bad], {"share": SHARE}, About("r", settings={"judge.swap": frozenset(["always", "none"])})
     )
     (always,) = find([bad], {"share": SHARE}, About("r", settings={"judge.swap": frozenset(["always"])}))
+    (stopped,) = find([share("a", 0.9, stopped=True)], {"share": SHARE}, About("r"))
     (fine,) = find([good], {"share": SHARE})
     (asked,) = find([share("b", 0.1, advise=True)], {"share": SHARE}, About("r"))
 
     assert both.advice == some.advice == asked.advice == f"stop: `jurist stop`; or {again}"
-    assert always.advice == again
+    assert always.advice == stopped.advice == again
     assert fine.advice == ""
 
 

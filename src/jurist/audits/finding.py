@@ -115,6 +115,8 @@ class Advice(NamedTuple):
     text: str
     unless: tuple[str, Any] | None = None
     """`("judge.swap", "always")`."""
+    fact: str = ""
+    """A figure: where it is true, the advice is left out too."""
 
 
 class ChartWords(NamedTuple):
@@ -227,7 +229,7 @@ def _found(one: Measure, kind: Kind, about: About) -> Finding:
     steps = kind.advice
     if "advice_for" in one.figures:
         steps = kind.advice[one.figures["advice_for"] :][:1]
-    advised = [step for step in map(_step, steps) if step.unless is None or not _has(about, step.unless)]
+    advised = [step for step in map(_step, steps) if not (_has(about, step.unless) or figures.get(step.fact))]
     advice = "; or ".join(fill(step.text, figures | about.commands) for step in advised)
     return Finding(
         one.name,
@@ -262,8 +264,8 @@ def _step(step: str | Advice) -> Advice:
     return step if isinstance(step, Advice) else Advice(step)
 
 
-def _has(about: About, setting: tuple[str, Any]) -> bool:
-    key, value = setting
+def _has(about: About, setting: tuple[str, Any] | None) -> bool:
+    key, value = setting or ("", None)
     return about.settings.get(key, frozenset()) == {value}
 
 

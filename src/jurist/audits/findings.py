@@ -23,7 +23,9 @@ from .rules import (
     worst_of_all,
 )
 
-BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"))
+BOTH_ORDERS: Final = Advice(
+    "ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"), "averaged"
+)
 ANOTHER: Final = "ask another judge"
 UNREAD: Final = Missing("{judge} gave no verdict that could be read.", "See why: {unread}")
 NO_JUDGE: Final = Missing("No judge compared two answers.", "Judge them: `{again}`")
@@ -99,7 +101,7 @@ POSITION: Final = {
         missing={
             "unknown": Missing(
                 "The file does not say which answer the judge saw first.",
-                "Add a column `swapped`, or one verdict for each order: `winner_given` and `winner_turned`",
+                "Add a column `swapped`, or one verdict for each order: `winner_given` and `winner_swapped`",
             ),
             "scores": Missing(
                 "Each answer was scored alone, so there is no position to prefer.", "Nothing to do"
@@ -217,7 +219,7 @@ JURY: Final = (
 SELF_PREFERENCE: Final = {
     "self_preference.gap": Kind(
         "Equal-opportunity gap",
-        "Where humans preferred the answer of its own family ({family}), {judge} agreed in {own:%}; where they preferred the other, in {other:%}: a gap of {value} ({interval}). Its own family won {more:points} more often with it than with humans.",
+        "Where humans preferred the answer of its own family ({family}), {judge} agreed in {own:%}; where they preferred the other, in {other:%}: a gap of {value} ({interval}). How much more often its own family won with it than with humans: {more:points}.",
         # Judges of GPT-4's day favoured their own by 10 to 25 points (Zheng et al. 2023); half of the least.
         mildest(
             far_from(0.0, 0.05, only="above"),

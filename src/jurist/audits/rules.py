@@ -75,7 +75,8 @@ def far_from(
         base = written(at, unit) if at else "zero"
         beyond = f"{written(limit, 'points' if unit == 'share' else unit)} {side} {base}"
         if near <= WIDEN * (high - low):
-            return "fine", f"not significantly {only or 'different from'} {base}"
+            at_99 = " at 99%" if near > 0 else ""
+            return "fine", f"not significantly {only or 'different from'} {base}{at_99}"
         if only and side != only:
             return "note", f"significantly {side} {base}"
         if near > limit:
