@@ -11,7 +11,6 @@ from .agreement import Kind, agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
-from .diversity import of_policies
 from .finding import About, Finding, Measure, find, rank
 from .findings import KINDS
 from .humans import WANTED
@@ -47,7 +46,6 @@ def audit(
         *agreement(sheet, people_are=people_are),
         *ceiling(sheet, wanted=wanted, holds_back=holds_back),
         *calibration(sheet),
-        *of_policies(sheet),
         *best_of_n(sheet),
         *cost(sheet, spent, price),
     ]

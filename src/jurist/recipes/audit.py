@@ -243,6 +243,8 @@ def _read_loop(
 ) -> tuple[AuditInput, list[Finding]]:
     """The labels of the last round that has some, and what became of the policies from round to round."""
     from ..audits.diversity import diversity
+    from ..audits.finding import About, find
+    from ..audits.findings import KINDS
     from ..audits.length_of_gains import gains
     from ..audits.overoptimisation import overoptimisation
     from ..audits.read_run import read_run
@@ -256,11 +258,9 @@ def _read_loop(
         )
     read = read_run(labelled, human, on_rows)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
-    more = [
-        *diversity(generations(folder)),
-        *overoptimisation(checkpoints(folder)),
-        *gains(comparisons(folder)),
-    ]
+    measures = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder))]
+    about = About(quote(str(folder)), "loop")
+    more = [*find(measures, KINDS, about), *gains(comparisons(folder))]
     return replace(read, kind="loop", notes=(note, *read.notes)), more
 
 

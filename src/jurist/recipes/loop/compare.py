@@ -19,7 +19,7 @@ from ...completions.load import same_words
 from ...errors import SettingError
 from ...records import Completion, Matchup, Prompt
 from ...run import read_records
-from ...stats.intervals import clustered_share, mean, weighted_mean, z_of
+from ...stats.intervals import clustered_share, mean, weighted_mean
 from ..lines import Share
 
 V = TypeVar("V")
@@ -47,7 +47,7 @@ class Comparison(Struct, frozen=True, omit_defaults=True):
     win_rate: float | None = None
     """Mean probability that the new policy's answer is better; equal answers count a half."""
     se: float = 0.0
-    """Its standard error, with the prompt as the unit."""
+    """Its standard error, with the prompt as the unit: the interval is cut off at 0 and 1."""
     low: float = 0.0
     high: float = 1.0
     """Its 95% interval."""
@@ -68,13 +68,6 @@ class Comparison(Struct, frozen=True, omit_defaults=True):
     kl: float | None = None
     """KL(new policy | initial policy), in nats a completion."""
     seconds: float = 0.0
-
-    def within(self, level: float) -> tuple[float, float]:
-        """The win rate's interval at this level, from its standard error; everything where there is none."""
-        if self.win_rate is None:
-            return 0.0, 1.0
-        reach = z_of(level) * self.se
-        return self.win_rate - reach, self.win_rate + reach
 
 
 class Facts(Struct, frozen=True, omit_defaults=True):
@@ -146,22 +139,20 @@ def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Compari
 
 
 def diversity_of(rows: Sequence[HeldOutRow]) -> dict[str, float]:
-    """How varied the answers of both policies are at equal amounts: the same prompts with as many answers to
-    each, and as many word pairs."""
-    from ...audits.diversity.generation import Generation, even
-    from ...audits.diversity.words import AMONG, grams, unique
+    """How varied the answers of both policies are at equal amounts, as in `audits.diversity`."""
+    from ...audits.diversity import AMONG, Generation, match, unique, word_pairs
 
     new = {row.prompt.id: [one.text for one in row.new] for row in rows if row.new}
     # The initial policy is compared with itself.
     old = {row.prompt.id: [one.text for one in row.old] for row in rows if row.old} or new
-    shape = even([Generation("", old), Generation("", new)])
-    said = [grams(texts, 2) for texts in shape.texts]
-    among, everywhere = min(AMONG, *map(len, said)), np.ones(shape.prompts, dtype=bool)
+    matched = match(Generation("", old), Generation("", new))
+    pairs = [word_pairs(texts) for texts in matched.cut]
+    among, everywhere = min(AMONG, *map(len, pairs)), np.ones(matched.prompts, dtype=bool)
     found: dict[str, float] = {}
-    for end, texts, pairs in zip(("_before", ""), shape.texts, said, strict=True):
+    for end, texts, said in zip(("_before", ""), matched.whole, pairs, strict=True):
         if among:
-            found[f"distinct{end}"] = pairs.distinct(everywhere, among)
-        if shape.k > 1:
+            found[f"distinct{end}"] = said.distinct(everywhere, among)
+        if matched.k > 1:
             found[f"unique{end}"] = mean(unique(texts))
     return found
 
@@ -179,12 +170,12 @@ def generations(folder: Path) -> list[Generation]:
     return found
 
 
-def checkpoints(folder: Path) -> list[Checkpoint]:
-    """The rounds that were compared with the initial policy."""
+def checkpoints(folder: Path, facts: Sequence[Facts] | None = None) -> list[Checkpoint]:
+    """The rounds that were compared with the initial policy, with their verdicts."""
     found = []
-    for one in read_rounds(folder):
-        ps = {row.prompt.id: row.p - 0.5 for row in read_held_out(folder, one.round) if row.p is not None}
-        found.append(checkpoint_of(one, ps))
+    for one in read_rounds(folder) if facts is None else facts:
+        rows = read_held_out(folder, one.round)
+        found.append(checkpoint_of(one, {row.prompt.id: row.p for row in rows if row.p is not None}))
     return [one for one in found if one is not None]
 
 
@@ -192,13 +183,10 @@ def checkpoint_of(one: Facts, by_prompt: Mapping[str, float] | None = None) -> C
     """A round as a step away from the initial policy; None where it was not compared with it."""
     from ...audits.overoptimisation import Checkpoint
 
-    found = one.compared
+    found, name = one.compared, f"round {one.round}"
     if found.win_rate is None or found.kl is None:
         return None
-    # Not cut off at 0 and 1: the interval stands for the standard error.
-    gold, (low, high) = found.win_rate - 0.5, (bound - 0.5 for bound in found.within(0.95))
-    name = f"round {one.round}"
-    return Checkpoint(name, found.kl, gold, low, high, one.proxy, by_prompt or {}, found.words)
+    return Checkpoint(name, found.kl, found.win_rate, found.se, found.n, one.proxy, by_prompt or {})
 
 
 def comparisons(folder: Path) -> Sheet:

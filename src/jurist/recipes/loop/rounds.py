@@ -28,7 +28,7 @@ from ...verdicts.settings import JudgeConfig, JuryConfig
 from ..label import label, sample
 from ..lines import Share, named, table
 from ..settings import LabelConfig, PolicyConfig
-from .compare import Comparison, Facts, HeldOutRow, comparison_of, read_held_out, with_verdict
+from .compare import Comparison, Facts, HeldOutRow, checkpoints, comparison_of, read_held_out, with_verdict
 from .folder import LoopRun, OnLoopProgress
 from .labels import (
     DrawnAnswers,
@@ -115,7 +115,7 @@ class Rounds:
     def __iter__(self) -> Iterator[Round]:
         cfg = self.loop.cfg
         for number in range(1, cfg.rounds + 1):
-            self.stopped = reason_to_stop(self.facts, cfg.stop)
+            self.stopped = reason_to_stop(self.facts, checkpoints(self.loop.path, self.facts), cfg.stop)
             if self.stopped:
                 return
             yield Round(self.loop, number, real_share_for(self.facts, cfg.real))

@@ -53,8 +53,7 @@ class StopConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When to end before the last round. A rule whose number is 0 is off."""
 
     lost: Annotated[Fraction, Meta(description="Loss of diversity since the initial policy.")] = 0.25
-    worse: Annotated[int, Meta(ge=0, description="Rounds of rising proxy and significant losses.")] = 2
-    peak: Annotated[int, Meta(ge=0, description="Rounds before a win rate past its peak counts.")] = 4
+    peak: Annotated[int, Meta(ge=0, description="Rounds before a fall past the peak counts.")] = 3
     saturated: Annotated[Fraction, Meta(description="Share of prompts whose answers are all tied.")] = 0.8
     agreement: Annotated[Fraction, Meta(description="Less agreement with compare.judge ends the loop.")] = 0.6
     flips: Annotated[Fraction, Meta(description="Labels with significantly more flips are not learnt.")] = 0.4

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import pairwise
 from math import ceil
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import DataError
-from .compare import Comparison, Facts, checkpoint_of
+from .compare import Facts
 from .settings import RealConfig, StopConfig
 
+if TYPE_CHECKING:
+    from ...audits.overoptimisation import Checkpoint
+
 Item = TypeVar("Item")
-FALL_LEVEL = 0.9
-"""Of the intervals that must lie apart before one win rate is called lower than another: over several rounds
-smaller falls come by chance."""
 MOST_REAL = 0.9
 """The largest share of human rows that is asked for: with more a round learns nothing from itself."""
 WARN_FLIPS = 0.75
@@ -63,8 +62,8 @@ def mix_real_rows(
     return [*made, *drawn], wanted - len(drawn)
 
 
-def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    """Why not to go on; empty when nothing speaks against it."""
+def reason_to_stop(facts: Sequence[Facts], checkpoints: Sequence[Checkpoint], cfg: StopConfig) -> str:
+    """Why not to go on; empty when nothing speaks against it. Checkpoints are rounds that were compared."""
     if not facts:
         return ""
     now = facts[-1]
@@ -82,49 +81,26 @@ def reason_to_stop(facts: Sequence[Facts], cfg: StopConfig) -> str:
     if cfg.lost and left < 1 - cfg.lost:
         more = f"; {now.missing} more rows that humans write were wanted" if now.missing else ""
         return f"diversity ({name}) fell from {before:.3f} to {value:.3f} (stop.lost is {cfg.lost:g}){more}"
-    return _over_optimised(facts, cfg) or _past_peak(facts, cfg)
+    return _past_peak(facts, checkpoints, cfg)
 
 
-def _over_optimised(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    """The proxy rises and the win rate falls: Gao et al. 2022."""
-    last = facts[-cfg.worse - 1 :]
-    story = [(one.proxy, one.compared.win_rate) for one in last]
-    known = [(proxy, win) for proxy, win in story if proxy is not None and win is not None]
-    if not cfg.worse or len(known) <= cfg.worse or not _below(last[-1], last[0]):
+def _past_peak(facts: Sequence[Facts], checkpoints: Sequence[Checkpoint], cfg: StopConfig) -> str:
+    """The win rate fell significantly, the proxy did not, and a curve through all rounds has turned."""
+    compared = {one.name: one for one in checkpoints}
+    if not cfg.peak or len(facts) < cfg.peak or f"round {facts[-1].round}" not in compared:
         return ""
-    if any(proxy <= before or win >= won for (before, won), (proxy, win) in pairwise(known)):
+    from ...audits.overoptimisation import past_peak, policy_to_use
+
+    if (past := past_peak(checkpoints)) is None:
         return ""
+    (earlier, *_), curve = past
+    now, best = checkpoints[-1], policy_to_use(checkpoints).name
+    use = {f"round {one.round}": one.policy for one in facts}.get(best, best)
     return (
-        f"the proxy rose for {cfg.worse} rounds and the win rate by compare.judge fell; use {last[0].policy}"
+        f"the win rate by compare.judge fell significantly from {earlier.win_rate:.1%} ({earlier.name}) to"
+        f" {now.win_rate:.1%}, and a curve through all rounds peaks at a KL of {curve.peak**2:.3g}, before"
+        f" the {now.kl:.3g} of this policy (stop.peak is {cfg.peak}); use {use}"
     )
-
-
-def _past_peak(facts: Sequence[Facts], cfg: StopConfig) -> str:
-    """The win rate is significantly below its best, and a curve through all rounds has turned."""
-    last = facts[-1]
-    initial = Facts(0, "the initial policy", compared=Comparison(0.5))
-    known = {one.policy: point for one in facts if (point := checkpoint_of(one))}
-    if not cfg.peak or len(facts) < cfg.peak or last.policy not in known:
-        return ""
-    if not any(_below(last, one) for one in (initial, *facts[:-1])):
-        return ""
-    from ...audits.overoptimisation import past_peak, to_use
-
-    checkpoints = [*known.values()]
-    fit = past_peak(checkpoints)
-    if fit is None:
-        return ""
-    best = to_use(checkpoints)
-    use = next((policy for policy, point in known.items() if point is best), initial.policy)
-    return (
-        f"the win rate by compare.judge peaks at a KL of {fit.peak**2:.3g}, or of {fit.high**2:.3g} at most,"
-        f" and the policy is at {last.compared.kl:.3g} (stop.peak is {cfg.peak}); use {use}"
-    )
-
-
-def _below(one: Facts, other: Facts) -> bool:
-    """Its win rate is significantly lower: the intervals lie apart."""
-    return one.compared.within(FALL_LEVEL)[1] < other.compared.within(FALL_LEVEL)[0]
 
 
 def warnings(facts: Sequence[Facts], cfg: StopConfig) -> list[str]:
