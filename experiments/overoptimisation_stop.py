@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jurist.audits.overoptimisation.forecast import Form
 from msgspec.structs import replace
 
 from evidence import over_seeds, record
 from jurist.audits.overoptimisation import Checkpoint, best_of_n_curve, best_of_n_kl, to_use, turned
 from jurist.audits.overoptimisation import past_peak as past
-from jurist.audits.overoptimisation.forecast import Form
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
 from jurist.models.rewards import RewardJudge

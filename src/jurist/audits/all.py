@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from .agreement import Kind, agreement
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
-from .finding import About, Finding, Measure, find, rank
+from .finding import WRONG, About, Finding, Measure, find, rank
 from .findings import KINDS
 from .humans import WANTED
 from .length import length
@@ -55,8 +57,13 @@ def audit(
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """By grade; within one, as they came."""
-    return sorted(findings, key=rank)
+    """By grade; within one, as they came. What to do about several that are wrong is said with the worst."""
+    found, said = sorted(findings, key=rank), set[str]()
+    for at, one in enumerate(found):
+        if one.grade in WRONG and one.advice in said:
+            found[at] = replace(one, advice="")
+        said.add(one.advice)
+    return found
 
 
 _CODED: Final = re.compile(r"[^:#]+:(.+)#[0-9a-f]{6}")

@@ -352,8 +352,8 @@ PROBE: Final = {
 # A loop that has lost a tenth of its diversity contracts (Alemohammad et al. 2023); one ends at a quarter (`stop.lost`).
 A_TENTH: Final = far_from(0.0, 0.10, only="above")
 KEEP_VARIED: Final = (
-    "mix in more rows that humans wrote: `{again} --real.file FILE --real.share 0.5`",
-    "sample warmer: `{again} --sampling.temperature 1.2`",
+    "mix in more rows that humans wrote: `jurist run {source}/recipe.yaml --out NEW --real.file FILE --real.share 0.5`",
+    "sample warmer: `jurist run {source}/recipe.yaml --out NEW --sampling.temperature 1.2`",
     "use the policy of an earlier round",
 )
 
@@ -376,8 +376,8 @@ DIVERSITY: Final = {
                 "Go on: `jurist run {source}/recipe.yaml --out {source}`",
             ),
             "few_prompts": Missing(
-                "Both policies answered {prompts:held-out prompt}; it takes {fewest}.",
-                "Hold out more: `{again} --compare.held_out 0.2`",
+                "Both policies answered {prompts:prompt} that were held out; it takes {fewest}.",
+                "Hold out more: `jurist run {source}/recipe.yaml --out NEW --compare.held_out 0.2`",
             ),
         },
     ),
@@ -409,7 +409,7 @@ DIVERSITY: Final = {
         "Models wrote {value} of the rows that {about} learnt from, and as many rounds before it learnt from models.",
         too_high(0.7, 1.0),
         (
-            "keep a share of rows that humans wrote in every round: `{again} --real.file FILE --real.share 0.3`",
+            "keep a share of rows that humans wrote in every round: `jurist run {source}/recipe.yaml --out NEW --real.file FILE --real.share 0.3`",
         ),
     ),
 }
@@ -441,7 +441,7 @@ OVEROPTIMISATION: Final = {
         missing={
             "not_compared": Missing(
                 "No judge from outside compared the rounds' policies with the initial one.",
-                "Name one that is not trained on: `{again} --compare.judge ENGINE`",
+                "Name one that is not trained on: `jurist run {source}/recipe.yaml --out NEW --compare.judge ENGINE`",
             )
         },
     ),

@@ -122,10 +122,10 @@ def measured_fall(checkpoints: Sequence[Checkpoint]) -> Fall:
 
 
 def past_peak(checkpoints: Sequence[Checkpoint], form: Form = "rl") -> tuple[Fall, GaoCurve] | None:
-    """Where the fall is significant, the proxy did not fall, and the curve turned before the end."""
-    fall, curve = measured_fall(checkpoints), fit_gao(checkpoints, form)
+    """Where the fall is significant, the proxy did not fall, and the curve has turned or never rose."""
+    fall, curve, d = measured_fall(checkpoints), fit_gao(checkpoints, form), checkpoints[-1].d
     fell = fall.size.low > 0 and not fall.proxy_fell
-    return (fall, curve) if curve and fell and curve.peak < checkpoints[-1].d else None
+    return (fall, curve) if fell and curve and (curve.peak < d or curve.at(d) < 0) else None
 
 
 def policy_to_use(checkpoints: Sequence[Checkpoint]) -> Checkpoint:

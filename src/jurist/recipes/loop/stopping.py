@@ -93,13 +93,12 @@ def _past_peak(facts: Sequence[Facts], checkpoints: Sequence[Checkpoint], cfg: S
 
     if (past := past_peak(checkpoints)) is None:
         return ""
-    (earlier, *_), curve = past
-    now, best = checkpoints[-1], policy_to_use(checkpoints).name
+    earlier, best = past[0].earlier, policy_to_use(checkpoints).name
     use = {f"round {one.round}": one.policy for one in facts}.get(best, best)
     return (
         f"the win rate by compare.judge fell significantly from {earlier.win_rate:.1%} ({earlier.name}) to"
-        f" {now.win_rate:.1%}, and a curve through all rounds peaks at a KL of {curve.peak**2:.3g}, before"
-        f" the {now.kl:.3g} of this policy (stop.peak is {cfg.peak}); use {use}"
+        f" {checkpoints[-1].win_rate:.1%}, and a curve through all rounds has turned (stop.peak is"
+        f" {cfg.peak}); use {use}"
     )
 
 
