@@ -20,12 +20,10 @@ from ..stats.intervals import Estimate, clustered_mean, clustered_share, wilson
 from ..verdicts.calibrate import FEWEST as ENOUGH
 from ..verdicts.calibrate import fit_columns
 from .finding import Measure, Point, Series
-from .sheet import Array, Sheet
+from .sheet import Array, Sheet, mean_by
 
 FEWEST: Final = 30
 """Verdicts below which nobody can tell whether positions were drawn by lot."""
-STABLE: Final = 0.9
-"""Asked the same again, most judges of Shi et al. (2024) repeat themselves more than 95 times in 100."""
 CORRECTED: Final = 0.99
 """Share of matchups read in both orders from which on averaging has removed the bias; a few are unread."""
 MOST: Final = 0.99
@@ -290,15 +288,13 @@ def _margin(sheet: Sheet, positions: Positions) -> tuple[Array, str]:
     own margin is small wherever it flipped, by arithmetic.
     """
     opinions, n = sheet.opinions, len(sheet.matchups)
-    others = ~np.isnan(opinions.p) & (opinions.judge != sheet.judges.index(positions.judge))
-    counts = np.bincount(opinions.matchup[others], minlength=n)[positions.both]
-    if (counts > 0).sum() >= FEWEST:
-        sums = np.bincount(opinions.matchup[others], opinions.p[others], minlength=n)[positions.both]
-        mean = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    others = opinions.judge != sheet.judges.index(positions.judge)
+    mean = mean_by(opinions.matchup[others], opinions.p[others], n)[positions.both]
+    if (~np.isnan(mean)).sum() >= FEWEST:
         return np.abs(2 * mean - 1), "the other judges"
-    humans = np.bincount(sheet.human.matchup, minlength=n)[positions.both]
-    if (humans > 1).sum() >= FEWEST:
-        return np.where(humans > 1, np.abs(2 * sheet.human_p[positions.both] - 1), np.nan), "humans"
+    several = np.bincount(sheet.human.matchup, minlength=n)[positions.both] > 1
+    if several.sum() >= FEWEST:
+        return np.where(several, np.abs(2 * sheet.human_p[positions.both] - 1), np.nan), "humans"
     bare = (np.abs(positions.p_given - 0.5) > 0.5 - SURE) | (positions.p_given == 0.5)
     own = np.abs(positions.p_given + positions.p_swapped - 1)
     return np.where(2 * bare.sum() > len(bare), np.nan, own), "the judge itself"
