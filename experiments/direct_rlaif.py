@@ -5,8 +5,8 @@ the one the judge scores each answer as it is written, in the other a reward mod
 comparisons does. Otherwise than in the paper, both have PPO with a learnt value and not REINFORCE with a
 baseline.
 
-Better is what the tiny world knows to be better: the two policies answer each held-out question once. Beside
-the raw win rate stands that at equal length, see `audits.length_debt`. Intervals are over the seeds.
+Better is what the tiny world knows to be better: the two policies answer each held-out question once.
+Intervals are over the seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from evidence import mean_of, over_seeds, record
-from jurist.audits.length_debt import length_debt
 from small_world import PACKAGES, Trial, beats, run_recipe, settings_of, win_each, write
 
 SLOW = "about fifteen minutes of one core"
@@ -31,14 +30,11 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
     policies = {way: run_recipe(settings_of(name, seed, folder / way)).policy for way, name in WAYS.items()}
     answers = {way: write(policy, trial.asked, 1, seed + 1) for way, policy in policies.items()}
     wins = win_each(*(answers[way].scores(trial.asked) for way in ("direct", "rlaif")))
-    lengths = [[len(text) for [text] in answers[way].texts] for way in ("direct", "rlaif")]
-    debt = length_debt(wins, *lengths)
     steps = (folder / "direct" / "round-1" / "policy" / "metrics.jsonl").read_text().splitlines()
     labels = folder / "rlaif" / "round-1" / "label" / "verdicts.jsonl"
     return {
         **{way: trial.mark(policy) for way, policy in policies.items()},
         "direct over rlaif": round(statistics.fmean(wins), 4),
-        "at equal length": debt and round(debt.corrected.value, 4),
         "verdicts": {
             "rlaif": len(labels.read_text().splitlines()),
             "direct": int(sum(json.loads(step).get("completions", 0) for step in steps)),
@@ -59,7 +55,6 @@ def main() -> None:
         f" {len(SEEDS)} seeds above 0.5, and direct RLAIF beats the initial policy and the best null in each",
         holds=low > 0.5 and all(beats(one["direct"]) for one in seeds),
         packages=PACKAGES,
-        at_equal_length=mean_of([one["at equal length"] or 0.5 for one in seeds]),
         over_initial={way: mean_of([one[way]["win_rate"][0] for one in seeds]) for way in WAYS},
         seeds=seeds,
         held_out=HELD_OUT,

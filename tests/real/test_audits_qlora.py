@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from test_qlora_order import DATA, READ, names
 
 from jurist.audits.collect import Collector
@@ -14,6 +15,7 @@ from jurist.audits.findings import KINDS
 from jurist.audits.length import length
 from jurist.audits.position import position, positions_of
 from jurist.audits.self_preference import self_preference
+from jurist.audits.win_rates import length_controlled
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case
 
@@ -121,6 +123,19 @@ def test_how_often_the_longer_answer_wins_is_as_counted_by_hand(systems):
 
     assert share.value == pytest.approx(sum(wins) / len(wins))
     assert f"{len(wins):,} pairs" in share.says
+
+
+def test_at_equal_length_the_systems_keep_a_sane_order(systems):
+    """ChatGPT answers at less length than all others; the best stays the best, the last the last."""
+    rates = {one.about: one.figures for one in length_controlled(systems[1], "gpt35")}
+    elo = {name: rating for name, rating in expected("qlora_vicuna", "bt").items() if name != "gpt35"}
+    raw, controlled = ([rates[name][how] for name in elo] for how in ("raw", "controlled"))
+
+    assert (round(raw[0], 2), round(raw[-1], 2)) == (0.89, 0.4)
+    assert 0.7 < max(controlled) == controlled[0] < raw[0]
+    assert min(controlled) == controlled[-1]
+    assert spearmanr(controlled, list(elo.values())).statistic > 0.8
+    assert all(after < before for before, after in zip(raw, controlled, strict=True))
 
 
 def test_gpt_4_judging_gpt_4_is_warned_of_though_nobody_labelled(systems):

@@ -172,10 +172,24 @@ def test_the_standard_error_is_that_of_the_verdicts_also_near_one():
     assert comparison_of([row(1.0)] * 30).se == pytest.approx(0.5 / 30), "equal verdicts are not certain"
 
 
-def test_a_win_that_came_with_length_is_shown_at_equal_length_too():
-    longer = [row(0.6 + 0.3 * (n % 2), "word " * (10 + 10 * (n % 2)), "word " * 10) for n in range(40)]
-    assert comparison_of(longer).at_equal_length == pytest.approx(0.6, abs=0.02)
-    assert comparison_of([row(1.0)]).at_equal_length is None
+def test_a_win_rate_at_equal_length_needs_other_rounds_on_the_same_prompts():
+    """All rounds prefer the longer answer and nothing else; the first is long more often than not."""
+    dice = random.Random(0)
+    prompts = [Prompt.of(f"What is {n} plus {n}?") for n in range(200)]
+
+    def answered(prompt, often):
+        longer = dice.random() < often
+        p = float(dice.random() < (0.9 if longer else 0.1))
+        new = said("word " * (60 if longer else 20), prompt=prompt)
+        return HeldOutRow(prompt, new, said("word " * 40, by="old", prompt=prompt), p)
+
+    rounds = [[answered(prompt, often) for prompt in prompts] for often in (0.8, 0.5, 0.5)]
+    alone, among = comparison_of(rounds[0]), comparison_of(rounds[0], rounds[1:])
+    assert alone.win_rate == among.win_rate > 0.65
+    assert alone.at_equal_length is None
+    assert comparison_of(rounds[0], rounds[1:2]).at_equal_length is None
+    assert among.at_equal_length == pytest.approx(0.5, abs=0.12)
+    assert comparison_of(rounds[0], [*rounds[1:], [row(None)]]).at_equal_length == among.at_equal_length
 
 
 def test_a_verdict_is_read_from_either_side_and_equal_answers_are_a_tie():

@@ -22,6 +22,7 @@ from .position import position
 from .reading import reading
 from .self_preference import Families, self_preference
 from .sheet import Sheet
+from .win_rates import length_controlled
 from .words import by_engine, folded
 
 
@@ -44,6 +45,7 @@ def audit(
         *reading(sheet),
         *position(sheet),
         *length(sheet),
+        *length_controlled(sheet),
         *self_preference(sheet, families),
         *agreement(sheet, people_are=people_are),
         *ceiling(sheet, wanted=wanted, holds_back=holds_back),

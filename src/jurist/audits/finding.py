@@ -270,10 +270,14 @@ def _has(about: About, setting: tuple[str, Any] | None) -> bool:
 
 
 def _of_all(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:
-    """One chart of everybody: a line each, or a bar each."""
-    lines = tuple(
-        Series(figures_of(one, kind, about)["judge"], line.points) for one in measures for line in one.series
-    )
+    """One chart of everybody: a line each, a bar each, or a bar each for every name of a series."""
+    points: dict[str, tuple[Point, ...]] = {}
+    by_series = kind.chart is not None and kind.chart.kind == "bars"
+    for one in measures:
+        for line in one.series:
+            name = line.name if by_series else figures_of(one, kind, about)["judge"]
+            points[name] = points.get(name, ()) + line.points
+    lines = tuple(Series(*pair) for pair in points.items())
     bars = tuple(
         Point(_name(one.about, about), *_bar(one.estimate), one.estimate.n)
         for one in measures

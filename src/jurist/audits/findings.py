@@ -474,9 +474,41 @@ OVEROPTIMISATION: Final = {
     ),
 }
 
+WIN_RATES: Final = {
+    "length.controlled": Kind(
+        "Length-controlled win rate",
+        "{judge} beats {baseline} in {raw:%} of {n:prompt} as judged, and between answers of equal length in {controlled:%} (95% interval {low:%} to {high:%}): length accounts for {value} ({interval}).",
+        # Where AlpacaEval warns of a baseline.
+        far_from(0.0, 0.1, "points", unless={"policy": ("warning", "it says nothing of the labels")}),
+        ("report the win rate at equal length, {controlled:%}",),
+        "points",
+        fair=0.0,
+        chart=ChartWords(
+            "Win rate against {baseline}", y="win rate", mark=0.5, marked="as good", together=True
+        ),
+        missing={
+            "too_few": Missing(
+                "{judge} met {baseline} on {prompts:prompt}: too few to correct its win rate for length.",
+                "Compare the two on more prompts",
+            ),
+            "never_lost": Missing(
+                "{judge} won against {baseline} on each of {prompts:prompt}: nothing shows what length did."
+            ),
+            "never_won": Missing(
+                "{judge} lost to {baseline} on each of {prompts:prompt}: nothing shows what length did."
+            ),
+            "no_difficulty": Missing(
+                "The win rate of {judge} over {baseline} is not corrected for length: how hard a prompt is shows in other policies' matchups on it, and there are {others:.1f} of the {wanted:.0f} it takes.",
+                "Compare more policies with {baseline} on the same prompts",
+            ),
+        },
+    ),
+}
+
 KINDS: Final[dict[str, Kind]] = {
     **POSITION,
     **LENGTH,
+    **WIN_RATES,
     **SELF_PREFERENCE,
     **DIVERSITY,
     **OVEROPTIMISATION,

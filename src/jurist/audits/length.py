@@ -2,7 +2,7 @@
 
 Humans prefer the longer of two answers about 65 times in 100, since a longer answer often says more. So a
 share above one half shows nothing by itself: what counts is how much further a judge goes than humans do on
-the same pairs, and how much of a policy's gain is left between answers of equal length.
+the same pairs. What length lends to a policy's wins is in `win_rates.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..stats.intervals import EPSILON, NO_DATA, Estimate, clustered_mean, clustered_share, student
-from .finding import Finding, Measure
-from .length_of_gains import gains
+from .finding import Measure
 from .sheet import Array, Sheet
 
 
-def length(sheet: Sheet) -> list[Measure | Finding]:
-    """For humans, each judge and the labels; then for what policies gained."""
+def length(sheet: Sheet) -> list[Measure]:
+    """For humans, each judge and the labels."""
     longer = np.sign(sheet.longer_by).astype(float)
     if not longer.any():
         return [Measure("length.prefers_longer", missing="same" if len(sheet.matchups) else "no_matchup")]
@@ -38,7 +37,7 @@ def length(sheet: Sheet) -> list[Measure | Finding]:
     if by_humans is not None:
         found = Measure("length.human_prefers_longer", "", by_humans, {"of": len(labelled)})
         measures.insert(0, found)
-    return [*measures, *gains(sheet)]
+    return measures
 
 
 def _judges_and_labels(sheet: Sheet) -> Iterator[tuple[str, Array, Array]]:

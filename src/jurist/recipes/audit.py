@@ -245,9 +245,9 @@ def _read_loop(
     from ..audits.diversity import diversity
     from ..audits.finding import About, find
     from ..audits.findings import KINDS
-    from ..audits.length_of_gains import gains
     from ..audits.overoptimisation import overoptimisation
     from ..audits.read_run import read_run
+    from ..audits.win_rates import length_controlled
     from .loop.compare import checkpoints, comparisons, generations
 
     labelled = newest_labels(folder)
@@ -258,9 +258,12 @@ def _read_loop(
         )
     read = read_run(labelled, human, on_rows)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
-    measures = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder))]
-    about = About(quote(str(folder)), "loop")
-    more = [*find(measures, KINDS, about), *gains(comparisons(folder))]
+    measures = [
+        *diversity(generations(folder)),
+        *overoptimisation(checkpoints(folder)),
+        *length_controlled(comparisons(folder)),
+    ]
+    more = find(measures, KINDS, About(quote(str(folder)), "loop"))
     return replace(read, kind="loop", notes=(note, *read.notes)), more
 
 

@@ -58,7 +58,8 @@ class Comparison(Struct, frozen=True, omit_defaults=True):
     """Mean length of the new policy's first answers, and of the initial policy's."""
     words_before: float = 0.0
     at_equal_length: float | None = None
-    """The win rate between answers of equal length, see `audits.length_debt`."""
+    """The win rate between answers of equal length, see `audits.win_rates`; not measured in the first two
+    rounds, since it takes two others to tell how hard each prompt is."""
     distinct: float | None = None
     """Different pairs of neighbouring words, among as many pairs of both policies."""
     distinct_before: float | None = None
@@ -107,8 +108,11 @@ def with_verdict(row: HeldOutRow, ps: Mapping[tuple[str, str], float]) -> HeldOu
     return replace(row, p=1 - p if p is not None and new.id > old.id else p)
 
 
-def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Comparison:
-    """The win rate with its interval over prompts, and how varied the answers of both policies are."""
+def comparison_of(
+    rows: Sequence[HeldOutRow], earlier: Sequence[Sequence[HeldOutRow]] = (), *, judged: bool = True
+) -> Comparison:
+    """The win rate with its interval over prompts, and how varied the answers of both policies are; `earlier`
+    are the rows of other rounds on the same prompts."""
     varied: dict[str, Any] = diversity_of(rows)
     if not judged:
         return Comparison(**varied)
@@ -118,12 +122,9 @@ def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Compari
             "the judge that compares policies gave nothing usable on any held-out prompt."
             " Try another with: --compare.judge JUDGE, or set: --compare.judge ''"
         )
-    from ...audits.length_debt import length_debt
-
     p, new, old = zip(*met, strict=True)
     prompts = np.arange(len(p))
     value, low, high, n = clustered_share(np.array(p), prompts)
-    debt = length_debt(p, [*map(len, new)], [*map(len, old)])
     return Comparison(
         win_rate=value,
         se=max(weighted_mean(np.array(p), prompts)[1], 0.5 / n),  # a few equal verdicts are not certain
@@ -133,9 +134,26 @@ def comparison_of(rows: Sequence[HeldOutRow], *, judged: bool = True) -> Compari
         unread=len(rows) - n,
         words=mean(len(text.split()) for text in new),
         words_before=mean(len(text.split()) for text in old),
-        at_equal_length=debt.corrected.value if debt else None,
+        at_equal_length=at_equal_length([rows, *earlier]),
         **varied,
     )
+
+
+def at_equal_length(rounds: Sequence[Sequence[HeldOutRow]]) -> float | None:
+    """The win rate of the first of these rounds between answers of equal length."""
+    from ...audits.win_rates import AgainstBaseline, fit_win_rates
+
+    read = [[row for row in rows if row.p is not None] for rows in rounds]
+    met = [(policy, row) for policy, rows in enumerate(filter(None, read)) for row in rows]
+    place = {prompt: i for i, prompt in enumerate(dict.fromkeys(row.prompt.id for _, row in met))}
+    against = AgainstBaseline(
+        np.array([row.p for _, row in met]),
+        np.array([float(len(row.new[0].text) - len(row.old[0].text)) for _, row in met]),
+        np.array([policy for policy, _ in met]),
+        np.array([place[row.prompt.id] for _, row in met]),
+    )
+    rate = fit_win_rates(against)[0]
+    return rate.controlled.value if rate.controlled else None
 
 
 def diversity_of(rows: Sequence[HeldOutRow]) -> dict[str, float]:

@@ -339,7 +339,8 @@ class Round:
 
         def work() -> Comparison:
             kl = _kl(policy, initial, rows, cfg.sampling.temperature) if self.number else None
-            return replace(comparison_of(rows, judged=bool(judge)), kl=kl)
+            before = [read_held_out(self.loop.path, one, f"held_out{about}") for one in range(1, self.number)]
+            return replace(comparison_of(rows, before, judged=bool(judge)), kl=kl)
 
         return self.loop.once(self.number, f"comparison{about}", Comparison, work)
 
