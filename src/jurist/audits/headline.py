@@ -39,7 +39,8 @@ def headline(findings: Sequence[Finding]) -> Headline:
     agreement = human_agreement(findings)
     measured = [one for one in ordered if one.grade != "silent"]
     silent = [one for one in ordered if one.grade == "silent"]
-    if alarms := [one for one in measured if one.grade == "alarm"]:
+    spared = _judges_made_up_for(findings, agreement)
+    if alarms := [one for one in measured if one.grade == "alarm" and one.about not in spared]:
         return Headline("alarm", "No", _because(alarms[0]), agreement)
     if not measured:
         return Headline("silent", "Not yet", "Nothing could be measured.", agreement)
@@ -90,13 +91,22 @@ def place_of(one: Finding) -> int:
     return list(SECTIONS).index(part) if part in SECTIONS else len(SECTIONS)
 
 
+def _judges_made_up_for(findings: Iterable[Finding], agreement: Finding | None) -> set[str]:
+    """The judges of a jury whose labels are right: it is the labels that are trained on."""
+    judges = {one.about for one in findings if one.name == AGREEMENT and one.about != "labels"}
+    right = agreement is not None and agreement.about == "labels" and agreement.grade in ("fine", "note")
+    return judges if right and len(judges) > 1 else set()
+
+
 def _because(one: Finding) -> str:
     return f"{one.says} That is {one.reason}." if one.reason else one.says
 
 
 def _nothing_wrong(measured: Sequence[Finding]) -> str:
-    warnings = sum(one.grade == "warning" for one in measured)
-    if not warnings:
+    alarms, warnings = (sum(one.grade == grade for one in measured) for grade in WRONG)
+    if not alarms and not warnings:
         return f"None of the {count(len(measured), 'thing')} measured is wrong."
-    are = "is" if warnings == 1 else "are"
-    return f"Nothing is significantly wrong; there {are} {count(warnings, 'warning')}."
+    judges = f"{count(alarms, 'alarm')} about single judges of the jury" if alarms else ""
+    rest = " and ".join(filter(None, (judges, count(warnings, "warning") if warnings else "")))
+    are = "is" if alarms + warnings == 1 else "are"
+    return f"Nothing is significantly wrong with the labels; below {are} {rest}."
