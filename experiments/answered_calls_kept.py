@@ -2,10 +2,10 @@
 
 A job of 2,000 calls runs as `jurist label` and ends at 20 random moments each by Ctrl-C, SIGTERM, a second
 Ctrl-C, kill -9, a small disk that fills up, and a server that drops what comes in and then goes away. By the
-server's books every call answered is kept (but for kill -9: those in flight, or back for less than one
-commit window; and a second Ctrl-C: as many as its message says), and every dollar billed is spent or maybe
-billed. Then the same command finishes: nothing kept is asked again, and the files equal an undisturbed
-run's. Null: what the runs had answered when they ended, all of it to be asked again without a journal.
+server's books every call answered is kept (but for kill -9: those in flight, or back for less than one commit
+window; and a second Ctrl-C: as many as its message says), and every dollar billed is spent or maybe billed.
+Then the same command finishes: nothing kept is asked again, and the files equal an undisturbed run's. Null:
+what the runs had answered when they ended, all of it to be asked again without a journal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -25,8 +24,6 @@ from typing import Any
 
 from evidence import record
 from jurist.journal import WINDOW_SECONDS
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.cli import spawn
 from support.job import pairs, right, write
 from support.replies import preferring
@@ -118,31 +115,30 @@ def main() -> None:
         files = lines(folder / "undisturbed")
         ended = [one_moment(folder, how, number, files) for how in ENDINGS for number in range(MOMENTS)]
     wrong = [one for one in ended if not all(one[what] for what in CHECKS)]
-    figures = ("arrived", "answered", "in_journal", "may_lose")
-    sums = {how: {f: sum(one[f] for one in ended if one["how"] == how) for f in figures} for how in ENDINGS}
+
+    def sums(how: str) -> dict[str, int]:
+        names = ("arrived", "answered", "in_journal", "may_lose")
+        return {name: sum(one[name] for one in ended if one["how"] == how) for name in names}
+
+    by_ending = {how: sums(how) for how in ENDINGS}
+    answered = sum(one["answered"] for one in by_ending.values())
     record(
         "answered_calls_kept",
-        value=len(wrong),
+        len(wrong),
+        null={"answered before the end": round(answered / CALLS / len(ended), 2)},
         bar=f"0 of {MOMENTS} moments each of {', '.join(ENDINGS)} with a call, a dollar or a row amiss",
         holds=not wrong,
-        packages=("jurist", "uvloop"),
-        by_ending=sums,
-        null={
-            "answered_before_the_end": round(sum(one["answered"] for one in ended) / CALLS / len(ended), 2)
-        },
+        by_ending=by_ending,
         wrong=wrong,
     )
-    kills = [one for one in ended if one["how"] == "kill_9"]
-    again, bound = (
-        sum(one["arrived"] - one["in_journal"] for one in kills),
-        sum(one["may_lose"] for one in kills),
-    )
+    kills, killed = [one for one in ended if one["how"] == "kill_9"], by_ending["kill_9"]
+    again, bound = killed["arrived"] - killed["in_journal"], killed["may_lose"]
     record(
         "resume_after_kill",
-        value=again,
+        again,
+        null={"all that had arrived, without a journal": killed["arrived"]},
         bar=f"at most {bound}: in flight at {len(kills)} kills, or answered within one commit window before",
-        holds=again <= bound and all(one[what] for one in kills for what in CHECKS),
-        packages=("jurist", "uvloop"),
+        holds=again <= bound < killed["arrived"] and all(one[what] for one in kills for what in CHECKS),
         kills=kills,
     )
 

@@ -3,8 +3,8 @@
 500 random jobs over HTTP: prices, lengths (mixed, or short to long), latency, concurrency, faults (429, 500,
 dropped connections, half replies, none at all), samples a prompt (`n`, or one by one), judges; some start
 twice. What the server worked on is billed, seen or not. Null: without a budget they cost more. Then 50 jobs
-on a server that bills more than `max_tokens` allows: at most the budget and the excess of the calls under
-way when the last one left. Where no call may cost above 5 % of it, and none was lost, at least 90 % is used.
+on a server that bills more than `max_tokens` allows: at most the budget and the excess of the calls under way
+when the last one left. Where no call may cost above 5 % of it, and none was lost, at least 90 % is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ from jurist.config import settings_from
 from jurist.errors import BudgetSpent
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.replies import label_reply
 from support.server import Server, serving
 
@@ -105,14 +102,10 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
     excess = sum(max(0.0, one.dollars - most_it_costs(one.body, price)) for one in under_way)
     worst = max((most_it_costs(one.body, price) for one in free.log), default=0.0)
     lost = any(one.dollars and not one.answered for one in server.log)
-    return {
-        "over": server.dollars / cap - 1,
-        "over_by_more_than_excess": server.dollars > (cap + excess) * (1 + 1e-9),
-        "used": server.dollars / cap if stopped and not lost and worst <= 0.05 * cap else None,
-        "calls": len(server.log),
-        "null": free.dollars / cap,
-        "stopped": stopped,
-    }
+    above = server.dollars > (cap + excess) * (1 + 1e-9)
+    used = server.dollars / cap if stopped and not lost and worst <= 0.05 * cap else None
+    found = {"over": server.dollars / cap - 1, "over_by_more_than_excess": above, "used": used}
+    return found | {"calls": len(server.log), "null": free.dollars / cap, "stopped": stopped}
 
 
 def main() -> None:
@@ -123,18 +116,17 @@ def main() -> None:
     above = sum(one["over_by_more_than_excess"] for one in overbilled)
     record(
         "budget_never_exceeded",
-        value=exceeded,
+        exceeded,
+        null={"least without a budget": round(min(one["null"] for one in honest), 2)},
         bar=f"0 of {HONEST} runs above their budget; 0 of {OVERBILLED} over-billed by more than the excess"
         " under way; >= 90 % used where no call may cost above 5 % of the budget",
         holds=not exceeded and not above and min(used) >= 0.9 and len(used) >= 30,
-        packages=("jurist", "aiohttp"),
         most_of_the_budget=round(1 + max(one["over"] for one in honest), 6),
         stopped_by_the_budget=sum(one["stopped"] for one in honest),
         used={"least": round(min(used), 4), "runs": len(used)},
         over_billed_and_above=sum(one["over"] > 0 for one in overbilled),
         over_billed_and_above_the_excess=above,
         calls=sum(one["calls"] for one in honest + overbilled),
-        null={"least_without_a_budget": round(min(one["null"] for one in honest), 2)},
     )
 
 

@@ -1,7 +1,12 @@
-"""How a claim is written down: one JSON file each, so that every number in the docs can be made again."""
+"""How a claim is written down: one JSON file each, so that every number in the docs can be made again.
+
+Importing this puts `tests/`, `tests/models/` and `bench/` on the path: simulated judges, servers and small
+models live there.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -10,56 +15,55 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from jurist.records import Prompt
-
-FOLDER = Path(__file__).resolve().parent.parent / "evidence"
-REAL_DATA = Path(os.environ.get("JURIST_REAL_DATA") or FOLDER.parent.parent / "shared" / "data")
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "evidence"
+REAL_DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
+sys.path += [str(ROOT / folder) for folder in ("tests", "tests/models", "bench")]
+PACKAGES = ("jurist", "msgspec", "numpy", "aiohttp", "uvloop", "torch", "transformers", "accelerate", "peft")
+PACKAGES += ("trl", "scipy", "scikit-learn", "krippendorff", "xllamacpp")
+"""Whose versions are written down where a script has imported them."""
 _STARTED = time.perf_counter()
 R = TypeVar("R")
+Interval = tuple[float, float, float]
+"""A mean, and its 95% interval."""
 
 
 def record(
     claim: str,
+    value: float | Sequence[float],
     *,
-    value: float,
     bar: str,
     holds: bool,
-    low: float | None = None,
-    high: float | None = None,
-    null: str | Mapping[str, object] = "",
-    packages: tuple[str, ...] = ("jurist",),
+    null: str | Mapping[str, object],
+    changed: str = "",
     **details: object,
 ) -> None:
     """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
 
-    `null` is what the value has to beat, with what that came to: something that learnt nothing, or the same
-    without what is said to help.
+    `value` may be an interval. `null` is what has to be beaten, with what that came to: something that learnt
+    nothing, or the same without what is said to help. `changed`: what was changed in this claim after a miss.
     """
-    FOLDER.mkdir(exist_ok=True)
-    row = {
-        "claim": claim,
-        "value": value,
-        "low": low,
-        "high": high,
-        "null": null,
-        "bar": bar,
+    value, low, high = (value, None, None) if isinstance(value, (int, float)) else value
+    row = {"claim": claim, "value": value, "low": low, "high": high, "null": null, "bar": bar}
+    row |= {
         "holds": bool(holds),
+        "changed": changed,
         "command": f"python experiments/{Path(sys.argv[0]).name}",
-        "seconds": round(time.perf_counter() - _STARTED, 1),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "machine": {"processor": processor(), "cores": os.cpu_count()},
-        **details,
     }
+    imported = [name for name in PACKAGES if name.replace("scikit-learn", "sklearn") in sys.modules]
+    row |= {"seconds": round(time.perf_counter() - _STARTED, 1)}
+    row |= {"versions": {"python": platform.python_version(), **{name: version(name) for name in imported}}}
+    row |= {"machine": {"processor": processor(), "cores": os.cpu_count()}, **details}
+    FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
-    print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar})")
-    print(f"null: {null}")
+    print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar}; null: {null})")
 
 
 def processor() -> str:
@@ -83,16 +87,45 @@ def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list
     return found
 
 
-def mean_of(values: Sequence[float], places: int = 4) -> tuple[float, float, float]:
-    """Mean and 95 % interval of one value a seed, by Student's t."""
+def mean_of(values: Sequence[float], places: int = 4) -> Interval:
+    """Of one value a seed, by Student's t."""
     from scipy.stats import t as student
 
-    mean, n = statistics.fmean(values), len(values)
-    width = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
-    return round(mean, places), round(mean - width, places), round(mean + width, places)
+    return _interval(values, float(student.ppf(0.975, len(values) - 1)), places)
 
 
-def write_prompts(file: Path, rows: Iterable[Prompt]) -> str:
-    """A file of prompts, as a user has it."""
-    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
+def interval(values: Sequence[float], places: int = 4) -> Interval:
+    """Of many values."""
+    return _interval(values, 1.96, places)
+
+
+def _interval(values: Sequence[float], errors: float, places: int) -> Interval:
+    mean, half = statistics.fmean(values), errors * statistics.stdev(values) / math.sqrt(len(values))
+    return round(mean, places), round(mean - half, places), round(mean + half, places)
+
+
+def share(right: Sequence[bool] | tuple[int, int]) -> Interval:
+    """With Wilson's interval; from answers, or from how many of how many."""
+    from jurist.stats.intervals import wilson
+
+    hits, n = right if isinstance(right, tuple) else (sum(right), len(right))
+    low, high = wilson(hits, n)
+    return round(hits / n, 4), round(low, 4), round(high, 4)
+
+
+def differences(ones: Iterable[float], others: Iterable[float]) -> list[float]:
+    return [one - other for one, other in zip(ones, others, strict=True)]
+
+
+def write_rows(file: Path, rows: Iterable[Any]) -> str:
+    """A file of rows or records, as a user has it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as lines:
+        lines.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
     return str(file)
+
+
+def rows_of(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file of JSON, gzipped or not."""
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)

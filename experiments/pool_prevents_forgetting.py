@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evidence import mean_of, over_seeds, record, write_prompts
+from evidence import differences, mean_of, over_seeds, record, write_rows
 from jurist.records import Prompt
 from jurist.tiny.world import Side, prompts
-from small_world import PACKAGES, initial, run_recipe, settings_of, write
+from small_world import initial, run_recipe, settings_of, write
 
 SLOW = "about three minutes of one core"
 SEEDS = (141, 142, 143, 144, 145)
@@ -27,8 +27,8 @@ def about(subject: str, n: int, seed: int, side: Side) -> list[Prompt]:
 
 
 def one_seed(seed: int, folder: Path) -> dict[str, Any]:
-    rows = [one for subject in SUBJECTS for one in about(subject, EACH, seed, "train")]
-    file = write_prompts(folder / "prompts.jsonl", rows)
+    rows = (one for subject in SUBJECTS for one in about(subject, EACH, seed, "train"))
+    file = write_rows(folder / "prompts.jsonl", rows)
 
     def scores(policy: Any, subject: str) -> float:
         asked = about(subject, HELD_OUT, seed, "held_out")
@@ -37,33 +37,27 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"initial": {one: scores(initial(), one) for one in ("wishes", "talk")}}
     for pool in ("all", "last"):
         given = {"prompts": file, "prompts_each": EACH, "pool": pool, "compare": {"held_out": 0.0}}
-        outcome = run_recipe(settings_of("rejection", seed, folder / pool, **given))
-        policies = [one.policy for one in outcome.rounds]
-        found[pool] = {
-            "wishes after each round": [scores(one, "wishes") for one in policies],
-            "talk at the end": scores(policies[-1], "talk"),
-        }
+        policies = [
+            one.policy for one in run_recipe(settings_of("rejection", seed, folder / pool, **given)).rounds
+        ]
+        wishes = [scores(one, "wishes") for one in policies]
+        found[pool] = {"wishes after each round": wishes, "talk at the end": scores(policies[-1], "talk")}
     return found
 
 
 def main() -> None:
     seeds = over_seeds(one_seed, SEEDS)
-    ends = {pool: [one[pool]["wishes after each round"][-1] for one in seeds] for pool in ("all", "last")}
-    talk = [one["all"]["talk at the end"] - one["last"]["talk at the end"] for one in seeds]
-    mean, low, high = mean_of([a - b for a, b in zip(*ends.values(), strict=True)], 3)
-    over_initial = mean_of(
-        [end - one["initial"]["wishes"] for end, one in zip(ends["all"], seeds, strict=True)], 3
-    )
+    kept, lost = ([one[pool]["wishes after each round"][-1] for one in seeds] for pool in ("all", "last"))
+    talk = differences(*([one[pool]["talk at the end"] for one in seeds] for pool in ("all", "last")))
+    gain = mean_of(differences(kept, lost), 3)
+    over_initial = mean_of(differences(kept, (one["initial"]["wishes"] for one in seeds)), 3)
     record(
         "pool_prevents_forgetting",
-        value=mean,
-        low=low,
-        high=high,
+        gain,
         null={"pool: last": 0.0},
         bar="gain in true score on the first subject, pool: all over pool: last, and over the initial policy:"
         f" both intervals over {len(SEEDS)} seeds above 0",
-        holds=low > 0 and over_initial[1] > 0,
-        packages=PACKAGES,
+        holds=gain[1] > 0 and over_initial[1] > 0,
         over_initial=over_initial,
         gain_on_the_last_subject=mean_of(talk, 3),
         seeds=seeds,

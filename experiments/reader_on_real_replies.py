@@ -2,13 +2,10 @@
 
 Own form: as a reply to a prompt of Jurist's own. Named: in the form that the study asked for. The record is
 what each study's patterns took from the text. The null takes the label that is mentioned last.
-
-python experiments/reader_on_real_replies.py
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections import Counter
@@ -16,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence import REAL_DATA, record
+from evidence import REAL_DATA, record, rows_of, share
 from jurist.engines.engine import Reply
-from jurist.stats.intervals import wilson
 from jurist.verdicts.read import Choices, read
 from jurist.verdicts.recorded import READERS
 
@@ -41,23 +37,17 @@ class Recorded(NamedTuple):
 
 def llmbar(folder: Path) -> Iterator[Recorded]:
     parsing = json.loads((folder / "evaluator_parsing.json").read_text())
-    for path in sorted(folder.glob("verdicts_*.jsonl.gz")):
-        for row in rows(path):
-            for step, results in zip(parsing[row["evaluator"]], row["results"], strict=False):
-                patterns = step["parsing"]
-                for order, asked in results.items() if patterns else ():
-                    text, finish = asked["completion"]
-                    text, p = text or "", P_OF[str(asked["winner"])]
-                    p = 1.0 - p if order == "swap = True" and p is not None else p  # stored as given
-                    finish = "refused" if "content" in finish else finish
-                    reader = "llmbar_cot" if "better" in patterns["1"] else "llmbar"
-                    both = all(re.search(pattern, text) for pattern in patterns.values())
-                    yield Recorded(text, finish, p, reader, both)
-
-
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt") as lines:
-        yield from map(json.loads, lines)
+    for row in (row for path in sorted(folder.glob("verdicts_*.jsonl.gz")) for row in rows_of(path)):
+        for step, results in zip(parsing[row["evaluator"]], row["results"], strict=False):
+            patterns = step["parsing"]
+            for order, asked in results.items() if patterns else ():
+                text, finish = asked["completion"]
+                text, p = text or "", P_OF[str(asked["winner"])]
+                p = 1.0 - p if order == "swap = True" and p is not None else p  # stored as given
+                finish = "refused" if "content" in finish else finish
+                reader = "llmbar_cot" if "better" in patterns["1"] else "llmbar"
+                both = all(re.search(pattern, text) for pattern in patterns.values())
+                yield Recorded(text, finish, p, reader, both)
 
 
 def own_form(reply: Recorded) -> float | None:
@@ -85,7 +75,7 @@ def compare(replies: Iterable[Recorded], reader: Callable[[Recorded], float | No
 def on_score_pairs(folder: Path) -> dict[str, int]:
     """Against a parser of the first line; where it found none, 156 of the scores were put in by hand."""
     count: Counter[str] = Counter()
-    for row in rows(folder / "gpt4_relative-gpt-3.5.jsonl.gz"):
+    for row in rows_of(folder / "gpt4_relative-gpt-3.5.jsonl.gz"):
         one, other = row["score"]
         parsed = re.match(r"\s*[\d.]+[ ,]+[\d.]+\s*(\n|$)", row["text"]) is not None
         p = READERS["score_pair"](row["text"])[0]
@@ -95,7 +85,7 @@ def on_score_pairs(folder: Path) -> dict[str, int]:
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    pairwise = rows(REAL_DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
+    pairwise = rows_of(REAL_DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
     reviews = [Recorded(row["text"], "stop", P_OF[str(row["score"])], "vicuna") for row in pairwise]
     bar = list(llmbar(REAL_DATA / "llmbar"))
     plain = [reply for reply in bar if not reply.both]
@@ -110,19 +100,20 @@ def figures() -> dict[str, dict[str, Any]]:
 
 
 def holds(found: dict[str, dict[str, Any]]) -> bool:
-    within = [
-        found[n][what] >= least and found[n]["wrong"] <= most for n, (what, least, most) in BARS.items()
-    ]
-    return all(within) and found["qlora_score_pairs"]["different"] == 0
+    bars = BARS.items()
+    within = all(found[n][what] >= least and found[n]["wrong"] <= most for n, (what, least, most) in bars)
+    return within and found["qlora_score_pairs"]["different"] == 0
 
 
 def main() -> None:
     found = figures()
     print(*(f"{name:28} {one}" for name, one in found.items()), sep="\n")
-    share, total = found["llmbar_own_form"]["read"], found["llmbar_own_form"]["n"]
-    low, high = (round(bound, 5) for bound in wilson(round(share * total), total))
+    part, n = found["llmbar_own_form"]["read"], found["llmbar_own_form"]["n"]
     bar = "; ".join(f"{n}: {what} >= {least}, wrong <= {most}" for n, (what, least, most) in BARS.items())
-    record("reader_on_real_replies", value=share, low=low, high=high, bar=bar, holds=holds(found), **found)
+    null = {"wrong, by the label mentioned last": found["null_label_mentioned_last"]["wrong"]}
+    record(
+        "reader_on_real_replies", share((round(part * n), n)), null=null, bar=bar, holds=holds(found), **found
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Does every recipe, from the labels of an AI judge alone, make a policy that is truly better?
 
-The recipe files as they are shipped, run in the tiny world with three seeds, each with its own prompts.
-Better is what the world knows to be better: on questions of its held-out side the recipe's policy and the
-initial one answer once. It has to beat the initial policy, and by more than the best of the nulls, which
-learnt nothing, does.
+The recipe files as they are shipped, run in the tiny world with three seeds, each with its own prompts, and
+marked on held-out questions: a policy has to beat the initial one, and by more than the best null does.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 
 from evidence import record
-from small_world import PACKAGES, Trial, beats, run_recipe, settings_of
+from small_world import Trial, beats, run_recipe, settings_of, worst_of
 
 SLOW = "about fifteen minutes of one core"
 SEEDS, HELD_OUT = (101, 102, 103), 800
@@ -34,13 +32,12 @@ def row(way: str, trial: Trial) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_recipe(settings_of(name, trial.seed, Path(folder) / way, changes))
         found = trial.mark(outcome.policy)
-    found["rounds"] = [
-        {
-            "win_rate": one.compared.win_rate,
-            "judge_agrees": one.agreement and [one.agreement.value, one.agreement.low, one.agreement.high],
-        }
+    agreed = [
+        one.agreement and [one.agreement.value, one.agreement.low, one.agreement.high]
         for one in outcome.rounds
     ]
+    wins = [one.compared.win_rate for one in outcome.rounds]
+    found["rounds"] = [{"win_rate": a, "judge_agrees": b} for a, b in zip(wins, agreed, strict=True)]
     print(trial.seed, way, found, outcome.stopped, flush=True)
     seconds = sum(one.seconds for one in outcome.rounds)
     return {**found, "stopped": outcome.stopped, "seconds": seconds, "improves": beats(found)}
@@ -51,17 +48,12 @@ def main() -> None:
     trials = [Trial(HELD_OUT, seed) for seed in SEEDS]
     rows = {way: [row(way, trial) for trial in trials] for way in WAYS}
     every = [one for some in rows.values() for one in some]
-    worst = min(every, key=lambda one: one["win_rate"][1])
     record(
         "recipes_improve",
-        value=worst["win_rate"][0],
-        low=worst["win_rate"][1],
-        high=worst["win_rate"][2],
-        null={f"the best policy that learnt nothing: {worst['null']}": worst["null_win_rate"]},
+        **worst_of(every),
         bar="every recipe in each of three seeds: true win rate over the initial policy above 0.5, and above"
         " that of the best null, both 95% intervals over held-out prompts",
         holds=all(one["improves"] for one in every),
-        packages=PACKAGES,
         unit="the lowest win rate of a recipe and seed",
         improving={way: sum(one["improves"] for one in some) for way, some in rows.items()},
         recipes=rows,

@@ -2,10 +2,9 @@
 
 The loop of `recipes/self_rewarding.yaml`, with its settings and its four answers to a prompt, and one thing
 otherwise: the policy's own judging has no strong taste for length here, so a judge with a planted one stands
-in and scores by the same five points. Each word is worth a fortieth of a point of this world to it. The loop
-runs with the best against the worst, as shipped, and with the rho of Wu et al. 2024 that stands beside it in
-the recipe's file. What counts is how many words the last policy needs for held-out questions, beside how
-good its answers truly are.
+in, to whom each word is worth a fortieth of a point of this world. The loop runs with the best against the
+worst, as shipped, and with the rho of Wu et al. 2024 that stands beside it in the recipe's file. What counts
+is how many words the last policy needs for held-out questions, beside how good its answers truly are.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evidence import mean_of, over_seeds, record
-from jurist.policies.policy import load_to_read
+from evidence import differences, mean_of, over_seeds, record
 from jurist.recipes.loop.folder import LoopRun
 from jurist.recipes.loop.labels import preferences_of
 from jurist.recipes.loop.rounds import Round
 from jurist.recipes.self_rewarding import rule_of
 from jurist.tiny.model import tiny_checkpoint
 from jurist.verdicts.settings import JudgeConfig
-from small_world import PACKAGES, held_out, mean_words, settings_of, write
+from small_world import held_out, mean_words, settings_of, write
 
 SLOW = "about five minutes of one core"
 SEEDS, HELD_OUT = (161, 162, 163, 164, 165, 166, 167, 168), 300
@@ -47,31 +45,27 @@ def looped(folder: Path, way: str, seed: int) -> str:
 def one_seed(seed: int, folder: Path) -> dict[str, Any]:
     asked = held_out(HELD_OUT, seed)
     policies = {"initial": str(tiny_checkpoint()), **{way: looped(folder, way, seed) for way in RHO}}
-    answers = {way: write(load_to_read(policy), asked, 1, seed) for way, policy in policies.items()}
-    return {
-        way: {"words": round(mean_words(one), 2), "true score": one.mean_score(asked)}
-        for way, one in answers.items()
-    }
+    answers = {way: write(policy, asked, 1, seed) for way, policy in policies.items()}
+    words = {way: round(mean_words(one), 2) for way, one in answers.items()}
+    return {way: {"words": words[way], "true score": one.mean_score(asked)} for way, one in answers.items()}
 
 
 def main() -> None:
     seeds = over_seeds(one_seed, SEEDS)
     grown = {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in RHO}
-    mean, low, high = mean_of([plain - rho for plain, rho in zip(*grown.values(), strict=True)], 3)
-    with_rho, plain = mean_of(grown["rho"], 3), mean_of(grown["plain"], 3)
+    scores = ([one[way]["true score"] for one in seeds] for way in RHO)
+    saved = mean_of(differences(*grown.values()), 3)
+    plain, with_rho = (mean_of(some, 3) for some in grown.values())
     record(
         "rho_keeps_length",
-        value=mean,
-        low=low,
-        high=high,
+        saved,
         null={"the best against the worst, as shipped": plain[0]},
         bar="growth in words without rho less that with it, at the shipped k: interval above 0; with rho at"
         " most half",
-        holds=low > 0 and with_rho[0] <= plain[0] / 2,
-        packages=PACKAGES,
+        holds=saved[1] > 0 and with_rho[0] <= plain[0] / 2,
         growth_plain=plain,
         growth_rho=with_rho,
-        true_score_lost=mean_of([one["plain"]["true score"] - one["rho"]["true score"] for one in seeds], 3),
+        true_score_lost=mean_of(differences(*scores), 3),
         seeds=seeds,
     )
 

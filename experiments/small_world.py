@@ -1,18 +1,15 @@
 """What the experiments in the tiny world share: recipes as shipped, and the truth about their policies.
 
 Everything goes the way a user would go: a recipe file, or `jurist label` and the trainers. Only marking sees
-the truth: on questions of the world's held-out side, drawn for each seed, policies answer once and the exact
-scores of the answers are compared with those of the initial policy's; equal scores count a half. Beside each
-policy stand the nulls, which learnt nothing: constant answers, opening words, the question copied, the
-longest of the initial policy's answers, the initial policy again. A policy has to beat the best of them,
-prompt by prompt. All this is at temperature 1, as in training; how the likeliest answers of both policies
-compare stands beside it, since there a policy that only grew surer of itself wins nothing.
+the truth: on held-out questions, of each seed's own, policies answer once, and the exact scores of the
+answers are compared with those of the initial policy's; equal scores count a half. A policy has to beat the
+best null too, prompt by prompt: constant answers, opening words, the question copied, the longest of the
+initial policy's answers, the initial policy again. All this is at temperature 1, as in training; beside it
+stands how the likeliest answers compare, since there a policy that only grew surer of itself wins nothing.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -22,6 +19,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from evidence import differences, interval, write_rows
 from jurist.config import load_settings, read_recipe
 from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import Policy, kl, load_to_read
@@ -46,9 +44,6 @@ TIE = 0.05
 """How far the share of fair judges that prefer one may be from one half where the pair counts as a tie."""
 JUDGE: dict[str, Any] = {"engine": "tiny:planted"}
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-PACKAGES = ("jurist", "torch", "transformers")
-Interval = tuple[float, float, float]
-"""A mean, and its 95 % interval."""
 
 
 def request(prompt: Prompt) -> str:
@@ -58,12 +53,6 @@ def request(prompt: Prompt) -> str:
 def held_out(n: int, seed: int) -> list[Prompt]:
     """Questions that nothing was trained on, disjoint by content."""
     return list(prompts(n, seed, "held_out"))
-
-
-def interval(values: Sequence[float]) -> Interval:
-    mean = statistics.fmean(values)
-    half = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
-    return round(mean, 4), round(mean - half, 4), round(mean + half, 4)
 
 
 # ---- recipes, labels
@@ -85,10 +74,11 @@ def run_recipe(cfg: Any) -> LoopOutcome:
 
 def label_answers(out: Path, n: int, seed: int, k: int = 4, **more: Any) -> Path:
     """A run of `jurist label`: the initial policy answers n prompts, a judge is asked about every pair."""
-    how: dict[str, Any] = {
+    sampling = Sampling(max_tokens=MOST_TOKENS, seed=seed)
+    how = {
         "judge": JudgeConfig(**JUDGE),
         "prefer": PreferConfig(rule="all_pairs"),
-        "sampling": Sampling(max_tokens=MOST_TOKENS, seed=seed),
+        "sampling": sampling,
         **more,
     }
     file = write_requests(out.with_suffix(".jsonl"), prompts(n, seed))
@@ -96,11 +86,16 @@ def label_answers(out: Path, n: int, seed: int, k: int = 4, **more: Any) -> Path
     return out
 
 
+def label_pairs(out: Path, rows: Iterable[tuple[str, str, str]], **how: Any) -> Path:
+    """A run of `jurist label` over pairs that are there already: prompt, first and second."""
+    names = ("prompt", "first", "second")
+    file = write_rows(out.with_suffix(".jsonl"), (dict(zip(names, row, strict=True)) for row in rows))
+    label(LabelConfig(out=str(out), pairs=file, export=(), **{"judge": JudgeConfig(**JUDGE), **how}))
+    return out
+
+
 def write_requests(file: Path, rows: Iterable[Prompt]) -> str:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = ({"prompt": request(one), "domain": one.domain} for one in rows)
-    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
-    return str(file)
+    return write_rows(file, ({"prompt": request(one), "domain": one.domain} for one in rows))
 
 
 def preferences(run: Path) -> Iterator[Preference]:
@@ -125,14 +120,20 @@ def better(asked: str, one: str, other: str) -> bool | None:
     return None if abs(lead) < TIE else lead > 0
 
 
+def rightly_chosen(rows: Iterable[Preference]) -> list[bool | None]:
+    """Of each label, whether it is right; None for a tie in truth."""
+    return [better(request(row.prompt), row.chosen.text, row.rejected.text) for row in rows]
+
+
+def proxy_scores(reward: RewardJudge, rows: Iterable[tuple[Prompt, str]]) -> list[float]:
+    completed = [(prompt, Completion.of(prompt.id, text)) for prompt, text in rows]
+    return [score or 0.0 for score in reward.score_many(completed)]
+
+
 def agreement(reward: Path, pairs: Sequence[Pair]) -> list[bool]:
     """For each pair, whether the reward model is right."""
-    rows = [
-        (pair.prompt, Completion.of(pair.prompt.id, text))
-        for pair in pairs
-        for text in (pair.one, pair.other)
-    ]
-    scores = [score or 0.0 for score in RewardJudge(reward).score_many(rows)]
+    rows = ((pair.prompt, text) for pair in pairs for text in (pair.one, pair.other))
+    scores = proxy_scores(RewardJudge(reward), rows)
     return [(scores[2 * at] > scores[2 * at + 1]) == pair.one_is_better for at, pair in enumerate(pairs)]
 
 
@@ -196,10 +197,9 @@ class Trial:
         policy = load_to_read(folder)
         new, best = write(policy, self.asked, 1, self.seed + 1), write(policy, self.asked, temperature=0.0)
         wins = win_each(new.scores(self.asked), self.initial.scores(self.asked))
-        pairs = zip(wins, self.nulls[self.null], strict=True)
         return {
             "win_rate": interval(wins),
-            "over_null": interval([win - null for win, null in pairs]),
+            "over_null": interval(differences(wins, self.nulls[self.null])),
             "null": self.null,
             "null_win_rate": interval(self.nulls[self.null])[0],
             "at_temperature_0": interval(win_each(best.scores(self.asked), self.greedy.scores(self.asked))),
@@ -221,3 +221,10 @@ def mean_words(answers: Written) -> float:
 def beats(row: Mapping[str, Any]) -> bool:
     """Better than the initial policy and than the best null, the intervals taken into account."""
     return bool(row["win_rate"][1] > 0.5 and row["over_null"][1] > 0)
+
+
+def worst_of(marks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The lowest win rate, as a claim is recorded."""
+    worst = min(marks, key=lambda mark: mark["win_rate"][1])
+    null = {f"the best policy that learnt nothing: {worst['null']}": worst["null_win_rate"]}
+    return {"value": worst["win_rate"], "null": null}

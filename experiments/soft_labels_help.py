@@ -10,32 +10,27 @@ held-out questions, ties left out.
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
-from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from evidence import mean_of, over_seeds, record
+from evidence import Interval, differences, mean_of, over_seeds, record
 from jurist.models.reward import train_reward
-from jurist.recipes.label import label
-from jurist.recipes.settings import LabelConfig
 from jurist.stats.agreement import ece
 from jurist.tiny.answers import Habits, compose
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import Side, prompts
-from jurist.verdicts.settings import JudgeConfig
 from small_world import (
-    JUDGE,
-    PACKAGES,
     Pair,
     agreement,
     better,
+    label_pairs,
     null_agreement,
     preferences,
     request,
+    rightly_chosen,
     settings_of,
 )
 
@@ -56,18 +51,9 @@ def pairs(n: int, seed: int, side: Side, *, ties: bool) -> list[Pair]:
     return found[:n]
 
 
-def label_pairs(out: Path, rows: Iterable[tuple[str, str, str]], seed: int) -> Path:
-    """A run of `jurist label` over pairs that are there already."""
-    file = out.with_suffix(".jsonl")
-    lines = ({"prompt": asked, "first": first, "second": second} for asked, first, second in rows)
-    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
-    label(LabelConfig(out=str(out), pairs=str(file), judge=JudgeConfig(**JUDGE), seed=seed, export=()))
-    return out
-
-
 def one_seed(seed: int, folder: Path) -> dict[str, float | str]:
     rows = [(request(one.prompt), one.one, one.other) for one in pairs(PAIRS, seed, "train", ties=True)]
-    run, test = label_pairs(folder / "run", rows, seed), pairs(TEST_PAIRS, seed, "held_out", ties=False)
+    run, test = label_pairs(folder / "run", rows, seed=seed), pairs(TEST_PAIRS, seed, "held_out", ties=False)
     cfg = settings_of("rlaif", seed, folder).reward_model
     found: dict[str, float | str] = judged(run)
     for name in ("soft", "hard"):
@@ -81,34 +67,29 @@ def one_seed(seed: int, folder: Path) -> dict[str, float | str]:
 def judged(run: Path) -> dict[str, float | str]:
     """How good the judge is on the pairs that are no ties, how honest its probabilities are, and the ties."""
     rows = list(preferences(run))
-    truth = [better(request(row.prompt), row.chosen.text, row.rejected.text) for row in rows]
-    known = [(row.p, right) for row, right in zip(rows, truth, strict=True) if right is not None]
-    return {
-        "judge": round(statistics.fmean(right for _, right in known), 4),
-        "judge_ece": round(ece([p for p, _ in known], [float(right) for _, right in known]), 4),
-        "ties": round(truth.count(None) / len(truth), 4),
-    }
+    truth = rightly_chosen(rows)
+    p, right = zip(
+        *((row.p, float(one)) for row, one in zip(rows, truth, strict=True) if one is not None), strict=True
+    )
+    judge, error, ties = statistics.fmean(right), ece(p, right), truth.count(None) / len(truth)
+    return {"judge": round(judge, 4), "judge_ece": round(error, 4), "ties": round(ties, 4)}
 
 
 def main() -> None:
     seeds = over_seeds(one_seed, SEEDS)
 
-    def apart(one: str, other: str) -> tuple[float, float, float]:
-        return mean_of([float(row[one]) - float(row[other]) for row in seeds])
+    def apart(one: str, other: str) -> Interval:
+        return mean_of(differences(*([float(row[name]) for row in seeds] for name in (one, other))))
 
-    mean, low, high = apart("soft", "hard")
-    over_null = apart("soft", "null_agrees")
+    gain, over_length = apart("soft", "hard"), apart("soft", "null_agrees")
     record(
         "soft_labels_help",
-        value=mean,
-        low=low,
-        high=high,
+        gain,
         null={"votes in place of probabilities": 0.0},
         bar=f"gain in true accuracy, paired over {len(seeds)} seeds, and lead over the best that the answers'"
         " lengths alone tell: both intervals above 0",
-        holds=low > 0 and over_null[1] > 0,
-        packages=PACKAGES,
-        over_length=over_null,
+        holds=gain[1] > 0 and over_length[1] > 0,
+        over_length=over_length,
         seeds=seeds,
         pairs=PAIRS,
         test_pairs=TEST_PAIRS,

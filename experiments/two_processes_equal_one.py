@@ -1,40 +1,32 @@
 """Do two processes train to the losses of one?
 
 The same job through `jurist train` alone and through `torchrun --nproc-per-node 2` on the CPU, for
-fine-tuning, reward model, DPO and PPO, at the same batch: the largest difference of a step's loss, for PPO
-of its reward and KL too. Beside it what another order of the rows makes of the same losses. (On a CPU
+fine-tuning, reward model, DPO and PPO, at the same batch: the largest difference of a step's loss, for PPO of
+its reward and KL too. The null is what another order of the rows makes of the same losses. (On a CPU
 `accelerate launch --cpu --num_processes 2` starts one process, which is refused; `accelerate launch
 --multi_gpu` starts what `torchrun` does.)
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from evidence import record
+from evidence import record, rows_of
+
+# isort: split
+from making import checkpoint
+from rows_for_tests import pairs_file
 
 SLOW = "about three minutes"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "models"))
-import making  # noqa: E402
-from rows_for_tests import pairs_file  # noqa: E402
-
 BAR = 1e-4
-ENV = {
-    **os.environ,
-    "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
-    "ACCELERATE_USE_CPU": "true",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 JURIST = [str(Path(sys.executable).with_name("jurist"))]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-
-
+JOB = ["--batch", "16", "--tokens", "512", "--epochs", "2", "--lr", "3e-3"]
 MORE = {"ppo": ["--reward", "vowels:share", "--rollout.max_tokens", "6", "--rollout.samples", "2"]}
 REWARD = """
 def share(prompt, completions):
@@ -44,16 +36,15 @@ WATCHED = ("loss", "reward", "kl_sequence", "policy_loss", "value_loss")
 
 
 def losses(launcher: list[str], verb: str, folder: Path, out: str, seed: int = 0) -> list[float]:
-    words = ["train", verb, str(folder / "pairs.jsonl"), "--base", str(folder / "base"), "--out"]
-    words += [str(folder / out), "--batch", "16", "--tokens", "512", "--epochs", "2", "--lr", "3e-3"]
-    words += ["--seed", str(seed)]
-    words += MORE.get(verb, [])
-    here = {**ENV, "PYTHONPATH": os.pathsep.join([str(folder), ENV.get("PYTHONPATH", "")])}
-    subprocess.run([*launcher, *JURIST, *words], env=here, capture_output=True, check=True, timeout=300)
-    facts = json.loads((folder / out / "model" / "training.json").read_text())
+    words = ["train", verb, folder / "pairs.jsonl", "--base", folder / "base", "--out", folder / out]
+    command = map(str, [*launcher, *JURIST, *words, *JOB, "--seed", seed, *MORE.get(verb, [])])
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    here = {**os.environ, **OFFLINE, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
+    subprocess.run([*command], env=here, capture_output=True, check=True, timeout=300)
+    (facts,) = rows_of(folder / out / "model" / "training.json")
     assert facts["processes"] == (2 if launcher else 1)
-    lines = (folder / out / "metrics.jsonl").read_text().splitlines()
-    return [one[name] for one in map(json.loads, lines) for name in WATCHED if name in one]
+    steps = rows_of(folder / out / "metrics.jsonl")
+    return [step[name] for step in steps for name in WATCHED if name in step]
 
 
 def apart(one: list[float], other: list[float]) -> float:
@@ -64,7 +55,7 @@ def main() -> None:
     found, null, steps = 0.0, 1.0, 0
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        making.checkpoint(folder / "base")
+        checkpoint(folder / "base")
         (folder / "vowels.py").write_text(REWARD)
         pairs_file(folder / "pairs.jsonl", 170)
         for verb in ("sft", "reward", "dpo", "ppo"):
@@ -74,11 +65,10 @@ def main() -> None:
             steps += len((folder / f"{verb}-1" / "metrics.jsonl").read_text().splitlines())
     record(
         "two_processes_equal_one",
-        value=float(f"{found:.2g}"),
+        float(f"{found:.2g}"),
         null={"one process with another order of the rows, where that makes least": float(f"{null:.2g}")},
         bar=f"no step's loss differs by more than {BAR}",
         holds=found <= BAR < null,
-        packages=("jurist", "torch", "transformers", "accelerate"),
         steps=steps,
     )
 

@@ -41,7 +41,7 @@ def covers(scenario: Scenario, sets: int | None = None) -> dict[str, Any]:
     covered, silent = (dict.fromkeys(scenario.planted, 0) for _ in range(2))
     called = 0
     for seed in range(n):
-        measures = list(scenario.audited(seed))
+        measures = [one for one in scenario.audited(seed) if isinstance(one, Measure)]
         called += any(one.grade in WRONG for one in find(measures, KINDS))
         for name, truth in scenario.planted.items():
             kind, _, about = name.partition("@")
