@@ -98,6 +98,7 @@ def test_the_page_answers_first_and_its_first_number_is_the_agreement_with_human
         ([agrees("warning", "labels"), *JURY], "No", "position.flip_rate of bad"),
         ([agrees("silent", says="No human labels."), finding()], "Not yet", "No human labels."),
         ([agrees("warning", reason="not shown")], "Not yet", "That is not shown."),
+        ([agrees("note", n=1, reason="too few labels"), finding()], "Not yet", "That is too few labels."),
         ([agrees(), finding(grade="alarm", reason="too high")], "No", "That is too high."),
         ([agrees(n=9), finding(n=9)], "Not yet", "9 prompts"),
         ([agrees(n=9), finding(n=9, grade="alarm")], "No", "position.flip_rate"),

@@ -41,7 +41,7 @@ OTHER_VERBS = {
     "export run --judge.swap never": "no setting called 'judge'",
     "audit pairs.jsonl --annotators geniuses": "there is crowd, experts, skilled",
     "audit nowhere.jsonl": "no file",
-    "plan --agreement 2": "--agreement 0.75",
+    "plan --agreement 2": "jurist plan --help",
     "spotcheck pairs.jsonl -n 0": "-n 200",
     "run": "Write one with: jurist init rlaif",
     "run nowhere.yaml": "there is no recipe at nowhere.yaml",

@@ -77,8 +77,12 @@ def test_a_plan_is_a_table_of_questions_labels_and_prices():
     assert done.code == 0
     for part in ("801", "$1,602", "alternative annotator"):
         assert part in done.out
-    found = run("plan", "--difference", "0.03", "--discordance", "0.1", "--per-prompt", "1", "--json").json
-    assert (found["rows"][1]["labels"], found["assumed"]["discordance"], found["measured"]) == (870, 0.1, {})
+    found = run("plan", "--difference", "0.03", "--discordance", "0.1", "--json").json
+    assert (found["questions"][1]["labels"], found["assumed"]["discordance"], found["measured"]) == (
+        870,
+        0.1,
+        {},
+    )
 
 
 def test_a_spot_check_says_what_is_next_and_is_not_written_over_once_it_is_labelled():

@@ -71,7 +71,7 @@ def test_the_audit_gives_the_published_accuracy_of_every_judge_that_was_read(win
         for evaluator, items in said[name].items():
             if all(set(both) <= {"1", "2"} for both in items.values()):
                 want = float(published[name][evaluator]["correct_average"].strip(" %"))
-                assert 100 * accuracy[evaluator].value == pytest.approx(want, abs=1e-9)
+                assert 100 * accuracy[evaluator].estimate.value == pytest.approx(want, abs=1e-9)
                 checked += 1
 
     assert checked > 80

@@ -122,8 +122,10 @@ def test_how_many_labels_it_takes_by_figures_worked_out_beforehand():
         assert [intervals.labels_for_two_judges(difference, apart) for apart in (0.1, 0.2, 0.3)] == wanted
     assert [intervals.labels_for_position_bias(share) for share in (0.6, 0.65, 0.7, 0.8)] == [194, 85, 47, 20]
     for rho, saves in {0.636: 1.68, 0.664: 1.79, 0.596: 1.55, 0.568: 1.48}.items():
-        assert intervals.saved_by_judge(rho, math.inf, 0) == pytest.approx(saves, abs=0.01)
-        assert 1 < intervals.saved_by_judge(rho, 500, 500) < saves
+        assert 400 / intervals.labels_with_judges(400, rho, 1e7) == pytest.approx(saves, abs=0.01)
+        n = intervals.labels_with_judges(400, rho, 500)
+        assert n == pytest.approx(400 * (1 - rho**2 * 500 / (500 + n)))
+    assert intervals.labels_with_judges(400, 0.9, 0) == pytest.approx(400)
     assert intervals.labels_for_no_error(0.05) == 59
     assert [intervals.smallest_certified(n) for n in (59, 0)] == [pytest.approx(0.0495, abs=1e-3), 1.0]
     assert [intervals.human_accuracy(alike) for alike in (0.745, 0.4)] == [pytest.approx(0.85), 0.5]

@@ -9,13 +9,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from .agreement import Kind, agreement
+from .agreement import agreement
+from .alt_test import Annotators
 from .calibration import calibration
 from .ceiling import ceiling
 from .cost import PEOPLE, cost
 from .finding import WRONG, About, Finding, Measure, find, rank
 from .findings import KINDS
-from .humans import WANTED
 from .length import length
 from .overoptimisation import best_of_n
 from .position import position
@@ -32,14 +32,15 @@ def audit(
     families: Families | None = None,
     spent: float | None = None,
     price: tuple[float, float] = PEOPLE,
-    wanted: float = WANTED,
-    people_are: Kind = "skilled",
+    wanted: float | None = None,
+    tolerated: float | None = None,
+    annotators: Annotators | float = "skilled",
     holds_back: bool = True,
     about: About = About(),  # noqa: B008
 ) -> list[Finding]:
     """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
-    a comparison, from and to; `wanted` is how often the labels of a domain must agree with people, and
-    whether what does not can be held back is said by `holds_back`.
+    a comparison, from and to; `wanted` is how often labels must agree with humans, `tolerated` the share of
+    wrong labels, and whether a domain that falls short can be held back is said by `holds_back`.
     """
     found: list[Measure | Finding] = [
         *reading(sheet),
@@ -47,8 +48,8 @@ def audit(
         *length(sheet),
         *length_controlled(sheet),
         *self_preference(sheet, families),
-        *agreement(sheet, people_are=people_are),
-        *ceiling(sheet, wanted=wanted, holds_back=holds_back),
+        *agreement(sheet, annotators=annotators, tolerated=tolerated),
+        *ceiling(sheet, wanted=wanted, tolerated=tolerated, holds_back=holds_back),
         *calibration(sheet),
         *best_of_n(sheet),
         *cost(sheet, spent, price),

@@ -47,7 +47,7 @@ def headline(findings: Sequence[Finding]) -> Headline:
     most = max(one.n for one in measured)
     if most < FEW_PROMPTS:
         return Headline("silent", "Not yet", f"All of it rests on {count(most, 'prompt')}.", agreement)
-    if agreement and agreement.grade in WRONG:
+    if agreement and (agreement.grade in WRONG or 0 < agreement.n < FEW_PROMPTS):
         return Headline("warning", "Not yet", _because(agreement), agreement)
     unknown = agreement if agreement and agreement.grade == "silent" else None
     if unknown or (agreement is None and silent):

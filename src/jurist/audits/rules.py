@@ -16,6 +16,7 @@ from .finding import WORST_FIRST, Grade, Graded, Measure, Rule, Unit, written
 
 WIDEN: Final = (2.576 / 1.96 - 1) / 2
 """What a 99% interval adds on each side, in widths of one of 95%."""
+TOO_FEW: Final = "too few to tell"
 OF_LABELS: Final = ("agreement", "calibration", "ceiling")
 """What human labels are counted for, and not prompts."""
 
@@ -27,6 +28,11 @@ def reported(one: Measure) -> Graded:
 
 Caps = Mapping[str, tuple[Grade, str]]
 """By the name of a figure that is true: as bad as it can be then, and why."""
+
+
+def _limit(limit: float, unit: Unit = "share") -> str:
+    """What somebody chose: `10%`, where what was measured is `10.0%`."""
+    return written(limit, unit).replace(".0%", "%").replace(".0 points", " points")
 
 
 def _where_known(rule: Rule, unless: Caps = MappingProxyType({})) -> Rule:
@@ -72,8 +78,8 @@ def far_from(
         limit = one.figures.get("tolerated", tolerated)
         side = "above" if value >= at else "below"
         near, far = max(low - at, at - high, 0.0), max(high - at, at - low)
-        base = written(at, unit) if at else "zero"
-        beyond = f"{written(limit, 'points' if unit == 'share' else unit)} {side} {base}"
+        base = _limit(at, unit) if at else "zero"
+        beyond = f"{_limit(limit, 'points' if unit == 'share' else unit)} {side} {base}"
         if near <= WIDEN * (high - low):
             at_99 = " at 99%" if near > 0 else ""
             return "fine", f"not significantly {only or 'different from'} {base}{at_99}"
@@ -105,10 +111,10 @@ def unusual(
         near, far = note[above], warning[above]
         side = "above" if above else "below"
         if (value > far) if above else (value < far and high < near):
-            return "warning", f"significantly {side} {written(near, unit)}, and {side} {written(far, unit)}"
+            return "warning", f"significantly {side} {_limit(near, unit)}, and {side} {_limit(far, unit)}"
         if above or high < near:
-            return "note", f"significantly {side} {written(near, unit)}"
-        return "fine", f"not significantly outside {written(note[0], unit)} to {written(note[1], unit)}"
+            return "note", f"significantly {side} {_limit(near, unit)}"
+        return "fine", f"not significantly outside {_limit(note[0], unit)} to {_limit(note[1], unit)}"
 
     return _where_known(rule, unless)
 
@@ -149,7 +155,7 @@ def worst_of_all(tolerated: float) -> Rule:
             return "note", f"significantly above the {written(overall)} in all"
         return (
             "warning",
-            f"significantly above the {written(tolerated)} tolerated and the {written(overall)} in all",
+            f"significantly above the {_limit(tolerated)} tolerated and the {written(overall)} in all",
         )
 
     return _where_known(rule)
@@ -164,31 +170,39 @@ def too_high(warning: float, alarm: float | None = None, unit: Unit = "share", f
         limit = one.figures.get("tolerated", warning)
         said = "you asked for" if "tolerated" in one.figures else "tolerated"
         if alarm is not None and low > alarm:
-            return "alarm", f"significantly above {written(alarm, unit)}"
+            return "alarm", f"significantly above {_limit(alarm, unit)}"
         if low > limit:
             grade: Grade = "warning" if alarm is not None else "alarm"
-            return grade, f"significantly above the {written(limit, unit)} {said}"
+            return grade, f"significantly above the {_limit(limit, unit)} {said}"
         if value > limit:
             grade = "fine" if n < few else "warning" if alarm is None else "note"
-            shown = "too few prompts to tell" if n < few else "not significantly"
-            return grade, f"above the {written(limit, unit)} {said}, {shown}"
-        return "fine", f"not above the {written(limit, unit)} {said}"
+            shown = TOO_FEW if n < few else "not significantly"
+            return grade, f"above the {_limit(limit, unit)} {said}, {shown}"
+        return "fine", f"not above the {_limit(limit, unit)} {said}"
 
     return _where_known(rule)
 
 
-def too_low(wanted: float, alarm: float | None = None, unit: Unit = "share") -> Rule:
+def too_low(
+    wanted: float,
+    alarm: float | None = None,
+    unit: Unit = "share",
+    few: int = 0,
+    unless: Caps = MappingProxyType({}),
+) -> Rule:
     """For what should be large. Without `alarm` an alarm where it significantly is not, a warning where that
-    is not shown; with it, an alarm or a warning where it is significantly below.
+    is not shown; with it, an alarm or a warning where it is significantly below; on fewer than `few` none.
     """
 
     def rule(one: Measure) -> Graded:
         assert one.estimate is not None
         limit = one.figures.get("wanted", wanted)
-        said = f"the {written(limit, unit)} {'you asked for' if 'wanted' in one.figures else 'wanted'}"
-        value, low, high, _ = one.estimate
+        said = f"the {_limit(limit, unit)} {'you asked for' if 'wanted' in one.figures else 'wanted'}"
+        value, low, high, n = one.estimate
+        if n < few:
+            return "note" if value < limit else "fine", TOO_FEW
         if high < (limit if alarm is None else alarm):
-            return "alarm", f"significantly below {said if alarm is None else written(alarm, unit)}"
+            return "alarm", f"significantly below {said if alarm is None else _limit(alarm, unit)}"
         if alarm is not None and high < limit:
             return "warning", f"significantly below {said}"
         if low < limit:
@@ -196,7 +210,7 @@ def too_low(wanted: float, alarm: float | None = None, unit: Unit = "share") -> 
             return grade, f"not shown to reach {said}"
         return "fine", f"significantly above {said}"
 
-    return _where_known(rule)
+    return _where_known(rule, unless)
 
 
 def wins_too_often(tolerated: float) -> Rule:
@@ -208,11 +222,61 @@ def wins_too_often(tolerated: float) -> Rule:
         assert one.estimate is not None
         value, without = one.estimate.value, one.figures["without"]
         alone = without > tolerated
-        limit = "what an unrelated answer wins" if alone else f"the {written(tolerated)} tolerated"
+        limit = "what an unrelated answer wins" if alone else f"the {_limit(tolerated)} tolerated"
         if one.figures["low"] > max(tolerated, without):
             return "alarm", f"significantly above {limit}"
         if value > max(tolerated, without):
             return ("note" if alone else "warning"), f"above {limit}, but not significantly"
         return ("note" if value > 0 else "fine"), f"not above {limit}"
+
+    return rule
+
+
+def shown_low(tolerated: float, few: int = 10) -> Rule:
+    """For what has to be shown to be small: an alarm where it significantly is not, a warning where it looks
+    too large; on fewer than `few` neither.
+    """
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        value, low, high, n = one.estimate
+        limit = one.figures.get("tolerated", tolerated)
+        said = f"the {_limit(limit)} {'you asked for' if 'tolerated' in one.figures else 'tolerated'}"
+        if n < few:
+            return "note", TOO_FEW
+        if low > limit:
+            return "alarm", f"{written(value)} wrong: significantly above {said}"
+        if high > limit:
+            above = "above" if value > limit else "not shown to be within"
+            return "warning" if value > limit else "note", f"{written(value)} wrong: {above} {said}"
+        return "fine", f"significantly within {said}"
+
+    return _where_known(rule)
+
+
+def better_than_nothing(few: int) -> Rule:
+    """For what a judge is ahead of one that reads nothing: not to be ahead, on `few` prompts, is an alarm."""
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        value, low, _, n = one.estimate
+        if low > 0:
+            return "fine", "significantly better"
+        if n < few:
+            return "note", TOO_FEW
+        return ("alarm", "not better") if value <= 0 else ("warning", "not significantly better")
+
+    return _where_known(rule)
+
+
+def stands_in(sure: float) -> Rule:
+    """For the share of humans a judge beats: not to pass says something where the power is high enough."""
+
+    def rule(one: Measure) -> Graded:
+        if one.figures["passed"] >= 0:
+            return "fine", "as good as at least half of the humans, but for epsilon"
+        if one.figures["power"] >= sure:
+            return "warning", "does not pass, and a judge as good as the humans would"
+        return "note", "does not pass; on so few labels a judge as good as the humans may not either"
 
     return rule

@@ -108,13 +108,13 @@ def do_audit(typed: Typed) -> int:
     from ..recipes.gate import reasons_to_fail
 
     cfg = typed.load(AuditConfig)
-    passed = ("columns", "on_error", "label_values", "families", "price", "wanted")
+    passed = ("columns", "on_error", "label_values", "families", "price", "wanted", "tolerated", "annotators")
     given = {name: getattr(cfg, name) for name in passed}
     # Nothing is written beside a user's own file unasked.
     unasked = not cfg.out and not Path(cfg.source).is_dir()
     with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-        found = audit(cfg.source, cfg.human, out=out, people_are=cfg.annotators, on_rows=watch, **given)
+        found = audit(cfg.source, cfg.human, out=out, on_rows=watch, **given)
     print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0
@@ -131,11 +131,10 @@ def do_probe(typed: Typed) -> int:
 
 
 def do_plan(typed: Typed) -> int:
-    from ..recipes.plan import PlanConfig, Planned, plan
+    from ..recipes.plan import PlanConfig, plan
 
-    cfg = typed.load(PlanConfig)
-    given = {name: getattr(cfg, name) for name in Planned.__struct_fields__ if name in typed.given}
-    return report(typed.as_json, plan(cfg.source, cfg.human, columns=cfg.columns, **given))
+    cfg, given = typed.load(PlanConfig), {name.partition(".")[0] for name in typed.given}
+    return report(typed.as_json, plan(**{name: getattr(cfg, name) for name in given}))
 
 
 def do_spotcheck(typed: Typed) -> int:

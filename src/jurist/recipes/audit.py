@@ -29,8 +29,9 @@ from ..run import cannot_write, newest_labels, write_whole
 from .lines import named
 
 if TYPE_CHECKING:
-    from ..audits.agreement import Kind
+    from ..audits.alt_test import Annotators
     from ..audits.read_run import AuditInput, MatchupExample, OnRows
+    from ..audits.sheet import Sheet
 
 EXAMPLES = 40
 """The most matchups laid open on the page."""
@@ -78,10 +79,16 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
         tuple[float, float], Meta(description="Lowest and highest price of a human label, in dollars.")
     ] = (0.5, 5.0)
     wanted: Annotated[
-        float, Meta(ge=0, le=1, description="Agreement with humans below which a domain is quarantined.")
-    ] = 0.6
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Agreement with humans that every domain must reach. Null: 0.6."),
+    ] = None
+    tolerated: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Share of wrong labels that is tolerated. Null: 0.3."),
+    ] = None
     annotators: Annotated[
-        Literal["experts", "skilled", "crowd"], Meta(description="How good the human annotators are.")
+        Literal["experts", "skilled", "crowd"] | Annotated[float, Meta(ge=0, lt=1)],
+        Meta(description="Who labelled; or how far a judge may be behind them, e.g. 0.15 (skilled)."),
     ] = "skilled"
 
 
@@ -141,18 +148,19 @@ def audit(
     families: str | Path | None = None,
     price: tuple[float, float] | None = None,
     wanted: float | None = None,
-    people_are: Kind = "skilled",
+    tolerated: float | None = None,
+    annotators: Annotators | float = "skilled",
     on_rows: OnRows | None = None,
 ) -> Audit:
     """All that can be said. `columns` are `ours: theirs`, `label_values` what numbers among the labels mean,
     `families` is a file that says which models are related, `price` what people ask for a comparison,
-    `wanted` how often labels of a domain must agree with people, and `people_are` how good the people are.
+    `wanted` how often labels must agree with humans, `tolerated` the share of wrong labels, and `annotators`
+    who labelled.
     """
     from ..audits.all import audit as of_sheet
     from ..audits.all import worst_first
     from ..audits.cost import PEOPLE
     from ..audits.finding import About
-    from ..audits.humans import WANTED
     from ..audits.next_step import about_file, about_run
     from ..audits.reading import of_people
     from ..audits.report import Page, write_report
@@ -169,8 +177,9 @@ def audit(
                 families=related,
                 spent=read.summary.get("usd"),
                 price=price or PEOPLE,
-                wanted=WANTED if wanted is None else wanted,
-                people_are=people_are,
+                wanted=wanted,
+                tolerated=tolerated,
+                annotators=annotators,
                 holds_back=read.kind == "run",
                 about=About(quote(read.path), read.kind),
             ),
@@ -199,16 +208,15 @@ def audit(
     except OSError as error:
         raise cannot_write(folder, error) from error
     if read.kind == "run":
-        _hold_back(Path(source), read, findings, str(human or ""))
+        _hold_back(Path(source), read.sheet, wanted, str(human or ""))
     return kept
 
 
-def _hold_back(folder: Path, read: AuditInput, findings: list[Finding], human: str) -> None:
+def _hold_back(folder: Path, sheet: Sheet, wanted: float | None, human: str) -> None:
     """The last step: what stops it shall not cost the audit."""
-    from ..audits.ceiling import measured_domains, quarantine
+    from ..audits.ceiling import quarantine
 
-    before = set(read_quarantine(folder).domains) - measured_domains(read.sheet)
-    held = quarantine(findings, human, before)
+    held = quarantine(sheet, wanted, human, read_quarantine(folder).domains)
     if held is None:
         return
     try:

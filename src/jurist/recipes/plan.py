@@ -1,276 +1,125 @@
-"""How many labels from people it takes, and what they cost, before anybody is asked.
-
-    jurist plan --agreement 0.8 --margin 0.03 --price 2
-    jurist plan runs/mine --human labels.jsonl
-
-Given a run that people have labelled in part, the plan stands on what was measured there: how often judges
-go with people, on how many pairs two judges differ, how alike the labels of one prompt are, and how much
-the judges' word is worth beside people's.
+"""How many human labels it takes, and what they cost, before anybody is asked. With a run that humans have
+labelled in part (`jurist plan runs/mine --human labels.jsonl`) the plan uses what was measured there.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
-from ..errors import SettingError
+from ..audits.alt_test import EPSILON, SIZES, power
+from ..audits.humans import human_votes, run_against_humans
+from ..audits.read_file import read_source
+from ..audits.sheet import Sheet
+from ..config import settings_from
 from ..stats import intervals
+from ..stats.agreement import correlation
 from .lines import table
 
-if TYPE_CHECKING:
-    from ..audits.sheet import Array, Sheet
+FEWEST = 30  # human labels from which anything is measured
+QUESTIONS = {
+    "know the agreement to +-{margin:.0%}": "agreement {agreement:.0%}",
+    "tell two judges apart that differ by {difference:.0%}": "just one is right on {discordance:.0%}",
+    "certify that at most {error:.0%} of the labels are wrong": "none of those read is wrong",
+    "know a policy's win rate to +-{margin:.0%}": "win rate 50%",
+    "the same with the judges' help": "rho {rho:.2g}, {judged:,} more matchups judged",
+    "pass the alternative annotator test (3 humans)": "all {human_accuracy:.0%} right; epsilon 0.15",
+    "find a position bias (flips, asked of the judge)": "the first position gets {first_share:.0%} of them",
+}
+"""And what is assumed for an answer."""
 
 
-class Planned(Struct, frozen=True, kw_only=True):
-    """What the plan assumes."""
+class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a plan assumes, and where it may be measured."""
 
-    agreement: Annotated[float, Meta(description="How often labels agree with humans.")] = 0.75
-    margin: Annotated[float, Meta(description="Half-width of the confidence interval wanted.")] = 0.05
-    difference: Annotated[float, Meta(description="Difference in accuracy between two judges.")] = 0.05
+    source: Annotated[str, Meta(description="A run or file of pairs to measure on.")] = ""
+    human: Annotated[str | None, Meta(description="File of human labels for it: JSONL.")] = None
+    columns: Annotated[dict[str, str], Meta(description="Its columns, e.g. --columns.prompt question.")] = {}
+    agreement: Annotated[float, Meta(gt=0, lt=1, description="How often labels agree with humans.")] = 0.75
+    margin: Annotated[float, Meta(gt=0, lt=1, description="Half-width of the interval wanted.")] = 0.05
+    difference: Annotated[float, Meta(gt=0, lt=1, description="Difference in accuracy of two judges.")] = 0.05
     discordance: Annotated[
-        float, Meta(description="Share of pairs on which exactly one of two judges agrees with humans.")
+        float, Meta(gt=0, lt=1, description="Share of pairs with just one judge right.")
     ] = 0.2
-    first_share: Annotated[
-        float, Meta(description="Share of flipped verdicts that favour the first position.")
-    ] = 0.6
-    error: Annotated[float, Meta(description="Share of wrong labels that a batch may have.")] = 0.05
-    rho: Annotated[float | None, Meta(description="Correlation of judges with human labels.")] = None
-    judged: Annotated[int | None, Meta(description="Matchups with a verdict; null: enough.")] = None
-    per_prompt: Annotated[float, Meta(description="Matchups per prompt.")] = 1.0
-    likeness: Annotated[float, Meta(description="Intraclass correlation of the labels of one prompt.")] = 0.0
-    human_accuracy: Annotated[float, Meta(description="How often one human is right.")] = 0.85
-    price: Annotated[float, Meta(description="Dollars per human label.")] = 1.0
-    power: Annotated[float, Meta(description="Chance to detect a difference that exists.")] = 0.8
-
-    def __post_init__(self) -> None:
-        for name, low, high, usual in _RANGES:
-            value = getattr(self, name)
-            if value is not None and not low < value < high:
-                raise SettingError(
-                    f"{name} is {value}; it lies between {low:g} and {high:g}. Set e.g. --{name} {usual}"
-                )
-        if self.discordance < self.difference:
-            raise SettingError(
-                f"two judges that differ by {self.difference} disagree on at least that share of the pairs,"
-                f" and discordance is {self.discordance}. Set --discordance {self.difference}"
-            )
-        if self.price < 0:
-            raise SettingError(f"price is {self.price}; nobody pays to label. Set e.g. --price 1")
-        if self.per_prompt < 1 or not 0 <= self.likeness <= 1:
-            raise SettingError(
-                f"a prompt has one matchup or more (got {self.per_prompt}), and likeness is a"
-                f" share (got {self.likeness}). Set: --per_prompt 1 --likeness 0"
-            )
+    error: Annotated[float, Meta(gt=0, lt=1, description="Share of wrong labels allowed in a batch.")] = 0.05
+    rho: Annotated[float, Meta(gt=-1, lt=1, description="Correlation of judges with human labels.")] = 0.0
+    judged: Annotated[int, Meta(ge=0, description="Matchups that judges read and humans do not.")] = 100_000
+    human_accuracy: Annotated[float, Meta(gt=0.5, lt=1, description="How often one human is right.")] = 0.85
+    first_share: Annotated[float, Meta(gt=0.5, lt=1, description="Share of flips to the first position.")] = (
+        0.6
+    )
+    effect: Annotated[float, Meta(ge=1, description="Labels worth an independent one: 1 + (m - 1) r.")] = 1.0
+    price: Annotated[float, Meta(ge=0, description="Dollars per human label.")] = 1.0
+    power: Annotated[float, Meta(gt=0, lt=1, description="Chance to find a difference that exists.")] = 0.8
 
 
-_RANGES = (
-    ("agreement", 0.0, 1.0, 0.75),
-    ("margin", 0.0, 0.5, 0.05),
-    ("difference", 0.0, 1.0, 0.05),
-    ("discordance", 0.0, 1.0, 0.2),
-    ("first_share", 0.5, 1.0, 0.6),
-    ("error", 0.0, 1.0, 0.05),
-    ("rho", -1.0, 1.0, 0.6),
-    ("human_accuracy", 0.5, 1.0, 0.85),
-    ("power", 0.0, 1.0, 0.8),
-)
-
-
-class Row(Struct, frozen=True):
-    """One question."""
-
+class LabelsNeeded(Struct, frozen=True):
     question: str
     assuming: str
-    labels: int | None
-    """None where no number of labels answers it."""
+    labels: int | None  # None where no number of them answers it
     usd: float | None
 
 
-class Plan(Struct, frozen=True):
-    assumed: Planned
+class LabelPlan(Struct, frozen=True):
+    assumed: PlanConfig
     measured: dict[str, float]
-    """What of it was read off a run."""
-    rows: tuple[Row, ...]
+    questions: tuple[LabelsNeeded, ...]
 
     def lines(self) -> Iterator[str]:
         rows = [("to", "labels", "price", "assuming")]
-        for row in self.rows:
-            labels = "-" if row.labels is None else f"{row.labels:,}"
-            rows.append((row.question, labels, f"${row.usd:,.0f}" if row.usd else "-", row.assuming))
+        for one in self.questions:
+            labels = "-" if one.labels is None else f"{one.labels:,}"
+            rows.append((one.question, labels, f"${one.usd:,.0f}" if one.usd else "-", one.assuming))
         yield from table(rows)
         if self.measured:
-            yield f"measured: {', '.join(f'{name} {value:,.5g}' for name, value in self.measured.items())}"
+            yield f"measured: {', '.join(f'{name} {value:,.4g}' for name, value in self.measured.items())}"
 
 
-class PlanConfig(Planned, frozen=True, kw_only=True):
-    """What a plan assumes, and where it may be measured."""
-
-    source: Annotated[
-        str | None, Meta(description="A run folder or file of pairs: plan with what was measured.")
-    ] = None
-    human: Annotated[str | None, Meta(description="File of human labels for it: JSONL.")] = None
-    columns: Annotated[
-        dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
-    ] = {}
-
-
-def plan(
-    source: str | Path | None = None,
-    human: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    **given: float,
-) -> Plan:
-    """The rows of the table; what is `given` goes before what was measured."""
-    found: dict[str, float] = {}
-    if source is not None:
-        from ..audits.read_file import read_source
-
-        sheet = read_source(source, human, columns).sheet
-        found = {name: value for name, value in measured(sheet).items() if name not in given}
-    how: dict[str, Any] = {**found, **given}
-    assumed = Planned(**how)
-    return Plan(assumed, found, rows(assumed))
+def plan(source: str | Path = "", human: str | Path | None = None, **given: Any) -> LabelPlan:
+    """What is `given` goes before what was measured."""
+    columns = given.pop("columns", None)
+    found = _measure(read_source(source, human, columns).sheet) if source else {}
+    measured = {name: value for name, value in found.items() if name not in given}
+    how = settings_from(PlanConfig, {**measured, **given}, "jurist plan --help")
+    words, questions = asdict(how), []
+    for (question, assuming), labels in zip(QUESTIONS.items(), _independent_labels(how), strict=True):
+        if labels != 0:
+            n = None if labels is None else ceil(how.effect * labels - 1e-9)
+            usd = None if n is None or "flips" in question else round(n * how.price, 2)
+            questions.append(LabelsNeeded(question.format(**words), assuming.format(**words), n, usd))
+    return LabelPlan(how, measured, tuple(questions))
 
 
-FEWEST = 30
-"""Labels from people from which a run is measured."""
-
-
-def rows(how: Planned) -> tuple[Row, ...]:
-    # Labels of the same prompt tell less than as many of different ones: 1 + (m - 1) ICC.
-    effect = 1 + (how.per_prompt - 1) * how.likeness
-    bias = intervals.labels_for_position_bias(how.first_share, how.power)
-    found = [
-        _row(
-            how,
-            f"know the agreement to +-{how.margin:.0%}",
-            f"agreement {how.agreement:.0%}",
-            effect * intervals.labels_for_interval(how.agreement, how.margin),
-        ),
-        _row(
-            how,
-            f"tell two judges apart that differ by {how.difference:.0%}",
-            f"just one is right on {how.discordance:.0%} of the pairs",
-            effect * intervals.labels_for_two_judges(how.difference, how.discordance, how.power),
-        ),
-        _row(
-            how,
-            f"certify that at most {how.error:.0%} of the labels are wrong",
-            "none of those read is wrong",
-            effect * intervals.labels_for_no_error(how.error),
-        ),
-        _row(
-            how,
-            f"know a policy's win rate to +-{how.margin:.0%}",
-            "win rate 50%",
-            effect * intervals.labels_for_interval(0.5, how.margin),
-        ),
-    ]
-    if how.rho is not None:
-        found.append(_with_judges(how, effect))
-    found.append(_alternative(how, effect))
-    flips = Row(
-        "find a slot bias (flipped verdicts, asked of the judge)",
-        f"the first seat gets {how.first_share:.0%} of the flips",
-        math.ceil(effect * bias - 1e-9),
-        0.0,
-    )
-    return (*found, flips)
-
-
-def _with_judges(how: Planned, effect: float) -> Row:
-    """Prediction-powered: each label from people is worth more where judges read everything."""
-    assert how.rho is not None
-    alone = effect * intervals.labels_for_interval(0.5, how.margin)
-    judged = math.inf if how.judged is None else float(how.judged)
-    n = alone
-    # What a label is worth hangs on how many there are: a few rounds settle it.
-    for _ in range(50):
-        n = alone / intervals.saved_by_judge(how.rho, judged, n)
-    said = f"rho {how.rho:.2f}" + ("" if how.judged is None else f", {how.judged:,} matchups judged")
-    return _row(how, "the same with the judges' help", said, n)
-
-
-def _alternative(how: Planned, effect: float) -> Row:
-    """The alternative annotator test, by simulation."""
-    from ..audits.agreement.alternative import EPSILON, SIZES, power
-
-    epsilon = EPSILON["skilled"]
+def _independent_labels(how: PlanConfig) -> Iterator[float | None]:
+    """For each question; 0 where judges are no help, None where no number is enough."""
+    yield intervals.labels_for_interval(how.agreement, how.margin)
+    yield intervals.labels_for_two_judges(how.difference, max(how.discordance, how.difference), how.power)
+    yield intervals.labels_for_no_error(how.error)
+    yield (won := intervals.labels_for_interval(0.5, how.margin))
+    helped = intervals.labels_with_judges(won, how.rho, how.judged)
+    yield helped if ceil(helped) < won else 0
     h = round(how.human_accuracy, 2)
-    each = next((n for n in SIZES if power(h, h, 3, n, epsilon) >= how.power), None)
-    return _row(
-        how,
-        "pass the alternative annotator test (3 humans)",
-        f"judge as good as humans, {h:.0%} right; epsilon {epsilon:g}",
-        None if each is None else 3 * effect * each,
-    )
+    yield next((3.0 * n for n in SIZES if power(h, h, 3, n, EPSILON["skilled"]) >= how.power), None)
+    yield intervals.labels_for_position_bias(how.first_share, how.power)
 
 
-def _row(how: Planned, question: str, assuming: str, labels: float | None) -> Row:
-    n = None if labels is None else math.ceil(labels - 1e-9)
-    return Row(question, assuming, n, None if n is None else round(n * how.price, 2))
-
-
-def measured(sheet: Sheet) -> dict[str, float]:
-    """What of `Planned` a sheet tells; nothing that rests on fewer than thirty labels."""
-    import numpy as np
-
-    from ..audits.humans import human_votes, judge_against_humans, run_against_humans
-    from ..stats.agreement import correlation
-
-    people = human_votes(sheet)
-    ours = run_against_humans(sheet, people)
-    ours = ours.decided
-    found: dict[str, float] = {}
-    p = sheet.mean_opinion
-    read = int((~np.isnan(p)).sum())
+def _measure(sheet: Sheet) -> dict[str, float]:
+    """What of the assumptions a sheet tells; a share that is 0 or 1 in a few labels is not that in truth."""
+    humans = human_votes(sheet)
+    ours = run_against_humans(sheet, humans).decided
     if len(ours) < FEWEST:
-        return found
-    found["agreement"] = _inside(float(np.average(ours.right, weights=ours.weight)))
-    told = people.matchup[~np.isnan(p[people.matchup])]
-    rho = correlation(p[told].tolist(), people.mean[~np.isnan(p[people.matchup])].tolist())
-    if not math.isnan(rho):
-        found |= {"rho": max(-0.99, min(0.99, rho)), "judged": read - len(told)}
-    prompts, at, many = np.unique(ours.prompt, return_inverse=True, return_counts=True)
-    found |= {"per_prompt": len(ours) / len(prompts), "likeness": _likeness(ours.right, at, many)}
-    if people.agreement.n >= FEWEST:
-        found["human_accuracy"] = _inside(intervals.human_accuracy(people.agreement.value), 0.51)
-    judges = [judge_against_humans(sheet, people, one) for one in np.unique(sheet.opinions.judge).tolist()]
-    ranked = sorted((one.decided for one in judges), key=lambda one: -_accuracy(one.right))
-    if len(ranked) > 1:
-        _, one, other = np.intersect1d(ranked[0].item, ranked[1].item, return_indices=True)
-        apart = ranked[0].right[one] - ranked[1].right[other]
-        if len(apart) >= FEWEST and 0 < abs(apart.mean()) < 1:
-            found |= {
-                "difference": abs(float(apart.mean())),
-                "discordance": _inside(float(np.abs(apart).mean())),
-            }
+        return {}
+    share, error, n = intervals.weighted_mean(ours.right, ours.prompt, ours.weight)
+    effect = len(ours) / intervals.effective_n(share, error, ours.right, n, ours.weight)
+    rho = correlation(ours.p, ours.mean)
+    found = {"agreement": min(0.99, max(0.01, share)), "effect": max(1.0, effect)}
+    if rho == rho:  # not nan
+        found |= {"rho": max(-0.99, min(0.99, rho)), "judged": len(sheet.matchups) - len(humans)}
+    if humans.agreement.n >= FEWEST:
+        found["human_accuracy"] = min(0.99, max(0.51, intervals.human_accuracy(humans.agreement.value)))
     return found
-
-
-def _accuracy(right: Array) -> float:
-    return float(right.mean()) if len(right) else 0.0
-
-
-def _inside(share: float, low: float = 0.01) -> float:
-    """A share that is 0 or 1 in a few labels is not that in truth."""
-    return min(0.99, max(low, share))
-
-
-def _likeness(right: Array, at: Array, many: Array) -> float:
-    """The intraclass correlation, from the analysis of variance; 0 where every prompt has one label."""
-    import numpy as np
-
-    k, n = len(many), len(right)
-    if k < 2 or n == k:
-        return 0.0
-    means = np.bincount(at, right) / many
-    between = float((many * (means - right.mean()) ** 2).sum()) / (k - 1)
-    within = float(((right - means[at]) ** 2).sum()) / (n - k)
-    usual = (n - float((many**2).sum()) / n) / (k - 1)
-    whole = between + (usual - 1) * within
-    return max(0.0, (between - within) / whole) if whole > 0 else 0.0

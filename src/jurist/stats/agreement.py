@@ -101,7 +101,9 @@ def jackknifed(parts: Array, clusters: Array, statistic: Callable[[Array], Array
     # What is left to perfect agreement is a ratio, whose logarithm is more nearly normal.
     rest = np.log(np.maximum(1 - left, EPSILON))
     reach = student(0.95, g - 1) * math.sqrt((g - 1) / g * float(((rest - rest.mean()) ** 2).sum()))
-    return Estimate(value, 1 - (1 - value) * math.exp(reach), 1 - (1 - value) * math.exp(-reach), n)
+    # Few labels can make it as wide as there are numbers; no coefficient is below -1.
+    low = 1 - (1 - value) * math.exp(min(reach, 100.0))
+    return Estimate(value, max(min(-1.0, value), low), 1 - (1 - value) * math.exp(-reach), n)
 
 
 class Powered(NamedTuple):

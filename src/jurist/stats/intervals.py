@@ -86,13 +86,17 @@ def effective_n(share: float, error: float, values: Array, n: int, weights: Arra
     return float(size)
 
 
-def clustered_mean(values: Array, clusters: Array, weights: Array | None = None) -> Estimate:
-    """The mean of any values, with Student's 95 % interval over clusters; one cluster gives none."""
+def clustered_mean(
+    values: Array, clusters: Array, weights: Array | None = None, most: float = math.inf
+) -> Estimate:
+    """The mean of any values, none of them further than `most` from 0, with Student's 95 % interval over
+    clusters; one cluster gives none.
+    """
     value, error, n = weighted_mean(values, clusters, weights)
     if n < 2:
         return Estimate(value, math.nan, math.nan, n)
     reach = student(0.95, n - 1) * error
-    return Estimate(value, value - reach, value + reach, n)
+    return Estimate(value, max(-most, value - reach), min(most, value + reach), n)
 
 
 def weighted_mean(values: Array, clusters: Array, weights: Array | None = None) -> tuple[float, float, int]:
@@ -214,10 +218,12 @@ def smallest_certified(n: int) -> float:
     return float(-math.expm1(math.log(0.05) / n)) if n else 1.0
 
 
-def saved_by_judge(rho: float, judged: float, labels: float) -> float:
-    """What a human label is worth when a judge that correlates with humans by rho has read them all."""
-    known = 1.0 if math.isinf(judged) else judged / (judged + labels)
-    return 1 / (1 - rho**2 * known)
+def labels_with_judges(labels: float, rho: float, judged: float) -> float:
+    """How many n do as much as so many labels where judges that correlate with humans by rho read `judged`
+    others: n = labels (1 - rho^2 judged / (judged + n)).
+    """
+    more = judged - labels
+    return (math.sqrt(more**2 + 4 * labels * judged * (1 - rho**2)) - more) / 2
 
 
 def human_accuracy(agreement: float) -> float:
