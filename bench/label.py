@@ -27,16 +27,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tables import bars
+from tables import LABEL, bars
 from work import LATENCY, cores, serving, write_pairs, write_questions
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "label.json"
 PEERS = HERE.parent / ".venv-peers"
 CLIENTS = ("pipeline", "bare_aiohttp", "by_default")
 PEER_NAMES = {"openai": "openai", "curator": "bespokelabs-curator", "distilabel": "distilabel"}
-PEER_CALLS = 2_000
-PEER_ROUNDS = 2
+PEER_CALLS, PEER_ROUNDS = 2_000, 2
 Row = dict[str, Any]
 
 
@@ -45,61 +43,47 @@ class Bench:
 
     def __init__(self, folder: Path, url: str, core: int | None, calls: int) -> None:
         self.pairs, self.questions = folder / "pairs.jsonl", folder / "questions.jsonl"
-        self.url, self.core, self.calls = url, core, calls
+        self.url, self.calls = url, calls
+        self._affinity = () if core is None else ("taskset", "-c", str(core))
         write_pairs(self.pairs, calls // 2)
         self.request_bytes = write_questions(self.pairs, self.questions)
 
     def ours(self, client: str, concurrency: int) -> Row:
-        command = [sys.executable, HERE / "clients.py", client, self.url, self.pairs, self.questions]
-        options = [f"--calls={self.calls}", f"--concurrency={concurrency}"]
-        options += [] if self.core is None else [f"--core={self.core}"]
-        done = subprocess.run([*command, *options], capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{client} at {concurrency} failed: {done.stderr.strip()[-600:]}")
-        got = json.loads(done.stdout)
-        row = {"cpu_ms": got["cpu_s"] / self.calls * 1e3, "rows_per_s": self.calls / got["wall_s"]}
-        if "decide_cpu_s" in got:
-            row["decide_ms"] = got["decide_cpu_s"] / self.calls * 1e3
-        return {**row, "peak_mb": got["peak_mb"]}
+        given = (self.url, self.pairs, self.questions, self.calls, concurrency)
+        _, said = self._run(sys.executable, HERE / "clients.py", client, *given)
+        if not said.startswith("{"):
+            sys.exit(f"{client} at {concurrency} failed: {said}")
+        found = json.loads(said)
+        row = {"cpu_ms": found["cpu_s"] / self.calls * 1e3, "rows_per_s": self.calls / found["wall_s"]}
+        if "decide_cpu_s" in found:
+            row["decide_ms"] = found["decide_cpu_s"] / self.calls * 1e3
+        return {**row, "peak_mb": found["peak_mb"]}
 
     def peer(self, name: str, concurrency: int) -> Row | str:
         """What a row more costs, from two runs of which one is four times the other; or why there is none."""
-        runs = []
-        for calls in (PEER_CALLS // 4, PEER_CALLS):
-            run = self._whole_process(name, calls, concurrency)
-            if isinstance(run, str):
-                return run
+        runs, few = [], PEER_CALLS // 4
+        for calls in (few, PEER_CALLS):
+            python, client = PEERS / name / "bin" / "python", HERE / "peers" / "client.py"
+            run, said = self._run(python, client, name, self.url, self.questions, calls, concurrency)
+            if said != json.dumps({"answered": calls}):
+                return f"{said[:200]} of {calls}"
             runs.append(run)
-        few, many = runs
-        more = PEER_CALLS - PEER_CALLS // 4
-        cpu = (many["cpu_s"] - few["cpu_s"]) / more
-        return {
-            "cpu_ms": cpu * 1e3,
-            "rows_per_s": more / max(1e-9, many["wall_s"] - few["wall_s"]),
-            "start_cpu_s": max(0.0, few["cpu_s"] - cpu * PEER_CALLS / 4),
-            "peak_mb": many["peak_mb"],
-        }
+        cpu, wall = ((runs[1][what] - runs[0][what]) / (PEER_CALLS - few) for what in ("cpu_s", "wall_s"))
+        row = {"cpu_ms": cpu * 1e3, "rows_per_s": 1 / max(1e-12, wall)}
+        return {**row, "start_cpu_s": max(0.0, runs[0]["cpu_s"] - cpu * few), "peak_mb": runs[1]["peak_mb"]}
 
-    def _whole_process(self, name: str, calls: int, concurrency: int) -> Row | str:
-        """CPU of the process and of those it started and waited for."""
-        command = [str(PEERS / name / "bin" / "python"), str(HERE / "peers" / f"{name}_client.py")]
-        command += [self.url, str(self.questions), str(calls), str(concurrency)]
-        affinity = () if self.core is None else ("taskset", "-c", str(self.core))
+    def _run(self, *command: object) -> tuple[Row, str]:
+        """CPU of the process and of those it started and waited for; and its last line."""
         began = time.perf_counter()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryDirectory() as folder:
-            process = subprocess.Popen([*affinity, *command], stdout=out, stderr=out, cwd=folder)
+            words = [*self._affinity, *map(str, command)]
+            process = subprocess.Popen(words, stdout=out, stderr=out, cwd=folder)
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             said = out.read().decode(errors="replace").strip().splitlines() or [""]
-        answered = json.loads(said[-1])["answered"] if said[-1].startswith('{"answered"') else 0
-        if process.returncode or answered != calls:
-            return f"{answered} of {calls} answered; {said[-1][:200]}"
-        return {
-            "cpu_s": used.ru_utime + used.ru_stime,
-            "wall_s": time.perf_counter() - began,
-            "peak_mb": used.ru_maxrss / 1024,
-        }
+        row = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - began}
+        return {**row, "peak_mb": used.ru_maxrss / 1024}, said[-1]
 
 
 @contextmanager
@@ -133,8 +117,7 @@ def take_turns(
                 measured.setdefault(name, []).append(run)
     rows = [summed(name, concurrency, runs) for name, runs in measured.items()]
     ours, bare = measured["pipeline"], measured["bare_aiohttp"]
-    for row in rows:
-        runs = measured[row["client"]]
+    for row, runs in zip(rows, measured.values(), strict=True):
         row["against_bare"] = _ratio(runs, bare, "cpu_ms")
         row["against_ours"] = _ratio(runs, ours, "cpu_ms")
         row["rate_against_ours"] = _ratio(runs, ours, "rows_per_s")
@@ -147,56 +130,31 @@ def _ratio(runs: Sequence[Row], others: Sequence[Row], what: str) -> float:
 
 
 def summed(name: str, concurrency: int, runs: Sequence[Row]) -> Row:
-    figures = {key: _rounded(median(run[key] for run in runs)) for key in runs[0]}
+    medians = {key: median(run[key] for run in runs) for key in runs[0]}
+    figures = {key: round(value, 4) if value < 100 else round(value) for key, value in medians.items()}
     spread = [round(run["cpu_ms"], 4) for run in runs]
     return {"client": name, "concurrency": concurrency, **figures, "cpu_ms_each": spread}
 
 
-def _rounded(value: float) -> float:
-    return round(value, 4) if value < 100 else round(value)
-
-
-def installed(skipped: dict[str, str]) -> list[str]:
-    """The peers that are there; the others go by name."""
-    there = [name for name in PEER_NAMES if (PEERS / name / "bin" / "python").exists()]
-    missing = dict.fromkeys(PEER_NAMES.keys() - there, "not installed; install it with: make bench-peers")
-    skipped.update(missing)
-    return there
-
-
 def machine() -> Row:
-    load = os.getloadavg() if hasattr(os, "getloadavg") else (0.0, 0.0, 0.0)
-    return {
-        "cores": os.cpu_count(),
-        "processor": platform.machine(),
-        "system": platform.system(),
-        "load_before": round(load[0], 2),
-    }
+    found = {"cores": os.cpu_count(), "processor": platform.machine(), "system": platform.system()}
+    return {**found, "load_before": round(os.getloadavg()[0], 2)}
 
 
-def versions() -> dict[str, str]:
-    ours = {name: version(name) for name in ("jurist", "aiohttp", "uvloop", "msgspec")}
-    return {"python": platform.python_version(), **ours, **_peer_versions()}
-
-
-def _peer_versions() -> dict[str, str]:
-    found = {}
-    for folder, package in PEER_NAMES.items():
-        python = PEERS / folder / "bin" / "python"
-        code = f"from importlib.metadata import version; print(version('{package}'))"
-        if python.exists():
-            done = subprocess.run([python, "-c", code], capture_output=True, text=True)
-            found[package] = done.stdout.strip() or "unknown"
+def versions(peers: Sequence[str]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    found |= {name: version(name) for name in ("jurist", "aiohttp", "uvloop", "msgspec")}
+    for folder in peers:
+        code = f"from importlib.metadata import version; print(version('{PEER_NAMES[folder]}'))"
+        done = subprocess.run([PEERS / folder / "bin/python", "-c", code], capture_output=True, text=True)
+        found[PEER_NAMES[folder]] = done.stdout.strip() or "unknown"
     return found
 
 
 def show(rows: Sequence[Row]) -> None:
     for row in rows:
-        print(
-            f"{row['concurrency']:5d}  {row['client']:18s} {row['cpu_ms']:8.4f} ms a call"
-            f" {row['rows_per_s']:8,.0f} rows/s  {row['peak_mb']:5.0f} MB",
-            flush=True,
-        )
+        figures = f"{row['cpu_ms']:8.4f} ms a call {row['rows_per_s']:8,.0f} rows/s  {row['peak_mb']:5.0f} MB"
+        print(f"{row['concurrency']:5d}  {row['client']:18s} {figures}", flush=True)
 
 
 def main() -> None:
@@ -206,32 +164,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true")
     args = parser.parse_args()
-    where, rows, skipped = machine(), [], dict[str, str]()
-    peers = [] if args.no_peers else installed(skipped)
+    where, rows = machine(), list[Row]()
+    there = [name for name in PEER_NAMES if (PEERS / name / "bin" / "python").exists()]
+    missing = PEER_NAMES.keys() - there if not args.no_peers else ()
+    skipped = dict.fromkeys(missing, "not installed; install it with: make bench-peers")
     with bench(args.calls) as one:
         for concurrency in args.concurrency:
-            some = take_turns(one, CLIENTS, concurrency, args.rounds, peers, skipped)
-            show(some)
-            rows += some
-        size = one.request_bytes
+            peers = () if args.no_peers else there
+            rows += take_turns(one, CLIENTS, concurrency, args.rounds, peers, skipped)
+    show(rows)
     for name, reason in skipped.items():
         print(f"without {name}: {reason}")
     where["load_after"] = round(os.getloadavg()[0], 2)
-    job = {"calls": args.calls, "rounds": args.rounds, "request_bytes": size, "latency_s": LATENCY}
-    results = {
-        "date": datetime.date.today().isoformat(),
-        "command": "make bench-label",
-        "machine": where,
-        "versions": versions(),
-        "job": job,
-        "rows": rows,
-        "skipped": skipped,
+    job = {
+        "calls": args.calls,
+        "rounds": args.rounds,
+        "request_bytes": one.request_bytes,
+        "latency_s": LATENCY,
     }
-    results["bars"] = bars(rows)
+    results = {"date": datetime.date.today().isoformat(), "command": "make bench-label", "machine": where}
+    results |= {"versions": versions(there), "job": job, "rows": rows, "skipped": skipped, "bars": bars(rows)}
     for bar in results["bars"]:
         print(f"{'holds' if bar['holds'] else 'FALLS SHORT'}: {bar['bar']}: {bar['value']}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    LABEL.parent.mkdir(exist_ok=True)
+    LABEL.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

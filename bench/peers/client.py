@@ -1,0 +1,101 @@
+"""Another tool answering the same questions: `python client.py NAME URL QUESTIONS CALLS CONCURRENCY`.
+
+Prints how many replies were A or B. Curator's tokenizer file would have to be downloaded, so tokens are
+counted by a stand-in that costs next to nothing: the figure is a little kinder to curator than a real run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+
+SAMPLING = {"temperature": 0.0, "logprobs": True, "top_logprobs": 5}
+
+
+def read(questions: str, calls: int) -> list[list[dict]]:
+    with open(questions, "rb") as lines:
+        return [json.loads(line) for line, _ in zip(lines, range(calls), strict=False)]
+
+
+def openai(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
+    """AsyncOpenAI on uvloop: the vendor's client, and nothing around it."""
+    import uvloop
+    from openai import AsyncOpenAI
+
+    todo, replies = iter(read(questions, calls)), []
+
+    async def ask_all() -> None:
+        async with AsyncOpenAI(base_url=url, api_key="none") as client:
+
+            async def worker() -> None:
+                for messages in todo:
+                    how = {"model": "judge", "messages": messages, "max_tokens": 1024, **SAMPLING}
+                    reply = await client.chat.completions.create(**how)
+                    replies.append(reply.choices[0].message.content)
+
+            await asyncio.gather(*(worker() for _ in range(concurrency)))
+
+    uvloop.run(ask_all())
+    return replies
+
+
+def curator(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
+    """A curator LLM over a list of rows."""
+    import tiktoken
+
+    class Quarters:
+        def encode(self, text: str, **_: object) -> range:
+            return range(len(text) // 4)
+
+    tiktoken.get_encoding = lambda _: Quarters()
+
+    from bespokelabs import curator
+
+    class Judge(curator.LLM):
+        def prompt(self, row: dict) -> list[dict]:
+            return json.loads(row["messages"])
+
+        def parse(self, row: dict, reply: str) -> dict:
+            return {"verdict": reply}
+
+    limits = {"max_requests_per_minute": 100_000_000, "max_tokens_per_minute": 10_000_000_000}
+    server = {"base_url": url, "api_key": "none", "max_concurrent_requests": concurrency, **limits}
+    sampling = {"generation_params": {"max_tokens": 1024, **SAMPLING}}
+    judge = Judge(model_name="judge", backend="openai", backend_params=server, **sampling)
+    done = judge([{"messages": json.dumps(one)} for one in read(questions, calls)])
+    return list(getattr(done, "dataset", done)["verdict"])
+
+
+def distilabel(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
+    """A pipeline of one step: rows in, one chat completion each, a data set out."""
+    from distilabel.models.llms import OpenAILLM
+    from distilabel.pipeline import Pipeline
+    from distilabel.steps import LoadDataFromDicts
+    from distilabel.steps.tasks import TextGeneration
+
+    asked = read(questions, calls)
+    rows = [{"system_prompt": one[0]["content"], "instruction": one[1]["content"]} for one in asked]
+    how = {"max_new_tokens": 1024, **SAMPLING}
+    with tempfile.TemporaryDirectory() as cache, Pipeline(name="judge", cache_dir=cache) as pipeline:
+        load = LoadDataFromDicts(data=rows, batch_size=concurrency)
+        llm = OpenAILLM(model="judge", base_url=url, api_key="none", generation_kwargs=how)
+        load >> TextGeneration(llm=llm, input_batch_size=concurrency)
+        return list(pipeline.run(use_cache=False)["default"]["train"]["generation"])
+
+
+if __name__ == "__main__":
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "DISTILABEL_LOG_LEVEL": "ERROR"}
+    offline |= {
+        "CURATOR_DISABLE_CACHE": "1",
+        "CURATOR_DISABLE_RICH_DISPLAY": "1",
+        "HOSTED_CURATOR_VIEWER": "0",
+    }
+    offline |= {"TELEMETRY_ENABLED": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.update(offline, CURATOR_CACHE_DIR=cache)
+        peer = {"openai": openai, "curator": curator, "distilabel": distilabel}[sys.argv[1]]
+        replies = peer(*sys.argv[2:4], *map(int, sys.argv[4:6]))
+    print(json.dumps({"answered": sum(text in ("A", "B") for text in replies)}))
