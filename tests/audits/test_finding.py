@@ -1,25 +1,21 @@
-"""Measures become findings: sentences, grades with their reasons, advice that can be typed, charts."""
-
-import re
-import shlex
-from string import Formatter
+"""Measures become findings: sentences, grades with their reasons, advice, charts."""
 
 import pytest
 
+from jurist.audits.advice import About, Advice, settings_of_judges
 from jurist.audits.all import audit
-from jurist.audits.finding import About, Advice, ChartWords, Kind, Measure, Missing, fill, find
+from jurist.audits.finding import ChartWords, Kind, Measure, Missing, fill, find
 from jurist.audits.findings import KINDS, SECTIONS
 from jurist.audits.rules import far_from, mildest, of, reported, too_high, too_low, worst_of_all
-from jurist.cli.app import VERBS, _settings
-from jurist.cli.options import parse
 from jurist.stats.intervals import Estimate
+from jurist.verdicts.settings import JudgeConfig
 from support.simulated import Simulated, World, simulate
 
 SHARE = Kind(
     "Share",
     "{judge} did so in {value} of {n:prompt} ({interval}).",
     too_high(0.2, 0.5),
-    (Advice("stop: `jurist stop`", ("judge.swap", "always"), "stopped"), "so: `{again}`"),
+    (Advice("swap: `{again} --judge.swap always`", "swapped"), "so: `{again}`"),
     fair=0.0,
     chart=ChartWords("How often", mark=0.1, marked="usual"),
     missing={"none": Missing("{judge} said nothing.", "Ask: `{again}`"), "other": Missing("Nothing {why}.")},
@@ -108,21 +104,21 @@ def test_of_one_prompt_no_rule_makes_a_grade():
 
 
 def test_advice_is_given_where_something_is_wrong_and_never_to_do_what_the_run_does():
-    bad, good = share("a", 0.9), share("b", 0.1)
-    again = "so: `jurist label --recipe r/recipe.yaml --out NEW`"
+    judges = settings_of_judges([JudgeConfig(engine="hf:a", swap="never"), JudgeConfig(engine="hf:b")], "ab")
+    about = About("my run", judges=judges)
+    again = "jurist label --recipe 'my run/recipe.yaml' --out NEW"
 
-    both, _ = find([bad, good], {"share": SHARE}, About("r"))
-    (some,) = find(
-        [bad], {"share": SHARE}, About("r", settings={"judge.swap": frozenset(["always", "none"])})
+    a, b, both, fine = find(
+        [share("a", 0.9), share("b", 0.9), share("labels", 0.9), share("a", 0.1)], {"share": SHARE}, about
     )
-    (always,) = find([bad], {"share": SHARE}, About("r", settings={"judge.swap": frozenset(["always"])}))
-    (stopped,) = find([share("a", 0.9, stopped=True)], {"share": SHARE}, About("r"))
-    (fine,) = find([good], {"share": SHARE})
-    (asked,) = find([share("b", 0.1, advise=True)], {"share": SHARE}, About("r"))
+    (asked,) = find([share("b", 0.1, advise=True)], {"share": SHARE})
 
-    assert both.advice == some.advice == asked.advice == f"stop: `jurist stop`; or {again}"
-    assert always.advice == stopped.advice == again
+    assert a.advice == both.advice == f"swap: `{again} --judge.0.swap always`; or so: `{again}`"
+    assert b.advice == f"so: `{again}`"
     assert fine.advice == ""
+    assert asked.advice.startswith(
+        "swap: `jurist label --recipe RUN/recipe.yaml --out NEW --judge.swap always`"
+    )
 
 
 def test_what_is_missing_of_several_judges_for_one_reason_is_said_once():
@@ -151,28 +147,6 @@ def test_one_chart_of_all_judges_stands_with_the_worst():
     assert found[1].chart is chart
     assert [(point.x, point.y) for point in chart.series[0].points] == [("a", 0.1), ("bee", 0.9), ("c", 0.8)]
     assert (chart.mark, chart.marked) == (0.1, "usual")
-
-
-def commands(text):
-    return [shlex.split(command) for command in re.findall(r"`(jurist [^`]+)`", text)]
-
-
-@pytest.mark.parametrize("source", ["run", "loop", "file"])
-@pytest.mark.parametrize("name", KINDS)
-def test_every_command_in_advice_can_be_typed(tmp_path, name, source):
-    folder, kind = tmp_path / "a run", KINDS[name]
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text("recipe: rlaif\n")
-    about = About(shlex.quote(str(folder)), source)
-    texts = [step if isinstance(step, str) else step.text for step in kind.advice]
-    texts += [words.advice for words in kind.missing.values()]
-    for text in texts:
-        fields = {field for _, field, _, _ in Formatter().parse(text) if field} - about.commands.keys()
-        for _, verb, *words in commands(fill(text, dict.fromkeys(fields, "x") | about.commands)):
-            assert verb in VERBS
-            given, _ = parse(words, known := _settings(verb, words)[1])
-            for key in given:
-                assert key in known, f"{verb} has no --{key}"
 
 
 OURS = ("position", "length", "self_preference")

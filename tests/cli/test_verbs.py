@@ -62,7 +62,8 @@ def test_findings_are_printed_worst_first_with_what_to_do_and_a_gate_ends_with_1
     folder = write_run(here / "judged", always(1.0))
     done = run("audit", folder, "--fail-on", "position.flip_rate<0.2")
     assert done.code == 0
-    assert "\nanswer   Not yet. " in done.out
+    assert done.out.startswith("humans   No ")
+    assert "\nanswer   No. " in done.out
     assert done.out.index("alarm ") < done.out.index("\nnot measured")
     assert done.out.splitlines()[-1] == f"report   {folder}/report.html"
     gates = ("--fail-on", "position.flip_rate>0.2", "--fail-on", "cost")

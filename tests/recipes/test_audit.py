@@ -33,8 +33,9 @@ def test_a_judge_that_always_takes_the_first_seat_is_caught_on_the_page_and_in_j
 
     (flips,) = named(found, "position.flip_rate")
     assert (flips.grade, flips.value, flips.about) == ("alarm", 1.0, JUDGE)
-    assert found.findings[0].grade == "alarm"
-    assert json.loads((run / "audit.json").read_text())["findings"][0]["grade"] == "alarm"
+    assert found.findings[0].name == "agreement.accuracy"
+    assert found.findings[1].grade == "alarm"
+    assert json.loads((run / "audit.json").read_text())["findings"][1]["grade"] == "alarm"
     page = (run / "report.html").read_text()
     assert flips.says[:40] in page
     assert found.counts.verdicts == 60
@@ -46,8 +47,11 @@ def test_a_judge_that_always_takes_the_first_seat_is_caught_on_the_page_and_in_j
         ([], "There is no matchup here"),
         ([(pair(1), [])], "No judge said anything"),
         ([(pair(1), [verdict(pair(1), 0.9)])], "position.first_position"),
-        (always(None), "None of 60 replies of openai:gpt-5-mini could be read: no_verdict 60"),
-        (always(0.5), "every one of 30 matchups a tie"),
+        (
+            always(None),
+            "None of 60 replies of openai:gpt-5-mini could be read: 60 no_verdict",
+        ),
+        (always(0.5), "decided none of 30 matchups."),
     ],
     ids=["empty", "unjudged", "one row", "all unread", "all ties"],
 )
@@ -61,39 +65,6 @@ def test_a_run_with_nothing_to_measure_says_so_and_gives_no_number(tmp_path, sai
     assert not measured(found, "agreement")
     assert not [one for one in measured(found, "position") if one.grade in ("alarm", "warning")]
     assert (tmp_path / "run" / "report.html").exists()
-
-
-def test_what_to_type_next_names_the_run(tmp_path):
-    run = write_run(tmp_path / "run", always(None))
-
-    (unread,) = named(audit(run), "reading.unread")
-
-    assert unread.advice.endswith(f"jurist show {run} --unread")
-
-
-def test_what_to_type_next_about_a_file_names_the_file(tmp_path):
-    file = tmp_path / "pairs.jsonl"
-    file.write_text('{"prompt": "Why?", "first": "a", "second": "bc", "winner": "first"}\n')
-
-    (people,) = named(audit(file), "agreement.accuracy")
-
-    assert f"jurist spotcheck {file} -n 200" in people.advice
-    assert f"jurist audit {file} --human" in people.advice
-
-
-def test_a_file_is_never_told_to_show_a_run_or_to_set_what_it_has_no_settings_for(tmp_path):
-    file = tmp_path / "pairs.jsonl"
-    row = {"first": "a", "second": "bc", "seat_given": "a", "seat_turned": "a"}
-    rows = [{**row, "prompt": f"{n}?"} for n in range(40)]
-    rows += [{**row, "prompt": f"{n}!", "seat_given": "none", "seat_turned": "none"} for n in range(40)]
-    file.write_text("\n".join(map(json.dumps, rows)))
-
-    advice = {one.name: one.advice for one in audit(file).findings}
-
-    assert not [one for one in advice.values() if "jurist show" in one or " RUN" in one]
-    assert f"in {file}" in advice["reading.unread"]
-    assert f"`jurist label --pairs {file} --judge ENGINE --out NEW " in advice["position.flip_rate"]
-    assert advice["cost.label"] == "Add a column: usd"
 
 
 def test_sentences_call_a_judge_by_its_engine_where_no_other_has_it(tmp_path):
@@ -121,16 +92,6 @@ def test_what_could_not_be_measured_of_many_judges_is_said_once(tmp_path):
     assert flips.about == ""
 
 
-def test_where_nothing_was_asked_the_next_thing_is_to_ask(tmp_path):
-    file = tmp_path / "pairs.jsonl"
-    file.write_text('{"prompt": "Why?", "first": "a", "second": "bc"}\n')
-
-    advice = {one.name: one.advice for one in audit(file).findings}
-
-    for name in ("reading.unread", "position.first_position", "length.prefers_longer", "self_preference.gap"):
-        assert f"jurist label --pairs {file} --judge ENGINE" in advice[name], name
-
-
 def test_all_unread_and_all_ties_are_alarms(tmp_path):
     unread = audit(write_run(tmp_path / "unread", always(None)))
     ties = audit(write_run(tmp_path / "ties", always(0.5)))
@@ -139,54 +100,39 @@ def test_all_unread_and_all_ties_are_alarms(tmp_path):
     assert [one.name for one in ties.findings if one.grade == "alarm"] == ["reading.ties"]
 
 
-def test_a_judge_that_follows_the_seat_is_not_said_to_call_ties(tmp_path):
-    (ties,) = named(audit(write_run(tmp_path / "run", always(1.0))), "reading.ties")
-
-    assert ties.grade == "alarm"
-    assert "decided none of 30 matchups" in ties.says
-    assert "contradict" in ties.says
-
-
-def test_labels_of_people_that_match_nothing_are_not_passed_over(tmp_path):
+@pytest.mark.parametrize(
+    ("rows", "grade", "says"),
+    [
+        ([{"matchup_id": "elsewhere", "label": "first"}], "warning", "Of 1 matchup labelled in"),
+        ([{"matchup_id": "m", "label": ""}], "silent", "There is no human label in"),
+        ([{"matchup_id": pair(1).id, "label": "first"}], None, ""),
+    ],
+    ids=["of other data", "not filled in", "found"],
+)
+def test_human_labels_that_are_about_nothing_here_are_not_passed_over(tmp_path, rows, grade, says):
     labels = tmp_path / "labels.jsonl"
-    labels.write_text('{"matchup_id": "elsewhere", "label": "first", "who": "ada"}\n')
+    labels.write_text("\n".join(map(json.dumps, rows)))
 
-    found = audit(write_run(tmp_path / "run", always(0.8)), labels)
+    found = named(audit(write_run(tmp_path / "run", always(0.8)), labels), "reading.human_file")
 
-    (people,) = named(found, "reading.people")
-    assert people.grade == "warning"
-    assert "None of the 1 matchup labelled" in people.says
-    assert not measured(found, "agreement")
+    assert [one.grade for one in found] == ([grade] if grade else [])
+    assert all(one.says.startswith(f"{says} {labels}") and one.advice for one in found)
 
 
-def test_a_file_of_labels_that_nobody_filled_in_is_not_passed_over(tmp_path):
-    labels = tmp_path / "labels.jsonl"
-    labels.write_text('{"matchup_id": "m", "label": "", "who": ""}\n')
-
-    (people,) = named(audit(write_run(tmp_path / "run", always(0.8)), labels), "reading.people")
-
-    assert (people.grade, people.says[:27]) == ("warning", "There is no label of people")
-    assert str(labels) in people.advice
-
-
-def test_what_was_spent_is_shared_among_labels_and_among_those_that_people_agree_with(tmp_path):
+def test_what_was_spent_is_shared_among_labels_and_among_those_that_humans_agree_with(tmp_path):
     said = always(0.8, 20)
     labels = [label(one, 0.9) for one, _ in said]
-    people = tmp_path / "people.jsonl"
+    humans = tmp_path / "humans.jsonl"
     rows = [
         {"matchup_id": one.id, "label": "second" if n < 5 else "first", "who": "ada"}
         for n, (one, _) in enumerate(said)
     ]
-    people.write_text("\n".join(map(json.dumps, rows)))
+    humans.write_text("\n".join(map(json.dumps, rows)))
 
-    found = audit(write_run(tmp_path / "run", said, labels, usd=30.0), people)
+    (cost,) = named(audit(write_run(tmp_path / "run", said, labels, usd=30.0), humans), "cost.label")
 
-    assert named(found, "cost.verdict")[0].value == 0.25
-    assert named(found, "cost.label")[0].value == 1.5
-    (right,) = named(found, "cost.correct_label")
-    assert right.value == 2.0
-    assert right.low < 2.0 < right.high
-    assert "$0.5 to $5" in right.says
+    assert (cost.value, cost.low) == (1.5, None)
+    assert cost.says == "A label cost $1.50: $30.00 for 20. One that humans agree with cost $2.00."
 
 
 def test_a_file_of_pairs_is_audited_beside_itself(tmp_path):

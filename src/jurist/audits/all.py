@@ -1,21 +1,20 @@
-"""Every audit of a sheet, the worst finding first."""
+"""Every audit of a sheet."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
+from .advice import About, short_names
 from .agreement import agreement
 from .alt_test import Annotators
 from .calibration import calibration
 from .ceiling import ceiling
-from .cost import PEOPLE, cost
-from .finding import WRONG, About, Finding, Measure, find, rank
+from .finding import WRONG, Finding, Measure, find, rank
 from .findings import KINDS
+from .headline import human_agreement
 from .length import length
 from .overoptimisation import best_of_n
 from .position import position
@@ -30,20 +29,20 @@ def audit(
     sheet: Sheet,
     *,
     families: Families | None = None,
-    spent: float | None = None,
-    price: tuple[float, float] = PEOPLE,
+    summary: Mapping[str, Any] | None = None,
     wanted: float | None = None,
     tolerated: float | None = None,
     annotators: Annotators | float = "skilled",
     holds_back: bool = True,
+    more: Iterable[Measure | Finding] = (),
     about: About = About(),  # noqa: B008
 ) -> list[Finding]:
-    """`families` says which models are related, `spent` what the whole run cost, `price` what people ask for
-    a comparison, from and to; `wanted` is how often labels must agree with humans, `tolerated` the share of
-    wrong labels, and whether a domain that falls short can be held back is said by `holds_back`.
+    """`families` says which models are related, `summary` is that of the run, `wanted` how often labels must
+    agree with humans, `tolerated` the share of wrong labels, `holds_back` whether a domain that falls short
+    can be quarantined. `more` was measured elsewhere.
     """
     found: list[Measure | Finding] = [
-        *reading(sheet),
+        *reading(sheet, summary),
         *position(sheet),
         *length(sheet),
         *length_controlled(sheet),
@@ -52,29 +51,21 @@ def audit(
         *ceiling(sheet, wanted=wanted, tolerated=tolerated, holds_back=holds_back),
         *calibration(sheet),
         *best_of_n(sheet),
-        *cost(sheet, spent, price),
+        *more,
     ]
     about = about._replace(names=short_names(sheet.judges))
     old = by_engine(folded([one for one in found if isinstance(one, Finding)], sheet.judges), sheet.judges)
-    return worst_first([*find([one for one in found if isinstance(one, Measure)], KINDS, about), *old])
+    return _agreement_first([*find([one for one in found if isinstance(one, Measure)], KINDS, about), *old])
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """By grade; within one, as they came. What to do about several that are wrong is said with the worst."""
-    found, said = sorted(findings, key=rank), set[str]()
+def _agreement_first(findings: list[Finding]) -> list[Finding]:
+    """Agreement with humans, then by grade; within one, as they came. What to do about several that are wrong
+    is said with the worst.
+    """
+    first, given = human_agreement(findings), set[str]()
+    found = sorted(findings, key=lambda one: (one is not first, rank(one)))
     for at, one in enumerate(found):
-        if one.grade in WRONG and one.advice in said:
+        if one.grade in WRONG and one.advice in given:
             found[at] = replace(one, advice="")
-        said.add(one.advice)
+        given.add(one.advice)
     return found
-
-
-_CODED: Final = re.compile(r"[^:#]+:(.+)#[0-9a-f]{6}")
-"""How a judge asks, its engine, and the code of its settings."""
-
-
-def short_names(judges: Sequence[str]) -> dict[str, str]:
-    """A judge is called by its engine wherever no other of these has that one."""
-    engines = {judge: coded[1] if (coded := _CODED.fullmatch(judge)) else judge for judge in judges}
-    n = Counter(engines.values())
-    return {judge: engine for judge, engine in engines.items() if judge != engine and n[engine] == 1}

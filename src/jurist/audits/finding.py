@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..stats.intervals import Estimate
+from .advice import About, Advice
 
 Grade = Literal["alarm", "warning", "note", "fine", "silent"]
 """Worst first. `alarm`: do not train on this before it is mended. `silent`: there was no data to measure it
@@ -109,16 +110,6 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     """Why it has its grade: "significantly above the 10% tolerated"."""
 
 
-class Advice(NamedTuple):
-    """A step, its commands in backticks; left out where the run already has that setting."""
-
-    text: str
-    unless: tuple[str, Any] | None = None
-    """`("judge.swap", "always")`."""
-    fact: str = ""
-    """A figure: where it is true, the advice is left out too."""
-
-
 class ChartWords(NamedTuple):
     """How a kind is drawn: its measures' own `series`, or without any one bar for each `about`."""
 
@@ -136,7 +127,7 @@ class ChartWords(NamedTuple):
 
 class Missing(NamedTuple):
     says: str
-    advice: str = ""
+    advice: str | Advice = ""
 
 
 Graded = tuple[Grade, str]
@@ -158,37 +149,6 @@ class Kind(NamedTuple):
     fair: float | None = None
     chart: ChartWords | None = None
     missing: Mapping[str, Missing] = {}
-
-
-class About(NamedTuple):
-    """What was audited, for the commands in advice."""
-
-    source: str = "RUN"
-    """Quoted for the shell."""
-    kind: Literal["run", "loop", "file"] = "run"
-    settings: Mapping[str, frozenset[Any]] = {}
-    """What the run did, by dotted key: every value that its judges have."""
-    names: Mapping[str, str] = {}
-    """Short names of judges."""
-    again: str = ""
-    """The command that asks anew, where it is another than that of its kind."""
-
-    @property
-    def commands(self) -> dict[str, str]:
-        """What `{again}` and the like stand for in advice."""
-        again = {
-            "run": f"jurist label --recipe {self.source}/recipe.yaml --out NEW",
-            "loop": f"jurist run {self.source}/recipe.yaml --out NEW",
-            "file": f"jurist label --pairs {self.source} --judge ENGINE --out NEW",
-        }
-        spot = f"jurist spotcheck {self.source} -n 200 --out spot.jsonl"
-        return {
-            "source": self.source,
-            "again": self.again or again[self.kind],
-            "spotcheck": f"`{spot}`, then `jurist audit {self.source} --human spot.jsonl`",
-            "export": f"jurist export {self.source}" if self.kind != "file" else again[self.kind],
-            "unread": f"`jurist show {self.source} --unread`" if self.kind == "run" else self.source,
-        }
 
 
 def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = About()) -> list[Finding]:  # noqa: B008
@@ -229,8 +189,7 @@ def _found(one: Measure, kind: Kind, about: About) -> Finding:
     steps = kind.advice
     if "advice_for" in one.figures:
         steps = kind.advice[one.figures["advice_for"] :][:1]
-    advised = [step for step in map(_step, steps) if not (_has(about, step.unless) or figures.get(step.fact))]
-    advice = "; or ".join(fill(step.text, figures | about.commands) for step in advised)
+    advice = _advice(steps, figures, one.about, about)
     return Finding(
         one.name,
         _name(one.about, about),
@@ -253,20 +212,19 @@ def _found(one: Measure, kind: Kind, about: About) -> Finding:
 def _missing(one: Measure, kind: Kind, about: About) -> Finding:
     words = kind.missing[one.missing]
     figures = figures_of(one, kind, about)
-    advice = fill(words.advice, figures | about.commands)
+    advice = _advice((words.advice,), figures, "", about)
     says = fill(words.says, figures)
     return Finding(
         one.name, _name(one.about, about), says, "silent", unit=kind.unit, advice=advice, title=kind.title
     )
 
 
-def _step(step: str | Advice) -> Advice:
-    return step if isinstance(step, Advice) else Advice(step)
-
-
-def _has(about: About, setting: tuple[str, Any] | None) -> bool:
-    key, value = setting or ("", None)
-    return about.settings.get(key, frozenset()) == {value}
+def _advice(steps: Iterable[str | Advice], figures: Mapping[str, Any], judge: str, about: About) -> str:
+    """Those that the run does not follow yet, one after the other."""
+    figures = {**figures, **about.commands}
+    all_ = (one if isinstance(one, Advice) else Advice(one) for one in steps)
+    texts = (about.step(fill(one.text, figures), judge) for one in all_ if not figures.get(one.unless))
+    return "; or ".join(filter(None, texts))
 
 
 def _of_all(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:

@@ -1,25 +1,26 @@
 """The words of every audit: what a measure is called, its sentence, when it is bad, what to do, how it is drawn.
 
-Templates are explained at `finding.Kind`. Commands in advice stand in backticks and can be typed as they are;
-`{again}` is the command that judges the same data anew.
+Those about human labels and about policies are in files of their own. Templates are explained at
+`finding.Kind`. Commands in advice stand in backticks and can be typed as they are; `{again}` and the others
+that they are built from are those of `advice.About`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from .finding import Advice, ChartWords, Kind, Missing, Rule
-from .humans import WANTED
+from .advice import Advice
+from .finding import ChartWords, Kind, Missing
+from .findings_of_humans import AGREEMENT, CALIBRATION, CEILING
+from .findings_of_policies import DIVERSITY, OVEROPTIMISATION, WIN_RATES
 from .rules import (
     Caps,
-    better_than_nothing,
+    at_least,
     by_facts,
     far_from,
     mildest,
     of,
     reported,
-    shown_low,
-    stands_in,
     too_high,
     too_low,
     unusual,
@@ -27,17 +28,14 @@ from .rules import (
     worst_of_all,
 )
 
-BOTH_ORDERS: Final = Advice(
-    "ask in both orders: `{again} --judge.swap always`", ("judge.swap", "always"), "averaged"
-)
-ANOTHER: Final = "ask another judge"
+BOTH_ORDERS: Final = Advice("ask in both orders: `{again} --judge.swap always`", "averaged")
+ANOTHER: Final = "ask another judge: `{another}`"
 UNREAD: Final = Missing("{judge} gave no verdict that could be read.", "See why: {unread}")
 NO_JUDGE: Final = Missing("No judge compared two answers.", "Judge them: `{again}`")
 UNBIASED_LABELS: Final[Caps] = {
     "averaged": ("warning", "averaging both orders takes it out of the labels"),
     "corrected": ("warning", "the labels are corrected by the matchups read in both orders"),
 }
-NO_HUMANS: Final = Missing("No human has labelled any of these matchups.", "Label some: {spotcheck}")
 
 SECTIONS: Final = {
     "agreement": "Agreement with humans",
@@ -55,127 +53,6 @@ SECTIONS: Final = {
 }
 """By the first part of a name, in the order of the page."""
 
-MORE_LABELS: Final = "label more to be sure: {spotcheck}"
-TOLERATED: Final = 0.3
-"""The humans who labelled for InstructGPT (Ouyang et al. 2022) disagreed with each other on 27 of 100 pairs."""
-OF_USE: Final[Caps] = {"human_share": ("warning", "a judge may be of use without being as good as a human")}
-MENDED: Final[Caps] = {"matchups": ("warning", "a temperature mends it")}
-
-AGREEMENT: Final = {
-    "agreement.accuracy": Kind(
-        "Agreement with humans",
-        "{judge} and humans preferred the same answer in {value} of {matchups:matchup} ({interval})[; {ties:tie} of {judge} count half][; {divided:matchup} on which humans were divided in halves left out].",
-        too_low(WANTED, few=10),
-        ("do not train on these labels: ask another judge", MORE_LABELS),
-        missing={
-            "no_humans": NO_HUMANS,
-            "undecided": Missing(
-                "{judge} was not read on any matchup on which humans took a side.", "Label more: {spotcheck}"
-            ),
-        },
-        chart=ChartWords("Agreement with humans", y="share of matchups", mark=WANTED, marked="wanted"),
-    ),
-    "agreement.over_longest": Kind(
-        "Better than the longer answer",
-        "Always taking the longer answer agrees with humans in {free:%} of the same matchups, {size} {sign:less|more} often than {judge} ({interval}).",
-        better_than_nothing(30),
-        ("ask another judge: these labels can be had for nothing", MORE_LABELS),
-        "points",
-        fair=0.0,
-    ),
-    "agreement.over_first": Kind(
-        "Better than the first answer",
-        "Always taking the answer given first agrees with humans in {free:%} of the same matchups, {size} {sign:less|more} often than {judge} ({interval}).",
-        better_than_nothing(30),
-        ("ask another judge: these labels can be had for nothing", MORE_LABELS),
-        "points",
-        fair=0.0,
-    ),
-    "agreement.humans": Kind(
-        "Agreement among humans",
-        "Two humans who labelled the same matchup agree in {value} of the cases ({interval}, {n:prompt}; a tie against a side counts half).[ If they err independently, each is right {each:%} of the time, and a perfect judge would agree with one of them no more often.]",
-        too_low(WANTED, 0.0, few=10),
-        ("write down what counts as better, and let humans label again",),
-        missing={
-            "one_each": Missing(
-                "No matchup was labelled by two humans, so how well they agree with each other is not known.",
-                "Let a second human label a hundred of the same matchups",
-            )
-        },
-    ),
-    "agreement.humans_alpha": Kind(
-        "Krippendorff's alpha among humans",
-        "Krippendorff's alpha among humans is {value} ({interval}): 1 is perfect agreement, 0 what chance gives.",
-        reported,
-        unit="number",
-    ),
-    "agreement.with_a_human": Kind(
-        "Beside a second human",
-        "Where two or more humans labelled, {judge} agrees with one of them in {judge_share:%}, two humans with each other in {human_share:%}: a difference of {value} ({interval}).",
-        far_from(0.0, 0.1, "points", only="below", unless=OF_USE),
-        ("weight judges by human labels: `{export} --labels FILE`", "ask another judge"),
-        "points",
-        fair=0.0,
-    ),
-    "agreement.kappa": Kind(
-        "Cohen's kappa",
-        "Cohen's kappa between {judge} and humans is {value} ({interval}): agreement beyond what how often each takes a side would give.",
-        reported,
-        unit="number",
-    ),
-    "agreement.ac1": Kind(
-        "Gwet's AC1",
-        "Gwet's AC1 between {judge} and humans is {value} ({interval}): unlike kappa it holds where nearly all labels are the same.",
-        reported,
-        unit="number",
-    ),
-    "agreement.alpha": Kind(
-        "Krippendorff's alpha",
-        "Krippendorff's alpha of the humans with {judge} as one more rater is {value} ({interval}); raters may have skipped matchups.",
-        reported,
-        unit="number",
-    ),
-    "agreement.alt_test": Kind(
-        "Alternative annotator test",
-        "{judge} {passed:passes|does not pass} the alternative annotator test: leaving out each human in turn, it is significantly no more than {epsilon:g} behind {beaten:d} of {of:human}. With {items:matchup} for each, a judge as good as the humans passes {power:%} of the time, one that is 10 points worse {power_if_worse:%}.",
-        stands_in(0.95),
-        ("keep humans for these labels, or ask another judge",),
-        missing={
-            "few": Missing(
-                "Whether a judge could stand in for a human is not tested: that takes {humans} humans with {items} matchups each that others labelled too; {tested} did so.",
-                "Let {humans} humans label the same 100 matchups",
-            )
-        },
-    ),
-    "agreement.advantage": Kind(
-        "Advantage probability",
-        "Compared with the other humans, {judge} is as close to them as the human left out, or closer, in {value} of the cases ({interval}; mean of the humans).",
-        reported,
-    ),
-    "agreement.better_judge": Kind(
-        "Better judge",
-        "On {matchups:matchup} that both read, {best} is right {size} more often than {judge} ({interval}): only {best} in {only:,}, only {judge} in {only_other:,}. Chance alone would do that with probability {p:.2g} (McNemar's test, mid-p).",
-        reported,
-        ("prefer {best}",),
-        "points",
-        fair=0.0,
-    ),
-    "agreement.label_error": Kind(
-        "Wrong labels",
-        "Humans would give {value} of the {labels:label} otherwise ({interval}), from {seen:label} that they read[; with the judges' help each is worth {gain:.2f}]. Where humans are divided a label counts half.",
-        shown_low(TOLERATED),
-        ("see where they are wrong under Capability ceiling, by domain", MORE_LABELS),
-    ),
-    "agreement.among_judges": Kind(
-        "Agreement among judges",
-        "On {matchups:matchup} that two or more of {judges:judge} compared, Krippendorff's alpha among their winners is {value} ({interval}): 1 is perfect agreement, 0 what chance gives.[ Least alike are {one} and {other}: {least:.3f}.]",
-        too_low(0.1, 0.1, "number", unless={"few": ("note", "on few prompts")}),
-        ("find out which of them agree with humans, and keep those: {spotcheck}",),
-        "number",
-        fair=1.0,
-    ),
-}
-
 POSITION: Final = {
     "position.repeats": Kind(
         "Repeatability",
@@ -183,7 +60,7 @@ POSITION: Final = {
         # Most judges of Shi et al. (2024) repeat themselves more than 95 times in 100; 60% is little better than a coin.
         too_low(0.9, 0.6),
         (
-            Advice("lower its temperature: `{again} --judge.temperature 0`", ("judge.temperature", 0.0)),
+            "lower its temperature: `{again} --judge.temperature 0`",
             "average more samples: `{again} --judge.samples 5`",
         ),
         fair=1.0,
@@ -202,10 +79,7 @@ POSITION: Final = {
         # GPT-4 changed its winner in 35% of MT-Bench (Zheng et al. 2023), and its labels are still of use.
         too_high(0.35, 0.5),
         (
-            Advice(
-                "leave out the pairs that flipped: `{export} --prefer.consistent_only true`",
-                ("prefer.consistent_only", True),
-            ),
+            "leave out the pairs that flipped: `{export} --prefer.consistent_only true`",
             ANOTHER,
         ),
         fair=0.0,
@@ -278,14 +152,9 @@ POSITION: Final = {
 
 LABEL_SOME: Final = "label some by hand: {spotcheck}"
 LENGTH_DEFENCES: Final = (
-    Advice(
-        "tell the judge that length is no merit: `{again} --judge.against_length true`",
-        ("judge.against_length", True),
-    ),
+    "tell the judge that length is no merit: `{again} --judge.against_length true`",
     "take length out of its scores: `{export} --prefer.length_penalty 1`",
-    Advice(
-        "choose pairs against length: `{export} --prefer.rule rho --prefer.rho 0.3`", ("prefer.rule", "rho")
-    ),
+    "choose pairs against length: `{export} --prefer.rule rho --prefer.rho 0.3`",
 )
 BY_EXCESS: Final[Caps] = {"labelled": ("fine", "what counts is the excess over humans")}
 
@@ -338,7 +207,7 @@ LENGTH: Final = {
 }
 
 JURY: Final = (
-    "ask a jury of families that wrote none of these answers: `{again} --judge OTHER --judge ANOTHER`",
+    "ask a jury of families that wrote none of these answers: `{another} --judge OTHER`",
     LABEL_SOME,
 )
 
@@ -398,126 +267,16 @@ SELF_PREFERENCE: Final = {
     ),
 }
 
-CALIBRATION: Final = {
-    "calibration.over": Kind(
-        "Confidence against agreement",
-        "The mean confidence of {judge} is {confidence:%}; humans agree in {right:%} of {matchups:matchup}: {size} too {sign:confident|modest} ({interval}).[?bare| There are winners only, and no probabilities.]",
-        # Jung et al. (2024) found calibration errors of 20 points for GPT-4, and of 10 after mending.
-        far_from(0.0, 0.1, "points", unless=MENDED),
-        ("fit a temperature for each judge to human labels: `{export} --labels FILE`",),
-        "points",
-        fair=0.0,
-        chart=ChartWords(
-            "Confidence and agreement with humans",
-            "confidence",
-            "share that humans agree with",
-            marked="as sure as right",
-            kind="lines",
-            diagonal=True,
-            together=True,
-        ),
-        missing={
-            "few": Missing(
-                "Whether confidences can be believed is not known: that takes {fewest} human labels."
-            )
-        },
-    ),
-    "calibration.ece": Kind(
-        "Calibration error (ECE)",
-        "The calibration error (ECE, 10 bins) of {judge} is {value}; with as many labels chance alone gives a perfectly calibrated judge {by_chance:%}.",
-        reported,
-    ),
-    "calibration.auroc": Kind(
-        "Surer where right (AUROC)",
-        "A right verdict of {judge} is surer than a wrong one in {value} of the cases ({interval}; AUROC); 50% would mean that confidence says nothing.",
-        too_low(0.5, 0.0),
-        ("do not choose labels by their margin: `{export} --prefer.min_margin 0`",),
-    ),
-    "calibration.aurc": Kind(
-        "Risk and coverage (AURC)",
-        "Of the surest half of {judge} {half:%} are wrong, of all {everything:%}; the mean over all shares kept is {value} (AURC).",
-        reported,
-        chart=ChartWords(
-            "Wrong where only the surest are kept", "share kept", "share wrong", kind="lines", together=True
-        ),
-    ),
-    "calibration.brier": Kind(
-        "Brier score",
-        "The Brier score of {judge} is {value} ({interval}): 0 is perfect, and one half throughout gives 0.25 where humans agree.",
-        reported,
-        unit="number",
-    ),
-    "calibration.temperature": Kind(
-        "Temperature",
-        "Log-odds of {judge} divided by {value} fit the human labels best; at 1 they fit as they are. That changes no winner.",
-        reported,
-        unit="number",
-        fair=1.0,
-    ),
-}
-
-CEILING: Final = {
-    "ceiling.domain": Kind(
-        "Agreement by domain",
-        "In {about} humans agree with the labels in {value} ({interval}, {n:prompt})[; two humans with each other in {human_share:%}].[?quarantined| The domain is quarantined.]",
-        too_low(WANTED),
-        (
-            "[?divided|write down what counts as better, since humans do not agree there either; ]ask humans about {about}, or another judge; or label more of it: {spotcheck}. Its rows stay out of exports unless you type `jurist export {source} --prefer.quarantine ignore`",
-            "[?divided|write down what counts as better, since humans do not agree there either; ]ask humans about {about}, or another judge; or label more of it: {spotcheck}. Until then leave its rows out of what you train on",
-        ),
-        chart=ChartWords(
-            "Agreement with humans by domain", y="share of labels", mark=WANTED, marked="wanted"
-        ),
-        missing={
-            "no_humans": Missing("In which domains the labels are right is not known without human labels."),
-            "one_domain": Missing(
-                "All prompts are of one domain.", "Name domains in the prompts: a column `domain`"
-            ),
-        },
-    ),
-    "ceiling.unlabelled": Kind(
-        "Domains without labels",
-        "",
-        reported,
-        missing={
-            "few": Missing(
-                "Humans labelled fewer than {fewest} prompts of {domains:domain} ({names}): how good the labels are there is not known.",
-                "Label some: {spotcheck}",
-            )
-        },
-    ),
-    "ceiling.stakes": Kind(
-        "Agreement by stakes",
-        "Where the stakes are {about} humans agree with the labels in {value} ({interval}, {n:prompt}).",
-        too_low(WANTED, few=10),
-        ("ask humans about prompts with {about} stakes", MORE_LABELS),
-    ),
-    "ceiling.certified": Kind(
-        "Certifiable error rate",
-        "Of {labels:label} that humans read {value} were wrong: with 95% certainty at most {most:%} of all are (Clopper and Pearson's bound). So many labels can certify {smallest:%} at best.",
-        shown_low(TOLERATED),
-        ("leave out the domains that are bad", MORE_LABELS),
-    ),
-    "ceiling.to_humans": Kind(
-        "Labels for humans",
-        "{must:,} of {labels:label} ({value}) should be seen by a human: {high:,} of high stakes, {lost:,} of domains that fall short, {unsure:,} within {near:g} of one half; some are of several kinds.",
-        reported,
-    ),
-}
-
 CONTENT: Final = (
-    Advice("give it a rubric that names what an answer has to contain: `{again} --judge.rubric rubric.txt`"),
+    "give it a rubric that names what an answer has to contain: `{again} --judge.rubric rubric.txt`",
     "ask a stronger judge",
 )
 AGAINST_LENGTH: Final = (
-    Advice(
-        "tell it that length is no merit: `{again} --judge.against_length true`",
-        ("judge.against_length", True),
-    ),
+    "tell it that length is no merit: `{again} --judge.against_length true`",
     "when you label, pair answers of opposed lengths: `--prefer.rule rho --prefer.rho 0.2`",
 )
 ORDERS: Final = (
-    Advice("read its verdict from log-probs: `{again} --judge.logprobs true`", ("judge.logprobs", True)),
+    "read its verdict from log-probs: `{again} --judge.logprobs true`",
     "probe another judge, and train no policy on this one alone",
 )
 ATTACKS: Final = {
@@ -582,158 +341,76 @@ PROBE: Final = {
     ),
 }
 
-# A loop that has lost a tenth of its diversity contracts (Alemohammad et al. 2023); one ends at a quarter (`stop.lost`).
-A_TENTH: Final = far_from(0.0, 0.10, only="above")
-KEEP_VARIED: Final = (
-    "mix in more rows that humans wrote: `jurist run {source}/recipe.yaml --out NEW --real.file FILE --real.share 0.5`",
-    "sample warmer: `jurist run {source}/recipe.yaml --out NEW --sampling.temperature 1.2`",
-    "use the policy of an earlier round",
-)
-
-
-def _loss(title: str, what: str, rule: Rule = A_TENTH, **more: Any) -> Kind:
-    says = f"{what} {{sign:fell|rose}} from {{before:.3f}} ({{first}}) to {{after:.3f}} ({{about}}): {{size}} {{sign:less|more}} ({{interval}}, {{n:prompt}})."
-    return Kind(title, says, rule, KEEP_VARIED, fair=0.0, **more)
-
-
-DIVERSITY: Final = {
-    "diversity.distinct_2": _loss(
-        "Different word pairs",
-        "The share of different word pairs, among as many of both policies,",
-        chart=ChartWords(
-            "Diversity left of that of the initial policy", "round", "left", 0.9, "a tenth lost", "lines"
+READING: Final = {
+    "reading.unread": Kind(
+        "Unread verdicts",
+        "[?none|None of {replies:reply} of {judge} could be read][?some|{value} of {replies:reply} of {judge} could not be read ({interval})][: {why}].",
+        # Of recorded replies of good judges our reader leaves fewer; gpt-3.5's on PandaLM left 2.5 of 100.
+        too_high(0.05, 0.5),
+        (
+            "read some of them: {unread}",
+            "give it more room: `{again} --judge.max_tokens 4096`",
+            "let it reason first: `{again} --judge.reason true`",
         ),
+        fair=0.0,
         missing={
-            "one_round": Missing(
-                "No round has answered the held-out prompts yet.",
-                "Go on: `jurist run {source}/recipe.yaml --out {source}`",
+            "no_matchup": Missing(
+                "There is no matchup here.", "Give pairs of answers, or a run that has some"
             ),
-            "few_prompts": Missing(
-                "Both policies answered {prompts:prompt} that were held out; it takes {fewest}.",
-                "Hold out more: `jurist run {source}/recipe.yaml --out NEW --compare.held_out 0.2`",
-            ),
+            "no_judge": Missing("No judge said anything about these answers.", "Judge them: `{again}`"),
         },
     ),
-    "diversity.unique": _loss(
-        "Different answers to a prompt", "The share of different answers to the same prompt"
-    ),
-    "diversity.self_bleu": _loss(
-        "Wording of answers to a prompt", "1 - self-BLEU among answers to the same prompt"
-    ),
-    "diversity.compression": _loss(
-        "Compression", "The share of bytes that compression leaves of as much text"
-    ),
-    # Among a few hundred answers it is the coarsest of the measures.
-    "diversity.recall": _loss(
-        "Range of meanings",
-        "The share of the initial policy's answers that have a near one",
-        far_from(0.0, 0.20, only="above"),
-    ),
-    "diversity.refusals": Kind(
-        "Refusals",
-        "The share of answers that open by declining {sign:rose|fell} from {before:%} ({first}) to {after:%} ({about}): by {size} ({interval}, {n:prompt}).",
-        far_from(0.0, 0.10, "points", only="above"),
-        ("read some: `head -3 {source}/{folder}/held_out.jsonl`",),
-        "points",
+    "reading.forced": Kind(
+        "Forced verdicts",
+        "{value} of the verdicts of {judge} were forced by a constraint ({interval})[; without it the model gave its labels {mass:%} of the probability].",
+        too_high(0.2, 0.8),
+        (
+            "let it reason first: `{again} --judge.reason true`",
+            ANOTHER,
+        ),
         fair=0.0,
     ),
-    "diversity.synthetic": Kind(
-        "Rows written by models",
-        "Models wrote {value} of the rows that {about} learnt from, and as many rounds before it learnt from models.",
-        too_high(0.7, 1.0),
+    "reading.ties": Kind(
+        "Undecided",
+        "{judge} decided [?all|none][?some|all but {value}][?none|every one] of {matchups:matchup}[?some| ({interval})][?contradicts|; where it did not, it called a tie or its two orders contradict each other].",
+        # Humans call a third of the pairs of MT-Bench a tie (Zheng et al. 2023); of more than half little is learnt.
+        too_high(0.5, 0.85),
         (
-            "keep a share of rows that humans wrote in every round: `jurist run {source}/recipe.yaml --out NEW --real.file FILE --real.share 0.3`",
+            "read its probabilities: `{again} --judge.logprobs true`",
+            ANOTHER,
         ),
     ),
-}
-
-OVEROPTIMISATION: Final = {
-    "overoptimisation.fallen": Kind(
-        "Fall of the win rate",
-        "Against the initial policy, `compare.judge` gave {earlier} a win rate of {then:%} and {about} one of {now:%}: {size} {sign:less|more} ({interval}, allowing for {looked:comparison})[, while the proxy went from {proxy_then:.3g} to {proxy_now:.3g}].",
-        by_facts(
-            {
-                "fell": ("alarm", "significantly below an earlier policy"),
-                "proxy_fell": ("warning", "significantly below an earlier policy; the proxy fell too"),
-            },
-            "not significantly below an earlier policy",
-        ),
-        (
-            "use the policy of {use} (KL {kl:.3g}), and hold the next one nearer to the initial policy (`ppo.kl.beta`, `dpo.beta`)",
-        ),
-        "points",
-        fair=0.0,
-        chart=ChartWords(
-            "Win rate by distance from the initial policy",
-            "square root of the KL, in nats a completion",
-            "win rate",
-            0.5,
-            "the initial policy",
-            "lines",
-        ),
+    "reading.retries": Kind(
+        "Retries",
+        "{times:call} failed and had to be tried again, beside {calls:answered call}[: {why}].",
+        too_high(0.2, 0.8),
+        ("run fewer calls at once: `{again} --judge.engine.concurrency 8`",),
+    ),
+    "reading.uncertain": Kind(
+        "Calls without an answer",
+        "{lost:call} never got an answer[; they may have been billed, up to {usd:usd}].",
+        too_high(0.05, 0.5),
+        ("ask what is missing once more: `{resume}`",),
+    ),
+    "reading.human_file": Kind(
+        "Human labels found",
+        "Of {labelled:matchup} labelled in {file}, {lost:,} are not in this data.[?found| The findings rest on the other {found:,}.]",
+        at_least(0.5),
+        ("compare an id: a label is found by its `matchup_id`, or by the very same prompt and answers",),
         missing={
-            "not_compared": Missing(
-                "No judge from outside compared the rounds' policies with the initial one.",
-                "Name one that is not trained on: `jurist run {source}/recipe.yaml --out NEW --compare.judge ENGINE`",
+            "empty": Missing(
+                "There is no human label in {file}.", "Fill in label (first, second or tie) in its lines"
             )
         },
     ),
-    "overoptimisation.peak": Kind(
-        "Forecast peak",
-        "[?turns|A curve through the rounds (Gao et al. 2022) has its peak at a KL of {value} nats a completion ({interval}); {about} is at {kl:.3g}.][?rises|A curve through the rounds (Gao et al. 2022) rises up to {about}, at a KL of {kl:.3g} nats a completion.]",
+}
+
+COST: Final = {
+    "cost.label": Kind(
+        "Cost of a label",
+        "A label cost {value}: {usd:usd} for {labels:,}.[ One that humans agree with cost {correct:usd}.]",
         reported,
-        unit="number",
-        missing={
-            "few_rounds": Missing(
-                "A forecast takes 3 rounds that were compared with the initial policy; there are {rounds:round}.",
-                "Go on: `jurist run {source}/recipe.yaml --out {source} --rounds 4`",
-            )
-        },
-    ),
-    "overoptimisation.best_of_n": Kind(
-        "Best of n",
-        "The best of {k} answers by {judge} is worth {size} {sign:more|less} to {other} than the best of {half} ({interval}), and {gain:+.3g} over an answer at random (KL {kl:.2f}, {n:prompt}).",
-        too_low(0.0, 0.0, "number"),
-        ("choose among {half}: `{again} -k {half}`", "let both judges score: a jury of them"),
-        "number",
-        chart=ChartWords(
-            "What {other} makes of the best by {judge}",
-            "answers chosen from",
-            "score over one at random",
-            kind="lines",
-            unit="number",
-        ),
-    ),
-}
-
-WIN_RATES: Final = {
-    "length.controlled": Kind(
-        "Length-controlled win rate",
-        "{judge} beats {baseline} in {raw:%} of {n:prompt} as judged, and between answers of equal length in {controlled:%} (95% interval {low:%} to {high:%}): length accounts for {value} ({interval}).",
-        # Where AlpacaEval warns of a baseline.
-        far_from(0.0, 0.1, "points", unless={"policy": ("warning", "it says nothing of the labels")}),
-        ("report the win rate at equal length, {controlled:%}",),
-        "points",
-        fair=0.0,
-        chart=ChartWords(
-            "Win rate against {baseline}", y="win rate", mark=0.5, marked="as good", together=True
-        ),
-        missing={
-            "too_few": Missing(
-                "{judge} met {baseline} on {prompts:prompt}: too few to correct its win rate for length.",
-                "Compare the two on more prompts",
-            ),
-            "never_lost": Missing(
-                "{judge} won against {baseline} on each of {prompts:prompt}: nothing shows what length did."
-            ),
-            "never_won": Missing(
-                "{judge} lost to {baseline} on each of {prompts:prompt}: nothing shows what length did."
-            ),
-            "no_difficulty": Missing(
-                "The win rate of {judge} over {baseline} is not corrected for length: how hard a prompt is shows in other policies' matchups on it, and there are {others:.1f} of the {wanted:.0f} it takes.",
-                "Compare more policies with {baseline} on the same prompts",
-            ),
-        },
+        unit="usd",
     ),
 }
 
@@ -748,4 +425,6 @@ KINDS: Final[dict[str, Kind]] = {
     **DIVERSITY,
     **OVEROPTIMISATION,
     **PROBE,
+    **READING,
+    **COST,
 }

@@ -280,3 +280,14 @@ def stands_in(sure: float) -> Rule:
         return "note", "does not pass; on so few labels a judge as good as the humans may not either"
 
     return rule
+
+
+def at_least(wanted: float) -> Rule:
+    """For what was counted and has no interval."""
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        enough = one.estimate.value >= wanted
+        return ("note", "not all") if enough else ("warning", f"below the {written(wanted)} expected")
+
+    return rule

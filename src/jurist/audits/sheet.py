@@ -183,6 +183,12 @@ class Sheet:
         return mean_by(self.human.matchup, self.human.p, len(self.matchups))
 
     @property
+    def judges_with_logprobs(self) -> tuple[str, ...]:
+        """Those of which label mass is known."""
+        rows = ~np.isnan(self.verdicts.label_mass)
+        return tuple(self.judges[code] for code in np.unique(self.verdicts.judge[rows]).tolist())
+
+    @property
     def longer_by(self) -> Array:
         """Characters by which each matchup's first is longer than its second."""
         chars = self.answers.chars

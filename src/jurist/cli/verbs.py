@@ -108,13 +108,13 @@ def do_audit(typed: Typed) -> int:
     from ..recipes.gate import reasons_to_fail
 
     cfg = typed.load(AuditConfig)
-    passed = ("columns", "on_error", "label_values", "families", "price", "wanted", "tolerated", "annotators")
-    given = {name: getattr(cfg, name) for name in passed}
+    others = ("source", "out", "fail_on")
+    given = {name: getattr(cfg, name) for name in cfg.__struct_fields__ if name not in others}
     # Nothing is written beside a user's own file unasked.
     unasked = not cfg.out and not Path(cfg.source).is_dir()
     with TemporaryDirectory() as nowhere, progress() as watch:
         out = nowhere if unasked else cfg.out
-        found = audit(cfg.source, cfg.human, out=out, on_rows=watch, **given)
+        found = audit(cfg.source, out=out, on_rows=watch, **given)
     print_result(typed.as_json, replace(found, report="") if unasked else found)
     reasons = reasons_to_fail(found.findings, cfg.fail_on)
     return say(f"failed on {'; '.join(reasons)}", FAILED) if reasons else 0

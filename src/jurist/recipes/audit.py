@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -19,22 +19,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import replace as replace_in
 
-from ..audits.finding import Finding
+from ..audits.finding import Finding, Measure, count
 from ..errors import RunError
 from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
 from ..run import cannot_write, newest_labels, write_whole
-from .lines import named
+from .lines import counted, named
 
 if TYPE_CHECKING:
-    from ..audits.alt_test import Annotators
     from ..audits.read_run import AuditInput, MatchupExample, OnRows
-    from ..audits.sheet import Sheet
 
 EXAMPLES = 40
-"""The most matchups laid open on the page."""
+"""The most matchups on the page."""
 
 
 class Counts(Struct, frozen=True):
@@ -50,18 +47,22 @@ class Counts(Struct, frozen=True):
     judges: tuple[str, ...]
     labels: int
     """To train on."""
-    people: int
+    humans: int
     labelled: int
-    """Matchups that people labelled."""
+    """Matchups that humans labelled."""
     dropped: dict[str, int] = {}
     """Rows that left, by stage and reason."""
 
+    def words(self) -> list[str]:
+        nouns = ("prompts", "matchups", "verdicts", "scores", "labels")
+        return [count(n, noun[:-1]) for noun in nouns if (n := getattr(self, noun))]
 
-class AuditConfig(Struct, frozen=True, kw_only=True):
+
+class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is audited, against what, and what makes it fail."""
 
     source: Annotated[str, Meta(description="A run folder, or a file of pairs: JSONL, CSV, Parquet.")]
-    human: Annotated[str | None, Meta(description="File of human labels: JSONL.")] = None
+    human: Annotated[str | None, Meta(description="File of human labels: JSONL or CSV.")] = None
     out: Annotated[str | None, Meta(description="Where audit.json and report.html go.")] = None
     fail_on: Annotated[
         tuple[str, ...], Meta(description="Exit with 1 on alarm, warning, NAME or 'NAME>0.2'.")
@@ -75,9 +76,6 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
     ] = {}
     families: Annotated[str | None, Meta(description="YAML file: which models are related.")] = None
     on_error: Annotated[OnError, Meta(description="What to do with a row that is no pair.")] = "stop"
-    price: Annotated[
-        tuple[float, float], Meta(description="Lowest and highest price of a human label, in dollars.")
-    ] = (0.5, 5.0)
     wanted: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(description="Agreement with humans that every domain must reach. Null: 0.6."),
@@ -99,7 +97,7 @@ class Audit(Struct, frozen=True):
     kind: Literal["run", "loop", "file"]
     counts: Counts
     findings: tuple[Finding, ...]
-    """The worst first."""
+    """Agreement with humans, then the worst first."""
     notes: tuple[str, ...] = ()
     """What a reader has to know about what was read."""
     seconds: float = 0.0
@@ -107,32 +105,37 @@ class Audit(Struct, frozen=True):
     """The page."""
 
     def lines(self) -> Iterator[str]:
-        """The answer, then the findings, the worst first."""
+        """Agreement with humans, the answer, and the findings."""
         from ..audits.headline import headline
         from ..audits.report.formatting import figures
 
-        counts = self.counts
-        nouns = {"prompt": counts.prompts, "matchup": counts.matchups, "verdict": counts.verdicts}
-        nouns |= {"score": counts.scores, "label": counts.labels}
-        about = [f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in nouns.items() if n]
-        about += [f"{counts.labelled:,} labelled by humans"] * bool(counts.labelled)
-        yield f"{self.kind:<9}{self.source}: {', '.join(about) or 'nothing in it'}"
-        _, answer, reason, _ = headline(self.findings)
-        yield from named([("answer", f"{answer}. {reason}"), *(("note", one) for one in self.notes)])
-        grade = ""
+        _, answer, reason, agreement = headline(self.findings)
+        read = ", ".join([*self.counts.words(), f"{self.counts.labelled:,} labelled by humans"])
+        yield from named(
+            [
+                ("humans", agreement.says if agreement else ""),
+                (" ", f"do: {agreement.advice}" if agreement and agreement.advice else ""),
+                ("answer", f"{answer}. {reason}"),
+                (self.kind, f"{self.source}: {read}"),
+                *(("note", one) for one in self.notes),
+            ]
+        )
+        grade, given = "", {"", agreement.advice if agreement else ""}
         for one in self.findings:
-            name = f"{one.name} · {one.about}" if one.about else one.name
-            advice = (" ", f"do: {one.advice}" if one.advice else "")
-            if one.grade not in ("fine", "silent"):
-                yield f"\n{one.grade:<9}{name}"
-                yield from named([(" ", one.says), advice])
+            if one is agreement:
                 continue
-            yield from () if one.grade == grade else ("", "fine" if one.grade == "fine" else "not measured")
-            grade = one.grade
-            if grade == "fine":
-                yield f"{'':<9}{name}: {one.says if one.value is None else figures(one)}"
+            name = f"{one.name} · {one.about}" if one.about else one.name
+            advice = (" ", "" if one.advice in given else f"do: {one.advice}")
+            given.add(one.advice)
+            if one.grade in ("fine", "silent"):
+                if one.grade != grade:
+                    yield "\nfine" if one.grade == "fine" else "\nnot measured"
+                short = f"{name}: {figures(one)}" if one.value is not None else f"{name}: {one.says}"
+                yield from named([(" ", short), advice])
             else:
-                yield from named([(" ", f"{one.name}: {one.says}"), advice])
+                yield f"\n{one.grade:<9}{name}: {one.reason}"
+                yield from named([(" ", one.says), advice])
+            grade = one.grade
         where = self.report or f"write one with: jurist audit {quote(self.source)} --out FOLDER"
         yield f"\n{'report':<9}{where}"
 
@@ -141,120 +144,75 @@ def audit(
     source: str | os.PathLike[str],
     human: str | os.PathLike[str] | None = None,
     *,
-    out: str | os.PathLike[str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    on_error: OnError = "stop",
-    label_values: Mapping[Any, str] | None = None,
-    families: str | Path | None = None,
-    price: tuple[float, float] | None = None,
-    wanted: float | None = None,
-    tolerated: float | None = None,
-    annotators: Annotators | float = "skilled",
     on_rows: OnRows | None = None,
+    **settings: Any,
 ) -> Audit:
-    """All that can be said. `columns` are `ours: theirs`, `label_values` what numbers among the labels mean,
-    `families` is a file that says which models are related, `price` what people ask for a comparison,
-    `wanted` how often labels must agree with humans, `tolerated` the share of wrong labels, and `annotators`
-    who labelled.
-    """
-    from ..audits.all import audit as of_sheet
-    from ..audits.all import worst_first
-    from ..audits.cost import PEOPLE
-    from ..audits.finding import About
-    from ..audits.next_step import about_file, about_run
-    from ..audits.reading import of_people
+    """All that can be said; `settings` are those of `AuditConfig`."""
+    from ..audits.advice import about_of
+    from ..audits.all import audit as audit_sheet
+    from ..audits.reading import human_file
     from ..audits.report import Page, write_report
     from ..audits.self_preference import load_families
 
     began = time.monotonic()
-    related = load_families(families)
-    read, more = _read(str(source), human, columns or {}, on_error, label_values or {}, on_rows)
-    findings = worst_first(
-        [
-            *of_people(read.human, len(read.human_labels), read.human_labels.found),
-            *of_sheet(
-                read.sheet,
-                families=related,
-                spent=read.summary.get("usd"),
-                price=price or PEOPLE,
-                wanted=wanted,
-                tolerated=tolerated,
-                annotators=annotators,
-                holds_back=read.kind == "run",
-                about=About(quote(read.path), read.kind),
-            ),
-            *more,
-        ]
+    cfg = AuditConfig(source=str(source), human=str(human) if human else None, **settings)
+    families = load_families(cfg.families)
+    read, more = _read(cfg, on_rows)
+    labels = read.human_labels
+    findings = audit_sheet(
+        read.sheet,
+        families=families,
+        summary=read.summary,
+        wanted=cfg.wanted,
+        tolerated=cfg.tolerated,
+        annotators=cfg.annotators,
+        holds_back=read.kind == "run",
+        more=[*human_file(read.human, len(labels), labels.found), *more],
+        about=about_of(read, cfg.source, recipe_of(Path(cfg.source), read.kind), cfg.columns),
     )
-    placed = about_file if read.kind == "file" else about_run
-    findings = [replace_in(one, advice=placed(one.advice, read.path)) for one in findings]
-    folder = _folder(read, str(source), out)
-    kept = Audit(
-        str(source),
-        read.kind,
-        _counts(read),
-        tuple(findings),
-        read.notes,
-        round(time.monotonic() - began, 2),
-        str(folder / "report.html"),
-    )
-    examples = _examples(read, findings, columns or {}, label_values or {})
-    facts = _facts(kept)
-    page = Page(f"Audit of {Path(source).name}", str(source), kept.findings, facts, examples)
+    folder = _folder(read, cfg)
+    seconds = round(time.monotonic() - began, 2)
+    report = str(folder / "report.html")
+    done = Audit(cfg.source, read.kind, _counts(read), tuple(findings), read.notes, seconds, report)
+    title = f"Audit of {Path(source).name}"
+    page = Page(title, cfg.source, done.findings, _facts(done), _examples(read, findings, cfg))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "audit.json", msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+        write_whole(folder / "audit.json", msgspec.json.format(msgspec.json.encode(done), indent=1) + b"\n")
         write_report(folder / "report.html", page)
     except OSError as error:
         raise cannot_write(folder, error) from error
     if read.kind == "run":
-        _hold_back(Path(source), read.sheet, wanted, str(human or ""))
-    return kept
+        _quarantine(Path(source), read, cfg.wanted)
+    return done
 
 
-def _hold_back(folder: Path, sheet: Sheet, wanted: float | None, human: str) -> None:
+def _quarantine(folder: Path, read: AuditInput, wanted: float | None) -> None:
     """The last step: what stops it shall not cost the audit."""
     from ..audits.ceiling import quarantine
 
-    held = quarantine(sheet, wanted, human, read_quarantine(folder).domains)
-    if held is None:
+    quarantined = quarantine(read.sheet, wanted, read.human, read_quarantine(folder).domains)
+    if quarantined is None:
         return
     try:
-        write_quarantine(folder, held)
+        write_quarantine(folder, quarantined)
     except OSError as error:
         raise RunError(
-            f"the audit is written, but the quarantine is not: cannot write {folder / QUARANTINE}"
-            f" ({(error.strerror or str(error)).lower()}). Until it can be, an export leaves out what it"
-            f" did before. Look at it with: ls -ld {folder} {folder / QUARANTINE}"
+            f"the audit is written, but the quarantine is not ({(error.strerror or str(error)).lower()}):"
+            f" exports leave out what they did. Look at it with: ls -l {quote(str(folder / QUARANTINE))}"
         ) from error
 
 
-def _read(
-    source: str,
-    human: str | os.PathLike[str] | None,
-    columns: Mapping[str, str],
-    on_error: OnError,
-    label_values: Mapping[Any, str],
-    on_rows: OnRows | None,
-) -> tuple[AuditInput, list[Finding]]:
-    """The sheet, and what only a loop has findings of."""
+def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Measure | Finding]]:
+    """What there is, and what is measured of loops only: how the policies changed from round to round."""
     from ..audits.read_file import read_source
-
-    path = Path(source)
-    if (path / "loop.json").exists():
-        return _read_loop(path, human, on_rows)
-    return read_source(source, human, columns, on_error, label_values, on_rows), []
-
-
-def _read_loop(
-    folder: Path, human: str | os.PathLike[str] | None, on_rows: OnRows | None
-) -> tuple[AuditInput, list[Finding]]:
-    """The labels of the last round that has some, and what became of the policies from round to round."""
-    from ..audits.diversity import diversity
-    from ..audits.finding import About, find
-    from ..audits.findings import KINDS
-    from ..audits.overoptimisation import overoptimisation
     from ..audits.read_run import read_run
+
+    folder = Path(cfg.source)
+    if not (folder / "loop.json").exists():
+        return read_source(cfg.source, cfg.human, cfg.columns, cfg.on_error, cfg.label_values, on_rows), []
+    from ..audits.diversity import diversity
+    from ..audits.overoptimisation import overoptimisation
     from ..audits.win_rates import length_controlled
     from .loop.compare import checkpoints, comparisons, generations
 
@@ -262,24 +220,37 @@ def _read_loop(
     if labelled is None:
         raise RunError(
             f"no round of the loop in {folder} was labelled yet."
-            f" Go on with: jurist run {folder / 'recipe.yaml'} --out {folder}"
+            f" Go on with: jurist run {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
         )
-    read = read_run(labelled, human, on_rows)
+    read = read_run(labelled, cfg.human, on_rows)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
-    measures = [
+    more: list[Measure | Finding] = [
         *diversity(generations(folder)),
         *overoptimisation(checkpoints(folder)),
         *length_controlled(comparisons(folder)),
     ]
-    more = find(measures, KINDS, About(quote(str(folder)), "loop"))
     return replace(read, kind="loop", notes=(note, *read.notes)), more
 
 
-def _folder(read: AuditInput, source: str, out: str | os.PathLike[str] | None) -> Path:
-    if out is not None:
-        _refuse_others_report(Path(out))
-        return Path(out)
-    folder = Path(source)
+def recipe_of(source: Path, kind: str) -> type[Struct] | None:
+    """The settings that the recipe in a folder has; None where there is none."""
+    from .catalogue import recipe_called, recipe_in
+    from .settings import LabelConfig
+
+    recipe = source / "recipe.yaml"
+    if kind == "file" or not recipe.exists():
+        return None
+    return LabelConfig if kind == "run" else recipe_called(recipe_in(str(recipe)))[0]
+
+
+def _folder(read: AuditInput, cfg: AuditConfig) -> Path:
+    """Where audit.json and report.html go; only a page of ours is replaced."""
+    folder = Path(cfg.out if cfg.out is not None else cfg.source)
+    if cfg.out is not None:
+        for name, ours in (("report.html", b"jurist audit"), ("audit.json", b'"findings"')):
+            if (folder / name).exists() and ours not in (folder / name).read_bytes():
+                raise RunError(f"{folder / name} is not an audit's. Choose another folder with: --out FOLDER")
+        return folder
     if read.kind == "file":
         name = folder.name.partition(".")[0].partition(":")[0]
         return folder.with_name(f"{name}-audit") if folder.exists() else Path(f"{name}-audit")
@@ -288,60 +259,36 @@ def _folder(read: AuditInput, source: str, out: str | os.PathLike[str] | None) -
     return folder / "audit" if taken else folder
 
 
-def _refuse_others_report(folder: Path) -> None:
-    """Only a page of ours is replaced."""
-    for name, ours in (("report.html", b"jurist audit"), ("audit.json", b'"findings"')):
-        if (folder / name).exists() and ours not in (folder / name).read_bytes():
-            raise RunError(f"{folder / name} is not an audit's. Choose another folder with: --out FOLDER")
-
-
 def _counts(read: AuditInput) -> Counts:
-    import numpy as np
-
-    sheet = read.sheet
-    return Counts(
-        prompts=len(sheet.prompts),
-        answers=len(sheet.answers),
-        matchups=len(sheet.matchups),
-        verdicts=len(sheet.verdicts),
-        scores=len(sheet.scores),
-        judges=sheet.judges,
-        labels=len(sheet.labels),
-        people=len(sheet.humans),
-        labelled=int((~np.isnan(sheet.human_p)).sum()),
-        dropped=sheet.dropped,
-    )
+    sheet, nouns = read.sheet, ("prompts", "answers", "matchups", "verdicts", "scores", "labels", "humans")
+    sizes = {noun: len(getattr(sheet, noun)) for noun in nouns}
+    labelled = int((sheet.human_p == sheet.human_p).sum())
+    return Counts(judges=sheet.judges, labelled=labelled, dropped=sheet.dropped, **sizes)
 
 
 def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
-    """The page's few words on what it is about."""
+    """What the page says of what it is about."""
     counts = audit.counts
     rows = [
-        ("prompts", f"{counts.prompts:,}"),
-        ("matchups", f"{counts.matchups:,}"),
-        ("verdicts", f"{counts.verdicts:,}" if counts.verdicts else ""),
-        ("scores", f"{counts.scores:,}" if counts.scores else ""),
+        ("read", ", ".join(counts.words())),
         ("judges" if len(counts.judges) > 1 else "judge", ", ".join(counts.judges)),
-        ("labels", f"{counts.labels:,}"),
-        ("labelled by people", f"{counts.labelled:,} matchups" if counts.labelled else "none"),
-        ("left out", ", ".join(f"{reason} {n:,}" for reason, n in counts.dropped.items())),
-        *(("beware", note) for note in audit.notes),
+        ("labelled by humans", count(counts.labelled, "matchup") if counts.labelled else "none"),
+        ("left out", counted(counts.dropped)),
+        *(("note", note) for note in audit.notes),
     ]
-    return tuple((name, said) for name, said in rows if said)
+    return tuple((name, text) for name, text in rows if text)
 
 
-def _examples(
-    read: AuditInput, findings: list[Finding], columns: Mapping[str, str], label_values: Mapping[Any, str]
-) -> dict[str, MatchupExample]:
+def _examples(read: AuditInput, findings: list[Finding], cfg: AuditConfig) -> dict[str, MatchupExample]:
     """The matchups that findings name, each finding's first ones before any other's later ones."""
     from ..audits.read_file import examples_of_file
     from ..audits.read_run import examples_of_run
 
     most = max((len(one.examples) for one in findings), default=0)
-    named = [one.examples[place] for place in range(most) for one in findings if place < len(one.examples)]
-    wanted = list(dict.fromkeys(named))[:EXAMPLES]
+    ids = [one.examples[place] for place in range(most) for one in findings if place < len(one.examples)]
+    wanted = list(dict.fromkeys(ids))[:EXAMPLES]
     if not wanted:
         return {}
     if read.kind == "file":
-        return examples_of_file(read.path, wanted, read.human_labels, columns, label_values)
+        return examples_of_file(read.path, wanted, read.human_labels, cfg.columns, cfg.label_values)
     return examples_of_run(Path(read.path), wanted, read.human_labels)

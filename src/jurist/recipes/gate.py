@@ -13,9 +13,12 @@ from collections.abc import Iterable, Sequence
 from operator import ge, gt, le, lt
 
 from ..audits.finding import Finding
+from ..audits.findings import KINDS, SECTIONS
 from ..errors import SettingError, nearest
 
 _LIMIT = re.compile(r"([\w.]+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)")
+EVENTS = ("reading.forced", "reading.retries", "reading.uncertain", "reading.human_file")
+"""Findings that are only there where something happened."""
 _COMPARED = {">": gt, ">=": ge, "<": lt, "<=": le}
 _BAD = {"alarm": ("alarm",), "warning": ("alarm", "warning")}
 
@@ -33,10 +36,10 @@ def _met(findings: Sequence[Finding], condition: str) -> list[str]:
     limit = _LIMIT.fullmatch(condition.strip())
     name = limit[1] if limit else condition.strip()
     among = [one for one in findings if one.name == name or one.name.partition(".")[0] == name]
-    if not among:
-        raise SettingError(nearest("finding", name, {one.name for one in findings} | set(_BAD)))
-    if all(one.grade == "silent" for one in among):
-        return [f"{condition}: not measured. {among[0].says}"]
+    if not among and name not in {*SECTIONS, *KINDS}:
+        raise SettingError(nearest("finding", name, {*KINDS, *SECTIONS, *_BAD}))
+    if all(one.grade == "silent" for one in among) and name not in EVENTS:
+        return [f"{condition}: not measured. {among[0].says if among else ''}".strip()]
     if limit is None:
         return [f"{condition}: {_called(one)}" for one in among if one.grade in _BAD["warning"]]
     bound = float(limit[3]) / (100 if limit[4] else 1)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
 from msgspec import Struct, to_builtins
 
-from ..audits.all import short_names
+from ..audits.advice import About, settings_of_judges, short_names
 from ..audits.collect import Collector
-from ..audits.finding import About, Finding, between, find, rank, written
+from ..audits.finding import Finding, between, find, rank, written
 from ..audits.findings import ATTACKS, KINDS
 from ..audits.probes import attacks_on, probes
 from ..audits.read_run import MatchupExample, example_of
@@ -151,10 +150,9 @@ def _findings(
     sheet = collector.sheet()
     p = np.nan_to_num(sheet.verdicts.p, nan=0.5)
     # A probability between the sides was read from log-probs.
-    settings = {"judge.logprobs": frozenset({bool(np.any(p * (1 - p) * (p - 0.5)))})}
-    for name in ("against_length", "reason"):
-        settings[f"judge.{name}"] = frozenset(getattr(one, name) for one in judge_configs(cfg))
-    about = About(quote(cfg.out), settings=settings, names=short_names(sheet.judges), again=again)
+    read = sheet.judges if np.any(p * (1 - p) * (p - 0.5)) else ()
+    judges = settings_of_judges(judge_configs(cfg), sheet.judges, with_logprobs=read)
+    about = About(cfg.out, judges=judges, names=short_names(sheet.judges), again=again)
     findings = find(probes(sheet), KINDS, about)
     findings.sort(key=lambda one: (rank(one), one.name != "probe.attacks", -(one.value or 0.0)))
     wanted = {name for one in findings for name in one.examples}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..audits.read_run import AuditInput
 
 
-class SpotcheckConfig(Struct, frozen=True, kw_only=True):
+class SpotcheckConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which labels are sampled for humans to check."""
 
     source: Annotated[str, Meta(description="A run folder, or a file of pairs.")]
