@@ -57,11 +57,13 @@ def read_of(path, kind):
 
 def steps(about):
     """Each step of the table, as it is given about all judges and about each."""
-    for kind in KINDS.values():
+    for name, kind in KINDS.items():
+        if about.kind != "loop" and name.partition(".")[0] in ("diversity", "overoptimisation"):
+            continue
         for step in [*kind.advice, *(words.advice for words in kind.missing.values())]:
             text = step if isinstance(step, str) else step.text
             fields = {field for _, field, _, _ in Formatter().parse(text) if field}
-            filled = fill(text, {**dict.fromkeys(fields, "x"), **about.commands})
+            filled = fill(text, {**dict.fromkeys(fields, "3"), **about.commands})
             yield from ((text, about.step(filled, judge)) for judge in ("", *about.judges))
 
 
