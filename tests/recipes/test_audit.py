@@ -235,7 +235,7 @@ def test_a_loop_is_its_last_labels_and_what_became_of_its_policies(tmp_path):
     assert found.counts.matchups == 10
     assert "round-2/label" in found.notes[0]
     assert named(found, "overoptimisation.fallen")
-    assert any("round 2" in one.about for one in measured(found, "length"))
+    assert named(found, "length.controlled")
     assert [one for one in measured(found, "diversity") if one.grade == "alarm"]
 
 

@@ -22,7 +22,6 @@ from .reading import reading
 from .self_preference import Families, self_preference
 from .sheet import Sheet
 from .win_rates import length_controlled
-from .words import by_engine, folded
 
 
 def audit(
@@ -34,14 +33,14 @@ def audit(
     tolerated: float | None = None,
     annotators: Annotators | float = "skilled",
     holds_back: bool = True,
-    more: Iterable[Measure | Finding] = (),
+    more: Iterable[Measure] = (),
     about: About = About(),  # noqa: B008
 ) -> list[Finding]:
     """`families` says which models are related, `summary` is that of the run, `wanted` how often labels must
     agree with humans, `tolerated` the share of wrong labels, `holds_back` whether a domain that falls short
     can be quarantined. `more` was measured elsewhere.
     """
-    found: list[Measure | Finding] = [
+    measures = [
         *reading(sheet, summary),
         *position(sheet),
         *length(sheet),
@@ -54,8 +53,7 @@ def audit(
         *more,
     ]
     about = about._replace(names=short_names(sheet.judges))
-    old = by_engine(folded([one for one in found if isinstance(one, Finding)], sheet.judges), sheet.judges)
-    return _agreement_first([*find([one for one in found if isinstance(one, Measure)], KINDS, about), *old])
+    return _agreement_first(find(measures, KINDS, about))
 
 
 def _agreement_first(findings: list[Finding]) -> list[Finding]:

@@ -203,7 +203,7 @@ def _quarantine(folder: Path, read: AuditInput, wanted: float | None) -> None:
         ) from error
 
 
-def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Measure | Finding]]:
+def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Measure]]:
     """What there is, and what is measured of loops only: how the policies changed from round to round."""
     from ..audits.read_file import read_source
     from ..audits.read_run import read_run
@@ -224,7 +224,7 @@ def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Me
         )
     read = read_run(labelled, cfg.human, on_rows)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
-    more: list[Measure | Finding] = [
+    more: list[Measure] = [
         *diversity(generations(folder)),
         *overoptimisation(checkpoints(folder)),
         *length_controlled(comparisons(folder)),
