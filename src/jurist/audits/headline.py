@@ -68,20 +68,20 @@ def steps(findings: Iterable[Finding]) -> list[Step]:
     ordered = sorted(findings, key=lambda one: (rank(one), place_of(one)))
     unknown = [one for one in ordered if one.name == AGREEMENT and one.grade == "silent"]
     alarms = [one for one in ordered if one.grade == "alarm"]
-    given: dict[tuple[str, ...], Step] = {}
+    given: dict[str, Step] = {}
     found: list[Step] = []
     for one in [*alarms, *unknown, *(one for one in ordered if one.grade == "warning")]:
-        new = []
+        new: dict[str, list[str]] = {}
         for part in filter(None, one.advice.split("; or ")):
-            key = tuple(re.findall(r"`([^`]+)`", part)) or (part.lower(),)
-            if key in given:
-                given[key].findings.append(one)
+            clauses = re.findall(r"`([^`]+)`", part) or part.lower().split(": ")
+            if before := next((given[clause] for clause in clauses if clause in given), None):
+                before.findings.append(one)
             else:
-                new.append((key, part))
+                new[part] = clauses
         if new:
-            text = "; or ".join(part for _, part in new)
+            text = "; or ".join(new)
             found.append(Step(text[:1].upper() + text[1:], [one]))
-            given |= dict.fromkeys((key for key, _ in new), found[-1])
+            given |= {clause: found[-1] for clauses in new.values() for clause in clauses}
     return found
 
 

@@ -13,9 +13,11 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...run import write_whole
-from ..finding import Finding, between, rank, written
+from ..finding import Chart, Finding, between, rank, written
+from ..findings import KINDS
 from ..headline import AGREEMENT, headline, place_of, steps
 from ..read_run import MatchupExample
 from . import formatting
@@ -121,15 +123,30 @@ def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample])
     given: set[str] = set()
     groups = []
     for name, some in names.items():
-        some.sort(key=lambda one: (rank(one), -abs((one.value or 0.0) - (one.fair or 0.0))))
-        drawn = [(one.about, one.chart) for one in some if one.chart]
-        together = drawn_together(some[0].title, drawn) if drawn else None
+        some.sort(key=lambda one: (one.about != "labels", rank(one), -_distance(one)))
+        charts = [_titled(one.chart, name) for one in some]
+        drawn = [(one.about, chart) for one, chart in zip(some, charts, strict=True) if chart]
+        if drawn and (together := drawn_together(some[0].title, drawn)):
+            charts = [together, *[None] * (len(some) - 1)]
         entries = []
-        for at, one in enumerate(some):
-            chart = together if at == 0 and together else None if together else one.chart
+        for one, chart in zip(some, charts, strict=True):
             opened = [examples[name] for name in one.examples if name in examples]
             advice = one.advice if one.advice not in given else ""
             given.add(one.advice)
             entries.append(Entry(one, advice, draw_chart(chart), opened))
         groups.append(FindingGroup(name, entries[:SHOWN_ALIKE], entries[SHOWN_ALIKE:]))
     return groups
+
+
+def _distance(one: Finding) -> float:
+    """From fair, where that is known."""
+    return 0.0 if one.value is None or one.fair is None else abs(one.value - one.fair)
+
+
+def _titled(chart: Chart | None, name: str) -> Chart | None:
+    """Series that are called like findings of the same audit get their titles."""
+    if chart is None:
+        return None
+    kinds = [KINDS.get(f"{name.partition('.')[0]}.{one.name}") for one in chart.series]
+    named = zip(chart.series, kinds, strict=True)
+    return replace(chart, series=tuple(replace(one, name=kind.title) if kind else one for one, kind in named))
