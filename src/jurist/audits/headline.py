@@ -64,7 +64,7 @@ def human_agreement(findings: Iterable[Finding]) -> Finding | None:
 
 
 def steps(findings: Iterable[Finding]) -> list[Step]:
-    """What to do about what is wrong, the worst first; no command twice."""
+    """What to do about what is wrong, the worst first; nothing twice."""
     ordered = sorted(findings, key=lambda one: (rank(one), place_of(one)))
     unknown = [one for one in ordered if one.name == AGREEMENT and one.grade == "silent"]
     alarms = [one for one in ordered if one.grade == "alarm"]
@@ -72,8 +72,7 @@ def steps(findings: Iterable[Finding]) -> list[Step]:
     found: list[Step] = []
     for one in [*alarms, *unknown, *(one for one in ordered if one.grade == "warning")]:
         new: dict[str, list[str]] = {}
-        for part in filter(None, one.advice.split("; or ")):
-            clauses = re.findall(r"`([^`]+)`", part) or part.lower().split(": ")
+        for part, clauses in parts_of(one.advice):
             if before := next((given[clause] for clause in clauses if clause in given), None):
                 before.findings.append(one)
             else:
@@ -83,6 +82,14 @@ def steps(findings: Iterable[Finding]) -> list[Step]:
             found.append(Step(text[:1].upper() + text[1:], [one]))
             given |= {clause: found[-1] for clauses in new.values() for clause in clauses}
     return found
+
+
+def parts_of(advice: str) -> list[tuple[str, list[str]]]:
+    """What may be done instead of each other; two that share a command or its words are the same."""
+    parts = advice.split("; or ") if advice else []
+    words = [part.partition("`")[0].lower().strip(" :").split(": ") for part in parts]
+    commands = [re.findall(r"`([^`]+)`", part) for part in parts]
+    return [(part, [*filter(None, some), *of]) for part, some, of in zip(parts, words, commands, strict=True)]
 
 
 def place_of(one: Finding) -> int:

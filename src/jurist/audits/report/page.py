@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ...run import write_whole
 from ..finding import Chart, Finding, between, rank, written
 from ..findings import KINDS
-from ..headline import AGREEMENT, headline, place_of, steps
+from ..headline import AGREEMENT, headline, parts_of, place_of, steps
 from ..read_run import MatchupExample
 from . import formatting
 from .charts import draw_chart, drawn_together
@@ -126,15 +126,19 @@ def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample])
         some.sort(key=lambda one: (one.about != "labels", rank(one), -_distance(one)))
         charts = [_titled(one.chart, name) for one in some]
         drawn = [(one.about, chart) for one, chart in zip(some, charts, strict=True) if chart]
-        if drawn and (together := drawn_together(some[0].title, drawn)):
-            charts = [together, *[None] * (len(some) - 1)]
+        alone = drawn[0][1] if len(drawn) == 1 else None
+        if drawn and (chart := alone or drawn_together(some[0].title, drawn)):
+            charts = [chart, *[None] * (len(some) - 1)]
         entries = []
         for one, chart in zip(some, charts, strict=True):
             opened = [examples[name] for name in one.examples if name in examples]
-            advice = one.advice if one.advice not in given else ""
-            given.add(one.advice)
+            parts = parts_of(one.advice)
+            advice = "; or ".join(part for part, clauses in parts if given.isdisjoint(clauses))
+            given.update(clause for _, clauses in parts for clause in clauses)
             entries.append(Entry(one, advice, draw_chart(chart), opened))
-        groups.append(FindingGroup(name, entries[:SHOWN_ALIKE], entries[SHOWN_ALIKE:]))
+        # One that is left over is not worth opening.
+        shown = SHOWN_ALIKE if len(entries) > SHOWN_ALIKE + 1 else len(entries)
+        groups.append(FindingGroup(name, entries[:shown], entries[shown:]))
     return groups
 
 
