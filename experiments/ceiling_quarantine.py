@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from evidence import record
-from jurist.audits.ceiling import ceiling, quarantine, quarantined
+from jurist.audits.ceiling import quarantine
 from jurist.audits.humans import WANTED
 from jurist.audits.read_run import read_run
 from jurist.audits.sheet import Array, HumanLabels, Sheet
@@ -82,7 +82,7 @@ def checked(sheet: Sheet, share: Array, n: int, seed: int, readers: int = READER
 def held(sheet: Sheet, share: Array, n: int, readers: int = READERS) -> Counter[tuple[str, ...]]:
     """What each draw quarantines."""
     drawn = (checked(sheet, share, n, seed, readers) for seed in range(DRAWS))
-    return Counter(quarantined(ceiling(one)) for one in drawn)
+    return Counter(quarantine(one).domains for one in drawn)
 
 
 def exported(run: Path) -> tuple[set[str], float, int]:
@@ -108,9 +108,7 @@ def main() -> None:
             fewer["one reader"] += held(sheet, share, CHECKED, 1)[("doses",)]
             export(run, ("jsonl",))
             _, before, rows_before = exported(run)
-            verdict = quarantine(
-                ceiling(checked(sheet, share, CHECKED, random.Random(seed).randint(10_000, 99_999)))
-            )
+            verdict = quarantine(checked(sheet, share, CHECKED, random.Random(seed).randint(10_000, 99_999)))
             write_quarantine(run, verdict)
             export(run, ("jsonl",))
             domains, after, rows_after = exported(run)

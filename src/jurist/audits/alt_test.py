@@ -14,15 +14,8 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from ..stats.intervals import (
-    Estimate,
-    benjamini_yekutieli,
-    clustered_share,
-    human_accuracy,
-    student,
-    student_test,
-    weighted_mean,
-)
+from ..stats import intervals
+from ..stats.intervals import Estimate
 from .finding import Measure
 from .humans import AgainstHumans, HumanVotes, sides
 from .sheet import Array
@@ -35,20 +28,17 @@ FEWEST_ITEMS: Final = 30
 """Items for each human; below it the t-test does not hold."""
 SIZES: Final = (30, 50, 100, 200, 400)
 TRIALS: Final = 400
-MOST: Final = 1000
-"""Items in a simulation: with more the power is higher still."""
+MOST: Final = 1000  # items in a simulation; with more the power is higher still
 
 
 class AltTest(NamedTuple):
     winning_rate: float
     """The share of humans that the judge beats; from a half on it passes."""
     advantage: Estimate
-    """How often the judge is as close to the other humans as the one left out, or closer: the mean of the
-    humans' means."""
+    """How often the judge is as close to the others as the human left out, or closer: a mean of means."""
     p_values: tuple[float, ...]
-    """Of each human with enough items."""
     items: int
-    """For each human, the median."""
+    """Of a human, the median."""
 
 
 def alternative_annotator_test(
@@ -69,24 +59,18 @@ def alternative_annotator_test(
     """
     shared = np.bincount(item, minlength=len(judge))[item] > 1
     rows = np.flatnonzero(shared & ~np.isnan(judge[item]))
-    if not len(rows):
-        return None
-    ahead, behind = _compared(item[rows], value[rows], judge, numbers)
-    prompts = item if prompt is None else prompt[item]
     _, human, size = np.unique(who[rows], return_inverse=True, return_counts=True)
-    p_values = []
-    for code in np.flatnonzero(size >= FEWEST_ITEMS).tolist():
-        own = human == code
-        lead = weighted_mean(behind[own].astype(float) - ahead[own], prompts[rows][own])
-        p_values.append(student_test(*lead, epsilon))
-    if not p_values:
+    enough = size[human] >= FEWEST_ITEMS
+    if not enough.any():
         return None
-    tested = size[human] >= FEWEST_ITEMS
-    advantage = clustered_share(
-        ahead[tested].astype(float), prompts[rows][tested], weights=1 / size[human][tested]
-    )
-    won = sum(benjamini_yekutieli(p_values)) / len(p_values)
-    return AltTest(won, advantage, tuple(p_values), int(np.median(size[size >= FEWEST_ITEMS])))
+    ahead, behind = (one[enough] * 1.0 for one in _compared(item[rows], value[rows], judge, numbers))
+    human, cluster = human[enough], (item if prompt is None else prompt[item])[rows][enough]
+    each = [human == code for code in np.unique(human).tolist()]
+    leads = [intervals.weighted_mean((behind - ahead)[own], cluster[own]) for own in each]
+    p_values = tuple(intervals.student_test(*lead, epsilon) for lead in leads)
+    advantage = intervals.clustered_share(ahead, cluster, weights=1 / size[human])
+    won = sum(intervals.benjamini_yekutieli(p_values)) / len(p_values)
+    return AltTest(won, advantage, p_values, int(np.median(size[size >= FEWEST_ITEMS])))
 
 
 def _compared(item: Array, value: Array, judge: Array, numbers: bool) -> tuple[Array, Array]:
@@ -111,16 +95,15 @@ def alt_test(
     """Of every judge; one measure without data where too few humans labelled the same."""
     epsilon = EPSILON[annotators] if isinstance(annotators, str) else float(annotators)
     found: list[Measure] = []
-    untested = 0
+    h = round(intervals.human_accuracy(humans.agreement.value), 2) if humans.agreement.n else 0.5
     for judge in judges:
         given = np.full(len(humans), np.nan)
         given[judge.item] = sides(judge.p)
         side, prompt = humans.side.astype(float), humans.prompt
         test = alternative_annotator_test(humans.who, humans.item, side, given, epsilon, prompt=prompt)
         if test is None or len(test.p_values) < FEWEST_HUMANS:
-            untested = max(untested, len(test.p_values) if test else 0)
             continue
-        h, m = round(human_accuracy(humans.agreement.value), 2), len(test.p_values)
+        m = len(test.p_values)
         size = min(m, 5), min(test.items, MOST), epsilon
         figures = {
             "passed": test.winning_rate - 0.5,
@@ -135,7 +118,7 @@ def alt_test(
         found.append(Measure("agreement.alt_test", judge.name, rate, figures))
         found.append(Measure("agreement.advantage", judge.name, test.advantage))
     if judges and not found:
-        figures = {"tested": untested, "humans": FEWEST_HUMANS, "items": FEWEST_ITEMS}
+        figures = {"humans": FEWEST_HUMANS, "items": FEWEST_ITEMS}
         return [Measure("agreement.alt_test", figures=figures, missing="few")]
     return found
 
@@ -153,7 +136,7 @@ def power(human: float, judge: float, m: int, n: int, epsilon: float) -> float:
     mean, spread = behind.mean(axis=1), behind.std(axis=1, ddof=1)
     t = (mean - epsilon) / np.maximum(spread / math.sqrt(n), 1e-9)
     harmonic = math.fsum(1 / rank for rank in range(1, m + 1))
-    limits = [-student(1 - 2 * 0.05 * rank / (m * harmonic), n - 1) for rank in range(1, m + 1)]
+    limits = [-intervals.student(1 - 2 * 0.05 * rank / (m * harmonic), n - 1) for rank in range(1, m + 1)]
     reached = np.sort(t, axis=1) <= np.array(limits)
     beaten = np.where(reached.any(axis=1), m - np.argmax(reached[:, ::-1], axis=1), 0)
     return float((beaten >= m / 2).mean())

@@ -76,16 +76,10 @@ def _by_domain(sheet: Sheet, ours: AgainstHumans) -> dict[str, Estimate]:
     """Agreement in every domain with labels enough, the lowest bound first; nothing of a single domain."""
     if len(sheet.domains) < 2:
         return {}
-    domain, sizes = sheet.prompts.domain[ours.prompt], _labelled_prompts(sheet, ours)
-    found = {
-        sheet.domains[one]: _share(ours, domain == one) for one in np.flatnonzero(sizes >= FEWEST).tolist()
-    }
+    domain = sheet.prompts.domain
+    enough = np.flatnonzero(np.bincount(domain[np.unique(ours.prompt)]) >= FEWEST).tolist()
+    found = {sheet.domains[one]: _share(ours, domain[ours.prompt] == one) for one in enough}
     return dict(sorted(found.items(), key=lambda pair: (pair[1].low, pair[0])))
-
-
-def _labelled_prompts(sheet: Sheet, ours: AgainstHumans) -> Array:
-    n: Array = np.bincount(sheet.prompts.domain[np.unique(ours.prompt)], minlength=len(sheet.domains))
-    return n
 
 
 def _domains(

@@ -96,7 +96,7 @@ AGREEMENT: Final = {
         ("keep humans for these labels, or ask another judge",),
         missing={
             "few": Missing(
-                "Whether a judge could stand in for a human is not tested: that takes {humans} humans with {items} matchups each that others labelled too; {tested} did so.",
+                "Whether a judge could stand in for a human is not tested: that takes {humans} humans with {items} matchups each that others labelled too.",
                 "Let {humans} humans label the same 100 matchups",
             )
         },

@@ -22,7 +22,7 @@ from ..stats.agreement import correlation
 from .lines import table
 
 FEWEST = 30  # human labels from which anything is measured
-QUESTIONS = {
+QUESTIONS = {  # and what is assumed for an answer
     "know the agreement to +-{margin:.0%}": "agreement {agreement:.0%}",
     "tell two judges apart that differ by {difference:.0%}": "just one is right on {discordance:.0%}",
     "certify that at most {error:.0%} of the labels are wrong": "none of those read is wrong",
@@ -31,7 +31,6 @@ QUESTIONS = {
     "pass the alternative annotator test (3 humans)": "all {human_accuracy:.0%} right; epsilon 0.15",
     "find a position bias (flips, asked of the judge)": "the first position gets {first_share:.0%} of them",
 }
-"""And what is assumed for an answer."""
 
 
 class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,16 +42,12 @@ class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agreement: Annotated[float, Meta(gt=0, lt=1, description="How often labels agree with humans.")] = 0.75
     margin: Annotated[float, Meta(gt=0, lt=1, description="Half-width of the interval wanted.")] = 0.05
     difference: Annotated[float, Meta(gt=0, lt=1, description="Difference in accuracy of two judges.")] = 0.05
-    discordance: Annotated[
-        float, Meta(gt=0, lt=1, description="Share of pairs with just one judge right.")
-    ] = 0.2
+    discordance: Annotated[float, Meta(gt=0, lt=1, description="Share with just one judge right.")] = 0.2
     error: Annotated[float, Meta(gt=0, lt=1, description="Share of wrong labels allowed in a batch.")] = 0.05
     rho: Annotated[float, Meta(gt=-1, lt=1, description="Correlation of judges with human labels.")] = 0.0
-    judged: Annotated[int, Meta(ge=0, description="Matchups that judges read and humans do not.")] = 100_000
-    human_accuracy: Annotated[float, Meta(gt=0.5, lt=1, description="How often one human is right.")] = 0.85
-    first_share: Annotated[float, Meta(gt=0.5, lt=1, description="Share of flips to the first position.")] = (
-        0.6
-    )
+    judged: Annotated[int, Meta(ge=0, description="Matchups that only judges read.")] = 100_000
+    human_accuracy: Annotated[float, Meta(gt=0.5, lt=1, description="How often a human is right.")] = 0.85
+    first_share: Annotated[float, Meta(gt=0.5, lt=1, description="Share that goes to the first.")] = 0.6
     effect: Annotated[float, Meta(ge=1, description="Labels worth an independent one: 1 + (m - 1) r.")] = 1.0
     price: Annotated[float, Meta(ge=0, description="Dollars per human label.")] = 1.0
     power: Annotated[float, Meta(gt=0, lt=1, description="Chance to find a difference that exists.")] = 0.8
