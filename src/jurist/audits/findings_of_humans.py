@@ -20,7 +20,7 @@ AGREEMENT: Final = {
         "Agreement with humans",
         "{judge} and humans preferred the same answer in {value} of {matchups:matchup} ({interval})[; {ties:tie} of {judge} count half][; {divided:matchup} on which humans were divided in halves left out].",
         too_low(WANTED, few=10),
-        ("do not train on these labels: ask another judge", MORE_LABELS),
+        ("do not train on these labels: ask another judge, `{another}`", MORE_LABELS),
         missing={
             "no_humans": NO_HUMANS,
             "undecided": Missing(
@@ -33,7 +33,7 @@ AGREEMENT: Final = {
         "Better than the longer answer",
         "Always taking the longer answer agrees with humans in {free:%} of the same matchups, {size} {sign:less|more} often than {judge} ({interval}).",
         better_than_nothing(30),
-        ("ask another judge: these labels can be had for nothing", MORE_LABELS),
+        ("ask another judge, since these labels can be had for nothing: `{another}`", MORE_LABELS),
         "points",
         fair=0.0,
     ),
@@ -41,7 +41,7 @@ AGREEMENT: Final = {
         "Better than the first answer",
         "Always taking the answer given first agrees with humans in {free:%} of the same matchups, {size} {sign:less|more} often than {judge} ({interval}).",
         better_than_nothing(30),
-        ("ask another judge: these labels can be had for nothing", MORE_LABELS),
+        ("ask another judge, since these labels can be had for nothing: `{another}`", MORE_LABELS),
         "points",
         fair=0.0,
     ),
@@ -67,7 +67,7 @@ AGREEMENT: Final = {
         "Beside a second human",
         "Where two or more humans labelled, {judge} agrees with one of them in {judge_share:%}, two humans with each other in {human_share:%}: a difference of {value} ({interval}).",
         far_from(0.0, 0.1, "points", only="below", unless=OF_USE),
-        ("weight judges by human labels: `{export} --labels FILE`", "ask another judge"),
+        ("ask another judge: `{another}`",),
         "points",
         fair=0.0,
     ),
@@ -93,7 +93,7 @@ AGREEMENT: Final = {
         "Alternative annotator test",
         "{judge} {passed:passes|does not pass} the alternative annotator test: leaving out each human in turn, it is significantly no more than {epsilon:g} behind {beaten:d} of {of:human}. With {items:matchup} for each, a judge as good as the humans passes {power:%} of the time, one that is 10 points worse {power_if_worse:%}.",
         stands_in(0.95),
-        ("keep humans for these labels, or ask another judge",),
+        ("keep humans for these labels", "ask another judge: `{another}`"),
         missing={
             "few": Missing(
                 "Whether a judge could stand in for a human is not tested: that takes {humans} humans with {items} matchups each that others labelled too.",
