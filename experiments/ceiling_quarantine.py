@@ -27,10 +27,10 @@ from jurist.audits.ceiling import quarantine
 from jurist.audits.humans import WANTED
 from jurist.audits.read_run import read_run
 from jurist.audits.sheet import Array, HumanLabels, Sheet
-from jurist.audits.spot_check import draw
 from jurist.preferences.export import write_quarantine
 from jurist.recipes.label import export, label
 from jurist.recipes.settings import LabelConfig
+from jurist.recipes.spot_check import sample_labels
 from jurist.records import Preference
 from jurist.run import read_records
 from jurist.stats.intervals import wilson
@@ -70,9 +70,9 @@ def fair_shares(run: Path, sheet: Sheet) -> Array:
 
 def checked(sheet: Sheet, share: Array, n: int, seed: int, readers: int = READERS) -> Sheet:
     """The same run with some people's word on n of its labels."""
-    drawn = draw(sheet, n, seed)
-    matchup, weight = np.tile(drawn.matchup, readers), np.tile(drawn.weight, readers)
-    who = np.repeat(np.arange(readers), len(drawn.matchup))
+    sample = sample_labels(sheet, n, seed)
+    matchup, weight = np.tile(sample.matchup, readers), np.tile(sample.weight, readers)
+    who = np.repeat(np.arange(readers), len(sample.matchup))
     said = (np.random.default_rng(seed).random(len(matchup)) < share[matchup]).astype(float)
     said[np.abs(share[matchup] - 0.5) < TIE] = 0.5
     people = tuple(f"human:{one}" for one in range(readers))

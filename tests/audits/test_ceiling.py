@@ -1,4 +1,4 @@
-"""Where labels do not agree with humans, what is held back there, and which labels humans should read."""
+"""Where labels do not agree with humans, and what is held back there."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ from finding import findings
 
 from jurist.audits.ceiling import ceiling, quarantine
 from jurist.audits.sheet import HumanLabels, Labels
-from jurist.audits.spot_check import allot, draw
 from support.simulated import Simulated, World, simulate
 
 DOMAINS = ("sums", "talk", "doses")
@@ -148,52 +147,11 @@ def test_high_stakes_and_unsure_labels_go_to_humans():
     assert set(found.examples) <= {f"matchup-{i}" for i in range(30)}
 
 
-def test_a_draw_follows_from_content_and_seed_and_stands_for_all():
-    sheet = sheet_of(world=replace(WORLD, prompts=900))
-    drawn, again, other = draw(sheet, 120), draw(sheet, 120), draw(sheet, 120, seed=1)
-
-    assert drawn.matchup.tolist() == again.matchup.tolist() != other.matchup.tolist()
-    assert len(set(drawn.matchup.tolist())) == 120
-    assert drawn.weight.sum() == pytest.approx(900)
-    assert drawn.of == 900
-    assert set(sheet.prompts.domain[drawn.matchup].tolist()) == {0, 1, 2}
-
-
-def test_every_stratum_is_seen_and_none_is_asked_for_more_than_it_has():
-    sizes = np.array([1000, 50, 3, 1])
-    shares = allot(sizes, sizes.astype(float), 100)
-
-    assert shares.sum() == 100
-    assert (shares <= sizes).all()
-    assert (shares >= np.minimum(sizes, 2)).all()
-    assert allot(sizes, sizes.astype(float), 5000).tolist() == sizes.tolist()
-    assert allot(np.array([5, 5, 5]), np.ones(3), 2).sum() == 2
-
-
-def test_weights_make_good_what_the_draw_favours():
-    """Unsure labels are drawn more often; weighted, the estimate is about all labels again."""
-    plain, weighted, truth = [], [], []
-    for seed in range(40):
-        sheet = sheet_of(ABLE, World(prompts=1000, people=1), seed)
-        p = np.where(sheet.labels.p > 0.5, np.maximum(sheet.labels.p, 0.55), sheet.labels.p)
-        wrong = 1 - ((p > 0.5) == (sheet.human_p > 0.5)).astype(float)
-        drawn = draw(sheet, 100, seed)
-        truth.append(wrong.mean())
-        plain.append(wrong[drawn.matchup].mean())
-        weighted.append(float(np.average(wrong[drawn.matchup], weights=drawn.weight)))
-
-    assert np.mean(plain) - np.mean(truth) > 0.01
-    assert abs(np.mean(weighted) - np.mean(truth)) < 0.01
-
-
-def test_nothing_to_draw_from_is_no_error():
+def test_without_labels_and_verdicts_nothing_is_measured():
     sheet = sheet_of(world=World(prompts=1, people=0))
-
-    assert len(draw(sheet, 10).matchup) == 1
     empty = replace(
         sheet,
         labels=Labels(np.empty(0, int), np.empty(0), np.empty(0)),
         verdicts=replace(sheet.verdicts, p=np.full(2, np.nan)),
     )
-    assert draw(empty, 10).of == 0
     assert [one.grade for one in audited(empty)] == ["silent"]

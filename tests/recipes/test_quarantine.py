@@ -52,8 +52,8 @@ def people_say(spot, out, prefer_long):
 
 def test_a_spot_check_is_labelled_audited_and_honoured_by_the_export(run, tmp_path):
     spot, human = tmp_path / "spot.jsonl", tmp_path / "human.jsonl"
-    drawn = spot_check(run, 80, spot)
-    assert drawn.drawn == len(spot.read_text().splitlines()) == 80
+    checked = spot_check(run, 80, spot)
+    assert checked.sampled == len(spot.read_text().splitlines()) == 80
     assert "judge" not in spot.read_text()
 
     people_say(spot, human, lambda domain: domain != "doses")

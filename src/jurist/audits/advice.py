@@ -92,7 +92,7 @@ class About(NamedTuple):
             "file": f"jurist label --pairs {source} --judge ENGINE --out NEW{columns}",
         }[self.kind]
         file = self.kind == "file"
-        spotcheck = f"jurist spotcheck {run} -n 200 --out spot.jsonl{columns}"
+        spotcheck = f"jurist spotcheck {run} -n 200 --csv --out spot.csv{columns}"
         again = self.again or again
         return {
             "source": source,
@@ -100,7 +100,7 @@ class About(NamedTuple):
             "again": again,
             "another": again if "--judge ENGINE" in again else f"{again} --judge ENGINE",
             "resume": again.replace("--out NEW", "").strip() if self.kind == "run" else again,
-            "spotcheck": f"`{spotcheck}`, then `jurist audit {source} --human spot.jsonl{columns}`",
+            "spotcheck": f"`{spotcheck}`, then `jurist audit {source} --human spot.csv{columns}`",
             "export": again if file else f"jurist export {run}",
             "unread": f"the rows of {source} without a winner" if file else f"`jurist show {run} --unread`",
         }

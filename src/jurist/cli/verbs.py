@@ -141,7 +141,8 @@ def do_spotcheck(typed: Typed) -> int:
     from ..recipes.spot_check import SpotcheckConfig, spot_check
 
     cfg = typed.load(SpotcheckConfig)
-    return report(typed.as_json, spot_check(cfg.source, cfg.n, cfg.out, seed=cfg.seed, columns=cfg.columns))
+    given = {name: getattr(cfg, name) for name in ("csv", "seed", "columns")}
+    return report(typed.as_json, spot_check(cfg.source, cfg.n, cfg.out, **given))
 
 
 def do_selftest(typed: Typed) -> int:

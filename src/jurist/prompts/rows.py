@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import date
 from importlib import import_module
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from shlex import quote
 from typing import IO, Any, Literal, TypeVar, cast
@@ -98,8 +99,6 @@ def missing(name: str, row: Mapping[str, Any]) -> str:
     """What to say when a row has no such column, or nothing in it."""
     if name in row:
         return f"its {name} is empty."
-    if len(row) == 1 and ";" in next(iter(row)):
-        return "its columns are parted by semicolons; part them by commas."
     return nearest("column", name, [str(key)[:60] for key in row] or ["none"])
 
 
@@ -218,13 +217,17 @@ def _json(path: Path) -> Rows:
 
 def _csv(path: Path) -> Rows:
     with _open(path) as file:
-        table = csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""))
+        text = TextIOWrapper(file, "utf-8-sig", newline="")
+        first = text.readline()
+        # Excel parts columns by semicolons where a comma is the decimal point.
+        part = max(",;\t", key=first.count)
+        table = csv.reader(chain([first], text), delimiter=part)
         header = next(table, [])
         for cells in table:
             n = table.line_num
-            if len(cells) == len(header):
+            if len(cells) == len(header) and any(cells):
                 yield f"{path}:{n}", dict(zip(header, cells, strict=True))
-            elif cells:
+            elif any(cells):
                 yield f"{path}:{n}", BadRow("cells", f"not as many cells as the header. {_look(path, n)}")
 
 

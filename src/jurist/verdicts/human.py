@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from os import PathLike
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -106,9 +107,12 @@ def load_labels(source: Source) -> Iterator[Verdict]:
 
 def load_weighted(source: Source) -> Iterator[tuple[Verdict, float]]:
     """The same, each with how many matchups of its run it stands for: the `weight` of a spot check, or 1."""
+    is_table = isinstance(source, str | PathLike) and str(source).removesuffix(".gz").endswith(".csv")
     for number, (where, read) in enumerate(read_rows(source), 1):
         try:
             row = rename_columns(read, {})
+            if is_table and "weight" in row:  # a spot check, which has escaped its cells
+                row = {name: _ESCAPED.sub(r"\1", cell) for name, cell in row.items()}
             verdict = _recorded(row, where) if "judge" in row else _written(row, where, number)
         except BadRow as error:
             # The way out that other rows have, to be left out, is none for labels.
@@ -118,13 +122,24 @@ def load_weighted(source: Source) -> Iterator[tuple[Verdict, float]]:
 
 
 def _weight(value: Any, where: str) -> float:
+    """A spreadsheet may have made its point a comma."""
+    word = str("" if value is None else value).removesuffix(" labels").replace(",", ".")
     try:
-        weight = 1.0 if value in (None, "") else float(value)
+        weight = float(word) if word else 1.0
     except (TypeError, ValueError):
         weight = 0.0
     if 0 < weight < float("inf"):
         return weight
     raise DataError(f"{where}: the weight is {value!r}; it is a number above 0, or leave it out")
+
+
+_LIVE: Final = re.compile(r"'*(?:[=+\-@\t\r]|[\d.,:/%eE -]*\d[\d.,:/%eE -]*\Z)")
+_ESCAPED: Final = re.compile(rf"\A'({_LIVE.pattern})")
+
+
+def escape_cell(value: Any) -> Any:
+    """A text that a spreadsheet takes for no formula, date or number: with ' in front, where it might."""
+    return f"'{value}" if isinstance(value, str) and _LIVE.match(value) else value
 
 
 def _recorded(row: dict[str, Any], where: str) -> Verdict:
