@@ -16,7 +16,22 @@ from jurist.audits.finding import ChartWords, Kind, Measure, Missing, fill, find
 from jurist.audits.findings import KINDS, SECTIONS
 from jurist.audits.overoptimisation import best_of_n, overoptimisation
 from jurist.audits.reading import human_file
-from jurist.audits.rules import far_from, mildest, of, reported, too_high, too_low, worst_of_all
+from jurist.audits.rules import (
+    at_least,
+    better_than_nothing,
+    by_facts,
+    far_from,
+    mildest,
+    of,
+    reported,
+    shown_low,
+    stands_in,
+    too_high,
+    too_low,
+    unusual,
+    wins_too_often,
+    worst_of_all,
+)
 from jurist.audits.sheet import Labels
 from jurist.stats.intervals import Estimate
 from jurist.tiny.answers import MEDIOCRE
@@ -66,6 +81,8 @@ def test_a_sentence_without_one_of_its_figures_is_an_error_of_ours():
 
 FAR, ABOVE = far_from(0.5, 0.05), far_from(0.5, 0.05, only="above")
 CAPPED = far_from(0.5, 0.05, unless={"mended": ("warning", "the labels are free of it")})
+ODD = unusual((0.5, 0.65), (0.25, 0.75))
+FACTS = by_facts({"first": ("warning", "the first"), "other": ("note", "the other")}, "neither")
 BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
 
 
@@ -102,6 +119,31 @@ BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
         (worst_of_all(0.3), (0.6, 0.5, 0.7), {"overall": 0.2}, "warning", "above the 30% tolerated"),
         (worst_of_all(0.3), (0.3, 0.25, 0.4), {"overall": 0.2}, "note", "above the 20.0% in all"),
         (worst_of_all(0.3), (0.6, 0.5, 0.7), {"overall": 0.5}, "fine", "not significantly above the 50.0%"),
+        (ODD, (0.8, 0.7, 0.9), {}, "warning", "significantly above 65%, and above 75%"),
+        (ODD, (0.7, 0.66, 0.74), {}, "note", "significantly above 65%"),
+        (ODD, (0.2, 0.1, 0.3), {}, "warning", "significantly below 50%, and below 25%"),
+        (ODD, (0.4, 0.3, 0.49), {}, "note", "significantly below 50%"),
+        (ODD, (0.8, 0.6, 1.0), {}, "fine", "not significantly outside 50% to 65%"),
+        (FACTS, (0.5, 0.5, 0.5), {"first": True, "other": True}, "warning", "the first"),
+        (FACTS, (0.5, 0.5, 0.5), {"other": True}, "note", "the other"),
+        (FACTS, (0.5, 0.5, 0.5), {}, "fine", "neither"),
+        (shown_low(0.1), (0.3, 0.2, 0.4), {}, "alarm", "significantly above the 10% tolerated"),
+        (shown_low(0.1), (0.15, 0.05, 0.25), {"tolerated": 0.12}, "warning", "above the 12% you asked for"),
+        (shown_low(0.1), (0.08, 0.02, 0.15), {}, "note", "not shown to be within"),
+        (shown_low(0.1), (0.05, 0.02, 0.09), {}, "fine", "significantly within"),
+        (wins_too_often(0.1), (0.5, 0, 1), {"low": 0.3, "without": 0.0}, "alarm", "significantly above the"),
+        (wins_too_often(0.1), (0.5, 0, 1), {"low": 0.05, "without": 0.0}, "warning", "not significantly"),
+        (wins_too_often(0.1), (0.5, 0, 1), {"low": 0.3, "without": 0.4}, "note", "what an unrelated answer"),
+        (wins_too_often(0.1), (0.0, 0, 1), {"low": 0.0, "without": 0.0}, "fine", "not above"),
+        (better_than_nothing(9), (-0.1, -0.2, 0.0), {}, "alarm", "not better"),
+        (better_than_nothing(9), (0.1, -0.2, 0.3), {}, "warning", "not significantly better"),
+        (better_than_nothing(99), (-0.1, -0.2, 0.0), {}, "note", "too few"),
+        (better_than_nothing(9), (0.1, 0.05, 0.3), {}, "fine", "significantly better"),
+        (stands_in(0.8), (0.4, 0.3, 0.6), {"passed": -0.1, "power": 0.9}, "warning", "would"),
+        (stands_in(0.8), (0.4, 0.3, 0.6), {"passed": -0.1, "power": 0.5}, "note", "may not either"),
+        (stands_in(0.8), (0.6, 0.5, 0.7), {"passed": 0.1, "power": 0.5}, "fine", "as good as"),
+        (at_least(0.9), (0.5, 0.5, 0.5), {}, "warning", "below the 90"),
+        (at_least(0.9), (0.95, 0.95, 0.95), {}, "note", "not all"),
     ],
 )  # fmt: skip
 def test_a_grade_has_its_reason(rule, estimate, figures, grade, reason):
