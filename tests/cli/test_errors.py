@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,6 @@ import pytest
 
 from jurist.cli.exits import exit_code, report
 from jurist.errors import BudgetSpent, Interrupted, SettingError
-from jurist.run import Run
 from support.cli import run
 from support.job import label
 
@@ -78,11 +78,42 @@ def test_a_damaged_file_of_a_run_is_named_and_made_again(name):
     assert run("show", "run", "--flips").code == 0
 
 
-def test_a_folder_in_use_is_left_alone_and_show_says_so(here):
+@contextmanager
+def at_work(folder):
+    """Another process with the folder's lock, as one that is labelling has it."""
+    hold = f"from jurist.run import Run; run = Run('{folder}'); print('open', flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", hold], **pipes) as process:
+        assert process.stdout.readline() == b"open\n"
+        yield f"process {process.pid}"
+        process.stdin.close()
+
+
+def test_a_folder_that_another_process_works_on_is_named_with_it_and_left_alone():
     label("shorter")
-    with Run(here / "run"):
-        assert f"process {os.getpid()}" in label("shorter").line
-        assert f"process {os.getpid()} is at work here" in run("show", "run").out
+    with at_work("run") as process:
+        for words in (("show", "run"), ("show", "run", "--labels"), ("show", "run", "--by", "shorter")):
+            done = run(*words)
+            assert done.code == 0
+            assert done.out.startswith(f"working      {process} is at work here; below is what an earlier")
+        assert f"{process} is working on this run".replace("process", "Process") in run("audit", "run").out
+        assert f"{process} is working on run. Wait" in run("export", "run", "-f", "kto").line
+        assert process in label("shorter").line
+    assert not Path("run/export/kto").exists()
+    assert "at work" not in run("show", "run").out
+    assert "working" not in run("audit", "run").out
+    assert run("export", "run", "-f", "kto").code == 0
+
+
+def test_a_run_that_has_only_begun_is_said_to_be_worked_on():
+    with at_work("new") as process:
+        for verb in ("show", "audit", "export"):
+            done = run(verb, "new")
+            assert done.code == 2
+            assert f"{process} is working on" in done.line
+            assert done.line.rstrip().endswith("Wait for it to end")
+    for verb in ("show", "audit", "export"):
+        assert "jurist label" in run(verb, "new").line
 
 
 ENDINGS = {

@@ -62,6 +62,8 @@ def do_show(typed: Typed) -> int:
     run = Path(cfg.run)
     if not run.is_dir():
         raise RunError(f"there is no run at {run}. Make one with: jurist label --out {quote(str(run))} ...")
+    if (owner := owner_of(run)) and not typed.as_json:
+        print(f"{'working':<13}process {owner} is at work here; below is what an earlier start has left")
     rows: list[Any]
     if cfg.labels:
         rows = list(islice(read_records(run / "preferences.jsonl", Preference), cfg.limit))
@@ -160,8 +162,6 @@ def _show_summary(run: Path, as_json: bool) -> None:
         from ..recipes.demo import Demo as kind
     elif "rounds" in facts:
         from ..recipes.loop.rounds import LoopOutcome as kind
-    if owner := owner_of(run):
-        print(f"{'working':<13}process {owner} is at work here; this is the summary of an earlier start")
     return print_result(False, msgspec.convert({**facts, "run": str(run)}, kind))
 
 

@@ -24,7 +24,7 @@ from ..audits.finding import Finding, Measure, count
 from ..errors import RunError
 from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
-from ..run import cannot_write, newest_labels, write_whole
+from ..run import cannot_write, newest_labels, owner_of, write_whole
 from .lines import counted, named
 
 if TYPE_CHECKING:
@@ -216,14 +216,14 @@ def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Me
     from ..audits.win_rates import length_controlled
     from .loop.compare import checkpoints, comparisons, generations
 
-    labelled = newest_labels(folder)
+    labelled, owner = newest_labels(folder), owner_of(folder)
     if labelled is None:
-        raise RunError(
-            f"no round of the loop in {folder} was labelled yet."
-            f" Go on with: jurist run {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
-        )
+        go_on = f"Go on with: jurist run {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
+        wait = f"Process {owner} is working on it. Wait for it to end"
+        raise RunError(f"no round of the loop in {folder} was labelled yet. {wait if owner else go_on}")
     read = read_run(labelled, cfg.human, on_rows)
     note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
+    note += f" Process {owner} is working on the loop." if owner else ""
     more: list[Measure] = [
         *diversity(generations(folder)),
         *overoptimisation(checkpoints(folder)),

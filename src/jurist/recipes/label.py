@@ -37,7 +37,7 @@ from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows
 from ..records import RECORDED_PREFIX, Dropped, Group, Preference, Prompt, content_id
-from ..run import Marker, Run, again, read_json, read_records, write_whole
+from ..run import Marker, Run, again, owner_of, read_json, read_records, write_whole
 from ..verdicts.calibrate import FEWEST
 from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
@@ -272,6 +272,8 @@ def export(
     """Decide and export a finished or stopped run once more, with any setting of deciding changed."""
     folder = Path(folder)
     recipe, path = folder / "recipe.yaml", folder / "summary.json"
+    if owner := owner_of(folder):
+        raise RunError(f"process {owner} is working on {folder}. Wait for it to end")
     if not recipe.exists():
         raise RunError(f"there is no run at {folder}. Make one with: {again(folder)}")
     for name in overrides or {}:
