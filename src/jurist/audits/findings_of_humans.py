@@ -20,7 +20,7 @@ AGREEMENT: Final = {
         "Agreement with humans",
         "{judge} and humans preferred the same answer in {value} of {matchups:matchup} ({interval})[; {ties:tie} of {judge} count half][; {divided:matchup} on which humans were divided in halves left out].",
         too_low(WANTED, few=10),
-        ("do not train on these labels: ask another judge, `{another}`", MORE_LABELS),
+        ("ask another judge: `{another}`", MORE_LABELS),
         missing={
             "no_humans": NO_HUMANS,
             "undecided": Missing(

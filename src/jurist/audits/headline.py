@@ -74,7 +74,7 @@ def steps(findings: Iterable[Finding]) -> list[Step]:
         new: dict[str, list[str]] = {}
         for part, clauses in parts_of(one.advice):
             if before := next((given[clause] for clause in clauses if clause in given), None):
-                before.findings.append(one)
+                before.findings.extend([one] * (one not in before.findings))
             else:
                 new[part] = clauses
         if new:
@@ -87,7 +87,7 @@ def steps(findings: Iterable[Finding]) -> list[Step]:
 def parts_of(advice: str) -> list[tuple[str, list[str]]]:
     """What may be done instead of each other; two that share a command or its words are the same."""
     parts = advice.split("; or ") if advice else []
-    words = [part.partition("`")[0].lower().strip(" :").split(": ") for part in parts]
+    words = [part.partition("`")[0].lower().strip(" :,").split(": ") for part in parts]
     commands = [re.findall(r"`([^`]+)`", part) for part in parts]
     return [(part, [*filter(None, some), *of]) for part, some, of in zip(parts, words, commands, strict=True)]
 
