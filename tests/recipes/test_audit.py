@@ -119,6 +119,25 @@ def test_human_labels_that_are_about_nothing_here_are_not_passed_over(tmp_path, 
     assert all(one.says.startswith(f"{says} {labels}") and one.advice for one in found)
 
 
+@pytest.mark.parametrize("word", ["first", "second", "tie"])
+def test_one_human_label_makes_no_alarm_and_no_endless_interval(tmp_path, word):
+    said = [(one, [verdict(one, 0.9, judge=judge) for judge in ("x", "y")]) for one in map(pair, range(40))]
+    humans = tmp_path / "humans.jsonl"
+    humans.write_text(json.dumps({"matchup_id": said[0][0].id, "label": word, "who": "ada"}))
+    run = write_run(tmp_path / "run", said, [label(one, 0.9) for one, _ in said])
+
+    alone, none = audit(run, humans), audit(run)
+
+    (first,) = {one.name for one in alone.findings[:1]}
+    assert first == "agreement.accuracy"
+    wrong = [(one.name, one.about) for one in alone.findings if one.grade in ("alarm", "warning")]
+    assert wrong == [(one.name, one.about) for one in none.findings if one.grade in ("alarm", "warning")]
+    text = "\n".join(alone.lines())
+    assert " inf" not in text
+    assert "nan" not in text.replace("finance", "")
+    assert "No human has labelled" in next(none.lines())
+
+
 def test_what_was_spent_is_shared_among_labels_and_among_those_that_humans_agree_with(tmp_path):
     said = always(0.8, 20)
     labels = [label(one, 0.9) for one, _ in said]

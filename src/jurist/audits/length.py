@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ..stats.intervals import EPSILON, NO_DATA, Estimate, clustered_mean, clustered_share, student
 from .finding import Measure
 from .sheet import Array, Sheet
+
+ENOUGH: Final = 30
+"""Prompts with human labels from which a judge is compared with humans, and not with what is usual."""
 
 
 def length(sheet: Sheet) -> list[Measure]:
@@ -68,14 +71,14 @@ def _of_judge(
         return
     share = clustered_share((toward[decided] > 0).astype(float), prompt[decided])
     both = np.flatnonzero(~np.isnan(human[matchup]))
-    labelled = len(both) > 0
-    figures: dict[str, Any] = {"of": int(decided.sum()), "labelled": labelled, "unlabelled": not labelled}
+    labelled = len(np.unique(prompt[both])) >= ENOUGH
+    figures: dict[str, Any] = {"of": int(decided.sum()), "labelled": labelled, "unlabelled": not len(both)}
     figures |= {"elsewhere": True} if by_humans is None else {"mark": by_humans.value}
     if share.value < 0.5:
         # What is said against length does not help a judge that goes for the shorter.
         figures["advice_for"] = 0
     yield Measure("length.prefers_longer", name, share, figures)
-    if labelled:
+    if len(both):
         yield _excess(sheet, name, matchup[both], (1 + (2 * p[both] - 1) * side[both]) / 2, human)
     by_length = sheet.longer_by[matchup] / (sheet.longer_by[matchup].std() or 1.0)
     correlation = correlation_through_zero(np.tanh(by_length), p - 0.5, prompt)
