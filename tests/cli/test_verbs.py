@@ -96,7 +96,7 @@ def test_a_spot_check_says_what_is_next_and_is_not_written_over_once_it_is_label
     write("my spot.jsonl", [{**row, "label": "tie"} for row in rows])
     again = run("spotcheck", "mine.jsonl", "-n", 5, "--out", "my spot.jsonl")
     assert "Choose another file with: --out FILE" in again.line
-    assert run("spotcheck", "mine.jsonl", "-n", 5, "--json").json["drawn"] == 5
+    assert run("spotcheck", "mine.jsonl", "-n", 5, "--json").json["sampled"] == 5
 
 
 def test_a_probe_ends_with_1_for_a_judge_that_may_not_count_and_with_3_at_its_budget():
