@@ -228,10 +228,21 @@ def test_dawid_skene_by_hand_from_known_truths():
     assert says[:, 1, 0] == pytest.approx([2 / 24] * 2, abs=0.01)  # taken as known however the votes went
 
 
+def test_dawid_skene_smooths_and_stops_as_it_is_told():
+    """With every truth known a table is counts, and 10 of smoothing are 30 more answers of the judge."""
+    rows, truth = hard_jury({"a": 0.9, "b": 0.6, "c": 0.7}, 100)
+    plain, smooth = (fitted(rows, truth, replace(DAWID_SKENE, smoothing=s)).jurors[0].says for s in (0, 10))
+    for counts, more in zip(plain, smooth, strict=True):
+        assert more == pytest.approx([(50 * share + 10) / 80 for share in counts])
+    rows, _ = hard_jury({"a": 0.9, "b": 0.6, "c": 0.7}, 1000)
+    soon, late = (fitted(rows, {}, replace(DAWID_SKENE, tolerance=t)).jurors[0].says for t in (9.0, 1e-9))
+    assert soon[0][0] < 0.8 < late[0][0] == pytest.approx(0.9, abs=0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_dawid_skene_and_the_majority_are_crowd_kits():
-    """Four answers an item, round by round; and with the defaults the labels are those it ends with."""
+    """Four answers an item, round by round; and with a small tolerance the probabilities it ends with."""
     crowdkit = pytest.importorskip("crowdkit.aggregation", reason="pip install crowd-kit")
     import pandas
 
@@ -247,11 +258,11 @@ def test_dawid_skene_and_the_majority_are_crowd_kits():
     wanted = theirs.errors_.reindex([(j, a) for j in range(judges) for a in (0, 1)])[[0, 1]].to_numpy()
     assert says[:, :, :2] == pytest.approx(wanted.reshape(judges, 2, 2).transpose(0, 2, 1), abs=1e-9)
 
-    prior, says = fit_dawid_skene(said, np.ones(400), np.full(400, np.nan))
+    prior, says = fit_dawid_skene(said, np.ones(400), np.full(400, np.nan), 0.0, 1e-14)
     words = np.log(says[:, 0]) - np.log(says[:, 1])
     score = np.where(said >= 0, words[np.arange(judges), said], 0).sum(axis=1)
-    full = crowdkit.DawidSkene(n_iter=200, tol=-math.inf).fit(table).probas_.sort_index()[0].to_numpy()
-    assert ((score + math.log(prior / (1 - prior)) > 0) == (full > 0.5)).all()
+    full = crowdkit.DawidSkene(n_iter=2000, tol=1e-14).fit(table).probas_.sort_index()[0].to_numpy()
+    assert expit(score + math.log(prior / (1 - prior))) == pytest.approx(full, abs=1e-6)
     shares = crowdkit.MajorityVote().fit(table).probas_
     for i in range(0, 400, 20):
         row = [opinion(str(j), 1.0 - one) for j, one in enumerate(said[i].tolist()) if one >= 0]

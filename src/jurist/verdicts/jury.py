@@ -284,7 +284,7 @@ def fit_jury(
         effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
     )
     if cfg.combine == "dawid_skene" and patterns:
-        weights, lean = _dawid_skene(weights, seen, patterns)
+        weights, lean = _dawid_skene(weights, seen, patterns, cfg)
     elif cfg.combine == "anchored" and n_labels:
         weights, lean = _anchored(weights, seen, agrees)
     else:
@@ -362,7 +362,7 @@ def _anchored(weights: Weights, seen: Labelled, agrees: Array) -> tuple[Weights,
 
 
 def _dawid_skene(
-    weights: Weights, seen: Labelled, patterns: Mapping[tuple[int, ...], int]
+    weights: Weights, seen: Labelled, patterns: Mapping[tuple[int, ...], int], cfg: JuryConfig
 ) -> tuple[Weights, Array]:
     """EM over all matchups, each also from its other side: which completion is called first is chance."""
     known, y, k = seen.known, seen.first, len(seen.judges)
@@ -377,9 +377,8 @@ def _dawid_skene(
         rows += [(one, label, n) for (one, label), n in gold.items()]
         said = np.array([one for one, _, _ in rows], dtype=np.int64).reshape(-1, k)
         label, n = np.array([(label, n / 2) for _, label, n in rows]).reshape(-1, 2).T
-        _, says = fit_dawid_skene(
-            np.concatenate([said, mirror[said]]), np.concatenate([n, n]), np.concatenate([label, 1 - label])
-        )
+        both = np.concatenate([said, mirror[said]]), np.tile(n, 2), np.concatenate([label, 1 - label])
+        _, says = fit_dawid_skene(*both, cfg.smoothing, cfg.tolerance)
         words = np.log(np.maximum(says[:, 0], TINY)) - np.log(np.maximum(says[:, 1], TINY))
         return says, np.where(answers == UNSAID, 0.0, words[np.arange(k), answers]).sum(axis=1)
 

@@ -166,3 +166,9 @@ class JuryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     quorum: Annotated[
         float, Meta(ge=0, le=1, description="Share of the judges with a usable opinion; one at least.")
     ] = 0.5
+    smoothing: Annotated[
+        float, Meta(ge=0, description="Of dawid_skene: added to each count of how a judge answers.")
+    ] = 0.01
+    tolerance: Annotated[
+        float, Meta(gt=0, description="Of dawid_skene: gain in log-likelihood per verdict at which it ends.")
+    ] = 1e-5
