@@ -42,16 +42,12 @@ class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agreement: Annotated[float, Meta(gt=0, lt=1, description="How often labels agree with humans.")] = 0.75
     margin: Annotated[float, Meta(gt=0, lt=1, description="Half-width of the interval wanted.")] = 0.05
     difference: Annotated[float, Meta(gt=0, lt=1, description="Difference in accuracy of two judges.")] = 0.05
-    discordance: Annotated[float, Meta(gt=0, lt=1, description="Pairs on which just one judge is right.")] = (
-        0.2
-    )
+    discordance: Annotated[float, Meta(gt=0, lt=1, description="Pairs on which one judge is right.")] = 0.2
     error: Annotated[float, Meta(gt=0, lt=1, description="Share of wrong labels allowed in a batch.")] = 0.05
     rho: Annotated[float, Meta(gt=-1, lt=1, description="Correlation of judges with human labels.")] = 0.0
     judged: Annotated[int, Meta(ge=0, description="Matchups that only judges read.")] = 100_000
     human_accuracy: Annotated[float, Meta(gt=0.5, lt=1, description="How often a human is right.")] = 0.85
-    first_share: Annotated[float, Meta(gt=0.5, lt=1, description="Share of flips to the first position.")] = (
-        0.6
-    )
+    first_share: Annotated[float, Meta(gt=0.5, lt=1, description="Share of flips to position one.")] = 0.6
     effect: Annotated[float, Meta(ge=1, description="Labels worth an independent one: 1 + (m - 1) r.")] = 1.0
     price: Annotated[float, Meta(ge=0, description="Dollars per human label.")] = 1.0
     power: Annotated[float, Meta(gt=0, lt=1, description="Chance to find a difference that exists.")] = 0.8
