@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 from scipy.stats import binom, norm, qmc
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from support.simulated import Simulated, World
 
@@ -104,3 +105,79 @@ def self_preference(judge: Simulated, world: World) -> Truth:
     right_own = (p * humans)[own].mean() / humans[own].mean()
     right_other = 1 - (p * (1 - humans))[own].mean() / (1 - humans)[own].mean()
     return {"gap": right_own - right_other, "excess": p[own].mean() - 0.5}
+
+
+def _winner(judge: Simulated, at: Points) -> Array:
+    """The chances that both orders together name the first, neither and the second: a row each."""
+    p = at.given
+    if judge.soft:
+        return np.stack([p > 0.5, p == 0.5, p < 0.5]).astype(float)
+    return np.stack([p**2, 2 * p * (1 - p), (1 - p) ** 2])
+
+
+def agreement(judge: Simulated, world: World) -> Truth:
+    """With an odd number of humans, each of whom labelled everything; the labels are the judge's."""
+    at, n = points(judge, world), world.people
+    winner, h = _winner(judge, at), at.human
+    truth = np.stack([at.humans, 0 * h, 1 - at.humans])
+    table = (winner[:, None] * truth[None]).mean(axis=2)
+    accuracy = np.trace(table) + table[1].sum() / 2
+    ours, theirs = np.divmod(np.arange(9), 3)
+    # Gwet's chance agreement, of as many categories as are used.
+    share = (table.sum(0) + table.sum(1)) / 2
+    chance = (share * (1 - share)).sum() / ((share > 0).sum() - 1)
+    # Two of the humans, and the judge with one of them: how often they differ, and how often they agree.
+    differ = 2 * h * (1 - h)
+    with_one = winner[0] * h + winner[2] * (1 - h)
+    pairs = n * (n - 1) / 2
+    observed = (pairs * differ + n * (1 - with_one)).mean() / (pairs + n)
+    pooled = (n * np.array([h.mean(), 0, 1 - h.mean()]) + winner.mean(axis=1)) / (n + 1)
+    return {
+        "accuracy": accuracy,
+        "label_error": 1 - accuracy,
+        "over_longest": accuracy - 0.5,
+        "over_first": accuracy - 0.5,
+        "humans": 1 - differ.mean(),
+        "humans_alpha": 1 - differ.mean() / 0.5,
+        "with_a_human": (with_one + winner[1] / 2 - 1 + differ).mean(),
+        "kappa": cohen_kappa_score(ours, theirs, sample_weight=table.ravel()),
+        "ac1": (np.trace(table) - chance) / (1 - chance),
+        "alpha": 1 - observed / (1 - (pooled**2).sum()),
+        "advantage": _advantage(winner, h, n - 1),
+    }
+
+
+def _advantage(winner: Array, h: Array, others: int) -> float:
+    """How often as many of the other humans go with the judge as with the human left out, or more."""
+    found = np.zeros(len(h))
+    for firsts in range(others + 1):
+        with_first, with_second = firsts, others - firsts
+        chance = binom.pmf(firsts, others, h)
+        for p, own in ((h, with_first), (1 - h, with_second)):
+            as_good = (
+                (with_first >= own) * winner[0] + (own <= 0) * winner[1] + (with_second >= own) * winner[2]
+            )
+            found += chance * p * as_good
+    return float(found.mean())
+
+
+def among_judges(judges: tuple[Simulated, ...], world: World) -> float:
+    """Krippendorff's alpha of winners (1, 0, -1) on an interval scale; no position is preferred."""
+    winners = [_winner(one, points(one, world)) for one in judges]
+    means, squares = [one[0] - one[2] for one in winners], [(one[0] + one[2]).mean() for one in winners]
+    pairs = [(i, j) for i in range(len(judges)) for j in range(i)]
+    apart = np.mean([squares[i] + squares[j] - 2 * (means[i] * means[j]).mean() for i, j in pairs])
+    return float(1 - apart / (2 * np.mean(squares)))
+
+
+def calibration(judge: Simulated, world: World) -> Truth:
+    """Of probabilities, against one human."""
+    at = points(judge, world)
+    p, h = at.given, at.human
+    sure, right = np.maximum(p, 1 - p), np.where(p > 0.5, h, 1 - h)
+    labels, scores = np.repeat([1, 0], len(p)), np.concatenate([sure, sure])
+    return {
+        "over": (sure - right).mean(),
+        "brier": (h * (1 - p) ** 2 + (1 - h) * p**2).mean(),
+        "auroc": roc_auc_score(labels, scores, sample_weight=np.concatenate([right, 1 - right])),
+    }
