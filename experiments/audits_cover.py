@@ -25,97 +25,95 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jurist
-from cover import LEAST, MOST, Scenario, covers, judges
 from evidence import record
+
+# isort: split
+from cover import LEAST, MOST, Scenario, covers, judges, loops
 
 PACKAGE = Path(jurist.__file__).parent
 SETS = 200
 """For a mutant."""
 
 
-class Mutant(NamedTuple):
-    name: str
-    file: str
-    right: str
-    """Stands just once in the file."""
-    wrong: str
-    case: str
-    """Which should fail: `measure: what is planted`."""
+AUDITS: dict[str, Callable[[], list[Scenario]]] = {
+    name.removeprefix("of_"): made
+    for file in (judges, loops)
+    for name, made in vars(file).items()
+    if name.startswith("of_")
+}
 
 
-MUTANTS = (
-    Mutant(
-        "an interval half as wide",
-        "stats/intervals.py",
-        "z, p = z_of(level), successes / n",
-        "z, p = z_of(level) / 2, successes / n",
-        "position.flip_rate: first position is worth one log-odd",
-    ),
-    Mutant(
-        "the verdict, not the prompt, as the unit",
-        "stats/intervals.py",
-        "off = np.bincount(np.unique(clusters, return_inverse=True)[1], w * (values - value))",
-        "off = w * (values - value)",
-        "position.first_position: first position is worth one log-odd",
-    ),
-    Mutant(
-        "ties counted as flips",
-        "audits/position.py",
-        "(self.p_swapped - 0.5) < 0",
-        "(self.p_swapped - 0.5) <= 0",
-        "position.flip_rate: the same, two samples, whose ties are no flips",
-    ),
-    Mutant(
-        "swapped verdicts not turned round",
-        "audits/position.py",
-        "np.where(swapped, 1 - p, p),",
-        "p,",
-        "position.first_position: first position is worth one log-odd",
-    ),
-)
+MUTANTS = """
+an interval half as wide: position.flip_rate, biased to the first position
+    stats/intervals.py: z, p = z_of(level), -> z, p = z_of(level) / 2,
+verdicts, not prompts, as the unit: position.first_position, biased to the first position
+    stats/intervals.py: np.unique(clusters, return_inverse=True)[1], w -> np.arange(len(w)), w
+ties counted as flips: position.flip_rate, the same, two samples, which may tie
+    audits/position.py: (self.p_swapped - 0.5) < 0 -> (self.p_swapped - 0.5) <= 0
+swapped verdicts not turned round: position.first_position, biased to the first position
+    audits/position.py: np.where(swapped, 1 - p, p), -> p,
+kappa halved: agreement.kappa, a good judge
+    stats/agreement.py: return _beyond(same, (table.sum(-1) -> return 0.5 * _beyond(same, (table.sum(-1)
+ties left out of accuracy: agreement.accuracy, a dim judge, with ties
+    audits/agreement.py: decided = one.decided -> decided = one.decided.subset(one.decided.p != 0.5)
+humans compared with themselves: agreement.humans, a good judge
+    audits/humans.py: (agreeing_votes(counts) - 1) -> agreeing_votes(counts)
+label error without weights: agreement.label_error, labels, doubtful ones checked more
+    audits/agreement.py: labels.weight if humans.weighted else None, -> None,
+Brier's score without its square: calibration.brier, too sure
+    audits/calibration.py: (one.p - one.mean) ** 2 -> np.abs(one.p - one.mean)
+AUROC from ranks among all answers: calibration.auroc, too sure
+    audits/calibration.py: (ranks[right] - _midranks(scores[right])) / zeros -> ranks[right] / len(scores)
+"""
+"""A name and the case that should fail; then the file, what stands just once there, and what instead."""
 
 
-def scenarios(audits: list[str]) -> list[Scenario]:
-    every = judges.scenarios()
-    return [one for one in every if not audits or audit_of(one) in audits]
+def mutants() -> dict[str, tuple[str, ...]]:
+    """By name: the measure, what is planted, the file, what is right there and what is wrong."""
+    found, lines = {}, MUTANTS.strip().splitlines()
+    for head, change in zip(lines[::2], lines[1::2], strict=True):
+        name, case = head.split(": ")
+        file, code = change.strip().split(": ", 1)
+        found[name] = (*case.split(", ", 1), file, *code.split(" -> "))
+    return found
 
 
-def audit_of(scenario: Scenario) -> str:
-    return next(iter(scenario.planted)).partition(".")[0]
+def scenarios(audits: Iterable[str]) -> list[Scenario]:
+    return [one for audit in audits for one in AUDITS[audit]()]
 
 
-def tried(mutant: Mutant) -> dict[str, Any]:
-    """The mutant's case, with the error in a copy of the package."""
+def case(measure: str, about: str, sets: int = SETS) -> dict[str, Any]:
+    audit, _, rest = measure.partition(".")
+    (scenario,) = (one for one in scenarios([audit]) if one.about == about)
+    found: dict[str, Any] = covers(replace(scenario, planted={rest: scenario.planted[rest]}), sets)["cases"][
+        rest
+    ]
+    return found
+
+
+def tried(name: str) -> dict[str, Any]:
+    """Its case, in a copy of the package that has the error."""
+    measure, about, file, right, wrong = mutants()[name]
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(PACKAGE, Path(folder) / "jurist", ignore=shutil.ignore_patterns("__pycache__"))
-        file = Path(folder) / "jurist" / mutant.file
-        source = file.read_text()
-        if source.count(mutant.right) != 1:
-            sys.exit(f"{mutant.name}: {mutant.right!r} does not stand just once in {mutant.file}")
-        file.write_text(source.replace(mutant.right, mutant.wrong))
-        command = [sys.executable, __file__, "--case", mutant.case, "--sets", str(SETS)]
+        path = Path(folder) / "jurist" / file
+        if path.read_text().count(right) != 1:
+            sys.exit(f"{name}: {right!r} does not stand just once in {file}")
+        path.write_text(path.read_text().replace(right, wrong))
+        command = [sys.executable, __file__, "--case", measure, about]
         ran = subprocess.run(
             command, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True
         )
     if ran.returncode:
         sys.exit(ran.stderr)
     found = json.loads(ran.stdout)
-    return {
-        "mutant": mutant.name,
-        "caught": not found["holds"],
-        "covers": found["covers"],
-        "case": mutant.case,
-    }
-
-
-def case(name: str, sets: int) -> dict[str, Any]:
-    measure, _, about = name.partition(": ")
-    (scenario,) = (one for one in judges.scenarios() if one.about == about and measure in one.planted)
-    return next(one for one in covers(scenario, sets)["cases"] if one["measure"] == measure)
+    return {"mutant": name, "caught": not found["holds"], "covers": found["covers"], "case": [measure, about]}
 
 
 def printed(row: dict[str, Any]) -> dict[str, Any]:
@@ -126,37 +124,31 @@ def printed(row: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("audits", nargs="*")
-    parser.add_argument("--mutant", choices=[one.name for one in MUTANTS])
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--mutant", choices=mutants())
+    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--sets", type=int)
     args = parser.parse_args()
-    if args.case:
-        printed(case(args.case, args.sets))
+    if args.case or args.mutant:
+        printed(case(*args.case) if args.case else tried(args.mutant))
         return
-    if args.mutant:
-        printed(tried(next(one for one in MUTANTS if one.name == args.mutant)))
-        return
-    rows = [printed({"audit": audit_of(one), **covers(one, args.sets)}) for one in scenarios(args.audits)]
+    rows = [printed(covers(one, args.sets)) for one in scenarios(args.audits or AUDITS)]
     if args.audits or args.sets:
         return
-    mutants = [printed(tried(one)) for one in MUTANTS]
-    shares = [one["covers"] for row in rows for one in row["cases"]]
-    inside = sum(LEAST <= one <= MOST for one in shares)
+    planted = [printed(tried(name)) for name in mutants()]
+    caught = sum(one["caught"] for one in planted)
+    shares = [one["covers"] for row in rows for one in row["cases"].values()]
     record(
         "audits_cover",
-        value=round(sum(shares) / len(shares), 4),
-        low=min(shares),
-        high=max(shares),
-        null={"mutants not caught": sum(not one["caught"] for one in mutants), "of": len(mutants)},
-        bar="cover of every 95% interval within 93 to 97%, as far as the sets tell; at most 5% false alarms"
-        " of an audit on honest judges; each of ten errors planted in formulas makes a case fail",
-        holds=all(row["holds"] for row in rows) and all(one["caught"] for one in mutants),
-        packages=("jurist", "numpy", "scipy", "scikit-learn"),
+        (round(sum(shares) / len(shares), 4), min(shares), max(shares)),
+        null={"errors planted in formulas that no case noticed": len(planted) - caught},
+        bar="cover of each 95% interval within 93 to 97%, as far as the sets tell; at most 5% false alarms of"
+        f" an audit on honest judges; each of {len(planted)} errors planted in formulas makes a case fail",
+        holds=all(row["holds"] for row in rows) and caught == len(planted),
         unit="share of intervals that cover what is planted, over all cases; low and high are single cases",
         cases=len(shares),
-        inside_as_they_stand=inside,
+        inside_as_they_stand=sum(LEAST <= one <= MOST for one in shares),
         most_false_alarms=max(row.get("false_alarms", 0.0) for row in rows),
-        mutants=mutants,
+        mutants=planted,
         audits=rows,
     )
 

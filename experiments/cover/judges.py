@@ -23,20 +23,12 @@ Audit = Callable[[Sheet], Iterable[Measure]]
 FAIR, SOFT = Simulated(), Simulated(soft=True)
 
 
-def scenarios() -> list[Scenario]:
-    parts = (of_position, of_length, of_self_preference, of_agreement, of_calibration, of_ceiling)
-    return [one for part in parts for one in part()]
-
-
 def of_position() -> list[Scenario]:
     """Matchups of a prompt are alike, since what the first position is worth differs between prompts."""
     biased, equally = Simulated(slot=1.0, slot_spread=1.2), Simulated(slot=1.0)
     both, once = World(prompts=60, pairs=6, people=1), World(prompts=300, orders="given", people=1)
     twice, thrice = (World(prompts=200, samples=n, people=1) for n in (2, 3))
-
-    def of(about: str, judge: Simulated, world: World, measured: str, honest: bool = False) -> Scenario:
-        return scenario(about, position, judge, world, formulas.position, measured, honest, sets=400)
-
+    of = scenarios_of(position, formulas.position, 300)
     return [
         of("biased to the first position", biased, both, "first_position flip_rate cost"),
         of("the same, probabilities given", replace(biased, soft=True), both, "first_position flip_rate"),
@@ -51,63 +43,53 @@ def of_position() -> list[Scenario]:
 
 def of_length() -> list[Scenario]:
     """Longer answers truly are better, to humans too."""
-    biased, world = Simulated(length=0.7), World(prompts=200, pairs=2, long=0.4)
-    every = "prefers_longer human_prefers_longer excess correlation"
-    return [
-        scenario("prefers the longer answer", length, biased, world, formulas.length, every),
-        scenario("honest, longer is better", length, FAIR, world, formulas.length, every, True),
-    ]
+    every, world = "prefers_longer human_prefers_longer excess correlation", World(200, 2, long=0.4)
+    of = scenarios_of(length, formulas.length)
+    biased = of("prefers the longer answer", Simulated(length=0.7), world, every)
+    return [biased, of("honest, longer is better", FAIR, world, every, True)]
 
 
 def of_self_preference() -> list[Scenario]:
-    fair = Simulated("gpt-large", kin="gpt-small")
-    biased, others = replace(fair, own=0.8), (Simulated("claude-large"), Simulated("mistral-large"))
-    labelled = World(prompts=300, policies=("gpt-small", "qwen-small", "llama-small"))
-    found = []
-    for about, judge in (("prefers its own family", biased), ("honest", fair)):
-        for people, measured in ((3, "gap"), (0, "excess")):
-            truth = formulas.self_preference(judge, labelled)[measured]
-            planted = {f"self_preference.{measured}@{judge.name}": truth}
-            runs = audited(self_preference, (judge, *others), replace(labelled, people=people))
-            what = about if people else f"{about}, no human labels"
-            found.append(Scenario(what, runs, planted, judge is fair))
+    honest, others = Simulated("gpt", kin="gpt-4o"), (Simulated("claude"), Simulated("mistral"))
+    world, found = World(prompts=300, policies=("gpt-4o", "qwen-small", "llama-small")), []
+    for people, measured in ((3, "gap"), (0, "excess")):
+        for judge in (replace(honest, own=0.8), honest):
+            truth = {f"{measured}@gpt": formulas.self_preference(judge, world)[measured]}
+            runs = audited(self_preference, (judge, *others), replace(world, people=people))
+            about = f"{'prefers its own' if judge.own else 'honest'}, {people} human labels"
+            found.append(Scenario("self_preference", about, runs, truth, not judge.own))
     return found
 
 
 def of_agreement() -> list[Scenario]:
     """Three humans label everything, or one a fifth of it; a third of the prompts is hard."""
-    world = World(prompts=200, policies=("one",), hard=0.33)
+    world, name, truth = World(prompts=200, policies=("one",), hard=0.33), "agreement", formulas.agreement
     alike, some = replace(world, prompts=60, pairs=5), World(prompts=1000, people=1, labelled=0.2)
-    good, dim = replace(SOFT, name="good"), Simulated("dim", sharpness=0.4)
-    beyond = "accuracy kappa ac1 alpha over_longest over_first with_a_human"
-    coins = Simulated("coin", sharpness=0.0), Simulated("another", sharpness=0.0)
-    jury = good, dim, Simulated("sharp", sharpness=4.0, soft=True)
-    truth, unlabelled = formulas.agreement, replace(world, people=0)
-    right = [truth(one, world)["accuracy"] for one in (jury[2], dim)]
+    good, dim, coin = (replace(SOFT, name="good"), Simulated("dim", 0.4), Simulated("coin", 0.0))
+    sharp, beyond = (
+        Simulated("sharp", 4.0, soft=True),
+        "accuracy kappa ac1 alpha over_longest over_first with_a_human",
+    )
+    ahead, of = (
+        truth(sharp, world)["accuracy"] - truth(dim, world)["accuracy"],
+        scenarios_of(agreement, truth),
+    )
+
+    def several(about: str, *judges: Simulated) -> Scenario:
+        alpha = {"among_judges": formulas.among_judges(judges, world)}
+        return Scenario(name, about, audited(agreement, judges, replace(world, people=0)), alpha)
+
+    two = audited(agreement, (sharp, dim), world)
     return [
-        scenario(
-            "a good judge", agreement, good, world, truth, f"{beyond} humans humans_alpha advantage", True
-        ),
-        scenario("a dim judge, with ties", agreement, dim, world, truth, beyond),
-        scenario(
-            "five matchups a prompt", agreement, good, alike, truth, "accuracy kappa alpha humans", True
-        ),
-        scenario("labels, a fifth checked", agreement, good, some, truth, "label_error", True, labels=True),
-        scenario(
-            "labels, doubtful ones checked more", agreement, good, some, truth, "label_error", weighted=True
-        ),
-        Scenario(
-            "a sharp judge against a dim one",
-            audited(agreement, jury[1:], world),
-            {"agreement.better_judge@dim": right[0] - right[1]},
-        ),
-        *(
-            Scenario(
-                about,
-                audited(agreement, judges, unlabelled),
-                {"agreement.among_judges": formulas.among_judges(judges, world)},
-            )
-            for about, judges in (("three judges, no human labels", jury), ("coins", coins))
+        several("three judges alone", good, dim, sharp),
+        several("coins", coin, replace(coin, name="other")),
+        Scenario(name, "a sharp judge and a dim one", two, {"better_judge@dim": ahead}),
+        of("a good judge", good, world, f"{beyond} humans humans_alpha", True),
+        of("a dim judge, with ties", dim, world, beyond),
+        of("five matchups a prompt", good, alike, "accuracy kappa alpha humans", True),
+        of("labels, a fifth checked", good, some, "label_error", True, labels=True),
+        of(
+            "labels, doubtful ones checked more", replace(good, noise=3.0), some, "label_error", weighted=True
         ),
     ]
 
@@ -115,70 +97,60 @@ def of_agreement() -> list[Scenario]:
 def of_calibration() -> list[Scenario]:
     """A judge whose log-odds are those of humans is as sure as it is right."""
     world, loud = World(prompts=250, people=1), replace(SOFT, sharpness=4.0, noise=3.0)
-    three = replace(world, prompts=100, pairs=3, hard=0.33)
-    every, truth = "over auroc brier", formulas.calibration
+    three, every = replace(world, prompts=100, pairs=3, hard=0.33), "over auroc brier"
+    of = scenarios_of(calibration, formulas.calibration)
     return [
-        scenario("as sure as it is right", calibration, SOFT, world, truth, every, True),
-        scenario("the same, three matchups a prompt", calibration, SOFT, three, truth, every, True),
-        scenario("too sure", calibration, loud, world, truth, every),
-        scenario("too sure, three matchups a prompt", calibration, loud, three, truth, every),
+        of("as sure as it is right", SOFT, world, every, True),
+        of("the same, three matchups a prompt", SOFT, three, every, True),
+        of("too sure", loud, world, every),
+        of("too sure, three matchups a prompt", loud, three, every),
     ]
 
 
 def of_ceiling() -> list[Scenario]:
     """A judge that knows sums and not doses; humans labelled all, or more of what is doubtful."""
-    knows = replace(SOFT, noise=0.5)
-    judge, lost = replace(knows, ignorant=("doses",)), replace(knows, sharpness=0.0)
-    world = World(prompts=400, domains=("sums", "doses"), people=1)
-    planted = {
-        f"ceiling.domain@{domain}": formulas.agreement(one, world)["accuracy"]
-        for domain, one in (("sums", knows), ("doses", lost))
-    }
-    many = replace(world, prompts=1500)
+    knows, world = replace(SOFT, noise=0.5), World(prompts=400, domains=("sums", "doses"), people=1)
+    judge, lost = (replace(knows, ignorant=("doses",)),), replace(knows, sharpness=0.0)
+    right = (formulas.agreement(one, world)["accuracy"] for one in (knows, lost))
+    planted = dict(zip(("domain@sums", "domain@doses"), right, strict=True))
+    more = audited(ceiling, judge, replace(world, prompts=1500), weighted=True)
     return [
-        Scenario("one domain is not known", audited(ceiling, (judge,), world), planted),
-        Scenario("doubtful labels checked more", audited(ceiling, (judge,), many, weighted=True), planted),
+        Scenario("ceiling", "one domain is not known", audited(ceiling, judge, world), planted),
+        Scenario("ceiling", "doubtful ones checked more", more, planted),
     ]
 
 
 def audited(
     audit: Audit, judges: tuple[Simulated, ...], world: World, labels: bool = False, weighted: bool = False
 ) -> Callable[[int], Iterable[Measure]]:
+    """`labels` are the judge's own. `weighted`: humans labelled each matchup with a chance that grows with
+    the judge's doubt, and it stands for as many as the chance says.
+    """
+
     def of(seed: int) -> Iterable[Measure]:
         sheet = simulate(judges, replace(world, labelled=1.0) if weighted else world, seed)[0]
-        sheet = labelled_by_the_judge(sheet) if labels or weighted else sheet
-        return audit(checked_by_doubt(sheet, seed) if weighted else sheet)
+        opinions, human = sheet.opinions, sheet.human
+        if labels or weighted:
+            sheet = replace(sheet, labels=Labels(opinions.matchup, opinions.p, np.ones(len(opinions))))
+        if weighted:
+            chance = 0.5 - 0.9 * np.abs(sheet.mean_opinion[human.matchup] - 0.5)
+            kept = np.random.default_rng([seed, 1]).random(len(human)) < chance
+            rows = human.who[kept], human.matchup[kept], human.p[kept], 1 / chance[kept]
+            sheet = replace(sheet, human=type(human)(*rows))
+        return audit(sheet)
 
     return of
 
 
-def labelled_by_the_judge(sheet: Sheet) -> Sheet:
-    opinions = sheet.opinions
-    return replace(sheet, labels=Labels(opinions.matchup, opinions.p, np.ones(len(opinions))))
+def scenarios_of(
+    audit: Audit, truth: Callable[..., formulas.Truth], sets: int = 1000
+) -> Callable[..., Scenario]:
+    """Of one judge; `measured` names what should be covered."""
 
+    def of(
+        about: str, judge: Simulated, world: World, measured: str, honest: bool = False, **how: bool
+    ) -> Scenario:
+        planted = {name: value for name, value in truth(judge, world).items() if name in measured.split()}
+        return Scenario(audit.__name__, about, audited(audit, (judge,), world, **how), planted, honest, sets)
 
-def checked_by_doubt(sheet: Sheet, seed: int) -> Sheet:
-    """Humans labelled each matchup with a chance that grows with the judge's doubt, and it stands for as many
-    as the chance says."""
-    human, p = sheet.human, sheet.mean_opinion[sheet.human.matchup]
-    chance = 0.05 + 0.6 * np.minimum(p, 1 - p)
-    kept = np.random.default_rng([seed, 1]).random(len(human)) < chance
-    rows = human.who[kept], human.matchup[kept], human.p[kept], 1 / chance[kept]
-    return replace(sheet, human=type(human)(*rows))
-
-
-def scenario(
-    about: str,
-    audit: Audit,
-    judge: Simulated,
-    world: World,
-    truth: Callable[[Simulated, World], formulas.Truth],
-    measured: str,
-    honest: bool = False,
-    sets: int = 1000,
-    **how: bool,
-) -> Scenario:
-    """One judge; `measured` names what should be covered."""
-    found = truth(judge, world)
-    planted = {f"{audit.__name__}.{name}": found[name] for name in measured.split()}
-    return Scenario(about, audited(audit, (judge,), world, **how), planted, honest, sets)
+    return of
