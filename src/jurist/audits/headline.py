@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from .finding import WRONG, Finding, Grade, count, rank
 from .findings import SECTIONS
 
-AGREEMENT: Final = "agreement.accuracy"
+HUMAN_AGREEMENT: Final = "agreement.accuracy"
 """What the answer hangs on: without human labels nobody knows whether labels are right."""
 FEW_PROMPTS: Final = 10
 """On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
@@ -59,14 +59,14 @@ def headline(findings: Sequence[Finding]) -> Headline:
 
 def human_agreement(findings: Iterable[Finding]) -> Finding | None:
     """Of the labels where there are some, else of the worst judge."""
-    named = [one for one in findings if one.name == AGREEMENT]
+    named = [one for one in findings if one.name == HUMAN_AGREEMENT]
     return min(named, key=lambda one: (one.about != "labels", rank(one)), default=None)
 
 
 def steps(findings: Iterable[Finding]) -> list[Step]:
     """What to do about what is wrong, the worst first; nothing twice."""
     ordered = sorted(findings, key=lambda one: (rank(one), place_of(one)))
-    unknown = [one for one in ordered if one.name == AGREEMENT and one.grade == "silent"]
+    unknown = [one for one in ordered if one.name == HUMAN_AGREEMENT and one.grade == "silent"]
     alarms = [one for one in ordered if one.grade == "alarm"]
     given: dict[str, Step] = {}
     found: list[Step] = []
@@ -100,7 +100,7 @@ def place_of(one: Finding) -> int:
 
 def _judges_made_up_for(findings: Iterable[Finding], agreement: Finding | None) -> set[str]:
     """The judges of a jury whose labels are right: it is the labels that are trained on."""
-    judges = {one.about for one in findings if one.name == AGREEMENT and one.about != "labels"}
+    judges = {one.about for one in findings if one.name == HUMAN_AGREEMENT and one.about != "labels"}
     right = agreement is not None and agreement.about == "labels" and agreement.grade in ("fine", "note")
     return judges if right and len(judges) > 1 else set()
 

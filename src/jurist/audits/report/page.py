@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ...run import write_whole
 from ..finding import Chart, Finding, between, rank, written
 from ..findings import KINDS
-from ..headline import AGREEMENT, headline, parts_of, place_of, steps
+from ..headline import HUMAN_AGREEMENT, headline, parts_of, place_of, steps
 from ..read_run import MatchupExample
 from . import formatting
 from .charts import draw_chart, drawn_together
@@ -111,7 +111,7 @@ def templates(*folders: Path) -> Environment:
 def _sections(measured: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Section]:
     """In the order of the table; in each agreement and the worst first."""
     sections: dict[str, list[Finding]] = {}
-    for one in sorted(measured, key=lambda one: (place_of(one), one.name != AGREEMENT, rank(one))):
+    for one in sorted(measured, key=lambda one: (place_of(one), one.name != HUMAN_AGREEMENT, rank(one))):
         sections.setdefault(one.name.partition(".")[0], []).append(one)
     return [Section(key, _groups(some, examples), some) for key, some in sections.items()]
 
