@@ -68,7 +68,7 @@ POSITION: Final = {
     "position.flips_beyond_repeats": Kind(
         "Flips beyond repeats",
         "With the order swapped, {judge} contradicts itself in {across:%} of the cases; {value} of that come from the order ({interval}), the rest it also does when asked the same again.",
-        far_from(0.0, 0.05, unless=UNBIASED_LABELS),
+        far_from(0.0, 0.05, "points", unless=UNBIASED_LABELS),
         (BOTH_ORDERS,),
         "points",
         fair=0.0,
@@ -191,7 +191,7 @@ LENGTH: Final = {
         "Excess over humans",
         "On the {of:pair} that humans labelled too, {judge} gave the longer answer {p:%} and humans {human:%}: a difference of {value} ({interval}).",
         # What tells one group of humans from another.
-        far_from(0.0, 0.05, only="above"),
+        far_from(0.0, 0.05, "points", only="above"),
         LENGTH_DEFENCES,
         "points",
         fair=0.0,
@@ -217,8 +217,8 @@ SELF_PREFERENCE: Final = {
         "Where humans preferred the answer of its own family ({family}), {judge} agreed in {own:%}; where they preferred the other, in {other:%}: a gap of {value} ({interval}). How much more often its own family won with it than with humans: {more:points}.",
         # Judges of GPT-4's day favoured their own by 10 to 25 points (Zheng et al. 2023); half of the least.
         mildest(
-            far_from(0.0, 0.05, only="above"),
-            of("more", far_from(0.0, 0.025, only="above"), "wins beyond those with humans"),
+            far_from(0.0, 0.05, "points", only="above"),
+            of("more", far_from(0.0, 0.025, "points", only="above"), "wins beyond those with humans"),
         ),
         JURY,
         "points",
@@ -241,7 +241,7 @@ SELF_PREFERENCE: Final = {
     "self_preference.excess": Kind(
         "Excess over unrelated judges",
         "On {of:matchup}, answers of its own family ({family}) won {own:%} with {judge} and {other:%} with judges related to neither answer: a difference of {value} ({interval}).",
-        far_from(0.0, 0.05, only="above"),
+        far_from(0.0, 0.05, "points", only="above"),
         JURY,
         "points",
         fair=0.0,

@@ -80,6 +80,8 @@ def far_from(
         near, far = max(low - at, at - high, 0.0), max(high - at, at - low)
         base = _limit(at, unit) if at else "zero"
         beyond = f"{_limit(limit, 'points' if unit == 'share' else unit)} {side} {base}"
+        if unit == "share" and not at:
+            beyond = _limit(limit)
         if near <= WIDEN * (high - low):
             at_99 = " at 99%" if near > 0 else ""
             return "fine", f"not significantly {only or 'different from'} {base}{at_99}"
