@@ -102,7 +102,7 @@ BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
         (CAPPED, (0.7, 0.65, 0.75), {"mended": True}, "warning", "above 50%; the labels are free of it"),
         (CAPPED, (0.7, 0.65, 0.75), {"mended": False}, "alarm", "significantly more than"),
         (CAPPED, (0.53, 0.52, 0.54), {"mended": True}, "note", "no more than 5 points above 50%"),
-        (BOTH, (0.2, 0.1, 0.3), {"more": Estimate(0.1, 0.05, 0.15, 9)}, "alarm", "significantly more than 5%"),
+        (BOTH, (0.2, 0.1, 0.3), {"more": Estimate(0.1, 0.05, 0.15, 9)}, "alarm", "more than 5%"),
         (BOTH, (0.2, 0.1, 0.3), {"more": Estimate(0.0, -0.1, 0.1, 9)}, "fine", "not significantly"),
         (too_high(0.2, 0.5), (0.7, 0.6, 0.8), {}, "alarm", "significantly above 50%"),
         (too_high(0.2, 0.5), (0.4, 0.3, 0.5), {}, "warning", "significantly above the 20% tolerated"),
