@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jurist.audits.read_file import read_file
+from jurist.audits.read_file import read_source
 from jurist.errors import DataError, SettingError
 
 PAIR = {"prompt": "Why?", "first": "because", "second": "who knows"}
@@ -17,7 +17,7 @@ def sheet_of(tmp_path, *rows, **how):
 def read_of(tmp_path, *rows, **how):
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    return read_file(path, **how)
+    return read_source(path, **how)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,12 @@ def test_a_winner_names_a_column_whichever_order_the_judge_saw(tmp_path):
 
     assert sheet.verdicts.p.tolist() == [1.0, 1.0]
     assert sheet.verdicts.swapped.tolist() == [True, False]
+
+
+def test_a_column_for_each_order_is_not_turned_by_a_column_for_the_row(tmp_path):
+    row = {**PAIR, "p_given": 0.75, "p_swapped": 0.5, "swapped": True}
+
+    assert sheet_of(tmp_path, row).verdicts.p.tolist() == [0.75, 0.5]
 
 
 def test_two_orders_in_one_row_are_two_verdicts(tmp_path):
@@ -207,7 +213,7 @@ def test_tables_are_read_like_lines(tmp_path):
         table.writeheader()
         table.writerows(rows)
 
-    sheet = read_file(path).sheet
+    sheet = read_source(path).sheet
 
     np.testing.assert_allclose(sheet.verdicts.p, [1.0, np.nan])
     assert sheet.human.p.tolist() == [0.0]

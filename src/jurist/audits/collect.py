@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from ..errors import DataError
-from ..records import Completion, Dropped, Preference, Prompt, Verdict, content_id, is_label
+from ..records import Completion, Dropped, Prompt, Verdict, content_id, is_label
 from ..verdicts.cases import Case
 from ..verdicts.human import LabelIndex
 from .sheet import Answers, Array, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
@@ -164,16 +164,12 @@ class Collector:
             elif verdict.matchup_id in known:
                 self._add_verdict(verdict, known[verdict.matchup_id], answers)
 
-    def add_label(self, preference: Preference | PreferenceRow) -> None:
-        """What was decided about a matchup of an earlier case."""
-        chosen, rejected = preference.chosen.id, preference.rejected.id
-        prompt = self._prompt_rows.get(preference.prompt.id, -1)
-        name = content_id("matchup", preference.prompt.id, sorted((chosen, rejected)))
-        row = self._matchup_rows.get(name, -1)
-        answer = self._answer_rows.get(hash((prompt, chosen)))
+    def add_label(self, prompt_id: str, chosen: str, rejected: str, p: float, weight: float) -> None:
+        """What was decided about a matchup of an earlier case: that `chosen` is better with p."""
+        row = self._matchup_rows.get(content_id("matchup", prompt_id, sorted((chosen, rejected))), -1)
+        answer = self._answer_rows.get(hash((self._prompt_rows.get(prompt_id, -1), chosen)))
         if row >= 0 and answer is not None:
-            swapped = self._matchups.at(row, "first") != answer
-            self._labels.add(row, _p_of_first(preference.p, swapped), preference.weight)
+            self._labels.add(row, _p_of_first(p, self._matchups.at(row, "first") != answer), weight)
 
     def add_dropped(self, row: Dropped) -> None:
         self._dropped[row.kind] += 1

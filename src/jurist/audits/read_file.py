@@ -25,10 +25,11 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from ..prompts.load import COLUMNS
 from ..prompts.rows import SKIP, BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import HUMAN_PREFIX, Completion, Matchup, Verdict, content_id, is_label
 from ..verdicts.human import LabelIndex
-from .collect import Collector, CompletionRow, IdRow, PreferenceRow, PromptRow, VerdictRow
+from .collect import Collector
 from .finding import count
 from .read_run import (
     AuditInput,
@@ -78,28 +79,22 @@ ALIASES: Final = {
     "weight": ("weight",),
 }
 """Ours, and theirs by preference. The names with `turned` and `seat` are those of earlier versions."""
+IN_ONE_ORDER: Final = ("winner", "p_first", "better")
+"""Columns with a verdict whose order `swapped` tells."""
 HUMAN_COLUMN: Final = re.compile(r"(human|annotator|person)_?\d+")
-RENAMABLE: Final = (
-    COLUMNS | ALIASES.keys() | {"first_policy", "second_policy"} | {f"human_{n}" for n in range(1, 10)}
-)
+RENAMABLE: Final = COLUMNS | {
+    *ALIASES,
+    "first_policy",
+    "second_policy",
+    *(f"human_{n}" for n in range(1, 10)),
+}
 """What `--columns.OURS THEIRS` may name."""
 SWAPPED: Final = {
     **dict.fromkeys(("true", "1", "yes", "swapped", "turned", "ba"), True),
     **dict.fromkeys(("false", "0", "no", "given", "ab", ""), False),
 }
-NO_VERDICT: Final = frozenset(
-    ("", *["none", "null", "nan", "n/a", "error", "invalid", "unread", "unknown", "refused", "-1"])
-)
+NO_VERDICT: Final = re.compile(r"|none|null|nan|n/a|error|invalid|unread|unknown|refused|-1")
 """What stands where a judge gave no answer."""
-
-
-class Cell(NamedTuple):
-    """One verdict of a row."""
-
-    p: float | None
-    """That the first column is better."""
-    swapped: bool = False
-    unread: str = ""
 
 
 class Layout(NamedTuple):
@@ -109,10 +104,8 @@ class Layout(NamedTuple):
     """Their name of each of our columns."""
     rest: tuple[str, ...]
     humans: tuple[str, ...]
-    one_order: str
-    """The column with a verdict whose order `swapped` tells; empty where there is none."""
-    both_orders: tuple[tuple[str, bool], ...]
-    """Columns with a verdict each, and whether the judge saw the second column first."""
+    verdicts: tuple[str, ...]
+    """Our names of the columns with a verdict."""
     ordered: bool
     """Whether a column says which answer the judge saw first."""
 
@@ -121,13 +114,12 @@ class PairRow(NamedTuple):
     """One row of a file."""
 
     matchup: Matchup
-    verdicts: tuple[VerdictRow, ...]
+    verdicts: tuple[Verdict, ...]
     p: float | None
-    """The label that the row is: that the matchup's first is better."""
+    """Of a row with a chosen answer, which is a label: that the matchup's first is better."""
     weight: float
-    positions_known: bool
     ordered: bool
-    """Whether positions are known from a column of their own."""
+    """Whether it says which answer the judge saw first."""
 
 
 def read_source(
@@ -138,51 +130,37 @@ def read_source(
     label_values: Mapping[Any, str] | None = None,
     on_rows: OnRows | None = None,
 ) -> AuditInput:
-    """A run folder, or a file of pairs."""
-    if is_run(Path(source)):
-        return read_run(Path(source), human, on_rows)
-    return read_file(source, human, columns, on_error, label_values, on_rows)
-
-
-def read_file(
-    source: str | Path,
-    human: str | os.PathLike[str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    on_error: OnError = "stop",
-    label_values: Mapping[Any, str] | None = None,
-    on_rows: OnRows | None = None,
-) -> AuditInput:
-    """Every row that compares two answers, with all verdicts about them."""
+    """A run folder, or every row of a file that compares two answers, with all verdicts about them."""
+    path = Path(source)
+    if is_run(path):
+        return read_run(path, human, on_rows)
     human_labels = load_human_labels(human)
     collector = Collector(human_labels)
     known, ordered, judged, no_prompt = True, False, False, 0
     rows = pair_rows(source, columns, on_error, label_values, collector.add_dropped)
-    path = Path(source)
     total = count_lines(path) if path.suffix in (".jsonl", ".csv") and path.is_file() else 0
     for row in counted_rows(rows, on_rows, total):
-        matchup, prompt, both = row.matchup, row.matchup.prompt, (row.matchup.first, row.matchup.second)
-        answers = tuple(CompletionRow(one.id, one.text, one.policy) for one in both)
-        ids = ((matchup.id, matchup.first.id, matchup.second.id),)
-        collector.add(PromptRow(prompt.id, prompt.domain, prompt.stakes), answers, ids, row.verdicts)
+        prompt, first, second = row.matchup.prompt, row.matchup.first, row.matchup.second
+        collector.add(prompt, (first, second), ((row.matchup.id, first.id, second.id),), row.verdicts)
         no_prompt += prompt.messages[0].content.startswith(NO_PROMPT)
         if row.p is not None:
-            asked, first, second = (IdRow(one.id) for one in (prompt, *both))
-            collector.add_label(PreferenceRow(asked, first, second, row.p, row.weight))
+            collector.add_label(prompt.id, first.id, second.id, row.p, row.weight)
         if any(one.matchup_id and not is_label(one.judge) for one in row.verdicts):
-            known, ordered, judged = known and row.positions_known, ordered or row.ordered, True
+            # Of rows with a chosen answer it is not the first column.
+            known, ordered, judged = known and (row.ordered or row.p is None), ordered or row.ordered, True
     sheet, notes = _repeats_merged(collector.sheet(), human_labels)
     if not len(sheet.matchups):
-        raise DataError(_no_pair(source, sheet.dropped))
+        out = ", ".join(f"{reason} {n:,}" for reason, n in sheet.dropped.items())
+        look = f"Look at it with: head -n 3 {for_shell(source)}"
+        raise DataError(f"{source} has no pair of answers{out and f'; left out: {out}'}. {look}")
     if judged and known and not ordered:
         notes.append(
             "The file does not say which answer the judge saw first: it is taken to be the first column. If"
             " it was not, add a column: swapped."
         )
     if no_prompt:
-        notes.append(
-            f"{count(no_prompt, 'row')} had no prompts: each pair counts as a prompt of its own, though"
-            " several may answer one."
-        )
+        rows_ = f"{count(no_prompt, 'row')} had no prompts"
+        notes.append(f"{rows_}: each pair counts as a prompt of its own, though several may answer one.")
     sheet = replace(sheet, positions_known=known)
     return AuditInput(sheet, str(source), "file", str(human or ""), human_labels, tuple(notes))
 
@@ -195,22 +173,11 @@ def examples_of_file(
     label_values: Mapping[Any, str] | None = None,
 ) -> dict[str, MatchupExample]:
     """Rows about one matchup are spread over the file: it is read to its end."""
-    matchups: dict[str, Matchup] = {}
-    verdicts: dict[str, list[Verdict]] = {}
+    found: dict[str, tuple[Matchup, list[Verdict]]] = {}
     for row in pair_rows(source, columns, "drop", label_values):
-        name = row.matchup.id
-        if name in wanted:
-            matchups.setdefault(name, row.matchup)
-            verdicts.setdefault(name, []).extend(map(_verdict, row.verdicts))
-    return {
-        name: example_of(matchup, verdicts[name], human_labels.of(matchup))
-        for name, matchup in matchups.items()
-    }
-
-
-def _verdict(row: VerdictRow) -> Verdict:
-    names = ("judge", "matchup_id", "first_id", "second_id", "order", "p_first", "score", "unread")
-    return Verdict("", **{name: getattr(row, name) for name in names})
+        if row.matchup.id in wanted:
+            found.setdefault(row.matchup.id, (row.matchup, []))[1].extend(row.verdicts)
+    return {name: example_of(one, said, human_labels.of(one)) for name, (one, said) in found.items()}
 
 
 def pair_rows(
@@ -221,14 +188,9 @@ def pair_rows(
     dropped: Drop = ignore,
 ) -> Iterator[PairRow]:
     """The rows that can be used; `dropped` is called with the others."""
-    coding = label_coding(source, columns, label_values, _winner_columns)
-
-    def parse(row: dict[str, Any]) -> PairRow:
-        return parse_pair(row, coding)
-
-    return parse_rows(
-        source, parse, RENAMABLE, "completions", columns=columns, on_error=on_error, dropped=dropped
-    )
+    parse = partial(parse_pair, coding=label_coding(source, columns, label_values, _winner_columns))
+    how: dict[str, Any] = {"columns": columns, "on_error": on_error, "dropped": dropped}
+    return parse_rows(source, parse, RENAMABLE, "completions", **how)
 
 
 def parse_pair(row: dict[str, Any], coding: LabelCoding) -> PairRow:
@@ -237,27 +199,18 @@ def parse_pair(row: dict[str, Any], coding: LabelCoding) -> PairRow:
     rest = {name: row[name] for name in layout.rest}
     if isinstance(ours.get("domain"), str | int):
         rest["domain"] = ours["domain"]
-    prompt, first, second, labelled = pair_of(_with_prompt(rest))
-    is_chosen = labelled is not None
-    matchup = Matchup.of(prompt, first, second)
-    p: float | None = None
-    if is_chosen:
-        # The better one stands first in such a file; as a position, that would give it away.
-        known = _probability(ours.get("p_first"))
-        if layout.one_order == "p_first":
-            layout = layout._replace(one_order="")
+    prompt, first, second, chosen = pair_of(_with_prompt(rest))
+    matchup, p = Matchup.of(prompt, first, second), None
+    if chosen is not None:
+        known = _number(ours.get("p_first"), most=1.0)
+        layout = layout._replace(verdicts=tuple(name for name in layout.verdicts if name != "p_first"))
         p = 1.0 if known is None else known
+        # The better one stands first in such a file; as a position, that would give it away.
         if second.id < first.id:
             matchup, p = matchup.swapped(), 1.0 - p
+    verdicts = tuple(_verdicts_in(matchup.id, first, second, layout, ours, coding))
     weight = _number(ours.get("weight"))
-    return PairRow(
-        matchup,
-        tuple(_verdicts_in(matchup.id, first, second, layout, ours, coding)),
-        p,
-        1.0 if weight is None else weight,
-        layout.ordered or not is_chosen,
-        layout.ordered,
-    )
+    return PairRow(matchup, verdicts, p, 1.0 if weight is None else weight, layout.ordered)
 
 
 @lru_cache(256)
@@ -267,29 +220,26 @@ def layout_of(columns: tuple[str, ...]) -> Layout:
         if name := next((one for one in names if one in columns), ""):
             theirs[ours] = name
     humans = tuple(name for name in columns if HUMAN_COLUMN.fullmatch(name))
-    used = {*theirs.values(), *humans}
-    by_order = [
-        next((f"{kind}_{order}" for kind in ("position", "winner", "p") if f"{kind}_{order}" in theirs), "")
-        for order in ("given", "swapped")
-    ]
+    # Of several ways to say the same the first one counts.
+    ways = (
+        IN_ONE_ORDER,
+        ("position_given", "winner_given", "p_given"),
+        ("position_swapped", "winner_swapped", "p_swapped"),
+    )
     return Layout(
         theirs | {name: name for name in humans},
-        tuple(name for name in columns if name not in used),
+        tuple(name for name in columns if name not in {*theirs.values(), *humans}),
         (*(("human",) if "human" in theirs else ()), *humans),
-        next((name for name in ("winner", "p_first", "better") if name in theirs), ""),
-        tuple((column, column.endswith("_swapped")) for column in by_order if column),
-        "swapped" in theirs or bool(by_order[1]),
+        tuple(name for way in ways if (name := next((one for one in way if one in theirs), ""))),
+        "swapped" in theirs or any(name in theirs for name in ways[2]),
     )
 
 
 def _winner_columns(row: dict[str, Any]) -> list[str]:
     """The columns that name the better answer, under the names they have in the file."""
     layout = layout_of(tuple(row))
-    return [
-        theirs
-        for ours, theirs in layout.theirs.items()
-        if ours in layout.humans or ours.startswith(("winner", "position"))
-    ]
+    named = (one for one in layout.theirs if one in layout.humans or one.startswith(("winner", "position")))
+    return [layout.theirs[one] for one in named]
 
 
 def _with_prompt(row: dict[str, Any]) -> dict[str, Any]:
@@ -311,85 +261,67 @@ def _verdicts_in(
     layout: Layout,
     ours: dict[str, Any],
     coding: LabelCoding,
-) -> Iterator[VerdictRow]:
-    """What the judge of a row said of the pair, of each answer alone, and what humans said."""
-    judge, policies = str(ours.get("judge") or UNNAMED), (first.policy, second.policy)
-    usd = _number(ours.get("usd")) or 0.0
-    cells = list(_cells(layout, ours, policies, coding))
-    for cell in cells:
-        p = 1.0 - cell.p if cell.swapped and cell.p is not None else cell.p
-        shown = (second.id, first.id) if cell.swapped else (first.id, second.id)
-        order: Literal["given", "swapped"] = "swapped" if cell.swapped else "given"
-        yield VerdictRow(judge, name, *shown, order, p, unread=cell.unread, cost=usd / len(cells))
+) -> Iterator[Verdict]:
+    """What the judge of a row said of the pair and of each answer alone, and what humans said."""
+    judge, usd = str(ours.get("judge") or UNNAMED), _number(ours.get("usd")) or 0.0
+    ids, policies = (first.id, second.id), (first.policy, second.policy)
+    for column in layout.verdicts:
+        swapped = column.endswith("_swapped") or (column in IN_ONE_ORDER and _is_swapped(ours))
+        by_position = column == "position_swapped"
+        p, unread = _cell(layout, column, ours, policies[::-1] if by_position else policies, coding)
+        if p is not None and swapped and not by_position:
+            p = 1.0 - p
+        shown, cost = ids[::-1] if swapped else ids, usd / len(layout.verdicts)
+        order: Any = "swapped" if swapped else "given"
+        yield Verdict("", judge, name, *shown, order, p, unread=unread, cost=cost)
     if "first_score" in ours and "second_score" in ours:
-        for completion, value in ((first, ours["first_score"]), (second, ours["second_score"])):
-            score = _number(value)
-            unread, cost = "no_score" if score is None else "", 0.0 if cells else usd / 2
-            yield VerdictRow(judge, "", completion.id, score=score, unread=unread, cost=cost)
+        for completion, column in ((first, "first_score"), (second, "second_score")):
+            score = _number(ours[column])
+            unread, cost = "no_score" if score is None else "", 0.0 if layout.verdicts else usd / 2
+            yield Verdict("", judge, "", completion.id, score=score, unread=unread, cost=cost)
     for column in layout.humans:
-        cell = _cell(layout, column, ours, policies, coding)
-        if cell.unread == "not_a_winner":
+        p, unread = _cell(layout, column, ours, policies, coding)
+        if unread == "not_a_winner":
             raise BadRow("unknown_label", f"{column} is {clip(ours[column])}, no winner. {SKIP}")
-        if cell.p is not None:
-            who = HUMAN_PREFIX + ("file" if column == "human" else column)
-            yield VerdictRow(who, name, first.id, second.id, p_first=cell.p)
-
-
-def _cells(
-    layout: Layout, ours: dict[str, Any], policies: tuple[str, str], coding: LabelCoding
-) -> Iterator[Cell]:
-    """What the judge of a row said of the pair, once for each time it was asked."""
-    if layout.one_order:
-        cell = _cell(layout, layout.one_order, ours, policies, coding)
-        yield cell._replace(swapped=_is_swapped(ours.get("swapped")))
-    for column, swapped in layout.both_orders:
-        names_position = swapped and column.startswith("position")
-        cell = _cell(layout, column, ours, policies[::-1] if names_position else policies, coding)
-        p = 1.0 - cell.p if names_position and cell.p is not None else cell.p
-        yield cell._replace(swapped=swapped, p=p)
+        if p is not None:
+            yield Verdict("", HUMAN_PREFIX + ("file" if column == "human" else column), name, *ids, p_first=p)
 
 
 def _cell(
     layout: Layout, column: str, ours: dict[str, Any], policies: tuple[str, str], coding: LabelCoding
-) -> Cell:
-    """What stands in a column; what is no winner was not read."""
+) -> tuple[float | None, str]:
+    """The probability of the first that stands in a column, or why there is none."""
     word = "" if ours[column] is None else str(ours[column]).strip()
-    if word.lower() in NO_VERDICT:
-        return Cell(None, unread=word.lower() or "no_verdict")
+    if NO_VERDICT.fullmatch(word.lower()):
+        return None, word.lower() or "no_verdict"
     is_probability = column.startswith("p_")
     p: float | None = None
-    try:
+    with suppress(BadRow, ValueError):
         if is_probability:
             p = float(word)
         elif column == "better":
             p = {0: 1.0, 1: 0.0}.get(int(float(word)))
         else:
             p = coding.p_first(ours[column], layout.theirs[column], policies)
-    except (BadRow, ValueError):
-        pass
     if p is not None and 0.0 <= p <= 1.0:
-        return Cell(p)
-    return Cell(None, unread="out_of_range" if is_probability and p is not None else "not_a_winner")
+        return p, ""
+    return None, "out_of_range" if is_probability and p is not None else "not_a_winner"
 
 
-def _number(value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() in NO_VERDICT):
+def _number(value: Any, most: float = math.inf) -> float | None:
+    if value is None or (isinstance(value, str) and NO_VERDICT.fullmatch(value.strip().lower())):
         return None
     try:
         found = float(value)
     except (TypeError, ValueError):
         raise BadRow("not_a_number", f"{clip(value)} is no number. {SKIP}") from None
+    if most == 1.0 and not 0.0 <= found <= most:
+        raise BadRow("out_of_range", f"p_first is {clip(value)}; a probability is between 0 and 1. {SKIP}")
     return found if math.isfinite(found) else None
 
 
-def _probability(value: Any) -> float | None:
-    p = _number(value)
-    if p is not None and not 0.0 <= p <= 1.0:
-        raise BadRow("out_of_range", f"p_first is {clip(value)}; a probability is between 0 and 1. {SKIP}")
-    return p
-
-
-def _is_swapped(value: Any) -> bool:
+def _is_swapped(ours: dict[str, Any]) -> bool:
+    value = ours.get("swapped")
     word = "" if value is None else str(value).strip().lower()
     if word not in SWAPPED:
         raise BadRow("unknown_order", f"swapped is {clip(value)}; it is true or false. {SKIP}")
@@ -401,30 +333,20 @@ def _repeats_merged(sheet: Sheet, human_labels: LabelIndex) -> tuple[Sheet, list
     n = max(len(sheet.matchups), 1)
     verdicts, human, labels = sheet.verdicts, sheet.human, sheet.labels
     asked = (verdicts.judge.astype(np.int64) * n + verdicts.matchup) * 2 + verdicts.swapped
-    repeats = len(asked) - len(np.unique(asked))
     kept, decided = _last(human.who.astype(np.int64) * n + human.matchup), _last(labels.matchup)
     notes = []
-    if repeats:
-        notes.append(
-            f"Rows that repeat a verdict of the same judge on the same pair in the same order: {repeats:,}."
-            " They count as samples, and are averaged."
-        )
+    if repeats := len(asked) - len(np.unique(asked)):
+        what = "Rows that repeat a verdict of the same judge on the same pair in the same order"
+        notes.append(f"{what}: {repeats:,}. They count as samples, and are averaged.")
     if len(decided) < len(labels):
         notes.append(f"Labels that repeat a pair: {len(labels) - len(decided):,}. The last one counts.")
     notes += label_notes(sheet, human_labels, len(human) - len(kept))
-    columns = {name: getattr(human, name)[kept] for name in ("who", "matchup", "p", "weight")}
-    by_label = {name: getattr(labels, name)[decided] for name in ("matchup", "p", "weight")}
-    return replace(sheet, human=replace(human, **columns), labels=replace(labels, **by_label)), notes
+    human = replace(human, **{name: column[kept] for name, column in vars(human).items()})
+    labels = replace(labels, **{name: column[decided] for name, column in vars(labels).items()})
+    return replace(sheet, human=human, labels=labels), notes
 
 
 def _last(names: Array) -> Array:
     """The rows at which each name stands for the last time."""
-    _, place = np.unique(names[::-1], return_index=True)
-    rows: Array = np.sort(len(names) - 1 - place)
+    rows: Array = np.sort(len(names) - 1 - np.unique(names[::-1], return_index=True)[1])
     return rows
-
-
-def _no_pair(source: str | Path, dropped: Mapping[str, int]) -> str:
-    out = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items())
-    look = f"Look at it with: head -n 3 {for_shell(source)}"
-    return f"{source} has no pair of answers{out and f'; left out: {out}'}. {look}"

@@ -103,8 +103,8 @@ def read_run(
         collector.add(prompt, completions, index.matchups, verdicts)
     decided = (folder / "preferences.jsonl").exists()
     if decided:
-        for preference in read_records(folder / "preferences.jsonl", PreferenceRow, "preference"):
-            collector.add_label(preference)
+        for one in read_records(folder / "preferences.jsonl", PreferenceRow, "preference"):
+            collector.add_label(one.prompt.id, one.chosen.id, one.rejected.id, one.p, one.weight)
     if (folder / "dropped.jsonl").exists():
         for row in read_records(folder / "dropped.jsonl", Dropped):
             collector.add_dropped(row)
