@@ -5,6 +5,7 @@ import pytest
 from runs import JUDGE, always, label, pair, verdict, write_run
 
 from jurist.audits.collect import Collector, hash_of
+from jurist.audits.read_file import read_source
 from jurist.audits.read_run import read_run
 from jurist.errors import DataError, RunError
 from jurist.records import Completion, Verdict
@@ -155,6 +156,19 @@ def test_a_verdict_about_other_answers_is_refused(tmp_path):
 
     with pytest.raises(DataError, match="not about its matchup"):
         read_run(write_run(tmp_path / "run", [(one, [stray])]))
+
+
+def test_a_loop_is_read_as_its_last_labels(tmp_path):
+    (tmp_path / "loop.json").write_text("{}")
+    with pytest.raises(RunError, match=r"no round of the loop .* Go on with: jurist run .*recipe\.yaml"):
+        read_source(tmp_path)
+    for number, n in ((1, 3), (2, 5)):
+        write_run(tmp_path / f"round-{number}" / "label", always(1.0, n))
+
+    read = read_source(tmp_path)
+
+    assert (read.kind, len(read.sheet.matchups)) == ("loop", 5)
+    assert read.path == str(tmp_path / "round-2" / "label")
 
 
 def test_labels_of_other_matchups_are_counted_and_not_found():

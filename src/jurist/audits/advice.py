@@ -55,7 +55,7 @@ class SettingsOf(NamedTuple):
             return False
         name = "effective_temperature" if setting == "temperature" else setting
         now = self.seen.get(setting, getattr(self.config, name))
-        return bool(getattr(new, name) != now)
+        return bool(getattr(new, name) != now) and not (setting == "rubric" and now)
 
 
 class About(NamedTuple):

@@ -64,10 +64,6 @@ class PreferenceRow(Struct, frozen=True, gc=False):
     weight: float = 1.0
 
 
-AnyCompletion = Completion | CompletionRow
-AnyVerdict = Verdict | VerdictRow
-
-
 class Names:
     """A number for each name, in the order in which they turn up."""
 
@@ -140,9 +136,9 @@ class Collector:
     def add(
         self,
         asked: Prompt | PromptRow,
-        completions: Sequence[AnyCompletion],
+        completions: Sequence[Completion | CompletionRow],
         matchups: Sequence[tuple[str, str, str]],
-        verdicts: Sequence[AnyVerdict],
+        verdicts: Sequence[Verdict | VerdictRow],
     ) -> None:
         """The same in parts; each of `matchups` is its id, its first and its second."""
         prompt = self._prompt(asked)
@@ -153,10 +149,10 @@ class Collector:
             if row == len(self._matchups):
                 self._matchups.add(prompt, answers[first], answers[second])
                 if self._human_labels:
-                    texts = {one.id: one.text for one in completions if one.id in (first, second)}
-                    self._add_human_labels(
-                        row, name, asked.id, (first, texts[first]), (second, texts[second])
-                    )
+                    texts = {one.id: (one.id, one.text) for one in completions}
+                    for label, weight in self._human_labels.find(name, asked.id, texts[first], texts[second]):
+                        p = _p_of_first(label.p_first, False)
+                        self._human.add(self._humans.code(label.judge), row, p, weight)
             known[name] = row
         for verdict in verdicts:
             if not verdict.matchup_id:
@@ -210,7 +206,7 @@ class Collector:
             return
         self._texts[row] = {}
 
-    def _answer(self, prompt: int, one: AnyCompletion) -> int:
+    def _answer(self, prompt: int, one: Completion | CompletionRow) -> int:
         # The hash alone: two of a million answers share one with a probability of 3 in 100 million.
         row = self._answer_rows.setdefault(hash((prompt, one.id)), len(self._answers))
         if row == len(self._answers):
@@ -219,13 +215,7 @@ class Collector:
                 self._texts[prompt][row] = one.text
         return row
 
-    def _add_human_labels(
-        self, row: int, name: str, prompt: str, first: tuple[str, str], second: tuple[str, str]
-    ) -> None:
-        for label, weight in self._human_labels.find(name, prompt, first, second):
-            self._human.add(self._humans.code(label.judge), row, _p_of_first(label.p_first, False), weight)
-
-    def _add_verdict(self, one: AnyVerdict, row: int, answers: Mapping[str, int]) -> None:
+    def _add_verdict(self, one: Verdict | VerdictRow, row: int, answers: Mapping[str, int]) -> None:
         first, second = self._matchups.at(row, "first"), self._matchups.at(row, "second")
         shown = answers.get(one.first_id), answers.get(one.second_id)
         if first != second and shown not in ((first, second), (second, first)):
@@ -242,7 +232,7 @@ class Collector:
         mass = NAN if one.label_mass is None else one.label_mass
         self._verdicts.add(judge, row, swapped, p, reason, one.cost, one.forced, mass)
 
-    def _add_score(self, one: AnyVerdict, answers: Mapping[str, int]) -> None:
+    def _add_score(self, one: Verdict | VerdictRow, answers: Mapping[str, int]) -> None:
         if one.first_id in answers:
             score = NAN if one.score is None else one.score
             judge, reason = self._judges.code(one.judge), self._reasons.code(one.unread)

@@ -38,7 +38,7 @@ from ..errors import DataError
 from ..prompts.load import COLUMNS
 from ..prompts.rows import SKIP, BadRow, Drop, OnError, clip, for_shell, ignore, parse_rows
 from ..records import HUMAN_PREFIX, Completion, Matchup, Verdict, content_id, is_label
-from ..verdicts.human import LabelIndex
+from ..verdicts.human import LabelIndex, load_weighted
 from .collect import Collector
 from .finding import count
 from .read_run import (
@@ -50,7 +50,7 @@ from .read_run import (
     example_of,
     is_run,
     label_notes,
-    load_human_labels,
+    labels_of_loop,
     read_run,
 )
 from .sheet import Array, Sheet
@@ -130,11 +130,13 @@ def read_source(
     label_values: Mapping[Any, str] | None = None,
     on_rows: OnRows | None = None,
 ) -> AuditInput:
-    """A run folder, or every row of a file that compares two answers, with all verdicts about them."""
+    """A run folder, the last labels of a loop, or every row of a file that compares two answers."""
     path = Path(source)
+    if (path / "loop.json").exists():
+        return replace(read_run(labels_of_loop(path), human, on_rows), kind="loop")
     if is_run(path):
         return read_run(path, human, on_rows)
-    human_labels = load_human_labels(human)
+    human_labels = LabelIndex(load_weighted(human) if human else ())
     collector = Collector(human_labels)
     known, ordered, judged, no_prompt = True, False, False, 0
     rows = pair_rows(source, columns, on_error, label_values, collector.add_dropped)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from ..errors import RunError
 from ..records import FILE_LABEL, Completion, Dropped, Matchup, Prompt, Verdict, is_label
-from ..run import MARKER, again, owner_of, read_json, read_records, unfinished
+from ..run import MARKER, again, newest_labels, owner_of, read_json, read_records, unfinished
 from ..verdicts.cases import NOUNS, CaseIndex, read_in_lockstep
 from ..verdicts.human import LabelIndex, load_weighted
 from ..verdicts.settle import is_swapped
@@ -87,6 +89,16 @@ def is_run(folder: Path) -> bool:
     return folder.is_dir() and any((folder / name).exists() for name in files)
 
 
+def labels_of_loop(folder: Path) -> Path:
+    """The labelling run of the last round that has one."""
+    if found := newest_labels(folder):
+        return found
+    way_out = f"Go on with: jurist run {quote(f'{folder}/recipe.yaml')} --out {quote(str(folder))}"
+    if owner := owner_of(folder):
+        way_out = f"Process {owner} is working on it. Wait for it to end"
+    raise RunError(f"no round of the loop in {folder} was labelled yet. {way_out}")
+
+
 def read_run(
     folder: Path, human: str | os.PathLike[str] | None = None, on_rows: OnRows | None = None
 ) -> AuditInput:
@@ -94,12 +106,11 @@ def read_run(
     absent = [f"{noun}.jsonl" for noun in NOUNS if not (folder / f"{noun}.jsonl").exists()]
     if absent:
         raise unfinished(folder, f"{folder} has no {absent[0]} yet")
-    human_labels = load_human_labels(human)
+    human_labels = LabelIndex(load_weighted(human) if human else ())
     collector = Collector(human_labels)
-    steps = read_in_lockstep(folder, PromptRow, CompletionRow, VerdictRow)
-    for prompt, completions, index, verdicts in counted_rows(
-        steps, on_rows, count_lines(folder / "matchups.jsonl")
-    ):
+    rows = read_in_lockstep(folder, PromptRow, CompletionRow, VerdictRow)
+    rows = counted_rows(rows, on_rows, count_lines(folder / "matchups.jsonl"))
+    for prompt, completions, index, verdicts in rows:
         collector.add(prompt, completions, index.matchups, verdicts)
     decided = (folder / "preferences.jsonl").exists()
     if decided:
@@ -132,10 +143,6 @@ def label_notes(sheet: Sheet, human_labels: LabelIndex, more_repeated: int = 0) 
         yield f"Human labels by the same annotator of the same pair: {repeated:,}. The last one counts."
     if FILE_LABEL in sheet.humans:
         yield "Labels that came with the rows count as human labels here."
-
-
-def load_human_labels(human: str | os.PathLike[str] | None) -> LabelIndex:
-    return LabelIndex(load_weighted(human) if human else ())
 
 
 def counted_rows(rows: Iterable[T], on_rows: OnRows | None, total: int = 0) -> Iterator[T]:

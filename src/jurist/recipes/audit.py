@@ -24,7 +24,7 @@ from ..audits.finding import Finding, Measure, count
 from ..errors import RunError
 from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
-from ..run import cannot_write, newest_labels, owner_of, write_whole
+from ..run import cannot_write, owner_of, write_whole
 from .lines import counted, named
 
 if TYPE_CHECKING:
@@ -206,30 +206,24 @@ def _quarantine(folder: Path, read: AuditInput, wanted: float | None) -> None:
 def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Measure]]:
     """What there is, and what is measured of loops only: how the policies changed from round to round."""
     from ..audits.read_file import read_source
-    from ..audits.read_run import read_run
 
-    folder = Path(cfg.source)
-    if not (folder / "loop.json").exists():
-        return read_source(cfg.source, cfg.human, cfg.columns, cfg.on_error, cfg.label_values, on_rows), []
+    read = read_source(cfg.source, cfg.human, cfg.columns, cfg.on_error, cfg.label_values, on_rows)
+    if read.kind != "loop":
+        return read, []
     from ..audits.diversity import diversity
     from ..audits.overoptimisation import overoptimisation
     from ..audits.win_rates import length_controlled
     from .loop.compare import checkpoints, comparisons, generations
 
-    labelled, owner = newest_labels(folder), owner_of(folder)
-    if labelled is None:
-        go_on = f"Go on with: jurist run {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
-        wait = f"Process {owner} is working on it. Wait for it to end"
-        raise RunError(f"no round of the loop in {folder} was labelled yet. {wait if owner else go_on}")
-    read = read_run(labelled, cfg.human, on_rows)
-    note = f"The labels are those of {labelled.relative_to(folder)}, the last round that has some."
+    folder, owner = Path(cfg.source), owner_of(Path(cfg.source))
+    note = f"The labels are those of {Path(read.path).relative_to(folder)}, the last round that has some."
     note += f" Process {owner} is working on the loop." if owner else ""
-    more: list[Measure] = [
+    more = [
         *diversity(generations(folder)),
         *overoptimisation(checkpoints(folder)),
         *length_controlled(comparisons(folder)),
     ]
-    return replace(read, kind="loop", notes=(note, *read.notes)), more
+    return replace(read, notes=(note, *read.notes)), more
 
 
 def recipe_of(source: Path, kind: str) -> type[Struct] | None:

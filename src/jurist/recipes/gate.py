@@ -42,10 +42,9 @@ def _met(findings: Sequence[Finding], condition: str) -> list[str]:
         return [f"{condition}: not measured. {among[0].says if among else ''}".strip()]
     if limit is None:
         return [f"{condition}: {_called(one)}" for one in among if one.grade in _BAD["warning"]]
-    bound = float(limit[3]) / (100 if limit[4] else 1)
     from ..audits.report.formatting import figures
 
-    beyond = _COMPARED[limit[2]]
+    bound, beyond = float(limit[3]) / (100 if limit[4] else 1), _COMPARED[limit[2]]
     return [
         f"{condition}: {_called(one)} is {figures(one)}"
         for one in among
