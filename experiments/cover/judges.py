@@ -65,6 +65,7 @@ def of_agreement() -> list[Scenario]:
     """Three humans label everything, or one a fifth of it; a third of the prompts is hard."""
     world, name, truth = World(prompts=200, policies=("one",), hard=0.33), "agreement", formulas.agreement
     alike, some = replace(world, prompts=60, pairs=5), World(prompts=1000, people=1, labelled=0.2)
+    many = replace(some, prompts=2500)
     good, dim, coin = (replace(SOFT, name="good"), Simulated("dim", 0.4), Simulated("coin", 0.0))
     sharp, beyond = (
         Simulated("sharp", 4.0, soft=True),
@@ -79,7 +80,7 @@ def of_agreement() -> list[Scenario]:
         alpha = {"among_judges": formulas.among_judges(judges, world)}
         return Scenario(name, about, audited(agreement, judges, replace(world, people=0)), alpha)
 
-    two = audited(agreement, (sharp, dim), world)
+    two, noisy = audited(agreement, (sharp, dim), world), replace(good, noise=3.0)
     return [
         several("three judges alone", good, dim, sharp),
         several("coins", coin, replace(coin, name="other")),
@@ -88,9 +89,7 @@ def of_agreement() -> list[Scenario]:
         of("a dim judge, with ties", dim, world, beyond),
         of("five matchups a prompt", good, alike, "accuracy kappa alpha humans", True),
         of("labels, a fifth checked", good, some, "label_error", True, labels=True),
-        of(
-            "labels, doubtful ones checked more", replace(good, noise=3.0), some, "label_error", weighted=True
-        ),
+        of("labels, doubtful ones checked more", noisy, many, "label_error", weighted=True),
     ]
 
 
