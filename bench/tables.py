@@ -24,9 +24,8 @@ NAMES = {
     "curator": "curator",
     "distilabel": "distilabel",
 }
-AT_MOST_BARE = 2.0
+AT_MOST_BARE, RATE_AT_LEAST = 2.0, 0.9
 AT_LEAST = {"curator": 6.0, "distilabel": 15.0}
-RATE_AT_LEAST = 0.9
 Row = dict[str, Any]
 
 
@@ -35,138 +34,119 @@ def bars(rows: Iterable[Row]) -> list[Row]:
     by = {(row["client"], row["concurrency"]): row for row in rows}
     ours = {at: row for (client, at), row in by.items() if client == "pipeline"}
     worst = max(row["against_bare"] for row in ours.values())
-    found = [
-        {
-            "bar": f"CPU a call, at most {AT_MOST_BARE} x a bare aiohttp loop",
-            "value": worst,
-            "holds": worst <= AT_MOST_BARE,
-        }
-    ]
+    found = [(f"CPU a call, at most {AT_MOST_BARE} x a bare aiohttp loop", worst, worst <= AT_MOST_BARE)]
     for peer, least in AT_LEAST.items():
         times = [by[peer, at]["against_ours"] for at in ours if (peer, at) in by]
         if times:
             value = round(min(times), 1)
-            found.append(
-                {"bar": f"at least {least:g} x less CPU than {peer}", "value": value, "holds": value >= least}
-            )
+            found.append((f"at least {least:g} x less CPU than {peer}", value, value >= least))
     rates = [row["rate_against_ours"] for (client, _), row in by.items() if client == "by_default"]
     if rates:
         bar = f"by default, at least {RATE_AT_LEAST:.0%} of the rate at a fixed limit"
-        found.append({"bar": bar, "value": min(rates), "holds": min(rates) >= RATE_AT_LEAST})
-    return found
+        found.append((bar, min(rates), min(rates) >= RATE_AT_LEAST))
+    return [dict(zip(("bar", "value", "holds"), one, strict=True)) for one in found]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """`left` columns of words, the others of numbers."""
+    line = f"| {' | '.join(['---'] * left + ['---:'] * (len(heads) - left))} |"
+    return "\n".join([_line(heads), line, *map(_line, rows)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
 
 def cost_table(results: Row) -> str:
     """CPU a call and rows a second, a column for each concurrency."""
     rows = {(row["client"], row["concurrency"]): row for row in results["rows"]}
-    columns = sorted({at for _, at in rows})
-    lines = [
-        "| CPU-ms a call · rows/s | " + " | ".join(f"{at:,} at once" for at in columns) + " | peak MB |",
-        "| --- |" + " ---: |" * (len(columns) + 1),
-    ]
+    columns, lines = sorted({at for _, at in rows}), []
     for client, name in NAMES.items():
         found = [rows.get((client, at)) for at in columns]
         if any(found):
             cells = [f"{_ms(row['cpu_ms'])} · {row['rows_per_s']:,.0f}" if row else "" for row in found]
-            peak = max(row["peak_mb"] for row in found if row)
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {peak:.0f} |")
-    return "\n".join(lines)
+            lines.append([name, *cells, f"{max(row['peak_mb'] for row in found if row):.0f}"])
+    return table(["CPU-ms a call · rows/s", *(f"{at:,} at once" for at in columns), "peak MB"], lines)
 
 
 def bars_table(results: Row) -> str:
-    lines = ["| promised | measured | |", "| --- | ---: | --- |"]
-    lines += [
-        f"| {bar['bar']} | {bar['value']:g} | {'holds' if bar['holds'] else 'falls short'} |"
-        for bar in results["bars"]
-    ]
-    return "\n".join(lines)
+    rows = ((one["bar"], f"{one['value']:g}", one["holds"]) for one in results["bars"])
+    lines = [_line((bar, value, "holds" if held else "falls short")) for bar, value, held in rows]
+    return "\n".join(["| promised | measured | |", "| --- | ---: | --- |", *lines])
 
 
 def extras_table(results: Row) -> str:
     """What is not in a row's price: deciding and exporting afterwards, and what the peers need to start."""
-    lines = ["| beside the calls | CPU |", "| --- | ---: |"]
-    decide = [row["decide_ms"] for row in results["rows"] if "decide_ms" in row]
-    lines.append(f"| `jurist label`, deciding and exporting afterwards, a call | {_ms(max(decide))} ms |")
+    decide = max(row["decide_ms"] for row in results["rows"] if "decide_ms" in row)
+    lines = [("`jurist label`, deciding and exporting afterwards, a call", f"{_ms(decide)} ms")]
     for peer in ("openai", "curator", "distilabel"):
         starts = [row["start_cpu_s"] for row in results["rows"] if row["client"] == peer]
         if starts:
-            lines.append(f"| {NAMES[peer].split(',')[0]}, to start | {max(starts):.1f} s |")
-    return "\n".join(lines)
+            lines.append((f"{NAMES[peer].split(',')[0]}, to start", f"{max(starts):.1f} s"))
+    return table(("beside the calls", "CPU"), lines)
+
+
+def _named(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items() if name != "jurist")
 
 
 def setting(results: Row) -> str:
-    machine, job, versions = results["machine"], results["job"], results["versions"]
-    named = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "jurist")
+    machine, job = results["machine"], results["job"]
     return (
-        f"Measured on {results['date']}: {machine['cores']} cores,"
-        f" {machine['system']} on {machine['processor']},"
-        f" load average {machine['load_before']:g} before and {machine['load_after']:g} after;"
+        f"Measured on {results['date']}: {machine['cores']} cores, {machine['system']} on"
+        f" {machine['processor']}, load average {machine['load_before']:g} before and"
+        f" {machine['load_after']:g} after;"
         f" {job['calls']:,} calls with requests of {job['request_bytes'] / 1000:.1f} KB,"
-        f" median of {job['rounds']} rounds. Versions: {named}."
+        f" median of {job['rounds']} rounds. Versions: {_named(results['versions'])}."
+    )
+
+
+def train_setting(results: Row) -> str:
+    return (
+        f"Measured on {results['date']} in {results['seconds'] / 60:.0f} minutes: {results['machine']};"
+        f" steps of {results['batch']} rows. Versions: {_named(results['versions'])}."
     )
 
 
 def memory_table(evidence: Row) -> str:
-    lines = ["| rows | peak MB | rows/s | journal MB |", "| ---: | ---: | ---: | ---: |"]
-    lines += [
-        f"| {run['rows']:,} | {run['peak_mb']:.0f} | {run['rows_per_s']:,.0f} | {run['journal_mb']:,.0f} |"
-        for run in evidence["runs"]
-    ]
-    return "\n".join(lines)
-
-
-def train_setting(results: Row) -> str:
-    named = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
-    return (
-        f"Measured on {results['date']} in {results['seconds'] / 60:.0f} minutes: {results['machine']};"
-        f" steps of {results['batch']} rows. Versions: {named}."
-    )
+    names = (("rows", ",d"), ("peak_mb", ".0f"), ("rows_per_s", ",.0f"), ("journal_mb", ",.0f"))
+    lines = [[format(run[name], how) for name, how in names] for run in evidence["runs"]]
+    return table(("rows", "peak MB", "rows/s", "journal MB"), lines, 0)
 
 
 def train_table(results: Row) -> str:
     """A row each: seconds, their ratio with its spread, what was promised of it, memory, and the losses."""
-    lines = [
-        "| | ours, CPU-s | TRL, CPU-s | ratio | promised | ours, MB | TRL, MB | losses apart |",
-        "| --- |" + " ---: |" * 7,
-    ]
+    lines = []
     for name, row in results["rows"].items():
-        if name == "forms":
-            continue
-        spread = f" ({row['low']:.2f} to {row['high']:.2f})" if row["low"] != row["high"] else ""
-        held = f"{row['least']:g}" if row["ratio"] >= row["least"] else f"{row['least']:g}, **falls short**"
-        apart = f"{row['loss_apart']:.1e}" if "loss_apart" in row else ""
-        lines.append(
-            f"| {name[0].upper()}{name[1:]} | {row['ours_s']:.2f} | {row['theirs_s']:.2f} |"
-            f" **{row['ratio']:.2f}**{spread} | {held} | {row['ours_mb']:,.0f} | {row['theirs_mb']:,.0f} |"
-            f" {apart} |"
-        )
-    return "\n".join(lines)
+        if name != "forms":
+            spread = f" ({row['low']:.2f} to {row['high']:.2f})" if row["low"] != row["high"] else ""
+            held = "" if row["ratio"] >= row["least"] else ", **falls short**"
+            cells = [f"{row['ours_s']:.2f}", f"{row['theirs_s']:.2f}", f"**{row['ratio']:.2f}**{spread}"]
+            cells += [f"{row['least']:g}{held}", f"{row['ours_mb']:,.0f}", f"{row['theirs_mb']:,.0f}"]
+            apart = f"{row['loss_apart']:.1e}" if "loss_apart" in row else ""
+            lines.append([name[0].upper() + name[1:], *cells, apart])
+    heads = ("ours, CPU-s", "TRL, CPU-s", "ratio", "promised", "ours, MB", "TRL, MB", "losses apart")
+    return table(("", *heads), lines)
 
 
 def forms_table(results: Row) -> str:
-    lines = ["| prompt + answers, CPU-s | concat | masked | prefilled |", "| --- | ---: | ---: | ---: |"]
+    forms, lines = ("concat", "masked", "prefilled"), []
     for shape, row in results["rows"]["forms"].items():
-        cells = (
-            f"**{row[form]:.3f}**" if form == row["chosen"] else f"{row[form]:.3f}"
-            for form in ("concat", "masked", "prefilled")
-        )
-        lines.append(f"| {shape.replace('+', ' + ').replace('x', ' x ')} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = [f"**{row[form]:.3f}**" if form == row["chosen"] else f"{row[form]:.3f}" for form in forms]
+        lines.append([shape.replace("+", " + ").replace("x", " x "), *cells])
+    return table(("prompt + answers, CPU-s", *forms), lines)
 
 
 def vllm_table(evidence: Row) -> str:
-    lines = [
-        "| model | dtype | apart, nats a token | vLLM from float32 | policy from float32 |"
-        " from the old weights | same keys, same rollouts | a sync | tokens/s |",
-        "| --- | --- |" + " ---: |" * 7,
-    ]
-    lines += [
-        f"| {run['model']} | {run['dtype']} | {run['apart']:.2g} | {run['vllm_rounding']:.2g} |"
-        f" {run['policy_rounding']:.2g} | {run['apart_from_old']:.2g} |"
-        f" {run['repeated']:.0%} | {run['sync_s']:.1f} s | {run['tokens_per_s']:,.0f} |"
-        for run in evidence["runs"]
-    ]
-    return "\n".join(lines)
+    names = {"apart": ".2g", "vllm_rounding": ".2g", "policy_rounding": ".2g", "apart_from_old": ".2g"}
+    names |= {"repeated": ".0%", "sync_s": ".1f", "tokens_per_s": ",.0f"}
+    lines = []
+    for run in evidence["runs"]:
+        cells = [format(run[name], how) + " s" * (name == "sync_s") for name, how in names.items()]
+        lines.append([run["model"], run["dtype"], *cells])
+    heads = ("apart, nats a token", "vLLM from float32", "policy from float32", "from the old weights")
+    heads += ("same keys, same rollouts", "a sync", "tokens/s")
+    return table(("model", "dtype", *heads), lines, 2)
 
 
 def _ms(value: float) -> str:

@@ -51,6 +51,7 @@ GEMMA_TEMPLATE = (
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 AROUND_A_PROMPT, AFTER_AN_ANSWER = 3, 1
+LLAMA_IDS = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
 SIZES: dict[str, dict[str, int]] = {
     "5M": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "vocab_size": 4096},
     "40M": {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8, "vocab_size": 32_000},
@@ -83,7 +84,7 @@ def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
     if model in SIZES:
         shape: dict[str, Any] = {**SIZES[model], "num_labels": 1}
         shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), shape["hidden_size"] // 64)
-        ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "tie_word_embeddings": False}
+        ids = {**LLAMA_IDS, "tie_word_embeddings": False}
         torch.manual_seed(0)
         made = hf.LlamaForSequenceClassification if kind == "reward" else hf.LlamaForCausalLM
         made(hf.LlamaConfig(max_position_embeddings=4096, **shape, **ids)).save_pretrained(folder)

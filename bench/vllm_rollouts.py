@@ -29,6 +29,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import transformers as hf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
@@ -41,7 +42,7 @@ from jurist.policies.tokens import Example, Ids
 from jurist.policies.vllm import VLLMWriter
 from jurist.policies.writer import Drawing, Rollout
 from jurist.records import Completion, Prompt
-from train_sides import GEMMA_TEMPLATE, tokenizer
+from train_sides import GEMMA_TEMPLATE, LLAMA_IDS, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
 """Nats a token that the two may differ by, on average."""
@@ -75,7 +76,7 @@ class Compared(VLLMWriter):
         assert self.policy is not None
         began = time.perf_counter()
         rollouts = sorted(super().write(prompts, n, how, keys))
-        seconds = time.perf_counter() - began
+        speed = sum(len(one.ids) for one in rollouts) / (time.perf_counter() - began)
         again = sorted(super().write(prompts, n, how, keys))
         step = {"apart": self.apart(prompts, rollouts), "repeated": same(rollouts, again)}
         now = {name: one.detach().clone() for name, one in trained(self.policy)}
@@ -85,8 +86,7 @@ class Compared(VLLMWriter):
             load(self.policy, now)
             old_prompts, old_keys, old = self.last
             step["unchanged"] = same(sorted(super().write(old_prompts, n, how, old_keys)), old)
-        tokens = sum(len(one.ids) for one in rollouts)
-        self.steps.append({**step, "sync_s": self.sync_s, "tokens_per_s": tokens / seconds})
+        self.steps.append({**step, "sync_s": self.sync_s, "tokens_per_s": speed})
         self.before, self.last = now, (prompts, keys, rollouts)
         yield from rollouts
 
@@ -129,29 +129,20 @@ def same(rollouts: Sequence[Rollout], others: Sequence[Rollout]) -> float:
 
 def checkpoint(folder: Path, real: str, dtype: str) -> None:
     """A model with a head of its own: Gemma, or a random Llama whose heads are of a width that vLLM knows."""
-    import transformers as hf
-
     hf.utils.logging.disable_progress_bar()
-    if not real:
+    if real:
+        model = hf.AutoModelForCausalLM.from_pretrained(real, dtype=getattr(torch, dtype))
+        model.config.tie_word_embeddings = False
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        words = hf.AutoTokenizer.from_pretrained(real)
+        words.chat_template = GEMMA_TEMPLATE
+    else:
         torch.manual_seed(0)
-        sizes = {
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-        }
-        ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "tie_word_embeddings": False}
-        shape = {**sizes, "vocab_size": 512, "max_position_embeddings": 512, "initializer_range": 0.1}
-        made = hf.LlamaForCausalLM(hf.LlamaConfig(**shape, **ids))
-        made.to(getattr(torch, dtype)).save_pretrained(folder)
-        tokenizer(512).save_pretrained(folder)
-        return
-    model = hf.AutoModelForCausalLM.from_pretrained(real, dtype=getattr(torch, dtype))
-    model.config.tie_word_embeddings = False
-    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3}
+        shape |= {"num_attention_heads": 4, "vocab_size": 512, "max_position_embeddings": 512}
+        config = hf.LlamaConfig(**shape, initializer_range=0.1, tie_word_embeddings=False, **LLAMA_IDS)
+        model, words = hf.LlamaForCausalLM(config).to(getattr(torch, dtype)), tokenizer(512)
     model.save_pretrained(folder)
-    words = hf.AutoTokenizer.from_pretrained(real)
-    words.chat_template = GEMMA_TEMPLATE
     words.save_pretrained(folder)
 
 
@@ -188,44 +179,32 @@ def short_answers(_: Prompt, completions: Sequence[Completion]) -> list[float | 
 
 
 def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
+    shared: dict[str, Any] = {"batch": len(PROMPTS), "epochs": STEPS, "lr": 2e-3 if real else 1e-3}
+    shared |= {"lora": Lora(r=8) if real else None, "advantage": "rloo"}
+    shared |= {"model": ModelConfig(precision="auto" if real else "float32")}
+    shared |= {"rollout": RolloutConfig(samples=4, max_tokens=TOKENS)}
+    shared |= {"optim": PpoOptimConfig(schedule="constant", warmup=0.0, passes=1)}
+    words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
     with tempfile.TemporaryDirectory() as root:
         checkpoint(model := Path(root) / "model", real, dtype)
-        cfg = PPOConfig(
-            data="prompts",
-            base=str(model),
-            out=f"{root}/out",
-            batch=len(PROMPTS),
-            epochs=STEPS,
-            lr=2e-3 if real else 1e-3,
-            lora=Lora(r=8) if real else None,
-            advantage="rloo",
-            rollout=RolloutConfig(samples=4, max_tokens=TOKENS),
-            optim=PpoOptimConfig(schedule="constant", warmup=0.0, passes=1),
-            model=ModelConfig(precision="auto" if real else "float32"),
-        )
-        words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
+        cfg = PPOConfig(data="prompts", base=str(model), out=f"{root}/out", **shared)
         with serving(vllm, model, dtype) as url:
             writer = Compared(url)
             with patch.object(ppo, "HFWriter", lambda _: writer):
                 ppo.train_ppo(cfg, [Prompt.of(one) for one in words], short_answers)
             with urllib.request.urlopen(f"{url}/version") as reply:
                 release = json.loads(reply.read())["version"]
-            # Before the first step the policy is the base: how much of the difference is whose rounding?
-            rows, theirs, ours = writer.first
-            exact = logprobs(load_policy(model, dtype="float32"), rows)
-    later = writer.steps[1:]
-    found = {
-        "model": "Gemma 3 270M, LoRA" if real else "random Llama, 0.6 M",
-        "dtype": dtype,
-        "apart": max(step["apart"] for step in writer.steps),
-        "vllm_rounding": apart(theirs, exact),
-        "policy_rounding": apart(ours, exact),
-        "apart_from_old": min(step["apart_from_old"] for step in later),
-        "unchanged": max(step["unchanged"] for step in later),
-        "repeated": min(step["repeated"] for step in writer.steps),
-        "sync_s": fmean(step["sync_s"] for step in later),
-        "tokens_per_s": fmean(step["tokens_per_s"] for step in later),
-    }
+        # Before the first step the policy is the base: how much of the difference is whose rounding?
+        rows, theirs, ours = writer.first
+        exact = logprobs(load_policy(model, dtype="float32"), rows)
+    steps, later = writer.steps, writer.steps[1:]
+    found: dict[str, Any] = {"model": "Gemma 3 270M, LoRA" if real else "random Llama, 0.6 M", "dtype": dtype}
+    found |= {"apart": max(step["apart"] for step in steps)}
+    found |= {"vllm_rounding": apart(theirs, exact), "policy_rounding": apart(ours, exact)}
+    found |= {"apart_from_old": min(step["apart_from_old"] for step in later)}
+    found |= {"unchanged": max(step["unchanged"] for step in later)}
+    found |= {"repeated": min(step["repeated"] for step in steps)}
+    found |= {name: fmean(step[name] for step in later) for name in ("sync_s", "tokens_per_s")}
     found = {name: round(x, 7) if isinstance(x, float) else x for name, x in found.items()}
     print(found, flush=True)
     return {**found, "vllm": release}
@@ -238,21 +217,25 @@ def main() -> None:
     args = parser.parse_args()
     runs = [measure(args.vllm, "", dtype) for dtype in ("float32", "bfloat16")]
     runs += [measure(args.vllm, args.real, "bfloat16")] if args.real else []
+    known = [(MOST[run["dtype"]], 1.0 if run["dtype"] == "float32" else 0.5, run) for run in runs]
     record(
         "vllm_rollouts",
-        value=max(run["apart"] / MOST[run["dtype"]] for run in runs),
+        max(run["apart"] / most for most, _, run in known),
+        null={
+            "log-probs of the step before, at least": min(
+                run["apart_from_old"] / most for most, _, run in known
+            )
+        },
         bar="log-probs at most .001 (float32) and .02 (bfloat16) nats a token from the policy's, and further"
         " from those before the step; rollouts change with a sync, and repeat under the same keys (float32)",
         holds=all(
-            run["apart"] <= MOST[run["dtype"]] < run["apart_from_old"]
+            run["apart"] <= most < run["apart_from_old"]
             and run["unchanged"] < 0.9
-            and run["repeated"] >= (1.0 if run["dtype"] == "float32" else 0.5)
-            for run in runs
+            and run["repeated"] >= least
+            for most, least, run in known
         ),
-        packages=("jurist", "torch", "transformers", "peft"),
         command="python bench/vllm_rollouts.py VLLM --real FOLDER",
-        steps=STEPS,
-        runs=runs,
+        more={"steps": STEPS, "runs": runs},
     )
 
 

@@ -128,8 +128,7 @@ def main() -> None:
         null={"answered before the end": round(answered / CALLS / len(ended), 2)},
         bar=f"0 of {MOMENTS} moments each of {', '.join(ENDINGS)} with a call, a dollar or a row amiss",
         holds=not wrong,
-        by_ending=by_ending,
-        wrong=wrong,
+        more={"by_ending": by_ending, "wrong": wrong},
     )
     kills, killed = [one for one in ended if one["how"] == "kill_9"], by_ending["kill_9"]
     again, bound = killed["arrived"] - killed["in_journal"], killed["may_lose"]

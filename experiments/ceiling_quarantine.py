@@ -133,15 +133,12 @@ def main() -> None:
     record(
         "ceiling_quarantine",
         value=round(caught / n, 4),
-        low=round(low, 4),
-        high=round(high, 4),
         bar=f"with {CHECKED} labels, read by three people, the audit quarantines the domain the judge does "
         "not know, and no other, in at least 95 of 100 draws; and the export has no row of it",
         holds=caught / n >= 0.95 and clean and better_off,
         unit="share of draws that quarantine doses alone",
-        wanted=WANTED,
         with_less={name: round(count / n, 4) for name, count in fewer.items()},
-        runs=table,
+        more={"low": round(low, 4), "high": round(high, 4), "wanted": WANTED, "runs": table},
     )
 
 

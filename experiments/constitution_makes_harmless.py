@@ -92,11 +92,9 @@ def main() -> None:
         and over_null[1] > 0
         and kept[0] >= -0.05
         and all(beats(one["shipped"]) for one in seeds),
-        over_shuffled=over_null,
         supervised={way: mean_of(gains(way, "harmless", "supervised")) for way in WAYS},
         helpfulness_change=kept,
-        seeds=seeds,
-        held_out=HELD_OUT,
+        more={"over_shuffled": over_null, "seeds": seeds, "held_out": HELD_OUT},
     )
 
 

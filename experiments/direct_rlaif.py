@@ -47,8 +47,7 @@ def main() -> None:
         f" {len(SEEDS)} seeds above 0.5, and direct RLAIF beats the initial policy and the best null in each",
         holds=found[1] > 0.5 and all(beats(one["direct"]) for one in seeds),
         over_initial={way: mean_of([one[way]["win_rate"][0] for one in seeds]) for way in WAYS},
-        seeds=seeds,
-        held_out=HELD_OUT,
+        more={"seeds": seeds, "held_out": HELD_OUT},
     )
 
 

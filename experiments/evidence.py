@@ -42,25 +42,24 @@ def record(
     bar: str,
     holds: bool,
     null: str | Mapping[str, object],
-    changed: str = "",
+    more: Mapping[str, object] = {},
     **details: object,
 ) -> None:
     """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
 
     `value` may be an interval. `null` is what has to be beaten, with what that came to: something that learnt
-    nothing, or the same without what is said to help. `changed`: what was changed in this claim after a miss.
+    nothing, or the same without what is said to help.
     """
     value, low, high = (value, None, None) if isinstance(value, (int, float)) else value
     row = {"claim": claim, "value": value, "low": low, "high": high, "null": null, "bar": bar}
     row |= {
         "holds": bool(holds),
-        "changed": changed,
         "command": f"python experiments/{Path(sys.argv[0]).name}",
     }
     imported = [name for name in PACKAGES if name.replace("scikit-learn", "sklearn") in sys.modules]
     row |= {"seconds": round(time.perf_counter() - _STARTED, 1)}
     row |= {"versions": {"python": platform.python_version(), **{name: version(name) for name in imported}}}
-    row |= {"machine": {"processor": processor(), "cores": os.cpu_count()}, **details}
+    row |= {"machine": {"processor": processor(), "cores": os.cpu_count()}, **details, **more}
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
     print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar}; null: {null})")

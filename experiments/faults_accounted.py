@@ -114,9 +114,7 @@ def main() -> None:
         bar="no row unaccounted for, no label another than without faults, no answered call asked again;"
         " four dead servers each stop the run, and one that is revived is asked only what is missing",
         holds=not amiss and all(stops) and revived_well and revived["labels"] == DEAD_ROWS,
-        rows=rows,
-        dead_servers=dead,
-        revived=revived,
+        more={"rows": rows, "dead_servers": dead, "revived": revived},
     )
 
 

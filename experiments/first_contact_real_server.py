@@ -61,16 +61,14 @@ def main() -> None:
         and says
         and len(read) >= 0.95 * len(forced)
         and marked >= 0.95 * len(read),
-        calls=found["calls"],
-        failed=failed,
         verdicts=len(verdicts),
         unread={reason: n for reason, n in unread.items() if reason},
         median_label_mass=round(median(masses), 4) if masses else None,
         said=said.replace(server.url, "SERVER"),
         forced_read=f"{len(read)} of {len(forced)}",
-        forced_marked=marked,
         processors_others_used=round(others / seconds, 2),
         seconds_forced=seconds_forced,
+        more={"calls": found["calls"], "failed": failed, "forced_marked": marked},
     )
 
 

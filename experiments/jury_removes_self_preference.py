@@ -104,10 +104,7 @@ def main() -> None:
         "is left in every seed, and through the pipeline the interval too is within 1 point",
         holds=planted >= 10 and pipeline["alone"][1] >= 10 and left < 1 and piped < 1,
         unit="points of the equal-opportunity gap that are left, the worst of all seeds and juries",
-        seeds=seeds,
-        pipeline=pipeline,
-        matchups=MATCHUPS,
-        pairs=PAIRS,
+        more={"seeds": seeds, "pipeline": pipeline, "matchups": MATCHUPS, "pairs": PAIRS},
     )
 
 

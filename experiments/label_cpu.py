@@ -34,9 +34,7 @@ def main() -> None:
         bar=f"CPU of a call, all included, at most {AT_MOST_BARE} x that of a bare aiohttp loop; by default"
         f" at least {RATE_AT_LEAST:.0%} of the rate at a fixed {CONCURRENCY}",
         holds=ours["against_bare"] <= AT_MOST_BARE and by_default["rate_against_ours"] >= RATE_AT_LEAST,
-        rate_by_default=by_default["rate_against_ours"],
-        machine=where,
-        runs=rows,
+        more={"rate_by_default": by_default["rate_against_ours"], "machine": where, "runs": rows},
     )
 
 

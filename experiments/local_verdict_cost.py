@@ -137,8 +137,7 @@ def main() -> None:
         f" and says the same p to {SAME}",
         holds=min(ratios) >= BAR and apart <= SAME,
         unit="times; the middle of three rounds at the size where it gains least",
-        table=table,
-        short_prompts_with_two_answers_not_in_the_bar=beside,
+        more={"table": table, "short_prompts_with_two_answers_not_in_the_bar": beside},
     )
 
 

@@ -121,10 +121,8 @@ def main() -> None:
         null={"questions asked again by a loop that begins anew after each kill": float(anew)},
         bar=f"the same weights and figures after {KILLS} kills, at most 64 questions a kill asked again",
         holds=same and killed >= 3 and not unknown and twice <= min(64 * killed, anew),
-        kills=killed,
-        questions=once.total(),
-        other_questions=unknown,
         same_weights_and_figures=same,
+        more={"kills": killed, "questions": once.total(), "other_questions": unknown},
     )
 
 

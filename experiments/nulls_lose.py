@@ -66,13 +66,11 @@ def main() -> None:
         null=best,
         bar="the upper end of the best null's interval is below 0.5",
         holds=max(row[2] for row in found.values()) < 0.5,
-        nulls=found,
         constants_searched=searched,
-        drawn_again=again,
         at_temperature_0=against(greedy),
         scripted_and_good=against([compose(one, GOOD, draw) for one in requests]),
         initial_true_score=round(statistics.fmean(true_score(q, first) for q, first, _ in rows), 4),
-        questions=QUESTIONS,
+        more={"nulls": found, "drawn_again": again, "questions": QUESTIONS},
     )
 
 

@@ -97,8 +97,7 @@ def main() -> None:
         " the best null, both 95% intervals over held-out prompts; each part under 180 s",
         holds=all(map(beats, marks)) and max(max(one["cpu_seconds"].values()) for one in seeds) < 180,
         unit="the lowest win rate of a method and seed",
-        seeds=seeds,
-        held_out=HELD_OUT,
+        more={"seeds": seeds, "held_out": HELD_OUT},
     )
 
 
@@ -113,11 +112,9 @@ def reward_models(seeds: Sequence[dict[str, Any]]) -> None:
         " learnt from was about its labels, and the interval is above the best null's share",
         holds=all(value >= judge and low > null for (value, low, _), judge, null in rows),
         unit="share of pairs decided rightly in the worst seed",
-        judge=[one["judge"] for one in seeds],
         seeds=[{"reward": one["reward"], "null": one["reward_null"]} for one in seeds],
         cpu_seconds=[one["cpu_seconds"]["reward"] for one in seeds],
-        prompts=LABELLED,
-        pairs=PAIRS,
+        more={"judge": [one["judge"] for one in seeds], "prompts": LABELLED, "pairs": PAIRS},
     )
 
 

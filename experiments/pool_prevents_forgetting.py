@@ -58,9 +58,8 @@ def main() -> None:
         bar="gain in true score on the first subject, pool: all over pool: last, and over the initial policy:"
         f" both intervals over {len(SEEDS)} seeds above 0",
         holds=gain[1] > 0 and over_initial[1] > 0,
-        over_initial=over_initial,
         gain_on_the_last_subject=mean_of(talk, 3),
-        seeds=seeds,
+        more={"over_initial": over_initial, "seeds": seeds},
     )
 
 

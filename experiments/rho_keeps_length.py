@@ -63,10 +63,8 @@ def main() -> None:
         bar="growth in words without rho less that with it, at the shipped k: interval above 0; with rho at"
         " most half",
         holds=saved[1] > 0 and with_rho[0] <= plain[0] / 2,
-        growth_plain=plain,
-        growth_rho=with_rho,
         true_score_lost=mean_of(differences(*scores), 3),
-        seeds=seeds,
+        more={"growth_plain": plain, "growth_rho": with_rho, "seeds": seeds},
     )
 
 

@@ -101,10 +101,8 @@ def main() -> None:
             null={f"{wrong}: off by at least": float(f"{null:.2g}")},
             bar=f"losses and gradients within {BAR} of the concatenated pass, in float32",
             holds=worst <= BAR and shared and null > 100 * BAR,
-            in_loss=float(f"{in_loss:.2g}"),
             in_gradient=float(f"{in_gradient:.2g}"),
-            cases=cases,
-            models=kinds,
+            more={"in_loss": float(f"{in_loss:.2g}"), "cases": cases, "models": kinds},
         )
 
 

@@ -89,10 +89,7 @@ def main() -> None:
         bar=f"gain in true accuracy, paired over {len(seeds)} seeds, and lead over the best that the answers'"
         " lengths alone tell: both intervals above 0",
         holds=gain[1] > 0 and over_length[1] > 0,
-        over_length=over_length,
-        seeds=seeds,
-        pairs=PAIRS,
-        test_pairs=TEST_PAIRS,
+        more={"over_length": over_length, "seeds": seeds, "pairs": PAIRS, "test_pairs": TEST_PAIRS},
     )
 
 

@@ -96,10 +96,7 @@ def main() -> None:
         " with the bias fitted, in every seed; through the pipeline the interval too is within 1 point",
         holds=min(planted) > 19 and left < 1 and piped < 1 < pipeline["never"][1],
         unit="points that the first position keeps, the worst of all seeds and judges",
-        from_formula=found,
-        pipeline=pipeline,
-        matchups=MATCHUPS,
-        pairs=PAIRS,
+        more={"from_formula": found, "pipeline": pipeline, "matchups": MATCHUPS, "pairs": PAIRS},
     )
 
 
