@@ -17,8 +17,10 @@ from jurist.cli.app import VERBS, _settings
 from jurist.cli.options import Typed, parse
 from jurist.cli.verbs import loop_config
 from jurist.config import dump_yaml
-from jurist.recipes.audit import recipe_of
-from jurist.recipes.settings import label_settings
+from jurist.recipes.audit import audit, recipe_of
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig, label_settings
+from jurist.verdicts.settings import JudgeConfig
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {"first": "the left one", "winner": "won"}
@@ -98,3 +100,15 @@ def test_no_advice_tells_a_run_to_do_what_it_does(about):
             job.given.pop("out", None)
             if job.given:
                 assert job.load(job.cls) != Typed("label", job.cls, {}, job.recipe, False).load(job.cls), text
+
+
+def test_advice_about_one_judge_of_a_jury_changes_that_judge(tmp_path):
+    rows = [{"prompt": f"{n}?", "first": f"one {n}", "second": f"other {n}"} for n in range(40)]
+    judges = (JudgeConfig(kind="longer"), JudgeConfig(kind="first", swap="never"))
+    label(LabelConfig(pairs=rows, judge=judges, out=str(tmp_path / "run")))
+
+    advice = {one.name: one.advice for one in audit(tmp_path / "run").findings if "first" in one.says}
+
+    again = f"jurist label --recipe {tmp_path / 'run'}/recipe.yaml --out NEW"
+    assert f"`{again} --judge.1.swap always`" in advice["position.flip_rate"]
+    assert "--judge.0" not in "".join(advice.values())

@@ -87,7 +87,7 @@ class About(NamedTuple):
         recipe = quote(f"{self.source}/recipe.yaml")
         columns = "".join(f" --columns.{ours} {quote(theirs)}" for ours, theirs in self.columns.items())
         again = {
-            "run": f"jurist label --recipe {recipe} {ASKED * self.recorded}--out NEW",
+            "run": f"jurist label --recipe {recipe} {ASK_INSTEAD * self.recorded}--out NEW",
             "loop": f"jurist run {recipe} --out NEW",
             "file": f"jurist label --pairs {source} --judge ENGINE --out NEW{columns}",
         }[self.kind]
@@ -134,7 +134,7 @@ class About(NamedTuple):
         return "" if idle and all(idle) else text
 
 
-ASKED: Final = "--read '' --judge ENGINE "
+ASK_INSTEAD: Final = "--read '' --judge ENGINE "
 """What a run of recorded replies is asked anew with."""
 _COMMAND: Final = re.compile(r"`([^`]+)`")
 _OPTION: Final = re.compile(r"--(judge|prefer)\.?(\S*) ([^\s`]+)")
