@@ -129,3 +129,15 @@ def test_how_many_labels_it_takes_by_figures_worked_out_beforehand():
     assert intervals.labels_for_no_error(0.05) == 59
     assert [intervals.smallest_certified(n) for n in (59, 0)] == [pytest.approx(0.0495, abs=1e-3), 1.0]
     assert [intervals.human_accuracy(alike) for alike in (0.745, 0.4)] == [pytest.approx(0.85), 0.5]
+
+
+def test_a_mean_and_its_interval_are_students_and_one_cluster_has_none():
+    values = np.array([0.5, -0.2, 0.9, 0.1, 0.4])
+    found = intervals.clustered_mean(values, np.arange(5))
+    low, high = scipy_stats.t.interval(0.95, 4, values.mean(), values.std(ddof=1) / math.sqrt(5))
+
+    assert found == pytest.approx((values.mean(), low, high, 5))
+    assert intervals.clustered_mean(values, np.arange(5), most=0.5).high == 0.5
+    alone = intervals.clustered_mean(values, np.zeros(5))
+    assert (alone.value, alone.n) == (pytest.approx(values.mean()), 1)
+    assert np.isnan([alone.low, alone.high]).all()

@@ -24,16 +24,14 @@ Annotators = Literal["experts", "skilled", "crowd"]
 EPSILON: Final = {"experts": 0.2, "skilled": 0.15, "crowd": 0.1}
 """What the judge may be behind, since it costs less: the paper's three values."""
 FEWEST_HUMANS: Final = 3
-FEWEST_ITEMS: Final = 30
-"""Items for each human; below it the t-test does not hold."""
+FEWEST_ITEMS: Final = 30  # for each human; below it the t-test does not hold
 SIZES: Final = (30, 50, 100, 200, 400)
 TRIALS: Final = 400
 MOST: Final = 1000  # items in a simulation; with more the power is higher still
 
 
 class AltTest(NamedTuple):
-    winning_rate: float
-    """The share of humans that the judge beats; from a half on it passes."""
+    winning_rate: float  # the share of humans that the judge beats; from a half on it passes
     advantage: Estimate
     """How often the judge is as close to the others as the human left out, or closer: a mean of means."""
     p_values: tuple[float, ...]
@@ -77,11 +75,11 @@ def _compared(item: Array, value: Array, judge: Array, numbers: bool) -> tuple[A
     """Whether the judge is as well aligned with the others as each human, and the human as the judge."""
     given = judge[item]
     if numbers:
-        sums, squares = (np.bincount(item, part, minlength=len(judge))[item] for part in (value, value**2))
+        # The root mean squared error to the others grows with the distance to their mean.
         others = np.bincount(item, minlength=len(judge))[item] - 1
-        ours, theirs = ((squares - value**2) - 2 * x * (sums - value) + others * x**2 for x in (given, value))
-        dust = 1e-9 * (1 + squares)
-        return ours <= theirs + dust, theirs <= ours + dust
+        rest = np.bincount(item, value, minlength=len(judge))[item] - value
+        ours, theirs = (np.round(np.abs(others * x - rest), 9) for x in (given, value))
+        return ours <= theirs, theirs <= ours
     names, code = np.unique(np.concatenate([value, given]), return_inverse=True)
     mine, its = code[: len(value)], code[len(value) :]
     votes = np.bincount(item * len(names) + mine, minlength=len(judge) * len(names)).reshape(-1, len(names))
