@@ -65,7 +65,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = ()
     read: Annotated[str, Meta(description="Import recorded replies: NAME, regex or module:function.")] = ""
     jury: Annotated[JuryConfig, Meta(description="How several opinions become one.")] = JuryConfig()
-    labels: Annotated[str | None, Meta(description="Labels to compare with: a JSONL file, or given.")] = None
+    labels: Annotated[str | None, Meta(description="Labels to compare with: a file, or given.")] = None
     labels_by: Annotated[Literal["file", "human"], Meta(description="Who made the rows' labels.")] = "file"
     label_values: Annotated[
         dict[str | int | bool, str], Meta(description="What labels mean, e.g. --label_values.0 second.")
