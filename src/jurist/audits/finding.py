@@ -83,7 +83,7 @@ class Measure(Struct, frozen=True):
     """A key into the kind's `missing`."""
 
 
-class Finding(Struct, frozen=True, omit_defaults=True):
+class Finding(Struct, frozen=True):
     """What a reader sees: one number, how sure it is, whether it is bad and why, and what to do about it."""
 
     name: str
