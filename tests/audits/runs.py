@@ -14,7 +14,7 @@ def pair(number, first="short", second="rather longer"):
 
 
 def verdict(matchup, p, order="given", judge=JUDGE, **more):
-    """`p` is what the judge says of the seat it sees first; None where it could not be read."""
+    """`p` is what the judge says of the answer it sees first; None where it could not be read."""
     shown = matchup if order == "given" else matchup.swapped()
     return Verdict(
         content_id(judge, matchup.id, order, more),
@@ -32,8 +32,8 @@ def verdict(matchup, p, order="given", judge=JUDGE, **more):
 
 
 def label(matchup, p_first):
-    seats = (matchup.first, matchup.second) if p_first >= 0.5 else (matchup.second, matchup.first)
-    return Preference(content_id(matchup.id), matchup.prompt, *seats, p=max(p_first, 1 - p_first))
+    sides = (matchup.first, matchup.second) if p_first >= 0.5 else (matchup.second, matchup.first)
+    return Preference(content_id(matchup.id), matchup.prompt, *sides, p=max(p_first, 1 - p_first))
 
 
 def write_run(folder, said, labels=(), dropped=(), **summary):
@@ -52,6 +52,6 @@ def write_run(folder, said, labels=(), dropped=(), **summary):
 
 
 def always(p, n=30, **more):
-    """n matchups, asked in both orders of a judge that says the same of every first seat."""
+    """n matchups, asked in both orders of a judge that says the same of every first position."""
     pairs = [pair(number) for number in range(n)]
     return [(one, [verdict(one, p, order, **more) for order in ("given", "swapped")]) for one in pairs]

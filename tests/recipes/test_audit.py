@@ -26,7 +26,7 @@ def measured(found, audit):
     return [one for one in among if one.grade != "silent"]
 
 
-def test_a_judge_that_always_takes_the_first_seat_is_caught_on_the_page_and_in_json(tmp_path):
+def test_a_judge_that_always_takes_the_first_position_is_caught_on_the_page_and_in_json(tmp_path):
     run = write_run(tmp_path / "run", always(1.0), [label(pair(n), 0.5) for n in range(30)], usd=15.0)
 
     found = audit(run)
@@ -181,15 +181,18 @@ def test_a_file_with_no_verdicts_has_labels_only(tmp_path):
     assert not measured(found, "position")
 
 
-def test_a_file_whose_seats_nobody_knows_gives_no_figure_of_seats(tmp_path):
+def test_a_file_whose_positions_nobody_knows_gives_no_figure_of_them(tmp_path):
     file = tmp_path / "pairs.jsonl"
     row = {"chosen": "because", "rejected": "who knows", "winner": "chosen"}
     file.write_text("\n".join(json.dumps({**row, "prompt": str(n)}) for n in range(50)))
 
     found = audit(file)
 
-    (seats,) = [one for one in found.findings if one.name.startswith("position")]
-    assert (seats.grade, seats.says) == ("silent", "The file does not say which answer the judge saw first.")
+    (position,) = [one for one in found.findings if one.name.startswith("position")]
+    assert (position.grade, position.says) == (
+        "silent",
+        "The file does not say which answer the judge saw first.",
+    )
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
