@@ -141,14 +141,14 @@ def test_who_labels_a_matchup_again_corrects_it():
 
 def test_agreement_among_humans_and_with_one_of_them_by_hand():
     """All three agree on the first matchup; a tie against a side is half; one alone makes no pair."""
-    p = np.array([[1.0, 1.0, 1.0], [1.0, 0.5, np.nan], [0.0, np.nan, np.nan]])
-    sheet = judged_as(sheet_of(GOOD, world=World(prompts=3, people=1)), np.array([0.9, 0.1, 0.9]))
-    sheet = labelled_by(sheet, p)
+    p = np.tile(np.array([[1.0, 1.0, 1.0], [1.0, 0.5, np.nan], [0.0, np.nan, np.nan]]), 10)
+    judged = np.tile([0.9, 0.1, 0.9], 10)
+    sheet = labelled_by(judged_as(sheet_of(GOOD, world=World(prompts=30, people=1)), judged), p)
     humans = human_votes(sheet)
 
     # The first matchup: 1 of 3 pairs; the second: one pair, half alike; the third: nobody to compare with.
     assert humans.agreement.value == pytest.approx((2 * 1 + 1 * 0.5 * 2 + 0) / (6 + 2))
-    assert humans.agreement.n == 2
+    assert humans.agreement.n == 20
     beside = the(findings(agreement(sheet)), "with_a_human")
     # The judge is with 2 of 3, and with a tie and a side by a quarter; humans with each other 1/3 and 1/2.
     assert beside.value == pytest.approx((2 / 3 + 1 / 4) / 2 - (1 / 3 + 1 / 2) / 2)

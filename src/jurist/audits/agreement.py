@@ -25,6 +25,8 @@ from .humans import (
 )
 from .sheet import Array, Sheet
 
+FEW: Final = 10
+"""Prompts that humans labelled, below which there is no more to say than how many agree."""
 FEWEST: Final = 30
 """Matchups from which two judges are compared with each other."""
 MOST_JUDGES: Final = 20
@@ -47,11 +49,15 @@ def agreement(
     found = [_accuracy(sheet, one) for one in graded]
     found += _among_humans(humans)
     # Baselines are for what decides; where only labels are known, for those.
-    for one in judges or [labels]:
+    for one in filter(_enough, judges or [labels]):
         found += [*_baselines(sheet, one.decided), *_with_a_human(one), *_beyond_chance(one)]
     found += alt_test(humans, judges or [labels], annotators)
     found += better_judge(judges)
     return [*found, *label_error(sheet, labels, tolerated), *among_judges(sheet)]
+
+
+def _enough(one: AgainstHumans) -> bool:
+    return len(np.unique(one.decided.prompt)) >= FEW
 
 
 def _accuracy(sheet: Sheet, one: AgainstHumans) -> Measure:
@@ -113,7 +119,9 @@ def _baselines(sheet: Sheet, decided: AgainstHumans) -> Iterator[Measure]:
         if not len(free) or (name == "first" and not np.ptp(free.right)):
             continue  # a file that puts what humans chose first says nothing by its order
         ahead = clustered_mean(decided.right - free.right, decided.prompt, decided.weight, most=1.0)
-        figures = {"free": float(np.average(free.right, weights=decided.weight))}
+        weights = decided.weight
+        shares = {"free": free.right, "share": decided.right}
+        figures = {key: float(np.average(right, weights=weights)) for key, right in shares.items()}
         yield Measure(f"agreement.over_{name}", decided.name, ahead, figures)
 
 
@@ -141,11 +149,13 @@ def _beyond_chance(one: AgainstHumans) -> Iterator[Measure]:
 
 def better_judge(judges: Sequence[AgainstHumans]) -> Iterator[Measure]:
     """The judge that is right most often against the next ones, on the matchups that both read."""
-    ranked = sorted((one.decided for one in judges), key=lambda one: (-_mean(one.right), one.name))
+    ranked = sorted(
+        (one.decided for one in judges if _enough(one)), key=lambda one: (-_mean(one.right), one.name)
+    )
     for other in ranked[1 : 1 + MOST_JUDGES // 4]:
         best = ranked[0]
         _, ours, theirs = np.intersect1d(best.item, other.item, return_indices=True)
-        if len(ours) < 2:
+        if len(ours) < FEW:
             continue
         right, wrong = best.right[ours], other.right[theirs]
         only, only_other = int((right > wrong).sum()), int((right < wrong).sum())
@@ -169,7 +179,10 @@ def label_error(sheet: Sheet, labels: AgainstHumans, tolerated: float | None = N
     """How many of all labels humans would give otherwise, from those they saw and the judges' doubt about all
     (prediction-powered, Angelopoulos et al. 2023).
     """
-    if not len(sheet.labels) or not len(labels):
+    if not len(sheet.labels):
+        return
+    if not _enough(labels):
+        yield Measure("agreement.label_error", figures={"few": FEW}, missing="few")
         return
     humans = labels.humans
     doubt = np.minimum(sheet.labels.p, 1 - sheet.labels.p)

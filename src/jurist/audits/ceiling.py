@@ -30,8 +30,7 @@ FEWEST: Final = 10
 """Prompts with a human label, below which a domain is not judged."""
 UNSURE: Final = 0.1
 """A label this near to one half is little more than a coin; humans are divided on many of those too."""
-SHOWN: Final = 12
-"""Domains with a measure of their own, besides all that fall short."""
+SHOWN: Final = 12  # domains with a measure of their own, besides all that fall short
 EXAMPLES: Final = 10
 
 
@@ -53,7 +52,7 @@ def ceiling(
     return [
         *_domains(sheet, humans, ours, domains, limit, {**asked, "advice_for": 0 if holds_back else 1}),
         *_stakes(sheet, ours, asked),
-        _certified(ours, {} if tolerated is None else {"tolerated": tolerated}),
+        *_certified(ours, {} if tolerated is None else {"tolerated": tolerated}),
         *_to_humans(sheet, short),
     ]
 
@@ -122,15 +121,17 @@ def _stakes(sheet: Sheet, ours: AgainstHumans, asked: dict[str, float]) -> Itera
             yield Measure("ceiling.stakes", name, _share(ours, rows), asked)
 
 
-def _certified(ours: AgainstHumans, asked: dict[str, float]) -> Measure:
+def _certified(ours: AgainstHumans, asked: dict[str, float]) -> Iterator[Measure]:
     """Acceptance sampling: the share of wrong labels between bounds that are each 95% certain."""
     wrong = 1 - ours.right
     error, spread, n = weighted_mean(wrong, ours.prompt, ours.weight)
+    if n < FEWEST:
+        return  # `agreement.label_error` says so
     error = min(1.0, max(0.0, error))
     size = effective_n(error, spread, wrong, n, ours.weight)
     low, high = clopper_pearson(error * size, size, 0.9)
     figures = {**asked, "labels": len(ours), "most": high, "smallest": smallest_certified(int(size))}
-    return Measure("ceiling.certified", "", Estimate(error, low, high, n), figures)
+    yield Measure("ceiling.certified", "", Estimate(error, low, high, n), figures)
 
 
 def _to_humans(sheet: Sheet, short: Collection[str]) -> Iterator[Measure]:

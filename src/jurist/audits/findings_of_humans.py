@@ -31,7 +31,7 @@ AGREEMENT: Final = {
     ),
     "agreement.over_longest": Kind(
         "Better than the longer answer",
-        "Always taking the longer answer agrees with humans in {free:%} of the same matchups, {size} {sign:less|more} often than {judge} ({interval}).",
+        "Always taking the longer answer agrees with humans in {free:%} of the matchups, {judge} in {share:%} of the same: a difference of {value} ({interval}).",
         better_than_nothing(30),
         ("ask another judge, since these labels can be had for nothing: `{another}`", MORE_LABELS),
         "points",
@@ -39,7 +39,7 @@ AGREEMENT: Final = {
     ),
     "agreement.over_first": Kind(
         "Better than the first answer",
-        "Always taking the answer given first agrees with humans in {free:%} of the same matchups, {size} {sign:less|more} often than {judge} ({interval}).",
+        "Always taking the answer given first agrees with humans in {free:%} of the matchups, {judge} in {share:%} of the same: a difference of {value} ({interval}).",
         better_than_nothing(30),
         ("ask another judge, since these labels can be had for nothing: `{another}`", MORE_LABELS),
         "points",
@@ -119,6 +119,11 @@ AGREEMENT: Final = {
         "Humans would give {value} of the {labels:label} otherwise ({interval}), from {seen:label} that they read[; with the judges' help each is worth {gain:.2f}]. Where humans are divided a label counts half.",
         shown_low(TOLERATED),
         ("see where they are wrong under Capability ceiling, by domain", MORE_LABELS),
+        missing={
+            "few": Missing(
+                "How many labels are wrong is not known: humans labelled fewer than {few} prompts."
+            )
+        },
     ),
     "agreement.among_judges": Kind(
         "Agreement among judges",
