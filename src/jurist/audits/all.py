@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from .advice import About, short_names
 from .agreement import agreement
 from .alt_test import Annotators
+from .attacks import attacks
 from .calibration import calibration
 from .ceiling import ceiling
 from .finding import WRONG, Finding, Measure, find, rank
@@ -42,6 +43,7 @@ def audit(
     """
     measures = [
         *reading(sheet, summary),
+        *attacks(sheet),
         *position(sheet),
         *length(sheet),
         *length_controlled(sheet),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from heapq import heappush, heapreplace
 from typing import Any, Final, Literal
 
@@ -13,10 +12,11 @@ import numpy as np
 from msgspec import Struct
 
 from ..errors import DataError
-from ..records import Completion, Dropped, Prompt, Verdict, content_id, is_label
+from ..records import Completion, Dropped, Message, Prompt, Verdict, content_id, is_label
 from ..verdicts.cases import Case
 from ..verdicts.human import LabelIndex
 from .sheet import Answers, Array, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
+from .texts import TextMarks, holds, read_text
 
 NAN: Final = float("nan")
 TEXTS: Final = 400
@@ -28,6 +28,7 @@ TEXTS: Final = 400
 
 class PromptRow(Struct, frozen=True, gc=False):
     id: str
+    messages: tuple[Message, ...] = ()
     domain: str = ""
     stakes: Literal["normal", "high"] = "normal"
 
@@ -114,8 +115,8 @@ class Collector:
         self._matchup_rows: dict[str, int] = {}
         self._answer_rows: dict[int, int] = {}
         self._prompts = Columns(domain="i", high="b")
-        self._answers = Columns(prompt="i", policy="i", chars="i", text="q")
-        self._matchups = Columns(prompt="i", first="i", second="i")
+        self._answers = Columns(prompt="i", policy="i", chars="i", text="q", core="q", marks="b")
+        self._matchups = Columns(prompt="i", first="i", second="i", holds="b")
         self._verdicts = Columns(
             judge="i", matchup="i", swapped="b", p="d", unread="i", usd="d", forced="b", label_mass="f"
         )
@@ -141,13 +142,16 @@ class Collector:
         verdicts: Sequence[Verdict | VerdictRow],
     ) -> None:
         """The same in parts; each of `matchups` is its id, its first and its second."""
-        prompt = self._prompt(asked)
-        answers = {one.id: self._answer(prompt, one) for one in completions}
+        prompt, question = self._prompt(asked), asked.messages[-1].content if asked.messages else ""
+        read = {one.id: read_text(question, one.text) for one in completions}
+        answers = {one.id: self._answer(prompt, one, read[one.id]) for one in completions}
         known: dict[str, int] = {}
         for name, first, second in matchups:
             row = self._matchup_rows.setdefault(name, len(self._matchups))
             if row == len(self._matchups):
-                self._matchups.add(prompt, answers[first], answers[second])
+                one, other = read[first], read[second]
+                more = holds(one, other) - holds(other, one)
+                self._matchups.add(prompt, answers[first], answers[second], more)
                 if self._human_labels:
                     texts = {one.id: (one.id, one.text) for one in completions}
                     for label, weight in self._human_labels.find(name, asked.id, texts[first], texts[second]):
@@ -206,11 +210,12 @@ class Collector:
             return
         self._texts[row] = {}
 
-    def _answer(self, prompt: int, one: Completion | CompletionRow) -> int:
+    def _answer(self, prompt: int, one: Completion | CompletionRow, read: TextMarks) -> int:
         # The hash alone: two of a million answers share one with a probability of 3 in 100 million.
         row = self._answer_rows.setdefault(hash((prompt, one.id)), len(self._answers))
         if row == len(self._answers):
-            self._answers.add(prompt, self._policies.code(one.policy), len(one.text), hash_of(one.text))
+            policy = self._policies.code(one.policy)
+            self._answers.add(prompt, policy, len(one.text), read.text, read.core, read.marks)
             if prompt in self._texts:
                 self._texts[prompt][row] = one.text
         return row
@@ -237,12 +242,6 @@ class Collector:
             score = NAN if one.score is None else one.score
             judge, reason = self._judges.code(one.judge), self._reasons.code(one.unread)
             self._scores.add(judge, answers[one.first_id], score, reason, one.cost)
-
-
-def hash_of(text: str) -> int:
-    """The same, in every process, for texts that differ in case and spacing only."""
-    plain = " ".join(text.split()).casefold().encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(plain, digest_size=8).digest(), "little", signed=True)
 
 
 def _p_of_first(p: float | None, swapped: bool) -> float:

@@ -163,7 +163,13 @@ def worst_of_all(tolerated: float) -> Rule:
     return _where_known(rule)
 
 
-def too_high(warning: float, alarm: float | None = None, unit: Unit = "share", few: int = 10) -> Rule:
+def too_high(
+    warning: float,
+    alarm: float | None = None,
+    unit: Unit = "share",
+    few: int = 10,
+    unless: Caps = MappingProxyType({}),
+) -> Rule:
     """For what should be small: an alarm or a warning where it is significantly above."""
 
     def rule(one: Measure) -> Graded:
@@ -182,7 +188,7 @@ def too_high(warning: float, alarm: float | None = None, unit: Unit = "share", f
             return grade, f"above the {_limit(limit, unit)} {said}, {shown}"
         return "fine", f"not above the {_limit(limit, unit)} {said}"
 
-    return _where_known(rule)
+    return _where_known(rule, unless)
 
 
 def too_low(
@@ -293,3 +299,26 @@ def at_least(wanted: float) -> Rule:
         return ("note", "not all") if enough else ("warning", f"below the {written(wanted)} expected")
 
     return rule
+
+
+def wins_beyond_share(tolerated: float, rate: float = 0.0, unless: Caps = MappingProxyType({})) -> Rule:
+    """For the share of wins that marked answers take: an alarm where it is significantly (`low`) above what
+    is tolerated, and they significantly (`rate_low`) win more than this part of their matchups with others;
+    a warning where that is more than half of them. With no `rate` the share alone decides.
+    """
+
+    def rule(one: Measure) -> Graded:
+        assert one.estimate is not None
+        value, wins = one.estimate.value, f"{_limit(tolerated)} of the wins"
+        low, rate_low = one.figures["low"], one.figures["rate_low"]
+        if value <= tolerated:
+            return ("note" if value > 0 else "fine"), f"not above {wins}"
+        if low <= tolerated:
+            return ("note" if rate else "warning"), f"above {wins}, but not significantly"
+        if not rate or rate_low > rate:
+            return "alarm", f"significantly above {wins}{f', and won above {_limit(rate)}' if rate else ''}"
+        if rate_low > 0.5:
+            return "warning", f"significantly above {wins}, and won above 50%"
+        return "note", f"significantly above {wins}, but no more are won than half of the matchups"
+
+    return _where_known(rule, unless)

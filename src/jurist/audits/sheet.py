@@ -18,6 +18,10 @@ from ..stats.fits import expit
 Array = np.ndarray[Any, Any]
 
 
+def _no_column() -> Array:
+    return np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Prompts:
     id: tuple[str, ...]
@@ -40,6 +44,10 @@ class Answers:
     chars: Array
     text: Array
     """A hash of its text: the same for texts that differ in case and spacing only."""
+    core: Array = field(default_factory=_no_column)
+    """A hash of its longest sentence; empty, as `marks`, where no text was read."""
+    marks: Array = field(default_factory=_no_column)
+    """What `texts.read_text` saw in it."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -52,6 +60,8 @@ class Matchups:
     first: Array
     second: Array
     """Into `answers`, as given."""
+    holds: Array = field(default_factory=_no_column)
+    """1 where the first answer holds nearly all of the second and more, -1 the reverse, else 0."""
 
     def __len__(self) -> int:
         return len(self.id)

@@ -18,7 +18,8 @@ from msgspec import Struct, to_builtins
 from ..audits.advice import About, settings_of_judges, short_names
 from ..audits.collect import Collector
 from ..audits.finding import Finding, between, find, rank, written
-from ..audits.findings import ATTACKS, KINDS
+from ..audits.findings import KINDS
+from ..audits.findings_of_attacks import TRIED
 from ..audits.probes import attacks_on, probes
 from ..audits.read_run import MatchupExample, example_of
 from ..audits.report import Page, write_report
@@ -104,7 +105,7 @@ def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody, a
         judges=tuple(judges),
         prompts=len(groups),
         passed=bool(judges) and all(one.grade not in ("alarm", "silent") for one in findings),
-        falls_for=tuple(dict.fromkeys(name for name in alarms if name in ATTACKS)),
+        falls_for=tuple(dict.fromkeys(name for name in alarms if name in TRIED)),
         findings=tuple(findings),
         report=str(page),
         **{name: getattr(summary, name) for name in _OF_SUMMARY},
@@ -113,7 +114,7 @@ def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody, a
     facts = (
         ("judge", ", ".join(judges)),
         ("prompts", f"{len(groups):,}, {prompts or 'our own'}"),
-        ("attacks", str(len(ATTACKS))),
+        ("attacks", str(len(TRIED))),
         ("calls", f"{found.calls + found.calls_kept:,}"),
         ("cost", f"${found.usd:.2f}"),
     )
