@@ -127,7 +127,10 @@ def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at:
         return value
     part, rest = path[0], path[1:]
     if isinstance(here, str):
-        here = [here] if part.isdigit() else full_form(here, known.get(at, ()))
+        cls: Any = struct_in(known.get(at, ()))  # by `from_word`, or the first field
+        first = next(iter(fields_of(cls))) if cls else "engine"
+        whole = cls.from_word(here) if hasattr(cls, "from_word") else {first: here}
+        here = [here] if part.isdigit() else whole
     if isinstance(here, list | tuple):
         if not part.isdigit() and len(here) == 1:
             part, rest = "0", path
@@ -140,13 +143,6 @@ def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at:
         part, rest = ".".join(path), []  # a name of the user's, dots and all
     tree = here if isinstance(here, dict) else {}
     return {**tree, part: _put(tree.get(part), rest, value, known, f"{at}.{part}".lstrip("."), key)}
-
-
-def full_form(word: str, kinds: Kinds) -> dict[str, Any]:
-    """The mapping that a word alone stands for: its Struct's first field, if it has no `from_word`."""
-    cls: Any = struct_in(kinds)
-    first = next(iter(fields_of(cls))) if cls else "engine"
-    return cls.from_word(word) if hasattr(cls, "from_word") else {first: word}
 
 
 def settings_from(cls: type[_S], tree: dict[str, Any], see: str = "jurist label --help") -> _S:

@@ -46,37 +46,30 @@ class Marker(Struct, frozen=True):
     """
 
 
-class Run:
+class Run(ExitStack):
     """Open it with `with Run(path) as run:`; one process at a time."""
 
     def __init__(self, path: str | Path, *, journal: str | Path | None = None) -> None:
         if not str(path).strip():
             raise SettingError("--out is empty. Name a folder: --out run")
+        super().__init__()
         self.path = Path(path)
-        with ExitStack() as opened:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                self._refuse_foreign()
-                opened.callback(os.close, lock(self.path))
-                if not (self.path / MARKER).exists():
-                    self.write_json(MARKER, Marker())
-                # In a shared journal the folder says whose money was spent; a run's own may move with it.
-                kept = Path(journal) if journal else self.path / "journal.sqlite"
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                self.journal = Journal(kept, run=str(self.path.resolve()) if journal else "")
-            except OSError as error:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_foreign()
+            self.callback(os.close, lock(self.path))
+            if not (self.path / MARKER).exists():
+                self.write_json(MARKER, Marker())
+            # In a shared journal the folder says whose money was spent; a run's own may move with it.
+            kept = Path(journal) if journal else self.path / "journal.sqlite"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            self.journal = Journal(kept, run=str(self.path.resolve()) if journal else "")
+            self.callback(self.journal.close)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
                 raise cannot_write(self.path, error) from error
-            opened.callback(self.journal.close)
-            self._opened = opened.pop_all()
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._opened.close()
+            raise
 
     def file(self, noun: str) -> Path:
         return self.path / f"{noun}.jsonl"

@@ -169,8 +169,8 @@ class Result(Struct, frozen=True):
 
     def lines(self) -> Iterator[str]:
         for one in self.checks:
-            told = "; ".join(one.problems) or f"{one.labels} labels, {sum(one.dropped.values())} dropped"
-            yield f"{'passed' if one.passed else 'FAILED'}  {one.judge:<16}{told}"
+            outcome = "; ".join(one.problems) or f"{one.labels} labels, {sum(one.dropped.values())} dropped"
+            yield f"{'passed' if one.passed else 'FAILED'}  {one.judge:<16}{outcome}"
         n = sum(one.passed for one in self.checks)
         yield f"{n} of {len(self.checks)} judges passed ({self.calls:,} calls, {self.seconds:.1f} s)"
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
-from .engines.engine import Ask, Reply, Token, open_engine, sample_of
+from .engines.engine import Ask, Reply, open_engine, sample_of
 from .engines.scripted import Function, Scripted
 from .errors import CallRefused, JuristError, SettingError
 from .records import Message
@@ -130,13 +130,12 @@ def _choice(index: int, reply: Reply) -> dict[str, Any]:
     finish = "content_filter" if reply.finish == "refused" else reply.finish
     choice: dict[str, Any] = {"index": index, "message": message, "finish_reason": finish}
     if reply.tokens:
-        choice["logprobs"] = {"content": [*map(_token, reply.tokens)]}
+        tokens = []
+        for token in reply.tokens:
+            top = [{"token": text, "logprob": logprob} for text, logprob in token.top]
+            tokens.append({"token": token.text, "logprob": token.logprob, "top_logprobs": top})
+        choice["logprobs"] = {"content": tokens}
     return choice
-
-
-def _token(token: Token) -> dict[str, Any]:
-    top = [{"token": text, "logprob": logprob} for text, logprob in token.top]
-    return {"token": token.text, "logprob": token.logprob, "top_logprobs": top}
 
 
 @contextlib.contextmanager

@@ -47,7 +47,6 @@ def test_a_calibration_reports_what_it_does_to_labels_it_was_not_learnt_from():
     found = fit_calibration("loud", p, y, np.arange(2000))
     assert found.temperature == pytest.approx(2.5, rel=0.2)
     assert found.loss_after < found.loss_before
-    assert found.ece_after < 0.05 < found.ece_before
     assert (found.n, found.warning) == (2000, "")
     liar = fit_calibration("liar", p, 1 - y, np.arange(2000))
     assert liar.temperature == pytest.approx(HOTTEST)

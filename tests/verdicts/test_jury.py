@@ -285,7 +285,7 @@ def test_labels_are_pooled_by_what_they_are_about_and_the_last_of_each_annotator
 def test_labels_on_which_annotators_are_split_teach_nothing_and_without_any_a_fitted_jury_is_refused():
     rows, truth = hard_jury({"a": 0.9, "b": 0.8}, 50)
     gold = truth | dict.fromkeys(list(truth)[:20], 0.5)
-    assert fitted(rows, gold, ANCHORED).n_labels == 30
+    assert fitted(rows, gold, ANCHORED).jurors[0].n == 30
     weights = fitted(rows, {}, ANCHORED)
     assert "--labels FILE" in weights.refused
     assert combine(rows[0], weights, ANCHORED).p_first == combine(rows[0], None, MEAN).p_first

@@ -16,17 +16,8 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct, inspect
 
-from ..config import (
-    LISTS,
-    Kinds,
-    Setting,
-    choices_of,
-    items_of,
-    kinds_of,
-    load_settings,
-    parse_yaml,
-    settings_of,
-)
+from .. import config
+from ..config import LISTS, Kinds, Setting
 from ..errors import SettingError
 
 _S = TypeVar("_S", bound=Struct)
@@ -59,12 +50,12 @@ class Typed(NamedTuple):
     as_json: bool
 
     def load(self, cls: type[_S], **given: Any) -> _S:
-        return load_settings(cls, self.recipe, self.given, f"jurist {self.verb} --help", **given)
+        return config.load_settings(cls, self.recipe, self.given, f"jurist {self.verb} --help", **given)
 
 
 def known_settings(*structs: type[Struct]) -> Known:
     """By dotted name; where two Structs have the same one, the last's."""
-    return {one.name: one for cls in structs for one in settings_of(cls)}
+    return {one.name: one for cls in structs for one in config.settings_of(cls)}
 
 
 def parse(words: Iterable[str], known: Known) -> tuple[dict[str, Any], list[str]]:
@@ -99,23 +90,23 @@ def _locate(key: str, known: Known) -> tuple[str, Kinds]:
     for one in known.values():
         for kind in one.kinds:
             if isinstance(kind, inspect.DictType) and name.startswith(f"{one.name}."):
-                return one.name + key[len(one.name) :], kinds_of(kind.value_type)
+                return one.name + key[len(one.name) :], config.kinds_of(kind.value_type)
     plain = re.sub(r"\.\d+(?=\.|$)", "", name)
     kinds = known[plain].kinds if plain in known else ()
-    items = [items_of(kind) for kind in kinds if isinstance(kind, LISTS)]
+    items = [config.items_of(kind) for kind in kinds if isinstance(kind, LISTS)]
     return name, items[0] if items and re.search(r"\.\d+$", name) else kinds
 
 
 def _read(word: str, kinds: Kinds) -> Any:
     opened = {"[": LISTS, "{": (inspect.DictType, inspect.StructType)}.get(word[:1], ())
     if opened and has(kinds, *opened, inspect.AnyType):
-        return parse_yaml(word)
+        return config.parse_yaml(word)
     choices = [kind.values[0] for kind in kinds if isinstance(kind, inspect.LiteralType)]
     if has(kinds, inspect.StrType) or any(isinstance(one, str) for one in choices):
         return None if word == "null" and has(kinds, inspect.NoneType) else word
     for kind in kinds:
         if isinstance(kind, LISTS):
-            return [_read(word, items_of(kind))]
+            return [_read(word, config.items_of(kind))]
     if word in _WORDS:
         return _WORDS[word]
     for number in (int, float):
@@ -141,7 +132,7 @@ def help_rows(known: Known, argument: str = "") -> dict[str, list[tuple[str, str
             continue  # its own fields are the options
         value, text = _value_of(one.kinds), one.description
         if value == " CHOICE":
-            text += f" One of: {'|'.join(choices_of(one.kinds))}."
+            text += f" One of: {'|'.join(config.choices_of(one.kinds))}."
         text = f"{text}{_default(one.default)}".strip()
         if one.name == argument:
             groups["Argument"].append((one.name.upper(), text))
@@ -154,7 +145,7 @@ def help_rows(known: Known, argument: str = "") -> dict[str, list[tuple[str, str
 
 def _value_of(kinds: Kinds) -> str:
     """What follows an option, as a page of help shows it."""
-    if choices := "|".join(filter(None, choices_of(kinds))):
+    if choices := "|".join(filter(None, config.choices_of(kinds))):
         return f" {choices}" if len(choices) < 40 else " CHOICE"
     name = ".NAME VALUE" if has(kinds, inspect.DictType) else " VALUE"
     return "" if has(kinds, inspect.BoolType) else name + " ..." * has(kinds, *LISTS)

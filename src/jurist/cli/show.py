@@ -51,9 +51,8 @@ class Evidence(Struct):
     matchup: Matchup
     verdicts: tuple[Verdict, ...]
     flipped: bool
-    disagrees: bool
     human: float | None
-    """What human labels say, told from the first completion."""
+    """What human labels say, seen from the first completion."""
     outcome: Preference | Dropped | None = None
 
 
@@ -136,7 +135,7 @@ def _evidence(run: Path, cfg: ShowConfig, dropped: Mapping[str, Dropped]) -> Ite
                 (pair, any(id.startswith(pair) for id in ids)),
             )
             if all(passes for asked, passes in filters if asked):
-                yield Evidence(matchup, verdicts, flipped, disagrees, human, outcome)
+                yield Evidence(matchup, verdicts, flipped, human, outcome)
 
 
 def _is_about(verdict: Verdict, matchup: Matchup, by: str) -> bool:
@@ -200,7 +199,7 @@ def _fields(row: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _said(verdict: Verdict, matchup: Matchup) -> str:
-    """One line: the verdict, told from the first completion, and how it was come by."""
+    """One line: the verdict, seen from the first completion, and how it was come by."""
     first = verdict.first_id == matchup.first.id
     if verdict.unread:
         said = f"unread: {verdict.unread} ({UNREAD.get(verdict.unread, 'unknown reason')})"

@@ -25,18 +25,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ..errors import DataError, SettingError, nearest
-from ..prompts.load import (
-    CHATS,
-    LIST_COLUMNS,
-    PAIRS,
-    TEXTS,
-    build_prompt,
-    conversation,
-    first_of,
-    is_dialogue,
-    shared_beginning,
-    turns,
-)
+from ..prompts import load as shapes
 from ..prompts.rows import SKIP, BadRow, Source, clip, missing, read_rows, rename_columns
 from ..records import Completion, Prompt
 
@@ -153,7 +142,7 @@ def _number(word: str) -> float | None:
 
 def pair_columns(row: dict[str, Any]) -> tuple[str, str, str, str] | None:
     """Where the row has its two answers, and who wrote them."""
-    return next((p for p in PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
+    return next((p for p in shapes.PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
 
 
 def pair_of(
@@ -165,11 +154,11 @@ def pair_of(
         raise BadRow("no_pair", _no_pair(row))
     one, other = row[pair[0]], row[pair[1]]
     used: tuple[str, ...] = ("prompt", "messages")
-    if is_dialogue(one) and is_dialogue(other):
-        messages, one, other = shared_beginning(one, other)
+    if shapes.is_dialogue(one) and shapes.is_dialogue(other):
+        messages, one, other = shapes.shared_beginning(one, other)
     else:
-        messages, used = conversation(row)
-    prompt = build_prompt(messages, (*used, *pair, *EXTRAS), row)
+        messages, used = shapes.conversation(row)
+    prompt = shapes.build_prompt(messages, (*used, *pair, *EXTRAS), row)
     first = _completion(prompt, one, pair[0], row.get(pair[2]))
     second = _completion(prompt, other, pair[1], row.get(pair[3]))
     p: float | None = 1.0
@@ -181,36 +170,36 @@ def pair_of(
 
 def _no_pair(row: dict[str, Any]) -> str:
     """What a row would need to be a pair."""
-    for pair in PAIRS:
+    for pair in shapes.PAIRS:
         absent = [name for name in pair[:2] if name not in row]
         if len(absent) == 1:
             return f"{missing(absent[0], row)} Say which one holds it with: --columns.{absent[0]} ..."
         if not absent:
             nothing = " and ".join(name for name in pair[:2] if row[name] is None)
             return f"nothing stands under {nothing}. {SKIP}"
-    pairs = " or ".join(f"{one} and {other}" for one, other, *_ in PAIRS)
+    pairs = " or ".join(f"{one} and {other}" for one, other, *_ in shapes.PAIRS)
     ways = "Say which hold one with: --columns.first ... --columns.second ..., or take --completions FILE"
     return f"a pair is {pairs}; {missing('chosen', row)} {ways}"
 
 
 def several_of(row: dict[str, Any]) -> tuple[Prompt, tuple[Completion, ...]]:
     """A row with a list of completions, or with one."""
-    messages, used = conversation(row)
-    column, who = first_of(row, (*LIST_COLUMNS, *TEXTS)), ""
+    messages, used = shapes.conversation(row)
+    column, who = shapes.first_of(row, (*shapes.LIST_COLUMNS, *shapes.TEXTS)), ""
     items = row.get(column)
-    if column not in LIST_COLUMNS:
-        if not column and used[0] in CHATS:
-            last = turns(row[used[0]], used[0])[-1]
+    if column not in shapes.LIST_COLUMNS:
+        if not column and used[0] in shapes.CHATS:
+            last = shapes.turns(row[used[0]], used[0])[-1]
             items = last.content if last.role == "assistant" else None
         if items is None:
             ways = "Say which one holds it with: --columns.completion ..."
             raise BadRow("no_completion", f"{missing('completion', row)} {ways}")
-        who = first_of(row, POLICIES)
+        who = shapes.first_of(row, POLICIES)
         items = [{"text": items, "policy": row.get(who)}]
     elif not isinstance(items, list | tuple):
         example = 'Write it as: ["one answer", "another"]'
         raise BadRow("not_completions", f"{column} is {clip(items)}, not a list. {example}")
-    prompt = build_prompt(messages, (*used, column, who), row)
+    prompt = shapes.build_prompt(messages, (*used, column, who), row)
     return prompt, tuple(_item(prompt, item, column) for item in items)
 
 
@@ -218,15 +207,15 @@ def _item(prompt: Prompt, item: Any, column: str) -> Completion:
     """One answer of a list: a text, a message, or a text with its policy."""
     if not isinstance(item, dict) or "role" in item or "from" in item:
         return _completion(prompt, item, column)
-    text = item.get(first_of(item, ("text", *TEXTS, "content")))
-    return _completion(prompt, text, column, item.get(first_of(item, POLICIES)), item.get("finish"))
+    text = item.get(shapes.first_of(item, ("text", *shapes.TEXTS, "content")))
+    return _completion(prompt, text, column, item.get(shapes.first_of(item, POLICIES)), item.get("finish"))
 
 
 def _completion(prompt: Prompt, value: Any, column: str, policy: Any = "", finish: Any = "") -> Completion:
     """An answer: a text, which a spreadsheet may have made a value, or one assistant message."""
     text = value
     if isinstance(value, list | tuple | dict):
-        messages = turns([value] if isinstance(value, dict) else value, column)
+        messages = shapes.turns([value] if isinstance(value, dict) else value, column)
         text = messages[0].content if [one.role for one in messages] == ["assistant"] else None
     if not isinstance(text, str | int | float):
         example = '[{"role": "assistant", "content": "..."}]'

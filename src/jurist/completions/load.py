@@ -1,4 +1,4 @@
-"""Completions that exist already, as groups: one prompt and the completions to be compared; and which meet.
+"""Completions, sampled from policies or from files, as groups of one prompt; and which of them meet.
 
 Rows with one completion may come in any order, and so may rows about one pair that name their annotator or
 hold a judge's reply: they are all gathered in a temporary file before the first is passed on. Others go
@@ -7,12 +7,14 @@ straight on. Labels never decide which completion stands first: that is drawn by
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import combinations, groupby, islice, tee
+from itertools import accumulate, combinations, groupby, islice, tee
 from operator import attrgetter, itemgetter
 from os import PathLike
 from pathlib import Path
@@ -20,9 +22,10 @@ from tempfile import gettempdir
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
-from ..errors import DataError, SettingError, nearest
+from ..engines.engine import Ask, Engine, Reply
+from ..errors import CallFailed, CallRefused, DataError, SettingError, nearest
 from ..prompts.load import COLUMNS, contamination_filter
 from ..prompts.rows import BadRow, Drop, OnError, Source, for_shell, ignore, missing, parse_rows
 from ..records import (
@@ -35,6 +38,7 @@ from ..records import (
     IdSet,
     Matchup,
     Prompt,
+    Sampling,
     Verdict,
     content_id,
     is_human,
@@ -48,6 +52,70 @@ Reader = Callable[[str], tuple[float | None, str]]
 Part = tuple[Group, str]
 """What one row says, and the id of its prompt or pair where other rows may say more of it."""
 SCHEMES: Final = ("all", "chain", "star", "random:3")
+Policies = Sequence[tuple[Engine, float]]
+"""Who answers, and how often each is asked, relative to the others."""
+_PLAIN: Final = Sampling()
+
+
+async def sample_completions(
+    prompt: Prompt, policies: Policies, k: int, sampling: Sampling = _PLAIN, seed: int = 0
+) -> tuple[list[Completion], list[Dropped]]:
+    """k answers to one prompt. Completions and dropped rows are k together.
+
+    Which policy writes which sample, and with which seed, follows from the prompt's id and `seed`, so the
+    same call again asks the same questions.
+    """
+    whole = sum(weight for _, weight in policies)
+    edges = [*accumulate(weight / whole for _, weight in policies[:-1])]
+    samples: dict[int, list[int]] = {}
+    for i in range(k):
+        who = bisect(edges, _number("policy", prompt.id, i, seed) / 2**32)
+        samples.setdefault(who, []).append(i)
+    parts = await asyncio.gather(
+        *(_sample_one(policies[who][0], prompt, some, sampling, seed) for who, some in samples.items()),
+        return_exceptions=True,  # what the others answer is paid for, and comes home first
+    )
+    found: list[Completion | Dropped] = []
+    for part in parts:
+        if isinstance(part, BaseException):
+            raise part
+        found += part
+    dropped = [one for one in found if isinstance(one, Dropped)]
+    completions = (one for one in found if isinstance(one, Completion))
+    return list(drop_repeated(completions, "identical", dropped.append)), dropped
+
+
+async def _sample_one(
+    engine: Engine, prompt: Prompt, which: list[int], sampling: Sampling, seed: int
+) -> list[Completion | Dropped]:
+    """All samples of one policy: in one reading of the prompt where the engine can, else one call each."""
+    first = seed if sampling.seed is None else sampling.seed
+    # some engines take 31 bits only
+    how = replace(sampling, seed=_number("draw", prompt.id, engine.name, which[0], first) >> 1)
+    replies: list[Reply] = []
+    reason = "failed"
+    try:
+        replies = await engine.samples(Ask(prompt.messages, sample=which[0], **asdict(how)), len(which))
+        why = f"{len(replies)} of {len(which)} samples came"
+    except (CallFailed, CallRefused) as error:
+        reason, why = "refused" if isinstance(error, CallRefused) else "failed", str(error)
+    lost = Dropped(prompt.id, "completions", reason, f"{engine.name}: {why}")
+    found: list[Completion | Dropped] = [lost] * (len(which) - len(replies))
+    for reply in replies:
+        if reply.text.strip():
+            tokens = reply.usage.tokens_out or len(reply.tokens) or None
+            made = {"sampling": how, "finish": reply.finish, "tokens": tokens}
+            found.append(Completion.of(prompt.id, reply.text, engine.name, **made))
+        else:
+            reason = "refused" if reply.finish == "refused" else "empty"
+            why = f"{engine.name}: finish={reply.finish}"
+            found.append(Dropped(prompt.id, "completions", reason, why))
+    return found
+
+
+def _number(*parts: object) -> int:
+    """32 even bits that follow from these parts alone."""
+    return int.from_bytes(_hash(repr(parts), 4))
 
 
 def load_groups(

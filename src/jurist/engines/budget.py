@@ -52,7 +52,7 @@ class Budget:
         self.warnings: dict[str, str] = {}
         self.stopped: Exception | None = None
         self._journal = journal
-        self._waiting: list[asyncio.Future[None]] = []
+        self._changed = asyncio.Event()
         if journal is not None:
             journal.on_full = lambda: self.stop(disk_full(journal.path))
 
@@ -69,12 +69,12 @@ class Budget:
                 raise self.stopped
             usd = most * self.overbilled.get(engine, 1.0)
             has_room = journal is None or journal.has_room(self.replies_under_way + replies)
-            if has_room and self._fits(usd):
+            committed = self.spent + self.uncertain + self.reserved
+            fits = self.cap is None or committed + usd <= self.cap * (1 + 1e-12)
+            if has_room and fits and (usd > 0 or self.cap is None or committed < self.cap):
                 break
             if self.under_way:
-                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.append(turn)
-                await turn
+                await self._changed.wait()
             else:
                 self.stop(self._spent(usd) if has_room or journal is None else disk_full(journal.path))
         reservation = Reservation(engine, most, usd, replies)
@@ -128,12 +128,6 @@ class Budget:
         if self._journal is not None:
             self._journal.set_open(self.reserved, self.under_way)
 
-    def _fits(self, usd: float) -> bool:
-        if self.cap is None:
-            return True
-        committed = self.spent + self.uncertain + self.reserved
-        return committed + usd <= self.cap * (1 + 1e-12) and (usd > 0 or committed < self.cap)
-
     def _spent(self, usd: float) -> BudgetSpent:
         uncertain = f" and ${self.uncertain:.4f} possibly billed for lost calls" if self.uncertain else ""
         cap = f"{self.cap:.2f}" if self.cap == round(self.cap or 0, 2) else f"{self.cap:g}"
@@ -143,10 +137,8 @@ class Budget:
         )
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for turn in waiting:
-            if not turn.done():
-                turn.set_result(None)
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 def parse_money(text: str | float | None) -> float | None:

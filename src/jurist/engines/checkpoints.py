@@ -114,16 +114,16 @@ def dtype_of(folder: Path) -> str:
     """The numbers a checkpoint is meant to be read in, e.g. `bfloat16`; nothing where it does not say."""
     if not (folder / "config.json").exists():
         return dtype_of(find_checkpoint(base_of(folder)))
-    told = json.decode((folder / "config.json").read_bytes())
-    return str(told.get("dtype") or told.get("torch_dtype") or "")
+    config = json.decode((folder / "config.json").read_bytes())
+    return str(config.get("dtype") or config.get("torch_dtype") or "")
 
 
 def gives_rewards(folder: Path) -> bool:
     """Whether a checkpoint, or an adapter's base with it, has learnt to give a number."""
     if (folder / ADAPTER).exists():
         return bool(json.decode((folder / ADAPTER).read_bytes()).get("task_type") == "SEQ_CLS")
-    told = json.decode((folder / "config.json").read_bytes()).get("architectures") or ()
-    return "ForSequenceClassification" in "".join(told)
+    names = json.decode((folder / "config.json").read_bytes()).get("architectures") or ()
+    return "ForSequenceClassification" in "".join(names)
 
 
 def refuse_reward_model(folder: Path) -> None:
@@ -226,7 +226,7 @@ def _end_of_turn(tokenizer: Any, template: str) -> int:
 
 def ending_tokens(tokenizer: Any, model: Any) -> list[int]:
     """All tokens at which an answer is over: the model's, the tokenizer's, and the template's."""
-    told = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    named: Iterable[int] = told if isinstance(told, list) else () if told is None else (told,)
+    eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named: Iterable[int] = eos if isinstance(eos, list) else () if eos is None else (eos,)
     own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id, end_of_turn(tokenizer))
     return sorted({int(one) for one in (*named, *own)})

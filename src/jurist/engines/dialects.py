@@ -247,13 +247,10 @@ def _logprob(value: float | None) -> float:
     return float("-inf") if value is None or value <= -9999 else value
 
 
-class Messages:
+class Messages(ChatCompletions):
     """Anthropic's `POST /messages`: no log-probs, no `n`, no seed, no temperature."""
 
     path = "/messages"
-
-    def __init__(self, model: str, takes: Takes, extra: Mapping[str, Any]) -> None:
-        self.model, self.takes, self._extra = model, takes, dict(extra)
 
     def headers(self, key: str) -> dict[str, str]:
         version = {"anthropic-version": "2023-06-01"}

@@ -22,7 +22,7 @@ from yarl import URL
 from ..errors import CallFailed, CallRefused, EngineDown, SettingError
 from ..records import Usage, content_id
 from .budget import Budget, Reservation
-from .dialects import ChatCompletions, Messages, Unreadable
+from .dialects import ChatCompletions, Unreadable
 from .engine import Ask, Engine, EngineConfig, Reply, sample_of
 from .failures import Failure, Health, next_step, read_failure, redact
 from .limits import Bucket, Gate
@@ -50,7 +50,7 @@ class Endpoint(Engine):
     meters_itself = True
 
     def __init__(
-        self, name: str, url: str, dialect: ChatCompletions | Messages, config: EngineConfig, hosted: bool
+        self, name: str, url: str, dialect: ChatCompletions, config: EngineConfig, hosted: bool
     ) -> None:
         """`hosted`: a vendor's, which bills by a list and says nothing about its weights."""
         self.name, self.url, self.price, self.key_env = name, url, config.price, config.key_env
@@ -126,7 +126,7 @@ class Endpoint(Engine):
         try:
             async with asyncio.timeout(5.0):
                 _, _, body = await self._http.send(self._http.models)
-            rows = _models(body).data
+            rows = msgspec.json.decode(body, type=_Models).data
         except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
             return ""
         only = rows[0] if len(rows) == 1 else {}
@@ -190,11 +190,11 @@ class Endpoint(Engine):
         except NOT_SENT as error:
             return Failure("retry", redact(str(error), self._key), connect_failed=True)
         except TimeoutError:
-            told = f"no reply within {self._config.timeout:g} s"
-            return Failure("retry", told, overloaded=True, lost=True)
+            fault = f"no reply within {self._config.timeout:g} s"
+            return Failure("retry", fault, overloaded=True, lost=True)
         except (aiohttp.ClientError, OSError) as error:
-            told = redact(str(error) or type(error).__name__, self._key)
-            return Failure("retry", f"the connection was lost: {told}", lost=True)
+            fault = redact(str(error) or type(error).__name__, self._key)
+            return Failure("retry", f"the connection was lost: {fault}", lost=True)
         if status != 200:
             sent = msgspec.json.decode(body).keys() if status in (400, 422) else ()
             worked = self._health.worked
@@ -202,8 +202,8 @@ class Endpoint(Engine):
         try:
             return self._dialect.read(raw)
         except Unreadable as why:
-            told = redact(f"HTTP 200 with {why}", self._key)
-            return Failure("retry", told, 200, server_replied=True, lost=why.lost)
+            fault = redact(f"HTTP 200 with {why}", self._key)
+            return Failure("retry", fault, 200, server_replied=True, lost=why.lost)
 
     def _request_changed(self, name: str, call: _Call) -> bool:
         """Leave out a parameter that the server refused, from now on; whether that changes the request."""
@@ -313,12 +313,9 @@ class Endpoint(Engine):
 
 
 class _Models(Struct):
-    """What `GET /models` tells."""
+    """The reply to `GET /models`."""
 
     data: list[dict[str, Any]] = []
-
-
-_models = msgspec.json.Decoder(_Models).decode
 
 
 class _Call(Struct, eq=False):
@@ -354,7 +351,7 @@ class Http:
             headers={"Content-Type": "application/json", **headers},
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=IDLE_CONNECTION),
-            # Connecting has less time than the whole, so that what was not sent is told from what was.
+            # Connecting has less time than the whole, so that what was not sent is known from what was.
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(30.0, timeout / 2)),
         )
         host = parts.hostname or ""
@@ -367,8 +364,8 @@ class Http:
             method, url, data=body, proxy=self._proxy, allow_redirects=False
         ) as got:
             raw = await got.read()
-            told = {name.lower(): value for name, value in got.headers.items()} if got.status != 200 else {}
-            return got.status, told, raw
+            failed = got.status != 200
+            return got.status, {k.lower(): v for k, v in got.headers.items()} if failed else {}, raw
 
 
 def key_from(env: str) -> str:

@@ -32,8 +32,7 @@ from .engine import (
 )
 from .prices import most_it_costs
 
-Waiters = dict[bytes, list[asyncio.Future[Reply]]]
-"""Calls under way by key, and a future for each who waits for one."""
+Calls = dict[bytes, asyncio.Future[Reply]]
 _encode_reply = msgspec.msgpack.Encoder().encode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
@@ -58,14 +57,14 @@ class JournaledEngine(Engine):
         journal: Journal,
         budget: Budget,
         concurrency: int = 64,
-        under_way: Waiters | None = None,
+        under_way: Calls | None = None,
     ) -> None:
         self.engine, self.name, self.price = engine, engine.name, engine.price
         self.gives_logprobs = engine.gives_logprobs
         self.concurrency = concurrency
         """The most calls it may have under way."""
         self._journal, self._budget = journal, budget
-        self._under_way: Waiters = {} if under_way is None else under_way
+        self._under_way: Calls = {} if under_way is None else under_way
         """Equal calls under way are one call, also those of another judge that asks the same model."""
         self._tasks: set[asyncio.Task[None]] = set()
         if engine.meters_itself:
@@ -74,11 +73,9 @@ class JournaledEngine(Engine):
     async def answer(self, ask: Ask) -> Reply:
         key = call_key(self.engine, ask)
         kept = self._cached(key)
-        if kept is not None:
-            return kept
-        if key not in self._under_way:
+        if kept is None and key not in self._under_way:
             self._start([key], [ask])
-        return await self._wait(key)
+        return await self._wait(key, kept)
 
     async def samples(self, ask: Ask, n: int) -> list[Reply]:
         """Those the journal lacks are asked for together, where possible."""
@@ -112,9 +109,10 @@ class JournaledEngine(Engine):
 
     def _start(self, keys: Sequence[bytes], asks: Sequence[Ask]) -> None:
         """Ask in a task of its own, so that whoever stops waiting does not call the others off."""
+        loop = asyncio.get_running_loop()
         for key in keys:
-            self._under_way.setdefault(key, [])
-        task = asyncio.get_running_loop().create_task(self._ask(keys, asks))
+            self._under_way.setdefault(key, loop.create_future())
+        task = loop.create_task(self._ask(keys, asks))
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, keys))
 
@@ -145,24 +143,25 @@ class JournaledEngine(Engine):
         committed = self._journal.put(key, _encode_reply(reply), reply.cost)
         return replace(reply, call=key.hex()), committed
 
-    def _wait(self, key: bytes, kept: Reply | None = None) -> asyncio.Future[Reply]:
-        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        if kept is not None:
-            waiter.set_result(kept)
-        else:
-            self._under_way[key].append(waiter)
-        return waiter
+    def _wait(self, key: bytes, kept: Reply | None) -> asyncio.Future[Reply]:
+        """Shielded: whoever stops waiting leaves the reply to the others."""
+        if kept is None:
+            return asyncio.shield(self._under_way[key])
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        reply.set_result(kept)
+        return reply
 
     def _tell(self, key: bytes, outcome: Reply | BaseException) -> None:
-        for waiter in self._under_way.pop(key, ()):
-            if waiter.done():
-                pass  # whoever waited was called off
-            elif isinstance(outcome, Reply):
-                waiter.set_result(outcome)
-            elif isinstance(outcome, Exception):
-                waiter.set_exception(outcome)
-            else:
-                waiter.cancel()
+        reply = self._under_way.pop(key, None)
+        if reply is None:
+            return
+        if isinstance(outcome, Reply):
+            reply.set_result(outcome)
+        elif isinstance(outcome, Exception):
+            reply.set_exception(outcome)
+            reply.exception()  # nobody may be waiting any more
+        else:
+            reply.cancel()
 
     async def _metered(self, ask: Ask, n: int) -> list[Reply]:
         """Ask the engine; where it does not do so itself, reserve and settle the money."""
@@ -203,7 +202,7 @@ class Engines:
     def __init__(self, journal: Journal, budget: Budget) -> None:
         self._journal, self._budget = journal, budget
         self._opened: list[JournaledEngine] = []
-        self._under_way: Waiters = {}
+        self._under_way: Calls = {}
         self.warnings: list[str] = []
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:

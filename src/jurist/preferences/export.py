@@ -178,8 +178,8 @@ def card(
     c, total = counts, counts.total()
     files = "\n".join(f"  - split: {split}\n    path: {split}*" for split in splits)
     tables: dict[str, Mapping[str, Any]] = {
-        "Agreement with human labels": _agreement(c, "human") or {"unknown": "no human labels"},
-        "Agreement with the file's labels": _agreement(c, "file"),
+        "Agreement with human labels": c.agreement.get("human") or {"unknown": "no human labels"},
+        "Agreement with the file's labels": c.agreement.get("file", {}),
         "Rows": {
             "prompts": c.prompts,
             "completions": c.completions,
@@ -208,13 +208,6 @@ def card(
             f"## Settings\n\n```yaml\n{recipe.strip()}\n```\n",
         ]
     )
-
-
-def _agreement(counts: Counts, kind: str) -> dict[str, str]:
-    return {
-        judge: f"{one.accuracy:.1%} ({one.low:.1%} to {one.high:.1%}, n = {one.n:,})"
-        for judge, one in counts.agreement.get(kind, {}).items()
-    }
 
 
 def _judge(one: JudgeCounts) -> dict[str, Any]:

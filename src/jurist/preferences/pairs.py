@@ -89,7 +89,7 @@ def choose(
 
 
 def usable(opinions: Iterable[Opinion]) -> tuple[list[Opinion], list[Dropped]]:
-    """The opinions that can be used, told from the same side however they came, and the others."""
+    """The opinions that can be used, seen from the same side however they came, and the others."""
     read: list[Opinion] = []
     dropped: list[Dropped] = []
     for one in opinions:
@@ -98,7 +98,7 @@ def usable(opinions: Iterable[Opinion]) -> tuple[list[Opinion], list[Dropped]]:
             dropped.append(Dropped(one.matchup_id, STAGE, f"unread: {one.unread}"))
         elif not 0.0 <= one.p_first <= 1.0:  # a judge of the user's may return any verdict
             dropped.append(Dropped(one.matchup_id, STAGE, "unread: no_probability", f"p is {one.p_first}"))
-        else:  # rounded: told from the other side and back, a float is not quite what it was
+        else:  # rounded: seen from the other side and back, a float is not quite what it was
             read.append(replace(one, p_first=round(one.p_first, 9)))
     return read, dropped
 

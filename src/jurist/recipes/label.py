@@ -20,19 +20,10 @@ from msgspec.structs import replace
 from ..completions import Policies, load_groups, matchups, sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import Budget, parse_money
-from ..engines.journaled import Engines, JournaledEngine
+from ..engines.journaled import Engines
 from ..errors import DataError, RunError, SettingError
+from ..preferences import export as exports
 from ..preferences.decide import Counts, JudgeInfo, decide, read_judges
-from ..preferences.export import (
-    FORMATS,
-    Quarantine,
-    card,
-    drop_quarantined,
-    push,
-    read_quarantine,
-    remove_export,
-    write_export,
-)
 from ..preferences.pairs import check_margin
 from ..prompts import load_prompts
 from ..prompts.rows import read_rows
@@ -43,19 +34,8 @@ from ..verdicts.cases import NOUNS, Case, write_case
 from ..verdicts.judge import Judge, OpenEngine, Scorer, ask_judges, open_judge
 from ..verdicts.recorded import open_reader
 from ..verdicts.settings import JudgeConfig, read_swap
-from .settings import (
-    IN_MEMORY,
-    LabelConfig,
-    PolicyConfig,
-    check,
-    expected_rows,
-    judge_configs,
-    label_settings,
-    named_source,
-    recipe_text,
-    source_of,
-    versions,
-)
+from . import settings
+from .settings import LabelConfig, PolicyConfig, label_settings
 from .stream import STOPS, in_order, run_async
 from .summary import RunProgress, Summary, Watch, collected, decided, nobody
 
@@ -65,8 +45,8 @@ DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
 
 def label(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """Everything from the file to the exported pairs; what a stop leaves undone, the next start does."""
-    check(cfg)
-    return _run(cfg, judge_configs(cfg), watch)
+    settings.check(cfg)
+    return _run(cfg, settings.judge_configs(cfg), watch)
 
 
 def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
@@ -76,7 +56,7 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
     """
     if cfg.prompts is None:
         raise SettingError("only prompts can be sampled for. Name a file with: --prompts prompts.jsonl")
-    check(cfg)
+    settings.check(cfg)
     return _run(cfg, None, watch)
 
 
@@ -84,7 +64,7 @@ def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -
     """Without judges, completions are sampled and nothing is decided."""
     with Run(cfg.out, journal=cfg.journal) as run:
         run.claim(_marker_of(cfg), cfg.replace)
-        progress = RunProgress(Budget(parse_money(cfg.budget), run.journal), expected_rows(cfg))
+        progress = RunProgress(Budget(parse_money(cfg.budget), run.journal), settings.expected_rows(cfg))
         run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
         if not progress.rows and progress.stopped is None:
             raise no_rows(cfg)
@@ -106,8 +86,11 @@ async def _collect(
         judges = open_judges(cfg, asked, engines)
         await engines.prepare()
         check_margin(cfg.prefer, [judge.kind for judge in judges])
-        progress.judges = {one.name: one for one in map(_judge_info, judges, asked)}
-        run.write_text("recipe.yaml", recipe_text(cfg))
+        orders: dict[str, Any] = {"always": "all", "never": "none"}
+        for one, how in zip(judges, asked, strict=True):
+            both, scale = orders.get(how.swap, "some"), getattr(one, "scale", None)
+            progress.judges[one.name] = JudgeInfo(one.name, one.kind, both, how.clamp, scale)
+        run.write_text("recipe.yaml", settings.recipe_text(cfg))
         lost: list[Dropped] = []
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
@@ -120,9 +103,10 @@ async def _collect(
             return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
 
         rows = input_rows(cfg, lost.append)
-        # A pair is asked about in both orders at once; completions are sampled before anybody is asked.
+        # Enough rows to keep every engine busy while replies wait to be committed, and no more: what is alive
+        # has to fit the processor's cache. Both orders are asked at once, but completions come before them.
         at_once = 1 if policies else min(map(_calls_at_once, judges), default=1)
-        window = rows_under_way(engines, at_once)
+        window = max(64, max((one.concurrency for one in engines), default=64) * 3 // 2 // at_once)
         with run.writing(*NOUNS, "dropped") as files:
 
             def drop(rows: Sequence[Dropped]) -> None:
@@ -174,8 +158,9 @@ def open_judges(cfg: LabelConfig, asked: Iterable[JudgeConfig], opened: OpenEngi
 
 def _refuse_few_swaps(cfg: LabelConfig, swap: str) -> None:
     """A position bias that could not be learnt in the end is better known before the first call."""
-    kind, _ = source_of(cfg)
-    if not swap.startswith("fraction") or kind == "completions" or (most := expected_rows(cfg)) is None:
+    kind, _ = settings.source_of(cfg)
+    most = settings.expected_rows(cfg) if swap.startswith("fraction") and kind != "completions" else None
+    if most is None:
         return
     if kind == "prompts":
         (scheme, n), everyone = parse_scheme(cfg.matchups), cfg.k * (cfg.k - 1) // 2
@@ -199,7 +184,7 @@ async def sampled(row: Prompt | Group, policies: Policies, cfg: LabelConfig) -> 
 
 def input_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator[Prompt | Group]:
     """The user's rows, one at a time; those that cannot be used go to `dropped`."""
-    kind, source = source_of(cfg)
+    kind, source = settings.source_of(cfg)
     names = ["limit", "columns", "on_error", "benchmarks"]
     if kind == "prompts":
         given = {name: getattr(cfg, name) for name in names}
@@ -212,8 +197,8 @@ def input_rows(cfg: LabelConfig, dropped: Callable[[Dropped], None]) -> Iterator
 def no_rows(cfg: LabelConfig) -> DataError:
     """A file from which nothing can be used is the wrong file."""
     return DataError(
-        f"there is no usable row in {named_source(source_of(cfg)[1])}. See what was left out, and why, with:"
-        f" head {Path(cfg.out) / 'dropped.jsonl'}"
+        f"there is no usable row in {settings.named_source(settings.source_of(cfg)[1])}."
+        f" See what was left out, and why, with: head {Path(cfg.out) / 'dropped.jsonl'}"
     )
 
 
@@ -223,33 +208,20 @@ MARKED_ROWS = 1_000
 
 def _marker_of(cfg: LabelConfig) -> Marker:
     """What the run is of: a file, by its place and its first rows."""
-    _, source = source_of(cfg)
-    name = named_source(source)
+    _, source = settings.source_of(cfg)
+    name = settings.named_source(source)
     if name.startswith("hub:") or isinstance(source, Iterator):
         return Marker(name)
     first = frozenset(content_id(repr(row))[:8] for _, row in islice(read_rows(source), MARKED_ROWS))
-    if name != IN_MEMORY:
+    if name != settings.IN_MEMORY:
         name = str(Path(name).expanduser().resolve())
     return Marker(name, first)
-
-
-def rows_under_way(engines: Iterable[JournaledEngine], calls_at_once: int = 1) -> int:
-    """Enough rows to keep every engine busy while replies wait to be committed, and no more: what is alive
-    has to fit the processor's cache.
-    """
-    most = max((one.concurrency for one in engines), default=64)
-    return max(64, most * 3 // 2 // calls_at_once)
 
 
 def _calls_at_once(judge: Judge | Scorer) -> int:
     """How many calls a judge makes at once for each row, at the least."""
     both = judge.kind == "pointwise" or getattr(judge, "swap", "always") == "always"
     return int(getattr(judge, "samples", 1)) * (2 if both else 1)
-
-
-def _judge_info(judge: Judge | Scorer, cfg: JudgeConfig) -> JudgeInfo:
-    both: Any = {"always": "all", "never": "none"}.get(cfg.swap, "some")
-    return JudgeInfo(judge.name, judge.kind, both, cfg.clamp, getattr(judge, "scale", None))
 
 
 def _recorded_judges(counts: Counts) -> dict[str, JudgeInfo]:
@@ -283,14 +255,14 @@ def export(
                 f" Label again with: {again(folder)} --{name} ..."
             )
     cfg = label_settings(recipe, overrides, export=[*formats] or None)
-    check(cfg)
+    settings.check(cfg)
     cfg = replace(cfg, out=str(folder))
     with Run(folder, journal=cfg.journal) as run:
         last = read_json(path, Summary) if path.exists() else Summary(run=str(folder))
         summary = _decide_and_export(run, cfg, read_judges(folder), replace(last, warnings=()), push_to)
         # Ignoring the quarantine is meant for this export: kept, it would be ignored for good, unsaid.
         prefer = replace(cfg.prefer, quarantine=label_settings(recipe).prefer.quarantine)
-        run.write_text("recipe.yaml", recipe_text(replace(cfg, prefer=prefer)))
+        run.write_text("recipe.yaml", settings.recipe_text(replace(cfg, prefer=prefer)))
     return summary
 
 
@@ -303,17 +275,17 @@ def _decide_and_export(
     # The run's seed decides the draws of the pair rules too, unless they have their own.
     prefer = cfg.prefer if cfg.prefer.seed is not None else replace(cfg.prefer, seed=cfg.seed)
     counts, learnt = decide(run, judges, prefer, cfg.jury, cfg.labels)
-    there = [path for path in sorted((run.path / "export").glob("*")) if path.name in FORMATS]
+    there = [path for path in sorted((run.path / "export").glob("*")) if path.name in exports.FORMATS]
     refused = "" if cfg.force else learnt.refused
     exported = {}
     if refused:
         for path in there:
-            remove_export(path)
+            exports.remove_export(path)
     else:
         formats = dict.fromkeys((*cfg.export, *(path.name for path in there)))
         exported = {name: _export_as(name, run, cfg, counts) for name in formats}
         for name in cfg.export if push_to else ():
-            push(run.path / "export" / name, push_to)
+            exports.push(run.path / "export" / name, push_to)
     summary = decided(before, counts, learnt, exported, refused)
     run.write_json("summary.json", summary)
     return summary
@@ -327,10 +299,10 @@ def _export_as(name: str, run: Run, cfg: LabelConfig, counts: Counts) -> dict[st
     def drop(row: Dropped) -> None:
         left_out[row.reason] += 1
 
-    held = read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else Quarantine()
-    rows = drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
-    splits = write_export(rows, folder, name, held_out=cfg.held_out, dropped=drop)
-    about: dict[str, Any] = {"name": run.path.name, "recipe": recipe_text(cfg), "versions": versions()}
-    text = card(counts, splits=splits, left_out=left_out, **about)
+    held = exports.read_quarantine(run.path) if cfg.prefer.quarantine == "honour" else exports.Quarantine()
+    rows = exports.drop_quarantined(read_records(run.file("preferences"), Preference), held, drop)
+    splits = exports.write_export(rows, folder, name, held_out=cfg.held_out, dropped=drop)
+    about: dict[str, Any] = {"recipe": settings.recipe_text(cfg), "versions": settings.versions()}
+    text = exports.card(counts, name=run.path.name, splits=splits, left_out=left_out, **about)
     write_whole(folder / "README.md", text.encode())
     return splits | {f"left out: {reason}": n for reason, n in left_out.items()}

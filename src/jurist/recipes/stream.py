@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+import uvloop
+
 from ..engines.budget import Budget
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
 
@@ -36,53 +38,44 @@ async def in_order(
 
     After an error nothing new is started. What is under way is paid for and goes its way; then it is raised.
     """
-    source = iter(items)
-    line: deque[asyncio.Task[R]] = deque()
-    under_way = 0
-    failed: Exception | None = None
-
-    def fail(error: Exception) -> None:
-        nonlocal failed, source
-        failed, source = failed or error, iter(())
-
-    def start() -> None:
-        nonlocal under_way
-        while under_way < window and len(line) < HELD * window:
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            except Exception as error:
-                fail(error)
-                return
-            task = asyncio.create_task(work(item))
-            task.add_done_callback(done)
-            line.append(task)
-            under_way += 1
+    source, line = iter(items), deque[asyncio.Task[R]]()
+    under_way, ended = 0, asyncio.Event()
+    failed: BaseException | None = None
 
     def done(task: asyncio.Task[R]) -> None:
-        nonlocal under_way
+        nonlocal under_way, failed
         under_way -= 1
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            fail(error)
-        start()
+        failed = failed or (None if task.cancelled() else task.exception())
+        ended.set()
 
     try:
-        start()
-        while line:
-            try:
-                result = await line[0]
-            except Exception:
-                line.popleft()
+        while True:
+            while failed is None and under_way < window and len(line) < HELD * window:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except Exception as fault:
+                    failed = fault
+                    break
+                task = asyncio.create_task(work(item))
+                task.add_done_callback(done)
+                line.append(task)
+                under_way += 1
+            if not line:
+                break
+            if not line[0].done():
+                ended.clear()
+                await ended.wait()
                 continue
-            line.popleft()
-            start()
-            yield result
+            task = line.popleft()
+            if error := task.exception():
+                failed = failed or error
+            else:
+                yield task.result()
         if failed is not None:
             raise failed
     except BaseException as error:
-        source = iter(())
         for task in line if isinstance(error, asyncio.CancelledError) else ():
             task.cancel()
         await asyncio.gather(*line, return_exceptions=True)
@@ -94,12 +87,13 @@ def run_async(main: Coroutine[Any, Any, R], budget: Budget | None = None) -> R:
     up. Inside a running loop (a notebook) it is done in a thread, where an interrupted cell is a signal.
     """
     session = _Session(budget or Budget())
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return session.run(main, in_main=threading.current_thread() is threading.main_thread())
-    with ThreadPoolExecutor(1, "jurist-run") as pool, session.stopped_by_signals():
-        return pool.submit(session.run, main, in_main=False).result()
+    with session.stopped_by_signals():
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return session.run(main)
+        with ThreadPoolExecutor(1, "jurist-run") as pool:
+            return pool.submit(session.run, main).result()
 
 
 class _Session:
@@ -118,26 +112,23 @@ class _Session:
             self.main.cancel()
             return
         if n := self._budget.under_way:
-            told = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
+            notice = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
             # In a terminal there is a line of progress above.
-            print("\n" * sys.stderr.isatty() + f"jurist: {told}", file=sys.stderr, flush=True)
+            print("\n" * sys.stderr.isatty() + f"jurist: {notice}", file=sys.stderr, flush=True)
         self._budget.stop(Interrupted("stopped. Answered calls are kept; run the same command to go on"))
 
-    def run(self, main: Coroutine[Any, Any, R], *, in_main: bool) -> R:
-        """Signals reach only the main thread."""
-        import uvloop
-
+    def run(self, main: Coroutine[Any, Any, R]) -> R:
         usual = gc.get_threshold()
         gc.set_threshold(COLLECT_EVERY, *usual[1:])
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(self._guarded(main, SIGNALS if in_main else ()))
+                return runner.run(self._guarded(main))
         finally:
             gc.set_threshold(*usual)
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """While the main thread waits in a loop of its own, whose handlers would not be called."""
+        """Python calls handlers in the main thread, which may run the loop or wait for another that does."""
 
         def stop(*_: object) -> None:
             with suppress(AttributeError, RuntimeError):  # not begun, or over
@@ -151,11 +142,9 @@ class _Session:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    async def _guarded(self, main: Coroutine[Any, Any, R], signals: Iterable[int]) -> R:
+    async def _guarded(self, main: Coroutine[Any, Any, R]) -> R:
         self.loop = asyncio.get_running_loop()
         self.main = task = asyncio.create_task(main)
-        for number in signals:
-            self.loop.add_signal_handler(number, self.stop)
         try:
             return await task
         except asyncio.CancelledError:
@@ -164,6 +153,3 @@ class _Session:
                 f"stopped. {lost} calls that were sent are lost and may cost up to ${usd:.4f}; answered calls"
                 " are kept. Run the same command to go on"
             ) from None
-        finally:
-            for number in signals:
-                self.loop.remove_signal_handler(number)

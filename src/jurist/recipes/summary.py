@@ -100,8 +100,7 @@ class Summary(Struct, frozen=True):
         judged, learnt = bool(self.verdicts or self.exported), self.learnt or Learnt()
         for kind, labels in (("human", "human labels"), ("file", "the file's labels")):
             for judge, one in learnt.agreement.get(kind, {}).items():
-                shown = Share(one.accuracy, one.low, one.high, one.n)
-                yield "agreement", f"{shown} with {labels}: {judge}"
+                yield "agreement", f"{one} with {labels}: {judge}"
         if not self.agreement and self.labels:
             yield "agreement", f"unknown: no human labels. Get some: jurist spotcheck {quote(self.run)}"
         if learnt.weights and learnt.weights.effective_judges:

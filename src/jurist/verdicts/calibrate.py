@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..records import Verdict
-from ..stats.agreement import ece, log_loss
+from ..stats.agreement import log_loss
 from ..stats.fits import Array, bisect, expit, fit_logistic, log_odds, logit, out_of_fold, sigmoid
 from ..stats.intervals import z_of
 from .cases import key_of
@@ -48,8 +48,6 @@ class Calibration(Struct, frozen=True, omit_defaults=True):
     """Cross-entropy against the labels, in nats."""
     loss_after: float | None = None
     """With temperatures from the labels of other prompts (5 folds)."""
-    ece_before: float | None = None
-    ece_after: float | None = None
     warning: str = ""
 
 
@@ -69,7 +67,7 @@ def fit_calibration(judge: str, p: Array, y: Array, prompts: Array) -> Calibrati
         says = "do not go with the labels" if fitted > 1 else "are far less sure than it is right"
         warning = f"the temperature of {judge} is at its bound ({fitted:.2f}): its probabilities {says}"
     used = fitted if after < before else 1.0
-    return Calibration(judge, used, n, before, after, ece(p, y), ece(held_out, y), warning)
+    return Calibration(judge, used, n, before, after, warning)
 
 
 def fit_temperature(p: Array, y: Array) -> float:
@@ -112,7 +110,7 @@ class PositionBias(Struct, frozen=True, omit_defaults=True):
     bias_low: float
     bias_high: float
     slope: float
-    """The other order, told from the same position, has p = sigmoid(slope * logit(p) + intercept)."""
+    """The other order, seen from the same position, has p = sigmoid(slope * logit(p) + intercept)."""
     intercept: float
     n_swapped: int
     n_single: int

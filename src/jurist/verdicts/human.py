@@ -51,7 +51,7 @@ class LabelIndex:
         return len(self._found)
 
     def of(self, matchup: Matchup) -> list[Verdict]:
-        """The last label of each annotator, with this matchup's ids and told from its first completion."""
+        """The last label of each annotator, with this matchup's ids seen from its first completion."""
         first, second = ((one.id, one.text) for one in (matchup.first, matchup.second))
         return [label for label, _ in self.find(matchup.id, matchup.prompt.id, first, second)]
 

@@ -53,6 +53,9 @@ class Agreement(Struct, frozen=True):
     """The 95 % interval, in which a prompt counts once."""
     n: int
 
+    def __str__(self) -> str:
+        return f"{self.accuracy:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n:,})"
+
 
 def answer_of(p: float) -> int:
     """0 for first, 1 for second, 2 for a tie; `UNSAID` for nan."""
@@ -66,7 +69,7 @@ def answers_of(p: Array) -> Array:
 
 
 class Labelled(NamedTuple):
-    """What judges said of labelled matchups, one row each, told from the completion with the lower id."""
+    """What judges said of labelled matchups, one row each, seen from the completion with the lower id."""
 
     judges: tuple[str, ...]
     p: Array
@@ -154,7 +157,7 @@ class LabelTable:
 
 
 def _told(said: Opinion | Verdict) -> float:
-    """p, told from the completion with the lower id."""
+    """p, seen from the completion with the lower id."""
     p = said.p_first or 0.0
     return p if said.first_id <= said.second_id else 1.0 - p
 
@@ -216,7 +219,6 @@ class Weights(Struct, frozen=True, omit_defaults=True):
     """`votes`: weighted by log-odds of accuracy; `stack`: logistic regression; `tables`: Dawid-Skene."""
     temperature: float = 1.0
     """The summed log-odds are divided by this, so that the probability means what it says."""
-    n_labels: int = 0
     accuracy: float | None = None
     """Of the jury, on labels of prompts that its weights were not learnt from."""
     error_correlation: float | None = None
@@ -232,12 +234,12 @@ def combine(opinions: Sequence[Opinion], weights: Weights | None, cfg: JuryConfi
     """The jury's opinion on one matchup: one opinion a judge in, one out, whatever their order."""
     # A fixed order, so that neither the sum nor the positions depend on who answered first.
     first, *others = sorted(opinions, key=attrgetter("judge"))
-    told = [first, *(o if o.first_id == first.first_id else o.swapped() for o in others)]
-    read = [o for o in told if o.p_first is not None]
-    ids = tuple(name for o in told for name in o.verdict_ids)
+    each = [first, *(o if o.first_id == first.first_id else o.swapped() for o in others)]
+    read = [o for o in each if o.p_first is not None]
+    ids = tuple(name for o in each for name in o.verdict_ids)
     found = Opinion(first.matchup_id, first.first_id, first.second_id, "jury", verdict_ids=ids)
-    if len(read) < max(1.0, cfg.quorum * len(told)):
-        reasons = {o.unread for o in told}
+    if len(read) < max(1.0, cfg.quorum * len(each)):
+        reasons = {o.unread for o in each}
         return replace(found, unread=reasons.pop() if len(reasons) == 1 and not read else "no quorum")
     twice = [(o.position_gap, o.flipped) for o in read if o.position_gap is not None]
     return replace(
@@ -279,7 +281,6 @@ def fit_jury(
             Juror(judge, accuracy=_mean(agrees[:, j]), n=int((~np.isnan(agrees[:, j])).sum()))
             for j, judge in enumerate(seen.judges)
         ),
-        n_labels=n_labels,
         error_correlation=rho,
         effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
     )

@@ -25,7 +25,7 @@ SHARPNESS: Final = 8.0
 
 
 class Opinion(Struct, frozen=True):
-    """One matchup as one judge, or a whole jury, sees it, told from the positions as they were given.
+    """One matchup as one judge, or a whole jury, sees it, seen from the positions as they were given.
 
     Derived, never stored: the verdicts are the evidence.
     """
@@ -55,7 +55,7 @@ class Opinion(Struct, frozen=True):
         return cls(matchup.id, matchup.first.id, matchup.second.id, judge, **fields)
 
     def swapped(self) -> Opinion:
-        """The same opinion, told from the other position."""
+        """The same opinion, seen from the other position."""
         return replace(
             self,
             first_id=self.second_id,
