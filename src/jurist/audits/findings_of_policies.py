@@ -24,7 +24,7 @@ def _loss(title: str, what: str, rule: Rule = A_TENTH, **more: Any) -> Kind:
 DIVERSITY: Final = {
     "diversity.distinct_2": _loss(
         "Different word pairs",
-        "The share of different word pairs, among as many of both policies,",
+        "The share of different word pairs",
         chart=ChartWords(
             "Diversity left of that of the initial policy", "round", "left", 0.9, "a tenth lost", "lines"
         ),
@@ -64,7 +64,7 @@ DIVERSITY: Final = {
     ),
     "diversity.synthetic": Kind(
         "Rows written by models",
-        "Models wrote {value} of the rows that {about} learnt from, and as many rounds before it learnt from models.",
+        "Models wrote {value} of the rows that {about} learnt from; the rounds before it learnt from models too.",
         too_high(0.7, 1.0),
         (
             "keep a share of rows that humans wrote in every round: `jurist run {recipe} --out NEW --real.file FILE --real.share 0.3`",

@@ -183,8 +183,8 @@ def generations(folder: Path) -> list[Generation]:
     for one in (Facts(0, ""), *read_rounds(folder)):
         rows = read_held_out(folder, one.round)
         if texts := {row.prompt.id: [text.text for text in row.new] for row in rows if row.new}:
-            name, synthetic = (f"round {one.round}", 1 - one.real_share) if one.round else ("start", 0.0)
-            found.append(Generation(name, texts, one.round, synthetic))
+            name = f"round {one.round}" if one.round else "the initial policy"
+            found.append(Generation(name, texts, one.round, 1 - one.real_share if one.round else 0.0))
     return found
 
 
