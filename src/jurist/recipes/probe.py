@@ -118,8 +118,9 @@ def probe(cfg: LabelConfig, prompts: str | None = None, watch: Watch = nobody, a
         ("calls", f"{found.calls + found.calls_kept:,}"),
         ("cost", f"${found.usd:.2f}"),
     )
-    title, question = f"Probe of {', '.join(judges) or 'a judge'}", "May this judge's verdicts count?"
-    write_report(page, Page(title, cfg.out, found.findings, facts, examples, question))
+    names = [short_names(judges).get(one, one) for one in judges]
+    title = f"Probe of {', '.join(names) or 'a judge'}"
+    write_report(page, Page(title, cfg.out, found.findings, facts, examples, "Use this judge?"))
     return found
 
 
