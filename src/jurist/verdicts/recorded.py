@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,7 +23,16 @@ def open_reader(spec: str) -> Reader:
     if spec in READERS:
         return READERS[spec]
     if re.fullmatch(r"[\w.]+:\w+", spec):
-        return _by_function(spec, load_function(spec))
+        function = load_function(spec)
+
+        def by_function(reply: str) -> tuple[float | None, str]:
+            try:
+                got = function(reply)
+            except Exception as error:
+                raise DataError(f"the reader {spec} failed: {describe_fault(error)}") from error
+            return _as_read(probability_of(got, f"the reader {spec}"))
+
+        return by_function
     try:
         pattern = re.compile(spec, re.MULTILINE)
     except re.error as error:
@@ -34,28 +43,17 @@ def open_reader(spec: str) -> Reader:
     if pattern.groups != 1:
         ways = "Or write a regular expression with one group, which is the label: 'verdict: (A|B|C)'"
         raise SettingError(f"{nearest('reader', spec, READERS)} {ways}")
-    return lambda reply: _last_match(pattern, reply)
 
+    def by_last_match(reply: str) -> tuple[float | None, str]:
+        labels = pattern.findall(reply)
+        p = _LABELS.get(labels[-1].strip().lower()) if labels else None
+        return (None, "off_menu") if labels and p is None else _as_read(p)
 
-def _by_function(spec: str, function: Any) -> Reader:
-    def read(reply: str) -> tuple[float | None, str]:
-        try:
-            got = function(reply)
-        except Exception as error:
-            raise DataError(f"the reader {spec} failed: {describe_fault(error)}") from error
-        return _as_read(probability_of(got, f"the reader {spec}"))
-
-    return read
+    return by_last_match
 
 
 def _as_read(p: float | None) -> tuple[float | None, str]:
     return (None, "no_verdict") if p is None else (p, "")
-
-
-def _last_match(pattern: re.Pattern[str], reply: str) -> tuple[float | None, str]:
-    labels = pattern.findall(reply)
-    p = _LABELS.get(labels[-1].strip().lower()) if labels else None
-    return (None, "off_menu") if labels and p is None else _as_read(p)
 
 
 def llmbar(reply: str) -> tuple[float | None, str]:
