@@ -162,16 +162,15 @@ def main() -> None:
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     if results["rows"].keys() >= dict(rows(real=True)).keys():
         measured = {name: row for name, row in results["rows"].items() if name != "forms"}
-        short = [name for name, row in measured.items() if not holds(name, row)]
-        bar = "each row in docs/performance.md at least as quick against TRL as promised; equal losses"
-        worst = min(row["ratio"] / row["least"] for row in measured.values())
-        details: Row = {name: results[name] for name in ("command", "seconds", "versions")}
         record(
             "shared_prefix_speed",
-            bar=bar,
-            holds=not short,
-            **details,
-            more={"value": worst, "falls_short": short},
+            min(row["ratio"] / row["least"] for row in measured.values()),
+            null={"TRL itself": max(1 / row["least"] for row in measured.values() if row["least"] > 1)},
+            bar="each row in docs/performance.md at least as quick against TRL as promised; equal losses",
+            holds=all(holds(name, row) for name, row in measured.items()),
+            unit="ratio of speeds as a part of what is promised, in the worst row",
+            **{name: results[name] for name in ("command", "seconds", "versions")},
+            falls_short=[name for name, row in measured.items() if not holds(name, row)],
         )
 
 

@@ -51,11 +51,9 @@ GEMMA_TEMPLATE = (
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 AROUND_A_PROMPT, AFTER_AN_ANSWER = 3, 1
+SIZES = {"5M": (256, 688, 4, 4096), "40M": (384, 1024, 8, 32_000)}
+SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
 LLAMA_IDS = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
-SIZES: dict[str, dict[str, int]] = {
-    "5M": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "vocab_size": 4096},
-    "40M": {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8, "vocab_size": 32_000},
-}
 LORA = {"r": 8, "alpha": 16.0}
 TRL = {
     "reward": (RewardTrainer, RewardConfig),
@@ -68,6 +66,7 @@ disable_progress_bars()
 
 
 def tokenizer(vocabulary: int) -> Any:
+    """One token a word."""
     words = [*SPECIAL, *(f"w{index}" for index in range(vocabulary - len(SPECIAL)))]
     ids = {word: at for at, word in enumerate(words)}
     inner = tk.Tokenizer(tk.models.WordLevel(ids, unk_token="<|pad|>"))
@@ -82,18 +81,18 @@ def tokenizer(vocabulary: int) -> Any:
 def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
     """A random Llama, with a reward head that is not zero; or the real model in the dtype of its name."""
     if model in SIZES:
-        shape: dict[str, Any] = {**SIZES[model], "num_labels": 1}
+        shape: dict[str, Any] = {**dict(zip(SHAPE, SIZES[model], strict=True)), "num_labels": 1, **LLAMA_IDS}
         shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), shape["hidden_size"] // 64)
-        ids = {**LLAMA_IDS, "tie_word_embeddings": False}
         torch.manual_seed(0)
         made = hf.LlamaForSequenceClassification if kind == "reward" else hf.LlamaForCausalLM
-        made(hf.LlamaConfig(max_position_embeddings=4096, **shape, **ids)).save_pretrained(folder)
-        tokenizer(shape["vocab_size"]).save_pretrained(folder)
-        return
-    dtype = getattr(torch, model.split()[-1])
-    hf.AutoModelForCausalLM.from_pretrained(real, dtype=dtype).save_pretrained(folder)
-    words = hf.AutoTokenizer.from_pretrained(real)
-    words.chat_template = GEMMA_TEMPLATE
+        config = hf.LlamaConfig(max_position_embeddings=4096, tie_word_embeddings=False, **shape)
+        made(config).save_pretrained(folder)
+        words = tokenizer(shape["vocab_size"])
+    else:
+        dtype = getattr(torch, model.split()[-1])
+        hf.AutoModelForCausalLM.from_pretrained(real, dtype=dtype).save_pretrained(folder)
+        words = hf.AutoTokenizer.from_pretrained(real)
+        words.chat_template = GEMMA_TEMPLATE
     words.save_pretrained(folder)
 
 
@@ -101,18 +100,13 @@ def texts(job: Job) -> list[tuple[str, str, str]]:
     """Prompt, chosen and rejected of random words; for the random models exactly as long as asked."""
     draw = random.Random(0)
     if job["model"] in SIZES:
-        words = [f"w{index}" for index in range(SIZES[job["model"]]["vocab_size"] - len(SPECIAL))]
+        words = [f"w{index}" for index in range(SIZES[job["model"]][-1] - len(SPECIAL))]
     else:
         known = hf.AutoTokenizer.from_pretrained(job["base"]).get_vocab()
         words = sorted(one[1:] for one in known if one[0] == "▁" and one[1:].isascii() and one[1:].isalpha())
-
-    def text(tokens: int) -> str:
-        return " ".join(draw.choices(words, k=tokens))
-
-    return [
-        (text(p - AROUND_A_PROMPT), text(w - AFTER_AN_ANSWER), text(r - AFTER_AN_ANSWER))
-        for p, w, r in job["lengths"]
-    ]
+    extra = (AROUND_A_PROMPT, AFTER_AN_ANSWER, AFTER_AN_ANSWER)
+    sizes = ([n - more for n, more in zip(row, extra, strict=True)] for row in job["lengths"])
+    return [tuple(" ".join(draw.choices(words, k=n)) for n in row) for row in sizes]  # type: ignore[misc]
 
 
 def ours(job: Job, gate: Gate) -> Job:
@@ -152,13 +146,12 @@ def trl(job: Job, gate: Gate) -> Job:
     settings |= {"train_sampling_strategy": job["sampling"], "remove_unused_columns": not by_length}
     if method == "dpo":
         settings |= {"beta": BETA, "precompute_ref_log_probs": True}
-    rows = []
-    for (asked, *answers), lengths in zip(texts(job), job["lengths"], strict=True):
-        names = ("completion",) if method == "sft" else ("chosen", "rejected")
-        row: Job = {"prompt": [{"role": "user", "content": asked}]}
-        for name, text in zip(names, answers, strict=False):
-            row[name] = [{"role": "assistant", "content": text}]
-        rows.append(row | ({"length": lengths[0] + max(lengths[1:])} if by_length else {}))
+    names, rows = ("prompt", "completion") if method == "sft" else ("prompt", "chosen", "rejected"), []
+    for some, lengths in zip(texts(job), job["lengths"], strict=True):
+        roles = ("user", "assistant", "assistant")
+        turns = [[{"role": role, "content": text}] for role, text in zip(roles, some, strict=True)]
+        length = {"length": lengths[0] + max(lengths[1:])} if by_length else {}
+        rows.append(dict(zip(names, turns, strict=False)) | length)
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
     trainer_class, config_class = TRL[method]
     losses: list[float] = []
@@ -187,10 +180,9 @@ def trl(job: Job, gate: Gate) -> Job:
         hf.set_seed(0)  # the adapter begins as ours does
         return wrap(*args, **how)
 
+    more |= {"args": config_class(**settings), "train_dataset": data, "callbacks": [Turns()]}
     with patch.object(sys.modules[trainer_class.__module__], "get_peft_model", seeded):
-        trainer = Watched(
-            model, args=config_class(**settings), train_dataset=data, callbacks=[Turns()], **more
-        )
+        trainer = Watched(model, **more)
     trainer.train()
     trainer.save_model(job["out"])
     return {"losses": losses}
@@ -207,13 +199,14 @@ def rollouts(job: Job, gate: Gate) -> Job:
     """Samples through the Hugging Face writer, or as TRL's trainers sample without vLLM."""
     policy, draw, (prompt, samples, tokens) = load_policy(job["base"]).eval(), random.Random(0), job["shape"]
     prompts = [[draw.randrange(5, 4000) for _ in range(prompt)] for _ in range(2)]
-    ids = torch.tensor([one for one in prompts for _ in range(samples)])
-    model, writer = policy.model, HFWriter(policy)
+    ids, model = torch.tensor([one for one in prompts for _ in range(samples)]), policy.model
     model.generation_config.eos_token_id = None  # nothing ends early, so that both write as much
     how = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "pad_token_id": 0}
     for step in range(job["steps"]):
         if job["by"] == "ours":
-            found = [*writer.write(prompts, samples, Drawing(tokens, ()), [f"{step} 0", f"{step} 1"])]
+            found = [
+                *HFWriter(policy).write(prompts, samples, Drawing(tokens, ()), [f"{step} 0", f"{step} 1"])
+            ]
             assert [len(one.ids) for one in found] == 2 * samples * [tokens]
         else:
             with torch.no_grad():
@@ -229,16 +222,13 @@ def forms(job: Job, _: Gate) -> Job:
     found = {}
     for shape in job["shapes"]:
         prompt, answers, answer = map(int, shape.replace("+", " ").replace("x", " ").split())
-        lengths = [prompt, *[answer] * answers]
-        asked, *rest = ([draw.randrange(5, 4000) for _ in range(length)] for length in lengths)
-        rows = [Example(asked, rest)]
-        spent: dict[str, list[float]] = {form: [] for form in FORMS}
-        for _ in range(1 + job["steps"]):
-            for form, seconds in spent.items():
-                began = time.process_time()
-                policy(rows, form=form).logprobs_AT.square().mean().backward()
-                policy.zero_grad()
-                seconds.append(time.process_time() - began)
+        asked, *rest = ([draw.randrange(5, 4000) for _ in range(n)] for n in (prompt, *[answer] * answers))
+        rows, spent = [Example(asked, rest)], dict[str, list[float]]()
+        for form in (form for _ in range(1 + job["steps"]) for form in FORMS):
+            began = time.process_time()
+            policy(rows, form=form).logprobs_AT.square().mean().backward()
+            policy.zero_grad()
+            spent.setdefault(form, []).append(time.process_time() - began)
         best = {form: float(f"{min(seconds[1:]):.3g}") for form, seconds in spent.items()}
         found[shape] = {"chosen": form_for(policy.model, rows), **best}
     return {"forms": found}

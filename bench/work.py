@@ -49,22 +49,15 @@ def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 930, se
 
 
 def write_questions(pairs: Path, path: Path) -> int:
-    """The messages that `label` will send for these pairs, for clients that have no pipeline of their own.
-
-    Returns the mean size of a request.
-    """
+    """The messages that `label` will send for these pairs, for other clients; the mean size of a request."""
     judge = open_judge(JudgeConfig(engine="x"), lambda _: Scripted(lambda _: "A", "x"))
     assert isinstance(judge, Pairwise)
-    encode = msgspec.json.Encoder().encode
-    total = count = 0
-    with path.open("wb") as file:
-        for group in load_groups(pairs, kind="pairs"):
-            for matchup in matchups(group)[0]:
-                for shown in orders("always", matchup):
-                    line = encode(judge.prompt.turns("verdict", judge.prompt.show_pair(shown)))
-                    file.write(line + b"\n")
-                    total, count = total + len(line), count + 1
-    return round(total / count) + len(b'{"model":"judge","messages":,"max_tokens":3,"top_logprobs":20}')
+    met = (one for group in load_groups(pairs, kind="pairs") for one in matchups(group)[0])
+    shown = (judge.prompt.show_pair(order) for one in met for order in orders("always", one))
+    lines = [msgspec.json.encode(judge.prompt.turns("verdict", one)) for one in shown]
+    path.write_bytes(b"\n".join([*lines, b""]))
+    rest = len(b'{"model":"judge","messages":,"max_tokens":3,"top_logprobs":20}')
+    return round(sum(map(len, lines)) / len(lines)) + rest
 
 
 @contextmanager
@@ -81,7 +74,8 @@ def serving(core: int | None) -> Iterator[str]:
 
 
 def _serve(pipe: Pipe, core: int | None) -> None:
-    pin(core)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
 
     async def stay() -> None:
         server = await asyncio.get_running_loop().create_server(Judge, "127.0.0.1", 0, backlog=4096)
@@ -107,36 +101,32 @@ class Judge(asyncio.Protocol):
         self.got = b""
         first = body.find(b"<response-A-")
         better, second = body.find(BETTER.encode(), first), body.find(b"<response-B-", first)
-        label = "A" if 0 <= better < second else "B"
         if head.startswith(b"GET"):
-            self.transport.write(http(b'{"data": []}'))
+            self.transport.write(http({"data": []}))
         else:
-            self.loop.call_later(LATENCY, self.transport.write, REPLIES[label])
+            reply = REPLIES["A" if 0 <= better < second else "B"]
+            self.loop.call_later(LATENCY, self.transport.write, reply)
 
 
-def http(body: bytes) -> bytes:
+def http(reply: Any) -> bytes:
+    body = msgspec.json.encode(reply)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return head % len(body) + body
 
 
-def reply(label: str) -> bytes:
-    """The body of a one-letter verdict with the log-probs of the twenty likeliest tokens."""
-    other = "B" if label == "A" else "A"
+def reply(label: str, other: str) -> dict[str, Any]:
+    """A one-letter verdict with the log-probs of the twenty likeliest tokens."""
     tokens = [(label, -0.11), (other, -2.3), (f" {label}", -6.1), ("The", -7.4), (f" {other}", -8.2)]
     tokens += [(f"word {n}", -9.0 - n / 7) for n in range(TOP_LOGPROBS - len(tokens))]
     top = [{"token": token, "logprob": p, "bytes": list(token.encode())} for token, p in tokens]
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": label},
-        "finish_reason": "stop",
-        "logprobs": {"content": [{**top[0], "top_logprobs": top}]},
-    }
+    logprobs = {"content": [{**top[0], "top_logprobs": top}]}
+    choice = {"index": 0, "message": {"role": "assistant", "content": label}, "logprobs": logprobs}
     usage = {"prompt_tokens": 800, "completion_tokens": 1, "total_tokens": 801}
     head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "judge"}
-    return msgspec.json.encode({**head, "choices": [choice], "usage": usage})
+    return {**head, "choices": [{**choice, "finish_reason": "stop"}], "usage": usage}
 
 
-REPLIES = {label: http(reply(label)) for label in "AB"}
+REPLIES = {"A": http(reply("A", "B")), "B": http(reply("B", "A"))}
 
 
 def cores() -> tuple[int | None, int | None]:
@@ -147,16 +137,10 @@ def cores() -> tuple[int | None, int | None]:
     return (allowed[1], allowed[0]) if len(allowed) > 1 else (None, None)
 
 
-def pin(core: int | None) -> None:
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-
-
 def peak_mb() -> float:
     """The most memory this process ever held; what `getrusage` says starts from the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
