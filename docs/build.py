@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import yaml
 from msgspec import NODEFAULT, Struct, inspect
 
 from jurist.cli.app import run_command
@@ -169,7 +170,8 @@ def unread(_: str) -> str:
 
 
 def evidence(_: str) -> str:
-    """One row a claim, from `evidence/*.json`."""
+    """One row a claim, from `evidence/*.json`; what was changed in it, from `experiments/changes.yaml`."""
+    changes = yaml.safe_load((ROOT / "experiments" / "changes.yaml").read_text(encoding="utf-8"))
     rows = []
     for path in sorted((ROOT / "evidence").glob("*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -177,7 +179,11 @@ def evidence(_: str) -> str:
         holds = "yes" if found["holds"] else "**no**"
         measured = f"{_number(found['value'])}{width}"
         null = _null(found.get("null") or "-")
-        rows.append((f"`{found['claim']}`", measured, null, found["bar"], holds, f"`{found['command']}`"))
+        changed = changes.pop(found["claim"], "")
+        bar = found["bar"] + (f". Changed after a miss: {changed}" if changed else "")
+        rows.append((f"`{found['claim']}`", measured, null, bar, holds, f"`{found['command']}`"))
+    if changes:
+        raise SystemExit(f"experiments/changes.yaml names claims without evidence: {', '.join(changes)}")
     return _table(("claim", "measured", "null", "bar", "holds", "made again with"), rows)
 
 
