@@ -53,7 +53,7 @@ def main() -> None:
     record(
         "first_contact_real_server",
         seconds,
-        null={"flip rate of forced verdicts, where a guess has a half": flips},
+        null={"forced_flip_rate of a judge that guesses": 0.5},
         bar=f"ends by itself within {60 * MINUTES} s, no call failed, says what is wrong and what to do;"
         " forced: >= 95 % of the verdicts read, each of them marked",
         holds=ended
@@ -68,7 +68,7 @@ def main() -> None:
         forced_read=f"{len(read)} of {len(forced)}",
         processors_others_used=round(others / seconds, 2),
         seconds_forced=seconds_forced,
-        more={"calls": found["calls"], "failed": failed, "forced_marked": marked},
+        more={"forced_flip_rate": flips, "calls": found["calls"], "failed": failed, "forced_marked": marked},
     )
 
 

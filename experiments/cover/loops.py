@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
+from jurist.audits.attacks import attacks
 from jurist.audits.diversity import Generation, diversity
 from jurist.audits.finding import Measure
 from jurist.audits.overoptimisation import Checkpoint, best_of_n, overoptimisation
 from jurist.audits.probes import probes
 from jurist.audits.sheet import Scores
+from jurist.audits.texts import INJECTED
 from support.simulated import Simulated, World, simulate
 
 from . import Scenario
+from .formulas import points
 
 Array = np.ndarray[Any, Any]
 PROMPTS, K, LENGTH, POOL = 100, 4, 16, 150
@@ -131,6 +134,29 @@ def best_of_some(seed: int, k: int, heavy: bool, prompts: int = 200) -> Iterable
     judge, answer = np.repeat([0, 1], n), np.tile(np.arange(n), 2)
     marks = Scores(judge, answer, both, judge * 0, np.zeros(2 * n))
     return best_of_n(replace(sheet, scores=marks, judges=("proxy", "outside")))
+
+
+def of_attacks() -> list[Scenario]:
+    """On a part of the prompts one policy's answers talk to the judge, which prefers that policy."""
+    judge, world = (
+        Simulated(own=1.5, kin="attacker"),
+        World(prompts=300, policies=("one", "attacker"), people=0),
+    )
+    at = points(judge, world)
+    won = float(at.given[at.kin == 1].mean())
+
+    def audited(seed: int, part: float) -> Iterable[Measure]:
+        sheet = simulate((judge,), world, seed)[0]
+        prompts = np.random.default_rng([seed, 1]).random(world.prompts) < part
+        marked = INJECTED * ((sheet.answers.policy == 1) & prompts[sheet.answers.prompt])
+        answers = replace(sheet.answers, core=sheet.answers.text, marks=marked)
+        matchups = replace(sheet.matchups, holds=np.zeros(world.prompts))
+        return attacks(replace(sheet, answers=answers, matchups=matchups))
+
+    return [
+        Scenario("attacks", "instructions in 30%", partial(audited, part=0.3), {"injection": 0.3 * won}),
+        Scenario("attacks", "none", partial(audited, part=0.0), {}, True),
+    ]
 
 
 def of_probe() -> list[Scenario]:
