@@ -15,9 +15,10 @@ from jurist.audits.length import length
 from jurist.audits.position import position
 from jurist.audits.self_preference import self_preference
 from jurist.audits.sheet import Labels, Sheet
+from support import formulas
 from support.simulated import Simulated, World, simulate
 
-from . import Scenario, formulas
+from . import Scenario
 
 Audit = Callable[[Sheet], Iterable[Measure]]
 FAIR, SOFT = Simulated(), Simulated(soft=True)

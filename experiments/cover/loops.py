@@ -19,10 +19,10 @@ from jurist.audits.overoptimisation import Checkpoint, best_of_n, overoptimisati
 from jurist.audits.probes import probes
 from jurist.audits.sheet import Scores
 from jurist.audits.texts import INJECTED
+from support.formulas import points
 from support.simulated import Simulated, World, simulate
 
 from . import Scenario
-from .formulas import points
 
 Array = np.ndarray[Any, Any]
 PROMPTS, K, LENGTH, POOL = 100, 4, 16, 150

@@ -1,4 +1,4 @@
-"""What simulated judges should come to: every figure from the formula of `tests/support/simulated.py`.
+"""What the judges of `simulated.py` should come to: every figure from the formula by which they judge.
 
 Chance is replaced by points of scipy's Sobol sequence, so a mean over them is an integral. Nothing here is an
 audit, and nothing is taken from `jurist`: what has no formula of its own is scikit-learn's.
