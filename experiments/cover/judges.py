@@ -44,7 +44,7 @@ def of_position() -> list[Scenario]:
 
 def of_length() -> list[Scenario]:
     """Longer answers truly are better, to humans too."""
-    every, world = "prefers_longer human_prefers_longer excess correlation", World(200, 2, long=0.4)
+    every, world = "prefers_longer human_prefers_longer excess", World(200, 2, long=0.4)
     of = scenarios_of(length, formulas.length)
     biased = of("prefers the longer answer", Simulated(length=0.7), world, every)
     return [biased, of("honest, longer is better", FAIR, world, every, True)]
@@ -70,7 +70,7 @@ def of_agreement() -> list[Scenario]:
     good, dim, coin = (replace(SOFT, name="good"), Simulated("dim", 0.4), Simulated("coin", 0.0))
     sharp, beyond = (
         Simulated("sharp", 4.0, soft=True),
-        "accuracy kappa ac1 alpha over_longest over_first with_a_human",
+        "accuracy kappa alpha over_longest over_first with_a_human",
     )
     ahead, of = (
         truth(sharp, world)["accuracy"] - truth(dim, world)["accuracy"],

@@ -17,20 +17,16 @@ from jurist.audits.findings import KINDS, SECTIONS
 from jurist.audits.overoptimisation import best_of_n, overoptimisation
 from jurist.audits.reading import human_file
 from jurist.audits.rules import (
-    at_least,
     better_than_nothing,
     by_facts,
     far_from,
     mildest,
     of,
     reported,
-    shown_low,
     stands_in,
     too_high,
     too_low,
     unusual,
-    wins_too_often,
-    worst_of_all,
 )
 from jurist.audits.sheet import Labels
 from jurist.stats.intervals import Estimate
@@ -83,6 +79,7 @@ FAR, ABOVE = far_from(0.5, 0.05), far_from(0.5, 0.05, only="above")
 CAPPED = far_from(0.5, 0.05, unless={"mended": ("warning", "the labels are free of it")})
 ODD = unusual((0.5, 0.65), (0.25, 0.75))
 FACTS = by_facts({"first": ("warning", "the first"), "other": ("note", "the other")}, "neither")
+SHOWN, TRICKED = too_high(0.1, shown=True), too_high(0.1, few=0, unless={"unrelated": ("note", "unrelated")})
 BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
 
 
@@ -116,9 +113,6 @@ BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
         (too_low(0.9, 0.6), (0.95, 0.91, 1.0), {}, "fine", "significantly above"),
         (too_low(0.9), (0.8, 0.7, 0.85), {"wanted": 0.95}, "alarm", "below the 95% you asked for"),
         (too_low(0.9), (0.85, 0.8, 0.95), {}, "warning", "not shown to reach"),
-        (worst_of_all(0.3), (0.6, 0.5, 0.7), {"overall": 0.2}, "warning", "above the 30% tolerated"),
-        (worst_of_all(0.3), (0.3, 0.25, 0.4), {"overall": 0.2}, "note", "above the 20.0% in all"),
-        (worst_of_all(0.3), (0.6, 0.5, 0.7), {"overall": 0.5}, "fine", "not significantly above the 50.0%"),
         (ODD, (0.8, 0.7, 0.9), {}, "warning", "significantly above 65%, and above 75%"),
         (ODD, (0.7, 0.66, 0.74), {}, "note", "significantly above 65%"),
         (ODD, (0.2, 0.1, 0.3), {}, "warning", "significantly below 50%, and below 25%"),
@@ -127,14 +121,14 @@ BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
         (FACTS, (0.5, 0.5, 0.5), {"first": True, "other": True}, "warning", "the first"),
         (FACTS, (0.5, 0.5, 0.5), {"other": True}, "note", "the other"),
         (FACTS, (0.5, 0.5, 0.5), {}, "fine", "neither"),
-        (shown_low(0.1), (0.3, 0.2, 0.4), {}, "alarm", "significantly above the 10% tolerated"),
-        (shown_low(0.1), (0.15, 0.05, 0.25), {"tolerated": 0.12}, "warning", "above the 12% you asked for"),
-        (shown_low(0.1), (0.08, 0.02, 0.15), {}, "note", "not shown to be within"),
-        (shown_low(0.1), (0.05, 0.02, 0.09), {}, "fine", "significantly within"),
-        (wins_too_often(0.1), (0.5, 0, 1), {"low": 0.3, "without": 0.0}, "alarm", "significantly above the"),
-        (wins_too_often(0.1), (0.5, 0, 1), {"low": 0.05, "without": 0.0}, "warning", "not significantly"),
-        (wins_too_often(0.1), (0.5, 0, 1), {"low": 0.3, "without": 0.4}, "note", "what an unrelated answer"),
-        (wins_too_often(0.1), (0.0, 0, 1), {"low": 0.0, "without": 0.0}, "fine", "not above"),
+        (SHOWN, (0.3, 0.2, 0.4), {}, "alarm", "significantly above the 10% tolerated"),
+        (SHOWN, (0.15, 0.05, 0.25), {"tolerated": 0.12}, "warning", "above the 12% you asked for"),
+        (SHOWN, (0.08, 0.02, 0.15), {}, "note", "not shown to be within"),
+        (SHOWN, (0.05, 0.02, 0.09), {}, "fine", "significantly within"),
+        (TRICKED, (0.5, 0.2, 0.8), {"low": 0.15}, "alarm", "significantly above the 10% tolerated"),
+        (TRICKED, (0.5, 0.2, 0.8), {"low": 0.05}, "warning", "not significantly"),
+        (TRICKED, (0.5, 0.2, 0.8), {"low": 0.15, "unrelated": True}, "note", "unrelated"),
+        (TRICKED, (0.0, 0.0, 0.2), {"low": 0.0}, "fine", "not above"),
         (better_than_nothing(9), (-0.1, -0.2, 0.0), {}, "alarm", "not better"),
         (better_than_nothing(9), (0.1, -0.2, 0.3), {}, "warning", "not significantly better"),
         (better_than_nothing(99), (-0.1, -0.2, 0.0), {}, "note", "too few"),
@@ -142,8 +136,6 @@ BOTH = mildest(far_from(0.0, 0.05), of("more", far_from(0.0, 0.02), "wins"))
         (stands_in(0.8), (0.4, 0.3, 0.6), {"passed": -0.1, "power": 0.9}, "warning", "would"),
         (stands_in(0.8), (0.4, 0.3, 0.6), {"passed": -0.1, "power": 0.5}, "note", "may not either"),
         (stands_in(0.8), (0.6, 0.5, 0.7), {"passed": 0.1, "power": 0.5}, "fine", "as good as"),
-        (at_least(0.9), (0.5, 0.5, 0.5), {}, "warning", "below the 90"),
-        (at_least(0.9), (0.95, 0.95, 0.95), {}, "note", "not all"),
     ],
 )  # fmt: skip
 def test_a_grade_has_its_reason(rule, estimate, figures, grade, reason):

@@ -26,7 +26,7 @@ PLANTED = {
         length,
         Simulated(length=0.7),
         replace(WORLD, long=0.4),
-        "prefers_longer human_prefers_longer excess correlation",
+        "prefers_longer human_prefers_longer excess",
     ),
     "its own family": (
         self_preference,
@@ -38,9 +38,9 @@ PLANTED = {
         agreement,
         SOFT,
         replace(WORLD, hard=0.3),
-        "accuracy kappa ac1 alpha humans with_a_human",
+        "accuracy kappa alpha humans with_a_human",
     ),
-    "a dim judge": (agreement, Simulated(sharpness=0.4), WORLD, "accuracy kappa ac1 alpha over_longest"),
+    "a dim judge": (agreement, Simulated(sharpness=0.4), WORLD, "accuracy kappa alpha over_longest"),
     "too sure": (
         calibration,
         replace(SOFT, sharpness=4.0, noise=3.0),

@@ -136,15 +136,6 @@ def test_with_next_to_nothing_there_is_no_crash_and_no_false_number(verdicts):
         assert (one.value is None) == (one.grade == "silent")
 
 
-def test_flips_gather_where_the_other_judges_are_unsure():
-    sharp = Simulated("sharp", sharpness=4.0, slot=1.0, soft=True)
-    found = the(audited(sharp, STEADY, prompts=600), "by_margin", "sharp")
-    rates = [point.y for point in found.chart.series[0].points]
-
-    assert rates[0] > 0.4
-    assert rates[-1] < 0.1
-
-
 def test_a_domain_where_the_position_decides_is_named():
     blind = Simulated("judge", slot=1.5, soft=True, ignorant=("doses",))
     found = the(audited(blind, prompts=400, domains=("sums", "doses")), "by_domain")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from jurist.audits.all import headline, steps
 from jurist.audits.finding import About, Chart, Finding, Measure, Point, Series, find, written
 from jurist.audits.findings import KINDS, SECTIONS
-from jurist.audits.headline import headline, steps
 from jurist.audits.read_run import ExampleVerdict, MatchupExample, example_of
 from jurist.audits.report import Page, render, write_report
 from jurist.audits.report.charts import axis_of, draw_chart, drawn_together

@@ -43,9 +43,8 @@ def test_where_no_judge_had_to_choose_between_its_own_and_another_all_is_fine(ju
 
 
 def test_without_human_labels_it_shows_beside_judges_related_to_neither():
-    kin, excess = audited(BIASED, OTHER, prompts=600, people=0)
+    (excess,) = audited(BIASED, OTHER, prompts=600, people=0)
 
-    assert (kin.name, kin.grade) == ("self_preference.kin", "note")
     assert (excess.name, excess.grade) == ("self_preference.excess", "alarm")
 
 
@@ -53,8 +52,7 @@ def test_a_relative_judged_with_nobody_to_compare_is_a_warning():
     (kin,) = audited(FAIR, prompts=50, people=0)
 
     assert (kin.name, kin.grade) == ("self_preference.kin", "warning")
-    assert kin.says.endswith("nobody labelled them.")
-    assert POLICIES[0] in kin.says
+    assert "its own family (gpt)" in kin.says
 
 
 def test_nameless_authors_and_no_verdicts_leave_it_open():

@@ -138,8 +138,8 @@ def test_the_baseline_against_itself_has_one_half():
     [
         ({"policies": 2}, "no_difficulty"),
         ({"prompts": 19}, "too_few"),
-        ({"quality": [50, 0, 0, 0]}, "never_lost"),
-        ({"quality": [-50, 0, 0, 0]}, "never_won"),
+        ({"quality": [50, 0, 0, 0]}, "one_sided"),
+        ({"quality": [-50, 0, 0, 0]}, "one_sided"),
         ({"policies": 3}, ""),
     ],
 )

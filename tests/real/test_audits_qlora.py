@@ -142,7 +142,7 @@ def test_gpt_4_judging_gpt_4_is_warned_of_though_nobody_labelled(systems):
     (kin,) = find(self_preference(systems[1]), KINDS)
 
     assert (kin.name, kin.grade) == ("self_preference.kin", "warning")
-    assert "gpt35 and gpt4" in kin.says
+    assert "its own family (gpt)" in kin.says
 
 
 def test_scored_reviews_conflict_as_often_as_recorded_for_each_of_36_systems():

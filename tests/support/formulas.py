@@ -80,13 +80,12 @@ def position(judge: Simulated, world: World) -> Truth:
 def length(judge: Simulated, world: World) -> Truth:
     """Of bare winners in both orders: a half where they differ, which is no decision."""
     longer, _, p, _, human, _ = points(judge, world)
-    by, decided = np.tanh(longer / np.sqrt(2)), (p**2 + (1 - p) ** 2).mean()
+    decided = (p**2 + (1 - p) ** 2).mean()
     toward, humans = (np.where(longer > 0, one, 1 - one) for one in (p, human))
     return {
         "prefers_longer": (toward**2).mean() / decided,
         "human_prefers_longer": humans.mean(),
         "excess": (toward - humans).mean(),
-        "correlation": (by * (p - 0.5)).mean() / np.sqrt((by**2).mean() * decided / 4),
     }
 
 
@@ -111,10 +110,7 @@ def agreement(judge: Simulated, world: World) -> Truth:
     at, won, n = points(judge, world), winner(judge, world), world.people
     h, most = at.human, np.stack([at.humans, 0 * at.humans, 1 - at.humans])
     table = (won[:, None] * most[None]).mean(axis=2)
-    same, accuracy = np.trace(table), np.trace(table) + table[1].sum() / 2
-    # Gwet's chance agreement, of as many categories as are used.
-    part = (table.sum(0) + table.sum(1)) / 2
-    chance = (part * (1 - part)).sum() / ((part > 0).sum() - 1)
+    accuracy = np.trace(table) + table[1].sum() / 2
     # Two of the humans, and the judge with one of them: how often they differ, and how often they agree.
     differ, with_one = 2 * h * (1 - h), won[0] * h + won[2] * (1 - h)
     pairs, pooled = n * (n - 1) / 2, (n * np.array([h.mean(), 0, 1 - h.mean()]) + won.mean(axis=1)) / (n + 1)
@@ -129,7 +125,6 @@ def agreement(judge: Simulated, world: World) -> Truth:
         "humans_alpha": 1 - differ.mean() / 0.5,
         "with_a_human": (with_one + won[1] / 2 - 1 + differ).mean(),
         "kappa": cohen_kappa_score(ours, theirs, sample_weight=table.ravel()),
-        "ac1": (same - chance) / (1 - chance),
         "alpha": 1 - observed / (1 - (pooled**2).sum()),
     }
 

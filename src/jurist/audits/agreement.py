@@ -4,13 +4,13 @@ taking the longer answer would come to, and whether judges agree among themselve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from ..stats.agreement import ac1, alpha_of, alpha_parts, jackknifed, kappa, powered_share
+from ..stats.agreement import alpha_of, alpha_parts, jackknifed, kappa, powered_share
 from ..stats.intervals import clustered_mean, clustered_share, human_accuracy, mcnemar
 from .alt_test import Annotators, alt_test
 from .finding import Measure
@@ -126,7 +126,7 @@ def _baselines(sheet: Sheet, decided: AgainstHumans) -> Iterator[Measure]:
 
 
 def _beyond_chance(one: AgainstHumans) -> Iterator[Measure]:
-    """Kappa, AC1 and alpha: three ways of taking away what chance would give."""
+    """Kappa and alpha: two ways of taking away what chance would give."""
     ours, theirs = sides(one.p), sides(one.mean)
     used = np.union1d(np.unique(ours), np.unique(theirs))
     if len(used) < 2:
@@ -135,8 +135,7 @@ def _beyond_chance(one: AgainstHumans) -> Iterator[Measure]:
     parts[np.arange(len(one)), ours, theirs] = one.weight
     parts = parts[:, used[:, None], used[None, :]]
     n = len(np.unique(one.prompt))
-    statistics: dict[str, Callable[[Array], Array]] = {"kappa": kappa, "ac1": ac1}
-    found = {name: jackknifed(parts, one.prompt, of, n) for name, of in statistics.items()}
+    found = {"kappa": jackknifed(parts, one.prompt, kappa, n)}
     items = np.concatenate([one.humans.item, one.item])
     values = np.concatenate([one.humans.side, ours]).astype(float)
     known = np.isin(items, one.item)

@@ -1,9 +1,10 @@
-"""Every audit of a sheet."""
+"""Every audit of a sheet, and what they come to: train on these labels or not, why, and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -13,9 +14,8 @@ from .alt_test import Annotators
 from .attacks import attacks
 from .calibration import calibration
 from .ceiling import ceiling
-from .finding import WRONG, Finding, Measure, find, rank
-from .findings import KINDS
-from .headline import human_agreement
+from .finding import WRONG, Finding, Grade, Measure, count, find, rank
+from .findings import KINDS, SECTIONS
 from .length import length
 from .overoptimisation import best_of_n
 from .position import position
@@ -23,6 +23,11 @@ from .reading import reading
 from .self_preference import Families, self_preference
 from .sheet import Sheet
 from .win_rates import length_controlled
+
+HUMAN_AGREEMENT: Final = "agreement.accuracy"
+"""What the answer hangs on: without human labels nobody knows whether labels are right."""
+FEW_PROMPTS: Final = 10
+"""On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
 
 
 def audit(
@@ -69,3 +74,107 @@ def _agreement_first(findings: list[Finding]) -> list[Finding]:
             found[at] = replace(one, advice="")
         given.add(one.advice)
     return found
+
+
+class Headline(NamedTuple):
+    """What a reader takes away."""
+
+    grade: Grade
+    answer: str
+    """Yes, Not yet or No."""
+    reason: str
+    agreement: Finding | None
+    """With human labels; None where that is not the question, e.g. of a probe."""
+
+
+class Step(NamedTuple):
+    """Something to do, and the findings that ask for it."""
+
+    text: str
+    findings: list[Finding]
+
+
+def headline(findings: Sequence[Finding]) -> Headline:
+    """No where something is significantly wrong; not yet where nobody knows; else yes."""
+    ordered = sorted(findings, key=place_of)
+    agreement = human_agreement(findings)
+    measured = [one for one in ordered if one.grade != "silent"]
+    silent = [one for one in ordered if one.grade == "silent"]
+    spared = _judges_made_up_for(findings, agreement)
+    if alarms := [one for one in measured if one.grade == "alarm" and one.about not in spared]:
+        return Headline("alarm", "No", _because(alarms[0]), agreement)
+    if not measured:
+        return Headline("silent", "Not yet", "Nothing could be measured.", agreement)
+    most = max(one.n for one in measured)
+    if most < FEW_PROMPTS:
+        return Headline("silent", "Not yet", f"All of it rests on {count(most, 'prompt')}.", agreement)
+    if agreement and (agreement.grade in WRONG or 0 < agreement.n < FEW_PROMPTS):
+        return Headline("warning", "Not yet", _because(agreement), agreement)
+    unknown = agreement if agreement and agreement.grade == "silent" else None
+    if unknown or (agreement is None and silent):
+        reason = (unknown or silent[0]).says
+        return Headline("silent", "Not yet", f"{reason} {_nothing_wrong(measured)}", agreement)
+    humans = "Humans agree with most of these labels. " if agreement else ""
+    return Headline("fine", "Yes", humans + _nothing_wrong(measured), agreement)
+
+
+def human_agreement(findings: Iterable[Finding]) -> Finding | None:
+    """Of the labels where there are some, else of the worst judge."""
+    named = [one for one in findings if one.name == HUMAN_AGREEMENT]
+    return min(named, key=lambda one: (one.about != "labels", rank(one)), default=None)
+
+
+def steps(findings: Iterable[Finding]) -> list[Step]:
+    """What to do about what is wrong, the worst first; nothing twice."""
+    ordered = sorted(findings, key=lambda one: (rank(one), place_of(one)))
+    unknown = [one for one in ordered if one.name == HUMAN_AGREEMENT and one.grade == "silent"]
+    alarms = [one for one in ordered if one.grade == "alarm"]
+    given: dict[str, Step] = {}
+    found: list[Step] = []
+    for one in [*alarms, *unknown, *(one for one in ordered if one.grade == "warning")]:
+        new: dict[str, list[str]] = {}
+        for part, clauses in parts_of(one.advice):
+            if before := next((given[clause] for clause in clauses if clause in given), None):
+                before.findings.extend([one] * (one not in before.findings))
+            else:
+                new[part] = clauses
+        if new:
+            text = "; or ".join(new)
+            found.append(Step(text[:1].upper() + text[1:], [one]))
+            given |= {clause: found[-1] for clauses in new.values() for clause in clauses}
+    return found
+
+
+def parts_of(advice: str) -> list[tuple[str, list[str]]]:
+    """What may be done instead of each other; two that share a command or its words are the same."""
+    parts = advice.split("; or ") if advice else []
+    words = [part.partition("`")[0].lower().strip(" :,").split(": ") for part in parts]
+    commands = [re.findall(r"`([^`]+)`", part) for part in parts]
+    return [(part, [*filter(None, some), *of]) for part, some, of in zip(parts, words, commands, strict=True)]
+
+
+def place_of(one: Finding) -> int:
+    """By section, as on the page."""
+    part = one.name.partition(".")[0]
+    return list(SECTIONS).index(part) if part in SECTIONS else len(SECTIONS)
+
+
+def _judges_made_up_for(findings: Iterable[Finding], agreement: Finding | None) -> set[str]:
+    """The judges of a jury whose labels are right: it is the labels that are trained on."""
+    judges = {one.about for one in findings if one.name == HUMAN_AGREEMENT and one.about != "labels"}
+    right = agreement is not None and agreement.about == "labels" and agreement.grade in ("fine", "note")
+    return judges if right and len(judges) > 1 else set()
+
+
+def _because(one: Finding) -> str:
+    return f"{one.says} That is {one.reason}." if one.reason else one.says
+
+
+def _nothing_wrong(measured: Sequence[Finding]) -> str:
+    alarms, warnings = (sum(one.grade == grade for one in measured) for grade in WRONG)
+    if not alarms and not warnings:
+        return f"None of the {count(len(measured), 'thing')} measured is wrong."
+    judges = f"{count(alarms, 'alarm')} about single judges of the jury" if alarms else ""
+    rest = " and ".join(filter(None, (judges, count(warnings, "warning") if warnings else "")))
+    are = "is" if alarms + warnings == 1 else "are"
+    return f"Nothing is significantly wrong with the labels; below {are} {rest}."

@@ -21,7 +21,7 @@ from ..stats.intervals import (
     smallest_certified,
     weighted_mean,
 )
-from .finding import Measure, Point, Series, listed
+from .finding import Measure, listed
 from .humans import WANTED, AgainstHumans, HumanVotes, human_votes, run_against_humans
 from .sheet import Array, Sheet
 
@@ -92,7 +92,6 @@ def _domains(
     if len(sheet.domains) < 2:
         yield Measure("ceiling.domain", missing="one_domain")
         return
-    bars = tuple(Point(name or NO_DOMAIN, *one) for name, one in list(domains.items())[:SHOWN])
     domain_of = sheet.prompts.domain[humans.prompt]
     for at, (name, one) in enumerate(domains.items()):
         if at >= SHOWN and one.low >= limit:
@@ -105,8 +104,7 @@ def _domains(
             "human_share": alike.value if alike.n else None,
             "divided": bool(alike.n and one.value >= alike.value and alike.value < limit),
         }
-        series = (Series("agreement", bars),) if at == 0 else ()
-        yield Measure("ceiling.domain", name or NO_DOMAIN, one, figures, series=series)
+        yield Measure("ceiling.domain", name or NO_DOMAIN, one, figures)
     few = [name or NO_DOMAIN for name in sheet.domains if name not in domains]
     if few:
         figures = {"domains": len(few), "names": listed([*few[:5], *(["others"] if len(few) > 5 else [])])}

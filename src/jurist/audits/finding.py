@@ -186,37 +186,34 @@ def _found(one: Measure, kind: Kind, about: About) -> Finding:
     known = value is not None and estimate.n > 1
     figures = figures_of(one, kind, about)
     grade, reason = kind.rule(one)
-    steps = kind.advice
-    if "advice_for" in one.figures:
-        steps = kind.advice[one.figures["advice_for"] :][:1]
-    advice = _advice(steps, figures, one.about, about)
+    place = one.figures.get("advice_for")
+    steps = kind.advice if place is None else kind.advice[place : place + 1]
+    wrong = grade in WRONG or one.figures.get("advise")
+    own = kind.chart and not kind.chart.together and one.series
     return Finding(
-        one.name,
-        _name(one.about, about),
-        fill(kind.says, figures),
-        grade,
-        estimate.n,
-        value,
-        low if known else None,
-        high if known else None,
-        kind.unit,
-        one.figures.get("fair", kind.fair),
-        advice if grade in WRONG or one.figures.get("advise") else "",
-        _chart(kind, one.series, figures) if one.series and kind.chart and not kind.chart.together else None,
-        one.examples,
-        kind.title,
-        reason,
+        name=one.name,
+        about=_name(one.about, about),
+        says=fill(kind.says, figures),
+        grade=grade,
+        n=estimate.n,
+        value=value,
+        low=low if known else None,
+        high=high if known else None,
+        unit=kind.unit,
+        fair=kind.fair,
+        advice=_advice(steps, figures, one.about, about) if wrong else "",
+        chart=_chart(kind, one.series, figures) if own else None,
+        examples=one.examples,
+        title=kind.title,
+        reason=reason,
     )
 
 
 def _missing(one: Measure, kind: Kind, about: About) -> Finding:
-    words = kind.missing[one.missing]
-    figures = figures_of(one, kind, about)
-    advice = _advice((words.advice,), figures, "", about)
-    says = fill(words.says, figures)
-    return Finding(
-        one.name, _name(one.about, about), says, "silent", unit=kind.unit, advice=advice, title=kind.title
-    )
+    words, figures = kind.missing[one.missing], figures_of(one, kind, about)
+    says, advice = fill(words.says, figures), _advice((words.advice,), figures, "", about)
+    name = _name(one.about, about)
+    return Finding(one.name, name, says, "silent", unit=kind.unit, advice=advice, title=kind.title)
 
 
 def _advice(steps: Iterable[str | Advice], figures: Mapping[str, Any], judge: str, about: About) -> str:
@@ -284,10 +281,6 @@ class _Words(Formatter):
     def format_field(self, value: Any, spec: str) -> str:
         if isinstance(value, str):
             return value
-        if isinstance(value, Estimate):
-            unit: Any = "share" if spec == "%" else spec
-            around = between(value.low, value.high, unit)
-            return self.format_field(value.value, spec) + (f" (95% interval {around})" if around else "")
         if spec == "%":
             return written(value, "share")
         if spec in ("points", "usd", "seconds", "number"):

@@ -7,13 +7,12 @@ the same pairs. What length lends to a policy's wins is in `win_rates.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 
-from ..stats.intervals import EPSILON, NO_DATA, Estimate, clustered_mean, clustered_share, student
+from ..stats.intervals import Estimate, clustered_mean, clustered_share
 from .finding import Measure
 from .sheet import Array, Sheet
 
@@ -80,10 +79,6 @@ def _of_judge(
     yield Measure("length.prefers_longer", name, share, figures)
     if len(both):
         yield _excess(sheet, name, matchup[both], (1 + (2 * p[both] - 1) * side[both]) / 2, human)
-    by_length = sheet.longer_by[matchup] / (sheet.longer_by[matchup].std() or 1.0)
-    correlation = correlation_through_zero(np.tanh(by_length), p - 0.5, prompt)
-    if not math.isnan(correlation.value):
-        yield Measure("length.correlation", name, correlation, {"labelled": labelled})
 
 
 def _excess(sheet: Sheet, name: str, matchup: Array, p: Array, human: Array) -> Measure:
@@ -95,23 +90,3 @@ def _excess(sheet: Sheet, name: str, matchup: Array, p: Array, human: Array) -> 
     widest = against[np.argsort(-np.abs(sheet.longer_by[matchup[against]]), kind="stable")[:5]]
     examples = tuple(sheet.matchups.id[row] for row in matchup[widest].tolist())
     return Measure("length.excess", name, excess, figures, examples)
-
-
-def correlation_through_zero(xs: Array, ys: Array, clusters: Array, level: float = 0.95) -> Estimate:
-    """Pearson's r of two differences, whose mean is 0 because each could be taken from the other side.
-
-    The interval is Fisher's, with the spread over clusters.
-    """
-    if not len(xs) or not xs.any() or not ys.any():
-        return NO_DATA
-    xx, yy = float(xs @ xs), float(ys @ ys)
-    r = max(-1.0, min(1.0, float(xs @ ys) / math.sqrt(xx * yy)))
-    # What each cluster does to r, to first order.
-    each = xs * ys / math.sqrt(xx * yy) - r / 2 * (xs * xs / xx + ys * ys / yy)
-    moved = np.bincount(np.unique(clusters, return_inverse=True)[1], each)
-    n = len(moved)
-    if n < 3 or 1 - r * r < EPSILON:
-        return Estimate(r, -1.0 if n < 3 else r, 1.0 if n < 3 else r, n)
-    error = math.sqrt(n / (n - 1) * float(moved @ moved)) / (1 - r * r)
-    reach = student(level, n - 1) * error
-    return Estimate(r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), n)

@@ -20,7 +20,7 @@ from ..stats.intervals import Estimate, clustered_mean, clustered_share, wilson
 from ..verdicts.calibrate import FEWEST as ENOUGH
 from ..verdicts.calibrate import fit_columns
 from .finding import Measure, Point, Series
-from .sheet import Array, Sheet, mean_by
+from .sheet import Array, Sheet
 
 FEWEST: Final = 30
 """Verdicts below which nobody can tell whether positions were drawn by lot."""
@@ -28,10 +28,6 @@ CORRECTED: Final = 0.99
 """Share of matchups read in both orders from which on averaging has removed the bias; a few are unread."""
 MOST: Final = 0.99
 """How the positions share between equally good answers is told no closer to all or nothing than this."""
-BINS: Final = 5
-"""Of the margin between two answers."""
-SURE: Final = 0.05
-"""Of p from its ends: a bare winner and no probability."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,6 @@ def _of_judge(sheet: Sheet, judge: int) -> Iterator[Measure]:
     yield from _between_equals(positions)
     yield from _cost(sheet, positions)
     yield from _by_domain(sheet, positions)
-    yield from _by_margin(sheet, positions)
 
 
 def positions_of(sheet: Sheet, judge: int) -> Positions:
@@ -259,45 +254,10 @@ def _by_domain(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
         for one in looked
     }
     name, worst = max(shares.items(), key=lambda pair: pair[1].value)
-    figures = {"domain": name, "overall": float(flipped.mean()), "mark": float(flipped.mean())}
+    overall = float(flipped.mean())
+    figures = {"domain": name, "overall": overall, "mark": overall, "as_usual": worst.low <= overall}
     bars = tuple(Point(one, e.value, e.low, e.high, e.n) for one, e in shares.items())
     yield Measure("position.by_domain", positions.judge, worst, figures, series=(Series("flips", bars),))
-
-
-def _by_margin(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
-    """Flips against how far apart the answers are to somebody else, or to the judge where it says."""
-    margin, whose = _margin(sheet, positions)
-    known = ~np.isnan(margin)
-    if known.sum() < FEWEST:
-        return
-    prompt, flipped = positions.prompt[positions.both][known], positions.flipped[known].astype(float)
-    bins = np.minimum((margin[known] * BINS).astype(int), BINS - 1)
-    shares = {
-        one: clustered_share(flipped[bins == one], prompt[bins == one]) for one in np.unique(bins).tolist()
-    }
-    if len(shares) < 2:
-        return
-    figures = {"whose": whose, "far": shares[max(shares)].value}
-    line = tuple(Point((one + 0.5) / BINS, e.value, e.low, e.high, e.n) for one, e in sorted(shares.items()))
-    series = (Series("flips", line),)
-    yield Measure("position.by_margin", positions.judge, shares[min(shares)], figures, series=series)
-
-
-def _margin(sheet: Sheet, positions: Positions) -> tuple[Array, str]:
-    """|2p - 1| of each matchup read in both orders, by somebody else than the judge if there is anybody: its
-    own margin is small wherever it flipped, by arithmetic.
-    """
-    opinions, n = sheet.opinions, len(sheet.matchups)
-    others = opinions.judge != sheet.judges.index(positions.judge)
-    mean = mean_by(opinions.matchup[others], opinions.p[others], n)[positions.both]
-    if (~np.isnan(mean)).sum() >= FEWEST:
-        return np.abs(2 * mean - 1), "the other judges"
-    several = np.bincount(sheet.human.matchup, minlength=n)[positions.both] > 1
-    if several.sum() >= FEWEST:
-        return np.where(several, np.abs(2 * sheet.human_p[positions.both] - 1), np.nan), "humans"
-    bare = (np.abs(positions.p_given - 0.5) > 0.5 - SURE) | (positions.p_given == 0.5)
-    own = np.abs(positions.p_given + positions.p_swapped - 1)
-    return np.where(2 * bare.sum() > len(bare), np.nan, own), "the judge itself"
 
 
 def _ids(sheet: Sheet, matchups: Array) -> tuple[str, ...]:

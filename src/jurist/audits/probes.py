@@ -226,7 +226,7 @@ def _of_judge(sheet: Sheet, judge: str, attack: Array, matchup: Array, p: Array)
         # All attacks together are wrong about a fair judge once in twenty.
         low, _ = wilson(share.value * share.n, share.n, 1 - 2 * 0.05 / len(ATTACKS))
         without = shares[PLAIN].value if PLAIN in shares else 0.0
-        figures = {"verdicts": int(among.sum()), "low": low, "without": without, "attack": name}
+        figures = {"verdicts": int(among.sum()), "low": low, "as_unrelated": low <= without, "attack": name}
         wins = np.bincount(matchup[among], won[among], minlength=len(sheet.matchups))
         most = np.argsort(-wins, kind="stable")[:EXAMPLES]
         examples = tuple(sheet.matchups.id[row] for row in most.tolist() if wins[row])

@@ -37,6 +37,7 @@ def human_file(path: str, labelled: int, found: int) -> list[Measure]:
         return [Measure("reading.human_file", figures={"file": path}, missing="empty")]
     share = found / labelled
     figures = {"file": path, "lost": labelled - found, "labelled": labelled, "found": found}
+    figures["most_lost"] = share < 0.5
     return [Measure("reading.human_file", "", Estimate(share, nan, nan, labelled), figures)]
 
 

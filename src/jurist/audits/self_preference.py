@@ -12,6 +12,7 @@ found even so.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -24,7 +25,7 @@ import numpy as np
 
 from ..errors import SettingError
 from ..stats.intervals import Estimate, clustered_mean
-from .finding import Measure, listed
+from .finding import Measure
 from .sheet import Array, Sheet, mean_by
 
 FEWEST: Final = 10
@@ -118,7 +119,7 @@ def self_preference(sheet: Sheet, families: Families | None = None) -> list[Meas
     ]
     if measures:
         return measures
-    none = Estimate(0.0, 0.0, 0.0, len(np.unique(sheet.matchups.prompt[sheet.opinions.matchup])))
+    none = Estimate(0.0, math.nan, math.nan, len(np.unique(sheet.matchups.prompt[sheet.opinions.matchup])))
     return [Measure("self_preference.kin", "", none, {"nobody": True})]
 
 
@@ -143,26 +144,15 @@ def _of_judge(sheet: Sheet, judge: int, family: str, of_judge: Array, wrote: Arr
         return
     others = _unrelated(sheet, of_judge, wrote)[matchup]
     both = ~np.isnan(others)
-    compared = both.sum() >= 2 * FEWEST
-    share = len(kin) / len(own)
-    sides = sheet.matchups.first[matchup], sheet.matchups.second[matchup]
-    relatives = np.unique(sheet.answers.policy[np.where(own_first, *sides)]).tolist()
-    figures = {
-        "family": family,
-        "relatives": listed([sheet.policies[one] for one in relatives[:3]]),
-        "of": len(kin),
-        "labelled": "nobody" if np.isnan(human).all() else "too few humans",
-        "compared": compared,
-        "unknown": not compared,
-    }
-    n = len(np.unique(prompt))
-    yield Measure("self_preference.kin", name, Estimate(share, share, share, n), figures)
-    if compared:
-        theirs = np.where(own_first, others, 1 - others)[both]
-        excess = clustered_mean(p[both] - theirs, prompt[both])
-        figures = {"family": family, "of": int(both.sum())}
-        figures |= {"own": float(p[both].mean()), "other": float(theirs.mean())}
-        yield Measure("self_preference.excess", name, excess, figures)
+    if both.sum() < 2 * FEWEST:
+        share = Estimate(len(kin) / len(own), math.nan, math.nan, len(np.unique(prompt)))
+        yield Measure("self_preference.kin", name, share, {"family": family, "of": len(kin)})
+        return
+    theirs = np.where(own_first, others, 1 - others)[both]
+    excess = clustered_mean(p[both] - theirs, prompt[both])
+    figures = {"family": family, "of": int(both.sum())}
+    figures |= {"own": float(p[both].mean()), "other": float(theirs.mean())}
+    yield Measure("self_preference.excess", name, excess, figures)
 
 
 def _gap(won: Array, human: Array, prompt: Array) -> tuple[Estimate, dict[str, Any]]:
@@ -173,7 +163,8 @@ def _gap(won: Array, human: Array, prompt: Array) -> tuple[Estimate, dict[str, A
     each = np.where(human, n / k * (won - right_own), -n / (n - k) * (1 - won - right_other))
     gap = clustered_mean(each + right_own - right_other, prompt)
     # A better family also agrees more often where it wins; then it wins as often with humans.
-    return gap, {"own": right_own, "other": right_other, "more": clustered_mean(won - human, prompt)}
+    more = clustered_mean(won - human, prompt)
+    return gap, {"own": right_own, "other": right_other, "more": more, "wins": more.value}
 
 
 def _unrelated(sheet: Sheet, of_judge: Array, wrote: Array) -> Array:

@@ -163,8 +163,7 @@ def _as_judged(rows: AgainstBaseline, own: Array) -> WinRate:
     raw = clustered_share(p, rows.prompt[own])
     why_not = {
         "too_few": raw.n < FEWEST,
-        "never_lost": p.min() == 1,
-        "never_won": p.max() == 0,
+        "one_sided": p.min() == 1 or p.max() == 0,
         "no_difficulty": others < OTHERS,
     }
     return WinRate(raw, others, next((why for why, true in why_not.items() if true), ""))

@@ -106,7 +106,7 @@ class Audit(Struct, frozen=True):
 
     def lines(self) -> Iterator[str]:
         """Agreement with humans, the answer, and the findings."""
-        from ..audits.headline import headline
+        from ..audits.all import headline
         from ..audits.report.formatting import figures
 
         _, answer, reason, agreement = headline(self.findings)

@@ -18,8 +18,7 @@ from msgspec import Struct, to_builtins
 from ..audits.advice import About, settings_of_judges, short_names
 from ..audits.collect import Collector
 from ..audits.finding import Finding, between, find, rank, written
-from ..audits.findings import KINDS
-from ..audits.findings_of_attacks import TRIED
+from ..audits.findings import KINDS, TRIED
 from ..audits.probes import attacks_on, probes
 from ..audits.read_run import MatchupExample, example_of
 from ..audits.report import Page, write_report

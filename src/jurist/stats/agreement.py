@@ -30,13 +30,6 @@ def kappa(table: Array) -> Array:
     return _beyond(same, (table.sum(-1) * table.sum(-2)).sum(-1) / n**2)
 
 
-def ac1(table: Array) -> Array:
-    """Gwet's AC1 (2008): unlike kappa it stays where it was when nearly all labels are the same."""
-    n, same = _same(table)
-    share = (table.sum(-1) + table.sum(-2)) / (2 * n[..., None])
-    return _beyond(same, (share * (1 - share)).sum(-1) / (table.shape[-1] - 1))
-
-
 def _same(table: Array) -> tuple[Array, Array]:
     """How many there are (nan where there is none), and the share on which both say the same."""
     n = np.asarray(table.sum((-1, -2)), dtype=float)

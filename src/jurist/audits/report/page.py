@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ...run import write_whole
+from ..all import HUMAN_AGREEMENT, headline, parts_of, place_of, steps
 from ..finding import Chart, Finding, between, rank, written
 from ..findings import KINDS
-from ..headline import HUMAN_AGREEMENT, headline, parts_of, place_of, steps
 from ..read_run import MatchupExample
 from . import formatting
 from .charts import draw_chart, drawn_together
