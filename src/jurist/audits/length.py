@@ -84,7 +84,7 @@ def _of_judge(
 def _excess(sheet: Sheet, name: str, matchup: Array, p: Array, human: Array) -> Measure:
     """How much further than humans on the same pairs; p, as human, is that of the longer answer."""
     humans = human[matchup]
-    excess = clustered_mean(p - humans, sheet.matchups.prompt[matchup])
+    excess = clustered_mean(p - humans, sheet.matchups.prompt[matchup], most=1.0)
     figures = {"of": len(matchup), "p": float(p.mean()), "human": float(humans.mean())}
     against = np.flatnonzero((p > 0.5) & (humans < 0.5))
     widest = against[np.argsort(-np.abs(sheet.longer_by[matchup[against]]), kind="stable")[:5]]

@@ -125,7 +125,7 @@ def _repeats(positions: Positions) -> Iterator[Measure]:
     full = again.all(axis=-1)
     if full.any():
         across = (votes[full, 0] * votes[full, 1]).sum(axis=-1) / n[full].prod(axis=-1)
-        more = clustered_mean(alike[full].mean(axis=-1) - across, prompt[full])
+        more = clustered_mean(alike[full].mean(axis=-1) - across, prompt[full], most=1.0)
         figures = {"across": 1 - float(across.mean()), **positions.labels_are}
         yield Measure("position.flips_beyond_repeats", positions.judge, more, figures)
 
@@ -234,7 +234,7 @@ def _cost(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
     error, left = wrong.sum() / kept.sum(), kept.mean()
     # The error of what is kept is a ratio; its first-order terms make the difference a mean.
     lead = once - error - (wrong - error * kept) / left
-    cost = clustered_mean(lead, positions.prompt[positions.both][known])
+    cost = clustered_mean(lead, positions.prompt[positions.both][known], most=1.0)
     figures = {"once": float(once.mean()), "both": float(error), "ties": 1 - float(left)}
     figures["advise"] = positions.asked_both < CORRECTED
     yield Measure("position.cost", positions.judge, cost, figures)

@@ -149,7 +149,7 @@ def _of_judge(sheet: Sheet, judge: int, family: str, of_judge: Array, wrote: Arr
         yield Measure("self_preference.kin", name, share, {"family": family, "of": len(kin)})
         return
     theirs = np.where(own_first, others, 1 - others)[both]
-    excess = clustered_mean(p[both] - theirs, prompt[both])
+    excess = clustered_mean(p[both] - theirs, prompt[both], most=1.0)
     figures = {"family": family, "of": int(both.sum())}
     figures |= {"own": float(p[both].mean()), "other": float(theirs.mean())}
     yield Measure("self_preference.excess", name, excess, figures)
@@ -163,7 +163,7 @@ def _gap(won: Array, human: Array, prompt: Array) -> tuple[Estimate, dict[str, A
     each = np.where(human, n / k * (won - right_own), -n / (n - k) * (1 - won - right_other))
     gap = clustered_mean(each + right_own - right_other, prompt)
     # A better family also agrees more often where it wins; then it wins as often with humans.
-    more = clustered_mean(won - human, prompt)
+    more = clustered_mean(won - human, prompt, most=1.0)
     return gap, {"own": right_own, "other": right_other, "more": more, "wins": more.value}
 
 
