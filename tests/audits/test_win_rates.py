@@ -104,13 +104,9 @@ def test_a_hard_prompt_is_not_held_against_length():
 
 def test_no_matchup_explains_itself():
     rows, _ = simulate_policies(1)
-    length = squash(rows.longer)
-    other = rows.p.copy()
-    other[rows.prompt == 3] = np.where(rows.policy[rows.prompt == 3] == 0, 1 - other[rows.prompt == 3], 0.5)
-    before, after = (
-        difficulty(replace(rows, p=np.where(rows.policy == 0, p, rows.p)), length) for p in (rows.p, other)
-    )
-    moved = np.abs(after - before)[rows.prompt == 3]
+    here = (rows.prompt == 3) & (rows.policy == 0)
+    lost, won = (difficulty(replace(rows, p=np.where(here, p, rows.p)), squash(rows.longer)) for p in (0, 1))
+    moved = np.abs(won - lost)[rows.prompt == 3]
 
     assert moved[0] < 0.02 < 0.1 < moved[1:].min()
 

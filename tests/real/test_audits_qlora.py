@@ -55,8 +55,7 @@ def sheet_of(reviews):
     return collector.sheet()
 
 
-@pytest.fixture(scope="module")
-def systems():
+def reviews_of_systems():
     """Eight systems, every ordered pair, with the texts they wrote."""
     texts = {}
     for row in rows_of("generations_vicuna_subset.jsonl.gz"):
@@ -76,6 +75,12 @@ def systems():
             for answer in (row["answer1_id"], row["answer2_id"])
         )
         reviews.append((prompt, first, second, READ.get(row["score"])))
+    return reviews
+
+
+@pytest.fixture(scope="module")
+def systems():
+    reviews = reviews_of_systems()
     return reviews, sheet_of(reviews)
 
 

@@ -22,10 +22,11 @@ def simulate_policies(
     """What is judged, and each policy's true win rate between answers of equal length.
 
     The log-odds of a win are the policy's quality, how hard the prompt is for it, what sets this answer
-    apart, and `taste` for length: as published (tanh of the standardised difference in characters) or, with
-    `form` "log", for the logarithm of the lengths' ratio. Lengths are log-normal. Policies differ in length
-    by up to 60 per cent, and all write longer on hard prompts, some up to twice `hard` for each standard
-    deviation. Each matchup is judged in both orders.
+    apart, and `taste` for length, up to two fifths more or less by policy: as published (tanh of the
+    standardised difference in characters) or, with `form` "log", for the logarithm of the lengths' ratio.
+    Lengths are log-normal. Policies are up to 26% shorter or 82% longer than the baseline, and all write
+    longer on hard prompts, by up to twice `hard` for each standard deviation. Each matchup is judged in both
+    orders.
     """
     dice = np.random.default_rng(seed)
     wins = dice.uniform(-1.2, 1.2, policies) if quality is None else np.array(quality)
@@ -40,7 +41,8 @@ def simulate_policies(
     felt = log_length - base_log_length
     if form == "tanh":
         felt = np.tanh(longer / longer.std(axis=1, keepdims=True))
-    odds = wins[:, None] + heeds[:, None] * easy + 0.7 * dice.normal(size=shape) + taste * felt
+    felt = taste * dice.uniform(0.6, 1.4, (policies, 1)) * felt
+    odds = wins[:, None] + heeds[:, None] * easy + 0.7 * dice.normal(size=shape) + felt
     p = (dice.random((2, *shape)) < 1 / (1 + np.exp(-odds))).mean(axis=0)
     # At equal length the log-odds are normal around the quality: their mean by integration.
     at = np.linspace(-8, 8, 4001)

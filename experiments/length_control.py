@@ -1,0 +1,147 @@
+"""Is the win rate at equal length nearer the truth than as judged, and no harm where length did nothing?
+
+Seven policies and a baseline answer 300 prompts. What each truly wins between answers of equal length comes
+from the simulation's formula, by integration (`tests/support/policies.py`). The judge likes length in the
+form of AlpacaEval's model (tanh of the difference in characters), in another form (by the logarithm of the
+lengths' ratio), or not at all, with policies that differ in length as much. A draw is nearer where the root
+mean squared error over its policies is smaller.
+
+The nulls are the rates as judged and the correction of version 0.1 (each policy alone, prompts' difficulty as
+a mean of results). Each policy alone with the published L1 penalty stands beside them, and the eight systems
+of QLoRA (Dettmers et al. 2023) as GPT-4 judged them, with ChatGPT as the baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from evidence import REAL_DATA, record
+from jurist.audits.win_rates import AgainstBaseline, against_baseline, difficulty, fit_win_rates, squash
+from jurist.stats.fits import expit, fit_logistic
+from jurist.stats.intervals import wilson
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "real")]
+from support.policies import simulate_policies  # noqa: E402
+
+CASES: dict[str, dict[str, Any]] = {
+    "likes length": {"taste": 1.2},
+    "likes length, in another form": {"taste": 1.0, "form": "log"},
+    "does not care": {},
+}
+DRAWS, L1_DRAWS, FIRST_SEED = 200, 40, 5_000
+NEARER, RATIO, COVER = 0.95, 1.15, (0.93, 0.97)
+
+
+def before(rows: AgainstBaseline) -> np.ndarray:
+    """The correction of version 0.1: three columns for each policy, and a ridge of a hundredth."""
+    usual = np.bincount(rows.policy, rows.p) / np.bincount(rows.policy)
+    ease = rows.sum_of_others(rows.p - usual[rows.policy]) / np.maximum(rows.others, 1)
+    rates = []
+    for own in (rows.policy == policy for policy in range(rows.policies)):
+        x = np.stack([np.ones(own.sum()), squash(rows.longer[own]), ease[own]], axis=1)
+        rates.append(expit((x * (1, 0, 1)) @ fit_logistic(x, rows.p[own], 0.01)).mean())
+    return np.array(rates)
+
+
+def alone_by_l1(rows: AgainstBaseline) -> np.ndarray:
+    """As AlpacaEval fits, from the same difficulty: L1, five folds of prompts, a p as two weighted rows."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.model_selection import GroupKFold
+
+    length = np.concatenate([squash(rows.longer[rows.policy == one]) for one in range(rows.policies)])
+    x = np.stack([np.ones(len(length)), length, difficulty(rows, length)], axis=1)
+    how = {"penalty": "l1", "solver": "liblinear", "fit_intercept": False, "scoring": "neg_log_loss"}
+    rates = []
+    for own in (rows.policy == policy for policy in range(rows.policies)):
+        both, p = np.concatenate([x[own], x[own]]), rows.p[own]
+        folds = list(GroupKFold(5).split(both, groups=np.tile(rows.prompt[own], 2)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names to come
+            model = LogisticRegressionCV(cv=folds, **how)
+            model.fit(both, np.repeat([1, 0], own.sum()), sample_weight=np.concatenate([p, 1 - p]))
+        rates.append(model.predict_proba(x[own] * (1, 0, 1))[:, 1].mean())
+    return np.array(rates)
+
+
+def simulated(case: str) -> dict[str, float]:
+    errors: dict[str, list[np.ndarray]] = {"raw": [], "controlled": [], "before": [], "alone by L1": []}
+    covered = []
+    for draw in range(DRAWS):
+        rows, truth = simulate_policies(FIRST_SEED + draw, **CASES[case])
+        rates = fit_win_rates(rows)
+        value, low, high, _ = np.array([rate.controlled for rate in rates], dtype=float).T
+        covered += list((low <= truth) & (truth <= high))
+        found = {"raw": [rate.raw.value for rate in rates], "controlled": value, "before": before(rows)}
+        if draw < L1_DRAWS:
+            found["alone by L1"] = alone_by_l1(rows)
+        for name, rate in found.items():
+            errors[name].append(rate - truth)
+    by_draw = {name: np.sqrt(np.mean(np.square(some), axis=1)) for name, some in errors.items()}
+    off = {name: float(np.sqrt(np.mean(np.square(some)))) for name, some in by_draw.items()}
+    nearer = {
+        f"nearer than {name}": float((by_draw["controlled"][: len(some)] < some).mean())
+        for name, some in by_draw.items()
+        if name != "controlled"
+    }
+    errors_of = {f"error, {name}": one for name, one in off.items()}
+    rounded = {**errors_of, "error to raw's": off["controlled"] / off["raw"], **nearer}
+    return {name: round(one, 4) for name, one in {**rounded, "cover": float(np.mean(covered))}.items()}
+
+
+def of_systems() -> dict[str, Any]:
+    """Win rates over ChatGPT beside the Bradley-Terry strengths from all matchups."""
+    if not (REAL_DATA / "qlora_vicuna").is_dir():
+        return {"skipped": f"no recorded judgements at {REAL_DATA}"}
+    from test_audits_qlora import reviews_of_systems, sheet_of
+
+    elo = json.loads((REAL_DATA / "EXPECTED.json").read_text())["qlora_vicuna"]["bt"]
+    _, names, rows = against_baseline(sheet_of(reviews_of_systems()), "gpt35")
+    rates = [(rate.raw.value, *(rate.controlled or rate.raw)[:3]) for rate in fit_win_rates(rows)]
+    columns = np.column_stack([[elo[name] for name in names], rates, before(rows)]).round(4)
+    head = ("Elo", "raw", "controlled", "low", "high", "before")
+    ways = ("raw", "controlled", "before")
+    order = {how: spearmanr(columns[:, 0], columns[:, head.index(how)]).statistic for how in ways}
+    return {
+        "systems": {
+            name: dict(zip(head, row, strict=True)) for name, row in zip(names, columns.tolist(), strict=True)
+        },
+        "spearman with Elo": {how: round(float(one), 3) for how, one in order.items()},
+        "spearman with raw": round(float(spearmanr(columns[:, 1], columns[:, 2]).statistic), 3),
+    }
+
+
+def main() -> None:
+    found = {case: simulated(case) for case in CASES}
+    *planted, none = found.values()
+    worst = min(planted, key=lambda one: one["nearer than raw"])
+    low, high = wilson(worst["nearer than raw"] * DRAWS, DRAWS)
+    record(
+        "length_control",
+        value=worst["nearer than raw"],
+        low=round(low, 4),
+        high=round(high, 4),
+        null={f"error, {name}": worst[f"error, {name}"] for name in ("raw", "before", "controlled")},
+        bar=f"length planted, in either form: nearer the truth than raw in {NEARER:.0%} of {DRAWS} draws; not"
+        f" planted: error at most {RATIO} x raw's, intervals cover {COVER[0]:.0%} to {COVER[1]:.0%}; in all"
+        " three a smaller error than the correction before",
+        holds=all(one["nearer than raw"] >= NEARER for one in planted)
+        and all(one["error, controlled"] < one["error, before"] for one in found.values())
+        and none["error to raw's"] <= RATIO
+        and COVER[0] <= none["cover"] <= COVER[1],
+        packages=("jurist", "scikit-learn"),
+        unit="share of draws nearer than raw, of the worse of two forms",
+        simulated=found,
+        qlora_vicuna=of_systems(),
+    )
+
+
+if __name__ == "__main__":
+    main()
