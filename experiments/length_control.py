@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from evidence import REAL_DATA, record
+from evidence import REAL_DATA, record, share
 from jurist.audits.win_rates import AgainstBaseline, against_baseline, difficulty, fit_win_rates, squash
 from jurist.stats.fits import expit, fit_logistic
-from jurist.stats.intervals import wilson
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "real")]
@@ -36,7 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "likes length, in another form": {"taste": 1.0, "form": "log"},
     "does not care": {},
 }
-DRAWS, L1_DRAWS, FIRST_SEED = 200, 40, 5_000
+DRAWS, L1_DRAWS, FIRST_SEED = 200, 40, 20_000
 NEARER, RATIO, COVER = 0.95, 1.15, (0.93, 0.97)
 
 
@@ -122,12 +121,9 @@ def main() -> None:
     found = {case: simulated(case) for case in CASES}
     *planted, none = found.values()
     worst = min(planted, key=lambda one: one["nearer than raw"])
-    low, high = wilson(worst["nearer than raw"] * DRAWS, DRAWS)
     record(
         "length_control",
-        value=worst["nearer than raw"],
-        low=round(low, 4),
-        high=round(high, 4),
+        share((round(worst["nearer than raw"] * DRAWS), DRAWS)),
         null={f"error, {name}": worst[f"error, {name}"] for name in ("raw", "before", "controlled")},
         bar=f"length planted, in either form: nearer the truth than raw in {NEARER:.0%} of {DRAWS} draws; not"
         f" planted: error at most {RATIO} x raw's, intervals cover {COVER[0]:.0%} to {COVER[1]:.0%}; in all"
@@ -136,7 +132,6 @@ def main() -> None:
         and all(one["error, controlled"] < one["error, before"] for one in found.values())
         and none["error to raw's"] <= RATIO
         and COVER[0] <= none["cover"] <= COVER[1],
-        packages=("jurist", "scikit-learn"),
         unit="share of draws nearer than raw, of the worse of two forms",
         simulated=found,
         qlora_vicuna=of_systems(),

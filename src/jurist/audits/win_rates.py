@@ -280,18 +280,18 @@ def _places(x: Array, policy: Array | int) -> Array:
 
 
 def choose_strength(x: Array, rows: AgainstBaseline) -> float:
-    """By cross-validation over prompts: the strongest that is within a standard error of the best."""
+    """By cross-validation over prompts."""
     prompts, place = np.unique(rows.prompt, return_inverse=True)
     stride = -(-len(prompts) // CHOOSE_ON)
     fold = np.where(place % stride == 0, place // stride % FOLDS, -1)
 
-    def loss(strength: float, out: int) -> float:
-        learnt, held_out = (fold != out) & (fold >= 0), fold == out
-        fit = fit_glm(x[learnt], rows.p[learnt], rows.policy[learnt], strength, rows.policies)
-        odds = fit.log_odds(x[held_out], rows.policy[held_out])
-        return float((np.logaddexp(0, odds) - rows.p[held_out] * odds).sum())
+    def loss(strength: float) -> float:
+        total = 0.0
+        for out in range(FOLDS):
+            learnt, held_out = (fold != out) & (fold >= 0), fold == out
+            fit = fit_glm(x[learnt], rows.p[learnt], rows.policy[learnt], strength, rows.policies)
+            odds = fit.log_odds(x[held_out], rows.policy[held_out])
+            total += float((np.logaddexp(0, odds) - rows.p[held_out] * odds).sum())
+        return total
 
-    losses = np.array([[loss(strength, out) for out in range(FOLDS)] for strength in STRENGTHS])
-    more = losses - losses[np.argmin(losses.sum(axis=1))]
-    close = more.sum(axis=1) <= more.std(axis=1, ddof=1) * math.sqrt(FOLDS)
-    return max(strength for strength, near in zip(STRENGTHS, close, strict=True) if near)
+    return min(STRENGTHS, key=loss)
