@@ -1,209 +1,65 @@
-"""Which defences keep a policy from growing longer on the labels of a judge that likes length?
+"""Does what an audit advises against length bias keep a policy's answers from growing, at what cost?
 
-In the small world the tiny policy gives six answers to each prompt, and a judge with a planted taste for
-length (a tenth of a log-odd for each word, beside four for a point of true quality) compares them two by
-two. From its labels a policy is trained by DPO, once as they are and once with each defence: length taken
-out of the labels (`prefer.length_penalty`), pairs chosen against length (`rho`), the judge told that length
-is no merit (this one gives up three quarters of its taste when told; how much of it a real judge gives up
-has to be measured), length-normalised DPO, R-DPO and SimPO. And by PPO from a reward model on its labels,
-once as it is and once with length taken out of the reward. What counts is how many words the answers to
-held-out prompts have gained on the start's, and whether they are truly as good as without the defence. A
-judge without the taste shows how much growth was worth having. Settings were tuned on other seeds.
+`recipes/rlaif.yaml` with DPO, as shipped but for its judge, to whom each word is worth a fortieth of a point
+of the tiny world: twice what the recipe plants. A policy is trained on its labels as they are, and with each
+of two defences that `length.excess` advises, at the values it advises. The words of the answers to held-out
+questions are counted; how good they are the world knows. A judge that does not care about length stands
+beside them: how much growth was worth having.
 
-    python experiments/length_defences.py            what all came to; what is not there yet is run
-    python experiments/length_defences.py 1 R-DPO    one seed, or one policy of it, kept for the line above
-
-SLOW: about two minutes of one core for each seed.
+What telling the judge (`--judge.against_length true`) is worth depends on the judge; no planted one shows it.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import sys
-from collections.abc import Callable
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from evidence import record
-from jurist.engines.checkpoints import cache_folder
-from jurist.models.dpo import train_dpo
-from jurist.models.ppo import train_ppo
-from jurist.models.reward import train_reward
-from jurist.models.settings import (
-    DpoConfig,
-    KlConfig,
-    PenaltyConfig,
-    PPOConfig,
-    PpoOptimConfig,
-    RewardConfig,
-    RolloutConfig,
-    ValueConfig,
-)
-from jurist.preferences import PreferConfig
-from jurist.recipes.label import label
-from jurist.recipes.settings import LabelConfig
-from jurist.records import Preference, Sampling, content_id
-from jurist.run import read_records
+from evidence import differences, mean_of, over_seeds, record
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.world import prompts
-from jurist.verdicts.settings import JudgeConfig
-from small_world import MOST_TOKENS, held_out, mean_words, request, write
+from small_world import held_out, mean_words, run_recipe, settings_of, write
 
-SEEDS = (4, 5, 6)
-PROMPTS, OF_EACH, HELD_OUT = 300, 6, 300
-JUDGE = {"length": 0.1, "heeds": 0.75, "noise": 0.0, "fooled": 0.0, "ignorant": []}
-DPO: dict[str, Any] = {"epochs": 3.0, "batch": 32, "lr": 5e-4, "save_every": 0, "soft": False}
-REWARD: dict[str, Any] = {"epochs": 2.0, "batch": 32, "lr": 2e-3, "save_every": 0}
-PPO: dict[str, Any] = {
-    "batch": 32,
-    "lr": 1e-3,
-    "optim": PpoOptimConfig(minibatches=2),
-    "rollout": RolloutConfig(samples=4, max_tokens=MOST_TOKENS),
-    "value": ValueConfig(lr=1e-2),
-    "kl": KlConfig(beta=0.05),
-    "save_every": 0,
+SLOW = "about six minutes of one core"
+SEEDS, HELD_OUT = (181, 182, 183), 300
+LENGTH = 0.1
+"""Log-odds a word; the judge's sharpness is four log-odds a point."""
+DEFENCES: dict[str, dict[str, Any]] = {
+    "length penalty": {"prefer.length_penalty": 1.0},
+    "rho": {"prefer.rule": "rho", "prefer.rho": 0.3},
 }
-PPO_PROMPTS = 320
-PLAIN = PreferConfig()
-LABELS = {
-    "length penalty": PreferConfig(length_penalty=2.0),
-    "rho": PreferConfig(rule="rho", rho=0.4),
-}
-# The papers' rates are for answers of hundreds of tokens; those here have a dozen words.
-LOSSES: dict[str, dict[str, Any]] = {
-    "length-normalised DPO": {"loss": "length_normalised", "beta": 30.0, "lr": 3e-4, "epochs": 4.0},
-    "R-DPO": {"loss": "r_dpo", "alpha": 0.15},
-    "SimPO": {"loss": "simpo", "beta": 25.0, "gamma": 2.0},
-}
-CORRECTED_REWARD = {"penalty": PenaltyConfig(length=0.4)}
-AGAINST = {"length-corrected reward": "undefended PPO"}
-"""What a defence is held against, where it is not `undefended`."""
-REFERENCES = ("start", "undefended", "undefended PPO", "no taste")
+WAYS: dict[str, dict[str, Any]] = {"undefended": {}, "fair judge": {}, **DEFENCES}
 
 
-class Seed:
-    """One seed, in a folder of its own; every question to a model is asked once."""
-
-    def __init__(self, seed: int, folder: Path) -> None:
-        self.seed, self.folder, self.initial = seed, folder, tiny_checkpoint()
-        self.asked = folder / "asked.jsonl"
-        rows = [{"prompt": request(one), "domain": one.domain} for one in prompts(PROMPTS, 900 + seed)]
-        self.asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self.told: dict[str, Any] = {"base": str(self.initial), "seed": seed}
-
-    def labels(self, prefer: PreferConfig, against_length: bool = False, **planted: Any) -> list[Preference]:
-        name = content_id(prefer, against_length, planted)[:8]
-        engine = {"engine": "tiny:planted", "extra": {**JUDGE, **planted}}
-        label(
-            LabelConfig(
-                out=str(self.folder / name),
-                journal=str(self.folder / "journal"),
-                prompts=str(self.asked),
-                policy="tiny:policy",
-                k=OF_EACH,
-                sampling=Sampling(max_tokens=MOST_TOKENS, seed=self.seed),
-                judge=JudgeConfig(engine=engine, against_length=against_length),
-                prefer=prefer,
-                export=(),
-                seed=self.seed,
-            )
-        )
-        return list(read_records(self.folder / name / "preferences.jsonl", Preference))
-
-    def dpo(self, rows: list[Preference], **loss: Any) -> Path:
-        out = self.folder / f"dpo-{content_id(loss, [row.id for row in rows])[:8]}"
-        cfg = DpoConfig(**{**DPO, **loss, **self.told, "data": "given", "out": str(out)})
-        return train_dpo(cfg, rows)
-
-    def ppo(self, reward: Path, **more: Any) -> Path:
-        out = self.folder / f"ppo-{content_id(more)[:8]}"
-        where = {"reference": str(self.initial), "out": str(out), "reward": str(reward)}
-        cfg = PPOConfig(**{**PPO, **more, **self.told, **where})
-        return train_ppo(cfg, prompts(PPO_PROMPTS, 1_200 + self.seed))
-
-    def reward(self) -> Path:
-        rows = self.labels(PreferConfig(rule="all_pairs"))[:: OF_EACH // 2]
-        cfg = RewardConfig(**{**REWARD, **self.told, "data": "given", "out": str(self.folder / "reward")})
-        return train_reward(cfg, rows)
-
-
-def ways(seed: Seed) -> dict[str, Callable[[], Path]]:
-    """How each policy is made."""
-    plain, reward = cache(lambda: seed.labels(PLAIN)), cache(seed.reward)
-    return {
-        "undefended": lambda: seed.dpo(plain()),
-        "no taste": lambda: seed.dpo(seed.labels(PLAIN, length=0.0)),
-        **{name: partial(lambda prefer: seed.dpo(seed.labels(prefer)), one) for name, one in LABELS.items()},
-        "judge told": lambda: seed.dpo(seed.labels(PLAIN, against_length=True)),
-        **{name: partial(lambda loss: seed.dpo(plain(), **loss), one) for name, one in LOSSES.items()},
-        "undefended PPO": lambda: seed.ppo(reward()),
-        "length-corrected reward": lambda: seed.ppo(reward(), **CORRECTED_REWARD),
-    }
-
-
-def told(policy: Path, seed: int) -> dict[str, float]:
-    """How long its answers to held-out prompts are, and how good."""
-    asked = held_out(HELD_OUT, seed)
-    answers = write(policy, asked, 2, seed)
-    return {"words": round(mean_words(answers), 2), "true_score": answers.mean_score(asked)}
-
-
-def one_seed(seed: int, only: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
-    """What every way came to. Each is kept as it is done, since all take minutes."""
-    settings = (JUDGE, DPO, REWARD, PPO, LABELS, LOSSES, CORRECTED_REWARD, PROMPTS, PPO_PROMPTS, HELD_OUT)
-    folder = cache_folder() / "experiments" / f"length-defences-{seed}-{content_id(*settings)[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    here, kept = Seed(seed, folder), folder / "told.json"
-    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
-    for way, make in {"start": lambda: here.initial, **ways(here)}.items():
-        if way not in found and (not only or way in only):
-            found[way] = told(make(), seed)
-            print(f"{way:26} {found[way]}", flush=True)
-            kept.write_text(json.dumps(found))
-    return found
-
-
-def defended(way: str, seeds: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """How much of the growth a defence cut in each seed, and what that cost in true quality."""
-    against = AGAINST.get(way, "undefended")
-    grown = [one[against]["words"] - one["start"]["words"] for one in seeds]
-    cut = [
-        1 - (one[way]["words"] - one["start"]["words"]) / grew for one, grew in zip(seeds, grown, strict=True)
-    ]
-    better = [one[way]["true_score"] - one[against]["true_score"] for one in seeds]
-    return {
-        "cut": round(statistics.fmean(cut), 3),
-        "cut_by_seed": [round(one, 3) for one in cut],
-        "true_score_gained": round(statistics.fmean(better), 3),
-        "true_score_gained_by_seed": [round(one, 3) for one in better],
-        "holds": min(cut) >= 0.5 and statistics.fmean(better) >= 0,
-    }
+def one_seed(seed: int, folder: Path) -> dict[str, Any]:
+    asked, policies = held_out(HELD_OUT, seed), {"initial": str(tiny_checkpoint())}
+    for way, changes in WAYS.items():
+        faults = {"position": 1.0, "length": 0.0 if way == "fair judge" else LENGTH}
+        given = {"optimiser": "dpo", "judge.engine.extra": faults, "compare.held_out": 0.0, **changes}
+        policies[way] = run_recipe(settings_of("rlaif", seed, folder / way.replace(" ", "-"), given)).policy
+    answers = {way: write(policy, asked, 1, seed) for way, policy in policies.items()}
+    words = {way: round(mean_words(one), 2) for way, one in answers.items()}
+    return {way: {"words": words[way], "true score": one.mean_score(asked)} for way, one in answers.items()}
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    if len(sys.argv) > 1:
-        one_seed(int(sys.argv[1]), tuple(sys.argv[2:]))
-        return
-    seeds = [one_seed(seed) for seed in SEEDS]
-    found = {way: defended(way, seeds) for way in seeds[0] if way not in REFERENCES}
-    for way, one in found.items():
-        print(f"{'holds      ' if one['holds'] else 'falls short'} {way:26} {one}")
-    worst = min(found, key=lambda way: found[way]["cut"])
+    seeds = over_seeds(one_seed, SEEDS)
+    grown = {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in WAYS}
+    scores = {way: [one[way]["true score"] for one in seeds] for way in WAYS}
+    gained = {way: differences(scores[way], scores["undefended"]) for way in DEFENCES}
+    worst = max(DEFENCES, key=lambda way: sum(grown[way]))
+    halved = {
+        way: all(now <= bad / 2 for now, bad in zip(grown[way], grown["undefended"], strict=True))
+        for way in DEFENCES
+    }
     record(
         "length_defences",
-        value=found[worst]["cut"],
-        bar="each defence cuts the growth in words by half or more in every seed, at no loss of true quality",
-        holds=all(one["holds"] for one in found.values()),
-        packages=("jurist", "torch", "transformers"),
-        unit=f"share of the undefended growth that is cut, of the weakest defence: {worst}",
-        hold=[way for way, one in found.items() if one["holds"]],
-        fall_short=[way for way, one in found.items() if not one["holds"]],
-        defences=found,
+        mean_of(grown[worst], 3),
+        null={"growth without a defence": mean_of(grown["undefended"], 3)[0]},
+        bar="in each of three seeds with either defence: growth in words at most half of that without, and"
+        " truly better answers",
+        holds=all(halved.values()) and all(min(some) > 0 for some in gained.values()),
+        unit=f"growth in words over the initial policy, of the weaker defence: {worst}",
+        growth={way: mean_of(some, 3) for way, some in grown.items()},
+        true_score={way: mean_of(some, 3) for way, some in scores.items()},
         seeds=seeds,
     )
 

@@ -12,6 +12,7 @@ from jurist.audits.win_rates import (
     RIDGE,
     SHARED,
     AgainstBaseline,
+    against_baseline,
     difficulty,
     fit_glm,
     fit_win_rates,
@@ -181,6 +182,22 @@ def test_every_policy_is_compared_with_the_one_that_met_most_others():
     for one in found:
         assert "as judged, and between answers of equal length in" in one.says
         assert one.low < one.value < one.high
+
+
+def test_matchups_are_told_from_the_side_of_the_policy_whichever_stands_first():
+    some = sheet(prompts=60, pairs=6)
+    _, names, rows = against_baseline(some, "a")
+    chars, policy = some.answers.chars, [some.policies[one] for one in some.answers.policy]
+    wanted = []
+    for row, (first, second) in enumerate(zip(some.matchups.first, some.matchups.second, strict=True)):
+        p, longer, prompt = some.mean_opinion[row], chars[first] - chars[second], some.matchups.prompt[row]
+        if policy[second] == "a":
+            wanted.append((p, longer, policy[first], prompt))
+        elif policy[first] == "a":
+            wanted.append((1 - p, -longer, policy[second], prompt))
+
+    told = zip(rows.p, rows.longer, [names[one] for one in rows.policy], rows.prompt, strict=True)
+    assert [*told] == wanted
 
 
 def test_a_baseline_can_be_named():
