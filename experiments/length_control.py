@@ -124,7 +124,11 @@ def main() -> None:
     record(
         "length_control",
         share((round(worst["nearer than raw"] * DRAWS), DRAWS)),
-        null={f"error, {name}": worst[f"error, {name}"] for name in ("raw", "before", "controlled")},
+        null={
+            "error as judged": worst["error, raw"],
+            "by the correction before": worst["error, before"],
+            "now": worst["error, controlled"],
+        },
         bar=f"length planted, in either form: nearer the truth than raw in {NEARER:.0%} of {DRAWS} draws; not"
         f" planted: error at most {RATIO} x raw's, intervals cover {COVER[0]:.0%} to {COVER[1]:.0%}; in all"
         " three a smaller error than the correction before",
