@@ -12,103 +12,24 @@ import json
 import random
 import statistics
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from msgspec.structs import replace
-
-from evidence import REAL_DATA, record, rows_of
-from jurist.records import Completion, Matchup, Prompt, Verdict, content_id
-from jurist.verdicts.jury import LabelTable, Weights, combine, fit_jury
+from evidence import record
 from jurist.verdicts.settings import JuryConfig
-from jurist.verdicts.settle import Opinion, settle
+from support.on_record import (
+    REAL_DATA,
+    SETS,
+    Asked,
+    Jury,
+    accuracy,
+    best_single,
+    call_by_call,
+    fitted,
+    judge_by_judge,
+    read_set,
+)
 
-ADVERSARIAL = [f"LLMBar/Adversarial/{name}" for name in ("Neighbor", "GPTInst", "GPTOut", "Manual")]
-SETS = dict.fromkeys(("LLMBar/Natural", *ADVERSARIAL), 5)
-SETS |= dict.fromkeys(("Processed/FairEval", "Processed/LLMEval^2", "Processed/MT-Bench"), 4)
-JUDGES = ("GPT-4", "ChatGPT", "LLaMA2", "PaLM2", "Falcon")
-ORDERS = ("swap = False", "swap = True")
 LABELLED, SPLITS = (10, 20, 30, 50), 100
 FEWEST = 15  # items to be right or wrong on, once the labelled ones are taken out
-Asked = tuple[Matchup, list[Verdict]]
-Jury = list[list[Opinion]]
-
-
-def read_set(folder: Path, name: str) -> tuple[list[Asked], dict[str, float]]:
-    """Each matchup with what was said about it; and the human labels."""
-    humans: dict[str, float] = {}
-    asked: list[Asked] = []
-    for row in rows_of(folder / "instances.jsonl.gz"):
-        if row["dataset"] == name:
-            prompt = Prompt.of(row["input"])
-            sides = (Completion.of(prompt.id, row[side], policy=side) for side in ("output_1", "output_2"))
-            matchup = Matchup.of(prompt, *sides)
-            humans[matchup.id] = 1.0 if row["label"] == 1 else 0.0
-            asked.append((matchup, []))
-    for row in rows_of(folder / f"verdicts_{name.replace('/', '_').replace('^', '')}.jsonl.gz"):
-        judge, _, prompting = row["evaluator"].rpartition("/")
-        if prompting == "Vanilla_NoRules" and judge in JUDGES[: SETS[name]]:
-            matchup, verdicts = asked[row["i"]]
-            for order in ORDERS:
-                # The recorded winner is told from the positions as given, whatever order was shown.
-                p = {"1": 1.0, "2": 0.0}.get(row["results"][0][order]["winner"])
-                ids = (
-                    content_id(judge, order, matchup.id),
-                    judge,
-                    matchup.id,
-                    matchup.first.id,
-                    matchup.second.id,
-                )
-                verdict = Verdict(*ids, p_first=p, unread="" if p is not None else "no verdict")
-                verdicts.append(verdict if order == ORDERS[0] else verdict.swapped())
-    return asked, humans
-
-
-def call_by_call(asked: list[Asked]) -> Jury:
-    """A jury in which every call is a member of its own."""
-    return [
-        [replace(settle([one], matchup), judge=f"{one.judge}, {one.order}") for one in verdicts]
-        for matchup, verdicts in asked
-    ]
-
-
-def judge_by_judge(asked: list[Asked]) -> Jury:
-    """A jury of the judges, each with both its orders settled into one opinion."""
-    return [[settle(some[i : i + 2], matchup) for i in range(0, len(some), 2)] for matchup, some in asked]
-
-
-def fitted(jury: Jury, labels: dict[str, float], cfg: JuryConfig) -> Weights:
-    """The weights of a jury, from these labels of its matchups."""
-    table = LabelTable(count_patterns=cfg.combine == "dawid_skene")
-    for row in jury:
-        name, first, second = row[0].matchup_id, row[0].first_id, row[0].second_id
-        label = Verdict(name, "human:gold", name, first, second, p_first=labels.get(name))
-        table.add(name, row, [(label, True)])
-    return fit_jury(table.labelled(), cfg, table.patterns)[0]
-
-
-def accuracy(
-    jury: Iterable[Sequence[Opinion]], humans: dict[str, float], weights: Weights | None, cfg: JuryConfig
-) -> float:
-    """Per cent of human labels met; a tie counts half, unread is a miss."""
-    hits, n = 0.0, 0
-    for row in jury:
-        one, n = combine(row, weights, cfg), n + 1
-        if one.p_first is not None:
-            # An even vote may miss a half by rounding.
-            even = abs(one.p_first - 0.5) < 1e-9
-            hits += 0.5 if even else (one.p_first > 0.5) == (humans[one.matchup_id] > 0.5)
-    return 100 * hits / n
-
-
-def best_single(calls: Jury, humans: dict[str, float]) -> tuple[float, str]:
-    """The judge with most calls right, both orders together."""
-    right: Counter[str] = Counter()
-    for one in (one for row in calls for one in row):
-        right[one.judge.partition(",")[0]] += one.p_first == humans[one.matchup_id]
-    (name, n) = right.most_common(1)[0]
-    return 100 * n / (2 * len(calls)), name
 
 
 def over_splits(jury: Jury, humans: dict[str, float], rule: str, labelled: int) -> tuple[float, float] | None:

@@ -6,7 +6,6 @@ models live there.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import os
@@ -15,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +23,6 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "evidence"
-REAL_DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
 sys.path += [str(ROOT / folder) for folder in ("tests", "tests/models", "bench")]
 PACKAGES = ("jurist", "msgspec", "numpy", "aiohttp", "uvloop", "torch", "transformers", "accelerate", "peft")
 PACKAGES += ("trl", "scipy", "scikit-learn", "krippendorff", "xllamacpp")
@@ -122,9 +120,3 @@ def write_rows(file: Path, rows: Iterable[Any]) -> str:
     with file.open("wb") as lines:
         lines.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
     return str(file)
-
-
-def rows_of(file: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file of JSON, gzipped or not."""
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)

@@ -9,13 +9,14 @@ its reward and KL too. The null is what another order of the rows makes of the s
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from evidence import record, rows_of
+from evidence import record
 
 # isort: split
 from making import checkpoint
@@ -41,9 +42,9 @@ def losses(launcher: list[str], verb: str, folder: Path, out: str, seed: int = 0
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     here = {**os.environ, **OFFLINE, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
     subprocess.run([*command], env=here, capture_output=True, check=True, timeout=300)
-    (facts,) = rows_of(folder / out / "model" / "training.json")
+    facts = json.loads((folder / out / "model" / "training.json").read_text())
     assert facts["processes"] == (2 if launcher else 1)
-    steps = rows_of(folder / out / "metrics.jsonl")
+    steps = map(json.loads, (folder / out / "metrics.jsonl").read_text().splitlines())
     return [step[name] for step in steps for name in WATCHED if name in step]
 
 

@@ -1,26 +1,20 @@
 """Juries on LLMBar's recorded verdicts: where all judges are misled alike, only people's labels help."""
 
 import json
-import os
 import random
 import re
 import statistics
-import sys
-from pathlib import Path
 
 import pytest
 
 from jurist.verdicts.jury import combine
 from jurist.verdicts.settings import JuryConfig
+from support.on_record import REAL_DATA as DATA
+from support.on_record import SETS, accuracy, best_single, call_by_call, fitted, judge_by_judge, read_set
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
 pytestmark = pytest.mark.skipif(
     not (DATA / "llmbar").is_dir(), reason=f"no recorded judgements at {DATA / 'llmbar'}"
 )
-
-sys.path.insert(0, str(ROOT / "experiments"))
-from anchored_votes import SETS, accuracy, best_single, call_by_call, fitted, judge_by_judge, read_set  # noqa: E402
 
 NEIGHBOR = "LLMBar/Adversarial/Neighbor"
 ANCHORED = JuryConfig("anchored")

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from support.on_record import compare, llmbar, named, own_form
+
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
 pytestmark = pytest.mark.skipif(
     not (DATA / "llmbar").is_dir(), reason=f"no recorded judgements at {DATA / 'llmbar'}"
 )
 sys.path.insert(0, str(ROOT / "experiments"))
-from reader_on_real_replies import BARS, compare, figures, holds, llmbar, named, own_form  # noqa: E402
+from reader_on_real_replies import BARS, figures, holds  # noqa: E402
 
 
 @pytest.mark.slow
