@@ -168,7 +168,6 @@ def test_a_sample_follows_from_content_and_seed_and_stands_for_all():
     assert sample.matchup.tolist() == again.matchup.tolist() != other.matchup.tolist()
     assert len(set(sample.matchup.tolist())) == 120
     assert sample.weight.sum() == pytest.approx(900)
-    assert sample.of == 900
     assert set(sheet.prompts.domain[sample.matchup].tolist()) == {0, 1, 2}
 
 
@@ -205,4 +204,4 @@ def test_nothing_to_sample_from_is_no_error():
     empty = replace(sheet, labels=none, verdicts=replace(sheet.verdicts, p=np.full(2, np.nan)))
 
     assert len(sample_labels(sheet, 10).matchup) == 1
-    assert sample_labels(empty, 10).of == 0
+    assert len(sample_labels(empty, 10).matchup) == 0

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -43,14 +43,13 @@ from .collect import Collector
 from .finding import count
 from .read_run import (
     AuditInput,
-    MatchupExample,
     OnRows,
     count_lines,
     counted_rows,
-    example_of,
     is_run,
     label_notes,
     labels_of_loop,
+    matchups_of_run,
     read_run,
 )
 from .sheet import Array, Sheet
@@ -167,19 +166,20 @@ def read_source(
     return AuditInput(sheet, str(source), "file", str(human or ""), human_labels, tuple(notes))
 
 
-def examples_of_file(
-    source: str,
+def matchups_of(
+    read: AuditInput,
     wanted: Collection[str],
-    human_labels: LabelIndex,
     columns: Mapping[str, str] | None = None,
     label_values: Mapping[Any, str] | None = None,
-) -> dict[str, MatchupExample]:
-    """Rows about one matchup are spread over the file: it is read to its end."""
+) -> Iterable[tuple[Matchup, list[Verdict]]]:
+    """Matchups by id with their texts, which no sheet holds, and all that was said of them: read again."""
+    if read.kind != "file":
+        return matchups_of_run(Path(read.path), wanted)
     found: dict[str, tuple[Matchup, list[Verdict]]] = {}
-    for row in pair_rows(source, columns, "drop", label_values):
+    for row in pair_rows(read.path, columns, "drop", label_values):
         if row.matchup.id in wanted:
             found.setdefault(row.matchup.id, (row.matchup, []))[1].extend(row.verdicts)
-    return {name: example_of(one, said, human_labels.of(one)) for name, (one, said) in found.items()}
+    return found.values()
 
 
 def pair_rows(

@@ -161,16 +161,6 @@ def count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def examples_of_run(
-    folder: Path, wanted: Collection[str], human_labels: LabelIndex
-) -> dict[str, MatchupExample]:
-    """Matchups by id, with all that was said about them."""
-    return {
-        matchup.id: example_of(matchup, verdicts, human_labels.of(matchup))
-        for matchup, verdicts in matchups_of_run(folder, wanted)
-    }
-
-
 def matchups_of_run(folder: Path, wanted: Collection[str]) -> Iterator[tuple[Matchup, list[Verdict]]]:
     """These matchups, with the verdicts about their prompt. Lines of other prompts are not decoded."""
     left = set(wanted)

@@ -275,14 +275,11 @@ def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
 
 def _examples(read: AuditInput, findings: list[Finding], cfg: AuditConfig) -> dict[str, MatchupExample]:
     """The matchups that findings name, each finding's first ones before any other's later ones."""
-    from ..audits.read_file import examples_of_file
-    from ..audits.read_run import examples_of_run
+    from ..audits.read_file import matchups_of
+    from ..audits.read_run import example_of
 
     most = max((len(one.examples) for one in findings), default=0)
     ids = [one.examples[place] for place in range(most) for one in findings if place < len(one.examples)]
     wanted = list(dict.fromkeys(ids))[:EXAMPLES]
-    if not wanted:
-        return {}
-    if read.kind == "file":
-        return examples_of_file(read.path, wanted, read.human_labels, cfg.columns, cfg.label_values)
-    return examples_of_run(Path(read.path), wanted, read.human_labels)
+    found = matchups_of(read, wanted, cfg.columns, cfg.label_values) if wanted else ()
+    return {one.id: example_of(one, said, read.human_labels.of(one)) for one, said in found}

@@ -7,15 +7,14 @@ The file says nothing of judges or policies, and which answer stands first is dr
 
 Labels are put into strata: domain, stakes, how sure the label is, and whether the longer answer won. Each
 stratum gets its share by size and by how uncertain its labels are (Neyman 1934), and never fewer than a few.
-A label stands for as many as its stratum has for each one sampled: estimates have to use that weight. The
-sample follows from content and seed, whatever order the run was written in.
+A label stands for as many as its stratum has for each one sampled: estimates have to use that weight.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from io import StringIO
 from pathlib import Path
@@ -32,7 +31,6 @@ from ..verdicts.human import escape_cell, load_labels
 from .lines import named
 
 if TYPE_CHECKING:
-    from ..audits.read_run import AuditInput
     from ..audits.sheet import Array, Sheet
 
 FEWEST: Final = 2
@@ -64,17 +62,15 @@ class SpotCheck(Struct, frozen=True):
     sampled: int
     of: int
     """Labels there are."""
-    strata: int
-    margin: float
-    """Half of the interval that these labels give a share of three quarters."""
-    certifies: float
-    """The smallest error rate they can certify: with none of them wrong."""
 
     def lines(self) -> Iterator[str]:
-        below = f"Without a wrong label among them, the error rate is below {self.certifies:.1%}"
+        from ..stats.intervals import smallest_certified, wilson
+
+        low, high = wilson(0.75 * self.sampled, self.sampled)  # of a share of three quarters
+        below = f"the error rate is below {smallest_certified(self.sampled):.1%}"
         rows = (
-            ("sampled", f"{self.sampled:,} of {self.of:,} labels, from {self.strata:,} strata"),
-            ("precision", f"±{100 * self.margin:.1f} points. {below}"),
+            ("sampled", f"{self.sampled:,} of {self.of:,} labels"),
+            ("precision", f"±{50 * (high - low):.1f} points. Without a wrong label among them, {below}"),
             ("file", self.out),
             ("next", "fill in label (first, second or tie) and who in each row, then:"),
             (" ", f"jurist audit {quote(self.source)} --human {quote(self.out)}"),
@@ -87,9 +83,7 @@ class Sample(NamedTuple):
 
     matchup: Array
     weight: Array
-    of: int
-    """How many labels there are."""
-    strata: int
+    """How many labels each stands for."""
 
 
 def spot_check(
@@ -102,8 +96,7 @@ def spot_check(
     columns: Mapping[str, str] | None = None,
 ) -> SpotCheck:
     """Write the file to be labelled."""
-    from ..audits.read_file import read_source
-    from ..stats.intervals import smallest_certified, wilson
+    from ..audits.read_file import matchups_of, read_source
 
     path = Path(out or ("spot.csv" if csv else "spot.jsonl"))
     if n < 1:
@@ -113,27 +106,13 @@ def spot_check(
     _refuse_others(path)
     read = read_source(source, columns=columns)
     sample = sample_labels(read.sheet, n, seed)
-    taken = len(sample.matchup)
-    if not taken:
+    if not len(sample.matchup):
         raise RunError(f"{source} has no label to check. See why with: jurist audit {quote(str(source))}")
-    names = [read.sheet.matchups.id[row] for row in sample.matchup.tolist()]
-    found = {one.id: one for one in _matchups(read, set(names), columns or {})}
-    weights, table = sample.weight.tolist(), path.suffix == ".csv"
-    _write(path, [_row(found[name], one, table) for name, one in zip(names, weights, strict=True)], table)
-    low, high = wilson(0.75 * taken, taken)
-    margin = round((high - low) / 2, 4)
-    certified = smallest_certified(taken)
-    return SpotCheck(str(source), str(path), taken, sample.of, sample.strata, margin, certified)
-
-
-def _matchups(read: AuditInput, wanted: set[str], columns: Mapping[str, str]) -> Iterable[Matchup]:
-    """Those wanted, with their texts: read again, since no sheet holds texts."""
-    from ..audits.read_file import pair_rows
-    from ..audits.read_run import matchups_of_run
-
-    if read.kind == "file":
-        return (row.matchup for row in pair_rows(read.path, columns, "drop") if row.matchup.id in wanted)
-    return (matchup for matchup, _ in matchups_of_run(Path(read.path), wanted))
+    weights = dict(zip((read.sheet.matchups.id[row] for row in sample.matchup), sample.weight, strict=True))
+    found = {one.id: one for one, _ in matchups_of(read, weights.keys(), columns)}
+    table = path.suffix == ".csv"
+    _write(path, [_row(found[name], float(weight), table) for name, weight in weights.items()], table)
+    return SpotCheck(str(source), str(path), len(weights), round(sample.weight.sum()))
 
 
 def _row(matchup: Matchup, weight: float, table: bool) -> dict[str, Any]:
@@ -181,55 +160,52 @@ def _refuse_others(out: Path) -> None:
     """Neither labels nor a file of something else is written over."""
     if not out.exists():
         return
-    what = "has human labels in it" if b"matchup_id" in out.read_bytes() else "is there and no spot check"
-    if what.startswith("is") or any(one.p_first is not None for one in load_labels(out)):
+    ours = b"matchup_id" in out.read_bytes()
+    if not ours or any(one.p_first is not None for one in load_labels(out)):
+        what = "has human labels in it" if ours else "is there and no spot check"
         raise DataError(f"{out} {what}. Choose another file with: --out FILE")
 
 
 def sample_labels(sheet: Sheet, n: int, seed: int = 0) -> Sample:
-    """n of the labels, or of the matchups that were read where no labels were made."""
-    matchup, p = _decided(sheet)
+    """n of the labels, or of the matchups that were read where no labels were made; the same ones of the same
+    content and seed, whatever order the run was written in.
+    """
+    p = sheet.mean_opinion.copy()
+    matchup = np.flatnonzero(~np.isnan(p))
+    if len(sheet.labels):
+        matchup, at = np.unique(sheet.labels.matchup, return_index=True)
+        p[matchup] = sheet.labels.p[at]
     if not len(matchup):
-        return Sample(matchup, p, 0, 0)
+        return Sample(matchup, p)
+    p = p[matchup]
     stratum = _strata(sheet, matchup, p, n)
     sizes = np.bincount(stratum)
     unsure = np.bincount(stratum, np.minimum(p, 1 - p)) / sizes
     error = np.clip(unsure, LEAST_ERROR, 0.5)
-    shares, lots = allocate(sizes, sizes * np.sqrt(error * (1 - error)), n), _lots(sheet, matchup, seed)
+    shares = allocate(sizes, sizes * np.sqrt(error * (1 - error)), n)
+    # A random number for each that follows from its content and the seed.
+    ids = (sheet.matchups.id[row].encode() for row in matchup.tolist())
+    drawn = b"".join(blake2b(one, digest_size=8, key=str(seed).encode()).digest() for one in ids)
+    lots = np.frombuffer(drawn, dtype=">u8").astype(np.uint64)
     order = np.lexsort((lots, stratum))
     place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     taken = order[place < np.repeat(shares, sizes)]
     taken = taken[np.argsort(lots[taken], kind="stable")]
-    weight = (sizes / np.maximum(shares, 1))[stratum[taken]]
-    return Sample(matchup[taken], weight, len(matchup), len(sizes))
+    return Sample(matchup[taken], (sizes / np.maximum(shares, 1))[stratum[taken]])
 
 
-def allocate(sizes: Array, wanted: Array, n: int) -> Array:
-    """How many of each stratum: a few of every one, the rest in proportion, no more than there are."""
-    n = min(n, int(sizes.sum()))
+def allocate(sizes: Array, spread: Array, n: int) -> Array:
+    """How many of each stratum: a few of every one, then each next where it takes away the most variance
+    (Neyman's shares in whole numbers, Wright 2012). `spread` is size times standard deviation.
+    """
     least = np.minimum(sizes, FEWEST)
     if least.sum() > n:
         least = np.zeros_like(sizes)
-    given = least.astype(float)
-    open_ = given < sizes
-    while open_.any() and given.sum() < n - 1e-9:
-        more = np.where(open_, wanted, 0.0)
-        given = np.minimum(sizes, given + (n - given.sum()) * more / more.sum())
-        open_ = given < sizes - 1e-12
-    whole = np.floor(given + 1e-9).astype(np.int64)
-    short = n - int(whole.sum())
-    rest = np.where(whole < sizes, given - whole, -1.0)
-    whole[np.argsort(-rest, kind="stable")[:short]] += 1
-    return whole
-
-
-def _decided(sheet: Sheet) -> tuple[Array, Array]:
-    if len(sheet.labels):
-        matchup, at = np.unique(sheet.labels.matchup, return_index=True)
-        return matchup, sheet.labels.p[at]
-    p = sheet.mean_opinion
-    read = np.flatnonzero(~np.isnan(p))
-    return read, p[read]
+    stratum = np.repeat(np.arange(len(sizes)), sizes - least)
+    before = np.concatenate([np.arange(low, size) for low, size in zip(least, sizes, strict=True)])
+    gain = spread[stratum] / np.sqrt(np.maximum(before, 0.5) * (before + 1))
+    most = np.argsort(-gain, kind="stable")[: max(0, n - int(least.sum()))]
+    return np.asarray(least + np.bincount(stratum[most], minlength=len(sizes)))
 
 
 def _strata(sheet: Sheet, matchup: Array, p: Array, n: int) -> Array:
@@ -243,20 +219,9 @@ def _strata(sheet: Sheet, matchup: Array, p: Array, n: int) -> Array:
         np.digitize(np.maximum(p, 1 - p), CONFIDENCE),
         np.digitize(gap, (-LONGER, LONGER)),
     )
-    nothing = stratum = np.zeros(len(matchup), dtype=np.int64)
-    for many in range(len(parts), 0, -1):
-        name = nothing
-        for part in parts[:many]:
-            name = name * (int(part.max()) + 1) + part
-        kinds, stratum = np.unique(name, return_inverse=True)
-        if 2 * FEWEST * len(kinds) <= n:
-            return stratum
+    for least, many in ((2 * FEWEST, 4), (2 * FEWEST, 3), (2 * FEWEST, 2), (FEWEST, 1)):
+        kinds, stratum = np.unique(np.stack(parts[:many]), axis=1, return_inverse=True)
+        if least * kinds.shape[1] <= n:
+            return np.asarray(stratum).reshape(-1)
     # More domains than labels: then the sample is a plain one.
-    return stratum if len(kinds) * FEWEST <= n else nothing
-
-
-def _lots(sheet: Sheet, matchup: Array, seed: int) -> Array:
-    """A random number for each that follows from its content and the seed."""
-    ids, salt = sheet.matchups.id, str(seed).encode()
-    made = (blake2b(ids[one].encode(), digest_size=8, key=salt).digest() for one in matchup.tolist())
-    return np.frombuffer(b"".join(made), dtype=">u8").astype(np.uint64)
+    return np.zeros(len(matchup), dtype=np.int64)
