@@ -35,27 +35,25 @@ EXAMPLES = 40
 
 
 class Counts(Struct, frozen=True):
-    """What was read."""
+    """What was read. Verdicts are about two answers, unread ones among them, and scores about one."""
 
     prompts: int
     answers: int
     matchups: int
     verdicts: int
-    """About two answers, unread ones among them."""
     scores: int
-    """About one answer."""
-    judges: tuple[str, ...]
     labels: int
     """To train on."""
     humans: int
     labelled: int
     """Matchups that humans labelled."""
+    judges: tuple[str, ...]
     dropped: dict[str, int] = {}
     """Rows that left, by stage and reason."""
 
-    def words(self) -> list[str]:
-        nouns = ("prompts", "matchups", "verdicts", "scores", "labels")
-        return [count(n, noun[:-1]) for noun in nouns if (n := getattr(self, noun))]
+    def words(self) -> str:
+        nouns = ("prompt", "matchup", "verdict", "score", "label")
+        return ", ".join(count(n, noun) for noun in nouns if (n := getattr(self, f"{noun}s")))
 
 
 class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,31 +108,26 @@ class Audit(Struct, frozen=True):
         from ..audits.report.formatting import figures
 
         _, answer, reason, agreement = headline(self.findings)
-        read = ", ".join([*self.counts.words(), f"{self.counts.labelled:,} labelled by humans"])
-        yield from named(
-            [
-                ("humans", agreement.says if agreement else ""),
-                (" ", f"do: {agreement.advice}" if agreement and agreement.advice else ""),
-                ("answer", f"{answer}. {reason}"),
-                (self.kind, f"{self.source}: {read}"),
-                *(("note", one) for one in self.notes),
-            ]
-        )
-        grade, given = "", {"", agreement.advice if agreement else ""}
+        advice = f"do: {agreement.advice}" if agreement and agreement.advice else ""
+        read = f"{self.source}: {self.counts.words()}, {self.counts.labelled:,} labelled by humans"
+        rows = [("humans", agreement.says if agreement else ""), (" ", advice)]
+        rows += [("answer", f"{answer}. {reason}"), (self.kind, read)]
+        yield from named([*rows, *(("note", one) for one in self.notes)])
+        grade, given = "", {"", advice}
         for one in self.findings:
             if one is agreement:
                 continue
             name = f"{one.name} · {one.about}" if one.about else one.name
-            advice = (" ", "" if one.advice in given else f"do: {one.advice}")
-            given.add(one.advice)
+            advice = f"do: {one.advice}" if one.advice else ""
             if one.grade in ("fine", "silent"):
                 if one.grade != grade:
                     yield "\nfine" if one.grade == "fine" else "\nnot measured"
-                short = f"{name}: {figures(one)}" if one.value is not None else f"{name}: {one.says}"
-                yield from named([(" ", short), advice])
+                text = f"{name}: {figures(one) if one.value is not None else one.says}"
             else:
                 yield f"\n{one.grade:<9}{name}: {one.reason}"
-                yield from named([(" ", one.says), advice])
+                text = one.says
+            yield from named([(" ", text), (" ", "" if advice in given else advice)])
+            given.add(advice)
             grade = one.grade
         where = self.report or f"write one with: jurist audit {quote(self.source)} --out FOLDER"
         yield f"\n{'report':<9}{where}"
@@ -158,7 +151,7 @@ def audit(
     cfg = AuditConfig(source=str(source), human=str(human) if human else None, **settings)
     families = load_families(cfg.families)
     read, more = _read(cfg, on_rows)
-    labels = read.human_labels
+    more += human_file(read.human, len(read.human_labels), read.human_labels.found)
     findings = audit_sheet(
         read.sheet,
         families=families,
@@ -167,15 +160,14 @@ def audit(
         tolerated=cfg.tolerated,
         annotators=cfg.annotators,
         holds_back=read.kind == "run",
-        more=[*human_file(read.human, len(labels), labels.found), *more],
+        more=more,
         about=about_of(read, cfg.source, recipe_of(Path(cfg.source), read.kind), cfg.columns),
     )
-    folder = _folder(read, cfg)
-    seconds = round(time.monotonic() - began, 2)
-    report = str(folder / "report.html")
-    done = Audit(cfg.source, read.kind, _counts(read), tuple(findings), read.notes, seconds, report)
-    title = f"Audit of {Path(source).name}"
-    page = Page(title, cfg.source, done.findings, _facts(done), _examples(read, findings, cfg))
+    folder, seconds = _folder(read, cfg), round(time.monotonic() - began, 2)
+    counts, report = _counts(read), str(folder / "report.html")
+    done = Audit(cfg.source, read.kind, counts, tuple(findings), read.notes, seconds, report)
+    facts, examples = _facts(counts, read.notes), _examples(read, findings, cfg)
+    page = Page(f"Audit of {Path(source).name}", cfg.source, done.findings, facts, examples)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "audit.json", msgspec.json.format(msgspec.json.encode(done), indent=1) + b"\n")
@@ -192,10 +184,9 @@ def _quarantine(folder: Path, read: AuditInput, wanted: float | None) -> None:
     from ..audits.ceiling import quarantine
 
     quarantined = quarantine(read.sheet, wanted, read.human, read_quarantine(folder).domains)
-    if quarantined is None:
-        return
     try:
-        write_quarantine(folder, quarantined)
+        if quarantined is not None:
+            write_quarantine(folder, quarantined)
     except OSError as error:
         raise RunError(
             f"the audit is written, but the quarantine is not ({(error.strerror or str(error)).lower()}):"
@@ -215,15 +206,12 @@ def _read(cfg: AuditConfig, on_rows: OnRows | None) -> tuple[AuditInput, list[Me
     from ..audits.win_rates import length_controlled
     from .loop.compare import checkpoints, comparisons, generations
 
-    folder, owner = Path(cfg.source), owner_of(Path(cfg.source))
+    folder = Path(cfg.source)
     note = f"The labels are those of {Path(read.path).relative_to(folder)}, the last round that has some."
-    note += f" Process {owner} is working on the loop." if owner else ""
-    more = [
-        *diversity(generations(folder)),
-        *overoptimisation(checkpoints(folder)),
-        *length_controlled(comparisons(folder)),
-    ]
-    return replace(read, notes=(note, *read.notes)), more
+    if owner := owner_of(folder):
+        note += f" Process {owner} is working on the loop."
+    more = [*diversity(generations(folder)), *overoptimisation(checkpoints(folder))]
+    return replace(read, notes=(note, *read.notes)), more + length_controlled(comparisons(folder))
 
 
 def recipe_of(source: Path, kind: str) -> type[Struct] | None:
@@ -260,16 +248,15 @@ def _counts(read: AuditInput) -> Counts:
     return Counts(judges=sheet.judges, labelled=labelled, dropped=sheet.dropped, **sizes)
 
 
-def _facts(audit: Audit) -> tuple[tuple[str, str], ...]:
+def _facts(counts: Counts, notes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """What the page says of what it is about."""
-    counts = audit.counts
-    rows = [
-        ("read", ", ".join(counts.words())),
+    rows = (
+        ("read", counts.words()),
         ("judges" if len(counts.judges) > 1 else "judge", ", ".join(counts.judges)),
         ("labelled by humans", count(counts.labelled, "matchup") if counts.labelled else "none"),
         ("left out", counted(counts.dropped)),
-        *(("note", note) for note in audit.notes),
-    ]
+        *(("note", note) for note in notes),
+    )
     return tuple((name, text) for name, text in rows if text)
 
 
