@@ -1,11 +1,10 @@
 """What the server answered is in the journal, however a run ends; started again, it comes to the same files.
 
-A job of 2,000 calls runs as `jurist label` and ends at 20 random moments each by Ctrl-C, SIGTERM, a second
-Ctrl-C, kill -9, a small disk that fills up, and a server that drops what comes in and then goes away. By the
-server's books every call answered is kept (but for kill -9: those in flight, or back for less than one commit
-window; and a second Ctrl-C: as many as its message says), and every dollar billed is spent or maybe billed.
-Then the same command finishes: nothing kept is asked again, and the files equal an undisturbed run's. Null:
-what the runs had answered when they ended, all of it to be asked again without a journal.
+A job of 2,000 calls ends at 20 random moments each by Ctrl-C, SIGTERM, a second Ctrl-C, kill -9, a small disk
+that fills up, and a server that drops what comes in and then goes away. By the server's books every call
+answered is kept (but for kill -9: those in flight, or back for less than one commit window; and a second
+Ctrl-C: as many as its message says), and every dollar billed is spent or maybe billed. Then the same command
+finishes: nothing kept is asked again, and the files equal an undisturbed run's.
 """
 
 from __future__ import annotations
@@ -34,9 +33,10 @@ MOMENTS, ROWS, CALLS = 20, 1_000, 2_000
 PRICE = 1.0, 2.0
 COMMIT = 0.03  # seconds that a commit may take on a busy disk, beside the window it waits for
 FILES = ("prompts", "completions", "matchups", "verdicts", "preferences", "dropped", "export/trl/train")
-INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
-SIGNALS = {"ctrl_c": INT, "sigterm": TERM, "second_ctrl_c": INT, "kill_9": KILL}
+SIGNALS = {"ctrl_c": signal.SIGINT, "sigterm": signal.SIGTERM, "second_ctrl_c": signal.SIGINT}
+SIGNALS["kill_9"] = signal.SIGKILL
 ENDINGS = (*SIGNALS, "full_disk", "server_gone")
+COUNTED = ("arrived", "answered", "in_journal", "may_lose")
 CHECKS = ("kept", "on_the_books", "finished", "same_files")
 
 
@@ -115,12 +115,10 @@ def main() -> None:
         files = lines(folder / "undisturbed")
         ended = [one_moment(folder, how, number, files) for how in ENDINGS for number in range(MOMENTS)]
     wrong = [one for one in ended if not all(one[what] for what in CHECKS)]
-
-    def sums(how: str) -> dict[str, int]:
-        names = ("arrived", "answered", "in_journal", "may_lose")
-        return {name: sum(one[name] for one in ended if one["how"] == how) for name in names}
-
-    by_ending = {how: sums(how) for how in ENDINGS}
+    by_ending = {
+        how: {name: sum(one[name] for one in ended if one["how"] == how) for name in COUNTED}
+        for how in ENDINGS
+    }
     answered = sum(one["answered"] for one in by_ending.values())
     record(
         "answered_calls_kept",

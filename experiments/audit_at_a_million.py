@@ -72,22 +72,11 @@ def judged(
     for order, shown, sign in (("given", matchup, 1), ("swapped", matchup.swapped(), -1)):
         p = 1 / (1 + math.exp(-(sign * (1.5 * ahead + length * longer) + position)))
         unread = "no_verdict" if dice.random() < 0.01 else ""
-        yield Verdict(
-            content_id(name, matchup.id, order),
-            name,
-            matchup.id,
-            shown.first.id,
-            shown.second.id,
-            order,
-            None if unread else round(p, 4),
-            unread=unread,
-            rationale=" ".join(dice.choices(WORDS, k=25)),
-            raw="Neither can be told from the other." if unread else "A" if p > 0.5 else "B",
-            call=content_id("call", name, matchup.id, order),
-            usage=Usage(420, 300, 60, 0),
-            cost=price,
-            seconds=round(0.4 + dice.random(), 3),
-        )
+        ids = content_id(name, matchup.id, order), name, matchup.id, shown.first.id, shown.second.id, order
+        raw = "Neither can be told from the other." if unread else "A" if p > 0.5 else "B"
+        how = {"rationale": " ".join(dice.choices(WORDS, k=25)), "raw": raw, "usage": Usage(420, 300, 60, 0)}
+        how |= {"call": content_id("call", name, matchup.id, order), "cost": price, "unread": unread}
+        yield Verdict(*ids, None if unread else round(p, 4), seconds=round(0.4 + dice.random(), 3), **how)
 
 
 def label(matchup: Matchup, verdicts: list[Verdict]) -> Preference:
@@ -108,11 +97,9 @@ def write_run(folder: Path, verdicts: int, seed: int = 0) -> None:
                 write_case(case, files)
                 for row in preferences:
                     files["preferences"].add(row)
-                for one, ahead in (
-                    zip(case.matchups, truth, strict=True) if len(labels) < 3 * LABELLED else ()
-                ):
+                for one, ahead in zip(case.matchups, truth, strict=True):
                     p = 1 / (1 + math.exp(-2 * ahead))
-                    for who in ("ada", "grace", "emmy"):
+                    for who in ("ada", "grace", "emmy") if len(labels) < 3 * LABELLED else ():
                         says = "first" if dice.random() < p else "second"
                         labels.append({"matchup_id": one.id, "label": says, "who": who})
         run.write_json("summary.json", {"run": str(folder), "state": "done", "usd": verdicts / 2 * 0.00045})
@@ -121,14 +108,8 @@ def write_run(folder: Path, verdicts: int, seed: int = 0) -> None:
 
 def audited(folder: Path) -> dict[str, Any]:
     """One audit in a process of its own."""
-    command = [
-        Path(sys.executable).with_name("jurist"),
-        "audit",
-        folder,
-        "--human",
-        folder / "labels.jsonl",
-        "--json",
-    ]
+    command = [Path(sys.executable).with_name("jurist"), "audit", folder, "--json"]
+    command += ["--human", folder / "labels.jsonl"]
     began = time.perf_counter()
     with (folder / "out.json").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err)
@@ -137,13 +118,9 @@ def audited(folder: Path) -> dict[str, Any]:
     if process.returncode:
         sys.exit((folder / "err.txt").read_text()[-2000:])
     found = json.loads((folder / "out.json").read_text())
-    return {
-        "seconds": round(time.perf_counter() - began, 1),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "peak_mb": round(used.ru_maxrss / 1024, 1),
-        "verdicts": found["counts"]["verdicts"],
-        "findings": len(found["findings"]),
-    }
+    facts = {"seconds": round(time.perf_counter() - began, 1), "peak_mb": round(used.ru_maxrss / 1024, 1)}
+    facts |= {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "findings": len(found["findings"])}
+    return {**facts, "verdicts": found["counts"]["verdicts"]}
 
 
 def main() -> None:

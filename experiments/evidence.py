@@ -1,7 +1,6 @@
 """How a claim is written down: one JSON file each, so that every number in the docs can be made again.
 
-Importing this puts `tests/`, `tests/models/` and `bench/` on the path: simulated judges, servers and small
-models live there.
+Importing this puts `tests/`, `tests/models/` and `bench/` on the path.
 """
 
 from __future__ import annotations
@@ -25,12 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "evidence"
 sys.path += [str(ROOT / folder) for folder in ("tests", "tests/models", "bench")]
 PACKAGES = ("jurist", "msgspec", "numpy", "aiohttp", "uvloop", "torch", "transformers", "accelerate", "peft")
-PACKAGES += ("trl", "scipy", "scikit-learn", "krippendorff", "xllamacpp")
-"""Whose versions are written down where a script has imported them."""
-_STARTED = time.perf_counter()
+PACKAGES += ("trl", "scipy", "scikit-learn", "xllamacpp")  # versions of those that a script has imported
+_STARTED, _claim = time.perf_counter(), ""
 R = TypeVar("R")
-Interval = tuple[float, float, float]
-"""A mean, and its 95% interval."""
+Interval = tuple[float, float, float]  # a mean, and its 95% interval
 
 
 def record(
@@ -50,10 +47,7 @@ def record(
     """
     value, low, high = (value, None, None) if isinstance(value, (int, float)) else value
     row = {"claim": claim, "value": value, "low": low, "high": high, "null": null, "bar": bar}
-    row |= {
-        "holds": bool(holds),
-        "command": f"python experiments/{Path(sys.argv[0]).name}",
-    }
+    row |= {"holds": bool(holds), "command": f"python experiments/{Path(sys.argv[0]).name}{_claim}"}
     imported = [name for name in PACKAGES if name.replace("scikit-learn", "sklearn") in sys.modules]
     row |= {"seconds": round(time.perf_counter() - _STARTED, 1)}
     row |= {"versions": {"python": platform.python_version(), **{name: version(name) for name in imported}}}
@@ -63,12 +57,20 @@ def record(
     print(f"{'holds' if holds else 'FALLS SHORT'}: {claim} = {value} (bar: {bar}; null: {null})")
 
 
+def run_claims(*claims: Callable[[], None]) -> None:
+    """Those named on the command line, or all of a script; the command of each is written down with it."""
+    global _claim
+    for one in claims:
+        if len(sys.argv) == 1 or one.__name__ in sys.argv:
+            _claim = f" {one.__name__}"
+            one()
+
+
 def processor() -> str:
     """Its model, as Linux names it."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    named = info.read_text().partition("model name")[2] if info.exists() else ""
+    return named.partition("\n")[0].strip("\t: ") or platform.processor() or platform.machine()
 
 
 def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list[R]:

@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 import torch
 
-from evidence import ROOT, record
+from evidence import ROOT, record, run_claims
 from jurist.models.dpo import DPO_LOSSES, PairLogprobs
 from jurist.models.settings import DpoConfig
 from jurist.policies import forward
@@ -39,7 +39,6 @@ from making import model as made
 from rows_for_tests import pairs_file
 
 SLOW = "five minutes"
-COMMAND = "python experiments/same_numbers.py {}"
 EXACT, TOGETHER = 1e-5, 1e-4
 ROUNDS = 5
 
@@ -67,7 +66,7 @@ def losses_match() -> None:
         bar=f"largest relative difference from TRL's losses at most {EXACT}",
         holds=done.returncode == 0 and bool(apart) and max(apart) <= EXACT < null,
         tests_passed=int((re.findall(r"(\d+) passed", done.stdout) or ["0"])[-1]),
-        more={"compared": len(apart), "command": COMMAND.format("losses_match")},
+        more={"compared": len(apart)},
     )
 
 
@@ -103,7 +102,7 @@ def sharing(claim: str, kinds: tuple[str, ...], wrong: str, **instead: Any) -> N
         bar=f"losses and gradients within {EXACT} of the concatenated pass, in float32",
         holds=worst <= EXACT and shared and null > 100 * EXACT,
         in_gradient=rounded(in_gradient),
-        more={"in_loss": rounded(in_loss), "cases": cases, "models": kinds, "command": COMMAND.format(claim)},
+        more={"in_loss": rounded(in_loss), "cases": cases, "models": kinds},
     )
 
 
@@ -180,7 +179,7 @@ def two_processes_equal_one() -> None:
         null={"one process with another order of the rows, where that makes least": rounded(null)},
         bar=f"no step's loss differs by more than {TOGETHER}",
         holds=found <= TOGETHER < null,
-        more={"steps": steps, "command": COMMAND.format("two_processes_equal_one")},
+        more={"steps": steps},
     )
 
 
@@ -202,15 +201,6 @@ def apart(one: list[float], other: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-CLAIMS = (losses_match, shared_prefix_equal, windows_share_prompt, two_processes_equal_one)
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    for claim in CLAIMS:
-        if len(sys.argv) == 1 or claim.__name__ in sys.argv:
-            claim()
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    run_claims(losses_match, shared_prefix_equal, windows_share_prompt, two_processes_equal_one)

@@ -1,11 +1,11 @@
 """What the experiments in the tiny world share: recipes as shipped, and the truth about their policies.
 
-Everything goes the way a user would go: a recipe file, or `jurist label` and the trainers. Only marking sees
-the truth: on held-out questions, of each seed's own, policies answer once, and the exact scores of the
-answers are compared with those of the initial policy's; equal scores count a half. A policy has to beat the
-best null too, prompt by prompt: constant answers, opening words, the question copied, the longest of the
-initial policy's answers, the initial policy again. All this is at temperature 1, as in training; beside it
-stands how the likeliest answers compare, since there a policy that only grew surer of itself wins nothing.
+Everything goes a user's way: a recipe file, or `jurist label` and the trainers. Only marking sees the truth:
+on held-out questions, of each seed's own, policies answer once, and the exact scores of the answers are
+compared with those of the initial policy's; equal scores count a half. A policy has to beat the best null
+too, prompt by prompt: constant answers, opening words, the question copied, the longest of the initial
+policy's answers, the initial policy again. All this is at temperature 1, as in training; beside it stands
+how the likeliest answers compare, since there a policy that only grew surer of itself wins nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,8 @@ from jurist.tiny.world import prompts, true_preference, true_score
 from jurist.verdicts.settings import JudgeConfig
 
 MOST_TOKENS = 48
-ANSWERS = 4
-"""Of the initial policy to each held-out question: the first is compared with, nulls use the others."""
-TIE = 0.05
-"""How far the share of fair judges that prefer one may be from one half where the pair counts as a tie."""
+ANSWERS = 4  # of the initial policy to each held-out question: one is compared with, nulls use the others
+TIE = 0.05  # how far from one half the share of fair judges may be where a pair counts as a tie
 JUDGE: dict[str, Any] = {"engine": "tiny:planted"}
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -53,9 +52,6 @@ def request(prompt: Prompt) -> str:
 def held_out(n: int, seed: int) -> list[Prompt]:
     """Questions that nothing was trained on, disjoint by content."""
     return list(prompts(n, seed, "held_out"))
-
-
-# ---- recipes, labels
 
 
 def settings_of(
@@ -102,9 +98,6 @@ def preferences(run: Path) -> Iterator[Preference]:
     return read_records(run / "preferences.jsonl", Preference)
 
 
-# ---- pairs of answers, judges and reward models
-
-
 class Pair(Struct, frozen=True):
     """Two answers, and which is truly better."""
 
@@ -145,9 +138,6 @@ def null_agreement(pairs: Sequence[Pair]) -> tuple[str, float]:
     return best, round(found[best], 4)
 
 
-# ---- policies
-
-
 class Written(Struct, frozen=True):
     """A policy's answers, as text and as tokens."""
 
@@ -159,7 +149,7 @@ class Written(Struct, frozen=True):
         return [[true_score(request(prompt), text) for text in texts] for prompt, texts in rows]
 
     def mean_score(self, asked: Sequence[Prompt]) -> float:
-        return round(statistics.fmean(score for some in self.scores(asked) for score in some), 4)
+        return round(statistics.fmean(chain.from_iterable(self.scores(asked))), 4)
 
 
 @cache
