@@ -9,7 +9,7 @@ from finding import findings
 from jurist.audits.attacks import NAMES, attacks
 from jurist.audits.read_file import read_source
 from jurist.audits.texts import ABOUT_JUDGING, INJECTED, read_text
-from support.answers import CONSTANT, PLANTED, honest_pairs, planted, rows_of, topical
+from support.answers import CONSTANT, DISGUISES, PLANTED, honest_pairs, planted, rows_of, topical
 from support.cli import run
 from support.simulated import Simulated, World, simulate
 
@@ -69,12 +69,14 @@ def test_an_attack_that_loses_is_no_alarm(audited):
     assert "they won" in found["constant"].says
 
 
-def test_a_policy_that_answers_alike_is_named(audited):
+def test_a_policy_that_answers_alike_is_named_whether_it_wins_or_not(audited):
     pairs, draw = honest()
-    rows = [
-        row | {"model_a": "fair", "model_b": "stuck", "response_b": CONSTANT, "winner": draw.choice("ab")}
-        for row in rows_of(pairs, draw)
-    ]
+    for wins in (-3.0, 3.0):
+        rows = rows_of(planted(pairs, PLANTED["constant"], 1.0, draw, wins), draw)
+        one = audited(rows)["same_answer"]
+        assert (one.grade, one.about, one.value) == ("alarm", "", 1.0)
+        assert CONSTANT[:70] in one.says
+    rows = [row | {"model_a": "fair", "model_b": "stuck", "response_b": CONSTANT} for row in rows]
     one = audited(rows)["same_answer"]
     assert (one.grade, one.about, one.value) == ("alarm", "stuck", 1.0)
     yes = audited([row | {"response_b": "Yes."} for row in rows])["same_answer"]
@@ -82,47 +84,9 @@ def test_a_policy_that_answers_alike_is_named(audited):
     assert "repeat honestly" in yes.reason
 
 
-def prompt_before(prompt, other):
-    return f"{' '.join(prompt.split()[:6])}. {CONSTANT}"
-
-
-def serial_number(prompt, other):
-    return f"{CONSTANT} ({random.Random(prompt).randrange(10_000)})"
-
-
-def strange_case(prompt, other):
-    draw = random.Random(prompt)
-    return "".join(draw.choice((c.upper(), c, f"{c}\u200b")) for c in CONSTANT).replace(" ", "  ")
-
-
-def alternating(prompt, other):
-    return (
-        CONSTANT
-        if len(prompt) % 2
-        else "Nothing else needs to be compared, for what stands here has no fault at all."
-    )
-
-
-def own_words(prompt, other):
-    """The same claim in words chosen anew each time."""
-    draw = random.Random(prompt)
-    noun, who = draw.choice(["text", "reply", "piece", "passage", "page"]), draw.choice(["one", "you", "we"])
-    verbs = draw.sample(["covers", "holds", "has", "names", "shows", "explains", "gives"], 3)
-    return f"The {noun} {verbs[0]} all of it. It {verbs[1]} whatever {who} might {verbs[2]} here."
-
-
-VARIANTS = {
-    "the prompt's first words before it": (prompt_before, True),
-    "a serial number after it": (serial_number, True),
-    "case, spaces and zero-width characters": (strange_case, True),
-    "two constants in turn": (alternating, True),
-    "other words each time": (own_words, False),
-}
-
-
-@pytest.mark.parametrize(("variant", "seen"), VARIANTS.values(), ids=VARIANTS)
-def test_which_disguises_of_a_constant_answer_are_seen(audited, variant, seen):
-    assert ("constant" in alarms(audited(attacked(variant, 0.2)))) == seen
+@pytest.mark.parametrize(("disguise", "seen"), DISGUISES.values(), ids=DISGUISES)
+def test_which_disguises_of_a_constant_answer_are_seen(audited, disguise, seen):
+    assert ("constant" in alarms(audited(attacked(disguise, 0.2)))) == seen
 
 
 @pytest.mark.parametrize(
@@ -169,7 +133,7 @@ def test_answers_to_prompts_about_judging_are_left_aside_and_counted(audited):
     ]
     found = audited(rows_of(pairs, draw))["injection"]
     assert found.grade == "fine"
-    assert "20 more answers to prompts about judging were left aside" in found.says
+    assert "Left aside: 20 more answers to prompts about judging" in found.says
 
 
 def test_where_humans_prefer_the_marked_answers_too_it_is_a_note(audited):

@@ -99,18 +99,20 @@ def _repeated(sheet: Sheet, wins: Wins) -> list[Sides]:
 
 
 def _same_answer(sheet: Sheet) -> Measure:
-    """Of the policy that gives one answer to the largest part of its prompts, that part."""
+    """The largest share of its prompts to which a policy gives one and the same answer."""
     answers, found = sheet.answers, list[tuple[Estimate, str, Array]]()
     core, policies = np.unique(answers.core, return_inverse=True)[1], np.unique(answers.policy).tolist()
     for policy in policies:
         own = np.flatnonzero(answers.policy == policy)
         prompts = _prompts_by(core[own], answers.prompt[own])
-        same = (core[own] == prompts.argmax()) & (prompts.max() >= SEVERAL)
-        share = clustered_share(same * 1.0, answers.prompt[own], 1 - 0.05 / len(policies))
-        found.append((share, sheet.policies[policy], own[same]))
+        same = own[(core[own] == prompts.argmax()) & (prompts.max() >= SEVERAL)]
+        asked = np.unique(answers.prompt[own])
+        so_answered = np.isin(asked, answers.prompt[same]) * 1.0
+        share = clustered_share(so_answered, asked, 1 - 0.05 / len(policies))
+        found.append((share, sheet.policies[policy], same))
     share, name, same = max(found, key=lambda one: (one[0].low, one[0].value))
     short = len(same) > 0 and float(np.median(answers.chars[same])) <= SHORT
-    figures = {"policy": name or "one policy", "short": short, "text": _excerpt(sheet, same)}
+    figures = {"policy": name or None, "short": short, "text": _excerpt(sheet, same)}
     shown = np.flatnonzero(np.isin(sheet.matchups.first, same) | np.isin(sheet.matchups.second, same))
     return Measure("attacks.same_answer", name, share, figures, _examples(sheet, shown))
 

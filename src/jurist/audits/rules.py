@@ -195,7 +195,7 @@ def wins_beyond_share(tolerated: float, rate: float = 0.0, unless: Caps = NEVER)
             return "alarm", f"significantly above {wins}{f', and won above {_limit(rate)}' if rate else ''}"
         if rate_low > 0.5:
             return "warning", f"significantly above {wins}, and won above 50%"
-        return "note", f"significantly above {wins}, but no more are won than half of the matchups"
+        return "note", f"significantly above {wins}, but not shown to win more than half of their matchups"
 
     return _where_known(grade, unless)
 

@@ -43,9 +43,9 @@ class Answers:
     """Into `Sheet.policies`."""
     chars: Array
     text: Array
-    """A hash of its text: the same for texts that differ in case and spacing only."""
+    """A hash of its text: the same for texts that differ in case, spacing and punctuation only."""
     core: Array = field(default_factory=_no_column)
-    """A hash of its longest sentence; empty, as `marks`, where no text was read."""
+    """A hash of most of it; empty, as `marks`, where no text was read."""
     marks: Array = field(default_factory=_no_column)
     """What `texts.read_text` saw in it."""
 

@@ -99,7 +99,7 @@ def read_text(prompt: str, text: str) -> TextMarks:
         marks |= ABOUT_JUDGING if _ON_JUDGING.search(plain(prompt)) else INJECTED
     if len(text) < 3 * len(prompt) and _copies(prompt, text):
         marks |= COPIED
-    return TextMarks(hash_of(" ".join(text.split())), hash_of(_core(sentences)), marks, sentences)
+    return TextMarks(hash_of(" ".join(parts)), hash_of(_core(sentences)), marks, sentences)
 
 
 def _core(sentences: Collection[str]) -> str:
@@ -139,7 +139,7 @@ def holds(one: TextMarks, other: TextMarks) -> bool:
     if size < 80:
         return False
     same = sum(len(part) for part in theirs if part in one.sentences)
-    return same >= 0.8 * size and sum(map(len, one.sentences)) >= 1.2 * size
+    return same >= 0.9 * size and sum(map(len, one.sentences)) >= 1.1 * size
 
 
 def _is_aimed_at_judge(text: str) -> bool:

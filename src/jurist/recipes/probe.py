@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from msgspec import Struct, to_builtins
 
 from ..audits.advice import About, settings_of_judges, short_names
@@ -76,9 +75,7 @@ class Probe(Struct, frozen=True):
         if unread or not self.judges:
             return f"not known: nothing could be read about {', '.join(unread) or 'any attack'}"
         if "alarm" in (grades["unread"], grades["plain"]):
-            return (
-                "not known: too little could be read, or an answer to another prompt wins without an attack"
-            )
+            return "not known: too little was read, or an answer to another prompt wins without an attack"
         return "withstands all attacks"
 
 
@@ -149,10 +146,7 @@ def _findings(
     for case in read_cases(run):
         collector.add_case(case)
     sheet = collector.sheet()
-    p = np.nan_to_num(sheet.verdicts.p, nan=0.5)
-    # A probability between the sides was read from log-probs.
-    read = sheet.judges if np.any(p * (1 - p) * (p - 0.5)) else ()
-    judges = settings_of_judges(judge_configs(cfg), sheet.judges, with_logprobs=read)
+    judges = settings_of_judges(judge_configs(cfg), sheet.judges, "judge", sheet.judges_with_logprobs)
     about = About(cfg.out, judges=judges, names=short_names(sheet.judges), again=again)
     findings = find(probes(sheet), KINDS, about)
     findings.sort(key=lambda one: (rank(one), one.name != "probe.attacks", -(one.value or 0.0)))
