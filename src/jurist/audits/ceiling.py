@@ -108,7 +108,7 @@ def _domains(
     few = [name or NO_DOMAIN for name in sheet.domains if name not in domains]
     if few:
         figures = {"domains": len(few), "names": listed([*few[:5], *(["others"] if len(few) > 5 else [])])}
-        yield Measure("ceiling.unlabelled", figures={**figures, "fewest": FEWEST}, missing="few")
+        yield Measure("ceiling.domain", figures={**figures, "fewest": FEWEST}, missing="few")
 
 
 def _stakes(sheet: Sheet, ours: AgainstHumans, asked: dict[str, float]) -> Iterator[Measure]:

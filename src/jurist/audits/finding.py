@@ -170,7 +170,8 @@ def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = 
     for name, several in charts.items():
         # One chart of everybody of whom it was measured, with the worst of them.
         place = min((at for at, _ in several), key=lambda at: (rank(found[at]), -_distance(found[at])))
-        found[place] = replace(found[place], chart=_of_all(kinds[name], [one for _, one in several], about))
+        chart = _of_all(kinds[name], [one for _, one in several], [found[at] for at, _ in several], about)
+        found[place] = replace(found[place], chart=chart)
     for at, (_, *others) in missing.values():
         if others:
             more = [*others[:3], *([f"{len(others) - 3} more"] if len(others) > 3 else [])]
@@ -224,7 +225,7 @@ def _advice(steps: Iterable[str | Advice], figures: Mapping[str, Any], judge: st
     return "; or ".join(filter(None, texts))
 
 
-def _of_all(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:
+def _of_all(kind: Kind, measures: Sequence[Measure], found: Sequence[Finding], about: About) -> Chart:
     """One chart of everybody: a line each, a bar each, or a bar each for every name of a series."""
     points: dict[str, tuple[Point, ...]] = {}
     by_series = kind.chart is not None and kind.chart.kind == "bars"
@@ -233,17 +234,8 @@ def _of_all(kind: Kind, measures: Sequence[Measure], about: About) -> Chart:
             name = line.name if by_series else figures_of(one, kind, about)["judge"]
             points[name] = points.get(name, ()) + line.points
     lines = tuple(Series(*pair) for pair in points.items())
-    bars = tuple(
-        Point(_name(one.about, about), *_bar(one.estimate), one.estimate.n)
-        for one in measures
-        if one.estimate
-    )
+    bars = tuple(Point(one.about, one.value or 0.0, one.low, one.high, one.n) for one in found)
     return _chart(kind, lines[:MOST_LINES] or (Series("", bars),), measures[0].figures)
-
-
-def _bar(estimate: Estimate) -> tuple[float, float | None, float | None]:
-    low, high = (_finite(end) if estimate.n > 1 else None for end in (estimate.low, estimate.high))
-    return estimate.value, low, high
 
 
 def _chart(kind: Kind, series: tuple[Series, ...], figures: Mapping[str, Any]) -> Chart:

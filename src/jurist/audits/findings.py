@@ -140,11 +140,8 @@ CEILING: Final = {
                 ASK_ABOUT + "Until then leave its rows out of what you train on"),
         chart=ChartWords("Agreement with humans by domain", y="share of labels", mark=WANTED, marked="wanted"),
         missing={"no_humans": Missing("In which domains the labels are right is not known without human labels."),
-                 "one_domain": Missing("All prompts are of one domain.", "Name domains in the prompts: a column `domain`")}),
-    "ceiling.unlabelled": Kind("Domains without labels",
-        "",
-        reported,
-        missing={"few": Missing("Humans labelled fewer than {fewest} prompts of {domains:domain} ({names}): how good the labels are there is not known.", "Label some: {spotcheck}")}),
+                 "one_domain": Missing("All prompts are of one domain.", "Name domains in the prompts: a column `domain`"),
+                 "few": Missing("Humans labelled fewer than {fewest} prompts of {domains:domain} ({names}): how good the labels are there is not known.", "Label some: {spotcheck}")}),
     "ceiling.stakes": Kind("Agreement by stakes",
         "Where the stakes are {about} humans agree with the labels in {value} ({interval}, {n:prompt}).",
         too_low(WANTED, few=10), advice=("ask humans about prompts with {about} stakes", MORE_LABELS)),
@@ -355,9 +352,12 @@ KEEP_VARIED: Final = (
     "sample warmer: `jurist run {recipe} --out NEW --sampling.temperature 1.2`",
     "use the policy of an earlier round",
 )
+
+
 def _loss(title: str, what: str, rule: Rule = A_TENTH, **more: Any) -> Kind:
     says = f"{what} {{sign:fell|rose}} from {{before:.3f}} ({{first}}) to {{after:.3f}} ({{about}}): {{size}} {{sign:less|more}} ({{interval}}, {{n:prompt}})."
     return Kind(title, says, rule, KEEP_VARIED, fair=0.0, **more)
+
 
 DIVERSITY: Final = {
     "diversity.distinct_2": _loss("Different word pairs", "The share of different word pairs",
@@ -377,10 +377,12 @@ DIVERSITY: Final = {
         too_high(0.7, 1.0), advice=("keep a share of rows that humans wrote in every round: `jurist run {recipe} --out NEW --real.file FILE --real.share 0.3`",)),
 }
 
+BELOW: Final = "significantly below an earlier policy"
+
 OVEROPTIMISATION: Final = {
     "overoptimisation.fallen": Kind("Fall of the win rate",
         "Against the initial policy, `compare.judge` gave {earlier} a win rate of {then:%} and {about} one of {now:%}: {size} {sign:less|more} ({interval}, allowing for {looked:comparison})[, while the proxy went from {proxy_then:.3g} to {proxy_now:.3g}].",
-        by_facts({"fell": ("alarm", "significantly below an earlier policy"), "proxy_fell": ("warning", "significantly below an earlier policy; the proxy fell too")}, "not significantly below an earlier policy"), unit="points", fair=0.0,
+        by_facts({"fell": ("alarm", BELOW), "proxy_fell": ("warning", f"{BELOW}; the proxy fell too")}, f"not {BELOW}"), unit="points", fair=0.0,
         advice=("use the policy of {use} (KL {kl:.3g}), and hold the next one nearer to the initial policy (`ppo.kl.beta`, `dpo.beta`)",),
         chart=ChartWords("Win rate by distance from the initial policy", "square root of the KL, in nats a completion", "win rate", 0.5, "the initial policy", "lines"),
         missing={"not_compared": Missing("No judge from outside compared the rounds' policies with the initial one.", "Name one that is not trained on: `jurist run {recipe} --out NEW --compare.judge ENGINE`")}),
