@@ -9,10 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "audits"))
 from runs import JUDGE, always, label, pair, verdict, write_run
 
+from jurist.audits.all import reasons_to_fail
 from jurist.audits.finding import Finding
 from jurist.errors import DataError, RunError, SettingError
 from jurist.recipes.audit import EXAMPLES, audit
-from jurist.recipes.gate import reasons_to_fail
 from jurist.recipes.loop.compare import Comparison, Facts, HeldOutRow
 from jurist.records import Completion, Prompt
 

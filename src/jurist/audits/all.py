@@ -1,20 +1,24 @@
-"""Every audit of a sheet, and what they come to: train on these labels or not, why, and what to do."""
+"""Every audit of a sheet, and what they come to: train on these labels or not, why, what to do, and whether a
+pipeline may go on.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import ge, gt, le, lt
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
+from ..errors import SettingError, nearest
 from .advice import About, short_names
 from .agreement import agreement
 from .alt_test import Annotators
 from .attacks import attacks
 from .calibration import calibration
 from .ceiling import ceiling
-from .finding import WRONG, Finding, Grade, Measure, count, find, rank
+from .finding import WRONG, Finding, Grade, Measure, count, figures, find, rank
 from .findings import KINDS, SECTIONS
 from .length import length
 from .overoptimisation import best_of_n
@@ -26,6 +30,11 @@ from .win_rates import length_controlled
 
 HUMAN_AGREEMENT: Final = "agreement.accuracy"
 """What the answer hangs on: without human labels nobody knows whether labels are right."""
+LIMIT: Final = re.compile(r"([\w.]+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)")
+COMPARED: Final = {">": gt, ">=": ge, "<": lt, "<=": le}
+EVENTS: Final = ("reading.forced", "reading.retries", "reading.uncertain", "reading.human_file")
+"""Findings that are only there where something happened."""
+GRADES_OF: Final = {"alarm": ("alarm",), "warning": WRONG}
 FEW_PROMPTS: Final = 10
 """On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
 
@@ -178,3 +187,40 @@ def _nothing_wrong(measured: Sequence[Finding]) -> str:
     rest = " and ".join(filter(None, (judges, count(warnings, "warning") if warnings else "")))
     are = "is" if alarms + warnings == 1 else "are"
     return f"Nothing is significantly wrong with the labels; below {are} {rest}."
+
+
+def reasons_to_fail(findings: Sequence[Finding], conditions: Iterable[str]) -> list[str]:
+    """A sentence for each condition that is met; what was to be guarded and was not measured meets it too.
+
+    --fail-on alarm                         any finding that is an alarm
+    --fail-on warning                       any that is an alarm or a warning
+    --fail-on position                      the same, among the findings of that name or of that audit
+    --fail-on 'position.flip_rate>0.2'      any of that name with a value above; or <, >= and <=
+    """
+    return [reason for condition in conditions for reason in _met(findings, condition)]
+
+
+def _met(findings: Sequence[Finding], condition: str) -> list[str]:
+    if grades := GRADES_OF.get(condition):
+        if all(one.grade == "silent" for one in findings):
+            return [f"{condition}: nothing could be measured"]
+        return [f"{condition}: {_called(one)}" for one in findings if one.grade in grades]
+    limit = LIMIT.fullmatch(condition.strip())
+    name = limit[1] if limit else condition.strip()
+    among = [one for one in findings if one.name == name or one.name.partition(".")[0] == name]
+    if not among and name not in {*SECTIONS, *KINDS}:
+        raise SettingError(nearest("finding", name, {*KINDS, *SECTIONS, *GRADES_OF}))
+    if all(one.grade == "silent" for one in among) and name not in EVENTS:
+        return [f"{condition}: not measured. {among[0].says if among else ''}".strip()]
+    if limit is None:
+        return [f"{condition}: {_called(one)}" for one in among if one.grade in GRADES_OF["warning"]]
+    bound, beyond = float(limit[3]) / (100 if limit[4] else 1), COMPARED[limit[2]]
+    return [
+        f"{condition}: {_called(one)} is {figures(one)}"
+        for one in among
+        if one.value is not None and beyond(one.value, bound)
+    ]
+
+
+def _called(one: Finding) -> str:
+    return f"{one.name} of {one.about}" if one.about else one.name

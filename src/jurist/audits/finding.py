@@ -344,6 +344,12 @@ def between(low: float | None, high: float | None, unit: Unit = "share") -> str:
     return f"{start.removesuffix(' points')} to {written(high, unit)}"
 
 
+def figures(one: Finding) -> str:
+    """The value of a finding with its interval."""
+    around = between(one.low, one.high, one.unit)
+    return written(one.value, one.unit) + (f" ({around})" if around else "")
+
+
 def _digits(size: float) -> str:
     return f"{size:,.0f}" if size >= 1000 else f"{size:.3g}"
 

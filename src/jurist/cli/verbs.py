@@ -104,8 +104,8 @@ def do_export(typed: Typed) -> int:
 
 
 def do_audit(typed: Typed) -> int:
+    from ..audits.all import reasons_to_fail
     from ..recipes.audit import AuditConfig, audit
-    from ..recipes.gate import reasons_to_fail
 
     cfg = typed.load(AuditConfig)
     others = ("source", "out", "fail_on")

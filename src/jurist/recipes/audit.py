@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ..audits.finding import Finding, Measure, count
+from ..audits.finding import Finding, Measure, count, figures
 from ..errors import RunError
 from ..preferences.export import QUARANTINE, read_quarantine, write_quarantine
 from ..prompts.rows import OnError
@@ -105,7 +105,6 @@ class Audit(Struct, frozen=True):
     def lines(self) -> Iterator[str]:
         """Agreement with humans, the answer, and the findings."""
         from ..audits.all import headline
-        from ..audits.report.formatting import figures
 
         _, answer, reason, agreement = headline(self.findings)
         advice = f"do: {agreement.advice}" if agreement and agreement.advice else ""

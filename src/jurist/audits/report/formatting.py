@@ -12,7 +12,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from ..finding import Finding, Grade, Unit, between, written
+from ..finding import Finding, Grade, Unit, written
 from ..findings import SECTIONS
 from ..read_run import ExampleVerdict
 
@@ -43,12 +43,6 @@ def tick(value: float, unit: Unit, step: float) -> str:
     size = abs(value)
     text = f"{size / 1000:,.{places}f}k" if size >= 10_000 and step >= 1000 else f"{size:,.{places}f}"
     return sign + {"share": f"{text}%", "usd": f"${text}", "seconds": f"{text} s"}.get(unit, text)
-
-
-def figures(one: Finding) -> str:
-    """The value of a finding with its interval."""
-    around = between(one.low, one.high, one.unit)
-    return written(one.value, one.unit) + (f" ({around})" if around else "")
 
 
 def visible(value: object) -> object:
