@@ -47,43 +47,44 @@ def bars(rows: Iterable[Row]) -> list[Row]:
     return [dict(zip(("bar", "value", "holds"), one, strict=True)) for one in found]
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """`left` columns of words, the others of numbers."""
-    line = f"| {' | '.join(['---'] * left + ['---:'] * (len(heads) - left))} |"
-    return "\n".join([_line(heads), line, *map(_line, rows)])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+def table(rows: Iterable[Row], columns: dict[str, str], left: int = 1) -> str:
+    """Heads with their templates, `{peak_mb:.0f}`; `left` columns of words, the others of numbers."""
+    marks = ["---"] * left + ["---:"] * (len(columns) - left)
+    lines = [list(columns), marks, *([cell.format(**row) for cell in columns.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
 
 def cost_table(results: Row) -> str:
     """CPU a call and rows a second, a column for each concurrency."""
-    rows = {(row["client"], row["concurrency"]): row for row in results["rows"]}
-    columns, lines = sorted({at for _, at in rows}), []
+    by = {(row["client"], row["concurrency"]): row for row in results["rows"]}
+    columns, rows = sorted({at for _, at in by}), []
     for client, name in NAMES.items():
-        found = [rows.get((client, at)) for at in columns]
-        if any(found):
-            cells = [f"{_ms(row['cpu_ms'])} · {row['rows_per_s']:,.0f}" if row else "" for row in found]
-            lines.append([name, *cells, f"{max(row['peak_mb'] for row in found if row):.0f}"])
-    return table(["CPU-ms a call · rows/s", *(f"{at:,} at once" for at in columns), "peak MB"], lines)
+        found = {f"at_{at}": by[client, at] for at in columns if (client, at) in by}
+        cells = {at: f"{_ms(row['cpu_ms'])} · {row['rows_per_s']:,.0f}" for at, row in found.items()}
+        if found:
+            peak = max(row["peak_mb"] for row in found.values())
+            rows.append(
+                {**dict.fromkeys((f"at_{at}" for at in columns), ""), **cells, "name": name, "peak": peak}
+            )
+    heads = {f"{at:,} at once": f"{{at_{at}}}" for at in columns}
+    return table(rows, {"CPU-ms a call · rows/s": "{name}", **heads, "peak MB": "{peak:.0f}"})
 
 
 def bars_table(results: Row) -> str:
-    rows = ((one["bar"], f"{one['value']:g}", one["holds"]) for one in results["bars"])
-    lines = [_line((bar, value, "holds" if held else "falls short")) for bar, value, held in rows]
-    return "\n".join(["| promised | measured | |", "| --- | ---: | --- |", *lines])
+    rows = ({**one, "held": "holds" if one["holds"] else "falls short"} for one in results["bars"])
+    found = table(rows, {"promised": "{bar}", "measured": "{value:g}", "": "{held}"})
+    return found.replace("---: | ---: |", "---: | --- |")
 
 
 def extras_table(results: Row) -> str:
     """What is not in a row's price: deciding and exporting afterwards, and what the peers need to start."""
     decide = max(row["decide_ms"] for row in results["rows"] if "decide_ms" in row)
-    lines = [("`jurist label`, deciding and exporting afterwards, a call", f"{_ms(decide)} ms")]
+    rows = [{"what": "`jurist label`, deciding and exporting afterwards, a call", "cpu": f"{_ms(decide)} ms"}]
     for peer in ("openai", "curator", "distilabel"):
         starts = [row["start_cpu_s"] for row in results["rows"] if row["client"] == peer]
-        if starts:
-            lines.append((f"{NAMES[peer].split(',')[0]}, to start", f"{max(starts):.1f} s"))
-    return table(("beside the calls", "CPU"), lines)
+        name = NAMES[peer].split(",")[0]
+        rows += [{"what": f"{name}, to start", "cpu": f"{max(starts):.1f} s"}] if starts else []
+    return table(rows, {"beside the calls": "{what}", "CPU": "{cpu}"})
 
 
 def _named(versions: dict[str, str]) -> str:
@@ -109,44 +110,43 @@ def train_setting(results: Row) -> str:
 
 
 def memory_table(evidence: Row) -> str:
-    names = (("rows", ",d"), ("peak_mb", ".0f"), ("rows_per_s", ",.0f"), ("journal_mb", ",.0f"))
-    lines = [[format(run[name], how) for name, how in names] for run in evidence["runs"]]
-    return table(("rows", "peak MB", "rows/s", "journal MB"), lines, 0)
+    columns = {"rows": "{rows:,}", "peak MB": "{peak_mb:.0f}", "rows/s": "{rows_per_s:,.0f}"}
+    return table(evidence["runs"], {**columns, "journal MB": "{journal_mb:,.0f}"}, 0)
 
 
 def train_table(results: Row) -> str:
     """A row each: seconds, their ratio with its spread, what was promised of it, memory, and the losses."""
-    lines = []
+    rows = []
     for name, row in results["rows"].items():
         if name != "forms":
             spread = f" ({row['low']:.2f} to {row['high']:.2f})" if row["low"] != row["high"] else ""
-            held = "" if row["ratio"] >= row["least"] else ", **falls short**"
-            cells = [f"{row['ours_s']:.2f}", f"{row['theirs_s']:.2f}", f"**{row['ratio']:.2f}**{spread}"]
-            cells += [f"{row['least']:g}{held}", f"{row['ours_mb']:,.0f}", f"{row['theirs_mb']:,.0f}"]
+            short = "" if row["ratio"] >= row["least"] else ", **falls short**"
             apart = f"{row['loss_apart']:.1e}" if "loss_apart" in row else ""
-            lines.append([name[0].upper() + name[1:], *cells, apart])
-    heads = ("ours, CPU-s", "TRL, CPU-s", "ratio", "promised", "ours, MB", "TRL, MB", "losses apart")
-    return table(("", *heads), lines)
+            rows.append(
+                {**row, "name": name[0].upper() + name[1:], "spread": spread, "short": short, "apart": apart}
+            )
+    columns = {"": "{name}", "ours, CPU-s": "{ours_s:.2f}", "TRL, CPU-s": "{theirs_s:.2f}"}
+    columns |= {"ratio": "**{ratio:.2f}**{spread}", "promised": "{least:g}{short}"}
+    columns |= {"ours, MB": "{ours_mb:,.0f}", "TRL, MB": "{theirs_mb:,.0f}", "losses apart": "{apart}"}
+    return table(rows, columns)
 
 
 def forms_table(results: Row) -> str:
-    forms, lines = ("concat", "masked", "prefilled"), []
+    forms, rows = ("concat", "masked", "prefilled"), []
     for shape, row in results["rows"]["forms"].items():
-        cells = [f"**{row[form]:.3f}**" if form == row["chosen"] else f"{row[form]:.3f}" for form in forms]
-        lines.append([shape.replace("+", " + ").replace("x", " x "), *cells])
-    return table(("prompt + answers, CPU-s", *forms), lines)
+        cells = {
+            form: f"**{row[form]:.3f}**" if form == row["chosen"] else f"{row[form]:.3f}" for form in forms
+        }
+        rows.append({**cells, "shape": shape.replace("+", " + ").replace("x", " x ")})
+    return table(rows, {"prompt + answers, CPU-s": "{shape}", **{form: f"{{{form}}}" for form in forms}})
 
 
 def vllm_table(evidence: Row) -> str:
-    names = {"apart": ".2g", "vllm_rounding": ".2g", "policy_rounding": ".2g", "apart_from_old": ".2g"}
-    names |= {"repeated": ".0%", "sync_s": ".1f", "tokens_per_s": ",.0f"}
-    lines = []
-    for run in evidence["runs"]:
-        cells = [format(run[name], how) + " s" * (name == "sync_s") for name, how in names.items()]
-        lines.append([run["model"], run["dtype"], *cells])
-    heads = ("apart, nats a token", "vLLM from float32", "policy from float32", "from the old weights")
-    heads += ("same keys, same rollouts", "a sync", "tokens/s")
-    return table(("model", "dtype", *heads), lines, 2)
+    columns = {"model": "{model}", "dtype": "{dtype}", "apart, nats a token": "{apart:.2g}"}
+    columns |= {"vLLM from float32": "{vllm_rounding:.2g}", "policy from float32": "{policy_rounding:.2g}"}
+    columns |= {"from the old weights": "{apart_from_old:.2g}", "same keys, same rollouts": "{repeated:.0%}"}
+    columns |= {"a sync": "{sync_s:.1f} s", "tokens/s": "{tokens_per_s:,.0f}"}
+    return table(evidence["runs"], columns, 2)
 
 
 def _ms(value: float) -> str:

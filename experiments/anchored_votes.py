@@ -15,24 +15,15 @@ import sys
 
 from evidence import record
 from jurist.verdicts.settings import JuryConfig
-from support.on_record import (
-    REAL_DATA,
-    SETS,
-    Asked,
-    Jury,
-    accuracy,
-    best_single,
-    call_by_call,
-    fitted,
-    judge_by_judge,
-    read_set,
-)
+from support import on_record
 
 LABELLED, SPLITS = (10, 20, 30, 50), 100
 FEWEST = 15  # items to be right or wrong on, once the labelled ones are taken out
 
 
-def over_splits(jury: Jury, humans: dict[str, float], rule: str, labelled: int) -> tuple[float, float] | None:
+def over_splits(
+    jury: on_record.Jury, humans: dict[str, float], rule: str, labelled: int
+) -> tuple[float, float] | None:
     """Mean and standard deviation of the accuracy on the items whose labels were not used."""
     if len(jury) - labelled < FEWEST:
         return None
@@ -41,30 +32,32 @@ def over_splits(jury: Jury, humans: dict[str, float], rule: str, labelled: int) 
         chosen = set(random.Random(split).sample(range(len(jury)), labelled))
         labels = {jury[i][0].matchup_id: humans[jury[i][0].matchup_id] for i in chosen}
         held_out = [row for i, row in enumerate(jury) if i not in chosen]
-        found.append(accuracy(held_out, humans, fitted(jury, labels, cfg), cfg))
+        found.append(on_record.accuracy(held_out, humans, on_record.fitted(jury, labels, cfg), cfg))
     return round(statistics.mean(found), 1), round(statistics.pstdev(found), 1)
 
 
-def row_of(asked: list[Asked], humans: dict[str, float]) -> dict[str, object]:
-    calls, jury = call_by_call(asked), judge_by_judge(asked)
+def row_of(asked: list[on_record.Asked], humans: dict[str, float]) -> dict[str, object]:
+    calls, jury = on_record.call_by_call(asked), on_record.judge_by_judge(asked)
     vote, mean, blind = JuryConfig("vote", quorum=0), JuryConfig("mean"), JuryConfig("dawid_skene")
-    share, name = best_single(calls, humans)
+    share, name = on_record.best_single(calls, humans)
     return {
         "n": len(calls),
-        "majority of all calls": round(accuracy(calls, humans, None, vote), 2),
-        "mean of the judges": round(accuracy(jury, humans, None, mean), 2),
+        "majority of all calls": round(on_record.accuracy(calls, humans, None, vote), 2),
+        "mean of the judges": round(on_record.accuracy(jury, humans, None, mean), 2),
         "best judge": [round(share, 2), name],
-        "Dawid-Skene, no labels": round(accuracy(calls, humans, fitted(calls, {}, blind), blind), 1),
+        "Dawid-Skene, no labels": round(
+            on_record.accuracy(calls, humans, on_record.fitted(calls, {}, blind), blind), 1
+        ),
         "Dawid-Skene, 30 labels": over_splits(jury, humans, "dawid_skene", 30),
         **{f"anchored, {n} labels": over_splits(jury, humans, "anchored", n) for n in LABELLED},
     }
 
 
 def main() -> None:
-    folder = REAL_DATA / "llmbar"
+    folder = on_record.REAL_DATA / "llmbar"
     if not folder.is_dir():
         sys.exit(f"no recorded verdicts at {folder}; set JURIST_REAL_DATA to the folder that holds llmbar/")
-    table = {name: row_of(*read_set(folder, name)) for name in SETS}
+    table = {name: row_of(*on_record.read_set(folder, name)) for name in on_record.SETS}
     print(json.dumps(table, indent=1))
     neighbor = table["LLMBar/Adversarial/Neighbor"]
     mean, deviation = neighbor["anchored, 30 labels"]  # type: ignore[misc]

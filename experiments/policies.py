@@ -21,32 +21,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+import small_world as world
 from evidence import mean_of, over_seeds, record, run_claims, share
 from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts
-from small_world import (
-    ANSWERS,
-    Pair,
-    Trial,
-    agreement,
-    beats,
-    better,
-    held_out,
-    initial,
-    label_answers,
-    null_agreement,
-    preferences,
-    request,
-    rightly_chosen,
-    run_recipe,
-    settings_of,
-    win_each,
-    worst_of,
-    write,
-)
 
 SLOW = "three quarters of an hour of one core"
 HELD_OUT = 800
@@ -65,7 +46,7 @@ def recipes_improve() -> None:
     every = [mark for one in seeds for mark in one.values()]
     record(
         "recipes_improve",
-        **worst_of(every),
+        **world.worst_of(every),
         bar="every recipe in each of three seeds: true win rate over the initial policy above 0.5, and above"
         " that of the best null, both 95% intervals over held-out prompts",
         holds=all(one["improves"] for one in every),
@@ -76,13 +57,13 @@ def recipes_improve() -> None:
 
 
 def all_recipes(seed: int, folder: Path) -> dict[str, dict[str, Any]]:
-    trial, found = Trial(HELD_OUT, seed), dict[str, dict[str, Any]]()
+    trial, found = world.Trial(HELD_OUT, seed), dict[str, dict[str, Any]]()
     for way, (name, changes) in WAYS.items():
-        outcome = run_recipe(settings_of(name, seed, folder / way, changes))
+        outcome = world.run_recipe(world.settings_of(name, seed, folder / way, changes))
         found[way], agreed = trial.mark(outcome.policy), [one.agreement for one in outcome.rounds]
         found[way]["judge_agrees"] = [one and (one.value, one.low, one.high) for one in agreed]
         found[way]["rounds"] = [one.compared.win_rate for one in outcome.rounds]
-        found[way] |= {"stopped": outcome.stopped, "improves": beats(found[way])}
+        found[way] |= {"stopped": outcome.stopped, "improves": world.beats(found[way])}
         found[way]["seconds"] = sum(one.seconds for one in outcome.rounds)
     return found
 
@@ -96,7 +77,7 @@ def direct_rlaif_against_rlaif() -> None:
         null={"RLAIF with a reward model, against itself": 0.5},
         bar="true win rate of direct RLAIF over RLAIF, both as shipped: interval over"
         f" {len(seeds)} seeds above 0.5, and direct RLAIF beats the initial policy and the best null in each",
-        holds=found[1] > 0.5 and all(beats(one["direct"]) for one in seeds),
+        holds=found[1] > 0.5 and all(world.beats(one["direct"]) for one in seeds),
         over_initial={
             way: mean_of([one[way]["win_rate"][0] for one in seeds]) for way in ("direct", "rlaif")
         },
@@ -105,10 +86,13 @@ def direct_rlaif_against_rlaif() -> None:
 
 
 def direct_and_not(seed: int, folder: Path) -> dict[str, Any]:
-    trial, ways = Trial(600, seed), {"direct": "direct-rlaif", "rlaif": "rlaif"}
-    policies = {way: run_recipe(settings_of(name, seed, folder / way)).policy for way, name in ways.items()}
-    answers = [write(policy, trial.asked, 1, seed + 1) for policy in policies.values()]
-    wins = win_each(*(one.scores(trial.asked) for one in answers))
+    trial, ways = world.Trial(600, seed), {"direct": "direct-rlaif", "rlaif": "rlaif"}
+    policies = {
+        way: world.run_recipe(world.settings_of(name, seed, folder / way)).policy
+        for way, name in ways.items()
+    }
+    answers = [world.write(policy, trial.asked, 1, seed + 1) for policy in policies.values()]
+    wins = world.win_each(*(one.scores(trial.asked) for one in answers))
     steps = (folder / "direct" / "round-1" / "policy" / "metrics.jsonl").read_text().splitlines()
     labels = (folder / "rlaif" / "round-1" / "label" / "verdicts.jsonl").read_text().splitlines()
     direct = int(sum(json.loads(step).get("completions", 0) for step in steps))
@@ -126,10 +110,10 @@ def policy_beats_initial() -> None:
     marks = [mark for one in seeds for mark in one["policies"].values()]
     record(
         "policy_beats_initial",
-        **worst_of(marks),
+        **world.worst_of(marks),
         bar="in every seed DPO and PPO: true win rate over the initial policy above 0.5, and above that of"
         " the best null, both 95% intervals over held-out prompts; each part under 180 s",
-        holds=all(map(beats, marks)) and max(max(one["cpu_seconds"].values()) for one in seeds) < 180,
+        holds=all(map(world.beats, marks)) and max(max(one["cpu_seconds"].values()) for one in seeds) < 180,
         unit="the lowest win rate of a method and seed",
         more={"seeds": seeds, "held_out": HELD_OUT},
     )
@@ -153,7 +137,7 @@ def reward_models(seeds: Sequence[dict[str, Any]]) -> None:
 
 
 def trained(seed: int, folder: Path) -> dict[str, Any]:
-    cfg, seconds = settings_of("rlaif", seed, folder), dict[str, float]()
+    cfg, seconds = world.settings_of("rlaif", seed, folder), dict[str, float]()
     given = {"data": str(folder / "labels"), "base": str(tiny_checkpoint()), "seed": seed}
 
     def timed(part: str, work: Callable[[], Path]) -> Path:
@@ -165,31 +149,31 @@ def trained(seed: int, folder: Path) -> dict[str, Any]:
     def settings(part: str, cfg: Any, **more: str) -> Any:
         return replace(cfg, **given, out=str(folder / part), **more)
 
-    run = timed("labels", lambda: label_answers(folder / "labels", LABELLED, seed))
+    run = timed("labels", lambda: world.label_answers(folder / "labels", LABELLED, seed))
     reward = timed("reward", lambda: train_reward(settings("reward", cfg.reward_model)))
     ppo = settings("ppo", cfg.ppo, reward=str(reward))
     made = {
         "dpo": timed("dpo", lambda: train_dpo(settings("dpo", cfg.dpo))),
         "ppo": timed("ppo", lambda: train_ppo(ppo, prompts(PPO_PROMPTS, seed))),
     }
-    trial, pairs = Trial(HELD_OUT, seed), held_out_pairs(PAIRS, seed)
-    right = [one for one in rightly_chosen(preferences(run)) if one is not None]
+    trial, pairs = world.Trial(HELD_OUT, seed), held_out_pairs(PAIRS, seed)
+    right = [one for one in world.rightly_chosen(world.preferences(run)) if one is not None]
     return {
         "judge": round(statistics.fmean(right), 4),
-        "reward": share(agreement(reward, pairs)),
-        "reward_null": null_agreement(pairs),
+        "reward": share(world.agreement(reward, pairs)),
+        "reward_null": world.null_agreement(pairs),
         "policies": {name: trial.mark(policy) for name, policy in made.items()},
         "cpu_seconds": seconds,
     }
 
 
-def held_out_pairs(n: int, seed: int) -> list[Pair]:
+def held_out_pairs(n: int, seed: int) -> list[world.Pair]:
     """The initial policy's own answers to held-out questions, without ties in truth."""
-    asked = held_out(min(2 * n, 2_000), seed)
-    answers = zip(asked, write(initial(), asked, ANSWERS, seed).texts, strict=True)
+    asked = world.held_out(min(2 * n, 2_000), seed)
+    answers = zip(asked, world.write(world.initial(), asked, world.ANSWERS, seed).texts, strict=True)
     pairs = ((prompt, *two) for prompt, some in answers for two in (some[:2], some[2:]))
-    marked = ((row, better(request(row[0]), *row[1:])) for row in pairs)
-    return [Pair(*row, truth) for row, truth in marked if truth is not None][:n]
+    marked = ((row, world.better(world.request(row[0]), *row[1:])) for row in pairs)
+    return [world.Pair(*row, truth) for row, truth in marked if truth is not None][:n]
 
 
 if __name__ == "__main__":

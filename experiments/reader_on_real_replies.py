@@ -9,18 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from evidence import record, share
-from support.on_record import (
-    P_OF,
-    REAL_DATA,
-    Recorded,
-    compare,
-    last_mentioned,
-    llmbar,
-    named,
-    on_score_pairs,
-    own_form,
-    rows_of,
-)
+from support import on_record
 
 BARS = dict.fromkeys(("llmbar_named", "qlora_named"), ("same", 0.999, 0.0003))
 BARS |= {"llmbar_own_form": ("read", 0.7, 0.0), "qlora_own_form": ("read", 0.995, 0.0)}
@@ -28,17 +17,20 @@ BARS |= {"llmbar_own_form": ("read", 0.7, 0.0), "qlora_own_form": ("read", 0.995
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    pairwise = rows_of(REAL_DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
-    reviews = [Recorded(row["text"], "stop", P_OF[str(row["score"])], "vicuna") for row in pairwise]
-    bar = list(llmbar(REAL_DATA / "llmbar"))
+    pairwise = on_record.rows_of(on_record.REAL_DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
+    reviews = [
+        on_record.Recorded(row["text"], "stop", on_record.P_OF[str(row["score"])], "vicuna")
+        for row in pairwise
+    ]
+    bar = list(on_record.llmbar(on_record.REAL_DATA / "llmbar"))
     plain = [reply for reply in bar if not reply.both]
     return {
-        "llmbar_own_form": compare(plain, own_form),
-        "llmbar_named": compare(bar, named),
-        "qlora_own_form": compare(reviews, own_form),
-        "qlora_named": compare(reviews, named),
-        "null_label_mentioned_last": compare(plain, last_mentioned),
-        "qlora_score_pairs": on_score_pairs(REAL_DATA / "qlora_vicuna"),
+        "llmbar_own_form": on_record.compare(plain, on_record.own_form),
+        "llmbar_named": on_record.compare(bar, on_record.named),
+        "qlora_own_form": on_record.compare(reviews, on_record.own_form),
+        "qlora_named": on_record.compare(reviews, on_record.named),
+        "null_label_mentioned_last": on_record.compare(plain, on_record.last_mentioned),
+        "qlora_score_pairs": on_record.on_score_pairs(on_record.REAL_DATA / "qlora_vicuna"),
     }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+import small_world as world
 from evidence import Interval, differences, interval, mean_of, over_seeds, record, run_claims, write_rows
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
@@ -32,16 +33,6 @@ from jurist.records import Prompt
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import Side, prompts
 from jurist.verdicts.settings import JudgeConfig
-from small_world import (
-    held_out,
-    initial,
-    label_answers,
-    mean_words,
-    proxy_scores,
-    run_recipe,
-    settings_of,
-    write,
-)
 
 SLOW = "half an hour of one core"
 LABELLED, PPO_PROMPTS, HELD_OUT, SAMPLES, LATE = 280, 280, 400, 2, 3
@@ -70,21 +61,21 @@ def kl_prevents_overoptimisation() -> None:
 
 
 def held_and_free(seed: int, folder: Path) -> dict[str, Any]:
-    cfg, asked = settings_of("rlaif", seed, folder), held_out(HELD_OUT, seed)
+    cfg, asked = world.settings_of("rlaif", seed, folder), world.held_out(HELD_OUT, seed)
     given = {"base": str(tiny_checkpoint()), "seed": seed}
-    run = label_answers(folder / "labels", LABELLED, seed, prefer=cfg.prefer)
+    run = world.label_answers(folder / "labels", LABELLED, seed, prefer=cfg.prefer)
     model = train_reward(replace(cfg.reward_model, **given, data=str(run), out=str(folder / "reward")))
     reward, scores, found = RewardJudge(model), dict[str, list[float]](), dict[str, Any]()
 
     def mark(name: str, policy: Policy) -> None:
-        answers = write(policy, asked, SAMPLES, seed)
+        answers = world.write(policy, asked, SAMPLES, seed)
         rows = [(one, text) for one, texts in zip(asked, answers.texts, strict=True) for text in texts]
-        proxy = round(statistics.fmean(proxy_scores(reward, rows)), 3)
+        proxy = round(statistics.fmean(world.proxy_scores(reward, rows)), 3)
         scores[name] = [statistics.fmean(some) for some in answers.scores(asked)]
         found[name] = {"proxy": proxy, "truth": answers.mean_score(asked)}
-        found[name]["kl"] = round(kl(policy, initial(), answers.rows), 2)
+        found[name]["kl"] = round(kl(policy, world.initial(), answers.rows), 2)
 
-    mark("initial", initial())
+    mark("initial", world.initial())
     for who, how in (("held", cfg.ppo.kl), ("free", replace(cfg.ppo.kl, beta=0.0, target=None))):
         for when, passes in (("early", 1), ("late", LATE)):
             out = {"data": "given", "out": str(folder / f"{who}-{when}"), "reward": str(model)}
@@ -129,13 +120,14 @@ def pooled(seed: int, folder: Path) -> dict[str, Any]:
 
     def scores(policy: Any, subject: str) -> float:
         asked = about(subject, 200, seed, "held_out")
-        return write(policy, asked, SAMPLES, seed).mean_score(asked)
+        return world.write(policy, asked, SAMPLES, seed).mean_score(asked)
 
-    found: dict[str, Any] = {"initial": {one: scores(initial(), one) for one in ("wishes", "talk")}}
+    found: dict[str, Any] = {"initial": {one: scores(world.initial(), one) for one in ("wishes", "talk")}}
     for pool in ("all", "last"):
         given = {"prompts": file, "prompts_each": EACH, "pool": pool, "compare": {"held_out": 0.0}}
         policies = [
-            one.policy for one in run_recipe(settings_of("rejection", seed, folder / pool, **given)).rounds
+            one.policy
+            for one in world.run_recipe(world.settings_of("rejection", seed, folder / pool, **given)).rounds
         ]
         wishes = [scores(one, "wishes") for one in policies]
         found[pool] = {"wishes after each round": wishes, "talk at the end": scores(policies[-1], "talk")}
@@ -168,7 +160,7 @@ def rho_keeps_length() -> None:
 
 def looped(folder: Path, way: str, seed: int) -> str:
     """The policy of the last round, each round's being the reference of the next."""
-    cfg = settings_of("self_rewarding", seed, folder / way, rho=RHO[way], compare={"held_out": 0.0})
+    cfg = world.settings_of("self_rewarding", seed, folder / way, rho=RHO[way], compare={"held_out": 0.0})
     policy = str(tiny_checkpoint())
     with LoopRun(cfg) as loop:
         for number in range(1, cfg.rounds + 1):
@@ -180,10 +172,10 @@ def looped(folder: Path, way: str, seed: int) -> str:
 
 
 def long_winded(seed: int, folder: Path) -> dict[str, Any]:
-    asked = held_out(300, seed)
+    asked = world.held_out(300, seed)
     policies = {"initial": str(tiny_checkpoint()), **{way: looped(folder, way, seed) for way in RHO}}
-    answers = {way: write(policy, asked, 1, seed) for way, policy in policies.items()}
-    words = {way: round(mean_words(one), 2) for way, one in answers.items()}
+    answers = {way: world.write(policy, asked, 1, seed) for way, policy in policies.items()}
+    words = {way: round(world.mean_words(one), 2) for way, one in answers.items()}
     return {way: {"words": words[way], "true score": one.mean_score(asked)} for way, one in answers.items()}
 
 

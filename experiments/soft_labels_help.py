@@ -16,23 +16,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+import small_world as world
 from evidence import Interval, differences, mean_of, over_seeds, record
 from jurist.models.reward import train_reward
 from jurist.stats.agreement import ece
 from jurist.tiny.answers import Habits, compose
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import Side, prompts
-from small_world import (
-    Pair,
-    agreement,
-    better,
-    label_pairs,
-    null_agreement,
-    preferences,
-    request,
-    rightly_chosen,
-    settings_of,
-)
 
 SLOW = "about six minutes of one core"
 SEEDS = range(6_000, 6_016)
@@ -40,34 +30,37 @@ PAIRS, TEST_PAIRS = 400, 1_000
 ASSISTANT = Habits(wrong=0.15, guessing=0.35, asking=0.2, harmful=0.25, cold=0.3, vague=0.1, rambling=0.1)
 
 
-def pairs(n: int, seed: int, side: Side, *, ties: bool) -> list[Pair]:
+def pairs(n: int, seed: int, side: Side, *, ties: bool) -> list[world.Pair]:
     """Prompts with two answers of the assistant, with or without those of which neither is better."""
     draw, found = random.Random(seed), []
     for prompt in prompts(2 * n if side == "train" else 2_000, seed, side):
-        one, other = (compose(request(prompt), ASSISTANT, draw) for _ in range(2))
-        truth = better(request(prompt), one, other)
+        one, other = (compose(world.request(prompt), ASSISTANT, draw) for _ in range(2))
+        truth = world.better(world.request(prompt), one, other)
         if one != other and (ties or truth is not None):
-            found.append(Pair(prompt, one, other, bool(truth)))
+            found.append(world.Pair(prompt, one, other, bool(truth)))
     return found[:n]
 
 
 def one_seed(seed: int, folder: Path) -> dict[str, float | str]:
-    rows = [(request(one.prompt), one.one, one.other) for one in pairs(PAIRS, seed, "train", ties=True)]
-    run, test = label_pairs(folder / "run", rows, seed=seed), pairs(TEST_PAIRS, seed, "held_out", ties=False)
-    cfg = settings_of("rlaif", seed, folder).reward_model
+    rows = [(world.request(one.prompt), one.one, one.other) for one in pairs(PAIRS, seed, "train", ties=True)]
+    run, test = (
+        world.label_pairs(folder / "run", rows, seed=seed),
+        pairs(TEST_PAIRS, seed, "held_out", ties=False),
+    )
+    cfg = world.settings_of("rlaif", seed, folder).reward_model
     found: dict[str, float | str] = judged(run)
     for name in ("soft", "hard"):
         given = {"data": str(run), "base": str(tiny_checkpoint()), "seed": seed, "soft": name == "soft"}
         model = train_reward(replace(cfg, **given, out=str(folder / name)))
-        found[name] = round(statistics.fmean(agreement(model, test)), 4)
-    null, value = null_agreement(test)
+        found[name] = round(statistics.fmean(world.agreement(model, test)), 4)
+    null, value = world.null_agreement(test)
     return {**found, "null": null, "null_agrees": value}
 
 
 def judged(run: Path) -> dict[str, float | str]:
     """How good the judge is on the pairs that are no ties, how honest its probabilities are, and the ties."""
-    rows = list(preferences(run))
-    truth = rightly_chosen(rows)
+    rows = list(world.preferences(run))
+    truth = world.rightly_chosen(rows)
     p, right = zip(
         *((row.p, float(one)) for row, one in zip(rows, truth, strict=True) if one is not None), strict=True
     )
