@@ -37,18 +37,13 @@ from evidence import record
 from cover import LEAST, MOST, Scenario, covers, judges, loops
 
 PACKAGE = Path(jurist.__file__).parent
-SETS = 200
-"""For a mutant."""
-
-
+SETS = 200  # for a mutant
 AUDITS: dict[str, Callable[[], list[Scenario]]] = {
     name.removeprefix("of_"): made
     for file in (judges, loops)
     for name, made in vars(file).items()
     if name.startswith("of_")
 }
-
-
 MUTANTS = """
 an interval half as wide: position.flip_rate, biased to the first position
     stats/intervals.py: z, p = z_of(level), -> z, p = z_of(level) / 2,
@@ -91,10 +86,8 @@ def scenarios(audits: Iterable[str]) -> list[Scenario]:
 def case(measure: str, about: str, sets: int = SETS) -> dict[str, Any]:
     audit, _, rest = measure.partition(".")
     (scenario,) = (one for one in scenarios([audit]) if one.about == about)
-    found: dict[str, Any] = covers(replace(scenario, planted={rest: scenario.planted[rest]}), sets)["cases"][
-        rest
-    ]
-    return found
+    only = replace(scenario, planted={rest: scenario.planted[rest]})
+    return dict(covers(only, sets)["cases"][rest])
 
 
 def tried(name: str) -> dict[str, Any]:
@@ -107,9 +100,8 @@ def tried(name: str) -> dict[str, Any]:
             sys.exit(f"{name}: {right!r} does not stand just once in {file}")
         path.write_text(path.read_text().replace(right, wrong))
         command = [sys.executable, __file__, "--case", measure, about]
-        ran = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True
-        )
+        env = {**os.environ, "PYTHONPATH": folder}
+        ran = subprocess.run(command, env=env, capture_output=True, text=True)
     if ran.returncode:
         sys.exit(ran.stderr)
     found = json.loads(ran.stdout)

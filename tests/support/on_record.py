@@ -1,5 +1,5 @@
-"""Judgements on record, as tests and experiments read them: of LLMBar (Zeng et al. 2024) and QLoRA (Dettmers et
-al. 2023), in a folder beside the repository.
+"""Judgements on record, as tests and experiments read them: of LLMBar (Zeng et al. 2024) and QLoRA
+(Dettmers et al. 2023), in a folder beside the repository.
 """
 
 from __future__ import annotations
