@@ -59,3 +59,13 @@ def test_what_is_measured_is_what_was_planted(case):
     measured = {one.name: one.estimate for one in audit(simulate((judge,), world, 5)[0])}
     for name in names.split():
         estimate = measured[f"{audit.__name__}.{name}"]
+        # Three times as wide as a 95% interval: of what is right, one in a hundred million is outside.
+        assert abs(estimate.value - truth[name]) < 1.5 * (estimate.high - estimate.low), name
+
+
+def test_errors_planted_by_the_evidence_still_have_their_place(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[2] / "experiments"), *sys.path])
+    from audits_cover import PACKAGE, mutants
+
+    places = [(PACKAGE / file).read_text().count(right) for _, _, file, right, _ in mutants().values()]
+    assert places == [1] * 10
