@@ -190,16 +190,13 @@ def test_judges_that_guess_are_an_alarm_without_any_human():
     world = World(prompts=150, people=0)
     coins = [Simulated(f"coin {i}", sharpness=0.0) for i in range(8)]
     three = [replace(GOOD, name=name) for name in ("one", "two", "three")]
-    guesses, fair, odd = (
-        the(audited(*judges, world=world), "among_judges") for judges in (coins, three, [*three, coins[0]])
-    )
+    guesses, fair = (the(audited(*judges, world=world), "among_judges") for judges in (coins, three))
 
     assert guesses.grade == "alarm"
     assert guesses.low < 0 < guesses.high < 0.1
     assert "jurist spotcheck" in guesses.advice
     assert fair.grade == "fine"
     assert fair.low > 0.3
-    assert "and coin 0:" in odd.says.split("Least alike are")[1]
     few = two_judges(np.array([[0.9] * 20, [0.9] * 10 + [0.1] * 10]))
     assert the(findings(agreement(few)), "among_judges").grade == "note"
 

@@ -28,9 +28,9 @@ from .sheet import Array, Sheet
 FEW: Final = 10
 """Prompts that humans labelled, below which there is no more to say than how many agree."""
 FEWEST: Final = 30
-"""Matchups from which two judges are compared with each other."""
-MOST_JUDGES: Final = 20
-"""Judges compared one by one, those that compared the most; of the best with others, a quarter of that."""
+"""Prompts below which judges that disagree among themselves are worth a note only."""
+OTHERS: Final = 5
+"""Judges that the best is compared with."""
 EXAMPLES: Final = 5
 
 
@@ -151,7 +151,7 @@ def better_judge(judges: Sequence[AgainstHumans]) -> Iterator[Measure]:
     ranked = sorted(
         (one.decided for one in judges if _enough(one)), key=lambda one: (-_mean(one.right), one.name)
     )
-    for other in ranked[1 : 1 + MOST_JUDGES // 4]:
+    for other in ranked[1 : 1 + OTHERS]:
         best = ranked[0]
         _, ours, theirs = np.intersect1d(best.item, other.item, return_indices=True)
         if len(ours) < FEW:
@@ -213,8 +213,7 @@ def among_judges(sheet: Sheet) -> Iterator[Measure]:
     rows = np.flatnonzero(several[said.matchup] & read)
     if not len(rows):
         return
-    judge, matchup, winner = said.judge[rows], said.matchup[rows], np.sign(said.p[rows] - 0.5)
-    parts = alpha_parts(matchup, winner, "interval")
+    parts = alpha_parts(said.matchup[rows], np.sign(said.p[rows] - 0.5), "interval")
     # Which answer comes first is nobody's doing: seen from either position, the winners add up to nothing.
     parts[:, 2] = 0.0
     prompts = sheet.matchups.prompt[np.flatnonzero(several)]
@@ -222,28 +221,6 @@ def among_judges(sheet: Sheet) -> Iterator[Measure]:
     alpha = jackknifed(parts, prompts, partial(alpha_of, level="interval"), n)
     if not np.isfinite(alpha.low):
         return
-    judges = len(np.unique(judge))
-    figures: dict[str, Any] = {"matchups": int(several.sum()), "judges": judges}
-    figures |= {"few": n < FEWEST}
-    figures |= _least_alike(sheet, judge, matchup, winner) if judges > 2 else {}
+    judges = len(np.unique(said.judge[rows]))
+    figures = {"matchups": int(several.sum()), "judges": judges, "few": n < FEWEST}
     yield Measure("agreement.among_judges", "", alpha, figures)
-
-
-def _least_alike(sheet: Sheet, judge: Array, matchup: Array, winner: Array) -> dict[str, Any]:
-    """The same alpha of every two: what two tables of judges by matchups come to, multiplied."""
-    busiest = np.argsort(-np.bincount(judge, minlength=len(sheet.judges)), kind="stable")[:MOST_JUDGES]
-    place = np.full(len(sheet.judges), -1)
-    place[busiest] = np.arange(len(busiest))
-    rows = np.flatnonzero(place[judge] >= 0)
-    column = (np.cumsum(np.bincount(matchup) > 0) - 1)[matchup[rows]]
-    winners, read = np.zeros((2, len(busiest), int(column.max()) + 1), dtype=np.float32)
-    winners[place[judge[rows]], column], read[place[judge[rows]], column] = winner[rows], 1.0
-    sided = winners**2 @ read.T
-    sided, met = sided + sided.T, read @ read.T
-    known = np.triu((met >= FEWEST) & (sided > 0), 1)
-    if not known.any():
-        return {}
-    alike = np.where(known, 2 * (winners @ winners.T) / np.maximum(sided, 1), np.inf)
-    one, other = np.unravel_index(int(alike.argmin()), alike.shape)
-    names = [sheet.judges[int(busiest[at])] for at in (one, other)]
-    return dict(zip(("one", "other"), names, strict=True)) | {"least": float(alike[one, other])}

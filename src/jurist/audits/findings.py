@@ -109,7 +109,7 @@ AGREEMENT: Final = {
         too_high(TOLERATED, shown=True), advice=("see where they are wrong under Capability ceiling, by domain", MORE_LABELS),
         missing={"few": Missing("How many labels are wrong is not known: humans labelled fewer than {few} prompts.")}),
     "agreement.among_judges": Kind("Agreement among judges",
-        "On {matchups:matchup} that two or more of {judges:judge} compared, Krippendorff's alpha among their winners is {value} ({interval}): 1 is perfect agreement, 0 what chance gives.[ Least alike are {one} and {other}: {least:.3f}.]",
+        "On {matchups:matchup} that two or more of {judges:judge} compared, Krippendorff's alpha among their winners is {value} ({interval}): 1 is perfect agreement, 0 what chance gives.",
         too_low(0.1, 0.1, "number", unless={"few": ("note", "on few prompts")}), unit="number", fair=1.0,
         advice=("find out which of them agree with humans, and keep those: {spotcheck}",)),
 }

@@ -92,6 +92,10 @@ SWAPPED: Final = {
     **dict.fromkeys(("true", "1", "yes", "swapped", "turned", "ba"), True),
     **dict.fromkeys(("false", "0", "no", "given", "ab", ""), False),
 }
+COLUMNS_AS_SHOWN: Final = (
+    "The file does not say which answer the judge saw first: it is taken to be the first column. If it was"
+    " not, add a column: swapped."
+)
 NO_VERDICT: Final = re.compile(r"|none|null|nan|n/a|error|invalid|unread|unknown|refused|-1")
 """What stands where a judge gave no answer."""
 
@@ -155,13 +159,9 @@ def read_source(
         look = f"Look at it with: head -n 3 {for_shell(source)}"
         raise DataError(f"{source} has no pair of answers{out and f'; left out: {out}'}. {look}")
     if judged and known and not ordered:
-        notes.append(
-            "The file does not say which answer the judge saw first: it is taken to be the first column. If"
-            " it was not, add a column: swapped."
-        )
+        notes.append(COLUMNS_AS_SHOWN)
     if no_prompt:
-        rows_ = f"{count(no_prompt, 'row')} had no prompts"
-        notes.append(f"{rows_}: each pair counts as a prompt of its own, though several may answer one.")
+        notes.append(f"{count(no_prompt, 'row')} had no prompts: each pair counts as a prompt of its own.")
     sheet = replace(sheet, positions_known=known)
     return AuditInput(sheet, str(source), "file", str(human or ""), human_labels, tuple(notes))
 
@@ -267,8 +267,11 @@ def _verdicts_in(
     """What the judge of a row said of the pair and of each answer alone, and what humans said."""
     judge, usd = str(ours.get("judge") or UNNAMED), _number(ours.get("usd")) or 0.0
     ids, policies = (first.id, second.id), (first.policy, second.policy)
+    word = str("" if ours.get("swapped") is None else ours["swapped"]).strip().lower()
+    if word not in SWAPPED and any(column in IN_ONE_ORDER for column in layout.verdicts):
+        raise BadRow("unknown_order", f"swapped is {clip(ours['swapped'])}; it is true or false. {SKIP}")
     for column in layout.verdicts:
-        swapped = column.endswith("_swapped") or (column in IN_ONE_ORDER and _is_swapped(ours))
+        swapped = column.endswith("_swapped") or (column in IN_ONE_ORDER and SWAPPED[word])
         by_position = column == "position_swapped"
         p, unread = _cell(layout, column, ours, policies[::-1] if by_position else policies, coding)
         if p is not None and swapped and not by_position:
@@ -320,14 +323,6 @@ def _number(value: Any, most: float = math.inf) -> float | None:
     if most == 1.0 and not 0.0 <= found <= most:
         raise BadRow("out_of_range", f"p_first is {clip(value)}; a probability is between 0 and 1. {SKIP}")
     return found if math.isfinite(found) else None
-
-
-def _is_swapped(ours: dict[str, Any]) -> bool:
-    value = ours.get("swapped")
-    word = "" if value is None else str(value).strip().lower()
-    if word not in SWAPPED:
-        raise BadRow("unknown_order", f"swapped is {clip(value)}; it is true or false. {SKIP}")
-    return SWAPPED[word]
 
 
 def _repeats_merged(sheet: Sheet, human_labels: LabelIndex) -> tuple[Sheet, list[str]]:

@@ -19,9 +19,11 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from ..errors import SettingError
 from ..stats.intervals import Estimate, clustered_mean
@@ -35,13 +37,24 @@ UNKNOWN: Final = -1
 _HUMAN = re.compile(r"^(human|person|people)\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"@https?://.*$")
 _EXAMPLE: Final = "Write a line like: acme: ['acme-', 'coyote']"
+Pattern = Annotated[str, Meta(min_length=1)]
+PatternList = Annotated[list[Pattern], Meta(min_length=1)]
 
 
 class Families:
     """Patterns in the order in which they are tried."""
 
-    def __init__(self, table: dict[str, list[str]]) -> None:
-        self._table = [(family, _compiled(family, patterns)) for family, patterns in table.items()]
+    def __init__(self, text: str, where: str, others: Families | None = None) -> None:
+        import yaml
+
+        try:
+            tree = msgspec.convert(yaml.safe_load(text), dict[str, Pattern | PatternList])
+            self._table = {family: _either(some) for family, some in tree.items()}
+        except (yaml.YAMLError, msgspec.ValidationError, re.error) as why:
+            words = " ".join(str(why).split())
+            raise SettingError(f"{where} is no table of families: {words}. {_EXAMPLE}") from None
+        theirs = others._table if others else {}
+        self._table |= {family: some for family, some in theirs.items() if family not in self._table}
 
     def of_policy(self, name: str) -> str:
         """Of who wrote an answer; empty where nobody is named."""
@@ -56,12 +69,17 @@ class Families:
 
     def _of(self, engine: str) -> str:
         model = _ADDRESS.sub("", engine)
-        return next((family for family, known in self._table if known.search(model)), model.lower())
+        return next((name for name, known in self._table.items() if known.search(model)), model.lower())
+
+
+def _either(patterns: str | list[str]) -> re.Pattern[str]:
+    every = [patterns] if isinstance(patterns, str) else patterns
+    return re.compile("|".join(f"(?:{one})" for one in every), re.IGNORECASE)
 
 
 @cache
 def our_families() -> Families:
-    return Families(_our_table())
+    return Families(files(__package__).joinpath("families.yaml").read_text(encoding="utf-8"), "families.yaml")
 
 
 def load_families(path: str | Path | None) -> Families:
@@ -71,35 +89,7 @@ def load_families(path: str | Path | None) -> Families:
     file = Path(path)
     if not file.is_file():
         raise SettingError(f"there is no file of families at {path}. Look with: ls {quote(str(file.parent))}")
-    table = _read_table(file.read_text(encoding="utf-8"), str(path))
-    return Families(table | {family: some for family, some in _our_table().items() if family not in table})
-
-
-def _our_table() -> dict[str, list[str]]:
-    return _read_table(files(__package__).joinpath("families.yaml").read_text(encoding="utf-8"))
-
-
-def _read_table(text: str, where: str = "families.yaml") -> dict[str, list[str]]:
-    import yaml
-
-    try:
-        tree: Any = yaml.safe_load(text)
-    except yaml.YAMLError as why:
-        raise SettingError(f"{where} is no YAML: {' '.join(str(why).split())}. {_EXAMPLE}") from None
-    if not isinstance(tree, dict):
-        raise SettingError(f"{where} names no families, got {type(tree).__name__}. {_EXAMPLE}")
-    table = {str(family): [some] if isinstance(some, str) else some for family, some in tree.items()}
-    for family, some in table.items():
-        if not isinstance(some, list) or not all(isinstance(one, str) and one for one in some) or not some:
-            raise SettingError(f"family '{family}' in {where} has patterns {some!r}. {_EXAMPLE}")
-    return table
-
-
-def _compiled(family: str, patterns: list[str]) -> re.Pattern[str]:
-    try:
-        return re.compile("|".join(f"(?:{one})" for one in patterns), re.IGNORECASE)
-    except re.error as why:
-        raise SettingError(f"a pattern of family '{family}' cannot be read: {why}. {_EXAMPLE}") from None
+    return Families(file.read_text(encoding="utf-8"), str(path), our_families())
 
 
 def self_preference(sheet: Sheet, families: Families | None = None) -> list[Measure]:
