@@ -143,6 +143,9 @@ def test_a_domain_where_the_position_decides_is_named():
     assert found.grade == "warning"
     assert "doses" in found.says
     assert found.value == 1.0
+    alike = the(audited(Simulated("judge", slot=3.0), prompts=400, domains=("sums", "doses")), "by_domain")
+    assert (alike.low > 0.4, alike.grade) == (True, "fine")
+    assert "not significantly above the share in all" in alike.reason
 
 
 def test_a_matchup_that_flips_costs_labels_where_it_is_asked_once():
