@@ -38,11 +38,6 @@ SLOW = "some three minutes of one core"
 SHARES, SEEDS, PAIRS, HONEST = (0.05, 0.2, 0.6), 6, 300, 200
 SEEN, FALSE = 0.95, 0.05
 OF_ATTACKS = {f"attacks.{name}" for name in NAMES}
-CHANGED = (
-    "The first run missed padding at 5% of the wins: an answer counted as padded from 1.2 times the other's"
-    " length, now from 1.1. Copied prompts that win more than half of their matchups are an alarm, not 55%."
-    " All seeds are new."
-)
 
 
 @cache
@@ -142,7 +137,6 @@ def main() -> None:
         honest_called_attacked=share((alarmed["attacks"], n)),
         honest_with_any_alarm=share((alarmed["any"], n)),
         systems_with_any_alarm=alarmed["any of a system"],
-        changed=CHANGED,
     )
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     not (DATA / "llmbar").is_dir(), reason=f"no recorded judgements at {DATA / 'llmbar'}"
 )
 sys.path.insert(0, str(ROOT / "experiments"))
-from reader_on_real_replies import BARS, figures, holds  # noqa: E402
+from real_judgements import BARS, figures, holds  # noqa: E402
 
 
 @pytest.mark.slow
