@@ -73,11 +73,11 @@ bench-peers:
 	@bash bench/peers/install.sh
 
 evidence: setup
-	@for script in $$(grep -L '^SLOW' $$(grep -l '^def main' experiments/*.py)); do \
+	@for script in $$(grep -L '^SLOW' $$(grep -l '^if __name__' experiments/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 evidence-all: setup
-	@for script in $$(grep -l '^def main' experiments/*.py); do \
+	@for script in $$(grep -l '^if __name__' experiments/*.py); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
