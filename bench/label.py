@@ -2,7 +2,7 @@
 `make bench-peers` installed, all in one run; and how fast `jurist label` is where it finds out by itself how
 many requests a server takes.
 
-    python bench/label.py [--calls 10000] [--concurrency 256] [--rounds 5] [--no-peers]
+    python bench/label.py [--calls 10000] [--rounds 5] [--no-peers]
 
 Every client runs in a process of its own, on a core of its own where the system allows it; the server that
 answers after 50 ms has the other, and its time is not counted. Clients take turns, so that other work on the
@@ -98,25 +98,20 @@ def bench(calls: int) -> Iterator[Bench]:
 
 
 def take_turns(
-    bench: Bench,
-    clients: Sequence[str],
-    concurrency: int,
-    rounds: int,
-    peers: Sequence[str] = (),
-    skipped: dict[str, str] | None = None,
+    bench: Bench, concurrency: int, rounds: int, peers: Sequence[str], skipped: dict[str, str]
 ) -> list[Row]:
     """Each client once a round, in turn and back again, the peers in the first rounds only; a row a client.
 
     Ratios are taken round by round: neighbours in time saw the same machine.
     """
-    measured: dict[str, list[Row]] = {name: [] for name in clients}
+    measured: dict[str, list[Row]] = {name: [] for name in CLIENTS}
     for number in range(rounds):
-        for name in clients if number % 2 == 0 else reversed(clients):
+        for name in CLIENTS if number % 2 == 0 else reversed(CLIENTS):
             measured[name].append(bench.ours(name, concurrency))
         for name in peers if number < PEER_ROUNDS else ():
             run = bench.peer(name, concurrency)
             if isinstance(run, str):
-                (skipped if skipped is not None else {})[name] = f"failed at {concurrency}: {run}"
+                skipped[name] = f"failed: {run}"
             else:
                 measured.setdefault(name, []).append(run)
     rows = [summed(name, concurrency, runs) for name, runs in measured.items()]
@@ -163,7 +158,7 @@ def show(rows: Sequence[Row]) -> None:
 
 def label_cpu(rows: Sequence[Row]) -> None:
     """The claim. Null: the bare loop beside itself a round later, by which other work moves such a ratio."""
-    ours, bare, by_default = ([row for row in rows if row["client"] == name][-1] for name in CLIENTS)
+    ours, bare, by_default = (next(row for row in rows if row["client"] == name) for name in CLIENTS)
     rounds = zip(ours["cpu_ms_each"], bare["cpu_ms_each"], strict=True)
     ratios = sorted(round(one / other, 3) for one, other in rounds)
     record(
@@ -180,18 +175,17 @@ def label_cpu(rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--calls", type=int, default=10_000)
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[256])
+    parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true")
     args = parser.parse_args()
-    where, rows = machine(), list[Row]()
+    where = machine()
     there = [name for name in PEER_NAMES if (PEERS / name / "bin" / "python").exists()]
-    missing = PEER_NAMES.keys() - there if not args.no_peers else ()
+    peers = [] if args.no_peers else there
+    missing = () if args.no_peers else PEER_NAMES.keys() - there
     skipped = dict.fromkeys(missing, "not installed; install it with: make bench-peers")
     with bench(args.calls) as one:
-        for concurrency in args.concurrency:
-            peers = () if args.no_peers else there
-            rows += take_turns(one, CLIENTS, concurrency, args.rounds, peers, skipped)
+        rows = take_turns(one, args.concurrency, args.rounds, peers, skipped)
     show(rows)
     for name, reason in skipped.items():
         print(f"without {name}: {reason}")
