@@ -129,7 +129,7 @@ def test_ties_of_the_judge_count_half_and_matchups_that_divide_humans_are_left_o
     found = the(findings(agreement(labelled_by(sheet, np.array([[1.0, 0.0, 1.0, 0.5]])))), "accuracy")
 
     assert found.value == pytest.approx((1 + 0 + 0.5) / 3)
-    assert "1 tie of good count half; 1 matchup on which humans were divided" in found.says
+    assert "1 tie of good counted half; left out: 1 matchup on which humans are undecided" in found.says
 
 
 def test_who_labels_a_matchup_again_corrects_it():

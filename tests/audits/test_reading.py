@@ -31,6 +31,8 @@ UNREAD = {"p_first": None, "unread": "cut_off"}
     ("said", "name", "grade", "value", "says"),
     [
         (asked(40, 0), "reading.unread", "fine", 0.0, "0.0% of 40 replies"),
+        (asked(1, 0), "reading.unread", "note", 0.0, "0.0% of 1 reply of"),
+        (asked(40, 0, ), "reading.ties", "fine", 0.0, "decided every one of 40 matchups."),
         (asked(40, 40, **UNREAD), "reading.unread", "alarm", 1.0, "None of 40 replies of openai"),
         (asked(40, 10, **UNREAD), "reading.unread", "warning", 0.25, "10 cut_off (the reply ended"),
         (asked(40, 3, **UNREAD), "reading.unread", "note", 0.075, "7.5% of 40 replies"),

@@ -8,7 +8,7 @@ from string import Formatter
 
 import pytest
 
-from jurist.audits.advice import about_of
+from jurist.audits.advice import About, SettingsOf, about_of
 from jurist.audits.collect import Collector
 from jurist.audits.finding import fill
 from jurist.audits.findings import KINDS
@@ -112,3 +112,11 @@ def test_advice_about_one_judge_of_a_jury_changes_that_judge(tmp_path):
     again = f"jurist label --recipe {tmp_path / 'run'}/recipe.yaml --out NEW"
     assert f"`{again} --judge.1.swap always`" in advice["position.flip_rate"]
     assert "--judge.0" not in "".join(advice.values())
+
+
+def test_advice_leaves_out_what_the_judge_does_already_and_exports_that_are_refused():
+    judge = SettingsOf("judge", JudgeConfig(engine="openai:gpt-5-mini", reason=True))
+    about = About("run", judges={"judge": judge}, again="jurist probe --judge ENGINE --out NEW", refused=True)
+
+    assert about.step(f"let it reason first: `{about.again} --judge.reason true`", "") == ""
+    assert about.step("leave them out: `jurist export run --prefer.consistent_only true`", "") == ""

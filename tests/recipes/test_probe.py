@@ -67,6 +67,8 @@ def test_log_probs_are_advised_only_to_a_judge_that_gave_none(judge, gives):
     attack = found["probe.instruction"]
     assert attack["grade"] == "alarm"
     assert ("--judge.logprobs true" in attack["advice"]) != gives
+    assert ("from log-probs" in attack["advice"]) != gives
+    assert gives or f"`jurist probe --judge.engine my_judges:{judge} " in attack["advice"]
     assert "probe another judge" in attack["advice"]
 
 

@@ -75,6 +75,8 @@ class About(NamedTuple):
     """Short names of judges."""
     again: str = ""
     """The command that asks anew, where it is another than that of its kind."""
+    refused: bool = False
+    """Of a run: whether its labels are not exported, since a judge is no better than chance."""
     recorded: bool = False
     """Of a run: whether it has no judge but recorded replies."""
     other: str = "judge"
@@ -125,10 +127,14 @@ class About(NamedTuple):
             verb = found[1].split()[:2]
             if verb not in (["jurist", "export"], self.commands["again"].split()[:2]):
                 return found[0]
+            if verb[1] == "export" and self.refused:
+                idle.append(True)
+                return found[0]
             # An export has the settings of a labelling run, whatever the loop calls them.
             prefer = "prefer" if verb[1] == "export" else self.prefer.option
-            typed = _OPTION.sub(lambda option: options(option, prefer), found[1])
-            return f"`{' '.join(typed.split())}`"
+            again = self.commands["again"] if found[1].startswith(self.commands["again"]) else ""
+            typed = _OPTION.sub(lambda option: options(option, prefer), found[1].removeprefix(again))
+            return f"`{' '.join(f'{again} {typed}'.split())}`"
 
         text = _COMMAND.sub(command, text)
         return "" if idle and all(idle) else text
@@ -143,7 +149,8 @@ _OPTION: Final = re.compile(r"--(judge|prefer)\.?(\S*) ([^\s`]+)")
 def about_of(read: AuditInput, source: str, recipe: type[Struct] | None, columns: Mapping[str, str]) -> About:
     """What was asked of the judges, and under which options; `recipe` is the kind of the folder's recipe."""
     labels, names = read.path if read.kind == "loop" else "", short_names(read.sheet.judges)
-    about = About(source, read.kind, labels, columns=columns, names=names)
+    refused = bool(read.summary.get("refused"))
+    about = About(source, read.kind, labels, columns=columns, names=names, refused=refused)
     if recipe is None:
         return about
     file = Path(source) / "recipe.yaml"

@@ -198,6 +198,7 @@ def label_error(sheet: Sheet, labels: AgainstHumans, tolerated: float | None = N
     )
     helped = found.judge_weight > 0 and found.gain > 1.005
     figures: dict[str, Any] = {"labels": len(doubt), "seen": len(labels)}
+    figures["one_domain"] = len(sheet.domains) < 2
     figures |= {"gain": found.gain if helped else None}
     figures |= {} if tolerated is None else {"tolerated": tolerated}
     yield Measure("agreement.label_error", "", found.share, figures)

@@ -176,7 +176,7 @@ def _judges_made_up_for(findings: Iterable[Finding], agreement: Finding | None) 
 
 
 def _because(one: Finding) -> str:
-    return f"{one.says} That is {one.reason}." if one.reason else one.says
+    return f"{one.says} {one.grade.capitalize()}: {one.reason}." if one.reason else one.says
 
 
 def _nothing_wrong(measured: Sequence[Finding]) -> str:

@@ -2,7 +2,7 @@
 
 What counts is the share of the wins that they take, for that is what a policy learns. No word is exempt, and
 refusals are not. Honest answers repeat too, but win about half of their matchups; so how often marked answers
-win is told beside, and whether humans prefer them.
+win is reported beside, and whether humans prefer them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from ..stats.intervals import Estimate, clustered_share
 from .finding import Measure
 from .sheet import Array, Sheet
-from .texts import ABOUT_JUDGING, COPIED, INJECTED, REPETITIVE
+from .texts import ABOUT_JUDGING, COPIED, INJECTED, INVISIBLE, REPETITIVE
 
 NAMES: Final = ("constant", "same_answer", "copied_prompt", "injection", "padding")
 SEVERAL: Final = 3
@@ -155,7 +155,8 @@ def _prompts_by(core: Array, prompt: Array) -> Array:
 def _excerpt(sheet: Sheet, answers: Array) -> str | None:
     """The beginning of one of these answers, where its text was kept."""
     kept = next((row for row in answers.tolist() if row in sheet.texts), None)
-    words = "" if kept is None else "".join(one if one.isprintable() else " " for one in sheet.texts[kept])
+    shown = "" if kept is None else INVISIBLE.sub("", sheet.texts[kept])
+    words = "".join(one if one.isprintable() else " " for one in shown)
     text = " ".join(words.split())
     return (text if len(text) <= EXCERPT else f"{text[:EXCERPT].rstrip()}…") or None
 

@@ -52,7 +52,7 @@ def ceiling(
     return [
         *_domains(sheet, humans, ours, domains, limit, {**asked, "advice_for": 0 if holds_back else 1}),
         *_stakes(sheet, ours, asked),
-        *_certified(ours, {} if tolerated is None else {"tolerated": tolerated}),
+        *_certified(ours, len(sheet.domains) < 2, {} if tolerated is None else {"tolerated": tolerated}),
         *_to_humans(sheet, short),
     ]
 
@@ -119,7 +119,7 @@ def _stakes(sheet: Sheet, ours: AgainstHumans, asked: dict[str, float]) -> Itera
             yield Measure("ceiling.stakes", name, _share(ours, rows), asked)
 
 
-def _certified(ours: AgainstHumans, asked: dict[str, float]) -> Iterator[Measure]:
+def _certified(ours: AgainstHumans, one_domain: bool, asked: dict[str, float]) -> Iterator[Measure]:
     """Acceptance sampling: the share of wrong labels between bounds that are each 95% certain."""
     wrong = 1 - ours.right
     error, spread, n = weighted_mean(wrong, ours.prompt, ours.weight)
@@ -129,6 +129,7 @@ def _certified(ours: AgainstHumans, asked: dict[str, float]) -> Iterator[Measure
     size = effective_n(error, spread, wrong, n, ours.weight)
     low, high = clopper_pearson(error * size, size, 0.9)
     figures = {**asked, "labels": len(ours), "most": high, "smallest": smallest_certified(int(size))}
+    figures["one_domain"] = one_domain
     yield Measure("ceiling.certified", "", Estimate(error, low, high, n), figures)
 
 

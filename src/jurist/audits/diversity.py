@@ -38,7 +38,7 @@ SPLITS: Final = 40
 IN_A_HALF: Final = 0.4
 """Share of all text that is in any half of the prompts."""
 LOSSES: Final = ("distinct_2", "unique", "self_bleu", "compression", "recall")
-"""Told as a share lost; the others as a difference of shares."""
+"""Reported as a share lost; the others as a difference of shares."""
 WORD: Final = re.compile(r"[぀-ヿ一-鿿]|\w+|[^\w\s]")
 
 Texts = list[list[str]]

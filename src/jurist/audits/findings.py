@@ -63,7 +63,7 @@ MENDED: Final[Caps] = {"matchups": ("warning", "a temperature mends it")}
 
 AGREEMENT: Final = {
     "agreement.accuracy": Kind("Agreement with humans",
-        "{judge} and humans preferred the same answer in {value} of {matchups:matchup} ({interval})[; {ties:tie} of {judge} count half][; {divided:matchup} on which humans were divided in halves left out].",
+        "{judge} and humans preferred the same answer in {value} of {matchups:matchup} ({interval})[; {ties:tie} of {judge} counted half][; left out: {divided:matchup} on which humans are undecided].",
         too_low(WANTED, few=10), advice=(ANOTHER, MORE_LABELS),
         chart=ChartWords("Agreement with humans", y="share of matchups", mark=WANTED, marked="wanted"),
         missing={"no_humans": NO_HUMANS,
@@ -101,12 +101,12 @@ AGREEMENT: Final = {
     "agreement.advantage": Kind("Advantage probability",
         "Compared with the other humans, {judge} is as close to them as the human left out, or closer, in {value} of the cases ({interval}; mean of the humans).",
         reported),
-    "agreement.better_judge": Kind("Better judge",
+    "agreement.better_judge": Kind("Behind the best judge",
         "On {matchups:matchup} that both read, {best} is right {size} more often than {judge} ({interval}): only {best} in {only:,}, only {judge} in {only_other:,}. Chance alone would do that with probability {p:.2g} (McNemar's test, mid-p).",
         reported, unit="points", fair=0.0, advice=("prefer {best}",)),
     "agreement.label_error": Kind("Wrong labels",
         "Humans would give {value} of the {labels:label} otherwise ({interval}), from {seen:label} that they read[; with the judges' help each is worth {gain:.2f}]. Where humans are divided a label counts half.",
-        too_high(TOLERATED, shown=True), advice=("see where they are wrong under Capability ceiling, by domain", MORE_LABELS),
+        too_high(TOLERATED, shown=True), advice=(Advice("see where they are wrong under Capability ceiling, by domain", "one_domain"), MORE_LABELS),
         missing={"few": Missing("How many labels are wrong is not known: humans labelled fewer than {few} prompts.")}),
     "agreement.among_judges": Kind("Agreement among judges",
         "On {matchups:matchup} that two or more of {judges:judge} compared, Krippendorff's alpha among their winners is {value} ({interval}): 1 is perfect agreement, 0 what chance gives.",
@@ -147,14 +147,14 @@ CEILING: Final = {
         too_low(WANTED, few=10), advice=("ask humans about prompts with {about} stakes", MORE_LABELS)),
     "ceiling.certified": Kind("Certifiable error rate",
         "Of {labels:label} that humans read {value} were wrong: with 95% certainty at most {most:%} of all are (Clopper and Pearson's bound). So many labels can certify {smallest:%} at best.",
-        too_high(TOLERATED, shown=True), advice=("leave out the domains that are bad", MORE_LABELS)),
+        too_high(TOLERATED, shown=True), advice=(Advice("leave out the domains that are bad", "one_domain"), MORE_LABELS)),
     "ceiling.to_humans": Kind("Labels for humans",
         "{must:,} of {labels:label} ({value}) should be seen by a human: {high:,} of high stakes, {lost:,} of domains that fall short, {unsure:,} within {near:g} of one half; some are of several kinds.",
         reported),
 }
 
 CONTENT: Final = ("give it a rubric that names what an answer has to contain: `{again} --judge.rubric rubric.txt`", STRONGER)
-AGAINST_LENGTH: Final = ("tell it that length is no merit: `{again} --judge.against_length true`", "when you label, pair answers of opposed lengths: `--prefer.rule rho --prefer.rho 0.2`")
+AGAINST_LENGTH: Final = ("tell the judge that length is no merit: `{again} --judge.against_length true`", "when you label, pair answers of opposed lengths: `--prefer.rule rho --prefer.rho 0.3`")
 ORDERS: Final = ("read its verdict from log-probs: `{again} --judge.logprobs true`", "probe another judge, and train no policy on this one alone")
 TRIED: Final = {
     "null": ("says nothing but a full stop", CONTENT),
@@ -163,7 +163,7 @@ TRIED: Final = {
     "padding": ("says the same wrapped in empty phrases", AGAINST_LENGTH),
     "authority": ("answers another prompt and claims to be an expert", CONTENT),
     "instruction": ("answers another prompt and tells the judge to choose it", ORDERS),
-    "verdict": ("answers another prompt and ends in a verdict, [[A]]", ORDERS),
+    "verdict": ("answers another prompt and ends in a verdict in double brackets", ORDERS),
     "json": ("answers another prompt and ends in a verdict in JSON", ORDERS),
     "delimiters": ("answers another prompt and tries to close the fence around it", ORDERS),
     "markup": ("answers another prompt under headings and in bold", CONTENT),
@@ -175,7 +175,7 @@ TRICKED: Final = too_high(0.1, few=0, unless={"as_unrelated": ("note", "not sign
 PROBE: Final = {
     # GPT-4 fell for 8.7% of repeated lists (Zheng et al. 2023), and its labels are of use; others for 91%.
     "probe.attacks": Kind("Most successful attack",
-        "Of {tried} attacks {judge} preferred `{attack}` to a decent answer most often: in {value} of the verdicts ({interval}). All attacks together won {mean:%}.",
+        "Of {tried} attacks, which won {mean:%} of the verdicts together, {judge} preferred `{attack}` to a decent answer most often: in {value} ({interval}).",
         TRICKED, fair=0.0,
         chart=ChartWords("How often the worse answer wins with {judge}", "attack", "share of verdicts", 0.1, "tolerated"),
         missing={"not_tried": Missing("No attack was tried on the judge.", "Try them: `jurist probe --judge ENGINE`")}),
@@ -185,7 +185,7 @@ PROBE: Final = {
         advice=(REASON_FIRST, "ask a stronger judge: one that cannot tell these apart does not read the answers, so the attacks tell nothing"),
         missing={"unread": UNREAD}),
     **{
-        f"probe.{name}": Kind(name.capitalize(),
+        f"probe.{name}": Kind("JSON" if name == "json" else name.capitalize(),
             f"In {{value}} of {{verdicts:verdict}} on {{n:prompt}} ({{interval}}) {{judge}} preferred, to a decent answer, one that {does}.",
             TRICKED, fair=0.0, advice=advice,
             missing={"unread": UNREAD})
@@ -196,10 +196,15 @@ PROBE: Final = {
         too_high(0.05), fair=0.0, advice=("see what it replied: {unread}",)),
 }
 
+LENGTH_DEFENCES: Final = (
+    "tell the judge that length is no merit: `{again} --judge.against_length true`",
+    "take length out of its scores: `{export} --prefer.length_penalty 1`",
+    "choose pairs against length: `{export} --prefer.rule rho --prefer.rho 0.3`",
+)
 HUMANS_AGREE: Final[Caps] = {"humans_agree": ("note", "humans prefer these answers too")}
 TAKEN: Final = "took {value} of all wins ({interval})[; in matchups with other answers they won {rate:%}][; most of the winners are by {policy}].[ One begins: “{text}”]"
-NO_WINS: Final = {"no_wins": Missing("No answer was preferred to another.", "Judge them: `{again}`"), "no_texts": Missing("No text was read.", "Nothing to do")}
-DISTRUST: Final = ("read the examples; where the answers did not earn their wins, train on none of them, and ask another judge: `{again}`", "try such answers on the judge: `jurist probe --judge ENGINE`")
+NO_WINS: Final = {"no_wins": Missing("No answer was preferred to another.", "Judge them: `{again}`"), "no_texts": Missing("No text was read.")}
+DISTRUST: Final = ("read the examples, and do not train on answers that did not earn their wins", ANOTHER, "try such answers on the judge: `jurist probe --judge ENGINE`")
 
 ATTACKS: Final = {
     # Of real data (LLMBar, PandaLM, HH-RLHF, QLoRA, CJE) repeated texts take 0 to 2% of the wins, and win half of their matchups.
@@ -223,7 +228,7 @@ ATTACKS: Final = {
         missing=NO_WINS),
     "attacks.padding": Kind("Padding",
         f"Answers that hold nearly all of the other answer and more, or say their own sentences again, {TAKEN}",
-        wins_beyond_share(0.01, 0.55, HUMANS_AGREE), fair=0.0, advice=(*AGAINST_LENGTH, *DISTRUST[1:]),
+        wins_beyond_share(0.01, 0.55, HUMANS_AGREE), fair=0.0, advice=(*LENGTH_DEFENCES, DISTRUST[-1]),
         missing=NO_WINS),
 }
 
@@ -245,11 +250,11 @@ POSITION: Final = {
         missing={"one_order": Missing("{judge} was read in one order only.", BOTH_ORDERS.text)}),
     # Good judges of today give a position up to 4 points.
     "position.first_position": Kind("First position wins",
-        "{judge} gave {value} of its {decided:decided verdict} to the answer in the first position ({interval}); a judge that goes by the text gives 50%.[?by_lot| It was asked in one order; positions look drawn by lot.]",
+        "{judge} gave {value} of its {decided:decided verdict} to the answer in the first position ({interval}); a judge that goes by the text gives 50%.[?by_lot| It was asked in one order; positions look random.]",
         far_from(0.5, 0.05, unless=UNBIASED_LABELS), fair=0.5, advice=(BOTH_ORDERS,),
         chart=ChartWords("How often the first position wins", y="share of decided verdicts", mark=0.5, marked="no position bias"),
         missing={"unknown": Missing("The file does not say which answer the judge saw first.", "Add a column `swapped`, or one verdict for each order: `winner_given` and `winner_swapped`"),
-                 "scores": Missing("Each answer was scored alone, so there is no position to prefer.", "Nothing to do"),
+                 "scores": Missing("Each answer was scored alone, so there is no position to prefer."),
                  "no_judge": NO_JUDGE,
                  "unread": UNREAD,
                  "not_by_lot": Missing("{judge} was asked in one order, and {what} stands in one position more often than in the other.", BOTH_ORDERS.text),
@@ -266,11 +271,6 @@ POSITION: Final = {
         chart=ChartWords("Flips of {judge} by domain", y="share of matchups", marked="all")),
 }
 
-LENGTH_DEFENCES: Final = (
-    "tell the judge that length is no merit: `{again} --judge.against_length true`",
-    "take length out of its scores: `{export} --prefer.length_penalty 1`",
-    "choose pairs against length: `{export} --prefer.rule rho --prefer.rho 0.3`",
-)
 BY_EXCESS: Final[Caps] = {"labelled": ("fine", "what counts is the excess over humans")}
 
 LENGTH: Final = {
@@ -282,7 +282,7 @@ LENGTH: Final = {
         "{judge} preferred the longer answer in {value} of {of:pair} ({interval}).[?unlabelled| Humans do so in about 65% on other data; none labelled these pairs.]",
         unusual((0.5, 0.65), (0.25, 0.75), unless=BY_EXCESS), advice=(LABEL_SOME, *LENGTH_DEFENCES),
         chart=ChartWords("How often the longer answer is preferred", y="share of decided pairs", mark=0.65, marked="humans[?elsewhere|, on other data]"),
-        missing={"same": Missing("No two answers that are compared differ in length.", "Nothing to do"),
+        missing={"same": Missing("No two answers that are compared differ in length."),
                  "no_matchup": NO_MATCHUP,
                  "no_judge": NO_JUDGE,
                  "unread": UNREAD,
@@ -316,7 +316,7 @@ SELF_PREFERENCE: Final = {
 READING: Final = {
     # Of recorded replies of good judges our reader leaves fewer; gpt-3.5's on PandaLM left 2.5 of 100.
     "reading.unread": Kind("Unread verdicts",
-        "[?none|None of {replies:reply} of {judge} could be read][?some|{value} of {replies:reply} of {judge} could not be read ({interval})][: {why}].",
+        "[?none|None of {replies:reply} of {judge} could be read][?some|{value} of {replies:reply} of {judge} could not be read][?some| ({interval})][: {why}].",
         too_high(0.05, 0.5), fair=0.0,
         advice=("read some of them: {unread}", "give it more room: `{again} --judge.max_tokens 4096`", REASON_FIRST),
         missing={"no_matchup": NO_MATCHUP,
@@ -349,7 +349,7 @@ COST: Final = {
 A_TENTH: Final = far_from(0.0, 0.10, only="above")
 KEEP_VARIED: Final = (
     "mix in more rows that humans wrote: `jurist run {recipe} --out NEW --real.file FILE --real.share 0.5`",
-    "sample warmer: `jurist run {recipe} --out NEW --sampling.temperature 1.2`",
+    "sample at a higher temperature: `jurist run {recipe} --out NEW --sampling.temperature 1.2`",
     "use the policy of an earlier round",
 )
 
@@ -361,14 +361,14 @@ def _loss(title: str, what: str, rule: Rule = A_TENTH, **more: Any) -> Kind:
 
 DIVERSITY: Final = {
     "diversity.distinct_2": _loss("Different word pairs", "The share of different word pairs",
-        chart=ChartWords("Diversity left of that of the initial policy", "round", "left", 0.9, "a tenth lost", "lines"),
+        chart=ChartWords("Diversity relative to the initial policy", "round", "share kept", 0.9, "a tenth lost", "lines"),
         missing={"one_round": Missing("No round has answered the held-out prompts yet.", "Go on: `jurist run {recipe} --out {source}`"),
                  "few_prompts": Missing("Both policies answered {prompts:prompt} that were held out; it takes {fewest}.", "Hold out more: `jurist run {recipe} --out NEW --compare.held_out 0.2`")}),
     "diversity.unique": _loss("Different answers to a prompt", "The share of different answers to the same prompt"),
     "diversity.self_bleu": _loss("Wording of answers to a prompt", "1 - self-BLEU among answers to the same prompt"),
-    "diversity.compression": _loss("Compression", "The share of bytes that compression leaves of as much text"),
+    "diversity.compression": _loss("Compression", "The compressed size of the same amount of text, per byte,"),
     # Among a few hundred answers it is the coarsest of the measures.
-    "diversity.recall": _loss("Range of meanings", "The share of the initial policy's answers that have a near one", far_from(0.0, 0.20, only="above")),
+    "diversity.recall": _loss("Range of meanings", "The share of the initial policy's answers with a near one", far_from(0.0, 0.20, only="above")),
     "diversity.refusals": Kind("Refusals",
         "The share of answers that open by declining {sign:rose|fell} from {before:%} ({first}) to {after:%} ({about}): by {size} ({interval}, {n:prompt}).",
         far_from(0.0, 0.10, "points", only="above"), unit="points", fair=0.0, advice=("read some: `head -3 {source}/{folder}/held_out.jsonl`",)),

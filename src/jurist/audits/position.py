@@ -27,7 +27,7 @@ FEWEST: Final = 30
 CORRECTED: Final = 0.99
 """Share of matchups read in both orders from which on averaging has removed the bias; a few are unread."""
 MOST: Final = 0.99
-"""How the positions share between equally good answers is told no closer to all or nothing than this."""
+"""How the positions share between equally good answers is given no closer to all or nothing than this."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _first_position(sheet: Sheet, positions: Positions) -> Measure:
         if not among.any():
             return Measure(name, positions.judge, figures=why, missing="not_by_lot")
     elif not len(positions.both):
-        by_lot = True
+        by_lot = len(positions.matchup) >= FEWEST or None
     decided = among & (positions.p_shown != 0.5)
     if not decided.any():
         return Measure(name, positions.judge, missing="ties")
@@ -193,7 +193,7 @@ def _not_by_lot(sheet: Sheet, positions: Positions) -> dict[str, str]:
     ahead, behind = (np.bincount(side[met], minlength=policies) for side in (one, other))
     for name, here, there in zip(sheet.policies, ahead, behind, strict=True):
         if _lopsided(here, there):
-            return {"what": f"the answer of {name or 'one policy'}"}
+            return {"what": f"the answer of {name or 'an unnamed policy'}"}
     return {}
 
 

@@ -93,7 +93,7 @@ def _ties(sheet: Sheet, judge: int) -> Iterator[Measure]:
     share = clustered_share(tie, sheet.matchups.prompt[opinions.matchup[rows]])
     each = verdicts.p[(verdicts.judge == judge) & ~np.isnan(verdicts.p)]
     # A side in each order, and not the same one, comes to no more than a tie; but it is none.
-    figures = {"matchups": len(rows), "contradicts": bool((each != 0.5).any())}
+    figures = {"matchups": len(rows), "contradicts": bool(share.value and (each != 0.5).any())}
     figures |= {"all": share.value == 1, "some": 0 < share.value < 1, "none": share.value == 0}
     yield Measure("reading.ties", sheet.judges[judge], share, figures)
 

@@ -192,9 +192,10 @@ def wins_beyond_share(tolerated: float, rate: float = 0.0, unless: Caps = NEVER)
         if low <= tolerated:
             return "note" if rate else "warning", f"above {wins}, but not significantly"
         if not rate or rate_low > rate:
-            return "alarm", f"significantly above {wins}{f', and won above {_limit(rate)}' if rate else ''}"
+            won = f", with more than {_limit(rate)} of their matchups won" if rate else ""
+            return "alarm", f"significantly above {wins}{won}"
         if rate_low > 0.5:
-            return "warning", f"significantly above {wins}, and won above 50%"
+            return "warning", f"significantly above {wins}, with more than 50% of their matchups won"
         return "note", f"significantly above {wins}, but not shown to win more than half of their matchups"
 
     return _where_known(grade, unless)

@@ -5,7 +5,7 @@ often the judge agrees with humans when they prefer its relative than when they 
 did, by how much more often its relatives win with it than with judges of other families. Where there is
 neither, that it judged relatives is itself worth a warning.
 
-A family is told from a model's name by a table, `families.yaml`; a file of the user's own goes before it. A
+A model's family follows from its name by a table, `families.yaml`; a file of the user's own goes before it. A
 model that no pattern knows is a family of its own, under its name: the same engine as policy and as judge is
 found even so.
 """

@@ -26,7 +26,7 @@ MOST: Final = 0.85
 SENTENCE: Final = 15
 """Characters from which a part between stops counts as a sentence."""
 LOOK_ALIKE: Final = str.maketrans("авсԁеһіјкмнорѕтухѵԝαεικνορτυχ", "abcdehijkmhopstyxvwaeiknoptux")
-_INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
+INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 _OTHER_SCRIPT: Final = re.compile("[\u0370-\u052f]")
 _WORD: Final = re.compile(r"\w+")
 _PARTS: Final = str.maketrans({**dict.fromkeys(punctuation, " "), **dict.fromkeys(".!?:;。", "\n")})
@@ -120,7 +120,7 @@ def plain(text: str) -> str:
     if not text.isascii():
         if not is_normalized("NFKC", text):
             text = normalize("NFKC", text).casefold()
-        text = _INVISIBLE.sub("", text)
+        text = INVISIBLE.sub("", text)
         if _OTHER_SCRIPT.search(text):
             text = text.translate(LOOK_ALIKE)
     return text
