@@ -90,22 +90,22 @@ def wins_of(sheet: Sheet) -> Wins:
 
 def _repeated(sheet: Sheet, wins: Wins) -> list[Sides]:
     """Texts that answer several prompts in nearly the same words: all, the longer, the one that wins most."""
-    core = np.unique(sheet.answers.core, return_inverse=True)[1]
-    several = _prompts_by(core, sheet.answers.prompt) >= SEVERAL
-    repeated = several[core]
-    most = np.argmax(np.where(several, np.bincount(core[wins.winner], minlength=len(several)), -1))
-    groups = (repeated, repeated & (sheet.answers.chars > 2 * SHORT), repeated & (core == most))
+    copy = _copies(sheet)
+    several = _prompts_by(copy, sheet.answers.prompt) >= SEVERAL
+    repeated = several[copy]
+    most = np.argmax(np.where(several, np.bincount(copy[wins.winner], minlength=len(several)), -1))
+    groups = (repeated, repeated & (sheet.answers.chars > 2 * SHORT), repeated & (copy == most))
     return [wins.sides(group) for group in groups]
 
 
 def _same_answer(sheet: Sheet) -> Measure:
     """The largest share of its prompts to which a policy gives one and the same answer."""
     answers, found = sheet.answers, list[tuple[Estimate, str, Array]]()
-    core, policies = np.unique(answers.core, return_inverse=True)[1], np.unique(answers.policy).tolist()
+    copy, policies = _copies(sheet), np.unique(answers.policy).tolist()
     for policy in policies:
         own = np.flatnonzero(answers.policy == policy)
-        prompts = _prompts_by(core[own], answers.prompt[own])
-        same = own[(core[own] == prompts.argmax()) & (prompts.max() >= SEVERAL)]
+        prompts = _prompts_by(copy[own], answers.prompt[own])
+        same = own[(copy[own] == prompts.argmax()) & (prompts.max() >= SEVERAL)]
         asked = np.unique(answers.prompt[own])
         so_answered = np.isin(asked, answers.prompt[same]) * 1.0
         share = clustered_share(so_answered, asked, 1 - 0.05 / len(policies))
@@ -146,9 +146,21 @@ def _worst(sheet: Sheet, wins: Wins, name: str, groups: Sequence[Sides], **figur
     return Measure(f"attacks.{name}", "", share, figures, _examples(sheet, shown))
 
 
-def _prompts_by(core: Array, prompt: Array) -> Array:
-    """For each core the number of prompts that it answers."""
-    prompts: Array = np.bincount(np.unique(np.stack([core, prompt]), axis=1)[0])
+def _copies(sheet: Sheet) -> Array:
+    """The same number for answers in nearly the same words: of one text or core, whichever more share."""
+    answers, shared = sheet.answers, []
+    for column in (answers.text, answers.core):
+        code = np.unique(column, return_inverse=True)[1]
+        shared.append(_prompts_by(code, answers.prompt)[code])
+    copy: Array = np.unique(np.where(shared[0] > shared[1], answers.text, answers.core), return_inverse=True)[
+        1
+    ]
+    return copy
+
+
+def _prompts_by(copy: Array, prompt: Array) -> Array:
+    """For each text the number of prompts that it answers."""
+    prompts: Array = np.bincount(np.unique(np.stack([copy, prompt]), axis=1)[0])
     return prompts
 
 

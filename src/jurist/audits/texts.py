@@ -145,12 +145,13 @@ def holds(one: TextMarks, other: TextMarks) -> bool:
 def _is_aimed_at_judge(text: str) -> bool:
     if not any(map(text.__contains__, NEEDLES)):
         return False
-    for needle in NEEDLES:
-        at = text.find(needle)
-        while at >= 0:
-            if AIMED_AT_JUDGE.search(text, max(0, at - AROUND), at + AROUND):
-                return True
-            at = text.find(needle, at + AROUND)
+    for spaced in (text, " ".join(text.split())):
+        for needle in NEEDLES:
+            at = spaced.find(needle)
+            while at >= 0:
+                if AIMED_AT_JUDGE.search(spaced, max(0, at - AROUND), at + AROUND):
+                    return True
+                at = spaced.find(needle, at + AROUND)
     return False
 
 
