@@ -148,13 +148,12 @@ def _worst(sheet: Sheet, wins: Wins, name: str, groups: Sequence[Sides], **figur
 
 def _copies(sheet: Sheet) -> Array:
     """The same number for answers in nearly the same words: of one text or core, whichever more share."""
-    answers, shared = sheet.answers, []
+    answers, prompts = sheet.answers, []
     for column in (answers.text, answers.core):
         code = np.unique(column, return_inverse=True)[1]
-        shared.append(_prompts_by(code, answers.prompt)[code])
-    copy: Array = np.unique(np.where(shared[0] > shared[1], answers.text, answers.core), return_inverse=True)[
-        1
-    ]
+        prompts.append(_prompts_by(code, answers.prompt)[code])
+    shared = np.where(prompts[0] > prompts[1], answers.text, answers.core)
+    copy: Array = np.unique(shared, return_inverse=True)[1]
     return copy
 
 
