@@ -41,7 +41,14 @@ def about(request, tmp_path):
     folder = tmp_path / "my labels"
     if request.param == "file":
         folder.write_text("")
-        return about_of(read_of(folder, "file"), str(folder), None, COLUMNS)
+        return about_of(
+            read_of(folder, "file"),
+            str(folder),
+            None,
+            COLUMNS,
+            label_values={0: "second", 1: "first"},
+            on_error="drop",
+        )
     folder.mkdir()
     if request.param in LOOPS:
         shutil.copy(ROOT / "recipes" / f"{request.param}.yaml", folder / "recipe.yaml")

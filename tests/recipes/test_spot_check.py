@@ -133,6 +133,20 @@ def test_the_file_tells_nothing_of_judges_and_policies(run, tmp_path):
         assert ",one," not in text
 
 
+def test_a_file_is_read_as_the_audit_reads_it_and_the_next_command_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f'{{"question": "{n}?", "first": "a {n}", "second": "b", "label": {n % 2}}}' for n in range(9)]
+    Path("pairs.jsonl").write_text("\n".join([*rows, '{"question": "a row without answers"}']))
+    reading = {"columns": {"prompt": "question"}, "label_values": {0: "second", 1: "first"}}
+
+    found = spot_check("pairs.jsonl", out="spot.csv", csv=True, on_error="drop", **reading)
+
+    assert found.of == 9
+    printed = " ".join(" ".join(found.lines()).split())
+    assert "--human spot.csv --columns.prompt question --label_values.0 second" in printed
+    assert printed.endswith("--on_error drop")
+
+
 def test_a_table_has_the_name_of_one(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert spot_check(run, 5, csv=True).out == "spot.csv"

@@ -71,6 +71,10 @@ class About(NamedTuple):
     prefer: SettingsOf = SettingsOf("prefer")
     columns: Mapping[str, str] = {}
     """How the columns of a file were named."""
+    label_values: Mapping[Any, str] = {}
+    """What its labels mean, where that was said."""
+    on_error: str = "stop"
+    """What was done with its rows that are no pairs."""
     names: Mapping[str, str] = {}
     """Short names of judges."""
     again: str = ""
@@ -87,14 +91,14 @@ class About(NamedTuple):
         """What `{again}` and the like stand for in advice."""
         source, run = quote(self.source), quote(self.labels or self.source)
         recipe = quote(f"{self.source}/recipe.yaml")
-        columns = "".join(f" --columns.{ours} {quote(theirs)}" for ours, theirs in self.columns.items())
+        reading = options_of(self.columns, self.label_values, self.on_error)
         again = {
             "run": f"jurist label --recipe {recipe} {ASK_INSTEAD * self.recorded}--out NEW",
             "loop": f"jurist run {recipe} --out NEW",
-            "file": f"jurist label --pairs {source} --judge ENGINE --out NEW{columns}",
+            "file": f"jurist label --pairs {source} --judge ENGINE --out NEW{reading}",
         }[self.kind]
         file = self.kind == "file"
-        spotcheck = f"jurist spotcheck {run} -n 200 --csv --out spot.csv{columns}"
+        spotcheck = f"jurist spotcheck {run} -n 200 --csv --out spot.csv{reading}"
         again = self.again or again
         return {
             "source": source,
@@ -102,7 +106,7 @@ class About(NamedTuple):
             "again": again,
             "another": again if "--judge ENGINE" in again else f"{again} --judge ENGINE",
             "resume": again.replace("--out NEW", "").strip() if self.kind == "run" else again,
-            "spotcheck": f"`{spotcheck}`, then `jurist audit {source} --human spot.csv{columns}`",
+            "spotcheck": f"`{spotcheck}`, then `jurist audit {source} --human spot.csv{reading}`",
             "export": again if file else f"jurist export {run}",
             "unread": f"the rows of {source} without a winner" if file else f"`jurist show {run} --unread`",
         }
@@ -140,17 +144,29 @@ class About(NamedTuple):
         return "" if idle and all(idle) else text
 
 
+def options_of(columns: Mapping[str, str], label_values: Mapping[Any, str], on_error: str) -> str:
+    """The options that say how a file is read, each after a space."""
+    given = [(f"columns.{ours}", theirs) for ours, theirs in columns.items()]
+    given += [(f"label_values.{value}", side) for value, side in label_values.items()]
+    given += [("on_error", on_error)] if on_error != "stop" else []
+    return "".join(f" --{quote(option)} {quote(value)}" for option, value in given)
+
+
 ASK_INSTEAD: Final = "--read '' --judge ENGINE "
 """What a run of recorded replies is asked anew with."""
 _COMMAND: Final = re.compile(r"`([^`]+)`")
 _OPTION: Final = re.compile(r"--(judge|prefer)\.?(\S*) ([^\s`]+)")
 
 
-def about_of(read: AuditInput, source: str, recipe: type[Struct] | None, columns: Mapping[str, str]) -> About:
-    """What was asked of the judges, and under which options; `recipe` is the kind of the folder's recipe."""
+def about_of(
+    read: AuditInput, source: str, recipe: type[Struct] | None, columns: Mapping[str, str], **reading: Any
+) -> About:
+    """What was asked of the judges, and under which options; `recipe` is the kind of the folder's recipe,
+    `reading` how else a file was read.
+    """
     labels, names = read.path if read.kind == "loop" else "", short_names(read.sheet.judges)
     refused = bool(read.summary.get("refused"))
-    about = About(source, read.kind, labels, columns=columns, names=names, refused=refused)
+    about = About(source, read.kind, labels, columns=columns, names=names, refused=refused, **reading)
     if recipe is None:
         return about
     file = Path(source) / "recipe.yaml"

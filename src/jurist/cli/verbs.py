@@ -141,7 +141,7 @@ def do_spotcheck(typed: Typed) -> int:
     from ..recipes.spot_check import SpotcheckConfig, spot_check
 
     cfg = typed.load(SpotcheckConfig)
-    given = {name: getattr(cfg, name) for name in ("csv", "seed", "columns")}
+    given = {name: getattr(cfg, name) for name in ("csv", "seed", "columns", "label_values", "on_error")}
     return report(typed.as_json, spot_check(cfg.source, cfg.n, cfg.out, **given))
 
 

@@ -178,7 +178,8 @@ def _no_pair(row: dict[str, Any]) -> str:
             nothing = " and ".join(name for name in pair[:2] if row[name] is None)
             return f"nothing stands under {nothing}. {SKIP}"
     pairs = " or ".join(f"{one} and {other}" for one, other, *_ in shapes.PAIRS)
-    ways = "Say which hold one with: --columns.first ... --columns.second ..., or take --completions FILE"
+    ways = "Say which hold one with: --columns.first ... --columns.second ..."
+    ways += "; other rows go to jurist label --completions FILE"
     return f"a pair is {pairs}; {missing('chosen', row)} {ways}"
 
 

@@ -160,7 +160,14 @@ def audit(
         annotators=cfg.annotators,
         holds_back=read.kind == "run",
         more=more,
-        about=about_of(read, cfg.source, recipe_of(Path(cfg.source), read.kind), cfg.columns),
+        about=about_of(
+            read,
+            cfg.source,
+            recipe_of(Path(cfg.source), read.kind),
+            cfg.columns,
+            label_values=cfg.label_values,
+            on_error=cfg.on_error,
+        ),
     )
     folder, seconds = _folder(read, cfg), round(time.monotonic() - began, 2)
     counts, report = _counts(read), str(folder / "report.html")

@@ -17,6 +17,7 @@ from ..audits.humans import human_votes, run_against_humans
 from ..audits.read_file import read_source
 from ..audits.sheet import Sheet
 from ..config import settings_from
+from ..prompts.rows import OnError
 from ..stats import intervals
 from ..stats.agreement import correlation
 from .lines import table
@@ -37,8 +38,12 @@ class PlanConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plan assumes, and where it may be measured."""
 
     source: Annotated[str, Meta(description="A run or file of pairs to measure on.")] = ""
-    human: Annotated[str | None, Meta(description="File of human labels for it: JSONL.")] = None
+    human: Annotated[str | None, Meta(description="File of human labels for it: JSONL or CSV.")] = None
     columns: Annotated[dict[str, str], Meta(description="Its columns, e.g. --columns.prompt question.")] = {}
+    label_values: Annotated[
+        dict[str | int | bool, str], Meta(description="What labels mean, e.g. --label_values.0 second.")
+    ] = {}
+    on_error: Annotated[OnError, Meta(description="What to do with a row that is no pair.")] = "stop"
     agreement: Annotated[float, Meta(gt=0, lt=1, description="How often labels agree with humans.")] = 0.75
     margin: Annotated[float, Meta(gt=0, lt=1, description="Half-width of the interval wanted.")] = 0.05
     difference: Annotated[float, Meta(gt=0, lt=1, description="Difference in accuracy of two judges.")] = 0.05
@@ -77,8 +82,8 @@ class LabelPlan(Struct, frozen=True):
 
 def plan(source: str | Path = "", human: str | Path | None = None, **given: Any) -> LabelPlan:
     """What is `given` goes before what was measured."""
-    columns = given.pop("columns", None)
-    found = _measure(read_source(source, human, columns).sheet) if source else {}
+    reading = {name: given.pop(name) for name in ("columns", "label_values", "on_error") if name in given}
+    found = _measure(read_source(source, human, **reading).sheet) if source else {}
     measured = {name: value for name, value in found.items() if name not in given}
     how = settings_from(PlanConfig, {**measured, **given}, "jurist plan --help")
     words, questions = asdict(how), []

@@ -3,7 +3,7 @@
     jurist spotcheck runs/mine -n 200 --csv --out spot.csv
 
 Fill in `label` (first, second or tie) and `who` in each row, then `jurist audit runs/mine --human spot.csv`.
-The file says nothing of judges or policies, and which answer stands first is drawn by lot.
+The file says nothing of judges or policies, and which answer stands first is random.
 
 Labels are put into strata: domain, stakes, how sure the label is, and whether the longer answer won. Each
 stratum gets its share by size and by how uncertain its labels are (Neyman 1934), and never fewer than a few.
@@ -25,6 +25,7 @@ import numpy as np
 from msgspec import Meta, Struct, to_builtins
 
 from ..errors import DataError, RunError, SettingError
+from ..prompts.rows import OnError
 from ..records import Matchup, content_id
 from ..run import write_whole
 from ..verdicts.human import escape_cell, load_labels
@@ -52,6 +53,10 @@ class SpotcheckConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     columns: Annotated[
         dict[str, str], Meta(description="Names of the file's columns, e.g. --columns.prompt question.")
     ] = {}
+    label_values: Annotated[
+        dict[str | int | bool, str], Meta(description="What labels mean, e.g. --label_values.0 second.")
+    ] = {}
+    on_error: Annotated[OnError, Meta(description="What to do with a row that is no pair.")] = "stop"
 
 
 class SpotCheck(Struct, frozen=True):
@@ -62,6 +67,8 @@ class SpotCheck(Struct, frozen=True):
     sampled: int
     of: int
     """Labels there are."""
+    reading: str = ""
+    """The options that say how the source is read, for the next command."""
 
     def lines(self) -> Iterator[str]:
         from ..stats.intervals import smallest_certified, wilson
@@ -73,7 +80,7 @@ class SpotCheck(Struct, frozen=True):
             ("precision", f"±{50 * (high - low):.1f} points. Without a wrong label among them, {below}"),
             ("file", self.out),
             ("next", "fill in label (first, second or tie) and who in each row, then:"),
-            (" ", f"jurist audit {quote(self.source)} --human {quote(self.out)}"),
+            (" ", f"jurist audit {quote(self.source)} --human {quote(self.out)}{self.reading}"),
         )
         return named(rows, 11)
 
@@ -94,8 +101,11 @@ def spot_check(
     csv: bool = False,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
+    label_values: Mapping[Any, str] | None = None,
+    on_error: OnError = "stop",
 ) -> SpotCheck:
     """Write the file to be labelled."""
+    from ..audits.advice import options_of
     from ..audits.read_file import matchups_of, read_source
 
     path = Path(out or ("spot.csv" if csv else "spot.jsonl"))
@@ -104,15 +114,16 @@ def spot_check(
     if csv and path.suffix != ".csv":
         raise SettingError(f"--csv writes a table, and {path} is no name of one. Set e.g. --out spot.csv")
     _refuse_others(path)
-    read = read_source(source, columns=columns)
+    read = read_source(source, columns=columns, on_error=on_error, label_values=label_values)
     sample = sample_labels(read.sheet, n, seed)
     if not len(sample.matchup):
         raise RunError(f"{source} has no label to check. See why with: jurist audit {quote(str(source))}")
     weights = dict(zip((read.sheet.matchups.id[row] for row in sample.matchup), sample.weight, strict=True))
-    found = {one.id: one for one, _ in matchups_of(read, weights.keys(), columns)}
+    found = {one.id: one for one, _ in matchups_of(read, weights.keys(), columns, label_values)}
     table = path.suffix == ".csv"
     _write(path, [_row(found[name], float(weight), table) for name, weight in weights.items()], table)
-    return SpotCheck(str(source), str(path), len(weights), round(sample.weight.sum()))
+    reading = options_of(columns or {}, label_values or {}, on_error)
+    return SpotCheck(str(source), str(path), len(weights), round(sample.weight.sum()), reading)
 
 
 def _row(matchup: Matchup, weight: float, table: bool) -> dict[str, Any]:
