@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from runs import JUDGE, always, label, pair, verdict, write_run
@@ -8,9 +9,11 @@ from jurist.audits.collect import Collector
 from jurist.audits.read_file import read_source
 from jurist.audits.read_run import read_run
 from jurist.errors import DataError, RunError
+from jurist.preferences.decide import JudgeInfo
 from jurist.records import Completion, Verdict
 from jurist.verdicts.cases import read_cases
 from jurist.verdicts.human import LabelIndex, load_weighted
+from jurist.verdicts.settle import settle_scores
 
 
 def test_a_run_is_read_as_columns_told_from_the_first_as_given(tmp_path):
@@ -194,3 +197,22 @@ def test_forced_verdicts_and_their_mass_are_kept(tmp_path):
 
     assert sheet.verdicts.forced.tolist() == [True, False]
     np.testing.assert_array_equal(sheet.verdicts.label_mass, [0.25, np.nan])
+
+
+@pytest.mark.parametrize("scale", [None, (0.0, 1.0), (1.0, 10.0), "logits", "certain"])
+def test_scores_come_to_the_opinions_that_labels_come_to(tmp_path, scale):
+    pairs, scores = [pair(number) for number in range(12)], iter(np.random.default_rng(0).random(24).round(2))
+    said = [
+        (one, [Verdict.of_one(JUDGE, text, 0, score=float(next(scores))) for text in (one.first, one.second)])
+        for one in pairs
+    ]
+    run = write_run(tmp_path / "run", said)
+    (run / "judges.json").write_bytes(msgspec.json.encode([JudgeInfo(JUDGE, "pointwise", scale=scale)]))
+    given = [one.score for _, verdicts in said for one in verdicts]
+
+    opinions = read_run(run).sheet.opinions
+
+    assert len(opinions) == 12
+    for row, p in zip(opinions.matchup, opinions.p, strict=True):
+        matchup, verdicts = said[row]
+        assert p == pytest.approx(settle_scores(verdicts, matchup, scale or (min(given), max(given))).p_first)

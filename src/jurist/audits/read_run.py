@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import RunError
+from ..preferences.decide import read_judges
 from ..records import FILE_LABEL, Completion, Dropped, Matchup, Prompt, Verdict, is_label
 from ..run import MARKER, again, newest_labels, owner_of, read_json, read_records, unfinished
 from ..verdicts.cases import NOUNS, CaseIndex, read_in_lockstep
@@ -121,7 +122,8 @@ def read_run(
             collector.add_dropped(row)
     path = folder / "summary.json"
     summary = read_json(path, dict[str, Any]) if path.exists() else {}
-    sheet = collector.sheet()
+    scales = {judge.name: judge.scale for judge in read_judges(folder) if judge.scale}
+    sheet = replace(collector.sheet(), scales=scales)
     notes = (*_state_notes(folder, summary, decided), *label_notes(sheet, human_labels))
     return AuditInput(sheet, str(folder), "run", str(human or ""), human_labels, notes, summary)
 

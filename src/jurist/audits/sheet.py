@@ -7,6 +7,7 @@ nothing was read. Names (judges, domains, policies, humans) stand once, in a tup
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..stats.fits import expit
+from ..verdicts.settle import SHARPNESS, ScoreScale
 
 Array = np.ndarray[Any, Any]
 
@@ -175,12 +177,17 @@ class Sheet:
     """Rows that left, by stage and reason."""
     texts: dict[int, str] = field(default_factory=dict)
     """Some of the answers' texts, whole prompts sampled by content: by row of `answers`."""
+    scales: Mapping[str, ScoreScale] = field(default_factory=dict)
+    """Of judges whose scale of scores is known; of others it is the lowest and the highest that they gave."""
     positions_known: bool = True
     """Whether it is known in which position the judges saw each answer; of anybody's file it may not be."""
 
     @cached_property
     def opinions(self) -> Opinions:
-        return opinions_of(self.verdicts, self.scores, self.matchups)
+        scales = {
+            self.judges.index(name): scale for name, scale in self.scales.items() if name in self.judges
+        }
+        return opinions_of(self.verdicts, self.scores, self.matchups, scales)
 
     @cached_property
     def mean_opinion(self) -> Array:
@@ -215,13 +222,15 @@ def mean_by(rows: Array, values: Array, n: int) -> Array:
     return means
 
 
-def opinions_of(verdicts: Verdicts, scores: Scores, matchups: Matchups) -> Opinions:
+def opinions_of(
+    verdicts: Verdicts, scores: Scores, matchups: Matchups, scales: Mapping[int, ScoreScale]
+) -> Opinions:
     """`verdicts/settle.py` for columns: samples are averaged within an order, the orders with each other; an
-    order that was asked and not read leaves no opinion. Two scores are compared by a sigmoid of their
-    difference.
+    order that was asked and not read leaves no opinion. Two scores are compared on their judge's scale.
     """
     parts = [_of_verdicts(verdicts, max(len(matchups), 1))]
-    parts += [_of_scores(scores, int(judge), matchups) for judge in np.unique(scores.judge)]
+    judges = np.unique(scores.judge).tolist()
+    parts += [_of_scores(scores, judge, matchups, scales.get(judge)) for judge in judges]
     names = ("judge", "matchup", "p", "p_given", "p_swapped", "pointwise")
     return Opinions(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
 
@@ -237,13 +246,26 @@ def _of_verdicts(verdicts: Verdicts, matchups: int) -> Opinions:
     return Opinions(pairs // matchups, pairs % matchups, both, p[0], p[1], np.zeros(len(pairs), dtype=bool))
 
 
-def _of_scores(scores: Scores, judge: int, matchups: Matchups) -> Opinions:
+def _of_scores(scores: Scores, judge: int, matchups: Matchups, scale: ScoreScale | None) -> Opinions:
     """The judge's mean score of each answer; then every matchup of which it was asked to score both."""
     own = scores.judge == judge
     answers = scores.answer[own]
     rows = 1 + max(int(side.max(initial=0)) for side in (answers, matchups.first, matchups.second))
     mean, asked = mean_by(answers, scores.score[own], rows), np.bincount(answers, minlength=rows) > 0
     met = np.flatnonzero(asked[matchups.first] & asked[matchups.second])
-    p = expit(mean[matchups.first[met]] - mean[matchups.second[met]])
+    ahead = mean[matchups.first[met]] - mean[matchups.second[met]]
+    if scale == "certain":
+        p = (1 + np.sign(ahead)) / 2
+    elif scale == "logits" or not (span := _span(scale, scores.score[own])):
+        p = expit(ahead)
+    else:
+        p = expit(SHARPNESS * ahead / span)
     nothing = np.full(len(p), np.nan)
     return Opinions(np.full(len(met), judge), met, p, nothing, nothing, np.ones(len(p), dtype=bool))
+
+
+def _span(scale: Any, scores: Array) -> float:
+    """From the lowest score to the highest: of the scale, or where that is not known of those given."""
+    known = scores[~np.isnan(scores)]
+    low, high = scale or (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    return float(high - low)
