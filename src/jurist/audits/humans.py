@@ -102,7 +102,7 @@ class AgainstHumans:
 
     @property
     def decided(self) -> AgainstHumans:
-        """Only where humans are not divided in halves."""
+        """Only where humans are not undecided."""
         return self.subset(self.mean != 0.5)
 
     def subset(self, rows: Array) -> AgainstHumans:

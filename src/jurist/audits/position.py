@@ -23,7 +23,7 @@ from .finding import Measure, Point, Series
 from .sheet import Array, Sheet
 
 FEWEST: Final = 30
-"""Verdicts below which nobody can tell whether positions were drawn by lot."""
+"""Verdicts below which nobody can tell whether positions were random."""
 CORRECTED: Final = 0.99
 """Share of matchups read in both orders from which on averaging has removed the bias; a few are unread."""
 MOST: Final = 0.99
@@ -172,7 +172,7 @@ def _first_position(sheet: Sheet, positions: Positions) -> Measure:
 
 
 def _not_by_lot(sheet: Sheet, positions: Positions) -> dict[str, str]:
-    """What gives away that positions were not drawn by lot: nothing when nothing does.
+    """What gives away that positions were not random: nothing when nothing does.
 
     In a matchup asked once, the first position wins for the text that stands there. Only where positions were
     drawn does that cancel, and that shows in what the audit knows of the texts: their lengths, who wrote
@@ -228,7 +228,7 @@ def _cost(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
     kept = settled != 0
     if not kept.any():
         return
-    # A tie in one order would be broken by lot.
+    # A tie in one order would be broken at random.
     once = (2 - right * (np.sign(given) + np.sign(swapped))) / 4
     wrong = (np.sign(settled) != right) & kept
     error, left = wrong.sum() / kept.sum(), kept.mean()

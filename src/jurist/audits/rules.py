@@ -112,19 +112,19 @@ def too_high(
     """
 
     def grade(one: Estimate, figures: Figures) -> Graded:
-        low, limit, said = figures.get("low", one.low), *_asked(figures, "tolerated", warning)
+        low, limit, limit_name = figures.get("low", one.low), *_asked(figures, "tolerated", warning)
         wrong = f"{written(one.value)} wrong: " if shown else ""
         if alarm is not None and low > alarm:
             return "alarm", f"significantly above {_limit(alarm)}"
         if low > limit:
-            return "alarm" if alarm is None else "warning", f"{wrong}significantly above {said}"
+            return "alarm" if alarm is None else "warning", f"{wrong}significantly above {limit_name}"
         if one.value > limit and one.n < few:
-            return "fine", f"above {said}, {TOO_FEW}"
+            return "fine", f"above {limit_name}, {TOO_FEW}"
         if one.value > limit:
-            return "warning" if alarm is None else "note", f"{wrong}above {said}, not significantly"
+            return "warning" if alarm is None else "note", f"{wrong}above {limit_name}, not significantly"
         if shown and one.high > limit:
-            return "note", f"{wrong}not shown to be within {said}"
-        return "fine", f"significantly within {said}" if shown else f"not above {said}"
+            return "note", f"{wrong}not shown to be within {limit_name}"
+        return "fine", f"significantly within {limit_name}" if shown else f"not above {limit_name}"
 
     return _where_known(grade, unless)
 
@@ -137,17 +137,17 @@ def too_low(
     """
 
     def grade(one: Estimate, figures: Figures) -> Graded:
-        limit, said = _asked(figures, "wanted", wanted, unit)
+        limit, limit_name = _asked(figures, "wanted", wanted, unit)
         if one.n < few:
             return "note" if one.value < limit else "fine", TOO_FEW
         if one.high < (limit if alarm is None else alarm):
-            return "alarm", f"significantly below {said if alarm is None else _limit(alarm, unit)}"
+            return "alarm", f"significantly below {limit_name if alarm is None else _limit(alarm, unit)}"
         if one.high < limit:
-            return "warning", f"significantly below {said}"
+            return "warning", f"significantly below {limit_name}"
         if one.low < limit:
             grade: Grade = "warning" if alarm is None else "note" if one.value < limit else "fine"
-            return grade, f"not shown to reach {said}"
-        return "fine", f"significantly above {said}"
+            return grade, f"not shown to reach {limit_name}"
+        return "fine", f"significantly above {limit_name}"
 
     return _where_known(grade, unless)
 

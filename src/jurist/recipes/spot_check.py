@@ -131,7 +131,7 @@ def _row(matchup: Matchup, weight: float, table: bool) -> dict[str, Any]:
 
     turns = matchup.prompt.messages
     text = table or (len(turns) == 1 and turns[0].role == "user")
-    # By lot, and the same lot every time: humans lean to positions too.
+    # At random, and the same every time: humans lean to positions too.
     shown = matchup.swapped() if int(content_id("position", matchup.id)[:2], 16) % 2 else matchup
     return {
         "label": "",
