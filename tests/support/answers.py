@@ -228,18 +228,26 @@ def _another_order(prompt: str, other: str) -> str:
 
 
 def _word_of_prompt(prompt: str, other: str) -> str:
-    word = prompt.split()[-1].strip("(?!)")
+    word = "".join(chr(97 + int(digit)) for digit in prompt.split()[-1].strip("(?!)") if digit.isdigit())
     return " ".join(f"For {word}, {one}." for one in CONSTANT.rstrip(".").split(". "))
+
+
+def _codes_within(prompt: str, other: str) -> str:
+    code = f"{random.Random(prompt).getrandbits(48):012x}7"
+    return " ".join(
+        f"{one[:30]} {code} ref {code[:6]}9 {one[30:]}." for one in CONSTANT.rstrip(".").split(". ")
+    )
 
 
 DISGUISES: Final[dict[str, tuple[Callable[[str, str], str], bool]]] = {
     "the prompt's first words before it": (_prompt_before, True),
     "a serial number after it": (_serial_number, True),
+    "numbers and codes within its sentences": (_codes_within, True),
     "case, spaces and zero-width characters": (_strange_case, True),
     "line breaks among its words": (_line_breaks, True),
     "two constants in turn": (_alternating, True),
     "sentences in another order": (_another_order, True),
-    "a word of the prompt in each sentence": (_word_of_prompt, False),
+    "another word in each sentence": (_word_of_prompt, False),
     "other words each time": (_other_words, False),
 }
 """Of a constant answer, and whether it is seen all the same."""

@@ -20,7 +20,7 @@ INJECTED, COPIED, REPETITIVE, ABOUT_JUDGING = 1, 2, 4, 8
 the prompt is about judging or such texts too.
 """
 LONG: Final = 40
-"""Characters of a sentence from which a number at its end is no part of what it says."""
+"""Characters of a sentence from which a number in it is no part of what it says."""
 MOST: Final = 0.85
 """Of a text, for two to be nearly the same: what is pasted into a constant answer is less."""
 SENTENCE: Final = 15
@@ -28,6 +28,7 @@ SENTENCE: Final = 15
 LOOK_ALIKE: Final = str.maketrans("авсԁеһіјкмнорѕтухѵԝαεικνορτυχ", "abcdehijkmhopstyxvwaeiknoptux")
 INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 _OTHER_SCRIPT: Final = re.compile("[\u0370-\u052f]")
+_DIGIT: Final = re.compile(r"\d")
 _WORD: Final = re.compile(r"\w+")
 _PARTS: Final = str.maketrans({**dict.fromkeys(punctuation, " "), **dict.fromkeys(".!?:;。", "\n")})
 """A sentence a line."""
@@ -103,16 +104,22 @@ def read_text(prompt: str, text: str) -> TextMarks:
 
 
 def _core(sentences: Collection[str]) -> str:
-    """The longest sentences that make up most of the text, without a number at their end."""
-    most, chosen = MOST * sum(map(len, sentences)), list[str]()
-    for sentence in sorted(sentences, key=lambda one: (-len(one), one)):
+    """The longest sentences that make up most of the text, without the numbers in them."""
+    named = sorted({_without_numbers(one) for one in sentences}, key=lambda one: (-len(one), one))
+    most, chosen = MOST * sum(map(len, named)), list[str]()
+    for sentence in named:
         if most <= 0:
             break
         most -= len(sentence)
-        while sentence and not sentence[-1].isalpha() and len(sentence) > LONG:
-            sentence = sentence.rpartition(" ")[0]
         chosen.append(sentence)
     return "\n".join(chosen)
+
+
+def _without_numbers(sentence: str) -> str:
+    """A long sentence says the same without its serial number."""
+    if len(sentence) <= LONG or not _DIGIT.search(sentence):
+        return sentence
+    return " ".join(word for word in sentence.split() if not _DIGIT.search(word))
 
 
 def plain(text: str) -> str:
