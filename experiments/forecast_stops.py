@@ -25,6 +25,7 @@ from jurist.recipes.loop.stopping import reason_to_stop
 from jurist.stats.fits import expit
 from jurist.stats.intervals import student, wilson, z_of
 
+SLOW = "about a minute of one core"
 RUNS, SEED, PROMPTS = 2000, 90_000_000, CompareConfig().most
 # Held-out prompts, rounds, and the most that is left of the peak's gain; those beside are not of the bar.
 SIZES, BESIDE = [(PROMPTS, rounds, 0.4) for rounds in (4, 6, 8, 12)], [(50, 8, 0.4), (PROMPTS, 8, 0.8)]
@@ -125,9 +126,7 @@ def main() -> None:
     low, high = wilson(well["shipped"] * RUNS, RUNS)
     record(
         "forecast_stops",
-        value=well["shipped"],
-        low=round(low, 4),
-        high=round(high, 4),
+        (well["shipped"], round(low, 4), round(high, 4)),
         null={f"{name}, level ones stopped: {stopped[name]:.1%}": well[name] for name in [*RULES][1:]},
         bar=f"{PROMPTS} held-out prompts, 4 to 12 rounds: >= 80 % of peaked loops stopped with a policy to"
         " use that has nine tenths of the best gain; <= 5 % of level loops stopped; no null does as well",

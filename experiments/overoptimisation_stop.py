@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from evidence import over_seeds, record
+from evidence import interval, over_seeds, record
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
 from jurist.models.rewards import RewardJudge
@@ -22,10 +22,9 @@ from jurist.policies.policy import kl, load_to_read
 from jurist.recipes.loop.compare import Comparison, Facts, checkpoint_of
 from jurist.recipes.loop.settings import CompareConfig, StopConfig
 from jurist.recipes.loop.stopping import reason_to_stop
-from jurist.records import Completion
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts
-from small_world import PACKAGES, held_out, initial, interval, label_answers, settings_of, win_each, write
+from small_world import held_out, initial, label_answers, proxy_scores, settings_of, win_each, write
 
 SLOW = "about ten minutes of one core"
 SEEDS, ROUNDS = (251, 252, 253, 254), 8
@@ -50,9 +49,8 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
         new = write(policy, asked, 1, seed + at)
         wins = win_each(new.scores(asked), first)
         rate, low, high = interval(wins[:COMPARED])
-        texts = zip(asked[:COMPARED], new.texts, strict=False)
-        scores = reward.score_many([(one, Completion.of(one.id, text)) for one, (text,) in texts])
-        proxy = statistics.fmean(score or 0.0 for score in scores)
+        texts = zip(asked[:COMPARED], (text for (text,) in new.texts), strict=False)
+        proxy = statistics.fmean(proxy_scores(reward, texts))
         far = kl(load_to_read(policy), initial(), new.rows[:COMPARED])
         compared = Comparison(rate, (high - low) / 3.92, n=COMPARED, kl=round(far, 2))
         facts = Facts(at, str(at), proxy=round(proxy, 3), compared=compared)
@@ -68,11 +66,12 @@ def one_seed(seed: int, folder: Path) -> dict[str, Any]:
             why = reason_to_stop(facts, points, StopConfig())
             stops += [(at, why.rpartition("use ")[2])] if why else []
         at, use = stops[0] if stops else (None, str(ROUNDS))
+        best = max(gains) or 1.0
         return {
             "stopped after": at,
             "used": use,
-            "share of the best": round(gains[int(use) if use.isdigit() else 0] / max(gains), 3),
-            "share of the last": round(gains[-1] / max(gains), 3),
+            "share of the best": round(gains[int(use) if use.isdigit() else 0] / best, 3),
+            "share of the last": round(gains[-1] / best, 3),
             "true gain": gains,
             "win rate": [one.compared.win_rate for one in facts],
             "proxy": [one.proxy for one in facts],
@@ -89,16 +88,13 @@ def main() -> None:
     null = statistics.fmean(one["KL off"]["share of the last"] for one in seeds)
     record(
         "overoptimisation_stop",
-        value=statistics.fmean(shares),
-        low=min(shares),
-        high=max(shares),
+        (statistics.fmean(shares), min(shares), max(shares)),
         null={"the last round's policy": null},
         bar="KL off: the policy to use has at least 0.9 of the best round's true gain in every seed, and more"
         " than the last one on average; KL as shipped: in no seed less than the last one",
         holds=min(shares) >= 0.9
         and statistics.fmean(shares) > null
         and all(one["share of the best"] >= one["share of the last"] for one in held),
-        packages=PACKAGES,
         unit="share of the best round's true gain, mean over seeds; lowest and highest seed",
         seeds=seeds,
     )

@@ -20,7 +20,7 @@ from evidence import mean_of, over_seeds, record
 from jurist.recipes.loop.compare import read_held_out
 from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.world import prompts, true_score
-from small_world import PACKAGES, request, run_recipe, settings_of
+from small_world import request, run_recipe, settings_of
 
 SLOW = "about ten minutes of one core"
 SEEDS, ROUNDS, HUMAN_ROWS = (241, 242, 243, 244), 5, 2000
@@ -68,14 +68,11 @@ def main() -> None:
     less = mean_of([a - b for a, b in zip(lost["no human rows"], lost["controller"], strict=True)])
     record(
         "real_fraction_controller",
-        value=statistics.fmean(lost["controller"]),
-        low=min(lost["controller"]),
-        high=max(lost["controller"]),
+        (statistics.fmean(lost["controller"]), min(lost["controller"]), max(lost["controller"])),
         null={arm: statistics.fmean(lost[arm]) for arm in ARMS if arm != "controller"},
         bar="lost after five rounds of how often two answers to a question differ: without human rows more"
         " than a tenth; with the controller at most a tenth in every seed, and significantly less",
         holds=max(lost["controller"]) <= 0.1 < null and less[1] > 0,
-        packages=PACKAGES,
         unit="share lost, mean over seeds; least and most",
         less_lost_than_without_human_rows=less,
         true_score_at_the_end={arm: [one[arm]["true score"][-1] for one in seeds] for arm in ARMS},
