@@ -28,8 +28,7 @@ from .sheet import Array
 
 FEWEST: Final = 10
 """Prompts without which nothing is said."""
-MOST_PROMPTS: Final = 400
-"""More of them cost time and move no finding."""
+MOST_PROMPTS: Final = 400  # more of them cost time and move no finding
 AMONG: Final = 1000
 """Word pairs among which the different ones are counted, wherever there are so many."""
 BLEU_PROMPTS: Final = 100
