@@ -137,7 +137,7 @@ def main() -> None:
         f" an audit on honest judges; each of {len(planted)} errors planted in formulas makes a case fail",
         holds=all(row["holds"] for row in rows) and caught == len(planted),
         unit="share of intervals that cover what is planted, over all cases; low and high are single cases",
-        inside_as_they_stand=sum(LEAST <= one <= MOST for one in shares),
+        inside_as_they_stand=sum(bool(LEAST <= one <= MOST) for one in shares),
         most_false_alarms=max(row.get("false_alarms", 0.0) for row in rows),
         more={"cases": len(shares), "mutants": planted, "audits": rows},
     )

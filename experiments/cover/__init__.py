@@ -44,7 +44,7 @@ def covers(scenario: Scenario, sets: int | None = None) -> dict[str, Any]:
             kind, _, about = f"{scenario.audit}.{name}".partition("@")
             own = (one.estimate for one in measures if one.name == kind and about in ("", one.about))
             estimate = next(own, None)
-            covered[name] += estimate is not None and estimate.low <= truth <= estimate.high
+            covered[name] += int(estimate is not None and estimate.low <= truth <= estimate.high)
     shares = {
         name: (round(float(scenario.planted[name]), 4), k / n, may_hold(k, n)) for name, k in covered.items()
     }
