@@ -1,18 +1,24 @@
 """Are policies that learnt from an AI judge's labels truly better, in the tiny world?
 
-`recipes_improve`: the recipe files as they are shipped. `direct_rlaif_against_rlaif` (Lee et al. 2023): the
-judge scores each answer as it is written, or a reward model does that learnt from its comparisons; otherwise
-than in the paper, both have PPO with a learnt value. `policy_beats_initial` and `reward_model_agrees`: from
-the planted judge's labels alone a reward model, a policy by DPO and one by PPO on that reward model, with
-the training settings of `recipes/rlaif.yaml` and more prompts. All are marked on held-out questions, beside
-the best null.
+`nulls_lose`: what learnt nothing, beside the initial policy: every constant answer of the corpus and the
+best of them joined, openings, the question copied, the longest of its answers, empty phrases, every noun
+named; chosen on the very questions they are marked on. `recipes_improve`: the recipe files as they are
+shipped. `direct_rlaif_against_rlaif` (Lee et al. 2023): the judge scores each answer as it is written, or a
+reward model does that learnt from its comparisons; otherwise than in the paper, both have PPO with a learnt
+value. `policy_beats_initial` and `reward_model_agrees`: from the planted judge's labels alone a reward
+model, a policy by DPO and one by PPO on that reward model, with the training settings of
+`recipes/rlaif.yaml` and more prompts. `soft_labels_help`: a reward model from the judge's probabilities, or
+from its votes, on pairs of which many are nearly ties, as a user has them. All are marked on held-out
+questions.
 
     python experiments/policies.py [CLAIM ...]
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,12 +28,14 @@ from typing import Any
 from msgspec.structs import replace
 
 import small_world as world
-from evidence import mean_of, over_seeds, record, run_claims, share
+from evidence import Interval, differences, interval, mean_of, over_seeds, record, run_claims, share
 from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
+from jurist.stats.agreement import ece
+from jurist.tiny.answers import GOOD, MEDIOCRE, Habits, compose, null_wins, won
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.world import prompts
+from jurist.tiny.world import Side, prompts, true_score
 
 SLOW = "three quarters of an hour of one core"
 HELD_OUT = 800
@@ -39,6 +47,62 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "rejection": ("rejection", {}),
     "self-rewarding": ("self_rewarding", {}),
 }
+
+QUESTIONS, SEED, SCREENED = 2000, 20, 400
+
+
+def nulls_lose() -> None:
+    asked = world.held_out(QUESTIONS, SEED)
+    requests = [world.request(one) for one in asked]
+    answers = world.write(world.initial(), asked, world.ANSWERS, SEED).texts
+    greedy = [text for [text] in world.write(world.initial(), asked, temperature=0.0).texts]
+    rows = [(question, first, own) for question, [first, *own] in zip(requests, answers, strict=True)]
+    found = {name: interval(wins) for name, wins in null_wins(rows).items()}
+    constant, searched = best_constant([row[:2] for row in rows])
+
+    def against(texts: Sequence[str]) -> Interval:
+        scored = zip(rows, texts, strict=True)
+        return interval([won(true_score(q, new) - true_score(q, old)) for (q, old, _), new in scored])
+
+    found[f"best constant: {constant}"] = against([constant] * len(asked))
+    again, draw = found.pop("untrained"), random.Random(SEED)
+    best = max(found, key=lambda name: found[name][0])
+    for name, row in sorted(found.items(), key=lambda one: -one[1][0]):
+        print(row, name[:90])
+    record(
+        "nulls_lose",
+        found[best],
+        null=best,
+        bar="the upper end of the best null's interval is below 0.5",
+        holds=max(row[2] for row in found.values()) < 0.5,
+        constants_searched=searched,
+        at_temperature_0=against(greedy),
+        scripted_and_good=against([compose(one, GOOD, draw) for one in requests]),
+        initial_true_score=round(statistics.fmean(true_score(q, first) for q, first, _ in rows), 4),
+        more={"nulls": found, "drawn_again": again, "questions": QUESTIONS},
+    )
+
+
+def best_constant(rows: Sequence[tuple[str, str]]) -> tuple[str, int]:
+    """The best of all constants, and among how many."""
+
+    def wins(text: str, among: Sequence[tuple[str, str]]) -> float:
+        return statistics.fmean(won(true_score(q, text) - true_score(q, answer)) for q, answer in among)
+
+    draw = random.Random(SEED)
+    found = {
+        compose(world.request(one), habits, draw)
+        for one in prompts(3000, SEED)
+        for habits in (MEDIOCRE, GOOD)
+    }
+    few = rows[:SCREENED]
+    ranked = sorted(found, key=lambda text: -wins(text, few))
+    # The domains come in turn: the best of each.
+    parts = {*ranked[:6], *(max(found, key=lambda text: wins(text, few[at::4])) for at in range(4))}
+    joined = {" ".join(some) for n in (2, 3) for some in itertools.permutations(sorted(parts), n)}
+    joined |= {one.replace(". ", ", ") for one in joined}
+    ranked = sorted({*ranked[:40], *joined}, key=lambda text: -wins(text, few))[:60]
+    return max(ranked, key=lambda text: wins(text, rows)), len(found) + len(joined)
 
 
 def recipes_improve() -> None:
@@ -176,5 +240,70 @@ def held_out_pairs(n: int, seed: int) -> list[world.Pair]:
     return [world.Pair(*row, truth) for row, truth in marked if truth is not None][:n]
 
 
+FEW = 400
+ASSISTANT = Habits(wrong=0.15, guessing=0.35, asking=0.2, harmful=0.25, cold=0.3, vague=0.1, rambling=0.1)
+
+
+def soft_labels_help() -> None:
+    seeds = over_seeds(soft_and_hard, range(6_000, 6_016))
+
+    def apart(one: str, other: str) -> Interval:
+        return mean_of(differences(*([float(row[name]) for row in seeds] for name in (one, other))))
+
+    gain, over_length = apart("soft", "hard"), apart("soft", "null_agrees")
+    record(
+        "soft_labels_help",
+        gain,
+        null={"votes in place of probabilities": 0.0},
+        bar=f"gain in true accuracy, paired over {len(seeds)} seeds, and lead over the best that the answers'"
+        " lengths alone tell: both intervals above 0",
+        holds=gain[1] > 0 and over_length[1] > 0,
+        more={"over_length": over_length, "seeds": seeds, "pairs": FEW, "test_pairs": PAIRS},
+    )
+
+
+def assistants_pairs(n: int, seed: int, side: Side, ties: bool) -> list[world.Pair]:
+    """Prompts with two answers of the assistant, with or without those of which neither is better."""
+    draw, found = random.Random(seed), []
+    for prompt in prompts(2 * n if side == "train" else 2_000, seed, side):
+        one, other = (compose(world.request(prompt), ASSISTANT, draw) for _ in range(2))
+        truth = world.better(world.request(prompt), one, other)
+        if one != other and (ties or truth is not None):
+            found.append(world.Pair(prompt, one, other, bool(truth)))
+    return found[:n]
+
+
+def soft_and_hard(seed: int, folder: Path) -> dict[str, float | str]:
+    rows = [
+        (world.request(one.prompt), one.one, one.other)
+        for one in assistants_pairs(FEW, seed, "train", ties=True)
+    ]
+    run, test = (
+        world.label_pairs(folder / "run", rows, seed=seed),
+        assistants_pairs(PAIRS, seed, "held_out", ties=False),
+    )
+    cfg = world.settings_of("rlaif", seed, folder).reward_model
+    found: dict[str, float | str] = judged(run)
+    for name in ("soft", "hard"):
+        given = {"data": str(run), "base": str(tiny_checkpoint()), "seed": seed, "soft": name == "soft"}
+        model = train_reward(replace(cfg, **given, out=str(folder / name)))
+        found[name] = round(statistics.fmean(world.agreement(model, test)), 4)
+    null, value = world.null_agreement(test)
+    return {**found, "null": null, "null_agrees": value}
+
+
+def judged(run: Path) -> dict[str, float | str]:
+    """How good the judge is on the pairs that are no ties, how honest its probabilities are, and the ties."""
+    rows = list(world.preferences(run))
+    truth = world.rightly_chosen(rows)
+    p, right = zip(
+        *((row.p, float(one)) for row, one in zip(rows, truth, strict=True) if one is not None), strict=True
+    )
+    judge, error, ties = statistics.fmean(right), ece(p, right), truth.count(None) / len(truth)
+    return {"judge": round(judge, 4), "judge_ece": round(error, 4), "ties": round(ties, 4)}
+
+
 if __name__ == "__main__":
-    run_claims(recipes_improve, direct_rlaif_against_rlaif, policy_beats_initial)
+    run_claims(
+        nulls_lose, recipes_improve, direct_rlaif_against_rlaif, policy_beats_initial, soft_labels_help
+    )

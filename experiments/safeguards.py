@@ -6,14 +6,22 @@ over the prompts and after three times as many. `pool_prevents_forgetting`: `rec
 rounds ask about different things, with `pool: all` as shipped and with `pool: last`; either way each round
 fine-tunes the initial policy. `rho_keeps_length`: `recipes/self_rewarding.yaml` with a judge to whom each
 word is worth a fortieth of a point, the best against the worst as shipped, and with the rho of Wu et al.
-2024.
+2024. `length_defences`: `recipes/rlaif.yaml` with DPO and such a judge, as it is, with each of two defences
+that `length.excess` advises, and with a judge that does not care about length. `overoptimisation_stop`: such
+PPO in eight rounds; after each the loop's `reason_to_stop`, with its defaults, sees what a loop sees; the
+null goes on. `real_fraction_controller`: rejection over five rounds without human rows (the null), with a
+constant share, and with the controller as shipped; variety is counted without the audit, and the humans are
+mediocre.
 
     python experiments/safeguards.py [CLAIM ...]
 """
 
 from __future__ import annotations
 
+import json
+import random
 import statistics
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +33,20 @@ from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
 from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import Policy, kl, load_to_read
+from jurist.recipes.loop.compare import Comparison, Facts, checkpoint_of, read_held_out
 from jurist.recipes.loop.folder import LoopRun
 from jurist.recipes.loop.labels import preferences_of
 from jurist.recipes.loop.rounds import Round
+from jurist.recipes.loop.settings import CompareConfig, StopConfig
+from jurist.recipes.loop.stopping import reason_to_stop
 from jurist.recipes.self_rewarding import rule_of
 from jurist.records import Prompt
+from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.model import tiny_checkpoint
-from jurist.tiny.world import Side, prompts
+from jurist.tiny.world import Side, prompts, true_score
 from jurist.verdicts.settings import JudgeConfig
 
-SLOW = "half an hour of one core"
+SLOW = "an hour of one core"
 LABELLED, PPO_PROMPTS, HELD_OUT, SAMPLES, LATE = 280, 280, 400, 2, 3
 
 
@@ -172,12 +184,187 @@ def looped(folder: Path, way: str, seed: int) -> str:
 
 
 def long_winded(seed: int, folder: Path) -> dict[str, Any]:
-    asked = world.held_out(300, seed)
     policies = {"initial": str(tiny_checkpoint()), **{way: looped(folder, way, seed) for way in RHO}}
+    return words_and_scores(policies, seed)
+
+
+def words_and_scores(policies: dict[str, str], seed: int) -> dict[str, Any]:
+    asked = world.held_out(300, seed)
     answers = {way: world.write(policy, asked, 1, seed) for way, policy in policies.items()}
     words = {way: round(world.mean_words(one), 2) for way, one in answers.items()}
     return {way: {"words": words[way], "true score": one.mean_score(asked)} for way, one in answers.items()}
 
 
+DEFENCES: dict[str, dict[str, Any]] = {
+    "length penalty": {"prefer.length_penalty": 1.0},
+    "rho": {"prefer.rule": "rho", "prefer.rho": 0.3},
+}
+LENGTH_WAYS: dict[str, dict[str, Any]] = {"undefended": {}, "fair judge": {}, **DEFENCES}
+
+
+def length_defences() -> None:
+    seeds = over_seeds(defended, range(181, 184))
+    grown = {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in LENGTH_WAYS}
+    scores = {way: [one[way]["true score"] for one in seeds] for way in LENGTH_WAYS}
+    gained = {way: differences(scores[way], scores["undefended"]) for way in DEFENCES}
+    worst = max(DEFENCES, key=lambda way: sum(grown[way]))
+    halved = {
+        way: all(now <= bad / 2 for now, bad in zip(grown[way], grown["undefended"], strict=True))
+        for way in DEFENCES
+    }
+    record(
+        "length_defences",
+        mean_of(grown[worst], 3),
+        null={"growth without a defence": mean_of(grown["undefended"], 3)[0]},
+        bar="in each of three seeds with either defence: growth in words at most half of that without, and"
+        " truly better answers",
+        holds=all(halved.values()) and all(min(some) > 0 for some in gained.values()),
+        unit=f"growth in words over the initial policy, of the weaker defence: {worst}",
+        growth={way: mean_of(some, 3) for way, some in grown.items()},
+        true_score={way: mean_of(some, 3) for way, some in scores.items()},
+        seeds=seeds,
+    )
+
+
+def defended(seed: int, folder: Path) -> dict[str, Any]:
+    policies = {"initial": str(tiny_checkpoint())}
+    for way, changes in LENGTH_WAYS.items():
+        faults = {"position": 1.0, "length": 0.0 if way == "fair judge" else LENGTH}
+        given = {"optimiser": "dpo", "judge.engine.extra": faults, "compare.held_out": 0.0, **changes}
+        policies[way] = world.run_recipe(
+            world.settings_of("rlaif", seed, folder / way.replace(" ", "-"), given)
+        ).policy
+    return words_and_scores(policies, seed)
+
+
+STOP_ROUNDS, COMPARED, OTHERS = 8, CompareConfig().most, 1500
+
+
+def overoptimisation_stop() -> None:
+    seeds = over_seeds(stopped, range(251, 255))
+    shares = [one["KL off"]["share of the best"] for one in seeds]
+    held = [one["KL as shipped"] for one in seeds]
+    null = statistics.fmean(one["KL off"]["share of the last"] for one in seeds)
+    record(
+        "overoptimisation_stop",
+        (statistics.fmean(shares), min(shares), max(shares)),
+        null={"the last round's policy": null},
+        bar="KL off: the policy to use has at least 0.9 of the best round's true gain in every seed, and more"
+        " than the last one on average; KL as shipped: in no seed less than the last one",
+        holds=min(shares) >= 0.9
+        and statistics.fmean(shares) > null
+        and all(one["share of the best"] >= one["share of the last"] for one in held),
+        unit="share of the best round's true gain, mean over seeds; lowest and highest seed",
+        seeds=seeds,
+    )
+
+
+def stopped(seed: int, folder: Path) -> dict[str, Any]:
+    cfg, given = world.settings_of("rlaif", seed, folder), {"base": str(tiny_checkpoint()), "seed": seed}
+    run = world.label_answers(folder / "labels", LABELLED, seed, prefer=cfg.prefer)
+    model = train_reward(replace(cfg.reward_model, **given, data=str(run), out=str(folder / "reward")))
+    reward, asked = RewardJudge(model), world.held_out(COMPARED + OTHERS, seed)
+    first = world.write(world.initial(), asked, 1, seed).scores(asked)
+    off = replace(cfg.ppo.kl, beta=0.0, target=None)
+
+    def one_round(policy: Path, at: int, penalty: Any) -> tuple[Path, Facts, dict[str, float], float]:
+        """The next policy, what a loop knows of it, the verdicts, and its true gain."""
+        out = folder / f"{penalty.beta:g}-{at}"
+        how = replace(cfg.ppo, base=str(policy), reference=str(tiny_checkpoint()), reward=str(model))
+        how = replace(how, kl=penalty, out=str(out), epochs=1, seed=100 * seed + at)
+        policy = train_ppo(how, prompts(PPO_PROMPTS, seed))
+        new = world.write(policy, asked, 1, seed + at)
+        wins = world.win_each(new.scores(asked), first)
+        rate, low, high = interval(wins[:COMPARED])
+        texts = zip(asked[:COMPARED], (text for (text,) in new.texts), strict=False)
+        proxy = statistics.fmean(world.proxy_scores(reward, texts))
+        far = kl(load_to_read(policy), world.initial(), new.rows[:COMPARED])
+        compared = Comparison(rate, (high - low) / 3.92, n=COMPARED, kl=round(far, 2))
+        facts = Facts(at, str(at), proxy=round(proxy, 3), compared=compared)
+        verdicts = {one.id: win for one, win in zip(asked[:COMPARED], wins, strict=False)}
+        return policy, facts, verdicts, round(statistics.fmean(wins[COMPARED:]) - 0.5, 4)
+
+    def rounds(penalty: Any) -> dict[str, Any]:
+        policy, facts, points, gains, stops = tiny_checkpoint(), [], [], [0.0], []
+        for at in range(1, STOP_ROUNDS + 1):
+            policy, now, verdicts, gain = one_round(policy, at, penalty)
+            facts, gains = [*facts, now], [*gains, gain]
+            points += [one for one in [checkpoint_of(now, verdicts)] if one is not None]
+            why = reason_to_stop(facts, points, StopConfig())
+            stops += [(at, why.rpartition("use ")[2])] if why else []
+        at, use = stops[0] if stops else (None, str(STOP_ROUNDS))
+        best = max(gains) or 1.0
+        return {
+            "stopped after": at,
+            "used": use,
+            "share of the best": round(gains[int(use) if use.isdigit() else 0] / best, 3),
+            "share of the last": round(gains[-1] / best, 3),
+            "true gain": gains,
+            "win rate": [one.compared.win_rate for one in facts],
+            "proxy": [one.proxy for one in facts],
+            "kl": [one.compared.kl for one in facts],
+        }
+
+    return {"seed": seed, "KL off": rounds(off), "KL as shipped": rounds(cfg.ppo.kl)}
+
+
+ROUNDS, HUMAN_ROWS = 5, 2000
+ARMS: dict[str, dict[str, Any]] = {"no human rows": {}, "constant share": {"alarm": 0.0}, "controller": {}}
+
+
+def real_fraction_controller() -> None:
+    seeds = over_seeds(with_human_rows, range(241, 245))
+    lost = {arm: [one[arm]["lost"] for one in seeds] for arm in ARMS}
+    null = statistics.fmean(lost["no human rows"])
+    less = mean_of([a - b for a, b in zip(lost["no human rows"], lost["controller"], strict=True)])
+    record(
+        "real_fraction_controller",
+        (statistics.fmean(lost["controller"]), min(lost["controller"]), max(lost["controller"])),
+        null={arm: statistics.fmean(lost[arm]) for arm in ARMS if arm != "controller"},
+        bar="lost after five rounds of how often two answers to a question differ: without human rows more"
+        " than a tenth; with the controller at most a tenth in every seed, and significantly less",
+        holds=max(lost["controller"]) <= 0.1 < null and less[1] > 0,
+        unit="share lost, mean over seeds; least and most",
+        less_lost_than_without_human_rows=less,
+        true_score_at_the_end={arm: [one[arm]["true score"][-1] for one in seeds] for arm in ARMS},
+        seeds=seeds,
+    )
+
+
+def human_rows(file: Path, seed: int) -> str:
+    draw = random.Random(seed)
+    asked = [world.request(one) for one in prompts(HUMAN_ROWS, 700 + seed)]
+    turns = ([("user", one), ("assistant", compose(one, MEDIOCRE, draw))] for one in asked)
+    rows = ({"messages": [{"role": role, "content": text} for role, text in some]} for some in turns)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def varied(folder: Path, number: int) -> tuple[float, float]:
+    """How often two answers to one question differ, and their mean true score."""
+    rows = read_held_out(folder, number)
+    pairs = [one.text != two.text for row in rows for one, two in combinations(row.new, 2)]
+    scores = [true_score(world.request(row.prompt), one.text) for row in rows for one in row.new]
+    return round(statistics.fmean(pairs), 4), round(statistics.fmean(scores), 3)
+
+
+def with_human_rows(seed: int, folder: Path) -> dict[str, Any]:
+    file, found = human_rows(folder / "human.jsonl", seed), {}
+    for arm, how in ARMS.items():
+        real = {"real": {"file": file, **how}} if arm != "no human rows" else {}
+        # Nothing stops these loops: what they would come to is what is asked.
+        cfg = world.settings_of("rejection", seed, folder / arm, {"stop.lost": 0.0}, rounds=ROUNDS, **real)
+        rounds = world.run_recipe(cfg).rounds
+        differ, scores = zip(*(varied(folder / arm, number) for number in range(ROUNDS + 1)), strict=True)
+        found[arm] = {
+            "lost": round(1 - differ[-1] / differ[0], 4),
+            "differ": differ,
+            "true score": scores,
+            "human share": [round(one.real_share, 2) for one in rounds],
+        }
+    return {"seed": seed, **found}
+
+
 if __name__ == "__main__":
     run_claims(kl_prevents_overoptimisation, pool_prevents_forgetting, rho_keeps_length)
+    run_claims(length_defences, overoptimisation_stop, real_fraction_controller)

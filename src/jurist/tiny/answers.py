@@ -141,7 +141,7 @@ def _answer(ask: Ask, name: str, **habits: float) -> str:
 
 def null_answers(request: str, own: Sequence[str]) -> dict[str, str]:
     """What policies that learnt nothing say; `own` are answers of the initial policy. None may win a half."""
-    # About the best of what says the same to everybody, see `experiments/nulls_lose.py`.
+    # About the best of what says the same to everybody, see `experiments/policies.py`.
     constants = ("I would rather not: ask a pharmacist.", "It makes 10 boxes.")
     everything = ", ".join(chain(*SUBJECTS.values()))
     return {
