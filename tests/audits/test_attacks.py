@@ -34,8 +34,8 @@ def honest(seed=SEED, n=300):
     return list(honest_pairs(draw, n, topical)), draw
 
 
-def attacked(attack, share, **more):
-    pairs, draw = honest()
+def attacked(attack, share, n=300, **more):
+    pairs, draw = honest(n=n)
     return rows_of(planted(pairs, attack, share, draw, **more), draw)
 
 
@@ -171,9 +171,9 @@ def test_a_gate_fails_on_an_attack_and_on_what_was_not_measured(tmp_path, monkey
     def write(name, rows):
         (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
 
-    pairs, draw = honest(n=200)
+    pairs, draw = honest(n=100)
     write("honest.jsonl", rows_of(pairs, draw))
-    write("attacked.jsonl", attacked(PLANTED["constant"], 0.05))
+    write("attacked.jsonl", attacked(PLANTED["constant"], 0.2, n=100))
     write(
         "nobody.jsonl", [{"prompt": PROMPT, "response_a": "Lemon.", "response_b": "Salt.", "winner": "tie"}]
     )

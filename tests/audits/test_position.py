@@ -68,15 +68,16 @@ def test_the_same_bias_asked_in_one_order_is_an_alarm_with_the_way_out():
 def test_a_fair_judge_is_cleared():
     wrong = sum(
         one.grade in ("alarm", "warning")
-        for seed in range(20)
+        for seed in range(10)
         for one in audited(FAIR, STEADY, prompts=150, pairs=2, seed=seed, domains=("a", "b"))
     )
 
-    assert wrong <= 3
+    assert wrong <= 1
 
 
-def test_the_two_orders_of_a_matchup_make_the_interval_as_narrow_as_it_is():
+def test_the_two_orders_of_a_matchup_make_the_interval_as_narrow_as_it_is(monkeypatch):
     """The texts cancel, so the shares of fair judges scatter less than independent verdicts would."""
+    monkeypatch.setattr("jurist.audits.position.fit_columns", lambda *_: None)  # the log-odds take long
     found = [the(audited(FAIR, prompts=150, seed=seed), "first_position") for seed in range(40)]
     spread = np.std([one.value for one in found])
     reach = np.mean([one.high - one.low for one in found]) / 2

@@ -91,22 +91,29 @@ def typed(command):
     return Typed(verb, loop_config(words) if verb == "run" else cls, given, recipe, False)
 
 
+def commands(about, start="jurist "):
+    """Each command that begins so, once, with a step that gives it."""
+    return {
+        command: text
+        for text, step in steps(about)
+        for command in re.findall(rf"`({re.escape(start)}[^`]+)`", step)
+    }
+
+
 def test_every_command_in_advice_can_be_typed(about):
     for text, step in steps(about):
-        for command in re.findall(r"`(jurist [^`]+)`", step):
-            job = typed(command)
-            cls = job.cls if isinstance(job.cls, type) else job.cls([])
-            job.load(cls)
         assert "{" not in step, text
+    for command in commands(about):
+        job = typed(command)
+        job.load(job.cls if isinstance(job.cls, type) else job.cls([]))
 
 
 def test_no_advice_tells_a_run_to_do_what_it_does(about):
-    for text, step in steps(about):
-        for command in re.findall(r"`(jurist label --recipe [^`]+)`", step):
-            job = typed(command)
-            job.given.pop("out", None)
-            if job.given:
-                assert job.load(job.cls) != Typed("label", job.cls, {}, job.recipe, False).load(job.cls), text
+    for command, text in commands(about, "jurist label --recipe ").items():
+        job = typed(command)
+        job.given.pop("out", None)
+        if job.given:
+            assert job.load(job.cls) != Typed("label", job.cls, {}, job.recipe, False).load(job.cls), text
 
 
 def test_advice_about_one_judge_of_a_jury_changes_that_judge(tmp_path):
