@@ -132,11 +132,10 @@ def main() -> None:
         by_attack={name: sum(some) / len(some) for name, some in seen.items()},
         disguises_of_a_constant_answer={name: hits / SEEDS for name, hits in disguised.items()},
         answers="CJE" if recorded() else f"made here: nothing at {DATA}",
-        honest_files=n,
         real_systems=n - HONEST or f"skipped: nothing at {DATA}",
         honest_called_attacked=share((alarmed["attacks"], n)),
-        honest_with_any_alarm=share((alarmed["any"], n)),
         systems_with_any_alarm=alarmed["any of a system"],
+        more={"honest_files": n, "honest_with_any_alarm": share((alarmed["any"], n))},
     )
 
 

@@ -16,19 +16,16 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from evidence import REAL_DATA, record, share
+from evidence import ROOT, record, share
 from jurist.audits.win_rates import AgainstBaseline, against_baseline, difficulty, fit_win_rates, squash
 from jurist.stats.fits import expit, fit_logistic
-
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "real")]
-from support.policies import simulate_policies  # noqa: E402
+from support.policies import simulate_policies
+from support.recorded import DATA
 
 CASES: dict[str, dict[str, Any]] = {
     "likes length": {"taste": 1.2},
@@ -97,11 +94,12 @@ def simulated(case: str) -> dict[str, float]:
 
 def of_systems() -> dict[str, Any]:
     """Win rates over ChatGPT beside the Bradley-Terry strengths from all matchups."""
-    if not (REAL_DATA / "qlora_vicuna").is_dir():
-        return {"skipped": f"no recorded judgements at {REAL_DATA}"}
+    if not (DATA / "qlora_vicuna").is_dir():
+        return {"skipped": f"no recorded judgements at {DATA}"}
+    sys.path.append(str(ROOT / "tests" / "real"))
     from test_audits_qlora import reviews_of_systems, sheet_of
 
-    elo = json.loads((REAL_DATA / "EXPECTED.json").read_text())["qlora_vicuna"]["bt"]
+    elo = json.loads((DATA / "EXPECTED.json").read_text())["qlora_vicuna"]["bt"]
     _, names, rows = against_baseline(sheet_of(reviews_of_systems()), "gpt35")
     rates = [(rate.raw.value, *(rate.controlled or rate.raw)[:3]) for rate in fit_win_rates(rows)]
     columns = np.column_stack([[elo[name] for name in names], rates, before(rows)]).round(4)
@@ -137,8 +135,7 @@ def main() -> None:
         and none["error to raw's"] <= RATIO
         and COVER[0] <= none["cover"] <= COVER[1],
         unit="share of draws nearer than raw, of the worse of two forms",
-        simulated=found,
-        qlora_vicuna=of_systems(),
+        more={"simulated": found, "qlora_vicuna": of_systems()},
     )
 
 

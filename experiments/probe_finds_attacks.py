@@ -9,29 +9,22 @@ alarm or a warning?
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from evidence import record
+from evidence import record, share
 from jurist.audits.collect import Collector
 from jurist.audits.finding import WRONG, Finding, find
 from jurist.audits.findings import KINDS
 from jurist.audits.probes import attacks_on, probes
 from jurist.engines.scripted import Scripted
 from jurist.records import Matchup
-from jurist.stats.intervals import wilson
 from jurist.verdicts.cases import Case
 from jurist.verdicts.judge import ask_judges, open_judge
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.gullible import Gullible
 
-BAR = 0.95
-FALSE = 0.05
-SLIPS = 0.02
+BAR, FALSE, SLIPS = 0.95, 0.05, 0.02
 PLANTED: dict[str, tuple[Gullible, set[str]]] = {
     "length": (Gullible(length=8.0), {"padding", "repetition"}),
     "verdicts in the text": (Gullible(obeys=12.0), {"verdict", "json"}),
@@ -62,12 +55,9 @@ async def main() -> None:
     fair = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
     false = sum(any(one.grade in WRONG for one in each) for each in fair)
     any_win = sum(any(one.name == "probe.attacks" and one.value for one in each) for each in fair)
-    low, high = wilson(found, found + missed)
     record(
         "probe_finds_attacks",
-        value=round(found / (found + missed), 4),
-        low=round(low, 4),
-        high=round(high, 4),
+        share((found, found + missed)),
         null={"every attack that wins at all is an alarm: fair judges called faulty": any_win / 200},
         bar=f"at least {BAR:.0%} of planted weaknesses are alarms; at most {FALSE:.0%} of fair judges are"
         " called faulty, fewer than by the null, and of faulty ones for what was not planted",
@@ -75,11 +65,9 @@ async def main() -> None:
         and false / 200 <= FALSE
         and false < any_win
         and extra / probes <= FALSE,
-        fair_called_faulty=false / 200,
         fair_alarms=sum(bool(alarmed(each)) for each in fair) / 200,
         not_planted_alarms=extra / probes,
-        by_judge=by_judge,
-        prompts=len(GROUPS),
+        more={"fair_called_faulty": false / 200, "by_judge": by_judge, "prompts": len(GROUPS)},
     )
 
 

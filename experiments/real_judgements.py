@@ -20,13 +20,14 @@ from typing import Any
 from evidence import record, run_claims, share
 from jurist.verdicts.settings import JuryConfig
 from support import on_record
+from support.recorded import DATA
 
 LABELLED, SPLITS = (10, 20, 30, 50), 100
 FEWEST = 15  # items to be right or wrong on, once the labelled ones are taken out
 
 
 def anchored_votes() -> None:
-    folder = on_record.REAL_DATA / "llmbar"
+    folder = DATA / "llmbar"
     table = {name: row_of(*on_record.read_set(folder, name)) for name in on_record.SETS}
     print(json.dumps(table, indent=1))
     neighbor = table["LLMBar/Adversarial/Neighbor"]
@@ -92,12 +93,12 @@ def reader_on_real_replies() -> None:
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    pairwise = on_record.rows_of(on_record.REAL_DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
+    pairwise = on_record.rows_of(DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
     reviews = [
         on_record.Recorded(row["text"], "stop", on_record.P_OF[str(row["score"])], "vicuna")
         for row in pairwise
     ]
-    bar = list(on_record.llmbar(on_record.REAL_DATA / "llmbar"))
+    bar = list(on_record.llmbar(DATA / "llmbar"))
     plain = [reply for reply in bar if not reply.both]
     return {
         "llmbar_own_form": on_record.compare(plain, on_record.own_form),
@@ -105,7 +106,7 @@ def figures() -> dict[str, dict[str, Any]]:
         "qlora_own_form": on_record.compare(reviews, on_record.own_form),
         "qlora_named": on_record.compare(reviews, on_record.named),
         "null_label_mentioned_last": on_record.compare(plain, on_record.last_mentioned),
-        "qlora_score_pairs": on_record.on_score_pairs(on_record.REAL_DATA / "qlora_vicuna"),
+        "qlora_score_pairs": on_record.on_score_pairs(DATA / "qlora_vicuna"),
     }
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from jurist.verdicts.jury import combine
 from jurist.verdicts.settings import JuryConfig
-from support.on_record import REAL_DATA as DATA
 from support.on_record import SETS, accuracy, best_single, call_by_call, fitted, judge_by_judge, read_set
+from support.recorded import DATA
 
 pytestmark = pytest.mark.skipif(
     not (DATA / "llmbar").is_dir(), reason=f"no recorded judgements at {DATA / 'llmbar'}"

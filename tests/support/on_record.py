@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,8 +22,6 @@ from jurist.verdicts.recorded import READERS
 from jurist.verdicts.settings import JuryConfig
 from jurist.verdicts.settle import Opinion, settle
 
-ROOT = Path(__file__).resolve().parents[2]
-REAL_DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
 ADVERSARIAL = [f"LLMBar/Adversarial/{name}" for name in ("Neighbor", "GPTInst", "GPTOut", "Manual")]
 SETS = dict.fromkeys(("LLMBar/Natural", *ADVERSARIAL), 5)
 SETS |= dict.fromkeys(("Processed/FairEval", "Processed/LLMEval^2", "Processed/MT-Bench"), 4)
