@@ -19,7 +19,7 @@ from jurist.verdicts import ask
 from support import server
 
 PRICED = {"engine": {"engine": "tiny:oracle", "price": {"input": 1000.0}}}
-EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "label_memory.py"
+EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "million_rows.py"
 
 
 @pytest.fixture

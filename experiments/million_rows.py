@@ -1,16 +1,18 @@
-"""Can a run of a million verdicts be audited in a minute and 600 MB?
+"""What does a million rows need: memory to label them, time and memory to audit them?
 
-A run folder is written by the writers that `jurist label` uses: 125,000 prompts with three answers of some
-400 characters, two matchups each, asked of two judges in both orders, one of a hundred replies unread;
-labels, and human labels of 2,000 matchups. One judge is biased to the first position and to long answers.
-Then `jurist audit` runs on it in a process of its own. The null is a reader that holds the files it reads.
+`label_memory`: pairs made on the fly, asked in both orders of a judge that is a function in its own process
+and answers in one letter, every call journaled on disk, decided and exported; each size runs in a process of
+its own, and the peak of its resident memory counts. Null: memory that grows with the rows.
+`audit_at_a_million`: a run folder written by the writers that `jurist label` uses, 125,000 prompts with
+three answers, two matchups each, asked of two judges in both orders, one of a hundred replies unread;
+labels, and human labels of 2,000 matchups; `jurist audit` runs on it in a process of its own. Null: a reader
+that holds the files it reads.
 
-    python experiments/audit_at_a_million.py [--verdicts 1000000] [--keep FOLDER]
+    python experiments/million_rows.py [CLAIM ...]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -23,12 +25,79 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evidence import record, write_rows
+from evidence import record, run_claims, write_rows
+from jurist.engines.engine import Ask
+from jurist.recipes.label import label
+from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Matchup, Preference, Prompt, Usage, Verdict, content_id
 from jurist.run import Run
 from jurist.verdicts.cases import NOUNS, Case, write_case
+from jurist.verdicts.settings import JudgeConfig
+from work import peak_mb
 
-SLOW = "some two minutes and 2 GB of disk"
+SLOW = "a quarter of an hour, and 5 GB of disk"
+SIZES, BAR = (10_000, 100_000, 1_000_000), 1.3
+
+
+def label_memory() -> None:
+    runs = [measured(rows) for rows in SIZES]
+    whole = all(one["labels"] == one["rows"] and one["calls"] == 2 * one["rows"] for one in runs)
+    growth = round(max(one["peak_mb"] for one in runs[1:]) / runs[0]["peak_mb"], 3)
+    record(
+        "label_memory",
+        growth,
+        null={"memory in step with the rows": SIZES[-1] / SIZES[0]},
+        bar=f"peak memory of {SIZES[-1]:,} rows at most {BAR} x that of {SIZES[0]:,}",
+        holds=growth <= BAR and whole,
+        runs=runs,
+    )
+
+
+def measured(rows: int) -> dict[str, Any]:
+    """The same job in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="jurist-memory-") as folder:
+        command = [sys.executable, __file__, "--one", str(rows), folder]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{rows:,} rows failed: {done.stderr[-800:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    print("  ".join(f"{key} {value:,}" for key, value in found.items()), flush=True)
+    return found
+
+
+def labelled(rows: int, folder: Path) -> dict[str, Any]:
+    """One job in this process."""
+    file = write_rows(folder / "pairs.jsonl", pairs(rows))
+    began, cpu = time.perf_counter(), time.process_time()
+    judging = JudgeConfig(engine="million_rows:judge")
+    summary = label(LabelConfig(pairs=file, out=str(folder / "run"), judge=judging))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {
+        "rows": rows,
+        "labels": summary.labels,
+        "calls": summary.calls,
+        "peak_mb": round(peak_mb(), 1),
+        "rows_per_s": round(rows / seconds),
+        "seconds": round(seconds, 1),
+        "cpu_us_per_row": round(cpu / rows * 1e6, 1),
+        "journal_mb": round((folder / "run" / "journal.sqlite").stat().st_size / 1e6, 1),
+    }
+
+
+def judge(ask: Ask) -> str:
+    """The position whose text has the mark of the better one."""
+    shown = ask.messages[-1].content
+    return "A" if "better" in shown[: shown.find("Response B:")] else "B"
+
+
+def pairs(rows: int) -> Any:
+    draw = random.Random(0)
+    for number in range(rows):
+        texts = [" ".join(draw.choices(WORDS, k=12)) for _ in range(2)]
+        texts[number % 2] += f" better {number}"
+        yield {"prompt": f"{number} {texts[0][:40]}", "first": texts[0], "second": texts[1]}
+
+
 BAR_SECONDS, BAR_MB = 60.0, 600.0
 JUDGES = (("openai:gpt-5-mini/both", 0.6, 0.5, 0.0004), ("vllm:Qwen/Qwen3-8B/both", 0.0, 0.0, 0.00005))
 """Name, log-odds for the first position, log-odds for each standard deviation of length, price of a call."""
@@ -39,7 +108,24 @@ TEXT = (
     " nobody can say before the end which of them was worth more than another so begin with a small one"
 )
 WORDS = TEXT.split()
-LABELLED = 2_000
+VERDICTS, LABELLED = 1_000_000, 2_000
+
+
+def audit_at_a_million() -> None:
+    with tempfile.TemporaryDirectory(prefix="jurist-audit-") as name:
+        folder = Path(name)
+        write_run(folder, VERDICTS)
+        files_mb = round(sum(file.stat().st_size for file in folder.glob("*.jsonl")) / 2**20)
+        found = audited(folder)
+    print(found)
+    record(
+        "audit_at_a_million",
+        found["seconds"],
+        null={"MB of the files it reads": files_mb},
+        bar=f"under {BAR_SECONDS:g} s and {BAR_MB:g} MB, and less than its files hold",
+        holds=found["seconds"] < BAR_SECONDS and found["peak_mb"] < min(BAR_MB, files_mb),
+        **{name: value for name, value in found.items() if name != "seconds"},
+    )
 
 
 def cases(prompts: int, dice: random.Random) -> Iterator[tuple[Case, list[Preference], list[float]]]:
@@ -58,14 +144,14 @@ def cases(prompts: int, dice: random.Random) -> Iterator[tuple[Case, list[Prefer
         truth = [quality[one] - quality[other] for one, other in pairs]
         longer = [(words[one] - words[other]) / 20 for one, other in pairs]
         verdicts = [
-            [verdict for judge in JUDGES for verdict in judged(matchup, judge, ahead, by, dice)]
+            [verdict for judge in JUDGES for verdict in judged_twice(matchup, judge, ahead, by, dice)]
             for matchup, ahead, by in zip(met, truth, longer, strict=True)
         ]
         case = Case(prompt, tuple(answers), tuple(met), tuple(one for some in verdicts for one in some))
-        yield case, [label(*one) for one in zip(met, verdicts, strict=True)], truth
+        yield case, [decided(*one) for one in zip(met, verdicts, strict=True)], truth
 
 
-def judged(
+def judged_twice(
     matchup: Matchup, judge: tuple[str, float, float, float], ahead: float, longer: float, dice: random.Random
 ) -> Iterator[Verdict]:
     name, position, length, price = judge
@@ -79,7 +165,7 @@ def judged(
         yield Verdict(*ids, None if unread else round(p, 4), seconds=round(0.4 + dice.random(), 3), **how)
 
 
-def label(matchup: Matchup, verdicts: list[Verdict]) -> Preference:
+def decided(matchup: Matchup, verdicts: list[Verdict]) -> Preference:
     ps = [one.p_first if one.order == "given" else 1 - one.p_first for one in verdicts if one.p_first]
     p = sum(ps) / len(ps) if ps else 0.5
     sides = (matchup.first, matchup.second) if p >= 0.5 else (matchup.second, matchup.first)
@@ -123,28 +209,8 @@ def audited(folder: Path) -> dict[str, Any]:
     return {**facts, "verdicts": found["counts"]["verdicts"]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--verdicts", type=int, default=1_000_000)
-    parser.add_argument("--keep", type=Path)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="jurist-audit-") as name:
-        folder = args.keep or Path(name)
-        if not (folder / "summary.json").exists():
-            write_run(folder, args.verdicts)
-        files_mb = round(sum(file.stat().st_size for file in folder.glob("*.jsonl")) / 2**20)
-        found = audited(folder)
-    print(found)
-    if found["verdicts"] == 1_000_000:
-        record(
-            "audit_at_a_million",
-            found["seconds"],
-            null={"MB of the files it reads": files_mb},
-            bar=f"under {BAR_SECONDS:g} s and {BAR_MB:g} MB, and less than its files hold",
-            holds=found["seconds"] < BAR_SECONDS and found["peak_mb"] < min(BAR_MB, files_mb),
-            **{name: value for name, value in found.items() if name != "seconds"},
-        )
-
-
 if __name__ == "__main__":
-    main()
+    if "--one" in sys.argv:
+        print(json.dumps(labelled(int(sys.argv[2]), Path(sys.argv[3]))))
+    else:
+        run_claims(label_memory, audit_at_a_million)
