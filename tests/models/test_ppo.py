@@ -206,6 +206,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_a_way_out(base, tmp
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_before_its_first_checkpoint_leaves_no_line_behind(base, tmp_path):
     def breaks_down(prompt, completions):
         raise EngineDown("nothing gets through")
@@ -302,6 +303,7 @@ def test_training_ends_where_held_out_prompts_say_so_and_by_default_never(base, 
     assert facts(tmp_path)["steps"] == metrics(tmp_path)[-1]["step"] < 18
 
 
+@pytest.mark.slow
 def test_rollouts_come_from_vllm_which_gets_the_weights_before_the_first_step_and_after_each(base, tmp_path):
     rollout = RolloutConfig(samples=2, max_tokens=6, writer="vllm")
     with fake_vllm() as server:

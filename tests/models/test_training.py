@@ -40,6 +40,7 @@ def base(tmp_path_factory):
     return making.checkpoint(tmp_path_factory.mktemp("base") / "llama")
 
 
+@pytest.mark.slow
 def test_a_reward_model_learns_what_the_judge_knew_and_is_as_sure_as_it_was(base, tmp_path):
     cfg = RewardConfig(base=str(base), out=str(tmp_path), epochs=4, held_out=0.1, centre=0.0, **SHORT)
     folder = train_reward(cfg, preferences(320, p=0.8))
