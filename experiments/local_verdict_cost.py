@@ -1,8 +1,9 @@
 """What does a judge in this process cost, beside writing the same verdict with `generate` row by row?
 
-Ours is the whole judge: prompt, order, engine, reading the label's log-probs. The other side renders and
-tokenises the same questions and calls `model.generate` under `no_grad` for one new token with its scores,
-which is also the null: a ratio of 1. Random Llamas of two sizes, judge prompts of about 900 tokens, four
+Ours is the engine, from messages to the labels' log-probs; a judge asks it once where the labels hold half of
+the probability, which those of a random model do not. The other side renders and tokenises the same questions
+and calls `model.generate` under `no_grad` for one new token with its scores, which is also the null: a ratio
+of 1. Random Llamas of two sizes, judge prompts of about 900 tokens, four
 answers a prompt, both orders; and, beside them, short prompts with two answers, where little is shared.
 """
 
@@ -29,7 +30,6 @@ from jurist.policies.engine import open_local
 from jurist.policies.replies import menu
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.ask import JudgePrompt
-from jurist.verdicts.judge import open_judge
 from jurist.verdicts.settings import JudgeConfig
 
 # isort: split
@@ -61,10 +61,6 @@ def measure(folder: Path, questions: int, k: int, words: int) -> dict[str, Any]:
     question = JudgePrompt(JudgeConfig(), Scripted(lambda ask: "A"))
     asks = [Ask(question.turns("verdict", question.show_pair(one))) for one in judged]
     engine = open_local(EngineConfig(f"hf:{folder}"))
-    judge = open_judge(JudgeConfig(engine="hf"), lambda _: engine)
-
-    async def by_judge() -> None:
-        await asyncio.gather(*(judge(one) for one in judged))
 
     async def replies_of() -> list[Reply]:
         how: dict[str, Any] = {"labels": ("A", "B"), "wants": "label", "top_logprobs": 5}
@@ -74,7 +70,7 @@ def measure(folder: Path, questions: int, k: int, words: int) -> dict[str, Any]:
     with asyncio.Runner() as runner:
         replies = runner.run(replies_of())  # loads the weights
         for _ in range(ROUNDS):
-            ours.append(cpu(lambda: runner.run(by_judge()))[0])
+            ours.append(cpu(lambda: runner.run(replies_of()))[0])
             seconds, written = cpu(lambda: [generated(model, tokenizer, ask) for ask in asks])
             theirs.append(seconds)
         runner.run(engine.close())
