@@ -14,13 +14,11 @@ from msgspec import Struct
 
 from ..config import load_settings
 from ..errors import SettingError
-from ..preferences import PreferConfig
-from ..preferences.decide import read_judges
 from ..records import RECORDED_PREFIX
-from ..verdicts.judge import judge_config
-from ..verdicts.settings import JudgeConfig
 
 if TYPE_CHECKING:
+    from ..preferences import PreferConfig
+    from ..verdicts.settings import JudgeConfig
     from .read_run import AuditInput
 
 
@@ -164,6 +162,9 @@ def about_of(
     """What was asked of the judges, and under which options; `recipe` is the kind of the folder's recipe,
     `reading` how else a file was read.
     """
+    from ..preferences.decide import read_judges
+    from ..verdicts.judge import judge_config
+
     labels, names = read.path if read.kind == "loop" else "", short_names(read.sheet.judges)
     refused = bool(read.summary.get("refused"))
     about = About(source, read.kind, labels, columns=columns, names=names, refused=refused, **reading)

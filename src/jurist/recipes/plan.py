@@ -7,20 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from ..audits.alt_test import EPSILON, SIZES, power
-from ..audits.humans import human_votes, run_against_humans
-from ..audits.read_file import read_source
-from ..audits.sheet import Sheet
 from ..config import settings_from
 from ..prompts.rows import OnError
-from ..stats import intervals
-from ..stats.agreement import correlation
 from .lines import table
+
+if TYPE_CHECKING:
+    from ..audits.sheet import Sheet
 
 FEWEST = 30  # human labels from which anything is measured
 QUESTIONS = {  # and what is assumed for an answer
@@ -82,6 +79,8 @@ class LabelPlan(Struct, frozen=True):
 
 def plan(source: str | Path = "", human: str | Path | None = None, **given: Any) -> LabelPlan:
     """What is `given` goes before what was measured."""
+    from ..audits.read_file import read_source
+
     reading = {name: given.pop(name) for name in ("columns", "label_values", "on_error") if name in given}
     found = _measure(read_source(source, human, **reading).sheet) if source else {}
     measured = {name: value for name, value in found.items() if name not in given}
@@ -97,6 +96,9 @@ def plan(source: str | Path = "", human: str | Path | None = None, **given: Any)
 
 def _independent_labels(how: PlanConfig) -> Iterator[float | None]:
     """For each question; 0 where judges are no help, None where no number is enough."""
+    from ..audits.alt_test import EPSILON, SIZES, power
+    from ..stats import intervals
+
     yield intervals.labels_for_interval(how.agreement, how.margin)
     yield intervals.labels_for_two_judges(how.difference, max(how.discordance, how.difference), how.power)
     yield intervals.labels_for_no_error(how.error)
@@ -110,6 +112,10 @@ def _independent_labels(how: PlanConfig) -> Iterator[float | None]:
 
 def _measure(sheet: Sheet) -> dict[str, float]:
     """What of the assumptions a sheet tells; a share that is 0 or 1 in a few labels is not that in truth."""
+    from ..audits.humans import human_votes, run_against_humans
+    from ..stats import intervals
+    from ..stats.agreement import correlation
+
     humans = human_votes(sheet)
     ours = run_against_humans(sheet, humans).decided
     if len(ours) < FEWEST:

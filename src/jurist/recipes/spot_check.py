@@ -21,14 +21,12 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
-import numpy as np
 from msgspec import Meta, Struct, to_builtins
 
 from ..errors import DataError, RunError, SettingError
 from ..prompts.rows import OnError
 from ..records import Matchup, content_id
 from ..run import write_whole
-from ..verdicts.human import escape_cell, load_labels
 from .lines import named
 
 if TYPE_CHECKING:
@@ -151,6 +149,8 @@ def _row(matchup: Matchup, weight: float, table: bool) -> dict[str, Any]:
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]], table: bool) -> None:
+    from ..verdicts.human import escape_cell
+
     text = StringIO(newline="")
     if table:
         cells = csv.DictWriter(text, rows[0])
@@ -169,6 +169,8 @@ def _write(path: Path, rows: Sequence[dict[str, Any]], table: bool) -> None:
 
 def _refuse_others(out: Path) -> None:
     """Neither labels nor a file of something else is written over."""
+    from ..verdicts.human import load_labels
+
     if not out.exists():
         return
     ours = b"matchup_id" in out.read_bytes()
@@ -181,6 +183,8 @@ def sample_labels(sheet: Sheet, n: int, seed: int = 0) -> Sample:
     """n of the labels, or of the matchups that were read where no labels were made; the same ones of the same
     content and seed, whatever order the run was written in.
     """
+    import numpy as np
+
     p = sheet.mean_opinion.copy()
     matchup = np.flatnonzero(~np.isnan(p))
     if len(sheet.labels):
@@ -209,6 +213,8 @@ def allocate(sizes: Array, spread: Array, n: int) -> Array:
     """How many of each stratum: a few of every one, then each next where it takes away the most variance
     (Neyman's shares in whole numbers, Wright 2012). `spread` is size times standard deviation.
     """
+    import numpy as np
+
     least = np.minimum(sizes, FEWEST)
     if least.sum() > n:
         least = np.zeros_like(sizes)
@@ -221,6 +227,8 @@ def allocate(sizes: Array, spread: Array, n: int) -> Array:
 
 def _strata(sheet: Sheet, matchup: Array, p: Array, n: int) -> Array:
     """A number for each; the finest division of which every part can have its few."""
+    import numpy as np
+
     prompt, chars = sheet.matchups.prompt[matchup], sheet.answers.chars
     first, second = chars[sheet.matchups.first[matchup]], chars[sheet.matchups.second[matchup]]
     gap = (first - second) / np.maximum((first + second) / 2, 1) * np.sign(p - 0.5)
