@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from evidence import record, share, write_rows
-from jurist.audits.all import audit
+from jurist.audits.all import audit_sheet
 from jurist.audits.attacks import NAMES, wins_of
 from jurist.audits.read_file import read_source
 from jurist.audits.sheet import Sheet
@@ -71,7 +71,7 @@ def is_seen(file: str) -> bool:
 
 def alarms_in(sheet: Sheet) -> set[str]:
     """The same without a command line."""
-    return {one.name for one in audit(sheet) if one.grade == "alarm"}
+    return {one.name for one in audit_sheet(sheet) if one.grade == "alarm"}
 
 
 def nulls(sheet: Sheet) -> dict[str, bool]:

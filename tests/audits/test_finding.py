@@ -10,7 +10,7 @@ from test_overoptimisation import along, sheet_of_scores
 from test_probes import probed
 
 from jurist.audits.advice import About, Advice, settings_of_judges
-from jurist.audits.all import audit
+from jurist.audits.all import audit_sheet
 from jurist.audits.diversity import diversity
 from jurist.audits.finding import ChartWords, Kind, Measure, Missing, fill, find
 from jurist.audits.findings import KINDS, SECTIONS
@@ -229,7 +229,7 @@ def every_audit():
         *diversity(rounds, encode=lambda texts: np.ones((len(texts), 3))),
     ]
     for sheet in sheets:
-        yield from audit(sheet, summary=SUMMARY, more=more)
+        yield from audit_sheet(sheet, summary=SUMMARY, more=more)
     yield from (replace_in(one, name=f"probe.{name}") for name, one in probed(Gullible()).items())
 
 

@@ -1,6 +1,5 @@
 """GPT-4's reviews of eight systems and of thirty-six (QLoRA, Dettmers et al. 2023), through the audits."""
 
-import gzip
 import json
 from collections import Counter, defaultdict
 
@@ -18,13 +17,13 @@ from jurist.audits.self_preference import self_preference
 from jurist.audits.win_rates import length_controlled
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case
+from support.recorded import lines_of
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 
 
 def rows_of(file):
-    with gzip.open(DATA / file, "rt") as lines:
-        return [json.loads(line) for line in lines]
+    return [*lines_of(DATA / file)]
 
 
 def expected(*path):

@@ -2,24 +2,19 @@
 stronger model, which its authors call an oracle (CJE, Fondu 2025).
 """
 
-import gzip
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from jurist.stats.agreement import powered_share
 from jurist.stats.intervals import clustered_mean
+from support import recorded
 
-DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "cje_arena"
+DATA = recorded.DATA / "cje_arena"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 
 
 def rows(policy):
-    with gzip.open(DATA / f"{policy}_responses.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return [*recorded.cje(policy).values()]
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Real files of people's preferences; the figures expected here are those published beside the files."""
 
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +8,8 @@ from jurist.completions import load_groups, matchups
 from jurist.prompts import load_prompts
 from jurist.prompts.rows import read_rows
 from jurist.records import Dropped
+from support.recorded import DATA
 
-DATA = Path(os.environ.get("JURIST_REAL_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 FILE = DATA / "hh_rlhf_harmless_test" / "harmless-base_test.jsonl.gz"
 
 if not FILE.exists():

@@ -4,9 +4,7 @@
 
 import csv
 import math
-import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +13,10 @@ from jurist.audits.alt_test import alternative_annotator_test
 from jurist.engines.engine import Token
 from jurist.stats.agreement import correlation
 from jurist.verdicts.read import Scale
+from support import recorded
 from support.published import alternative_annotator_test_as_published as as_published
 
-DATA = (
-    Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "llm_rubric"
-)
+DATA = recorded.DATA / "llm_rubric"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 
 

@@ -1,24 +1,21 @@
 """The published statistics of LLMBar (Zeng et al. 2024), from the recorded winners and through our audit."""
 
-import gzip
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jurist.audits.agreement import agreement
 from jurist.audits.sheet import Answers, HumanLabels, Labels, Matchups, Prompts, Scores, Sheet, Verdicts
+from support import recorded
 
-DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "llmbar"
+DATA = recorded.DATA / "llmbar"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 ORDERS = ("swap = False", "swap = True")
 
 
 def rows(name):
-    with gzip.open(DATA / name, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+    return recorded.lines_of(f"llmbar/{name}")
 
 
 @pytest.fixture(scope="module")

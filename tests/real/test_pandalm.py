@@ -1,9 +1,7 @@
 """999 pairs with three people's labels each, and two judges' answers (PandaLM, Wang et al. 2023)."""
 
 import json
-import os
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,9 @@ from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case
 from jurist.verdicts.human import LabelIndex, load_labels
 from jurist.verdicts.jury import LabelTable
+from support import recorded
 
-DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "pandalm"
+DATA = recorded.DATA / "pandalm"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 
 SIDES = {1: "first", 2: "second", 0: "tie"}

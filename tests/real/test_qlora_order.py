@@ -1,11 +1,8 @@
 """GPT-4 on eight systems, every ordered pair, 80 questions (QLoRA, Dettmers et al. 2023)."""
 
-import gzip
 import json
 import math
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -13,10 +10,9 @@ from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.stats.fits import bradley_terry
 from jurist.verdicts.calibrate import fit_position_biases
 from jurist.verdicts.settle import settle
+from support import recorded
 
-DATA = (
-    Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "qlora_vicuna"
-)
+DATA = recorded.DATA / "qlora_vicuna"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 
 READ = {1: 1.0, 2: 0.0, 3: 0.5}
@@ -30,8 +26,7 @@ def names(file):
 @pytest.fixture(scope="module")
 def reviews():
     """Each review as a verdict, seated as it was shown; matchups; and which system wrote which answer."""
-    with gzip.open(DATA / "gpt4_pairwise.jsonl.gz", "rt") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = [*recorded.lines_of("qlora_vicuna/gpt4_pairwise.jsonl.gz")]
     # An answer belongs to the system that is named in every file it is in: the file's own order is no guide.
     seen = {}
     for row in rows:

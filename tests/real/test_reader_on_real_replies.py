@@ -1,15 +1,14 @@
 """The readers on replies that judges really wrote: 60,338 of LLMBar and 10,240 of QLoRA."""
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from support.on_record import compare, llmbar, named, own_form
+from support.recorded import DATA
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("JURIST_REAL_DATA") or ROOT.parent / "shared" / "data")
 pytestmark = pytest.mark.skipif(
     not (DATA / "llmbar").is_dir(), reason=f"no recorded judgements at {DATA / 'llmbar'}"
 )

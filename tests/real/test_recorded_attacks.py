@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from jurist.audits.all import audit
+from jurist.audits.all import audit_sheet
 from jurist.audits.attacks import attacks, wins_of
 from jurist.audits.finding import find
 from jurist.audits.findings import KINDS
@@ -53,7 +53,7 @@ def test_the_unhelpful_policy_wins_nothing_by_an_attack_and_is_named_by_its_win_
     """
     pairs = [pair for one, other in combinations(POLICIES, 2) for pair in cje_pairs(one, other)]
     sheet = sheet_of(pairs, tmp_path)
-    found = audit(sheet)
+    found = audit_sheet(sheet)
     assert not [one for one in found if one.name.startswith("attacks.") and one.grade in ("alarm", "warning")]
     naming = {one.name for one in found if one.about == "unhelpful" or "unhelpful" in one.says}
     assert naming == {"length.controlled"}

@@ -1,19 +1,16 @@
 """20,451 scores from 1 to 10, two judges on the same answers (WildBench, Lin et al. 2024)."""
 
-import gzip
 import json
-import os
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from jurist.audits.collect import Collector
 from jurist.records import Completion, Prompt, Verdict
 from jurist.verdicts.cases import Case
+from support import recorded
 
-DATA = Path(os.environ.get("JURIST_REAL_DATA") or Path(__file__).parents[3] / "shared" / "data")
-DATA = DATA / "wildbench_scores"
+DATA = recorded.DATA / "wildbench_scores"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 JUDGES = ("gpt-4-turbo-2024-04-09", "gpt-4o-2024-05-13")
 
@@ -22,10 +19,8 @@ JUDGES = ("gpt-4-turbo-2024-04-09", "gpt-4o-2024-05-13")
 def scores(judge):
     """The rows of each model, by the conversation they answer."""
     found = {}
-    with gzip.open(DATA / f"{judge}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            found.setdefault(row["model"], {})[row["session_id"]] = float(row["score"])
+    for row in recorded.lines_of(f"wildbench_scores/{judge}.jsonl.gz"):
+        found.setdefault(row["model"], {})[row["session_id"]] = float(row["score"])
     return found
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections import Counter
@@ -22,6 +21,8 @@ from jurist.verdicts.recorded import READERS
 from jurist.verdicts.settings import JuryConfig
 from jurist.verdicts.settle import Opinion, settle
 
+from .recorded import lines_of
+
 ADVERSARIAL = [f"LLMBar/Adversarial/{name}" for name in ("Neighbor", "GPTInst", "GPTOut", "Manual")]
 SETS = dict.fromkeys(("LLMBar/Natural", *ADVERSARIAL), 5)
 SETS |= dict.fromkeys(("Processed/FairEval", "Processed/LLMEval^2", "Processed/MT-Bench"), 4)
@@ -33,12 +34,6 @@ OUTPUTS, ASSISTANTS = Choices(("Output (a)", "Output (b)")), Choices(("1", "2", 
 P_OF = {"1": 1.0, "2": 0.0, "3": 0.5, "-1": None, "None": None}
 
 
-def rows_of(file: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file of JSON, gzipped or not."""
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 # LLMBar's judges as a jury.
 
 
@@ -46,14 +41,14 @@ def read_set(folder: Path, name: str) -> tuple[list[Asked], dict[str, float]]:
     """Each matchup with what was said about it; and the human labels."""
     humans: dict[str, float] = {}
     asked: list[Asked] = []
-    for row in rows_of(folder / "instances.jsonl.gz"):
+    for row in lines_of(folder / "instances.jsonl.gz"):
         if row["dataset"] == name:
             prompt = Prompt.of(row["input"])
             sides = (Completion.of(prompt.id, row[side], policy=side) for side in ("output_1", "output_2"))
             matchup = Matchup.of(prompt, *sides)
             humans[matchup.id] = 1.0 if row["label"] == 1 else 0.0
             asked.append((matchup, []))
-    for row in rows_of(folder / f"verdicts_{name.replace('/', '_').replace('^', '')}.jsonl.gz"):
+    for row in lines_of(folder / f"verdicts_{name.replace('/', '_').replace('^', '')}.jsonl.gz"):
         judge, _, prompting = row["evaluator"].rpartition("/")
         if prompting == "Vanilla_NoRules" and judge in JUDGES[: SETS[name]]:
             matchup, verdicts = asked[row["i"]]
@@ -133,7 +128,7 @@ class Recorded(NamedTuple):
 
 def llmbar(folder: Path) -> Iterator[Recorded]:
     parsing = json.loads((folder / "evaluator_parsing.json").read_text())
-    for row in (row for path in sorted(folder.glob("verdicts_*.jsonl.gz")) for row in rows_of(path)):
+    for row in (row for path in sorted(folder.glob("verdicts_*.jsonl.gz")) for row in lines_of(path)):
         for step, results in zip(parsing[row["evaluator"]], row["results"], strict=False):
             patterns = step["parsing"]
             for order, asked in results.items() if patterns else ():
@@ -171,7 +166,7 @@ def compare(replies: Iterable[Recorded], reader: Callable[[Recorded], float | No
 def on_score_pairs(folder: Path) -> dict[str, int]:
     """Against a parser of the first line; where it found none, 156 of the scores were put in by hand."""
     count: Counter[str] = Counter()
-    for row in rows_of(folder / "gpt4_relative-gpt-3.5.jsonl.gz"):
+    for row in lines_of(folder / "gpt4_relative-gpt-3.5.jsonl.gz"):
         one, other = row["score"]
         parsed = re.match(r"\s*[\d.]+[ ,]+[\d.]+\s*(\n|$)", row["text"]) is not None
         p = READERS["score_pair"](row["text"])[0]

@@ -16,7 +16,8 @@ DATA: Final = Path(
 Row = dict[str, Any]
 
 
-def lines_of(file: str) -> Iterator[Row]:
+def lines_of(file: str | Path) -> Iterator[Row]:
+    """Of a file of JSON there, or anywhere by its whole path, gzipped or not."""
     path = DATA / file
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
         yield from map(json.loads, lines)

@@ -208,13 +208,13 @@ def among_judges(sheet: Sheet) -> Iterator[Measure]:
     """How far the winners of judges that compared the same matchups agree beyond chance: the one thing about
     being right that is seen without humans. Judges that agree may all be wrong; others cannot all be right.
     """
-    said = sheet.opinions
-    read = ~np.isnan(said.p)
-    several = np.bincount(said.matchup[read], minlength=len(sheet.matchups)) > 1
-    rows = np.flatnonzero(several[said.matchup] & read)
+    opinions = sheet.opinions
+    read = ~np.isnan(opinions.p)
+    several = np.bincount(opinions.matchup[read], minlength=len(sheet.matchups)) > 1
+    rows = np.flatnonzero(several[opinions.matchup] & read)
     if not len(rows):
         return
-    parts = alpha_parts(said.matchup[rows], np.sign(said.p[rows] - 0.5), "interval")
+    parts = alpha_parts(opinions.matchup[rows], np.sign(opinions.p[rows] - 0.5), "interval")
     # Which answer comes first is nobody's doing: seen from either position, the winners add up to nothing.
     parts[:, 2] = 0.0
     prompts = sheet.matchups.prompt[np.flatnonzero(several)]
@@ -222,6 +222,6 @@ def among_judges(sheet: Sheet) -> Iterator[Measure]:
     alpha = jackknifed(parts, prompts, partial(alpha_of, level="interval"), n)
     if not np.isfinite(alpha.low):
         return
-    judges = len(np.unique(said.judge[rows]))
+    judges = len(np.unique(opinions.judge[rows]))
     figures = {"matchups": int(several.sum()), "judges": judges, "few": n < FEWEST}
     yield Measure("agreement.among_judges", "", alpha, figures)

@@ -18,7 +18,7 @@ from .alt_test import Annotators
 from .attacks import attacks
 from .calibration import calibration
 from .ceiling import ceiling
-from .finding import WRONG, Finding, Grade, Measure, count, figures, find, rank
+from .finding import WRONG, Finding, Grade, Measure, count, figures, find, grade_rank
 from .findings import KINDS, SECTIONS
 from .length import length
 from .overoptimisation import best_of_n
@@ -39,7 +39,7 @@ FEW_PROMPTS: Final = 10
 """On fewer prompts nearly everything lies within its interval, so nothing is cleared."""
 
 
-def audit(
+def audit_sheet(
     sheet: Sheet,
     *,
     families: Families | None = None,
@@ -77,7 +77,7 @@ def _agreement_first(findings: list[Finding]) -> list[Finding]:
     is said with the worst.
     """
     first, given = human_agreement(findings), set[str]()
-    found = sorted(findings, key=lambda one: (one is not first, rank(one)))
+    found = sorted(findings, key=lambda one: (one is not first, grade_rank(one)))
     for at, one in enumerate(found):
         if one.grade in WRONG and one.advice in given:
             found[at] = replace(one, advice="")
@@ -130,12 +130,12 @@ def headline(findings: Sequence[Finding]) -> Headline:
 def human_agreement(findings: Iterable[Finding]) -> Finding | None:
     """Of the labels where there are some, else of the worst judge."""
     named = [one for one in findings if one.name == HUMAN_AGREEMENT]
-    return min(named, key=lambda one: (one.about != "labels", rank(one)), default=None)
+    return min(named, key=lambda one: (one.about != "labels", grade_rank(one)), default=None)
 
 
 def steps(findings: Iterable[Finding]) -> list[Step]:
     """What to do about what is wrong, the worst first; nothing twice."""
-    ordered = sorted(findings, key=lambda one: (rank(one), place_of(one)))
+    ordered = sorted(findings, key=lambda one: (grade_rank(one), place_of(one)))
     unknown = [one for one in ordered if one.name == HUMAN_AGREEMENT and one.grade == "silent"]
     alarms = [one for one in ordered if one.grade == "alarm"]
     given: dict[str, Step] = {}

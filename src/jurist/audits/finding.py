@@ -169,7 +169,7 @@ def find(measures: Iterable[Measure], kinds: Mapping[str, Kind], about: About = 
         found.append(_found(one, kind, about))
     for name, several in charts.items():
         # One chart of everybody of whom it was measured, with the worst of them.
-        place = min((at for at, _ in several), key=lambda at: (rank(found[at]), -_distance(found[at])))
+        place = min((at for at, _ in several), key=lambda at: (grade_rank(found[at]), -_distance(found[at])))
         chart = _of_all(kinds[name], [one for _, one in several], [found[at] for at, _ in several], about)
         found[place] = replace(found[place], chart=chart)
     for at, (_, *others) in missing.values():
@@ -365,6 +365,6 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def rank(one: Finding) -> int:
+def grade_rank(one: Finding) -> int:
     """The smaller the worse."""
     return WORST_FIRST.index(one.grade)

@@ -100,7 +100,7 @@ class AgainstHumans:
         right: Array = 1 - np.abs(sides(self.p) - sides(self.mean)) / 2
         return right
 
-    @property
+    @cached_property
     def decided(self) -> AgainstHumans:
         """Only where humans are not undecided."""
         return self.subset(self.mean != 0.5)

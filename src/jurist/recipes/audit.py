@@ -34,7 +34,7 @@ EXAMPLES = 40
 """The most matchups on the page."""
 
 
-class Counts(Struct, frozen=True):
+class AuditCounts(Struct, frozen=True):
     """What was read. Verdicts are about two answers, unread ones among them, and scores about one."""
 
     prompts: int
@@ -93,7 +93,7 @@ class Audit(Struct, frozen=True):
 
     source: str
     kind: Literal["run", "loop", "file"]
-    counts: Counts
+    counts: AuditCounts
     findings: tuple[Finding, ...]
     """Agreement with humans, then the worst first."""
     notes: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def audit(
 ) -> Audit:
     """All that can be said; `settings` are those of `AuditConfig`."""
     from ..audits.advice import about_of
-    from ..audits.all import audit as audit_sheet
+    from ..audits.all import audit_sheet
     from ..audits.reading import human_file
     from ..audits.report import Page, write_report
     from ..audits.self_preference import load_families
@@ -247,14 +247,14 @@ def _folder(read: AuditInput, cfg: AuditConfig) -> Path:
     return folder / "audit" if taken else folder
 
 
-def _counts(read: AuditInput) -> Counts:
+def _counts(read: AuditInput) -> AuditCounts:
     sheet, nouns = read.sheet, ("prompts", "answers", "matchups", "verdicts", "scores", "labels", "humans")
     sizes = {noun: len(getattr(sheet, noun)) for noun in nouns}
     labelled = int((sheet.human_p == sheet.human_p).sum())
-    return Counts(judges=sheet.judges, labelled=labelled, dropped=sheet.dropped, **sizes)
+    return AuditCounts(judges=sheet.judges, labelled=labelled, dropped=sheet.dropped, **sizes)
 
 
-def _facts(counts: Counts, notes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+def _facts(counts: AuditCounts, notes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """What the page says of what it is about."""
     rows = (
         ("read", counts.words()),

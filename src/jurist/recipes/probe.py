@@ -16,7 +16,7 @@ from msgspec import Struct, to_builtins
 
 from ..audits.advice import About, settings_of_judges, short_names
 from ..audits.collect import Collector
-from ..audits.finding import Finding, between, find, rank, written
+from ..audits.finding import Finding, between, find, grade_rank, written
 from ..audits.findings import KINDS, TRIED
 from ..audits.probes import attacks_on, probes
 from ..audits.read_run import MatchupExample, example_of
@@ -149,7 +149,7 @@ def _findings(
     judges = settings_of_judges(judge_configs(cfg), sheet.judges, "judge", sheet.judges_with_logprobs)
     about = About(cfg.out, judges=judges, names=short_names(sheet.judges), again=again)
     findings = find(probes(sheet), KINDS, about)
-    findings.sort(key=lambda one: (rank(one), one.name != "probe.attacks", -(one.value or 0.0)))
+    findings.sort(key=lambda one: (grade_rank(one), one.name != "probe.attacks", -(one.value or 0.0)))
     wanted = {name for one in findings for name in one.examples}
     examples = {
         matchup.id: example_of(matchup, case.verdicts)

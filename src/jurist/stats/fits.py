@@ -89,7 +89,7 @@ def bradley_terry(wins: Iterable[tuple[_T, _T, float]], ridge: float = 1e-9) -> 
 
 
 def fit_dawid_skene(
-    said: Array,
+    answers: Array,
     counts: Array,
     gold: Array,
     smoothing: float = 0.01,
@@ -103,25 +103,25 @@ def fit_dawid_skene(
     `smoothing` is added to each count of a table; a round that gains less than `tolerance` in log-likelihood
     per answer is the last. Where judges answer few questions, more of either costs accuracy.
     """
-    told = (said.T[:, None, :] == np.arange(3)[None, :, None]).astype(float)
-    votes = told[:, :2].sum(axis=0)
+    given = (answers.T[:, None, :] == np.arange(3)[None, :, None]).astype(float)
+    votes = given[:, :2].sum(axis=0)
     known, total = ~np.isnan(gold), votes.sum(axis=0)
     first = np.where(known, gold, np.where(total > 0, votes[0] / np.maximum(total, 1), 0.5))
-    prior, says, before = 0.5, np.full((len(told), 2, 3), 1 / 3), -math.inf
-    answers = max(float(told.sum(axis=(0, 1)) @ counts), 1.0)
+    prior, rates, before = 0.5, np.full((len(given), 2, 3), 1 / 3), -math.inf
+    n = max(float(given.sum(axis=(0, 1)) @ counts), 1.0)
     for _ in range(rounds):
         weighted = np.stack([first, 1 - first]) * counts
         prior = float(weighted[0].sum() / counts.sum())
-        says = np.einsum("jan,cn->jca", told, weighted) + smoothing
-        says /= np.maximum(says.sum(axis=2, keepdims=True), 1e-300)
-        logs = np.einsum("jan,jca->cn", told, np.log(np.maximum(says, 1e-300)))
+        rates = np.einsum("jan,cn->jca", given, weighted) + smoothing
+        rates /= np.maximum(rates.sum(axis=2, keepdims=True), 1e-300)
+        logs = np.einsum("jan,jca->cn", given, np.log(np.maximum(rates, 1e-300)))
         logs += np.log(np.maximum([[prior], [1 - prior]], 1e-300))
         first = np.where(known, gold, expit(logs[0] - logs[1]))
-        now = float(counts @ np.logaddexp(*logs)) / answers
+        now = float(counts @ np.logaddexp(*logs)) / n
         if now - before < tolerance:
             break
         before = now
-    return prior, says
+    return prior, rates
 
 
 def out_of_fold(

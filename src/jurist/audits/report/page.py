@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ...run import write_whole
 from ..all import HUMAN_AGREEMENT, headline, parts_of, place_of, steps
-from ..finding import Chart, Finding, between, rank, written
+from ..finding import Chart, Finding, between, grade_rank, written
 from ..findings import KINDS
 from ..read_run import MatchupExample
 from . import formatting
@@ -111,7 +111,9 @@ def templates(*folders: Path) -> Environment:
 def _sections(measured: Sequence[Finding], examples: Mapping[str, MatchupExample]) -> list[Section]:
     """In the order of the table; in each agreement and the worst first."""
     sections: dict[str, list[Finding]] = {}
-    for one in sorted(measured, key=lambda one: (place_of(one), one.name != HUMAN_AGREEMENT, rank(one))):
+    for one in sorted(
+        measured, key=lambda one: (place_of(one), one.name != HUMAN_AGREEMENT, grade_rank(one))
+    ):
         sections.setdefault(one.name.partition(".")[0], []).append(one)
     return [Section(key, _groups(some, examples), some) for key, some in sections.items()]
 
@@ -123,7 +125,7 @@ def _groups(findings: Sequence[Finding], examples: Mapping[str, MatchupExample])
     given: set[str] = set()
     groups = []
     for name, some in names.items():
-        some.sort(key=lambda one: (one.about != "labels", rank(one), -_distance(one)))
+        some.sort(key=lambda one: (one.about != "labels", grade_rank(one), -_distance(one)))
         charts = [_titled(one.chart, name) for one in some]
         drawn = [(one.about, chart) for one, chart in zip(some, charts, strict=True) if chart]
         alone = drawn[0][1] if len(drawn) == 1 else None
