@@ -20,7 +20,7 @@ from typing import Any
 from evidence import record, run_claims, share
 from jurist.verdicts.settings import JuryConfig
 from support import on_record
-from support.recorded import DATA
+from support.recorded import DATA, lines_of
 
 LABELLED, SPLITS = (10, 20, 30, 50), 100
 FEWEST = 15  # items to be right or wrong on, once the labelled ones are taken out
@@ -93,7 +93,7 @@ def reader_on_real_replies() -> None:
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    pairwise = on_record.rows_of(DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
+    pairwise = lines_of(DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
     reviews = [
         on_record.Recorded(row["text"], "stop", on_record.P_OF[str(row["score"])], "vicuna")
         for row in pairwise
