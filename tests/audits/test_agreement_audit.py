@@ -10,7 +10,7 @@ from jurist.audits.agreement import agreement
 from jurist.audits.calibration import calibration
 from jurist.audits.ceiling import ceiling
 from jurist.audits.humans import human_votes
-from jurist.audits.sheet import HumanLabels, Labels, Sheet
+from jurist.audits.sheet import HumanLabels, Labels, Sheet, Verdicts
 from support.simulated import Simulated, World, simulate
 
 WORLD = World(prompts=200)
@@ -172,6 +172,29 @@ def test_the_better_of_two_judges_is_named_with_mcnemars_p():
     assert better.low > 0
     assert "good is right" in better.says
     assert "McNemar" in better.says
+
+
+def test_a_jury_is_worth_fewer_judges_where_they_err_together():
+    coin = Simulated("coin", sharpness=0.0, soft=True)
+    apart = [replace(coin, name=f"{i}", noise=1.0) for i in range(4)]
+    alike = [replace(coin, name=f"{i}", shared=1.0) for i in range(4)]
+    several, one = (the(audited(*judges), "independent_judges") for judges in (apart, alike))
+
+    assert one.value == pytest.approx(1.0)
+    assert (one.grade, "--jury.combine anchored" in one.advice) == ("note", True)
+    assert "errors of 4 judges correlate by 1.00" in one.says
+    assert several.low > 2.8
+    assert (several.high, several.grade, several.advice) == (4, "fine", "")
+    assert not [one for one in audited(GOOD) if one.name == "agreement.independent_judges"]
+
+
+def test_three_humans_and_no_judge_are_not_asked_for_more_humans():
+    """What could stand in for them is what is missing."""
+    sheet, nothing = sheet_of(GOOD), np.empty(0, int)
+    silent = Verdicts(nothing, nothing, nothing > 0, nothing * 1.0, nothing, nothing, nothing > 0, nothing)
+    found = findings(agreement(replace(sheet, verdicts=silent)))
+
+    assert {one.name for one in found} == {"agreement.humans", "agreement.humans_alpha"}
 
 
 def test_labels_of_a_few_and_doubts_about_all_give_a_shorter_interval():

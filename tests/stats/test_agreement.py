@@ -18,6 +18,25 @@ def test_correlation_is_pearsons_and_undefined_for_a_constant():
     assert math.isnan(agreement.correlation([], []))
 
 
+def test_errors_in_common_are_found_as_planted_and_by_pairs_as_numpy_has_them():
+    """Each judge takes over a common error with chance c, so that errors correlate by c squared."""
+    held, dice = [], np.random.default_rng(3)
+    for _ in range(300):
+        common, own = dice.random((150, 1)) < 0.7, dice.random((150, 4)) < 0.7
+        right = np.where(dice.random((150, 4)) < 0.6, common, own).astype(float)
+        found = agreement.error_correlation(right, np.arange(150))
+        held.append(found.low <= 0.36 <= found.high)
+    assert 0.92 <= np.mean(held) <= 0.98
+    right[::3, 1], right[1::4, 2], right[:, 3] = np.nan, np.nan, 1.0
+    both = ~np.isnan(right)
+    pairs = [(a, b, both[:, a] & both[:, b]) for a, b in [(0, 1), (0, 2), (1, 2)]]
+    want = [np.corrcoef(right[rows, a], right[rows, b])[0, 1] for a, b, rows in pairs]
+    # One that is always right has no errors to share.
+    assert agreement.error_correlation(right, np.arange(150)).value == pytest.approx(np.mean(want), abs=1e-12)
+    assert math.isnan(agreement.error_correlation(np.ones((9, 2)), np.arange(9)).value)
+    assert [agreement.independent_judges(5, rho) for rho in (-0.1, 0, 0.5, 1)] == [5, 5, 5 / 3, 1]
+
+
 def test_alpha_agrees_with_the_package_of_its_name_where_ratings_are_missing():
     krippendorff = pytest.importorskip("krippendorff", reason="pip install krippendorff")
     dice = np.random.default_rng(2)

@@ -10,8 +10,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..stats.agreement import alpha_of, alpha_parts, jackknifed, kappa, powered_share
-from ..stats.intervals import clustered_mean, clustered_share, human_accuracy, mcnemar
+from ..stats.agreement import (
+    alpha_of,
+    alpha_parts,
+    error_correlation,
+    independent_judges,
+    jackknifed,
+    kappa,
+    powered_share,
+)
+from ..stats.intervals import Estimate, clustered_mean, clustered_share, human_accuracy, mcnemar
 from .alt_test import Annotators, alt_test
 from .finding import Measure
 from .humans import (
@@ -45,14 +53,15 @@ def agreement(
         return [Measure("agreement.accuracy", missing="no_humans"), *among_judges(sheet)]
     labels = labels_against_humans(sheet, humans)
     judges = [judge_against_humans(sheet, humans, one) for one in np.unique(sheet.opinions.judge).tolist()]
-    graded = [*([labels] if len(sheet.labels) else []), *judges]
+    trained_on = [labels] if len(sheet.labels) else []
+    graded = [*trained_on, *judges]
     found = [_accuracy(sheet, one) for one in graded]
     found += _among_humans(humans)
     # Baselines are for what decides; where only labels are known, for those.
-    for one in filter(_enough, judges or [labels]):
+    for one in filter(_enough, judges or trained_on):
         found += [*_baselines(sheet, one.decided), *_with_a_human(one), *_beyond_chance(one)]
-    found += alt_test(humans, judges or [labels], annotators)
-    found += better_judge(judges)
+    found += alt_test(humans, judges or trained_on, annotators)
+    found += [*better_judge(judges), *independent(judges)]
     return [*found, *label_error(sheet, labels, tolerated), *among_judges(sheet)]
 
 
@@ -168,6 +177,22 @@ def better_judge(judges: Sequence[AgainstHumans]) -> Iterator[Measure]:
             "advise": ahead.low > 0,
         }
         yield Measure("agreement.better_judge", other.name, ahead, figures)
+
+
+def independent(judges: Sequence[AgainstHumans]) -> Iterator[Measure]:
+    """How many judges without errors in common a jury of these is worth."""
+    if len(judges) < 2:
+        return
+    humans, k = judges[0].humans, len(judges)
+    right = np.full((len(humans), k), np.nan)
+    for column, one in enumerate(judges):
+        right[one.decided.item, column] = one.decided.right
+    rho = error_correlation(right, humans.prompt)
+    if rho.n < FEW or not np.isfinite(rho.low):
+        return
+    value, low, high = (independent_judges(k, r) for r in (rho.value, rho.high, rho.low))
+    figures = {"judges": k, "rho": rho.value, "together": rho.low > 0, "advise": rho.low > 0}
+    yield Measure("agreement.independent_judges", "", Estimate(value, low, high, rho.n), figures)
 
 
 def _mean(right: Array) -> float:

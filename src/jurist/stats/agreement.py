@@ -24,6 +24,36 @@ def correlation(xs: ArrayLike, ys: ArrayLike) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+def error_correlation(right: Array, clusters: Array) -> Estimate:
+    """How the columns' errors correlate: the mean of Pearson's r over pairs of columns, each over the rows
+    where both are known (not nan). nan where no pair varies.
+    """
+    known = ~np.isnan(right)
+    said, block = np.where(known, right, 0.0), np.unique(clusters, return_inverse=True)[1] % BLOCKS
+    parts = []
+    for one in range(block.max(initial=-1) + 1):
+        x, k = said[block == one], known[block == one] * 1.0
+        parts.append(np.stack([k.T @ k, x.T @ k, (x * x).T @ k, x.T @ x]))
+    n = len(np.unique(clusters[known.sum(axis=1) > 1]))
+    return jackknifed(np.array(parts), np.arange(len(parts)), _mean_correlation, n) if n else NO_DATA
+
+
+def _mean_correlation(sums: Array) -> Array:
+    """From how many rows each pair has, and the sums of x, of x squared and of x times y."""
+    n, x, xx, xy = (sums[..., i, :, :] for i in range(4))
+    spread = n * xx - x**2
+    varies = np.triu(np.minimum(spread, np.swapaxes(spread, -1, -2)) > EPSILON * n**2, 1)
+    both = np.where(varies, spread * np.swapaxes(spread, -1, -2), 1.0)
+    r = np.where(varies, n * xy - x * np.swapaxes(x, -1, -2), 0.0) / np.sqrt(both)
+    pairs = varies.sum((-1, -2))
+    return np.asarray(r.sum((-1, -2)) / np.where(pairs > 0, pairs, np.nan))
+
+
+def independent_judges(k: int, rho: float) -> float:
+    """How many judges without errors in common so many are worth whose errors correlate by rho."""
+    return k / (1 + (k - 1) * max(rho, 0.0))
+
+
 def kappa(table: Array) -> Array:
     """Cohen's kappa (1960) of a table of two raters, or of many tables stacked on each other."""
     n, same = _same(table)

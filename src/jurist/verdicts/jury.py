@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
@@ -20,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..records import Verdict, is_human
-from ..stats.agreement import correlation
+from ..stats.agreement import error_correlation, independent_judges
 from ..stats.fits import Array, expit, fit_dawid_skene, fit_logistic, log_odds, logit, out_of_fold, sigmoid
 from ..stats.intervals import clustered_share, mean, sign_test
 from .calibrate import EDGE, fit_temperature
@@ -224,7 +223,7 @@ class Weights(Struct, frozen=True, omit_defaults=True):
     error_correlation: float | None = None
     """Mean correlation of the judges' errors."""
     effective_judges: float | None = None
-    """How many independent judges these are worth: k / (1 + (k - 1) rho)."""
+    """How many independent judges these are worth."""
     warning: str = ""
     refused: str = ""
     """Why this jury should not label, and what to do."""
@@ -274,15 +273,15 @@ def fit_jury(
     """
     agrees = agrees_with_labels(seen.p - 0.5, seen.fit[:, None])
     n_labels = int(seen.known.sum())
-    rho, k = _error_correlation(agrees), len(seen.judges)
+    rho, k = error_correlation(agrees, seen.prompt).value, len(seen.judges)
     weights = Weights(
         cfg.combine,
         tuple(
             Juror(judge, accuracy=_mean(agrees[:, j]), n=int((~np.isnan(agrees[:, j])).sum()))
             for j, judge in enumerate(seen.judges)
         ),
-        error_correlation=rho,
-        effective_judges=None if rho is None else k / (1 + (k - 1) * max(rho, 0.0)),
+        error_correlation=None if math.isnan(rho) else rho,
+        effective_judges=None if math.isnan(rho) else independent_judges(k, rho),
     )
     if cfg.combine == "dawid_skene" and patterns:
         weights, lean = _dawid_skene(weights, seen, patterns, cfg)
@@ -403,14 +402,6 @@ def _dawid_skene(
 
 def _heat(lean: Array, seen: Labelled) -> float:
     return fit_temperature(expit(lean[seen.known]), seen.first[seen.known])
-
-
-def _error_correlation(agrees: Array) -> float | None:
-    """Mean correlation of the judges' errors, over the pairs of judges for which there is one."""
-    pairs = (agrees[:, [a, b]] for a, b in combinations(range(agrees.shape[1]), 2))
-    found = [correlation(*pair[~np.isnan(pair).any(axis=1)].T) for pair in pairs]
-    found = [r for r in found if not math.isnan(r)]
-    return mean(found) if found else None
 
 
 def _row_means(values: Array) -> Array:
