@@ -14,7 +14,7 @@ from jurist.completions import load_groups, matchups
 from jurist.completions.load import same_words
 from jurist.errors import DataError, SettingError
 from jurist.prompts.load import COLUMNS
-from jurist.records import Completion, Group, Prompt
+from jurist.records import Completion, Group, Preference, Prompt
 
 ASKED = [{"role": "user", "content": "Why?"}]
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Because.", "No."))
@@ -38,9 +38,17 @@ def texts(group):
     return [c.text for c in group.completions]
 
 
+WHY = Prompt.of("Why?")
+OURS = msgspec.to_builtins(
+    Preference("name", WHY, *(Completion.of(WHY.id, said) for said in ("Because.", "No.")), p=0.75)
+)
+
+
 @pytest.mark.parametrize(
     ("row", "p"),
     [
+        (OURS, 0.75),
+        ({**OURS, "flags": None, "prompt": {**OURS["prompt"], "meta": None}}, 0.75),
         ({"prompt": "Why?", "chosen": "Because.", "rejected": "No."}, 1.0),
         ({"prompt": ASKED, "chosen": [GOOD], "rejected": BAD}, 1.0),
         ({"prompt": "?", "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]}, 1.0),

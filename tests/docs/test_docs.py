@@ -52,7 +52,6 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any) -> Iter
         there = replace(vendors.TABLE[vendor], url=server.url)
         monkeypatch.setitem(vendors.TABLE, vendor, there)
         monkeypatch.setenv(there.key_env, "a-key-for-nothing")
-    monkeypatch.setattr(vendors, "Messages", vendors.ChatCompletions)  # our server speaks one of the two
     known = set(sys.modules)
     reader = Reader(tmp_path, server.url, monkeypatch)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from asking import ask, with_engine
 
-from jurist.engines.engine import Reply, Token, open_engine
+from jurist.engines.engine import Ask, Reply, Token, open_engine
 from jurist.errors import CallFailed, CallRefused, SettingError
-from jurist.records import Usage
+from jurist.records import Message, Usage
 from jurist.serve import run_server, serving
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "which?"}]}
@@ -41,6 +41,33 @@ def test_a_question_and_a_reply_survive_the_way_there_and_back():
     assert asked == [question]
     assert (reply.text, reply.finish, reply.reasoning) == (said.text, said.finish, said.reasoning)
     assert (reply.usage, reply.tokens) == (said.usage, said.tokens)
+
+
+def test_anthropic_s_protocol_is_spoken_too():
+    asked = []
+    said = Reply("A", "length", reasoning="I thought", usage=Usage(10, 0, 6))
+    question = Ask((Message("system", "Be fair."), Message("user", "?")), 1.0, max_tokens=9, stop=("END",))
+    with serving(lambda one: asked.append(one) or said) as server:
+        name = f"anthropic:m@{server.url}"
+        reply = with_engine(server, lambda engine: engine.answer(question), engine=name)
+
+    assert asked == [question]
+    assert (reply.text, reply.finish, reply.reasoning) == (said.text, said.finish, said.reasoning)
+    assert reply.usage == said.usage
+
+
+def test_turns_may_come_in_parts_and_null_is_as_good_as_absent():
+    turns = [
+        {"role": "developer", "content": "Be fair."},
+        {"role": "user", "content": [{"type": "text", "text": "A or "}, {"type": "text", "text": "B?"}]},
+    ]
+    asked = []
+    with serving(lambda one: asked.append(one) or "A") as server:
+        assert post(server.url, messages=turns, seed=None)[0] == 200
+        status, told = post(server.url, messages=[{"role": "user", "content": [{"type": "image_url"}]}])
+
+    assert asked[0].messages == (Message("system", "Be fair."), Message("user", "A or B?"))
+    assert (status, "text" in told) == (400, True)
 
 
 def test_engines_functions_samples_and_several_models_are_served():

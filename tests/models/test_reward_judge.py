@@ -14,6 +14,7 @@ from jurist.models.settings import RewardConfig
 from jurist.preferences import PreferConfig
 from jurist.recipes.label import label
 from jurist.recipes.settings import LabelConfig
+from jurist.records import Completion, Prompt
 from jurist.verdicts.judge import open_judge
 
 torch.set_num_threads(1)
@@ -53,6 +54,28 @@ def test_a_judge_scores_the_same_alone_and_in_company(folder):
     alone = [judge.score_many([row])[0] for row in rows]
     assert together == pytest.approx(alone, abs=1e-5)
     assert judge.score_many([]) == []
+
+
+@pytest.mark.parametrize(
+    "template", [making.TEMPLATE, making.TEMPLATE.replace("['content']", "['content'] | trim")]
+)
+def test_a_reward_model_that_others_trained_is_read_where_they_read_it(tmp_path, template):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    base, theirs = making.checkpoint(tmp_path / "base"), tmp_path / "theirs"
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template, model.config.pad_token_id = template, tokenizer.pad_token_id
+    model.save_pretrained(theirs)
+    tokenizer.save_pretrained(theirs)
+    answers = [" no ", "yes\n", "because light scatters"]
+    chats = [[{"role": "user", "content": "why"}, {"role": "assistant", "content": text}] for text in answers]
+    texts = tokenizer.apply_chat_template(chats, tokenize=False)
+    rows = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+
+    prompt = Prompt.of("why")
+    ours = RewardJudge(theirs).score_many([(prompt, Completion.of(prompt.id, text)) for text in answers])
+    assert ours == pytest.approx(model(**rows).logits[:, 0].tolist(), abs=1e-5)
 
 
 def test_a_language_model_is_no_reward_model(folder):

@@ -60,12 +60,14 @@ def test_a_reward_model_is_an_ordinary_checkpoint_for_sequence_classification(ba
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    for pair, want in zip(
-        pairs(folder, preferences(3, seed=5)), rewards(folder, preferences(3, seed=5)), strict=True
-    ):
-        rows = [{"input_ids": [*pair.prompt_ids, *answer]} for answer in pair.answers]
-        got = model(**tokenizer.pad(rows, return_tensors="pt")).logits[:, 0]
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    some = preferences(3, seed=5)
+    for one, want in zip(some, rewards(folder, some), strict=True):
+        # As TRL and vLLM do it: the template's text, read at its last token.
+        asked = [{"role": turn.role, "content": turn.content} for turn in one.prompt.messages]
+        chats = [[*asked, {"role": "assistant", "content": c.text}] for c in (one.chosen, one.rejected)]
+        texts = tokenizer.apply_chat_template(chats, tokenize=False)
+        rows = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+        torch.testing.assert_close(model(**rows).logits[:, 0], want, rtol=1e-4, atol=1e-5)
     assert model.config.num_labels == 1
 
 

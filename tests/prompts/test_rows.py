@@ -72,11 +72,15 @@ def test_a_folder_is_read_file_by_file(tmp_path):
 
 @pytest.mark.slow
 def test_parquet_and_a_folder_that_datasets_saved_are_read(tmp_path):
-    rows = pytest.importorskip("datasets").Dataset.from_list(ROWS)
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list(ROWS)
     rows.save_to_disk(tmp_path / "set")
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "sets")
     rows.to_parquet(tmp_path / "a.parquet")
 
     assert asked(tmp_path / "set") == asked(tmp_path / "a.parquet") == ["Why?", "How?"]
+    with pytest.raises(DataError, match=r"Name one of them: .*/sets/train or .*/sets/test"):
+        asked(tmp_path / "sets")
     with pytest.raises(DataError, match=r"file .*fake\.parquet"):
         asked(write(tmp_path / "fake.parquet", b"plain"))
 

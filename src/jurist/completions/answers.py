@@ -4,6 +4,7 @@
 |---|---|
 | completions or responses: a list of texts, or of {text, policy} | our own files, UltraFeedback |
 | chosen, rejected: texts, messages or whole dialogues | TRL, HH-RLHF, binarised UltraFeedback |
+| prompt, chosen, rejected: records of ours | `preferences.jsonl`, the export `jsonl` |
 | first, second; response_a, response_b; response1, response2 | arenas, PandaLM |
 | answer_a, answer_b; output_1, output_2; conversation_a, conversation_b | AlpacaEval, LMSYS |
 | completion, response, output or generation: one text a row | generation logs |
@@ -20,15 +21,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from string import digits
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from ..errors import DataError, SettingError, nearest
 from ..prompts import load as shapes
-from ..prompts.rows import SKIP, BadRow, Source, clip, missing, read_rows, rename_columns
+from ..prompts.rows import SKIP, BadRow, Source, clip, missing, read_rows, rename_columns, without_nulls
 from ..records import Completion, Prompt
 
+_T = TypeVar("_T")
 POLICIES = ("policy", "model", "model_id", "generator")
 LABELS = ("label", "winner")
 EXTRAS = (*LABELS, "who", "annotator", "judge", "reply", "reply_swapped")
@@ -153,6 +156,9 @@ def pair_of(
     if pair is None:
         raise BadRow("no_pair", _no_pair(row))
     one, other = row[pair[0]], row[pair[1]]
+    if isinstance(one, dict) and isinstance(row.get("prompt"), dict):
+        ours = of_preference(row, _Compared)
+        return ours.prompt, ours.chosen, ours.rejected, ours.p
     used: tuple[str, ...] = ("prompt", "messages")
     if shapes.is_dialogue(one) and shapes.is_dialogue(other):
         messages, one, other = shapes.shared_beginning(one, other)
@@ -166,6 +172,24 @@ def pair_of(
         column = next((name for name in LABELS if name in row), "")
         p = coding.p_first(row.get(column), column, (first.policy, second.policy))
     return prompt, first, second, p
+
+
+class _Compared(Struct):
+    """What a preference of ours compares."""
+
+    prompt: Prompt
+    chosen: Completion
+    rejected: Completion
+    p: float = 1.0
+
+
+def of_preference(row: dict[str, Any], part: type[_T]) -> _T:
+    """A row of `preferences.jsonl` or of the export `jsonl`, which a table may have been made of since."""
+    try:
+        return msgspec.convert(without_nulls(row), part)
+    except msgspec.ValidationError as error:
+        what = f"it is not a preference: {error}. Write it again with: jurist export RUN --format jsonl"
+        raise BadRow("not_a_preference", what) from None
 
 
 def _no_pair(row: dict[str, Any]) -> str:

@@ -261,7 +261,8 @@ class RewardJudge:
         groups = list(by_prompt.values())
         texts = [(rows[some[0]][0], [rows[index][1] for index in some], dict[str, Any]()) for some in groups]
         fitting: dict[int, Example] = {}
-        for group, whole in zip(groups, tokenise_many(texts, self._policy.tokenizer), strict=True):
+        rows_read = tokenise_many(texts, self._policy.tokenizer, shown=True)
+        for group, whole in zip(groups, rows_read, strict=True):
             room = self._policy.max_positions - len(whole.prompt_ids)
             for index, answer in zip(group, whole.answers, strict=True):
                 if 0 < len(answer) <= room:

@@ -21,10 +21,9 @@ from itertools import chain, tee
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
-from ..completions.answers import LabelCoding, label_coding, pair_columns, pair_of, several_of
+from ..completions.answers import LabelCoding, label_coding, of_preference, pair_columns, pair_of, several_of
 from ..errors import DataError, RunError
 from ..policies.policy import Policy
 from ..policies.tokens import Example, TextRow, tokenise_many
@@ -116,11 +115,7 @@ def _answers(row: dict[str, Any], coding: LabelCoding) -> list[Target]:
 def _preference(row: dict[str, Any], coding: LabelCoding) -> Preference:
     """One of ours, or a pair as others write it."""
     if isinstance(row.get("chosen"), dict):
-        try:
-            return msgspec.convert(row, Preference)
-        except msgspec.ValidationError as error:
-            what = f"it is not a preference: {error}. Write it again with: jurist export RUN --format jsonl"
-            raise BadRow("not_a_preference", what) from None
+        return of_preference(row, Preference)
     prompt, first, second, labelled = pair_of(row, coding)
     p = _number(row, "p", labelled)
     if p is None:
@@ -238,7 +233,8 @@ def _sort_out(
     too_long: list[int] = []
     limit = policy.max_positions
     texts, again = tee(map(row, given))
-    for example, (prompt, *_) in zip(tokenise_many(texts, policy.tokenizer), again, strict=True):
+    examples = tokenise_many(texts, policy.tokenizer, shown=policy.kind == "reward")
+    for example, (prompt, *_) in zip(examples, again, strict=True):
         if example.longest + sampled > min(cfg.max_length, limit):
             too_long.append(example.longest + sampled)
         elif not all(example.answers):  # cut off before the first word: there is no token to learn

@@ -77,10 +77,11 @@ TextRow = tuple[Prompt, Sequence[Completion], Mapping[str, Any]]
 """A prompt, its completions, and fields of the example: p, margin, weight, id."""
 
 
-def tokenise_many(rows: Iterable[TextRow], tokenizer: Any) -> Iterator[Example]:
+def tokenise_many(rows: Iterable[TextRow], tokenizer: Any, *, shown: bool = False) -> Iterator[Example]:
     """The prompts' ids, and those of each completion with the token that ends it, in batches.
 
-    A completion that was cut off gets no such token, or a policy would learn to stop there.
+    A completion that was cut off gets no such token, or a policy would learn to stop there. `shown`: as the
+    template shows it, to its end; that is where any program reads the reward.
     """
     end, waiting = end_of_turn(tokenizer), iter(rows)
 
@@ -101,10 +102,12 @@ def tokenise_many(rows: Iterable[TextRow], tokenizer: Any) -> Iterator[Example]:
             answers = []
             for one in completions:
                 text, ids = next(rendered)
-                follows = text.startswith(head + one.text) and ids[: len(prompt_ids)] == prompt_ids
+                begins = text.startswith(head if shown else head + one.text)
+                follows = begins and ids[: len(prompt_ids)] == prompt_ids
                 # Not so where a template renders the prompt otherwise once an answer follows.
                 answer = ids[len(prompt_ids) :] if follows else ids_of(one.text)
-                answers.append(array("i", answer if one.finish == "length" else _closed(answer, end)))
+                as_it_is = one.finish == "length" or (shown and follows)
+                answers.append(array("i", answer if as_it_is else _closed(answer, end)))
             yield Example(array("i", prompt_ids), answers, **labels)
 
 

@@ -138,6 +138,8 @@ def conversation(row: dict[str, Any]) -> tuple[tuple[Message, ...], tuple[str, .
     used: tuple[str, ...] = (column,)
     if column:
         asked = row[column]
+        if isinstance(asked, dict):  # a prompt of ours, in a preference
+            asked = asked.get("messages")
         if column == "instruction":
             used, more = (*used, "input"), row.get("input")
             if isinstance(asked, str) and isinstance(more, str) and more.strip():

@@ -144,12 +144,22 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, date | os.PathLike) else value
 
 
+def without_nulls(value: Any) -> Any:
+    """Without the empty cells that a table has where a record leaves a field out."""
+    if isinstance(value, Mapping):
+        return {name: without_nulls(cell) for name, cell in value.items() if cell is not None}
+    return [without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
 def _from_folder(path: Path) -> Rows:
     """One of our runs (its prompts), a `datasets` folder, or files of rows in the order of their names."""
     if (path / "prompts.jsonl").exists():
         return _from_file(path / "prompts.jsonl")
     if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
         saved = require("datasets", f"reading the dataset folder {path}", "hub").load_from_disk(str(path))
+        if isinstance(saved, Mapping):
+            splits = " or ".join(for_shell(path / split) for split in saved)
+            raise DataError(f"{path} holds several splits. Name one of them: {splits}")
         return _from_memory(saved, f"{path}, ")
     files = sorted(p for p in path.iterdir() if p.name.removesuffix(".gz").endswith(tuple(_READERS)))
     if not files:
