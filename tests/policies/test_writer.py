@@ -93,13 +93,14 @@ def test_tokens_are_drawn_as_often_as_the_model_says():
     assert (counts_V - want_V).abs().max() < 4 * (want_V.max() / 4000).sqrt()
 
 
-def test_the_nucleus_is_that_of_transformers_row_by_row():
-    logits_BV = torch.randn(5, 40) * 3
-    probs_BV = logits_BV.softmax(-1).double()
+@pytest.mark.parametrize("vocabulary", [40, 3000])
+def test_the_nucleus_is_that_of_transformers_row_by_row(vocabulary):
+    logits_BV = torch.randn(5, vocabulary, generator=torch.Generator().manual_seed(1)) * 3
     for row, top_p in enumerate((0.1, 0.5, 0.9, 0.99, 1.0)):
         warper = transformers.TopPLogitsWarper(top_p)
         want_V = warper(None, logits_BV[row : row + 1])[0].softmax(-1).double()
-        got_V = nucleus(probs_BV, torch.full((5, 1), top_p, dtype=torch.float64))[row]
+        ids_BK, weights_BK = nucleus(logits_BV.exp(), torch.full((5, 1), top_p, dtype=torch.float64))
+        got_V = torch.zeros(vocabulary, dtype=torch.float64).scatter(0, ids_BK[row], weights_BK[row].double())
         torch.testing.assert_close(got_V / got_V.sum(), want_V, rtol=1e-5, atol=1e-7)
 
 
@@ -107,6 +108,25 @@ def test_cold_and_warm_rows_are_drawn_together():
     rows = [module.Draw(Drawing(4, [END], temperature), iter([0.999])) for temperature in (0.0, 1.0)]
     logits_BV = torch.tensor([[3.0, 0.0, 0.0], [3.0, 0.0, 2.9]])
     assert next_tokens(logits_BV, rows) == [0, 2]
+
+
+@pytest.mark.parametrize(("dtype", "top_p"), [("float32", 1.0), ("bfloat16", 1.0), ("bfloat16", 0.9)])
+def test_over_a_large_vocabulary_each_token_has_the_stretch_of_its_probability(dtype, top_p):
+    logits_1V = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0)) * 3
+    logits_1V = logits_1V.to(getattr(torch, dtype))
+    probs_V = logits_1V[0].double().softmax(-1)
+    if top_p < 1:
+        ordered = probs_V.sort(descending=True)
+        probs_V[ordered.indices[ordered.values.cumsum(0) - ordered.values >= top_p]] = 0
+    ends_V = (probs_V / probs_V.sum()).cumsum(0)
+    uniforms = torch.linspace(0, 1 - 2**-53, 999, dtype=torch.float64)
+
+    rows = [module.Draw(Drawing(4, [END], 1.0, top_p), iter([one])) for one in uniforms.tolist()]
+    tokens = torch.tensor(next_tokens(logits_1V.expand(999, -1), rows))
+
+    assert (probs_V[tokens] > 0).all()
+    assert (ends_V[tokens] >= uniforms - 1e-6).all()
+    assert (ends_V[tokens] - (probs_V / probs_V.sum())[tokens] <= uniforms + 1e-6).all()
 
 
 def test_the_version_counts_syncs_and_travels_with_each_rollout(tmp_path):

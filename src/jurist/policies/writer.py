@@ -8,7 +8,9 @@ about 1e-6, which decides where two tokens are equally likely or a random number
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -16,17 +18,26 @@ import torch
 import torch.nn.functional as F
 from msgspec import Struct
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from ..records import content_id
-from .forward import is_sharded
+from .forward import causal_of, is_sharded
 from .policy import Policy, load_policy
 from .tokens import Ids, by_length, padded
 
-COMPACT_AT: Final = 0.75
+COMPACT_AT: Final = 0.9
 """When this share of the rows is left, the finished ones are taken out of the cache."""
 CACHE_SLOTS: Final = 131_072
 """Tokens in the cache of one batch: prompts and completions together."""
+WEIGHTS_AT_ONCE: Final = 2**18
+"""Weights of tokens worked on together on a CPU: 1 MB."""
+BLOCK: Final = 512
+"""Tokens of a vocabulary that are summed up before one of them is drawn."""
+NUCLEUS: Final = 256
+"""Of the likeliest tokens so many are looked at first."""
 
 
 class Drawing(Struct, frozen=True):
@@ -154,7 +165,8 @@ def generate(
     how: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, "cache": None}
     while wanted():
         at_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
-        out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
+        with quick_attention(policy.model):
+            out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
         logits_BV, kept = out.logits[:, -1], out.cache
         if how["cache"] is None:  # prompts have been read; from here on there is a row a draw
             how["cache"] = kept
@@ -163,9 +175,9 @@ def generate(
                 kept.reorder_cache(owner)
                 mask_BT, logits_BV = mask_BT[owner], logits_BV[owner]
             for at, layer in enumerate(kept.layers):
-                if type(layer) is DynamicLayer and layer.is_initialized:
+                if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.is_initialized:
                     kept.layers[at] = GrowingLayer(layer)
-        tokens = next_tokens(logits_BV.float(), rows)
+        tokens = next_tokens(logits_BV, rows)
         for row, (draw, token) in enumerate(zip(rows, tokens, strict=True)):
             if not draw.finish:  # a finished one keeps its row until the rows are closed up
                 draw.take(token, logits_BV[row])
@@ -184,35 +196,87 @@ def generate(
 
 
 def next_tokens(logits_BV: Tensor, rows: Sequence[Draw]) -> list[int]:
-    """Each row's likeliest token at temperature 0, else the one under which its random number falls."""
-    best_B = logits_BV.argmax(-1)
-    warm = [row for row, draw in enumerate(rows) if draw.how.temperature > 0 and not draw.finish]
-    if not warm:
-        return list(best_B.tolist())
-    some = [rows[row] for row in warm]
+    """Each row's likeliest token at temperature 0, else the one under which its random number falls.
 
-    def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=logits_BV.device)[:, None]
-
-    # In double: over a vocabulary of 150,000 float32 would round some tokens' share of the sum to nothing.
-    warm_BV = logits_BV if len(warm) == len(rows) else logits_BV[warm]
-    probs_BV = (warm_BV / column([draw.how.temperature for draw in some]).float()).softmax(-1).double()
-    top_p = [draw.how.top_p for draw in some]
-    if min(top_p) < 1:
-        probs_BV = nucleus(probs_BV, column(top_p))
-    cdf_BV = probs_BV.cumsum(-1)
-    points_B1 = column([next(draw.uniforms) for draw in some]) * cdf_BV[:, -1:]
-    # Right of the point: a token without probability is never drawn.
-    drawn_B = torch.searchsorted(cdf_BV, points_B1, right=True).clamp(max=cdf_BV.shape[1] - 1)[:, 0]
-    best_B[warm] = drawn_B
-    return list(best_B.tolist())
+    A finished row gets token 0. On a CPU a few rows at a time, which its cache holds.
+    """
+    tokens = [0] * len(rows)
+    going = [row for row, draw in enumerate(rows) if not draw.finish]
+    few = max(1, WEIGHTS_AT_ONCE // logits_BV.shape[1]) if logits_BV.device.type == "cpu" else len(rows)
+    for part in (going[at : at + few] for at in range(0, len(going), few)):
+        warm = [row for row in part if rows[row].how.temperature > 0]
+        whole = [row for row in warm if rows[row].how.top_p >= 1]
+        cut = [row for row in warm if rows[row].how.top_p < 1]
+        cold = [row for row in part if rows[row].how.temperature <= 0]
+        for some, choose in ((cold, _likeliest), (whole, _drawn), (cut, _drawn_from_nucleus)):
+            if some:
+                some_BV = logits_BV if len(some) == len(logits_BV) else logits_BV[some]
+                chosen_B = choose(some_BV.float(), [rows[row] for row in some])
+                for row, token in zip(some, chosen_B.tolist(), strict=True):
+                    tokens[row] = token
+    return tokens
 
 
-def nucleus(probs_BV: Tensor, top_p_B1: Tensor) -> Tensor:
-    """Of each row the likeliest tokens that together reach its `top_p`; the others get nothing."""
-    ordered_BV, which_BV = probs_BV.sort(-1, descending=True)
-    kept_BV = torch.where((ordered_BV.cumsum(-1) - ordered_BV < top_p_B1) | (top_p_B1 >= 1), ordered_BV, 0.0)
-    return torch.zeros_like(probs_BV).scatter(-1, which_BV, kept_BV)
+def _likeliest(logits_BV: Tensor, _: Sequence[Draw]) -> Tensor:
+    return logits_BV.argmax(-1)
+
+
+def _drawn(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
+    weights_BV, uniform_B1 = _weights(logits_BV, draws), _uniform(draws, logits_BV)
+    if weights_BV.shape[1] <= BLOCK:
+        return _under(weights_BV, uniform_B1)[0][:, 0]
+    # First the block, then the token in it: in double all tokens of all rows would take ten times as long.
+    blocks_BNK = F.pad(weights_BV, (0, -weights_BV.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+    block_B1, uniform_B1 = _under(blocks_BNK.sum(-1), uniform_B1)
+    inside_BK = blocks_BNK.take_along_dim(block_B1[..., None], 1)[:, 0]
+    return (block_B1 * BLOCK + _under(inside_BK, uniform_B1)[0])[:, 0]
+
+
+def _drawn_from_nucleus(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
+    weights_BV, uniform_B1 = _weights(logits_BV, draws), _uniform(draws, logits_BV)
+    top_p_B1 = torch.tensor([[draw.how.top_p] for draw in draws], dtype=torch.float64).to(uniform_B1.device)
+    ids_BK, weights_BK = nucleus(weights_BV, top_p_B1)
+    return ids_BK.gather(1, _under(weights_BK, uniform_B1)[0])[:, 0]
+
+
+def nucleus(weights_BV: Tensor, top_p_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row the likeliest tokens that together reach its `top_p`, by id; others among them weigh 0."""
+    reach_B1, size = top_p_B1 * weights_BV.sum(-1, keepdim=True, dtype=torch.float64), weights_BV.shape[1]
+    count = NUCLEUS
+    while True:  # few tokens are most of what is likely, and to sort all takes twenty times as long
+        found_BK, ids_BK = weights_BV.topk(min(count, size))
+        cdf_BK = found_BK.cumsum(-1, dtype=torch.float64)
+        if count >= size or bool((cdf_BK[:, -1:] >= reach_B1).all()):
+            break
+        count *= 8
+    found_BK = found_BK.masked_fill_(cdf_BK - found_BK >= reach_B1, 0.0)
+    ids_BK, by_id_BK = ids_BK.sort(-1)
+    return ids_BK, found_BK.gather(1, by_id_BK)
+
+
+def _weights(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """What tokens weigh, the likeliest 1: probabilities but for a factor."""
+    weights_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
+    if any(draw.how.temperature != 1 for draw in draws):
+        weights_BV /= torch.tensor([[draw.how.temperature] for draw in draws], device=logits_BV.device)
+    return weights_BV.exp_()
+
+
+def _uniform(draws: Sequence[Draw], like: Tensor) -> Tensor:
+    return torch.tensor([[next(draw.uniforms)] for draw in draws], dtype=torch.float64).to(like.device)
+
+
+def _under(weights_BN: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a random number falls, and how far in there, again from 0 to 1. Where nothing weighs, none falls.
+
+    In double: over many tokens float32 would round some tokens' share of the sum to nothing.
+    """
+    cdf_BN = weights_BN.cumsum(-1, dtype=torch.float64)
+    whole_B1 = cdf_BN[:, -1:]
+    point_B1 = (uniform_B1 * whole_B1).minimum(whole_B1.nextafter(torch.zeros_like(whole_B1)))
+    at_B1 = torch.searchsorted(cdf_BN, point_B1, right=True)
+    weight_B1 = weights_BN.gather(1, at_B1).double()
+    return at_B1, ((point_B1 - cdf_BN.gather(1, at_B1)) / weight_B1 + 1).clamp(0, 1)
 
 
 class GrowingLayer(DynamicLayer):
@@ -221,24 +285,79 @@ class GrowingLayer(DynamicLayer):
     def __init__(self, layer: DynamicLayer) -> None:
         super().__init__()
         self.lazy_initialization(layer.keys, layer.values)
-        self._whole = [layer.keys, layer.values]
-        self._show(layer.keys.shape[-2])
+        self.is_sliding = layer.is_sliding
+        self._window = layer.sliding_window if layer.is_sliding else sys.maxsize
+        self._whole, self._seen = [layer.keys, layer.values], layer.get_seq_length()
+        self._show(0, layer.keys.shape[-2])
 
-    def _show(self, length: int) -> None:
-        self.keys, self.values = (one[:, :, :length] for one in self._whole)
+    def _show(self, start: int, end: int) -> None:
+        """What the next token looks at; in a window, one token less than there is room for."""
+        self._start, self._end = max(start, end - self._window + 1), end
+        self.keys, self.values = (one[:, :, self._start : end] for one in self._whole)
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        before = self.keys.shape[-2]
-        after = before + keys.shape[-2]
-        if after > self._whole[0].shape[-2]:
-            room = keys.shape[-2] + max(64, before // 2)
-            self._whole = [F.pad(one[:, :, :before], (0, 0, 0, room)) for one in self._whole]
-        for whole, new in zip(self._whole, (keys, values), strict=True):
-            whole[:, :, before:after] = new
-        self._show(after)
-        return self.keys, self.values
+        new = keys.shape[-2]
+        if self._end + new > self._whole[0].shape[-2]:
+            kept = self._end - self._start
+            room = new + max(64, kept // 2)
+            self._whole = [F.pad(one, (0, 0, 0, room)) for one in (self.keys, self.values)]
+            self._start, self._end = 0, kept
+        start, end = self._start, self._end + new
+        for whole, one in zip(self._whole, (keys, values), strict=True):
+            whole[:, :, self._end : end] = one
+        self._seen += new
+        self._show(start, end)
+        return self._whole[0][:, :, start:end], self._whole[1][:, :, start:end]
+
+    def get_seq_length(self) -> int:
+        return self._seen
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        kept = self._end - self._start
+        return kept + query_length, self._seen - kept
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        length = self.keys.shape[-2]
-        self._whole = [one.index_select(0, beam_idx) for one in self._whole]
-        self._show(length)
+        self._whole = [one[:, :, : self._end].index_select(0, beam_idx) for one in self._whole]
+        self._show(self._start, self._end)
+
+
+ONE_QUERY: Final = "jurist_one_query"
+
+
+def one_query(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **how: Any
+) -> tuple[Tensor, None]:
+    """`sdpa` for a token a row, whose query heads read their keys where they lie, in one product.
+
+    On a CPU in bfloat16 torch's own kernel takes eight times as long. Anything else is left to that.
+    """
+    (rows, heads, count, width), shared = query.shape, key.shape[1]
+    known = {"scaling", "dropout", "sliding_window", "position_ids", "is_causal", "use_cache"}
+    plain = all(how[name] is None for name in how.keys() - known) and not how.get("dropout")
+    mask = attention_mask
+    if count != 1 or not plain or (mask is not None and (mask.shape[1] != 1 or mask.dtype != torch.bool)):
+        return sdpa_attention_forward(module, query, key, value, mask, **how)
+    scale = width**-0.5 if how.get("scaling") is None else how["scaling"]
+    scores = (query * scale).view(rows, shared, heads // shared, width) @ key.mT
+    if mask is not None:
+        scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    return out.reshape(rows, 1, heads, value.shape[-1]), None
+
+
+AttentionInterface.register(ONE_QUERY, one_query)
+AttentionMaskInterface.register(ONE_QUERY, sdpa_mask)
+
+
+@contextmanager
+def quick_attention(model: Any) -> Iterator[None]:
+    """Lets a model on a CPU that attends by `sdpa` do so by `one_query`, for a pass."""
+    config = causal_of(model).config
+    if causal_of(model).device.type != "cpu" or config._attn_implementation != "sdpa":
+        yield
+        return
+    config._attn_implementation = ONE_QUERY
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"
