@@ -148,7 +148,7 @@ class Server:
     async def _models(self, request: web.Request) -> web.Response:
         # What OpenAI's clients read of a model, and Anthropic's.
         about = {"object": "model", "created": 0, "owned_by": "jurist"}
-        about |= {"type": "model", "created_at": "1970-01-01T00:00:00Z"}
+        about |= {"type": "model", "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
         models = [{"id": name, "display_name": name, **about} for name in self._names()]
         return web.json_response({"object": "list", "data": models, "has_more": False})
 

@@ -73,7 +73,7 @@ def test_the_judge_of_a_fitted_head_is_the_states_times_the_head(base, tmp_path)
     folder = train_reward(settings(base, tmp_path, learn="head", held_out=0.2), preferences(80))
     rows = preferences(6, seed=3)
     policy = load_policy(base, kind="reward")
-    pairs = list(tokenise_many(map(pair_row, rows), policy.tokenizer))
+    pairs = list(tokenise_many(map(pair_row, rows), policy.tokenizer, shown=True))
     states_AD = token_stats(policy, pairs, want=("states",)).state_AD
     want = states_AD @ load_policy(folder, kind="reward").model.score.weight[0]
 

@@ -26,7 +26,8 @@ SHORT = {"data": "rows", "batch": 32, "lr": 3e-3}
 
 
 def pairs(folder, rows):
-    return list(tokenise_many(map(pair_row, rows), load_policy(folder, kind="reward").tokenizer))
+    tokenizer = load_policy(folder, kind="reward").tokenizer
+    return list(tokenise_many(map(pair_row, rows), tokenizer, shown=True))
 
 
 def rewards(folder, rows):

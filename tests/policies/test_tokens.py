@@ -3,17 +3,12 @@
 import making
 import pytest
 
-from jurist.engines.checkpoints import close_answers, render_chat
+from jurist.engines.checkpoints import render_chat
 from jurist.policies.tokens import Example, cut, padded, tokenise_many
 from jurist.records import Completion, Message, Prompt
 
 PROMPT = Prompt.of((Message("system", "yes"), Message("user", "why is the sky blue")))
 TRIMMED = making.TEMPLATE.replace("m['content']", "m['content'] | trim")
-UNENDED = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
-TAKEN_OFF = (
-    "\n{% set messages = messages[1:] %}{% for m in messages %}{{ m['content'] }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}\n"
-)
 
 
 def completions(*texts: str, finish: str = "stop") -> list[Completion]:
@@ -44,28 +39,9 @@ def test_a_template_that_strips_answers_is_worked_around():
 
 def test_a_template_that_never_ends_an_answer_gets_its_end_from_the_tokenizer():
     tokenizer = making.tokenizer()
-    tokenizer.chat_template = UNENDED
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
     example = tokenise(PROMPT, completions("no"), tokenizer)
     assert example.answers[0][-1] == tokenizer.eos_token_id
-
-
-@pytest.mark.parametrize("template", [making.TEMPLATE, TRIMMED, UNENDED, TAKEN_OFF])
-def test_a_template_closed_for_a_reward_model_ends_at_the_token_that_ends_the_answer(template):
-    tokenizer = making.tokenizer()
-    tokenizer.chat_template = template
-    *asked, answer = [{"role": "user", "content": "why"}, {"role": "assistant", "content": "no"}] * 2
-
-    def shown(*turns, **how):
-        return tokenizer.apply_chat_template([*turns], tokenize=False, **how)
-
-    before = shown(*asked, answer), shown(*asked), shown(*asked, answer, add_generation_prompt=True)
-    close_answers(tokenizer)
-    close_answers(tokenizer)
-    after = shown(*asked, answer), shown(*asked), shown(*asked, answer, add_generation_prompt=True)
-
-    assert after[0].endswith("<|end|>")
-    assert after[0].removesuffix("<|end|>") in before[0]
-    assert after[1:] == before[1:]
 
 
 @pytest.mark.parametrize("template", [making.TEMPLATE, TRIMMED])
@@ -78,6 +54,18 @@ def test_an_answer_that_was_cut_off_gets_no_end(template):
 
     assert tokenizer.decode(cut_off.answers[0]) == " because light"
     assert [*cut_off.answers[0], tokenizer.eos_token_id] == list(whole.answers[0])
+
+
+@pytest.mark.parametrize(
+    ("template", "text"), [(making.TEMPLATE, "  no <|end|>\n"), (TRIMMED, "no<|end|>\n")]
+)
+def test_an_answer_as_it_is_shown_is_all_that_the_template_makes_of_it(template, text):
+    tokenizer = making.tokenizer()
+    tokenizer.chat_template = template
+    rows = [(PROMPT, (*completions("  no "), *completions("  no ", finish="length")), {})]
+    (shown,) = tokenise_many(rows, tokenizer, shown=True)
+
+    assert [tokenizer.decode(answer) for answer in shown.answers] == [text, "  no "]
 
 
 def test_a_system_turn_that_the_template_refuses_is_trained_as_engines_ask_it():

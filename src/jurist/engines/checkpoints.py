@@ -205,9 +205,16 @@ def end_of_turn(tokenizer: Any) -> int:
 
 @lru_cache(maxsize=8)
 def _end_of_turn(tokenizer: Any, template: str) -> int:
+    from jinja2 import TemplateError
+
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    try:
+        text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+    except TemplateError:  # it wants something else of a conversation; what that is, each prompt will tell
+        return int(tokenizer.eos_token_id)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     special -= {tokenizer.unk_token_id} - {tokenizer.eos_token_id}
-    behind = _behind_answers(tokenizer, template) or ""
+    behind = text.rpartition("answer")[2]
     # The first of them: some templates close the whole conversation, too, where no answer is awaited.
     for token in tokenizer(behind, add_special_tokens=False)["input_ids"]:
         if token in special:
@@ -215,43 +222,6 @@ def _end_of_turn(tokenizer: Any, template: str) -> int:
         if tokenizer.decode([token]).strip():
             break
     return int(tokenizer.eos_token_id)
-
-
-def _behind_answers(tokenizer: Any, template: str) -> str | None:
-    """What a template writes behind a conversation's last answer; None where it refuses to show it."""
-    from jinja2 import TemplateError
-
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
-    try:
-        text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
-    except TemplateError:  # it wants something else of a conversation; what that is, each prompt will tell
-        return None
-    return str(text.rpartition("answer")[2])
-
-
-def close_answers(tokenizer: Any) -> None:
-    """Have the template end a conversation with the token that closes its last answer, and nothing behind it.
-
-    A reward is read there. Most templates write a line break after it, some no token at all, and other
-    programs read at the end of what the template writes.
-    """
-    template = tokenizer.get_chat_template()
-    end, behind = (
-        tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer)),
-        _behind_answers(tokenizer, template),
-    )
-    if behind is None:
-        return
-    closing = behind.partition(end)[0] + end
-    if closing != behind:
-        whole = template.removesuffix("\n")  # Jinja leaves out one at the end, and one behind a tag
-        tokenizer.chat_template = (
-            f"{{% set text %}}\n{whole}{{% endset %}}"
-            "{% if not add_generation_prompt and messages[-1].role == 'assistant'"
-            f" and text.endswith({behind!r}) %}}"
-            f"{{{{ text[:text|length - {len(behind)}] + {closing!r} }}}}"
-            "{% else %}{{ text }}{% endif %}"
-        )
 
 
 def ending_tokens(tokenizer: Any, model: Any) -> list[int]:

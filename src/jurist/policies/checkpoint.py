@@ -18,7 +18,6 @@ from msgspec import Meta, Struct
 from ..engines.checkpoints import (
     ADAPTER,
     base_of,
-    close_answers,
     end_of_turn,
     ending_tokens,
     find_checkpoint,
@@ -143,8 +142,6 @@ def fit_together(model: Any, tokenizer: Any, folder: Path, kind: ModelKind) -> N
             f" they do not belong together. Copy the base's own tokenizer files to {folder}"
         )
     ends = ending_tokens(tokenizer, model)
-    if kind == "reward" and not gives_rewards(folder):
-        close_answers(tokenizer)
     if kind == "reward" and tokenizer.pad_token_id in (tokenizer.eos_token_id, end_of_turn(tokenizer)):
         # Others who load a reward model read at the last token that is no padding: the end must not be one.
         tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
