@@ -36,6 +36,34 @@ def test_overrides_go_over_what_is_given_which_goes_over_the_recipe(tmp_path):
     assert got == Outer(inner=Inner(size=7), share=0.2, ties="soft")
 
 
+IN_TINY = {
+    "as it stands": ({}, (0.1, 2)),
+    "with another policy": ({"policy": "mine"}, (0.5, 1)),
+    "with that one named": ({"policy": "tiny", "share": 0.4}, (0.4, 2)),
+    "with its prompts": ({"policy": "mine", "prompts": "tiny:20"}, (0.1, 2)),
+}
+
+
+@pytest.mark.parametrize("what", IN_TINY)
+def test_what_stands_under_tiny_counts_only_in_the_tiny_world(tmp_path, what):
+    class Loop(Outer, frozen=True, kw_only=True):
+        policy: str = ""
+        prompts: str = ""
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("policy: tiny\ninner: {engine: x}\ntiny:\n  share: 0.1\n  inner: {size: 2}\n")
+    given, expected = IN_TINY[what]
+    got = load_settings(Loop, recipe, given)
+    assert (got.share, got.inner) == (expected[0], Inner("x", expected[1]))
+
+
+def test_one_option_changes_nothing_else_of_a_default():
+    class Large(Outer, frozen=True):
+        inner: Inner | str = Inner("x", 3)
+
+    assert load_settings(Large, None, {"inner.size": 7}).inner == Inner("x", 7)
+
+
 OVERRIDES = {
     "a mapping made on the way": ({}, {"inner.size": 3}, Outer(inner=Inner(size=3))),
     "a word that becomes its mapping": ({"inner": "x"}, {"inner.size": 3}, Outer(inner=Inner("x", 3))),

@@ -81,12 +81,26 @@ def load_settings(
     **given: Any,
 ) -> _S:
     """Defaults, then the recipe, then what is `given`, then overrides by dotted name: the later one wins."""
-    tree = read_recipe(recipe) if recipe else {}
-    tree.update({key: value for key, value in given.items() if value is not None})
-    known = {one.name: one.kinds for one in settings_of(cls)}
+    given = {key: value for key, value in given.items() if value is not None}
+    tree = _for_policy(read_recipe(recipe), {**given, **(overrides or {})}) if recipe else {}
+    tree.update(given)
+    known = {one.name: one for one in settings_of(cls)}
     for key in sorted(overrides or {}, key=lambda key: key.count(".")):
         tree = _put(tree, key.split("."), (overrides or {})[key], known, "", key)
     return settings_from(cls, tree, see)
+
+
+def _for_policy(tree: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings; those under `tiny` go before the others in the tiny world, and count only there."""
+    tiny, policy = tree.pop("tiny", {}), changed.get("policy", tree.get("policy"))
+    there = policy == "tiny" or str(changed.get("prompts", "")).startswith("tiny:")
+    return _merged(tree, tiny) if there else tree
+
+
+def _merged(tree: Any, over: Any) -> Any:
+    if not (isinstance(tree, dict) and isinstance(over, dict)):
+        return over
+    return {**tree, **{key: _merged(tree.get(key), value) for key, value in over.items()}}
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -121,13 +135,16 @@ def parse_yaml(text: str) -> Any:
         raise SettingError(f"not YAML: {' '.join(str(error).split())}") from None
 
 
-def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at: str, key: str) -> Any:
+def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Setting], at: str, key: str) -> Any:
     """`here`, the setting called `at`, with the value at that path below it."""
     if not path:
         return value
     part, rest = path[0], path[1:]
+    setting = known.get(at, Setting(at, (), None, ""))
+    if here is None and isinstance(setting.default, Struct):  # the rest of it stays as help pages show it
+        here = msgspec.to_builtins(setting.default)
     if isinstance(here, str):
-        cls: Any = struct_in(known.get(at, ()))  # by `from_word`, or the first field
+        cls: Any = struct_in(setting.kinds)  # by `from_word`, or the first field
         first = next(iter(fields_of(cls))) if cls else "engine"
         whole = cls.from_word(here) if hasattr(cls, "from_word") else {first: here}
         here = [here] if part.isdigit() else whole
@@ -139,7 +156,7 @@ def _put(here: Any, path: list[str], value: Any, known: Mapping[str, Kinds], at:
             raise SettingError(f"--{key}: there are {len(here)}, counted from 0. Say which: --{name}.0")
         i = int(part)
         return [*here[:i], _put(here[i], rest, value, known, at, key), *here[i + 1 :]]
-    if any(getattr(kind, "value_type", None) == inspect.StrType() for kind in known.get(at, ())):
+    if any(getattr(kind, "value_type", None) == inspect.StrType() for kind in setting.kinds):
         part, rest = ".".join(path), []  # a name of the user's, dots and all
     tree = here if isinstance(here, dict) else {}
     return {**tree, part: _put(tree.get(part), rest, value, known, f"{at}.{part}".lstrip("."), key)}

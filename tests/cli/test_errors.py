@@ -47,7 +47,7 @@ OTHER_VERBS = {
     "run nowhere.yaml": "there is no recipe at nowhere.yaml",
     "run nameless.yaml": "does not say which recipe it is for",
     "run rlaif.yaml --roundss 3": "Did you mean 'rounds'? See: jurist run rlaif.yaml --help",
-    "run rlaif.yaml --ppo.lr fast": "ppo.lr: expected float, got 'fast'. Peak learning rate.",
+    "run rlaif.yaml --ppo.lr fast": "ppo.lr: expected float or null, got 'fast'. Peak learning rate; null:",
     "init rejektion": "Did you mean 'rejection'?",
     "--install-completion tcsh": "jurist --install-completion bash",
 }

@@ -46,7 +46,7 @@ def test_as_in_the_papers_three_scores_of_five_points_and_rho_by_its_schedule():
     assert found == (3, (0, 5), True, 0.7)
     cfg = SelfRewardingConfig(rho=(0.0, 0.32, 0.4))
     assert (cfg.k, cfg.sampling.temperature, cfg.sampling.top_p) == (4, 0.7, 0.9)
-    assert (cfg.dpo.lr, cfg.dpo.soft, cfg.dpo.beta) == (1e-6, False, None)
+    assert (cfg.dpo.soft, cfg.dpo.beta) == (False, None)
     assert [rule_of(cfg, number).rho for number in (1, 2, 3, 4)] == [0.0, 0.32, 0.4, 0.4]
     assert rule_of(cfg, 1).rule == "rho"
     assert rule_of(SelfRewardingConfig(), 1).rule == "best_vs_worst"

@@ -46,7 +46,7 @@ def labels(loop: Path) -> dict[tuple[str, str], float]:
 
 def judges_of(name: str) -> tuple[str, Planted]:
     """Where the recipe names its judge, and that judge."""
-    recipe = read_recipe(RECIPES / f"{name}.yaml")
+    recipe = read_recipe(RECIPES / f"{name}.yaml")["tiny"]
     place = "rl.judge" if name == "constitutional" else "judge"
     named = recipe["rl"]["judge"] if name == "constitutional" else recipe["judge"]
     engine = named.get("engine")

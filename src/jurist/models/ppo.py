@@ -163,7 +163,7 @@ class Sampler:
             return Completion.of(prompt.id, text, finish=rollout.finish, tokens=len(rollout.ids))
 
         ids = [row.prompt_ids for row in rows]
-        how = Drawing(cfg.rollout.max_tokens, policy.ends, cfg.rollout.temperature)
+        how = Drawing(cfg.max_tokens, policy.ends, cfg.rollout.temperature)
         try:
             with trainer.accelerator.autocast():
                 for rollout in self.writer.write(ids, cfg.samples, how, keys):

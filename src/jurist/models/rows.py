@@ -200,7 +200,7 @@ def prompts_to_learn(
         prompts[prompt.id] = prompt
         return prompt, (), {"id": prompt.id}
 
-    room = cfg.rollout.max_tokens
+    room = cfg.max_tokens
     return prompts, _sort_out(cfg, policy, "prompts", given, load_training_prompts, row, room)
 
 

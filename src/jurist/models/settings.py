@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -21,6 +21,8 @@ ZeroToOne = Annotated[float, Meta(ge=0, le=1)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["cosine", "linear", "constant"]
 Advantage = Literal["gae", "rloo", "grpo"]
+RATES: Final = {"SftConfig": 2e-5, "RewardConfig": 1e-5, "DpoConfig": 5e-7, "PPOConfig": 1e-6}
+"""Learning rates for all weights of a model of some billion."""
 DpoLoss = Literal["dpo", "length_normalised", "r_dpo", "simpo", "ipo"]
 
 
@@ -55,7 +57,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
     epochs: Annotated[AboveZero, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
     batch: Annotated[Count, Meta(description="Rows per step, over all processes.")] = 64
-    lr: Annotated[AboveZero, Meta(description="Peak learning rate.")] = 1e-5
+    lr: Annotated[
+        AboveZero | None, Meta(description="Peak learning rate; null: 1e-5, ten times that for an adapter.")
+    ] = None
     optim: Annotated[OptimConfig, Meta(description="The optimiser.")] = OptimConfig()
     max_length: Annotated[Count, Meta(description="Most tokens of a row; longer ones are dropped.")] = 2048
     # An 8B model keeps about 34 x hidden x layers = 34 x 4096 x 32 = 4.5 MB of bfloat16 activations a token
@@ -70,6 +74,12 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     track: Annotated[Literal["", "wandb", "trackio"], Meta(description="Where else metrics are sent.")] = ""
 
 
+    @property
+    def peak_lr(self) -> float:
+        """An adapter learns best at some ten times the rate of all weights (Schulman et al. 2025)."""
+        return self.lr or RATES[type(self).__name__] * (10 if self.lora else 1)
+
+
 class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Training on rows that may have labels."""
 
@@ -81,13 +91,14 @@ class LabelledTraining(Training, frozen=True, forbid_unknown_fields=True, kw_onl
 class SftConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Supervised fine-tuning on chosen answers."""
 
-    lr: AboveZero = 2e-5
+    lr: Annotated[
+        AboveZero | None, Meta(description="Peak learning rate; null: 2e-5, ten times that for an adapter.")
+    ] = None
 
 
 class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A reward model from preferences."""
 
-    lr: AboveZero = 1e-5
     learn: Annotated[Literal["all", "head"], Meta(description="head: fit only the head, in seconds.")] = "all"
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
     margin: Annotated[AtLeast0, Meta(description="Weight of each row's margin in the loss.")] = 0.0
@@ -98,7 +109,9 @@ class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw
 class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A policy straight from preferences."""
 
-    lr: AboveZero = 5e-7
+    lr: Annotated[
+        AboveZero | None, Meta(description="Peak learning rate; null: 5e-7, ten times that for an adapter.")
+    ] = None
     reference: Annotated[str, Meta(description="The reference policy; empty: the base.")] = ""
     loss: Annotated[DpoLoss, Meta(description="simpo has no reference; r_dpo penalises length.")] = "dpo"
     beta: Annotated[
@@ -125,7 +138,9 @@ class RolloutConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How completions are sampled."""
 
     samples: Annotated[Count | None, Meta(description="Per prompt; null: 1 for gae, else 4.")] = None
-    max_tokens: Annotated[Count, Meta(description="Most tokens of a completion.")] = 256
+    max_tokens: Annotated[
+        Count | None, Meta(description="Most tokens of a completion; null: the recipe's, or 256.")
+    ] = None
     temperature: Annotated[AboveZero, Meta(description="Sampling temperature.")] = 1.0
     writer: Annotated[Literal["hf", "vllm"], Meta(description="Who samples.")] = "hf"
     url: Annotated[str, Meta(description="Of a vLLM server; empty: vLLM in this process.")] = ""
@@ -169,7 +184,9 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
     `epochs` counts passes over the prompts, `batch` the prompts of a step, `tokens` bounds a forward pass.
     """
 
-    lr: AboveZero = 1e-6
+    lr: Annotated[
+        AboveZero | None, Meta(description="Peak learning rate; null: 1e-6, ten times that for an adapter.")
+    ] = None
     optim: PpoOptimConfig = PpoOptimConfig()
     save_every: CountOr0 = 20
     reward: Annotated[
@@ -202,6 +219,11 @@ class PPOConfig(Training, frozen=True, forbid_unknown_fields=True, kw_only=True)
         """Completions per prompt."""
         return self.rollout.samples or (1 if self.advantage == "gae" else 4)
 
+    @property
+    def max_tokens(self) -> int:
+        """Of a completion."""
+        return self.rollout.max_tokens or 256
+
 
 def check_training(cfg: Training, given: bool = False) -> None:
     """What has to be there before anything is loaded; rows may be given instead of named."""
@@ -211,7 +233,7 @@ def check_training(cfg: Training, given: bool = False) -> None:
         raise SettingError(f"{cfg.track} is not installed. Install it with: pip install {cfg.track}")
     if not cfg.data and not given:
         raise SettingError(f"nothing to train on. Name a run or a file: jurist train {verb} runs/mine")
-    if not isfinite(cfg.lr):
+    if not isfinite(cfg.peak_lr):
         raise SettingError("lr: expected a finite number, got inf. Set: --lr 1e-5")
     if not cfg.base:
         raise SettingError(f"no model to start from. Name one: jurist train {verb} {cfg.data} --base FOLDER")

@@ -33,6 +33,9 @@ def recipe_called(name: str) -> tuple[type[Struct], Callable[..., Any]]:
 
 def recipe_in(file: str) -> str:
     """The name of the recipe that a file is for."""
+    stem = Path(file).stem.replace("-", "_")
+    if stem in RECIPES and not Path(file).exists():
+        raise SettingError(f"there is no recipe at {file}. Write it with: jurist init {stem}")
     if name := read_recipe(file).get("recipe"):
         return str(name)
     names = " | ".join(RECIPES)

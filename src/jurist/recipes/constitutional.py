@@ -90,7 +90,7 @@ class ConstitutionalConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, 
         tuple[Literal["sl", "rl"], ...], Meta(description="sl: supervised, rl: reinforcement, or both.")
     ] = ("sl", "rl")
     constitution: Annotated[str, Meta(description="Path of the principles; empty: ours.")] = ""
-    red_team: Annotated[tuple[str, ...], Meta(description="Domains of harmful prompts.")] = ("red_team",)
+    red_team: Annotated[tuple[str, ...], Meta(description="Domains of harmful prompts; without domains: all.")] = ("red_team",)
     revise: Annotated[ReviseConfig, Meta(description="How answers are revised.")] = ReviseConfig()
     base: Annotated[str, Meta(description="Model that learns the revisions; empty: the policy.")] = ""
     sft: Annotated[SftConfig, Meta(description="Training on the revisions.")] = SftConfig()
@@ -102,14 +102,16 @@ def constitutional(cfg: ConstitutionalConfig, on_progress: OnLoopProgress | None
     principles = load_constitution(cfg.constitution)
     with run_rounds(cfg, on_progress) as rounds:
         initial = policy = ref = rounds.initial
-        harmful = red_team_prompts(rounds.loop, cfg.red_team)
+        there = {one.domain for one in rounds.loop.read_prompts("train")}
+        red_team = cfg.red_team if any(there) else ("",)
+        harmful = red_team_prompts(rounds.loop, red_team)
         judge = principled_judge(cfg, initial)
         pairs: list[Preference] = []
         temperature = 1.0
         for round in rounds:
             labelled = reward = None
             if "sl" in cfg.phases:
-                revised = revise(round, policy, cfg.revise, principles, cfg.red_team)
+                revised = revise(round, policy, cfg.revise, principles, red_team)
                 made = round.train(cfg.sft, cfg.base or initial, revised, "sft")
                 policy = ref = made.folder
             if "rl" in cfg.phases:

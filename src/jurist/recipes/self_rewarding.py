@@ -8,8 +8,8 @@ keeps length bias from being learnt. How often the judge that compares the polic
 on a sample of each round's pairs, shows whether it judges well or only praises itself.
 
 Otherwise than in the paper: the policy is taken as it comes, with no fine-tuning on judgements first; its
-judgements are drawn from the whole distribution, not its upper nine tenths; one pass over the pairs makes a
-round, and no checkpoint is chosen on the way.
+judgements are drawn from the whole distribution, not its upper nine tenths; the learning rate is DPO's usual
+one, half of theirs; one pass over the pairs makes a round, and no checkpoint is chosen on the way.
 
     jurist run recipes/self_rewarding.yaml
 """
@@ -69,7 +69,7 @@ class SelfRewardingConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, k
     ] = ()
     prompts_each: PromptsEach = 0
     invent: Annotated[InventConfig, Meta(description="Prompts written by a model.")] = InventConfig()
-    dpo: Annotated[DpoConfig, Meta(description="Training of each round.")] = DpoConfig(lr=1e-6, soft=False)
+    dpo: Annotated[DpoConfig, Meta(description="Training of each round.")] = DpoConfig(soft=False)
 
 
 def self_rewarding(cfg: SelfRewardingConfig, on_progress: OnLoopProgress | None = None) -> LoopOutcome:

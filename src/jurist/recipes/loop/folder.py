@@ -204,7 +204,7 @@ def split_prompts(cfg: LoopConfig) -> tuple[list[Prompt], list[Prompt]]:
         train, held_out = [*prompts(int(n) - aside, cfg.seed)], [*prompts(aside, cfg.seed, "held_out")]
     else:
         train, held_out = [], []
-        for one in load_prompts(cfg.prompts):
+        for one in load_prompts(cfg.prompts, limit=cfg.limit):
             (held_out if split_of(one.id, share) == "test" else train).append(one)
     if not train:
         raise DataError(

@@ -288,6 +288,7 @@ class Round:
             method, out = METHODS[type(cfg)], self.path / step
             trainer = getattr(import_module(f"jurist.models.{method}"), f"train_{method}")
             full = replace(cfg, data=step, base=base, out=str(out), seed=cfg.seed + self.seed, **given)
+            full = replace(full, lora=full.lora or self.loop.cfg.lora)
             folder = trainer(
                 full, rows, on_progress=lambda now: self.loop.report(self.number, step, inner=now)
             )
@@ -305,6 +306,8 @@ class Round:
             ppo = replace(ppo, advantage="rloo")  # PPO without a critic: a prompt's samples are compared
         given = reward.folder if isinstance(reward, Trained) else to_builtins(reward)
         left, prompts = self.loop.budget_left(), self.loop.read_prompts("train")
+        most = ppo.rollout.max_tokens or self.loop.cfg.sampling.max_tokens
+        ppo = replace(ppo, rollout=replace(ppo.rollout, max_tokens=most))
         return self.train(ppo, base, prompts, step, reference=ref, reward=given, budget=left)
 
     def learn(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ...errors import SettingError
+from ...policies.checkpoint import Lora
 from ...records import Sampling
 from ...verdicts.settings import JudgeConfig
 from ..settings import PolicyConfig
@@ -65,6 +66,7 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     recipe: Annotated[RecipeName, Meta(description="The recipe of this file.")]
     out: Annotated[str, Meta(description="The loop's folder, with one folder per round.")] = "runs/loop"
     prompts: Annotated[str, Meta(description="A file of prompts; tiny:160 are 160 of the tiny world.")] = ""
+    limit: Annotated[AtLeast1 | None, Meta(description="Most prompts to read.")] = None
     policy: Annotated[str, Meta(description="A checkpoint: the initial and the reference policy.")] = ""
     mixture: Annotated[MixedIn, Meta(description="Policies sampled beside the current one.")] = ()
     k: Annotated[AtLeast1, Meta(description="Completions per prompt.")] = 4
@@ -73,6 +75,7 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     compare: Annotated[CompareConfig, Meta(description="How policies are compared.")] = CompareConfig()
     real: Annotated[RealConfig, Meta(description="Human rows in every round's training.")] = RealConfig()
     stop: Annotated[StopConfig, Meta(description="When to stop early; 0 turns a rule off.")] = StopConfig()
+    lora: Annotated[Lora | None, Meta(description="Train adapters in every training.")] = None
     budget: Annotated[Money, Meta(description="The most all rounds together may cost, e.g. 5usd.")] = None
     seed: Annotated[int, Meta(description="Seed of all random choices.")] = 0
 
