@@ -21,7 +21,7 @@ def under_way():
     now = RunProgress(budget, total=1_000_000)
     now.rows = 123_456
     now.counts.judges["j"] = JudgeCounts(verdicts=10, read_both=8, flipped=1, unread={"no_verdict": 3})
-    now.engines = [SimpleNamespace(engine=SimpleNamespace(retries={"429": 12_345}))]
+    now.engines = [SimpleNamespace(engine=SimpleNamespace(retries={"429": 12_345}, doing="loading"))]
     return now
 
 
@@ -29,7 +29,13 @@ def test_labelling_is_told_with_rate_rest_cost_flips_unread_and_retries():
     told = line(facts_of(under_way()), spent=60.0)
     for part in ("123,456 of 1,000,000 · 7:06 left", "/s", "$1234.56", "flips 12.5%", "unread 30.0%"):
         assert part in told
-    assert told.endswith("retries 12,345 · from journal 1,000,000")
+    assert told.endswith("retries 12,345 · from journal 1,000,000 · loading")
+
+
+def test_what_costs_nothing_and_has_not_begun_is_not_told_in_noughts():
+    now = RunProgress(Budget(), total=24)
+    now.engines = []
+    assert line(facts_of(now), spent=60.0) == "0 of 24"
 
 
 METRICS = {"loss": 0.25, "lr": 1e-6, "tokens": 0, "failed": 0.0}

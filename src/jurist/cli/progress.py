@@ -52,10 +52,12 @@ def line(facts: dict[str, Any], spent: float = 0.0) -> str:
     parts.append(f"{clock(left)} left" if left else "")
     for name, form in SHOWN.items():
         value = facts.get(name)
-        if value or isinstance(value, float):
+        if name == "rate" and value and value < 10:
+            form = "{:.1f}/s" if value >= 0.05 else ""
+        if value or (isinstance(value, float) and name not in ("rate", "usd", "projected")):
             # No KL is below 0, whatever its estimate is.
             parts.append(form.format(max(0.0, value) if name == "kl_sequence" else value))
-    return " · ".join(filter(None, parts))
+    return " · ".join(filter(None, (*parts, facts.get("doing", ""))))
 
 
 @contextmanager

@@ -91,6 +91,10 @@ class Engine:
     """It reserves and settles the money of each request itself, when one is really sent."""
     retries: Mapping[str, int] = {}
     """Tries that gave nothing, by what went wrong."""
+    budget: Any = None
+    """The `Budget` of the work it answers for, which says when it is stopped."""
+    doing: str = ""
+    """What an engine in this process is at, for the line of progress."""
 
     async def answer(self, ask: Ask) -> Reply:
         raise NotImplementedError

@@ -67,8 +67,7 @@ class JournaledEngine(Engine):
         self._under_way: Calls = {} if under_way is None else under_way
         """Equal calls under way are one call, also those of another judge that asks the same model."""
         self._tasks: set[asyncio.Task[None]] = set()
-        if engine.meters_itself:
-            engine.budget = budget  # type: ignore[attr-defined]
+        engine.budget = budget
 
     async def answer(self, ask: Ask) -> Reply:
         key = call_key(self.engine, ask)

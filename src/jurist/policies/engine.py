@@ -1,8 +1,9 @@
 """A checkpoint in this process, as a policy or as a judge: `hf:./checkpoint`, `hf:org/name`.
 
-Questions that arrive together are answered together (`replies.py`), in one worker thread, a few at a time so
-that progress can be told; while a batch is computed, new questions gather. The weights are loaded, and torch
-is imported, with the first question that no journal answers.
+Questions that arrive together are answered together (`replies.py`), in one worker thread, each as soon as it
+is answered; while a batch is computed, new questions gather. On Ctrl-C the batch ends at its next token, and
+what is whole is kept. The weights are loaded, and torch is imported, with the first question that no journal
+answers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..config import settings_from
 from ..engines.checkpoints import find_checkpoint, refuse_reward_model, render_chat, weights_hash
 from ..engines.engine import Ask, Engine, EngineConfig, Reply
 from ..engines.prices import Price, cost_of
-from ..errors import CallFailed, CallRefused, JuristError, MissingExtra
+from ..errors import CallFailed, CallRefused, Interrupted, JuristError, MissingExtra
 from ..records import content_id
 from .checkpoint import Attention, Dtype, refuse_tokenizer
 from .tokens import QueuedAsk
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 GATHER_SECONDS: Final = 0.002
 """How long the first question waits for others."""
-BATCH_ROWS: Final = 128
+BATCH_ROWS: Final = 64
+"""More together are no quicker on a CPU, and are lost together when a run is killed."""
 LABEL_SLOTS: Final = {"cpu": 4096, "cuda": 65_536}
 """Tokens of questions in one pass over labels; on a CPU larger ones are no quicker."""
 
@@ -102,6 +104,7 @@ class LocalEngine(Engine):
                     one.wanted.cancel()
 
     async def _answer_all(self, waiting: Sequence[QueuedAsk]) -> None:
+        self.doing = self.doing if self._policy else f"loading {self.folder.name}"
         policy = self._policy = self._policy or await self._in_thread(self._load)
         refused = await self._in_thread(self._tokenise, policy, waiting)
         for one, why in refused.items():
@@ -159,32 +162,63 @@ class LocalEngine(Engine):
 
     async def _answer(self, policy: Policy, batch: Sequence[QueuedAsk]) -> None:
         batch = [one for one in batch if not one.wanted.done()]
-        if not batch:
-            return
+        failure = self._stopped
+        if batch and failure is None:
+            try:
+                await self._in_thread(self._answer_batch, policy, batch, asyncio.get_running_loop())
+                failure = self._stopped
+            except Exception as error:
+                failure = self._failed(error)
+                left = [one for one in batch if not one.wanted.done()]
+                if len(left) > 1 and _out_of_memory(error):  # in halves, from now on
+                    import torch
+
+                    torch.cuda.empty_cache()
+                    self._shrunk *= 2
+                    await self._answer(policy, left[: len(left) // 2])
+                    await self._answer(policy, left[len(left) // 2 :])
+                    return
+        if failure is not None:
+            for one in batch:
+                one.fail(failure)
+
+    def _answer_batch(
+        self, policy: Policy, batch: Sequence[QueuedAsk], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """In the worker's thread: every answer goes home when it is whole, with its share of the time."""
         from .replies import label_replies, text_replies
 
-        how = text_replies if batch[0].writes else label_replies
-        began, answers = time.perf_counter(), None
-        try:
-            answers = await self._in_thread(how, policy, batch)
-        except Exception as error:
-            if len(batch) == 1 or not _out_of_memory(error):
-                for one in batch:
-                    one.fail(self._failed(error))
-                return
-        if answers is None:  # out of memory: in halves, from now on
-            import torch
+        rows, tokens = sum(one.samples for one in batch), 0
+        clock, last, left = 0.0, time.perf_counter(), rows
 
-            torch.cuda.empty_cache()
-            self._shrunk *= 2
-            await self._answer(policy, batch[: len(batch) // 2])
-            await self._answer(policy, batch[len(batch) // 2 :])
-            return
-        share = (time.perf_counter() - began) / sum(one.samples for one in batch)
-        for one, replies in zip(batch, answers, strict=True):
+        def wanted() -> bool:
+            nonlocal tokens
+            tokens += 1
+            self.doing = f"{rows} answers, token {tokens} of {max(one.ask.max_tokens for one in batch)}"
+            return self._stopped is None and not all(one.wanted.done() for one in batch)
+
+        def deliver(one: QueuedAsk, replies: list[Reply]) -> None:
             if not one.wanted.done():
-                priced = [(reply, cost_of(reply.usage, self.price, share)) for reply in replies]
-                one.wanted.set_result([replace(reply, seconds=share, cost=cost) for reply, cost in priced])
+                one.wanted.set_result(replies)
+
+        self.doing = f"{rows} questions"
+        answers = text_replies(policy, batch, wanted) if batch[0].writes else label_replies(policy, batch)
+        for one, replies in answers:
+            now = time.perf_counter()
+            clock, last = clock + (now - last) / left, now  # those still under way share the time
+            left -= one.samples
+            priced = [
+                replace(reply, seconds=clock, cost=cost_of(reply.usage, self.price, clock))
+                for reply in replies
+            ]
+            loop.call_soon_threadsafe(deliver, one, priced)
+        self.doing = ""
+
+    @property
+    def _stopped(self) -> Exception | None:
+        """Why nobody waits for more: Ctrl-C. A budget that is spent lets what is under way come home."""
+        why = self.budget.stopped if self.budget is not None else None
+        return why if isinstance(why, Interrupted) else None
 
     def _failed(self, error: Exception) -> Exception:
         if isinstance(error, JuristError):

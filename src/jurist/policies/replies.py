@@ -9,7 +9,7 @@ model was about to write something else, the reader has to see that.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import exp, log, prod
@@ -75,8 +75,10 @@ class TextDraw(Draw):
 
 
 @torch.inference_mode()
-def text_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]]:
-    """All samples of all questions, each with random numbers of its own."""
+def text_replies(
+    policy: Policy, batch: Sequence[QueuedAsk], wanted: Callable[[], bool]
+) -> Iterator[tuple[QueuedAsk, list[Reply]]]:
+    """All samples of each question, as soon as they are whole, each with random numbers of its own."""
 
     def draw(question: QueuedAsk, number: int) -> TextDraw:
         ask = question.ask
@@ -87,19 +89,15 @@ def text_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]
 
     draws = [[draw(one, number) for number in range(one.samples)] for one in batch]
 
-    def wanted() -> bool:
-        return not all(one.wanted.done() for one in batch)
-
-    for _ in generate(policy, [one.ids for one in batch], draws, wanted):
-        pass  # each draw keeps what it comes to
-    return [
-        [one.reply(len(question.ids), cached=number > 0) for number, one in enumerate(some)]
-        for question, some in zip(batch, draws, strict=True)
-    ]
+    owner = {id(one): at for at, some in enumerate(draws) for one in some}
+    for ended in generate(policy, [one.ids for one in batch], draws, wanted):
+        question, some = batch[owner[id(ended)]], draws[owner[id(ended)]]
+        if all(one.finish for one in some):
+            yield question, [one.reply(len(question.ids), cached=at > 0) for at, one in enumerate(some)]
 
 
 @torch.inference_mode()
-def label_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply]]:
+def label_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> Iterator[tuple[QueuedAsk, list[Reply]]]:
     """For each question a reply of one token a sample, the labels its alternatives."""
     menus = [menu(policy.tokenizer, one.ask.labels) for one in batch]
     rows: list[list[int]] = []
@@ -112,13 +110,11 @@ def label_replies(policy: Policy, batch: Sequence[QueuedAsk]) -> list[list[Reply
     tokens = sorted({token for some in menus for ways in some.values() for way in ways for token in way})
     after = [dict(zip(tokens, row, strict=True)) for row in logp_BV[:, tokens].exp().tolist()]
     highest = logp_BV.max(-1)
-    replies = []
     for start, question, labels in zip(starts, batch, menus, strict=True):
         chances = _chances(labels, after[start:])
         token, logp = int(highest.indices[start]), float(highest.values[start])
         other = policy.tokenizer.decode([token]), exp(logp)
-        replies.append([_label_reply(question, n, chances, other) for n in range(question.samples)])
-    return replies
+        yield question, [_label_reply(question, n, chances, other) for n in range(question.samples)]
 
 
 def _label_reply(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -39,6 +39,8 @@ from .settings import LabelConfig, PolicyConfig, label_settings
 from .stream import STOPS, in_order, run_async
 from .summary import RunProgress, Summary, Watch, collected, decided, nobody
 
+TELL_EVERY = 0.2
+"""Seconds between two looks at the progress."""
 DECIDING = ("prefer", "jury", "labels", "force", "export", "held_out")
 """The settings that come after the last verdict."""
 
@@ -115,13 +117,12 @@ async def _collect(
                     progress.counts.drop(row)
 
             try:
-                async with aclosing(in_order(rows, work, window)) as cases:
+                async with aclosing(in_order(rows, work, window)) as cases, telling(watch, progress):
                     async for case, gone in cases:
                         write_case(case, files)
                         drop((*lost, *gone))
                         lost.clear()
                         progress.add(case)
-                        watch(progress)
             except STOPS as reason:
                 progress.stopped = reason
             drop(lost)
@@ -132,6 +133,24 @@ async def _collect(
         raise
     finally:
         await engines.close()
+
+
+@asynccontextmanager
+async def telling(watch: Watch, progress: RunProgress) -> AsyncIterator[None]:
+    """Now and then, and once more at the end. Rows that come home together are told of together: after the
+    first of them nobody could say how long the others take."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            watch(progress)
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        watch(progress)
 
 
 def open_policies(cfg: LabelConfig, opened: OpenEngine) -> Policies:

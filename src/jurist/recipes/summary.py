@@ -186,12 +186,13 @@ class RunProgress:
             # The whole job, at what this start's rows have cost so far.
             "projected": money.spent - money.spent_now + money.spent_now / done if done else None,
             "flip_rate": total.flipped / total.read_both if total.read_both else None,
+            "doing": next(filter(None, (one.engine.doing for one in self.engines or ())), ""),
             "unread_share": sum(total.unread.values()) / total.verdicts if total.verdicts else None,
         }
 
 
 Watch = Callable[[RunProgress], None]
-"""Called after every row; whoever shows it decides how often to look."""
+"""Called several times a second; whoever shows it decides how often to look."""
 
 
 def nobody(_: RunProgress) -> None:
