@@ -91,7 +91,7 @@ def load_settings(
 
 
 def _for_policy(tree: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's settings; those under `tiny` go before the others in the tiny world, and count only there."""
+    """A recipe's settings; those under `tiny` count only in the tiny world, before the others."""
     tiny, policy = tree.pop("tiny", {}), changed.get("policy", tree.get("policy"))
     there = policy == "tiny" or str(changed.get("prompts", "")).startswith("tiny:")
     return _merged(tree, tiny) if there else tree

@@ -193,7 +193,7 @@ def test_the_judge_is_the_policy_itself_and_one_that_reasons_is_clamped_or_calib
 
 
 def test_settings_that_do_not_go_together_are_refused(settings):
-    assert len(ConstitutionalConfig.__struct_fields__) <= 20
+    assert len(ConstitutionalConfig.__struct_fields__) <= 22
     with pytest.raises(SettingError, match="reinforcement phase"):
         check_constitutional(replace(settings, phases=("sl",), real=RealConfig("pairs.jsonl")))
     with pytest.raises(SettingError, match="no phase"):

@@ -73,7 +73,6 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: Annotated[int, Meta(description="Seed of the order of the rows and all other choices.")] = 0
     track: Annotated[Literal["", "wandb", "trackio"], Meta(description="Where else metrics are sent.")] = ""
 
-
     @property
     def peak_lr(self) -> float:
         """An adapter learns best at some ten times the rate of all weights (Schulman et al. 2025)."""

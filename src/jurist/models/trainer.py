@@ -349,8 +349,8 @@ class Trainer(Generic[_C]):
             kept = "the last" if any(self._checkpoints.glob("step-*")) else "no"
             raise RunError(
                 f"a loss or gradient is not a number ({said}) at step {step.number}, with rows {ids} ...;"
-                f" {kept} checkpoint is kept. Lower the rate: --lr {self.cfg.peak_lr / 4:g}, or compute in full:"
-                " --model.precision float32"
+                f" {kept} checkpoint is kept. Lower the rate: --lr {self.cfg.peak_lr / 4:g}, or compute in"
+                " full: --model.precision float32"
             )
         share = self.rate(step) / self.cfg.peak_lr
         for group in self.optimizer.param_groups:

@@ -90,7 +90,9 @@ class ConstitutionalConfig(LoopConfig, frozen=True, forbid_unknown_fields=True, 
         tuple[Literal["sl", "rl"], ...], Meta(description="sl: supervised, rl: reinforcement, or both.")
     ] = ("sl", "rl")
     constitution: Annotated[str, Meta(description="Path of the principles; empty: ours.")] = ""
-    red_team: Annotated[tuple[str, ...], Meta(description="Domains of harmful prompts; without domains: all.")] = ("red_team",)
+    red_team: Annotated[
+        tuple[str, ...], Meta(description="Domains of harmful prompts; without domains: all.")
+    ] = ("red_team",)
     revise: Annotated[ReviseConfig, Meta(description="How answers are revised.")] = ReviseConfig()
     base: Annotated[str, Meta(description="Model that learns the revisions; empty: the policy.")] = ""
     sft: Annotated[SftConfig, Meta(description="Training on the revisions.")] = SftConfig()
