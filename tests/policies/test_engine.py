@@ -245,6 +245,12 @@ def test_the_name_changes_with_weights_and_tokenizer_and_not_with_the_card(llama
     assert weights_hash(llama)[:12] in one.name == other.name
 
 
+def test_a_folder_called_model_has_the_name_of_its_training(llama, tmp_path):
+    trained = shutil.copytree(llama, tmp_path / "sft" / "model")
+
+    assert open_engine(f"hf:{trained}").name == f"hf:sft#{weights_hash(llama)[:12]}"
+
+
 def test_a_checkpoint_is_opened_without_torch(llama):
     opened = "import sys; from jurist.engines.engine import open_engine; open_engine(sys.argv[1]); "
     shown = "print(*{'torch', 'transformers', 'numpy'} & {*sys.modules})"

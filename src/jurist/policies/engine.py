@@ -246,7 +246,10 @@ def open_local(config: EngineConfig, folder: Path | None = None) -> LocalEngine:
     # Which of several cards of one kind it is read on changes no reply.
     changes = {**config.extra, "device": extra.device.partition(":")[0]} if extra.device else config.extra
     more = f"+{content_id(changes)[:6]}" if changes else ""
-    name = f"{kind}:{Path(path).name}#{weights_hash(folder)[:12]}{more}"
+    place = Path(path).absolute()
+    # All that was trained here lies in folders of this name: that of the training says more.
+    called = place.parent.name if place.name == "model" else place.name
+    name = f"{kind}:{called}#{weights_hash(folder)[:12]}{more}"
     return LocalEngine(folder, name, extra, config.price)
 
 

@@ -1,0 +1,159 @@
+"""What the small assistant (`real_assistant.py`) is worth on prompts that it has not seen: do its answers
+end, and is it a judge? Everything is a command with nothing set, through `hf:` and behind llama.cpp's server.
+
+What has to be beaten is the base it was made from. Agreement with the humans is told beside what the longer
+answer, and a guess, agree with them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import chdir
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from evidence import Interval, record, run_claims, share
+from jurist.records import Prompt
+from jurist.stats.intervals import clustered_share
+from real_assistant import (
+    HUMANS,
+    Pair,
+    answers,
+    assistant,
+    assistant_gguf,
+    drawn,
+    judged,
+    tokens_of,
+)
+from support import gemma
+from support.cli import spawn
+from support.job import records, write
+from support.llama import llama_server
+
+SLOW = "20 minutes, the packages of `make real`, recorded data, and the assistant"
+SHORT = ("--sampling.max_tokens", 128)
+
+
+def jurist(*words: object) -> float:
+    """A command as a user types it; its seconds."""
+    started, process = time.perf_counter(), spawn(*words)
+    said = process.communicate()[1]
+    assert process.returncode in (0, 1), said
+    return round(time.perf_counter() - started, 1)
+
+
+def turns_of(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+
+
+def real_assistant_ends() -> None:
+    """Answers that end by themselves within 128 tokens."""
+    short = answers()
+    asked = [
+        row for name in ("cje_arena", "pandalm", "hh_rlhf") for row in drawn(short[name], 20, held_out=True)
+    ]
+    write("prompts.jsonl", [{"messages": turns_of(prompt)} for prompt, _ in asked])
+    found: dict[str, Any] = {}
+    for name, folder in (("assistant", assistant()), ("base", gemma.english())):
+        for heat in (1, 0):
+            words = ("--policy", f"hf:{folder}", "-k", 1, *SHORT, "--sampling.temperature", heat)
+            out = f"{name}_at_{heat}"
+            seconds = jurist("sample", "--prompts", "prompts.jsonl", *words, "--out", out)
+            texts = records("completions", out)
+            ended = share([one["finish"] == "stop" for one in texts])
+            tokens = median(tokens_of(one["text"]) for one in texts)
+            found[out] = {"ended": ended, "median_tokens": tokens, "seconds": seconds}
+            print(out, found[out], flush=True)
+    least = min(found[f"assistant_at_{heat}"]["ended"][0] for heat in (1, 0))
+    record(
+        "real_assistant_ends",
+        found["assistant_at_1"]["ended"],
+        null={name: found[name]["ended"] for name in ("base_at_1", "base_at_0")},
+        bar="at least 80 % end by themselves, at temperature 1 and at 0",
+        holds=least >= 0.8,
+        answers=len(asked),
+        more=found,
+    )
+
+
+def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
+    """Of a run, against the humans; an agreement counts a pair by the mean of both orders."""
+    pairs = {pair[1].id: (name, pair) for name, some in by_source.items() for pair in some}
+    asked = records("verdicts", out)
+    read = [one for one in asked if not one.get("unread") and not one.get("forced")]
+    found: dict[str, Any] = {"read": share((len(read), len(asked)))}
+    found["unread"] = Counter(one["unread"] for one in asked if one.get("unread"))
+    found["median_label_mass"] = round(median(one.get("label_mass") or 0.0 for one in asked), 4)
+    p = defaultdict[str, list[float]](list)  # that the better answer is better, in each order
+    for one in read:
+        if one["first_id"] in pairs:
+            p[one["first_id"]].append(one["p_first"])
+        else:
+            p[one["second_id"]].append(1 - one["p_first"])
+    settled = {name: both for name, both in p.items() if len(both) == 2}
+    if not settled:
+        return found
+    sources, some = zip(*(pairs[name] for name in settled), strict=True)
+
+    def over_prompts(values: Iterable[float], source: str = "") -> Interval:
+        rows = [
+            (float(value), pair[0].id)
+            for value, name, pair in zip(values, sources, some, strict=True)
+            if source in ("", name)
+        ]
+        about = np.array([prompt for _, prompt in rows])
+        value, low, high, _ = clustered_share(np.array([value for value, _ in rows]), about)
+        return round(value, 4), round(low, 4), round(high, 4)
+
+    right = [float(np.heaviside(fmean(both) - 0.5, 0.5)) for both in settled.values()]
+    longer = [float(np.heaviside(len(one[1].text) - len(one[2].text), 0.5)) for one in some]
+    found |= {"pairs": len(right), "agreement": over_prompts(right), "longer_agrees": over_prompts(longer)}
+    found["agreement_of_one_order"] = over_prompts(fmean(x > 0.5 for x in both) for both in settled.values())
+    found["flips"] = over_prompts((one > 0.5) != (two > 0.5) for one, two in settled.values())
+    found["first_position"] = share([one["p_first"] > 0.5 for one in read])
+    found["agreement_by_source"] = {name: over_prompts(right, name) for name in by_source}
+    found["longer_by_source"] = {name: over_prompts(longer, name) for name in by_source}
+    return found
+
+
+def real_assistant_judge() -> None:
+    """It reads pairs that humans have judged."""
+    by_source = {name: drawn(judged(name), 100, held_out=True) for name in HUMANS}
+    pairs = [pair for some in by_source.values() for pair in some]
+    write(
+        "pairs.jsonl",
+        [{"prompt": turns_of(one[0]), "first": one[1].text, "second": one[2].text} for one in pairs],
+    )
+    found: dict[str, Any] = {}
+    said: dict[str, dict[tuple[str, str], float]] = {}
+    with llama_server(assistant_gguf()) as server:
+        judges = {"hf": f"hf:{assistant()}", "llama_cpp": f"llamacpp:assistant@{server.url}"}
+        for name, judge in {**judges, "base": f"hf:{gemma.english()}"}.items():
+            seconds = jurist("label", "--pairs", "pairs.jsonl", "--judge", judge, "--out", name)
+            found[name] = figures(by_source, name) | {"seconds": seconds}
+            read = [one for one in records("verdicts", name) if not one.get("unread")]
+            said[name] = {(one["first_id"], one["second_id"]): one["p_first"] for one in read}
+            print(name, found[name], flush=True)
+    both = [(p, said["llama_cpp"][key]) for key, p in said["hf"].items() if key in said["llama_cpp"]]
+    record(
+        "real_assistant_judge",
+        found["hf"]["read"],
+        null={"read_of_the_base": found["base"]["read"], "guess_agrees": 0.5}
+        | {"longer_answer_agrees": found["hf"]["longer_agrees"]},
+        bar="at least 95 % of the verdicts are read, none forced, through hf: and behind llama.cpp",
+        holds=min(found[name]["read"][0] for name in judges) >= 0.95,
+        pairs=len(pairs),
+        same_verdict_through_both=share([(p > 0.5) == (q > 0.5) for p, q in both]),
+        mean_difference_of_p=round(fmean(abs(p - q) for p, q in both), 4),
+        more=found,
+    )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        run_claims(real_assistant_ends, real_assistant_judge)
