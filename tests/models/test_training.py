@@ -191,7 +191,7 @@ def test_other_families_learn_too_and_their_models_load_anywhere(tmp_path, kind,
     }[method]
     rows = preferences(128)
     data = [(one.prompt, one.chosen) for one in rows] if method == "sft" else rows
-    cfg = settings(base=str(base), out=str(tmp_path / "out"), epochs=3, **{**SHORT, "lr": 1e-2})
+    cfg = settings(base=str(base), out=str(tmp_path / "out"), epochs=6, **{**SHORT, "lr": 1e-2})
     folder = trainer(cfg, data)
 
     lines = metrics(tmp_path / "out")
