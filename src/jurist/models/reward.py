@@ -177,12 +177,13 @@ def solve(states_N2D: Tensor, rows: Sequence[Example], cfg: RewardConfig) -> tup
     # In units of each dimension's spread: a few of a language model's are a hundred times as wide as others.
     scale_D = states_N2D[:MEASURED].square().mean((0, 1)).sqrt() + 1e-6
     v_D = torch.zeros_like(scale_D, requires_grad=True)
-    solver = torch.optim.LBFGS([v_D], max_iter=ITERATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    how: dict[str, Any] = {"max_iter": ITERATIONS, "line_search_fn": "strong_wolfe"}
+    solver = torch.optim.LBFGS([v_D], tolerance_grad=1e-6, tolerance_change=1e-12, **how)
 
     def objective() -> Tensor:
         solver.zero_grad()
         objective_N, _ = reward_values(cfg, states_N2D @ (v_D / scale_D), p_N, margin_N)
-        total = (share_N * objective_N).sum() + cfg.ridge * v_D.square().sum()
+        total = (share_N * objective_N.double()).sum() + cfg.ridge * v_D.double().square().sum()
         total.backward()
         return total
 
