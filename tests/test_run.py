@@ -34,6 +34,20 @@ def test_records_come_back_as_they_were_written(tmp_path):
     assert read_json(tmp_path / "facts.json", dict[str, int]) == {"n": 2}
 
 
+def fail(run, texts):
+    if texts:
+        write(run, *texts)
+    raise RunError("no")
+
+
+def test_a_folder_in_which_nothing_was_done_before_it_failed_does_not_stay(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name, texts in (("new", ()), ("old", ()), ("written", ["one"])):
+        with pytest.raises(RunError), Run(tmp_path / name) as run:
+            fail(run, texts)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["old", "written"]
+
+
 @pytest.mark.parametrize(
     ("why", "raised", "said"),
     [

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import filecmp
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ ASIDE: Final = ("agreement", "calibrate", "compare", "proxy")
 """Labelling runs of a loop's round that only measure."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 MARKER: Final = "run.json"
+BEGUN: Final = {".lock", MARKER, *(f"journal.sqlite{end}" for end in ("", ".lock", "-wal", "-shm"))}
+"""What a run begins with."""
 REPORTS: Final = ("report.html", "audit.json")
 """Derived from the labels: they go when the labels change."""
 
@@ -54,6 +57,7 @@ class Run(ExitStack):
             raise SettingError("--out is empty. Name a folder: --out run")
         super().__init__()
         self.path = Path(path)
+        self._is_new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
@@ -70,6 +74,15 @@ class Run(ExitStack):
             if isinstance(error, OSError):
                 raise cannot_write(self.path, error) from error
             raise
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any, /) -> bool | None:
+        """A folder in which nothing was done before it failed does not stay."""
+        left = {one.name for one in self.path.iterdir()} if self._is_new and error is not None else {""}
+        unused = left <= BEGUN and not len(self.journal)
+        super().__exit__(kind, error, trace)
+        if unused:
+            shutil.rmtree(self.path, ignore_errors=True)
+        return None
 
     def file(self, noun: str) -> Path:
         return self.path / f"{noun}.jsonl"

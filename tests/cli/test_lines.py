@@ -44,8 +44,14 @@ LINES = [
     (SimpleNamespace(done=4, total=0), "4"),
     (LoopProgress(2, 3, "label"), "round 2 of 3 · label"),
     (LoopProgress(1, 1, "assistant", done=4, total=8), "assistant · 4 of 8"),
-    (SimpleNamespace(step=3, steps=9, seconds_left=60, metrics=METRICS), "3 of 9 · 1:00 left · loss 0.25"),
-    (SimpleNamespace(step=3, steps=3, seconds_left=0, metrics={"kl_sequence": -0.03}), "3 of 3 · KL 0"),
+    (
+        SimpleNamespace(step=3, steps=9, seconds_left=60, metrics=METRICS, doing="8 of 64 rows"),
+        "3 of 9 · 1:00 left · loss 0.25 · 8 of 64 rows",
+    ),
+    (
+        SimpleNamespace(step=3, steps=3, seconds_left=0, metrics={"kl_sequence": -0.03}, doing=""),
+        "3 of 3 · KL 0",
+    ),
 ]
 
 

@@ -137,23 +137,28 @@ def test_a_finished_run_says_so_in_a_second_or_two(base, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_after_the_step_under_way_and_the_run_goes_on_to_the_same_numbers(
-    base, tmp_path, number
+def test_a_signal_ends_a_step_before_its_next_pass_and_the_run_goes_on_to_the_same_numbers(
+    base, tmp_path, number, capsys
 ):
+    told = []
+
     def stop(now) -> None:
-        if now.step == 1:
+        told.append(now.doing)
+        if now.step == 1 and now.doing.startswith("1"):  # in the midst of step 2
             os.kill(os.getpid(), number)
 
-    cfg = settings(base, tmp_path / "whole", epochs=2)
+    cfg = settings(base, tmp_path / "whole", epochs=2, tokens=300)
     train_reward(cfg, preferences(64))
     halves = replace(cfg, out=str(tmp_path / "halves"))
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=r"after step 2 of 4, which is saved.*from step 3"):
+    with pytest.raises(Interrupted, match=r"after step 1 of 4, which is saved.*from step 2"):
         train_reward(halves, preferences(64), on_progress=stop)
+    assert told[-1].endswith(" of 32 rows")
+    assert "stopping. Press Ctrl-C again" in capsys.readouterr().err
     assert signal.getsignal(number) is before
     steps = []
-    train_reward(halves, preferences(64), on_progress=lambda now: steps.append(now.step))
-    assert steps == [3, 4]
+    train_reward(halves, preferences(64), on_progress=lambda now: now.doing or steps.append(now.step))
+    assert steps == [2, 3, 4]
 
     whole, again = metrics(tmp_path / "whole"), metrics(tmp_path / "halves")
     assert whole == again

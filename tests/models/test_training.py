@@ -263,7 +263,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_numbers(base, tmp_path, lora):
         train_reward(halves, preferences(128), on_progress=stop)
     assert len(metrics(tmp_path / "halves")) == 5
     seen = []
-    train_reward(halves, preferences(128), on_progress=lambda now: seen.append(now.step))
+    train_reward(halves, preferences(128), on_progress=lambda now: now.doing or seen.append(now.step))
 
     assert seen == [4, 5, 6, 7, 8]
     whole, again = metrics(tmp_path / "whole"), metrics(tmp_path / "halves")

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from jurist.engines.budget import Budget
 from jurist.engines.checkpoints import weights_hash
 from jurist.engines.engine import Ask, EngineConfig, open_engine
-from jurist.errors import CallFailed, CallRefused, DataError, SettingError
+from jurist.errors import CallFailed, CallRefused, DataError, Interrupted, SettingError
 from jurist.records import Message
 from jurist.tiny.model import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
 
@@ -321,6 +322,26 @@ def test_a_cancelled_call_stops_nobody_else_and_is_not_written_to_its_end(llama)
     assert all(isinstance(one, asyncio.CancelledError) for one in told)
     assert reply.text in ("A", "B")
     assert passes < 1000
+
+
+def test_on_ctrl_c_a_batch_ends_at_its_next_token_and_what_is_whole_is_kept(llama):
+    async def work(engine):
+        seen, engine.budget = watched(engine), Budget()
+        lengths = (3, 2000, 2000)
+        asks = [ask("one", max_tokens=n, temperature=1.0, seed=n, stop=("never",)) for n in lengths]
+        calls = [asyncio.create_task(engine.answer(one)) for one in asks]
+        await calls[0]
+        doing, passes = engine.doing, len(seen)
+        engine.budget.stop(Interrupted("stopped"))
+        told = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+        return told, doing, len(seen) - passes
+
+    (whole, *cut), doing, more = together(llama, work)
+
+    assert whole.usage.tokens_out <= 3
+    assert [type(one) for one in cut] == [Interrupted] * 2
+    assert doing.startswith("3 answers, token ")
+    assert more < 100
 
 
 def test_a_failure_reaches_everybody_who_waits_and_the_next_call_is_answered(llama, monkeypatch):

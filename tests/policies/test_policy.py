@@ -4,7 +4,7 @@ import making
 import pytest
 import torch
 
-from jurist.engines.checkpoints import weights_hash
+from jurist.engines.checkpoints import find_checkpoint, weights_hash, weights_named
 from jurist.errors import DataError, SettingError
 from jurist.policies.checkpoint import Lora
 from jurist.policies.policy import kl, load_policy, load_to_read, token_stats
@@ -95,6 +95,12 @@ def test_a_folder_without_a_checkpoint_and_a_name_nobody_has_are_refused(tmp_pat
         load_policy(tmp_path)
     with pytest.raises(SettingError, match="there is no checkpoint at nobody/has-this"):
         load_policy("nobody/has-this")
+
+
+def test_the_folder_of_a_training_stands_for_its_model(tmp_path):
+    base = making.checkpoint(tmp_path / "sft" / "model")
+    assert find_checkpoint(tmp_path / "sft") == base
+    assert weights_named(str(tmp_path / "sft")) == weights_named(str(base)) != ""
 
 
 def test_weights_that_are_no_safetensors_have_no_name(tmp_path):

@@ -52,6 +52,24 @@ def test_the_same_completions_come_out_however_the_prompts_are_spread(kind):
     assert ids[0] == ids[1] == ids[2]
 
 
+def test_what_does_not_fit_into_memory_is_drawn_in_halves_and_nothing_twice(monkeypatch):
+    model = making.model("llama")
+    want, forward, rows = write(model), model.forward, []
+
+    def limited(*args, input_ids, **how):
+        rows.append(len(input_ids))
+        if len(input_ids) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(*args, input_ids=input_ids, **how)
+
+    monkeypatch.setattr(model, "forward", limited)
+    assert write(model) == want
+    assert max(rows) == 12
+    monkeypatch.setattr(model, "forward", lambda **_: limited(input_ids=[0] * 7))
+    with pytest.raises(torch.OutOfMemoryError):
+        write(model)
+
+
 def test_samples_of_one_prompt_differ_and_another_key_draws_anew():
     model = making.model()
     (one,), (other,) = (write(model, PROMPTS[:1], [key]) for key in "ab")

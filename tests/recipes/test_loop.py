@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from jobs import loop_settings
@@ -10,11 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from jurist.config import load_settings
+from jurist.engines.engine import EngineConfig
 from jurist.errors import BudgetSpent, RunError, SettingError
 from jurist.recipes.loop.folder import LoopRun
 from jurist.recipes.loop.labels import NothingToLearn, agreement_of, preferences_of, probabilities
 from jurist.recipes.loop.rounds import Round, Trained, run_rounds
-from jurist.recipes.loop.settings import RealConfig
+from jurist.recipes.loop.settings import CompareConfig, RealConfig
 from jurist.recipes.rejection import RejectionConfig, rejection
 from jurist.recipes.rlaif import RlaifConfig, check_rlaif, live_judge, rlaif
 from jurist.records import Completion, Prompt
@@ -74,6 +76,21 @@ def test_a_loop_is_not_resumed_with_other_settings_or_other_contents_of_its_file
     human_pairs(tmp_path / "human.jsonl", [Prompt.of("other")])
     with pytest.raises(RunError, match="rm -r"), LoopRun(cfg):
         pass
+
+
+NOT_THERE = {
+    "a policy": {"policy": "no/such"},
+    "a judge": {"judge": "hf:no/such"},
+    "another judge": {"compare": CompareConfig(judge="hf:no/such")},
+    "a key": {"judge": JudgeConfig(engine=EngineConfig("openai:gpt-5-mini", key_env="NO_SUCH_KEY"))},
+}
+
+
+@pytest.mark.parametrize("what", NOT_THERE)
+def test_what_is_not_there_is_missed_before_anything_is_sampled(settings, what):
+    with pytest.raises(SettingError, match=r"no/such|NO_SUCH_KEY"):
+        LoopRun(replace(settings, **NOT_THERE[what]))
+    assert not Path(settings.out).exists()
 
 
 def test_held_out_prompts_are_not_trained_on_whoever_answered_them(settings, tmp_path):

@@ -36,7 +36,13 @@ def facts_of(now: Any) -> dict[str, Any]:
         inner = {"done": now.done, "total": now.total} if now.inner is None else facts_of(now.inner)
         return {"round": now.round, "rounds": now.rounds, "step": now.step, **inner}
     if hasattr(now, "metrics"):
-        return {"done": now.step, "total": now.steps, "seconds_left": now.seconds_left, **now.metrics}
+        return {
+            "done": now.step,
+            "total": now.steps,
+            "seconds_left": now.seconds_left,
+            **now.metrics,
+            "doing": now.doing,
+        }
     return {"done": now.done, "total": now.total}
 
 

@@ -33,7 +33,7 @@ def find_checkpoint(path: str | Path) -> Path:
     """A folder as it is; `tiny`; anything else is a name on the hub, or in its cache when offline."""
     if str(path) == TINY:  # named, not imported: whoever has checkpoints of their own does not load it
         return Path(import_module("jurist.tiny.model").tiny_checkpoint())
-    folder = Path(path).expanduser()
+    folder = in_training(path)
     if folder.is_dir():
         if not any((folder / name).exists() for name in ("config.json", ADAPTER)):
             raise SettingError(f"{folder} is no checkpoint: it has no config.json. Look with: ls {folder}")
@@ -51,6 +51,13 @@ def find_checkpoint(path: str | Path) -> Path:
         raise SettingError(
             f"there is no checkpoint at {path}, and the hub gave none: {reason}. Name a folder; look with: ls"
         ) from None
+
+
+def in_training(path: str | Path) -> Path:
+    """The folder of a training stands for the model in it."""
+    folder = Path(path).expanduser()
+    model = folder / "model"
+    return model if (model / "config.json").exists() and not (folder / "config.json").exists() else folder
 
 
 def weights_hash(folder: str | Path) -> str:
@@ -107,7 +114,8 @@ def cache_folder() -> Path:
 
 def weights_named(spec: object) -> str:
     """The hash of the weights where a setting names a checkpoint's folder, else nothing."""
-    return weights_hash(spec) if isinstance(spec, str) and (Path(spec) / "config.json").exists() else ""
+    is_one = isinstance(spec, str) and (in_training(spec) / "config.json").exists()
+    return weights_hash(in_training(str(spec))) if is_one else ""
 
 
 def dtype_of(folder: Path) -> str:

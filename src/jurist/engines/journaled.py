@@ -215,6 +215,11 @@ class Engines:
 
     async def prepare(self) -> None:
         """Before the first row is read: refuse what lacks a key or a price, recall what servers take."""
+        self.check()
+        await asyncio.gather(*(self._recall(one.engine) for one in self if hasattr(one.engine, "served")))
+
+    def check(self) -> None:
+        """Refuse what lacks a key or a price."""
         for one in self:
             engine: Any = one.engine
             if getattr(engine, "needs_key", False):
@@ -227,7 +232,6 @@ class Engines:
                     f"a budget needs a price, and none is known for {one.name}. Give it, in dollars per"
                     " million tokens, with: --judge.engine.price.input 0.2 --judge.engine.price.output 0.8"
                 )
-        await asyncio.gather(*(self._recall(one.engine) for one in self if hasattr(one.engine, "served")))
 
     async def _recall(self, endpoint: Any) -> None:
         """What this server refused before, and which weights it serves: both decide what a call is named."""

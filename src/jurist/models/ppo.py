@@ -145,7 +145,7 @@ class Sampler:
         # Below an adapter on the very same weights it is switched off: that needs no second copy.
         self._below = bool(cfg.lora) and reference_hash(cfg) == policy.hash
         self._reference = trainer.module if self._below else trainer.load_reference(cfg.reference or cfg.base)
-        self.writer: RolloutWriter = HFWriter(policy)
+        self.writer: RolloutWriter = HFWriter(policy, wanted=self._tell_token)
         if cfg.rollout.writer == "vllm":
             from ..policies.vllm import open_vllm
 
@@ -155,6 +155,7 @@ class Sampler:
     def draw(self, rows: Sequence[Example], keys: Sequence[str]) -> Samples:
         """The reward of a prompt's completions is asked for as soon as they are whole."""
         cfg, policy, trainer = self.trainer.cfg, self.trainer.policy, self.trainer
+        self._tokens, self._drawn = 0, len(rows) * cfg.samples
         ended: list[list[Rollout]] = [[] for _ in rows]
         texts: list[list[Completion]] = [[] for _ in rows]
 
@@ -175,14 +176,15 @@ class Sampler:
                         self.rewards.start(at, prompt, texts[at])
         except torch.OutOfMemoryError:
             raise RunError(
-                f"out of memory while sampling {len(rows)} x {cfg.samples} completions."
-                f" Set: --batch {max(1, cfg.batch // 2)}, or a smaller --rollout.max_tokens"
+                f"out of memory while sampling {cfg.samples} completions of one prompt."
+                f" Set: --rollout.max_tokens {cfg.max_tokens // 2}"
             ) from None
         answers = [
             replace(row, answers=[one.ids], weight=float(len(one.ids)))
             for row, some in zip(rows, ended, strict=True)
             for one in some
         ]
+        trainer.tell(f"{len(answers)} completions drawn, their rewards asked for")
         stats = trainer.read(trainer.module, answers)
         with policy.model.disable_adapter() if self._below else nullcontext():
             ref = trainer.read(self._reference, answers, ("logprobs",))
@@ -196,6 +198,13 @@ class Sampler:
             ref.logprobs_AT,
             torch.zeros_like(stats.logprobs_AT) if stats.value_AT is None else stats.value_AT,
         )
+
+    def _tell_token(self) -> bool:
+        self._tokens += 1
+        many = self._tokens > self.trainer.cfg.max_tokens  # in several batches
+        of = "" if many else f" of {self.trainer.cfg.max_tokens}"
+        self.trainer.tell(f"{self._drawn} completions, token {self._tokens}{of}")
+        return True
 
 
 def clipped_updates(

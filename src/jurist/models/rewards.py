@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from ..config import settings_from
 from ..engines.budget import Budget, parse_money
-from ..engines.checkpoints import gives_rewards
+from ..engines.checkpoints import gives_rewards, in_training
 from ..engines.engine import ENGINES
 from ..engines.journaled import Engines
 from ..engines.scripted import load_function
@@ -282,7 +282,7 @@ def open_source(spec: str | dict[str, Any], engine: OpenEngine, seed: int = 0) -
             " --reward runs/mine/models/reward/model"
         )
     if isinstance(spec, str):
-        if (Path(spec) / "config.json").exists():
+        if (in_training(spec) / "config.json").exists():
             return RewardJudge(spec)
         kind, _, rest = spec.partition(":")
         if "/" in kind:

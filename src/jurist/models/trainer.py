@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 import torch
@@ -63,12 +64,15 @@ class TrainingStep(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Given to `on_progress` after every step."""
+    """Given to `on_progress` after every step, and before each pass of one."""
 
     step: int
+    """Of those that are done."""
     steps: int
     seconds_left: float
     metrics: dict[str, float]
+    doing: str = ""
+    """How far the step under way is."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -98,12 +102,14 @@ class Trainer(Generic[_C]):
         self._closing = ExitStack()
         self._metrics_file: Any = None
         self._tracker: Any = None
-        self._signal = ""
+        self._signal, self._unchanged, self._is_new = "", False, False
+        self._seconds_left = 0.0
         self._resumed = False
 
     def __enter__(self) -> Trainer[_C]:
         if self.finished:
             return self
+        self._is_new = not self.out.exists()
         self.out.mkdir(parents=True, exist_ok=True)
         self.accelerator = open_accelerator(self.cfg)
         self.processes = Processes(self.accelerator)
@@ -112,8 +118,10 @@ class Trainer(Generic[_C]):
             self._closing.callback(os.close, lock(self.out))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: Any, *_: object) -> None:
         self._closing.close()
+        if kind and self.main and self._is_new and [one.name for one in self.out.iterdir()] == [".lock"]:
+            shutil.rmtree(self.out, ignore_errors=True)
 
     @property
     def loading(self) -> dict[str, Any]:
@@ -191,27 +199,40 @@ class Trainer(Generic[_C]):
             seed = (self.cfg.seed * 1_000_003 + step.number) * self.processes.world + self.processes.rank
             self._step_seed = seed
             torch.manual_seed(seed)
+            self._unchanged = True
             yield step
             self.done = step.number
             last = step.number == self.total  # a stop rule may have moved the end
             stops = next(filter(None, self.processes.gather([self._signal])), "")
             due = self.cfg.save_every and step.number % self.cfg.save_every == 0
-            if (due or stops) and not last:
-                file = self._checkpoints / f"step-{step.number:08}.safetensors"
-                numbers = {**self.numbers, "step": step.number}
-                save_checkpoint(file, self.fingerprint, numbers, self.module, self.optimizer, self.main)
-                self.accelerator.wait_for_everyone()
-            if self.main:
-                each = (time.monotonic() - began) / (step.number - first)
-                left = each * (self.total - step.number)
-                self.on_progress(Progress(step.number, self.total, left, self.metrics))
+            if due and not stops and not last:
+                self._save()
+            left = (self.total - step.number) / (step.number - first)
+            self._seconds_left = left * (time.monotonic() - began)
+            self.tell()
             if last:
                 return
             if stops:
-                raise Interrupted(
-                    f"stopped by {stops} after step {step.number} of {self.total}, which is saved;"
-                    f" the same command goes on from step {step.number + 1}"
-                )
+                self._interrupt(stops)
+
+    def _save(self) -> None:
+        file = self._checkpoints / f"step-{self.done:08}.safetensors"
+        if self.done and not file.exists():
+            numbers = {**self.numbers, "step": self.done}
+            save_checkpoint(file, self.fingerprint, numbers, self.module, self.optimizer, self.main)
+            self.accelerator.wait_for_everyone()
+
+    def _interrupt(self, stops: str) -> NoReturn:
+        self._save()
+        done = f"after step {self.done} of {self.total}, which is saved" if self.done else "in the first step"
+        raise Interrupted(f"stopped by {stops} {done}; the same command goes on from step {self.done + 1}")
+
+    def tell(self, doing: str = "") -> None:
+        """Where the run is. One that is to stop does so here, where its step has changed no weight yet."""
+        if self.main:
+            self.on_progress(Progress(self.done, self.total, self._seconds_left, self.metrics, doing))
+        if self._signal and self._unchanged and doing and self.processes.world == 1:
+            self._interrupt(self._signal)
 
     def resume(self) -> None:
         """Take up the last checkpoint, where there is one; `steps` does so by itself."""
@@ -232,12 +253,15 @@ class Trainer(Generic[_C]):
         if threading.current_thread() is threading.main_thread():
             self._handlers = {one: signal.signal(one, self._stop) for one in STOP_SIGNALS}
             self._closing.callback(self._restore_handlers)
+        self._unchanged = True
         self.accelerator.wait_for_everyone()
 
     def _stop(self, number: int, _: Any) -> None:
-        """The first signal ends the run after the step under way, a second one at once."""
+        """The first signal ends the run as soon as no step is left half done, a second one at once."""
         self._signal = signal.Signals(number).name
         self._restore_handlers()
+        again = "Press Ctrl-C again to lose the step under way"
+        print("\n" * sys.stderr.isatty() + f"jurist: stopping. {again}", file=sys.stderr, flush=True)
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
@@ -288,8 +312,10 @@ class Trainer(Generic[_C]):
             sums.clear()
             self.optimizer.zero_grad()
             torch.manual_seed(self._step_seed)
-            parts = self._parts(rows, tokens)
+            parts, seen = self._parts(rows, tokens), 0
             for number, part in enumerate(parts, 1):
+                self.tell(f"{seen} of {len(rows)} rows")
+                seen += len(part)
                 waits = self.sharded and number < len(parts)
                 with self.accelerator.no_sync(self.module) if waits else nullcontext():
                     with self.accelerator.autocast():
@@ -355,6 +381,7 @@ class Trainer(Generic[_C]):
         share = self.rate(step) / self.cfg.peak_lr
         for group in self.optimizer.param_groups:
             group["lr"] = share * group["peak"]
+        self._unchanged = False
         self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
@@ -365,16 +392,14 @@ class Trainer(Generic[_C]):
 
     @torch.no_grad()
     def read(self, module: Policy, rows: Sequence[Example], want: Sequence[Want] | None = None) -> TokenStats:
-        """What a policy says of this process's rows, in their order, without gradient. Every process calls
-        it."""
-
-        want = want or self.want
+        """What a policy says of this process's rows, in order, without gradient. Every process calls it."""
+        want, how = want or self.want, self.temperature
 
         def attempt(tokens: int) -> TokenStats:
             groups = joined(self.policy.model, rows, tokens)
             examples = [one for group in groups for one in merged([rows[row] for row in group])]
             with self.accelerator.autocast():
-                stats = token_stats(module, examples, tokens, want, self.temperature)
+                stats = token_stats(module, examples, tokens, want, how, lambda n: self.tell(f"{n} read"))
                 for part in self._parts(rows, tokens):
                     if not part:
                         module(self._spare, want, self.temperature)

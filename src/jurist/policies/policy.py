@@ -7,7 +7,7 @@ one call. Passes without gradient go through `token_stats`, cut to fit into memo
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -219,6 +219,7 @@ def token_stats(
     slots: int = PASS_SLOTS,
     want: Sequence[Want] = ("logprobs",),
     temperature: float = 1.0,
+    tell: Callable[[str], None] = lambda read: None,
 ) -> TokenStats:
     """The same for many rows: without gradient, in passes that fit, on the CPU, padded to the longest answer.
 
@@ -231,10 +232,13 @@ def token_stats(
     while not isinstance(policy, Policy):
         policy = policy.module
     module.eval()
+    done = 0
     try:
         for part in by_length([row_slots(policy.model, row) for row in rows], slots):
             stats = module([rows[row] for row in part], want, temperature)
             at_A = [at for row in part for at in range(ends[row], ends[row + 1])]
+            done += len(at_A)
+            tell(f"{done} of {ends[-1]} answers")
             for name, some in zip(TokenStats._fields[1:], stats[1:], strict=True):
                 if some is not None:
                     more = mask_AT.shape[1] - some.shape[1] if name.endswith("AT") else 0

@@ -80,8 +80,11 @@ class RolloutWriter(Protocol):
 class HFWriter:
     """Draws with the policy's own weights, in this process."""
 
-    def __init__(self, policy: Policy, slots: int = CACHE_SLOTS) -> None:
+    def __init__(
+        self, policy: Policy, slots: int = CACHE_SLOTS, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         self._policy, self._slots, self._version = policy, slots, 0
+        self._wanted = wanted
 
     def sync(self, policy: Policy) -> int:
         """Nothing to do where the weights are the policy's; sharded ones are gathered into a copy."""
@@ -105,18 +108,32 @@ class HFWriter:
     @torch.no_grad()
     def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
         policy, was_training = self._policy, self._policy.training
+        left, full = {row: [*range(n)] for row in range(len(prompts))}, False
         policy.eval()
         try:
-            # Prompts of like length together: the shorter ones are padded to the longest.
-            for batch in by_length([n * (len(one) + how.max_tokens) for one in prompts], self._slots):
-                places = {
-                    Draw(how, _uniforms(keys[row], sample, how.max_tokens)): (row, sample)
-                    for row in batch
-                    for sample in range(n)
-                }
-                draws = [[*places][at : at + n] for at in range(0, len(places), n)]
-                for draw in generate(policy, [prompts[row] for row in batch], draws):
-                    yield Rollout(*places[draw], draw.ids, draw.finish, self._version)
+            while left:
+                # Prompts of like length together: the shorter ones are padded to the longest.
+                sizes = {row: len(some) * (len(prompts[row]) + how.max_tokens) for row, some in left.items()}
+                rows = [*left]
+                batch = [rows[at] for at in by_length([*sizes.values()], self._slots)[0]]
+                places: dict[Draw, tuple[int, int]] = {}
+                draws: list[list[Draw]] = []
+                for row in batch:
+                    draws.append([Draw(how, _uniforms(keys[row], one, how.max_tokens)) for one in left[row]])
+                    places |= {draw: (row, one) for draw, one in zip(draws[-1], left[row], strict=True)}
+                try:
+                    for draw in generate(policy, [prompts[row] for row in batch], draws, self._wanted):
+                        row, sample = places[draw]
+                        left[row].remove(sample)
+                        yield Rollout(row, sample, draw.ids, draw.finish, self._version)
+                except torch.OutOfMemoryError:
+                    if len(batch) == 1:
+                        raise
+                    full = True
+                if full:  # what is whole stays, the others are drawn again, half as many at a time
+                    self._slots, full = len(batch) * max(sizes[row] for row in batch) // 2, False
+                    torch.cuda.empty_cache()
+                left = {row: some for row, some in left.items() if some}
         finally:
             policy.train(was_training)
 

@@ -64,8 +64,9 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
 
 def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -> Summary:
     """Without judges, completions are sampled and nothing is decided."""
+    marker = _marker_of(cfg)
     with Run(cfg.out, journal=cfg.journal) as run:
-        run.claim(_marker_of(cfg), cfg.replace)
+        run.claim(marker, cfg.replace)
         progress = RunProgress(Budget(parse_money(cfg.budget), run.journal), settings.expected_rows(cfg))
         run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
         if not progress.rows and progress.stopped is None:

@@ -30,13 +30,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ...config import dump_yaml
-from ...engines.budget import parse_money
+from ...engines.budget import Budget, parse_money
 from ...engines.checkpoints import TINY, find_checkpoint, weights_named
+from ...engines.journaled import Engines
 from ...errors import BudgetSpent, DataError, RunError, SettingError
 from ...prompts import load_prompts
 from ...prompts.load import split_of
 from ...records import Prompt, content_id
 from ...run import Run, read_json, read_records
+from ...verdicts.judge import judge_config, open_judge
 from ..settings import versions
 from .settings import LoopConfig, check_loop, deciding
 
@@ -65,7 +67,9 @@ class LoopRun:
 
     def __init__(self, cfg: LoopConfig, on_progress: OnLoopProgress | None = None) -> None:
         check_loop(cfg)
+        check_models(cfg)
         self.cfg, self.path = cfg, Path(cfg.out)
+        self._split = split_prompts(cfg)
         self.run: Any = Run(cfg.out) if is_first() else None
         """What is written to; only the first process has it."""
         self._on_progress = on_progress
@@ -86,7 +90,7 @@ class LoopRun:
             self.run.close()
 
     def _begin(self) -> None:
-        train, held_out = split_prompts(self.cfg)
+        train, held_out = self._split
         held_out = held_out[: self.cfg.compare.most]
         if not held_out:
             self.warning = (
@@ -186,6 +190,21 @@ class LoopRun:
         if self.run:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             self.run.write_json(name, value)
+
+
+def check_models(cfg: LoopConfig) -> None:
+    """What would be missed only after the answers have been sampled: a checkpoint, an engine, a key."""
+    if cfg.policy != TINY and ":" not in cfg.policy:
+        find_checkpoint(cfg.policy)
+    settings: Any = cfg
+    asked = [getattr(cfg, "judge", ()), cfg.compare.judge]
+    asked += [getattr(settings, part).judge for part in ("rl", "safe") if hasattr(cfg, part)]
+    engines: Any = Engines(None, Budget(parse_money(cfg.budget)))  # type: ignore[arg-type]  # nothing is asked
+    for one in asked:
+        for judge in one if isinstance(one, tuple) else (one,):
+            if judge and judge_config(judge).engine is not None:
+                open_judge(judge, engines, cfg.seed)
+    engines.check()
 
 
 def split_prompts(cfg: LoopConfig) -> tuple[list[Prompt], list[Prompt]]:

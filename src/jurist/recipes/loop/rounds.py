@@ -387,7 +387,7 @@ def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: floa
     from ...policies.tokens import tokenise_many
 
     new, old = load_to_read(policy), load_to_read(initial)
-    written: Any = ((row.prompt, (answer,), {}) for row in rows for answer in row.new)
+    written: Any = ((row.prompt, row.new, {}) for row in rows if row.new)
     return float(kl(new, old, [*tokenise_many(written, new.tokenizer)], temperature))
 
 
