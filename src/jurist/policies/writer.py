@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -18,13 +17,10 @@ import torch
 import torch.nn.functional as F
 from msgspec import Struct
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from ..records import content_id
-from .forward import causal_of, is_sharded
+from .forward import is_sharded
 from .policy import Policy, load_policy
 from .tokens import Ids, by_length, padded
 
@@ -32,12 +28,14 @@ COMPACT_AT: Final = 0.9
 """When this share of the rows is left, the finished ones are taken out of the cache."""
 CACHE_SLOTS: Final = 131_072
 """Tokens in the cache of one batch: prompts and completions together."""
-WEIGHTS_AT_ONCE: Final = 2**18
-"""Weights of tokens worked on together on a CPU: 1 MB."""
+PROBS_AT_ONCE: Final = 2**18
+"""Probabilities worked on together on a CPU: 1 MB."""
+SMALL: Final = 4096
+"""Up to so many tokens the plain ways are the quicker ones."""
 BLOCK: Final = 512
 """Tokens of a vocabulary that are summed up before one of them is drawn."""
-NUCLEUS: Final = 256
-"""Of the likeliest tokens so many are looked at first."""
+NUCLEUS: Final = (1e-5, 1e-7)
+"""Only tokens likelier than this are sorted, if they suffice: all would take twenty times as long."""
 
 
 class Drawing(Struct, frozen=True):
@@ -182,8 +180,7 @@ def generate(
     how: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, "cache": None}
     while wanted():
         at_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
-        with quick_attention(policy.model):
-            out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
+        out = policy.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=at_BT, **how)
         logits_BV, kept = out.logits[:, -1], out.cache
         if how["cache"] is None:  # prompts have been read; from here on there is a row a draw
             how["cache"] = kept
@@ -219,18 +216,18 @@ def next_tokens(logits_BV: Tensor, rows: Sequence[Draw]) -> list[int]:
     """
     tokens = [0] * len(rows)
     going = [row for row, draw in enumerate(rows) if not draw.finish]
-    few = max(1, WEIGHTS_AT_ONCE // logits_BV.shape[1]) if logits_BV.device.type == "cpu" else len(rows)
+    few = max(1, PROBS_AT_ONCE // logits_BV.shape[1]) if logits_BV.device.type == "cpu" else len(rows)
     for part in (going[at : at + few] for at in range(0, len(going), few)):
-        warm = [row for row in part if rows[row].how.temperature > 0]
-        whole = [row for row in warm if rows[row].how.top_p >= 1]
-        cut = [row for row in warm if rows[row].how.top_p < 1]
-        cold = [row for row in part if rows[row].how.temperature <= 0]
-        for some, choose in ((cold, _likeliest), (whole, _drawn), (cut, _drawn_from_nucleus)):
-            if some:
-                some_BV = logits_BV if len(some) == len(logits_BV) else logits_BV[some]
-                chosen_B = choose(some_BV.float(), [rows[row] for row in some])
-                for row, token in zip(some, chosen_B.tolist(), strict=True):
-                    tokens[row] = token
+        kinds: dict[Callable[[Tensor, Sequence[Draw]], Tensor], list[int]] = {}
+        for row in part:
+            how = rows[row].how
+            kind = _likeliest if how.temperature <= 0 else _drawn if how.top_p >= 1 else _drawn_from_nucleus
+            kinds.setdefault(kind, []).append(row)
+        for choose, some in kinds.items():
+            some_BV = logits_BV.index_select(0, torch.tensor(some, device=logits_BV.device))
+            chosen_B = choose(some_BV, [rows[row] for row in some])
+            for row, token in zip(some, chosen_B.tolist(), strict=True):
+                tokens[row] = token
     return tokens
 
 
@@ -239,61 +236,64 @@ def _likeliest(logits_BV: Tensor, _: Sequence[Draw]) -> Tensor:
 
 
 def _drawn(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
-    weights_BV, uniform_B1 = _weights(logits_BV, draws), _uniform(draws, logits_BV)
-    if weights_BV.shape[1] <= BLOCK:
-        return _under(weights_BV, uniform_B1)[0][:, 0]
+    probs_BV, uniform_B1 = _probs(logits_BV, draws), _uniform(draws, logits_BV)
+    if probs_BV.shape[1] <= SMALL:
+        return _under(probs_BV, uniform_B1)[0][:, 0]
     # First the block, then the token in it: in double all tokens of all rows would take ten times as long.
-    blocks_BNK = F.pad(weights_BV, (0, -weights_BV.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+    blocks_BNK = F.pad(probs_BV, (0, -probs_BV.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
     block_B1, uniform_B1 = _under(blocks_BNK.sum(-1), uniform_B1)
     inside_BK = blocks_BNK.take_along_dim(block_B1[..., None], 1)[:, 0]
     return (block_B1 * BLOCK + _under(inside_BK, uniform_B1)[0])[:, 0]
 
 
 def _drawn_from_nucleus(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
-    weights_BV, uniform_B1 = _weights(logits_BV, draws), _uniform(draws, logits_BV)
-    top_p_B1 = torch.tensor([[draw.how.top_p] for draw in draws], dtype=torch.float64).to(uniform_B1.device)
-    ids_BK, weights_BK = nucleus(weights_BV, top_p_B1)
-    return ids_BK.gather(1, _under(weights_BK, uniform_B1)[0])[:, 0]
+    probs_BV, uniform_B1 = _probs(logits_BV, draws), _uniform(draws, logits_BV)
+    ids_K, kept_BK = nucleus(probs_BV, _column([draw.how.top_p for draw in draws], logits_BV))
+    return ids_K[_under(kept_BK, uniform_B1)[0][:, 0]]
 
 
-def nucleus(weights_BV: Tensor, top_p_B1: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row the likeliest tokens that together reach its `top_p`, by id; others among them weigh 0."""
-    reach_B1, size = top_p_B1 * weights_BV.sum(-1, keepdim=True, dtype=torch.float64), weights_BV.shape[1]
-    count = NUCLEUS
-    while True:  # few tokens are most of what is likely, and to sort all takes twenty times as long
-        found_BK, ids_BK = weights_BV.topk(min(count, size))
-        cdf_BK = found_BK.cumsum(-1, dtype=torch.float64)
-        if count >= size or bool((cdf_BK[:, -1:] >= reach_B1).all()):
+def nucleus(probs_BV: Tensor, top_p_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row the likeliest tokens that together reach its `top_p`; others that were looked at get 0."""
+    reach_B1 = top_p_B1 * probs_BV.sum(-1, keepdim=True, dtype=torch.float64)
+    ids_K, probs_BK = torch.arange(probs_BV.shape[1], device=probs_BV.device), probs_BV
+    for least in NUCLEUS if len(ids_K) > SMALL else ():
+        likely_K = (probs_BV > least).any(0).nonzero()[:, 0]
+        likely_BK = probs_BV.index_select(1, likely_K)
+        likely_BK = likely_BK.masked_fill_(likely_BK <= least, 0.0)  # in this row it is not
+        if bool((likely_BK.sum(-1, keepdim=True, dtype=torch.float64) >= reach_B1).all()):
+            ids_K, probs_BK = likely_K, likely_BK
             break
-        count *= 8
-    found_BK = found_BK.masked_fill_(cdf_BK - found_BK >= reach_B1, 0.0)
-    ids_BK, by_id_BK = ids_BK.sort(-1)
-    return ids_BK, found_BK.gather(1, by_id_BK)
+    ordered_BK, which_BK = probs_BK.sort(-1, descending=True)
+    before_BK = ordered_BK.cumsum(-1, dtype=torch.float64) - ordered_BK
+    kept_BK = ordered_BK.masked_fill(before_BK >= reach_B1, 0.0)
+    return ids_K, torch.zeros_like(kept_BK).scatter(1, which_BK, kept_BK)
 
 
-def _weights(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """What tokens weigh, the likeliest 1: probabilities but for a factor."""
-    weights_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
+def _probs(logits_BV: Tensor, draws: Sequence[Draw]) -> Tensor:
     if any(draw.how.temperature != 1 for draw in draws):
-        weights_BV /= torch.tensor([[draw.how.temperature] for draw in draws], device=logits_BV.device)
-    return weights_BV.exp_()
+        logits_BV = logits_BV.float() / _column([draw.how.temperature for draw in draws], logits_BV).float()
+    return logits_BV.softmax(-1, dtype=torch.float32)
 
 
 def _uniform(draws: Sequence[Draw], like: Tensor) -> Tensor:
-    return torch.tensor([[next(draw.uniforms)] for draw in draws], dtype=torch.float64).to(like.device)
+    return _column([next(draw.uniforms) for draw in draws], like)
 
 
-def _under(weights_BN: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a random number falls, and how far in there, again from 0 to 1. Where nothing weighs, none falls.
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=like.device)[:, None]
+
+
+def _under(probs_BN: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a random number falls, and how far in there, again from 0 to 1; never where there is nothing.
 
     In double: over many tokens float32 would round some tokens' share of the sum to nothing.
     """
-    cdf_BN = weights_BN.cumsum(-1, dtype=torch.float64)
+    cdf_BN = probs_BN.cumsum(-1, dtype=torch.float64)
     whole_B1 = cdf_BN[:, -1:]
     point_B1 = (uniform_B1 * whole_B1).minimum(whole_B1.nextafter(torch.zeros_like(whole_B1)))
     at_B1 = torch.searchsorted(cdf_BN, point_B1, right=True)
-    weight_B1 = weights_BN.gather(1, at_B1).double()
-    return at_B1, ((point_B1 - cdf_BN.gather(1, at_B1)) / weight_B1 + 1).clamp(0, 1)
+    share_B1 = probs_BN.gather(1, at_B1).double()
+    return at_B1, ((point_B1 - cdf_BN.gather(1, at_B1)) / share_B1 + 1).clamp(0, 1)
 
 
 class GrowingLayer(DynamicLayer):
@@ -336,45 +336,3 @@ class GrowingLayer(DynamicLayer):
     def reorder_cache(self, beam_idx: Tensor) -> None:
         self._whole = [one[:, :, : self._end].index_select(0, beam_idx) for one in self._whole]
         self._show(self._start, self._end)
-
-
-ONE_QUERY: Final = "jurist_one_query"
-
-
-def one_query(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **how: Any
-) -> tuple[Tensor, None]:
-    """`sdpa` for a token a row, whose query heads read their keys where they lie, in one product.
-
-    On a CPU in bfloat16 torch's own kernel takes eight times as long. Anything else is left to that.
-    """
-    (rows, heads, count, width), shared = query.shape, key.shape[1]
-    known = {"scaling", "dropout", "sliding_window", "position_ids", "is_causal", "use_cache"}
-    plain = all(how[name] is None for name in how.keys() - known) and not how.get("dropout")
-    mask = attention_mask
-    if count != 1 or not plain or (mask is not None and (mask.shape[1] != 1 or mask.dtype != torch.bool)):
-        return sdpa_attention_forward(module, query, key, value, mask, **how)
-    scale = width**-0.5 if how.get("scaling") is None else how["scaling"]
-    scores = (query * scale).view(rows, shared, heads // shared, width) @ key.mT
-    if mask is not None:
-        scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-    return out.reshape(rows, 1, heads, value.shape[-1]), None
-
-
-AttentionInterface.register(ONE_QUERY, one_query)
-AttentionMaskInterface.register(ONE_QUERY, sdpa_mask)
-
-
-@contextmanager
-def quick_attention(model: Any) -> Iterator[None]:
-    """Lets a model on a CPU that attends by `sdpa` do so by `one_query`, for a pass."""
-    config = causal_of(model).config
-    if causal_of(model).device.type != "cpu" or config._attn_implementation != "sdpa":
-        yield
-        return
-    config._attn_implementation = ONE_QUERY
-    try:
-        yield
-    finally:
-        config._attn_implementation = "sdpa"
