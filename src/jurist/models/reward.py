@@ -6,9 +6,9 @@ of 0. What comes out is an ordinary checkpoint for sequence classification with 
 `--judge reward:FOLDER`.
 
 With `learn: head` the base stays as it is, and the same objective, now convex, is solved for the head in
-seconds: L-BFGS over the states that the head reads, with a ridge penalty. The states are computed once. Until
-the end they lie in `features.npy` in the run's folder, 8 bytes a pair and dimension, and a run that was
-killed computes only those that are missing.
+seconds: L-BFGS over the states that the head reads, with the ridge penalty that predicts prompts left out
+best. The states are computed once. Until the end they lie in `features.npy` in the run's folder, 8 bytes a
+pair and dimension, and a run that was killed computes only those that are missing.
 
     jurist train reward runs/mine --base FOLDER --out runs/mine/models/reward
 """
@@ -16,9 +16,12 @@ killed computes only those that are missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -35,13 +38,16 @@ from ..records import Preference
 from ..run import read_json, write_whole
 from .rows import pairs_to_learn
 from .settings import RewardConfig
-from .trainer import OnProgress, Progress, Trainer, TrainingStep
+from .trainer import Noted, OnProgress, Progress, Trainer, TrainingStep
 
 BLOCK: Final = 512
 """Rows between two notes of how far the states are."""
 MEASURED: Final = 8192
 """Rows that say how wide each dimension of the states is."""
 ITERATIONS: Final = 300
+RIDGES: Final = (2.0, 0.5, 0.1, 0.02, 0.005, 0.001, 0.0002)
+"""Tried in this order until the loss on prompts that are left out rises."""
+FOLDS: Final = 5
 
 
 def train_reward(
@@ -127,7 +133,7 @@ def fit_head(
         what = "weights that are sharded" if trainer.sharded else "an adapter"
         raise SettingError(f"learn: head keeps the base as it is and has no use for {what}. Leave it out")
     states_N2D = features(trainer, policy, [*rows, *held_out])
-    weight_D, iterations = solve(states_N2D[: len(rows)], rows, cfg)
+    weight_D, how = solve(states_N2D[: len(rows)], rows, cfg)
     with torch.no_grad():
         reward_head(causal_of(policy.model)).weight.copy_(weight_D[None])
     trainer.total = 1
@@ -137,7 +143,7 @@ def fit_head(
             _, found = reward_values(cfg, some_N2D @ weight_D, *labels(some, some_N2D))
             means = {name: float((weights(some) * x_N).sum()) for name, x_N in found.items()}
             trainer.write(step, means, held_out=0 if some is rows else len(some))
-    folder = trainer.finish(**facts, iterations=iterations)
+    folder = trainer.finish(**facts, **how)
     for file in trainer.out.glob("features*") if trainer.main else ():
         file.unlink()
     return folder
@@ -170,25 +176,56 @@ def features(trainer: Trainer[RewardConfig], policy: Policy, rows: Sequence[Exam
     return torch.from_numpy(states)
 
 
-def solve(states_N2D: Tensor, rows: Sequence[Example], cfg: RewardConfig) -> tuple[Tensor, int]:
-    """The head's weights where the objective is least, and after how many iterations."""
+def solve(states_N2D: Tensor, rows: Sequence[Example], cfg: RewardConfig) -> tuple[Tensor, dict[str, float]]:
+    """The head's weights where the objective is least; under which penalty, after how many iterations."""
     p_N, margin_N = labels(rows, states_N2D)
     share_N = weights(rows)
     # In units of each dimension's spread: a few of a language model's are a hundred times as wide as others.
     scale_D = states_N2D[:MEASURED].square().mean((0, 1)).sqrt() + 1e-6
-    v_D = torch.zeros_like(scale_D, requires_grad=True)
-    how: dict[str, Any] = {"max_iter": ITERATIONS, "line_search_fn": "strong_wolfe"}
-    solver = torch.optim.LBFGS([v_D], tolerance_grad=1e-6, tolerance_change=1e-12, **how)
+    nothing_D = torch.zeros_like(scale_D)
 
-    def objective() -> Tensor:
-        solver.zero_grad()
-        objective_N, _ = reward_values(cfg, states_N2D @ (v_D / scale_D), p_N, margin_N)
-        total = (share_N * objective_N.double()).sum() + cfg.ridge * v_D.double().square().sum()
-        total.backward()
-        return total
+    def values(v_D: Tensor) -> Noted:
+        return reward_values(cfg, states_N2D @ (v_D / scale_D), p_N, margin_N)
 
-    solver.step(objective)
-    return (v_D / scale_D).detach(), int(solver.state[v_D]["n_iter"])
+    def fitted(v_D: Tensor, share_N: Tensor, ridge: float, within: float = 1e-6) -> tuple[Tensor, int]:
+        v_D = v_D.clone().requires_grad_()
+        how: dict[str, Any] = {"tolerance_grad": within, "tolerance_change": 1e-6 * within}
+        solver = torch.optim.LBFGS([v_D], max_iter=ITERATIONS, line_search_fn="strong_wolfe", **how)
+
+        def objective() -> Tensor:
+            solver.zero_grad()
+            total = (share_N * values(v_D)[0].double()).sum() + ridge * v_D.double().square().sum()
+            total.backward()
+            return total
+
+        solver.step(objective)
+        return v_D.detach(), int(solver.state[v_D]["n_iter"])
+
+    def left_out() -> Iterator[float]:
+        """The loss on rows whose prompts the head was not fitted on, under each penalty."""
+        fold_N, heads = folds(rows), [nothing_D] * FOLDS
+        for ridge in RIDGES:
+            loss = 0.0
+            for fold in range(FOLDS):
+                learnt_N = share_N * (fold_N != fold)
+                heads[fold], _ = fitted(heads[fold], learnt_N / learnt_N.sum().clamp(min=1e-9), ridge, 1e-3)
+                loss += float(((share_N - learnt_N) * values(heads[fold])[1]["loss"]).sum())
+            yield loss
+
+    ridge = cfg.ridge
+    if ridge is None:
+        rises = (more >= less for less, more in pairwise(left_out()))
+        ridge = RIDGES[next((at for at, one in enumerate(rises) if one), len(RIDGES) - 1)]
+    v_D, iterations = fitted(nothing_D, share_N, ridge)
+    return v_D / scale_D, {"ridge": ridge, "iterations": iterations}
+
+
+def folds(rows: Sequence[Example]) -> Tensor:
+    """Which rows are left out together: all of a prompt; where there is but one prompt, each by itself."""
+    keys = [crc32(array("i", row.prompt_ids)) for row in rows]
+    order = {key: at for at, key in enumerate(sorted(set(keys)))}
+    alone = len(order) == 1
+    return torch.tensor([(at if alone else order[key]) % FOLDS for at, key in enumerate(keys)])
 
 
 def weights(rows: Sequence[Example]) -> Tensor:

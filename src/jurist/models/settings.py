@@ -102,7 +102,9 @@ class RewardConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw
     soft: Annotated[bool, Meta(description="Train on the label's probability; false: on its sign.")] = True
     margin: Annotated[AtLeast0, Meta(description="Weight of each row's margin in the loss.")] = 0.0
     centre: Annotated[AtLeast0, Meta(description="Penalty that keeps the mean reward near 0.")] = 0.01
-    ridge: Annotated[AtLeast0, Meta(description="With learn: head, the L2 penalty on the head.")] = 1e-3
+    ridge: Annotated[
+        AtLeast0 | None, Meta(description="With learn: head, the L2 penalty; null: best on prompts left out.")
+    ] = None
 
 
 class DpoConfig(LabelledTraining, frozen=True, forbid_unknown_fields=True, kw_only=True):
