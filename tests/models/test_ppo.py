@@ -134,6 +134,15 @@ def test_a_failed_verdict_skips_its_completion_and_is_counted(base, tmp_path):
     assert all(one["failed"] + one["completions"] == 8 for one in said)
 
 
+def test_a_constant_reward_is_told_once(base, tmp_path, capsys):
+    train_ppo(settings(base, tmp_path, epochs=1), PROMPTS, lambda p, c: [0.5] * len(c))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("jurist: ")]
+    assert said == [
+        "jurist: all 8 completions of step 1 have the reward 0.5: from a constant nothing is learnt."
+        " Stop with Ctrl-C and check the reward"
+    ]
+
+
 @pytest.mark.parametrize("how", ["gae", "rloo"])
 def test_a_step_without_any_verdict_changes_nothing_and_the_training_goes_on(base, tmp_path, how):
     train_ppo(

@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from msgspec.structs import replace
 from jurist.engines.budget import Budget
 from jurist.engines.checkpoints import weights_hash
 from jurist.engines.engine import Ask, EngineConfig, open_engine
+from jurist.engines.journaled import Engines
 from jurist.errors import CallFailed, CallRefused, DataError, Interrupted, SettingError
+from jurist.journal import Journal
 from jurist.records import Message
 from jurist.tiny.model import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, UNKNOWN, USER, make_tokenizer
 
@@ -342,6 +345,14 @@ def test_on_ctrl_c_a_batch_ends_at_its_next_token_and_what_is_whole_is_kept(llam
     assert [type(one) for one in cut] == [Interrupted] * 2
     assert doing.startswith("3 answers, token ")
     assert more < 100
+
+
+def test_a_policy_that_is_its_own_judge_is_loaded_once(llama, tmp_path):
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        engines = Engines(journal, Budget())
+        policy, judge = engines(f"hf:{llama}"), engines(f"hf:{llama}")
+        other = engines({"engine": f"hf:{llama}", "extra": {"dtype": "bfloat16"}})
+    assert policy.engine is judge.engine is not other.engine
 
 
 def test_a_failure_reaches_everybody_who_waits_and_the_next_call_is_answered(llama, monkeypatch):

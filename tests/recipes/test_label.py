@@ -236,3 +236,22 @@ def test_ten_times_the_rows_take_hardly_more_memory(tmp_path):
     few, many = job_of(10_000), job_of(100_000)
     assert (few["labels"], many["labels"]) == (10_000, 100_000)
     assert many["peak_mb"] < 1.3 * few["peak_mb"]
+
+
+def test_a_judge_that_follows_the_position_is_told_from_one_that_finds_ties(tmp_path):
+    write_pairs(tmp_path)
+    same = run(tmp_path, "tiny:first")
+    assert same.why_none.startswith("20 of 20 verdicts followed the position")
+    assert "followed the position" in "".join(run(tmp_path, "tiny:second").warnings)
+    assert "(--prefer.ties soft)" not in same.why_none
+
+
+def test_labels_of_a_spot_check_count_for_as_many_pairs_as_they_stand_for(tmp_path):
+    rows = [{"prompt": f"Q{i}", "first": "yes", "second": "no, never"} for i in range(4)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spot = [
+        row | {"label": "first" if i else "second", "weight": 1 if i else 7} for i, row in enumerate(rows)
+    ]
+    (tmp_path / "spot.jsonl").write_text("".join(json.dumps(row) + "\n" for row in spot))
+    found = run(tmp_path, "shorter", labels="spot.jsonl")
+    assert found.agreement["shorter"].accuracy == pytest.approx(3 / 10)

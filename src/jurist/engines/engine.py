@@ -91,6 +91,8 @@ class Engine:
     """It reserves and settles the money of each request itself, when one is really sent."""
     retries: Mapping[str, int] = {}
     """Tries that gave nothing, by what went wrong."""
+    in_process: bool = False
+    """It computes here: two of one name are one."""
     budget: Any = None
     """The `Budget` of the work it answers for, which says when it is stopped."""
     doing: str = ""

@@ -207,7 +207,10 @@ class Engines:
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
         config = engine_config(spec)
         kept = self._journal, self._budget, config.concurrency, self._under_way
-        self._opened.append(JournaledEngine(open_engine(config), *kept))
+        engine = open_engine(config)
+        if engine.in_process:  # a policy that is its own judge is loaded once
+            engine = next((one.engine for one in self._opened if one.name == engine.name), engine)
+        self._opened.append(JournaledEngine(engine, *kept))
         return self._opened[-1]
 
     def __iter__(self) -> Iterator[JournaledEngine]:

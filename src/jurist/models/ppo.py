@@ -40,6 +40,8 @@ from .rows import prompts_to_learn
 from .settings import PPOConfig
 from .trainer import OnProgress, Trainer, TrainingStep, trainable
 
+CONSTANT: Final = 1e-7
+"""Standard deviation of rewards that do not differ."""
 PPO_LOSSES: Final = ("policy_loss", "value_loss", "clipped")
 
 
@@ -106,6 +108,13 @@ def train_ppo(
                 metrics = sample_metrics(samples, processes)
                 losses = clipped_updates(trainer, samples.with_score, beta, step)
                 trainer.write(step, {**metrics, **losses, "beta": beta})
+                if (
+                    metrics["completions"] > 1
+                    and metrics["reward_std"] < CONSTANT
+                    and "constant" not in facts
+                ):
+                    facts["constant"] = step.number
+                    warn_of_constant(step.number, metrics)
                 trainer.numbers["beta"] = beta_after(beta, metrics, cfg)
                 sampler.writer.sync(policy)
                 if trainer.epoch_ends(step):
@@ -114,6 +123,15 @@ def train_ppo(
                         print(f"jurist: training ends at step {step.number}: {why}", file=sys.stderr)
                         trainer.total, facts["halted"] = step.number, why
         return trainer.finish(**facts)
+
+
+def warn_of_constant(step: int, metrics: Mapping[str, float]) -> None:
+    print(
+        f"jurist: all {metrics['completions']:.0f} completions of step {step} have the reward"
+        f" {metrics['reward']:.4g}: from a constant nothing is learnt. Stop with Ctrl-C and check the reward",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]]:

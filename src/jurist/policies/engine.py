@@ -57,7 +57,7 @@ class LocalExtra(Struct, frozen=True, forbid_unknown_fields=True):
 class LocalEngine(Engine):
     """Answers from a checkpoint in this process."""
 
-    samples_together = True
+    samples_together = in_process = True
 
     def __init__(self, folder: Path, name: str, extra: LocalExtra, price: Price | None = None) -> None:
         self.name, self.folder, self.extra = name, folder, extra

@@ -30,7 +30,7 @@ from ..verdicts.calibrate import (
     fit_position_biases,
 )
 from ..verdicts.cases import Case, read_cases
-from ..verdicts.human import LabelIndex, load_labels
+from ..verdicts.human import LabelIndex, load_weighted
 from ..verdicts.jury import (
     Agreement,
     Labelled,
@@ -251,14 +251,15 @@ def learn(folder: Path, known: Mapping[str, JudgeInfo], jury: JuryConfig, labels
     biases, scales, warnings = _learn_scales(folder, known)
     so_far = Learnt(position_biases=biases, scales=scales)
     table = LabelTable(known, count_patterns=len(known) > 1 and jury.combine == "dawid_skene")
-    index = LabelIndex(load_labels(labels) if labels not in (None, "given") else ())
+    index = LabelIndex(load_weighted(labels) if labels not in (None, "given") else ())
     for case in read_cases(folder):
         own = LabelIndex(verdict for verdict in case.verdicts if is_label(verdict.judge))
         if own or index or table.counts_patterns:
             for matchup, opinions in opinions_by_matchup(case, known, so_far):
                 found = [(label, labels == "given") for label in own.of(matchup)]
-                found += [(label, True) for label in index.of(matchup)]
-                table.add(case.prompt.id, opinions, found)
+                named = index.weighted(matchup)
+                weight = max((weight for _, weight in named), default=1.0)
+                table.add(case.prompt.id, opinions, found + [(label, True) for label, _ in named], weight)
     seen = table.labelled()
     n = int((~np.isnan(seen.fit)).sum())
     if labels == "given" and not n:
@@ -324,7 +325,7 @@ def _learn_temperatures(
 def _compare_with_humans(run: Path, seen: Labelled, leans: Mapping[str, Array]) -> tuple[str, str]:
     """Why the judge, or the jury, is refused; and a warning where it is better than chance but poor."""
     who = JURY if JURY in leans else next(iter(leans), "")
-    one = measure_agreement(leans[who], seen.human, seen.prompt, level=0.9) if who else None
+    one = measure_agreement(leans[who], seen.human, seen.prompt, seen.weight, 0.9) if who else None
     if one is None:
         return "", ""
     found = f"{who} agrees with {one.accuracy:.1%} of {one.n} human labels"

@@ -30,6 +30,8 @@ ADVICE = {
     "": "See what it says: jurist show {run} --unread",
 }
 """What to do when most verdicts are unread, by the reason."""
+FLIPS = 0.4
+"""Where significantly more verdicts than this follow the position there is a warning: a coin's are a half."""
 
 
 class EngineStats(Struct, frozen=True):
@@ -262,6 +264,13 @@ def _warnings(counts: Counts) -> Iterator[str]:
             f"{cut_off} of {counts.matchups} matchups came to no label because the better completion was cut"
             " off: allow longer ones (--sampling.max_tokens 1024), or keep them (--prefer.truncated flag)"
         )
+    total = counts.total()
+    flips = share(total.flipped, total.read_both)
+    if flips is not None and flips.low > FLIPS:
+        yield (
+            f"{flips.value:.0%} of the verdicts followed the position and not the answers (a coin's: 50%)."
+            " Use a stronger judge, or let it reason first (--judge.reason true)"
+        )
     yield from (
         f"{one.forced / one.verdicts:.0%} of the verdicts of {name} were forced by a constraint: the model"
         " did not answer the question asked"
@@ -278,6 +287,11 @@ def _why_none(counts: Counts, run: str) -> str:
         advice = ADVICE.get(reason, ADVICE[""]).format(run=quote(run))
         few = "" if n == total.unread.total() else f", {n} of them"
         return f"{total.unread.total()} of {total.verdicts} verdicts are unread{few}: {reason}. {advice}"
+    if 2 * total.flipped > total.read_both:
+        return (
+            f"{total.flipped} of {total.read_both} verdicts followed the position and not the answers. See"
+            f" them with: jurist show {quote(run)} --flips"
+        )
     if not counts.dropped:
         return "there was nothing to judge"
     reason, n = counts.dropped.most_common(1)[0]

@@ -52,13 +52,17 @@ class LabelIndex:
 
     def of(self, matchup: Matchup) -> list[Verdict]:
         """The last label of each annotator, with this matchup's ids seen from its first completion."""
+        return [label for label, _ in self.weighted(matchup)]
+
+    def weighted(self, matchup: Matchup) -> list[tuple[Verdict, float]]:
+        """The same, with how many matchups each stands for."""
         first, second = ((one.id, one.text) for one in (matchup.first, matchup.second))
-        return [label for label, _ in self.find(matchup.id, matchup.prompt.id, first, second)]
+        return self.find(matchup.id, matchup.prompt.id, first, second)
 
     def find(
         self, matchup: str, prompt: str, first: tuple[str, str], second: tuple[str, str]
     ) -> list[tuple[Verdict, float]]:
-        """The same in parts, with weights: ids, and the id and text of each completion.
+        """The same of a matchup in parts: ids, and the id and text of each completion.
 
         A label without completion ids was given to the matchup as it came.
         """

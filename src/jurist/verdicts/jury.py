@@ -82,6 +82,8 @@ class Labelled(NamedTuple):
     """[row, judge]: a constraint forced the label."""
     human_agreement: float | None
     """How often two humans who labelled the same matchup said the same."""
+    weight: Array
+    """How many matchups each stands for: more than one in a spot check."""
 
     @property
     def known(self) -> Array:
@@ -101,6 +103,7 @@ class _Row(NamedTuple):
     said: dict[str, float]
     forced: frozenset[str]
     labels: dict[tuple[str, int], tuple[float, bool]]
+    weight: float
 
 
 class LabelTable:
@@ -114,7 +117,11 @@ class LabelTable:
         self.counts_patterns, self._limit = count_patterns, 1 << 64
 
     def add(
-        self, prompt_id: str, opinions: Sequence[Opinion], labels: Sequence[tuple[Verdict, bool]] = ()
+        self,
+        prompt_id: str,
+        opinions: Sequence[Opinion],
+        labels: Sequence[tuple[Verdict, bool]] = (),
+        weight: float = 1.0,
     ) -> None:
         """One matchup: an opinion of each judge, and labels with whether to learn from them.
 
@@ -128,7 +135,8 @@ class LabelTable:
         for label, fits in labels:
             if label.p_first is not None and key_of(label.matchup_id) < self._limit:
                 forced = frozenset(o.judge for o in opinions if o.forced)
-                row = self._rows.setdefault(label.matchup_id, _Row(key_of(prompt_id), said, forced, {}))
+                new = _Row(key_of(prompt_id), said, forced, {}, weight)
+                row = self._rows.setdefault(label.matchup_id, new)
                 row.labels[label.judge, label.sample] = _told(label), fits
         if len(self._rows) > MOST:
             keys = {name: key_of(name) for name in self._rows}
@@ -152,7 +160,8 @@ class LabelTable:
         prompts = np.array([row.prompt for row in self._rows.values()], dtype=np.uint64)
         fit, human, file = y.T
         agree = same / pairs if pairs else None
-        return Labelled(tuple(self.judges), p, prompts, fit, human, file, forced, agree)
+        weight = np.array([row.weight for row in self._rows.values()])
+        return Labelled(tuple(self.judges), p, prompts, fit, human, file, forced, agree, weight)
 
 
 def _told(said: Opinion | Verdict) -> float:
@@ -170,11 +179,13 @@ def agrees_with_labels(lean: Array, y: Array) -> Array:
     return np.where(np.isnan(side) | np.isnan(wanted) | (wanted == 0), np.nan, agrees)
 
 
-def measure_agreement(lean: Array, y: Array, prompts: Array, level: float = 0.95) -> Agreement | None:
+def measure_agreement(
+    lean: Array, y: Array, prompts: Array, weights: Array | None = None, level: float = 0.95
+) -> Agreement | None:
     """None where there is no label to agree with."""
     agrees = agrees_with_labels(lean, y)
     read = ~np.isnan(agrees)
-    found = clustered_share(agrees[read], prompts[read], level)
+    found = clustered_share(agrees[read], prompts[read], level, None if weights is None else weights[read])
     return Agreement(found.value, found.low, found.high, int(read.sum())) if read.any() else None
 
 
@@ -189,7 +200,7 @@ def measure_agreements(seen: Labelled, leans: Mapping[str, Array]) -> dict[str, 
     found: dict[str, dict[str, Agreement]] = {}
     for kind, y in (("human", seen.human), ("file", seen.file)):
         for judge, lean in {**leans, **apart}.items():
-            one = measure_agreement(lean, y, seen.prompt)
+            one = measure_agreement(lean, y, seen.prompt, seen.weight)
             if one is not None:
                 found.setdefault(kind, {})[judge] = one
     return found
