@@ -79,7 +79,7 @@ def settings(tmp_path):
         ConstitutionalConfig,
         out=str(tmp_path / "loop"),
         prompts=str(tmp_path / "prompts.jsonl"),
-        policy="nobody",
+        policy="tiny:sloppy",
         red_team=["wishes"],
         constitution=str(tmp_path / "law.yaml"),
         compare={"held_out": 0.0},

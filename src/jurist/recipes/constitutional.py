@@ -38,9 +38,10 @@ from ..verdicts.calibrate import apply
 from ..verdicts.constitution import Constitution, draw, load_constitution
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig
+from .lines import counted
 from .loop.compare import read_there
 from .loop.folder import LoopRun, OnLoopProgress
-from .loop.labels import preferences_of
+from .loop.labels import NothingToLearn, preferences_of
 from .loop.rounds import LoopOutcome, PromptAnswer, Round, engine_of, run_rounds
 from .loop.settings import AtLeast1, LoopConfig, Optimiser, refuse_decided
 
@@ -215,6 +216,12 @@ def revise(
     round.write("revisions", rows)
     made = [(row.prompt, one) for row in rows for one in row.revisions[: cfg.up_to] if not one.unused]
     answers = [(prompt, one.completion) for prompt, one in made if one.completion is not None]
+    unused = Counter(one.unused for row in rows for one in row.revisions)
+    if not answers:
+        raise NothingToLearn(
+            f"no revision can be learnt from ({counted(unused)})."
+            f" See them with: head {round.path}/revisions.jsonl"
+        )
     return answers + [(one.prompt, text) for one in helpful for text in dict.fromkeys(one.answers)]
 
 

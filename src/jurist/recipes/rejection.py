@@ -18,6 +18,7 @@ trained again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,6 +36,7 @@ from ..stats.fits import sigmoid
 from ..verdicts.cases import Case
 from ..verdicts.judge import judge_config
 from ..verdicts.settings import JudgeConfig, JuryConfig
+from .lines import counted
 from .loop.folder import OnLoopProgress
 from .loop.labels import (
     AnswerScores,
@@ -129,6 +131,11 @@ def gather(round: Round, drawn: LabelledRun, best: Mapping[str, PromptAnswer], c
         kept, gone = candidates(prompt, answers, best[prompt.id][1] if prompt.id in best else None, cfg)
         lost += gone
         rows += [(prompt, kept)] if kept else []
+    if not rows:
+        raise NothingToLearn(
+            f"no answer may be chosen ({counted(Counter(one.reason for one in lost))}). Allow longer ones"
+            " (--sampling.max_tokens 1024), or name a policy that ends its answers"
+        )
     folder = round.write_answers("candidates", rows)
     round.write("candidates/dropped", lost)
     return folder

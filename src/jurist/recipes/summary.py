@@ -30,6 +30,10 @@ ADVICE = {
     "": "See what it says: jurist show {run} --unread",
 }
 """What to do when most verdicts are unread, by the reason."""
+KEEP = {
+    "tie": ". Keep ties with: --prefer.ties soft",
+    "truncated": ". Allow longer ones (--sampling.max_tokens 1024), or keep these: --prefer.truncated flag",
+}
 FLIPS = 0.4
 """Where significantly more verdicts than this follow the position there is a warning: a coin's are a half."""
 
@@ -295,5 +299,5 @@ def _why_none(counts: Counts, run: str) -> str:
     if not counts.dropped:
         return "there was nothing to judge"
     reason, n = counts.dropped.most_common(1)[0]
-    keep = ". Keep ties with: --prefer.ties soft" if reason == "preferences: tie" else ""
+    keep = KEEP.get(reason.removeprefix("preferences: "), "")
     return f"{n} rows were dropped as {reason}{keep}"

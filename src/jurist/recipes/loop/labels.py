@@ -38,6 +38,8 @@ class LabelledRun(Struct, frozen=True):
     """Of the matchups read in both orders, those whose verdict followed the position."""
     usd: float = 0.0
     seconds: float = 0.0
+    why_none: str = ""
+    """Where there is no label: the commonest reason, and what to do."""
 
 
 class DrawnAnswers(NamedTuple):
@@ -66,6 +68,8 @@ def preferences_of(labelled: LabelledRun, flips: float) -> list[Preference]:
     """The preferences of a labelling, if its judge read the answers and found a difference between them."""
     refuse_noise(labelled, flips)
     pairs = list(read_records(Path(labelled.run) / "preferences.jsonl", Preference))
+    if labelled.why_none and labelled.tied != 1:
+        raise NothingToLearn(f"nothing can be learnt from {labelled.run}: {labelled.why_none}")
     if not pairs or labelled.tied == 1:
         raise all_tied(labelled.run)
     return pairs

@@ -242,7 +242,7 @@ class Round:
             if not judge:
                 return LabelledRun(cfg.out, usd=summary.usd)
             level = tied(scores for _, scores in scored_cases(cfg.out, cfg.jury))
-            return LabelledRun(cfg.out, level, summary.flip_rate, summary.usd)
+            return LabelledRun(cfg.out, level, summary.flip_rate, summary.usd, why_none=summary.why_none)
 
         return self.loop.once(self.number, step, LabelledRun, work)
 
