@@ -166,7 +166,7 @@ WORDS = {
     "reward pairs.jsonl --base BASE --lr inf": "a finite number",
     "sft pairs.jsonl --base BASE --lora.r 0": "lora.r",
     "sft pairs.jsonl --base BASE --lora.targets nosuch": "lora.targets 'nosuch'",
-    "reward pairs.jsonl --base BASE --max_length 5": "--max_length 36",
+    "reward pairs.jsonl --base BASE --max_length 5": "--max_length 37",
     "dpo short.jsonl --base BASE --max_length 5": "Name one that takes more: --base MODEL",
     "reward pairs.jsonl --base BASE --held_out 0.9999": "--held_out 0.25",
     "reward pairs.jsonl --base BASE --beta 5": "no setting called 'beta'",

@@ -67,8 +67,10 @@ def test_a_loop_is_not_resumed_with_other_settings_or_other_contents_of_its_file
     cfg = replace(settings, real=RealConfig(file=file))
     with LoopRun(replace(cfg, k=7)):
         pass  # nothing was done yet
-    with LoopRun(cfg) as loop:
-        loop.once(1, "step", Came, lambda: Came(1))
+    for one in (replace(cfg, k=7), cfg):  # nothing was trained yet
+        with LoopRun(one) as loop:
+            assert loop.once(1, "step", Came, lambda one=one: Came(one.k)).to == one.k
+    loop.write_json("round-1/policy/metrics.jsonl", {})
     with LoopRun(replace(cfg, rounds=5, budget="3usd")):
         pass  # these change no number of the rounds that are done
     with pytest.raises(RunError, match="rm -r"), LoopRun(replace(cfg, k=7)):

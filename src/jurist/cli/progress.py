@@ -53,7 +53,7 @@ def line(facts: dict[str, Any], spent: float = 0.0) -> str:
         left = spent / done * (total - done)
     parts = [f"round {facts['round']} of {facts['rounds']}" if facts.get("rounds", 1) > 1 else ""]
     parts.append(facts.get("step", ""))
-    if done is not None:
+    if done is not None and (done or total or not facts.get("doing")):
         parts.append(f"{done:,}" + (f" of {total:,}" if total else ""))
     parts.append(f"{clock(left)} left" if left else "")
     for name, form in SHOWN.items():

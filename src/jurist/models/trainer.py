@@ -135,6 +135,7 @@ class Trainer(Generic[_C]):
 
     def load_base(self, kind: ModelKind = "causal") -> Policy:
         cfg = self.cfg
+        self.tell(f"loading {Path(cfg.base).name}")
         template = cfg.model.chat_template_kwargs
         policy = load_policy(
             cfg.base, lora=cfg.lora, kind=kind, seed=cfg.seed, template=template, **self.loading

@@ -54,6 +54,8 @@ from .tokens import Example, Ids, by_length, padded
 Want = Literal["logprobs", "value", "reward", "states"]
 PASS_SLOTS: Final = 16_384
 """Token slots in a pass without gradient."""
+KL_SLOTS: Final = 4096
+"""In one that two models take, after which progress is told."""
 
 
 class TokenStats(NamedTuple):
@@ -250,14 +252,22 @@ def token_stats(
 
 
 @torch.no_grad()
-def kl(policy: Policy, ref: Policy, rows: Sequence[Example], temperature: float = 1.0) -> float:
+def kl(
+    policy: Policy,
+    ref: Policy,
+    rows: Sequence[Example],
+    temperature: float = 1.0,
+    tell: Callable[[int], None] = lambda done: None,
+) -> float:
     """KL(policy | ref) in nats an answer, along answers that were drawn from `policy` at this temperature.
 
     Before each token the two are compared over the whole vocabulary, which is never negative and varies less
     than the log-ratio of the token that was drawn.
     """
-    total, pair = 0.0, (policy.model, ref.model)
-    for part in by_length([row.length for row in rows], PASS_SLOTS):
+    total, pair, done = 0.0, (policy.model, ref.model), 0
+    for part in by_length([row.length for row in rows], KL_SLOTS):
+        tell(done)
+        done += len(part)
         states = [answer_states(model, [rows[row] for row in part]).before_MD for model in pair]
         for pieces in zip(*(states_MD.split(rows_at_once(ref.model)) for states_MD in states), strict=True):
             ours_MV, ref_MV = (

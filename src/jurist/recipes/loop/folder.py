@@ -20,6 +20,7 @@ trainings. So nothing is asked twice, and no file has two writers.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
@@ -109,10 +110,13 @@ class LoopRun:
             wait_until(is_ours)
             return
         if any(self.path.glob("round-*/steps/*.json")) and not is_ours():
-            raise RunError(
-                f"{self.path} holds a loop with other settings or prompts, which this one cannot go on from."
-                f" Choose another --out, or throw it away with: rm -r {self.path}"
-            )
+            if any(self.path.glob("round-*/*/metrics.jsonl")):
+                raise RunError(
+                    f"{self.path} holds a loop with other settings or prompts, which this one cannot go on"
+                    f" from. Choose another --out, or throw it away with: rm -r {self.path}"
+                )
+            for round in self.path.glob("round-*"):  # nothing was trained yet: the journal has it all
+                shutil.rmtree(round)
         self.run.write_text("recipe.yaml", dump_yaml(self.cfg))
         self.write("prompts/train", train)
         self.write("prompts/held_out", held_out)

@@ -341,11 +341,29 @@ class Round:
         self.write(f"held_out{about}", rows)
 
         def work() -> Comparison:
-            kl = _kl(policy, initial, rows, cfg.sampling.temperature) if self.number else None
+            kl = self._kl(policy, initial, rows, f"comparison{about}") if self.number else None
             before = [read_held_out(self.loop.path, one, f"held_out{about}") for one in range(1, self.number)]
             return replace(comparison_of(rows, before, judged=bool(judge)), kl=kl)
 
         return self.loop.once(self.number, f"comparison{about}", Comparison, work)
+
+    def _kl(self, policy: str, initial: str, rows: Sequence[HeldOutRow], step: str) -> float | None:
+        """Nats a completion between two checkpoints, along what the first wrote; None where it always writes
+        the same, or one of them is behind an endpoint."""
+        temperature = self.loop.cfg.sampling.temperature
+        if ":" in policy or ":" in initial or not temperature:
+            return None
+        from ...policies.policy import kl, load_to_read
+        from ...policies.tokens import tokenise_many
+
+        new, old = load_to_read(policy), load_to_read(initial)
+        written: Any = ((row.prompt, row.new, {}) for row in rows if row.new)
+        examples = [*tokenise_many(written, new.tokenizer)]
+
+        def tell(done: int) -> None:
+            self.loop.report(self.number, step, done=done, total=len(examples))
+
+        return float(kl(new, old, examples, temperature, tell))
 
     def proxy(self, scorer: Trained | JudgeSpec) -> float | None:
         """The mean score of the held-out answers by this reward model or judge."""
@@ -376,19 +394,6 @@ def writer(policy: str | EngineConfig) -> PolicyConfig:
 def engine_of(policy: str | EngineConfig) -> str | EngineConfig:
     """A checkpoint as an engine; an engine stays as it is."""
     return f"hf:{policy}" if isinstance(policy, str) and ":" not in policy else policy
-
-
-def _kl(policy: str, initial: str, rows: Sequence[HeldOutRow], temperature: float) -> float | None:
-    """Nats a completion between two checkpoints, along what the first wrote at this temperature; None where
-    it always writes the same, or one of them is behind an endpoint."""
-    if ":" in policy or ":" in initial or not temperature:
-        return None
-    from ...policies.policy import kl, load_to_read
-    from ...policies.tokens import tokenise_many
-
-    new, old = load_to_read(policy), load_to_read(initial)
-    written: Any = ((row.prompt, row.new, {}) for row in rows if row.new)
-    return float(kl(new, old, [*tokenise_many(written, new.tokenizer)], temperature))
 
 
 def _prompt_of(row: Preference | PromptAnswer) -> Prompt:
