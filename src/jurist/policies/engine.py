@@ -46,7 +46,8 @@ class LocalExtra(Struct, frozen=True, forbid_unknown_fields=True):
 
     device: Annotated[str, Meta(description="cpu, cuda, cuda:1, mps; the best there is when empty.")] = ""
     dtype: Annotated[
-        Dtype | Literal[""], Meta(description="When empty, as stored on a GPU and float32 on a CPU.")
+        Dtype | Literal[""],
+        Meta(description="When empty, what its config names; float32 where a CPU has not got it."),
     ] = ""
     attention: Annotated[Attention, Meta(description="How attention is computed.")] = "auto"
     chat_template_kwargs: Annotated[
