@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TORCH ?= torch==2.13.0
 
 .PHONY: setup demo test slow real real-quick real-setup newest newest-here lint docs docs-slow bench bench-label bench-train \
-	bench-peers evidence evidence-all clean
+	bench-gpu bench-peers evidence evidence-all clean
 
 setup: $(READY)
 
@@ -73,6 +73,10 @@ bench-label: setup
 bench-train: setup
 	@$(BIN)/python -c 'import trl' 2>/dev/null || $(PIP) -c constraints.txt -e '.[train]' --group train
 	@$(BIN)/python bench/train.py $(if $(REAL),--real $(REAL))
+
+# Sets nothing up: torch has to be the one that the card needs.
+bench-gpu:
+	@bash bench/gpu.sh $(if $(DRY),--dry-run)
 
 bench-peers:
 	@bash bench/peers/install.sh

@@ -7,6 +7,7 @@ python bench/tables.py --check   fail if the page shows anything else
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -139,6 +140,32 @@ def vllm_table(evidence: Row) -> str:
     return table(evidence["runs"], columns, 2)
 
 
+def gpu_table(results: Row) -> str:
+    """A line for each side of a row; of a row that failed, why."""
+    rows: list[Row] = []
+    nothing = dict.fromkeys(("tokens_per_s", "training_tokens_per_s", "tflops", "mfu", "memory_gb"), math.nan)
+    for name, row in results["rows"].items():
+        said = f"failed: {row['failed']}" if "failed" in row else f"{row['apart']:.1e} of {row['moved']:.1e}"
+        said += "" if row.get("equal", True) else ", **too far**"
+        times = f" (**{row['ratio']:.2f}** x)" if "ratio" in row else ""
+        rows.append(
+            {**nothing, "name": f"{name}, Jurist", "times": times, "said": said, **row.get("ours", {})}
+        )
+        rows.append({**nothing, "name": f"{name}, TRL", "times": "", "said": "", **row.get("trl", {})})
+    columns = {
+        "": "{name}",
+        "tokens/s": "{tokens_per_s:,.0f}{times}",
+        "training": "{training_tokens_per_s:,.0f}",
+    }
+    columns |= {
+        "TFLOP/s": "{tflops:.3g}",
+        "MFU": "{mfu:.1%}",
+        "GB": "{memory_gb:.1f}",
+        "losses apart": "{said}",
+    }
+    return table(rows, columns).replace("nan%", "").replace("nan", "")
+
+
 def _ms(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
@@ -155,6 +182,7 @@ TABLES: dict[str, tuple[Path, Callable[[Row], str]]] = {
     "train": (TRAIN, train_table),
     "train_forms": (TRAIN, forms_table),
     "vllm": (VLLM, vllm_table),
+    "gpu": (ROOT / "bench/results/gpu.json", gpu_table),
 }
 
 

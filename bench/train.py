@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 import platform
-import random
 import shutil
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 from evidence import record
-from train_sides import Job, Lengths, checkpoint, take_part
+from train_sides import LORA, Job, checkpoint, skewed, take_part
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 RESULTS = Path(__file__).resolve().parent / "results" / "train.json"
@@ -63,19 +62,9 @@ def rows(real: bool) -> Iterator[tuple[str, Job]]:
         method, precision = name.split()
         job = {"model": f"Gemma {precision}", "method": method, "precision": precision, "least": least}
         # As human-labelled harmlessness pairs are long, the short ones of them.
-        job |= {"lengths": skewed(BATCH * 3, (60, 0.6, 160), (26, 0.6, 60)), "lora": True}
+        job |= {"lengths": skewed(BATCH * 3, (60, 0.6, 160), (26, 0.6, 60)), "lora": LORA}
         yield f"{method} Gemma 3 270M, LoRA, {precision}", job
     yield "forms", {"model": "5M", "method": "forms", "steps": STEPS, "shapes": FORMS}
-
-
-def skewed(count: int, prompt: tuple[int, float, int], answer: tuple[int, float, int]) -> list[Lengths]:
-    """Log-normal lengths: of prompt and answers the median, the spread and the most."""
-    draw = random.Random(0)
-
-    def one(middle: int, spread: float, most: int) -> int:
-        return min(most, max(8, round(middle * draw.lognormvariate(0, spread))))
-
-    return [(one(*prompt), one(*answer), one(*answer)) for _ in range(count)]
 
 
 class Bench:
@@ -93,7 +82,7 @@ class Bench:
             made = self._processes.Process(target=checkpoint, args=(folder, job["model"], kind, self._real))
             made.start()
             made.join()
-        defaults: Job = {"batch": BATCH, "sampling": "sequential", "precision": "float32", "lora": False}
+        defaults: Job = {"batch": BATCH, "sampling": "sequential", "precision": "float32", "lora": None}
         job = {**defaults, **job, "base": str(folder)}
         if job["method"] == "forms":
             return dict(self._take_turns({**job, "by": "ours"})[0]["forms"])

@@ -1,7 +1,8 @@
 """One side of the training benchmark, in a process of its own: Jurist, or TRL for the same rows.
 
 The models are random Llamas, whose tokenizer has one token a word, and a pretrained Gemma 3 with a LoRA
-adapter. After every step a side calls `gate()`, and the other one has its turn.
+adapter. After every step a side calls `gate()`, and the other one has its turn. `bench/gpu.py` has the same
+sides on a GPU, each alone.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from zlib import crc32
 
 import peft
 import tokenizers as tk
 import torch
 import transformers as hf
+import trl as peer
 from datasets import Dataset, disable_progress_bars
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from jurist.models import settings as of
 from jurist.models.dpo import train_dpo
+from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
 from jurist.models.sft import train_sft
 from jurist.models.trainer import shuffled_steps
@@ -36,7 +39,8 @@ from jurist.policies.tokens import Example
 from jurist.policies.writer import Drawing, HFWriter
 from jurist.records import Completion, Preference, Prompt
 
-Gate = Callable[[], None]
+Gate = Callable[..., None]
+"""Gets the losses so far, if any."""
 Job = dict[str, Any]
 Lengths = tuple[int, int, int]
 """Tokens of prompt, chosen and rejected."""
@@ -52,14 +56,16 @@ GEMMA_TEMPLATE = (
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 AROUND_A_PROMPT, AFTER_AN_ANSWER = 3, 1
 SIZES = {"5M": (256, 688, 4, 4096), "40M": (384, 1024, 8, 32_000)}
+SIZES |= {"1B": (2048, 5632, 22, 32_000), "7B": (4096, 11008, 32, 32_000)}
+SIZES |= {"tiny 1B": (128, 352, 2, 1024), "tiny 7B": (192, 512, 2, 1024)}
+"""Those in billions are made in bfloat16, where they are to be used."""
 SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
 LLAMA_IDS = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
 LORA = {"r": 8, "alpha": 16.0}
-TRL = {
-    "reward": (RewardTrainer, RewardConfig),
-    "dpo": (DPOTrainer, DPOConfig),
-    "sft": (SFTTrainer, SFTConfig),
-}
+KL = 1e-6
+"""GRPO's: enough for both sides to compute the reference, too little to matter where it is charged."""
+KINDS = ("SFT", "Reward", "DPO")
+TRL = {one.lower(): (getattr(peer, f"{one}Trainer"), getattr(peer, f"{one}Config")) for one in KINDS}
 RATE, BETA, FORMS = 1e-4, 0.1, ("concat", "masked", "prefilled")
 hf.utils.logging.disable_progress_bar()
 disable_progress_bars()
@@ -82,11 +88,15 @@ def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
     """A random Llama, with a reward head that is not zero; or the real model in the dtype of its name."""
     if model in SIZES:
         shape: dict[str, Any] = {**dict(zip(SHAPE, SIZES[model], strict=True)), "num_labels": 1, **LLAMA_IDS}
-        shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), shape["hidden_size"] // 64)
+        heads = shape["hidden_size"] // max(64, shape["hidden_size"] // 32)
+        shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), heads)
         torch.manual_seed(0)
-        made = hf.LlamaForSequenceClassification if kind == "reward" else hf.LlamaForCausalLM
+        made = hf.AutoModelForSequenceClassification if kind == "reward" else hf.AutoModelForCausalLM
         config = hf.LlamaConfig(max_position_embeddings=4096, tie_word_embeddings=False, **shape)
-        made(config).save_pretrained(folder)
+        billions = model.endswith("B")
+        with torch.device("cuda" if billions and torch.cuda.is_available() else "cpu"):
+            llama = made.from_config(config, dtype=torch.bfloat16 if billions else torch.float32)
+        llama.save_pretrained(folder, max_shard_size="2GB")
         words = tokenizer(shape["vocab_size"])
     else:
         dtype = getattr(torch, model.split()[-1])
@@ -109,24 +119,42 @@ def texts(job: Job) -> list[tuple[str, str, str]]:
     return [tuple(" ".join(draw.choices(words, k=n)) for n in row) for row in sizes]  # type: ignore[misc]
 
 
+def skewed(count: int, prompt: tuple[int, float, int], answer: tuple[int, float, int]) -> list[Lengths]:
+    """Log-normal lengths: of prompt and answers the median, the spread and the most."""
+    draw = random.Random(0)
+
+    def one(middle: int, spread: float, most: int) -> int:
+        return min(most, max(8, round(middle * draw.lognormvariate(0, spread))))
+
+    return [(one(*prompt), one(*answer), one(*answer)) for _ in range(count)]
+
+
 def ours(job: Job, gate: Gate) -> Job:
     """The trainer, from the rows to the saved model."""
     losses: list[float] = []
 
     def on_progress(progress: Any) -> None:
-        losses.append(progress.metrics["loss"])
-        gate()
+        if not progress.doing:  # a step is done
+            losses.append(progress.metrics["grad_norm" if job["method"] == "grpo" else "loss"])
+            gate(losses)
 
     rows: list[Any] = []
     for number, (asked, *answers) in enumerate(texts(job)):
         prompt = Prompt.of(asked)
         chosen, rejected = (Completion.of(prompt.id, one) for one in answers)
         pair = Preference(str(number), prompt, chosen, rejected, p=1.0)
-        rows.append((prompt, chosen) if job["method"] == "sft" else pair)
-    shared: Job = {"data": "rows", "base": job["base"], "out": job["out"], "batch": job["batch"], "lr": RATE}
-    shared |= {"lora": Lora(**LORA) if job["lora"] else None, "optim": of.OptimConfig("constant", 0.0)}
-    shared |= {"model": of.ModelConfig(precision=job["precision"]), "save_every": 0}
-    if job["method"] == "dpo":
+        rows.append({"sft": (prompt, chosen), "grpo": prompt}.get(job["method"], pair))
+    shared: Job = {"data": "rows", "base": job["base"], "out": job["out"], "batch": job["batch"]}
+    shared |= {"lora": Lora(**job["lora"]) if job["lora"] else None, "optim": of.OptimConfig("constant", 0.0)}
+    model = {name: job[name] for name in ("precision", "attention", "checkpointing") if name in job}
+    shared |= {"model": of.ModelConfig(**model), "save_every": 0, "lr": job.get("lr", RATE)}
+    shared |= {name: job[name] for name in ("tokens", "epochs") if name in job}
+    if job["method"] == "grpo":
+        shared["optim"] = of.PpoOptimConfig("constant", 0.0, passes=1)
+        rollout = of.RolloutConfig(job["samples"], job["max_tokens"], writer="vllm" if job["vllm"] else "hf")
+        cfg = of.PPOConfig(**shared, advantage="grpo", rollout=rollout, kl=of.KlConfig(KL))
+        train_ppo(cfg, rows, lambda _, texts: [score(one.text) for one in texts], on_progress)
+    elif job["method"] == "dpo":
         train_dpo(of.DpoConfig(**shared, beta=BETA), rows, on_progress)
     elif job["method"] == "sft":
         train_sft(of.SftConfig(**shared), rows, on_progress)
@@ -135,44 +163,68 @@ def ours(job: Job, gate: Gate) -> Job:
     return {"losses": losses}
 
 
-def trl(job: Job, gate: Gate) -> Job:
-    """The same with TRL: nothing recomputed, the reference's log-probs computed once, no logging."""
+def trl(job: Job, gate: Gate, *watching: type) -> Job:
+    """The same with TRL: the reference's log-probs computed once, and nothing logged but GRPO's norms."""
     method, by_length = job["method"], job["sampling"] == "group_by_length"
-    settings: Job = {"output_dir": job["out"], "per_device_train_batch_size": job["batch"]}
-    settings |= {"learning_rate": RATE, "lr_scheduler_type": "constant", "adam_beta2": 0.95}
-    settings |= {"num_train_epochs": 1, "max_length": 2048, "use_cpu": True, "weight_decay": 0.0}
-    settings |= {"bf16": job["precision"] == "bfloat16", "gradient_checkpointing": False, "report_to": "none"}
+    step = job["batch"] * (job["samples"] if method == "grpo" else 1)
+    part = job.get("micro", step)
+    settings: Job = {
+        "output_dir": job["out"],
+        "use_cpu": not job.get("gpu"),
+        "learning_rate": job.get("lr", RATE),
+    }
+    settings |= {"per_device_train_batch_size": part, "gradient_accumulation_steps": step // part}
+    settings |= {"lr_scheduler_type": "constant", "adam_beta2": 0.95, "weight_decay": 0.0}
+    settings |= {"num_train_epochs": job.get("epochs", 1), "bf16": job["precision"] == "bfloat16"}
+    settings |= {"gradient_checkpointing": job.get("checkpointing", False), "report_to": "none"}
     settings |= {"dataloader_pin_memory": False, "save_strategy": "no", "logging_strategy": "no"}
-    settings |= {"train_sampling_strategy": job["sampling"], "remove_unused_columns": not by_length}
+    names: tuple[str, ...] = ("prompt", "completion") if method == "sft" else ("prompt", "chosen", "rejected")
+    if method == "grpo":
+        names, length = ("prompt",), job["max_tokens"]
+        settings |= {"num_generations": job["samples"], "max_completion_length": length, "beta": KL}
+        settings |= {"shuffle_dataset": False, "logging_strategy": "steps", "logging_steps": 1}
+        settings |= {"use_vllm": job["vllm"], "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.33}
+        settings["vllm_importance_sampling_correction"] = False  # ours has none either
+    else:
+        settings |= {"train_sampling_strategy": job["sampling"], "remove_unused_columns": not by_length}
+        settings["max_length"] = 2048
     if method == "dpo":
         settings |= {"beta": BETA, "precompute_ref_log_probs": True}
-    names, rows = ("prompt", "completion") if method == "sft" else ("prompt", "chosen", "rejected"), []
+    rows = []
     for some, lengths in zip(texts(job), job["lengths"], strict=True):
         roles = ("user", "assistant", "assistant")
         turns = [[{"role": role, "content": text}] for role, text in zip(roles, some, strict=True)]
         length = {"length": lengths[0] + max(lengths[1:])} if by_length else {}
         rows.append(dict(zip(names, turns, strict=False)) | length)
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
-    trainer_class, config_class = TRL[method]
+    # GRPO's loads vLLM, if it is installed.
+    trainer_class, config_class = TRL.get(method) or (peer.GRPOTrainer, peer.GRPOConfig)
     losses: list[float] = []
 
-    class Watched(trainer_class):  # type: ignore[misc, valid-type]
+    class Watched(*watching, trainer_class):  # type: ignore[misc, valid-type]
         def compute_loss(self, *args: Any, **how: Any) -> Any:
             loss = super().compute_loss(*args, **how)
-            losses.append(loss.item())
+            losses.extend([loss.item()] if method != "grpo" else [])
             return loss
 
     class Turns(hf.TrainerCallback):
+        def on_log(self, *_: Any, logs: Job, **__: Any) -> None:
+            losses.extend([logs["grad_norm"]] if "grad_norm" in logs else [])
+
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            gate()
+            gate(losses)
 
     model, more = job["base"], {}
+    if job["lora"] or "attention" in job:
+        kind: Any = "reward" if method == "reward" else "causal"  # with the same head as ours, which is zero
+        dtype: Any = "auto" if job["lora"] else "float32"
+        model = load_policy(job["base"], kind=kind, dtype=dtype, attention=job.get("attention", "auto")).model
     if job["lora"]:
-        kind: Any = "reward" if method == "reward" else "causal"
-        model = load_policy(job["base"], kind=kind).model  # with the same head as ours, which is zero
         task = "SEQ_CLS" if method == "reward" else "CAUSAL_LM"
-        adapter = {"r": LORA["r"], "lora_alpha": LORA["alpha"], "target_modules": "all-linear"}
+        adapter = {"r": job["lora"]["r"], "lora_alpha": job["lora"]["alpha"], "target_modules": "all-linear"}
         more["peft_config"] = peft.LoraConfig(task_type=task, **adapter)
+    if method == "grpo":
+        more["reward_funcs"] = lambda completions, **_: [score(one[0]["content"]) for one in completions]
     data = Dataset.from_list([rows[row] for row in order])
     wrap = peft.get_peft_model
 
@@ -186,6 +238,11 @@ def trl(job: Job, gate: Gate) -> Job:
     trainer.train()
     trainer.save_model(job["out"])
     return {"losses": losses}
+
+
+def score(text: str) -> float:
+    """A reward that is as good as random, and the same for the same text."""
+    return crc32(text.strip().encode()) / 2**32
 
 
 def our_order(job: Job) -> list[int]:
@@ -248,7 +305,7 @@ def take_part(connection: Any, job: Job) -> None:
         connection.recv()
         return time.process_time()
 
-    def gate() -> None:
+    def gate(*_: Any) -> None:
         nonlocal began
         steps.append(time.process_time() - began)
         connection.send("step")

@@ -64,6 +64,15 @@ def test_prompts_padded_on_the_left_without_masks_of_ours_as_flash_attention_tak
     assert_same(loss_and_gradient(model, UNEVEN, "prefilled"), want)
 
 
+def test_flash_attention_is_tried_in_16_bits_where_the_weights_have_32(monkeypatch):
+    model, seen = making.model(), set()
+    monkeypatch.setattr(forward, "is_flash", lambda _: True)
+    projection = model.model.layers[0].self_attn.o_proj  # reads what attention gives
+    projection.register_forward_pre_hook(lambda _, given: seen.add(given[0].dtype))
+    assert shared_forms(model) == ("prefilled",)
+    assert seen == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("form", SHARED)
 def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(form):
     model = with_lora(making.model(), Lora(r=4), "causal", 0, "")

@@ -3,15 +3,18 @@
 Against a server that speaks vLLM's endpoints; `bench/vllm_rollouts.py` runs the real one.
 """
 
+import tempfile
 import threading
 import time
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from jurist.errors import EngineDown, RunError, SettingError
+from jurist.policies import vllm
 from jurist.policies.checkpoint import Lora, with_lora
 from jurist.policies.policy import Policy
 from jurist.policies.vllm import VLLMWriter
@@ -96,6 +99,14 @@ def test_log_probs_are_given_only_at_the_temperature_at_which_vllm_reports_them(
     how = Drawing(max_tokens=6, ends=(2,), temperature=0.7)
     (one,) = VLLMWriter(server.url).write(PROMPTS[:1], 1, how, "a")
     assert one.logprobs is None
+
+
+def test_weights_are_handed_over_in_memory_only_where_it_has_room_for_them(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(vllm, "TMPFS", str(tmp_path))
+    for free, place in ((8_000, Path(tempfile.gettempdir())), (100_000, tmp_path)):
+        monkeypatch.setattr(vllm.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        VLLMWriter(server.url).sync(policy())  # 2,120 weights of 4 bytes
+        assert server.folder.parent == place
 
 
 def test_a_sync_waits_loads_empties_the_cache_and_names_the_weights(server, tmp_path):

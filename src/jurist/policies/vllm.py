@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
@@ -58,13 +59,13 @@ class RawRollout(NamedTuple):
 class VLLMWriter:
     """Samples from vLLM. `sync` before the first rollouts and after each step keeps its weights the policy's.
 
-    `folder` is where weights are handed over, by default in memory; a server on another machine needs one
-    that both see.
+    `folder` is where weights are handed over, by default in memory where it has room (a container's /dev/shm
+    has 64 MB); a server on another machine needs one that both see.
     """
 
     def __init__(self, engine: str | Colocated, folder: str | Path = "") -> None:
         self._engine = Served(engine) if isinstance(engine, str) else engine
-        self._folder = folder or (TMPFS if Path(TMPFS).is_dir() else tempfile.gettempdir())
+        self._folder = folder
         self._label = f"{token_hex(4)}-{{}}".format
         self.version = 0  # of the weights in the engine: those it was started with
 
@@ -88,12 +89,15 @@ class VLLMWriter:
                 "on a CPU vLLM packs a head that shares the embedding's weights and does not renew it. Take a"
                 " GPU, or a checkpoint with a head of its own (tie_word_embeddings: false)"
             )
+        size = sum(weight.numel() * weight.element_size() for weight in policy.model.parameters())
+        in_memory = Path(TMPFS).is_dir() and shutil.disk_usage(TMPFS).free > size
+        place = self._folder or (TMPFS if in_memory else tempfile.gettempdir())
         try:
-            with tempfile.TemporaryDirectory(prefix="jurist-weights-", dir=self._folder) as folder:
+            with tempfile.TemporaryDirectory(prefix="jurist-weights-", dir=place) as folder:
                 save_merged(policy.model, Path(folder), policy.dtype)
                 self._engine.load(folder, self._label(self.version + 1))
         except (OSError, SafetensorError) as error:
-            raise DataError(f"cannot write weights: {error}. See: df -h {self._folder}") from error
+            raise DataError(f"cannot write weights: {error}. See: df -h {place}") from error
         self.version += 1
         return self.version
 
