@@ -13,11 +13,12 @@ from jurist.audits.finding import Measure, find
 from jurist.audits.findings import KINDS
 from jurist.audits.length import length
 from jurist.audits.position import position, positions_of
+from jurist.audits.read_file import read_source
 from jurist.audits.self_preference import self_preference
 from jurist.audits.win_rates import length_controlled
 from jurist.records import Completion, Matchup, Prompt, Verdict
 from jurist.verdicts.cases import Case
-from support.recorded import lines_of
+from support.recorded import against_chatgpt, lines_of
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
 
@@ -149,24 +150,11 @@ def test_gpt_4_judging_gpt_4_is_warned_of_though_nobody_labelled(systems):
     assert "its own family (gpt)" in kin.says
 
 
-def test_scored_reviews_conflict_as_often_as_recorded_for_each_of_36_systems():
+def test_scored_reviews_conflict_as_often_as_recorded_for_each_of_36_systems(tmp_path):
     """A prompt for each system and question, so that the systems are the domains."""
-    rows = rows_of("gpt4_relative-gpt-3.5.jsonl.gz")
-    # ChatGPT's answers have one id in all files; of two systems the others' ids differ from order to order.
-    times = Counter(row[name] for row in rows for name in ("answer1_id", "answer2_id"))
-    reviews = []
-    for row in rows:
-        sides = row["file"].removesuffix("-gpt4-reviewer.jsonl").split("-vs-")
-        system = next(one for one in sides if one != "gpt-3.5").split("-vicuna-generations")[0]
-        prompt = Prompt.of(f"question {row['question_id']} to {system}", domain=system)
-        first, second = (
-            Completion.of(prompt.id, "ChatGPT's" if times[row[name]] > 36 else "the system's")
-            for name in ("answer1_id", "answer2_id")
-        )
-        one, other = row["score"]
-        p = None if -1 in (one, other) else 0.5 + 0.5 * ((one > other) - (one < other))
-        reviews.append((prompt, first, second, p))
-    sheet = sheet_of(reviews)
+    file = tmp_path / "reviews.jsonl"
+    file.write_text("\n".join(map(json.dumps, against_chatgpt())), encoding="utf-8")
+    sheet = read_source(file).sheet
     read = positions_of(sheet, 0)
     system = sheet.prompts.domain[sheet.matchups.prompt[read.both]]
     conflict = np.sign(read.p_given - 0.5) != np.sign(read.p_swapped - 0.5)

@@ -2,7 +2,6 @@
 (LLM-Rubric, Hashemi et al. 2024).
 """
 
-import csv
 import math
 from collections import Counter
 
@@ -10,39 +9,21 @@ import numpy as np
 import pytest
 
 from jurist.audits.alt_test import alternative_annotator_test
-from jurist.engines.engine import Token
 from jurist.stats.agreement import correlation
-from jurist.verdicts.read import Scale
-from support import recorded
+from support.on_record import rubric_ratings
 from support.published import alternative_annotator_test_as_published as as_published
+from support.recorded import DATA, rubric
 
-DATA = recorded.DATA / "llm_rubric"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
-
+pytestmark = pytest.mark.skipif(
+    not (DATA / "llm_rubric").is_dir(), reason=f"no recorded judgements at {DATA}"
+)
 
 SYNTHETIC = "gpt-3.5-turbo-16k_synth_evaluations_FIXED.tsv"
 
 
-def rows(name):
-    with (DATA / name).open(encoding="utf-8", newline="") as lines:
-        yield from csv.DictReader(lines, delimiter="\t")
-
-
-def judged(name, question):
-    """By text: the likeliest rating, and the expected one, as a judge's log-probs are read."""
-    found = {}
-    for row in rows(name):
-        if row["criterion"] == question:
-            p = {n: float(row[f"answer{n}_prob"]) for n in (1, 2, 3, 4)}
-            top = tuple((str(n), math.log(x)) for n, x in p.items() if x > 0)
-            token = Token(str(max(p, key=p.get)), math.log(max(p.values())), top)
-            found[row["text_id"]] = float(max(p, key=p.get)), Scale(1, 4).weigh([token], 0)[0]
-    return found
-
-
 def test_the_authors_table_comes_out_of_expected_ratings():
-    ratings = judged("gpt-3.5-turbo-16k_real_evaluations_FIXED.tsv", "Q0")
-    human = {row["text_id"]: float(row["Q0"]) for row in rows("human_judges_real_convs_FIXED_ANON.tsv")}
+    ratings = rubric_ratings("gpt-3.5-turbo-16k_real_evaluations_FIXED.tsv", "Q0")
+    human = {row["text_id"]: float(row["Q0"]) for row in rubric("human_judges_real_convs_FIXED_ANON.tsv")}
     truth = np.array(list(human.values()))
     likeliest, expected = np.array([ratings[text] for text in human]).T
 
@@ -63,7 +44,7 @@ def test_the_authors_table_comes_out_of_expected_ratings():
 )
 def test_the_alternative_annotator_test_of_ratings_is_as_published(question, rates, advantage):
     """Synthetic dialogues; nine ratings are a human's second of the same dialogue, and replace the first."""
-    table = list(rows("human_judges_synth_all_FIXED_ANON.tsv"))
+    table = list(rubric("human_judges_synth_all_FIXED_ANON.tsv"))
     raters = Counter(Counter(row["text_id"] for row in table).values())
     assert raters == {3: 244, 2: 5, 1: 1}
     humans = {}
@@ -73,7 +54,7 @@ def test_the_alternative_annotator_test_of_ratings_is_as_published(question, rat
     texts = sorted({text for rated in humans.values() for text in rated})
     rated = [(int(who), texts.index(text), x) for who, one in humans.items() for text, x in one.items()]
     who, item, value = (np.array(column) for column in zip(*rated, strict=True))
-    expected = {text: said[1] for text, said in judged(SYNTHETIC, question).items()}
+    expected = {text: said[1] for text, said in rubric_ratings(SYNTHETIC, question).items()}
     judge = np.array([expected.get(text, np.nan) for text in texts])
     for epsilon, rate in zip((0.2, 0.15, 0.1), rates, strict=True):
         found = alternative_annotator_test(who, item, value, judge, epsilon, numbers=True)

@@ -11,26 +11,18 @@ from support import recorded
 
 DATA = recorded.DATA / "llmbar"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
-ORDERS = ("swap = False", "swap = True")
-
-
-def rows(name):
-    return recorded.lines_of(f"llmbar/{name}")
 
 
 @pytest.fixture(scope="module")
 def winners():
     """By set and evaluator, for each item the winner in both orders, mapped back; none where none is read."""
     gold, said = {}, {}
-    for row in rows("instances.jsonl.gz"):
+    for row in recorded.lines_of("llmbar/instances.jsonl.gz"):
         gold.setdefault(row["dataset"], {})[int(row["i"])] = str(row["label"])
     published = json.loads((DATA / "published_statistics.json").read_text())
-    for name in published:
-        file = f"verdicts_{name.replace('/', '_').replace('^', '')}.jsonl.gz"
-        if (DATA / file).exists():
-            for row in rows(file):
-                both = tuple(str(row["results"][-1][order]["winner"]) for order in ORDERS)
-                said.setdefault(name, {}).setdefault(row["evaluator"], {})[int(row["i"])] = both
+    for name in (one for one in published if not one.startswith("CaseStudy")):
+        for evaluator, i, both in recorded.llmbar_winners(name, every_prompt=True):
+            said.setdefault(name, {}).setdefault(evaluator, {})[i] = both
     return gold, said, published
 
 
