@@ -97,6 +97,11 @@ async def _collect(
         lost: list[Dropped] = []
 
         async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
+            found = await case_of(row)
+            progress.ended += 1
+            return found
+
+        async def case_of(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
             group, gone = await sampled(row, policies, cfg)
             if not judges and not cfg.read:
                 return Case(group.prompt, group.completions, (), group.labels), gone

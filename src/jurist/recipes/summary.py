@@ -158,7 +158,8 @@ class RunProgress:
         self.budget, self.total = budget, total
         """Rows in all, where that can be known before they are read."""
         self.counts = Counts()
-        self.rows = 0
+        self.rows = self.ended = 0
+        """Rows that are written, in order; and those that are through, of which some wait for others."""
         self.judges: dict[str, JudgeInfo] = {}
         self.engines: Engines | None = None
         self.stopped: Exception | None = None
@@ -181,14 +182,15 @@ class RunProgress:
     def facts(self) -> dict[str, Any]:
         """The numbers worth telling while it goes on."""
         total, money = self.counts.total(), self.budget
-        done = self.rows / self.total if self.total else 0.0
+        rows = max(self.rows, self.ended)
+        done = rows / self.total if self.total else 0.0
         return {
-            "done": self.rows,
+            "done": rows,
             "total": self.total,
             "calls_kept": money.cached,
             "retries": self.retries,
             "usd": money.spent,
-            "rate": self.rows / max(self.seconds, 1e-9),
+            "rate": rows / max(self.seconds, 1e-9),
             # The whole job, at what this start's rows have cost so far.
             "projected": money.spent - money.spent_now + money.spent_now / done if done else None,
             "flip_rate": total.flipped / total.read_both if total.read_both else None,
