@@ -106,8 +106,8 @@ class Processes:
         try:
             process.communicate(json.dumps({**job, "out": f"{place}.out", "result": place}), seconds)
             said = Path(f"{place}.log").read_text(errors="replace")
-            errors = re.findall(r"^\S*(?:Error|Exception)\b.*", said, re.MULTILINE) or ["nothing said"]
-            why = f"exit {process.returncode}: {errors[-1][:300]}"
+            errors = re.findall(r"^(?:\[rank0]: )?\w\S*(?:Error|Exception): .*", said, re.MULTILINE)
+            why = f"exit {process.returncode}: {(errors or ['it does not say why'])[-1][:300]}"
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -118,7 +118,12 @@ class Processes:
         return dict(json.loads(Path(place).read_text()))
 
     def end(self, process: Any) -> None:
-        with suppress(ProcessLookupError):  # vLLM's, too
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # vLLM's processes, too, which tidy up
+            for _ in range(100):
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
