@@ -116,6 +116,7 @@ class Trainer(Generic[_C]):
         self.sharded, self.main = self.processes.sharded, self.processes.rank == 0
         if self.main:
             self._closing.callback(os.close, lock(self.out))
+            truncate_metrics(self.out / "metrics.jsonl", sys.maxsize)  # refused before anything is loaded
         return self
 
     def __exit__(self, kind: Any, *_: object) -> None:
