@@ -48,6 +48,13 @@ def test_k_samples_differ_in_seed_and_record_how_they_were_made():
     assert all(ask.messages == (Message("user", "Why?"),) for ask in engine.asks)
 
 
+def test_the_same_weights_draw_the_same_in_whichever_folder_they_are():
+    one, moved, other = (Says(lambda ask: "x", name) for name in ("hf:a#1f", "hf:b#1f", "hf:a#2e"))
+    for engine in (one, moved, other):
+        drawn(engine, k=1)
+    assert one.asks[0].seed == moved.asks[0].seed != other.asks[0].seed
+
+
 def test_the_same_call_again_asks_the_same_and_another_seed_asks_anew():
     engine = Says(lambda ask: "a")
     for seed in (1, 1, 2):

@@ -70,6 +70,15 @@ def test_out_of_memory_begins_the_step_again_with_half_the_tokens_which_are_kept
     assert capsys.readouterr().err == "jurist: out of memory; going on with --tokens 300\n"
 
 
+def test_where_memory_would_not_do_on_a_cpu_an_adapter_is_named_before(base, tmp_path, monkeypatch, capsys):
+    for free, said in ((1e12, ""), (1e5, "An adapter takes far less: --lora.r 16\n")):
+        monkeypatch.setattr("jurist.models.processes.free_memory", lambda free=free: free)
+        train_reward(settings(base, tmp_path / f"{free}", epochs=0.1), preferences(32))
+        err = capsys.readouterr().err
+        assert err.endswith(said)
+        assert bool(err) == bool(said)
+
+
 def test_where_not_even_one_row_fits_the_error_says_what_to_try(base, tmp_path, monkeypatch):
     out_of_memory(monkeypatch, lambda _, tokens: tokens > 5)
     with pytest.raises(RunError, match=r"one row alone.*--model.checkpointing true"):

@@ -235,6 +235,16 @@ def test_all_rounds_are_scored_by_the_judge_of_the_first_and_compared_with_the_i
     assert same.compared.distinct == same.compared.distinct_before
 
 
+def test_an_outside_judge_that_follows_the_position_is_warned_of(tmp_path, no_checkpoint):
+    outside = {"judge": "tiny:first", "held_out": 0.3}
+    cfg = loop_settings(RlaifConfig, tmp_path, policy="tiny:sloppy", n=30, compare=outside)
+    with run_rounds(cfg, None) as rounds:
+        for round in rounds:
+            rounds.finish(round, Trained("tiny:careful", "hash"), round.label("tiny:sloppy", k=1))
+    assert "compare.judge followed the position on 100% of" in rounds.outcome.warning
+    assert rounds.outcome.rounds[0].agreement is None, "no prompt has two answers to compare"
+
+
 @pytest.mark.parametrize(("extra", "low", "high"), [({}, 0.9, 1.0), ({"fooled": 1.0}, 0.0, 0.2)])
 def test_the_outside_judge_tells_a_good_judge_from_one_that_is_always_wrong(tmp_path, extra, low, high):
     judge = {"kind": "pointwise", "engine": {"engine": "tiny:planted", "extra": {**FAULTLESS, **extra}}}

@@ -90,8 +90,9 @@ async def _sample_one(
 ) -> list[Completion | Dropped]:
     """All samples of one policy: in one reading of the prompt where the engine can, else one call each."""
     first = seed if sampling.seed is None else sampling.seed
+    weights = engine.name.rpartition("#")[2]  # of a checkpoint in this process, wherever its folder is
     # some engines take 31 bits only
-    how = replace(sampling, seed=_number("draw", prompt.id, engine.name, which[0], first) >> 1)
+    how = replace(sampling, seed=_number("draw", prompt.id, weights, which[0], first) >> 1)
     replies: list[Reply] = []
     reason = "failed"
     try:

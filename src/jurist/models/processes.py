@@ -6,8 +6,11 @@ from __future__ import annotations
 import atexit
 import os
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import count, groupby
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
@@ -50,6 +53,27 @@ class Processes:
             each *= self.world
             torch.distributed.all_gather_object(each, list(mine))
         return [one for some in each for one in some]
+
+
+def warn_of_memory(weights: int, processes: Processes) -> None:
+    """On a CPU whoever takes too much is killed without a word. Each weight still needs its gradient and two
+    moments, of four bytes each."""
+    needed, free = 12 * weights * processes.world, free_memory()
+    if processes.device.type == "cpu" and processes.rank == 0 and needed > free:
+        print(
+            f"jurist: training {weights / 1e6:,.0f} million weights takes {needed / 1e9:.1f} GB more, and"
+            f" {free / 1e9:.1f} GB are free. An adapter takes far less: --lora.r 16",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def free_memory() -> float:
+    """Bytes that can be had; endless where the system does not say."""
+    with suppress(OSError, StopIteration, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    return float("inf")
 
 
 def open_accelerator(cfg: Training) -> Any:

@@ -42,7 +42,7 @@ from ..policies.policy import Policy, TokenStats, Want, load_policy, token_stats
 from ..policies.tokens import Example, by_length
 from ..run import lock, write_whole
 from .checkpoint import fingerprint, finished_model, load_checkpoint, remove_checkpoints, save_checkpoint
-from .processes import Processes, joined, merged, open_accelerator, shuffled_steps
+from .processes import Processes, joined, merged, open_accelerator, shuffled_steps, warn_of_memory
 from .settings import Training, check_training
 
 MAX_NORM: Final = 1.0
@@ -158,12 +158,12 @@ class Trainer(Generic[_C]):
         cfg = self.cfg
         self.policy, self.examples = policy, list(examples)
         self.total = max(1, math.ceil(cfg.epochs * self.steps_per_epoch))
+        warn_of_memory(sum(x.numel() for x in trainable(policy)), self.processes)
         groups = groups or [{"params": trainable(policy)}]
         groups = [{"lr": cfg.peak_lr, "peak": cfg.peak_lr, **group} for group in groups]
         # Fused: one pass over the weights instead of ten, a quarter of the time on a CPU too.
-        optimizer = torch.optim.AdamW(
-            groups, betas=(0.9, 0.95), weight_decay=cfg.optim.weight_decay, fused=True
-        )
+        decay = cfg.optim.weight_decay
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=decay, fused=True)
         # Together, since sharding replaces the weights that the optimiser holds.
         self.module, self.optimizer = self._placed(policy, optimizer)
         self.module.train()

@@ -66,6 +66,8 @@ class Comparison(Struct, frozen=True, omit_defaults=True):
     unique: float | None = None
     """Different answers among as many of both policies to the same prompt."""
     unique_before: float | None = None
+    flips: Share | None = None
+    """Of the prompts, those on which the judge followed the position and not the answer."""
     kl: float | None = None
     """KL(new policy | initial policy), in nats a completion."""
     seconds: float = 0.0

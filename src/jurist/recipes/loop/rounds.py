@@ -153,6 +153,13 @@ class Rounds:
     def outcome(self) -> LoopOutcome:
         cfg = self.loop.cfg
         found = [self.loop.warning, *warnings(self.facts, cfg.stop)]
+        for one in self.facts[-1:]:
+            flips = one.compared.flips
+            if flips is not None and flips.low > cfg.stop.flips > 0:
+                found.append(
+                    f"compare.judge followed the position on {flips.value:.0%} of {flips.n} held-out prompts,"
+                    " so its win rates say little: name another judge"
+                )
         for last in [one for one in self.facts if one.missing][-1:]:
             wanted = real_share_for(self.facts[: last.round - 1], cfg.real)
             found.append(
@@ -335,15 +342,17 @@ class Round:
         first = {row.prompt.id: row.new for row in read_held_out(self.loop.path, 0)} if self.number else {}
         rows = [HeldOutRow(one.prompt, tuple(one.answers), first.get(one.prompt.id, ())) for one in drawn]
         pairs = [(row.prompt, (row.new[0], row.old[0])) for row in rows if row.new and row.old]
+        flips = None
         if judge and pairs:
-            ps = probabilities(self.judge(f"compare{about}", judge, pairs).run, JuryConfig())
+            judged = self.judge(f"compare{about}", judge, pairs)
+            ps, flips = probabilities(judged.run, JuryConfig()), judged.flips
             rows = [with_verdict(row, ps) for row in rows]
         self.write(f"held_out{about}", rows)
 
         def work() -> Comparison:
             kl = self._kl(policy, initial, rows, f"comparison{about}") if self.number else None
             before = [read_held_out(self.loop.path, one, f"held_out{about}") for one in range(1, self.number)]
-            return replace(comparison_of(rows, before, judged=bool(judge)), kl=kl)
+            return replace(comparison_of(rows, before, judged=bool(judge)), kl=kl, flips=flips)
 
         return self.loop.once(self.number, f"comparison{about}", Comparison, work)
 
@@ -381,8 +390,10 @@ class Round:
         if not cfg.judge or not cfg.pairs:
             return None
         cases = read_cases(Path(labelled.run))
-        rows = ((one.prompt, one.completions) for one in cases if len(one.completions) > 1)
-        other = self.judge("agreement", cfg.judge, islice(rows, cfg.pairs), matchups="random:1")
+        rows = [(one.prompt, one.completions) for one in cases if len(one.completions) > 1][: cfg.pairs]
+        if not rows:
+            return None
+        other = self.judge("agreement", cfg.judge, rows, matchups="random:1")
         jury = getattr(self.loop.cfg, "jury", JuryConfig())
         return agreement_of(probabilities(labelled.run, jury), probabilities(other.run, JuryConfig()))
 
