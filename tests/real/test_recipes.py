@@ -130,7 +130,7 @@ def test_every_recipe_goes_round_on_an_assistant(name, assistant):
     words = ["run", f"{recipe}.yaml", "--policy", assistant, "--prompts", "prompts.jsonl", "--out", "loop"]
     words += [one.format(assistant) if isinstance(one, str) else one for one in own]
     words += ["--compare.judge", f"hf:{assistant}", "--compare.held_out", 0.3, "-k", 2]
-    words += ["--sampling.max_tokens", 56, "--budget", "1usd"]
+    words += ["--limit", 10, "--sampling.max_tokens", 56, "--budget", "1usd"]
     done = run(*words)
     if "followed the position" in done.err.splitlines()[-1]:  # so small a judge may do so, and is refused
         assert done.err.splitlines()[-1].endswith("or learn all the same with: --stop.flips 0")
