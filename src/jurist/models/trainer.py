@@ -126,8 +126,8 @@ class Trainer(Generic[_C]):
 
     @property
     def loading(self) -> dict[str, Any]:
-        """How weights are read: those trained in float32, those below an adapter as they come; and where they
-        are sharded by the first process, which gives the others their shares."""
+        """How weights are read: trained ones in float32, those below an adapter as they come; sharded ones by
+        the first process."""
         return {
             "dtype": "auto" if self.cfg.lora else "float32",
             "attention": self.cfg.model.attention,
@@ -135,9 +135,8 @@ class Trainer(Generic[_C]):
         }
 
     def load_base(self, kind: ModelKind = "causal") -> Policy:
-        cfg = self.cfg
+        cfg, template = self.cfg, self.cfg.model.chat_template_kwargs
         self.tell(f"loading {Path(cfg.base).name}")
-        template = cfg.model.chat_template_kwargs
         policy = load_policy(
             cfg.base, lora=cfg.lora, kind=kind, seed=cfg.seed, template=template, **self.loading
         )
