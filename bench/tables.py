@@ -147,6 +147,7 @@ def gpu_table(results: Row) -> str:
     for name, row in results["rows"].items():
         said = f"failed: {row['failed']}" if "failed" in row else f"{row['apart']:.1e} of {row['moved']:.1e}"
         said += "" if row.get("equal", True) else ", **too far**"
+        said += f"; with care, since {row['failed_before']['failed']}" if "failed_before" in row else ""
         times = f" (**{row['ratio']:.2f}** x)" if "ratio" in row else ""
         rows.append(
             {**nothing, "name": f"{name}, Jurist", "times": times, "said": said, **row.get("ours", {})}

@@ -138,6 +138,9 @@ def test_what_fails_is_said_and_the_others_go_on(gpu, tmp_path):
     after = found["no flash attention"]
     assert "flash_attention_2 cannot be used here" in after["failed_before"]["failed"]
     assert (after["with"]["attention"], after["equal"]) == ("sdpa", True)
+    assert "; with care, since ours: exit 1: jurist.errors.SettingError: attention" in gpu.gpu_table(
+        {"rows": found}
+    )
 
     began = time.monotonic()
     gpu.run_rows(rows, tmp_path, out, {"rows": {}}, seconds=-1)
