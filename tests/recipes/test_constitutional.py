@@ -220,6 +220,8 @@ def test_the_temperature_is_learnt_once_from_human_labels_and_applied_to_the_pai
 
     def train(self, cfg, base, pairs, **given):
         learnt.append(list(pairs))
+        (self.path / "policy").mkdir()
+        (self.path / "policy/metrics.jsonl").touch()
         return Trained("tiny:sloppy", "hash")
 
     monkeypatch.setattr(Round, "train", train)  # what a policy learns does not matter here, and takes long
