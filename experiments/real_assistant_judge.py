@@ -7,17 +7,19 @@ answer, and a guess, agree with them.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import chdir
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
 from evidence import Interval, record, run_claims, share
+from jurist.models.settings import SftConfig
+from jurist.models.sft import train_sft
 from jurist.records import Prompt
 from jurist.stats.intervals import clustered_share
 from real_assistant import (
@@ -28,6 +30,8 @@ from real_assistant import (
     assistant_gguf,
     drawn,
     judged,
+    question,
+    settings,
     tokens_of,
 )
 from support import gemma
@@ -53,10 +57,10 @@ def turns_of(prompt: Prompt) -> list[dict[str, str]]:
 
 def real_assistant_ends() -> None:
     """Answers that end by themselves within 128 tokens."""
-    short = answers()
-    asked = [
-        row for name in ("cje_arena", "pandalm", "hh_rlhf") for row in drawn(short[name], 20, held_out=True)
-    ]
+    asked = []
+    for name, rows in answers().items():
+        prompts = {prompt.id: (prompt, answer) for prompt, answer in rows}
+        asked += drawn(prompts.values(), 20, held_out=True) if name != "qlora_vicuna" else []
     write("prompts.jsonl", [{"messages": turns_of(prompt)} for prompt, _ in asked])
     found: dict[str, Any] = {}
     for name, folder in (("assistant", assistant()), ("base", gemma.english())):
@@ -65,9 +69,12 @@ def real_assistant_ends() -> None:
             out = f"{name}_at_{heat}"
             seconds = jurist("sample", "--prompts", "prompts.jsonl", *words, "--out", out)
             texts = records("completions", out)
-            ended = share([one["finish"] == "stop" for one in texts])
+            cut = [one["text"] for one in texts if one.get("finish", "stop") != "stop"]
+            ended = share((len(texts) - len(cut), len(texts)))
+            loops = sum(text[-30:] in text[:-30] for text in cut)
             tokens = median(tokens_of(one["text"]) for one in texts)
-            found[out] = {"ended": ended, "median_tokens": tokens, "seconds": seconds}
+            found[out] = {"ended": ended, "of_the_others_repeat_themselves": f"{loops} of {len(cut)}"}
+            found[out] |= {"median_tokens": tokens, "seconds": seconds}
             print(out, found[out], flush=True)
     least = min(found[f"assistant_at_{heat}"]["ended"][0] for heat in (1, 0))
     record(
@@ -83,18 +90,19 @@ def real_assistant_ends() -> None:
 
 def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
     """Of a run, against the humans; an agreement counts a pair by the mean of both orders."""
-    pairs = {pair[1].id: (name, pair) for name, some in by_source.items() for pair in some}
+    pairs = {
+        frozenset((pair[1].id, pair[2].id)): (name, pair) for name, some in by_source.items() for pair in some
+    }
     asked = records("verdicts", out)
     read = [one for one in asked if not one.get("unread") and not one.get("forced")]
     found: dict[str, Any] = {"read": share((len(read), len(asked)))}
     found["unread"] = Counter(one["unread"] for one in asked if one.get("unread"))
     found["median_label_mass"] = round(median(one.get("label_mass") or 0.0 for one in asked), 4)
-    p = defaultdict[str, list[float]](list)  # that the better answer is better, in each order
+    p = defaultdict[frozenset[str], list[float]](list)  # that the better answer is better, in each order
     for one in read:
-        if one["first_id"] in pairs:
-            p[one["first_id"]].append(one["p_first"])
-        else:
-            p[one["second_id"]].append(1 - one["p_first"])
+        both = frozenset((one["first_id"], one["second_id"]))
+        better = pairs[both][1][1].id == one["first_id"]
+        p[both].append(one["p_first"] if better else 1 - one["p_first"])
     settled = {name: both for name, both in p.items() if len(both) == 2}
     if not settled:
         return found
@@ -121,6 +129,20 @@ def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
     return found
 
 
+def both_orders() -> Path:
+    """Ten minutes more of the assistant on 192 of its pairs, each in both orders. Those are equally long, so
+    they come in the same step, and no step can prefer a position."""
+    import torch
+
+    torch.set_num_threads(1)
+    pairs = [pair for name in HUMANS for pair in drawn(judged(name), 64, held_out=False)]
+    rows = [question(pair, label) for pair in pairs for label in "AB"]
+    cfg = settings()
+    out = str(assistant().with_name("both-orders"))
+    how = {"batch": 24, "lr": cfg.lr, "lora": cfg.lora, "model": cfg.model, "save_every": 5}
+    return train_sft(SftConfig(base=str(assistant()), out=out, **how), rows)  # type: ignore[arg-type]
+
+
 def real_assistant_judge() -> None:
     """It reads pairs that humans have judged."""
     by_source = {name: drawn(judged(name), 100, held_out=True) for name in HUMANS}
@@ -133,7 +155,8 @@ def real_assistant_judge() -> None:
     said: dict[str, dict[tuple[str, str], float]] = {}
     with llama_server(assistant_gguf()) as server:
         judges = {"hf": f"hf:{assistant()}", "llama_cpp": f"llamacpp:assistant@{server.url}"}
-        for name, judge in {**judges, "base": f"hf:{gemma.english()}"}.items():
+        others = {"base": f"hf:{gemma.english()}", "both_orders_learnt": f"hf:{both_orders()}"}
+        for name, judge in {**judges, **others}.items():
             seconds = jurist("label", "--pairs", "pairs.jsonl", "--judge", judge, "--out", name)
             found[name] = figures(by_source, name) | {"seconds": seconds}
             read = [one for one in records("verdicts", name) if not one.get("unread")]
@@ -155,5 +178,7 @@ def real_assistant_judge() -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+    runs = assistant().with_name("runs")  # kept: what was answered is not asked again
+    runs.mkdir(exist_ok=True)
+    with chdir(runs):
         run_claims(real_assistant_ends, real_assistant_judge)

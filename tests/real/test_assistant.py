@@ -102,7 +102,7 @@ def test_the_assistant_ends_its_turns_and_judges_through_hf_and_behind_llama_cpp
                 "label", "--prompts", "prompts.jsonl", "--policy", engine, "--judge", engine, "--out", out
             )
             assert done.code in (0, 1), done.err
-            ended = [one["finish"] == "stop" for one in records("completions", out)]
+            ended = [one.get("finish", "stop") == "stop" for one in records("completions", out)]
             assert sum(ended) >= 0.8 * len(ended)
             verdicts = records("verdicts", out)
             read = [one for one in verdicts if not one.get("unread") and not one.get("forced")]
