@@ -1,12 +1,13 @@
 """What training and sampling cost the processor: Jurist and TRL on the same work, in one run.
 
-    python bench/train.py [--real FOLDER] [--only WORD ...] [--again]
+    python bench/train.py [--real [FOLDER]] [--only WORD ...] [--again]
 
 Each side runs in a fresh process with one thread, on the same checkpoint, ids, order and batches. The two
 take turns step by step, so that other work on the machine hits both alike. Processor time counts: the median
 of the steps without the first, which loads; of a whole job, everything. Rows measured with the same versions
 are kept, unless `--again`; `--only` takes rows with one of these words in their names. `--real` is a
-checkpoint of Gemma 3 270M, a pretrained model with windows of 512 tokens in five of six layers.
+checkpoint of Gemma 3 270M, a pretrained model with windows of 512 tokens in five of six layers; by itself the
+packaged one (`make real-setup`). Its rows are human-labelled pairs.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 from evidence import record
+from jurist.completions import load_groups
+from jurist.records import Prompt
+from support import gemma, recorded
 from train_sides import LORA, Job, checkpoint, skewed, take_part
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
@@ -38,7 +42,10 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 BATCH, STEPS = 4, 4
 LEAST = {"dpo 5M": 2.4, "dpo 40M": 3.3, "reward 5M": 1.5, "reward 40M": 1.5}
 """How many times TRL's speed is promised at a prompt of 512 tokens and answers of 64; elsewhere 1."""
-REAL = {"reward float32": 1.6, "reward bfloat16": 1.4, "dpo float32": 3.0, "sft float32": 2.0}
+REAL = {"reward float32": 1.6, "reward bfloat16": 1.4, "dpo float32": 3.0, "dpo bfloat16": 3.0}
+REAL |= {"sft float32": 2.0, "sft bfloat16": 2.0}
+SHORT, MODEL = 800, "Gemma 3 270M, LoRA"
+"""Characters of a human-labelled pair, and what the names of its rows say."""
 FORMS = ["32+2x32", "64+2x64", "128+2x256", "512+2x64", "2000+2x64", "512+8x64", "128+8x256"]
 Row = dict[str, Any]
 
@@ -58,13 +65,26 @@ def rows(real: bool) -> Iterator[tuple[str, Job]]:
         job = {"model": "5M", "method": method, "least": 3.0 if method == "dpo" else 1.0, "batch": 8}
         job |= {"lengths": skewed(96, (96, 1.0, 768), (48, 0.6, 192)), "sampling": sampling}
         yield f"{method} 5M, a job of skewed lengths, TRL's sampling: {sampling}", job
+    pairs = human_pairs(BATCH * STEPS) if real else []
     for name, least in REAL.items() if real else ():
         method, precision = name.split()
         job = {"model": f"Gemma {precision}", "method": method, "precision": precision, "least": least}
-        # As human-labelled harmlessness pairs are long, the short ones of them.
-        job |= {"lengths": skewed(BATCH * 3, (60, 0.6, 160), (26, 0.6, 60)), "lora": LORA}
-        yield f"{method} Gemma 3 270M, LoRA, {precision}", job
+        yield f"{MODEL}, {name}", {**job, "pairs": pairs, "lora": LORA}
     yield "forms", {"model": "5M", "method": "forms", "steps": STEPS, "shapes": FORMS}
+
+
+def human_pairs(count: int) -> list[tuple[Prompt, str, str]]:
+    """Of HH-RLHF's harmlessness pairs (Bai et al. 2022) short ones, drawn by content."""
+    file = recorded.DATA / "hh_rlhf_harmless_test/harmless-base_test.jsonl.gz"
+    if not file.exists():
+        raise SystemExit(f"no human-labelled pairs at {file}. Set JURIST_REAL_DATA, or leave out --real")
+    found = {}
+    for group in load_groups(file):
+        chosen, rejected = sorted(group.completions, key=lambda one: one.id != group.labels[0].first_id)
+        asked = sum(len(one.content) for one in group.prompt.messages)
+        if asked + max(len(chosen.text), len(rejected.text)) <= SHORT:
+            found[chosen.id] = (group.prompt, chosen.text, rejected.text)
+    return [found[key] for key in sorted(found)[:count]]
 
 
 class Bench:
@@ -97,7 +117,10 @@ class Bench:
         if "losses" in ours and job["sampling"] == "sequential":
             apart = max(abs(one - other) for one, other in zip(ours["losses"], theirs["losses"], strict=True))
             found |= {"loss_apart": apart, "loss": ours["losses"][-1]}
-        return {name: float(f"{value:.4g}") for name, value in found.items()}
+        found = {name: float(f"{value:.4g}") for name, value in found.items()}
+        if "pairs" in job:
+            found |= {"losses": ours["losses"], "trl_losses": theirs["losses"], "pairs": job["batch"]}
+        return found
 
     def _take_turns(self, *jobs: Job) -> Sequence[Row]:
         """Run the sides step by step in turn; what each found, with its times and its peak memory."""
@@ -128,10 +151,12 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--real", default="")
+    parser.add_argument("--real", nargs="?", const="packaged", default="")
     parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args()
+    if args.real == "packaged":
+        args.real = str(gemma.checkpoint())
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     machine = f"one thread on one of {os.cpu_count()} cores, {platform.system()} on {platform.machine()}"
     results: Row = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -149,6 +174,8 @@ def main() -> None:
             results["seconds"] = round(results["seconds"] + time.perf_counter() - began)
             print(f"{name}: {results['rows'][name]}", flush=True)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    if all(f"{MODEL}, {name}" in results["rows"] for name in REAL):
+        real_speed(results)
     if results["rows"].keys() >= dict(rows(real=True)).keys():
         measured = {name: row for name, row in results["rows"].items() if name != "forms"}
         record(
@@ -163,8 +190,35 @@ def main() -> None:
         )
 
 
+def real_speed(results: Row) -> None:
+    """The rows of the real model, in CPU-s a pair."""
+    found = {name: dict(results["rows"][f"{MODEL}, {name}"]) for name in REAL}
+    for name, row in found.items():
+        exact = found[f"{name.split()[0]} float32"]["losses"]
+        for side in ("losses", "trl_losses"):  # in bfloat16 both are rounded, each in its own way
+            apart = [abs(one - other) for one, other in zip(row[side], exact, strict=True)]
+            row[side.replace("losses", "off")] = float(f"{mean(apart):.2g}")
+        row |= {side: float(f"{row[side] / row['pairs']:.3g}") for side in ("ours_s", "theirs_s")}
+        row["holds"] = row["ratio"] >= row["least"] and (
+            row["off"] <= row["trl_off"] + 0.01 if "bfloat16" in name else row["loss_apart"] <= 1e-4
+        )
+    record(
+        "real_speed",
+        min(row["ratio"] for row in found.values()),
+        null={"TRL itself": 1.0},
+        bar="times TRL's speed: reward 1.6 (bfloat16 1.4), DPO 3, SFT 2; losses equal to 1e-4, in bfloat16 at"
+        " most .01 further from those in float32 than TRL's",
+        holds=all(row["holds"] for row in found.values()),
+        unit="ratio of speeds in the row with the least",
+        data=f"pairs of HH-RLHF of at most {SHORT} characters, {STEPS} steps of {BATCH}; CPU-s a pair",
+        rows=found,
+        falls_short=[name for name, row in found.items() if not row["holds"]],
+        **{name: results[name] for name in ("command", "versions")},
+    )
+
+
 def holds(name: str, row: Row) -> bool:
-    equal = row.get("loss_apart", 0.0) <= (0.01 if "bfloat16" in name else 1e-4)
+    equal = row.get("loss_apart", 0.0) <= 1e-4 or "bfloat16" in name  # that is `real_speed`'s to say
     return equal and row["ratio"] >= row["least"]
 
 

@@ -35,7 +35,7 @@ from jurist.models.trainer import shuffled_steps
 from jurist.policies.checkpoint import Lora
 from jurist.policies.forward import form_for
 from jurist.policies.policy import load_policy
-from jurist.policies.tokens import Example
+from jurist.policies.tokens import Example, tokenise_many
 from jurist.policies.writer import Drawing, HFWriter
 from jurist.records import Completion, Preference, Prompt
 
@@ -106,17 +106,17 @@ def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
     words.save_pretrained(folder)
 
 
-def texts(job: Job) -> list[tuple[str, str, str]]:
-    """Prompt, chosen and rejected of random words; for the random models exactly as long as asked."""
-    draw = random.Random(0)
-    if job["model"] in SIZES:
-        words = [f"w{index}" for index in range(SIZES[job["model"]][-1] - len(SPECIAL))]
-    else:
-        known = hf.AutoTokenizer.from_pretrained(job["base"]).get_vocab()
-        words = sorted(one[1:] for one in known if one[0] == "▁" and one[1:].isascii() and one[1:].isalpha())
-    extra = (AROUND_A_PROMPT, AFTER_AN_ANSWER, AFTER_AN_ANSWER)
-    sizes = ([n - more for n, more in zip(row, extra, strict=True)] for row in job["lengths"])
-    return [tuple(" ".join(draw.choices(words, k=n)) for n in row) for row in sizes]  # type: ignore[misc]
+def pairs(job: Job) -> list[tuple[Prompt, str, str]]:
+    """Prompt, chosen and rejected: the job's, or random words, exactly as long as asked."""
+    if "pairs" in job:
+        return list(job["pairs"])
+    draw, words = random.Random(0), [f"w{index}" for index in range(SIZES[job["model"]][-1] - len(SPECIAL))]
+    extra, found = (AROUND_A_PROMPT, AFTER_AN_ANSWER, AFTER_AN_ANSWER), []
+    for row in job["lengths"]:
+        sizes = (n - more for n, more in zip(row, extra, strict=True))
+        prompt, *answers = (" ".join(draw.choices(words, k=n)) for n in sizes)
+        found.append((Prompt.of(prompt), *answers))
+    return found
 
 
 def skewed(count: int, prompt: tuple[int, float, int], answer: tuple[int, float, int]) -> list[Lengths]:
@@ -139,8 +139,7 @@ def ours(job: Job, gate: Gate) -> Job:
             gate(losses)
 
     rows: list[Any] = []
-    for number, (asked, *answers) in enumerate(texts(job)):
-        prompt = Prompt.of(asked)
+    for number, (prompt, *answers) in enumerate(pairs(job)):
         chosen, rejected = (Completion.of(prompt.id, one) for one in answers)
         pair = Preference(str(number), prompt, chosen, rejected, p=1.0)
         rows.append({"sft": (prompt, chosen), "grpo": prompt}.get(job["method"], pair))
@@ -191,9 +190,10 @@ def trl(job: Job, gate: Gate, *watching: type) -> Job:
     if method == "dpo":
         settings |= {"beta": BETA, "precompute_ref_log_probs": True}
     rows = []
-    for some, lengths in zip(texts(job), job["lengths"], strict=True):
-        roles = ("user", "assistant", "assistant")
-        turns = [[{"role": role, "content": text}] for role, text in zip(roles, some, strict=True)]
+    for number, (prompt, *answers) in enumerate(pairs(job)):
+        asked = [{"role": one.role, "content": one.content} for one in prompt.messages]
+        turns = [asked, *([{"role": "assistant", "content": one}] for one in answers)]
+        lengths = job["lengths"][number] if by_length else ()
         length = {"length": lengths[0] + max(lengths[1:])} if by_length else {}
         rows.append(dict(zip(names, turns, strict=False)) | length)
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
@@ -247,8 +247,11 @@ def score(text: str) -> float:
 
 def our_order(job: Job) -> list[int]:
     """The rows in the order in which our trainers take them."""
-    ends = 1 if job["method"] == "sft" else 2
-    examples = [Example([0] * p, [[0] * one for one in answers[:ends]]) for p, *answers in job["lengths"]]
+    rows = []
+    for prompt, *answers in pairs(job):
+        ends = answers[: 1 if job["method"] == "sft" else 2]
+        rows.append((prompt, [Completion.of(prompt.id, one) for one in ends], {}))
+    examples = [*tokenise_many(rows, hf.AutoTokenizer.from_pretrained(job["base"]))]
     return list(islice(chain.from_iterable(shuffled_steps(examples, job["batch"], 0)), len(examples)))
 
 

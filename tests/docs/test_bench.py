@@ -30,14 +30,14 @@ def test_bars_are_held_to_what_was_measured():
 def test_texts_have_as_many_tokens_as_they_are_asked_to_have():
     train_sides = pytest.importorskip("train_sides")
     from jurist.policies.tokens import tokenise_many
-    from jurist.records import Completion, Prompt
+    from jurist.records import Completion
 
     lengths = [(30, 8, 5), (12, 20, 9)]
     tokenizer = train_sides.tokenizer(4096)
-    rows = train_sides.texts({"model": "5M", "lengths": lengths})
-    for (asked, *answers), want in zip(rows, lengths, strict=True):
+    rows = train_sides.pairs({"model": "5M", "lengths": lengths})
+    for (prompt, *answers), want in zip(rows, lengths, strict=True):
         both = [Completion.of("", text) for text in answers]
-        (example,) = tokenise_many([(Prompt.of(asked), both, {})], tokenizer)
+        (example,) = tokenise_many([(prompt, both, {})], tokenizer)
         assert (len(example.prompt_ids), *map(len, example.answers)) == want
 
 

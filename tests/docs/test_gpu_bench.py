@@ -61,9 +61,10 @@ def test_tokens_and_work_are_what_counting_them_otherwise_gives(gpu, dry_run):
         head = 0 if "reward" in name else weights["lm_head.weight"]
         encode = sides.tokenizer(shape["vocab_size"]).encode
         prompts = sum(
-            len(encode(f"<|user|> {asked} <|end|> <|assistant|>")) for asked, *_ in sides.texts(job)
+            len(encode(f"<|user|> {asked.messages[0].content} <|end|> <|assistant|>"))
+            for asked, *_ in sides.pairs(job)
         )
-        pairs = sum(len(encode(f"{one} <|end|>")) for _, *both in sides.texts(job) for one in both)
+        pairs = sum(len(encode(f"{one} <|end|>")) for _, *both in sides.pairs(job) for one in both)
         for by in ("ours", "trl"):
             side, grpo = dry_run[0][name][by], "grpo" in name
             steps = side["steps"][2 if grpo else 1 :]
