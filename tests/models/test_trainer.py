@@ -17,7 +17,7 @@ from rows_for_tests import metrics, pairs_file, preferences
 from jurist.engines import checkpoints
 from jurist.errors import Interrupted, RunError
 from jurist.models.checkpoint import fingerprint
-from jurist.models.processes import joined, merged, shuffled_steps
+from jurist.models.processes import joined, merged, open_accelerator, shuffled_steps
 from jurist.models.reward import train_reward
 from jurist.models.settings import DpoConfig, ModelConfig, PPOConfig, RewardConfig
 from jurist.models.trainer import lr_share
@@ -97,6 +97,15 @@ def test_a_finished_run_loads_nothing(base, tmp_path, monkeypatch):
             train_reward(other, preferences(32))
     with pytest.raises(RunError, match="trained with other settings, data or base"):
         train_reward(cfg, preferences(33))
+
+
+def test_by_default_a_cpu_computes_in_bfloat16_if_it_can_and_the_base_is_of_it(base, tmp_path):
+    making.model().to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    making.tokenizer().save_pretrained(tmp_path / "half")
+    found = [open_accelerator(DpoConfig(base=str(one))).mixed_precision for one in (base, tmp_path / "half")]
+
+    able = torch.cpu.get_capabilities()["avx512_bf16"] or torch.cpu.get_capabilities()["amx_bf16"]
+    assert found == ["no", "bf16" if able else "no"]
 
 
 def test_what_changes_no_number_is_not_in_the_name_of_a_run_and_what_does_is(base, tmp_path):

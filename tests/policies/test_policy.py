@@ -7,7 +7,7 @@ import torch
 from jurist.engines.checkpoints import find_checkpoint, weights_hash, weights_named
 from jurist.errors import DataError, SettingError
 from jurist.policies.checkpoint import Lora
-from jurist.policies.policy import cpu_has_bfloat16, kl, load_policy, load_to_read, token_stats
+from jurist.policies.policy import cpu_has_bfloat16_for, kl, load_policy, load_to_read, token_stats
 from jurist.policies.tokens import Example, tokenise_many
 from jurist.records import Completion, Prompt
 
@@ -60,7 +60,8 @@ def test_what_has_learnt_is_kept_whole_and_read_in_the_dtype_of_its_base(tmp_pat
     assert policy.dtype == again.dtype == "bfloat16"
     for opened in (load_policy(saved).model, AutoModelForCausalLM.from_pretrained(saved)):
         assert {weight.dtype for weight in opened.parameters()} == {torch.bfloat16}
-    native = torch.cuda.is_available() or cpu_has_bfloat16()
+    native = torch.cuda.is_available() or cpu_has_bfloat16_for(saved)
+    assert not cpu_has_bfloat16_for(making.checkpoint(tmp_path / "single"))
     assert load_to_read(saved).model.dtype == (torch.bfloat16 if native else torch.float32)
     assert load_to_read(saved, dtype="float32").model.dtype == torch.float32
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..policies.forward import row_slots
+from ..policies.policy import cpu_has_bfloat16_for
 from ..policies.tokens import Example
 from .settings import Training
 
@@ -87,6 +88,7 @@ def open_accelerator(cfg: Training) -> Any:
     bf16 = cfg.model.precision == "bfloat16"
     if cfg.model.precision == "auto":
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        bf16 |= not torch.accelerator.is_available() and cpu_has_bfloat16_for(cfg.base)
     # Without being told that it is to be the CPU, processes on a machine without a GPU do not meet.
     made = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=not torch.accelerator.is_available())
     check_launch(os.environ, int(made.num_processes), str(made.distributed_type))

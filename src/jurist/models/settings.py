@@ -30,7 +30,9 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How the base is loaded and computed."""
 
     attention: Annotated[Attention, Meta(description="Implementation of attention.")] = "sdpa"
-    precision: Annotated[Precision, Meta(description="auto: bfloat16 on a GPU that has it.")] = "auto"
+    precision: Annotated[
+        Precision, Meta(description="auto: bfloat16 on a GPU that has it; on a CPU, if the base names it.")
+    ] = "auto"
     checkpointing: Annotated[bool, Meta(description="Recompute activations: less memory, more time.")] = False
     chat_template_kwargs: Annotated[
         dict[str, Any], Meta(description="Arguments of the chat template, kept in the model.")
