@@ -39,7 +39,7 @@ from support.cli import spawn
 from support.job import records, write
 from support.llama import llama_server
 
-SLOW = "20 minutes, the packages of `make real`, recorded data, and the assistant"
+SLOW = "half an hour, the packages of `make real`, recorded data, and the assistant"
 SHORT = ("--sampling.max_tokens", 128)
 
 
@@ -96,6 +96,7 @@ def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
     asked = records("verdicts", out)
     read = [one for one in asked if not one.get("unread") and not one.get("forced")]
     found: dict[str, Any] = {"read": share((len(read), len(asked)))}
+    found["seconds_of_calls"] = round(sum(one.get("seconds", 0.0) for one in asked), 1)
     found["unread"] = Counter(one["unread"] for one in asked if one.get("unread"))
     found["median_label_mass"] = round(median(one.get("label_mass") or 0.0 for one in asked), 4)
     p = defaultdict[frozenset[str], list[float]](list)  # that the better answer is better, in each order
@@ -157,8 +158,8 @@ def real_assistant_judge() -> None:
         judges = {"hf": f"hf:{assistant()}", "llama_cpp": f"llamacpp:assistant@{server.url}"}
         others = {"base": f"hf:{gemma.english()}", "both_orders_learnt": f"hf:{both_orders()}"}
         for name, judge in {**judges, **others}.items():
-            seconds = jurist("label", "--pairs", "pairs.jsonl", "--judge", judge, "--out", name)
-            found[name] = figures(by_source, name) | {"seconds": seconds}
+            jurist("label", "--pairs", "pairs.jsonl", "--judge", judge, "--out", name)
+            found[name] = figures(by_source, name)
             read = [one for one in records("verdicts", name) if not one.get("unread")]
             said[name] = {(one["first_id"], one["second_id"]): one["p_first"] for one in read}
             print(name, found[name], flush=True)

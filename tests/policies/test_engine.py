@@ -249,10 +249,12 @@ def test_the_name_changes_with_weights_and_tokenizer_and_not_with_the_card(llama
     assert weights_hash(llama)[:12] in one.name == other.name
 
 
-def test_a_folder_called_model_has_the_name_of_its_training(llama, tmp_path):
+def test_a_folder_called_model_has_the_name_of_its_training(llama, tmp_path, monkeypatch):
     trained = shutil.copytree(llama, tmp_path / "sft" / "model")
+    monkeypatch.chdir(trained.parent)
 
-    assert open_engine(f"hf:{trained}").name == f"hf:sft#{weights_hash(llama)[:12]}"
+    names = {open_engine(f"hf:{path}").name for path in (trained, "model", "model/", "../sft/model")}
+    assert names == {f"hf:sft#{weights_hash(llama)[:12]}"}
 
 
 def test_a_checkpoint_is_opened_without_torch(llama):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import groupby
+from os.path import abspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -247,7 +248,7 @@ def open_local(config: EngineConfig, folder: Path | None = None) -> LocalEngine:
     # Which of several cards of one kind it is read on changes no reply.
     changes = {**config.extra, "device": extra.device.partition(":")[0]} if extra.device else config.extra
     more = f"+{content_id(changes)[:6]}" if changes else ""
-    place = Path(path).absolute()
+    place = Path(abspath(path))
     # All that was trained here lies in folders of this name: that of the training says more.
     called = place.parent.name if place.name == "model" else place.name
     name = f"{kind}:{called}#{weights_hash(folder)[:12]}{more}"
