@@ -70,6 +70,13 @@ def test_out_of_memory_begins_the_step_again_with_half_the_tokens_which_are_kept
     assert capsys.readouterr().err == "jurist: out of memory; going on with --tokens 300\n"
 
 
+@pytest.mark.parametrize(
+    ("rows", "given", "batch"), [(12, None, 8), (400, None, 25), (5000, None, 64), (12, 3, 3)]
+)
+def test_few_rows_are_learnt_in_small_steps(rows, given, batch):
+    assert RewardConfig(batch=given).rows_a_step(rows) == batch
+
+
 def test_where_memory_would_not_do_on_a_cpu_an_adapter_is_named_before(base, tmp_path, monkeypatch, capsys):
     for free, said in ((1e12, ""), (1e5, "An adapter takes far less: --lora.r 16\n")):
         monkeypatch.setattr("jurist.models.processes.free_memory", lambda free=free: free)

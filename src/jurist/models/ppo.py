@@ -136,11 +136,12 @@ def warn_of_constant(step: int, metrics: Mapping[str, float]) -> None:
 
 def prompt_steps(prompts: int, world: int, cfg: PPOConfig) -> Iterator[list[int]]:
     """The prompts in a new order each epoch, long and short mixed, in full steps."""
-    size = min(cfg.batch, prompts)
+    most = cfg.rows_a_step(prompts)
+    size = min(most, prompts)
     size -= size % world
     if not size:
         raise DataError(
-            f"{prompts} prompts, at most {cfg.batch} a step, are too few for {world} processes."
+            f"{prompts} prompts, at most {most} a step, are too few for {world} processes."
             f" Start with: --batch {world} and as many prompts, or fewer processes"
         )
 

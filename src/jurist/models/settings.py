@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from math import isfinite
+from math import ceil, isfinite
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
@@ -58,7 +58,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     base: Annotated[str, Meta(description="The initial model: a folder, a name on the hub, or tiny.")] = ""
     out: Annotated[str, Meta(description="Folder for the model, its metrics and checkpoints.")] = ""
     epochs: Annotated[AboveZero, Meta(description="Passes over the rows; 0.5 stops half way.")] = 1.0
-    batch: Annotated[Count, Meta(description="Rows per step, over all processes.")] = 64
+    batch: Annotated[
+        Count | None, Meta(description="Rows per step, over all processes; null: 64, of few rows fewer.")
+    ] = None
     lr: Annotated[
         AboveZero | None, Meta(description="Peak learning rate; null: 1e-5, ten times that for an adapter.")
     ] = None
@@ -74,6 +76,10 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     save_every: Annotated[CountOr0, Meta(description="Steps between checkpoints; 0: none.")] = 200
     seed: Annotated[int, Meta(description="Seed of the order of the rows and all other choices.")] = 0
     track: Annotated[Literal["", "wandb", "trackio"], Meta(description="Where else metrics are sent.")] = ""
+
+    def rows_a_step(self, rows: int) -> int:
+        """Of so many in an epoch. A few hundred in steps of 64 would be over before anything is learnt."""
+        return self.batch or max(8, min(64, ceil(rows / 16)))
 
     @property
     def peak_lr(self) -> float:

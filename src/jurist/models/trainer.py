@@ -155,7 +155,7 @@ class Trainer(Generic[_C]):
         """`want` is what the losses are made of; `groups` are weights with a learning rate of their own."""
         self.want, self.temperature = want, temperature
         cfg = self.cfg
-        self.policy, self.examples = policy, list(examples)
+        self.policy, self.examples, self.batch = policy, list(examples), cfg.rows_a_step(len(examples))
         self.total = max(1, math.ceil(cfg.epochs * self.steps_per_epoch))
         warn_of_memory(sum(x.numel() for x in trainable(policy)), self.processes)
         groups = groups or [{"params": trainable(policy)}]
@@ -184,7 +184,7 @@ class Trainer(Generic[_C]):
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.examples) / self.cfg.batch)
+        return math.ceil(len(self.examples) / self.batch)
 
     def steps(self, plan: Iterable[list[int]] | None = None) -> Iterator[TrainingStep]:
         """What is left of the run. Each step seeds itself, so that a resumed one draws the same dropout.
@@ -193,7 +193,7 @@ class Trainer(Generic[_C]):
         """
         self.resume()
         began, first = time.monotonic(), self.done
-        plan = shuffled_steps(self.examples, self.cfg.batch, self.cfg.seed) if plan is None else plan
+        plan = shuffled_steps(self.examples, self.batch, self.cfg.seed) if plan is None else plan
         for step in map(TrainingStep, range(1, self.total + 1), plan):
             if step.number <= first:
                 continue
@@ -457,7 +457,7 @@ class Trainer(Generic[_C]):
         if self.main:
             policy.save(folder, merge=self.cfg.lora is None or self.cfg.lora.merge)
             if self.total and "rows" in facts:  # a share of an epoch has not come to all rows
-                facts["rows"] = min(facts["rows"], self.total * self.cfg.batch)
+                facts["rows"] = min(facts["rows"], self.total * self.batch)
             facts = {"base": str(policy.path), "base_hash": policy.hash, **facts}
             facts |= {"steps": self.total, "metrics": self.metrics, "held_out": self.held_out}
             facts |= {"processes": self.processes.world, "settings": msgspec.to_builtins(self.cfg)}
