@@ -133,39 +133,46 @@ class Pairs:
 
 
 def shown(now: Progress) -> None:
-    print(now.step, "of", now.steps, f"loss {now.metrics['loss']:.3f}", flush=True)
+    print(f"{now.step} of {now.steps}, {now.seconds_left:.0f} s left", now.metrics.get("loss"), flush=True)
 
 
 def read_answers(matchups: Iterable[Matchup], folder: Path, want: Any) -> dict[str, Any]:
-    """Of each answer its last state, its reward, or the sum and the mean of its log-probs."""
+    """Of each answer its last state, its reward, or its log-probs, summed and a token: a file a prompt."""
     asked: dict[str, tuple[Prompt, dict[str, Completion]]] = {}
-    for one in matchups:
-        asked.setdefault(one.prompt.id, (one.prompt, {}))[1].update(
-            {a.id: a for a in (one.first, one.second)}
-        )
-    policy, found, everything = None, {}, list(asked.values())
-    for block in (everything[at : at + 40] for at in range(0, len(everything), 40)):
-        ids = [name for _, some in block for name in some]
-        file = KEPT / want / f"{content_id(folder.name, folder.parent.name, ids)}.npy"
-        if not file.exists():
-            kind = "causal" if want == "logprobs" else "reward"
-            policy = policy or load_policy(folder, dtype="float32", kind=kind).eval()
-            texts = ((prompt, list(some.values()), {}) for prompt, some in block)
-            rows = [*tokenise_many(texts, policy.tokenizer)]
-            if want == "logprobs":  # a base never ends a turn
-                rows = [replace(row, answers=[ids[:-1] for ids in row.answers]) for row in rows]
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                stats = token_stats(policy, rows, 1024, (want,))
-            values = stats.reward_A if want == "reward" else stats.state_AD
-            if want == "logprobs":
-                sums_A = stats.logprobs_AT.sum(-1)
-                values = torch.stack([sums_A, sums_A / stats.mask_AT.sum(-1)], -1)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file.with_suffix(".partial.npy"), values.numpy())
-            file.with_suffix(".partial.npy").replace(file)
-            print("read", want, "of", len(ids), "answers", flush=True)
-        found |= dict(zip(ids, torch.from_numpy(np.load(file)), strict=True))
+    for m in matchups:
+        asked.setdefault(m.prompt.id, (m.prompt, {}))[1].update({m.first.id: m.first, m.second.id: m.second})
+    files = {}
+    for name, (_, some) in asked.items():
+        key = content_id(folder.name, folder.parent.name, name, [one.text for one in ordered(some)])
+        files[name] = KEPT / want / f"{key}.npy"
+    left = [asked[name] for name, file in files.items() if not file.exists()]
+    if left:
+        policy = load_policy(
+            folder, dtype="float32", kind="causal" if want == "logprobs" else "reward"
+        ).eval()
+    for block in (left[at : at + 40] for at in range(0, len(left), 40)):
+        rows = [*tokenise_many(((prompt, ordered(some), {}) for prompt, some in block), policy.tokenizer)]
+        if want == "logprobs":  # a base never ends a turn
+            rows = [replace(row, answers=[ids[:-1] for ids in row.answers]) for row in rows]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            stats = token_stats(policy, rows, 1024, (want,))
+        values = stats.reward_A if want == "reward" else stats.state_AD
+        if want == "logprobs":
+            sums_A = stats.logprobs_AT.sum(-1)
+            values = torch.stack([sums_A, sums_A / stats.mask_AT.sum(-1)], -1)
+        for (prompt, _), part in zip(block, values.split([len(some) for _, some in block]), strict=True):
+            files[prompt.id].parent.mkdir(parents=True, exist_ok=True)
+            np.save(files[prompt.id], part.numpy())
+        print(f"read {want} of {len(values)} answers", flush=True)
+    found = {}
+    for name, (_, some) in asked.items():
+        values = torch.from_numpy(np.load(files[name]))
+        found |= {one.id: value for one, value in zip(ordered(some), values, strict=True)}
     return found
+
+
+def ordered(some: dict[str, Completion]) -> list[Completion]:
+    return sorted(some.values(), key=lambda one: one.text)
 
 
 def pair(prompt: str, *texts: str) -> Matchup:

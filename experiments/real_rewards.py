@@ -119,7 +119,7 @@ def real_ai_vs_human_labels() -> None:
     jury, judges = llmbar(), (*recorded.JUDGES, "jury")
     found = {"PandaLM": by_source(pandalm(), ("gpt-3.5", "PandaLM-7B"))}
     for name, hard in (("LLMBar, natural and processed", 0), ("LLMBar, adversarial", 1)):
-        found[name] = by_source(jury, judges, jury.by["adversarial"] == hard)
+        found[name] = by_source(jury.some(jury.by["adversarial"] == hard), judges)
     print(json.dumps(found, indent=1))
     nulls, first = found["PandaLM"]["nulls"], found["PandaLM"]["gpt-3.5"]
     record(
@@ -134,10 +134,9 @@ def real_ai_vs_human_labels() -> None:
     )
 
 
-def by_source(pairs: Pairs, judges: Sequence[str], where: Array | bool = True) -> dict[str, Any]:
-    """Heads from each source of labels, marked on the human labels `where` so."""
-    human_N = pairs.by["human"]
-    gold_N = np.where(where & decided(human_N), human_N, np.nan)
+def by_source(pairs: Pairs, judges: Sequence[str]) -> dict[str, Any]:
+    """Heads from each source of labels, marked on human labels."""
+    human_N = gold_N = pairs.by["human"]
     by_human = pairs.held_out(human_N)
     null = {"longer": pairs.longer, "always the first": np.ones(len(gold_N))}
     null |= {"bag of words": pairs.held_out(human_N, pairs.by_words)}
