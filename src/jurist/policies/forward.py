@@ -1,9 +1,12 @@
 """A prompt and its k answers through a model, with the prompt computed once.
 
-Two forms share it, and a third is what they are checked against and fall back to. All give the same numbers:
+Three forms share it, and a fourth is what they are checked against and fall back to. All give the same
+numbers:
 
     masked     one row [prompt][answer 1]...[answer k]; a mask hides the answers from each other, and the
                positions of each begin again after the prompt
+    packed     the same rows, but nothing is computed for padding: all rows are one behind another, and only
+               attention takes them apart. On CPUs, which have no time to waste
     prefilled  the prompt's keys and values are computed and repeated, then one row an answer reads them.
                Flash attention takes it, which knows no such masks; better for long prompts and many answers
     concat     one row per answer, prompt and all
@@ -16,26 +19,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from .tokens import Example, padded
 
-PromptForm = Literal["masked", "prefilled", "concat"]
+PromptForm = Literal["masked", "packed", "prefilled", "concat"]
 LOGITS_AT_ONCE: Final = 2**27
 """More of them are made in pieces, and made again on the way back: half a gigabyte in float32."""
 ROWS_AT_ONCE: Final = {"cpu": 16}
 """Rows of logits worked on while the processor still has them in its cache; a GPU takes 1,024."""
+ROWS: Final = ("masked", "packed")
 WINDOWED: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose masks we can write."""
 LONG: Final = 384
 """Tokens of a prompt, or of all its answers, from which on it is prefilled."""
+PACKED: Final = 2**19
+"""Padding, times the width of the model squared, from which on it costs more than taking rows apart."""
 PADDING: Final = -1
 """Where `_masks` is told the part that a token belongs to."""
 
@@ -65,29 +74,36 @@ def answer_states(
     """The states of all answers of a batch, rows in order and each row's answers in order."""
     if form == "auto":
         form = form_for(model, examples)
-    return {"masked": _masked, "prefilled": _prefilled, "concat": _concat}[form](model, examples)
+    forms = {"masked": _masked, "packed": _packed, "prefilled": _prefilled, "concat": _concat}
+    return forms[form](model, examples)
 
 
 def form_for(model: Any, examples: Sequence[Example]) -> PromptForm:
-    """The rule of thumb: share wherever a prompt has several answers.
+    """The rule of thumb: share wherever a prompt has several answers, and pack where that spares enough.
 
     Sharing beat `concat` at each shape that was measured, from 16 tokens of prompt on, in float32 and
     bfloat16; between the two forms lay at most a fifth.
     """
+    width = causal_of(model).get_input_embeddings().weight.shape[1]
+    lengths = [example.length for example in examples]
+    padding = max(lengths) * len(lengths) - sum(lengths)
+    rows: PromptForm = "masked"
+    if padding * width**2 > PACKED and max(lengths) < 2 * LONG and "packed" in shared_forms(model):
+        rows = "packed"
     if sum(len(example.answers) for example in examples) == len(examples):
-        return "concat"
+        return "concat" if rows == "masked" else rows
     prompts = sum(len(example.prompt_ids) for example in examples)
     answers = sum(example.length for example in examples) - prompts
     # A dense mask grows with the square of both.
     long = max(prompts, answers) >= LONG * len(examples)
-    by_choice: tuple[PromptForm, ...] = ("prefilled", "masked") if long else ("masked", "prefilled")
+    by_choice: tuple[PromptForm, ...] = ("prefilled", rows) if long else (rows, "prefilled")
     return next((form for form in by_choice if form in shared_forms(model)), "concat")
 
 
 def row_slots(model: Any, example: Example) -> int:
     """Token slots that a row takes in a pass: what bounds the memory."""
     form = form_for(model, [example])
-    if form == "masked" or len(example.answers) < 2:
+    if form in ROWS or len(example.answers) < 2:
         return example.length
     answers = len(example.answers) * max(map(len, example.answers))
     prompts = 1 if form == "prefilled" else len(example.answers)
@@ -109,7 +125,7 @@ def shared_forms(model: Any) -> tuple[PromptForm, ...]:
     if causal not in _checked:
         _checked[causal] = _check(model)
     twice = model.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
-    return tuple(form for form in _checked[causal] if form == "masked" or not twice)
+    return tuple(form for form in _checked[causal] if form in ROWS or not twice)
 
 
 _checked: WeakKeyDictionary[Any, tuple[PromptForm, ...]] = WeakKeyDictionary()
@@ -120,7 +136,12 @@ def _check(model: Any) -> tuple[PromptForm, ...]:
     top = min(causal_of(model).get_input_embeddings().weight.shape[0], 50)
     ids = [1 + index % (top - 1) for index in range(12)]
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
-    forms: tuple[PromptForm, ...] = ("prefilled",) if is_flash(model) else ("masked", "prefilled")
+    causal = causal_of(model)
+    forms: tuple[PromptForm, ...] = ("packed", "masked", "prefilled")
+    if causal.device.type != "cpu" or causal.config._attn_implementation != "sdpa":
+        forms = forms[1:]
+    if is_flash(model):
+        forms = ("prefilled",)
     was_training = model.training
     model.eval()
     equal: list[PromptForm] = []
@@ -148,7 +169,7 @@ def _concat(model: Any, examples: Sequence[Example]) -> States:
     return _states(hidden_BLD, enumerate(spans))
 
 
-def _masked(model: Any, examples: Sequence[Example]) -> States:
+def _masked(model: Any, examples: Sequence[Example], packed: bool = False) -> States:
     rows, parts, positions, spans = [], [], [], []
     for row, one in enumerate(examples):
         rows.append([*chain(one.prompt_ids, *one.answers)])
@@ -160,13 +181,43 @@ def _masked(model: Any, examples: Sequence[Example]) -> States:
             positions[-1] += range(prompt, prompt + len(answer))
             spans.append((row, (prompt - 1, at, len(answer))))
             at += len(answer)
-    position_BL, _ = padded(positions)
-    how = {
-        "input_ids": padded(rows, _pad(model))[0],
-        "attention_mask": _masks(model, padded(parts, PADDING)[0], position_BL),
-        "position_ids": position_BL,
-    }
+    (ids_BL, real_BL), (position_BL, _) = padded(rows, _pad(model)), padded(positions)
+    masks = _masks(model, padded(parts, PADDING)[0], position_BL)
+    how = {"input_ids": ids_BL, "attention_mask": masks, "position_ids": position_BL}
+    if packed:
+        how |= {name: how[name][real_BL][None] for name in ("input_ids", "position_ids")}
+        at_N = real_BL.flatten().nonzero()[:, 0]
+        slot_BL = (real_BL.flatten().cumsum(0) - 1).view(real_BL.shape)
+        for mask in masks.values() if isinstance(masks, dict) else [masks]:
+            mask.packed = slot_BL, at_N
+        begins = [*accumulate(map(len, rows), initial=0)]
+        spans = [(0, (begins[row] + ahead, begins[row] + at, n)) for row, (ahead, at, n) in spans]
     return _states(_hidden(model, **how), spans)
+
+
+def _packed(model: Any, examples: Sequence[Example]) -> States:
+    return _masked(model, examples, packed=True)
+
+
+def sdpa_apart(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **how: Any
+) -> tuple[Tensor, None]:
+    """As `sdpa`, of which it takes the name; packed rows are taken apart for it, and padded."""
+    packed = getattr(attention_mask, "packed", None)
+    if packed is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
+    slot_BL, at_N = packed
+
+    def apart(x_1HND: Tensor) -> Tensor:
+        x_NHD = x_1HND[0].transpose(0, 1)
+        return F.embedding(slot_BL, x_NHD.flatten(1)).unflatten(2, x_NHD.shape[1:]).transpose(1, 2)
+
+    parts = (apart(x_1HND) for x_1HND in (query, key, value))
+    out_BLHD, _ = sdpa_attention_forward(module, *parts, attention_mask, **how)
+    return F.embedding(at_N, out_BLHD.flatten(2).flatten(0, 1)).unflatten(1, out_BLHD.shape[2:])[None], None
+
+
+AttentionInterface.register("sdpa", sdpa_apart)
 
 
 def _prefilled(model: Any, examples: Sequence[Example]) -> States:
