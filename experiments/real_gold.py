@@ -1,49 +1,43 @@
 """A real model's answers, and what a model of human labels says of them; for `real_policies.py`.
 
-The gold model is a reward model with LoRA on the 270 M base, learnt from all human labels of `shared/data`
-that are short enough: PandaLM's majorities, LLMBar, HH-RLHF. It reads the first `SEEN` tokens of an answer,
-about as many as policies write here. Everything is kept in `~/.cache/jurist/real`, under names that say
-what it was made from, and is not made twice.
+The gold model is the reward model of `real_rewards.py` that learnt from 1,600 human labels of HH-RLHF. It
+marks answers to dialogues of the same data: those that it learnt from, and those that neither it nor
+anything else here did. Everything is kept in `~/.cache/jurist/real`, under names that say what it was made
+from, and is not made twice.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache, cached_property
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from msgspec.structs import replace
-from safetensors.torch import load_file
 
 from jurist.engines.checkpoints import weights_hash
-from jurist.models.reward import train_reward
 from jurist.models.rewards import JudgedRow
-from jurist.models.settings import ModelConfig, RewardConfig
+from jurist.models.settings import ModelConfig
 from jurist.models.trainer import Progress
 from jurist.policies.checkpoint import Lora, reward_head, save_model
 from jurist.policies.policy import load_policy, load_to_read, token_stats
 from jurist.policies.tokens import tokenise_many
 from jurist.policies.writer import Drawing, HFWriter
 from jurist.prompts.load import split_of
-from jurist.records import Completion, Preference, Prompt, content_id
-from real_assistant import HUMANS, assistant, tokens_of, words
+from jurist.records import Completion, Prompt, content_id
+from real_assistant import assistant, tokens_to_read
+from real_pairs import hh, human_rewards
 from support import gemma, recorded
 
 REAL = gemma.CACHE / "real"
-SEEN, LONGEST = 32, 96
-"""Tokens of an answer and of a prompt that the gold model learns from."""
-WRITTEN, SHORT = 24, 40
-"""Tokens that a policy writes, and of a prompt that it answers."""
+WRITTEN, SHORT = 40, 64
+"""Tokens that a policy writes, and of a dialogue that it answers."""
 HALF = 0.5
 """Share of the prompts that trainers hold out, by content."""
-LEARNT = 1280
-"""Pairs that the gold model has seen: more would have taken longer than there was."""
 PRECISION, ADAPTER = ModelConfig(precision="bfloat16"), Lora(r=16)
 
 
@@ -52,56 +46,8 @@ def shown(now: Progress) -> None:
     print(f"{now.step} of {now.steps}, {now.seconds_left:.0f} s left", told, flush=True)
 
 
-@cache
-def human_rows() -> tuple[list[Preference], list[Preference]]:
-    """To learn, and held out by prompt."""
-
-    def begun(prompt: Prompt, text: str) -> Completion:
-        ids = words()(text, add_special_tokens=False).input_ids
-        if len(ids) < SEEN:
-            return Completion.of(prompt.id, text)
-        return Completion.of(prompt.id, words().decode(ids[:SEEN]).strip(), finish="length")
-
-    found: dict[str, Preference] = {}
-    for prompt, *both in chain.from_iterable(pairs() for pairs in HUMANS.values()):
-        better, worse = (begun(prompt, one.text.strip()) for one in both)
-        name = content_id(prompt.id, *sorted((better.text, worse.text)))
-        asked = sum(tokens_of(one.content) for one in prompt.messages)
-        if better.text and worse.text and better.text != worse.text and asked <= LONGEST:
-            found.setdefault(name, Preference(name, prompt, better, worse, 1.0))
-    rows: tuple[list[Preference], list[Preference]] = ([], [])
-    for one in found.values():
-        rows[recorded.held_out(one.prompt.messages[0].content)].append(one)
-    return rows
-
-
-class Enough(Exception):
-    """The gold model has learnt from as many pairs as there was time for."""
-
-
 def gold() -> Path:
-    """Stopped at the checkpoint after `LEARNT` pairs, the first of an epoch in random order."""
-    cfg = RewardConfig(base=str(gemma.english()), out=str(REAL / "gold"), lora=ADAPTER, lr=3e-4)
-    cfg = replace(cfg, batch=16, model=PRECISION, save_every=20)
-    place, last = (
-        REAL / f"gold-{LEARNT}",
-        Path(cfg.out) / f"checkpoints/step-{LEARNT // cfg.batch:08}.safetensors",
-    )
-
-    def seen(now: Progress) -> None:
-        shown(now)
-        if now.step * cfg.batch >= LEARNT:
-            raise Enough
-
-    if not place.exists():
-        with suppress(Enough):
-            if not last.exists():
-                train_reward(cfg, human_rows()[0], seen)
-        policy = load_policy(cfg.base, lora=ADAPTER, kind="reward")
-        kept = {name: x for name, x in load_file(last).items() if name.startswith("weight/")}
-        policy.load_state_dict({name[len("weight/") :]: x for name, x in kept.items()}, strict=False)
-        policy.save(place)
-    return place
+    return human_rewards(1600)
 
 
 def initial() -> Path:
@@ -123,11 +69,10 @@ def in_bfloat16(folder: Path) -> Path:
 
 @cache
 def asked(held_out: bool, both: bool = True) -> list[Prompt]:
-    """Short questions of people to chat models (CJE's, of Chatbot Arena), on this side of the recorded data's
-    split; with `both`, of the trainers' split too."""
-    texts = sorted({row["prompt"].strip() for row in recorded.cje("base").values()})
-    short = [one for one in texts if one.isascii() and 0 < tokens_of(one) <= SHORT]
-    found = [Prompt.of(one) for one in short if recorded.held_out(one) == held_out]
+    """Short dialogues, on this side of the recorded data's split; with `both`, of the trainers' split too."""
+    prompts = {one.prompt.id: one.prompt for one in hh().matchups}
+    short = [one for _, one in sorted(prompts.items()) if tokens_to_read(one) <= SHORT]
+    found = [one for one in short if recorded.held_out(one.messages[0].content) == held_out]
     return [one for one in found if not both or (split_of(one.id, HALF) == "test") == held_out]
 
 

@@ -116,8 +116,8 @@ class Pairs:
             np.save(file, found_SN)
         return np.load(file)
 
-    def adapter(self, name: str, p_N: Array, rows: Array, asked: Pairs) -> Array:
-        """What an adapter that is trained on these rows says of the pairs that are asked."""
+    def adapter(self, name: str, p_N: Array, rows: Array) -> Path:
+        """The folder of an adapter that is trained on these rows, once."""
         taught = []
         for at in rows:
             one, p = self.matchups[at], float(p_N[at])
@@ -127,9 +127,12 @@ class Pairs:
             base=str(gemma.english()), out=str(KEPT / name), lora=Lora(r=16, merge=False), lr=3e-4, batch=16
         )
         how = {"model": ModelConfig(precision="bfloat16"), "tokens": 1024, "save_every": 10}
-        folder = reward.train_reward(replace(cfg, **how), taught, shown)
-        told = read_answers(asked.matchups, folder, "reward")
-        return np.array([float(told[one.first.id] - told[one.second.id]) for one in asked.matchups])
+        return reward.train_reward(replace(cfg, **how), taught, shown)
+
+    def by_adapter(self, folder: Path) -> Array:
+        """How much higher it rewards the first answer."""
+        told = read_answers(self.matchups, folder, "reward")
+        return np.array([float(told[one.first.id] - told[one.second.id]) for one in self.matchups])
 
 
 def shown(now: Progress) -> None:
@@ -190,6 +193,21 @@ def hh() -> Pairs:
     short = [row for row, tokens in zip(rows, read, strict=True) if tokens.length <= LONGEST]
     pairs = [Matchup.of(one.prompt, one.chosen, one.rejected) for one in short]
     return Pairs(pairs, {"human": np.ones(len(pairs))})
+
+
+@cache
+def hh_split() -> tuple[Array, Pairs]:
+    """The rows of them that are learnt from, in an order by content; the pairs of the held-out prompts."""
+    pairs = hh()
+    apart_N = np.array([recorded.held_out(one.prompt.messages[0].content) for one in pairs.matchups])
+    order = np.argsort([content_id("order", one.id) for one in pairs.matchups])
+    return order[~apart_N[order]], pairs.some(apart_N)
+
+
+def human_rewards(n: int) -> Path:
+    """A reward model from the first n human labels."""
+    pairs, (taught, _) = hh(), hh_split()
+    return pairs.adapter(f"hh-{n}", pairs.by["human"], taught[:n])
 
 
 @cache

@@ -2,9 +2,9 @@
 
 `real_overoptimisation`: proxies are heads on the initial policy's own states, learnt from n pairs of its
 answers that the gold model (`real_gold.py`) labelled by Bradley-Terry draws. What the best of up to 64
-answers by a proxy comes to, and RLOO that learns from one without KL, is marked by the gold model on held-out
-prompts; the rule that ends a loop is asked after each round. Gold scores have mean 0 and spread 1 over the
-initial policy's answers to training prompts.
+answers by a proxy comes to, and RLOO and PPO that learn from one, with KL and without, is marked by the gold
+model on held-out prompts; the rule that ends a loop is asked after each round. Gold scores have mean 0 and
+spread 1 over the initial policy's answers to training prompts.
 `real_policies`: a round of rejection sampling, DPO and RLAIF, from what the gold model says of the initial
 policy's answers, marked by the gold model on held-out prompts.
 
@@ -37,23 +37,27 @@ from jurist.models.settings import DpoConfig, KlConfig, PPOConfig, RewardConfig,
 from jurist.models.sft import train_sft
 from jurist.policies.tokens import Example
 from jurist.recipes.loop.settings import StopConfig
-from jurist.records import Completion, Preference, content_id
+from jurist.records import Completion, Preference, Prompt, content_id
 from jurist.stats.fits import expit
 from jurist.stats.intervals import weighted_mean
+from real_pairs import hh_split
 
 SLOW = "two hours of one core, and the packages of `make real`"
 SIZES, SEEDS = (100, 200, 400, 800, 1600), range(8)
-DRAWN, EACH, POOL, POOLED = 48, 64, 400, 4
+DRAWN, EACH, POOL, POOLED = 96, 64, 400, 4
 """Held-out prompts with many answers each; prompts that are learnt from, and answers to each."""
-RIDGE = 1e-3
 DOUBLED = (2, 4, 8, 16, 32, 64)
-LEARNT, TESTED, RANKED, CONSTANTS, NEAR = 48, 36, 240, 16, 0.9
-RLAIF = ("rloo", 400, 0.0, 6)
-RUNS = [RLAIF]
-"""Method, pairs that the proxy learnt from, price of a nat, and passes over the prompts."""
+COMPARED = 2
+"""Answers to each prompt that a round is compared by: about as many as a loop compares by default."""
+LEARNT, TESTED, CONSTANTS, NEAR = 48, 72, 16, 0.9
+EPOCHS, BETA = 6, KlConfig().beta
+RLAIF = ("rloo", 1600, 0.0)
+RUNS = [("rloo", 100, 0.0), ("rloo", 400, 0.0), RLAIF, ("rloo", 400, BETA), ("gae", 400, 0.0)]
+RUNS += [("gae", 400, BETA)]
+"""Method (PPO is `gae`), pairs that the proxy learnt from, and the price of a nat."""
 LEARNING: dict[str, Any] = {"held_out": gold.HALF, "batch": 12, "lr": 6e-4, "save_every": 0}
 LEARNING |= {"rollout": RolloutConfig(samples=2, max_tokens=gold.WRITTEN), "model": gold.PRECISION}
-LEARNING |= {"lora": replace(gold.ADAPTER, merge=False)}
+LEARNING |= {"lora": replace(gold.ADAPTER, merge=False), "epochs": EPOCHS}
 
 
 class World(NamedTuple):
@@ -106,10 +110,10 @@ def proxies() -> dict[tuple[int, int], Proxy]:
         labelled_N2D = torch.where(first[:, None, None], pairs_N2D, pairs_N2D.flip(1))
         rest = slice(max(SIZES), None)
         for n in SIZES:
-            file = gold.REAL / f"head-{content_id(pool.file.stem, judge.name, n, seed, RIDGE)[:12]}.npy"
+            file = gold.REAL / f"head-{content_id(pool.file.stem, judge.name, n, seed)[:12]}.npy"
             if not file.exists():
-                rows = [Example((), ((), ()))] * n
-                np.save(file, solve(labelled_N2D[:n], rows, RewardConfig(ridge=RIDGE))[0].numpy())
+                rows = [Example([prompt], ((), ())) for prompt in at[:n].tolist()]
+                np.save(file, solve(labelled_N2D[:n], rows, RewardConfig(learn="head"))[0].numpy())
             head = torch.from_numpy(np.load(file))
             ahead = (pairs_N2D[rest] @ head).diff(dim=1)[:, 0] < 0
             right = (ahead == (gold_PK[at, i] > gold_PK[at, j])[rest]).float().mean()
@@ -123,7 +127,7 @@ def proxies() -> dict[tuple[int, int], Proxy]:
 @cache
 def drawn() -> tuple[gold.Answers, Any, Any]:
     """Many answers to held-out prompts, their states and gold scores."""
-    answers = gold.Answers(world().initial, gold.asked(True)[:DRAWN], EACH, "drawn")
+    answers = gold.Answers(world().initial, gold.asked(True, both=False)[:DRAWN], EACH, "drawn")
     return answers, answers.states(world().reader), world().marks(answers.states(world().gold))
 
 
@@ -167,10 +171,10 @@ class Run(NamedTuple):
     gold_RPK: Any
 
 
-def learnt(advantage: str, size: int, beta: float, epochs: int) -> Run:
+def learnt(advantage: str, size: int, beta: float) -> Run:
     """A run of PPO with a value head, or of RLOO; made once."""
     known = world()
-    how = {"advantage": advantage, "kl": KlConfig(beta=beta), "epochs": epochs, **LEARNING}
+    how = {"advantage": advantage, "kl": KlConfig(beta=beta), **LEARNING}
     cfg = PPOConfig(base=str(known.initial), **how)
     name = f"{advantage}-{size}-{'on' if beta else 'off'}"
     key = content_id(known.pool.file.stem, weights_hash(known.gold.folder), how, gold.WRITTEN)[:10]
@@ -195,9 +199,9 @@ def learnt(advantage: str, size: int, beta: float, epochs: int) -> Run:
 # The rule that ends a loop.
 
 
-def checkpoint(at: int, kl: float, new_P: Any, old_P: Any, proxy: float) -> Checkpoint:
-    """A round compared with the initial policy by the gold model, an answer of each to a prompt."""
-    p_P = expit(world().spread * (new_P - old_P))
+def checkpoint(at: int, kl: float, new_PA: Any, old_PA: Any, proxy: float) -> Checkpoint:
+    """A round compared with the initial policy by the gold model, some answers of each to a prompt."""
+    p_P = expit(world().spread * (new_PA - old_PA)).mean(1)
     value, se, n = weighted_mean(p_P, np.arange(len(p_P)))
     by_prompt = {str(prompt): p for prompt, p in enumerate(p_P.tolist())}
     return Checkpoint(f"round {at}", float(kl), value, se, n, float(proxy), by_prompt)
@@ -205,9 +209,9 @@ def checkpoint(at: int, kl: float, new_P: Any, old_P: Any, proxy: float) -> Chec
 
 def rounds_of_run(run: Run) -> tuple[list[Checkpoint], Any]:
     """The first answers are compared; what was truly gained is by the others."""
-    told = zip(run.kl_R, run.gold_RPK[:, :, 0], run.proxy_RPK.mean((1, 2)), strict=True)
-    old_P, true_R = run.gold_RPK[0, :, 0], run.gold_RPK[:, :, 1:].mean((1, 2))
-    points = [checkpoint(at, kl, new_P, old_P, proxy) for at, (kl, new_P, proxy) in enumerate(told)]
+    told = zip(run.kl_R, run.gold_RPK[:, :, :1], run.proxy_RPK.mean((1, 2)), strict=True)
+    old_PA, true_R = run.gold_RPK[0, :, :1], run.gold_RPK[:, :, 1:].mean((1, 2))
+    points = [checkpoint(at, kl, new_PA, old_PA, proxy) for at, (kl, new_PA, proxy) in enumerate(told)]
     return points[1:], true_R - true_R[0]
 
 
@@ -217,12 +221,19 @@ def rounds_of_best(head: Any, seed: int) -> tuple[list[Checkpoint], Any]:
     _, states_PKD, gold_PK = drawn()
     kl_PN, by_gold_PN, by_proxy_PN = best_of(head)
     proxy_PK, dice, points = (states_PKD @ head).numpy(), np.random.default_rng(seed), []
+    every_PK = np.tile(np.arange(EACH), (len(gold_PK), 1))
     for at, n in enumerate(DOUBLED, 1):
-        some_PN = dice.permuted(np.tile(np.arange(EACH), (len(gold_PK), 1)), axis=1)[:, :n]
-        best_P1 = np.take_along_axis(proxy_PK, some_PN, 1).argmax(1)[:, None]
-        which = np.take_along_axis(some_PN, best_P1, 1), dice.integers(EACH, size=best_P1.shape)
-        new_P, old_P = (np.take_along_axis(gold_PK, one, 1)[:, 0] for one in which)
-        points.append(checkpoint(at, kl_PN[:, n - 1].mean(), new_P, old_P, by_proxy_PN[:, n - 1].mean()))
+        chosen = []
+        for _ in range(COMPARED):
+            some_PN = dice.permuted(every_PK, axis=1)[:, :n]
+            best_P1 = np.take_along_axis(proxy_PK, some_PN, 1).argmax(1)[:, None]
+            chosen.append(np.take_along_axis(some_PN, best_P1, 1))
+        which_PA = np.concatenate(chosen, 1)
+        new_PA, old_PA = (
+            np.take_along_axis(gold_PK, one, 1)
+            for one in (which_PA, dice.integers(EACH, size=which_PA.shape))
+        )
+        points.append(checkpoint(at, kl_PN[:, n - 1].mean(), new_PA, old_PA, by_proxy_PN[:, n - 1].mean()))
     gain_N = by_gold_PN.mean(0) - by_gold_PN[:, 0].mean()
     return points, gain_N[np.array([1, *DOUBLED]) - 1]
 
@@ -278,17 +289,13 @@ def by_round(run: Run) -> list[dict[str, Any]]:
 
 def gold_is_right() -> dict[str, Any]:
     """About held-out human labels, beside the longer and the shorter answer."""
-    rows, file = gold.human_rows()[1], gold.REAL / f"right-{world().gold.name}.json"
-    if file.exists():
-        return dict(json.loads(file.read_text()))
-    both = [(one.prompt, answer) for one in rows for answer in (one.chosen, one.rejected)]
-    scores_N2 = world().marks(world().gold.states(both)).reshape(-1, 2)
-    longer = [len(one.chosen.text) > len(one.rejected.text) for one in rows]
-    found = {"right": share((scores_N2[:, 0] > scores_N2[:, 1]).tolist()), "longer": share(longer)}
-    found |= {"shorter": share([not one for one in longer])}
-    found |= {"learnt": gold.LEARNT, "held_out": len(rows)}
-    file.write_text(json.dumps(found))
-    return found
+    _, asked = hh_split()
+    found = {
+        "right": asked.by_adapter(gold.gold()) > 0,
+        "longer": asked.longer > 0,
+        "shorter": asked.longer < 0,
+    }
+    return {name: share(one.tolist()) for name, one in found.items()} | {"held_out": len(asked.matchups)}
 
 
 def real_overoptimisation() -> None:
@@ -306,7 +313,7 @@ def real_overoptimisation() -> None:
         bar=f"in >= 80 % of the runs the round to use by the loop's rule has {NEAR:.0%} of the best round's"
         " gold gain; gold falls again while the proxy rises for at least three sizes of proxies",
         holds=rules["as shipped"][0] >= 0.8 and len(turned) >= 3,
-        unit="runs: 40 of the best of n up to 64, and RLOO",
+        unit=f"runs: 40 of the best of n up to 64, {len(RUNS)} of RLOO and PPO",
         turned=turned,
         gold=gold_is_right(),
         more={"best_of_n": sizes, "learning": {run.name: by_round(run) for run in runs}, "loops": loops},
@@ -321,10 +328,10 @@ def trained() -> dict[str, Path]:
     known, marks_PK = world(), world().marks(world().pool.states(world().gold))
     rows = zip(known.pool.prompts, known.pool.texts, marks_PK.argmax(1), marks_PK.argmin(1), strict=True)
     ranked = [(prompt, some[best], some[worst]) for prompt, some, best, worst in rows]
-    ranked = [one for one in ranked if one[1].text and one[2].text and one[1].text != one[2].text][:RANKED]
+    ranked = [one for one in ranked if one[1].text and one[2].text and one[1].text != one[2].text]
     pairs = [Preference(content_id(one.id, *two), one, *two, 1.0) for one, *two in ranked]
     how = {"base": str(known.initial), "model": gold.PRECISION, "lora": LEARNING["lora"], "batch": 16}
-    key = content_id(known.pool.file.stem, weights_hash(known.gold.folder), RANKED)[:8]
+    key = content_id(known.pool.file.stem, weights_hash(known.gold.folder))[:8]
     sft = SftConfig(out=str(gold.REAL / f"rejection-{key}"), lr=5e-4, **how)
     dpo = DpoConfig(out=str(gold.REAL / f"dpo-{key}"), lr=2e-4, **how)
     return {
@@ -348,7 +355,7 @@ def real_policies() -> None:
         return {"tokens": round(tokens, 2), "ended": round(ended, 3)}
 
     def marked(folder: Path, name: str) -> tuple[gold.Answers, Any]:
-        answers = gold.Answers(folder, gold.asked(True)[:DRAWN], 4, name)
+        answers = gold.Answers(folder, gold.asked(True, both=False)[:DRAWN], 4, name)
         return answers, world().marks(answers.states(world().gold))
 
     found = {}
@@ -382,21 +389,19 @@ def real_policies() -> None:
 
 
 def best_constant(initial_PK: Any) -> tuple[str, Any]:
-    """Of answers that the gold model marked highest for their prompts, the one that wins most on these."""
-    known, prompts = world(), gold.asked(True)[:DRAWN]
+    """Of answers that the gold model marked highest for their prompts, the one that it marks highest on the
+    average of other prompts that are learnt from; and how often it wins on the held-out ones."""
+    known, prompts = world(), gold.asked(True, both=False)[:DRAWN]
     marks_PK = known.marks(known.pool.states(known.gold))
     order = np.argsort(-marks_PK.max(1))[:CONSTANTS]
     tried = [known.pool.texts[at][marks_PK[at].argmax()] for at in order]
 
-    def wins(some: Sequence[Completion], every: int) -> Any:
-        rows = [(prompt, replace(one, prompt_id=prompt.id)) for prompt in prompts[::every] for one in some]
-        marks_PK = known.marks(known.gold.states(rows)).reshape(-1, len(some))
-        return ((np.sign(marks_PK[:, :, None] - initial_PK[::every, None]) + 1) / 2).mean(2)
+    def marks(some: Sequence[Completion], asked: Sequence[Prompt]) -> Any:
+        rows = [(prompt, replace(one, prompt_id=prompt.id)) for prompt in asked for one in some]
+        return known.marks(known.gold.states(rows)).reshape(-1, len(some))
 
-    tried = [tried[i] for i in np.argsort(-wins(tried, 4).mean(0))[:4]]
-    every_PK = wins(tried, 1)
-    best = int(every_PK.mean(0).argmax())
-    return tried[best].text, every_PK[:, best]
+    best = tried[int(marks(tried, known.pool.prompts[:: POOL // 24]).mean(0).argmax())]
+    return best.text, ((np.sign(marks([best], prompts) - initial_PK) + 1) / 2).mean(1)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,20 @@ import numpy as np
 import torch
 
 from evidence import Interval, record, run_claims
-from jurist.records import content_id
 from jurist.stats.intervals import clustered_mean, clustered_share
-from real_pairs import FOLDS, SPLITS, Array, Pairs, hh, llmbar, pandalm, qlora, read_answers
+from real_pairs import (
+    FOLDS,
+    SPLITS,
+    Array,
+    Pairs,
+    hh,
+    hh_split,
+    human_rewards,
+    llmbar,
+    pandalm,
+    qlora,
+    read_answers,
+)
 from support import gemma, recorded
 
 SLOW = (
@@ -64,7 +75,8 @@ def gain(pairs: Pairs, one: Array, other: Array, gold_N: Array) -> Interval:
 def losses(ahead: Array, gold_N: Array) -> Array:
     """Log loss on each pair that is decided, the mean over the splits."""
     sign_N = np.where(decided(gold_N), np.sign(gold_N - 0.5), np.nan)
-    return np.logaddexp(0, -sign_N * ahead).mean(0)
+    found_N = np.logaddexp(0, -np.nan_to_num(sign_N) * ahead).mean(0)
+    return np.where(np.isnan(sign_N), np.nan, found_N)
 
 
 def shuffled(p_N: Array) -> Array:
@@ -73,11 +85,9 @@ def shuffled(p_N: Array) -> Array:
 
 
 def real_reward_model() -> None:
-    pairs, most = hh(), max(CURVE)
-    p_N = pairs.by["human"]
-    apart = np.array([recorded.held_out(one.prompt.messages[0].content) for one in pairs.matchups])
-    order = np.argsort([content_id("order", one.id) for one in pairs.matchups])
-    taught, asked = order[~apart[order]], pairs.some(apart)
+    pairs, most, (taught, asked) = hh(), max(CURVE), hh_split()
+    p_N, names = pairs.by["human"], {one.id for one in asked.matchups}
+    apart = np.array([one.id in names for one in pairs.matchups])
     likely = read_answers(asked.matchups, gemma.english(), "logprobs")
     apart_N2 = np.array([(likely[m.first.id] - likely[m.second.id]).numpy() for m in asked.matchups])
     null = {
@@ -95,7 +105,7 @@ def real_reward_model() -> None:
         )
 
     null["heads from shuffled labels"] = heads(most, shuffled(p_N)[0])
-    adapters = {n: pairs.adapter(f"hh-{n}", p_N, taught[:n], asked) for n in ADAPTED}
+    adapters = {n: asked.by_adapter(human_rewards(n)) for n in ADAPTED}
     gold_N = asked.by["human"]
     nulls = {name: accuracy(asked, ahead, gold_N) for name, ahead in null.items()}
     best = max(nulls, key=lambda name: nulls[name][0])
