@@ -33,7 +33,14 @@ from jurist.models.dpo import train_dpo
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import solve
 from jurist.models.rewards import JudgedRow
-from jurist.models.settings import DpoConfig, KlConfig, PPOConfig, RewardConfig, RolloutConfig, SftConfig
+from jurist.models.settings import (
+    DpoConfig,
+    KlConfig,
+    PPOConfig,
+    RewardConfig,
+    RolloutConfig,
+    SftConfig,
+)
 from jurist.models.sft import train_sft
 from jurist.policies.tokens import Example
 from jurist.recipes.loop.settings import StopConfig
@@ -49,7 +56,7 @@ DRAWN, EACH, POOL, POOLED = 96, 64, 400, 4
 DOUBLED = (2, 4, 8, 16, 32, 64)
 COMPARED = 2
 """Answers to each prompt that a round is compared by: about as many as a loop compares by default."""
-LEARNT, TESTED, CONSTANTS, NEAR = 48, 72, 16, 0.9
+LEARNT, TESTED, CONSTANTS, NEAR = 24, 48, 16, 0.9
 EPOCHS, BETA = 6, KlConfig().beta
 RLAIF = ("rloo", 1600, 0.0)
 RUNS = [("rloo", 100, 0.0), ("rloo", 400, 0.0), RLAIF, ("rloo", 400, BETA), ("gae", 400, 0.0)]
