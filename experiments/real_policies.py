@@ -59,8 +59,7 @@ COMPARED = 2
 LEARNT, TESTED, CONSTANTS, NEAR = 24, 48, 16, 0.9
 EPOCHS, BETA = 6, KlConfig().beta
 RLAIF = ("rloo", 1600, 0.0)
-RUNS = [("rloo", 100, 0.0), ("rloo", 400, 0.0), RLAIF, ("rloo", 400, BETA), ("gae", 400, 0.0)]
-RUNS += [("gae", 400, BETA)]
+RUNS = [("rloo", 400, 0.0), RLAIF, ("rloo", 400, BETA), ("gae", 400, 0.0)]
 """Method (PPO is `gae`), pairs that the proxy learnt from, and the price of a nat."""
 LEARNING: dict[str, Any] = {"held_out": gold.HALF, "batch": 12, "lr": 6e-4, "save_every": 0}
 LEARNING |= {"rollout": RolloutConfig(samples=2, max_tokens=gold.WRITTEN), "model": gold.PRECISION}
