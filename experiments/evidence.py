@@ -1,6 +1,5 @@
-"""How a claim is written down: one JSON file each, so that every number in the docs can be made again.
-
-Importing this puts `tests/`, `tests/models/` and `bench/` on the path.
+"""Claims are recorded here, one JSON file each. Importing this puts `tests/`, `tests/models/` and `bench/` on
+the path.
 """
 
 from __future__ import annotations
@@ -40,17 +39,15 @@ def record(
     more: Mapping[str, object] = {},
     **details: object,
 ) -> None:
-    """Write `evidence/<claim>.json`; a claim that fell short is written too, with `holds` false.
-
-    `value` may be an interval. `null` is what has to be beaten, with what that came to: something that learnt
-    nothing, or the same without what is said to help.
+    """Write `evidence/<claim>.json`, also where the claim falls short. `value` may be an interval; `null` is
+    what has to be beaten, and what that came to.
     """
     value, low, high = (value, None, None) if isinstance(value, (int, float)) else value
     row = {"claim": claim, "value": value, "low": low, "high": high, "null": null, "bar": bar}
     row |= {"holds": bool(holds), "command": f"python experiments/{Path(sys.argv[0]).name}{_claim}"}
     imported = [name for name in PACKAGES if name.replace("scikit-learn", "sklearn") in sys.modules]
-    row |= {"seconds": round(time.perf_counter() - _STARTED, 1)}
-    row |= {"versions": {"python": platform.python_version(), **{name: version(name) for name in imported}}}
+    versions = {"python": platform.python_version(), **{name: version(name) for name in imported}}
+    row |= {"seconds": round(time.perf_counter() - _STARTED, 1), "versions": versions}
     row |= {"machine": {"processor": processor(), "cores": os.cpu_count()}, **details, **more}
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{claim}.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
@@ -58,7 +55,7 @@ def record(
 
 
 def run_claims(*claims: Callable[[], None]) -> None:
-    """Those named on the command line, or all of a script; the command of each is written down with it."""
+    """Those named on the command line, or all; the command of each is recorded with it."""
     global _claim
     for one in claims:
         if len(sys.argv) == 1 or one.__name__ in sys.argv:
@@ -67,14 +64,13 @@ def run_claims(*claims: Callable[[], None]) -> None:
 
 
 def processor() -> str:
-    """Its model, as Linux names it."""
-    info = Path("/proc/cpuinfo")
+    info = Path("/proc/cpuinfo")  # on Linux, with the model's name
     named = info.read_text().partition("model name")[2] if info.exists() else ""
     return named.partition("\n")[0].strip("\t: ") or platform.processor() or platform.machine()
 
 
 def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list[R]:
-    """What each seed comes to, on one thread and in a folder of its own; printed as soon as it is known."""
+    """The result of each seed, on one thread and in a folder of its own; printed at once."""
     import torch
 
     torch.set_num_threads(1)
@@ -86,25 +82,21 @@ def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list
     return found
 
 
-def mean_of(values: Sequence[float], places: int = 4) -> Interval:
-    """Of one value a seed, by Student's t."""
-    from scipy.stats import t as student
-
-    return _interval(values, float(student.ppf(0.975, len(values) - 1)), places)
-
-
-def interval(values: Sequence[float], places: int = 4) -> Interval:
-    """Of many values."""
-    return _interval(values, 1.96, places)
-
-
-def _interval(values: Sequence[float], errors: float, places: int) -> Interval:
+def interval(values: Sequence[float], places: int = 4, errors: float = 1.96) -> Interval:
+    """The mean of many values, and its interval."""
     mean, half = statistics.fmean(values), errors * statistics.stdev(values) / math.sqrt(len(values))
     return round(mean, places), round(mean - half, places), round(mean + half, places)
 
 
+def mean_of(values: Sequence[float], places: int = 4) -> Interval:
+    """The same for one value a seed, by Student's t."""
+    from scipy.stats import t as student
+
+    return interval(values, places, float(student.ppf(0.975, len(values) - 1)))
+
+
 def share(right: Sequence[bool] | tuple[int, int]) -> Interval:
-    """With Wilson's interval; from answers, or from how many of how many."""
+    """With Wilson's interval; of answers, or of so many out of so many."""
     from jurist.stats.intervals import wilson
 
     hits, n = right if isinstance(right, tuple) else (sum(right), len(right))
@@ -117,7 +109,6 @@ def differences(ones: Iterable[float], others: Iterable[float]) -> list[float]:
 
 
 def write_rows(file: Path, rows: Iterable[Any]) -> str:
-    """A file of rows or records, as a user has it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as lines:
         lines.writelines(msgspec.json.encode(row) + b"\n" for row in rows)

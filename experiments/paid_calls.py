@@ -2,15 +2,14 @@
 
 `answered_calls_kept`, `resume_after_kill`: a job of 2,000 calls ends at 20 random moments each by Ctrl-C,
 SIGTERM, a second Ctrl-C, kill -9, a small disk that fills up, and a server that drops what comes in and then
-goes away. By the server's books every call answered is kept (but for kill -9: those in flight, or back for
-less than one commit window; and a second Ctrl-C: as many as its message says), and every dollar billed is
-spent or maybe billed. Then the same command finishes: nothing kept is asked again, and the files equal an
-undisturbed run's. `faults_accounted`: 2,500 pairs and a server that answers some tries with 429, 500, half a
-reply, a web page or nothing, drops some, and refuses 1 % of the questions for good. Then four dead servers:
-each has to stop the run once nothing came for `give_up_after` (60 s) and one try more, with exit code 2 and
-what to type in the last line. `budget_never_exceeded`: 500 random jobs by the books of the server that bills
-what it worked on, seen or not. Then 50 jobs on one that bills more than `max_tokens` allows: at most the
-budget and the excess of the calls under way.
+goes away. By the server's books every call answered is kept (except those in flight at a kill -9, or answered
+within one commit window before; and as many as the message of a second Ctrl-C says), and every dollar billed
+is spent or maybe billed. Then the same command finishes: nothing kept is asked again, and the files equal
+those of an undisturbed run. `faults_accounted`: 2,500 pairs and a server that answers some tries with 429,
+500, half a reply, a web page or nothing, drops some, and refuses 1 % of the questions for good. Then four
+dead servers: each has to stop the run once nothing came for `give_up_after` (60 s) and one try more, with
+exit code 2 and what to type in the last line. `budget_never_exceeded`: 500 random jobs by the books of a
+server that bills what it worked on, seen or not, and 50 on one that bills more than `max_tokens` allows.
 
     python experiments/paid_calls.py [CLAIM ...]
 """
@@ -33,11 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from evidence import record, run_claims
+from jurist import LabelConfig, label
 from jurist.config import settings_from
 from jurist.errors import BudgetSpent
 from jurist.journal import WINDOW_SECONDS
-from jurist.recipes.label import label
-from jurist.recipes.settings import LabelConfig
 from support.cli import spawn
 from support.job import pairs, read, right, write
 from support.replies import label_reply, preferring, question
@@ -46,6 +44,7 @@ from support.server import Server, serving
 SLOW = "half an hour"
 MOMENTS, JOB_ROWS, CALLS = 20, 1_000, 2_000
 PRICE = 1.0, 2.0
+PRICED = {"price.input": PRICE[0], "price.output": PRICE[1], "give_up_after": 2.0, "timeout": 20.0}
 COMMIT = 0.03  # seconds that a commit may take on a busy disk, beside the window it waits for
 FILES = ("prompts", "completions", "matchups", "verdicts", "preferences", "dropped", "export/trl/train")
 SIGNALS = {"ctrl_c": signal.SIGINT, "sigterm": signal.SIGTERM, "second_ctrl_c": signal.SIGINT}
@@ -60,24 +59,25 @@ def answered_calls_kept() -> None:
         folder = Path(name)
         write(folder / "pairs.jsonl", pairs(JOB_ROWS))
         with serving(preferring(right), price=PRICE) as server:
-            start(folder, folder / "undisturbed", server).communicate()
+            start(folder / "pairs.jsonl", folder / "undisturbed", server.url, PRICED).communicate()
         files = lines(folder / "undisturbed")
-        ended = [one_moment(folder, how, number, files) for how in ENDINGS for number in range(MOMENTS)]
-    wrong = [one for one in ended if not all(one[what] for what in CHECKS)]
+        ended = {how: [one_moment(folder, how, n, files) for n in range(MOMENTS)] for how in ENDINGS}
+    every = [one for some in ended.values() for one in some]
+    wrong = [one for one in every if not all(one[what] for what in CHECKS)]
     by_ending = {
-        how: {name: sum(one[name] for one in ended if one["how"] == how) for name in COUNTED}
-        for how in ENDINGS
+        how: {name: sum(one[name] for one in some) for name in COUNTED} for how, some in ended.items()
     }
-    answered = sum(one["answered"] for one in by_ending.values())
     record(
         "answered_calls_kept",
         len(wrong),
-        null={"answered before the end": round(answered / CALLS / len(ended), 2)},
+        null={
+            "answered before the end": round(sum(one["answered"] for one in every) / CALLS / len(every), 2)
+        },
         bar=f"0 of {MOMENTS} moments each of {', '.join(ENDINGS)} with a call, a dollar or a row amiss",
         holds=not wrong,
         more={"by_ending": by_ending, "wrong": wrong},
     )
-    kills, killed = [one for one in ended if one["how"] == "kill_9"], by_ending["kill_9"]
+    kills, killed = ended["kill_9"], by_ending["kill_9"]
     again, bound = killed["arrived"] - killed["in_journal"], killed["may_lose"]
     record(
         "resume_after_kill",
@@ -89,11 +89,10 @@ def answered_calls_kept() -> None:
     )
 
 
-def start(folder: Path, run: Path, server: Server) -> subprocess.Popen[str]:
-    engine = {"price.input": PRICE[0], "price.output": PRICE[1], "give_up_after": 2.0, "timeout": 20.0}
-    words = [word for name, value in engine.items() for word in (f"--judge.engine.{name}", str(value))]
-    judge = ("--judge", f"vllm:judge@{server.url}", *words, "--budget", "100usd")
-    return spawn("label", "--pairs", folder / "pairs.jsonl", *judge, "--out", run)
+def start(rows: Path, run: Path, url: str, engine: dict[str, float]) -> subprocess.Popen[str]:
+    words = [word for name, value in engine.items() for word in (f"--judge.engine.{name}", value)]
+    budget = ("--budget", "100usd") if engine is PRICED else ()
+    return spawn("label", "--pairs", rows, "--judge", f"vllm:judge@{url}", *words, *budget, "--out", run)
 
 
 def lines(run: Path) -> dict[str, list[Any]]:
@@ -125,6 +124,7 @@ def one_moment(folder: Path, how: str, number: int, undisturbed: dict[str, list[
     """End a job in this way, look at the books, and let it finish."""
     dice = random.Random(f"{how} {number}")
     disk, at = folder / how / str(number), dice.randint(20, CALLS - 20)
+    job = folder / "pairs.jsonl", disk / "run"
     disk.mkdir(parents=True)
     if how == "full_disk":
         size = f"size={dice.randint(400, 12_000)}k"
@@ -133,16 +133,16 @@ def one_moment(folder: Path, how: str, number: int, undisturbed: dict[str, list[
         latency = lambda request: random.Random(str(request["messages"])).uniform(0.02, 0.08)  # noqa: E731
         gone = lambda *_: "drop" if how == "server_gone" and len(server.log) > at else None  # noqa: E731
         with serving(preferring(right), latency=latency, price=PRICE, faults=gone) as server:
-            job = start(folder, disk / "run", server)
-            may_lose = end(how, job, server, at, dice)
-        job.communicate(timeout=120)
+            ending = start(*job, server.url, PRICED)
+            may_lose = end(how, ending, server, at, dice)
+        ending.communicate(timeout=120)
         with closing(sqlite3.connect(disk / "run" / "journal.sqlite")) as journal:
             (kept,) = journal.execute("SELECT count(*) FROM calls").fetchone()
             (dollars,) = journal.execute("SELECT usd + uncertain_usd + open_usd FROM spent").fetchone()
         if how == "full_disk":
             subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
         with serving(preferring(right), port=server.port) as again:
-            finish = start(folder, disk / "run", again)
+            finish = start(*job, again.url, PRICED)
             finish.communicate(timeout=120)
         same = lines(disk / "run") == undisturbed
     finally:
@@ -178,9 +178,7 @@ def faults_accounted() -> None:
     record(
         "faults_accounted",
         amiss,
-        null={
-            "labels that differ with chosen and rejected changed about": rows.pop("null_labels_that_differ")
-        },
+        null={"labels that differ with chosen and rejected swapped": rows.pop("null_labels_that_differ")},
         bar="no row unaccounted for, no label another than without faults, no answered call asked again;"
         " four dead servers each stop the run, and one that is revived is asked only what is missing",
         holds=not amiss and all(stops) and revived_well and revived["labels"] == DEAD_ROWS,
@@ -188,21 +186,12 @@ def faults_accounted() -> None:
     )
 
 
-def judge(request: dict[str, Any]) -> Any:
-    """Refuses one question in a hundred, whoever asks."""
-    refused = int(question(request).split()[2]) % 100 == 7
-    return {"status": 400, "text": "not this one"} if refused else preferring(right)(request)
-
-
-def label_with(url: str, rows: int, out: str, **engine: Any) -> dict[str, Any]:
+def label_with(url: str, rows: int, out: str, **engine: float) -> dict[str, Any]:
     """One job in a process of its own, and how it ended."""
     write("pairs.jsonl", pairs(rows))
-    words = [word for name, value in engine.items() for word in (f"--judge.engine.{name}", str(value))]
-    started = time.perf_counter()
-    job = spawn("label", "--pairs", "pairs.jsonl", "--judge", f"vllm:judge@{url}", *words, "--out", out)
-    said = job.communicate(timeout=400)[1].splitlines()
-    seconds = round(time.perf_counter() - started, 1)
-    return {"code": job.returncode, "seconds": seconds, "said": said[-1] if said else ""}
+    started, job = time.perf_counter(), start(Path("pairs.jsonl"), Path(out), url, engine)
+    said = job.communicate(timeout=400)[1].splitlines() or [""]
+    return {"code": job.returncode, "seconds": round(time.perf_counter() - started, 1), "said": said[-1]}
 
 
 def preferred(out: str, side: str = "chosen") -> dict[str, str]:
@@ -210,7 +199,12 @@ def preferred(out: str, side: str = "chosen") -> dict[str, str]:
 
 
 def faulty() -> dict[str, Any]:
-    """The same rows over a sound server and over a bad one."""
+    """The same rows over a sound server, and over a bad one that refuses one question in a hundred."""
+
+    def judge(request: dict[str, Any]) -> Any:
+        refused = int(question(request).split()[2]) % 100 == 7
+        return {"status": 400, "text": "not this one"} if refused else preferring(right)(request)
+
     with serving(preferring(right), latency=0.02) as sound:
         label_with(sound.url, ROWS, "sound")
     with serving(judge, latency=0.02, faults=FAULTS) as server:
@@ -218,25 +212,17 @@ def faulty() -> dict[str, Any]:
     matchups = {one["matchups"][0][0] for one in read("faulty/matchups.jsonl")}
     lost = [row for row in read("faulty/dropped.jsonl") if row["subject_id"] in matchups]
     answered = Counter(json.dumps(one.body, sort_keys=True) for one in server.log if one.answered)
-    labels, expected, null = preferred("faulty"), preferred("sound"), preferred("faulty", "rejected")
-    return {
-        **ended,
-        "labels": len(labels),
-        "dropped": dict(Counter(row["reason"] for row in lost)),
-        "lost": ROWS - len(labels) - len(lost),
-        "labels_that_differ": sum(expected.get(id) != one for id, one in labels.items()),
-        "null_labels_that_differ": sum(expected.get(id) != one for id, one in null.items()),
-        "faults": dict(Counter(one.fault for one in server.log if one.fault)),
-        "answered_twice": answered.total() - len(answered),
-    }
+    labels, expected = preferred("faulty"), preferred("sound")
+    found = {**ended, "labels": len(labels), "dropped": dict(Counter(row["reason"] for row in lost))}
+    for name, given in (("", labels), ("null_", preferred("faulty", "rejected"))):
+        found[f"{name}labels_that_differ"] = sum(expected.get(id) != one for id, one in given.items())
+    found |= {"lost": ROWS - len(labels) - len(lost), "answered_twice": answered.total() - len(answered)}
+    return {**found, "faults": dict(Counter(one.fault for one in server.log if one.fault))}
 
 
 def died_and_revived() -> tuple[dict[str, Any], dict[str, int]]:
-    """A server that answers nothing but 500 after 300 calls, and the same job on one that lives."""
-
-    def dead(*_: Any) -> str | None:
-        return "500" if server.answered >= 300 else None
-
+    """A server that answers only 500 after 300 calls, and the same job on one that lives."""
+    dead = lambda *_: "500" if server.answered >= 300 else None  # noqa: E731
     with serving(preferring(right), latency=0.02, faults=dead) as server:
         stopped = label_with(server.url, DEAD_ROWS, "died", give_up_after=10)
     with serving(preferring(right)) as revived:
@@ -264,10 +250,10 @@ def budget_never_exceeded() -> None:
         holds=not exceeded and not above and min(used) >= 0.9 and len(used) >= 30,
         most_of_the_budget=round(1 + max(one["over"] for one in honest), 6),
         stopped_by_the_budget=sum(one["stopped"] for one in honest),
-        used={"least": round(min(used), 4), "runs": len(used)},
         over_billed_and_above=sum(one["over"] > 0 for one in overbilled),
-        over_billed_and_above_the_excess=above,
         calls=sum(one["calls"] for one in honest + overbilled),
+        over_billed_and_above_the_excess=above,
+        used={"least": round(min(used), 4), "runs": len(used)},
     )
 
 
@@ -284,21 +270,14 @@ def answer(request: dict[str, Any]) -> Any:
     return [text + str(i) for i in range(request.get("n") or 1)]
 
 
-def random_rows(dice: random.Random, *names: str) -> str:
-    """Lines of a file, their texts of any lengths, perhaps the longest last."""
-    longest, count = dice.choice([4, 40, 800]), dice.randint(8, 100)
-    texts = [["word " * int(log_uniform(dice, 2, longest)) for _ in names] for _ in range(count)]
-    found = [json.dumps(dict(zip(names, some, strict=True)) | {"n": n}) for n, some in enumerate(texts)]
-    return "\n".join(sorted(found, key=len) if dice.random() < 0.4 else found)
-
-
-def random_job(
-    dice: random.Random, folder: Path, server: Server, price: tuple[float, float]
-) -> dict[str, Any]:
-    """The settings of a random job, but for its budget."""
+def random_job(dice: random.Random, file: Path, server: Server, price: tuple[float, float]) -> dict[str, Any]:
+    """A random job without its budget; its texts have any lengths, perhaps the longest last."""
     sampled = dice.random() < 0.4
     names = ("prompt",) if sampled else ("prompt", "first", "second")
-    (folder / "rows.jsonl").write_text(random_rows(dice, *names))
+    longest, count = dice.choice([4, 40, 800]), dice.randint(8, 100)
+    texts = [["word " * int(log_uniform(dice, 2, longest)) for _ in names] for _ in range(count)]
+    rows = [json.dumps(dict(zip(names, some, strict=True)) | {"n": n}) for n, some in enumerate(texts)]
+    file.write_text("\n".join(sorted(rows, key=len) if dice.random() < 0.4 else rows))
     engine = {"concurrency": dice.choice([1, 4, 32, 256]), "price": {"input": price[0], "output": price[1]}}
     engine |= {"timeout": 0.5, "max_tries": 4, "give_up_after": 5.0}
     kinds = dice.sample(["vllm", "groq", "openai"], 3)
@@ -308,10 +287,10 @@ def random_job(
         for n in range(dice.randint(1, 3))
     ]
     if not sampled:
-        return {"pairs": str(folder / "rows.jsonl"), "judge": judges}
+        return {"pairs": str(file), "judge": judges}
     policy = {"engine": {"engine": f"{dice.choice(['vllm', 'groq'])}:p@{server.url}", **engine}}
     sampling = {"max_tokens": dice.randint(10, 300)}
-    given = {"prompts": str(folder / "rows.jsonl"), "policy": [policy], "k": dice.randint(2, 6)}
+    given = {"prompts": str(file), "policy": [policy], "k": dice.randint(2, 6)}
     return {**given, "sampling": sampling, "judge": judges}
 
 
@@ -330,7 +309,7 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="jurist-budget-") as name:
         folder = Path(name)
         with serving(answer, price=price) as free:
-            settings = random_job(dice, folder, free, price)
+            settings = random_job(dice, folder / "rows.jsonl", free, price)
             label(settings_from(LabelConfig, {**settings, "out": str(folder / "free")}))
         cap = free.dollars * dice.uniform(0.05, 0.9)
         settings |= {"out": str(folder / "run"), "budget": cap}

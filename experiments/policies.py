@@ -2,14 +2,13 @@
 
 `nulls_lose`: what learnt nothing, beside the initial policy: every constant answer of the corpus and the
 best of them joined, openings, the question copied, the longest of its answers, empty phrases, every noun
-named; chosen on the very questions they are marked on. `recipes_improve`: the recipe files as they are
-shipped. `direct_rlaif_against_rlaif` (Lee et al. 2023): the judge scores each answer as it is written, or a
-reward model does that learnt from its comparisons; otherwise than in the paper, both have PPO with a learnt
-value. `policy_beats_initial` and `reward_model_agrees`: from the planted judge's labels alone a reward
-model, a policy by DPO and one by PPO on that reward model, with the training settings of
-`recipes/rlaif.yaml` and more prompts. `soft_labels_help`: a reward model from the judge's probabilities, or
-from its votes, on pairs of which many are nearly ties, as a user has them. All are marked on held-out
-questions.
+named; chosen on the very questions they are marked on. `recipes_improve`: the recipe files as shipped.
+`direct_rlaif_against_rlaif` (Lee et al. 2023): the judge scores each answer as it is written, or a reward
+model does that learnt from its comparisons; unlike in the paper, both have PPO with a learnt value.
+`policy_beats_initial` and `reward_model_agrees`: DPO, and PPO on a reward model, from the planted judge's
+labels alone, with the training settings of `recipes/rlaif.yaml` and more prompts. `soft_labels_help`: a
+reward model from the judge's probabilities, or from its votes, on pairs of which many are nearly ties. All
+are marked on held-out questions.
 
     python experiments/policies.py [CLAIM ...]
 """
@@ -66,9 +65,9 @@ def nulls_lose() -> None:
 
     found[f"best constant: {constant}"] = against([constant] * len(asked))
     again, draw = found.pop("untrained"), random.Random(SEED)
-    best = max(found, key=lambda name: found[name][0])
-    for name, row in sorted(found.items(), key=lambda one: -one[1][0]):
-        print(row, name[:90])
+    found = dict(sorted(found.items(), key=lambda one: -one[1][0]))
+    print(*(f"{row} {name[:90]}" for name, row in found.items()), sep="\n")
+    best = next(iter(found))
     record(
         "nulls_lose",
         found[best],
@@ -89,13 +88,9 @@ def best_constant(rows: Sequence[tuple[str, str]]) -> tuple[str, int]:
     def wins(text: str, among: Sequence[tuple[str, str]]) -> float:
         return statistics.fmean(won(true_score(q, text) - true_score(q, answer)) for q, answer in among)
 
-    draw = random.Random(SEED)
-    found = {
-        compose(world.request(one), habits, draw)
-        for one in prompts(3000, SEED)
-        for habits in (MEDIOCRE, GOOD)
-    }
-    few = rows[:SCREENED]
+    draw, few = random.Random(SEED), rows[:SCREENED]
+    corpus = ((world.request(one), habits) for one in prompts(3000, SEED) for habits in (MEDIOCRE, GOOD))
+    found = {compose(*one, draw) for one in corpus}
     ranked = sorted(found, key=lambda text: -wins(text, few))
     # The domains come in turn: the best of each.
     parts = {*ranked[:6], *(max(found, key=lambda text: wins(text, few[at::4])) for at in range(4))}
@@ -124,11 +119,11 @@ def all_recipes(seed: int, folder: Path) -> dict[str, dict[str, Any]]:
     trial, found = world.Trial(HELD_OUT, seed), dict[str, dict[str, Any]]()
     for way, (name, changes) in WAYS.items():
         outcome = world.run_recipe(world.settings_of(name, seed, folder / way, changes))
-        found[way], agreed = trial.mark(outcome.policy), [one.agreement for one in outcome.rounds]
-        found[way]["judge_agrees"] = [one and (one.value, one.low, one.high) for one in agreed]
-        found[way]["rounds"] = [one.compared.win_rate for one in outcome.rounds]
-        found[way] |= {"stopped": outcome.stopped, "improves": world.beats(found[way])}
-        found[way]["seconds"] = sum(one.seconds for one in outcome.rounds)
+        row, agreed = trial.mark(outcome.policy), [one.agreement for one in outcome.rounds]
+        row["judge_agrees"] = [one and (one.value, one.low, one.high) for one in agreed]
+        row["rounds"] = [one.compared.win_rate for one in outcome.rounds]
+        row |= {"stopped": outcome.stopped, "improves": world.beats(row)}
+        found[way] = {**row, "seconds": sum(one.seconds for one in outcome.rounds)}
     return found
 
 
@@ -143,25 +138,22 @@ def direct_rlaif_against_rlaif() -> None:
         f" {len(seeds)} seeds above 0.5, and direct RLAIF beats the initial policy and the best null in each",
         holds=found[1] > 0.5 and all(world.beats(one["direct"]) for one in seeds),
         over_initial={
-            way: mean_of([one[way]["win_rate"][0] for one in seeds]) for way in ("direct", "rlaif")
+            one: mean_of([seed[one]["win_rate"][0] for seed in seeds]) for one in ("direct", "rlaif")
         },
         seeds=seeds,
     )
 
 
 def direct_and_not(seed: int, folder: Path) -> dict[str, Any]:
-    trial, ways = world.Trial(600, seed), {"direct": "direct-rlaif", "rlaif": "rlaif"}
-    policies = {
-        way: world.run_recipe(world.settings_of(name, seed, folder / way)).policy
-        for way, name in ways.items()
-    }
-    answers = [world.write(policy, trial.asked, 1, seed + 1) for policy in policies.values()]
-    wins = world.win_each(*(one.scores(trial.asked) for one in answers))
+    trial, found, scores = world.Trial(600, seed), dict[str, Any](), []
+    for way, name in (("direct", "direct-rlaif"), ("rlaif", "rlaif")):
+        policy = world.run_recipe(world.settings_of(name, seed, folder / way)).policy
+        scores.append(world.write(policy, trial.asked, 1, seed + 1).scores(trial.asked))
+        found[way] = trial.mark(policy)
     steps = (folder / "direct" / "round-1" / "policy" / "metrics.jsonl").read_text().splitlines()
     labels = (folder / "rlaif" / "round-1" / "label" / "verdicts.jsonl").read_text().splitlines()
     direct = int(sum(json.loads(step).get("completions", 0) for step in steps))
-    found = {"direct over rlaif": round(statistics.fmean(wins), 4)}
-    found |= {way: trial.mark(policy) for way, policy in policies.items()}
+    found["direct over rlaif"] = round(statistics.fmean(world.win_each(*scores)), 4)
     return {**found, "verdicts": {"rlaif": len(labels), "direct": direct}}
 
 
@@ -170,7 +162,6 @@ LABELLED, PPO_PROMPTS, PAIRS = 1_000, 640, 1_000
 
 def policy_beats_initial() -> None:
     seeds = over_seeds(trained, range(111, 114))
-    reward_models(seeds)
     marks = [mark for one in seeds for mark in one["policies"].values()]
     record(
         "policy_beats_initial",
@@ -181,9 +172,6 @@ def policy_beats_initial() -> None:
         unit="the lowest win rate of a method and seed",
         more={"seeds": seeds, "held_out": HELD_OUT},
     )
-
-
-def reward_models(seeds: Sequence[dict[str, Any]]) -> None:
     worst = min(seeds, key=lambda one: one["reward"][0] - one["reward_null"][1])
     rows = [(one["reward"], one["judge"], one["reward_null"][1]) for one in seeds]
     record(
@@ -216,10 +204,8 @@ def trained(seed: int, folder: Path) -> dict[str, Any]:
     run = timed("labels", lambda: world.label_answers(folder / "labels", LABELLED, seed))
     reward = timed("reward", lambda: train_reward(settings("reward", cfg.reward_model)))
     ppo = settings("ppo", cfg.ppo, reward=str(reward))
-    made = {
-        "dpo": timed("dpo", lambda: train_dpo(settings("dpo", cfg.dpo))),
-        "ppo": timed("ppo", lambda: train_ppo(ppo, prompts(PPO_PROMPTS, seed))),
-    }
+    made = {"dpo": timed("dpo", lambda: train_dpo(settings("dpo", cfg.dpo)))}
+    made["ppo"] = timed("ppo", lambda: train_ppo(ppo, prompts(PPO_PROMPTS, seed)))
     trial, pairs = world.Trial(HELD_OUT, seed), held_out_pairs(PAIRS, seed)
     right = [one for one in world.rightly_chosen(world.preferences(run)) if one is not None]
     return {
@@ -263,7 +249,7 @@ def soft_labels_help() -> None:
 
 
 def assistants_pairs(n: int, seed: int, side: Side, ties: bool) -> list[world.Pair]:
-    """Prompts with two answers of the assistant, with or without those of which neither is better."""
+    """Prompts with two answers of the assistant, with or without ties in truth."""
     draw, found = random.Random(seed), []
     for prompt in prompts(2 * n if side == "train" else 2_000, seed, side):
         one, other = (compose(world.request(prompt), ASSISTANT, draw) for _ in range(2))
@@ -274,33 +260,24 @@ def assistants_pairs(n: int, seed: int, side: Side, ties: bool) -> list[world.Pa
 
 
 def soft_and_hard(seed: int, folder: Path) -> dict[str, float | str]:
-    rows = [
-        (world.request(one.prompt), one.one, one.other)
-        for one in assistants_pairs(FEW, seed, "train", ties=True)
-    ]
-    run, test = (
-        world.label_pairs(folder / "run", rows, seed=seed),
-        assistants_pairs(PAIRS, seed, "held_out", ties=False),
-    )
+    pairs = assistants_pairs(FEW, seed, "train", ties=True)
+    rows = [(world.request(one.prompt), one.one, one.other) for one in pairs]
+    run = world.label_pairs(folder / "run", rows, seed=seed)
+    # Of the judge: how good it is and how honest its probabilities are on what is no tie; and the ties.
+    labels = list(world.preferences(run))
+    truth = world.rightly_chosen(labels)
+    known = [(row.p, float(one)) for row, one in zip(labels, truth, strict=True) if one is not None]
+    p, right = zip(*known, strict=True)
+    found: dict[str, float | str] = {"judge": round(statistics.fmean(right), 4)}
+    found |= {"judge_ece": round(ece(p, right), 4), "ties": round(truth.count(None) / len(truth), 4)}
+    test = assistants_pairs(PAIRS, seed, "held_out", ties=False)
     cfg = world.settings_of("rlaif", seed, folder).reward_model
-    found: dict[str, float | str] = judged(run)
     for name in ("soft", "hard"):
         given = {"data": str(run), "base": str(tiny_checkpoint()), "seed": seed, "soft": name == "soft"}
         model = train_reward(replace(cfg, **given, out=str(folder / name)))
         found[name] = round(statistics.fmean(world.agreement(model, test)), 4)
     null, value = world.null_agreement(test)
     return {**found, "null": null, "null_agrees": value}
-
-
-def judged(run: Path) -> dict[str, float | str]:
-    """How good the judge is on the pairs that are no ties, how honest its probabilities are, and the ties."""
-    rows = list(world.preferences(run))
-    truth = world.rightly_chosen(rows)
-    p, right = zip(
-        *((row.p, float(one)) for row, one in zip(rows, truth, strict=True) if one is not None), strict=True
-    )
-    judge, error, ties = statistics.fmean(right), ece(p, right), truth.count(None) / len(truth)
-    return {"judge": round(judge, 4), "judge_ece": round(error, 4), "ties": round(ties, 4)}
 
 
 if __name__ == "__main__":

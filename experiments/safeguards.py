@@ -1,24 +1,20 @@
 """Settings that keep a loop from going wrong, in the tiny world: does each do what it is for?
 
 `kl_prevents_overoptimisation`: PPO on a reward model that is right only about answers such as the initial
-policy gives, as `recipes/rlaif.yaml` has it ("held") and with the KL off ("free"), after the recipe's passes
-over the prompts and after three times as many. `pool_prevents_forgetting`: `recipes/rejection.yaml`, whose
-rounds ask about different things, with `pool: all` as shipped and with `pool: last`; either way each round
-fine-tunes the initial policy. `rho_keeps_length`: `recipes/self_rewarding.yaml` with a judge to whom each
-word is worth a fortieth of a point, the best against the worst as shipped, and with the rho of Wu et al.
-2024. `length_defences`: `recipes/rlaif.yaml` with DPO and such a judge, as it is, with each of two defences
-that `length.excess` advises, and with a judge that does not care about length. `overoptimisation_stop`: such
-PPO in eight rounds; after each the loop's `reason_to_stop`, with its defaults, sees what a loop sees; the
-null goes on. `real_fraction_controller`: rejection over five rounds without human rows (the null), with a
-constant share, and with the controller as shipped; variety is counted without the audit, and the humans are
-mediocre.
+policy gives, with the KL of `recipes/rlaif.yaml` ("held") and without ("free").
+`pool_prevents_forgetting`: `recipes/rejection.yaml`, whose rounds ask about different things and each
+fine-tune the initial policy. `rho_keeps_length`: `recipes/self_rewarding.yaml` with a judge to whom each word
+is worth a fortieth of a point, and the rho of Wu et al. 2024. `length_defences`: `recipes/rlaif.yaml` with
+DPO and such a judge, with the two defences that `length.excess` advises, and with a judge that does not care
+about length. `overoptimisation_stop`: such PPO in eight rounds; `reason_to_stop`, with its defaults, sees
+what a loop sees after each. `real_fraction_controller`: `recipes/rejection.yaml` with rows of mediocre
+humans; variety is counted without the audit.
 
     python experiments/safeguards.py [CLAIM ...]
 """
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 from itertools import combinations
@@ -67,16 +63,13 @@ def kl_prevents_overoptimisation() -> None:
         truth_moved_without=free,
         truth_moved_with_kl=held,
         proxy_moved_without=[round(one, 3) for one in rises],
-        seeds=seeds,
-        held_out=HELD_OUT,
+        more={"seeds": seeds, "held_out": HELD_OUT},
     )
 
 
 def held_and_free(seed: int, folder: Path) -> dict[str, Any]:
     cfg, asked = world.settings_of("rlaif", seed, folder), world.held_out(HELD_OUT, seed)
-    given = {"base": str(tiny_checkpoint()), "seed": seed}
-    run = world.label_answers(folder / "labels", LABELLED, seed, prefer=cfg.prefer)
-    model = train_reward(replace(cfg.reward_model, **given, data=str(run), out=str(folder / "reward")))
+    model = reward_model(cfg, seed, folder)
     reward, scores, found = RewardJudge(model), dict[str, list[float]](), dict[str, Any]()
 
     def mark(name: str, policy: Policy) -> None:
@@ -90,8 +83,8 @@ def held_and_free(seed: int, folder: Path) -> dict[str, Any]:
     mark("initial", world.initial())
     for who, how in (("held", cfg.ppo.kl), ("free", replace(cfg.ppo.kl, beta=0.0, target=None))):
         for when, passes in (("early", 1), ("late", LATE)):
-            out = {"data": "given", "out": str(folder / f"{who}-{when}"), "reward": str(model)}
-            ppo = replace(cfg.ppo, **given, **out, kl=how, epochs=cfg.ppo.epochs * passes)
+            ppo = replace(cfg.ppo, base=str(tiny_checkpoint()), seed=seed, data="given", reward=str(model))
+            ppo = replace(ppo, out=str(folder / f"{who}-{when}"), kl=how, epochs=cfg.ppo.epochs * passes)
             mark(f"{who} {when}", load_to_read(train_ppo(ppo, prompts(PPO_PROMPTS, seed))))
 
     def apart(one: str, other: str) -> Interval:
@@ -99,6 +92,12 @@ def held_and_free(seed: int, folder: Path) -> dict[str, Any]:
 
     found["truth moved"] = {who: apart(f"{who} late", f"{who} early") for who in ("held", "free")}
     return {**found, "held over free": apart("held late", "free late")}
+
+
+def reward_model(cfg: Any, seed: int, folder: Path) -> Path:
+    run = world.label_answers(folder / "labels", LABELLED, seed, prefer=cfg.prefer)
+    how = {"base": str(tiny_checkpoint()), "seed": seed, "data": str(run), "out": str(folder / "reward")}
+    return train_reward(replace(cfg.reward_model, **how))
 
 
 SUBJECTS, EACH = ("wishes", "doses", "talk"), 120
@@ -137,12 +136,9 @@ def pooled(seed: int, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"initial": {one: scores(world.initial(), one) for one in ("wishes", "talk")}}
     for pool in ("all", "last"):
         given = {"prompts": file, "prompts_each": EACH, "pool": pool, "compare": {"held_out": 0.0}}
-        policies = [
-            one.policy
-            for one in world.run_recipe(world.settings_of("rejection", seed, folder / pool, **given)).rounds
-        ]
-        wishes = [scores(one, "wishes") for one in policies]
-        found[pool] = {"wishes after each round": wishes, "talk at the end": scores(policies[-1], "talk")}
+        outcome = world.run_recipe(world.settings_of("rejection", seed, folder / pool, **given))
+        wishes = [scores(one.policy, "wishes") for one in outcome.rounds]
+        found[pool] = {"wishes after each round": wishes, "talk at the end": scores(outcome.policy, "talk")}
     return found
 
 
@@ -154,8 +150,7 @@ JUDGE = JudgeConfig(kind="additive", engine={"engine": "tiny:planted", "extra": 
 
 def rho_keeps_length() -> None:
     seeds = over_seeds(long_winded, range(161, 169))
-    grown = {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in RHO}
-    scores = ([one[way]["true score"] for one in seeds] for way in RHO)
+    grown, scores = growth(seeds), ([one[way]["true score"] for one in seeds] for way in RHO)
     saved = mean_of(differences(*grown.values()), 3)
     plain, with_rho = (mean_of(some, 3) for some in grown.values())
     record(
@@ -170,29 +165,34 @@ def rho_keeps_length() -> None:
     )
 
 
-def looped(folder: Path, way: str, seed: int) -> str:
-    """The policy of the last round, each round's being the reference of the next."""
-    cfg = world.settings_of("self_rewarding", seed, folder / way, rho=RHO[way], compare={"held_out": 0.0})
-    policy = str(tiny_checkpoint())
-    with LoopRun(cfg) as loop:
-        for number in range(1, cfg.rounds + 1):
-            round = Round(loop, number)
-            labelled = round.label(policy, JUDGE, prefer=rule_of(cfg, number))
-            pairs = preferences_of(labelled, cfg.stop.flips)
-            policy = round.train(cfg.dpo, policy, pairs, reference=policy).folder
-    return policy
-
-
 def long_winded(seed: int, folder: Path) -> dict[str, Any]:
-    policies = {"initial": str(tiny_checkpoint()), **{way: looped(folder, way, seed) for way in RHO}}
+    policies = {}
+    for way, rho in RHO.items():
+        cfg = world.settings_of("self_rewarding", seed, folder / way, rho=rho, compare={"held_out": 0.0})
+        policy = str(tiny_checkpoint())
+        with LoopRun(cfg) as loop:
+            for number in range(1, cfg.rounds + 1):
+                round = Round(loop, number)
+                labelled = round.label(policy, JUDGE, prefer=rule_of(cfg, number))
+                pairs = preferences_of(labelled, cfg.stop.flips)
+                policy = round.train(cfg.dpo, policy, pairs, reference=policy).folder
+        policies[way] = policy
     return words_and_scores(policies, seed)
 
 
 def words_and_scores(policies: dict[str, str], seed: int) -> dict[str, Any]:
-    asked = world.held_out(300, seed)
-    answers = {way: world.write(policy, asked, 1, seed) for way, policy in policies.items()}
-    words = {way: round(world.mean_words(one), 2) for way, one in answers.items()}
-    return {way: {"words": words[way], "true score": one.mean_score(asked)} for way, one in answers.items()}
+    asked, found = world.held_out(300, seed), {}
+    for way, policy in {"initial": str(tiny_checkpoint()), **policies}.items():
+        answers = world.write(policy, asked, 1, seed)
+        words = round(world.mean_words(answers), 2)
+        found[way] = {"words": words, "true score": answers.mean_score(asked)}
+    return found
+
+
+def growth(seeds: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """In words over the initial policy, of each way in each seed."""
+    ways = [way for way in seeds[0] if way != "initial"]
+    return {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in ways}
 
 
 DEFENCES: dict[str, dict[str, Any]] = {
@@ -204,21 +204,19 @@ LENGTH_WAYS: dict[str, dict[str, Any]] = {"undefended": {}, "fair judge": {}, **
 
 def length_defences() -> None:
     seeds = over_seeds(defended, range(181, 184))
-    grown = {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in LENGTH_WAYS}
-    scores = {way: [one[way]["true score"] for one in seeds] for way in LENGTH_WAYS}
-    gained = {way: differences(scores[way], scores["undefended"]) for way in DEFENCES}
+    grown, scores = growth(seeds), {way: [one[way]["true score"] for one in seeds] for way in LENGTH_WAYS}
+    gained = [gain for way in DEFENCES for gain in differences(scores[way], scores["undefended"])]
     worst = max(DEFENCES, key=lambda way: sum(grown[way]))
-    halved = {
-        way: all(now <= bad / 2 for now, bad in zip(grown[way], grown["undefended"], strict=True))
-        for way in DEFENCES
-    }
+    halved = all(
+        2 * now <= bad for way in DEFENCES for now, bad in zip(grown[way], grown["undefended"], strict=True)
+    )
     record(
         "length_defences",
         mean_of(grown[worst], 3),
         null={"growth without a defence": mean_of(grown["undefended"], 3)[0]},
         bar="in each of three seeds with either defence: growth in words at most half of that without, and"
         " truly better answers",
-        holds=all(halved.values()) and all(min(some) > 0 for some in gained.values()),
+        holds=halved and min(gained) > 0,
         unit=f"growth in words over the initial policy, of the weaker defence: {worst}",
         growth={way: mean_of(some, 3) for way, some in grown.items()},
         true_score={way: mean_of(some, 3) for way, some in scores.items()},
@@ -227,13 +225,12 @@ def length_defences() -> None:
 
 
 def defended(seed: int, folder: Path) -> dict[str, Any]:
-    policies = {"initial": str(tiny_checkpoint())}
+    policies = {}
     for way, changes in LENGTH_WAYS.items():
         faults = {"position": 1.0, "length": 0.0 if way == "fair judge" else LENGTH}
         given = {"optimiser": "dpo", "judge.engine.extra": faults, "compare.held_out": 0.0, **changes}
-        policies[way] = world.run_recipe(
-            world.settings_of("rlaif", seed, folder / way.replace(" ", "-"), given)
-        ).policy
+        cfg = world.settings_of("rlaif", seed, folder / way.replace(" ", "-"), given)
+        policies[way] = world.run_recipe(cfg).policy
     return words_and_scores(policies, seed)
 
 
@@ -243,67 +240,57 @@ STOP_ROUNDS, COMPARED, OTHERS = 8, CompareConfig().most, 1500
 def overoptimisation_stop() -> None:
     seeds = over_seeds(stopped, range(251, 255))
     shares = [one["KL off"]["share of the best"] for one in seeds]
-    held = [one["KL as shipped"] for one in seeds]
-    null = statistics.fmean(one["KL off"]["share of the last"] for one in seeds)
+    mean, null = (
+        statistics.fmean(shares),
+        statistics.fmean(one["KL off"]["share of the last"] for one in seeds),
+    )
+    shipped = [one["KL as shipped"] for one in seeds]
+    none_less = all(one["share of the best"] >= one["share of the last"] for one in shipped)
     record(
         "overoptimisation_stop",
-        (statistics.fmean(shares), min(shares), max(shares)),
+        (mean, min(shares), max(shares)),
         null={"the last round's policy": null},
         bar="KL off: the policy to use has at least 0.9 of the best round's true gain in every seed, and more"
         " than the last one on average; KL as shipped: in no seed less than the last one",
-        holds=min(shares) >= 0.9
-        and statistics.fmean(shares) > null
-        and all(one["share of the best"] >= one["share of the last"] for one in held),
+        holds=min(shares) >= 0.9 and mean > null and none_less,
         unit="share of the best round's true gain, mean over seeds; lowest and highest seed",
         seeds=seeds,
     )
 
 
 def stopped(seed: int, folder: Path) -> dict[str, Any]:
-    cfg, given = world.settings_of("rlaif", seed, folder), {"base": str(tiny_checkpoint()), "seed": seed}
-    run = world.label_answers(folder / "labels", LABELLED, seed, prefer=cfg.prefer)
-    model = train_reward(replace(cfg.reward_model, **given, data=str(run), out=str(folder / "reward")))
-    reward, asked = RewardJudge(model), world.held_out(COMPARED + OTHERS, seed)
-    first = world.write(world.initial(), asked, 1, seed).scores(asked)
+    cfg, asked = world.settings_of("rlaif", seed, folder), world.held_out(COMPARED + OTHERS, seed)
+    model = reward_model(cfg, seed, folder)
+    reward, first = RewardJudge(model), world.write(world.initial(), asked, 1, seed).scores(asked)
     off = replace(cfg.ppo.kl, beta=0.0, target=None)
 
-    def one_round(policy: Path, at: int, penalty: Any) -> tuple[Path, Facts, dict[str, float], float]:
-        """The next policy, what a loop knows of it, the verdicts, and its true gain."""
-        out = folder / f"{penalty.beta:g}-{at}"
-        how = replace(cfg.ppo, base=str(policy), reference=str(tiny_checkpoint()), reward=str(model))
-        how = replace(how, kl=penalty, out=str(out), epochs=1, seed=100 * seed + at)
-        policy = train_ppo(how, prompts(PPO_PROMPTS, seed))
-        new = world.write(policy, asked, 1, seed + at)
-        wins = world.win_each(new.scores(asked), first)
-        rate, low, high = interval(wins[:COMPARED])
-        texts = zip(asked[:COMPARED], (text for (text,) in new.texts), strict=False)
-        proxy = statistics.fmean(world.proxy_scores(reward, texts))
-        far = kl(load_to_read(policy), world.initial(), new.rows[:COMPARED])
-        compared = Comparison(rate, (high - low) / 3.92, n=COMPARED, kl=round(far, 2))
-        facts = Facts(at, str(at), proxy=round(proxy, 3), compared=compared)
-        verdicts = {one.id: win for one, win in zip(asked[:COMPARED], wins, strict=False)}
-        return policy, facts, verdicts, round(statistics.fmean(wins[COMPARED:]) - 0.5, 4)
-
     def rounds(penalty: Any) -> dict[str, Any]:
-        policy, facts, points, gains, stops = tiny_checkpoint(), [], [], [0.0], []
+        policy, facts, points, gains, stops = tiny_checkpoint(), list[Facts](), [], [0.0], []
         for at in range(1, STOP_ROUNDS + 1):
-            policy, now, verdicts, gain = one_round(policy, at, penalty)
-            facts, gains = [*facts, now], [*gains, gain]
-            points += [one for one in [checkpoint_of(now, verdicts)] if one is not None]
+            how = replace(cfg.ppo, base=str(policy), reference=str(tiny_checkpoint()), reward=str(model))
+            out = str(folder / f"{penalty.beta:g}-{at}")
+            how = replace(how, kl=penalty, out=out, epochs=1, seed=100 * seed + at)
+            policy = train_ppo(how, prompts(PPO_PROMPTS, seed))
+            new = world.write(policy, asked, 1, seed + at)
+            wins = world.win_each(new.scores(asked), first)
+            gains.append(round(statistics.fmean(wins[COMPARED:]) - 0.5, 4))
+            # What a loop knows of the round: its proxy, and an outside judge's verdicts on some prompts.
+            rate, low, high = interval(wins[:COMPARED])
+            texts = zip(asked[:COMPARED], (text for (text,) in new.texts), strict=False)
+            proxy = statistics.fmean(world.proxy_scores(reward, texts))
+            far = kl(load_to_read(policy), world.initial(), new.rows[:COMPARED])
+            compared = Comparison(rate, (high - low) / 3.92, n=COMPARED, kl=round(far, 2))
+            facts.append(Facts(at, str(at), proxy=round(proxy, 3), compared=compared))
+            verdicts = {one.id: win for one, win in zip(asked[:COMPARED], wins, strict=False)}
+            points += [one for one in [checkpoint_of(facts[-1], verdicts)] if one is not None]
             why = reason_to_stop(facts, points, StopConfig())
             stops += [(at, why.rpartition("use ")[2])] if why else []
-        at, use = stops[0] if stops else (None, str(STOP_ROUNDS))
-        best = max(gains) or 1.0
-        return {
-            "stopped after": at,
-            "used": use,
-            "share of the best": round(gains[int(use) if use.isdigit() else 0] / best, 3),
-            "share of the last": round(gains[-1] / best, 3),
-            "true gain": gains,
-            "win rate": [one.compared.win_rate for one in facts],
-            "proxy": [one.proxy for one in facts],
-            "kl": [one.compared.kl for one in facts],
-        }
+        after, use = stops[0] if stops else (None, str(STOP_ROUNDS))
+        used, best = gains[int(use) if use.isdigit() else 0], max(gains) or 1.0
+        found = {"stopped after": after, "used": use, "share of the best": round(used / best, 3)}
+        found |= {"share of the last": round(gains[-1] / best, 3), "true gain": gains}
+        found |= {"win rate": [one.compared.win_rate for one in facts], "proxy": [one.proxy for one in facts]}
+        return {**found, "kl": [one.compared.kl for one in facts]}
 
     return {"seed": seed, "KL off": rounds(off), "KL as shipped": rounds(cfg.ppo.kl)}
 
@@ -316,7 +303,7 @@ def real_fraction_controller() -> None:
     seeds = over_seeds(with_human_rows, range(241, 245))
     lost = {arm: [one[arm]["lost"] for one in seeds] for arm in ARMS}
     null = statistics.fmean(lost["no human rows"])
-    less = mean_of([a - b for a, b in zip(lost["no human rows"], lost["controller"], strict=True)])
+    less = mean_of(differences(lost["no human rows"], lost["controller"]))
     record(
         "real_fraction_controller",
         (statistics.fmean(lost["controller"]), min(lost["controller"]), max(lost["controller"])),
@@ -331,37 +318,25 @@ def real_fraction_controller() -> None:
     )
 
 
-def human_rows(file: Path, seed: int) -> str:
-    draw = random.Random(seed)
-    asked = [world.request(one) for one in prompts(HUMAN_ROWS, 700 + seed)]
+def with_human_rows(seed: int, folder: Path) -> dict[str, Any]:
+    draw, found = random.Random(seed), dict[str, Any]()
+    asked = (world.request(one) for one in prompts(HUMAN_ROWS, 700 + seed))
     turns = ([("user", one), ("assistant", compose(one, MEDIOCRE, draw))] for one in asked)
     rows = ({"messages": [{"role": role, "content": text} for role, text in some]} for some in turns)
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(file)
-
-
-def varied(folder: Path, number: int) -> tuple[float, float]:
-    """How often two answers to one question differ, and their mean true score."""
-    rows = read_held_out(folder, number)
-    pairs = [one.text != two.text for row in rows for one, two in combinations(row.new, 2)]
-    scores = [true_score(world.request(row.prompt), one.text) for row in rows for one in row.new]
-    return round(statistics.fmean(pairs), 4), round(statistics.fmean(scores), 3)
-
-
-def with_human_rows(seed: int, folder: Path) -> dict[str, Any]:
-    file, found = human_rows(folder / "human.jsonl", seed), {}
+    file = write_rows(folder / "human.jsonl", rows)
     for arm, how in ARMS.items():
         real = {"real": {"file": file, **how}} if arm != "no human rows" else {}
         # Nothing stops these loops: what they would come to is what is asked.
         cfg = world.settings_of("rejection", seed, folder / arm, {"stop.lost": 0.0}, rounds=ROUNDS, **real)
-        rounds = world.run_recipe(cfg).rounds
-        differ, scores = zip(*(varied(folder / arm, number) for number in range(ROUNDS + 1)), strict=True)
-        found[arm] = {
-            "lost": round(1 - differ[-1] / differ[0], 4),
-            "differ": differ,
-            "true score": scores,
-            "human share": [round(one.real_share, 2) for one in rounds],
-        }
+        shares = [round(one.real_share, 2) for one in world.run_recipe(cfg).rounds]
+        differ, scores = [], []
+        for held_out in (read_held_out(folder / arm, number) for number in range(ROUNDS + 1)):
+            pairs = [one.text != two.text for row in held_out for one, two in combinations(row.new, 2)]
+            truth = [true_score(world.request(row.prompt), one.text) for row in held_out for one in row.new]
+            differ.append(round(statistics.fmean(pairs), 4))
+            scores.append(round(statistics.fmean(truth), 3))
+        lost = round(1 - differ[-1] / differ[0], 4)
+        found[arm] = {"lost": lost, "differ": differ, "true score": scores, "human share": shares}
     return {"seed": seed, **found}
 
 

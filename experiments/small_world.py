@@ -1,10 +1,8 @@
 """What the experiments in the tiny world share: recipes as shipped, and the truth about their policies.
 
-Everything goes a user's way: a recipe file, or `jurist label` and the trainers. Only marking sees the truth:
-on held-out questions, of each seed's own, policies answer once, and the exact scores of the answers are
-compared with those of the initial policy's; equal scores count a half. A policy has to beat the best null
-too, prompt by prompt: constant answers, opening words, the question copied, the longest of the initial
-policy's answers, the initial policy again. All this is at temperature 1, as in training; beside it stands
+Only marking sees the truth: on held-out questions, of each seed's own, policies answer once, and the exact
+scores of the answers are compared with those of the initial policy's; equal scores count a half. A policy has
+to beat the best null too, prompt by prompt. All this is at temperature 1, as in training; beside it stands
 how the likeliest answers compare, since there a policy that only grew surer of itself wins nothing.
 """
 
@@ -20,29 +18,25 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from evidence import differences, interval, write_rows
+from evidence import ROOT, differences, interval, write_rows
+from jurist import JudgeConfig, LabelConfig, PreferConfig, label
 from jurist.config import load_settings, read_recipe
 from jurist.models.rewards import RewardJudge
 from jurist.policies.policy import Policy, kl, load_to_read
 from jurist.policies.tokens import Example, tokenise_many
 from jurist.policies.writer import Drawing, HFWriter
-from jurist.preferences import PreferConfig
 from jurist.recipes.catalogue import recipe_called
-from jurist.recipes.label import label
 from jurist.recipes.loop.rounds import LoopOutcome
-from jurist.recipes.settings import LabelConfig
 from jurist.records import Completion, Preference, Prompt, Sampling
 from jurist.run import read_records
 from jurist.tiny.answers import null_wins, won
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts, true_preference, true_score
-from jurist.verdicts.settings import JudgeConfig
 
 MOST_TOKENS = 48
 ANSWERS = 4  # of the initial policy to each held-out question: one is compared with, nulls use the others
 TIE = 0.05  # how far from one half the share of fair judges may be where a pair counts as a tie
-JUDGE: dict[str, Any] = {"engine": "tiny:planted"}
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+JUDGE = JudgeConfig(engine="tiny:planted")
 
 
 def request(prompt: Prompt) -> str:
@@ -58,7 +52,7 @@ def settings_of(
     name: str, seed: int, out: Path, changes: Mapping[str, Any] | None = None, **given: Any
 ) -> Any:
     """The shipped recipe; `changes` are by dotted name."""
-    file = RECIPES / f"{name}.yaml"
+    file = ROOT / "recipes" / f"{name}.yaml"
     settings, _ = recipe_called(str(read_recipe(file)["recipe"]))
     return load_settings(settings, file, changes, out=str(out), seed=seed, **given)
 
@@ -70,15 +64,10 @@ def run_recipe(cfg: Any) -> LoopOutcome:
 
 def label_answers(out: Path, n: int, seed: int, k: int = 4, **more: Any) -> Path:
     """A run of `jurist label`: the initial policy answers n prompts, a judge is asked about every pair."""
-    sampling = Sampling(max_tokens=MOST_TOKENS, seed=seed)
-    how = {
-        "judge": JudgeConfig(**JUDGE),
-        "prefer": PreferConfig(rule="all_pairs"),
-        "sampling": sampling,
-        **more,
-    }
-    file = write_requests(out.with_suffix(".jsonl"), prompts(n, seed))
-    label(LabelConfig(out=str(out), prompts=file, policy="tiny:policy", k=k, seed=seed, export=(), **how))
+    rows = ({"prompt": request(one), "domain": one.domain} for one in prompts(n, seed))
+    how = {"prompts": write_rows(out.with_suffix(".jsonl"), rows), "policy": "tiny:policy", "judge": JUDGE}
+    how |= {"prefer": PreferConfig(rule="all_pairs"), "sampling": Sampling(max_tokens=MOST_TOKENS, seed=seed)}
+    label(LabelConfig(out=str(out), k=k, seed=seed, export=(), **{**how, **more}))
     return out
 
 
@@ -86,12 +75,8 @@ def label_pairs(out: Path, rows: Iterable[tuple[str, str, str]], **how: Any) -> 
     """A run of `jurist label` over pairs that are there already: prompt, first and second."""
     names = ("prompt", "first", "second")
     file = write_rows(out.with_suffix(".jsonl"), (dict(zip(names, row, strict=True)) for row in rows))
-    label(LabelConfig(out=str(out), pairs=file, export=(), **{"judge": JudgeConfig(**JUDGE), **how}))
+    label(LabelConfig(out=str(out), pairs=file, export=(), **{"judge": JUDGE, **how}))
     return out
-
-
-def write_requests(file: Path, rows: Iterable[Prompt]) -> str:
-    return write_rows(file, ({"prompt": request(one), "domain": one.domain} for one in rows))
 
 
 def preferences(run: Path) -> Iterator[Preference]:
@@ -114,7 +99,7 @@ def better(asked: str, one: str, other: str) -> bool | None:
 
 
 def rightly_chosen(rows: Iterable[Preference]) -> list[bool | None]:
-    """Of each label, whether it is right; None for a tie in truth."""
+    """Whether each label is right; None for a tie in truth."""
     return [better(request(row.prompt), row.chosen.text, row.rejected.text) for row in rows]
 
 
@@ -124,7 +109,7 @@ def proxy_scores(reward: RewardJudge, rows: Iterable[tuple[Prompt, str]]) -> lis
 
 
 def agreement(reward: Path, pairs: Sequence[Pair]) -> list[bool]:
-    """For each pair, whether the reward model is right."""
+    """Whether the reward model is right, of each pair."""
     rows = ((pair.prompt, text) for pair in pairs for text in (pair.one, pair.other))
     scores = proxy_scores(RewardJudge(reward), rows)
     return [(scores[2 * at] > scores[2 * at + 1]) == pair.one_is_better for at, pair in enumerate(pairs)]
