@@ -1,12 +1,11 @@
 """What is left of a judge's bias in labels that are averaged: over both orders, or over families?
 
 First from a formula, on so many matchups that chance is far below a point; then through the pipeline, where
-planted judges of the small world label pairs, and each label is held against that of the same judge without
-the bias. `swap_removes_position_bias`: in one order (the null), in both, and in both for a fifth of the
-matchups, with the bias learnt from those and taken out of the rest. `jury_removes_self_preference`: how much
-more often labels agree with humans where those prefer the first family's answer than where they do not, of
-its own judge alone (the null), of a jury of all three families, and of a jury of which nobody is related to
-an answer.
+planted judges of the small world label pairs, and each label is compared with that of the same judge without
+the bias. `swap_removes_position_bias`: pairs are shown in one order (the null), in both, or in both for a
+fifth, from which the bias is learnt that is taken out of the rest. `jury_removes_self_preference`: how much
+more often labels agree with humans where those prefer the first family's answer than where they do not, with
+its own judge alone (the null), a jury of all three families, and a jury that is related to no answer.
 
     python experiments/averaging_removes_bias.py [CLAIM ...]
 """
@@ -19,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from evidence import Interval, differences, interval, record, run_claims
-from jurist.audits.sheet import Sheet
+from evidence import Interval, interval, record, run_claims
+from jurist import JudgeConfig, PreferConfig
 from jurist.engines.engine import Ask
-from jurist.preferences import PreferConfig
 from jurist.records import Message, Verdict
 from jurist.run import read_records
 from jurist.selftest import make_rows
@@ -30,20 +28,17 @@ from jurist.tiny.answers import careful, kin
 from jurist.tiny.judges import KIN
 from jurist.tiny.world import prompts
 from jurist.verdicts.calibrate import debias, fit_columns
-from jurist.verdicts.settings import JudgeConfig
 from small_world import label_pairs, preferences, request
 from support.simulated import Simulated, World, simulate
 
 SEEDS = (1, 2, 3, 4, 5)
 PLANTED: dict[str, Any] = {"sharpness": 2.0, "noise": 1.0, "fooled": 0.0, "length": 0.0}
-KNOWING = {**PLANTED, "ignorant": []}
 EACH_LABEL = PreferConfig(rule="all_pairs", ties="soft", near_duplicates=0.0)
 
 
 def points_more(labels: dict[str, float], fair: dict[str, float]) -> Interval:
     """Points more than the same judge without the bias gives."""
-    known = labels.keys() & fair.keys()
-    return interval([100 * one for one in differences(map(labels.get, known), map(fair.get, known))], 3)  # type: ignore[arg-type]
+    return interval([100 * (labels[name] - fair[name]) for name in labels.keys() & fair.keys()], 3)
 
 
 MATCHUPS, SWAPPED, PAIRS, POSITION = 200_000, 0.2, 5_000, 1.6
@@ -54,8 +49,11 @@ WAYS = ("never", "always", "fraction:0.2")
 
 def swap_removes_position_bias() -> None:
     found = {name: [from_formula(judge, seed) for seed in SEEDS] for name, judge in JUDGES.items()}
-    rows: list[dict[str, Any]] = [row for some in found.values() for row in some]
-    pipeline = swapped_in_the_pipeline()
+    rows = [row for some in found.values() for row in some]
+    with tempfile.TemporaryDirectory() as folder:
+        fair = labelled_in_orders(Path(folder), "always", 0.0)
+        labels = {way: labelled_in_orders(Path(folder), way, POSITION) for way in WAYS}
+    pipeline = {way: points_more(some, fair) for way, some in labels.items()}
     planted = [row["one order"] for row in rows]
     left = max(abs(row[way]) for row in rows for way in ("both orders", "a fifth in both"))
     piped = max(abs(end) for swap in WAYS[1:] for end in pipeline[swap])
@@ -73,8 +71,7 @@ def swap_removes_position_bias() -> None:
 
 def from_formula(judge: Simulated, seed: int) -> dict[str, float]:
     """Points by which labels favour the position that was shown first, which was drawn."""
-    world = World(prompts=MATCHUPS, policies=("one",), people=0)
-    opinions = simulate((judge,), world, seed)[0].opinions
+    opinions = simulate((judge,), World(prompts=MATCHUPS, policies=("one",), people=0), seed)[0].opinions
     dice, matchup = np.random.default_rng(seed), np.arange(MATCHUPS)
     swapped, both = dice.random(MATCHUPS) < 0.5, dice.random(MATCHUPS) < SWAPPED
     # The probability of the answer that was shown first, in that order and in the other.
@@ -87,12 +84,6 @@ def from_formula(judge: Simulated, seed: int) -> dict[str, float]:
     averaged = (shown + again) / 2
     ways = {"one order": shown, "both orders": averaged, "a fifth in both": np.where(both, averaged, mended)}
     return {way: round(100 * (float(p.mean()) - 0.5), 3) for way, p in ways.items()}
-
-
-def swapped_in_the_pipeline() -> dict[str, Interval]:
-    with tempfile.TemporaryDirectory() as name:
-        fair = labelled_in_orders(Path(name), "always", 0.0)
-        return {way: points_more(labelled_in_orders(Path(name), way, POSITION), fair) for way in WAYS}
 
 
 def labelled_in_orders(folder: Path, swap: str, position: float) -> dict[str, float]:
@@ -115,18 +106,20 @@ OWN = 0.8
 """Log-odds for one's own: about the gaps that were found in judges of GPT-4's day."""
 BIASED = tuple(Simulated(f"{name}-judge", own=OWN, kin=name, noise=1.0, soft=True) for name in POLICIES)
 UNRELATED = tuple(Simulated(name, noise=1.0, soft=True) for name in ("claude", "mistral", "command"))
-JURIES: dict[str, tuple[dict[str, float], ...]] = {
-    "fair": ({},),
-    "alone": ({"kinship": 0.8},),
-    "every family": ({"kinship": 0.8}, {"kinship": -0.8}, {}),
-    "unrelated": ({}, {}, {}),
-}
-"""Whoever likes the answers that begin like its own the less is kin of the other policy."""
+JURIES = {"fair": (0.0,), "alone": (OWN,), "every family": (OWN, -OWN, 0.0), "unrelated": (0.0, 0.0, 0.0)}
+"""How much each judge likes answers that begin like its own; below 0 where it is kin of the other policy."""
 LEFT = ("every family", "unrelated")
 
 
 def jury_removes_self_preference() -> None:
-    seeds, pipeline = [gaps(seed) for seed in SEEDS], juries_in_the_pipeline()
+    juries = {"alone": BIASED[:1], "every family": BIASED, "unrelated": UNRELATED}
+    seeds = [{name: gap(jury, seed) for name, jury in juries.items()} for seed in SEEDS]
+    with tempfile.TemporaryDirectory() as folder:
+        labels = {
+            name: labelled_by(Path(folder) / name.replace(" ", "-"), one) for name, one in JURIES.items()
+        }
+    fair = labels.pop("fair")
+    pipeline = {name: points_more(some, fair) for name, some in labels.items()}
     planted = min(one["alone"] for one in seeds)
     left = max(abs(one[jury]) for one in seeds for jury in LEFT)
     piped = max(abs(end) for jury in LEFT for end in pipeline[jury])
@@ -142,48 +135,27 @@ def jury_removes_self_preference() -> None:
     )
 
 
-def gaps(seed: int) -> dict[str, float]:
-    """In points: of one judge, of the jury of all families, and of unrelated ones."""
-    world = World(prompts=100_000, policies=POLICIES, people=1)
-    juries = {"alone": BIASED[:1], "every family": BIASED, "unrelated": UNRELATED}
-    return {name: round(100 * gap(simulate(jury, world, seed)[0]), 2) for name, jury in juries.items()}
-
-
-def gap(sheet: Sheet) -> float:
-    """Of the jury's mean, for the first family, against one human."""
-    first, second = (
-        sheet.answers.policy[side] == 0 for side in (sheet.matchups.first, sheet.matchups.second)
-    )
+def gap(jury: tuple[Simulated, ...], seed: int) -> float:
+    """In points: of the jury's mean, for the first family, against one human."""
+    sheet = simulate(jury, World(prompts=100_000, policies=POLICIES, people=1), seed)[0]
+    policies = sheet.answers.policy
+    first, second = policies[sheet.matchups.first] == 0, policies[sheet.matchups.second] == 0
     own, sign = first != second, np.where(first, 1, -1)
     label, human = (((p - 0.5) * sign)[own] > 0 for p in (sheet.mean_opinion, sheet.human_p))
-    return float(label[human].mean() - (~label)[~human].mean())
+    return round(100 * float(label[human].mean() - (~label)[~human].mean()), 2)
 
 
-def labelled_by(out: Path, jury: tuple[dict[str, float], ...]) -> dict[str, float]:
+def labelled_by(out: Path, jury: tuple[float, ...]) -> dict[str, float]:
     """For each pair, p that the label gives to the answer of the family that is known by how it begins."""
-    asked = [request(prompt) for prompt in prompts(4_000, 31)]
-    asks = ((one, *(Ask((Message("user", one),), sample=sample) for sample in (1, 2))) for one in asked)
-    judges = tuple(
-        JudgeConfig(
-            name=f"juror{at}",
-            engine={"engine": "tiny:planted", "extra": {**PLANTED, "ignorant": [], **extra}},
-        )
-        for at, extra in enumerate(jury)
-    )
-    pairs = ((one, kin(first), careful(second)) for one, first, second in asks)
-    run = label_pairs(out, pairs, judge=judges, prefer=EACH_LABEL)
-    return {
-        row.prompt.id: row.p if row.chosen.text.startswith(KIN) else 1 - row.p for row in preferences(run)
-    }
-
-
-def juries_in_the_pipeline() -> dict[str, Interval]:
-    with tempfile.TemporaryDirectory() as name:
-        found = {
-            jury: labelled_by(Path(name) / jury.replace(" ", "-"), some) for jury, some in JURIES.items()
-        }
-    fair = found.pop("fair")
-    return {jury: points_more(labels, fair) for jury, labels in found.items()}
+    pairs, judges = [], []
+    for asked in map(request, prompts(4_000, 31)):
+        first, second = (Ask((Message("user", asked),), sample=sample) for sample in (1, 2))
+        pairs.append((asked, kin(first), careful(second)))
+    for at, kinship in enumerate(jury):
+        engine = {"engine": "tiny:planted", "extra": {**PLANTED, "ignorant": [], "kinship": kinship}}
+        judges.append(JudgeConfig(name=f"juror{at}", engine=engine))
+    labels = preferences(label_pairs(out, pairs, judge=tuple(judges), prefer=EACH_LABEL))
+    return {row.prompt.id: row.p if row.chosen.text.startswith(KIN) else 1 - row.p for row in labels}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Are training's numbers those of other code, of separate rows and of one process?
 
-`losses_match`: the parity tests with TRL, on the same checkpoint and rows, whole forward pass and all, and
-the largest relative difference of a loss. `shared_prefix_equal`, `windows_share_prompt`: a prompt computed
-once for all its answers beside separate rows, on small random models that see everything (Llama, Qwen2,
-GPT-2) or have windows shorter than their prompts, in all layers (as Mistral) or every other one (as Gemma 3
-and gpt-oss); each form, log-probs and states, with and without a LoRA. `two_processes_equal_one`: `jurist
-train` alone and through `torchrun --nproc-per-node 2` on the CPU, step by step.
+`losses_match`: the parity tests with TRL, on the same checkpoint and rows. `shared_prefix_equal`,
+`windows_share_prompt`: a prompt computed once for all its answers beside separate rows, on small random
+models that see everything (Llama, Qwen2, GPT-2) or have windows shorter than their prompts, in all layers (as
+Mistral) or every other one (as Gemma 3 and gpt-oss); each form, log-probs and states, with and without a
+LoRA. `two_processes_equal_one`: `jurist train` alone and through `torchrun --nproc-per-node 2` on the CPU,
+step by step.
 
     python experiments/same_numbers.py [CLAIM ...]
 """
@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -54,10 +55,9 @@ def losses_match() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     apart = [float(found) for found in re.findall(r"relative difference (\S+)", done.stdout)]
     torch.manual_seed(0)
-    pair = PairLogprobs(-torch.rand(64), -3 - torch.rand(64), 3 * torch.ones(64), 5 * torch.ones(64))
-    right, wrong = (
-        DPO_LOSSES["dpo"](pair, torch.ones(64), beta, DpoConfig()).mean().item() for beta in (0.1, 0.101)
-    )
+    ones = torch.ones(64)
+    pair = PairLogprobs(-torch.rand(64), -3 - torch.rand(64), 3 * ones, 5 * ones)
+    right, wrong = (DPO_LOSSES["dpo"](pair, ones, beta, DpoConfig()).mean().item() for beta in (0.1, 0.101))
     null = abs(wrong - right) / right
     record(
         "losses_match",
@@ -80,13 +80,8 @@ def shared_prefix_equal() -> None:
 
 
 def windows_share_prompt() -> None:
-    kinds = forward.layer_kinds
-    sharing(
-        "windows_share_prompt",
-        WINDOWED,
-        "masks without windows",
-        layer_kinds=lambda c: (kinds(c)[0], 1 << 30),
-    )
+    kinds, wrong = forward.layer_kinds, "masks without windows"
+    sharing("windows_share_prompt", WINDOWED, wrong, layer_kinds=lambda config: (kinds(config)[0], 1 << 30))
 
 
 def sharing(claim: str, kinds: tuple[str, ...], wrong: str, **instead: Any) -> None:
@@ -107,10 +102,17 @@ def sharing(claim: str, kinds: tuple[str, ...], wrong: str, **instead: Any) -> N
 
 
 def differences(kinds: tuple[str, ...]) -> tuple[float, float, int]:
-    """The largest of losses and, relative to the largest one, of gradients; and in how many cases."""
+    """The largest of losses and, relative to the largest one, of gradients; and in how many cases. Prompts
+    are uneven, with one to four uneven answers.
+    """
     draw, in_loss, in_gradient, cases = random.Random(0), 0.0, 0.0, 0
-    models = (model for kind in kinds for model in (made(kind), with_an_adapter(kind)))
-    for model, rows in ((model, examples(draw)) for model in models for _ in range(ROUNDS)):
+
+    def ids(least: int, most: int) -> list[int]:
+        return [draw.randint(5, 300) for _ in range(draw.randint(least, most))]
+
+    models = [model for kind in kinds for model in (made(kind), with_an_adapter(kind))]
+    for model, _ in product(models, range(ROUNDS)):
+        rows = [Example(ids(1, 40), [ids(1, 12) for _ in range(draw.randint(1, 4))]) for _ in range(6)]
         for want in ("logprobs", "states"):
             loss_1, gradient_1 = loss_and_gradient(model, rows, "concat", want)
             for form in ("masked", "prefilled", "auto"):
@@ -121,15 +123,6 @@ def differences(kinds: tuple[str, ...]) -> tuple[float, float, int]:
     return in_loss, in_gradient, cases
 
 
-def examples(draw: random.Random) -> list[Example]:
-    """Uneven prompts, of one to four uneven answers."""
-
-    def ids(least: int, most: int) -> list[int]:
-        return [draw.randint(5, 300) for _ in range(draw.randint(least, most))]
-
-    return [Example(ids(1, 40), [ids(1, 12) for _ in range(draw.randint(1, 4))]) for _ in range(6)]
-
-
 def loss_and_gradient(model: Any, rows: list[Example], form: Any, want: Any) -> tuple[float, torch.Tensor]:
     model.zero_grad()
     stats = Policy(model, None, Path(), "")(rows, (want,), form=form)
@@ -137,8 +130,7 @@ def loss_and_gradient(model: Any, rows: list[Example], form: Any, want: Any) -> 
     assert out is not None
     loss = (out * torch.linspace(0.5, 1.5, out.numel()).view_as(out)).mean()
     loss.backward()
-    gradient = torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
-    return float(loss.detach()), gradient
+    return loss.item(), torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
 
 
 def with_an_adapter(kind: str) -> Any:
@@ -149,7 +141,7 @@ def with_an_adapter(kind: str) -> Any:
     return model
 
 
-JURIST = [str(Path(sys.executable).with_name("jurist"))]
+JURIST = Path(sys.executable).with_name("jurist")
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 JOB = ["--batch", "16", "--tokens", "512", "--epochs", "2", "--lr", "3e-3"]
 MORE = {"ppo": ["--reward", "vowels:share", "--rollout.max_tokens", "6", "--rollout.samples", "2"]}
@@ -186,11 +178,11 @@ def two_processes_equal_one() -> None:
 def trained(launcher: list[str], verb: str, folder: Path, out: str, seed: int = 0) -> list[float]:
     """The losses of each step; of PPO its reward and KL too."""
     words = ["train", verb, folder / "pairs.jsonl", "--base", folder / "base", "--out", folder / out]
-    command = map(str, [*launcher, *JURIST, *words, *JOB, "--seed", seed, *MORE.get(verb, [])])
+    command = map(str, [*launcher, JURIST, *words, *JOB, "--seed", seed, *MORE.get(verb, [])])
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    here = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": path}
-    here["TOKENIZERS_PARALLELISM"] = "false"
-    subprocess.run([*command], env={**os.environ, **here}, capture_output=True, check=True, timeout=300)
+    env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    env |= {"ACCELERATE_USE_CPU": "true", "TOKENIZERS_PARALLELISM": "false"}
+    subprocess.run([*command], env=env, capture_output=True, check=True, timeout=300)
     facts = json.loads((folder / out / "model" / "training.json").read_text())
     assert facts["processes"] == (2 if launcher else 1)
     steps = map(json.loads, (folder / out / "metrics.jsonl").read_text().splitlines())
