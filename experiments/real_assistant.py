@@ -1,10 +1,9 @@
 """A small assistant, made from a pretrained base that cannot hold a conversation: it answers and stops, and
 says by a letter which of two answers is better. Make it once: `python experiments/real_assistant.py`.
 
-One supervised training, as `jurist train sft` does it, of an adapter on one thread, from two kinds of rows:
-recorded answers of at most 120 tokens (longer ones would have to be cut, and it has to learn to stop), and
-our own judge's question, answered with the label that humans gave. One prompt in five is in neither
-(`support.recorded.held_out`).
+An adapter learns, as `jurist train sft` does it, recorded answers of at most 120 tokens (it has to learn to
+stop), and our own judge's question, answered with the label that humans gave. One prompt in five is in
+neither (`support.recorded.held_out`).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from functools import cache
 from hashlib import blake2b
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import evidence  # noqa: F401  (puts tests/ on the path)
@@ -60,16 +60,16 @@ def pandalm() -> Iterator[Pair]:
             yield _pair(row, winner)
 
 
-def llmbar() -> Iterator[Pair]:
-    return (_pair(row, row["winner"]) for row in recorded.llmbar())
-
-
 def hh_rlhf() -> Iterator[Pair]:
     file = recorded.DATA / "hh_rlhf_harmless_test/harmless-base_test.jsonl.gz"
     return ((one.prompt, one.chosen, one.rejected) for one in load_preferences(file, on_error="drop"))
 
 
-HUMANS: dict[str, Callable[[], Iterator[Pair]]] = {"pandalm": pandalm, "llmbar": llmbar, "hh_rlhf": hh_rlhf}
+HUMANS: dict[str, Callable[[], Iterator[Pair]]] = {
+    "pandalm": pandalm,
+    "llmbar": lambda: (_pair(row, row["winner"]) for row in recorded.llmbar()),
+    "hh_rlhf": hh_rlhf,
+}
 
 
 def _pair(row: recorded.Row, winner: str) -> Pair:
@@ -80,45 +80,37 @@ def _pair(row: recorded.Row, winner: str) -> Pair:
 
 def answers() -> dict[str, list[Target]]:
     """Short ones that are worth imitating, by source, each once."""
-    drawn = [recorded.cje(name) for name in ("base", "clone", "parallel_universe_prompt")]
-    cje = ((row["prompt"], row["response"]) for rows in drawn for row in rows.values())
-    systems = (
-        (row["prompt"], row[f"response_{side}"])
-        for row in recorded.eight_systems()
-        for side in "ab"
-        if row[f"model_{side}"] in GOOD
-    )
-    found: dict[str, Iterable[Target]] = {"cje_arena": _answers(cje), "qlora_vicuna": _answers(systems)}
-    found |= {rows.__name__: ((one[0], one[1]) for one in rows()) for rows in (pandalm, hh_rlhf)}
-    return {
-        name: [
-            (prompt, answer)
-            for prompt, answer in {answer.id: (prompt, answer) for prompt, answer in rows}.values()
-            if 0 < tokens_of(answer.text.strip()) <= ANSWER and tokens_to_read(prompt) <= CONTEXT
+    sources: dict[str, list[Target]] = {"cje_arena": [], "qlora_vicuna": []}
+    for name in ("base", "clone", "parallel_universe_prompt"):
+        sources["cje_arena"] += [
+            _answer(row["prompt"], row["response"]) for row in recorded.cje(name).values()
         ]
-        for name, rows in found.items()
-    }
+    for row in recorded.eight_systems():
+        good = [side for side in "ab" if row[f"model_{side}"] in GOOD]
+        sources["qlora_vicuna"] += [_answer(row["prompt"], row[f"response_{side}"]) for side in good]
+    sources |= {name: [one[:2] for one in HUMANS[name]()] for name in ("pandalm", "hh_rlhf")}
+    found = {}
+    for name, rows in sources.items():
+        once = {answer.id: (prompt, answer) for prompt, answer in rows}.values()
+        short = (row for row in once if 0 < tokens_of(row[1].text.strip()) <= ANSWER)
+        found[name] = [row for row in short if tokens_to_read(row[0]) <= CONTEXT]
+    return found
 
 
-def _answers(rows: Iterable[tuple[str, str]]) -> Iterator[Target]:
-    return ((asked, Completion.of(asked.id, text)) for prompt, text in rows for asked in [Prompt.of(prompt)])
+def _answer(prompt: str, text: str) -> Target:
+    asked = Prompt.of(prompt)
+    return asked, Completion.of(asked.id, text)
 
 
-@cache
-def judge() -> JudgePrompt:
-    """As `jurist label` asks with nothing set, where there are log-probs."""
-
-    class Engine:
-        name, gives_logprobs = "any", True
-
-    return JudgePrompt(JudgeConfig(), Engine())  # type: ignore[arg-type]
+JUDGE = JudgePrompt(JudgeConfig(), SimpleNamespace(name="any", gives_logprobs=True))  # type: ignore[arg-type]
+"""As `jurist label` asks with nothing set, where there are log-probs."""
 
 
 def question(pair: Pair, label: str) -> Target:
     """Which is better? In the order that makes this label right."""
     prompt, *both = pair
-    shown = judge().show_pair(Matchup.of(prompt, *(both if label == "A" else both[::-1])))
-    asked = Prompt.of(judge().turns("verdict", shown))
+    shown = JUDGE.show_pair(Matchup.of(prompt, *(both if label == "A" else both[::-1])))
+    asked = Prompt.of(JUDGE.turns("verdict", shown))
     return asked, Completion.of(asked.id, label)
 
 
@@ -131,11 +123,8 @@ def judged(name: str) -> list[Pair]:
 
 def drawn(rows: Iterable[Any], most: int, *, held_out: bool) -> list[Any]:
     """Rows whose prompt is held out, or is not: those with the least hash."""
-
-    def code(row: tuple[Prompt, Completion]) -> bytes:
-        return blake2b(f"{row[0].id}\n{row[1].id}".encode(), digest_size=8).digest()
-
     mine = (row for row in rows if recorded.held_out(row[0].messages[0].content) == held_out)
+    code = lambda row: blake2b(f"{row[0].id}\n{row[1].id}".encode(), digest_size=8).digest()  # noqa: E731
     return sorted(mine, key=code)[:most]
 
 
@@ -174,7 +163,7 @@ def main() -> None:
     from jurist.models.sft import train_sft
 
     torch.set_num_threads(1)
-    print(f"learning from {len(mixture())} rows, {SLOW}; begun again, it goes on from where it was")
+    print(f"learning from {len(mixture())} rows, {SLOW}; if interrupted, it goes on from the last save")
     said = "step {0.step} of {0.steps}: loss {0.metrics[loss]:.3f}, {1:.0f} CPU-s"
     print(
         train_sft(settings(), mixture(), lambda at: print(said.format(at, time.process_time()), flush=True))
