@@ -1,41 +1,28 @@
 """What the small assistant (`real_assistant.py`) is worth on prompts that it has not seen: do its answers
-end, and is it a judge? Everything is a command with nothing set, through `hf:` and behind llama.cpp's server.
-
-What has to be beaten is the base it was made from. Agreement with the humans is told beside what the longer
-answer, and a guess, agree with them.
+end, and is it a judge? Commands with nothing set, through `hf:` and behind llama.cpp's server. The nulls are
+the base it was made from, and how often the longer answer, or a guess, agrees with humans.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import chdir
+from itertools import product
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
+import real_assistant as real
 from evidence import Interval, record, run_claims, share
 from jurist.models.settings import SftConfig
 from jurist.models.sft import train_sft
 from jurist.records import Prompt
 from jurist.stats.intervals import clustered_share
-from real_assistant import (
-    HUMANS,
-    Pair,
-    answers,
-    assistant,
-    assistant_gguf,
-    drawn,
-    judged,
-    question,
-    settings,
-    tokens_of,
-)
 from support import gemma
-from support.cli import spawn
+from support.cli import timed
 from support.job import records, write
 from support.llama import llama_server
 
@@ -45,10 +32,9 @@ SHORT = ("--sampling.max_tokens", 128)
 
 def jurist(*words: object) -> float:
     """A command as a user types it; its seconds."""
-    started, process = time.perf_counter(), spawn(*words)
-    said = process.communicate()[1]
-    assert process.returncode in (0, 1), said
-    return round(time.perf_counter() - started, 1)
+    ended, seconds = timed(*words)
+    assert ended.code in (0, 1), ended.err
+    return seconds
 
 
 def turns_of(prompt: Prompt) -> list[dict[str, str]]:
@@ -58,24 +44,23 @@ def turns_of(prompt: Prompt) -> list[dict[str, str]]:
 def real_assistant_ends() -> None:
     """Answers that end by themselves within 128 tokens."""
     asked = []
-    for name, rows in answers().items():
+    for name, rows in real.answers().items():
         prompts = {prompt.id: (prompt, answer) for prompt, answer in rows}
-        asked += drawn(prompts.values(), 20, held_out=True) if name != "qlora_vicuna" else []
+        asked += real.drawn(prompts.values(), 20, held_out=True) if name != "qlora_vicuna" else []
     write("prompts.jsonl", [{"messages": turns_of(prompt)} for prompt, _ in asked])
     found: dict[str, Any] = {}
-    for name, folder in (("assistant", assistant()), ("base", gemma.english())):
-        for heat in (1, 0):
-            words = ("--policy", f"hf:{folder}", "-k", 1, *SHORT, "--sampling.temperature", heat)
-            out = f"{name}_at_{heat}"
-            seconds = jurist("sample", "--prompts", "prompts.jsonl", *words, "--out", out)
-            texts = records("completions", out)
-            cut = [one["text"] for one in texts if one.get("finish", "stop") != "stop"]
-            ended = share((len(texts) - len(cut), len(texts)))
-            loops = sum(text[-30:] in text[:-30] for text in cut)
-            tokens = median(tokens_of(one["text"]) for one in texts)
-            found[out] = {"ended": ended, "of_the_others_repeat_themselves": f"{loops} of {len(cut)}"}
-            found[out] |= {"median_tokens": tokens, "seconds": seconds}
-            print(out, found[out], flush=True)
+    models = {"assistant": real.assistant(), "base": gemma.english()}
+    for name, heat in product(models, (1, 0)):
+        words = ("--policy", f"hf:{models[name]}", "-k", 1, *SHORT, "--sampling.temperature", heat)
+        out = f"{name}_at_{heat}"
+        seconds = jurist("sample", "--prompts", "prompts.jsonl", *words, "--out", out)
+        texts = records("completions", out)
+        cut = [one["text"] for one in texts if one.get("finish", "stop") != "stop"]
+        loops = sum(text[-30:] in text[:-30] for text in cut)
+        found[out] = {"ended": share((len(texts) - len(cut), len(texts)))}
+        found[out] |= {"of_the_others_repeat_themselves": f"{loops} of {len(cut)}", "seconds": seconds}
+        found[out] |= {"median_tokens": median(real.tokens_of(one["text"]) for one in texts)}
+        print(out, found[out], flush=True)
     least = min(found[f"assistant_at_{heat}"]["ended"][0] for heat in (1, 0))
     record(
         "real_assistant_ends",
@@ -88,11 +73,10 @@ def real_assistant_ends() -> None:
     )
 
 
-def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
+def figures(by_source: dict[str, Sequence[real.Pair]], out: str) -> dict[str, Any]:
     """Of a run, against the humans; an agreement counts a pair by the mean of both orders."""
-    pairs = {
-        frozenset((pair[1].id, pair[2].id)): (name, pair) for name, some in by_source.items() for pair in some
-    }
+    known = [(name, pair) for name, some in by_source.items() for pair in some]
+    pairs = {frozenset((pair[1].id, pair[2].id)): (name, pair) for name, pair in known}
     asked = records("verdicts", out)
     read = [one for one in asked if not one.get("unread") and not one.get("forced")]
     found: dict[str, Any] = {"read": share((len(read), len(asked)))}
@@ -108,15 +92,10 @@ def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
     if not settled:
         return found
     sources, some = zip(*(pairs[name] for name in settled), strict=True)
+    prompts, source = np.array([one[0].id for one in some]), np.array(sources)
 
-    def over_prompts(values: Iterable[float], source: str = "") -> Interval:
-        rows = [
-            (float(value), pair[0].id)
-            for value, name, pair in zip(values, sources, some, strict=True)
-            if source in ("", name)
-        ]
-        about = np.array([prompt for _, prompt in rows])
-        value, low, high, _ = clustered_share(np.array([value for value, _ in rows]), about)
+    def over_prompts(values: Iterable[float], own: Any = slice(None)) -> Interval:
+        value, low, high, _ = clustered_share(np.array([*values], float)[own], prompts[own])
         return round(value, 4), round(low, 4), round(high, 4)
 
     right = [float(np.heaviside(fmean(both) - 0.5, 0.5)) for both in settled.values()]
@@ -125,37 +104,35 @@ def figures(by_source: dict[str, Sequence[Pair]], out: str) -> dict[str, Any]:
     found["agreement_of_one_order"] = over_prompts(fmean(x > 0.5 for x in both) for both in settled.values())
     found["flips"] = over_prompts((one > 0.5) != (two > 0.5) for one, two in settled.values())
     found["first_position"] = share([one["p_first"] > 0.5 for one in read])
-    found["agreement_by_source"] = {name: over_prompts(right, name) for name in by_source}
-    found["longer_by_source"] = {name: over_prompts(longer, name) for name in by_source}
+    found["agreement_by_source"] = {name: over_prompts(right, source == name) for name in by_source}
+    found["longer_by_source"] = {name: over_prompts(longer, source == name) for name in by_source}
     return found
 
 
 def both_orders() -> Path:
-    """Ten minutes more of the assistant on 192 of its pairs, each in both orders. Those are equally long, so
+    """The assistant, ten minutes later: taught 192 of its pairs in both orders. Those are equally long, so
     they come in the same step, and no step can prefer a position."""
     import torch
 
     torch.set_num_threads(1)
-    pairs = [pair for name in HUMANS for pair in drawn(judged(name), 64, held_out=False)]
-    rows = [question(pair, label) for pair in pairs for label in "AB"]
-    cfg = settings()
-    out = str(assistant().with_name("both-orders"))
+    pairs = [pair for name in real.HUMANS for pair in real.drawn(real.judged(name), 64, held_out=False)]
+    rows = [real.question(pair, label) for pair in pairs for label in "AB"]
+    cfg = real.settings()
+    out = str(real.assistant().with_name("both-orders"))
     how = {"batch": 24, "lr": cfg.lr, "lora": cfg.lora, "model": cfg.model, "save_every": 5}
-    return train_sft(SftConfig(base=str(assistant()), out=out, **how), rows)  # type: ignore[arg-type]
+    return train_sft(SftConfig(base=str(real.assistant()), out=out, **how), rows)  # type: ignore[arg-type]
 
 
 def real_assistant_judge() -> None:
     """It reads pairs that humans have judged."""
-    by_source = {name: drawn(judged(name), 100, held_out=True) for name in HUMANS}
+    by_source = {name: real.drawn(real.judged(name), 100, held_out=True) for name in real.HUMANS}
     pairs = [pair for some in by_source.values() for pair in some]
-    write(
-        "pairs.jsonl",
-        [{"prompt": turns_of(one[0]), "first": one[1].text, "second": one[2].text} for one in pairs],
-    )
+    rows = ({"prompt": turns_of(one), "first": two.text, "second": three.text} for one, two, three in pairs)
+    write("pairs.jsonl", rows)
     found: dict[str, Any] = {}
     said: dict[str, dict[tuple[str, str], float]] = {}
-    with llama_server(assistant_gguf()) as server:
-        judges = {"hf": f"hf:{assistant()}", "llama_cpp": f"llamacpp:assistant@{server.url}"}
+    with llama_server(real.assistant_gguf()) as server:
+        judges = {"hf": f"hf:{real.assistant()}", "llama_cpp": f"llamacpp:assistant@{server.url}"}
         others = {"base": f"hf:{gemma.english()}", "both_orders_learnt": f"hf:{both_orders()}"}
         for name, judge in {**judges, **others}.items():
             jurist("label", "--pairs", "pairs.jsonl", "--judge", judge, "--out", name)
@@ -179,7 +156,7 @@ def real_assistant_judge() -> None:
 
 
 if __name__ == "__main__":
-    runs = assistant().with_name("runs")  # kept: what was answered is not asked again
+    runs = real.assistant().with_name("runs")  # kept: what was answered is not asked again
     runs.mkdir(exist_ok=True)
     with chdir(runs):
         run_claims(real_assistant_ends, real_assistant_judge)
