@@ -4,9 +4,9 @@ many requests a server takes.
 
     python bench/label.py [--calls 10000] [--rounds 5] [--no-peers]
 
-Every client runs in a process of its own, on a core of its own where the system allows it; the server that
-answers after 50 ms has the other, and its time is not counted. Clients take turns, so that other work on the
-machine hits all alike; the medians of the rounds are reported. Written to bench/results/label.json.
+Every client is a process, on a core of its own where the system allows it; the server that answers after
+50 ms has the other, and its time is not counted. Clients take turns, so that other work on the machine slows
+all of them; the medians of the rounds are written to bench/results/label.json.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -54,14 +53,13 @@ class Bench:
 
     def ours(self, client: str, concurrency: int) -> Row:
         given = (self.url, self.pairs, self.questions, self.calls, concurrency)
-        _, said = self._run(sys.executable, HERE / "clients.py", client, *given)
+        _, said = self._run(sys.executable, HERE / "work.py", client, *given)
         if not said.startswith("{"):
             sys.exit(f"{client} at {concurrency} failed: {said}")
         found = json.loads(said)
         row = {"cpu_ms": found["cpu_s"] / self.calls * 1e3, "rows_per_s": self.calls / found["wall_s"]}
-        if "decide_cpu_s" in found:
-            row["decide_ms"] = found["decide_cpu_s"] / self.calls * 1e3
-        return {**row, "peak_mb": found["peak_mb"]}
+        decide = {"decide_ms": found["decide_cpu_s"] / self.calls * 1e3} if "decide_cpu_s" in found else {}
+        return {**row, **decide, "peak_mb": found["peak_mb"]}
 
     def peer(self, name: str, concurrency: int) -> Row | str:
         """What a row more costs, from two runs of which one is four times the other; or why there is none."""
@@ -90,13 +88,6 @@ class Bench:
         return {**row, "peak_mb": used.ru_maxrss / 1024}, said[-1]
 
 
-@contextmanager
-def bench(calls: int) -> Iterator[Bench]:
-    server_core, client_core = cores()
-    with tempfile.TemporaryDirectory(prefix="jurist-bench-") as folder, serving(server_core) as url:
-        yield Bench(Path(folder), url, client_core, calls)
-
-
 def take_turns(
     bench: Bench, concurrency: int, rounds: int, peers: Sequence[str], skipped: dict[str, str]
 ) -> list[Row]:
@@ -114,30 +105,20 @@ def take_turns(
                 skipped[name] = f"failed: {run}"
             else:
                 measured.setdefault(name, []).append(run)
-    rows = [summed(name, concurrency, runs) for name, runs in measured.items()]
-    ours, bare = measured["pipeline"], measured["bare_aiohttp"]
-    for row, runs in zip(rows, measured.values(), strict=True):
-        row["against_bare"] = _ratio(runs, bare, "cpu_ms")
-        row["against_ours"] = _ratio(runs, ours, "cpu_ms")
-        row["rate_against_ours"] = _ratio(runs, ours, "rows_per_s")
+    rows = []
+    for name, runs in measured.items():
+        medians = {key: median(run[key] for run in runs) for key in runs[0]}
+        figures = {key: round(value, 4) if value < 100 else round(value) for key, value in medians.items()}
+        row = {"client": name, "concurrency": concurrency, **figures}
+        row["cpu_ms_each"] = [round(run["cpu_ms"], 4) for run in runs]
+        row["against_bare"] = _ratio(runs, measured["bare_aiohttp"], "cpu_ms")
+        row["against_ours"] = _ratio(runs, measured["pipeline"], "cpu_ms")
+        rows.append({**row, "rate_against_ours": _ratio(runs, measured["pipeline"], "rows_per_s")})
     return rows
 
 
 def _ratio(runs: Sequence[Row], others: Sequence[Row], what: str) -> float:
-    pairs = zip(runs, others, strict=False)
-    return round(median(one[what] / other[what] for one, other in pairs), 3)
-
-
-def summed(name: str, concurrency: int, runs: Sequence[Row]) -> Row:
-    medians = {key: median(run[key] for run in runs) for key in runs[0]}
-    figures = {key: round(value, 4) if value < 100 else round(value) for key, value in medians.items()}
-    spread = [round(run["cpu_ms"], 4) for run in runs]
-    return {"client": name, "concurrency": concurrency, **figures, "cpu_ms_each": spread}
-
-
-def machine() -> Row:
-    found = {"cores": os.cpu_count(), "processor": platform.machine(), "system": platform.system()}
-    return {**found, "load_before": round(os.getloadavg()[0], 2)}
+    return round(median(one[what] / two[what] for one, two in zip(runs, others, strict=False)), 3)
 
 
 def versions(peers: Sequence[str]) -> dict[str, str]:
@@ -148,12 +129,6 @@ def versions(peers: Sequence[str]) -> dict[str, str]:
         done = subprocess.run([PEERS / folder / "bin/python", "-c", code], capture_output=True, text=True)
         found[PEER_NAMES[folder]] = done.stdout.strip() or "unknown"
     return found
-
-
-def show(rows: Sequence[Row]) -> None:
-    for row in rows:
-        figures = f"{row['cpu_ms']:8.4f} ms a call {row['rows_per_s']:8,.0f} rows/s  {row['peak_mb']:5.0f} MB"
-        print(f"{row['concurrency']:5d}  {row['client']:18s} {figures}", flush=True)
 
 
 def label_cpu(rows: Sequence[Row]) -> None:
@@ -179,25 +154,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true")
     args = parser.parse_args()
-    where = machine()
+    where = {"cores": os.cpu_count(), "processor": platform.machine(), "system": platform.system()}
+    where["load_before"] = round(os.getloadavg()[0], 2)
     there = [name for name in PEER_NAMES if (PEERS / name / "bin" / "python").exists()]
     peers = [] if args.no_peers else there
     missing = () if args.no_peers else PEER_NAMES.keys() - there
     skipped = dict.fromkeys(missing, "not installed; install it with: make bench-peers")
-    with bench(args.calls) as one:
-        rows = take_turns(one, args.concurrency, args.rounds, peers, skipped)
-    show(rows)
+    server_core, client_core = cores()
+    with tempfile.TemporaryDirectory(prefix="jurist-bench-") as folder, serving(server_core) as url:
+        bench = Bench(Path(folder), url, client_core, args.calls)
+        rows = take_turns(bench, args.concurrency, args.rounds, peers, skipped)
+    for row in rows:
+        figures = f"{row['cpu_ms']:8.4f} ms a call {row['rows_per_s']:8,.0f} rows/s  {row['peak_mb']:5.0f} MB"
+        print(f"{row['concurrency']:5d}  {row['client']:18s} {figures}", flush=True)
     for name, reason in skipped.items():
         print(f"without {name}: {reason}")
     if args.rounds >= 5:
         label_cpu(rows)
     where["load_after"] = round(os.getloadavg()[0], 2)
-    job = {
-        "calls": args.calls,
-        "rounds": args.rounds,
-        "request_bytes": one.request_bytes,
-        "latency_s": LATENCY,
-    }
+    job = {"calls": args.calls, "rounds": args.rounds}
+    job |= {"request_bytes": bench.request_bytes, "latency_s": LATENCY}
     results = {"date": datetime.date.today().isoformat(), "command": "make bench-label", "machine": where}
     results |= {"versions": versions(there), "job": job, "rows": rows, "skipped": skipped, "bars": bars(rows)}
     for bar in results["bars"]:

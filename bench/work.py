@@ -1,27 +1,34 @@
-"""What the labelling benchmark is made of: the rows, the server at the other end, and processor cores to keep
-the two apart.
+"""What the labelling benchmark is made of: the rows, the server at the other end, processor cores to keep the
+two apart, and our own clients: `work.py NAME URL PAIRS QUESTIONS CALLS CONCURRENCY` measures one of them.
+
+A client prints one line of JSON. CPU is that of its process with all its threads, from after the imports and
+a short job to warm up, until the last reply is dealt with.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import random
 import resource
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection as Pipe
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import uvloop
 
+from jurist import JudgeConfig
 from jurist.completions import load_groups, matchups
 from jurist.engines.scripted import Scripted
-from jurist.verdicts.judge import JudgeConfig, Pairwise, open_judge, orders
+from jurist.verdicts.judge import Pairwise, open_judge, orders
 
 LATENCY = 0.05
 TOP_LOGPROBS = 20
@@ -49,7 +56,7 @@ def write_pairs(path: Path, count: int, prompt: int = 300, answer: int = 930, se
 
 
 def write_questions(pairs: Path, path: Path) -> int:
-    """The messages that `label` will send for these pairs, for other clients; the mean size of a request."""
+    """The messages that `label` will send for these pairs, for other clients. Returns their mean size."""
     judge = open_judge(JudgeConfig(engine="x"), lambda _: Scripted(lambda _: "A", "x"))
     assert isinstance(judge, Pairwise)
     met = (one for group in load_groups(pairs, kind="pairs") for one in matchups(group)[0])
@@ -73,15 +80,14 @@ def serving(core: int | None) -> Iterator[str]:
         process.join()
 
 
-def _serve(pipe: Pipe, core: int | None) -> None:
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-
+def _serve(pipe: Any, core: int | None) -> None:
     async def stay() -> None:
         server = await asyncio.get_running_loop().create_server(Judge, "127.0.0.1", 0, backlog=4096)
         pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
         await asyncio.Event().wait()
 
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     uvloop.run(stay())
 
 
@@ -130,7 +136,7 @@ REPLIES = {"A": http(reply("A", "B")), "B": http(reply("B", "A"))}
 
 
 def cores() -> tuple[int | None, int | None]:
-    """One for the server and one for the client, where the system lets us choose."""
+    """One core for the server and one for the client, where the system lets us choose."""
     if not hasattr(os, "sched_setaffinity"):
         return None, None
     allowed = sorted(os.sched_getaffinity(0))
@@ -144,3 +150,94 @@ def peak_mb() -> float:
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+WARM_UP = 512
+"""Calls before the measurement begins."""
+
+
+class Watch:
+    """CPU and wall seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        return {"cpu_s": time.process_time() - self._cpu, "wall_s": time.perf_counter() - self._wall}
+
+
+class Job(NamedTuple):
+    url: str
+    pairs: str
+    questions: str
+    calls: int
+    concurrency: int
+
+
+def pipeline(job: Job) -> dict[str, Any]:
+    """`jurist label` with so many requests under way from the start, which otherwise it works up to."""
+    from jurist.engines import limits
+
+    limits.START = job.concurrency
+    return by_default(job)
+
+
+def by_default(job: Job) -> dict[str, Any]:
+    """`jurist label`, in the two halves it has: asking, and deciding from what was said."""
+    from jurist import LabelConfig, label  # here, since the other clients' memory is measured without it
+
+    engine = {"engine": f"vllm:judge@{job.url}", "concurrency": job.concurrency}
+    measured: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="jurist-bench-") as folder:
+        for out, calls in (("warm-up", WARM_UP), ("run", job.calls)):
+            rows, watch = calls // 2, Watch()
+
+            def look(tally: Any, rows: int = rows, watch: Watch = watch) -> None:
+                if tally.rows == rows:  # all is asked and written; what follows is deciding and exporting
+                    measured.update(watch.read())
+
+            how: dict[str, Any] = {"judge": JudgeConfig(engine=engine), "limit": rows}
+            summary = label(LabelConfig(out=f"{folder}/{out}", pairs=job.pairs, **how), look)
+            if summary.calls != calls or summary.unread or summary.labels != rows:
+                sys.exit(f"the run went wrong: {summary}")
+            measured["decide_cpu_s"] = watch.read()["cpu_s"] - measured["cpu_s"]
+    return measured
+
+
+def bare_aiohttp(job: Job) -> dict[str, Any]:
+    """What one would write by hand: aiohttp on uvloop, msgspec for the JSON, workers to bound it. It reads
+    no verdict and keeps nothing.
+    """
+    import aiohttp
+
+    encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+    url, headers = f"{job.url}/chat/completions", {"Content-Type": "application/json"}
+    with open(job.questions, "rb") as lines:
+        questions = [decode(line) for line in islice(lines, job.calls)]
+
+    async def work() -> dict[str, float]:
+        connector = aiohttp.TCPConnector(limit=job.concurrency)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def worker(left: Iterator[Any]) -> None:
+                for messages in left:
+                    request = {"model": "judge", "messages": messages, "temperature": 0.0, "max_tokens": 3}
+                    body = encode({**request, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
+                    async with session.post(url, data=body, headers=headers) as got:
+                        decode(await got.read())["choices"][0]["message"]["content"]
+
+            for todo in (questions[:WARM_UP], questions):
+                watch, left = Watch(), iter(todo)
+                await asyncio.gather(*(worker(left) for _ in range(job.concurrency)))
+            return watch.read()
+
+    return uvloop.run(work())
+
+
+CLIENTS = {one.__name__: one for one in (pipeline, bare_aiohttp, by_default)}
+
+
+if __name__ == "__main__":
+    client, *places, calls, concurrency = sys.argv[1:]
+    measured = CLIENTS[client](Job(*places, int(calls), int(concurrency)))
+    print(json.dumps({**measured, "peak_mb": peak_mb()}))
