@@ -1,16 +1,11 @@
-"""The tables of docs/performance.md, made from what the benchmarks wrote.
-
-python bench/tables.py           write them into the page
-python bench/tables.py --check   fail if the page shows anything else
-"""
+"""The tables of docs/performance.md, made from what the benchmarks wrote: `python bench/tables.py`."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +30,12 @@ def bars(rows: Iterable[Row]) -> list[Row]:
     by = {row["client"]: row for row in rows}
     bare, rate = by["pipeline"]["against_bare"], by["by_default"]["rate_against_ours"]
     found = [(f"CPU a call, at most {AT_MOST_BARE} x a bare aiohttp loop", bare, bare <= AT_MOST_BARE)]
-    for peer, least in AT_LEAST.items():
-        if peer in by:
-            times = round(by[peer]["against_ours"], 1)
-            found.append((f"at least {least:g} x less CPU than {peer}", times, times >= least))
-    bar = f"by default, at least {RATE_AT_LEAST:.0%} of the rate at a fixed limit"
-    found.append((bar, rate, rate >= RATE_AT_LEAST))
-    return [dict(zip(("bar", "value", "holds"), one, strict=True)) for one in found]
+    for peer, least in ((peer, least) for peer, least in AT_LEAST.items() if peer in by):
+        times = round(by[peer]["against_ours"], 1)
+        found.append((f"at least {least:g} x less CPU than {peer}", times, times >= least))
+    default = f"by default, at least {RATE_AT_LEAST:.0%} of the rate at a fixed limit"
+    found.append((default, rate, rate >= RATE_AT_LEAST))
+    return [{"bar": bar, "value": value, "holds": holds} for bar, value, holds in found]
 
 
 def table(rows: Iterable[Row], columns: dict[str, str], left: int = 1) -> str:
@@ -55,10 +49,8 @@ def cost_table(results: Row) -> str:
     """CPU a call and rows a second."""
     by = {row["client"]: {**row, "ms": _ms(row["cpu_ms"])} for row in results["rows"]}
     rows = [{**by[client], "name": name} for client, name in NAMES.items() if client in by]
-    at = f"{rows[0]['concurrency']:,} at once"
-    return table(
-        rows, {"CPU-ms a call · rows/s": "{name}", at: "{ms} · {rows_per_s:,.0f}", "peak MB": "{peak_mb:.0f}"}
-    )
+    at, figures = f"{rows[0]['concurrency']:,} at once", "{ms} · {rows_per_s:,.0f}"
+    return table(rows, {"CPU-ms a call · rows/s": "{name}", at: figures, "peak MB": "{peak_mb:.0f}"})
 
 
 def bars_table(results: Row) -> str:
@@ -78,25 +70,24 @@ def extras_table(results: Row) -> str:
     return table(rows, {"beside the calls": "{what}", "CPU": "{cpu}"})
 
 
-def _named(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in versions.items() if name != "jurist")
+def _versions(results: Row) -> str:
+    return ", ".join(f"{name} {number}" for name, number in results["versions"].items() if name != "jurist")
 
 
 def setting(results: Row) -> str:
     machine, job = results["machine"], results["job"]
     return (
         f"Measured on {results['date']}: {machine['cores']} cores, {machine['system']} on"
-        f" {machine['processor']}, load average {machine['load_before']:g} before and"
-        f" {machine['load_after']:g} after;"
-        f" {job['calls']:,} calls with requests of {job['request_bytes'] / 1000:.1f} KB,"
-        f" median of {job['rounds']} rounds. Versions: {_named(results['versions'])}."
+        f" {machine['processor']}, load average {machine['load_before']:g} before and {machine['load_after']:g}"
+        f" after; {job['calls']:,} calls with requests of {job['request_bytes'] / 1000:.1f} KB,"
+        f" median of {job['rounds']} rounds. Versions: {_versions(results)}."
     )
 
 
 def train_setting(results: Row) -> str:
     return (
         f"Measured on {results['date']} in {results['seconds'] / 60:.0f} minutes: {results['machine']};"
-        f" steps of {results['batch']} rows. Versions: {_named(results['versions'])}."
+        f" steps of {results['batch']} rows. Versions: {_versions(results)}."
     )
 
 
@@ -110,12 +101,14 @@ def train_table(results: Row) -> str:
     rows = []
     for name, row in results["rows"].items():
         if name != "forms":
-            spread = f" ({row['low']:.2f} to {row['high']:.2f})" if row["low"] != row["high"] else ""
-            short = "" if row["ratio"] >= row["least"] else ", **falls short**"
-            apart = f"{row['loss_apart']:.1e}" if "loss_apart" in row else ""
-            rows.append(
-                {**row, "name": name[0].upper() + name[1:], "spread": spread, "short": short, "apart": apart}
-            )
+            more = {"name": name[0].upper() + name[1:], "spread": "", "short": "", "apart": ""}
+            if row["low"] != row["high"]:
+                more["spread"] = f" ({row['low']:.2f} to {row['high']:.2f})"
+            if row["ratio"] < row["least"]:
+                more["short"] = ", **falls short**"
+            if "loss_apart" in row:
+                more["apart"] = f"{row['loss_apart']:.1e}"
+            rows.append({**row, **more})
     columns = {"": "{name}", "ours, CPU-s": "{ours_s:.2f}", "TRL, CPU-s": "{theirs_s:.2f}"}
     columns |= {"ratio": "**{ratio:.2f}**{spread}", "promised": "{least:g}{short}"}
     columns |= {"ours, MB": "{ours_mb:,.0f}", "TRL, MB": "{theirs_mb:,.0f}", "losses apart": "{apart}"}
@@ -125,9 +118,8 @@ def train_table(results: Row) -> str:
 def forms_table(results: Row) -> str:
     forms, rows = ("concat", "masked", "prefilled"), []
     for shape, row in results["rows"]["forms"].items():
-        cells = {
-            form: f"**{row[form]:.3f}**" if form == row["chosen"] else f"{row[form]:.3f}" for form in forms
-        }
+        cells = {form: f"{row[form]:.3f}" for form in forms}
+        cells[row["chosen"]] = f"**{cells[row['chosen']]}**"
         rows.append({**cells, "shape": shape.replace("+", " + ").replace("x", " x ")})
     return table(rows, {"prompt + answers, CPU-s": "{shape}", **{form: f"{{{form}}}" for form in forms}})
 
@@ -149,21 +141,12 @@ def gpu_table(results: Row) -> str:
         said += "" if row.get("equal", True) else ", **too far**"
         said += f"; with care, since {row['failed_before']['failed']}" if "failed_before" in row else ""
         times = f" (**{row['ratio']:.2f}** x)" if "ratio" in row else ""
-        rows.append(
-            {**nothing, "name": f"{name}, Jurist", "times": times, "said": said, **row.get("ours", {})}
-        )
-        rows.append({**nothing, "name": f"{name}, TRL", "times": "", "said": "", **row.get("trl", {})})
-    columns = {
-        "": "{name}",
-        "tokens/s": "{tokens_per_s:,.0f}{times}",
-        "training": "{training_tokens_per_s:,.0f}",
-    }
-    columns |= {
-        "TFLOP/s": "{tflops:.3g}",
-        "MFU": "{mfu:.1%}",
-        "GB": "{memory_gb:.1f}",
-        "losses apart": "{said}",
-    }
+        for side, who, beside in (("ours", "Jurist", (times, said)), ("trl", "TRL", ("", ""))):
+            more = dict(zip(("times", "said"), beside, strict=True))
+            rows.append({**nothing, "name": f"{name}, {who}", **more, **row.get(side, {})})
+    columns = {"": "{name}", "tokens/s": "{tokens_per_s:,.0f}{times}"}
+    columns |= {"training": "{training_tokens_per_s:,.0f}", "TFLOP/s": "{tflops:.3g}", "MFU": "{mfu:.1%}"}
+    columns |= {"GB": "{memory_gb:.1f}", "losses apart": "{said}"}
     return table(rows, columns).replace("nan%", "").replace("nan", "")
 
 
@@ -188,26 +171,16 @@ TABLES: dict[str, tuple[Path, Callable[[Row], str]]] = {
 
 
 def filled(page: str) -> str:
-    """The page with the part after each `<!-- measured: NAME -->`, up to `<!-- end -->`, made anew."""
-    return MARKED.sub(lambda part: part[1] + made(part[2], part[3]) + part[4], page)
+    """The page with the part after each `<!-- measured: NAME -->`, up to `<!-- end -->`, made anew, where its
+    measurement has been made."""
 
+    def made(part: re.Match[str]) -> str:
+        source, table = TABLES[part[2]]
+        new = f"{table(json.loads(source.read_text()))}\n" if source.exists() else part[3]
+        return part[1] + new + part[4]
 
-def made(name: str, before: str = "") -> str:
-    """One of the tables; what was there before, where its measurement has not been made."""
-    source, table = TABLES[name]
-    return f"{table(json.loads(source.read_text()))}\n" if source.exists() else before
-
-
-def main(arguments: Sequence[str]) -> int:
-    page = PAGE.read_text()
-    new = filled(page)
-    if "--check" in arguments:
-        if new != page:
-            print("docs/performance.md is out of date. Mend it with: python bench/tables.py")
-        return int(new != page)
-    PAGE.write_text(new)
-    return 0
+    return MARKED.sub(made, page)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    PAGE.write_text(filled(PAGE.read_text()))
