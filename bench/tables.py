@@ -78,9 +78,9 @@ def setting(results: Row) -> str:
     machine, job = results["machine"], results["job"]
     return (
         f"Measured on {results['date']}: {machine['cores']} cores, {machine['system']} on"
-        f" {machine['processor']}, load average {machine['load_before']:g} before and {machine['load_after']:g}"
-        f" after; {job['calls']:,} calls with requests of {job['request_bytes'] / 1000:.1f} KB,"
-        f" median of {job['rounds']} rounds. Versions: {_versions(results)}."
+        f" {machine['processor']}, load average {machine['load_before']:g} before and"
+        f" {machine['load_after']:g} after; {job['calls']:,} calls with requests of"
+        f" {job['request_bytes'] / 1000:.1f} KB, median of {job['rounds']} rounds. Versions: {_versions(results)}."
     )
 
 

@@ -1,8 +1,7 @@
 """One side of the training benchmark, in a process of its own: Jurist, or TRL for the same rows.
 
 The models are random Llamas, whose tokenizer has one token a word, and a pretrained Gemma 3 with a LoRA
-adapter. After every step a side calls `gate()`, and the other one has its turn. `bench/gpu.py` has the same
-sides on a GPU, each alone.
+adapter. A side calls `gate()` after every step. `bench/gpu.py` has the same sides on a GPU.
 """
 
 from __future__ import annotations
@@ -55,6 +54,9 @@ GEMMA_TEMPLATE = (
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 AROUND_A_PROMPT, AFTER_AN_ANSWER = 3, 1
+DEFAULTS: Job = {"sampling": "sequential", "precision": "float32", "lora": None, "lr": 1e-4, "epochs": 1}
+DEFAULTS |= {"checkpointing": False, "gpu": False}
+"""Of what a job may say."""
 SIZES = {"5M": (256, 688, 4, 4096), "40M": (384, 1024, 8, 32_000)}
 SIZES |= {"1B": (2048, 5632, 22, 32_000), "7B": (4096, 11008, 32, 32_000)}
 SIZES |= {"tiny 1B": (128, 352, 2, 1024), "tiny 7B": (192, 512, 2, 1024)}
@@ -66,15 +68,18 @@ KL = 1e-6
 """GRPO's: enough for both sides to compute the reference, too little to matter where it is charged."""
 KINDS = ("SFT", "Reward", "DPO")
 TRL = {one.lower(): (getattr(peer, f"{one}Trainer"), getattr(peer, f"{one}Config")) for one in KINDS}
-RATE, BETA, FORMS = 1e-4, 0.1, ("concat", "masked", "prefilled")
+BETA, FORMS = 0.1, ("concat", "masked", "prefilled")
 hf.utils.logging.disable_progress_bar()
 disable_progress_bars()
 
 
+def words_of(vocabulary: int) -> list[str]:
+    return [f"w{index}" for index in range(vocabulary - len(SPECIAL))]
+
+
 def tokenizer(vocabulary: int) -> Any:
     """One token a word."""
-    words = [*SPECIAL, *(f"w{index}" for index in range(vocabulary - len(SPECIAL)))]
-    ids = {word: at for at, word in enumerate(words)}
+    ids = {word: at for at, word in enumerate(SPECIAL + words_of(vocabulary))}
     inner = tk.Tokenizer(tk.models.WordLevel(ids, unk_token="<|pad|>"))
     inner.pre_tokenizer = tk.pre_tokenizers.WhitespaceSplit()
     inner.add_special_tokens(SPECIAL)
@@ -91,18 +96,17 @@ def checkpoint(folder: Path, model: str, kind: str, real: str) -> None:
         heads = shape["hidden_size"] // max(64, shape["hidden_size"] // 32)
         shape |= dict.fromkeys(("num_attention_heads", "num_key_value_heads"), heads)
         torch.manual_seed(0)
-        made = hf.AutoModelForSequenceClassification if kind == "reward" else hf.AutoModelForCausalLM
+        kind_of = hf.AutoModelForSequenceClassification if kind == "reward" else hf.AutoModelForCausalLM
         config = hf.LlamaConfig(max_position_embeddings=4096, tie_word_embeddings=False, **shape)
         billions = model.endswith("B")
         with torch.device("cuda" if billions and torch.cuda.is_available() else "cpu"):
-            llama = made.from_config(config, dtype=torch.bfloat16 if billions else torch.float32)
-        llama.save_pretrained(folder, max_shard_size="2GB")
+            made = kind_of.from_config(config, dtype=torch.bfloat16 if billions else torch.float32)
         words = tokenizer(shape["vocab_size"])
     else:
-        dtype = getattr(torch, model.split()[-1])
-        hf.AutoModelForCausalLM.from_pretrained(real, dtype=dtype).save_pretrained(folder)
+        made = hf.AutoModelForCausalLM.from_pretrained(real, dtype=getattr(torch, model.split()[-1]))
         words = hf.AutoTokenizer.from_pretrained(real)
         words.chat_template = GEMMA_TEMPLATE
+    made.save_pretrained(folder, max_shard_size="2GB")
     words.save_pretrained(folder)
 
 
@@ -110,12 +114,11 @@ def pairs(job: Job) -> list[tuple[Prompt, str, str]]:
     """Prompt, chosen and rejected: the job's, or random words, exactly as long as asked."""
     if "pairs" in job:
         return list(job["pairs"])
-    draw, words = random.Random(0), [f"w{index}" for index in range(SIZES[job["model"]][-1] - len(SPECIAL))]
-    extra, found = (AROUND_A_PROMPT, AFTER_AN_ANSWER, AFTER_AN_ANSWER), []
-    for row in job["lengths"]:
-        sizes = (n - more for n, more in zip(row, extra, strict=True))
-        prompt, *answers = (" ".join(draw.choices(words, k=n)) for n in sizes)
-        found.append((Prompt.of(prompt), *answers))
+    draw, words, found = random.Random(0), words_of(SIZES[job["model"]][-1]), []
+    for prompt, *answers in job["lengths"]:
+        sizes = (prompt - AROUND_A_PROMPT, *(answer - AFTER_AN_ANSWER for answer in answers))
+        asked, one, other = (" ".join(draw.choices(words, k=n)) for n in sizes)
+        found.append((Prompt.of(asked), one, other))
     return found
 
 
@@ -143,11 +146,12 @@ def ours(job: Job, gate: Gate) -> Job:
         chosen, rejected = (Completion.of(prompt.id, one) for one in answers)
         pair = Preference(str(number), prompt, chosen, rejected, p=1.0)
         rows.append({"sft": (prompt, chosen), "grpo": prompt}.get(job["method"], pair))
-    shared: Job = {"data": "rows", "base": job["base"], "out": job["out"], "batch": job["batch"]}
-    shared |= {"lora": Lora(**job["lora"]) if job["lora"] else None, "optim": of.OptimConfig("constant", 0.0)}
+    job = {**DEFAULTS, **job}
     model = {name: job[name] for name in ("precision", "attention", "checkpointing") if name in job}
-    shared |= {"model": of.ModelConfig(**model), "save_every": 0, "lr": job.get("lr", RATE)}
-    shared |= {name: job[name] for name in ("tokens", "epochs") if name in job}
+    names = ("base", "out", "batch", "lr", "epochs", "tokens")
+    shared: Job = {"data": "rows", "save_every": 0, **{name: job[name] for name in names if name in job}}
+    shared |= {"lora": Lora(**job["lora"]) if job["lora"] else None, "optim": of.OptimConfig("constant", 0.0)}
+    shared["model"] = of.ModelConfig(**model)
     if job["method"] == "grpo":
         shared["optim"] = of.PpoOptimConfig("constant", 0.0, passes=1)
         rollout = of.RolloutConfig(job["samples"], job["max_tokens"], writer="vllm" if job["vllm"] else "hf")
@@ -164,18 +168,15 @@ def ours(job: Job, gate: Gate) -> Job:
 
 def trl(job: Job, gate: Gate, *watching: type) -> Job:
     """The same with TRL: the reference's log-probs computed once, and nothing logged but GRPO's norms."""
+    job = {**DEFAULTS, **job}
     method, by_length = job["method"], job["sampling"] == "group_by_length"
     step = job["batch"] * (job["samples"] if method == "grpo" else 1)
     part = job.get("micro", step)
-    settings: Job = {
-        "output_dir": job["out"],
-        "use_cpu": not job.get("gpu"),
-        "learning_rate": job.get("lr", RATE),
-    }
+    settings: Job = {"output_dir": job["out"], "use_cpu": not job["gpu"], "learning_rate": job["lr"]}
     settings |= {"per_device_train_batch_size": part, "gradient_accumulation_steps": step // part}
     settings |= {"lr_scheduler_type": "constant", "adam_beta2": 0.95, "weight_decay": 0.0}
-    settings |= {"num_train_epochs": job.get("epochs", 1), "bf16": job["precision"] == "bfloat16"}
-    settings |= {"gradient_checkpointing": job.get("checkpointing", False), "report_to": "none"}
+    settings |= {"num_train_epochs": job["epochs"], "bf16": job["precision"] == "bfloat16"}
+    settings |= {"gradient_checkpointing": job["checkpointing"], "report_to": "none"}
     settings |= {"dataloader_pin_memory": False, "save_strategy": "no", "logging_strategy": "no"}
     names: tuple[str, ...] = ("prompt", "completion") if method == "sft" else ("prompt", "chosen", "rejected")
     if method == "grpo":
@@ -193,9 +194,10 @@ def trl(job: Job, gate: Gate, *watching: type) -> Job:
     for number, (prompt, *answers) in enumerate(pairs(job)):
         asked = [{"role": one.role, "content": one.content} for one in prompt.messages]
         turns = [asked, *([{"role": "assistant", "content": one}] for one in answers)]
-        lengths = job["lengths"][number] if by_length else ()
-        length = {"length": lengths[0] + max(lengths[1:])} if by_length else {}
-        rows.append(dict(zip(names, turns, strict=False)) | length)
+        row: Job = dict(zip(names, turns, strict=False))
+        if by_length:
+            row["length"] = job["lengths"][number][0] + max(job["lengths"][number][1:])
+        rows.append(row)
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
     # GRPO's loads vLLM, if it is installed.
     trainer_class, config_class = TRL.get(method) or (peer.GRPOTrainer, peer.GRPOConfig)
@@ -215,12 +217,12 @@ def trl(job: Job, gate: Gate, *watching: type) -> Job:
             gate(losses)
 
     model, more = job["base"], {}
-    if job["lora"] or "attention" in job:
-        kind: Any = "reward" if method == "reward" else "causal"  # with the same head as ours, which is zero
+    kind: Any = "reward" if method == "reward" else "causal"
+    if job["lora"] or "attention" in job:  # with the same head as ours, which is zero
         dtype: Any = "auto" if job["lora"] else "float32"
         model = load_policy(job["base"], kind=kind, dtype=dtype, attention=job.get("attention", "auto")).model
     if job["lora"]:
-        task = "SEQ_CLS" if method == "reward" else "CAUSAL_LM"
+        task = "SEQ_CLS" if kind == "reward" else "CAUSAL_LM"
         adapter = {"r": job["lora"]["r"], "lora_alpha": job["lora"]["alpha"], "target_modules": "all-linear"}
         more["peft_config"] = peft.LoraConfig(task_type=task, **adapter)
     if method == "grpo":
@@ -247,10 +249,8 @@ def score(text: str) -> float:
 
 def our_order(job: Job) -> list[int]:
     """The rows in the order in which our trainers take them."""
-    rows = []
-    for prompt, *answers in pairs(job):
-        ends = answers[: 1 if job["method"] == "sft" else 2]
-        rows.append((prompt, [Completion.of(prompt.id, one) for one in ends], {}))
+    most = 1 if job["method"] == "sft" else 2
+    rows = ((asked, [Completion.of(asked.id, one) for one in some[:most]], {}) for asked, *some in pairs(job))
     examples = [*tokenise_many(rows, hf.AutoTokenizer.from_pretrained(job["base"]))]
     return list(islice(chain.from_iterable(shuffled_steps(examples, job["batch"], 0)), len(examples)))
 
@@ -264,13 +264,11 @@ def rollouts(job: Job, gate: Gate) -> Job:
     how = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "pad_token_id": 0}
     for step in range(job["steps"]):
         if job["by"] == "ours":
-            found = [
-                *HFWriter(policy).write(prompts, samples, Drawing(tokens, ()), [f"{step} 0", f"{step} 1"])
-            ]
+            keys = [f"{step} 0", f"{step} 1"]
+            found = HFWriter(policy).write(prompts, samples, Drawing(tokens, ()), keys)
             assert [len(one.ids) for one in found] == 2 * samples * [tokens]
-        else:
-            with torch.no_grad():
-                whole = model.generate(ids, attention_mask=torch.ones_like(ids), **how)
+        else:  # `generate` is under no_grad by itself
+            whole = model.generate(ids, attention_mask=torch.ones_like(ids), **how)
             assert whole.shape == (2 * samples, prompt + tokens)
         gate()
     return {}
@@ -301,22 +299,19 @@ def take_part(connection: Any, job: Job) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    steps: list[float] = []
-
-    def my_turn() -> float:
-        connection.recv()
-        return time.process_time()
+    before, steps = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, list[float]()
 
     def gate(*_: Any) -> None:
         nonlocal began
         steps.append(time.process_time() - began)
         connection.send("step")
-        began = my_turn()
+        connection.recv()
+        began = time.process_time()
 
-    began = my_turn()
+    connection.recv()
+    began = time.process_time()
     side = {"rollouts": rollouts, "forms": forms}.get(job["method"], ours if job["by"] == "ours" else trl)
-    found = side(job, gate)
-    end_s = time.process_time() - began
+    found = {"steps_s": steps, **side(job, gate)}
+    found["end_s"] = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    connection.send({"steps_s": steps, "end_s": end_s, "mb": (peak - before) / 1024, **found})
+    connection.send({**found, "mb": (peak - before) / 1024})
