@@ -1,10 +1,10 @@
 """DPO, reward model and GRPO on one GPU: Jurist and TRL on the same work, in one run of 12 minutes.
 
-    bash bench/gpu.sh [--dry-run] [--only WORD ...] [--out FILE] [--folder FOLDER]
+    bash bench/gpu.sh [--dry-run] [--out FILE]
 
 Random Llamas in bfloat16: 1 B, all weights trained, and 7 B, a LoRA adapter. Each side of a row is a process
-with a time limit, which ends after its last step and saves nothing. A row that fails, memory included, is
-measured once more with care: without vLLM and flash attention, and with activations computed twice.
+with a time limit, which saves nothing. A row that fails, memory included, is measured once more with care:
+without vLLM and flash attention, and with activations computed twice.
 
 Work is 2 F N tokens: N the weights that a token is multiplied with (the language head for answers only; no
 embedding, no attention, no adapter), F 3 where they learn, 2 below an adapter, 1 for a pass without gradient.
@@ -45,7 +45,7 @@ from tables import gpu_table
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "flash_attn")
-ALL_S, SIDE_S, ROOM_GB = 690.0, 240.0, 35
+ALL_S, SIDE_S, ROOM_GB = 690.0, 240.0, 35  # the models are in memory where that has room, else in TMPDIR
 PEAK = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "B200": 2250, "A100": 312}
 """Dense bfloat16 TFLOP/s, by what is in a card's name."""
 APART = {"float32": 0.01, "bfloat16": 0.1}
@@ -141,9 +141,7 @@ def measure(job: Row, processes: Processes) -> Row:
             return {**measure({**job, **CAREFUL}, processes), "failed_before": row}
     pairs = list(zip(row["ours"]["losses"], row["trl"]["losses"], strict=False))
     apart, moved = [abs(one - other) for one, other in pairs], max(pairs)[0] - min(pairs)[0]
-    if (
-        job["method"] == "grpo"
-    ):  # norms move as far as those are apart that come from completions of one's own
+    if job["method"] == "grpo":  # norms move as far as those of each side's own completions are apart
         apart, moved = apart[:GIVEN], max(apart[GIVEN:])
     row |= {"apart": max(apart), "moved": moved, "equal": max(apart) <= APART[job["precision"]] * moved}
     return {**row, "ratio": row["ours"]["tokens_per_s"] / row["trl"]["tokens_per_s"]}
@@ -166,8 +164,8 @@ def summary(job: Row, by: str, side: Row) -> Row:
     side |= {"losses": [fmean(side["losses"][at : at + each]) for at in range(0, len(side["losses"]), each)]}
     side |= {"tokens_per_s": tokens / (s + reference_s), "training_tokens_per_s": tokens / (s - rollout_s)}
     side |= {"tflops": work / (s - rollout_s) / 1e12, "sampled_per_s": rollout_s and sampled / rollout_s}
-    peak = next((peak for name, peak in PEAK.items() if name in side["device"]), None)
-    return {**side, **({"mfu": side["tflops"] / peak} if peak else {})}
+    peaks = [peak for name, peak in PEAK.items() if name in side["device"]]
+    return {**side, **({"mfu": side["tflops"] / peaks[0]} if peaks else {})}
 
 
 class Meter:
@@ -245,10 +243,10 @@ def theirs(job: Row, meter: Meter) -> None:
         def _precompute_ref_logps(self, *args: Any) -> Any:
             return meter.timed("reference_s", super()._precompute_ref_logps, *args)  # type: ignore[misc]
 
-        def _generate_single_turn(self, prompts: Any, *args: Any, **how: Any) -> Any:
+        def _generate_single_turn(self, prompts: Any, *rest: Any, **how: Any) -> Any:
             sample = super()._generate_single_turn  # type: ignore[misc]
             found = meter.rollouts(
-                prompts, lambda: sample(prompts, *args, **how), lambda given: (given, None)
+                prompts, lambda: sample(prompts, *rest, **how), lambda given: (given, None)
             )
             meter.seen["sampled"] = sum(map(len, found[0]))
             return found
@@ -297,17 +295,14 @@ def run_rows(jobs: dict[str, Row], folder: Path, out: Path, results: Row, second
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--dry-run", action="store_true", help="tiny models on a CPU")
-    parser.add_argument("--only", nargs="+", default=[""], help="rows with one of these words")
     parser.add_argument("--out", type=Path, help="bench/results/gpu.json; of a dry run a file in /tmp")
-    parser.add_argument("--folder", help=f"for the models; else /dev/shm, if {ROOM_GB} GB are free there")
     args = parser.parse_args()
     out = args.out or (Path(tempfile.gettempdir(), "gpu.json") if args.dry_run else HERE / "results/gpu.json")
     room = Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > ROOM_GB * 1e9
     results: Row = {"date": datetime.date.today().isoformat(), "dry_run": args.dry_run, "rows": {}}
     results["versions"] = {name: version(name) for name in PACKAGES if find_spec(name)}
-    jobs = {name: job for name, job in rows(args.dry_run).items() if any(word in name for word in args.only)}
-    with tempfile.TemporaryDirectory(dir=args.folder or ("/dev/shm" if room else None)) as place:
-        run_rows(jobs, Path(place), out, results)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if room else None) as place:
+        run_rows(rows(args.dry_run), Path(place), out, results)
     print(f"\n{gpu_table(results)}\n\n{out}")
     sys.exit(any("failed" in row for row in results["rows"].values()))
 

