@@ -1,10 +1,9 @@
 """Do the audits' intervals cover what was planted, are honest judges left alone, and would an error be seen?
 
-Simulated judges with known faults label data sets (`experiments/cover/`). What is planted comes from the
-simulation's formula or from another library, never from an audit. The 95% interval of a measure should cover
-it in 93 to 97% of the data sets. So many sets tell that share only roughly: a case fails where the exact 95%
-interval of its cover lies outside; how many are inside as they stand is written too. An honest judge should
-be called faulty (alarm or warning) by an audit in at most 5%.
+Simulated judges with known faults label data sets (`experiments/cover.py`). The 95% interval of a measure
+should cover what is planted in 93 to 97% of the data sets. So many sets tell that share only roughly: a case
+fails where the exact 95% interval of its cover lies outside; how many are inside as they stand is written
+too. An honest judge should be called faulty (alarm or warning) by an audit in at most 5%.
 
 The null is an audit with an error in a formula: each of the ten in `MUTANTS` is planted in a copy of the
 package, and has to be caught by a case that holds without it.
@@ -34,15 +33,13 @@ import jurist
 from evidence import record
 
 # isort: split
-from cover import LEAST, MOST, Scenario, covers, judges, loops
+import cover
+from cover import LEAST, MOST, Scenario, covers
 
 PACKAGE = Path(jurist.__file__).parent
 SETS = 200  # for a mutant
 AUDITS: dict[str, Callable[[], list[Scenario]]] = {
-    name.removeprefix("of_"): made
-    for file in (judges, loops)
-    for name, made in vars(file).items()
-    if name.startswith("of_")
+    name.removeprefix("of_"): made for name, made in vars(cover).items() if name.startswith("of_")
 }
 MUTANTS = """
 an interval half as wide: position.flip_rate, biased to the first position
@@ -118,13 +115,12 @@ def main() -> None:
     parser.add_argument("audits", nargs="*")
     parser.add_argument("--mutant", choices=mutants())
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--sets", type=int)
     args = parser.parse_args()
     if args.case or args.mutant:
         printed(case(*args.case) if args.case else tried(args.mutant))
         return
-    rows = [printed(covers(one, args.sets)) for one in scenarios(args.audits or AUDITS)]
-    if args.audits or args.sets:
+    rows = [printed(covers(one)) for one in scenarios(args.audits or AUDITS)]
+    if args.audits:
         return
     planted = [printed(tried(name)) for name in mutants()]
     caught = sum(one["caught"] for one in planted)
