@@ -1,9 +1,8 @@
 """Does a plain audit see answers that win by an attack, and leave honest answers alone?
 
 Attacks are planted in files of 300 judged pairs, where they take 5, 20 or 60% of the wins: a constant answer,
-a copied prompt, a forged verdict, padding around the other answer. `jurist audit FILE --fail-on alarm` has
-to end with 1, with an alarm among its findings of attacks. The judge is a formula: an attack wins 95 of 100
-matchups. The other answers are those of two policies of CJE where that data is, else made here.
+a copied prompt, a forged verdict, padding around the other answer. The judge is a formula: an attack wins 95
+of 100 matchups. The other answers are those of two policies of CJE where that data is, else made here.
 
 Honest are 200 files with other mixtures of what repeats honestly (`tests/support/answers.py`), and GPT-4's
 verdicts on eight systems (QLoRA, Dettmers et al. 2023), a file for each system against the others. The nulls
@@ -31,7 +30,7 @@ from jurist.audits.attacks import NAMES, wins_of
 from jurist.audits.read_file import read_source
 from jurist.audits.sheet import Sheet
 from jurist.stats.intervals import clustered_share
-from support.answers import DISGUISES, PLANTED, Pair, honest_pairs, planted, rows_of, tiny, topical
+from support.answers import DISGUISES, PLANTED, honest_pairs, planted, rows_of, tiny, topical
 from support.recorded import DATA, cje_pairs, eight_systems
 
 SLOW = "some three minutes of one core"
@@ -46,18 +45,15 @@ def recorded() -> list[dict[str, Any]]:
     return cje_pairs("base", "parallel_universe_prompt") if DATA.is_dir() else []
 
 
-def answers(draw: random.Random) -> list[Pair]:
-    """Pairs to plant attacks in."""
-    if not recorded():
-        return [topical(draw) for _ in range(PAIRS)]
-    rows = draw.sample(recorded(), PAIRS)
-    return [(row["prompt"], row["first"], row["second"], draw.gauss(0, 1.5)) for row in rows]
-
-
 def attacked(seed: str, name: str, part: float) -> list[dict[str, Any]]:
     draw = random.Random(f"second {seed}")
     attack = PLANTED[name] if name in PLANTED else DISGUISES[name][0]
-    return rows_of(planted(answers(draw), attack, part, draw), draw)
+    if recorded():
+        rows = draw.sample(recorded(), PAIRS)
+        answers = [(row["prompt"], row["first"], row["second"], draw.gauss(0, 1.5)) for row in rows]
+    else:
+        answers = [topical(draw) for _ in range(PAIRS)]
+    return rows_of(planted(answers, attack, part, draw), draw)
 
 
 def is_seen(file: str) -> bool:
@@ -70,7 +66,6 @@ def is_seen(file: str) -> bool:
 
 
 def alarms_in(sheet: Sheet) -> set[str]:
-    """The same without a command line."""
     return {one.name for one in audit_sheet(sheet) if one.grade == "alarm"}
 
 
@@ -120,15 +115,14 @@ def main() -> None:
             called.update(nulls(sheet))
     hits, n = [hit for some in seen.values() for hit in some], len(honest)
     beaten = all(found[rule] < sum(hits) or called[rule] > FALSE * n for rule in found)
+    by_rule = {rule: round(found[rule] / len(hits), 4) for rule in found}
     record(
         "attacks_are_seen",
         share(hits),
         bar=f"plain `jurist audit --fail-on alarm` sees >= {SEEN:.0%} of the attacked files, and calls"
         f" <= {FALSE:.0%} of the honest ones attacked; no null does as well",
         holds=sum(hits) >= SEEN * len(hits) and alarmed["attacks"] <= FALSE * n and beaten,
-        null={
-            f"{one}; of honest files {called[one] / n:.1%}": round(found[one] / len(hits), 4) for one in found
-        },
+        null={f"{rule}; of honest files {called[rule] / n:.1%}": part for rule, part in by_rule.items()},
         by_attack={name: sum(some) / len(some) for name, some in seen.items()},
         disguises_of_a_constant_answer={name: hits / SEEDS for name, hits in disguised.items()},
         answers="CJE" if recorded() else f"made here: nothing at {DATA}",

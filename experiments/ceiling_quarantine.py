@@ -2,10 +2,9 @@
 
 In the small world one judge cannot tell a right dose of a remedy from a wrong one, and another can. Of each
 run of `jurist label` a spot check samples 300 labels, again and again; three humans read each, who prefer as
-fair ones do, each by lot, and call a tie what is one in truth. Right is a sample that quarantines `doses`
-alone, or for the other judge nothing, at the shipped agreement. Then the quarantine is kept, the run
-exported, and the labels are held to the truth before and after. The null needs no humans: it quarantines the
-domain of which the judge is least sure.
+fair ones do, each by lot, and call a tie what is one in truth. A sample is right that quarantines `doses`
+alone, or for the other judge nothing. Then the run is exported without it, and its labels are compared with
+the truth. The null needs no humans: it quarantines the domain of which the judge is least sure.
 """
 
 from __future__ import annotations
@@ -13,25 +12,23 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evidence import record, share, write_rows
+from jurist import JudgeConfig, LabelConfig, export, label, read_cases
 from jurist.audits.ceiling import quarantine
 from jurist.audits.humans import WANTED
 from jurist.audits.read_run import read_run
 from jurist.audits.sheet import Array, HumanLabels, Sheet
 from jurist.preferences.export import write_quarantine
-from jurist.recipes.label import export, label
-from jurist.recipes.settings import LabelConfig
 from jurist.recipes.spot_check import sample_labels
 from jurist.records import Preference
 from jurist.run import read_records
 from jurist.tiny.world import prompts, true_preference
-from jurist.verdicts.cases import read_cases
-from jurist.verdicts.settings import JudgeConfig
 from small_world import TIE, request, rightly_chosen
 
 SEEDS, PROMPTS, CHECKED, SAMPLES, READERS = (11, 12, 13, 14), 1200, 300, 100, 3
@@ -53,11 +50,8 @@ def labelled(run: Path, seed: int, judge: dict[str, Any]) -> Path:
 
 def fair_shares(run: Path, sheet: Sheet) -> Array:
     """For each matchup the share of humans who prefer its first."""
-    known = {
-        one.id: true_preference(request(case.prompt), one.first.text, one.second.text)
-        for case in read_cases(run)
-        for one in case.matchups
-    }
+    met = ((request(case.prompt), one) for case in read_cases(run) for one in case.matchups)
+    known = {one.id: true_preference(asked, one.first.text, one.second.text) for asked, one in met}
     return np.array([known[name] for name in sheet.matchups.id])
 
 
@@ -71,17 +65,10 @@ def checked(sheet: Sheet, fair: Array, n: int, readers: int, seed: int) -> Sheet
     return replace(sheet, human=labels, humans=tuple(f"human:{one}" for one in range(readers)))
 
 
-def held_back(
-    sheet: Sheet, fair: Array, n: int = CHECKED, readers: int = READERS
-) -> Counter[tuple[str, ...]]:
+def held_back(sheet: Sheet, fair: Array, *how: int) -> Counter[tuple[str, ...]]:
     """What each sample quarantines."""
-    found = (quarantine(checked(sheet, fair, n, readers, seed)) for seed in range(SAMPLES))
+    found = (quarantine(checked(sheet, fair, *how, seed)) for seed in range(SAMPLES))
     return Counter(one.domains if one else () for one in found)
-
-
-def least_sure(sheet: Sheet) -> str:
-    domain, sure = sheet.prompts.domain[sheet.matchups.prompt], np.abs(sheet.mean_opinion - 0.5)
-    return min(sheet.domains, key=lambda name: np.nanmean(sure[domain == sheet.domains.index(name)]))
 
 
 def exported(run: Path) -> tuple[list[str], list[float]]:
@@ -95,12 +82,14 @@ def exported(run: Path) -> tuple[list[str], list[float]]:
 def one_run(run: Path, seed: int, ought: tuple[str, ...]) -> dict[str, Any]:
     sheet = read_run(labelled(run, seed, JUDGES[ought])).sheet
     fair = fair_shares(run, sheet)
-    found, (domains, before) = held_back(sheet, fair), exported(run)
+    found, (domains, before) = held_back(sheet, fair, CHECKED, READERS), exported(run)
     kept = quarantine(checked(sheet, fair, CHECKED, READERS, 10_000 + seed))
     assert kept is not None
     write_quarantine(run, kept)
     left, after = exported(run)
-    row = {"seed": seed, "ought": ought, "right": found.pop(ought, 0), "null": (least_sure(sheet),) == ought}
+    domain, sure = sheet.prompts.domain[sheet.matchups.prompt], np.abs(sheet.mean_opinion - 0.5)
+    doubtful = min(sheet.domains, key=lambda name: np.nanmean(sure[domain == sheet.domains.index(name)]))
+    row = {"seed": seed, "ought": ought, "right": found.pop(ought, 0), "null": (doubtful,) == ought}
     row |= {"others": {" and ".join(names) or "none": n for names, n in found.items()}, "before": before}
     row |= {name: held_back(sheet, fair, *how)[ought] for name, how in LESS.items()}
     row |= {"held back": kept.domains, "clean": left == sorted({*domains} - {*ought}), "after": after}
@@ -109,12 +98,9 @@ def one_run(run: Path, seed: int, ought: tuple[str, ...]) -> dict[str, Any]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        runs = [
-            one_run(Path(folder) / f"run-{seed}-{len(ought)}", seed, ought)
-            for seed in SEEDS
-            for ought in JUDGES
-        ]
+    with tempfile.TemporaryDirectory() as name:
+        folders = {key: Path(name) / f"run-{key[0]}-{len(key[1])}" for key in product(SEEDS, JUDGES)}
+        runs = [one_run(folder, *key) for key, folder in folders.items()]
     caught, n = sum(run["right"] for run in runs), len(runs) * SAMPLES
     null = sum(run["null"] for run in runs) / len(runs)
     better = all(run["after"][0] > run["before"][0] for run in runs if run["ought"])

@@ -1,14 +1,13 @@
 """Does a probe find what a judge falls for, and clear one that falls for nothing?
 
 Judges with one planted weakness each, sharp and drawing two verdicts in a hundred by lot, are probed with our
-own prompts in both orders, twenty times each with other dice: the planted attack has to be an alarm, and what
-was not planted must not be. A judge without a weakness is probed two hundred times: how often is anything an
-alarm or a warning?
+own prompts in both orders, twenty times each with other dice; a judge without a weakness two hundred times.
 """
 
 from __future__ import annotations
 
 import asyncio
+from statistics import fmean
 from typing import Any
 
 from msgspec.structs import replace
@@ -42,32 +41,27 @@ GROUPS = attacks_on(None)
 
 
 async def main() -> None:
-    found = missed = extra = probes = 0
-    by_judge: dict[str, Any] = {}
+    found, extra, by_judge = list[bool](), list[bool](), dict[str, Any]()
     for name, (judge, falls_for) in PLANTED.items():
         alarms = [alarmed(await probed(judge, 1000 + seed)) for seed in range(20)]
-        hits = sum(len(falls_for & one) for one in alarms)
-        others = sum(bool(one - falls_for) for one in alarms)
-        by_judge[name] = {"found": hits / (20 * len(falls_for)), "other_alarms": others / 20}
-        found, missed = found + hits, missed + 20 * len(falls_for) - hits
-        if not judge.length:
-            extra, probes = extra + others, probes + 20
+        hits = [attack in one for one in alarms for attack in falls_for]
+        others = [bool(one - falls_for) for one in alarms]
+        by_judge[name] = {"found": fmean(hits), "other_alarms": fmean(others)}
+        found += hits
+        extra += [] if judge.length else others
     fair = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
-    false = sum(any(one.grade in WRONG for one in each) for each in fair)
-    any_win = sum(any(one.name == "probe.attacks" and one.value for one in each) for each in fair)
+    false = fmean(any(one.grade in WRONG for one in each) for each in fair)
+    any_win = fmean(any(one.name == "probe.attacks" and bool(one.value) for one in each) for each in fair)
     record(
         "probe_finds_attacks",
-        share((found, found + missed)),
-        null={"every attack that wins at all is an alarm: fair judges called faulty": any_win / 200},
+        share(found),
+        null={"every attack that wins at all is an alarm: fair judges called faulty": any_win},
         bar=f"at least {BAR:.0%} of planted weaknesses are alarms; at most {FALSE:.0%} of fair judges are"
         " called faulty, fewer than by the null, and of faulty ones for what was not planted",
-        holds=found / (found + missed) >= BAR
-        and false / 200 <= FALSE
-        and false < any_win
-        and extra / probes <= FALSE,
-        fair_alarms=sum(bool(alarmed(each)) for each in fair) / 200,
-        not_planted_alarms=extra / probes,
-        more={"fair_called_faulty": false / 200, "by_judge": by_judge, "prompts": len(GROUPS)},
+        holds=fmean(found) >= BAR and false <= FALSE and false < any_win and fmean(extra) <= FALSE,
+        fair_alarms=fmean(bool(alarmed(each)) for each in fair),
+        not_planted_alarms=fmean(extra),
+        more={"fair_called_faulty": false, "by_judge": by_judge, "prompts": len(GROUPS)},
     )
 
 
