@@ -1,11 +1,11 @@
 """Does a loop as shipped stop where its policy got worse, and go on where it only stopped getting better?
 
-Simulated loops: the true win rate follows a curve of the rounds, none of them Gao's, which the loop fits; the
-outside judge finds a binomial share on each round's held-out prompts; the proxy rises. Level loops are flat,
-near a ceiling or rise all the way; peaked ones fall again to at most two fifths of the peak's gain. After
-each round `reason_to_stop` is asked, with its defaults. Nulls: never to stop; to stop at the first round
-below the best so far and use that; the rule before (a forecast on win rates, 90% intervals apart); and to
-stop as shipped, but use the highest as measured.
+In simulated loops the true win rate follows a curve of the rounds, none of them Gao's, which the loop fits;
+the outside judge finds a binomial share on each round's held-out prompts; the proxy rises. Level loops are
+flat, near a ceiling or rise all the way; peaked ones fall again to at most two fifths of the peak's gain.
+`reason_to_stop` decides with its defaults. Nulls: never to stop; to stop at the first round below the best so
+far and use that; the rule before (a forecast on win rates, 90% intervals apart); and to stop as shipped, but
+use the highest as measured.
 """
 
 from __future__ import annotations
@@ -57,15 +57,6 @@ def peaked(t: Any, kind: int, dice: np.random.Generator, most: float) -> Any:
     return 0.5 + gain * (1 - np.exp(-3 * t / peak)) * (1 - (1 - left) * expit((t - peak - 0.2) / 0.05))
 
 
-def loop(truth: Any, dice: np.random.Generator, prompts: int) -> list[Facts]:
-    """What is known of each round."""
-    wins = dice.binomial(prompts, truth) / prompts
-    se = np.maximum(np.sqrt(wins * (1 - wins) / (prompts - 1)), 0.5 / prompts)
-    kl = (dice.uniform(2, 6) * (np.arange(1, len(wins) + 1) / len(wins)) ** dice.uniform(0.5, 1)) ** 2
-    known = (Comparison(*two, n=prompts, kl=d) for *two, d in np.array([wins, se, kl]).T.tolist())
-    return [Facts(at, str(at), proxy=at, compared=one) for at, one in enumerate(known, 1)]
-
-
 def shipped(facts: Sequence[Facts]) -> int | None:
     """The round to use where it stops, 0 for the initial policy; None to go on."""
     points = [one for one in map(checkpoint_of, facts) if one is not None]
@@ -107,8 +98,13 @@ def outcomes(prompts: int, rounds: int, most: float) -> dict[str, dict[str, floa
     counts = {rule: Counter({"level stopped": 0, "peaked stopped": 0, "peaked well": 0}) for rule in RULES}
     for seed in range(SEED, SEED + 2 * RUNS):
         dice, shape = np.random.default_rng(seed), (level, peaked)[seed % 2]
-        truth = np.clip(shape(np.arange(1, rounds + 1) / rounds, seed // 2 % 4, dice, most), 0.01, 0.99)
-        facts, gains = loop(truth, dice, prompts), [0.0, *(truth - 0.5)]
+        t = np.arange(1, rounds + 1) / rounds
+        truth = np.clip(shape(t, seed // 2 % 4, dice, most), 0.01, 0.99)
+        wins, gains = dice.binomial(prompts, truth) / prompts, [0.0, *(truth - 0.5)]
+        se = np.maximum(np.sqrt(wins * (1 - wins) / (prompts - 1)), 0.5 / prompts)
+        kl = (dice.uniform(2, 6) * t ** dice.uniform(0.5, 1)) ** 2
+        known = (Comparison(*two, n=prompts, kl=d) for *two, d in np.array([wins, se, kl]).T.tolist())
+        facts = [Facts(at, str(at), proxy=at, compared=one) for at, one in enumerate(known, 1)]
         for name, rule in RULES.items():
             uses = (rule(facts[:seen]) for seen in range(1, rounds + 1))
             use = next((one for one in uses if one is not None), None)

@@ -3,12 +3,10 @@
 Seven policies and a baseline answer 300 prompts. What each truly wins between answers of equal length comes
 from the simulation's formula, by integration (`tests/support/policies.py`). The judge likes length in the
 form of AlpacaEval's model (tanh of the difference in characters), in another form (by the logarithm of the
-lengths' ratio), or not at all, with policies that differ in length as much. A draw is nearer where the root
-mean squared error over its policies is smaller.
-
-The nulls are the rates as judged and the correction of version 0.1 (each policy alone, prompts' difficulty as
-a mean of results). Each policy alone with the published L1 penalty stands beside them, and the eight systems
-of QLoRA (Dettmers et al. 2023) as GPT-4 judged them, with ChatGPT as the baseline.
+lengths' ratio), or not at all. A draw is nearer where the root mean squared error over its policies is
+smaller. The nulls are the rates as judged and the correction of version 0.1 (each policy alone, prompts'
+difficulty as a mean of results). Beside them stand each policy alone with the published L1 penalty, and the
+eight systems of QLoRA (Dettmers et al. 2023) as GPT-4 judged them, with ChatGPT as the baseline.
 """
 
 from __future__ import annotations
@@ -81,19 +79,15 @@ def simulated(case: str) -> dict[str, float]:
         for name, rate in found.items():
             errors[name].append(rate - truth)
     by_draw = {name: np.sqrt(np.mean(np.square(some), axis=1)) for name, some in errors.items()}
-    off = {name: float(np.sqrt(np.mean(np.square(some)))) for name, some in by_draw.items()}
-    nearer = {
-        f"nearer than {name}": float((by_draw["controlled"][: len(some)] < some).mean())
-        for name, some in by_draw.items()
-        if name != "controlled"
-    }
-    errors_of = {f"error, {name}": one for name, one in off.items()}
-    rounded = {**errors_of, "error to raw's": off["controlled"] / off["raw"], **nearer}
-    return {name: round(one, 4) for name, one in {**rounded, "cover": float(np.mean(covered))}.items()}
+    found = {f"error, {name}": np.sqrt(np.mean(np.square(some))) for name, some in by_draw.items()}
+    found["error to raw's"] = found["error, controlled"] / found["error, raw"]
+    ours = by_draw.pop("controlled")
+    found |= {f"nearer than {name}": (ours[: len(some)] < some).mean() for name, some in by_draw.items()}
+    return {name: round(float(one), 4) for name, one in {**found, "cover": np.mean(covered)}.items()}
 
 
 def of_systems() -> dict[str, Any]:
-    """Win rates over ChatGPT beside the Bradley-Terry strengths from all matchups."""
+    """Win rates over ChatGPT, and the Bradley-Terry strengths from all matchups."""
     if not (DATA / "qlora_vicuna").is_dir():
         return {"skipped": f"no recorded judgements at {DATA}"}
     sys.path.append(str(ROOT / "tests" / "real"))
@@ -104,14 +98,17 @@ def of_systems() -> dict[str, Any]:
     rates = [(rate.raw.value, *(rate.controlled or rate.raw)[:3]) for rate in fit_win_rates(rows)]
     columns = np.column_stack([[elo[name] for name in names], rates, before(rows)]).round(4)
     head = ("Elo", "raw", "controlled", "low", "high", "before")
-    ways = ("raw", "controlled", "before")
-    order = {how: spearmanr(columns[:, 0], columns[:, head.index(how)]).statistic for how in ways}
-    return {
-        "systems": {
-            name: dict(zip(head, row, strict=True)) for name, row in zip(names, columns.tolist(), strict=True)
-        },
-        "spearman with Elo": {how: round(float(one), 3) for how, one in order.items()},
-        "spearman with raw": round(float(spearmanr(columns[:, 1], columns[:, 2]).statistic), 3),
+    by = dict(zip(head, columns.T, strict=True))
+
+    def spearman(one: str, other: str) -> float:
+        return round(float(spearmanr(by[one], by[other]).statistic), 3)
+
+    systems = {
+        name: dict(zip(head, row, strict=True)) for name, row in zip(names, columns.tolist(), strict=True)
+    }
+    found = {"systems": systems, "spearman with raw": spearman("raw", "controlled")}
+    return found | {
+        "spearman with Elo": {how: spearman("Elo", how) for how in ("raw", "controlled", "before")}
     }
 
 
@@ -119,21 +116,17 @@ def main() -> None:
     found = {case: simulated(case) for case in CASES}
     *planted, none = found.values()
     worst = min(planted, key=lambda one: one["nearer than raw"])
+    names = {"error as judged": "raw", "by the correction before": "before", "now": "controlled"}
+    smaller = all(one["error, controlled"] < one["error, before"] for one in found.values())
+    harmless = none["error to raw's"] <= RATIO and COVER[0] <= none["cover"] <= COVER[1]
     record(
         "length_control",
         share((round(worst["nearer than raw"] * DRAWS), DRAWS)),
-        null={
-            "error as judged": worst["error, raw"],
-            "by the correction before": worst["error, before"],
-            "now": worst["error, controlled"],
-        },
+        null={name: worst[f"error, {how}"] for name, how in names.items()},
         bar=f"length planted, in either form: nearer the truth than raw in {NEARER:.0%} of {DRAWS} draws; not"
         f" planted: error at most {RATIO} x raw's, intervals cover {COVER[0]:.0%} to {COVER[1]:.0%}; in all"
         " three a smaller error than the correction before",
-        holds=all(one["nearer than raw"] >= NEARER for one in planted)
-        and all(one["error, controlled"] < one["error, before"] for one in found.values())
-        and none["error to raw's"] <= RATIO
-        and COVER[0] <= none["cover"] <= COVER[1],
+        holds=worst["nearer than raw"] >= NEARER and smaller and harmless,
         unit="share of draws nearer than raw, of the worse of two forms",
         more={"simulated": found, "qlora_vicuna": of_systems()},
     )
