@@ -2,9 +2,9 @@
 
 Ours is the engine, from messages to the labels' log-probs; a judge asks it once where the labels hold half of
 the probability, which those of a random model do not. The other side renders and tokenises the same questions
-and calls `model.generate` under `no_grad` for one new token with its scores, which is also the null: a ratio
-of 1. Random Llamas of two sizes, judge prompts of about 900 tokens, four
-answers a prompt, both orders; and, beside them, short prompts with two answers, where little is shared.
+and calls `model.generate` for one new token with its scores. Random Llamas of two sizes, judge prompts of
+about 900 tokens, four answers a prompt, both orders; and, beside them, short prompts with two answers, where
+little is shared.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from evidence import record
+from jurist import JudgeConfig
 from jurist.engines.engine import Ask, EngineConfig, Reply
 from jurist.engines.scripted import Scripted
 from jurist.policies.engine import open_local
 from jurist.policies.replies import menu
 from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.ask import JudgePrompt
-from jurist.verdicts.settings import JudgeConfig
 
 # isort: split
 from making import WORDS, checkpoint
@@ -44,13 +44,10 @@ SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention
 def matchups(questions: int, k: int, words: int) -> list[Matchup]:
     """Both orders of all pairs of k answers to prompts of so many words."""
     draw, made, known = random.Random(0), [], WORDS.split()
-
-    def text(words: int) -> str:
-        return " ".join(draw.choices(known, k=words))
-
     for _ in range(questions // (k * (k - 1))):
-        prompt = Prompt.of(text(words))
-        answers = [Completion.of(prompt.id, text(draw.randint(10, 30)), policy=str(n)) for n in range(k)]
+        prompt = Prompt.of(" ".join(draw.choices(known, k=words)))
+        texts = [" ".join(draw.choices(known, k=draw.randint(10, 30))) for _ in range(k)]
+        answers = [Completion.of(prompt.id, text, policy=str(n)) for n, text in enumerate(texts)]
         made += [Matchup.of(prompt, one, other) for one, other in permutations(answers, 2)]
     return made
 
@@ -75,18 +72,14 @@ def measure(folder: Path, questions: int, k: int, words: int) -> dict[str, Any]:
             theirs.append(seconds)
         runner.run(engine.close())
     apart = (p_difference(tokenizer, one, scores) for one, (_, scores) in zip(replies, written, strict=True))
-    return {
-        "parameters": model.num_parameters(),
-        "questions": len(judged),
-        "tokens a question": round(sum(length for length, _ in written) / len(judged)),
-        "verdict, CPU ms": round(1000 * min(ours) / len(judged), 2),
-        "generate, CPU ms": round(1000 * min(theirs) / len(judged), 2),
-        "times cheaper": sorted(round(their / our, 1) for our, their in zip(ours, theirs, strict=True)),
-        "p differs at most": max(apart),
-    }
+    lengths, n = sum(length for length, _ in written), len(judged)
+    found = {"parameters": model.num_parameters(), "questions": n, "tokens a question": round(lengths / n)}
+    found |= {"verdict, CPU ms": round(1000 * min(ours) / n, 2)}
+    found |= {"generate, CPU ms": round(1000 * min(theirs) / n, 2), "p differs at most": max(apart)}
+    times = sorted(round(their / our, 1) for our, their in zip(ours, theirs, strict=True))
+    return {**found, "times cheaper": times}
 
 
-@torch.no_grad()
 def generated(model: Any, tokenizer: Any, ask: Ask) -> tuple[int, torch.Tensor]:
     """Tokens of the question, and scores of the first token of its answer."""
     turns = [{"role": one.role, "content": one.content} for one in ask.messages]
@@ -122,9 +115,9 @@ def main() -> None:
             made = checkpoint(Path(folder) / name, max_position_embeddings=2048, **shape)
             table[name] = measure(made, questions, k=4, words=120)
             beside[f"{name}, short"] = measure(made, questions, k=2, words=8)
-    print(*(table | beside).items(), sep="\n")
-    ratios = [ratio for row in table.values() for ratio in row["times cheaper"]]
-    apart = max(row["p differs at most"] for row in (table | beside).values())
+    rows, ratios = table | beside, [ratio for row in table.values() for ratio in row["times cheaper"]]
+    print(*rows.items(), sep="\n")
+    apart = max(row["p differs at most"] for row in rows.values())
     record(
         "local_verdict_cost",
         (min(row["times cheaper"][ROUNDS // 2] for row in table.values()), min(ratios), max(ratios)),

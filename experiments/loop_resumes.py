@@ -2,9 +2,7 @@
 
 Two rounds of RLAIF in the tiny world, each with labels, a reward model and PPO, once undisturbed and once
 killed with SIGKILL at moments drawn over its whole life. The judge writes every question that reaches it into
-a file. Both loops must end with the same weights, bit by bit, and the same figures; what was in flight at a
-kill, or answered within one commit window of it, may be asked again. The null begins anew after each kill,
-and would ask everything again that had been asked before it.
+a file. What was in flight at a kill, or answered within one commit window of it, may be asked again.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ def asked(ask):
     return judge(ask)
 """
 DRIVER = """
-import json, sys
+import sys
 import msgspec, torch
 from jurist.recipes.rlaif import RlaifConfig, rlaif
 from jurist.config import load_settings
@@ -62,14 +60,12 @@ RECIPE: dict[str, Any] = {
 
 
 def launch(folder: Path, out: str) -> subprocess.Popen[bytes]:
-    file = folder / f"{out}.yaml"  # JSON is YAML
-    file.write_text(
-        json.dumps({**RECIPE, "out": str(folder / out), "prompts": str(folder / "prompts.jsonl")})
-    )
-    here = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ASKED": str(folder / f"{out}.asked")}
-    here["PYTHONPATH"] = f"{folder}:{ROOT / 'src'}"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", DRIVER, str(file)], env={**os.environ, **here}, **pipes)
+    recipe = {**RECIPE, "out": str(folder / out), "prompts": str(folder / "prompts.jsonl")}
+    file = write_rows(folder / f"{out}.yaml", [recipe])  # JSON is YAML
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ASKED": f"{folder}/{out}.asked"}
+    env["PYTHONPATH"] = f"{folder}:{ROOT / 'src'}"
+    command, pipe = [sys.executable, "-c", DRIVER, file], subprocess.PIPE
+    return subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe)
 
 
 def finish(job: subprocess.Popen[bytes]) -> Any:

@@ -1,9 +1,6 @@
-"""Readers on replies that judges really wrote: LLMBar (Zeng et al. 2024) and QLoRA (Dettmers et al. 2023).
-
-`reader_on_real_replies`: replies read as if to a prompt of Jurist's own ("own form") and in the form that the
-study asked for ("named"), beside what the study's patterns took from them.
-
-    python experiments/real_judgements.py
+"""Replies that judges really wrote, in LLMBar (Zeng et al. 2024) and QLoRA (Dettmers et al. 2023), as readers
+read them: as if to a prompt of Jurist's own ("own form") and in the form that the study asked for ("named"),
+beside what the study's patterns took from them. Run it with `python experiments/real_judgements.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from evidence import record, run_claims, share
-from support import on_record
+from support.on_record import P_OF, Recorded, compare, last_mentioned, llmbar, named, on_score_pairs, own_form
 from support.recorded import DATA, lines_of
 
 BARS = dict.fromkeys(("llmbar_named", "qlora_named"), ("same", 0.999, 0.0003))
@@ -25,26 +22,24 @@ def reader_on_real_replies() -> None:
     part, n = found["llmbar_own_form"]["read"], found["llmbar_own_form"]["n"]
     bar = "; ".join(f"{n}: {what} >= {least}, wrong <= {most}" for n, (what, least, most) in BARS.items())
     null = {"wrong, by the label mentioned last": found["null_label_mentioned_last"]["wrong"]}
-    record(
-        "reader_on_real_replies", share((round(part * n), n)), null=null, bar=bar, holds=holds(found), **found
-    )
+    value = share((round(part * n), n))
+    record("reader_on_real_replies", value, null=null, bar=bar, holds=holds(found), more=found)
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    pairwise = lines_of(DATA / "qlora_vicuna" / "gpt4_pairwise.jsonl.gz")
-    reviews = [
-        on_record.Recorded(row["text"], "stop", on_record.P_OF[str(row["score"])], "vicuna")
-        for row in pairwise
-    ]
-    bar = list(on_record.llmbar(DATA / "llmbar"))
+    pairwise = (
+        (row["text"], P_OF[str(row["score"])]) for row in lines_of("qlora_vicuna/gpt4_pairwise.jsonl.gz")
+    )
+    reviews = [Recorded(text, "stop", p, "vicuna") for text, p in pairwise]
+    bar = list(llmbar(DATA / "llmbar"))
     plain = [reply for reply in bar if not reply.both]
     return {
-        "llmbar_own_form": on_record.compare(plain, on_record.own_form),
-        "llmbar_named": on_record.compare(bar, on_record.named),
-        "qlora_own_form": on_record.compare(reviews, on_record.own_form),
-        "qlora_named": on_record.compare(reviews, on_record.named),
-        "null_label_mentioned_last": on_record.compare(plain, on_record.last_mentioned),
-        "qlora_score_pairs": on_record.on_score_pairs(DATA / "qlora_vicuna"),
+        "llmbar_own_form": compare(plain, own_form),
+        "llmbar_named": compare(bar, named),
+        "qlora_own_form": compare(reviews, own_form),
+        "qlora_named": compare(reviews, named),
+        "null_label_mentioned_last": compare(plain, last_mentioned),
+        "qlora_score_pairs": on_score_pairs(DATA / "qlora_vicuna"),
     }
 
 
