@@ -11,8 +11,6 @@ embedding, no attention, no adapter), F 3 where they learn, 2 below an adapter, 
 Tokens are real ones, no padding, and a prompt that Jurist shares counts once.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import json

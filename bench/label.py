@@ -9,8 +9,6 @@ Every client is a process, on a core of its own where the system allows it; the 
 all of them; the medians of the rounds are written to bench/results/label.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import json

@@ -1,7 +1,5 @@
 """The tables of docs/performance.md, made from what the benchmarks wrote: `python bench/tables.py`."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

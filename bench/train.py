@@ -10,8 +10,6 @@ checkpoint of Gemma 3 270M, a pretrained model with windows of 512 tokens in fiv
 packaged one (`make real-setup`). Its rows are human-labelled pairs.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import json

@@ -4,8 +4,6 @@ The models are random Llamas, whose tokenizer has one token a word, and a pretra
 adapter. A side calls `gate()` after every step. `bench/gpu.py` has the same sides on a GPU.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import resource

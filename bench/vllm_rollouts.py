@@ -9,8 +9,6 @@ weights in float32, for what either side's rounding comes to. Heads are untied, 
 renew a tied one.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

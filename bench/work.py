@@ -5,8 +5,6 @@ A client prints one line of JSON. CPU is that of its process with all its thread
 a short job to warm up, until the last reply is dealt with.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import multiprocessing

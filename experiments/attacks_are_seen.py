@@ -9,8 +9,6 @@ verdicts on eight systems (QLoRA, Dettmers et al. 2023), a file for each system 
 are rules that look at one thing only.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import subprocess

@@ -15,8 +15,6 @@ package, and has to be caught by a case that holds without it.
 SLOW: several minutes of one core.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

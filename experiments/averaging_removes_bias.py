@@ -10,8 +10,6 @@ its own judge alone (the null), a jury of all three families, and a jury that is
     python experiments/averaging_removes_bias.py [CLAIM ...]
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ alone, or for the other judge nothing. Then the run is exported without it, and 
 the truth. The null needs no humans: it quarantines the domain of which the judge is least sure.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections import Counter
 from dataclasses import replace

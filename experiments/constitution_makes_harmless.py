@@ -7,8 +7,6 @@ else than its own critique. If harmlessness came from anything but the principle
 second claim is about the loop's own revisions (Bai et al. 2022).
 """
 
-from __future__ import annotations
-
 import random
 import statistics
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 What is planted comes from a formula of the simulation or from another library, never from an audit.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping

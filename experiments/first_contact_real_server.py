@@ -7,8 +7,6 @@ they are worth is told by how often the two orders name different answers: a jud
 does so half the time.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections import Counter

@@ -8,8 +8,6 @@ far and use that; the rule before (a forecast on win rates, 90% intervals apart)
 use the highest as measured.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence

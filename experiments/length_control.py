@@ -9,8 +9,6 @@ difficulty as a mean of results). Beside them stand each policy alone with the p
 eight systems of QLoRA (Dettmers et al. 2023) as GPT-4 judged them, with ChatGPT as the baseline.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import warnings

@@ -7,8 +7,6 @@ about 900 tokens, four answers a prompt, both orders; and, beside them, short pr
 little is shared.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random

@@ -5,8 +5,6 @@ killed with SIGKILL at moments drawn over its whole life. The judge writes every
 a file. What was in flight at a kill, or answered within one commit window of it, may be asked again.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -9,8 +9,6 @@ unread; labels, and human labels of 2,000 matchups; `jurist audit` in a process 
     python experiments/million_rows.py [CLAIM ...]
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

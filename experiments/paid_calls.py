@@ -14,8 +14,6 @@ server that bills what it worked on, seen or not, and 50 on one that bills more 
     python experiments/paid_calls.py [CLAIM ...]
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -13,8 +13,6 @@ are marked on held-out questions.
     python experiments/policies.py [CLAIM ...]
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

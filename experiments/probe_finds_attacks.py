@@ -4,8 +4,6 @@ Judges with one planted weakness each, sharp and drawing two verdicts in a hundr
 own prompts in both orders, twenty times each with other dice; a judge without a weakness two hundred times.
 """
 
-from __future__ import annotations
-
 import asyncio
 from statistics import fmean
 from typing import Any

@@ -6,8 +6,6 @@ stop), and our own judge's question, answered with the label that humans gave. O
 neither (`support.recorded.held_out`).
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

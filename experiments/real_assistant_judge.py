@@ -3,8 +3,6 @@ end, and is it a judge? Commands with nothing set, through `hf:` and behind llam
 the base it was made from, and how often the longer answer, or a guess, agrees with humans.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import chdir

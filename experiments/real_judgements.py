@@ -3,8 +3,6 @@ read them: as if to a prompt of Jurist's own ("own form") and in the form that t
 beside what the study's patterns took from them. Run it with `python experiments/real_judgements.py`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from evidence import record, run_claims, share

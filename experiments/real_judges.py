@@ -7,8 +7,6 @@ the best judge in hindsight and the majority of all calls (the nulls), on other 
     JURIST_REAL_DATA=FOLDER python experiments/real_judges.py
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -13,8 +13,6 @@ humans; variety is counted without the audit.
     python experiments/safeguards.py [CLAIM ...]
 """
 
-from __future__ import annotations
-
 import random
 import statistics
 from itertools import combinations

@@ -10,8 +10,6 @@ step by step.
     python experiments/same_numbers.py [CLAIM ...]
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

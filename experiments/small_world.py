@@ -6,8 +6,6 @@ to beat the best null too, prompt by prompt. All this is at temperature 1, as in
 how the likeliest answers compare, since there a policy that only grew surer of itself wins nothing.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache

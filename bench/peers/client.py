@@ -4,8 +4,6 @@ Prints how many replies were A or B. Curator's tokenizer file would have to be d
 counted by a stand-in that costs next to nothing: the figure is a little kinder to curator than a real run.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
