@@ -22,7 +22,7 @@ from typing import Any
 from msgspec.structs import replace
 
 import small_world as world
-from evidence import Interval, differences, interval, mean_of, over_seeds, record, run_claims, write_rows
+from evidence import differences, interval, mean_of, over_seeds, record, run_claims, write_rows
 from jurist.models.ppo import train_ppo
 from jurist.models.reward import train_reward
 from jurist.models.rewards import RewardJudge
@@ -34,7 +34,7 @@ from jurist.recipes.loop.rounds import Round
 from jurist.recipes.loop.settings import CompareConfig, StopConfig
 from jurist.recipes.loop.stopping import reason_to_stop
 from jurist.recipes.self_rewarding import rule_of
-from jurist.records import Prompt
+from jurist.records import Message, Prompt
 from jurist.tiny.answers import MEDIOCRE, compose
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import Side, prompts, true_score
@@ -58,10 +58,8 @@ def kl_prevents_overoptimisation() -> None:
         " truth falls, to below the policy with the KL, whose truth does not fall (95% intervals)",
         holds=min(rises) > 0 and falls and worst[1] > 0,
         unit="true score with the KL less that without, in the worst seed",
-        truth_moved_without=free,
-        truth_moved_with_kl=held,
         proxy_moved_without=[round(one, 3) for one in rises],
-        more={"seeds": seeds, "held_out": HELD_OUT},
+        more={"truth_moved_without": free, "truth_moved_with_kl": held, "seeds": seeds, "held_out": HELD_OUT},
     )
 
 
@@ -85,11 +83,9 @@ def held_and_free(seed: int, folder: Path) -> dict[str, Any]:
             ppo = replace(ppo, out=str(folder / f"{who}-{when}"), kl=how, epochs=cfg.ppo.epochs * passes)
             mark(f"{who} {when}", load_to_read(train_ppo(ppo, prompts(PPO_PROMPTS, seed))))
 
-    def apart(one: str, other: str) -> Interval:
-        return interval(differences(scores[one], scores[other]))
-
-    found["truth moved"] = {who: apart(f"{who} late", f"{who} early") for who in ("held", "free")}
-    return {**found, "held over free": apart("held late", "free late")}
+    moved = {who: differences(scores[f"{who} late"], scores[f"{who} early"]) for who in ("held", "free")}
+    found["truth moved"] = {who: interval(some) for who, some in moved.items()}
+    return {**found, "held over free": interval(differences(scores["held late"], scores["free late"]))}
 
 
 def reward_model(cfg: Any, seed: int, folder: Path) -> Path:
@@ -204,14 +200,12 @@ def length_defences() -> None:
     seeds = over_seeds(defended, range(181, 184))
     grown, scores = growth(seeds), {way: [one[way]["true score"] for one in seeds] for way in LENGTH_WAYS}
     gained = [gain for way in DEFENCES for gain in differences(scores[way], scores["undefended"])]
-    worst = max(DEFENCES, key=lambda way: sum(grown[way]))
-    halved = all(
-        2 * now <= bad for way in DEFENCES for now, bad in zip(grown[way], grown["undefended"], strict=True)
-    )
+    worst, before = max(DEFENCES, key=lambda way: sum(grown[way])), grown["undefended"]
+    halved = all(2 * now <= bad for way in DEFENCES for now, bad in zip(grown[way], before, strict=True))
     record(
         "length_defences",
         mean_of(grown[worst], 3),
-        null={"growth without a defence": mean_of(grown["undefended"], 3)[0]},
+        null={"growth without a defence": mean_of(before, 3)[0]},
         bar="in each of three seeds with either defence: growth in words at most half of that without, and"
         " truly better answers",
         holds=halved and min(gained) > 0,
@@ -238,10 +232,8 @@ STOP_ROUNDS, COMPARED, OTHERS = 8, CompareConfig().most, 1500
 def overoptimisation_stop() -> None:
     seeds = over_seeds(stopped, range(251, 255))
     shares = [one["KL off"]["share of the best"] for one in seeds]
-    mean, null = (
-        statistics.fmean(shares),
-        statistics.fmean(one["KL off"]["share of the last"] for one in seeds),
-    )
+    mean = statistics.fmean(shares)
+    null = statistics.fmean(one["KL off"]["share of the last"] for one in seeds)
     shipped = [one["KL as shipped"] for one in seeds]
     none_less = all(one["share of the best"] >= one["share of the last"] for one in shipped)
     record(
@@ -319,9 +311,8 @@ def real_fraction_controller() -> None:
 def with_human_rows(seed: int, folder: Path) -> dict[str, Any]:
     draw, found = random.Random(seed), dict[str, Any]()
     asked = (world.request(one) for one in prompts(HUMAN_ROWS, 700 + seed))
-    turns = ([("user", one), ("assistant", compose(one, MEDIOCRE, draw))] for one in asked)
-    rows = ({"messages": [{"role": role, "content": text} for role, text in some]} for some in turns)
-    file = write_rows(folder / "human.jsonl", rows)
+    turns = ([Message("user", one), Message("assistant", compose(one, MEDIOCRE, draw))] for one in asked)
+    file = write_rows(folder / "human.jsonl", ({"messages": both} for both in turns))
     for arm, how in ARMS.items():
         real = {"real": {"file": file, **how}} if arm != "no human rows" else {}
         # Nothing stops these loops: what they would come to is what is asked.
