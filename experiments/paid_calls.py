@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from evidence import record, run_claims
@@ -68,9 +69,7 @@ def answered_calls_kept() -> None:
     record(
         "answered_calls_kept",
         len(wrong),
-        null={
-            "answered before the end": round(sum(one["answered"] for one in every) / CALLS / len(every), 2)
-        },
+        null={"answered before the end": round(fmean(one["answered"] for one in every) / CALLS, 2)},
         bar=f"0 of {MOMENTS} moments each of {', '.join(ENDINGS)} with a call, a dollar or a row amiss",
         holds=not wrong,
         more={"by_ending": by_ending, "wrong": wrong},
@@ -95,8 +94,7 @@ def start(rows: Path, run: Path, url: str, engine: dict[str, float]) -> subproce
 
 def lines(run: Path) -> dict[str, list[Any]]:
     """The records of a run's files, without what depends on the clock."""
-    read = {name: (run / f"{name}.jsonl").read_text().splitlines() for name in FILES}
-    return {name: [{**json.loads(line), "seconds": 0} for line in some] for name, some in read.items()}
+    return {name: [{**row, "seconds": 0} for row in read(run / f"{name}.jsonl")] for name in FILES}
 
 
 def end(how: str, job: subprocess.Popen[str], server: Server, at: int, dice: random.Random) -> int:

@@ -5,6 +5,7 @@ counted by a stand-in that costs next to nothing: the figure is a little kinder 
 """
 
 import asyncio
+import itertools
 import json
 import os
 import sys
@@ -13,17 +14,12 @@ import tempfile
 SAMPLING = {"temperature": 0.0, "logprobs": True, "top_logprobs": 5}
 
 
-def read(questions: str, calls: int) -> list[list[dict]]:
-    with open(questions, "rb") as lines:
-        return [json.loads(line) for line, _ in zip(lines, range(calls), strict=False)]
-
-
-def openai(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
+def openai(url: str, asked: list, concurrency: int) -> list[str]:
     """AsyncOpenAI on uvloop: the vendor's client, and nothing around it."""
     import uvloop
     from openai import AsyncOpenAI
 
-    todo, replies = iter(read(questions, calls)), []
+    todo, replies = iter(asked), []
 
     async def ask_all() -> None:
         async with AsyncOpenAI(base_url=url, api_key="none") as client:
@@ -40,7 +36,7 @@ def openai(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
     return replies
 
 
-def curator(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
+def curator(url: str, asked: list, concurrency: int) -> list[str]:
     """A curator LLM over a list of rows."""
     import tiktoken
 
@@ -63,18 +59,17 @@ def curator(url: str, questions: str, calls: int, concurrency: int) -> list[str]
     server = {"base_url": url, "api_key": "none", "max_concurrent_requests": concurrency, **limits}
     sampling = {"generation_params": {"max_tokens": 1024, **SAMPLING}}
     judge = Judge(model_name="judge", backend="openai", backend_params=server, **sampling)
-    done = judge([{"messages": json.dumps(one)} for one in read(questions, calls)])
+    done = judge([{"messages": json.dumps(one)} for one in asked])
     return list(getattr(done, "dataset", done)["verdict"])
 
 
-def distilabel(url: str, questions: str, calls: int, concurrency: int) -> list[str]:
+def distilabel(url: str, asked: list, concurrency: int) -> list[str]:
     """A pipeline of one step: rows in, one chat completion each, a data set out."""
     from distilabel.models.llms import OpenAILLM
     from distilabel.pipeline import Pipeline
     from distilabel.steps import LoadDataFromDicts
     from distilabel.steps.tasks import TextGeneration
 
-    asked = read(questions, calls)
     rows = [{"system_prompt": one[0]["content"], "instruction": one[1]["content"]} for one in asked]
     how = {"max_new_tokens": 1024, **SAMPLING}
     with tempfile.TemporaryDirectory() as cache, Pipeline(name="judge", cache_dir=cache) as pipeline:
@@ -86,14 +81,14 @@ def distilabel(url: str, questions: str, calls: int, concurrency: int) -> list[s
 
 if __name__ == "__main__":
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "DISTILABEL_LOG_LEVEL": "ERROR"}
-    offline |= {
-        "CURATOR_DISABLE_CACHE": "1",
-        "CURATOR_DISABLE_RICH_DISPLAY": "1",
-        "HOSTED_CURATOR_VIEWER": "0",
-    }
-    offline |= {"TELEMETRY_ENABLED": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    offline |= dict.fromkeys(("CURATOR_DISABLE_CACHE", "CURATOR_DISABLE_RICH_DISPLAY"), "1")
+    offline |= {"TELEMETRY_ENABLED": "false", "HOSTED_CURATOR_VIEWER": "0"}
+    offline |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    name, url, questions, calls, concurrency = sys.argv[1:]
+    with open(questions, "rb") as lines:
+        asked = [json.loads(line) for line in itertools.islice(lines, int(calls))]
     with tempfile.TemporaryDirectory() as cache:
         os.environ.update(offline, CURATOR_CACHE_DIR=cache)
-        peer = {"openai": openai, "curator": curator, "distilabel": distilabel}[sys.argv[1]]
-        replies = peer(*sys.argv[2:4], *map(int, sys.argv[4:6]))
+        peer = {"openai": openai, "curator": curator, "distilabel": distilabel}[name]
+        replies = peer(url, asked, int(concurrency))
     print(json.dumps({"answered": sum(text in ("A", "B") for text in replies)}))
