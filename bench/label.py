@@ -17,7 +17,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import pairwise
@@ -29,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
 from evidence import record
 from tables import AT_MOST_BARE, LABEL, RATE_AT_LEAST, bars
-from work import LATENCY, cores, serving, write_pairs, write_questions
+from work import LATENCY, cores, run_measured, serving, write_pairs, write_questions
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parent / ".venv-peers"
@@ -51,9 +50,9 @@ class Bench:
 
     def ours(self, client: str, concurrency: int) -> Row:
         given = (self.url, self.pairs, self.questions, self.calls, concurrency)
-        _, said = self._run(sys.executable, HERE / "work.py", client, *given)
-        if not said.startswith("{"):
-            sys.exit(f"{client} at {concurrency} failed: {said}")
+        _, code, said = run_measured(*self._affinity, sys.executable, HERE / "work.py", client, *given)
+        if code:
+            sys.exit(f"{client} at {concurrency} failed: {said[-2000:]}")
         found = json.loads(said)
         row = {"cpu_ms": found["cpu_s"] / self.calls * 1e3, "rows_per_s": self.calls / found["wall_s"]}
         decide = {"decide_ms": found["decide_cpu_s"] / self.calls * 1e3} if "decide_cpu_s" in found else {}
@@ -64,26 +63,15 @@ class Bench:
         runs, few = [], PEER_CALLS // 4
         for calls in (few, PEER_CALLS):
             python, client = PEERS / name / "bin" / "python", HERE / "peers" / "client.py"
-            run, said = self._run(python, client, name, self.url, self.questions, calls, concurrency)
-            if said != json.dumps({"answered": calls}):
-                return f"{said[:200]} of {calls}"
+            given = (name, self.url, self.questions, calls, concurrency)
+            run, _, said = run_measured(*self._affinity, python, client, *given)
+            last = (said.splitlines() or [""])[-1]
+            if last != json.dumps({"answered": calls}):
+                return f"{last[:200]} of {calls}"
             runs.append(run)
         cpu, wall = ((runs[1][what] - runs[0][what]) / (PEER_CALLS - few) for what in ("cpu_s", "wall_s"))
         row = {"cpu_ms": cpu * 1e3, "rows_per_s": 1 / max(1e-12, wall)}
         return {**row, "start_cpu_s": max(0.0, runs[0]["cpu_s"] - cpu * few), "peak_mb": runs[1]["peak_mb"]}
-
-    def _run(self, *command: object) -> tuple[Row, str]:
-        """CPU of the process and of those it started and waited for; and its last line."""
-        began = time.perf_counter()
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryDirectory() as folder:
-            words = [*self._affinity, *map(str, command)]
-            process = subprocess.Popen(words, stdout=out, stderr=out, cwd=folder)
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            out.seek(0)
-            said = out.read().decode(errors="replace").strip().splitlines() or [""]
-        row = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - began}
-        return {**row, "peak_mb": used.ru_maxrss / 1024}, said[-1]
 
 
 def take_turns(

@@ -11,13 +11,14 @@ import multiprocessing
 import os
 import random
 import resource
+import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, NamedTuple
 
 import msgspec
@@ -141,6 +142,21 @@ def cores() -> tuple[int | None, int | None]:
     return (allowed[1], allowed[0]) if len(allowed) > 1 else (None, None)
 
 
+def run_measured(*command: object) -> tuple[dict[str, float], int, str]:
+    """CPU of the process and of those it started and waited for, with its seconds and most memory; its exit
+    code; and what it printed, or its errors where it failed."""
+    began = time.perf_counter()
+    with TemporaryDirectory() as folder, TemporaryFile() as out, TemporaryFile() as err:
+        process = subprocess.Popen([*map(str, command)], stdout=out, stderr=err, cwd=folder)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said = err if process.returncode else out
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+    row = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - began}
+    return {**row, "peak_mb": used.ru_maxrss / 1024}, process.returncode, text
+
+
 def peak_mb() -> float:
     """The most memory this process ever held; what `getrusage` says starts from the parent's."""
     status = Path("/proc/self/status")
@@ -186,7 +202,7 @@ def by_default(job: Job) -> dict[str, Any]:
 
     engine = {"engine": f"vllm:judge@{job.url}", "concurrency": job.concurrency}
     measured: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="jurist-bench-") as folder:
+    with TemporaryDirectory(prefix="jurist-bench-") as folder:
         for out, calls in (("warm-up", WARM_UP), ("run", job.calls)):
             rows, watch = calls // 2, Watch()
 
