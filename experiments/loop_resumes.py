@@ -6,10 +6,8 @@ a file. What was in flight at a kill, or answered within one commit window of it
 """
 
 import json
-import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ from typing import Any
 from evidence import ROOT, record, write_rows
 from jurist.tiny.model import tiny_checkpoint
 from jurist.tiny.world import prompts
+from support.cli import spawn
 
 SLOW = "two minutes"
 KILLS, PROMPTS = 8, 96
@@ -35,15 +34,6 @@ def asked(ask):
         file.write(content_id(ask) + "\\n")
     return judge(ask)
 """
-DRIVER = """
-import sys
-import msgspec, torch
-from jurist.recipes.rlaif import RlaifConfig, rlaif
-from jurist.config import load_settings
-
-torch.set_num_threads(1)
-print(msgspec.json.encode(rlaif(load_settings(RlaifConfig, sys.argv[1]))).decode())
-"""
 TRAINING = {"save_every": 4, "batch": 16}
 RECIPE: dict[str, Any] = {
     "recipe": "rlaif",
@@ -57,21 +47,20 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def launch(folder: Path, out: str) -> subprocess.Popen[bytes]:
+def launch(folder: Path, out: str) -> subprocess.Popen[str]:
     recipe = {**RECIPE, "out": str(folder / out), "prompts": str(folder / "prompts.jsonl")}
-    file = write_rows(folder / f"{out}.yaml", [recipe])  # JSON is YAML
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ASKED": f"{folder}/{out}.asked"}
+    env = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ASKED": f"{folder}/{out}.asked"}
     env["PYTHONPATH"] = f"{folder}:{ROOT / 'src'}"
-    command, pipe = [sys.executable, "-c", DRIVER, file], subprocess.PIPE
-    return subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe)
+    return spawn("run", write_rows(folder / f"{out}.yaml", [recipe]), env=env)  # JSON is YAML
 
 
-def finish(job: subprocess.Popen[bytes]) -> Any:
+def finish(folder: Path, out: str) -> Any:
     """The figures of its rounds."""
-    out, err = job.communicate(timeout=600)
+    job = launch(folder, out)
+    said = job.communicate(timeout=600)[1]
     if job.returncode:
-        raise SystemExit(f"the loop ended with {job.returncode}: {err.decode()[-2000:]}")
-    return figures(json.loads(out)["rounds"])
+        raise SystemExit(f"the loop ended with {job.returncode}: {said[-2000:]}")
+    return figures(json.loads((folder / out / "summary.json").read_text())["rounds"])
 
 
 def figures(found: Any) -> Any:
@@ -94,7 +83,7 @@ def main() -> None:
         (folder / "loop_judge.py").write_text(JUDGE)
         write_rows(folder / "prompts.jsonl", prompts(PROMPTS, seed=11))
         began = time.monotonic()
-        whole = finish(launch(folder, "whole"))
+        whole = finish(folder, "whole")
         life = time.monotonic() - began
         for _ in range(KILLS):
             job = launch(folder, "killed")
@@ -106,7 +95,7 @@ def main() -> None:
                 job.kill()
                 job.communicate()
                 killed, anew = killed + 1, anew + len(questions(folder, "killed"))
-        same = finish(launch(folder, "killed")) == whole
+        same = finish(folder, "killed") == whole
         once, more = questions(folder, "whole"), questions(folder, "killed")
     twice, unknown = more.total() - len(more), len(set(more) ^ set(once))
     record(
