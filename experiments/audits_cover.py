@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from cover import LEAST, MOST, Scenario, covers
 
 PACKAGE = Path(jurist.__file__).parent
 SETS = 200  # for a mutant
-AUDITS: dict[str, Callable[[], list[Scenario]]] = {
+AUDITS: dict[str, Callable[[], Iterator[Scenario]]] = {
     name.removeprefix("of_"): made for name, made in vars(cover).items() if name.startswith("of_")
 }
 MUTANTS = """

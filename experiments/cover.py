@@ -5,7 +5,7 @@ What is planted comes from a formula of the simulation or from another library, 
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -76,45 +76,42 @@ Audit = Callable[[Sheet], Iterable[Measure]]
 FAIR, SOFT = Simulated(), Simulated(soft=True)
 
 
-def of_position() -> list[Scenario]:
+def of_position() -> Iterator[Scenario]:
     """Matchups of a prompt are alike, since what the first position is worth differs between prompts."""
     biased, equally = Simulated(slot=1.0, slot_spread=1.2), Simulated(slot=1.0)
     both, once = World(prompts=60, pairs=6, people=1), World(prompts=300, orders="given", people=1)
     twice, thrice = (World(prompts=200, samples=n, people=1) for n in (2, 3))
     of = scenarios_of(position, formulas.position, 300)
-    return [
-        of("biased to the first position", biased, both, "first_position flip_rate cost"),
-        of("the same, probabilities given", replace(biased, soft=True), both, "first_position flip_rate"),
-        of("the same, three samples", biased, thrice, "flip_rate repeats flips_beyond_repeats"),
-        of("the same, two samples, which may tie", biased, twice, "flip_rate"),
-        of("the same, one order", biased, once, "first_position"),
-        of("biased alike in all prompts", equally, both, "between_equals"),
-        of("honest", FAIR, both, "first_position between_equals", True),
-        of("honest, one order", FAIR, once, "first_position", True),
-    ]
+    yield of("biased to the first position", biased, both, "first_position flip_rate cost")
+    yield of("the same, probabilities given", replace(biased, soft=True), both, "first_position flip_rate")
+    yield of("the same, three samples", biased, thrice, "flip_rate repeats flips_beyond_repeats")
+    yield of("the same, two samples, which may tie", biased, twice, "flip_rate")
+    yield of("the same, one order", biased, once, "first_position")
+    yield of("biased alike in all prompts", equally, both, "between_equals")
+    yield of("honest", FAIR, both, "first_position between_equals", True)
+    yield of("honest, one order", FAIR, once, "first_position", True)
 
 
-def of_length() -> list[Scenario]:
+def of_length() -> Iterator[Scenario]:
     """Longer answers truly are better, to humans too."""
     every, world = "prefers_longer human_prefers_longer excess", World(200, 2, long=0.4)
     of = scenarios_of(length, formulas.length)
-    biased = of("prefers the longer answer", Simulated(length=0.7), world, every)
-    return [biased, of("honest, longer is better", FAIR, world, every, True)]
+    yield of("prefers the longer answer", Simulated(length=0.7), world, every)
+    yield of("honest, longer is better", FAIR, world, every, True)
 
 
-def of_self_preference() -> list[Scenario]:
+def of_self_preference() -> Iterator[Scenario]:
     honest, others = Simulated("gpt", kin="gpt-4o"), (Simulated("claude"), Simulated("mistral"))
-    world, found = World(prompts=300, policies=("gpt-4o", "qwen-small", "llama-small")), []
+    world = World(prompts=300, policies=("gpt-4o", "qwen-small", "llama-small"))
     for people, measured in ((3, "gap"), (0, "excess")):
         for judge in (replace(honest, own=0.8), honest):
             truth = {f"{measured}@gpt": formulas.self_preference(judge, world)[measured]}
             runs = audited(self_preference, (judge, *others), replace(world, people=people))
             about = f"{'prefers its own' if judge.own else 'honest'}, {people} human labels"
-            found.append(Scenario("self_preference", about, runs, truth, not judge.own))
-    return found
+            yield Scenario("self_preference", about, runs, truth, not judge.own)
 
 
-def of_agreement() -> list[Scenario]:
+def of_agreement() -> Iterator[Scenario]:
     """Three humans label everything, or one a fifth of it; a third of the prompts is hard."""
     world, name, truth = World(prompts=200, policies=("one",), hard=0.33), "agreement", formulas.agreement
     alike, some = replace(world, prompts=60, pairs=5), World(prompts=1000, people=1, labelled=0.2)
@@ -129,42 +126,36 @@ def of_agreement() -> list[Scenario]:
         return Scenario(name, about, audited(agreement, judges, replace(world, people=0)), alpha)
 
     two, noisy = audited(agreement, (sharp, dim), world), replace(good, noise=3.0)
-    return [
-        several("three judges alone", good, dim, sharp),
-        several("coins", coin, replace(coin, name="other")),
-        Scenario(name, "a sharp judge and a dim one", two, {"better_judge@dim": ahead}),
-        of("a good judge", good, world, f"{beyond} humans humans_alpha", True),
-        of("a dim judge, with ties", dim, world, beyond),
-        of("five matchups a prompt", good, alike, "accuracy kappa alpha humans", True),
-        of("labels, a fifth checked", good, some, "label_error", True, labels=True),
-        of("labels, doubtful ones checked more", noisy, many, "label_error", weighted=True),
-    ]
+    yield several("three judges alone", good, dim, sharp)
+    yield several("coins", coin, replace(coin, name="other"))
+    yield Scenario(name, "a sharp judge and a dim one", two, {"better_judge@dim": ahead})
+    yield of("a good judge", good, world, f"{beyond} humans humans_alpha", True)
+    yield of("a dim judge, with ties", dim, world, beyond)
+    yield of("five matchups a prompt", good, alike, "accuracy kappa alpha humans", True)
+    yield of("labels, a fifth checked", good, some, "label_error", True, labels=True)
+    yield of("labels, doubtful ones checked more", noisy, many, "label_error", weighted=True)
 
 
-def of_calibration() -> list[Scenario]:
+def of_calibration() -> Iterator[Scenario]:
     """A judge whose log-odds are those of humans is as sure as it is right."""
     world, loud = World(prompts=250, people=1), replace(SOFT, sharpness=4.0, noise=3.0)
     three, every = replace(world, prompts=100, pairs=3, hard=0.33), "over auroc brier"
     of = scenarios_of(calibration, formulas.calibration)
-    return [
-        of("as sure as it is right", SOFT, world, every, True),
-        of("the same, three matchups a prompt", SOFT, three, every, True),
-        of("too sure", loud, world, every),
-        of("too sure, three matchups a prompt", loud, three, every),
-    ]
+    yield of("as sure as it is right", SOFT, world, every, True)
+    yield of("the same, three matchups a prompt", SOFT, three, every, True)
+    yield of("too sure", loud, world, every)
+    yield of("too sure, three matchups a prompt", loud, three, every)
 
 
-def of_ceiling() -> list[Scenario]:
+def of_ceiling() -> Iterator[Scenario]:
     """A judge that knows sums and not doses; humans labelled all, or more of what is doubtful."""
     knows, world = replace(SOFT, noise=0.5), World(prompts=400, domains=("sums", "doses"), people=1)
     judge, lost = (replace(knows, ignorant=("doses",)),), replace(knows, sharpness=0.0)
     right = (formulas.agreement(one, world)["accuracy"] for one in (knows, lost))
     planted = dict(zip(("domain@sums", "domain@doses"), right, strict=True))
     more = audited(ceiling, judge, replace(world, prompts=1500), weighted=True)
-    return [
-        Scenario("ceiling", "one domain is not known", audited(ceiling, judge, world), planted),
-        Scenario("ceiling", "doubtful ones checked more", more, planted),
-    ]
+    yield Scenario("ceiling", "one domain is not known", audited(ceiling, judge, world), planted)
+    yield Scenario("ceiling", "doubtful ones checked more", more, planted)
 
 
 def audited(
@@ -190,12 +181,10 @@ def audited(
 
 
 def scenarios_of(audit: Audit, truth: Callable[..., formulas.Truth], sets: int = 1000) -> Any:
-    """Of one judge; `measured` names what should be covered."""
+    """Of one judge; `names` says what should be covered."""
 
-    def of(
-        about: str, judge: Simulated, world: World, measured: str, honest: bool = False, **how: bool
-    ) -> Any:
-        planted = {name: value for name, value in truth(judge, world).items() if name in measured.split()}
+    def of(about: str, judge: Simulated, world: World, names: str, honest: bool = False, **how: bool) -> Any:
+        planted = {name: value for name, value in truth(judge, world).items() if name in names.split()}
         return Scenario(audit.__name__, about, audited(audit, (judge,), world, **how), planted, honest, sets)
 
     return of
@@ -260,13 +249,11 @@ def lost() -> dict[str, float]:
     return {**found, "refusals": declined[1] - declined[0]}
 
 
-def of_diversity() -> list[Scenario]:
+def of_diversity() -> Iterator[Scenario]:
     fewer = lost()
-    nothing = dict.fromkeys([*fewer, "self_bleu"], 0.0)
-    return [
-        Scenario("diversity", "fewer words, more repeats", partial(generations, LAST), fewer, sets=200),
-        Scenario("diversity", "nothing has changed", partial(generations, FIRST), nothing, True, 200),
-    ]
+    same = dict.fromkeys([*fewer, "self_bleu"], 0.0)
+    yield Scenario("diversity", "fewer words, more repeats", partial(generations, LAST), fewer, sets=200)
+    yield Scenario("diversity", "nothing has changed", partial(generations, FIRST), same, True, 200)
 
 
 A, B, FAR, COMPARED, NAME = 0.5, 0.2, (1.0, 2.5, 4.0, 5.5, 7.0, 8.5, 10.0), 400, "overoptimisation"
@@ -283,19 +270,18 @@ def forecast(seed: int, a: float, b: float) -> Iterable[Measure]:
     return overoptimisation(found)
 
 
-def of_overoptimisation() -> list[Scenario]:
-    k, peak, found = 8, math.exp(2 * (A / B - 1)), []
+def of_overoptimisation() -> Iterator[Scenario]:
+    k, peak = 8, math.exp(2 * (A / B - 1))
     curves = {"rises, then falls": (A, B), "still rises": (A, A / (1 + math.log(FAR[-1]))), "level": (0, 0)}
     for about, (a, b) in curves.items():
         planted = {"peak": peak} if about.endswith("falls") else {}
-        found.append(Scenario(NAME, about, partial(forecast, a=a, b=b), planted, not planted, 300))
+        yield Scenario(NAME, about, partial(forecast, a=a, b=b), planted, not planted, 300)
     for about, heavy in ((f"best of {k}, heavy tails", True), (f"best of {k}, honest noise", False)):
         proxy, other = scores(np.random.default_rng(0), 400_000, k, heavy)
         # What choosing among all is worth more than among half of them, on many prompts.
         best, half = (other[np.arange(len(other)), proxy[:, :n].argmax(axis=1)].mean() for n in (k, k // 2))
         planted, runs = {"best_of_n@proxy": float(best - half)}, partial(best_of_some, k=k, heavy=heavy)
-        found.append(Scenario(NAME, about, runs, planted, not heavy))
-    return found
+        yield Scenario(NAME, about, runs, planted, not heavy)
 
 
 def scores(rng: np.random.Generator, prompts: int, k: int, heavy: bool) -> tuple[Array, Array]:
@@ -313,7 +299,7 @@ def best_of_some(seed: int, k: int, heavy: bool, prompts: int = 200) -> Iterable
     return best_of_n(replace(sheet, scores=marks, judges=("proxy", "outside")))
 
 
-def of_attacks() -> list[Scenario]:
+def of_attacks() -> Iterator[Scenario]:
     """On a part of the prompts one policy's answers talk to the judge, which prefers that policy."""
     judge = Simulated(own=1.5, kin="attacker")
     world = World(prompts=300, policies=("one", "attacker"), people=0)
@@ -328,13 +314,11 @@ def of_attacks() -> list[Scenario]:
         matchups = replace(sheet.matchups, holds=np.zeros(world.prompts))
         return attacks(replace(sheet, answers=answers, matchups=matchups))
 
-    return [
-        Scenario("attacks", "instructions in 30%", partial(audited, part=0.3), {"injection": 0.3 * won}),
-        Scenario("attacks", "none", partial(audited, part=0.0), {}, True),
-    ]
+    yield Scenario("attacks", "instructions in 30%", partial(audited, part=0.3), {"injection": 0.3 * won})
+    yield Scenario("attacks", "none", partial(audited, part=0.0), {}, True)
 
 
-def of_probe() -> list[Scenario]:
+def of_probe() -> Iterator[Scenario]:
     """An attack that wins on some prompts more than on others: by Beta(4 r, 4 (1 - r))."""
     world = World(prompts=100, people=0, policies=("honest", "attack:padding"))
 
@@ -345,8 +329,6 @@ def of_probe() -> list[Scenario]:
         attack_first = sheet.answers.policy[sheet.matchups.first[sheet.verdicts.matchup]] == 1
         return probes(replace(sheet, verdicts=replace(sheet.verdicts, p=(won == attack_first).astype(float))))
 
-    rates = {0.3: {"padding": 0.3}, 0.6: {"padding": 0.6}, 0.02: {}}
-    return [
-        Scenario("probe", f"padding wins {rate:.0%}", partial(audited, rate=rate), planted, not planted)
-        for rate, planted in rates.items()
-    ]
+    for rate, planted in {0.3: {"padding": 0.3}, 0.6: {"padding": 0.6}, 0.02: {}}.items():
+        runs = partial(audited, rate=rate)
+        yield Scenario("probe", f"padding wins {rate:.0%}", runs, planted, not planted)
