@@ -4,8 +4,6 @@ Honest answers repeat: yes and no, refusals, thanks, closing phrases, boilerplat
 that are nearly the prompt, answers to prompts about judging. Each file has another mixture of them.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """The command line as a user types it: in this process, or in one of its own for signals."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

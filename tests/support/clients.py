@@ -3,8 +3,6 @@
 It is made once for each set of versions. What the project has in the same version, it takes from there.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

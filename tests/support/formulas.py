@@ -4,8 +4,6 @@ Chance is replaced by points of scipy's Sobol sequence, so a mean over them is a
 audit, and nothing is taken from `jurist`: what has no formula of its own is scikit-learn's.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@ a file for llama.cpp. Its weights are under Google's Gemma terms: for tests and 
 commonest plain ASCII tokens: a fifth of the embeddings, so that sampling and training take less than half.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A judge to be probed: it knows decent answers, and has the weaknesses it is given."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

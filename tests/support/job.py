@@ -1,7 +1,5 @@
 """One labelling job in the current folder: rows in, `jurist label`, files out."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

@@ -2,8 +2,6 @@
 (Dettmers et al. 2023), in a folder beside the repository.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Policies against a baseline whose quality and length are known, and what a judge says of their answers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

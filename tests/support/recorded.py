@@ -1,7 +1,5 @@
 """Recorded judgements as files that a user might have: rows of two answers and what a judge said of them."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

@@ -1,7 +1,5 @@
 """What a judge was shown, and what it replies, by the test server; none of it uses Jurist's own code."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

@@ -8,8 +8,6 @@ It speaks `POST /v1/chat/completions` (with `n`), `POST /v1/messages` and `GET /
 count as a token, and every text is cut at the request's `max_tokens`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

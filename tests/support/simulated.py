@@ -5,8 +5,6 @@ plus what it gives to the first position, to each standard deviation of length, 
 family. Enough to try every audit on data whose answer is in the setting.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ with fake_vllm() as server:
     writer = VLLMWriter(server.url)
 """
 
-from __future__ import annotations
-
 import json
 import random
 import threading
