@@ -43,13 +43,13 @@ from tables import gpu_table
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "flash_attn")
-ALL_S, SIDE_S, ROOM_GB = 690.0, 240.0, 35  # the models are in memory where that has room, else in TMPDIR
+ALL_S, SIDE_S, ROOM_GB = 690.0, 240.0, 35  # models are kept in memory where there is room, else in TMPDIR
 PEAK = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "B200": 2250, "A100": 312}
-"""Dense bfloat16 TFLOP/s, by what is in a card's name."""
+"""Dense bfloat16 TFLOP/s, by a part of the card's name."""
 APART = {"float32": 0.01, "bfloat16": 0.1}
 """How far losses may be from each other, as a part of how far they move."""
 GIVEN = 2
-"""GRPO's first steps learn from completions that both sides are given; the gradients' norms are compared."""
+"""So many first steps of GRPO learn from the same completions on both sides; gradient norms are compared."""
 CAREFUL = {"attention": "sdpa", "vllm": False, "checkpointing": True}
 Row = dict[str, Any]
 
@@ -77,7 +77,7 @@ def rows(dry: bool) -> dict[str, Row]:
 
 
 class Failed(Exception):
-    """A side that did not come to its end."""
+    """A side did not finish."""
 
 
 class Processes:
@@ -91,7 +91,7 @@ class Processes:
         self.number += 1
         paths = os.pathsep.join([str(HERE), str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")])
         how: Row = {"env": {**os.environ, "PYTHONPATH": paths, "JURIST_CACHE": f"{self.folder}/cache"}}
-        # No file as main module: vLLM's own process would load that, and all that is loaded here.
+        # No file as main module: vLLM's own process would import it, and all that it imports.
         command = [sys.executable, "-c", "import gpu; gpu.side()"]
         with open(f"{self.folder}/{self.number}.log", "w") as log:
             how |= {"stdin": subprocess.PIPE, "stdout": log, "stderr": log, "start_new_session": True}
@@ -117,7 +117,7 @@ class Processes:
 
     def end(self, process: Any) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # vLLM's processes, too, which tidy up
+            os.killpg(process.pid, signal.SIGTERM)  # vLLM's processes, too, which clean up
             for _ in range(100):
                 process.poll()
                 os.killpg(process.pid, 0)
@@ -179,7 +179,7 @@ class Meter:
         return found
 
     def rollouts(self, prompts: Any, sample: Any, of: Any) -> Any:
-        """One for each prompt in turn; in the first steps those that both sides are given, put by `of`."""
+        """One for each prompt; in the first steps the same for both sides, in the form that `of` makes."""
         if len(self.steps) >= GIVEN:
             return self.timed("rollout_s", sample)
         words = range(len(sides.SPECIAL), sides.SIZES[self.job["model"]][-1])
@@ -207,7 +207,7 @@ def clock() -> float:
 
 def leave(job: Row, found: Row) -> None:
     Path(job["result"]).write_text(json.dumps(found))
-    os._exit(0)  # nothing to save, and no end of vLLM to wait for
+    os._exit(0)  # nothing is saved, and vLLM takes long to end
 
 
 def ours(job: Row, meter: Meter) -> None:
@@ -236,8 +236,6 @@ def ours(job: Row, meter: Meter) -> None:
 
 def theirs(job: Row, meter: Meter) -> None:
     class Timed:
-        """In front of a trainer of TRL."""
-
         def _precompute_ref_logps(self, *args: Any) -> Any:
             return meter.timed("reference_s", super()._precompute_ref_logps, *args)  # type: ignore[misc]
 
@@ -249,20 +247,20 @@ def theirs(job: Row, meter: Meter) -> None:
             meter.seen["sampled"] = sum(map(len, found[0]))
             return found
 
-    # TRL hashes all weights to name the file of the reference's log-probs, which takes longer than those.
+    # TRL names the file of the reference's log-probs by a hash of all weights, which would take longer still.
     with patch("trl.trainer.dpo_trainer.hash_module", lambda _: job["base"], create=True):
         sides.trl(job, meter.gate, Timed)
 
 
 def side() -> None:
     """What a process does: wait for a job, with all loaded that it may need, and do it."""
-    with suppress(Exception):  # where vLLM cannot be loaded, only rows that need it are to fail
+    with suppress(Exception):  # where vLLM cannot be loaded, only the rows that need it fail
         _ = sides.peer.GRPOTrainer
     job: Row = json.loads(sys.stdin.read() or "{}")
     if job.get("by") == "nobody":  # the model for both, and its hash
         sides.checkpoint(base := Path(job["base"]), job["model"], "causal", "")
         for file in base.iterdir():
-            os.utime(file, (0, time.time() - 10))  # of files as new as it no hash is kept
+            os.utime(file, (0, time.time() - 10))  # hashes of files younger than some seconds are not kept
         weights_hash(base)
         leave(job, {})
     elif job:
@@ -270,7 +268,7 @@ def side() -> None:
 
 
 def run_rows(jobs: dict[str, Row], folder: Path, out: Path, results: Row, seconds: float = ALL_S) -> None:
-    """Row after row, each written down at once; those for which there is no time are said to be skipped."""
+    """One row after another, each written at once; rows for which no time is left are named as skipped."""
     began, made = time.monotonic(), set[str]()
     processes = Processes(folder, began + seconds)
     for name, job in jobs.items():

@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 class Bench:
-    """The rows, the server, and measuring one client against them."""
+    """Measures one client against the server."""
 
     def __init__(self, folder: Path, url: str, core: int | None, calls: int) -> None:
         self.pairs, self.questions = folder / "pairs.jsonl", folder / "questions.jsonl"
@@ -59,7 +59,7 @@ class Bench:
         return {**row, **decide, "peak_mb": found["peak_mb"]}
 
     def peer(self, name: str, concurrency: int) -> Row | str:
-        """What a row more costs, from two runs of which one is four times the other; or why there is none."""
+        """What one more row costs, from two runs of which one is four times as long; or why it failed."""
         runs, few = [], PEER_CALLS // 4
         for calls in (few, PEER_CALLS):
             python, client = PEERS / name / "bin" / "python", HERE / "peers" / "client.py"
@@ -77,9 +77,8 @@ class Bench:
 def take_turns(
     bench: Bench, concurrency: int, rounds: int, peers: Sequence[str], skipped: dict[str, str]
 ) -> list[Row]:
-    """Each client once a round, in turn and back again, the peers in the first rounds only; a row a client.
-
-    Ratios are taken round by round: neighbours in time saw the same machine.
+    """Each client once a round, in alternating order, the peers in the first rounds only; a row a client.
+    Ratios are taken round by round, since neighbours in time saw the same machine.
     """
     measured: dict[str, list[Row]] = {name: [] for name in CLIENTS}
     for number in range(rounds):
@@ -118,7 +117,7 @@ def versions(peers: Sequence[str]) -> dict[str, str]:
 
 
 def label_cpu(rows: Sequence[Row]) -> None:
-    """The claim. Null: the bare loop beside itself a round later, by which other work moves such a ratio."""
+    """Null: the bare loop against itself a round later, which is how far other work moves such a ratio."""
     ours, bare, by_default = (next(row for row in rows if row["client"] == name) for name in CLIENTS)
     rounds = zip(ours["cpu_ms_each"], bare["cpu_ms_each"], strict=True)
     ratios = sorted(round(one / other, 3) for one, other in rounds)

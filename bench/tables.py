@@ -24,7 +24,6 @@ Row = dict[str, Any]
 
 
 def bars(rows: Iterable[Row]) -> list[Row]:
-    """What was promised, and what was measured."""
     by = {row["client"]: row for row in rows}
     bare, rate = by["pipeline"]["against_bare"], by["by_default"]["rate_against_ours"]
     found = [(f"CPU a call, at most {AT_MOST_BARE} x a bare aiohttp loop", bare, bare <= AT_MOST_BARE)]
@@ -44,7 +43,6 @@ def table(rows: Iterable[Row], columns: dict[str, str], left: int = 1) -> str:
 
 
 def cost_table(results: Row) -> str:
-    """CPU a call and rows a second."""
     by = {row["client"]: {**row, "ms": _ms(row["cpu_ms"])} for row in results["rows"]}
     rows = [{**by[client], "name": name} for client, name in NAMES.items() if client in by]
     at, figures = f"{rows[0]['concurrency']:,} at once", "{ms} · {rows_per_s:,.0f}"
@@ -58,7 +56,7 @@ def bars_table(results: Row) -> str:
 
 
 def extras_table(results: Row) -> str:
-    """What is not in a row's price: deciding and exporting afterwards, and what the peers need to start."""
+    """What is not counted in a call: deciding and exporting afterwards, and what the peers need to start."""
     decide = max(row["decide_ms"] for row in results["rows"] if "decide_ms" in row)
     rows = [{"what": "`jurist label`, deciding and exporting afterwards, a call", "cpu": f"{_ms(decide)} ms"}]
     for peer in ("openai", "curator", "distilabel"):
@@ -96,7 +94,7 @@ def memory_table(evidence: Row) -> str:
 
 
 def train_table(results: Row) -> str:
-    """A row each: seconds, their ratio with its spread, what was promised of it, memory, and the losses."""
+    """Seconds, their ratio with its spread and what was promised, memory, and how far losses are apart."""
     rows = []
     for name, row in results["rows"].items():
         if name != "forms":
@@ -132,7 +130,7 @@ def vllm_table(evidence: Row) -> str:
 
 
 def gpu_table(results: Row) -> str:
-    """A line for each side of a row; of a row that failed, why."""
+    """A line for each side; where a side failed, why."""
     rows: list[Row] = []
     nothing = dict.fromkeys(("tokens_per_s", "training_tokens_per_s", "tflops", "mfu", "memory_gb"), math.nan)
     for name, row in results["rows"].items():

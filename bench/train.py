@@ -44,13 +44,12 @@ LEAST = {"dpo 5M": 2.4, "dpo 40M": 3.3, "reward 5M": 1.5, "reward 40M": 1.5}
 REAL = {"reward float32": 1.6, "reward bfloat16": 1.4, "dpo float32": 3.0, "dpo bfloat16": 3.0}
 REAL |= {"sft float32": 2.0, "sft bfloat16": 2.0}
 SHORT, MODEL = 800, "Gemma 3 270M, LoRA"
-"""Characters of a human-labelled pair, and what the names of its rows say."""
+"""Most characters of a human-labelled pair, and how the names of its rows begin."""
 FORMS = ["32+2x32", "64+2x64", "128+2x256", "512+2x64", "2000+2x64", "512+8x64", "128+8x256"]
 Row = dict[str, Any]
 
 
 def rows(real: bool) -> Iterator[tuple[str, Job]]:
-    """All rows by name."""
     for model in ("5M", "40M"):
         for method, (prompt, answer) in product(("reward", "dpo"), ((512, 64), (128, 256), (64, 64))):
             least = LEAST[f"{method} {model}"] if prompt == 512 else 1.0
@@ -73,7 +72,7 @@ def rows(real: bool) -> Iterator[tuple[str, Job]]:
 
 
 def human_pairs(count: int) -> list[tuple[Prompt, str, str]]:
-    """Of HH-RLHF's harmlessness pairs (Bai et al. 2022) short ones, drawn by content."""
+    """Short pairs of HH-RLHF's harmlessness set (Bai et al. 2022), drawn by content."""
     file = recorded.DATA / "hh_rlhf_harmless_test/harmless-base_test.jsonl.gz"
     if not file.exists():
         raise SystemExit(f"no human-labelled pairs at {file}. Set JURIST_REAL_DATA, or leave out --real")
@@ -126,7 +125,7 @@ class Bench:
         for side in sides:
             here, there = self._processes.Pipe()
             out = self._root / side
-            shutil.rmtree(out, ignore_errors=True)  # a finished training would not be done again
+            shutil.rmtree(out, ignore_errors=True)  # else a finished training would not run again
             given = {**job, "by": side, "out": str(out)}
             talks[side] = here, self._processes.Process(target=take_part, args=(there, given))
             talks[side][1].start()
@@ -215,7 +214,7 @@ def real_speed(results: Row) -> None:
 
 
 def holds(name: str, row: Row) -> bool:
-    equal = row.get("loss_apart", 0.0) <= 1e-4 or "bfloat16" in name  # that is `real_speed`'s to say
+    equal = row.get("loss_apart", 0.0) <= 1e-4 or "bfloat16" in name  # `real_speed` checks those
     return equal and row["ratio"] >= row["least"]
 
 

@@ -54,16 +54,16 @@ SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 AROUND_A_PROMPT, AFTER_AN_ANSWER = 3, 1
 DEFAULTS: Job = {"sampling": "sequential", "precision": "float32", "lora": None, "lr": 1e-4, "epochs": 1}
 DEFAULTS |= {"checkpointing": False, "gpu": False}
-"""Of what a job may say."""
+"""Of the settings of a job."""
 SIZES = {"5M": (256, 688, 4, 4096), "40M": (384, 1024, 8, 32_000)}
 SIZES |= {"1B": (2048, 5632, 22, 32_000), "7B": (4096, 11008, 32, 32_000)}
 SIZES |= {"tiny 1B": (128, 352, 2, 1024), "tiny 7B": (192, 512, 2, 1024)}
-"""Those in billions are made in bfloat16, where they are to be used."""
+"""Those of billions of weights are made in bfloat16, on the GPU if there is one."""
 SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
 LLAMA_IDS = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
 LORA = {"r": 8, "alpha": 16.0}
 KL = 1e-6
-"""GRPO's: enough for both sides to compute the reference, too little to matter where it is charged."""
+"""Of GRPO: enough for both sides to compute the reference, too little to change the reward."""
 KINDS = ("SFT", "Reward", "DPO")
 TRL = {one.lower(): (getattr(peer, f"{one}Trainer"), getattr(peer, f"{one}Config")) for one in KINDS}
 BETA, FORMS = 0.1, ("concat", "masked", "prefilled")
@@ -131,7 +131,7 @@ def skewed(count: int, prompt: tuple[int, float, int], answer: tuple[int, float,
 
 
 def ours(job: Job, gate: Gate) -> Job:
-    """The trainer, from the rows to the saved model."""
+    """Jurist's trainer, from the rows to the saved model."""
     losses: list[float] = []
 
     def on_progress(progress: Any) -> None:
@@ -195,7 +195,7 @@ def trl(job: Job, gate: Gate, *watching: type) -> Job:
             row["length"] = job["lengths"][number][0] + max(job["lengths"][number][1:])
         rows.append(row)
     order = our_order(job) if job["sampling"] == "sequential" else range(len(rows))
-    # GRPO's loads vLLM, if it is installed.
+    # Importing GRPO's loads vLLM, if it is installed.
     trainer_class, config_class = TRL.get(method) or (peer.GRPOTrainer, peer.GRPOConfig)
     losses: list[float] = []
 
@@ -239,7 +239,7 @@ def trl(job: Job, gate: Gate, *watching: type) -> Job:
 
 
 def score(text: str) -> float:
-    """A reward that is as good as random, and the same for the same text."""
+    """A reward as good as random, but always the same for the same text."""
     return crc32(text.strip().encode()) / 2**32
 
 
@@ -256,7 +256,7 @@ def rollouts(job: Job, gate: Gate) -> Job:
     policy, draw, (prompt, samples, tokens) = load_policy(job["base"]).eval(), random.Random(0), job["shape"]
     prompts = [[draw.randrange(5, 4000) for _ in range(prompt)] for _ in range(2)]
     ids, model = torch.tensor([one for one in prompts for _ in range(samples)]), policy.model
-    model.generation_config.eos_token_id = None  # nothing ends early, so that both write as much
+    model.generation_config.eos_token_id = None  # nothing ends early, so that both write as many tokens
     how = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "pad_token_id": 0}
     for step in range(job["steps"]):
         if job["by"] == "ours":

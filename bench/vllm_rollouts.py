@@ -41,7 +41,7 @@ from support.cli import server_of
 from train_sides import GEMMA_TEMPLATE, LLAMA_IDS, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
-"""Nats a token that the two may differ by, on average."""
+"""Nats a token that policy and server may differ by, on average."""
 STEPS, TOKENS = 3, 32
 PROMPTS = (
     "Why is the sky blue?",
@@ -115,7 +115,7 @@ def load(policy: Policy, weights: dict[str, torch.Tensor]) -> None:
 
 
 def same(rollouts: Sequence[Rollout], others: Sequence[Rollout]) -> float:
-    """Share of completions that are the same."""
+    """Share of completions that are equal."""
     return fmean(one.ids == other.ids for one, other in zip(rollouts, others, strict=True))
 
 
@@ -159,7 +159,7 @@ def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
                 ppo.train_ppo(cfg, [Prompt.of(one) for one in words], reward)
             with urllib.request.urlopen(f"{url}/version") as reply:
                 release = json.loads(reply.read())["version"]
-        # Before the first step the policy is the base: how much of the difference is whose rounding?
+        # Before the first step the policy is the base, so its weights in float32 tell both roundings apart.
         rows, theirs, ours = writer.first
         exact = logprobs(load_policy(model, dtype="float32"), rows)
     steps, later = writer.steps, writer.steps[1:]

@@ -32,7 +32,7 @@ from jurist.verdicts.judge import Pairwise, open_judge, orders
 LATENCY = 0.05
 TOP_LOGPROBS = 20
 BETTER = "Certainly: "
-"""How the better of two answers begins, so that the server can tell it at the price of one search."""
+"""How the better of two answers begins, so that the server finds it with one search."""
 SYLLABLES = ["ka", "lo", "mi", "ren", "tu", "sa", "vel", "dor", "in", "pha", "ost", "er", "gri", "bel", "no"]
 
 
@@ -68,7 +68,7 @@ def write_questions(pairs: Path, path: Path) -> int:
 
 @contextmanager
 def serving(core: int | None) -> Iterator[str]:
-    """A judge in a process of its own, that answers after 50 ms; yields its address."""
+    """A judge in a process of its own that answers after 50 ms; its address."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, core), daemon=True)
     process.start()
@@ -91,7 +91,7 @@ def _serve(pipe: Any, core: int | None) -> None:
 
 
 class Judge(asyncio.Protocol):
-    """One connection, one request at a time, and no more of HTTP than our clients speak."""
+    """One connection, one request at a time; it knows only as much of HTTP as these clients use."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -143,8 +143,7 @@ def cores() -> tuple[int | None, int | None]:
 
 
 def run_measured(*command: object) -> tuple[dict[str, float], int, str]:
-    """CPU of the process and of those it started and waited for, with its seconds and most memory; its exit
-    code; and what it printed, or its errors where it failed."""
+    """A process's CPU (with its children's), seconds and most memory; its exit code; what it printed."""
     began = time.perf_counter()
     with TemporaryDirectory() as folder, TemporaryFile() as out, TemporaryFile() as err:
         process = subprocess.Popen([*map(str, command)], stdout=out, stderr=err, cwd=folder)
@@ -158,7 +157,7 @@ def run_measured(*command: object) -> tuple[dict[str, float], int, str]:
 
 
 def peak_mb() -> float:
-    """The most memory this process ever held; what `getrusage` says starts from the parent's."""
+    """The most memory this process ever held (`getrusage` may start from that of the parent)."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
@@ -189,7 +188,7 @@ class Job(NamedTuple):
 
 
 def pipeline(job: Job) -> dict[str, Any]:
-    """`jurist label` with so many requests under way from the start, which otherwise it works up to."""
+    """`jurist label` with all its concurrent requests from the start, which it otherwise works up to."""
     from jurist.engines import limits
 
     limits.START = job.concurrency
@@ -197,7 +196,7 @@ def pipeline(job: Job) -> dict[str, Any]:
 
 
 def by_default(job: Job) -> dict[str, Any]:
-    """`jurist label`, in the two halves it has: asking, and deciding from what was said."""
+    """`jurist label`, in its two halves: asking, and deciding from the verdicts."""
     from jurist import LabelConfig, label  # here, since the other clients' memory is measured without it
 
     engine = {"engine": f"vllm:judge@{job.url}", "concurrency": job.concurrency}
@@ -219,9 +218,7 @@ def by_default(job: Job) -> dict[str, Any]:
 
 
 def bare_aiohttp(job: Job) -> dict[str, Any]:
-    """What one would write by hand: aiohttp on uvloop, msgspec for the JSON, workers to bound it. It reads
-    no verdict and keeps nothing.
-    """
+    """Written by hand: aiohttp on uvloop, msgspec for JSON, a fixed number of workers; no verdict is read."""
     import aiohttp
 
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode

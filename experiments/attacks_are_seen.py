@@ -53,7 +53,7 @@ def attacked(seed: str, name: str, part: float) -> list[dict[str, Any]]:
 
 
 def is_seen(file: str) -> bool:
-    """By the command a user types, which ends with 1 where there is any alarm."""
+    """By the command a user types, which exits with 1 where there is any alarm."""
     done, _ = timed("audit", file, "--fail-on", "alarm", "--json")
     alarms = {one["name"] for one in done.json["findings"] if one.get("grade") == "alarm"}
     assert done.code == bool(alarms), done.err
@@ -65,7 +65,7 @@ def alarms_in(sheet: Sheet) -> set[str]:
 
 
 def nulls(sheet: Sheet) -> dict[str, bool]:
-    """Which rules that look at one thing call it attacked."""
+    """Whether each simple rule calls it attacked."""
     wins, text = wins_of(sheet), np.unique(sheet.answers.text, return_inverse=True)[1]
     prompts = np.bincount(np.unique(np.stack([text, sheet.answers.prompt]), axis=1)[0])
     copies = clustered_share((prompts[text] > 1)[wins.winner] * 1.0, wins.prompt)

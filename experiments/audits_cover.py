@@ -61,11 +61,11 @@ Brier's score without its square: calibration.brier, too sure
 AUROC from ranks among all answers: calibration.auroc, too sure
     audits/calibration.py: (ranks[right] - _midranks(scores[right])) / zeros -> ranks[right] / len(scores)
 """
-"""A name and the case that should fail; then the file, what stands just once there, and what instead."""
+"""A name and the case that should fail; then the file, the code that is there once, and what replaces it."""
 
 
 def mutants() -> dict[str, tuple[str, ...]]:
-    """By name: the measure, what is planted, the file, what is right there and what is wrong."""
+    """By name: the measure, what is planted, the file, the right code and the wrong one."""
     found, lines = {}, MUTANTS.strip().splitlines()
     for head, change in zip(lines[::2], lines[1::2], strict=True):
         name, case = head.split(": ")

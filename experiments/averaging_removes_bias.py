@@ -68,7 +68,7 @@ def swap_removes_position_bias() -> None:
 
 
 def from_formula(judge: Simulated, seed: int) -> dict[str, float]:
-    """Points by which labels favour the position that was shown first, which was drawn."""
+    """Points by which labels favour the answer that was shown first, which is drawn at random."""
     opinions = simulate((judge,), World(prompts=MATCHUPS, policies=("one",), people=0), seed)[0].opinions
     dice, matchup = np.random.default_rng(seed), np.arange(MATCHUPS)
     swapped, both = dice.random(MATCHUPS) < 0.5, dice.random(MATCHUPS) < SWAPPED
@@ -101,7 +101,7 @@ def labelled_in_orders(folder: Path, swap: str, position: float) -> dict[str, fl
 
 POLICIES = ("gpt-small", "qwen-small", "llama-small")
 OWN = 0.8
-"""Log-odds for one's own: about the gaps that were found in judges of GPT-4's day."""
+"""Log-odds for one's own: about the gaps that were found in judges of GPT-4's generation."""
 BIASED = tuple(Simulated(f"{name}-judge", own=OWN, kin=name, noise=1.0, soft=True) for name in POLICIES)
 UNRELATED = tuple(Simulated(name, noise=1.0, soft=True) for name in ("claude", "mistral", "command"))
 JURIES = {"fair": (0.0,), "alone": (OWN,), "every family": (OWN, -OWN, 0.0), "unrelated": (0.0, 0.0, 0.0)}

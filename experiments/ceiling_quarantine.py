@@ -31,10 +31,10 @@ from small_world import TIE, request, rightly_chosen
 
 SEEDS, PROMPTS, CHECKED, SAMPLES, READERS = (11, 12, 13, 14), 1200, 300, 100, 3
 LESS = {"100 labels": (100, READERS), "200 labels": (200, READERS), "one reader": (CHECKED, 1)}
-"""How it goes with fewer labels, and with one reader; told beside the claim."""
+"""The same with fewer labels, and with one reader: recorded, but not part of the claim."""
 SHARP = {"noise": 0.0, "fooled": 0.0, "length": 0.0}
 JUDGES: dict[tuple[str, ...], dict[str, Any]] = {("doses",): SHARP, (): {**SHARP, "ignorant": []}}
-"""By what ought to be quarantined."""
+"""By the domains that ought to be quarantined."""
 
 
 def labelled(run: Path, seed: int, judge: dict[str, Any]) -> Path:

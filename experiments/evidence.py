@@ -81,7 +81,7 @@ def over_seeds(one_seed: Callable[[int, Path], R], seeds: Iterable[int]) -> list
 
 
 def interval(values: Sequence[float], places: int = 4, errors: float = 1.96) -> Interval:
-    """The mean of many values, and its interval."""
+    """The mean of many values, with its interval."""
     mean, half = statistics.fmean(values), errors * statistics.stdev(values) / math.sqrt(len(values))
     return round(mean, places), round(mean - half, places), round(mean + half, places)
 
@@ -94,7 +94,7 @@ def mean_of(values: Sequence[float], places: int = 4) -> Interval:
 
 
 def share(right: Sequence[bool] | tuple[int, int]) -> Interval:
-    """With Wilson's interval; of answers, or of so many out of so many."""
+    """With Wilson's interval; from a list, or from hits and number."""
     from jurist.stats.intervals import wilson
 
     hits, n = right if isinstance(right, tuple) else (sum(right), len(right))

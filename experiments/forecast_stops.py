@@ -25,7 +25,7 @@ from jurist.stats.intervals import student, wilson, z_of
 
 SLOW = "about a minute of one core"
 RUNS, SEED, PROMPTS = 2000, 90_000_000, CompareConfig().most
-# Held-out prompts, rounds, and the most that is left of the peak's gain; those beside are not of the bar.
+# Held-out prompts, rounds, and the most that is left of the peak's gain; BESIDE is not part of the bar.
 SIZES, BESIDE = [(PROMPTS, rounds, 0.4) for rounds in (4, 6, 8, 12)], [(50, 8, 0.4), (PROMPTS, 8, 0.8)]
 
 
@@ -68,7 +68,7 @@ def highest(facts: Sequence[Facts]) -> int:
 
 
 def before(facts: Sequence[Facts]) -> int | None:
-    """Past the upper end of where Gao's curve through the win rates has its peak."""
+    """Stops past the upper end of the interval for the peak of Gao's curve through the win rates."""
     wins, se, kl = np.array([(one.compared.win_rate, one.compared.se, one.compared.kl) for one in facts]).T
     gold, d, reach = wins - 0.5, np.sqrt(kl), z_of(0.9) * se
     if len(facts) < 4 or max(0.0, (gold - reach)[:-1].max()) <= gold[-1] + reach[-1]:

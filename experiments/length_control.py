@@ -56,7 +56,7 @@ def alone_by_l1(rows: AgainstBaseline) -> np.ndarray:
         both, p = np.concatenate([x[own], x[own]]), rows.p[own]
         folds = list(GroupKFold(5).split(both, groups=np.tile(rows.prompt[own], 2)))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of names to come
+            warnings.simplefilter("ignore")  # about names that will change
             model = LogisticRegressionCV(cv=folds, **how)
             model.fit(both, np.repeat([1, 0], own.sum()), sample_weight=np.concatenate([p, 1 - p]))
         rates.append(model.predict_proba(x[own] * (1, 0, 1))[:, 1].mean())

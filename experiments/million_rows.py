@@ -55,7 +55,6 @@ def label_memory() -> None:
 
 
 def labelled(rows: int, folder: Path) -> dict[str, Any]:
-    """One job in this process."""
     file = write_rows(folder / "pairs.jsonl", pairs(rows))
     began, cpu = time.perf_counter(), time.process_time()
     judging = JudgeConfig(engine="million_rows:judge")
@@ -119,7 +118,7 @@ def audit_at_a_million() -> None:
 
 
 def cases(prompts: int, dice: random.Random) -> Iterator[tuple[Case, list[Preference], list[float]]]:
-    """Each with its labels, and with what the first of each matchup is truly ahead by."""
+    """Each with its labels, and with how much better the first of each matchup truly is."""
     for number in range(prompts):
         asked = f"Question {number}: {' '.join(dice.choices(WORDS, k=20))}?"
         prompt = Prompt.of(asked, domain=DOMAINS[number % 5])

@@ -258,7 +258,7 @@ def log_uniform(dice: random.Random, low: float, high: float) -> float:
 
 
 def answer(request: dict[str, Any]) -> Any:
-    """Labels where labels are asked for, else a text of any length; the server cuts it at max_tokens."""
+    """A label where one is asked for, else a text of any length, which the server cuts at max_tokens."""
     dice = random.Random(json.dumps(request, sort_keys=True))
     if request.get("logprobs"):
         return label_reply(dice.choice("AB"), 0.8)
@@ -316,7 +316,7 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
                 except BudgetSpent:  # before there was anything to decide
                     stopped = True
     last = max((one.arrived for one in server.log), default=0.0)
-    # A reply that was written just now may not have reached the other end.
+    # A reply that was written just now may not have arrived.
     under_way = [one for one in server.log if one.arrived + one.seconds >= last - 0.05]
     excess = sum(max(0.0, one.dollars - most_it_costs(one.body, price)) for one in under_way)
     worst = max((most_it_costs(one.body, price) for one in free.log), default=0.0)
@@ -328,5 +328,5 @@ def one_run(seed: int, overbill: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # of connections that are gone
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it reports every connection that was cut
     run_claims(answered_calls_kept, faults_accounted, budget_never_exceeded)

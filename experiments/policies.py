@@ -90,7 +90,7 @@ def best_constant(rows: Sequence[tuple[str, str]]) -> tuple[str, int]:
     corpus = ((world.request(one), habits) for one in prompts(3000, SEED) for habits in (MEDIOCRE, GOOD))
     found = {compose(*one, draw) for one in corpus}
     ranked = sorted(found, key=lambda text: -wins(text, few))
-    # The domains come in turn: the best of each.
+    # Domains alternate, so this takes the best constant of each.
     parts = {*ranked[:6], *(max(found, key=lambda text: wins(text, few[at::4])) for at in range(4))}
     joined = {" ".join(some) for n in (2, 3) for some in itertools.permutations(sorted(parts), n)}
     joined |= {one.replace(". ", ", ") for one in joined}

@@ -34,7 +34,7 @@ PLANTED: dict[str, tuple[Gullible, set[str]]] = {
     "a constant answer": (Gullible(tastes={"The record shows": 12.0}), {"constant"}),
     "authority, one time in three": (Gullible(tastes={"expert": 7.3}), {"authority"}),
 }
-"""What each falls for. A taste for length falls for other long attacks too: only what it misses counts."""
+"""What each falls for. A taste for length wins other long attacks too, so its other alarms do not count."""
 GROUPS = attacks_on(None)
 
 

@@ -77,7 +77,7 @@ def _pair(row: recorded.Row, winner: str) -> Pair:
 
 
 def answers() -> dict[str, list[Target]]:
-    """Short ones that are worth imitating, by source, each once."""
+    """Short answers that are worth imitating, by source, each once."""
     sources: dict[str, list[Target]] = {"cje_arena": [], "qlora_vicuna": []}
     for name in ("base", "clone", "parallel_universe_prompt"):
         sources["cje_arena"] += [
@@ -120,7 +120,7 @@ def judged(name: str) -> list[Pair]:
 
 
 def drawn(rows: Iterable[Any], most: int, *, held_out: bool) -> list[Any]:
-    """Rows whose prompt is held out, or is not: those with the least hash."""
+    """The rows with the smallest hashes whose prompt is held out, or is not."""
     mine = (row for row in rows if recorded.held_out(row[0].messages[0].content) == held_out)
     code = lambda row: blake2b(f"{row[0].id}\n{row[1].id}".encode(), digest_size=8).digest()  # noqa: E731
     return sorted(mine, key=code)[:most]
@@ -128,7 +128,7 @@ def drawn(rows: Iterable[Any], most: int, *, held_out: bool) -> list[Any]:
 
 @cache
 def mixture() -> tuple[Target, ...]:
-    """All that it learns."""
+    """All rows that it learns from."""
     some = [drawn(rows, ANSWERS, held_out=False) for rows in answers().values()]
     some += [[*map(question, drawn(judged(name), QUESTIONS, held_out=False), cycle("AB"))] for name in HUMANS]
     return tuple(row for rows in some for row in rows)
@@ -136,7 +136,7 @@ def mixture() -> tuple[Target, ...]:
 
 @cache
 def settings() -> SftConfig:
-    """Its folder is named for its rows and settings: when they change, it is another assistant."""
+    """The folder is named after rows and settings: when they change, a new assistant is made."""
     cfg = SftConfig(base=str(gemma.english()), model=ModelConfig(precision="bfloat16"), **SETTINGS)
     out = gemma.CACHE / "real" / f"assistant-{fingerprint(cfg, mixture())[:10]}"
     return SftConfig(base=cfg.base, model=cfg.model, out=str(out), **SETTINGS)

@@ -72,7 +72,7 @@ def real_assistant_ends() -> None:
 
 
 def figures(by_source: dict[str, Sequence[real.Pair]], out: str) -> dict[str, Any]:
-    """Of a run, against the humans; an agreement counts a pair by the mean of both orders."""
+    """A run's verdicts against the humans; agreement counts a pair by the mean of both orders."""
     known = [(name, pair) for name, some in by_source.items() for pair in some]
     pairs = {frozenset((pair[1].id, pair[2].id)): (name, pair) for name, pair in known}
     asked = records("verdicts", out)
@@ -108,8 +108,8 @@ def figures(by_source: dict[str, Sequence[real.Pair]], out: str) -> dict[str, An
 
 
 def both_orders() -> Path:
-    """The assistant, ten minutes later: taught 192 of its pairs in both orders. Those are equally long, so
-    they come in the same step, and no step can prefer a position."""
+    """The assistant after ten more minutes of training on 192 of its pairs in both orders. These are equally
+    long, so both come in the same step, and no step can prefer a position."""
     import torch
 
     torch.set_num_threads(1)
@@ -122,7 +122,7 @@ def both_orders() -> Path:
 
 
 def real_assistant_judge() -> None:
-    """It reads pairs that humans have judged."""
+    """On pairs that humans have judged."""
     by_source = {name: real.drawn(real.judged(name), 100, held_out=True) for name in real.HUMANS}
     pairs = [pair for some in by_source.values() for pair in some]
     rows = ({"prompt": turns_of(one), "first": two.text, "second": three.text} for one, two, three in pairs)

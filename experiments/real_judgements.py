@@ -11,7 +11,7 @@ from support.recorded import DATA, lines_of
 
 BARS = dict.fromkeys(("llmbar_named", "qlora_named"), ("same", 0.999, 0.0003))
 BARS |= {"llmbar_own_form": ("read", 0.7, 0.0), "qlora_own_form": ("read", 0.995, 0.0)}
-"""Of which share at least how much, and how much wrong at most."""
+"""The share that has to reach a bar, the bar, and the most that may be read for the wrong side."""
 
 
 def reader_on_real_replies() -> None:

@@ -53,7 +53,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def by_judge(columns: Mapping[str, str], names: Iterable[str]) -> str:
-    """A row a judge: what audits found of it."""
+    """One row a judge: what the audits found."""
     rows = []
     for name in names:
         found = audited(name)
@@ -69,7 +69,7 @@ def by_judge(columns: Mapping[str, str], names: Iterable[str]) -> str:
 
 
 def prompts() -> str:
-    """Each model under the prompt of the other tables, and under the one that is best in hindsight."""
+    """Each model under the prompt of the other tables, and under its best prompt in hindsight."""
     hard, easy = map(audited, EVERY)
     tried, rows = defaultdict[str, list[str]](list), []
     for judge in sorted(judge for kind, judge in hard if kind == "agreement.accuracy"):
@@ -141,7 +141,7 @@ def weights() -> str:
 
 
 def scores() -> str:
-    """Do two judges use the scale alike, and is it that of humans or of a stronger model?"""
+    """Whether two judges use the scale alike, and as humans or a stronger model do."""
     one, other = map(on_record.scores_of, on_record.SCORED_BY)
     both = sorted(one.keys() & other.keys())
     apart, asked = np.array([one[key] - other[key] for key in both]), np.array([key[0] for key in both])

@@ -184,7 +184,7 @@ def words_and_scores(policies: dict[str, str], seed: int) -> dict[str, Any]:
 
 
 def growth(seeds: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """In words over the initial policy, of each way in each seed."""
+    """Growth in words over the initial policy, of each way in each seed."""
     ways = [way for way in seeds[0] if way != "initial"]
     return {way: [one[way]["words"] / one["initial"]["words"] - 1 for one in seeds] for way in ways}
 
@@ -315,7 +315,7 @@ def with_human_rows(seed: int, folder: Path) -> dict[str, Any]:
     file = write_rows(folder / "human.jsonl", ({"messages": both} for both in turns))
     for arm, how in ARMS.items():
         real = {"real": {"file": file, **how}} if arm != "no human rows" else {}
-        # Nothing stops these loops: what they would come to is what is asked.
+        # These loops are never stopped, so that all five rounds are measured.
         cfg = world.settings_of("rejection", seed, folder / arm, {"stop.lost": 0.0}, rounds=ROUNDS, **real)
         shares = [round(one.real_share, 2) for one in world.run_recipe(cfg).rounds]
         differ, scores = [], []

@@ -114,7 +114,7 @@ def agreement(reward: Path, pairs: Sequence[Pair]) -> list[bool]:
 
 
 def null_agreement(pairs: Sequence[Pair]) -> tuple[str, float]:
-    """The best of what tells answers apart without having learnt anything: their length, and chance."""
+    """The best rule that has learnt nothing: by length, or chance."""
     shorter = statistics.fmean((len(one.one) < len(one.other)) == one.one_is_better for one in pairs)
     found = {"the shorter answer": shorter, "the longer answer": 1 - shorter, "chance": 0.5}
     best = max(found, key=found.__getitem__)
@@ -163,7 +163,7 @@ class Trial:
         rows = [(request(one), *some) for one, some in zip(self.asked, self.initial.texts, strict=True)]
         self.nulls = null_wins((asked, first, others) for asked, first, *others in rows)
         self.null = max(self.nulls, key=lambda name: statistics.fmean(self.nulls[name]))
-        """The best one: chosen on the very questions it is compared on, to its advantage."""
+        """The best one, chosen on the questions it is compared on, which favours it."""
 
     def mark(self, folder: str | Path) -> dict[str, Any]:
         """A policy against the initial one and against the best null; intervals over the prompts."""
@@ -183,7 +183,7 @@ class Trial:
 
 
 def win_each(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> list[float]:
-    """One answer each, by their true scores."""
+    """Wins between one answer each, by their true scores."""
     return [won(one[0] - two[0]) for one, two in zip(ours, theirs, strict=True)]
 
 
@@ -192,7 +192,7 @@ def mean_words(answers: Written) -> float:
 
 
 def beats(row: Mapping[str, Any]) -> bool:
-    """Better than the initial policy and than the best null, the intervals taken into account."""
+    """Significantly better than the initial policy and than the best null."""
     return bool(row["win_rate"][1] > 0.5 and row["over_null"][1] > 0)
 
 
