@@ -277,7 +277,11 @@ def stopped(seed: int, folder: Path) -> dict[str, Any]:
             stops += [(at, why.rpartition("use ")[2])] if why else []
         after, use = stops[0] if stops else (None, str(STOP_ROUNDS))
         used, best = gains[int(use) if use.isdigit() else 0], max(gains) or 1.0
-        found = {"stopped after": after, "used": use, "share of the best": round(used / best, 3)}
+        found: dict[str, Any] = {
+            "stopped after": after,
+            "used": use,
+            "share of the best": round(used / best, 3),
+        }
         found |= {"share of the last": round(gains[-1] / best, 3), "true gain": gains}
         found |= {"win rate": [one.compared.win_rate for one in facts], "proxy": [one.proxy for one in facts]}
         return {**found, "kl": [one.compared.kl for one in facts]}
