@@ -28,12 +28,10 @@ from evidence import ROOT, record, run_claims
 from jurist.models.dpo import DPO_LOSSES, PairLogprobs
 from jurist.models.settings import DpoConfig
 from jurist.policies import forward
-from jurist.policies.checkpoint import Lora, with_lora
-from jurist.policies.policy import Policy
 from jurist.policies.tokens import Example
 
 # isort: split
-from making import KINDS, WINDOWED, checkpoint
+from making import KINDS, WINDOWED, adapted, checkpoint, loss_and_gradient
 from making import model as made
 from rows_for_tests import pairs_file
 
@@ -108,35 +106,17 @@ def differences(kinds: tuple[str, ...]) -> tuple[float, float, int]:
     def ids(least: int, most: int) -> list[int]:
         return [draw.randint(5, 300) for _ in range(draw.randint(least, most))]
 
-    models = [model for kind in kinds for model in (made(kind), with_an_adapter(kind))]
+    models = [model for kind in kinds for model in (made(kind), adapted(kind))]
     for model, _ in product(models, range(ROUNDS)):
         rows = [Example(ids(1, 40), [ids(1, 12) for _ in range(draw.randint(1, 4))]) for _ in range(6)]
         for want in ("logprobs", "states"):
             loss_1, gradient_1 = loss_and_gradient(model, rows, "concat", want)
             for form in ("masked", "prefilled", "auto"):
                 loss, gradient = loss_and_gradient(model, rows, form, want)
-                in_loss = max(in_loss, abs(loss - loss_1) / max(1.0, abs(loss_1)))
+                in_loss = max(in_loss, float(abs(loss - loss_1)) / max(1.0, float(abs(loss_1))))
                 apart = float((gradient - gradient_1).abs().max() / gradient_1.abs().max())
                 in_gradient, cases = max(in_gradient, apart), cases + 1
     return in_loss, in_gradient, cases
-
-
-def loss_and_gradient(model: Any, rows: list[Example], form: Any, want: Any) -> tuple[float, torch.Tensor]:
-    model.zero_grad()
-    stats = Policy(model, None, Path(), "")(rows, (want,), form=form)
-    out = stats.logprobs_AT if want == "logprobs" else stats.state_AD
-    assert out is not None
-    loss = (out * torch.linspace(0.5, 1.5, out.numel()).view_as(out)).mean()
-    loss.backward()
-    return loss.item(), torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
-
-
-def with_an_adapter(kind: str) -> Any:
-    model = with_lora(made(kind), Lora(r=4), "causal", 0, "")
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.05)
-    return model
 
 
 JURIST = Path(sys.executable).with_name("jurist")

@@ -84,3 +84,26 @@ def checkpoint(folder: Path, kind: str = "llama", **how: Any) -> Path:
     model(kind, **how).save_pretrained(folder)
     tokenizer(kind).save_pretrained(folder)
     return folder
+
+
+def adapted(kind: str = "llama") -> Any:
+    """A model with a LoRA adapter that changes something."""
+    from jurist.policies.checkpoint import Lora, with_lora
+
+    made = with_lora(model(kind), Lora(r=4), "causal", 0, "")
+    for name, weight in made.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    return made
+
+
+def loss_and_gradient(model: Any, rows: Any, form: Any, want: Any = "logprobs") -> tuple[Any, Any]:
+    """Something that depends on every number of the output in another way."""
+    from jurist.policies.policy import Policy
+
+    model.zero_grad()
+    stats = Policy(model, None, Path(), "")(rows, (want,), form=form)
+    out: Any = stats.logprobs_AT if want == "logprobs" else stats.state_AD
+    loss = (out * torch.linspace(0.5, 1.5, out.numel()).view_as(out)).mean()
+    loss.backward()
+    return loss.detach(), torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])

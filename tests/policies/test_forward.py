@@ -3,10 +3,9 @@
 import making
 import pytest
 import torch
-from torch import Tensor
+from making import loss_and_gradient
 
 from jurist.policies import forward
-from jurist.policies.checkpoint import Lora, with_lora
 from jurist.policies.forward import answer_states, form_for, row_slots, shared_forms
 from jurist.policies.policy import Policy, token_stats
 from jurist.policies.tokens import Example
@@ -26,16 +25,6 @@ def ids(n: int, seed: int) -> list[int]:
 
 PAIRS = [Example(ids(9, 1), [ids(4, 2), ids(7, 3)]), Example(ids(3, 4), [ids(1, 5), ids(2, 6)])]
 UNEVEN = [*PAIRS, Example(ids(20, 7), [ids(6, 8)]), Example(ids(1, 9), [ids(3, 10)] * 4)]
-
-
-def loss_and_gradient(model, rows, form, want="logprobs") -> tuple[Tensor, Tensor]:
-    """Something that depends on every number of the output in another way."""
-    model.zero_grad()
-    stats = policy_over(model)(rows, (want,), form=form)
-    out = stats.logprobs_AT if want == "logprobs" else stats.state_AD
-    loss = (out * torch.linspace(0.5, 1.5, out.numel()).view_as(out)).mean()
-    loss.backward()
-    return loss.detach(), torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
 
 
 def assert_same(got, want):
@@ -74,10 +63,7 @@ def test_flash_attention_is_tried_in_16_bits_where_the_weights_have_32(monkeypat
 
 @pytest.mark.parametrize("form", SHARED)
 def test_a_shared_prompt_gives_the_same_gradients_to_a_lora(form):
-    model = with_lora(making.model(), Lora(r=4), "causal", 0, "")
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.05)
+    model = making.adapted()
     want = loss_and_gradient(model, UNEVEN, "concat")
     assert want[1].abs().sum() > 0
     assert_same(loss_and_gradient(model, UNEVEN, form), want)
