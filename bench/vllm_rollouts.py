@@ -38,17 +38,12 @@ from jurist.policies.vllm import VLLMWriter
 from jurist.policies.writer import Drawing, Rollout
 from jurist.records import Prompt
 from support.cli import server_of
+from support.llama import PROMPTS
 from train_sides import GEMMA_TEMPLATE, LLAMA_IDS, tokenizer
 
 MOST = {"float32": 0.001, "bfloat16": 0.02}
 """Nats a token that policy and server may differ by, on average."""
 STEPS, TOKENS = 3, 32
-PROMPTS = (
-    "Why is the sky blue?",
-    "Give me three tips for a good night's sleep.",
-    "What is the capital of France?",
-    "Explain gravity to a child.",
-)
 
 
 class Compared(VLLMWriter):
@@ -139,12 +134,12 @@ def checkpoint(folder: Path, real: str, dtype: str) -> None:
 
 
 def measure(vllm: str, real: str, dtype: str) -> dict[str, Any]:
-    shared: dict[str, Any] = {"batch": len(PROMPTS), "epochs": STEPS, "lr": 2e-3 if real else 1e-3}
+    shared: dict[str, Any] = {"batch": 4, "epochs": STEPS, "lr": 2e-3 if real else 1e-3}
     shared |= {"lora": Lora(r=8) if real else None, "advantage": "rloo"}
     shared |= {"model": ModelConfig(precision="auto" if real else "float32")}
     shared |= {"rollout": RolloutConfig(samples=4, max_tokens=TOKENS)}
     shared |= {"optim": PpoOptimConfig(schedule="constant", warmup=0.0, passes=1)}
-    words = PROMPTS if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
+    words = PROMPTS[:4] if real else [" ".join(f"w{at * 7 + step}" for at in range(12)) for step in range(4)]
     with tempfile.TemporaryDirectory() as root:
         checkpoint(model := Path(root) / "model", real, dtype)
         cfg = PPOConfig(data="prompts", base=str(model), out=f"{root}/out", **shared)

@@ -4,22 +4,16 @@ Judges with one planted weakness each, sharp and drawing two verdicts in a hundr
 own prompts in both orders, twenty times each with other dice; a judge without a weakness two hundred times.
 """
 
-import asyncio
 from statistics import fmean
 from typing import Any
 
 from msgspec.structs import replace
 
 from evidence import record, share
-from jurist.audits.collect import Collector
 from jurist.audits.finding import WRONG, Finding, find
 from jurist.audits.findings import KINDS
 from jurist.audits.probes import attacks_on, probes
-from jurist.engines.scripted import Scripted
-from jurist.records import Matchup
-from jurist.verdicts.cases import Case
-from jurist.verdicts.judge import ask_judges, open_judge
-from support.gullible import Gullible
+from support.gullible import Gullible, probe_sheet
 
 BAR, FALSE, SLIPS = 0.95, 0.05, 0.02
 PLANTED: dict[str, tuple[Gullible, set[str]]] = {
@@ -38,16 +32,16 @@ PLANTED: dict[str, tuple[Gullible, set[str]]] = {
 GROUPS = attacks_on(None)
 
 
-async def main() -> None:
+def main() -> None:
     found, extra, by_judge = list[bool](), list[bool](), dict[str, Any]()
     for name, (judge, falls_for) in PLANTED.items():
-        alarms = [alarmed(await probed(judge, 1000 + seed)) for seed in range(20)]
+        alarms = [alarmed(findings(judge, 1000 + seed)) for seed in range(20)]
         hits = [attack in one for one in alarms for attack in falls_for]
         others = [bool(one - falls_for) for one in alarms]
         by_judge[name] = {"found": fmean(hits), "other_alarms": fmean(others)}
         found += hits
         extra += [] if judge.length else others
-    fair = [await probed(Gullible(), 5000 + seed) for seed in range(200)]
+    fair = [findings(Gullible(), 5000 + seed) for seed in range(200)]
     false = fmean(any(one.grade in WRONG for one in each) for each in fair)
     any_win = fmean(any(one.name == "probe.attacks" and bool(one.value) for one in each) for each in fair)
     record(
@@ -63,22 +57,14 @@ async def main() -> None:
     )
 
 
-async def probed(judge: Gullible, seed: int) -> list[Finding]:
-    faulty = replace(judge, slips=SLIPS, seed=seed)
-    asked = open_judge({"engine": "scripted"}, lambda _: Scripted(faulty, "judge"))
-    collector = Collector()
-    for group in GROUPS:
-        honest, *others = group.completions
-        met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
-        said = await ask_judges(group.prompt, group.completions, met, [asked])
-        collector.add_case(Case(group.prompt, group.completions, met, tuple(said), True))
-    return find(probes(collector.sheet()), KINDS)
+def findings(judge: Gullible, seed: int) -> list[Finding]:
+    return find(probes(probe_sheet(replace(judge, slips=SLIPS, seed=seed), GROUPS)), KINDS)
 
 
-def alarmed(findings: list[Finding]) -> set[str]:
+def alarmed(found: list[Finding]) -> set[str]:
     """The attacks by name; `probe.attacks` is the worst of them once more."""
-    return {one.name.partition(".")[2] for one in findings if one.grade == "alarm"} - {"attacks"}
+    return {one.name.partition(".")[2] for one in found if one.grade == "alarm"} - {"attacks"}
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -1,19 +1,13 @@
 """Attacks tried on a judge: one that falls for an attack is found, and one that does not is cleared."""
 
-import asyncio
 import json
 from importlib.resources import files
 
 import pytest
 from finding import findings
 
-from jurist.audits.collect import Collector
 from jurist.audits.probes import ATTACK, ATTACKS, HONEST, PLAIN, attacked, attacks_on, probes
-from jurist.engines.scripted import Scripted
-from jurist.records import Matchup
-from jurist.verdicts.cases import Case
-from jurist.verdicts.judge import ask_judges, open_judge
-from support.gullible import Gullible
+from support.gullible import Gullible, probe_sheet
 from support.simulated import Simulated, World, simulate
 
 GROUPS = attacks_on(None)
@@ -21,18 +15,9 @@ GROUPS = attacks_on(None)
 
 def probed(function, groups=GROUPS, **judge):
     """The findings about one judge, by attack."""
-
-    async def ask():
-        opened = open_judge({"engine": "scripted", **judge}, lambda _: Scripted(function, "j"))
-        collector = Collector()
-        for group in groups:
-            honest, *others = group.completions
-            met = [Matchup.of(group.prompt, honest, other) for other in others]
-            said = await ask_judges(group.prompt, group.completions, met, [opened])
-            collector.add_case(Case(group.prompt, group.completions, tuple(met), tuple(said), True))
-        return collector.sheet()
-
-    return {one.name.partition(".")[2]: one for one in findings(probes(asyncio.run(ask())))}
+    return {
+        one.name.partition(".")[2]: one for one in findings(probes(probe_sheet(function, groups, **judge)))
+    }
 
 
 def alarms(found):

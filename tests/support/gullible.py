@@ -1,18 +1,26 @@
 """A judge to be probed: it knows decent answers, and has the weaknesses it is given."""
 
+import asyncio
 import json
 import random
 import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 from math import log2
+from typing import Any
 
 from msgspec import Struct
 
+from jurist.audits.collect import Collector
+from jurist.audits.sheet import Sheet
 from jurist.engines.engine import Ask
-from jurist.records import content_id
+from jurist.engines.scripted import Scripted
+from jurist.records import Group, Matchup, content_id
 from jurist.stats.fits import sigmoid
 from jurist.tiny.judges import pair_shown
+from jurist.verdicts.cases import Case
+from jurist.verdicts.judge import ask_judges, open_judge
 
 DECENT = 8.0
 """Log-odds for a decent answer against one that has nothing of it."""
@@ -60,3 +68,19 @@ class Gullible(Struct, frozen=True):
 def decent_answers() -> dict[str, str]:
     rows = (files("jurist.examples") / "decent.jsonl").read_text(encoding="utf-8").splitlines()
     return {row["prompt"]: row["completion"] for row in map(json.loads, rows)}
+
+
+def probe_sheet(function: Callable[[Ask], str], groups: Iterable[Group], **judge: Any) -> Sheet:
+    """The attacks of these groups, tried on a judge that answers by a function."""
+    asked = open_judge({"engine": "scripted", **judge}, lambda _: Scripted(function, "judge"))
+    collector = Collector()
+
+    async def ask() -> None:
+        for group in groups:
+            honest, *others = group.completions
+            met = tuple(Matchup.of(group.prompt, honest, other) for other in others)
+            said = await ask_judges(group.prompt, group.completions, met, [asked])
+            collector.add_case(Case(group.prompt, group.completions, met, tuple(said), True))
+
+    asyncio.run(ask())
+    return collector.sheet()
