@@ -1,24 +1,19 @@
 """A pretrained base learns to answer and to judge, and is served as a user serves it."""
 
-import importlib.util
 import json
-import sys
 from itertools import cycle
 from pathlib import Path
 from statistics import median
 
 import pytest
 
-from support import recorded
 from support.cli import run
 from support.job import records, summary, write
-from support.llama import PACKAGES, llama_server
+from support.llama import llama_server, skip_without_model
 
 pytestmark = pytest.mark.real
-if any(importlib.util.find_spec(name) is None for name in PACKAGES):
-    pytest.skip("the pretrained model is not installed: make real", allow_module_level=True)
+skip_without_model()
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import real_assistant  # noqa: E402
 from jurist.records import Completion, Prompt  # noqa: E402
 from support import gemma  # noqa: E402
@@ -79,16 +74,6 @@ def test_a_few_steps_teach_the_base_the_form_and_the_adapter_alone_serves_as_jud
     assert verdicts[0]["judge"].startswith("pairwise:hf:sft#")
     assert len(verdicts) == 4
     assert median(one["label_mass"] for one in verdicts) > 0.5
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    if not recorded.DATA.is_dir():
-        pytest.skip(f"no recorded judgements at {recorded.DATA}")
-    try:
-        return real_assistant.assistant()
-    except SystemExit as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.mark.slow

@@ -1,16 +1,14 @@
 """The pretrained model as a Hugging Face folder, with fewer tokens, and back as a file for llama.cpp."""
 
-import importlib.util
 import json
 import urllib.request
 
 import pytest
 
-from support.llama import PACKAGES, PROMPTS, llama_server
+from support.llama import PROMPTS, llama_server, skip_without_model
 
 pytestmark = pytest.mark.real
-if any(importlib.util.find_spec(name) is None for name in PACKAGES):
-    pytest.skip("the pretrained model is not installed: make real", allow_module_level=True)
+skip_without_model()
 
 import torch  # noqa: E402
 

@@ -7,11 +7,12 @@ import pytest
 
 from jurist.audits.agreement import agreement as audit
 from jurist.audits.collect import Collector
-from jurist.records import Completion, Matchup, Prompt, Verdict
+from jurist.records import Completion, Matchup, Prompt
 from jurist.verdicts.cases import Case
 from jurist.verdicts.human import LabelIndex, load_labels
 from jurist.verdicts.jury import LabelTable
 from support import recorded
+from support.on_record import said as verdict_of
 
 DATA = recorded.DATA / "pandalm"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")
@@ -94,21 +95,8 @@ def majority(people):
 
 def judged(name, field, matchups):
     """A judge's answers as verdicts; what cannot be read has a reason and no probability."""
-    made = []
-    for row, matchup in zip(rows(name), matchups, strict=True):
-        p = READ.get(str(row[field]))
-        made.append(
-            Verdict(
-                str(row["idx"]),
-                name,
-                matchup.id,
-                matchup.first.id,
-                matchup.second.id,
-                p_first=p,
-                unread="" if p is not None else "no verdict",
-            )
-        )
-    return made
+    answers = (READ.get(str(row[field])) for row in rows(name))
+    return [verdict_of(name, matchup, p) for matchup, p in zip(matchups, answers, strict=True)]
 
 
 def test_people_agree_as_the_paper_says(people):

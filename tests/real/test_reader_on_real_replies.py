@@ -1,6 +1,5 @@
 """The readers on replies that judges really wrote: 60,338 of LLMBar and 10,240 of QLoRA."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(
     not (DATA / "llmbar").is_dir(), reason=f"no recorded judgements at {DATA / 'llmbar'}"
 )
-sys.path.insert(0, str(ROOT / "experiments"))
 from real_judgements import BARS, figures, holds  # noqa: E402
 
 

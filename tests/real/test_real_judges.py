@@ -1,7 +1,6 @@
 """The page about recorded judges shows what a fresh computation gives, and what its claim measured."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from jurist.audits.finding import between, written
 from support.recorded import DATA
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "experiments"))
 import real_judges  # noqa: E402
 
 on_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded judgements at {DATA}")

@@ -1,14 +1,11 @@
 """A policy of 131 M weights that learns from a reward model's folder, a user's way."""
 
-import importlib.util
-
 import pytest
 
-from support.llama import PACKAGES
+from support.llama import skip_without_model
 
 pytestmark = pytest.mark.real
-if any(importlib.util.find_spec(name) is None for name in PACKAGES):
-    pytest.skip("the pretrained model is not installed: make real", allow_module_level=True)
+skip_without_model()
 
 import json  # noqa: E402
 

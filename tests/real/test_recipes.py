@@ -1,26 +1,20 @@
 """Each recipe goes round once on a pretrained model, with no flag that its user would not guess."""
 
-import importlib.util
 import json
 import re
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from support import recorded
 from support.cli import run, spawn
 from support.job import write
-from support.llama import PACKAGES
+from support.llama import skip_without_model
 
 pytestmark = pytest.mark.real
-if any(importlib.util.find_spec(name) is None for name in PACKAGES):
-    pytest.skip("the pretrained model is not installed: make real", allow_module_level=True)
+skip_without_model()
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
-import real_assistant  # noqa: E402
 from support import gemma  # noqa: E402
 
 ASKED = ("a job interview", "baking bread", "a first garden", "learning to swim", "a cold", "old photographs")
@@ -49,16 +43,6 @@ LEARNT = {
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    if not recorded.DATA.is_dir():
-        pytest.skip(f"no recorded judgements at {recorded.DATA}")
-    try:
-        return real_assistant.assistant()
-    except SystemExit as missing:
-        pytest.skip(str(missing))
 
 
 def went_round(out, printed):

@@ -1,7 +1,6 @@
 """A reward model of the pretrained model from labels of people, by the command line: PandaLM's shortest pairs
 on which all three agree. Dialogues of HH-RLHF would take a thousand to show anything."""
 
-import importlib.util
 import json
 import random
 from collections import Counter
@@ -9,11 +8,10 @@ from collections import Counter
 import pytest
 
 from support import recorded
-from support.llama import PACKAGES
+from support.llama import skip_without_model
 
 pytestmark = pytest.mark.real
-if any(importlib.util.find_spec(name) is None for name in PACKAGES):
-    pytest.skip("the pretrained model is not installed: make real", allow_module_level=True)
+skip_without_model()
 if not (recorded.DATA / "pandalm").is_dir():
     pytest.skip(f"no recorded judgements at {recorded.DATA}", allow_module_level=True)
 

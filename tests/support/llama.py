@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,14 @@ settings.cpuparams.n_threads = 2
 server = xllamacpp.Server(settings)
 time.sleep(3600)
 """
+
+
+def skip_without_model() -> None:
+    """Skips the tests of a file where the pretrained model is not installed."""
+    if any(find_spec(name) is None for name in PACKAGES):
+        import pytest
+
+        pytest.skip("the pretrained model is not installed: make real", allow_module_level=True)
 
 
 class Llama(NamedTuple):
