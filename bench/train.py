@@ -63,7 +63,7 @@ def rows(real: bool) -> Iterator[tuple[str, Job]]:
         job |= {"lengths": skewed(96, (96, 1.0, 768), (48, 0.6, 192)), "sampling": sampling}
         yield f"{method} 5M, a job of skewed lengths, TRL's sampling: {sampling}", job
     if real:
-        pairs = human_pairs(2 * BATCH * STEPS)
+        pairs = human_pairs(BATCH * STEPS)
         for name, least in REAL.items():
             method, precision = name.split()
             job = {"model": f"Gemma {precision}", "method": method, "precision": precision, "least": least}
@@ -211,7 +211,7 @@ def real_speed(results: Row) -> None:
         " most .01 further from those in float32 than TRL's",
         holds=not short,
         unit="ratio of speeds in the row with the least",
-        data=f"pairs of HH-RLHF of at most {SHORT} characters, {2 * STEPS} steps of {BATCH}; CPU-s a pair",
+        data=f"pairs of HH-RLHF of at most {SHORT} characters, {STEPS} steps of {BATCH}; CPU-s a pair",
         more={"rows": found, "falls_short": short}
         | {name: results[name] for name in ("command", "versions")},
     )

@@ -106,6 +106,11 @@ def real_reward_model() -> None:
 
     null["heads from shuffled labels"] = heads(most, shuffled(p_N)[0])
     adapters = {n: asked.by_adapter(human_rewards(n)) for n in ADAPTED}
+    head = pairs.by_head(p_N, taught[:most])[apart]
+    by_words, by_head = pairs.held_out(p_N, pairs.by_words), pairs.held_out(p_N)
+    in_parts = {"head": accuracy(pairs, by_head, p_N), "bag of words": accuracy(pairs, by_words, p_N)}
+    in_parts |= {"shorter": accuracy(pairs, -pairs.longer, p_N), "pairs": len(p_N)}
+    in_parts |= {"head over bag of words": gain(pairs, by_head, by_words, p_N)}
     gold_N = asked.by["human"]
     nulls = {name: accuracy(asked, ahead, gold_N) for name, ahead in null.items()}
     best = max(nulls, key=lambda name: nulls[name][0])
@@ -121,7 +126,9 @@ def real_reward_model() -> None:
         seeds={"heads": SEEDS, "adapters": 1},
         heads={n: accuracy(asked, heads(n, p_N), gold_N) for n in CURVE},
         adapters={n: accuracy(asked, ahead, gold_N) for n, ahead in adapters.items()},
+        adapter_and_head=accuracy(asked, adapters[most] / adapters[most].std() + head / head.std(), gold_N),
         over_best_null=gain(asked, adapters[most], null[best], gold_N),
+        more={"all pairs, in five parts": in_parts},
     )
 
 
