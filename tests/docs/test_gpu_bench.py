@@ -122,7 +122,7 @@ def test_the_tokens_counted_are_those_that_go_through_the_models(gpu, tmp_path, 
         hook.remove()
         assert seen[True] == tokens
         # Each form of sharing is tried once on a small example.
-        assert seen[False] == pytest.approx(passes * tokens, abs=200)
+        assert seen[False] == pytest.approx(passes * tokens, abs=300)
 
 
 def test_what_fails_is_said_and_the_others_go_on(gpu, tmp_path):
