@@ -16,8 +16,9 @@ from rows_for_tests import metrics, pairs_file, preferences
 
 from jurist.engines import checkpoints
 from jurist.errors import Interrupted, RunError
+from jurist.models import trainer
 from jurist.models.checkpoint import fingerprint
-from jurist.models.processes import joined, merged, open_accelerator, shuffled_steps
+from jurist.models.processes import Processes, joined, merged, open_accelerator, shuffled_steps
 from jurist.models.reward import train_reward
 from jurist.models.settings import DpoConfig, ModelConfig, PPOConfig, RewardConfig
 from jurist.models.trainer import lr_share
@@ -159,6 +160,24 @@ def test_a_finished_run_says_so_in_a_second_or_two(base, tmp_path):
     assert time.monotonic() - began < 2.0
     assert first.returncode == again.returncode == 0
     assert again.stdout == first.stdout
+
+
+def test_a_process_saves_with_the_others_though_a_quicker_one_has_written_the_file(
+    base, tmp_path, monkeypatch
+):
+    folder, saved = tmp_path / "run" / "checkpoints", []
+
+    def gather(processes, mine):  # the last that happens before a save
+        folder.mkdir(exist_ok=True)
+        for step in range(1, 5):
+            (folder / f"step-{step:08}.safetensors").touch()
+        return list(mine)
+
+    monkeypatch.setattr(Processes, "gather", gather)
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda file, *_: saved.append(file.stem))
+    train_reward(settings(base, tmp_path / "run", epochs=2, save_every=1), preferences(64))
+
+    assert saved == ["step-00000001", "step-00000002", "step-00000003"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -103,8 +103,7 @@ class Trainer(Generic[_C]):
         self._metrics_file: Any = None
         self._tracker: Any = None
         self._signal, self._unchanged, self._is_new = "", False, False
-        self._seconds_left = 0.0
-        self._resumed = False
+        self._seconds_left, self._resumed, self._saved = 0.0, False, 0
 
     def __enter__(self) -> Trainer[_C]:
         if self.finished:
@@ -217,11 +216,12 @@ class Trainer(Generic[_C]):
                 self._interrupt(stops)
 
     def _save(self) -> None:
-        file = self._checkpoints / f"step-{self.done:08}.safetensors"
-        if self.done and not file.exists():
+        if self.done != self._saved:  # all processes know: the file may be there already where one is slow
+            file = self._checkpoints / f"step-{self.done:08}.safetensors"
             numbers = {**self.numbers, "step": self.done}
             save_checkpoint(file, self.fingerprint, numbers, self.module, self.optimizer, self.main)
             self.accelerator.wait_for_everyone()
+            self._saved = self.done
 
     def _interrupt(self, stops: str) -> NoReturn:
         self._save()
@@ -241,7 +241,7 @@ class Trainer(Generic[_C]):
             return
         self._resumed = True
         self.numbers |= load_checkpoint(self._checkpoints, self.fingerprint, self.module, self.optimizer)
-        self.done = int(self.numbers.pop("step", 0))
+        self.done = self._saved = int(self.numbers.pop("step", 0))
         if self.main:
             metrics = self.out / "metrics.jsonl"
             truncate_metrics(metrics, self.done)
