@@ -22,7 +22,6 @@ from msgspec.structs import replace
 from jurist.engines.checkpoints import weights_hash
 from jurist.models.rewards import JudgedRow
 from jurist.models.settings import ModelConfig
-from jurist.models.trainer import Progress
 from jurist.policies.checkpoint import Lora, reward_head, save_model
 from jurist.policies.policy import load_policy, load_to_read, token_stats
 from jurist.policies.tokens import tokenise_many
@@ -39,11 +38,6 @@ WRITTEN, SHORT = 40, 64
 HALF = 0.5
 """Share of the prompts that trainers hold out, by content."""
 PRECISION, ADAPTER = ModelConfig(precision="bfloat16"), Lora(r=16)
-
-
-def shown(now: Progress) -> None:
-    told = {name: round(value, 3) for name, value in now.metrics.items()}
-    print(f"{now.step} of {now.steps}, {now.seconds_left:.0f} s left", told, flush=True)
 
 
 def gold() -> Path:

@@ -136,7 +136,8 @@ class Pairs:
 
 
 def shown(now: Progress) -> None:
-    print(f"{now.step} of {now.steps}, {now.seconds_left:.0f} s left", now.metrics.get("loss"), flush=True)
+    metrics = {name: round(value, 3) for name, value in now.metrics.items()}
+    print(f"{now.step} of {now.steps}, {now.seconds_left:.0f} s left", metrics, flush=True)
 
 
 def read_answers(matchups: Iterable[Matchup], folder: Path, want: Any) -> dict[str, Any]:
@@ -196,12 +197,12 @@ def hh() -> Pairs:
 
 
 @cache
-def hh_split() -> tuple[Array, Pairs]:
-    """The rows of them that are learnt from, in an order by content; the pairs of the held-out prompts."""
+def hh_split() -> tuple[Array, Array]:
+    """The rows of them that are learnt from, in an order by content; which pairs are of held-out prompts."""
     pairs = hh()
     apart_N = np.array([recorded.held_out(one.prompt.messages[0].content) for one in pairs.matchups])
     order = np.argsort([content_id("order", one.id) for one in pairs.matchups])
-    return order[~apart_N[order]], pairs.some(apart_N)
+    return order[~apart_N[order]], apart_N
 
 
 def human_rewards(n: int) -> Path:

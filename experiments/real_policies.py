@@ -47,7 +47,7 @@ from jurist.recipes.loop.settings import StopConfig
 from jurist.records import Completion, Preference, Prompt, content_id
 from jurist.stats.fits import expit
 from jurist.stats.intervals import weighted_mean
-from real_pairs import hh_split
+from real_pairs import hh, hh_split, shown
 
 SLOW = "two hours of one core, and the packages of `make real`"
 SIZES, SEEDS = (100, 200, 400, 800, 1600), range(8)
@@ -196,7 +196,7 @@ def learnt(advantage: str, size: int, beta: float) -> Run:
         notes.unlink(missing_ok=True)
         prompts = [*gold.asked(False)[:LEARNT], *gold.asked(True)[:TESTED]]
         watched = Watched(proxies()[size, 0].head, notes)
-        train_ppo(replace(cfg, out=str(folder)), prompts, watched, gold.shown)
+        train_ppo(replace(cfg, out=str(folder)), prompts, watched, shown)
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     kl_R = np.array([one["kl_sequence"] for one in steps if one.get("of") == "held_out"])
     # Prompts stand there in the order in which their answers were whole.
@@ -302,7 +302,7 @@ def by_round(run: Run) -> list[dict[str, Any]]:
 
 def gold_is_right() -> dict[str, Any]:
     """About held-out human labels, beside the longer and the shorter answer."""
-    _, asked = hh_split()
+    asked = hh().some(hh_split()[1])
     found = {
         "right": asked.by_adapter(gold.gold()) > 0,
         "longer": asked.longer > 0,
@@ -353,8 +353,8 @@ def trained() -> dict[str, Path]:
     sft = SftConfig(out=str(gold.REAL / f"rejection-{key}"), lr=5e-4, **how)
     dpo = DpoConfig(out=str(gold.REAL / f"dpo-{key}"), lr=2e-4, **how)
     return {
-        "rejection sampling": train_sft(sft, [one[:2] for one in ranked], gold.shown),
-        "DPO": train_dpo(dpo, pairs, gold.shown),
+        "rejection sampling": train_sft(sft, [one[:2] for one in ranked], shown),
+        "DPO": train_dpo(dpo, pairs, shown),
         "RLAIF": learnt(*RLAIF).folder / "model",
     }
 

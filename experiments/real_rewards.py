@@ -85,9 +85,8 @@ def shuffled(p_N: Array) -> Array:
 
 
 def real_reward_model() -> None:
-    pairs, most, (taught, asked) = hh(), max(CURVE), hh_split()
-    p_N, names = pairs.by["human"], {one.id for one in asked.matchups}
-    apart = np.array([one.id in names for one in pairs.matchups])
+    pairs, most, (taught, apart) = hh(), max(CURVE), hh_split()
+    p_N, asked = pairs.by["human"], pairs.some(apart)
     likely = read_answers(asked.matchups, gemma.english(), "logprobs")
     apart_N2 = np.array([(likely[m.first.id] - likely[m.second.id]).numpy() for m in asked.matchups])
     null = {

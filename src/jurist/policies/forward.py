@@ -46,7 +46,7 @@ LONG: Final = 384
 PACKED: Final = 2**19
 """Padding, times the width of the model squared, from which on it costs more than taking rows apart."""
 PADDING: Final = -1
-"""Where `_masks` is told the part that a token belongs to."""
+"""The part of a token that belongs to none."""
 
 
 class States(NamedTuple):
@@ -133,20 +133,20 @@ _checked: WeakKeyDictionary[Any, tuple[PromptForm, ...]] = WeakKeyDictionary()
 
 def _check(model: Any) -> tuple[PromptForm, ...]:
     """Compare each form once, on a small example, with one row per answer."""
-    top = min(causal_of(model).get_input_embeddings().weight.shape[0], 50)
+    causal = causal_of(model)
+    device = causal.device.type
+    top = min(causal.get_input_embeddings().weight.shape[0], 50)
     ids = [1 + index % (top - 1) for index in range(12)]
     examples = [Example(ids[:5], [ids[5:8], ids[8:9], ids[2:6]]), Example(ids[:2], [ids[3:9]])]
-    causal = causal_of(model)
-    forms: tuple[PromptForm, ...] = ("packed", "masked", "prefilled")
-    if causal.device.type != "cpu" or causal.config._attn_implementation != "sdpa":
-        forms = forms[1:]
+    forms: tuple[PromptForm, ...] = ("masked", "prefilled")
     if is_flash(model):
         forms = ("prefilled",)
+    elif device == "cpu" and causal.config._attn_implementation == "sdpa":
+        forms = ("packed", *forms)
     was_training = model.training
     model.eval()
     equal: list[PromptForm] = []
     # Flash attention has no float32: a model that is kept in that passes it in bfloat16 only.
-    device = causal_of(model).device.type
     plain = not is_flash(model) or torch.is_autocast_enabled(device)
     with torch.no_grad(), nullcontext() if plain else torch.autocast(device, torch.bfloat16):
         within = 1e-3 if _compute_dtype(model) == torch.float32 else 0.1
