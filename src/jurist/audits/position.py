@@ -224,13 +224,13 @@ def _cost(sheet: Sheet, positions: Positions) -> Iterator[Measure]:
     known = ~np.isnan(truth) & (truth != 0.5)
     right = np.sign(truth[known] - 0.5)
     given, swapped = positions.p_given[known] - 0.5, positions.p_swapped[known] - 0.5
-    settled = np.round(given + swapped, 9)
-    kept = settled != 0
+    net = np.round(given + swapped, 9)
+    kept = net != 0
     if not kept.any():
         return
     # A tie in one order would be broken at random.
     once = (2 - right * (np.sign(given) + np.sign(swapped))) / 4
-    wrong = (np.sign(settled) != right) & kept
+    wrong = (np.sign(net) != right) & kept
     error, left = wrong.sum() / kept.sum(), kept.mean()
     # The error of what is kept is a ratio; its first-order terms make the difference a mean.
     lead = once - error - (wrong - error * kept) / left

@@ -1,4 +1,4 @@
-"""What a run may spend: each call reserves its worst case before it leaves, and is settled when it is over.
+"""What a run may spend: each call reserves its worst case before it leaves, and is booked when it is over.
 
 Spending never exceeds the budget as long as no reply is billed above its own `max_tokens` and listed price;
 if one is, by no more than the excess of the calls then under way. Calls that were sent and not answered keep

@@ -116,7 +116,7 @@ class JournaledEngine(Engine):
         task.add_done_callback(partial(self._end, keys))
 
     def _end(self, keys: Sequence[bytes], task: asyncio.Task[None]) -> None:
-        """Whoever waits for a sample that will not come is told why."""
+        """Fail all who wait for a sample that will not come, with the reason."""
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:

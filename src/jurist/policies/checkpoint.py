@@ -124,9 +124,9 @@ def refuse_tokenizer(folder: Path) -> None:
     """What `load_tokenizer` would refuse. Where the files say that all is there, it need not be loaded, which
     takes seconds that a run with all its replies in the journal would wait for nothing."""
     try:
-        told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        cfg = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        there = told.get("eos_token") and (told.get("chat_template") or any(folder.glob("chat_template*")))
+        there = cfg.get("eos_token") and (cfg.get("chat_template") or any(folder.glob("chat_template*")))
     except (OSError, ValueError, AttributeError):
         there = False
     if not there:

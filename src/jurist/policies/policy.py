@@ -55,7 +55,7 @@ Want = Literal["logprobs", "value", "reward", "states"]
 PASS_SLOTS: Final = 16_384
 """Token slots in a pass without gradient."""
 KL_SLOTS: Final = 4096
-"""In one that two models take, after which progress is told."""
+"""In one that two models take, after which progress is reported."""
 
 
 class TokenStats(NamedTuple):

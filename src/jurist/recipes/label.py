@@ -143,7 +143,7 @@ async def _collect(
 
 @asynccontextmanager
 async def telling(watch: Watch, progress: RunProgress) -> AsyncIterator[None]:
-    """Now and then, and once more at the end. Rows that come home together are told of together: after the
+    """Now and then, and once more at the end. Rows that come home together are reported together: after the
     first of them nobody could say how long the others take."""
 
     async def tell() -> None:

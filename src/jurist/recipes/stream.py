@@ -97,7 +97,7 @@ def run_async(main: Coroutine[Any, Any, R], budget: Budget | None = None) -> R:
 
 
 class _Session:
-    """One run of an event loop, and how it is told to stop."""
+    """One run of an event loop, and how it is stopped."""
 
     loop: asyncio.AbstractEventLoop
     main: asyncio.Task[Any]

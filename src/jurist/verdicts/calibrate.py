@@ -152,9 +152,9 @@ def fit_columns(matchup: Array, swapped: Array, p_shown: Array, judge: str = "")
         return None
     # In a swapped pair the texts cancel, so what is left is the position; asked once, they cancel only on
     # average, and only if no position was kept for the better text.
-    both, settled = (one + other) / 2, (one + 1 - other) / 2
-    drift = abs(lean * (settled.mean() - 0.5))
-    random = len(single) > 1 and bool(drift <= 2 * abs(lean) * settled.std() / math.sqrt(n))
+    both, averaged = (one + other) / 2, (one + 1 - other) / 2
+    drift = abs(lean * (averaged.mean() - 0.5))
+    random = len(single) > 1 and bool(drift <= 2 * abs(lean) * averaged.std() / math.sqrt(n))
     # How often the two orders favour the same text, counting a p of 0.7 as seven tenths of a vote.
     same = one * (1 - other) + (1 - one) * other
     error, trust = _error(both), 1.0
