@@ -150,9 +150,10 @@ class Rewards:
 def read_score(value: Any) -> Scored:
     """A number, or why there is none. True and False are 1 and 0; text is not a score.
 
-    The budget, a dead engine or a wrong setting are no failed verdicts: they stop the run.
+    The budget, a dead engine, a wrong setting or an abandoned call are no failed verdicts: they stop the run.
     """
-    if isinstance(value, JuristError) and not isinstance(value, CallRefused | CallFailed):
+    stops = isinstance(value, JuristError | asyncio.CancelledError)
+    if stops and not isinstance(value, CallRefused | CallFailed):
         raise value
     if isinstance(value, BaseException):
         said: dict[type, str] = {CallRefused: "call_refused", CallFailed: "call_failed"}

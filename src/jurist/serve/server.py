@@ -89,7 +89,8 @@ class Server:
         gets = {"/v1/models": self._models, "/metrics": self._metrics, "/health": self._health}
         app.add_routes([web.post(path, handler) for path, handler in posts.items()])
         app.add_routes([web.get(path, handler) for path, handler in gets.items()])
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        how = {"access_log": None, "shutdown_timeout": 1.0, "lingering_time": 1.0}
+        self._runner = web.AppRunner(app, handle_signals=False, **how)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port, backlog=4096).start()
@@ -124,7 +125,7 @@ class Server:
             self._seen[path, status] += 1
             self._buckets[bisect_left(BUCKETS, took)] += 1
             self._seconds += took
-            if status >= 400:
+            if status >= 400 and self._scoring is not None:
                 _log(f"{request.method} {path} {status} {took * 1000:.1f} ms from {request.remote}")
 
     async def _admit(self, path: str, request: web.Request, handler: Handler) -> web.StreamResponse:
