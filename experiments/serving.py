@@ -272,6 +272,7 @@ def grpo(reward: Callable[..., list[float | None]], out: str) -> str:
         logging_steps=50,
         save_strategy="no",
         report_to=[],
+        disable_tqdm=True,
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=False,

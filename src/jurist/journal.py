@@ -89,10 +89,8 @@ class Journal:
         """`run` says whose money new calls are: several runs may share one journal, each open once."""
         self.on_full: Callable[[], object] = lambda: None
         """Called when the disk takes no more."""
-        self.at_once = False
-        """Commit as soon as the commit before is done, for whoever waits for each answer by itself."""
-        self._writing, self._asked = 0, False
-        """Commits under way, and whether one more was asked for meanwhile."""
+        self.at_once, self._writing, self._asked = False, 0, False
+        """Commit as soon as the commit before is done; commits under way; whether one more was asked for."""
         self._calls: list[tuple[bytes, bytes]] = []
         self._waiting: list[asyncio.Future[None]] = []
         """What the next commit holds, and those who wait for it."""

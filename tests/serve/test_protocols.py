@@ -9,7 +9,7 @@ CHAT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "
 # As OpenRLHF sends it: the prompt with its template, and the response behind it to its last token.
 ASKED = "<|im_start|>user\nWhich?<|im_end|>\n<|im_start|>assistant\n"
 QUERIES = {
-    "query": [f"{ASKED}one two<|im_end|>\n", f"{ASKED}broken<|im_end|>", f"{ASKED}three<|im_end|><|pad|>"],
+    "query": [f"{ASKED}one two<|im_end|>\n", f"{ASKED}broken<|im_end|>", f"{ASKED}four<|im_end|><|pad|>"],
     "prompts": [ASKED] * 3,
     "labels": [None, None, "three"],
 }
@@ -76,7 +76,7 @@ def test_a_judge_of_pairs_lets_the_completions_of_a_prompt_compete(longer):
 
 def test_openrlhf_gets_its_rewards(words, longer):
     _, got, _ = post(f"{words.url}/get_reward", QUERIES)
-    assert got == {"rewards": [2, None, 1], "scores": [2, None, 1], "extra_logs": {"failed": 1}}
+    assert got == {"rewards": [2, None, 0], "scores": [2, None, 0], "extra_logs": {"failed": 1}}
 
     batch = {"query": ["?a", "?aa", "!b", "!bb"], "prompts": ["?", "?", "!", "!"]}
     assert post(f"{longer.url}/get_reward", batch)[1]["rewards"] == [-1, 1, -1, 1]

@@ -2,8 +2,8 @@
 
     trainer = GRPOTrainer(model, reward_funcs=jurist.reward_function("reward:runs/mine/reward/model"), ...)
 
-Single completions are scored as `jurist train ppo` scores them. A judge of pairs compares the completions of
-a prompt with each other; the reward of one is the mean of 2p - 1 over the others. No score is None, never 0.
+A single completion is scored as in `jurist train ppo`. A judge of pairs compares the completions of a prompt
+with each other, and the reward of one is the mean of 2p - 1 over the others. No score is None, never 0.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from ..verdicts.settle import Opinion, settle, settle_scores
 AnyJudge = str | dict[str, Any] | JudgeConfig
 """As `--judge` takes it, or the folder of a reward model."""
 Row = tuple[Prompt, str]
-"""A prompt and the text of one completion."""
 
 
 class Scoring:
@@ -53,9 +52,9 @@ class Scoring:
 
     async def rewards(self, rows: Sequence[Row]) -> list[Scored]:
         """The score of each row; those of one prompt go to the judge together."""
-        groups: dict[str, list[int]] = {}
+        groups: dict[tuple[str, str | None], list[int]] = {}
         for place, (prompt, _) in enumerate(rows):
-            groups.setdefault(prompt.id, []).append(place)
+            groups.setdefault((prompt.id, prompt.reference), []).append(place)
         if self._pairs and min(map(len, groups.values()), default=2) < 2:
             raise CallRefused(
                 f"the judge {self.judge.name} compares two completions, and a prompt came with one."
@@ -77,15 +76,13 @@ class Scoring:
         """What the judge thinks of these matchups of one prompt, and the tokens that it took."""
         completions = {one.id: one for matchup in met for one in (matchup.first, matchup.second)}
         verdicts = await ask_judges(met[0].prompt, [*completions.values()], met, [self.judge]) if met else []
-        opinions = [self._settled(verdicts, one) for one in met]
+        if self._pairs:
+            about = {one.id: [said for said in verdicts if said.matchup_id == one.id] for one in met}
+            opinions = [settle(about[one.id], one, clamp=self._clamp) for one in met]
+        else:
+            opinions = [settle_scores(verdicts, one, self.judge.scale or "logits") for one in met]
         self.failed.update(one.unread for one in opinions if one.unread)
         return opinions, sum((one.usage for one in verdicts), Usage())
-
-    def _settled(self, verdicts: Sequence[Verdict], matchup: Matchup) -> Opinion:
-        if not self._pairs:
-            return settle_scores(verdicts, matchup, self.judge.scale or "logits")
-        about = [one for one in verdicts if one.matchup_id == matchup.id]
-        return settle(about, matchup, clamp=self._clamp)
 
     async def _compete(self, prompt: Prompt, completions: Sequence[Completion]) -> list[Value]:
         """Equal texts never meet; a comparison that failed counts for neither."""
@@ -103,9 +100,14 @@ class Scoring:
 
 
 class RewardFunction(ExitStack):
-    """Rewards in the form that trainers call, from several threads at once, too; `close` it in the end."""
+    """A judge or a reward model as a reward: `f(prompts, completions)` for TRL, `f.verl` for verl.
 
-    def __init__(self, judge: AnyJudge, budget: str | float | None, journal: str | Path | None) -> None:
+    What failed is None, never 0. Answered calls are kept in the file `journal`, for the next start as well.
+    """
+
+    def __init__(
+        self, judge: AnyJudge, *, budget: str | float | None = None, journal: str | Path | None = None
+    ) -> None:
         super().__init__()
         # Each process of a training has a journal of its own, and watches over its part of the budget.
         rank, cap = os.environ.get("RANK", "0"), parse_money(budget)
@@ -118,8 +120,7 @@ class RewardFunction(ExitStack):
         self._rewards = self.enter_context(Rewards(self._scoring.source))
         self.callback(lambda: self._rewards.run(self._scoring.engines.close()))
         self._rewards.run(self._scoring.engines.prepare())
-        self.__name__ = self._scoring.judge.name
-        """What TRL calls this reward in its logs."""
+        self.__name__ = self._scoring.judge.name  # in TRL's logs
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
@@ -135,23 +136,14 @@ class RewardFunction(ExitStack):
         """As verl calls it. verl does not hand on the prompt: keep it in the data's `extra_info`."""
         asked = (extra_info or {}).get("prompt") or (extra_info or {}).get("question")
         if not asked:
-            raise DataError(
-                f"a row of {data_source} does not say what was asked, and a judge has to know."
-                ' Put the prompt into its extra_info: {"prompt": ...}'
-            )
+            where = 'Put the prompt into its extra_info: {"prompt": ...}'
+            raise DataError(f"a row of {data_source} does not say what was asked. {where}")
         rows = [(prompt_of(asked, ground_truth), solution_str)]
         scored: list[Scored] = self._rewards.run(self._scoring.rewards(rows))
         return scored[0].score
 
 
-def reward_function(
-    judge: AnyJudge, *, budget: str | float | None = None, journal: str | Path | None = None
-) -> RewardFunction:
-    """A judge or a reward model as a reward: `f(prompts, completions)` for TRL, `f.verl` for verl.
-
-    What failed is None, never 0. `journal` is a file where answered calls are kept for the next start.
-    """
-    return RewardFunction(judge, budget, journal)
+reward_function = RewardFunction
 
 
 def prompt_of(asked: Any, reference: Any = None) -> Prompt:

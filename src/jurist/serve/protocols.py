@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from ..engines.engine import Ask, Reply
 from ..errors import DataError
 from ..models.rewards import Scored
+from ..prompts.load import turns
 from ..prompts.rows import clip
 from ..recipes.scoring import Row, Scoring, prompt_of, text_of
-from ..records import Completion, Matchup, Message, Usage
+from ..records import Completion, Matchup, Usage
 from ..verdicts.settle import Opinion
 
 Fields = dict[str, Any]
-Protocol = tuple[Callable[[Fields], Sequence[Any]], Any, Callable[[Fields, Any], tuple[int, Fields]]]
-"""From a request's fields what is judged together, how, and from what came of it a status and fields."""
 _SPECIAL: Final = re.compile(r"((<\|[^<>|]+\|>|</s>|<eos>|<end_of_turn>|<pad>)\s*)+$")
 """Tokens that end an answer: OpenRLHF leaves them in."""
 
@@ -44,10 +43,8 @@ def read_rows(fields: Fields) -> list[list[Row]]:
 
 def write_rows(fields: Fields, found: list[list[Scored]]) -> tuple[int, Fields]:
     scores: list[Any] = [[one.score for one in some] for some in found]
-    reasons: list[Any] = [[one.failed or None for one in some] for some in found]
-    if "rows" not in fields:
-        (scores,), (reasons,) = scores, reasons
-    return 200, {"scores": scores, "reasons": reasons}
+    told = {"scores": scores, "reasons": [[one.failed or None for one in some] for some in found]}
+    return 200, told if "rows" in fields else {name: some[0] for name, some in told.items()}
 
 
 def read_queries(fields: Fields) -> list[list[Row]]:
@@ -72,14 +69,14 @@ def write_queries(fields: Fields, found: list[list[Scored]]) -> tuple[int, Field
 def read_response(fields: Fields) -> list[list[Row]]:
     """NeMo Gym: OpenAI's request and response of a rollout, beside the other fields of its row."""
     asked = need(fields, "responses_create_params", dict)
-    turns = asked.get("input")
-    turns = [{"role": "user", "content": turns}] if isinstance(turns, str) else need(asked, "input")
+    given: Any = asked.get("input")
+    given = [{"role": "user", "content": given}] if isinstance(given, str) else need(asked, "input")
     if asked.get("instructions"):
-        turns = [{"role": "system", "content": asked["instructions"]}, *turns]
+        given = [{"role": "system", "content": asked["instructions"]}, *given]
     output = need(need(fields, "response", dict), "output")
     parts = [part for item in output if item["type"] == "message" for part in item["content"]]
     text = "".join(part["text"] for part in parts if part["type"] == "output_text")
-    return [[(prompt_of(turns, fields.get("expected_answer")), text)]]
+    return [[(prompt_of(given, fields.get("expected_answer")), text)]]
 
 
 def write_response(fields: Fields, found: list[list[Scored]]) -> tuple[int, Fields]:
@@ -92,10 +89,7 @@ def write_response(fields: Fields, found: list[list[Scored]]) -> tuple[int, Fiel
 
 
 def read_decisions(fields: Fields) -> list[list[Matchup]]:
-    """System One: choices between two completions of the state, `{"prompt", "completions": {option: text}}`.
-
-    The judge asks in its own words; instructions and descriptions are not shown to it.
-    """
+    """System One: choices between two completions of the state; the judge asks in its own words."""
     state = need(fields, "state", dict)
     prompt, texts = prompt_of(state.get("prompt"), state.get("reference")), need(state, "completions", dict)
     met = []
@@ -124,7 +118,8 @@ def write_decisions(fields: Fields, found: list[tuple[list[Opinion], Usage]]) ->
     return 200, {"model": fields.get("model", ""), "answers": answers, "usage": used}
 
 
-PROTOCOLS: Final[dict[str, Protocol]] = {
+# From the fields of a request what is judged together; how; from what came of it a status and fields.
+PROTOCOLS: Final[dict[str, tuple[Callable[[Fields], Any], Callable[..., Any], Callable[..., Any]]]] = {
     "/score": (read_rows, Scoring.rewards, write_rows),
     "/get_reward": (read_queries, Scoring.rewards, write_queries),
     "/verify": (read_response, Scoring.rewards, write_response),
@@ -132,19 +127,10 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
 }
 
 
-class Part(msgspec.Struct):
-    text: str
-
-
-class Turn(msgspec.Struct):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
-
-
 class ChatCompletion(msgspec.Struct):
     """What is understood of OpenAI's request; the rest is ignored, and null is as good as absent."""
 
-    messages: list[Turn]
+    messages: list[Fields]
     model: str = ""
     temperature: float = 1.0
     top_p: float = 1.0
@@ -159,7 +145,7 @@ class ChatCompletion(msgspec.Struct):
 
     def ask(self) -> Ask:
         return Ask(
-            tuple(_message(turn) for turn in self.messages),
+            turns(self.messages, "messages"),
             self.temperature,
             self.top_p,
             self.max_tokens or self.max_completion_tokens,
@@ -183,10 +169,10 @@ class ChatCompletion(msgspec.Struct):
 class MessagesRequest(msgspec.Struct):
     """The same of Anthropic's."""
 
-    messages: list[Turn]
+    messages: list[Fields]
     max_tokens: int
     model: str = ""
-    system: str | list[Part] = ""
+    system: str | list[Fields] = ""
     temperature: float = 1.0
     top_p: float = 1.0
     stop_sequences: tuple[str, ...] = ()
@@ -194,9 +180,9 @@ class MessagesRequest(msgspec.Struct):
     n = 1
 
     def ask(self) -> Ask:
-        system = [Turn("system", self.system)] if self.system else []
-        messages = tuple(_message(turn) for turn in (*system, *self.messages))
-        return Ask(messages, self.temperature, self.top_p, self.max_tokens, self.stop_sequences)
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        said = turns([*system, *self.messages], "messages")
+        return Ask(said, self.temperature, self.top_p, self.max_tokens, self.stop_sequences)
 
     def response(self, replies: list[Reply]) -> dict[str, Any]:
         (reply,) = replies
@@ -211,11 +197,6 @@ class MessagesRequest(msgspec.Struct):
             "stop_sequence": None,
             "usage": {"input_tokens": reply.usage.tokens_in, "output_tokens": reply.usage.tokens_out},
         }
-
-
-def _message(turn: Turn) -> Message:
-    text = turn.content if isinstance(turn.content, str) else "".join(part.text for part in turn.content)
-    return Message("system" if turn.role == "developer" else turn.role, text)
 
 
 def _choice(index: int, reply: Reply) -> dict[str, Any]:

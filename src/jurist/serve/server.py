@@ -18,13 +18,14 @@ import os
 import signal
 import sys
 import threading
+from asyncio import Semaphore
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
 from time import perf_counter, strftime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 import uvloop
@@ -32,14 +33,14 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from ..engines.budget import Budget, parse_money
-from ..engines.engine import open_engine, sample_of
+from ..engines.engine import Ask, open_engine, sample_of
 from ..engines.scripted import Function, Scripted
 from ..errors import BudgetSpent, CallRefused, EngineDown, Interrupted, JuristError, SettingError
 from ..prompts.rows import SKIP
 from ..recipes.scoring import Scoring
 from ..run import Run
 from ..verdicts.settings import JudgeConfig
-from .protocols import PROTOCOLS, ChatCompletion, Fields, MessagesRequest, Protocol
+from .protocols import PROTOCOLS, ChatCompletion, Fields, MessagesRequest
 
 LARGEST_BODY: Final = 64 << 20
 SLOWEST_BODY_S: Final = 10.0
@@ -48,7 +49,6 @@ ALL: Final = 1_000_000
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 STATUS: Final = ((CallRefused, 400), (BudgetSpent, 402), ((EngineDown, Interrupted), 503), (JuristError, 500))
 """A spent budget is no fault that goes away: clients that try 5xx again do not try 402."""
-_T = TypeVar("_T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -65,32 +65,26 @@ class Server:
     ) -> None:
         self.url = ""
         """Where to point a client, ending in /v1."""
-        self.calls = self.in_flight = 0
-        """Chats answered; requests that wait or are worked on."""
-        self.draining = False
-        """What is in flight is answered, and nothing more."""
+        self.scoring, self.calls, self.in_flight, self.draining = scoring, 0, 0, False
+        """The judge; chats answered; requests that wait or are worked on; whether only these are answered."""
         answers = answer if isinstance(answer, Mapping) else {"": answer}
         self._engines = {name: Scripted(one, name or "default") for name, one in answers.items()}
-        self._scoring, self._token, self._most = scoring, token.encode(), concurrency + queue
-        self._slots = asyncio.Semaphore(concurrency)
-        self._seen: Counter[tuple[str, int]] = Counter()
+        self._token, self._most, self._slots = token.encode(), concurrency + queue, Semaphore(concurrency)
+        self._seen: Counter[str] = Counter()
         self._buckets, self._seconds = [0] * (len(BUCKETS) + 1), 0.0
 
     async def start(self, host: str, port: int) -> None:
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._guard])
-        posts: dict[str, Handler] = {
-            "/v1/chat/completions": partial(self._chat, ChatCompletion),
-            "/v1/messages": partial(self._chat, MessagesRequest),
-        }
-        if self._scoring is not None:
-            await self._scoring.engines.prepare()
-            posts |= {path: partial(self._score, self._scoring, one) for path, one in PROTOCOLS.items()}
+        posts: dict[str, Handler] = {"/v1/messages": partial(self._chat, MessagesRequest)}
+        posts["/v1/chat/completions"] = partial(self._chat, ChatCompletion)
+        if self.scoring is not None:
+            await self.scoring.engines.prepare()
+            posts |= {path: partial(self._score, *one) for path, one in PROTOCOLS.items()}
             posts["/seed_session"] = self._health  # how NeMo Gym begins a rollout; a judge remembers nothing
         gets = {"/v1/models": self._models, "/metrics": self._metrics, "/health": self._health}
         app.add_routes([web.post(path, handler) for path, handler in posts.items()])
         app.add_routes([web.get(path, handler) for path, handler in gets.items()])
-        how = {"access_log": None, "shutdown_timeout": 1.0, "lingering_time": 1.0}
-        self._runner = web.AppRunner(app, handle_signals=False, **how)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=1.0)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port, backlog=4096).start()
@@ -102,8 +96,8 @@ class Server:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
-        if self._scoring is not None:
-            await self._scoring.engines.close()
+        if self.scoring is not None:
+            await self.scoring.engines.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -122,24 +116,21 @@ class Server:
             return response
         finally:
             took = perf_counter() - started
-            self._seen[path, status] += 1
+            self._seen[f'{{path="{path}",status="{status}"}}'] += 1
             self._buckets[bisect_left(BUCKETS, took)] += 1
             self._seconds += took
-            if status >= 400 and self._scoring is not None:
+            if status >= 400 and self.scoring is not None:
                 _log(f"{request.method} {path} {status} {took * 1000:.1f} ms from {request.remote}")
 
     async def _admit(self, path: str, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if path == "/health":
-            return await handler(request)
-        if self._token and not hmac.compare_digest(_token_of(request.headers), self._token):
+        known = not self._token or hmac.compare_digest(_token_of(request.headers), self._token)
+        if not known and path != "/health":
             return _error(401, "this server wants its token: Authorization: Bearer TOKEN")
-        if path == "/metrics":
+        if path in ("/health", "/metrics"):
             return await handler(request)
         if self.draining or self.in_flight >= self._most:
-            said = (
-                "this server is stopping" if self.draining else f"{self.in_flight} requests are here already"
-            )
-            return _error(503, f"{said}. Try again later")
+            said = "is stopping" if self.draining else f"has {self.in_flight} requests already"
+            return _error(503, f"this server {said}. Try again later")
         self.in_flight += 1
         try:
             try:
@@ -154,33 +145,27 @@ class Server:
         finally:
             self.in_flight -= 1
 
-    async def _score(self, scoring: Scoring, protocol: Protocol, request: web.Request) -> web.Response:
-        read, ask, write = protocol
+    async def _score(self, read: Any, ask: Any, write: Any, request: web.Request) -> web.Response:
         fields, asked = await _read(request, read)
-        found = await asyncio.gather(*(ask(scoring, one) for one in asked))
+        found = await asyncio.gather(*(ask(self.scoring, one) for one in asked))
         status, told = write(fields, found)
         return _json(told, status)
 
-    async def _chat(
-        self, asked: type[ChatCompletion | MessagesRequest], request: web.Request
-    ) -> web.Response:
-        def read(fields: Fields) -> ChatCompletion | MessagesRequest:
-            return msgspec.convert({name: one for name, one in fields.items() if one is not None}, asked)
+    async def _chat(self, asked: Any, request: web.Request) -> web.Response:
+        def read(fields: Fields) -> tuple[ChatCompletion | MessagesRequest, Ask]:
+            got: Any = msgspec.convert({name: one for name, one in fields.items() if one is not None}, asked)
+            return got, got.ask()
 
-        _, got = await _read(request, read)
+        _, (got, ask) = await _read(request, read)
         if got.stream:
             return _error(400, "this server does not stream: leave out stream, or set it to false")
         engine = self._engines.get(got.model, self._engines.get(""))
         if engine is None:
-            there = f"there is {', '.join(self._names()) or 'none'}"
-            return _error(404, f"there is no model '{got.model}'; {there}")
-        ask = got.ask()
+            there = ", ".join(self._engines) or "none: this judge asks no model"
+            return _error(404, f"there is no model '{got.model}'; there is {there}")
         replies = await asyncio.gather(*(engine.answer(sample_of(ask, i)) for i in range(got.n)))
         self.calls += 1
         return _json(got.response(replies))
-
-    def _names(self) -> list[str]:
-        return [one.name for one in self._engines.values()]
 
     async def _health(self, _: web.Request) -> web.Response:
         return _json({"status": "draining" if self.draining else "ok"}, 503 if self.draining else 200)
@@ -189,21 +174,19 @@ class Server:
         # What OpenAI's clients read of a model, and Anthropic's.
         about = {"object": "model", "created": 0, "owned_by": "jurist"}
         about |= {"type": "model", "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
-        models = [{"id": name, "display_name": name, **about} for name in self._names()]
+        names = [one.name for one in self._engines.values()]
+        models = [{"id": name, "display_name": name, **about} for name in names]
         return _json({"object": "list", "data": models, "has_more": False})
 
     async def _metrics(self, _: web.Request) -> web.Response:
         """For Prometheus."""
-        found: dict[str, float] = {
-            f'requests_total{{path="{path}",status="{status}"}}': n
-            for (path, status), n in self._seen.items()
-        }
+        found: dict[str, float] = {f"requests_total{where}": n for where, n in self._seen.items()}
         counts, bounds = [*accumulate(self._buckets)], (*map("{:g}".format, BUCKETS), "+Inf")
         found |= {f'request_seconds_bucket{{le="{le}"}}': n for le, n in zip(bounds, counts, strict=True)}
         found |= {"request_seconds_sum": self._seconds, "request_seconds_count": counts[-1]}
         found["requests_in_flight"] = self.in_flight
-        if self._scoring is not None:
-            budget, failed = self._scoring.budget, self._scoring.failed
+        if self.scoring is not None:
+            budget, failed = self.scoring.budget, self.scoring.failed
             found |= {"dollars_total": budget.spent, "dollars_uncertain": budget.uncertain}
             found |= {"calls_total": budget.calls, "calls_from_journal_total": budget.cached}
             found |= {f'failed_scores_total{{reason="{why}"}}': n for why, n in failed.items()}
@@ -219,7 +202,7 @@ def _token_of(headers: Mapping[str, str]) -> bytes:
     return (headers.get("x-api-key") or said).encode()
 
 
-async def _read(request: web.Request, read: Callable[[Fields], _T]) -> tuple[Fields, _T]:
+async def _read(request: web.Request, read: Callable[[Fields], Any]) -> tuple[Fields, Any]:
     """What cannot be read of a request is its sender's fault."""
     try:
         fields = msgspec.json.decode(await request.read(), type=Fields)
@@ -280,25 +263,23 @@ def serve_judge(cfg: ServeConfig) -> int:
     """Until SIGTERM or Ctrl-C: then what is in flight is answered. After a second one it is given up."""
     token = os.environ.get(cfg.token_env, "")
     if cfg.token_env and not token:
-        raise SettingError(
-            f"{cfg.token_env} holds no token. Set it: export {cfg.token_env}=$(openssl rand -hex 32)"
-        )
+        raise SettingError(f"{cfg.token_env} holds no token. Set one: export {cfg.token_env}=...")
     if not token and cfg.host not in ("localhost", "127.0.0.1", "::1"):
         raise SettingError(
-            f"{cfg.host} can be reached from outside, and there is no token. Name the environment variable"
-            " that holds one: --token_env JURIST_TOKEN, or stay on this machine: --host 127.0.0.1"
+            f"{cfg.host} can be reached from outside, and there is no token. Name the variable that holds"
+            " one: --token_env JURIST_TOKEN, or stay on this machine: --host 127.0.0.1"
         )
     with Run(cfg.out) as run:
         scoring = Scoring(cfg.judge, run.journal, Budget(parse_money(cfg.budget), run.journal))
         engine = next(iter(scoring.engines), None)
         server = Server(engine.answer if engine else {}, scoring, token, cfg.concurrency, cfg.queue)
-        _run_until_stopped(server, cfg.host, cfg.port, scoring)
+        _run_until_stopped(server, cfg.host, cfg.port)
     return 0
 
 
-def _run_until_stopped(server: Server, host: str, port: int, scoring: Scoring | None = None) -> None:
+def _run_until_stopped(server: Server, host: str, port: int) -> None:
     async def main() -> None:
-        loop, signals = asyncio.get_running_loop(), asyncio.Semaphore(0)
+        loop, signals = asyncio.get_running_loop(), Semaphore(0)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signals.release)
         await server.start(host, port)
@@ -308,16 +289,15 @@ def _run_until_stopped(server: Server, host: str, port: int, scoring: Scoring | 
         _log(f"stopping: {server.in_flight} requests are still answered. Press Ctrl-C again to give them up")
         while server.in_flight and signals.locked():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        left = server.in_flight
-        if scoring is not None and left:
+        left, scoring = server.in_flight, server.scoring
+        if left and scoring is not None:
             scoring.budget.stop(Interrupted("this server is stopping"))
             scoring.engines.abandon()
         await server.stop()
-        if scoring is not None and left:
-            lost, usd = scoring.budget.lost, scoring.budget.lost_usd
+        if left and scoring is not None:
             raise Interrupted(
-                f"stopped. {left} requests are not answered; {lost} calls that were sent are lost and may"
-                f" cost up to ${usd:.4f}. Answered calls are kept"
+                f"stopped. {left} requests are not answered; {scoring.budget.lost} calls that were sent are"
+                f" lost and may cost up to ${scoring.budget.lost_usd:.4f}. Answered calls are kept"
             )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -326,9 +306,7 @@ def _run_until_stopped(server: Server, host: str, port: int, scoring: Scoring | 
 
 def run_server(argv: list[str] | None = None) -> int:
     """The chat server as its own process; it prints its address once it listens and stops on SIGTERM."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jurist.serve", description="Serve a function or an engine."
-    )
+    parser = argparse.ArgumentParser("python -m jurist.serve", description="Serve a function or an engine.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--answer", help="module:function from an Ask to a text or a Reply")
     what.add_argument("--engine", help="an engine, e.g. hf:./checkpoint")
