@@ -1,7 +1,7 @@
 """A judge behind `jurist serve`, and in the process of others: what serving adds, and TRL's own trainer.
 
-Load comes from a second core, each request at its fixed time, whether or not those before were answered; where
-it is allowed, both ends have real-time priority.
+Load comes from a second core, each request at its fixed time, answered or not the ones before; where it is
+allowed, both ends have real-time priority.
 """
 
 import asyncio
@@ -211,15 +211,14 @@ def grpo(reward: Callable[..., list[float | None]], out: str) -> str:
     from trl import GRPOConfig, GRPOTrainer
 
     import small_world as world
-    from jurist.tiny.model import tiny_checkpoint
-    from jurist.tiny.world import prompts
 
-    asked = [{"prompt": [{"role": "user", "content": world.request(one)}]} for one in prompts(480, SEED)]
+    requests = map(world.request, world.prompts(480, SEED))
+    asked = [{"prompt": [{"role": "user", "content": one}]} for one in requests]
     cpu: Any = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": []}
     batch: Any = {"per_device_train_batch_size": 32, "num_generations": 8, "max_steps": STEPS}
     batch |= {"learning_rate": 3e-4, "beta": 0.02, "max_completion_length": world.MOST_TOKENS}
     args = GRPOConfig(out, seed=SEED, **batch, **cpu)
-    trainer = GRPOTrainer(str(tiny_checkpoint()), reward, args, train_dataset=Dataset.from_list(asked))
+    trainer = GRPOTrainer(str(world.tiny_checkpoint()), reward, args, train_dataset=Dataset.from_list(asked))
     trainer.train()
     trainer.save_model(f"{out}/model")
     return f"{out}/model"

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import threading
+import time
 
 import making
 import pytest
@@ -108,6 +110,27 @@ def test_calls_that_come_together_go_through_the_model_together(folder):
 
     asyncio.run(everything())
     assert passes == [20]
+
+
+def test_a_call_goes_at_once_when_the_model_is_idle_and_else_with_those_that_came_meanwhile(folder):
+    judge, passes, begun = RewardJudge(folder), [], threading.Event()
+
+    def slowly(rows):
+        passes.append(len(rows))
+        begun.set()
+        time.sleep(0.1)
+        return [0.0] * len(rows)
+
+    judge.score_many = slowly
+    rows = preferences(6, seed=4)
+
+    async def one_and_then_five():
+        first = asyncio.create_task(judge(rows[0].prompt, rows[0].chosen))
+        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.gather(first, *(judge(one.prompt, one.chosen) for one in rows[1:]))
+
+    asyncio.run(one_and_then_five())
+    assert passes == [1, 5]
 
 
 def test_a_run_can_be_labelled_by_a_reward_model(folder, tmp_path):
