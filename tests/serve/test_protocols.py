@@ -105,6 +105,8 @@ def test_a_decision_between_two_completions_is_a_choice(judge, request):
     assert answer["confidence"] == pytest.approx(2 * answer["probabilities"]["A"] - 1)
     assert got["usage"] == {"input_tokens": 0, "output_tokens": 0}
 
+    told = post(url, decision("A", "B", "C"))[1]["error"]["message"]
+    assert "no more than which of two" in told
     unread = post(url, decision("A", "C"))[1]["answers"]["better"]
     assert unread == {
         "type": "choice",
@@ -117,7 +119,7 @@ def test_a_decision_between_two_completions_is_a_choice(judge, request):
 
 FORMS = {
     "/score": [
-        *(b"", b"{", b"[1]", b"\xff", {"prompt": "?"}, {"completions": ["a"]}, {"rows": [1]}),
+        *(b"", b"{", b"[1]", b"\xff", b"[" * 100_000, {"prompt": "?"}, {"completions": ["a"]}, {"rows": [1]}),
         *({"prompt": "?", "completions": "a"}, {"prompt": "?", "completions": [1]}, {"prompt": [[]]}),
     ],
     "/get_reward": [{"query": ["a"]}, {"query": [1], "prompts": [2]}, {"query": ["ab"], "prompts": []}],

@@ -9,9 +9,12 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from jurist.journal import Journal
 from jurist.serve import server as module
 from serve.calls import judged_by, metrics, post, score
 from support.cli import run, spawn
@@ -48,6 +51,7 @@ BEARERS = {
     "Basic YW55OnMzY3JldC10b2tlbg==": 200,  # http://any:TOKEN@host, for clients that can send no header
     "Bearer wrong": 401,
     "Basic !": 401,
+    "Bearer \xff": 401,
     "": 401,
 }
 
@@ -137,6 +141,20 @@ def test_equal_questions_are_paid_once_also_after_a_restart_and_as_a_chat():
                 got = post(f"{server.url}/v1/chat/completions", chat)[1]
                 assert got["choices"][0]["message"]["content"] == "7"
         assert judge.answered == 2
+
+
+def test_an_answer_leaves_when_it_is_on_disk_and_not_before(monkeypatch):
+    write = Journal._write
+
+    def slowly(journal, calls, *how):
+        time.sleep(0.2 if calls else 0)
+        write(journal, calls, *how)
+
+    monkeypatch.setattr(Journal, "_write", slowly)
+    with serving(lambda _: "7") as judge, judged_by(pointwise(judge)) as server:
+        assert score(server, "a")[0] == 200
+        with closing(Journal(Path("served/journal.sqlite"), reading=True)) as kept:
+            assert len(kept) == 1
 
 
 def served(judge, *more):

@@ -89,6 +89,7 @@ class Server:
         try:
             await web.TCPSite(self._runner, host, port, backlog=4096).start()
         except OSError as error:
+            await self.stop()
             raise SettingError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Take a free port: --port 0"
             ) from None
@@ -179,7 +180,6 @@ class Server:
         return _json({"object": "list", "data": models, "has_more": False})
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        """For Prometheus."""
         found: dict[str, float] = {f"requests_total{where}": n for where, n in self._seen.items()}
         counts, bounds = [*accumulate(self._buckets)], (*map("{:g}".format, BUCKETS), "+Inf")
         found |= {f'request_seconds_bucket{{le="{le}"}}': n for le, n in zip(bounds, counts, strict=True)}
@@ -199,7 +199,7 @@ def _token_of(headers: Mapping[str, str]) -> bytes:
     with contextlib.suppress(ValueError):
         if kind == "Basic":
             return base64.b64decode(said).partition(b":")[2]
-    return (headers.get("x-api-key") or said).encode()
+    return (headers.get("x-api-key") or said).encode(errors="surrogateescape")
 
 
 async def _read(request: web.Request, read: Callable[[Fields], Any]) -> tuple[Fields, Any]:
@@ -207,7 +207,7 @@ async def _read(request: web.Request, read: Callable[[Fields], Any]) -> tuple[Fi
     try:
         fields = msgspec.json.decode(await request.read(), type=Fields)
         return fields, read(fields)
-    except (JuristError, msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (JuristError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         said = str(error).partition(f" {SKIP}")[0]
         raise CallRefused(f"the request cannot be read: {said or type(error).__name__}") from None
 
