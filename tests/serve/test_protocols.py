@@ -80,6 +80,8 @@ def test_openrlhf_gets_its_rewards(words, longer):
 
     batch = {"query": ["?a", "?aa", "!b", "!bb"], "prompts": ["?", "?", "!", "!"]}
     assert post(f"{longer.url}/get_reward", batch)[1]["rewards"] == [-1, 1, -1, 1]
+    zero = {"query": ["?0 0"], "prompts": ["?"], "labels": [0]}  # a label, unlike an empty one
+    assert post(f"{words.url}/get_reward", zero)[1]["rewards"] == [0]
     status, told, _ = post(f"{words.url}/get_reward", {"query": ["answer"], "prompts": ["asked"]})
     assert (status, "does not hold its prompt" in told["error"]["message"]) == (400, True)
 
@@ -107,6 +109,8 @@ def test_a_decision_between_two_completions_is_a_choice(judge, request):
 
     told = post(url, decision("A", "B", "C"))[1]["error"]["message"]
     assert "no more than which of two" in told
+    told = post(url, {**decision("A", "B"), "questions": {"better": {}}})[1]["error"]["message"]
+    assert "there is no 'type'" in told
     unread = post(url, decision("A", "C"))[1]["answers"]["better"]
     assert unread == {
         "type": "choice",
@@ -122,7 +126,10 @@ FORMS = {
         *(b"", b"{", b"[1]", b"\xff", b"[" * 100_000, {"prompt": "?"}, {"completions": ["a"]}, {"rows": [1]}),
         *({"prompt": "?", "completions": "a"}, {"prompt": "?", "completions": [1]}, {"prompt": [[]]}),
     ],
-    "/get_reward": [{"query": ["a"]}, {"query": [1], "prompts": [2]}, {"query": ["ab"], "prompts": []}],
+    "/get_reward": [
+        *({"query": ["a"]}, {"query": [1], "prompts": [2]}, {"query": ["ab"], "prompts": []}),
+        {"query": ["ab"], "prompts": ["a"], "labels": "b"},
+    ],
     "/verify": [{}, rollout(1), {**rollout("a"), "response": {"output": [1]}}, {"response": {"output": []}}],
     "/v1/systemone": [
         {"state": "text", "questions": {}},
@@ -131,7 +138,8 @@ FORMS = {
         decision("A", "D"),
         {**decision("A", "B"), "questions": {"better": 1}},
     ],
-    "/v1/chat/completions": [{"model": "m"}, {"messages": 1}],
+    "/v1/chat/completions": [{"model": "m"}, {"messages": 1}, {"messages": CHAT, "max_tokens": -1}],
+    "/v1/messages": [{"messages": CHAT, "max_tokens": 0}],
 }
 
 

@@ -50,14 +50,14 @@ def write_rows(fields: Fields, found: list[list[Scored]]) -> tuple[int, Fields]:
 def read_queries(fields: Fields) -> list[list[Row]]:
     """OpenRLHF: a query is the prompt as the model saw it with the response behind it; labels are answers."""
     queries, prompts = need(fields, "query"), need(fields, "prompts")
-    labels = fields.get("labels") or [None] * len(queries)
+    labels = need(fields, "labels") if fields.get("labels") else [None] * len(queries)
     rows = []
     for query, prompt, label in zip(queries, prompts, labels, strict=True):
         _, there, response = query.partition(prompt)
         if not there:
             raise DataError(f"the query {clip(query)} does not hold its prompt {clip(prompt)}")
         text = response[:-500] + _SPECIAL.sub("", response[-500:])
-        rows.append((prompt_of(prompt, label or None), text))
+        rows.append((prompt_of(prompt, None if label == "" else label), text))
     return [rows]
 
 
@@ -134,8 +134,8 @@ class ChatCompletion(msgspec.Struct):
     model: str = ""
     temperature: float = 1.0
     top_p: float = 1.0
-    max_tokens: int = 0
-    max_completion_tokens: int = 1024
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
     stop: str | tuple[str, ...] = ()
     seed: int | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
@@ -170,7 +170,7 @@ class MessagesRequest(msgspec.Struct):
     """The same of Anthropic's."""
 
     messages: list[Fields]
-    max_tokens: int
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
     model: str = ""
     system: str | list[Fields] = ""
     temperature: float = 1.0
