@@ -10,6 +10,7 @@ budget is reached come on top.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -51,6 +52,8 @@ class Budget:
         """How many times over its worst case an engine has billed: later calls reserve so much more."""
         self.warnings: dict[str, str] = {}
         self.stopped: Exception | None = None
+        self.stops = True
+        """At the first call that does not fit; else that one is refused, and smaller ones may follow."""
         self._journal = journal
         self._changed = asyncio.Event()
         if journal is not None:
@@ -70,13 +73,16 @@ class Budget:
             usd = most * self.overbilled.get(engine, 1.0)
             has_room = journal is None or journal.has_room(self.replies_under_way + replies)
             committed = self.spent + self.uncertain + self.reserved
-            fits = self.cap is None or committed + usd <= self.cap * (1 + 1e-12)
-            if has_room and fits and (usd > 0 or self.cap is None or committed < self.cap):
+            room = math.inf if self.cap is None else self.cap * (1 + 1e-12)
+            if has_room and committed + usd <= room and (usd > 0 or self.cap is None or committed < self.cap):
                 break
-            if self.under_way:
+            if self.under_way and (self.stops or self.spent + self.uncertain + usd <= room):
                 await self._changed.wait()
-            else:
-                self.stop(self._spent(usd) if has_room or journal is None else disk_full(journal.path))
+                continue
+            reason = self._spent(usd) if has_room or journal is None else disk_full(journal.path)
+            if not self.stops:
+                raise reason
+            self.stop(reason)
         reservation = Reservation(engine, most, usd, replies)
         self._change(reservation, 1)
         if self.cap is not None and usd and journal is not None:
