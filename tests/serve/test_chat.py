@@ -1,5 +1,6 @@
 """Functions and engines behind an address that other stacks can call."""
 
+import contextlib
 import json
 import math
 import signal
@@ -111,6 +112,11 @@ def test_what_goes_wrong_becomes_a_status_with_a_reason(fields, raised, status, 
 def test_a_port_that_is_taken_is_said_to_be_taken():
     with serving(str) as server, pytest.raises(SettingError, match=r"cannot listen on .* in use.*--port 0"):
         serving(str, port=int(server.url.split(":")[2].partition("/")[0])).__enter__()
+
+
+def test_an_ipv6_address_is_printed_in_brackets():
+    with contextlib.suppress(SettingError), serving(str, "::1") as server:  # a machine may have none
+        assert server.url.startswith("http://[::1]:")
 
 
 def test_the_server_runs_as_a_process_of_its_own_until_it_is_stopped(tmp_path, monkeypatch, capsys):

@@ -76,7 +76,7 @@ def test_without_a_token_it_listens_on_this_machine_only():
     assert "no judge called" in run("serve", "shortr").line
 
 
-def test_a_body_that_is_too_large_or_too_slow_is_refused(monkeypatch, capsys):
+def test_a_body_that_is_too_large_too_slow_or_unreadable_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(module, "LARGEST_BODY", 1000)
     monkeypatch.setattr(module, "SLOWEST_BODY_S", 0.2)
     with judged_by("regex:a") as server:
@@ -86,9 +86,10 @@ def test_a_body_that_is_too_large_or_too_slow_is_refused(monkeypatch, capsys):
             slow.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{")
             assert slow.recv(4096).startswith(b"HTTP/1.1 408")
             assert slow.recv(4096) == b""  # and the connection is closed
+        assert post(f"{server.url}/score", b"not gzip", **{"Content-Encoding": "gzip"})[0] == 400
         assert score(server, "a")[0] == 200
         assert server.in_flight == 0
-    assert [line.split()[4] for line in capsys.readouterr().err.splitlines()] == ["413", "408"]
+    assert [line.split()[4] for line in capsys.readouterr().err.splitlines()] == ["413", "408", "400"]
 
 
 def test_what_is_too_much_gets_a_503_at_once_and_the_rest_is_answered():
@@ -110,6 +111,9 @@ def test_what_is_too_much_gets_a_503_at_once_and_the_rest_is_answered():
 def test_a_spent_budget_is_a_402_and_what_was_answered_is_still_answered():
     with serving(lambda _: "7", price=(100, 10)) as judge:
         with judged_by(pointwise(judge, price=PRICE), cap=0.3) as server:
+            # One question that does not fit leaves the others their budget.
+            large = {"messages": [{"role": "user", "content": "?"}], "max_tokens": 10**9}
+            assert post(f"{server.url}/v1/chat/completions", large)[0] == 402
             statuses = [score(server, f"answer {n}")[0] for n in range(12)]
             again = [score(server, f"answer {n}")[0] for n in range(12)]
             found = metrics(server)
@@ -127,7 +131,9 @@ def test_a_judge_that_fails_is_null_and_counted_by_reason():
         status, got, _ = score(server, "a", "b")
         (reason,) = set(got["reasons"])
         assert (status, got["scores"]) == (200, [None, None])
+        server.scoring.failed['said "no"'] = 1234567
         found = metrics(server)
+    assert found[r'jurist_failed_scores_total{reason="said \"no\""}'] == 1234567
     assert found[f'jurist_failed_scores_total{{reason="{reason}"}}'] == 2
     assert found['jurist_request_seconds_bucket{le="+Inf"}'] == found["jurist_request_seconds_count"]
 
@@ -188,6 +194,30 @@ def test_a_signal_lets_what_is_in_flight_come_home_and_a_second_gives_it_up(sign
     assert (code, statuses) == ((0, [200] * 4) if signals == 1 else (130, [0] * 4))
     assert "4 requests are still answered" in said
     assert ("4 calls that were sent are lost" in said) == (signals == 2)
+
+
+@pytest.mark.slow
+def test_a_second_signal_gives_up_calls_that_nobody_waits_for_any_more():
+    """Of two samples one was refused, and the request with it; the other is still being asked for."""
+    slow_first = iter((30, *[0] * 9))
+    answers = iter(({"text": "no", "status": 400}, "7"))
+    chat = {"messages": [{"role": "user", "content": "?"}], "n": 2}
+    with serving(lambda _: next(answers), latency=lambda _: next(slow_first)) as judge:
+        process, url = served(judge)
+        assert post(url.replace("/score", "/v1/chat/completions"), chat)[0] == 400
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        assert process.wait(5) == 130
+        assert "1 calls that were sent are lost" in process.stderr.read()
+
+
+@pytest.mark.slow
+def test_many_completions_are_compared_in_time_that_grows_with_the_calls():
+    with judged_by("shorter") as server:
+        started = time.process_time()
+        assert score(server, *("a" * n for n in range(128)))[0] == 200
+        assert time.process_time() - started < 2
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -43,7 +43,7 @@ class Scoring:
         if isinstance(judge, str) and (in_training(judge) / "config.json").exists():
             judge = f"reward:{judge}"
         cfg, journal.at_once = judge_config(judge), True
-        self.budget, self.engines = budget, Engines(journal, budget)
+        self.budget, self.engines, budget.stops = budget, Engines(journal, budget), False
         self.judge = cast(Any, open_judge(cfg, self.engines))
         self.failed: Counter[str] = Counter()
         """Scores, and comparisons, that came to nothing, by reason."""
@@ -77,7 +77,9 @@ class Scoring:
         completions = {one.id: one for matchup in met for one in (matchup.first, matchup.second)}
         verdicts = await ask_judges(met[0].prompt, [*completions.values()], met, [self.judge]) if met else []
         if self._pairs:
-            about = {one.id: [said for said in verdicts if said.matchup_id == one.id] for one in met}
+            about = defaultdict[str, list[Verdict]](list)
+            for said in verdicts:
+                about[said.matchup_id].append(said)
             opinions = [settle(about[one.id], one, clamp=self._clamp) for one in met]
         else:
             opinions = [settle_scores(verdicts, one, self.judge.scale or "logits") for one in met]

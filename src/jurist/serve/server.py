@@ -91,9 +91,11 @@ class Server:
         except OSError as error:
             await self.stop()
             raise SettingError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}. Take a free port: --port 0"
+                f"cannot listen on {host}:{port}: {error.strerror or error}. Take a free port: --port 0;"
+                " or this machine's own address: --host 127.0.0.1"
             ) from None
-        self.url = f"http://{host}:{self._runner.addresses[0][1]}/v1"
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._runner.addresses[0][1]}/v1"
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -137,8 +139,10 @@ class Server:
             try:
                 async with asyncio.timeout(SLOWEST_BODY_S):
                     await request.read()
-            except TimeoutError:
-                response = _error(408, f"the request was not here after {SLOWEST_BODY_S:g} s")
+            except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
+                late = isinstance(error, TimeoutError)
+                why = f"was not here after {SLOWEST_BODY_S:g} s" if late else f"cannot be read: {error}"
+                response = _error(408 if late else 400, f"the request {why}")
                 response.force_close()
                 return response
             async with self._slots:
@@ -189,8 +193,9 @@ class Server:
             budget, failed = self.scoring.budget, self.scoring.failed
             found |= {"dollars_total": budget.spent, "dollars_uncertain": budget.uncertain}
             found |= {"calls_total": budget.calls, "calls_from_journal_total": budget.cached}
-            found |= {f'failed_scores_total{{reason="{why}"}}': n for why, n in failed.items()}
-        return web.Response(text="".join(f"jurist_{name} {n:g}\n" for name, n in found.items()))
+            for why, n in failed.items():  # any text, where it is a user's judge that says why
+                found[f"failed_scores_total{{reason={msgspec.json.encode(why).decode()}}}"] = n
+        return web.Response(text="".join(f"jurist_{name} {n}\n" for name, n in found.items()))
 
 
 def _token_of(headers: Mapping[str, str]) -> bytes:
@@ -208,7 +213,7 @@ async def _read(request: web.Request, read: Callable[[Fields], Any]) -> tuple[Fi
         fields = msgspec.json.decode(await request.read(), type=Fields)
         return fields, read(fields)
     except (JuristError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        said = str(error).partition(f" {SKIP}")[0]
+        said = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition(f" {SKIP}")[0]
         raise CallRefused(f"the request cannot be read: {said or type(error).__name__}") from None
 
 
@@ -285,16 +290,18 @@ def _run_until_stopped(server: Server, host: str, port: int) -> None:
         await server.start(host, port)
         print(server.url, flush=True)
         await signals.acquire()
-        server.draining = True
+        server.draining, busy, scoring = True, True, server.scoring
+        engines = [*scoring.engines] if scoring is not None else []
         _log(f"stopping: {server.in_flight} requests are still answered. Press Ctrl-C again to give them up")
-        while server.in_flight and signals.locked():  # noqa: ASYNC110
+        while busy and signals.locked():
             await asyncio.sleep(0.02)
-        left, scoring = server.in_flight, server.scoring
-        if left and scoring is not None:
+            busy = server.in_flight > 0 or any(one.busy for one in engines)
+        left = server.in_flight
+        if busy and scoring is not None:
             scoring.budget.stop(Interrupted("this server is stopping"))
             scoring.engines.abandon()
         await server.stop()
-        if left and scoring is not None:
+        if busy and scoring is not None:
             raise Interrupted(
                 f"stopped. {left} requests are not answered; {scoring.budget.lost} calls that were sent are"
                 f" lost and may cost up to ${scoring.budget.lost_usd:.4f}. Answered calls are kept"
