@@ -76,7 +76,7 @@ def test_without_a_token_it_listens_on_this_machine_only():
     assert "no judge called" in run("serve", "shortr").line
 
 
-def test_a_body_that_is_too_large_too_slow_or_unreadable_is_refused(monkeypatch, capsys):
+def test_a_body_that_is_too_large_too_slow_or_unreadable_is_refused(monkeypatch, capsys, caplog):
     monkeypatch.setattr(module, "LARGEST_BODY", 1000)
     monkeypatch.setattr(module, "SLOWEST_BODY_S", 0.2)
     with judged_by("regex:a") as server:
@@ -87,8 +87,12 @@ def test_a_body_that_is_too_large_too_slow_or_unreadable_is_refused(monkeypatch,
             assert slow.recv(4096).startswith(b"HTTP/1.1 408")
             assert slow.recv(4096) == b""  # and the connection is closed
         assert post(f"{server.url}/score", b"not gzip", **{"Content-Encoding": "gzip"})[0] == 400
+        with socket.create_connection((host, int(port)), timeout=5) as garbled:
+            garbled.sendall(b"POST /score HTTP/1.1\r\nAuthorization: Bearer s3cret\x01\r\n\r\n")
+            assert garbled.recv(4096).startswith(b"HTTP/1.0 400")
         assert score(server, "a")[0] == 200
         assert server.in_flight == 0
+    assert not caplog.records  # aiohttp would show the line it cannot read
     assert [line.split()[4] for line in capsys.readouterr().err.splitlines()] == ["413", "408", "400"]
 
 

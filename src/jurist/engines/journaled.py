@@ -88,11 +88,6 @@ class JournaledEngine(Engine):
                 self._start([keys[i] for i in side_by_side], [asks[i] for i in side_by_side])
         return await gather_replies([self._wait(*one) for one in zip(keys, kept, strict=True)])
 
-    @property
-    def busy(self) -> bool:
-        """Whether calls are under way, also where nobody waits for them any more."""
-        return bool(self._tasks)
-
     def abandon(self) -> None:
         """Cancel the calls under way: they were sent, and may be billed."""
         for task in self._tasks:
@@ -263,6 +258,11 @@ class Engines:
         endpoint.on_learnt = remember
         if not known or says != said:
             remember()
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way, also where nobody waits for them any more."""
+        return any(one._tasks for one in self)
 
     def abandon(self) -> None:
         for one in self:

@@ -43,7 +43,8 @@ class Scoring:
         if isinstance(judge, str) and (in_training(judge) / "config.json").exists():
             judge = f"reward:{judge}"
         cfg, journal.at_once = judge_config(judge), True
-        self.budget, self.engines, budget.stops = budget, Engines(journal, budget), False
+        self.budget, self.engines = budget, Engines(journal, budget)
+        budget.stops = False  # after a question that is too dear others may follow
         self.judge = cast(Any, open_judge(cfg, self.engines))
         self.failed: Counter[str] = Counter()
         """Scores, and comparisons, that came to nothing, by reason."""

@@ -14,10 +14,12 @@ import asyncio
 import base64
 import contextlib
 import hmac
+import logging
 import os
 import signal
 import sys
 import threading
+import traceback
 from asyncio import Semaphore
 from bisect import bisect_left
 from collections import Counter
@@ -44,7 +46,6 @@ from .protocols import PROTOCOLS, ChatCompletion, Fields, MessagesRequest
 
 LARGEST_BODY: Final = 64 << 20
 SLOWEST_BODY_S: Final = 10.0
-"""Seconds that a client may take to send its request."""
 ALL: Final = 1_000_000
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 STATUS: Final = ((CallRefused, 400), (BudgetSpent, 402), ((EngineDown, Interrupted), 503), (JuristError, 500))
@@ -84,15 +85,16 @@ class Server:
         gets = {"/v1/models": self._models, "/metrics": self._metrics, "/health": self._health}
         app.add_routes([web.post(path, handler) for path, handler in posts.items()])
         app.add_routes([web.get(path, handler) for path, handler in gets.items()])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=1.0)
+        # aiohttp would log what it cannot read of a request: tokens, texts.
+        quiet: dict[str, Any] = {"access_log": None, "logger": logging.Logger("aiohttp", logging.CRITICAL)}
+        self._runner = web.AppRunner(app, **quiet, shutdown_timeout=1.0, lingering_time=1.0)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port, backlog=4096).start()
         except OSError as error:
             await self.stop()
             raise SettingError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}. Take a free port: --port 0;"
-                " or this machine's own address: --host 127.0.0.1"
+                f"cannot listen on {host}:{port}: {error.strerror or error}. Try: --host 127.0.0.1 --port 0"
             ) from None
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._runner.addresses[0][1]}/v1"
@@ -106,24 +108,24 @@ class Server:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every request goes through here: counted, and what is refused logged, without what it said."""
         started, resource = perf_counter(), request.match_info.route.resource
-        path, status = resource.canonical if resource is not None else "other", 500
+        path = resource.canonical if resource is not None else "other"
         try:
-            try:
-                response = await self._admit(path, request, handler)
-            except web.HTTPException as error:
-                response = _error(error.status, error.reason)
-            except JuristError as error:
-                code = next(code for kinds, code in STATUS if isinstance(error, kinds))
-                response = _error(code, str(error))
-            status = response.status
-            return response
-        finally:
-            took = perf_counter() - started
-            self._seen[f'{{path="{path}",status="{status}"}}'] += 1
-            self._buckets[bisect_left(BUCKETS, took)] += 1
-            self._seconds += took
-            if status >= 400 and self.scoring is not None:
-                _log(f"{request.method} {path} {status} {took * 1000:.1f} ms from {request.remote}")
+            response = await self._admit(path, request, handler)
+        except web.HTTPException as error:
+            response = _error(error.status, error.reason)
+        except JuristError as error:
+            code = next(code for kinds, code in STATUS if isinstance(error, kinds))
+            response = _error(code, str(error))
+        except Exception:
+            _log(traceback.format_exc())
+            response = _error(500, "this server has a fault, and its log says where")
+        took, status = perf_counter() - started, response.status
+        self._seen[f'{{path="{path}",status="{status}"}}'] += 1
+        self._buckets[bisect_left(BUCKETS, took)] += 1
+        self._seconds += took
+        if status >= 400 and self.scoring is not None:
+            _log(f"{request.method} {path} {status} {took * 1000:.1f} ms from {request.remote}")
+        return response
 
     async def _admit(self, path: str, request: web.Request, handler: Handler) -> web.StreamResponse:
         known = not self._token or hmac.compare_digest(_token_of(request.headers), self._token)
@@ -140,9 +142,8 @@ class Server:
                 async with asyncio.timeout(SLOWEST_BODY_S):
                     await request.read()
             except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
-                late = isinstance(error, TimeoutError)
-                why = f"was not here after {SLOWEST_BODY_S:g} s" if late else f"cannot be read: {error}"
-                response = _error(408 if late else 400, f"the request {why}")
+                status = 408 if isinstance(error, TimeoutError) else 400
+                response = _error(status, f"the request was not whole and readable in {SLOWEST_BODY_S:g} s")
                 response.force_close()
                 return response
             async with self._slots:
@@ -290,12 +291,10 @@ def _run_until_stopped(server: Server, host: str, port: int) -> None:
         await server.start(host, port)
         print(server.url, flush=True)
         await signals.acquire()
-        server.draining, busy, scoring = True, True, server.scoring
-        engines = [*scoring.engines] if scoring is not None else []
+        server.draining, scoring = True, server.scoring
         _log(f"stopping: {server.in_flight} requests are still answered. Press Ctrl-C again to give them up")
-        while busy and signals.locked():
+        while (busy := server.in_flight or (scoring and scoring.engines.busy)) and signals.locked():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-            busy = server.in_flight > 0 or any(one.busy for one in engines)
         left = server.in_flight
         if busy and scoring is not None:
             scoring.budget.stop(Interrupted("this server is stopping"))
