@@ -1,25 +1,24 @@
 """Calls sent in batches, at half price: they wait until a batch is full or nothing else is being asked.
 
 An open batch stands in the journal, with the most that each of its calls can cost, before it is sent. However
-this process ends, the next start finds it, asks none of its calls again, and collects every row, also those
-that nobody asks for any more. Rows that failed, expired or are missing go live, and so do fewer calls than
-`FEW`: they are not worth up to a day.
+this process ends, the next start finds it, asks none of its calls again, and collects all of its rows. Those
+that failed, expired or are missing go live, and so do fewer calls than `FEW`: they are not worth up to a day.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import CallRefused, EngineDown, Interrupted, SettingError
+from ..errors import CallRefused, EngineDown, SettingError
 from ..records import content_id
 from .budget import Reservation
 from .dialects import ChatCompletions, Messages, Unreadable
@@ -29,62 +28,30 @@ from .failures import Failure, read_failure
 from .journaled import encode_reply, key_of, label_tokens
 from .prices import cost_of, half, most_it_costs
 
-SIZE, MOST, MOST_BYTES = 10_000, 50_000, 50_000_000
-"""Calls in a batch, unless `concurrency` is higher; and what is below every vendor's limits."""
-FEW: Final = 50
-QUIET = 1.0
-"""Seconds without a new call after which a batch goes, if nothing else is under way."""
-FIRST_LOOK, LONGEST_LOOK = 5.0, 60.0
-"""Seconds between two looks at a batch, which grow."""
-READINGS: Final = 3
-"""How often the files of a batch are read where rows are missing."""
-SKEW: Final = 3600.0
-"""Seconds by which a vendor's clock may differ from ours."""
+FEW, SIZE, MOST, MOST_BYTES = 50, 10_000, 50_000, 50_000_000
+"""Calls in a batch: at least; at most, unless `concurrency` is higher; and what every vendor takes."""
+QUIET, FIRST_LOOK, LONGEST_LOOK = 1.0, 5.0, 60.0
+"""Seconds without a new call after which a batch goes; and between two looks at it, which grow."""
+READINGS, SKEW = 3, 3600.0
+"""How often rows that are missing are looked for; seconds by which a vendor's clock may differ from ours."""
+LIVE: Final = "to send its calls one by one, leave out batch"
 BOUNDARY: Final = "jurist-7c9e6679f6424e1d"
-
-Failed = tuple[int, bytes]
-"""The status of a row, or 0, and what was said."""
-Outcome = Reply | Failed | Literal["live", "again"]
-"""Of a call in a batch; or how it is to be asked instead."""
-
-
-class Row(Struct, eq=False):
-    """One call in the queue or in a batch."""
-
-    reserved: Reservation
-    labels: tuple[str, ...]
-    body: bytes = b""
-    """Until it is sent."""
-    outcome: asyncio.Future[Outcome] | None = None
-    """Where somebody waits for it."""
-
-
-class Batch(Struct, eq=False):
-    """An open batch, as the journal has it."""
-
-    rows: dict[str, tuple[float, tuple[str, ...]]]
-    """By key: the most it can cost, and the labels."""
-    made: float
-    id: str = ""
-    """Empty until the vendor has answered."""
-    not_ours: tuple[str, ...] = ()
-    """Batches of its size that turned out to be somebody else's."""
-    done: int = 0
+FORM: Final = f"multipart/form-data; boundary={BOUNDARY}"
+Outcome = Reply | tuple[int, bytes] | Literal["live", "again"]
+"""Of a call in a batch: a reply; the status and body of a row that failed; or how to ask it instead."""
 
 
 class Status(Struct, frozen=True):
-    """What a vendor says of a batch."""
+    """What a vendor says of a batch. `token` is ours, where batches can be marked; `files` have its rows."""
 
     id: str
     made: float
     token: str | None
-    """Ours, where batches can be marked."""
     total: int
     done: int
-    ended: bool = False
+    ended: bool
+    files: tuple[str, ...]
     refused: str = ""
-    files: tuple[str, ...] = ()
-    """Where its rows are."""
 
 
 class BatchFiles:
@@ -97,7 +64,7 @@ class BatchFiles:
         return head % (key.encode(), body)
 
     def upload(self, lines: list[bytes]) -> bytes:
-        """A form; empty where there is no file."""
+        """A form; empty where nothing is uploaded."""
         part = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
         head = f'{part}"purpose"\r\n\r\nbatch\r\n{part}"file"; filename="jurist.jsonl"\r\n\r\n'
         return head.encode() + b"\n".join(lines) + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -108,27 +75,23 @@ class BatchFiles:
 
     def status(self, got: dict[str, Any]) -> Status:
         counts, state = got.get("request_counts") or {}, got.get("status")
-        errors = (got.get("errors") or {}).get("data") or [{"message": "no reason given"}]
+        total, done, failed = (counts.get(name) or 0 for name in ("total", "completed", "failed"))
+        mark = (got.get("metadata") or {}).get("jurist") or ""
+        ended = state in ("completed", "expired", "cancelled")
         files = [got[name] for name in ("output_file_id", "error_file_id") if got.get(name)]
-        return Status(
-            got["id"],
-            got.get("created_at") or 0.0,
-            (got.get("metadata") or {}).get("jurist") or "",
-            counts.get("total") or 0,
-            (counts.get("completed") or 0) + (counts.get("failed") or 0),
-            state in ("completed", "expired", "cancelled"),
-            str(errors[0].get("message")) if state == "failed" else "",
-            tuple(f"/files/{file}/content" for file in files),
-        )
+        paths = tuple(f"/files/{file}/content" for file in files)
+        errors = (got.get("errors") or {}).get("data") or [{}]
+        why = str(errors[0].get("message", "no reason given")) if state == "failed" else ""
+        return Status(got["id"], got.get("created_at") or 0.0, mark, total, done + failed, ended, paths, why)
 
     def read(self, row: dict[str, Any]) -> tuple[int, Any]:
-        """The status of a row and the body that came with it."""
+        """Its status, and the body that came with it."""
         got = row.get("response") or {}
         return got.get("status_code") or 0, got.get("body") or row.get("error")
 
 
 class MessageBatches(BatchFiles):
-    """Anthropic's way: the requests are in the call that makes the batch, and carry no mark."""
+    """Anthropic's way: the requests are in the call that makes the batch, which cannot be marked."""
 
     path, after = "/messages/batches", "after_id"
 
@@ -142,24 +105,46 @@ class MessageBatches(BatchFiles):
         return b'{"requests":[%s]}' % b",".join(lines)
 
     def status(self, got: dict[str, Any]) -> Status:
-        counts, name = got["request_counts"], got["id"]
+        counts, ended = got["request_counts"], got["processing_status"] == "ended"
         total, made = sum(counts.values()), datetime.fromisoformat(got["created_at"]).timestamp()
-        done, ended = total - counts.get("processing", 0), got["processing_status"] == "ended"
-        return Status(name, made, None, total, done, ended, files=(f"{self.path}/{name}/results",))
+        files = (f"{self.path}/{got['id']}/results",)
+        return Status(got["id"], made, None, total, total - counts["processing"], ended, files)
 
     def read(self, row: dict[str, Any]) -> tuple[int, Any]:
-        got = row["result"]
+        got = row.get("result") or {}
         error = got.get("error") or {}
         refused = (error.get("error") or error).get("type") == "invalid_request_error"
-        status = {"succeeded": 200, "errored": 400 if refused else 500}.get(got["type"], 0)
+        status = {"succeeded": 200, "errored": 400 if refused else 500}.get(str(got.get("type")), 0)
         return status, got.get("message") or error
+
+
+class Row(Struct, eq=False):
+    """One call in the queue or in a batch; with its body until it is sent."""
+
+    reserved: Reservation
+    labels: tuple[str, ...]
+    outcome: asyncio.Future[Outcome]
+    body: bytes = b""
+
+
+class Batch(Struct, eq=False):
+    """An open batch, as the journal has it."""
+
+    rows: dict[str, tuple[float, tuple[str, ...]]]
+    """By key: the most it can cost, and the labels."""
+    made: float
+    id: str = ""
+    """Empty until the vendor has answered."""
+    not_ours: tuple[str, ...] = ()
+    """Batches that were taken for it, and are somebody else's."""
+    done: int = 0
 
 
 class BatchEngine(Endpoint):
     """An endpoint that asks in batches."""
 
     batched = True
-    samples_together = False  # each sample is a call of its own
+    samples_together, samples = False, Engine.samples  # each is a call of its own
 
     def __init__(
         self, name: str, url: str, dialect: ChatCompletions, config: EngineConfig, hosted: bool
@@ -167,35 +152,28 @@ class BatchEngine(Endpoint):
         if config.price is not None and config.price.gpu_hour is not None:
             raise SettingError("a batch has no price per hour. Give price.input and price.output")
         super().__init__(name, url, dialect, config, hosted)
-        self.price = half(self.live_price)
+        self.price = self.live_price and half(self.live_price)
         self.size = min(MOST, max(SIZE, config.concurrency))
         self._api = MessageBatches() if isinstance(dialect, Messages) else BatchFiles()
         self._place = content_id("batches", name, url)
         self._rows: dict[str, Row] = {}
         self._queue: list[str] = []
-        self._queued_bytes = self._asked = self._begun = 0
+        self._queued_bytes = self._asked = 0
         self._batches: dict[str, Batch] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._quiet: asyncio.Task[None] | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
     def doing(self) -> str:  # type: ignore[override]
-        numbered = enumerate(self._batches.values(), self._begun - len(self._batches) + 1)
+        numbered = enumerate(self._batches.values(), len(self._tasks) - len(self._batches))
         return "; ".join(f"batch {n}: {one.done:,} of {len(one.rows):,} done" for n, one in numbered)
-
-    async def samples(self, ask: Ask, n: int) -> list[Reply]:
-        return await Engine.samples(self, ask, n)
 
     async def answer(self, ask: Ask) -> Reply:
         self._open()
         while True:
-            if self.budget.stopped is not None:
-                raise self.budget.stopped
             known = self.refused
             body = self._dialect.write(ask, 1, known)
             key = key_of(self._identity(body), ask).hex()
             row = self._rows.get(key) or await self._enqueue(key, ask, body)
-            row.outcome = row.outcome or asyncio.get_running_loop().create_future()
             got = await asyncio.shield(row.outcome)
             if isinstance(got, Reply):
                 return got
@@ -210,27 +188,26 @@ class BatchEngine(Endpoint):
                 return (await super().samples(ask, 1))[0]
 
     async def recall(self) -> None:
-        """Take up the batches of earlier starts. What has ended is collected before anything is asked."""
+        """Take up the batches of earlier starts; what has ended is collected before anything is asked."""
         self._open()
         self.budget.on_stop.append(self._stop_waiting)
-        open_ones = msgspec.convert(self.journal.facts(self._place), dict[str, Batch])
-        for batch in open_ones.values():
+        self._batches = msgspec.convert(self.journal.facts(self._place), dict[str, Batch])
+        for token, batch in self._batches.items():
             for key, (usd, labels) in batch.rows.items():
                 if self.journal.get(bytes.fromhex(key)) is None:
-                    held = Reservation(self.name, usd, usd, 1, in_batch=True)
-                    self._rows[key] = Row(self.budget.hold(held), labels)
-        going_on = [one for one in open_ones.items() if self._rows.keys() & one[1].rows.keys()]
-        await asyncio.gather(*(self._begin(*one) for one in going_on))
+                    held = self.budget.hold(Reservation(self.name, usd, usd, 1, in_batch=True))
+                    self._rows[key] = Row(held, labels, asyncio.get_running_loop().create_future())
+            self._begin(token, batch)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=FIRST_LOOK)
 
     async def close(self) -> None:
         """Without waiting for batches that nobody asks for any more: the next start collects them."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fail(self._rows.values(), Interrupted(f"{self.name} is closed"))
-        for token in self._batches if self.budget.stopped is None else ():
-            going_on = f"{self.budget.batches[token]}. Run the same command again to collect it"
-            self.budget.warnings[token] = going_on
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tell(self._rows, EngineDown(f"{self.name} is closed"))
+        self.budget.warnings |= {} if self.budget.stopped else self.budget.batches
         await super().close()
 
     async def _enqueue(self, key: str, ask: Ask, body: bytes) -> Row:
@@ -239,15 +216,15 @@ class BatchEngine(Endpoint):
         if key in self._rows:  # the same call came while this one waited
             self.budget.release(reserved)
             return self._rows[key]
-        self._rows[key] = Row(reserved, ask.labels, body)
+        row = self._rows[key] = Row(reserved, ask.labels, asyncio.get_running_loop().create_future(), body)
         self._queue.append(key)
         self._queued_bytes += len(body)
         self._asked += 1
         if len(self._queue) >= self.size or self._queued_bytes >= MOST_BYTES:
             self._submit()
-        elif self._quiet is None or self._quiet.done():
-            self._quiet = self._start(self._submit_when_quiet())
-        return self._rows[key]
+        elif len(self._queue) == 1:
+            self._tasks[""] = asyncio.create_task(self._submit_when_quiet())
+        return row
 
     async def _submit_when_quiet(self) -> None:
         """Live calls under way may lead to more that belong into this batch."""
@@ -260,219 +237,159 @@ class BatchEngine(Endpoint):
     def _submit(self) -> None:
         queue, self._queue, self._queued_bytes = self._queue, [], 0
         if len(queue) < FEW:
-            return self._resolve(queue, "live")
-        rows = {key: (self._rows[key].reserved.usd, self._rows[key].labels) for key in queue}
-        self._begin(uuid4().hex, Batch(rows, time.time()))
+            self._drop(queue, "live", self.budget.release)
+        else:
+            rows = {key: (self._rows[key].reserved.usd, self._rows[key].labels) for key in queue}
+            self._begin(uuid4().hex, Batch(rows, time.time()))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _begin(self, token: str, batch: Batch) -> asyncio.Future[bool]:
-        """Done after the first look."""
-        self._begun += 1
+    def _begin(self, token: str, batch: Batch) -> None:
         self._batches[token] = batch
         self._remember(token)
-        looked = asyncio.get_running_loop().create_future()
-        self._start(self._see_through(token, batch, looked))
-        return looked
+        self._tasks[token] = asyncio.create_task(self._see_through(token, batch))
 
-    async def _see_through(self, token: str, batch: Batch, looked: asyncio.Future[bool]) -> None:
+    async def _see_through(self, token: str, batch: Batch) -> None:
         """From wherever it stands to its last row. Where that fails its calls fail, and it stays open."""
+        wait = FIRST_LOOK
         try:
             await self.journal.committed()
-            wait = FIRST_LOOK
-            while token in self._batches and not await self._look(token, batch):
-                if not looked.done():
-                    looked.set_result(True)
+            while batch.id or await self._send(token, batch):
+                now = self._api.status(await self._insist(f"{self._api.path}/{batch.id}"))
+                batch.done = now.done
+                if now.refused:
+                    self._tell(batch.rows, EngineDown(f"{self.name} refused a batch ({now.refused}); {LIVE}"))
+                if now.refused or (now.ended and await self._collect(batch, now)):
+                    break
                 await asyncio.sleep(wait)
                 wait = min(LONGEST_LOOK, 1.5 * wait)
+            await self.journal.committed()
+            self._drop(batch.rows, "live" if batch.id else "again", self.budget.release)
+        except FileNotFoundError:  # nobody knows what was billed
+            self._drop(batch.rows, "live", self.budget.lose)
         except Exception as error:
-            self._fail((self._rows[key] for key in batch.rows if key in self._rows), error)
-        finally:
-            if not looked.done():
-                looked.set_result(False)
-
-    async def _look(self, token: str, batch: Batch) -> bool:
-        """Send it if it was not, and collect it if it has ended."""
-        if not batch.id and not await self._send(token, batch):
-            return True
-        got = await self._insist(f"{self._api.path}/{batch.id}", self._status)
-        if isinstance(got, Failure) and got.status != 404:
-            self._shut_down(got, f"cannot look at batch {batch.id}")
-        if isinstance(got, Failure) or got.ended:
-            return await self._collect(token, batch, () if isinstance(got, Failure) else got.files)
-        if got.refused:
-            await self._refuse(token, batch, got.refused)
-        batch.done = got.done
-        return False
+            self._tell(batch.rows, error)
+            return
+        del self._batches[token]
+        self._remember(token)
 
     async def _send(self, token: str, batch: Batch) -> bool:
-        """One of an earlier start, whose bodies are gone, may have been made without our knowing its id."""
-        rows = {key: self._rows[key] for key in batch.rows if key in self._rows}
-        got: Status | Failure | None
-        if all(row.body for row in rows.values()):
+        """Or find it: an earlier start, which had the bodies, may have sent it without learning its id."""
+        rows = {key: row for key in batch.rows if (row := self._rows.get(key))}
+        if rows and all(row.body for row in rows.values()):
             lines = [self._api.line(key, row.body) for key, row in rows.items()]
             for row in rows.values():
                 row.body = b""
-            file: Any = ""
-            if form := self._api.upload(lines):
-                kind = f"multipart/form-data; boundary={BOUNDARY}"
-                file = await self._insist("/files", lambda got: msgspec.json.decode(got)["id"], form, kind)
-            got = file
-            if not isinstance(file, Failure):
-                body = self._api.create(token, file, lines)
-                got = await self._insist(self._api.path, self._status, body, again=(token, batch))
+            form = self._api.upload(lines)
+            file = (await self._insist("/files", form, FORM))["id"] if form else ""
+            made = self._api.create(token, file, lines)
+            got = await self._insist(self._api.path, made, again=lambda: self._find(token, batch))
         else:
             got = await self._find(token, batch)
-        if got is None:
-            await self._end(token, batch, "again")
-            return False
-        if isinstance(got, Failure):
-            await self._refuse(token, batch, got.message)
-        batch.id = got.id
+        batch.id = got["id"] if got else ""
         self._remember(token)
-        return True
+        return bool(batch.id)
 
-    async def _find(self, token: str, batch: Batch) -> Status | None:
+    async def _find(self, token: str, batch: Batch) -> dict[str, Any] | None:
         """A batch whose id was lost, by its mark, or as one of its size."""
         known, after = {*batch.not_ours, *(one.id for one in self._batches.values())}, ""
         while True:
-            page = await self._insist(f"{self._api.path}?limit=100{after}", msgspec.json.decode)
-            if isinstance(page, Failure):
-                self._shut_down(page, "cannot list batches")
-            for one in map(self._api.status, page["data"]):
-                after, old = f"&{self._api.after}={one.id}", one.made < batch.made - SKEW
-                alike = one.total == len(batch.rows) and one.id not in known and not old
-                if one.token == token or (one.token is None and alike):
-                    return one
-            if not page["data"] or not page.get("has_more") or old:
+            page = await self._insist(f"{self._api.path}?limit=100{after}")
+            for row in page["data"]:
+                one: Status = self._api.status(row)
+                recent = one.made > batch.made - SKEW
+                alike = one.token is None and one.total == len(batch.rows) and one.id not in known
+                if one.token == token or (alike and recent):
+                    return dict(row)
+            if not page["data"] or not page.get("has_more") or not recent:
                 return None
+            after = f"&{self._api.after}={one.id}"
 
-    async def _insist(
-        self,
-        path: str,
-        read: Callable[[bytes], Any],
-        body: bytes | None = None,
-        form: str = JSON,
-        again: tuple[str, Batch] | None = None,
-    ) -> Any:
-        """What was read, or a failure that will stay. What is made `again` is looked for before: the answer
-        may have been lost.
+    async def _insist(self, path: str, body: bytes | None = None, form: str = JSON, again: Any = None) -> Any:
+        """What comes back, parsed unless it is a file's rows. A batch whose making may have been lost is not
+        made `again` if it is found.
         """
         started, tries = time.monotonic(), 0
         while True:
             got = await self._fetch(self._http.at(path), body, form)
-            if not isinstance(got, Failure):
-                try:
-                    return read(got)
-                except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-                    got = Failure("retry", f"HTTP 200 with {got[:200]!r}", 200, server_replied=True)
-            if got.action != "retry":
-                return got
+            if isinstance(got, bytes):
+                if path.endswith(("/content", "/results")):
+                    return got
+                if found := read_object(got):
+                    return found
+                got = Failure("retry", f"HTTP 200 with {got[:200]!r}", 200, server_replied=True)
+            if got.status in (404, 410) and body is None and "?" not in path:
+                raise FileNotFoundError(path)
+            if got.action != "retry" or time.monotonic() - started > self._config.give_up_after:
+                self._shut_down(got, f"it takes no batch ({LIVE})")
             self.retries[got.kind] += 1
-            if time.monotonic() - started > self._config.give_up_after:
-                self._shut_down(got, "no answer about a batch")
             longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * 2**tries)
             await asyncio.sleep(max(got.retry_after, longest))
             tries += 1
-            if again and (found := await self._find(*again)):
+            if again and (found := await again()):
                 return found
 
-    def _status(self, got: bytes) -> Status:
-        return self._api.status(msgspec.json.decode(got))
-
-    async def _collect(self, token: str, batch: Batch, files: tuple[str, ...] | None) -> bool:
-        """Every row once; where the files are gone, nobody knows what was billed."""
-        failed: dict[str, Failed] = {}
-        ours = missing = [key for key in batch.rows if key in self._rows]
-        for path in (files or ()) * READINGS:
-            raw = await self._insist(path, bytes)
-            if isinstance(raw, Failure):
-                files = None
-                break
-            for line in raw.splitlines():
-                self._read_row(line, batch, failed)
-            missing = [key for key in ours if key in self._rows and key not in failed]
-            if not missing:
-                break
-        if files and missing == ours and self._api.after == "after_id":  # found by its size, and another's
+    async def _collect(self, batch: Batch, now: Status) -> bool:
+        """False: it was found by its size, and none of its rows is ours."""
+        ours = missing = {key for key in batch.rows if key in self._rows}
+        for path in now.files * READINGS:
+            for line in (await self._insist(path)).splitlines() if missing else ():
+                self._read_row(read_object(line), batch)
+            missing = ours & self._rows.keys()
+        if now.token is None and missing == ours:
             batch.id, batch.not_ours = "", (*batch.not_ours, batch.id)
-            return False
-        await self._end(token, batch, "live", failed, lost=files is None)
-        return True
+        return bool(batch.id)
 
-    def _read_row(self, line: bytes, batch: Batch, failed: dict[str, Failed]) -> None:
-        """The first good row of a call counts: it is paid for and kept, in one commit."""
-        try:
-            found = msgspec.json.decode(line)
-            key, (status, body) = found["custom_id"], self._api.read(found)
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-            return
-        row = self._rows.get(key) if key in batch.rows else None
-        if row is None or status != 200:
-            failed |= {key: (status, msgspec.json.encode(body))} if row else {}
-            return
-        failed.pop(key, None)
-        try:
-            reply = self._dialect.read(msgspec.json.encode(body))[0]
-        except Unreadable as why:
-            return self._resolve([key], "live", lost=why.lost)
-        cost = row.reserved.usd if reply.usage == NO_USAGE else cost_of(reply.usage, self.price)
-        reply = replace(reply, cost=cost, tokens=label_tokens(reply, row.labels))
-        self.budget.pay(row.reserved, [reply])
-        self.journal.put(bytes.fromhex(key), encode_reply(reply), cost)
-        del self._rows[key]
-        if row.outcome is not None and not row.outcome.done():
-            row.outcome.set_result(replace(reply, call=key))
+    def _read_row(self, line: dict[str, Any], batch: Batch) -> None:
+        """The first row of a call counts. A good one is paid for and kept, in one commit."""
+        key, (status, got) = line.get("custom_id", ""), self._api.read(line)
+        row, body = self._rows.get(key) if key in batch.rows else None, msgspec.json.encode(got)
+        if row is not None and status != 200:
+            self._drop([key], (status, body), self.budget.release)
+        elif row is not None:
+            try:
+                reply = self._dialect.read(body)[0]
+            except Unreadable as why:
+                return self._drop([key], "live", self.budget.lose if why.lost else self.budget.release)
+            cost = row.reserved.usd if reply.usage == NO_USAGE else cost_of(reply.usage, self.price)
+            reply = replace(reply, cost=cost, tokens=label_tokens(reply, row.labels))
+            self.journal.put(bytes.fromhex(key), encode_reply(reply), cost)
+            self._drop([key], replace(reply, call=key), lambda reserved: self.budget.pay(reserved, [reply]))
 
-    async def _end(
-        self, token: str, batch: Batch, rest: Outcome, failed: Mapping[str, Failed] = {}, lost: bool = False
-    ) -> None:
-        """What it brought is on disk before it is forgotten; what has no outcome gets one."""
-        await self.journal.committed()
-        for key in batch.rows:
-            self._resolve([key], failed.get(key, rest), lost)
-        del self._batches[token]
-        self._remember(token)
+    def _drop(self, keys: Iterable[str], outcome: Outcome, settle: Callable[[Reservation], None]) -> None:
+        """These calls have left the queue, or their batch; how is told, and their money is settled."""
+        self._tell(keys, outcome)
+        for row in [self._rows.pop(key) for key in keys if key in self._rows]:
+            settle(row.reserved)
 
-    def _resolve(self, keys: Iterable[str], outcome: Outcome, lost: bool = False) -> None:
-        """Calls that a batch did not answer. `lost`: they may be billed all the same."""
-        for row in filter(None, [self._rows.pop(key, None) for key in keys]):
-            (self.budget.lose if lost else self.budget.release)(row.reserved)
-            if row.outcome is not None and not row.outcome.done():
-                row.outcome.set_result(outcome)
-
-    async def _refuse(self, token: str, batch: Batch, why: str) -> NoReturn:
-        n = f"{len(batch.rows):,} requests"
-        error = EngineDown(f"{self.name} refused a batch of {n} ({why}). To send them live, leave out batch")
-        self._fail((self._rows[key] for key in batch.rows if key in self._rows), error)
-        await self._end(token, batch, "live")
-        raise error
-
-    def _fail(self, rows: Iterable[Row], error: Exception) -> None:
-        """Whoever waits for them, or asks for them later, gets this error."""
-        for row in rows:
-            row.outcome = row.outcome or asyncio.get_running_loop().create_future()
-            if not row.outcome.done():
-                row.outcome.set_exception(error)
+    def _tell(self, keys: Iterable[str], outcome: Outcome | Exception) -> None:
+        for row in [self._rows[key] for key in keys if key in self._rows]:
+            if row.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                row.outcome.set_exception(outcome)
                 row.outcome.exception()  # nobody may be waiting
+            else:
+                row.outcome.set_result(outcome)
 
     def _stop_waiting(self) -> None:
         """Nothing more is sent. What is in a batch goes on, and the next start collects it."""
-        if self._quiet is not None:
-            self._quiet.cancel()
-        self._fail(self._rows.values(), self.budget.stopped)
-        for key in self._queue:
-            self.budget.release(self._rows[key].reserved)
-        self._queue = []
+        self._tell(self._rows, self.budget.stopped)
+        queue, self._queue = self._queue, []
+        self._drop(queue, "again", self.budget.release)
 
     def _remember(self, changed: str) -> None:
         """Which batches are open: in the journal, and for whoever is told that they go on."""
         self.journal.remember(self._place, self._batches)
         self.budget.batches.pop(changed, None)
         if batch := self._batches.get(changed):
-            name, vendor = batch.id or changed, self.name.partition(":")[0]
-            self.budget.batches[changed] = f"batch {name} of {len(batch.rows):,} requests goes on at {vendor}"
+            name = f"batch {batch.id or changed} of {len(batch.rows):,} requests"
+            going_on = f"{name} goes on at {self.name.partition(':')[0]}; run the same command to collect it"
+            self.budget.batches[changed] = going_on
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object of the API's; an empty one where it is none."""
+    try:
+        found: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return found if found.keys() & {"id", "data", "custom_id"} else {}

@@ -210,11 +210,9 @@ class Engines:
         config = engine_config(spec)
         engine = open_engine(config)
         kept = self._journal, self._budget, getattr(engine, "size", config.concurrency), self._under_way
-        if (
-            engine.in_process or engine.batched
-        ):  # a policy that is its own judge is loaded, or fills batches, once
-            same = (one.engine for one in self._opened if _place(one.engine) == _place(engine))
-            engine = next(same, engine)
+        if engine.in_process or engine.batched:  # a policy that is its own judge is loaded, or queues, once
+            same = (one.engine for one in self._opened if one.name == engine.name)
+            engine = next((one for one in same if type(one) is type(engine)), engine)
         self._opened.append(JournaledEngine(engine, *kept))
         return self._opened[-1]
 
@@ -274,7 +272,3 @@ class Engines:
     async def close(self) -> None:
         for one in self:
             await one.close()
-
-
-def _place(engine: Engine) -> tuple[str, str, bool]:
-    return engine.name, getattr(engine, "url", ""), engine.batched

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..records import Usage
 
@@ -58,12 +58,10 @@ def _tiers(price: Any) -> tuple[float, float, int]:
     return float(price.base), float(dearest), price.tiers[0].start if price.tiers else 0
 
 
-def half(price: Price | None) -> Price | None:
-    """What all vendors of batches ask for a call in one: half of the price of a live one."""
-    if price is None:
-        return None
-    names = ("input", "output", "cached", "long_input", "long_output")
-    return replace(price, **{name: usd / 2 for name in names if (usd := getattr(price, name)) is not None})
+def half(price: Price) -> Price:
+    """What vendors ask for a call in a batch."""
+    dollars = asdict(replace(price, long_from=0)).items()
+    return replace(price, **{name: usd / 2 for name, usd in dollars if usd})
 
 
 def cost_of(usage: Usage, price: Price | None, seconds: float = 0.0) -> float:
