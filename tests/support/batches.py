@@ -1,13 +1,12 @@
 """A vendor's batches beside its live calls: OpenAI's files and batches, and Anthropic's message batches.
 
     with batching(judge, price=(1, 2), row_faults=lambda request: "expired") as vendor:
-        run("label", "--pairs", "pairs.jsonl", "--judge", f"openai:judge@{vendor.url}", "--judge.engine.batch", "true")
+        label(at(vendor, "openai"), "--judge.engine.batch", "true")
     print(vendor.batches, vendor.dollars)
 
 A row in a batch costs half. Rows come back out of order.
 """
 
-import asyncio
 import json
 import random
 import time
@@ -25,9 +24,9 @@ from support import server as live
 from support.replies import Json, chat_body, message_body, text_of
 
 ROW_FAULTS = ("500", "400", "expired", "missing", "no usage", "unreadable", "twice", "half", "stranger")
-STEPS = ("upload", "create", "look", "list", "read")
+STEPS = ("upload", "create", "look", "read")
 HTTP_FAULTS = ("500", "429", "drop", "lost", "truncate", "html")
-"""`drop`: the connection ends before anything is done; `lost`: after it was done; `truncate`: half is sent."""
+"""`drop`: nothing was done before the connection ended; `lost`: it was; `truncate`: half is sent."""
 
 
 @dataclass

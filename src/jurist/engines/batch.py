@@ -164,7 +164,7 @@ class BatchEngine(Endpoint):
 
     @property
     def doing(self) -> str:  # type: ignore[override]
-        numbered = enumerate(self._batches.values(), len(self._tasks) - len(self._batches))
+        numbered = enumerate(self._batches.values(), sum(map(bool, self._tasks)) - len(self._batches) + 1)
         return "; ".join(f"batch {n}: {one.done:,} of {len(one.rows):,} done" for n, one in numbered)
 
     async def answer(self, ask: Ask) -> Reply:

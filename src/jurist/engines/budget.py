@@ -143,7 +143,7 @@ class Budget:
             self.in_batches += by
             self.held = self.held + by * reservation.usd if self.in_batches else 0.0
         if self._journal is not None and not reservation.in_batch:
-            self._journal.set_open(self.reserved - self.held, self.under_way - self.in_batches)
+            self._journal.set_open(round(self.reserved - self.held, 12), self.under_way - self.in_batches)
 
     def _spent(self, usd: float) -> BudgetSpent:
         uncertain = f" and ${self.uncertain:.4f} possibly billed for lost calls" if self.uncertain else ""
