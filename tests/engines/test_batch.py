@@ -20,7 +20,14 @@ from support.job import at, label, pairs, records, sound, summary, write
 from support.replies import question
 
 BATCH = ("--judge.engine.batch", "true")
-PRICES = ("--judge.engine.price.input", 1, "--judge.engine.price.output", 2, "--judge.engine.give_up_after", 5)
+PRICES = (
+    "--judge.engine.price.input",
+    1,
+    "--judge.engine.price.output",
+    2,
+    "--judge.engine.give_up_after",
+    5,
+)
 KINDS = ("openai", "anthropic")
 
 
@@ -74,7 +81,9 @@ def test_every_row_comes_once_or_is_dropped_with_a_reason(kind):
     assert live == sorted(2 * ["500", "expired", "missing", "unreadable", "half"])
     # What was answered and did not arrive is asked once more: the vendor has billed it, and nobody told us.
     unseen = sum(one.dollars for one in vendor.log if one.fault in ("missing", "half"))
-    counted = sum(one.dollars for one in vendor.log if one.fault not in ("missing", "half", "unreadable", "no usage"))
+    counted = sum(
+        one.dollars for one in vendor.log if one.fault not in ("missing", "half", "unreadable", "no usage")
+    )
     usd, uncertain = books()
     assert counted < usd <= usd + uncertain
     assert vendor.dollars - unseen <= usd + uncertain
@@ -118,7 +127,9 @@ def test_fewer_calls_than_a_batch_is_worth_go_live():
 def test_a_full_queue_is_sent_at_once_and_batches_run_side_by_side(monkeypatch):
     monkeypatch.setattr(batch, "SIZE", 100)
     with batching(sound) as vendor:
-        assert label(at(vendor, "openai"), *BATCH, "--judge.engine.concurrency", 4, pairs=pairs(120)).code == 0
+        assert (
+            label(at(vendor, "openai"), *BATCH, "--judge.engine.concurrency", 4, pairs=pairs(120)).code == 0
+        )
     assert [len(one.rows) for one in vendor.batches] == [100, 100, 40] or sent(vendor)[0] >= 200
 
 

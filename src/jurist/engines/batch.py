@@ -16,17 +16,17 @@ from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..errors import CallRefused, EngineDown, SettingError
 from ..records import content_id
 from .budget import Reservation
-from .dialects import ChatCompletions, Messages, Unreadable
+from .dialects import Messages, Unreadable
 from .endpoint import FIRST_WAIT, JSON, LONGEST_WAIT, NO_USAGE, Endpoint, _Call
-from .engine import Ask, Engine, EngineConfig, Reply
+from .engine import Ask, Engine, Reply
 from .failures import Failure, read_failure
 from .journaled import encode_reply, key_of, label_tokens
-from .prices import cost_of, half, most_it_costs
+from .prices import Price, cost_of, most_it_costs
 
 FEW, SIZE, MOST, MOST_BYTES = 50, 10_000, 50_000, 50_000_000
 """Calls in a batch: at least; at most, unless `concurrency` is higher; and what every vendor takes."""
@@ -57,20 +57,19 @@ class Status(Struct, frozen=True):
 class BatchFiles:
     """OpenAI's way, and Groq's: a file of requests is uploaded and a batch is made of it."""
 
-    path, after = "/batches", "after"
+    path, uploads = "/batches", True
 
     def line(self, key: str, body: bytes) -> bytes:
         head = b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":%s}'
         return head % (key.encode(), body)
 
     def upload(self, lines: list[bytes]) -> bytes:
-        """A form; empty where nothing is uploaded."""
         part = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
         head = f'{part}"purpose"\r\n\r\nbatch\r\n{part}"file"; filename="jurist.jsonl"\r\n\r\n'
         return head.encode() + b"\n".join(lines) + f"\r\n--{BOUNDARY}--\r\n".encode()
 
-    def create(self, token: str, file: str, lines: list[bytes]) -> bytes:
-        made = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    def create(self, token: str, file: Any, lines: list[bytes]) -> bytes:
+        made = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
         return msgspec.json.encode({**made, "metadata": {"jurist": token}})
 
     def status(self, got: dict[str, Any]) -> Status:
@@ -93,15 +92,12 @@ class BatchFiles:
 class MessageBatches(BatchFiles):
     """Anthropic's way: the requests are in the call that makes the batch, which cannot be marked."""
 
-    path, after = "/messages/batches", "after_id"
+    path, uploads = "/messages/batches", False
 
     def line(self, key: str, body: bytes) -> bytes:
         return b'{"custom_id":"%s","params":%s}' % (key.encode(), body)
 
-    def upload(self, lines: list[bytes]) -> bytes:
-        return b""
-
-    def create(self, token: str, file: str, lines: list[bytes]) -> bytes:
+    def create(self, token: str, file: Any, lines: list[bytes]) -> bytes:
         return b'{"requests":[%s]}' % b",".join(lines)
 
     def status(self, got: dict[str, Any]) -> Status:
@@ -128,15 +124,12 @@ class Row(Struct, eq=False):
 
 
 class Batch(Struct, eq=False):
-    """An open batch, as the journal has it."""
+    """An open batch, as the journal has it: by key, the most a call can cost, and its labels."""
 
     rows: dict[str, tuple[float, tuple[str, ...]]]
-    """By key: the most it can cost, and the labels."""
     made: float
     id: str = ""
-    """Empty until the vendor has answered."""
-    not_ours: tuple[str, ...] = ()
-    """Batches that were taken for it, and are somebody else's."""
+    not_ours: tuple[str, ...] = ()  # taken for it by their size
     done: int = 0
 
 
@@ -146,25 +139,25 @@ class BatchEngine(Endpoint):
     batched = True
     samples_together, samples = False, Engine.samples  # each is a call of its own
 
-    def __init__(
-        self, name: str, url: str, dialect: ChatCompletions, config: EngineConfig, hosted: bool
-    ) -> None:
-        if config.price is not None and config.price.gpu_hour is not None:
+    def __init__(self, *opened: Any) -> None:
+        super().__init__(*opened)
+        dollars = asdict(self.price or Price())
+        if dollars["gpu_hour"] is not None:
             raise SettingError("a batch has no price per hour. Give price.input and price.output")
-        super().__init__(name, url, dialect, config, hosted)
-        self.price = self.live_price and half(self.live_price)
-        self.size = min(MOST, max(SIZE, config.concurrency))
-        self._api = MessageBatches() if isinstance(dialect, Messages) else BatchFiles()
-        self._place = content_id("batches", name, url)
+        halves = {name: usd / 2 for name, usd in dollars.items() if usd and name != "long_from"}
+        self.price = self.price and replace(self.price, **halves)
+        self.size = min(MOST, max(SIZE, self._config.concurrency))
+        self._api = MessageBatches() if isinstance(self._dialect, Messages) else BatchFiles()
+        self._place = content_id("batches", self.name, self.url)
         self._rows: dict[str, Row] = {}
         self._queue: list[str] = []
-        self._queued_bytes = self._asked = 0
+        self._queued_bytes = 0
         self._batches: dict[str, Batch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
     def doing(self) -> str:  # type: ignore[override]
-        numbered = enumerate(self._batches.values(), sum(map(bool, self._tasks)) - len(self._batches) + 1)
+        numbered = enumerate(self._batches.values(), 1)
         return "; ".join(f"batch {n}: {one.done:,} of {len(one.rows):,} done" for n, one in numbered)
 
     async def answer(self, ask: Ask) -> Reply:
@@ -178,7 +171,7 @@ class BatchEngine(Endpoint):
             if isinstance(got, Reply):
                 return got
             if isinstance(got, tuple) and got[0]:
-                sent, call = msgspec.json.decode(body).keys(), _Call(ask, 1, self._gate, known, known, body)
+                sent, call = msgspec.json.decode(body), _Call(ask, 1, self._gate, known, known, body)
                 failure = read_failure(got[0], {}, got[1], key=self._key, worked_before=True, sent=sent)
                 if failure.parameter and self._request_changed(failure.parameter, call):
                     continue  # in another batch, without it
@@ -195,7 +188,8 @@ class BatchEngine(Endpoint):
         for token, batch in self._batches.items():
             for key, (usd, labels) in batch.rows.items():
                 if self.journal.get(bytes.fromhex(key)) is None:
-                    held = self.budget.hold(Reservation(self.name, usd, usd, 1, in_batch=True))
+                    held = Reservation(self.name, usd, usd, 1, batch=True)
+                    self.budget.change(held, 1)
                     self._rows[key] = Row(held, labels, asyncio.get_running_loop().create_future())
             self._begin(token, batch)
         if self._tasks:
@@ -212,14 +206,13 @@ class BatchEngine(Endpoint):
 
     async def _enqueue(self, key: str, ask: Ask, body: bytes) -> Row:
         most = most_it_costs(self.price, len(body), ask.max_tokens)
-        reserved = await self.budget.reserve(self.name, most, in_batch=True)
+        reserved = await self.budget.reserve(self.name, most, batch=True)
         if key in self._rows:  # the same call came while this one waited
             self.budget.release(reserved)
             return self._rows[key]
         row = self._rows[key] = Row(reserved, ask.labels, asyncio.get_running_loop().create_future(), body)
         self._queue.append(key)
         self._queued_bytes += len(body)
-        self._asked += 1
         if len(self._queue) >= self.size or self._queued_bytes >= MOST_BYTES:
             self._submit()
         elif len(self._queue) == 1:
@@ -229,8 +222,8 @@ class BatchEngine(Endpoint):
     async def _submit_when_quiet(self) -> None:
         """Live calls under way may lead to more that belong into this batch."""
         seen = -1
-        while seen != self._asked or self.budget.under_way > self.budget.in_batches:
-            seen = self._asked
+        while seen != len(self._queue) or self.budget.under_way > self.budget.in_batches:
+            seen = len(self._queue)
             await asyncio.sleep(QUIET)
         self._submit()
 
@@ -261,7 +254,6 @@ class BatchEngine(Endpoint):
                     break
                 await asyncio.sleep(wait)
                 wait = min(LONGEST_LOOK, 1.5 * wait)
-            await self.journal.committed()
             self._drop(batch.rows, "live" if batch.id else "again", self.budget.release)
         except FileNotFoundError:  # nobody knows what was billed
             self._drop(batch.rows, "live", self.budget.lose)
@@ -278,8 +270,7 @@ class BatchEngine(Endpoint):
             lines = [self._api.line(key, row.body) for key, row in rows.items()]
             for row in rows.values():
                 row.body = b""
-            form = self._api.upload(lines)
-            file = (await self._insist("/files", form, FORM))["id"] if form else ""
+            file = self._api.uploads and await self._insist("/files", self._api.upload(lines), FORM)
             made = self._api.create(token, file, lines)
             got = await self._insist(self._api.path, made, again=lambda: self._find(token, batch))
         else:
@@ -289,24 +280,17 @@ class BatchEngine(Endpoint):
         return bool(batch.id)
 
     async def _find(self, token: str, batch: Batch) -> dict[str, Any] | None:
-        """A batch whose id was lost, by its mark, or as one of its size."""
-        known, after = {*batch.not_ours, *(one.id for one in self._batches.values())}, ""
-        while True:
-            page = await self._insist(f"{self._api.path}?limit=100{after}")
-            for row in page["data"]:
-                one: Status = self._api.status(row)
-                recent = one.made > batch.made - SKEW
-                alike = one.token is None and one.total == len(batch.rows) and one.id not in known
-                if one.token == token or (alike and recent):
-                    return dict(row)
-            if not page["data"] or not page.get("has_more") or not recent:
-                return None
-            after = f"&{self._api.after}={one.id}"
+        """A batch whose id was lost, among the newest: by its mark, or as one of its size."""
+        known = {*batch.not_ours, *(one.id for one in self._batches.values())}
+        for row in (await self._insist(f"{self._api.path}?limit=100"))["data"]:
+            one = self._api.status(row)
+            alike = one.total == len(batch.rows) and one.made > batch.made - SKEW and one.id not in known
+            if one.token == token or (one.token is None and alike):
+                return dict(row)
+        return None
 
     async def _insist(self, path: str, body: bytes | None = None, form: str = JSON, again: Any = None) -> Any:
-        """What comes back, parsed unless it is a file's rows. A batch whose making may have been lost is not
-        made `again` if it is found.
-        """
+        """What comes back, parsed unless it is rows. Before the request is sent `again`, that may find it."""
         started, tries = time.monotonic(), 0
         while True:
             got = await self._fetch(self._http.at(path), body, form)
@@ -319,7 +303,7 @@ class BatchEngine(Endpoint):
             if got.status in (404, 410) and body is None and "?" not in path:
                 raise FileNotFoundError(path)
             if got.action != "retry" or time.monotonic() - started > self._config.give_up_after:
-                self._shut_down(got, f"it takes no batch ({LIVE})")
+                self._shut_down(got, f"a batch did not get through ({LIVE})")
             self.retries[got.kind] += 1
             longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * 2**tries)
             await asyncio.sleep(max(got.retry_after, longest))
@@ -331,14 +315,14 @@ class BatchEngine(Endpoint):
         """False: it was found by its size, and none of its rows is ours."""
         ours = missing = {key for key in batch.rows if key in self._rows}
         for path in now.files * READINGS:
-            for line in (await self._insist(path)).splitlines() if missing else ():
-                self._read_row(read_object(line), batch)
+            lines = (await self._insist(path)).splitlines() if missing else ()
+            await asyncio.gather(*(self._read_row(read_object(line), batch) for line in lines))
             missing = ours & self._rows.keys()
         if now.token is None and missing == ours:
             batch.id, batch.not_ours = "", (*batch.not_ours, batch.id)
         return bool(batch.id)
 
-    def _read_row(self, line: dict[str, Any], batch: Batch) -> None:
+    async def _read_row(self, line: dict[str, Any], batch: Batch) -> None:
         """The first row of a call counts. A good one is paid for and kept, in one commit."""
         key, (status, got) = line.get("custom_id", ""), self._api.read(line)
         row, body = self._rows.get(key) if key in batch.rows else None, msgspec.json.encode(got)
@@ -348,11 +332,13 @@ class BatchEngine(Endpoint):
             try:
                 reply = self._dialect.read(body)[0]
             except Unreadable as why:
-                return self._drop([key], "live", self.budget.lose if why.lost else self.budget.release)
+                self._drop([key], "live", self.budget.lose if why.lost else self.budget.release)
+                return
             cost = row.reserved.usd if reply.usage == NO_USAGE else cost_of(reply.usage, self.price)
             reply = replace(reply, cost=cost, tokens=label_tokens(reply, row.labels))
-            self.journal.put(bytes.fromhex(key), encode_reply(reply), cost)
+            kept = self.journal.put(bytes.fromhex(key), encode_reply(reply), cost)
             self._drop([key], replace(reply, call=key), lambda reserved: self.budget.pay(reserved, [reply]))
+            await kept
 
     def _drop(self, keys: Iterable[str], outcome: Outcome, settle: Callable[[Reservation], None]) -> None:
         """These calls have left the queue, or their batch; how is told, and their money is settled."""
@@ -381,9 +367,9 @@ class BatchEngine(Endpoint):
         self.journal.remember(self._place, self._batches)
         self.budget.batches.pop(changed, None)
         if batch := self._batches.get(changed):
-            name = f"batch {batch.id or changed} of {len(batch.rows):,} requests"
-            going_on = f"{name} goes on at {self.name.partition(':')[0]}; run the same command to collect it"
-            self.budget.batches[changed] = going_on
+            name, vendor = batch.id or changed, self.name.partition(":")[0]
+            said = f"batch {name} of {len(batch.rows):,} requests goes on at {vendor}"
+            self.budget.batches[changed] = f"{said}; run the same command to collect it"
 
 
 def read_object(raw: bytes) -> dict[str, Any]:

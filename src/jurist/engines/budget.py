@@ -29,8 +29,7 @@ class Reservation(Struct, frozen=True):
     usd: float
     """What is set aside: more than that, where the engine billed above it before."""
     replies: int
-    in_batch: bool = False
-    """On the books with its batch: it goes on when this process ends."""
+    batch: bool = False  # on the books with its batch, which goes on when this process ends
 
 
 class Budget:
@@ -47,8 +46,7 @@ class Budget:
         self.under_way = self.replies_under_way = 0
         self.in_batches, self.held = 0, 0.0
         """Those of them that are in batches or wait for one, and the most that these can cost."""
-        self.batches: dict[str, str] = {}
-        """What to say of each open batch."""
+        self.batches: dict[str, str] = {}  # what to say of each that is open
         self.on_stop: list[Callable[[], None]] = []
         # Since this start: answered, answered from the journal, and sent but neither answered nor refused.
         self.calls = self.cached = self.lost = 0
@@ -70,9 +68,7 @@ class Budget:
             tell()
         self._wake()
 
-    async def reserve(
-        self, engine: str, most: float, replies: int = 1, *, in_batch: bool = False
-    ) -> Reservation:
+    async def reserve(self, engine: str, most: float, replies: int = 1, batch: bool = False) -> Reservation:
         """Called just before a request leaves; waits while it does not fit and others are under way."""
         journal = self._journal
         while True:
@@ -88,8 +84,9 @@ class Budget:
                 await self._changed.wait()
             else:
                 self.stop(self._spent(usd) if has_room or journal is None else disk_full(journal.path))
-        reservation = self.hold(Reservation(engine, most, usd, replies, in_batch))
-        if not in_batch and self.cap is not None and usd and journal is not None:
+        reservation = Reservation(engine, most, usd, replies, batch)
+        self.change(reservation, 1)
+        if not batch and self.cap is not None and usd and journal is not None:
             try:
                 await journal.committed()
                 if self.stopped is not None:
@@ -97,10 +94,6 @@ class Budget:
             except BaseException:
                 self.release(reservation)
                 raise
-        return reservation
-
-    def hold(self, reservation: Reservation) -> Reservation:
-        self._change(reservation, 1)
         return reservation
 
     def pay(self, reservation: Reservation, replies: Sequence[Reply]) -> None:
@@ -122,7 +115,7 @@ class Budget:
 
     def release(self, reservation: Reservation) -> None:
         """The call was not sent, or was refused: it costs nothing."""
-        self._change(reservation, -1)
+        self.change(reservation, -1)
         self._wake()
 
     def lose(self, reservation: Reservation) -> None:
@@ -134,15 +127,15 @@ class Budget:
             self._journal.add_uncertain(reservation.usd)
         self.release(reservation)
 
-    def _change(self, reservation: Reservation, by: int) -> None:
+    def change(self, reservation: Reservation, by: int) -> None:
         """One call more under way, or one less."""
         self.under_way += by
         self.replies_under_way += by * reservation.replies
         self.reserved = self.reserved + by * reservation.usd if self.under_way else 0.0
-        if reservation.in_batch:
+        if reservation.batch:
             self.in_batches += by
             self.held = self.held + by * reservation.usd if self.in_batches else 0.0
-        if self._journal is not None and not reservation.in_batch:
+        if self._journal is not None and not reservation.batch:
             self._journal.set_open(round(self.reserved - self.held, 12), self.under_way - self.in_batches)
 
     def _spent(self, usd: float) -> BudgetSpent:

@@ -54,8 +54,7 @@ class Endpoint(Engine):
         self, name: str, url: str, dialect: ChatCompletions, config: EngineConfig, hosted: bool
     ) -> None:
         """`hosted`: a vendor's, which bills by a list and says nothing about its weights."""
-        self.name, self.url, self.key_env = name, url, config.key_env
-        self.price = self.live_price = config.price
+        self.name, self.url, self.price, self.key_env = name, url, config.price, config.key_env
         self.hosted, self.model = hosted, dialect.model
         self.gives_logprobs = dialect.takes.logprobs
         self.budget = Budget()
@@ -127,7 +126,7 @@ class Endpoint(Engine):
         self._open()
         try:
             async with asyncio.timeout(5.0):
-                _, _, body = await self._http.send(self._http.models)
+                _, _, body = await self._http.send(self._http.models, None)
             rows = msgspec.json.decode(body, type=_Models).data
         except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
             return ""
@@ -149,7 +148,7 @@ class Endpoint(Engine):
         expected = await self._wait_for_caps(ask, n)
         self._write(call)
         # No token is shorter than a byte, and no reply longer than `max_tokens`.
-        most = most_it_costs(self.live_price, len(call.body), n * ask.max_tokens)
+        most = most_it_costs(self._config.price, len(call.body), n * ask.max_tokens)
         reserved = await self.budget.reserve(self.name, most, n)
         if self._down:  # while this call waited
             self.budget.release(reserved)
@@ -210,9 +209,8 @@ class Endpoint(Engine):
             return Failure("retry", f"the connection was lost: {fault}", lost=True)
         if status == 200:
             return raw
-        sent = (
-            msgspec.json.decode(body or b"").keys() if status in (400, 422) and url is self._http.ask else ()
-        )
+        is_ask = url is self._http.ask and status in (400, 422)
+        sent = msgspec.json.decode(body or b"").keys() if is_ask else ()
         worked = self._health.worked
         return read_failure(status, headers, raw, key=self._key, worked_before=worked, sent=sent)
 
@@ -307,7 +305,7 @@ class Endpoint(Engine):
         counted = replies[0].usage != NO_USAGE
         paid = []
         for i, reply in enumerate(replies):
-            cost = cost_of(reply.usage, self.live_price, call.share / len(replies))
+            cost = cost_of(reply.usage, self._config.price, call.share / len(replies))
             # A server that counts no tokens is believed to have used all that were reserved.
             cost = cost if counted or self._shared else reserved.usd / len(replies)
             sent = b""
@@ -370,9 +368,7 @@ class Http:
     def at(self, path: str) -> URL:
         return URL(urlunsplit(self._parts._replace(path=self._parts.path.rstrip("/") + path)))
 
-    async def send(
-        self, url: URL, body: bytes | None = None, form: str = JSON
-    ) -> tuple[int, dict[str, str], bytes]:
+    async def send(self, url: URL, body: bytes | None, form: str = JSON) -> tuple[int, dict[str, str], bytes]:
         method, headers = "GET" if body is None else "POST", {"Content-Type": form}
         async with self.session.request(
             method, url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False

@@ -97,8 +97,7 @@ class Engine:
     """The `Budget` of the work it answers for, which says when it is stopped."""
     doing: str = ""
     """What an engine in this process is at, or what it waits for, for the line of progress."""
-    batched: bool = False
-    """It sends its calls in batches."""
+    batched: bool = False  # it sends its calls in batches
     journal: Any = None
     """The `Journal` of that work."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
-from msgspec.structs import asdict, replace
 
 from ..records import Usage
 
@@ -56,12 +55,6 @@ def _tiers(price: Any) -> tuple[float, float, int]:
         return float(price), float(price), 0
     dearest = max([price.base, *(tier.price for tier in price.tiers)])
     return float(price.base), float(dearest), price.tiers[0].start if price.tiers else 0
-
-
-def half(price: Price) -> Price:
-    """What vendors ask for a call in a batch."""
-    dollars = asdict(replace(price, long_from=0)).items()
-    return replace(price, **{name: usd / 2 for name, usd in dollars if usd})
 
 
 def cost_of(usage: Usage, price: Price | None, seconds: float = 0.0) -> float:

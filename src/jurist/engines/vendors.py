@@ -24,10 +24,9 @@ class Vendor(Takes, frozen=True):
     url: str
     key_env: str = ""
     extra: Mapping[str, Any] = {}
-    batch: bool = False
-    """It takes batches as OpenAI does, or Anthropic."""
     hosted: bool = True
     """It bills by the list, and nothing about it can be asked for free."""
+    batch: bool = False  # of calls, as OpenAI or Anthropic take them
 
 
 _TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}}

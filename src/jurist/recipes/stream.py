@@ -111,14 +111,13 @@ class _Session:
         if self._stops > 1:
             self.main.cancel()
             return
-        batches = self._budget.batches.values()
         if n := self._budget.under_way - self._budget.in_batches:
             notice = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
             # In a terminal there is a line of progress above.
             print("\n" * sys.stderr.isatty() + f"jurist: {notice}", file=sys.stderr, flush=True)
-        go_on = "run the same command to go on" + (" and collect it" if batches else "")
-        said = "".join(f"{one}. " for one in batches)
-        self._budget.stop(Interrupted(f"stopped. {said}Answered calls are kept; {go_on}"))
+        said = "".join(f"{one}. " for one in self._budget.batches.values())
+        said += "Answered calls are kept; run the same command to go on"
+        self._budget.stop(Interrupted(f"stopped. {said}"))
 
     def run(self, main: Coroutine[Any, Any, R]) -> R:
         usual = gc.get_threshold()
