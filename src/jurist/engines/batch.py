@@ -1,8 +1,8 @@
 """Calls sent in batches, at half price: they wait until a batch is full or nothing else is being asked.
 
-An open batch stands in the journal, with the most that each of its calls can cost, before it is sent. However
-this process ends, the next start finds it, asks none of its calls again, and collects all of its rows. Those
-that failed, expired or are missing go live, and so do fewer calls than `FEW`: they are not worth up to a day.
+A batch stands in the journal, with the most that each of its calls can cost, before it is sent. However the
+process ends, the next start asks none of its calls again, and collects its rows. Those that failed, expired
+or are missing go live, and so do fewer calls than `FEW`, which are not worth up to a day.
 """
 
 from __future__ import annotations
@@ -192,8 +192,7 @@ class BatchEngine(Endpoint):
                     self.budget.change(held, 1)
                     self._rows[key] = Row(held, labels, asyncio.get_running_loop().create_future())
             self._begin(token, batch)
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=FIRST_LOOK)
+        await asyncio.gather(*(asyncio.wait([one], timeout=FIRST_LOOK) for one in self._tasks.values()))
 
     async def close(self) -> None:
         """Without waiting for batches that nobody asks for any more: the next start collects them."""
@@ -242,24 +241,28 @@ class BatchEngine(Endpoint):
 
     async def _see_through(self, token: str, batch: Batch) -> None:
         """From wherever it stands to its last row. Where that fails its calls fail, and it stays open."""
-        wait = FIRST_LOOK
+        wait, missing = FIRST_LOOK, batch.rows.keys() & self._rows.keys()
         try:
             await self.journal.committed()
             while batch.id or await self._send(token, batch):
                 now = self._api.status(await self._insist(f"{self._api.path}/{batch.id}"))
                 batch.done = now.done
                 if now.refused:
-                    self._tell(batch.rows, EngineDown(f"{self.name} refused a batch ({now.refused}); {LIVE}"))
-                if now.refused or (now.ended and await self._collect(batch, now)):
+                    self._tell(missing, EngineDown(f"{self.name} refused a batch ({now.refused}); {LIVE}"))
+                    batch.id = ""
+                if now.refused or (now.ended and await self._collect(batch, now, missing)):
                     break
                 await asyncio.sleep(wait)
                 wait = min(LONGEST_LOOK, 1.5 * wait)
-            self._drop(batch.rows, "live" if batch.id else "again", self.budget.release)
-        except FileNotFoundError:  # nobody knows what was billed
-            self._drop(batch.rows, "live", self.budget.lose)
+        except FileNotFoundError:
+            self.budget.warnings[token] = f"{self.name} does not know batch {batch.id} any more"
         except Exception as error:
-            self._tell(batch.rows, error)
+            self._tell(missing, error)
             return
+        # Of a batch that was made, what has no row may have been billed all the same.
+        self._drop(missing, *(("live", self.budget.lose) if batch.id else ("again", self.budget.release)))
+        for key in batch.rows:  # until now, whoever asked for a row again was told the same
+            self._rows.pop(key, None)
         del self._batches[token]
         self._remember(token)
 
@@ -311,34 +314,36 @@ class BatchEngine(Endpoint):
             if again and (found := await again()):
                 return found
 
-    async def _collect(self, batch: Batch, now: Status) -> bool:
+    async def _collect(self, batch: Batch, now: Status, missing: set[str]) -> bool:
         """False: it was found by its size, and none of its rows is ours."""
-        ours = missing = {key for key in batch.rows if key in self._rows}
+        n = len(missing)
         for path in now.files * READINGS:
             lines = (await self._insist(path)).splitlines() if missing else ()
-            await asyncio.gather(*(self._read_row(read_object(line), batch) for line in lines))
-            missing = ours & self._rows.keys()
-        if now.token is None and missing == ours:
+            await asyncio.gather(*(self._read_row(read_object(line), missing) for line in lines))
+        if now.token is None and len(missing) == n > 0:
             batch.id, batch.not_ours = "", (*batch.not_ours, batch.id)
         return bool(batch.id)
 
-    async def _read_row(self, line: dict[str, Any], batch: Batch) -> None:
+    async def _read_row(self, line: dict[str, Any], missing: set[str]) -> None:
         """The first row of a call counts. A good one is paid for and kept, in one commit."""
         key, (status, got) = line.get("custom_id", ""), self._api.read(line)
-        row, body = self._rows.get(key) if key in batch.rows else None, msgspec.json.encode(got)
-        if row is not None and status != 200:
-            self._drop([key], (status, body), self.budget.release)
-        elif row is not None:
-            try:
-                reply = self._dialect.read(body)[0]
-            except Unreadable as why:
-                self._drop([key], "live", self.budget.lose if why.lost else self.budget.release)
-                return
-            cost = row.reserved.usd if reply.usage == NO_USAGE else cost_of(reply.usage, self.price)
-            reply = replace(reply, cost=cost, tokens=label_tokens(reply, row.labels))
-            kept = self.journal.put(bytes.fromhex(key), encode_reply(reply), cost)
-            self._drop([key], replace(reply, call=key), lambda reserved: self.budget.pay(reserved, [reply]))
-            await kept
+        if key not in missing:
+            return
+        missing.remove(key)
+        row, body, reply, settle = self._rows[key], msgspec.json.encode(got), None, self.budget.release
+        try:
+            reply = self._dialect.read(body)[0] if status == 200 else None
+        except Unreadable as why:
+            status, settle = 0, self.budget.lose if why.lost else settle
+        if reply is None:
+            settle(row.reserved)
+            self._tell([key], (status, body))
+            return
+        cost = row.reserved.usd if reply.usage == NO_USAGE else cost_of(reply.usage, self.price)
+        reply = replace(reply, cost=cost, tokens=label_tokens(reply, row.labels))
+        self.budget.pay(row.reserved, [reply])
+        await self.journal.put(bytes.fromhex(key), encode_reply(reply), cost)
+        self._tell([key], replace(reply, call=key))
 
     def _drop(self, keys: Iterable[str], outcome: Outcome, settle: Callable[[Reservation], None]) -> None:
         """These calls have left the queue, or their batch; how is told, and their money is settled."""

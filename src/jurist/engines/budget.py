@@ -44,8 +44,7 @@ class Budget:
         self.reserved = 0.0
         """The most that the calls under way can cost."""
         self.under_way = self.replies_under_way = 0
-        self.in_batches, self.held = 0, 0.0
-        """Those of them that are in batches or wait for one, and the most that these can cost."""
+        self.in_batches, self.held = 0, 0.0  # of them, in batches or waiting for one: how many, and the most
         self.batches: dict[str, str] = {}  # what to say of each that is open
         self.on_stop: list[Callable[[], None]] = []
         # Since this start: answered, answered from the journal, and sent but neither answered nor refused.

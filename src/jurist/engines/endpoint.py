@@ -196,7 +196,6 @@ class Endpoint(Engine):
             return Failure("retry", fault, 200, server_replied=True, lost=why.lost)
 
     async def _fetch(self, url: URL, body: bytes | None = None, form: str = JSON) -> bytes | Failure:
-        """One request, of whatever kind, and the body of its response."""
         try:
             status, headers, raw = await self._http.send(url, body, form)
         except NOT_SENT as error:
@@ -209,8 +208,7 @@ class Endpoint(Engine):
             return Failure("retry", f"the connection was lost: {fault}", lost=True)
         if status == 200:
             return raw
-        is_ask = url is self._http.ask and status in (400, 422)
-        sent = msgspec.json.decode(body or b"").keys() if is_ask else ()
+        sent = msgspec.json.decode(body).keys() if body and form is JSON and status in (400, 422) else ()
         worked = self._health.worked
         return read_failure(status, headers, raw, key=self._key, worked_before=worked, sent=sent)
 

@@ -98,8 +98,7 @@ class Engine:
     doing: str = ""
     """What an engine in this process is at, or what it waits for, for the line of progress."""
     batched: bool = False  # it sends its calls in batches
-    journal: Any = None
-    """The `Journal` of that work."""
+    journal: Any = None  # the `Journal` of that work
 
     async def answer(self, ask: Ask) -> Reply:
         raise NotImplementedError

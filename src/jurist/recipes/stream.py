@@ -115,9 +115,8 @@ class _Session:
             notice = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
             # In a terminal there is a line of progress above.
             print("\n" * sys.stderr.isatty() + f"jurist: {notice}", file=sys.stderr, flush=True)
-        said = "".join(f"{one}. " for one in self._budget.batches.values())
-        said += "Answered calls are kept; run the same command to go on"
-        self._budget.stop(Interrupted(f"stopped. {said}"))
+        said = "stopped. " + "".join(f"{one}. " for one in self._budget.batches.values())
+        self._budget.stop(Interrupted(f"{said}Answered calls are kept; run the same command to go on"))
 
     def run(self, main: Coroutine[Any, Any, R]) -> R:
         usual = gc.get_threshold()
