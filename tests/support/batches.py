@@ -4,7 +4,7 @@
         label(at(vendor, "openai"), "--judge.engine.batch", "true")
     print(vendor.batches, vendor.dollars)
 
-A row in a batch costs half. Rows come back out of order.
+A row in a batch costs half, and comes back out of order.
 """
 
 import json
@@ -25,8 +25,7 @@ from support.replies import Json, chat_body, message_body, text_of
 
 ROW_FAULTS = ("500", "400", "expired", "missing", "no usage", "unreadable", "twice", "half", "stranger")
 STEPS = ("upload", "create", "look", "read")
-HTTP_FAULTS = ("500", "429", "drop", "lost", "truncate", "html")
-"""`drop`: nothing was done before the connection ended; `lost`: it was; `truncate`: half is sent."""
+HTTP_FAULTS = ("500", "429", "drop", "lost", "truncate", "html")  # `lost`: after it was done
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Batch:
     metadata: Json
     results: list[bytes] = field(default_factory=list)
     errors: list[bytes] = field(default_factory=list)
-    expired: int = 0
+    expired: bool = False
 
 
 @dataclass
@@ -52,6 +51,7 @@ class Vendor(live.Server):
     http_faults: Callable[[str, int], str | None] = lambda step, attempt: None
     """By the step and how often it was asked for."""
     refuses_batch: str = ""
+    fails_batch: str = ""  # refused when it is made, or afterwards; why
     batches: list[Batch] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     """Requests by step."""
@@ -102,14 +102,10 @@ class Vendor(live.Server):
         asked = await request.json()
         if self.refuses_batch:
             return web.json_response({"error": {"message": self.refuses_batch}}, status=400)
-        if "requests" in asked:
-            rows = {row["custom_id"]: row["params"] for row in asked["requests"]}
-            n = len(asked["requests"])
-        else:
-            lines = [json.loads(line) for line in self._files[asked["input_file_id"]].splitlines()]
-            rows, n = {row["custom_id"]: row["body"] for row in lines}, len(lines)
-            assert asked["endpoint"] == lines[0]["url"] == "/v1/chat/completions"
-        assert len(rows) == n, "a custom_id came twice"
+        file = self._files.get(asked.get("input_file_id", ""), b"").splitlines()
+        lines = asked.get("requests") or [json.loads(line) for line in file]
+        rows = {row["custom_id"]: row.get("params") or row["body"] for row in lines}
+        assert len(rows) == len(lines), "a custom_id came twice"
         made = Batch(f"batch_{len(self.batches)}", rows, time.time(), asked.get("metadata") or {})
         self.batches.append(made)
         for name, row in rows.items():
@@ -129,14 +125,13 @@ class Vendor(live.Server):
             row: Json = {"response": {"status_code": status, "body": {"error": error}}}
             result: Json = {"type": "errored", "error": {"type": "error", "error": error}}
             if fault == "expired":
-                batch.expired += 1
+                batch.expired = True
                 row, result = {"error": {"code": "batch_expired", "message": "late"}}, {"type": "expired"}
             written = json.dumps({"custom_id": name, **({"result": result} if messages else row)}).encode()
             (batch.results if messages else batch.errors).append(written)
             return
         replies = await self._replies(asked)
-        usage = dict.fromkeys(("prompt_tokens", "completion_tokens"), 0)
-        usage["prompt_tokens"] = live._tokens(text_of(asked))
+        usage = {"prompt_tokens": live._tokens(text_of(asked))}
         usage["completion_tokens"] = live._tokens(replies[0].get("text"), replies[0].get("reasoning"))
         dollars = (usage["prompt_tokens"] * self.price[0] + usage["completion_tokens"] * self.price[1]) / 2e6
         record = live.Record(time.perf_counter(), asked, "batch", 0, fault, 200, fault is None)
@@ -167,6 +162,8 @@ class Vendor(live.Server):
         if ended:
             state |= {"output_file_id": f"{one.id}-out"} if one.results else {}
             state |= {"error_file_id": f"{one.id}-bad"} if one.errors else {}
+        if self.fails_batch:
+            state = {"status": "failed", "errors": {"data": [{"message": self.fails_batch}]}}
         counts = {"total": n, "completed": done, "failed": 0}
         state |= {"metadata": one.metadata, "created_at": int(one.made)}
         return json.dumps({"id": one.id, "request_counts": counts, **state}).encode()
@@ -198,11 +195,7 @@ def quick(monkeypatch: Any = None) -> None:
     """Batches that are looked at often."""
     from jurist.engines import batch, endpoint
 
-    for module, name, value in (
-        (batch, "QUIET", 0.05),
-        (batch, "FIRST_LOOK", 0.05),
-        (batch, "LONGEST_LOOK", 0.1),
-        (batch, "FIRST_WAIT", 0.02),
-        (endpoint, "FIRST_WAIT", 0.02),
-    ):
-        (setattr if monkeypatch is None else monkeypatch.setattr)(module, name, value)
+    change = setattr if monkeypatch is None else monkeypatch.setattr
+    for name, seconds in {"QUIET": 0.05, "FIRST_LOOK": 0.05, "LONGEST_LOOK": 0.1, "FIRST_WAIT": 0.02}.items():
+        change(batch, name, seconds)
+    change(endpoint, "FIRST_WAIT", 0.02)
