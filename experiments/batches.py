@@ -28,6 +28,7 @@ from support.batches import HTTP_FAULTS, ROW_FAULTS, batching, quick
 from support.job import at, label, pairs, read, sound, summary, write
 from support.replies import question
 
+SLOW = "six minutes"
 ROWS, KILLS, FAULTY, BUDGETS = 70, 40, 30, 60
 KINDS = ("openai", "anthropic")
 PRICE = (1.0, 2.0)

@@ -45,16 +45,14 @@ class Batch:
 class Vendor(live.Server):
     """A server with batches."""
 
-    took: float = 0.3
-    """Seconds until a batch has ended."""
+    took: float = 0.3  # seconds until a batch has ended
     row_faults: Callable[[Json], str | None] = lambda request: None
     http_faults: Callable[[str, int], str | None] = lambda step, attempt: None
     """By the step and how often it was asked for."""
     refuses_batch: str = ""
     fails_batch: str = ""  # refused when it is made, or afterwards; why
     batches: list[Batch] = field(default_factory=list)
-    asked: Counter[str] = field(default_factory=Counter)
-    """Requests by step."""
+    asked: Counter[str] = field(default_factory=Counter)  # requests by step
 
     def __post_init__(self) -> None:
         super().__post_init__()
