@@ -48,6 +48,10 @@ class AdaptiveLimit:
         self._last = 0.0
         """Latency of the round before the last doubling."""
 
+    def cap(self, ceiling: int) -> None:
+        """Another ceiling from now on."""
+        self.ceiling, self.limit = ceiling, min(self.limit, float(ceiling))
+
     def answered(self, seconds: float, sent: float, now: float, busy: bool, limit: float) -> None:
         """`busy`: a higher limit would have been used. `limit`: the one when it was sent."""
         if sent < self._changed_at:
@@ -175,10 +179,13 @@ class Bucket:
     """A cap a minute as a leaking bucket that holds one second's worth, so that no minute sees much more."""
 
     def __init__(self, per_minute: float) -> None:
-        self._rate = per_minute / 60.0
-        self._room = max(1.0, self._rate)
+        self.change(per_minute)
         self._level = self._room
         self._at = -math.inf
+
+    def change(self, per_minute: float) -> None:
+        self._rate = per_minute / 60.0
+        self._room = max(1.0, self._rate)
 
     def take(self, amount: float, now: float) -> float:
         """Seconds to wait before this much may be used."""
