@@ -41,6 +41,8 @@ _SCHEMA = (
     "CREATE TABLE servers (place TEXT PRIMARY KEY, facts BLOB NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )
+_MONEY = "total(usd), total(uncertain_calls + open_calls), total(uncertain_usd + open_usd)"
+"""Dollars spent; calls that were sent and not answered, and the most that they cost."""
 _locks: dict[Path, list[int]] = {}
 """Journals that this process writes to: the lock file's handle, and how many have it open."""
 
@@ -114,12 +116,10 @@ class Journal:
             self._thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="journal"))
             if not reading:
                 self._write([], "INSERT OR IGNORE INTO spent (run) VALUES (?)", (run,))
-            books: tuple[float, int, float] | None = self._reader.execute(
-                "SELECT usd, uncertain_calls + open_calls, uncertain_usd + open_usd FROM spent WHERE run = ?",
-                (run,),
-            ).fetchone()
-            self.spent, self.uncertain_calls, self.uncertain = books or (0.0, 0, 0.0)
-            """Dollars of this run so far; calls sent and not answered, and the most that they cost."""
+            ours = self._reader.execute(f"SELECT {_MONEY} FROM spent WHERE run = ?", (run,))
+            (self.spent, calls, self.uncertain), *_ = ours
+            self.uncertain_calls = int(calls)
+            """This run so far: dollars; calls sent and not answered, and the most that they cost."""
             self._opened = opened.pop_all()
 
     def get(self, key: bytes) -> bytes | None:
@@ -183,7 +183,10 @@ class Journal:
 
     def copy_to(self, path: Path) -> None:
         """A copy of all that was said so far, for other processes to look into, on whatever machine."""
-        self._thread.submit(self._writer.execute, "VACUUM INTO ?", (str(path),)).result()
+        try:
+            self._thread.submit(self._writer.execute, "VACUUM INTO ?", (str(path),)).result()
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
 
     def take_in(self, shard: Path, name: str) -> int:
         """All of another process's journal, once, however often it is tried; how many replies were new."""
@@ -200,10 +203,7 @@ class Journal:
                     if not writer.execute("INSERT OR IGNORE INTO taken_in VALUES (?)", (name,)).rowcount:
                         return 0
                     new = writer.execute("INSERT OR IGNORE INTO calls SELECT key, value FROM shard.calls")
-                    usd, calls, uncertain = writer.execute(
-                        "SELECT total(usd), total(uncertain_calls + open_calls),"
-                        " total(uncertain_usd + open_usd) FROM shard.spent"
-                    ).fetchone()
+                    (usd, calls, uncertain), *_ = writer.execute(f"SELECT {_MONEY} FROM shard.spent")
                     self.spent += usd
                     self.uncertain_calls += int(calls)
                     self.uncertain += uncertain

@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import RunError
 from ..records import Dropped, Group, Prompt
-from ..run import Run, Writer, lock, owner_of
+from ..run import Run, lock, owner_of
 from ..verdicts.cases import NOUNS
 
 WAIT_FOR_OWNER = 60.0
@@ -58,7 +58,7 @@ def take_in(run: Run, folder: Path) -> int:
     wait_until_free(folder)
     handle = lock(folder)
     try:
-        new = run.journal.take_in(shard, str(folder.resolve()))
+        new = run.journal.take_in(shard, f"{folder.parent.name}/{folder.name}")
     finally:
         os.close(handle)
     for end in ("", "-wal", "-shm"):
@@ -77,14 +77,8 @@ def wait_until_free(folder: Path) -> None:
 
 def put_together(run: Run, folders: Iterable[Path]) -> None:
     """The files of the run, from those of its blocks."""
-    nouns = (*NOUNS, "dropped")
-    with run.writing(*nouns) as files:
+    with run.writing(*NOUNS, "dropped") as files:
         for folder in folders:
-            for noun in nouns:
-                _append(folder / f"{noun}.jsonl", files[noun])
-
-
-def _append(path: Path, writer: Writer) -> None:
-    with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            writer.write(data)
+            for noun, file in files.items():
+                with (folder / f"{noun}.jsonl").open("rb") as part:
+                    shutil.copyfileobj(part, file, CHUNK)

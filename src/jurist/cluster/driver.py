@@ -10,22 +10,22 @@ import asyncio
 import logging
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
-from itertools import islice
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import reduce
+from itertools import count, islice
 from math import ceil
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..engines.engine import Engine
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
 from ..prompts.rows import require
 from ..run import Run
 from .blocks import Row, pack, put_together, take_in
-from .ledger import Ledger, Stop, Tally, add_up
-from .worker import Ended, Job, Work, Worker, error_of, stop_of
+from .ledger import Ledger, Tally, add_up
+from .worker import Ended, Job, Work, Worker
 
 LOOK_EVERY = 0.3
 MOST_LOSSES = 20
@@ -33,8 +33,8 @@ MOST_LOSSES = 20
 TIME_TO_GIVE_UP = 10.0
 """Seconds in which an actor that is told to give up its calls writes down which those were."""
 STOPS = (BudgetSpent, EngineDown, Interrupted, RunError)
-if TYPE_CHECKING:
-    Progress = Any  # a `RunProgress`, which is of a higher floor
+Progress = Any
+"""A `RunProgress`, which is of a higher floor."""
 Block = tuple[int, bytes]
 
 
@@ -45,7 +45,7 @@ def connect(cluster: str) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         where = cluster if "://" in cluster else None
         try:
-            ray.init(where, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
             raise RunError(f"no cluster at {cluster} ({error}). See whether it is up: ray status") from None
     return ray
@@ -57,14 +57,11 @@ async def label_on_cluster(
     work: Work,
     run: Run,
     progress: Progress,
-    telling: Callable[[], AbstractAsyncContextManager[None]],
 ) -> None:
     """Blocks of these rows, each labelled by an actor with `work`, put together in the run."""
     driver = Driver(on, rows, work, run, progress)
-    async with telling():
-        await driver.drive()
-    ended = [driver.folder(number) for number in sorted(driver.ended)]
-    put_together(run, ended)
+    await driver.drive()
+    put_together(run, map(driver.folder, sorted(driver.ended)))
     shutil.rmtree(run.path / "blocks")
 
 
@@ -73,42 +70,34 @@ class Driver:
 
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
         self._ray = connect(on.cluster)
-        self._rows, self._run, self._progress = rows, run, progress
-        self._size = on.block
-        engines: list[Engine] = [one.engine for one in progress.engines]
-        computing = any(one.in_process for one in engines)
+        self._rows, self._run, self._progress, self._size = rows, run, progress, on.block
         there = self._ray.cluster_resources()
-        cards = there.get("GPU", 0.0)
-        gpus = on.gpus or (1.0 if computing and cards else 0.0)
+        cards, servers = there.get("GPU", 0.0), [one for one in progress.engines if not one.engine.in_process]
+        gpus = on.gpus or (1.0 if cards and len(servers) < len([*progress.engines]) else 0.0)
         fits = int(cards / gpus) if gpus else int(there.get("CPU", 1))
         # The calls that an engine may have under way are divided, and an actor has one at least.
-        allowed = min(
-            (one.concurrency for one in progress.engines if not one.engine.in_process), default=fits
-        )
-        blocks = ceil(progress.total / on.block) if progress.total else fits
-        self._actors = max(1, min(on.actors or fits, allowed, blocks))
-        self._folder = run.path.resolve() / "blocks" / token_hex(4)
+        most = [one.concurrency for one in servers]
+        most += [ceil(progress.total / on.block)] if progress.total else []
+        self._actors = max(1, min(on.actors or fits, *most))
+        self._folder = run.path.resolve() / "blocks" / token_hex(8)
         self._folder.mkdir(parents=True)
-        before = self._folder / "before.sqlite"
-        run.journal.copy_to(before)
+        run.journal.copy_to(before := self._folder / "before.sqlite")
         budget = progress.budget
-        self._job = Job(self._folder, before, work, os.getcwd(), budget.cap is not None)
         self._books = budget.spent, budget.uncertain, run.journal.uncertain_calls
-        ledger = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
-        self._ledger = ledger.remote(
-            str(self._folder / "ledger.json"), budget.cap, budget.spent + budget.uncertain
-        )
-        self._worker = self._ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(Worker)
+        self._job = Job(self._folder, before, work, os.getcwd(), budget.cap is not None)
+        remote, books = self._ray.remote, str(self._folder / "ledger.json")
+        ledger = remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
+        self._ledger = ledger.remote(books, budget.cap, budget.spent + budget.uncertain)
+        self._worker = remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(Worker)
         self._alive: list[Any] = []
-        self._numbers = iter(range(1 << 60))
+        self._numbers = count()
         self._again: deque[Block] = deque()
         """Blocks that lost their actor."""
-        self._losses: dict[int, int] = {}
+        self._losses: Counter[int | None] = Counter()
         self._under_way: set[int] = set()
         self.ended: set[int] = set()
         self._done = Tally()
-        self._needed = 0.0
-        """Dollars of the call that the budget had no room for."""
+        self._fault: Exception | None = None
 
     def folder(self, block: int) -> Path:
         return self._folder / f"{block:06d}"
@@ -122,6 +111,8 @@ class Driver:
                 ended, _ = await asyncio.wait([*slots, look], timeout=LOOK_EVERY / 3)
                 for one in ended:
                     one.result()
+            if self._fault is not None:
+                raise self._fault
             if self._again or self._fill():  # it was stopped while no block was under way
                 self._progress.stopped = self._stopped
         except asyncio.CancelledError:
@@ -136,21 +127,25 @@ class Driver:
             for path in sorted(self._folder.glob("*/journal.sqlite")):
                 await asyncio.to_thread(take_in, self._run, path.parent)
             self._count([])
-            if isinstance(self._progress.stopped, BudgetSpent):
-                self._progress.stopped = self._progress.budget.reached(self._needed)
+            stopped = self._progress.stopped
+            if isinstance(stopped, BudgetSpent):  # what the next call may cost
+                self._progress.stopped = self._progress.budget.reached(float(str(stopped)))
 
     def _over(self) -> bool:
         """Whether nothing is under way and nothing is left to be done."""
         return not self._under_way and bool(self._stopped or not (self._again or self._fill()))
 
     @property
-    def _stopped(self) -> Exception | None:
-        reason: Exception | None = self._progress.stopped or self._progress.budget.stopped
-        return reason
+    def _stopped(self) -> Any:
+        return self._fault or self._progress.stopped or self._progress.budget.stopped
 
     def _fill(self) -> bool:
         """Read one block ahead; whether there is one."""
-        if rows := list(islice(self._rows, self._size)):
+        try:
+            rows = list(islice(self._rows, self._size))
+        except Exception as error:  # what is under way goes its way
+            self._fault, rows = error, []
+        if rows:
             self._again.append((next(self._numbers), pack(rows)))
         return bool(rows)
 
@@ -161,13 +156,23 @@ class Driver:
             self._alive.append(actor)
             try:
                 await actor.ready.remote()  # where the cluster has no room for it, this waits for some
+                self._losses.pop(None, None)
                 while await self._label(actor, await self._next()):
                     pass
-            except self._ray.exceptions.RayActorError:
-                await asyncio.sleep(LOOK_EVERY)
+            except self._ray.exceptions.RayActorError as error:
+                self._lost(None, error)
             finally:
                 self._alive.remove(actor)
                 self._ray.kill(actor)
+
+    def _lost(self, block: int | None, error: Exception) -> None:
+        """An actor is gone, with its block or before it had one: somebody else's turn, up to a point."""
+        self._losses[block] += 1
+        again = f"{self._losses.total()} actors were lost, and others did their blocks again"
+        self._progress.budget.warnings["lost"] = again
+        if self._losses[block] > MOST_LOSSES:
+            what = "no actor starts" if block is None else f"block {block} ends every actor"
+            raise RunError(f"{what}: {error}. Smaller blocks need less memory: --on.block 100") from None
 
     async def _next(self) -> Block:
         """A block to label. Where there is none, one of another's may come back."""
@@ -182,13 +187,10 @@ class Driver:
         number, rows = block
         try:
             ended: Ended = await actor.label.remote(number, rows)
-        except self._ray.exceptions.RayActorError as error:
-            self._losses[number] = self._losses.get(number, 0) + 1
-            if self._losses[number] > MOST_LOSSES:
-                raise RunError(
-                    f"block {number} lost {MOST_LOSSES} actors, the last so: {error}. Smaller blocks need"
-                    " less memory: --on.block 100"
-                ) from None
+        except self._ray.exceptions.RayError as error:
+            if isinstance(error, self._ray.exceptions.RayTaskError):  # a fault of ours
+                raise
+            self._lost(number, error)
             await self._ledger.lose.remote(number)
             self._again.appendleft(block)
             self._under_way.discard(number)
@@ -208,37 +210,28 @@ class Driver:
     async def _look(self) -> None:
         """What the blocks come to, for the line of progress; and a stop, for all."""
         while True:
-            reason = stop_of(self._stopped)
-            live, stop = await self._ledger.look.remote(reason)
+            live, stop = await self._ledger.look.remote(self._stopped)
             self._count(live)
             self._stop(stop)
             await asyncio.sleep(LOOK_EVERY)
 
-    def _stop(self, stop: Stop | None) -> None:
-        """The first reason counts; one that is no way for a run to end is raised."""
-        if stop is None or self._progress.stopped is not None:
-            return
-        error = self._progress.budget.stopped or error_of(stop)
-        if isinstance(error, BudgetSpent):
-            self._needed = float(stop[1])
-        if not isinstance(error, STOPS):
-            raise error
-        self._progress.stopped = error
+    def _stop(self, error: Exception | None) -> None:
+        """The first reason counts; one that is no way for a run to end is raised in the end."""
+        if error is not None and not isinstance(error, STOPS):
+            self._fault = self._fault or error
+        elif error is not None:
+            self._progress.stopped = self._progress.stopped or self._progress.budget.stopped or error
 
     def _count(self, live: Sequence[Tally]) -> None:
         """The run's progress, from its journal, the blocks that have ended and those at work."""
         progress, journal, all_of = self._progress, self._run.journal, self._done
-        for one in live:
-            all_of = add_up(all_of, one)
-        budget, (spent, uncertain, uncertain_calls) = progress.budget, self._books
+        all_of = reduce(add_up, live, all_of)
+        budget, (spent, uncertain, calls) = progress.budget, self._books
         budget.spent = max(journal.spent, spent + all_of.spent)
         budget.uncertain = max(journal.uncertain, uncertain + all_of.uncertain)
         budget.spent_now = budget.spent - spent
         budget.cached, budget.usage, budget.under_way = all_of.cached, all_of.usage, all_of.under_way
-        budget.lost, budget.lost_usd = (
-            journal.uncertain_calls - uncertain_calls,
-            journal.uncertain - uncertain,
-        )
+        budget.lost, budget.lost_usd = journal.uncertain_calls - calls, journal.uncertain - uncertain
         progress.counts, progress.rows = all_of.counts, all_of.counts.prompts
         progress.ended = all_of.rows
 

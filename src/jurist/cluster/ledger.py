@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from ..errors import BudgetSpent
 from ..preferences.decide import Counts
 from ..records import Usage
 from ..run import write_whole
@@ -23,8 +24,6 @@ HEARD_WITHIN = 5.0
 """Seconds without word from an actor after which its share of the rate limits goes to the others."""
 PARTS = 4
 """An actor is granted at most one part in so many of its fair share of what is left."""
-Stop = tuple[str, str]
-"""The class of an error, and what it says."""
 
 
 class Tally(Struct):
@@ -75,7 +74,7 @@ class Ledger:
         self._idle: set[int] = set()
         """Blocks with nothing under way that wait for money."""
         self._heard: dict[str, float] = {}
-        self._stop: Stop | None = None
+        self._stop: Exception | None = None
 
     def begin(self, block: int, committed: float) -> None:
         """An actor takes a block up; what earlier tries of it have spent or lost stays on the books."""
@@ -83,7 +82,7 @@ class Ledger:
         self._books.lost.discard(block)
         self._write()
 
-    def lease(self, block: int, committed: float, usd: float, idle: bool) -> tuple[float, Stop | None]:
+    def lease(self, block: int, committed: float, usd: float, idle: bool) -> tuple[float, Exception | None]:
         """What a block may spend in all. It has committed so much, and its next call may cost `usd`; where
         that does not fit, it keeps no more than it has committed, and may ask again.
         """
@@ -100,12 +99,12 @@ class Ledger:
             self._idle |= {block} if idle else set()
             # A block that is not idle may give something back.
             if self._stop is None and self._idle >= books.allowed.keys() - books.lost:
-                self._stop = "BudgetSpent", repr(usd)
+                self._stop = BudgetSpent(usd)  # the driver knows what to say
         books.allowed[block] = committed + granted
         self._write()
         return committed + granted, self._stop
 
-    def report(self, actor: str, block: int, tally: Tally) -> tuple[int, Stop | None]:
+    def report(self, actor: str, block: int, tally: Tally) -> tuple[int, Exception | None]:
         """How far a block is; how many actors share the rate limits, and whether to stop."""
         self._heard[actor] = time.monotonic()
         self._live[block] = tally
@@ -125,7 +124,7 @@ class Ledger:
             self._books.lost.add(block)
             self._write()
 
-    def look(self, stop: Stop | None = None) -> tuple[list[Tally], Stop | None]:
+    def look(self, stop: Exception | None = None) -> tuple[list[Tally], Exception | None]:
         """What the blocks at work have come to; `stop`, once given, goes to all actors."""
         self._stop = self._stop or stop
         return list(self._live.values()), self._stop

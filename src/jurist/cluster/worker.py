@@ -9,19 +9,19 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from .. import errors
 from ..engines.budget import Budget
 from ..engines.engine import Engine
-from ..errors import BudgetSpent, JuristError
+from ..errors import Interrupted, JuristError, MissingExtra, RunError
 from ..journal import Journal
 from ..run import Run
 from .blocks import Row, unpack, wait_until_free
-from .ledger import Stop, Tally
+from .ledger import Tally
 
 REPORT_EVERY = 0.5
 REPORTS_A_SECOND = 500
@@ -30,7 +30,7 @@ ASK_AGAIN = 0.2
 """Seconds after which a budget that was refused more asks again."""
 Work = Callable[[Sequence[Row], Run, Budget, list[Engine], Callable[[Any], None]], Awaitable[Any]]
 """Labels rows into a run and returns its progress."""
-Lease = Callable[[float, float, bool], Awaitable[tuple[float, Stop | None]]]
+Lease = Callable[[float, float, bool], Awaitable[tuple[float, Exception | None]]]
 
 
 class Job(Struct, frozen=True):
@@ -49,7 +49,7 @@ class Ended(Struct):
     """What an actor says when it is through with a block."""
 
     tally: Tally
-    stopped: Stop | None = None
+    stopped: Exception | None = None
     """Why it ended before its rows did."""
     engines: list[tuple[dict[str, int], list[float]]] = []
     """Retries and latencies, for each engine in the order in which they are opened."""
@@ -83,7 +83,7 @@ class LeasedBudget(Budget):
             self.cap = committed
             self.cap, stop = await self._lease(committed, usd, not self.under_way)
             if stop is not None:
-                self.stop(error_of(stop))
+                self.stop(stop)
             elif self.cap <= committed:
                 self._ask_at = time.monotonic() + ASK_AGAIN
             self._wake()
@@ -115,26 +115,21 @@ class Worker:
         folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(wait_until_free, folder)  # the process that had it before
         with Run(folder, before=self._job.before) as run:
-
-            async def lease(committed: float, usd: float, idle: bool) -> tuple[float, Stop | None]:
-                got: tuple[float, Stop | None] = await self._ledger.lease.remote(block, committed, usd, idle)
-                return got
-
+            lease = partial(self._ledger.lease.remote, block)
             budget = LeasedBudget(run.journal, lease, self._job.capped)
             await self._ledger.begin.remote(block, budget.committed)
             self._seen: Any = None
             over = asyncio.Event()
             reporting = asyncio.create_task(self._report(block, budget, over))
             try:
-                self._working = asyncio.ensure_future(
-                    self._job.work(unpack(packed), run, budget, self._engines, self._see)
-                )
+                work = self._job.work(unpack(packed), run, budget, self._engines, self._see)
+                self._working = asyncio.ensure_future(work)
                 self._seen = await self._working
-                stopped = stop_of(self._seen.stopped)
+                stopped = self._seen.stopped
             except asyncio.CancelledError:
-                stopped = "Interrupted", "given up"
-            except JuristError as error:
-                stopped = stop_of(error)
+                stopped = Interrupted("given up")
+            except JuristError as error:  # one made of more than its message cannot travel
+                stopped = RunError(str(error)) if isinstance(error, MissingExtra) else error
             finally:
                 self._working = None
                 over.set()
@@ -153,7 +148,7 @@ class Worker:
             for engine in self._engines:
                 engine.share(workers)
             if stop is not None and budget.stopped is None:
-                budget.stop(error_of(stop))
+                budget.stop(stop)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(REPORT_EVERY, workers / REPORTS_A_SECOND)):
                     await over.wait()
@@ -165,21 +160,3 @@ class Worker:
         if seen is not None:
             tally.rows, tally.counts = max(seen.rows, seen.ended), seen.counts
         return tally
-
-
-def stop_of(error: Exception | None) -> Stop | None:
-    """An error as it travels."""
-    if error is None:
-        return None
-    return type(error).__name__, str(error)
-
-
-def error_of(stop: Stop) -> JuristError:
-    name, text = stop
-    found: type[JuristError] = getattr(errors, name, errors.RunError)
-    if found is BudgetSpent or not issubclass(found, JuristError):
-        return BudgetSpent(text)
-    try:
-        return found(text)
-    except TypeError:  # one that is made of something else than its message
-        return errors.RunError(text)

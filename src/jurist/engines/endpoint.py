@@ -118,7 +118,8 @@ class Endpoint(Engine):
             if bucket and cap:
                 bucket.change(cap / processes)
         if self._loop is not None:
-            self._gate.adaptive.cap(max(1, config.concurrency // processes))
+            adaptive, most = self._gate.adaptive, max(1, config.concurrency // processes)
+            adaptive.ceiling, adaptive.limit = most, min(adaptive.limit, float(most))
 
     def hand_over(self) -> tuple[dict[str, int], list[float]]:
         seen = dict(self.retries), [*self._latencies][:: max(1, len(self._latencies) // 100)]

@@ -48,10 +48,6 @@ class AdaptiveLimit:
         self._last = 0.0
         """Latency of the round before the last doubling."""
 
-    def cap(self, ceiling: int) -> None:
-        """Another ceiling from now on."""
-        self.ceiling, self.limit = ceiling, min(self.limit, float(ceiling))
-
     def answered(self, seconds: float, sent: float, now: float, busy: bool, limit: float) -> None:
         """`busy`: a higher limit would have been used. `limit`: the one when it was sent."""
         if sent < self._changed_at:

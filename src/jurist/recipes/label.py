@@ -19,6 +19,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..cluster.blocks import Row, take_in_leftovers
+from ..cluster.driver import connect, label_on_cluster
 from ..completions import Policies, load_groups, matchups, sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import Budget, parse_money
@@ -69,8 +70,6 @@ def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -
     """Without judges, completions are sampled and nothing is decided."""
     marker, on = _marker_of(cfg), settings.cluster_of(cfg)
     if on:
-        from ..cluster.driver import connect
-
         connect(on.cluster)
     with Run(cfg.out, journal=cfg.journal) as run:
         run.claim(marker, cfg.replace)
@@ -91,22 +90,13 @@ async def _collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
 ) -> None:
     """Completions, and the verdicts of these judges, for every prompt, here or on a cluster."""
-    progress.engines = engines = Engines(run.journal, progress.budget)
-    async with closing_engines(engines):
-        policies, judges = await _open(cfg, asked, engines)
-        orders: dict[str, Any] = {"always": "all", "never": "none"}
-        for one, how in zip(judges, asked, strict=True):
-            both, scale = orders.get(how.swap, "some"), getattr(one, "scale", None)
-            progress.judges[one.name] = JudgeInfo(one.name, one.kind, both, how.clamp, scale)
-        run.write_text("recipe.yaml", settings.recipe_text(cfg))
-        rows = _rows_of(cfg)
+    async with opened(cfg, asked, run, progress) as (policies, judges):
         if on := settings.cluster_of(cfg):
-            from ..cluster.driver import label_on_cluster
-
             work = partial(label_block, settings.as_recipe(cfg), tuple(asked))
-            await label_on_cluster(on, rows, work, run, progress, partial(telling, watch, progress))
+            async with telling(watch, progress):
+                await label_on_cluster(on, _rows_of(cfg), work, run, progress)
         else:
-            await label_rows(cfg, rows, policies, judges, run, progress, watch)
+            await label_rows(cfg, _rows_of(cfg), policies, judges, run, progress, watch)
         progress.judges |= _recorded_judges(progress.counts)
         run.write_json("judges.json", list(progress.judges.values()))
 
@@ -120,31 +110,34 @@ async def label_block(
     kept: list[Engine],
     watch: Watch,
 ) -> RunProgress:
-    """What an actor of a cluster does: some of the rows, into a folder of their own."""
+    """What an actor of a cluster does: some of the rows, into a run of their own."""
     progress = RunProgress(budget, len(rows))
-    progress.engines = engines = Engines(run.journal, budget, kept)
-    async with closing_engines(engines):
-        policies, judges = await _open(cfg, asked, engines)
-        progress.judges |= {one.name: JudgeInfo(one.name, one.kind) for one in judges}
+    async with opened(cfg, asked, run, progress, kept) as (policies, judges):
         await label_rows(cfg, rows, policies, judges, run, progress, watch)
     return progress
 
 
-async def _open(
-    cfg: LabelConfig, asked: Sequence[JudgeConfig], engines: Engines
-) -> tuple[Policies, list[Judge | Scorer]]:
-    policies = open_policies(cfg, engines)
-    judges = open_judges(cfg, asked, engines)
-    await engines.prepare()
-    check_margin(cfg.prefer, [judge.kind for judge in judges])
-    return policies, judges
-
-
 @asynccontextmanager
-async def closing_engines(engines: Engines) -> AsyncIterator[None]:
-    """After the calls under way; where the work was called off, they are given up."""
+async def opened(
+    cfg: LabelConfig,
+    asked: Sequence[JudgeConfig],
+    run: Run,
+    progress: RunProgress,
+    kept: list[Engine] | None = None,
+) -> AsyncIterator[tuple[Policies, list[Judge | Scorer]]]:
+    """Policies and judges, ready to be asked; their engines stay open if they are `kept`."""
+    progress.engines = engines = Engines(run.journal, progress.budget, kept)
     try:
-        yield
+        policies = open_policies(cfg, engines)
+        judges = open_judges(cfg, asked, engines)
+        await engines.prepare()
+        check_margin(cfg.prefer, [judge.kind for judge in judges])
+        orders: dict[str, Any] = {"always": "all", "never": "none"}
+        for one, how in zip(judges, asked, strict=True):
+            both, scale = orders.get(how.swap, "some"), getattr(one, "scale", None)
+            progress.judges[one.name] = JudgeInfo(one.name, one.kind, both, how.clamp, scale)
+        run.write_text("recipe.yaml", settings.recipe_text(cfg))
+        yield policies, judges
     except asyncio.CancelledError:
         engines.abandon()
         raise

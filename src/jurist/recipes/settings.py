@@ -44,7 +44,7 @@ class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class ClusterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a job runs, and in how many processes."""
 
-    cluster: Annotated[str, Meta(description="ray, or ray://HOST:10001.")]
+    cluster: Annotated[str, Meta(description="ray, or ray://HOST:10001; empty: this process.")] = ""
     actors: Annotated[int, Meta(ge=0, description="Processes; 0: one for each CPU or GPU share.")] = 0
     gpus: Annotated[float, Meta(ge=0, description="GPUs of each; 0: one for hf:, where there are any.")] = 0.0
     block: Annotated[int, Meta(ge=1, description="Rows that a process takes at a time.")] = 1000
@@ -85,9 +85,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
     budget: Annotated[str | float | None, Meta(description="The most the run may cost, e.g. 5usd.")] = None
     journal: Annotated[str | None, Meta(description="A journal shared with other runs.")] = None
-    on: Annotated[str | ClusterConfig, Meta(description="A cluster to run on: ray; empty: this process.")] = (
-        ""
-    )
+    on: Annotated[str | ClusterConfig, Meta(description="A cluster: ray, or ray://HOST:10001.")] = ""
     replace: Annotated[bool, Meta(description="Replace the labels of a run of another file.")] = False
     seed: Annotated[int, Meta(description="Seed of all random choices that are not the model's.")] = 0
 
@@ -128,7 +126,7 @@ def as_recipe(cfg: LabelConfig) -> LabelConfig:
 def cluster_of(cfg: LabelConfig) -> ClusterConfig | None:
     """Where the job runs, if not in this process."""
     on = ClusterConfig(cfg.on) if isinstance(cfg.on, str) else cfg.on
-    if on.cluster and on.cluster.partition("://")[0] != "ray":
+    if on.cluster.partition("://")[0] not in ("", "ray"):
         raise SettingError(f"on: no cluster called {on.cluster!r}. Write: --on ray, or --on ray://HOST:10001")
     return on if on.cluster else None
 
