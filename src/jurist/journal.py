@@ -286,6 +286,8 @@ class Journal:
     def close(self) -> None:
         """Commit what waits, and say that nothing is under way."""
         self._open = (0, 0.0)
+        if self._timer is not None:  # the loop may outlive the journal
+            self._timer.cancel()
         with self._opened:
             if not self._reading:
                 self._thread.submit(self._write, self._calls, *self._books()).result()

@@ -106,6 +106,24 @@ def test_a_cap_a_minute_is_kept(caps):
         assert 0.2 < with_engine(server, work, **caps) < 2.0
 
 
+def test_processes_that_use_a_server_at_once_divide_its_caps_and_its_hours():
+    async def work(engine):
+        engine.share(4)
+        started = time.perf_counter()
+        replies = await ask_all(engine, 16)
+        seconds = time.perf_counter() - started
+        return seconds, sum(one.cost for one in replies), engine.hand_over(), engine.hand_over()
+
+    with serving("A", latency=0.01) as server:
+        settings = {"rpm": 60 * 20, "concurrency": 8, "price": {"gpu_hour": 3600.0}}
+        seconds, cost, (_, seen), nothing = with_engine(server, work, **settings)
+
+    assert 2.0 < seconds < 4.0  # five at once, and five a second
+    assert server.most_in_flight == 2
+    assert 0 < cost < 16 * 0.05 / 4
+    assert (len(seen), nothing) == (16, ({}, []))
+
+
 @pytest.mark.parametrize(
     ("status", "text", "want"),
     [

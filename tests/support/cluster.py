@@ -1,0 +1,51 @@
+"""A Ray cluster of several nodes on this machine, and how to kill what runs on it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SMALL = {"object_store_memory": 80_000_000, "include_dashboard": False}
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[Any]:
+    """A head without a CPU, and so many nodes with one each; RAY_ADDRESS names it until the end."""
+    from ray.cluster_utils import Cluster
+
+    found = Cluster()
+    before = os.environ.get("RAY_ADDRESS")
+    try:
+        found.add_node(num_cpus=0, **SMALL)
+        for _ in range(nodes):
+            found.add_node(num_cpus=1, **SMALL)
+        found.wait_for_nodes()
+        os.environ["RAY_ADDRESS"] = found.address
+        yield found
+    finally:
+        os.environ.pop("RAY_ADDRESS", None)
+        if before:
+            os.environ["RAY_ADDRESS"] = before
+        found.shutdown()
+
+
+def actors(name: str) -> list[int]:
+    """The processes of this cluster's actors of a kind: `Worker` or `Ledger`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(f"ray::{name}".encode()):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def kill_actor(name: str, which: int = 0) -> bool:
+    """kill -9, if there is one."""
+    there = actors(name)
+    if there:
+        os.kill(there[which % len(there)], signal.SIGKILL)
+    return bool(there)
