@@ -20,7 +20,7 @@ def cluster(nodes: int) -> Iterator[Any]:
     try:
         found.add_node(num_cpus=0, **SMALL)
         for _ in range(nodes):
-            found.add_node(num_cpus=1, **SMALL)
+            add_node(found)
         found.wait_for_nodes()
         os.environ["RAY_ADDRESS"] = found.address
         yield found
@@ -29,6 +29,10 @@ def cluster(nodes: int) -> Iterator[Any]:
         if before:
             os.environ["RAY_ADDRESS"] = before
         found.shutdown()
+
+
+def add_node(found: Any) -> None:
+    found.add_node(num_cpus=1, **SMALL)
 
 
 def actors(name: str) -> list[int]:
