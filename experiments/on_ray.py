@@ -12,7 +12,6 @@ a budget of three fifths of the cost; the same command with more money ends them
 """
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -21,10 +20,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from evidence import ROOT, record, run_claims, write_rows
@@ -33,8 +31,8 @@ from million_rows import pairs as million_pairs
 from support.cli import spawn
 from support.cluster import actors, add_node, cluster, kill_actor
 from support.job import pairs, read, right, write
-from support.replies import preferring
-from support.server import Record, Server, serving
+from support.replies import preferring, text_of
+from support.server import serving
 
 SLOW = "an hour"
 NUMBER = int(sys.argv[2]) if len(sys.argv) > 2 else 0
@@ -71,7 +69,20 @@ def differ(one: str, other: str) -> int:
     """Lines that are not the same."""
     left, right_ = lines(one), lines(other)
     whole = sum(abs(len(left[name]) - len(right_.get(name, []))) for name in left)
-    return whole + sum(a != b for name in left for a, b in zip(left[name], right_.get(name, []), strict=False))
+    return whole + sum(
+        a != b for name in left for a, b in zip(left[name], right_.get(name, []), strict=False)
+    )
+
+
+SAMPLED = ("--prompts", "prompts.jsonl", "--k", "3", "--policy", "{}", "--sampling.seed", "3")
+
+
+def model(asked: Any) -> Any:
+    """A judge, and a policy whose answers follow from the question and the seed."""
+    if "<response-A" in text_of(asked):
+        return preferring(right)(asked)
+    dice = random.Random(text_of(asked) + str(asked.get("seed")))
+    return [f"{dice.choice(('It makes', 'Maybe'))} {dice.random()}" for _ in range(asked.get("n") or 1)]
 
 
 def ray_equals_single() -> None:
@@ -82,13 +93,16 @@ def ray_equals_single() -> None:
         write("prompts.jsonl", [{"prompt": row["prompt"]} for row in pairs(150)])
         jobs: dict[str, tuple[str, ...]] = {
             "pairs": ("label", "--pairs", "pairs.jsonl", "--on_error", "drop", "--judge", "{}"),
-            "juries": ("label", "--prompts", "prompts.jsonl", "--k", "3", "--policy", "{}", "--judge", "{}")
-            + ("--judge", "shorter"),
-            "sampling": ("sample", "--prompts", "prompts.jsonl", "--k", "4", "--policy", "{}"),
+            "jury": ("label", *SAMPLED, "--judge", "{}", "--judge", "shorter"),
+            "sampling": ("sample", *SAMPLED),
         }
         for name, (verb, *words) in jobs.items():
-            for out, more in (("one", ()), ("ray", ("--on", "ray", "--on.block", 60)), ("seed", ("--seed", 1))):
-                with serving(preferring(right), latency=0.02, faults=FAULTS) as server:
+            for out, more in (
+                ("one", ()),
+                ("ray", ("--on", "ray", "--on.block", 60)),
+                ("seed", ("--seed", 1)),
+            ):
+                with serving(model, latency=0.02, faults=FAULTS) as server:
                     filled = [word.format(f"vllm:judge@{server.url}") for word in words]
                     run(verb, *filled, "--out", f"{name}-{out}", *more)
             counted["rows"] += sum(map(len, lines(f"{name}-one").values()))
@@ -99,7 +113,7 @@ def ray_equals_single() -> None:
         counted["differ"],
         null={"lines that differ with another seed": counted["seed"]},
         bar=f"0 of {counted['rows']} lines of three jobs differ from those of one process",
-        holds=not counted["differ"] < counted["seed"] > 0 or not counted["differ"],
+        holds=0 == counted["differ"] < counted["seed"],
         more={"lines": counted["rows"]},
     )
 
@@ -114,7 +128,7 @@ def ray_linear() -> None:
             write("pairs.jsonl", pairs(EACH * max(1, nodes)))
             judge = ("--judge", f"vllm:judge@{server.url}", "--judge.engine.concurrency")
             on = ("--on", "ray", "--on.block", EACH // 2) if nodes else ()
-            began, cpu = time.perf_counter(), cpu_seconds()
+            began = time.perf_counter()
             at_once = AT_ONCE * max(1, nodes)
             run("label", "--pairs", "pairs.jsonl", *judge, at_once, "--out", "run", *on)
             wall = time.perf_counter() - began
@@ -126,7 +140,6 @@ def ray_linear() -> None:
                 "seconds": round(seconds, 2),
                 "wall": round(wall, 2),
                 "before": round(min(calls[0]) - began, 2),
-                "cpu": round(cpu_seconds() - cpu, 2),
             }
             print(nodes, found[str(nodes)], flush=True)
     one = found["1"]["rows_per_s"]
@@ -139,11 +152,6 @@ def ray_linear() -> None:
         holds=min(shares.values()) >= 0.9,
         more={"by_nodes": found, "share_of_linear": shares, "of_one_process": one / found["0"]["rows_per_s"]},
     )
-
-
-def cpu_seconds() -> float:
-    """Of all ended children and of this process: coarse, for the record."""
-    return sum(os.times()[:4])
 
 
 def ray_million() -> None:
@@ -217,7 +225,16 @@ def ray_chaos() -> None:
     with folder(), cluster(2) as found:
         write("pairs.jsonl", pairs(JOB))
         with serving(preferring(right), price=PRICE) as server:
-            run("label", "--pairs", "pairs.jsonl", "--judge", f"vllm:judge@{server.url}", *PRICED, "--out", "one")
+            run(
+                "label",
+                "--pairs",
+                "pairs.jsonl",
+                "--judge",
+                f"vllm:judge@{server.url}",
+                *PRICED,
+                "--out",
+                "one",
+            )
             cost = server.dollars
         for kind in KINDS:
             for number in range(moments):
@@ -226,26 +243,24 @@ def ray_chaos() -> None:
                 print(kind, number, one, flush=True)
                 if not (one["same"] and one["within"] and one["resent"] <= one["may_resend"]):
                     wrong.append({"kind": kind, "number": number, **one})
-    resent = sum(one["resent"] for one in counted.values())
+    resent, answered = (sum(one[what] for one in counted.values()) for what in ("resent", "answered"))
     record(
         "ray_chaos",
         len(wrong),
-        null={"calls answered before the kills, all asked again without a journal": resent_without(counted)},
+        null={"calls answered before the kills, all asked again without a journal": answered},
         bar=f"0 of {moments} moments each of {', '.join(KINDS)} with a row amiss, a dollar above the budget, or"
         " more calls asked again than were in flight",
-        holds=not wrong and resent < resent_without(counted),
+        holds=not wrong and resent < answered,
         more={"by_kind": counted, "resent": resent, "wrong": wrong},
     )
-
-
-def resent_without(counted: dict[str, Counter[str]]) -> int:
-    return sum(one["answered"] for one in counted.values())
 
 
 def one_moment(found: Any, kind: str, out: str, cost: float, dice: random.Random) -> dict[str, Any]:
     """One job, killed once: what was asked again, and whether all is there in the end."""
     cap = round(0.6 * cost, 4)
-    with serving(preferring(right), price=PRICE, latency=0.05, faults=FAULTS, seed=dice.randrange(999)) as server:
+    with serving(
+        preferring(right), price=PRICE, latency=0.05, faults=FAULTS, seed=dice.randrange(999)
+    ) as server:
         judge = ("--judge", f"vllm:judge@{server.url}", *PRICED, "--judge.engine.give_up_after", 10)
         words = ("--pairs", "pairs.jsonl", *judge, "--out", out, "--on", "ray", "--on.block", 40)
         job = spawn("label", *words, "--budget", cap)
@@ -259,7 +274,7 @@ def one_moment(found: Any, kind: str, out: str, cost: float, dice: random.Random
         within = server.dollars <= cap * (1 + 1e-9)
         summary, _ = run("label", *words, "--budget", 100 * cost)
         spent = summary["usd"] + summary["uncertain_usd"]
-        asked = Counter(json.dumps(one.body) for one in server.log if good(one))
+        asked = Counter(json.dumps(one.body) for one in server.log if one.answered)
         late = [one for one in server.log if ended - LATE < one.arrived + one.seconds <= ended + LATE]
         gone = [one for one in server.log if one.fault is None and not one.answered]
         return {
@@ -269,10 +284,6 @@ def one_moment(found: Any, kind: str, out: str, cost: float, dice: random.Random
             "resent": sum(asked.values()) - len(asked) + len(gone),
             "may_resend": len(late) + len(gone),
         }
-
-
-def good(one: Record) -> bool:
-    return one.answered
 
 
 def kill(found: Any, kind: str, job: Any) -> float:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import msgpack
 
 from jurist.cluster import blocks
 from jurist.cluster.blocks import pack, put_together, take_in, unpack
@@ -14,7 +15,7 @@ from jurist.engines.budget import Budget
 from jurist.errors import RunError
 from jurist.journal import Journal, money_in
 from jurist.recipes.label import _rows_of, label_block
-from jurist.recipes.settings import cluster_of, judge_configs, label_settings
+from jurist.recipes.settings import cluster_of, label_settings
 from jurist.recipes.summary import nobody
 from jurist.run import Run, lock
 from support.cli import run as jurist
@@ -42,7 +43,7 @@ def label_blocks(server, out, size=4, before=None):
             with Run(folders[-1], before=before) as run:
                 budget = Budget(None, run.journal)
                 part = unpack(pack(rows[start : start + size]))
-                await label_block(cfg, judge_configs(cfg), part, run, budget, kept, nobody)
+                await label_block((msgpack.encode(cfg), True), part, run, budget, kept, nobody)
         for engine in kept:
             await engine.close()
 

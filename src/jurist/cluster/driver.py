@@ -51,22 +51,8 @@ def connect(cluster: str) -> Any:
     return ray
 
 
-async def label_on_cluster(
-    on: Any,
-    rows: Iterator[Row],
-    work: Work,
-    run: Run,
-    progress: Progress,
-) -> None:
-    """Blocks of these rows, each labelled by an actor with `work`, put together in the run."""
-    driver = Driver(on, rows, work, run, progress)
-    await driver.drive()
-    put_together(run, map(driver.folder, sorted(driver.ended)))
-    shutil.rmtree(run.path / "blocks")
-
-
 class Driver:
-    """One start of a job."""
+    """One start of a job: blocks of its rows, each labelled by an actor with `work`, put together in the run."""
 
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
         self._ray = connect(on.cluster)
@@ -95,11 +81,11 @@ class Driver:
         """Blocks that lost their actor."""
         self._losses: Counter[int | None] = Counter()
         self._under_way: set[int] = set()
-        self.ended: set[int] = set()
+        self._ended: set[int] = set()
         self._done = Tally()
         self._fault: Exception | None = None
 
-    def folder(self, block: int) -> Path:
+    def _block(self, block: int) -> Path:
         return self._folder / f"{block:06d}"
 
     async def drive(self) -> None:
@@ -130,6 +116,8 @@ class Driver:
             stopped = self._progress.stopped
             if isinstance(stopped, BudgetSpent):  # what the next call may cost
                 self._progress.stopped = self._progress.budget.reached(float(str(stopped)))
+        put_together(self._run, map(self._block, sorted(self._ended)))
+        shutil.rmtree(self._folder.parent)
 
     def _over(self) -> bool:
         """Whether nothing is under way and nothing is left to be done."""
@@ -196,13 +184,13 @@ class Driver:
             self._under_way.discard(number)
             return False
         await self._ledger.end.remote(number, ended.tally.spent + ended.tally.uncertain)
-        new = await asyncio.to_thread(take_in, self._run, self.folder(number))
+        new = await asyncio.to_thread(take_in, self._run, self._block(number))
         self._progress.budget.calls += new
         self._done = add_up(self._done, ended.tally)
         for engine, (retries, latencies) in zip(self._progress.engines, ended.engines, strict=False):
             engine.engine.add_seen(retries, latencies)
         self._progress.budget.warnings |= {text: text for text in ended.warnings}
-        self.ended.add(number)
+        self._ended.add(number)
         self._under_way.discard(number)
         self._stop(ended.stopped)
         return True

@@ -16,10 +16,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from msgspec import msgpack
 from msgspec.structs import replace
 
 from ..cluster.blocks import Row, take_in_leftovers
-from ..cluster.driver import connect, label_on_cluster
+from ..cluster.driver import Driver, connect
 from ..completions import Policies, load_groups, matchups, sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import Budget, parse_money
@@ -92,9 +93,9 @@ async def _collect(
     """Completions, and the verdicts of these judges, for every prompt, here or on a cluster."""
     async with opened(cfg, asked, run, progress) as (policies, judges):
         if on := settings.cluster_of(cfg):
-            work = partial(label_block, settings.as_recipe(cfg), tuple(asked))
+            work = partial(label_block, (msgpack.encode(settings.as_recipe(cfg)), bool(asked)))
             async with telling(watch, progress):
-                await label_on_cluster(on, _rows_of(cfg), work, run, progress)
+                await Driver(on, _rows_of(cfg), work, run, progress).drive()
         else:
             await label_rows(cfg, _rows_of(cfg), policies, judges, run, progress, watch)
         progress.judges |= _recorded_judges(progress.counts)
@@ -102,15 +103,11 @@ async def _collect(
 
 
 async def label_block(
-    cfg: LabelConfig,
-    asked: Sequence[JudgeConfig],
-    rows: Sequence[Row],
-    run: Run,
-    budget: Budget,
-    kept: list[Engine],
-    watch: Watch,
+    job: tuple[bytes, bool], rows: Sequence[Row], run: Run, budget: Budget, kept: list[Engine], watch: Watch
 ) -> RunProgress:
     """What an actor of a cluster does: some of the rows, into a run of their own."""
+    cfg = msgpack.decode(job[0], type=LabelConfig)  # pickled, its defaults would count as given
+    asked = settings.judge_configs(cfg) if job[1] else ()
     progress = RunProgress(budget, len(rows))
     async with opened(cfg, asked, run, progress, kept) as (policies, judges):
         await label_rows(cfg, rows, policies, judges, run, progress, watch)
