@@ -1,20 +1,20 @@
 """Does a job on a Ray cluster make what one process makes, as often and as dear, however many nodes die?
 
 `ray_equals_single`: pairs with a server that goes wrong, prompts with a policy and two judges, and sampling
-alone, on two nodes and in one process; rows are compared without the clock. `ray_linear`: a judge that takes
+alone, on two nodes and in one process; lines are compared without the clock. `ray_linear`: a judge that takes
 .4 s and 12 calls at once for each node, 300 pairs a node, on 1, 2 and 4 nodes of this machine, and in one
-process; from the first call to the last. `ray_million`: matchups through the scripted engine (1,000,000, or as
-many as are named) on two nodes; memory is sampled as it goes. `ray_chaos`: jobs whose node, actor, driver or
-ledger is killed at a random moment (20 each, or as many as are named), on a server that turns calls away, with
-a budget of three fifths of the cost; the same command with more money ends them.
+process; from the first call to the last. `ray_million`: matchups through the scripted engine (1,000,000, or
+as many as are named) on two nodes; memory and processor time are sampled as it goes. `ray_chaos`: jobs whose
+node, actor, driver or ledger is killed at a random moment (20 each, or as many as are named), on a server
+that turns calls away, with a budget of three fifths of the cost; the same command with more money ends them.
 
     python experiments/on_ray.py [CLAIM [NUMBER]]
 """
 
 import json
+import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ SLOW = "an hour"
 NUMBER = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 FILES = ("prompts", "completions", "matchups", "verdicts", "preferences", "dropped")
 PRICE = 1.0, 2.0
-PRICED = ("--judge.engine.price.input", PRICE[0], "--judge.engine.price.output", PRICE[1])
+PRICED = f"--judge.engine.price.input {PRICE[0]} --judge.engine.price.output {PRICE[1]}"
 FAULTS = {"429": 0.02, "500": 0.02, "truncate": 0.01, "drop": 0.01}
 LATE = WINDOW_SECONDS + 0.05
 """A reply that came home so shortly before a kill may not have been committed."""
@@ -50,31 +51,32 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def run(verb: str, *words: object) -> tuple[dict[str, Any], subprocess.Popen[str]]:
-    """A job up to its end: its summary, and the process."""
-    job = spawn(verb, *words)
-    said = job.communicate(timeout=3600)
-    out = Path(str(words[words.index("--out") + 1]))
-    assert (out / "summary.json").exists(), said
-    return json.loads((out / "summary.json").read_text()), job
+def run(words: str, out: str | Path, *more: object) -> dict[str, Any]:
+    """A job up to its end: its summary."""
+    said = spawn(*words.split(), "--out", out, *more).communicate(timeout=3600)
+    assert (Path(out) / "summary.json").exists(), said
+    found: dict[str, Any] = json.loads((Path(out) / "summary.json").read_text())
+    return found
 
 
-def lines(out: str | Path) -> dict[str, list[Any]]:
+def lines(out: str) -> list[Any]:
     """The records of a run's files, without what depends on the clock."""
-    there = [name for name in FILES if (Path(out) / f"{name}.jsonl").exists()]
-    return {name: [{**row, "seconds": 0} for row in read(Path(out) / f"{name}.jsonl")] for name in there}
+    files = [file for name in FILES if (file := Path(out) / f"{name}.jsonl").exists()]
+    return [(file.name, {**row, "seconds": 0}) for file in files for row in read(file)]
 
 
 def differ(one: str, other: str) -> int:
     """Lines that are not the same."""
-    left, right_ = lines(one), lines(other)
-    whole = sum(abs(len(left[name]) - len(right_.get(name, []))) for name in left)
-    return whole + sum(
-        a != b for name in left for a, b in zip(left[name], right_.get(name, []), strict=False)
-    )
+    return sum(a != b for a, b in zip_longest(lines(one), lines(other)))
 
 
-SAMPLED = ("--prompts", "prompts.jsonl", "--k", "3", "--policy", "{}", "--sampling.seed", "3")
+SAMPLED = "--prompts prompts.jsonl --k 3 --policy {0} --sampling.seed 3"
+JOBS = {
+    "pairs": "label --pairs pairs.jsonl --on_error drop --judge {0}",
+    "jury": f"label {SAMPLED} --judge {{0}} --judge shorter",
+    "sampling": f"sample {SAMPLED}",
+}
+WAYS = {"one": (), "ray": ("--on", "ray", "--on.block", 60), "seed": ("--seed", 1)}
 
 
 def model(asked: Any) -> Any:
@@ -91,30 +93,19 @@ def ray_equals_single() -> None:
         rows = pairs(400)
         write("pairs.jsonl", [*rows, rows[0], {"prompt": "", "first": "a", "second": "b"}])
         write("prompts.jsonl", [{"prompt": row["prompt"]} for row in pairs(150)])
-        jobs: dict[str, tuple[str, ...]] = {
-            "pairs": ("label", "--pairs", "pairs.jsonl", "--on_error", "drop", "--judge", "{}"),
-            "jury": ("label", *SAMPLED, "--judge", "{}", "--judge", "shorter"),
-            "sampling": ("sample", *SAMPLED),
-        }
-        for name, (verb, *words) in jobs.items():
-            for out, more in (
-                ("one", ()),
-                ("ray", ("--on", "ray", "--on.block", 60)),
-                ("seed", ("--seed", 1)),
-            ):
+        for name, words in JOBS.items():
+            for way, more in WAYS.items():
                 with serving(model, latency=0.02, faults=FAULTS) as server:
-                    filled = [word.format(f"vllm:judge@{server.url}") for word in words]
-                    run(verb, *filled, "--out", f"{name}-{out}", *more)
-            counted["rows"] += sum(map(len, lines(f"{name}-one").values()))
+                    run(words.format(f"vllm:judge@{server.url}"), f"{name}-{way}", *more)
+            counted["lines"] += len(lines(f"{name}-one"))
             counted["differ"] += differ(f"{name}-one", f"{name}-ray")
             counted["seed"] += differ(f"{name}-one", f"{name}-seed")
     record(
         "ray_equals_single",
         counted["differ"],
         null={"lines that differ with another seed": counted["seed"]},
-        bar=f"0 of {counted['rows']} lines of three jobs differ from those of one process",
+        bar=f"0 of {counted['lines']} lines of three jobs differ from those of one process",
         holds=0 == counted["differ"] < counted["seed"],
-        more={"lines": counted["rows"]},
     )
 
 
@@ -126,93 +117,73 @@ def ray_linear() -> None:
     for nodes in (0, *NODES):
         with folder(), serving(preferring(right), latency=LATENCY) as server, cluster(nodes or 1):
             write("pairs.jsonl", pairs(EACH * max(1, nodes)))
-            judge = ("--judge", f"vllm:judge@{server.url}", "--judge.engine.concurrency")
-            on = ("--on", "ray", "--on.block", EACH // 2) if nodes else ()
-            began = time.perf_counter()
-            at_once = AT_ONCE * max(1, nodes)
-            run("label", "--pairs", "pairs.jsonl", *judge, at_once, "--out", "run", *on)
-            wall = time.perf_counter() - began
-            calls = [one.arrived for one in server.log], [one.arrived + one.seconds for one in server.log]
-            seconds = max(calls[1]) - min(calls[0])
-            rate = len(server.log) / 2 / seconds
-            found[str(nodes)] = {
-                "rows_per_s": round(rate, 2),
-                "seconds": round(seconds, 2),
-                "wall": round(wall, 2),
-                "before": round(min(calls[0]) - began, 2),
-            }
+            words = f"label --pairs pairs.jsonl --judge vllm:judge@{server.url} --judge.engine.concurrency"
+            began, at_once = time.perf_counter(), AT_ONCE * max(1, nodes)
+            run(f"{words} {at_once}", "run", *(("--on", "ray", "--on.block", EACH // 2) if nodes else ()))
+            wall, first = time.perf_counter() - began, min(one.arrived for one in server.log)
+            seconds = max(one.arrived + one.seconds for one in server.log) - first
+            one = {"rows_per_s": len(server.log) / 2 / seconds, "wall": wall, "before": first - began}
+            found[str(nodes)] = {name: round(value, 3) for name, value in one.items()} | {"seconds": seconds}
             print(nodes, found[str(nodes)], flush=True)
-    one = found["1"]["rows_per_s"]
-    shares = {nodes: round(found[str(nodes)]["rows_per_s"] / nodes / one, 4) for nodes in NODES}
+    rate = {nodes: found[str(nodes)]["rows_per_s"] for nodes in (0, *NODES)}
+    shares = {nodes: round(rate[nodes] / nodes / rate[1], 4) for nodes in NODES}
     record(
         "ray_linear",
         min(shares.values()),
         null={"nodes that add nothing": round(1 / max(NODES), 2)},
         bar="throughput of 2 and 4 nodes at least 90% of 2 and 4 times that of one",
         holds=min(shares.values()) >= 0.9,
-        more={"by_nodes": found, "share_of_linear": shares, "of_one_process": one / found["0"]["rows_per_s"]},
+        more={"by_nodes": found, "share_of_linear": shares, "of_one_process": rate[1] / rate[0]},
     )
 
 
 def ray_million() -> None:
-    rows = NUMBER or 1_000_000
-    seen: dict[str, list[float]] = {"driver": [], "actors": []}
+    rows, samples = NUMBER or 1_000_000, list[dict[str, tuple[float, float]]]()
     with folder() as here, cluster(2), chdir(ROOT / "experiments"):
         source, out = write_rows(here / "pairs.jsonl", million_pairs(rows)), here / "run"
-        judge = ("--judge.engine", "million_rows:judge")
+        words = f"label --pairs {source} --judge.engine million_rows:judge"
         began = time.perf_counter()
-        job = spawn("label", "--pairs", source, *judge, "--out", out, "--on", "ray", "--on.block", 5000)
+        job = spawn(*words.split(), "--out", out, "--on", "ray", "--on.block", 5000)
         drain = threading.Thread(target=job.communicate)
         drain.start()
         while job.poll() is None:
             time.sleep(1.0)
-            there = [megabytes(pid) for pid in actors("Worker")]
-            if len(there) == 2 and min(there) > 0:
-                seen["driver"].append(megabytes(job.pid))
-                seen["actors"].append(max(there))
+            there = {"driver": job.pid, **dict(zip(("ledger",), actors("Ledger"), strict=False))}
+            there |= {f"actor {n}": pid for n, pid in enumerate(actors("Worker"))}
+            if len(one := {who: used(pid) for who, pid in there.items()}) == 4:
+                samples.append(one)
         drain.join()
         seconds, summary = time.perf_counter() - began, json.loads((out / "summary.json").read_text())
-        journal = (out / "journal.sqlite").stat().st_size / 1e6
-        files = sum(file.stat().st_size for file in out.glob("*.jsonl")) / 1e6
-        single = None
-        if rows <= 100_000:
-            began = time.perf_counter()
-            run("label", "--pairs", source, *judge, "--out", here / "single")
-            single = round(rows / (time.perf_counter() - began), 1)
+        mb = {file.name: round(file.stat().st_size / 1e6, 1) for file in out.iterdir() if file.is_file()}
+        alone = rows / run(words, here / "single")["seconds"] if rows <= 100_000 else None
     # The first quarter is where caches fill.
-    grown = {who: max(last) / max(first) for who, (first, last) in ((w, halves(m)) for w, m in seen.items())}
-    done = summary["matchups"] == summary["labels"] + sum(summary["dropped"].values()) == rows
+    n, peak, grown = max(4, len(samples)), {}, {}
+    for who in ("driver", "actor 0", "actor 1"):
+        first, last = ([one[who][0] for one in samples[a:b]] for a, b in ((n // 4, n // 2), (n // 2, n)))
+        peak[who], grown[who] = round(max(last)), max(last) / max(first)
+    cpu = {who: round(1e6 * samples[-1][who][1] / rows, 1) for who in samples[-1]}
     record(
         "ray_million",
         round(max(grown.values()), 3),
-        null={"rows": rows, "what is written, MB": round(files + journal)},
-        bar="memory of driver and actors in the last half at most 1.2 times that of the second quarter; every row"
-        " labelled or dropped",
-        holds=max(grown.values()) <= 1.2 and done,
-        more={
-            "rows_per_s": round(rows / seconds, 1),
-            "rows_per_s_of_one_process": single,
-            "seconds": round(seconds, 1),
-            "peak_mb": {who: round(max(many)) for who, many in seen.items()},
-            "journal_mb": round(journal, 1),
-            "files_mb": round(files, 1),
-        },
+        null={"rows": rows, "what is written, MB": round(sum(mb.values()))},
+        bar="memory of driver and actors in the last half at most 1.2 times that of the second quarter; every"
+        " row labelled or dropped",
+        holds=max(grown.values()) <= 1.2 and summary["matchups"] == rows == summary["calls"] / 2,
+        more={"rows_per_s": rows / seconds, "of_one_process": alone, "seconds_in_all": seconds},
+        peak_mb=peak,
+        cpu_us_per_row=cpu,
+        files_mb=mb,
     )
 
 
-def halves(values: list[float]) -> tuple[list[float], list[float]]:
-    """The second quarter and the last half."""
-    n = max(4, len(values))
-    return values[n // 4 : n // 2] or values[:1], values[n // 2 :] or values[-1:]
-
-
-def megabytes(pid: int) -> float:
-    """What a process holds for itself."""
+def used(pid: int) -> tuple[float, float]:
+    """What a process holds for itself, in MB, and its processor time so far."""
     try:
-        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        held = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     except OSError:
-        return 0.0
-    return int(found[1]) / 1024 if found else 0.0
+        return 0.0, 0.0
+    return int(held[1]) / 1024 if held else 0.0, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 KINDS = ("actor", "node", "driver", "ledger")
@@ -225,16 +196,7 @@ def ray_chaos() -> None:
     with folder(), cluster(2) as found:
         write("pairs.jsonl", pairs(JOB))
         with serving(preferring(right), price=PRICE) as server:
-            run(
-                "label",
-                "--pairs",
-                "pairs.jsonl",
-                "--judge",
-                f"vllm:judge@{server.url}",
-                *PRICED,
-                "--out",
-                "one",
-            )
+            run(f"label --pairs pairs.jsonl --judge vllm:judge@{server.url} {PRICED}", "one")
             cost = server.dollars
         for kind in KINDS:
             for number in range(moments):
@@ -248,8 +210,8 @@ def ray_chaos() -> None:
         "ray_chaos",
         len(wrong),
         null={"calls answered before the kills, all asked again without a journal": answered},
-        bar=f"0 of {moments} moments each of {', '.join(KINDS)} with a row amiss, a dollar above the budget, or"
-        " more calls asked again than were in flight",
+        bar=f"0 of {moments} moments each of {', '.join(KINDS)} with a row amiss, a dollar above the budget,"
+        " or more calls asked again than were in flight",
         holds=not wrong and resent < answered,
         more={"by_kind": counted, "resent": resent, "wrong": wrong},
     )
@@ -257,22 +219,19 @@ def ray_chaos() -> None:
 
 def one_moment(found: Any, kind: str, out: str, cost: float, dice: random.Random) -> dict[str, Any]:
     """One job, killed once: what was asked again, and whether all is there in the end."""
-    cap = round(0.6 * cost, 4)
-    with serving(
-        preferring(right), price=PRICE, latency=0.05, faults=FAULTS, seed=dice.randrange(999)
-    ) as server:
-        judge = ("--judge", f"vllm:judge@{server.url}", *PRICED, "--judge.engine.give_up_after", 10)
-        words = ("--pairs", "pairs.jsonl", *judge, "--out", out, "--on", "ray", "--on.block", 40)
-        job = spawn("label", *words, "--budget", cap)
+    cap, how = round(0.6 * cost, 4), {"price": PRICE, "latency": 0.05, "faults": FAULTS}
+    with serving(preferring(right), seed=dice.randrange(999), **how) as server:
+        words = f"label --pairs pairs.jsonl --judge vllm:judge@{server.url} {PRICED} --on ray --on.block 40"
+        job = spawn(*words.split(), "--out", out, "--budget", cap)
         at = dice.randint(10, JOB)
         while job.poll() is None and len(server.log) < at:
             time.sleep(0.002)
         answered, ended = server.answered, kill(found, kind, job)
         job.communicate(timeout=120)
         if kind == "driver":
-            run("label", *words, "--budget", cap)
+            run(words, out, "--budget", cap)
         within = server.dollars <= cap * (1 + 1e-9)
-        summary, _ = run("label", *words, "--budget", 100 * cost)
+        summary = run(words, out, "--budget", 100 * cost)
         spent = summary["usd"] + summary["uncertain_usd"]
         asked = Counter(json.dumps(one.body) for one in server.log if one.answered)
         late = [one for one in server.log if ended - LATE < one.arrived + one.seconds <= ended + LATE]
@@ -288,18 +247,15 @@ def one_moment(found: Any, kind: str, out: str, cost: float, dice: random.Random
 
 def kill(found: Any, kind: str, job: Any) -> float:
     """Kill it, and when the last process that made calls because of it had ended."""
-    before = set(actors("Worker"))
+    before = [Path(f"/proc/{pid}") for pid in actors("Worker")]
     if kind in ("actor", "ledger"):
         kill_actor({"actor": "Worker", "ledger": "Ledger"}[kind])
     elif kind == "driver":
         job.kill()
     else:
         found.remove_node(found.worker_nodes.copy().pop(), allow_graceful=False)
-    until = time.perf_counter() + 5.0
-    while time.perf_counter() < until and kind != "ledger":
-        there = set(actors("Worker"))
-        if (kind == "driver" and not before & there) or (kind != "driver" and before - there):
-            break
+    until, enough = time.perf_counter() + 5.0, {"driver": all, "ledger": lambda _: True}.get(kind, any)
+    while time.perf_counter() < until and not enough([not one.exists() for one in before]):
         time.sleep(0.002)
     ended = time.perf_counter()
     if kind == "node":

@@ -36,15 +36,20 @@ def add_node(found: Any) -> None:
 
 
 def actors(name: str) -> list[int]:
-    """The processes of this cluster's actors of a kind: `Worker` or `Ledger`."""
+    """The processes of this cluster's actors of a kind: `Worker` or `Ledger`. Its nodes are our children."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(f"ray::{name}".encode()):
+            ours = path.read_bytes().startswith(f"ray::{name}".encode())
+            if ours and parent(parent(int(path.parent.name))) == os.getpid():
                 found.append(int(path.parent.name))
         except OSError:
             continue
     return sorted(found)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
 def kill_actor(name: str, which: int = 0) -> bool:

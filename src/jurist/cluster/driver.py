@@ -52,7 +52,7 @@ def connect(cluster: str) -> Any:
 
 
 class Driver:
-    """One start of a job: blocks of its rows, each labelled by an actor with `work`, put together in the run."""
+    """One start of a job: its rows in blocks, each labelled by an actor with `work`, put together in the run."""
 
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
         self._ray = connect(on.cluster)
