@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
@@ -96,6 +96,8 @@ def test_an_actor_gets_a_part_of_what_is_left_and_gives_back_what_it_does_not_sp
     assert books.lease(0, 0.0, 0.1, False) == (pytest.approx(1.0), None)  # of $8, an eighth
     assert books.lease(1, 0.0, 3.0, False) == (3.0, None)  # what one call may cost, at the least
     books.end(1, 0.5)
+    books.end(1, 0.5)  # delivered twice
+    assert books._books.ended == 0.5
     assert books.lease(2, 0.0, 6.5, False) == (6.5, None)
     assert books.lease(3, 0.0, 0.1, True) == (0.0, None)  # nothing is left, but others may give back
     assert books.lease(2, 6.0, 0.6, True)[0] == 6.0
@@ -113,6 +115,34 @@ def test_it_stops_when_all_that_are_left_wait_for_money(path):
     books.lose(2)
     assert books.lease(1, 0.3, 0.2, True)[1] is None
     assert isinstance(books.lease(0, 0.3, 0.2, True)[1], BudgetSpent)
+
+
+def test_nothing_leaves_by_an_old_lease_while_a_block_asks_for_more(tmp_path):
+    async def main():
+        answered = asyncio.Event()
+
+        async def lease(committed, usd, idle):
+            await answered.wait()
+            return committed, None  # refused: only what was committed then is left to it
+
+        with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+            budget = LeasedBudget(journal, lease, True)
+            budget.cap = 1.0
+            under_way = await budget.reserve("judge", 0.8)
+            large = asyncio.create_task(budget.reserve("judge", 0.5))
+            await asyncio.sleep(0)
+            small = asyncio.create_task(budget.reserve("judge", 0.1))
+            await asyncio.sleep(0.01)
+            answered.set()
+            await asyncio.sleep(0.01)
+            found = budget.committed, budget.cap
+            for one in (large, small):
+                one.cancel()
+            await asyncio.gather(large, small, return_exceptions=True)
+            budget.release(under_way)
+        return found
+
+    assert asyncio.run(main()) == (0.8, 0.8)
 
 
 def test_without_a_budget_there_is_no_lease_and_no_file(path, tmp_path):

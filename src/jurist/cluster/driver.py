@@ -47,7 +47,10 @@ def connect(cluster: str) -> Any:
         try:
             ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            raise RunError(f"no cluster at {cluster} ({error}). See whether it is up: ray status") from None
+            what = (
+                f"no cluster at {cluster} ({error}). See whether it is up (ray status) and asks for a token"
+            )
+            raise RunError(f"{what}: export RAY_AUTH_MODE=token") from None
     return ray
 
 
