@@ -196,16 +196,17 @@ def scaling(part: str) -> str:
     if part == "times":
         rows = [[str(cell) for cell in row] for row in model["table"]]
         return _table(tuple(model["columns"]), rows)
-    us, mb = million["cpu_us_per_row"], model["mb_per_million"]
+    us, mb, peak = million["cpu_us_per_row"], model["mb_per_million"], million["peak_mb"]
+    one, four = (f"{linear['by_nodes'][nodes]['before']:.1f} s" for nodes in "14")
     actors = us["actor 0"] + us["actor 1"]
     rows = [
         ("an actor's processor time", f"{actors:.0f} s"),
         ("the driver's while blocks are at work", f"{us['driver']:.0f} s"),
         ("the driver's afterwards: files, deciding, export", f"{us['driver in all'] - us['driver']:.0f} s"),
-        ("memory of the driver, of an actor", f"{million['peak_mb']['driver']} MB, {million['peak_mb']['actor 0']} MB"),
+        ("memory of the driver, of an actor", f"{peak['driver']} MB, {peak['actor 0']} MB"),
         *((f"`{name}`", f"{size:,} MB") for name, size in mb.items() if size),
         ("rows measured", f"{million['null']['rows']:,}"),
-        ("start of a job on one node, 4 nodes", f"{linear['by_nodes']['1']['before']:.1f} s, {linear['by_nodes']['4']['before']:.1f} s"),
+        ("start of a job on one node, on four", f"{one}, {four}"),
         ("reports that one ledger answers", f"{model['ledger_messages_a_second']:,} a second"),
     ]
     return _table(("a million comparisons", "cost"), rows)

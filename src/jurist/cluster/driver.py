@@ -47,10 +47,8 @@ def connect(cluster: str) -> Any:
         try:
             ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            what = (
-                f"no cluster at {cluster} ({error}). See whether it is up (ray status) and asks for a token"
-            )
-            raise RunError(f"{what}: export RAY_AUTH_MODE=token") from None
+            what = f"no cluster at {cluster} ({error}). Is it up (ray status), and does it ask for a token"
+            raise RunError(f"{what}? Then: export RAY_AUTH_MODE=token") from None
     return ray
 
 
