@@ -47,13 +47,13 @@ def connect(cluster: str) -> Any:
         try:
             ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            what = f"no cluster at {cluster} ({error}). Is it up (ray status), and does it ask for a token"
-            raise RunError(f"{what}? Then: export RAY_AUTH_MODE=token") from None
+            token = "If it asks for a token: export RAY_AUTH_MODE=token; else look with: ray status"
+            raise RunError(f"no cluster at {cluster} ({error}). {token}") from None
     return ray
 
 
 class Driver:
-    """One start of a job: its rows in blocks, each labelled by an actor with `work`, put together in the run."""
+    """One start of a job: its rows in blocks, labelled by actors with `work`, put together in the run."""
 
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
         self._ray = connect(on.cluster)
