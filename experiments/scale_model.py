@@ -95,7 +95,7 @@ def table(costs: Costs) -> list[list[Any]]:
 
 def messages_a_second() -> float:
     """What one ledger answers, on a node of its own."""
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     ledger: Any = ray.remote(num_cpus=0)(Ledger)
     ledger = ledger.remote("nowhere", None, 0.0)
     ray.get(ledger.report.remote("a", 0, Tally()))

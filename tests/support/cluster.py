@@ -2,8 +2,6 @@
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,30 +60,12 @@ def kill_actor(name: str, which: int = 0) -> bool:
     return bool(there)
 
 
-def is_gone(pid: int) -> bool:
-    """Also where nobody has asked how it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
-    except OSError:
-        return True
-
-
-def kill(found: Any, kind: str, job: Any) -> list[float]:
-    """Kill it, and when each process that made calls had ended because of that."""
-    before, node = actors("Worker"), found.worker_nodes.copy().pop()
-    removing = threading.Thread(target=found.remove_node, args=(node, False))  # takes a while
-    if kind in ("actor", "ledger"):
-        kill_actor({"actor": "Worker", "ledger": "Ledger"}[kind])
+def kill(found: Any, kind: str, job: Any) -> None:
+    """An actor, a node with what runs on it, the driver or the ledger."""
+    if kind == "node":
+        found.remove_node(found.worker_nodes.copy().pop(), allow_graceful=False)
+        add_node(found)
     elif kind == "driver":
         job.kill()
     else:
-        removing.start()
-    until, ended = time.perf_counter() + 5.0, dict[int, float]()
-    most = {"driver": len(before), "ledger": 0}.get(kind, 1)
-    while time.perf_counter() < until and len(ended) < most:
-        ended |= {pid: time.perf_counter() for pid in before if pid not in ended and is_gone(pid)}
-        time.sleep(0.002)
-    if kind == "node":
-        removing.join()
-        add_node(found)
-    return [*ended.values()]
+        kill_actor({"actor": "Worker", "ledger": "Ledger"}[kind])

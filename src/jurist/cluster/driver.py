@@ -112,7 +112,7 @@ class Driver:
             for actor in (*self._alive, self._ledger):
                 self._ray.kill(actor)
             for path in sorted(self._folder.glob("*/journal.sqlite")):
-                await asyncio.to_thread(take_in, self._run, path.parent)
+                self._progress.budget.calls += await asyncio.to_thread(take_in, self._run, path.parent)
             self._count([])
             stopped = self._progress.stopped
             if isinstance(stopped, BudgetSpent):  # what the next call may cost
