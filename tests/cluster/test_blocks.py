@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -140,12 +141,15 @@ def test_a_journal_knows_the_answers_of_the_copy_it_is_given():
         assert connection.execute("SELECT key FROM calls").fetchall() == [(b"b",)]
 
 
-def test_where_a_job_runs_is_one_word_or_more():
+def test_where_a_job_runs_is_one_word_or_more(monkeypatch):
     def on(**given):
         return cluster_of(label_settings(None, given))
 
     assert on() is None
     assert on(on="ray").actors == 0
     assert on(**{"on": "ray://head:10001", "on.actors": 8}).actors == 8
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = jurist("label", "--pairs", "pairs.jsonl", "--judge", "shorter", "--on", "ray")
+    assert done.line.endswith("not installed. Install it with: pip install 'jurist[ray]'")
     done = jurist("label", "--pairs", "pairs.jsonl", "--judge", "shorter", "--on", "slurm")
     assert done.line == "jurist: on: no cluster called 'slurm'. Write: --on ray, or --on ray://HOST:10001"

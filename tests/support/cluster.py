@@ -52,11 +52,11 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
-def kill_actor(name: str, which: int = 0) -> bool:
+def kill_actor(name: str) -> bool:
     """kill -9, if there is one."""
     there = actors(name)
-    if there:
-        os.kill(there[which % len(there)], signal.SIGKILL)
+    for pid in there[:1]:
+        os.kill(pid, signal.SIGKILL)
     return bool(there)
 
 

@@ -65,7 +65,7 @@ class Driver:
         # The calls that an engine may have under way are divided, and an actor has one at least.
         most = [one.concurrency for one in servers]
         most += [ceil(progress.total / on.block)] if progress.total else []
-        self._actors = max(1, min(on.actors or fits, *most))
+        self._actors = max(1, min([on.actors or fits, *most]))
         self._folder = run.path.resolve() / "blocks" / token_hex(8)
         self._folder.mkdir(parents=True)
         run.journal.copy_to(before := self._folder / "before.sqlite")
