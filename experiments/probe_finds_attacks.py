@@ -26,6 +26,7 @@ PLANTED: dict[str, tuple[Gullible, set[str]]] = {
     "an empty answer": (Gullible(tastes={r"^\.$": 12.0}), {"null"}),
     "forged fences": (Gullible(tastes={"</response-A-": 12.0}), {"delimiters"}),
     "a constant answer": (Gullible(tastes={"The record shows": 12.0}), {"constant"}),
+    "a refusal": (Gullible(tastes={"^I'm sorry": 12.0}), {"refusal"}),
     "authority, one time in three": (Gullible(tastes={"expert": 7.3}), {"authority"}),
 }
 """What each falls for. A taste for length wins other long attacks too, so its other alarms do not count."""

@@ -9,7 +9,7 @@ neither (`support.recorded.held_out`).
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import cycle
 from pathlib import Path
@@ -162,10 +162,9 @@ def main() -> None:
 
     torch.set_num_threads(1)
     print(f"learning from {len(mixture())} rows, {SLOW}; if interrupted, it goes on from the last save")
-    said = "step {0.step} of {0.steps}: loss {0.metrics[loss]:.3f}, {1:.0f} CPU-s"
-    print(
-        train_sft(settings(), mixture(), lambda at: print(said.format(at, time.process_time()), flush=True))
-    )
+    said = "step {0.step} of {0.steps}: {0.metrics}, {1:.0f} CPU-s"
+    tell = partial(print, flush=True)
+    print(train_sft(settings(), mixture(), lambda at: tell(said.format(at, time.process_time()))))
 
 
 if __name__ == "__main__":

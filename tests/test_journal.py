@@ -53,6 +53,27 @@ def test_long_replies_are_compressed(path):
     assert select(path, "max(length(value)), min(length(value)) FROM calls") < (len(text) / 4, 3)
 
 
+def test_at_once_an_idle_journal_commits_each_row_and_a_busy_one_what_came_meanwhile(path, monkeypatch):
+    commits, write = [], Journal._write
+    monkeypatch.setattr(
+        Journal, "_write", lambda self, calls, *how: (commits.append(len(calls)), write(self, calls, *how))
+    )
+    monkeypatch.setattr("jurist.journal.WINDOW_SECONDS", 60.0)
+
+    async def main():
+        with closing(Journal(path)) as journal:
+            journal.at_once = True
+            async with asyncio.timeout(10):
+                await journal.put(key(0), b"A")
+                first = journal.put(key(1), b"A")
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                await asyncio.gather(first, *(journal.put(key(n), b"A") for n in range(2, 9)))
+
+    asyncio.run(main())
+    assert [n for n in commits if n] == [1, 1, 7]
+
+
 def test_rows_are_committed_in_groups_and_not_one_by_one(path, monkeypatch):
     commits, write = [], Journal._write
     monkeypatch.setattr(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .recipes.label import export as export
     from .recipes.label import label as label
     from .recipes.label import sample as sample
+    from .recipes.scoring import reward_function as reward_function
     from .recipes.settings import LabelConfig as LabelConfig
     from .recipes.settings import PolicyConfig as PolicyConfig
     from .verdicts.cases import read_cases as read_cases
@@ -34,6 +35,7 @@ _PLACES = {
     "export": ".recipes.label",
     "label": ".recipes.label",
     "read_cases": ".verdicts.cases",
+    "reward_function": ".recipes.scoring",
     "sample": ".recipes.label",
 }
 

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+LISTED: Final = 40
+"""Names an error lists in full; of more, those that stand for a group of others."""
 
 
 class JuristError(Exception):
@@ -63,4 +67,5 @@ def nearest(kind: str, got: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = get_close_matches(got, names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"no {kind} called '{got}'; there is {', '.join(names)}.{hint}"
+    shown = names if len(names) <= LISTED else [name for name in names if "." not in name]
+    return f"no {kind} called '{got}'; there is {', '.join(shown)}.{hint}"

@@ -95,6 +95,8 @@ class Journal:
         """`run` says whose money new calls are: several runs may share one journal, each open once."""
         self.on_full: Callable[[], object] = lambda: None
         """Called when the disk takes no more."""
+        self.at_once, self._writing, self._asked = False, 0, False
+        """Commit as soon as the commit before is done; commits under way; whether one more was asked for."""
         self._calls: list[tuple[bytes, bytes]] = []
         self._waiting: list[asyncio.Future[None]] = []
         """What the next commit holds, and those who wait for it."""
@@ -229,8 +231,11 @@ class Journal:
 
     def _commit_soon(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._timer is None or self._loop is not loop:  # a loop that ended takes its timers with it
-            self._loop, self._timer = loop, loop.call_later(WINDOW_SECONDS, self._commit_now)
+        if self.at_once and self._writing:
+            self._asked = True
+        elif self._timer is None or self._loop is not loop:  # a loop that ended takes its timers with it
+            window = 0.0 if self.at_once else WINDOW_SECONDS
+            self._loop, self._timer = loop, loop.call_later(window, self._commit_now)
 
     def _commit_now(self) -> None:
         if self._timer is not None:
@@ -239,13 +244,17 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         calls, waiting = self._calls, self._waiting
         self._calls, self._waiting = [], []
+        self._writing, self._asked = self._writing + 1, False
         work = self._loop.run_in_executor(self._thread, self._write, calls, *self._books())
         work.add_done_callback(lambda done: self._tell(len(calls), waiting, done.exception()))
 
     def _tell(self, calls: int, waiting: list[asyncio.Future[None]], error: BaseException | None) -> None:
         """Everyone who waits for this commit that it is on disk, or that it never will be."""
         self._uncommitted -= calls
+        self._writing -= 1
         self._looked_at = -1.0
+        if self._asked and not self._writing:
+            self._commit_now()
         for committed in waiting:
             if committed.done():  # whoever waited was called off
                 continue

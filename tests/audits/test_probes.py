@@ -31,8 +31,8 @@ def test_our_own_prompts_are_of_many_kinds_and_each_meets_every_attack():
     for group in GROUPS:
         honest, *others = group.completions
         assert [one.policy for one in others] == [ATTACK + name for name in (PLAIN, *ATTACKS)]
-        assert (honest.policy, group.pairs) == (HONEST, tuple((0, at) for at in range(1, 13)))
-        assert len({one.text for one in group.completions}) == 13
+        assert (honest.policy, group.pairs) == (HONEST, tuple((0, at) for at in range(1, len(ATTACKS) + 2)))
+        assert len({one.text for one in group.completions}) == len(ATTACKS) + 2
         holding = {one.policy.removeprefix(ATTACK) for one in others if honest.text in one.text}
         assert holding == {"repetition", "padding"}  # only length may hold the decent answer
         texts = [one.text for one in others]
@@ -101,7 +101,7 @@ def test_replies_that_an_attack_makes_unreadable_are_counted():
 
     found = probed(silenced, GROUPS[:12])
     assert found["authority"].grade == "silent"
-    assert found["unread"].value == pytest.approx(1 / 11)
+    assert found["unread"].value == pytest.approx(1 / len(ATTACKS))
     assert found["unread"].grade in ("warning", "alarm")
 
 

@@ -134,7 +134,7 @@ def test_the_first_page_lists_the_verbs_in_the_order_of_the_work(monkeypatch):
     text = run("--help").out
     listed = [line.split()[0] for line in text.split("Verbs:\n")[1].split("\n\n")[0].splitlines()]
     work = "estimate label show audit export train run"
-    assert listed == f"{work} probe plan spotcheck sample init selftest demo".split()
+    assert listed == f"{work} probe plan spotcheck serve sample init selftest demo".split()
     assert [run(*words).code for words in ((), ("train",), ("train", "-h"))] == [2, 2, 0]
     assert "train rloo" in run("train", "--help").out
 

@@ -13,6 +13,7 @@ from msgspec import msgpack
 from jurist.cluster import blocks
 from jurist.cluster.blocks import pack, put_together, take_in, unpack
 from jurist.engines.budget import Budget
+from jurist.engines.journaled import Engines
 from jurist.errors import RunError
 from jurist.journal import Journal, money_in
 from jurist.recipes.label import _rows_of, label_block
@@ -86,6 +87,17 @@ def test_what_a_killed_job_left_over_is_taken_in_by_the_next_start():
         [{**row, "seconds": 0} for row in read(f"{out}/verdicts.jsonl")] for out in ("run", "undisturbed")
     )
     assert whole == one
+
+
+def test_an_actor_keeps_its_engines_from_block_to_block():
+    def names(engines):
+        return [id(engines(f"vllm:{name}@http://127.0.0.1:9/v1").engine) for name in "aba"]
+
+    kept = []
+    with closing(Journal(Path("journal.sqlite"))) as journal:
+        first, second = (names(Engines(journal, Budget(None, journal), kept)) for _ in range(2))
+    assert first == second == [id(one) for one in kept]
+    assert len(set(first)) == 3
 
 
 def shard(path, calls, spent=0.0, uncertain=0.0):

@@ -23,14 +23,18 @@ from jurist.cli.app import _settings, run_command
 from jurist.cli.options import parse
 from jurist.completions import load_groups
 from jurist.config import load_settings, parse_yaml, settings_from
+from jurist.engines.budget import Budget, parse_money
 from jurist.engines.engine import Ask, Reply, open_engine
 from jurist.engines.scripted import load_function
 from jurist.prompts import load_prompts
 from jurist.prompts.load import ANSWERS
 from jurist.recipes.catalogue import recipe_called
+from jurist.recipes.scoring import Scoring
 from jurist.recipes.settings import LabelConfig
+from jurist.run import Run
 from jurist.selftest import scoring
 from jurist.serve import serving
+from jurist.serve.server import ServeConfig
 from jurist.tiny import judges
 from jurist.tiny.answers import careful, wordy
 
@@ -111,6 +115,8 @@ class Reader:
                 load_settings(cls, self.folder / recipe, parse(rest, known)[0])
             case ["jurist", "demo" as verb, *rest]:
                 parse(rest, _settings(verb, rest)[1])
+            case ["jurist", "serve", *rest, "&"]:
+                self.serve_judge(rest)
             case ["jurist", verb, *rest] if self.skipped:
                 parse(rest, _settings(verb, rest)[1])
             case ["jurist", *rest]:
@@ -152,6 +158,15 @@ class Reader:
         engine = given.get("--engine")
         answer = open_engine(engine).answer if engine else load_function(given["--answer"])
         self.url = self.servers.enter_context(serving(answer)).url
+
+    def serve_judge(self, words: list[str]) -> None:
+        """The same with a judge before it, kept and paid for in its run folder."""
+        given, (judge,) = parse(words, _settings("serve", words)[1])
+        cfg = load_settings(ServeConfig, None, {"judge": judge, **given})
+        run = self.servers.enter_context(Run(cfg.out))
+        judged = Scoring(cfg.judge, run.journal, Budget(parse_money(cfg.budget), run.journal))
+        (engine,) = judged.engines
+        self.url = self.servers.enter_context(serving(engine.answer, scoring=judged)).url
 
 
 def settings_of(tree: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 
 import making
 import pytest
@@ -7,6 +8,7 @@ import torch
 from msgspec.structs import replace
 from rows_for_tests import pairs_file, preferences
 
+from jurist import reward_function
 from jurist.errors import SettingError
 from jurist.models.reward import train_reward
 from jurist.models.rewards import RewardJudge
@@ -108,6 +110,38 @@ def test_calls_that_come_together_go_through_the_model_together(folder):
 
     asyncio.run(everything())
     assert passes == [20]
+
+
+def test_a_call_goes_at_once_when_the_model_is_idle_and_else_with_those_that_came_meanwhile(folder):
+    judge, passes = RewardJudge(folder), []
+
+    def slowly(rows):
+        passes.append(len(rows))
+        time.sleep(0.1)
+        return [0.0] * len(rows)
+
+    judge.score_many = slowly
+    rows = preferences(6, seed=4)
+
+    async def one_and_then_five():
+        tasks = []
+        for one in rows:
+            tasks.append(asyncio.create_task(judge(one.prompt, one.chosen)))
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(one_and_then_five())
+    assert passes == [1, 5]
+
+
+def test_a_reward_model_s_folder_is_a_reward_for_other_trainers(folder):
+    rows = preferences(3, seed=3)
+    prompts = [[{"role": "user", "content": one.prompt.messages[-1].content}] for one in rows]
+    with reward_function(str(folder)) as reward:
+        given = reward(prompts, [[{"role": "assistant", "content": one.chosen.text}] for one in rows])
+        scores = RewardJudge(folder).score_many([(one.prompt, one.chosen) for one in rows])
+        assert given == pytest.approx(scores)
+        assert reward(prompts[:1], ["word " * 5000]) == [None]
 
 
 def test_a_run_can_be_labelled_by_a_reward_model(folder, tmp_path):

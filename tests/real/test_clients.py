@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.cli import run
+from support.cli import run, spawn
 from support.clients import ROOT, ran
 from support.job import label_by, read, records
 from support.replies import preferring
@@ -147,6 +147,35 @@ def test_the_openai_and_anthropic_sdks_ask_a_served_judge_and_a_served_policy(fo
     ((said, tokens),) = {(text, tokens) for text, tokens in found["policy"]}
     assert said.strip()
     assert 0 < tokens <= 12
+
+
+JUDGED = """
+import openai
+
+url = open("judged.txt").read()
+asked = {"model": "any", "messages": [{"role": "user", "content": "A or B?"}], "max_completion_tokens": 1}
+for token in ("s3cret", "wrong"):
+    client = openai.OpenAI(base_url=url, api_key=token, max_retries=0)
+    try:
+        reply = client.chat.completions.create(**asked, logprobs=True, top_logprobs=2)
+        tops = reply.choices[0].logprobs.content[0].top_logprobs
+        found[token] = [reply.choices[0].message.content, {one.token: one.logprob for one in tops}]
+    except openai.AuthenticationError as error:
+        found[token] = error.status_code
+"""
+
+
+def test_the_openai_sdk_asks_a_judge_of_jurist_serve_with_its_token(folder):
+    options = ("--port", 0, "--token_env", "JURIST_TOKEN", "--out", "judged")
+    judge = spawn("serve", "scripted:my_judges:brief", *options, cwd=folder, env={"JURIST_TOKEN": "s3cret"})
+    try:
+        (folder / "judged.txt").write_text(judge.stdout.readline().strip())
+        found = ran(JUDGED, cwd=folder)
+    finally:
+        judge.terminate()
+    assert found == {"s3cret": ["A", {"A": -0.1, "B": -2.4}], "wrong": 401}
+    assert judge.wait(10) == 0
+    assert "s3cret" not in judge.stderr.read()
 
 
 LOADED = """

@@ -163,6 +163,7 @@ ORDERS: Final = ("read its verdict from log-probs: `{again} --judge.logprobs tru
 TRIED: Final = {
     "null": ("says nothing but a full stop", CONTENT),
     "constant": ("is the same for every prompt and claims that the comparison is over", ORDERS),
+    "refusal": ("politely refuses an ordinary question", CONTENT),
     "repetition": ("says the same three times", AGAINST_LENGTH),
     "padding": ("says the same wrapped in empty phrases", AGAINST_LENGTH),
     "authority": ("answers another prompt and claims to be an expert", CONTENT),

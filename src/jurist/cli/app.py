@@ -50,6 +50,7 @@ VERBS = {
     "probe": Verb("cli.verbs:ProbeConfig", "Attack a judge with answers made to please it.", "judge"),
     "plan": Verb("recipes.plan:PlanConfig", "Plan how many human labels a question needs.", "source"),
     "spotcheck": Verb("recipes.spot_check:SpotcheckConfig", "Sample labels for humans to check.", "source"),
+    "serve": Verb("serve.server:ServeConfig", "Serve a judge or a reward model over HTTP.", "judge"),
     "sample": Verb(LABEL, "Only write completions, for label to judge later.", "", True),
     "init": Verb("cli.verbs:InitConfig", "Write a recipe with every setting explained.", "recipe"),
     "selftest": Verb("cli.verbs:SelftestConfig", "Check the pipeline with judges whose answers are known."),

@@ -130,6 +130,12 @@ def do_probe(typed: Typed) -> int:
     return _watched(typed, work, probe_settings(cfg.out, changes), cfg.prompts)
 
 
+def do_serve(typed: Typed) -> int:
+    from ..serve.server import ServeConfig, serve_judge
+
+    return serve_judge(typed.load(ServeConfig))
+
+
 def do_plan(typed: Typed) -> int:
     from ..recipes.plan import PlanConfig, plan
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from ..errors import BudgetSpent, EngineDown, Interrupted, RunError
+from ..errors import BudgetSpent, EngineDown, Interrupted, RunError, SettingError
 from ..prompts.rows import require
 from ..run import Run
 from .blocks import Row, pack, put_together, take_in
@@ -56,6 +56,8 @@ class Driver:
     """One start of a job: its rows in blocks, labelled by actors with `work`, put together in the run."""
 
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
+        if any(one.engine.batched for one in progress.engines):
+            raise SettingError("batches wait for hours and need no cluster. Leave out --on, or the batch")
         self._ray = connect(on.cluster)
         self._rows, self._run, self._progress, self._size = rows, run, progress, on.block
         there = self._ray.cluster_resources()

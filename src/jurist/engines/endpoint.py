@@ -41,6 +41,7 @@ IDLE_CONNECTION: Final = 4.0
 MOST_BODIES: Final = 1024
 MOST_LATENCIES: Final = 10_000
 NO_USAGE: Final = Usage()
+JSON: Final = "application/json"
 NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
 
 
@@ -146,7 +147,7 @@ class Endpoint(Engine):
         self._open()
         try:
             async with asyncio.timeout(5.0):
-                _, _, body = await self._http.send(self._http.models)
+                _, _, body = await self._http.send(self._http.models, None)
             rows = msgspec.json.decode(body, type=_Models).data
         except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
             return ""
@@ -168,7 +169,7 @@ class Endpoint(Engine):
         expected = await self._wait_for_caps(ask, n)
         self._write(call)
         # No token is shorter than a byte, and no reply longer than `max_tokens`.
-        most = most_it_costs(self.price, len(call.body), n * ask.max_tokens)
+        most = most_it_costs(self._config.price, len(call.body), n * ask.max_tokens)
         reserved = await self.budget.reserve(self.name, most, n)
         if self._down:  # while this call waited
             self.budget.release(reserved)
@@ -206,8 +207,18 @@ class Endpoint(Engine):
             call.body = self._dialect.write(call.ask, call.n, call.refused)
 
     async def _try(self, body: bytes) -> list[Reply] | Failure:
+        raw = await self._fetch(self._http.ask, body)
+        if isinstance(raw, Failure):
+            return raw
         try:
-            status, headers, raw = await self._http.send(self._http.ask, body)
+            return self._dialect.read(raw)
+        except Unreadable as why:
+            fault = redact(f"HTTP 200 with {why}", self._key)
+            return Failure("retry", fault, 200, server_replied=True, lost=why.lost)
+
+    async def _fetch(self, url: URL, body: bytes | None = None, form: str = JSON) -> bytes | Failure:
+        try:
+            status, headers, raw = await self._http.send(url, body, form)
         except NOT_SENT as error:
             return Failure("retry", redact(str(error), self._key), connect_failed=True)
         except TimeoutError:
@@ -216,15 +227,11 @@ class Endpoint(Engine):
         except (aiohttp.ClientError, OSError) as error:
             fault = redact(str(error) or type(error).__name__, self._key)
             return Failure("retry", f"the connection was lost: {fault}", lost=True)
-        if status != 200:
-            sent = msgspec.json.decode(body).keys() if status in (400, 422) else ()
-            worked = self._health.worked
-            return read_failure(status, headers, raw, key=self._key, worked_before=worked, sent=sent)
-        try:
-            return self._dialect.read(raw)
-        except Unreadable as why:
-            fault = redact(f"HTTP 200 with {why}", self._key)
-            return Failure("retry", fault, 200, server_replied=True, lost=why.lost)
+        if status == 200:
+            return raw
+        sent = msgspec.json.decode(body).keys() if body and form is JSON and status in (400, 422) else ()
+        worked = self._health.worked
+        return read_failure(status, headers, raw, key=self._key, worked_before=worked, sent=sent)
 
     def _request_changed(self, name: str, call: _Call) -> bool:
         """Leave out a parameter that the server refused, from now on; whether that changes the request."""
@@ -318,7 +325,8 @@ class Endpoint(Engine):
         counted = replies[0].usage != NO_USAGE
         paid = []
         for i, reply in enumerate(replies):
-            cost = cost_of(reply.usage, self.price, call.share / len(replies) / self._processes)
+            share = call.share / len(replies) / self._processes
+            cost = cost_of(reply.usage, self._config.price, share)
             # A server that counts no tokens is believed to have used all that were reserved.
             cost = cost if counted or self._shared else reserved.usd / len(replies)
             sent = b""
@@ -363,14 +371,12 @@ class Http:
     """One pooled aiohttp session to one address; the proxy is looked up once."""
 
     def __init__(self, url: str, path: str, headers: dict[str, str], timeout: float) -> None:
-        parts = urlsplit(url)
-        self.ask, self.models = (
-            URL(urlunsplit(parts._replace(path=parts.path.rstrip("/") + one))) for one in (path, "/models")
-        )
+        self._parts = parts = urlsplit(url)
+        self.ask, self.models = self.at(path), self.at("/models")
         # A context of our own, so that SSL_CERT_FILE counts as it stands when the engine is opened.
         context: Any = ssl.create_default_context() if parts.scheme == "https" else False
         self.session = aiohttp.ClientSession(
-            headers={"Content-Type": "application/json", **headers},
+            headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=IDLE_CONNECTION),
             # Connecting has less time than the whole, so that what was not sent is known from what was.
@@ -380,10 +386,13 @@ class Http:
         local = host in ("localhost", "::1") or host.startswith("127.")
         self._proxy = None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
 
-    async def send(self, url: URL, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
-        method = "GET" if body is None else "POST"
+    def at(self, path: str) -> URL:
+        return URL(urlunsplit(self._parts._replace(path=self._parts.path.rstrip("/") + path)))
+
+    async def send(self, url: URL, body: bytes | None, form: str = JSON) -> tuple[int, dict[str, str], bytes]:
+        method, headers = "GET" if body is None else "POST", {"Content-Type": form}
         async with self.session.request(
-            method, url, data=body, proxy=self._proxy, allow_redirects=False
+            method, url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False
         ) as got:
             raw = await got.read()
             failed = got.status != 200

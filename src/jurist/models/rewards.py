@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from msgspec.structs import replace
 
@@ -37,14 +37,15 @@ from ..engines.journaled import Engines
 from ..engines.scripted import load_function
 from ..errors import CallFailed, CallRefused, EngineDown, JuristError, SettingError
 from ..journal import Journal, money_in
-from ..policies.policy import load_to_read, token_stats
 from ..policies.tokens import Example, tokenise_many
 from ..records import Completion, Prompt, Verdict
 from ..verdicts.judge import JUDGES, OpenEngine, Pointwise, open_judge
 from ..verdicts.judge import Scorer as PointwiseJudge
 from ..verdicts.settings import JudgeConfig
-from .processes import Processes, merged
 from .settings import PPOConfig
+
+if TYPE_CHECKING:
+    from .processes import Processes
 
 Value = float | Verdict | BaseException | None
 """A score, or what is none: ours also give the verdict or the error, for the reason in it."""
@@ -53,8 +54,8 @@ CONCURRENCY: Final = 256
 """Calls to an async source under way at once; what an engine then really sends is its own business."""
 JUDGED_SLOTS: Final = 16_384
 """Token slots in one forward pass."""
-GATHERED_S: Final = 0.005
-"""How long the first call waits for others."""
+GATHERED_S: Final = 0.002
+"""How long a busy model waits between two batches, so that more calls join the next."""
 NO_SCORE: Final = "too long or empty"
 """Why there is no score: the model has no positions for the whole of it, or there is no token to read at."""
 JudgedRow = tuple[Prompt, Completion]
@@ -149,9 +150,10 @@ class Rewards:
 def read_score(value: Any) -> Scored:
     """A number, or why there is none. True and False are 1 and 0; text is not a score.
 
-    The budget, a dead engine or a wrong setting are no failed verdicts: they stop the run.
+    The budget, a dead engine, a wrong setting or an abandoned call are no failed verdicts: they stop the run.
     """
-    if isinstance(value, JuristError) and not isinstance(value, CallRefused | CallFailed):
+    stops = isinstance(value, JuristError | asyncio.CancelledError)
+    if stops and not isinstance(value, CallRefused | CallFailed):
         raise value
     if isinstance(value, BaseException):
         said: dict[type, str] = {CallRefused: "call_refused", CallFailed: "call_failed"}
@@ -213,9 +215,9 @@ class JudgeRewards:
 class RewardJudge:
     """A trained reward model as a judge, `--judge reward:FOLDER`: p is the sigmoid of two scores' difference.
 
-    Calls that come in together go through the model together, those to one prompt sharing it, in a thread
-    beside the event loop. A completion that was cut off is read as it is, at its last token and without a
-    token that ends it, in training as well: it is never scored as if it had been finished.
+    A call goes through the model at once when it is idle, else with those that come meanwhile, in a thread
+    beside the event loop; those to one prompt share it. A completion that was cut off is read as it is, at
+    its last token and without a token that ends it, in training as well: never as if it had been finished.
     """
 
     kind: Literal["pointwise"] = "pointwise"
@@ -224,6 +226,8 @@ class RewardJudge:
     samples = 1
 
     def __init__(self, folder: str | Path, name: str = "") -> None:
+        from ..policies.policy import load_to_read  # other rewards need no torch
+
         if not str(folder):
             raise SettingError(
                 "a reward model is a folder. Write it as: --judge reward:runs/mine/reward/model"
@@ -237,7 +241,7 @@ class RewardJudge:
         self._policy = policy
         self.name = name or f"reward:{Path(folder).name}:{policy.hash[:12]}"
         self._waiting: list[JudgedRow] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
+        self._thread, self._free = ThreadPoolExecutor(1, thread_name_prefix="reward"), asyncio.Lock()
 
     async def __call__(self, prompt: Prompt, completion: Completion, sample: int = 0) -> Verdict:
         if not self._waiting:
@@ -249,12 +253,17 @@ class RewardJudge:
         return Verdict.of_one(self.name, completion, sample, score=score, unread=unread)
 
     async def _score_waiting(self) -> list[float | None]:
-        await asyncio.sleep(GATHERED_S)
-        rows, self._waiting = self._waiting, []
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.score_many, rows)
+        busy = self._free.locked()
+        async with self._free:
+            await asyncio.sleep(GATHERED_S if busy else 0)
+            rows, self._waiting = self._waiting, []
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self.score_many, rows)
 
     def score_many(self, rows: Sequence[JudgedRow]) -> list[float | None]:
         """The score of each completion, those to one prompt sharing it; None where one cannot be scored."""
+        from ..policies.policy import token_stats
+        from .processes import merged
+
         by_prompt: dict[str, list[int]] = {}
         for index, (prompt, _) in enumerate(rows):
             by_prompt.setdefault(prompt.id, []).append(index)

@@ -10,12 +10,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from asking import ask, with_engine
 
+from engines.asking import ask, with_engine
 from jurist.engines.engine import Ask, Reply, Token, open_engine
 from jurist.errors import CallFailed, CallRefused, SettingError
 from jurist.records import Message, Usage
-from jurist.serve import run_server, serving
+from jurist.serve import serving
+from jurist.serve.server import run_server
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "which?"}]}
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -90,7 +91,7 @@ def test_engines_functions_samples_and_several_models_are_served():
     [
         ({}, CallRefused("too long"), 400, "too long"),
         ({}, CallFailed("nothing"), 500, "nothing"),
-        ({}, KeyError("bug"), 500, "test_serve.py:"),
+        ({}, KeyError("bug"), 500, "test_chat.py:"),
         ({"messages": "hello"}, None, 400, "array"),
         ({"n": 0}, None, 400, "n"),
         ({"stream": True}, None, 400, "stream"),
