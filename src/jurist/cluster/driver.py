@@ -58,7 +58,7 @@ class Driver:
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
         if any(one.engine.batched for one in progress.engines):
             raise SettingError(
-                "batches wait for hours and need no cluster. Leave out --on, or add: --judge.engine.batch false"
+                "batches wait for hours on any machine. Leave out --on, or add: --judge.engine.batch false"
             )
         self._ray = connect(on.cluster)
         self._rows, self._run, self._progress, self._size = rows, run, progress, on.block
