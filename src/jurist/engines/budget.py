@@ -79,10 +79,12 @@ class Budget:
             fits = self.cap is None or committed + usd <= self.cap * (1 + 1e-12)
             if has_room and fits and (usd > 0 or self.cap is None or committed < self.cap):
                 break
+            if has_room and await self.more(usd):
+                continue
             if self.under_way:
                 await self._changed.wait()
             else:
-                self.stop(self._spent(usd) if has_room or journal is None else disk_full(journal.path))
+                self.stop(self.reached(usd) if has_room or journal is None else disk_full(journal.path))
         reservation = Reservation(engine, most, usd, replies, batch)
         self.change(reservation, 1)
         if not batch and self.cap is not None and usd and journal is not None:
@@ -94,6 +96,10 @@ class Budget:
                 self.release(reservation)
                 raise
         return reservation
+
+    async def more(self, usd: float) -> bool:
+        """Whether to look again, because more may be spent by now: where several processes share a budget."""
+        return False
 
     def pay(self, reservation: Reservation, replies: Sequence[Reply]) -> None:
         """The call was answered: what it cost takes the place of what was reserved."""
@@ -137,7 +143,8 @@ class Budget:
         if self._journal is not None and not reservation.batch:
             self._journal.set_open(round(self.reserved - self.held, 12), self.under_way - self.in_batches)
 
-    def _spent(self, usd: float) -> BudgetSpent:
+    def reached(self, usd: float) -> BudgetSpent:
+        """Why a call that may cost so much does not leave."""
         uncertain = f" and ${self.uncertain:.4f} possibly billed for lost calls" if self.uncertain else ""
         cap = f"{self.cap:.2f}" if self.cap == round(self.cap or 0, 2) else f"{self.cap:g}"
         return BudgetSpent(

@@ -7,7 +7,7 @@ import os
 import random
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -73,6 +73,8 @@ class Endpoint(Engine):
         self._shared = SharedTime() if config.price and config.price.gpu_hour is not None else None
         self._requests = Bucket(config.rpm) if config.rpm else None
         self._tokens = Bucket(config.tpm) if config.tpm else None
+        self._processes = 1
+        """How many use this server at once, and divide its caps."""
         self._loop: asyncio.AbstractEventLoop | None = None  # `_open` makes what belongs to it
         self._down, self._down_until = "", 0.0
         """Why nothing is sent any more, and for how long."""
@@ -110,6 +112,25 @@ class Endpoint(Engine):
         took = sorted(self._latencies)
         found = [round(took[int(share * len(took))], 4) for share in (0.5, 0.9, 0.99) if took]
         return (found[0], found[1], found[2]) if found else None
+
+    def share(self, processes: int) -> None:
+        config, self._processes = self._config, processes
+        for bucket, cap in ((self._requests, config.rpm), (self._tokens, config.tpm)):
+            if bucket and cap:
+                bucket.change(cap / processes)
+        if self._loop is not None:
+            adaptive, most = self._gate.adaptive, max(1, config.concurrency // processes)
+            adaptive.ceiling, adaptive.limit = most, min(adaptive.limit, float(most))
+
+    def hand_over(self) -> tuple[dict[str, int], list[float]]:
+        seen = dict(self.retries), [*self._latencies][:: max(1, len(self._latencies) // 100)]
+        self.retries.clear()
+        self._latencies.clear()
+        return seen
+
+    def add_seen(self, retries: Mapping[str, int], latencies: Sequence[float]) -> None:
+        self.retries.update(retries)
+        self._latencies.extend(latencies)
 
     def identity(self, ask: Ask) -> bytes:
         body = self._dialect.write(ask, 1, self.refused)
@@ -274,6 +295,7 @@ class Endpoint(Engine):
             self._health = Health(self._config.give_up_after)
             self._stop = asyncio.Event()
             self._loop, self._down = loop, ""
+            self.share(self._processes)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -303,7 +325,8 @@ class Endpoint(Engine):
         counted = replies[0].usage != NO_USAGE
         paid = []
         for i, reply in enumerate(replies):
-            cost = cost_of(reply.usage, self._config.price, call.share / len(replies))
+            share = call.share / len(replies) / self._processes
+            cost = cost_of(reply.usage, self._config.price, share)
             # A server that counts no tokens is believed to have used all that were reserved.
             cost = cost if counted or self._shared else reserved.usd / len(replies)
             sent = b""

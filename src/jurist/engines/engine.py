@@ -115,6 +115,16 @@ class Engine:
         """Seconds within which half, nine tenths and 99 in 100 of its calls were answered."""
         return None
 
+    def share(self, processes: int) -> None:
+        """So many processes use it at once: its caps are divided among them."""
+
+    def hand_over(self) -> tuple[dict[str, int], list[float]]:
+        """Retries and latencies since the last time, for the process that counts those of all."""
+        return {}, []
+
+    def add_seen(self, retries: Mapping[str, int], latencies: Sequence[float]) -> None:
+        """Retries and latencies that another process saw."""
+
     async def close(self) -> None:
         """Nothing to close."""
 

@@ -93,10 +93,13 @@ class JournaledEngine(Engine):
         for task in self._tasks:
             task.cancel()
 
-    async def close(self) -> None:
-        """After the calls under way, which are kept like all others."""
+    async def drain(self) -> None:
+        """Wait for the calls under way, which are kept like all others."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def close(self) -> None:
+        await self.drain()
         await self.engine.close()
 
     def _cached(self, key: bytes) -> Reply | None:
@@ -200,20 +203,24 @@ def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
 class Engines:
     """The engines of one piece of work: opened by name, prepared together, closed together."""
 
-    def __init__(self, journal: Journal, budget: Budget) -> None:
-        self._journal, self._budget = journal, budget
+    def __init__(self, journal: Journal, budget: Budget, kept: list[Engine] | None = None) -> None:
+        """`kept`: those of the same work that was done before here, in their order, which stay open."""
+        self._journal, self._budget, self._kept = journal, budget, kept
         self._opened: list[JournaledEngine] = []
         self._under_way: Calls = {}
         self.warnings: list[str] = []
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
         config = engine_config(spec)
-        engine = open_engine(config)
+        before, place = self._kept or [], len(self._opened)
+        engine = before[place] if place < len(before) else open_engine(config)
         kept = self._journal, self._budget, getattr(engine, "size", config.concurrency), self._under_way
         if engine.in_process or engine.batched:  # a policy that is its own judge is loaded, or queues, once
             same = (one.engine for one in self._opened if one.name == engine.name)
             engine = next((one for one in same if type(one) is type(engine)), engine)
         self._opened.append(JournaledEngine(engine, *kept))
+        if self._kept is not None:
+            self._kept[place : place + 1] = [engine]
         return self._opened[-1]
 
     def __iter__(self) -> Iterator[JournaledEngine]:
@@ -271,4 +278,4 @@ class Engines:
 
     async def close(self) -> None:
         for one in self:
-            await one.close()
+            await (one.close() if self._kept is None else one.drain())
