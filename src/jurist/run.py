@@ -52,7 +52,10 @@ class Marker(Struct, frozen=True):
 class Run(ExitStack):
     """Open it with `with Run(path) as run:`; one process at a time."""
 
-    def __init__(self, path: str | Path, *, journal: str | Path | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, journal: str | Path | None = None, before: Path | None = None
+    ) -> None:
+        """`before`: a copy of another journal, whose answers count too."""
         if not str(path).strip():
             raise SettingError("--out is empty. Name a folder: --out run")
         super().__init__()
@@ -67,7 +70,7 @@ class Run(ExitStack):
             # In a shared journal the folder says whose money was spent; a run's own may move with it.
             kept = Path(journal) if journal else self.path / "journal.sqlite"
             kept.parent.mkdir(parents=True, exist_ok=True)
-            self.journal = Journal(kept, run=str(self.path.resolve()) if journal else "")
+            self.journal = Journal(kept, run=str(self.path.resolve()) if journal else "", before=before)
             self.callback(self.journal.close)
         except BaseException as error:
             self.close()

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
 from jurist.cli.app import _settings, run_command
 from jurist.cli.options import parse
 from jurist.completions import load_groups
-from jurist.config import load_settings, settings_from
+from jurist.config import load_settings, parse_yaml, settings_from
 from jurist.engines.budget import Budget, parse_money
 from jurist.engines.engine import Ask, Reply, open_engine
 from jurist.engines.scripted import load_function
@@ -97,7 +96,7 @@ class Reader:
             if not self.skipped:
                 exec(code, self.namespace)
         elif block.language == "yaml":
-            settings_of(yaml.safe_load(text))
+            settings_of(parse_yaml(text))
         elif block.language == "jsonl":
             assert list(rows_of(text)), text
         else:

@@ -106,6 +106,24 @@ def test_a_cap_a_minute_is_kept(caps):
         assert 0.2 < with_engine(server, work, **caps) < 2.0
 
 
+def test_processes_that_use_a_server_at_once_divide_its_caps_and_its_hours():
+    async def work(engine):
+        engine.share(4)
+        started = time.perf_counter()
+        replies = await ask_all(engine, 32)
+        seconds = time.perf_counter() - started
+        return seconds, sum(one.cost for one in replies), engine.hand_over(), engine.hand_over()
+
+    with serving("A", latency=0.01) as server:
+        settings = {"rpm": 60 * 80, "concurrency": 8, "price": {"gpu_hour": 3600.0}}
+        seconds, cost, (_, seen), nothing = with_engine(server, work, **settings)
+
+    assert 0.5 < seconds < 3.0  # twenty at once, and twenty a second, to the last of 32
+    assert server.most_in_flight == 2
+    assert 0 < cost < 0.3 * sum(one.seconds for one in server.log)  # half of it, two at once, by four
+    assert (len(seen), nothing) == (32, ({}, []))
+
+
 @pytest.mark.parametrize(
     ("status", "text", "want"),
     [

@@ -43,6 +43,17 @@ def test_every_kind_of_file_gives_the_same_prompts_once_each(tmp_path):
         assert [row.kind for row in left] == ["prompts: duplicate"], path
 
 
+def test_a_file_that_fsspec_opens_is_read_like_one_on_disk():
+    fsspec = pytest.importorskip("fsspec")
+    for name, data in FILES.items():
+        with fsspec.open(f"memory://bucket/{name}", "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        assert asked(f"memory://bucket/{name}") == ["Why?", "How?"], name
+    for url, says in (("memory://bucket/none.csv", "none.csv"), ("nope://a.csv", "Protocol not known")):
+        with pytest.raises(DataError, match=says):
+            asked(url)
+
+
 class Frame(dict):
     """As much of a pandas data frame as is used."""
 

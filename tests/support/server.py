@@ -104,12 +104,16 @@ class Server:
         app.router.add_post("/v1/chat/completions", partial(self._handle, CHAT, chat_body))
         app.router.add_post("/v1/messages", partial(self._handle, MESSAGES, message_body))
         app.router.add_get("/v1/models", self._models)
+        self.add_routes(app)
         # A client that hangs up frees its slot, as with vLLM and llama.cpp.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port, backlog=4096, reuse_address=True).start()
         self.port = runner.addresses[0][1]
         return runner
+
+    def add_routes(self, app: web.Application) -> None:
+        """None more."""
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": self.served, "object": "model"}]})
@@ -216,7 +220,13 @@ class Server:
 @contextmanager
 def serving(answer: Answer | str = "A", **options: Any) -> Iterator[Server]:
     """A `Server` with these options in a thread of its own; its connections end with the block."""
-    server, loop = Server(answer, **options), asyncio.new_event_loop()
+    with running(Server(answer, **options)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: Any) -> Iterator[Any]:
+    loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

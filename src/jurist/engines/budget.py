@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -30,6 +30,7 @@ class Reservation(Struct, frozen=True):
     usd: float
     """What is set aside: more than that, where the engine billed above it before."""
     replies: int
+    batch: bool = False  # on the books with its batch, which goes on when this process ends
 
 
 class Budget:
@@ -44,6 +45,9 @@ class Budget:
         self.reserved = 0.0
         """The most that the calls under way can cost."""
         self.under_way = self.replies_under_way = 0
+        self.in_batches, self.held = 0, 0.0  # of them, in batches or waiting for one: how many, and the most
+        self.batches: dict[str, str] = {}  # what to say of each that is open
+        self.on_stop: list[Callable[[], None]] = []
         # Since this start: answered, answered from the journal, and sent but neither answered nor refused.
         self.calls = self.cached = self.lost = 0
         self.spent_now = self.lost_usd = 0.0
@@ -62,9 +66,11 @@ class Budget:
     def stop(self, reason: Exception) -> None:
         """Nothing more is sent. What is under way comes home."""
         self.stopped = self.stopped or reason
+        for tell in self.on_stop:
+            tell()
         self._wake()
 
-    async def reserve(self, engine: str, most: float, replies: int = 1) -> Reservation:
+    async def reserve(self, engine: str, most: float, replies: int = 1, batch: bool = False) -> Reservation:
         """Called just before a request leaves; waits while it does not fit and others are under way."""
         journal = self._journal
         while True:
@@ -76,16 +82,18 @@ class Budget:
             room = math.inf if self.cap is None else self.cap * (1 + 1e-12)
             if has_room and committed + usd <= room and (usd > 0 or self.cap is None or committed < self.cap):
                 break
+            if has_room and await self.more(usd):
+                continue
             if self.under_way and (self.stops or self.spent + self.uncertain + usd <= room):
                 await self._changed.wait()
                 continue
-            reason = self._spent(usd) if has_room or journal is None else disk_full(journal.path)
+            reason = self.reached(usd) if has_room or journal is None else disk_full(journal.path)
             if not self.stops:
                 raise reason
             self.stop(reason)
-        reservation = Reservation(engine, most, usd, replies)
-        self._change(reservation, 1)
-        if self.cap is not None and usd and journal is not None:
+        reservation = Reservation(engine, most, usd, replies, batch)
+        self.change(reservation, 1)
+        if not batch and self.cap is not None and usd and journal is not None:
             try:
                 await journal.committed()
                 if self.stopped is not None:
@@ -94,6 +102,10 @@ class Budget:
                 self.release(reservation)
                 raise
         return reservation
+
+    async def more(self, usd: float) -> bool:
+        """Whether to look again, because more may be spent by now: where several processes share a budget."""
+        return False
 
     def pay(self, reservation: Reservation, replies: Sequence[Reply]) -> None:
         """The call was answered: what it cost takes the place of what was reserved."""
@@ -114,7 +126,7 @@ class Budget:
 
     def release(self, reservation: Reservation) -> None:
         """The call was not sent, or was refused: it costs nothing."""
-        self._change(reservation, -1)
+        self.change(reservation, -1)
         self._wake()
 
     def lose(self, reservation: Reservation) -> None:
@@ -126,15 +138,19 @@ class Budget:
             self._journal.add_uncertain(reservation.usd)
         self.release(reservation)
 
-    def _change(self, reservation: Reservation, by: int) -> None:
+    def change(self, reservation: Reservation, by: int) -> None:
         """One call more under way, or one less."""
         self.under_way += by
         self.replies_under_way += by * reservation.replies
         self.reserved = self.reserved + by * reservation.usd if self.under_way else 0.0
-        if self._journal is not None:
-            self._journal.set_open(self.reserved, self.under_way)
+        if reservation.batch:
+            self.in_batches += by
+            self.held = self.held + by * reservation.usd if self.in_batches else 0.0
+        if self._journal is not None and not reservation.batch:
+            self._journal.set_open(round(self.reserved - self.held, 12), self.under_way - self.in_batches)
 
-    def _spent(self, usd: float) -> BudgetSpent:
+    def reached(self, usd: float) -> BudgetSpent:
+        """Why a call that may cost so much does not leave."""
         uncertain = f" and ${self.uncertain:.4f} possibly billed for lost calls" if self.uncertain else ""
         cap = f"{self.cap:.2f}" if self.cap == round(self.cap or 0, 2) else f"{self.cap:g}"
         return BudgetSpent(

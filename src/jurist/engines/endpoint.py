@@ -7,7 +7,7 @@ import os
 import random
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -41,6 +41,7 @@ IDLE_CONNECTION: Final = 4.0
 MOST_BODIES: Final = 1024
 MOST_LATENCIES: Final = 10_000
 NO_USAGE: Final = Usage()
+JSON: Final = "application/json"
 NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
 
 
@@ -72,6 +73,8 @@ class Endpoint(Engine):
         self._shared = SharedTime() if config.price and config.price.gpu_hour is not None else None
         self._requests = Bucket(config.rpm) if config.rpm else None
         self._tokens = Bucket(config.tpm) if config.tpm else None
+        self._processes = 1
+        """How many use this server at once, and divide its caps."""
         self._loop: asyncio.AbstractEventLoop | None = None  # `_open` makes what belongs to it
         self._down, self._down_until = "", 0.0
         """Why nothing is sent any more, and for how long."""
@@ -110,6 +113,25 @@ class Endpoint(Engine):
         found = [round(took[int(share * len(took))], 4) for share in (0.5, 0.9, 0.99) if took]
         return (found[0], found[1], found[2]) if found else None
 
+    def share(self, processes: int) -> None:
+        config, self._processes = self._config, processes
+        for bucket, cap in ((self._requests, config.rpm), (self._tokens, config.tpm)):
+            if bucket and cap:
+                bucket.change(cap / processes)
+        if self._loop is not None:
+            adaptive, most = self._gate.adaptive, max(1, config.concurrency // processes)
+            adaptive.ceiling, adaptive.limit = most, min(adaptive.limit, float(most))
+
+    def hand_over(self) -> tuple[dict[str, int], list[float]]:
+        seen = dict(self.retries), [*self._latencies][:: max(1, len(self._latencies) // 100)]
+        self.retries.clear()
+        self._latencies.clear()
+        return seen
+
+    def add_seen(self, retries: Mapping[str, int], latencies: Sequence[float]) -> None:
+        self.retries.update(retries)
+        self._latencies.extend(latencies)
+
     def identity(self, ask: Ask) -> bytes:
         body = self._dialect.write(ask, 1, self.refused)
         if len(self._bodies) >= MOST_BODIES:  # of questions that were not sent: the journal knew them
@@ -125,7 +147,7 @@ class Endpoint(Engine):
         self._open()
         try:
             async with asyncio.timeout(5.0):
-                _, _, body = await self._http.send(self._http.models)
+                _, _, body = await self._http.send(self._http.models, None)
             rows = msgspec.json.decode(body, type=_Models).data
         except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
             return ""
@@ -147,7 +169,7 @@ class Endpoint(Engine):
         expected = await self._wait_for_caps(ask, n)
         self._write(call)
         # No token is shorter than a byte, and no reply longer than `max_tokens`.
-        most = most_it_costs(self.price, len(call.body), n * ask.max_tokens)
+        most = most_it_costs(self._config.price, len(call.body), n * ask.max_tokens)
         reserved = await self.budget.reserve(self.name, most, n)
         if self._down:  # while this call waited
             self.budget.release(reserved)
@@ -185,8 +207,18 @@ class Endpoint(Engine):
             call.body = self._dialect.write(call.ask, call.n, call.refused)
 
     async def _try(self, body: bytes) -> list[Reply] | Failure:
+        raw = await self._fetch(self._http.ask, body)
+        if isinstance(raw, Failure):
+            return raw
         try:
-            status, headers, raw = await self._http.send(self._http.ask, body)
+            return self._dialect.read(raw)
+        except Unreadable as why:
+            fault = redact(f"HTTP 200 with {why}", self._key)
+            return Failure("retry", fault, 200, server_replied=True, lost=why.lost)
+
+    async def _fetch(self, url: URL, body: bytes | None = None, form: str = JSON) -> bytes | Failure:
+        try:
+            status, headers, raw = await self._http.send(url, body, form)
         except NOT_SENT as error:
             return Failure("retry", redact(str(error), self._key), connect_failed=True)
         except TimeoutError:
@@ -195,15 +227,11 @@ class Endpoint(Engine):
         except (aiohttp.ClientError, OSError) as error:
             fault = redact(str(error) or type(error).__name__, self._key)
             return Failure("retry", f"the connection was lost: {fault}", lost=True)
-        if status != 200:
-            sent = msgspec.json.decode(body).keys() if status in (400, 422) else ()
-            worked = self._health.worked
-            return read_failure(status, headers, raw, key=self._key, worked_before=worked, sent=sent)
-        try:
-            return self._dialect.read(raw)
-        except Unreadable as why:
-            fault = redact(f"HTTP 200 with {why}", self._key)
-            return Failure("retry", fault, 200, server_replied=True, lost=why.lost)
+        if status == 200:
+            return raw
+        sent = msgspec.json.decode(body).keys() if body and form is JSON and status in (400, 422) else ()
+        worked = self._health.worked
+        return read_failure(status, headers, raw, key=self._key, worked_before=worked, sent=sent)
 
     def _request_changed(self, name: str, call: _Call) -> bool:
         """Leave out a parameter that the server refused, from now on; whether that changes the request."""
@@ -267,6 +295,7 @@ class Endpoint(Engine):
             self._health = Health(self._config.give_up_after)
             self._stop = asyncio.Event()
             self._loop, self._down = loop, ""
+            self.share(self._processes)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -296,7 +325,8 @@ class Endpoint(Engine):
         counted = replies[0].usage != NO_USAGE
         paid = []
         for i, reply in enumerate(replies):
-            cost = cost_of(reply.usage, self.price, call.share / len(replies))
+            share = call.share / len(replies) / self._processes
+            cost = cost_of(reply.usage, self._config.price, share)
             # A server that counts no tokens is believed to have used all that were reserved.
             cost = cost if counted or self._shared else reserved.usd / len(replies)
             sent = b""
@@ -341,14 +371,12 @@ class Http:
     """One pooled aiohttp session to one address; the proxy is looked up once."""
 
     def __init__(self, url: str, path: str, headers: dict[str, str], timeout: float) -> None:
-        parts = urlsplit(url)
-        self.ask, self.models = (
-            URL(urlunsplit(parts._replace(path=parts.path.rstrip("/") + one))) for one in (path, "/models")
-        )
+        self._parts = parts = urlsplit(url)
+        self.ask, self.models = self.at(path), self.at("/models")
         # A context of our own, so that SSL_CERT_FILE counts as it stands when the engine is opened.
         context: Any = ssl.create_default_context() if parts.scheme == "https" else False
         self.session = aiohttp.ClientSession(
-            headers={"Content-Type": "application/json", **headers},
+            headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=IDLE_CONNECTION),
             # Connecting has less time than the whole, so that what was not sent is known from what was.
@@ -358,10 +386,13 @@ class Http:
         local = host in ("localhost", "::1") or host.startswith("127.")
         self._proxy = None if local or proxy_bypass(host) else getproxies().get(parts.scheme)
 
-    async def send(self, url: URL, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
-        method = "GET" if body is None else "POST"
+    def at(self, path: str) -> URL:
+        return URL(urlunsplit(self._parts._replace(path=self._parts.path.rstrip("/") + path)))
+
+    async def send(self, url: URL, body: bytes | None, form: str = JSON) -> tuple[int, dict[str, str], bytes]:
+        method, headers = "GET" if body is None else "POST", {"Content-Type": form}
         async with self.session.request(
-            method, url, data=body, proxy=self._proxy, allow_redirects=False
+            method, url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False
         ) as got:
             raw = await got.read()
             failed = got.status != 200

@@ -96,7 +96,9 @@ class Engine:
     budget: Any = None
     """The `Budget` of the work it answers for, which says when it is stopped."""
     doing: str = ""
-    """What an engine in this process is at, for the line of progress."""
+    """What an engine in this process is at, or what it waits for, for the line of progress."""
+    batched: bool = False  # it sends its calls in batches
+    journal: Any = None  # the `Journal` of that work
 
     async def answer(self, ask: Ask) -> Reply:
         raise NotImplementedError
@@ -112,6 +114,16 @@ class Engine:
     def latencies(self) -> tuple[float, float, float] | None:
         """Seconds within which half, nine tenths and 99 in 100 of its calls were answered."""
         return None
+
+    def share(self, processes: int) -> None:
+        """So many processes use it at once: its caps are divided among them."""
+
+    def hand_over(self) -> tuple[dict[str, int], list[float]]:
+        """Retries and latencies since the last time, for the process that counts those of all."""
+        return {}, []
+
+    def add_seen(self, retries: Mapping[str, int], latencies: Sequence[float]) -> None:
+        """Retries and latencies that another process saw."""
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -149,6 +161,7 @@ class EngineConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     price: Annotated[Price | None, Meta(description="In dollars; the vendor's list price by default.")] = None
     key_env: Annotated[str, Meta(description="Environment variable with the key; else the vendor's.")] = ""
     extra: Annotated[dict[str, Any], Meta(description="Merged into requests: {reasoning_effort: low}.")] = {}
+    batch: Annotated[bool, Meta(description="Send batch files, at half price; takes up to a day.")] = False
 
 
 EngineSpec = str | Mapping[str, Any] | EngineConfig
@@ -185,7 +198,10 @@ def open_engine(spec: EngineSpec) -> Engine:
         if (error.name or "").startswith("jurist"):
             raise
         raise MissingExtra(f"a checkpoint in this process ({kind}:)", str(error.name), "train") from None
-    return opener(config)
+    engine = opener(config)
+    if config.batch and not engine.batched:
+        raise SettingError(f"{kind}: takes no batches; openai, groq and anthropic do. Leave out batch")
+    return engine
 
 
 def engine_config(spec: EngineSpec) -> EngineConfig:

@@ -33,16 +33,16 @@ from .engine import (
 from .prices import most_it_costs
 
 Calls = dict[bytes, asyncio.Future[Reply]]
-_encode_reply = msgspec.msgpack.Encoder().encode
+encode_reply = msgspec.msgpack.Encoder().encode
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
 def call_key(engine: Engine, ask: Ask) -> bytes:
     """What was really asked of which model, and which sample of it this is."""
-    return _key(engine.identity(ask), ask)
+    return key_of(engine.identity(ask), ask)
 
 
-def _key(identity: bytes, ask: Ask) -> bytes:
+def key_of(identity: bytes, ask: Ask) -> bytes:
     return blake2b(identity, digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
 
 
@@ -67,7 +67,7 @@ class JournaledEngine(Engine):
         self._under_way: Calls = {} if under_way is None else under_way
         """Equal calls under way are one call, also those of another judge that asks the same model."""
         self._tasks: set[asyncio.Task[None]] = set()
-        engine.budget = budget
+        engine.budget, engine.journal = budget, journal
 
     async def answer(self, ask: Ask) -> Reply:
         key = call_key(self.engine, ask)
@@ -93,10 +93,13 @@ class JournaledEngine(Engine):
         for task in self._tasks:
             task.cancel()
 
-    async def close(self) -> None:
-        """After the calls under way, which are kept like all others."""
+    async def drain(self) -> None:
+        """Wait for the calls under way, which are kept like all others."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def close(self) -> None:
+        await self.drain()
         await self.engine.close()
 
     def _cached(self, key: bytes) -> Reply | None:
@@ -136,10 +139,12 @@ class JournaledEngine(Engine):
             self._tell(key, reply)
 
     def _keep(self, key: bytes, ask: Ask, reply: Reply) -> tuple[Reply, asyncio.Future[None]]:
+        if reply.call:  # of a batch: kept when that was collected
+            return reply, self._journal.committed()
         if reply.sent:  # without a parameter that the server refused meanwhile: the key is of what was sent
-            key = _key(reply.sent, ask)
+            key = key_of(reply.sent, ask)
         reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
-        committed = self._journal.put(key, _encode_reply(reply), reply.cost)
+        committed = self._journal.put(key, encode_reply(reply), reply.cost)
         return replace(reply, call=key.hex()), committed
 
     def _wait(self, key: bytes, kept: Reply | None) -> asyncio.Future[Reply]:
@@ -198,19 +203,24 @@ def label_tokens(reply: Reply, labels: Sequence[str]) -> tuple[Token, ...]:
 class Engines:
     """The engines of one piece of work: opened by name, prepared together, closed together."""
 
-    def __init__(self, journal: Journal, budget: Budget) -> None:
-        self._journal, self._budget = journal, budget
+    def __init__(self, journal: Journal, budget: Budget, kept: list[Engine] | None = None) -> None:
+        """`kept`: those of the same work that was done before here, in their order, which stay open."""
+        self._journal, self._budget, self._kept = journal, budget, kept
         self._opened: list[JournaledEngine] = []
         self._under_way: Calls = {}
         self.warnings: list[str] = []
 
     def __call__(self, spec: EngineSpec) -> JournaledEngine:
         config = engine_config(spec)
-        kept = self._journal, self._budget, config.concurrency, self._under_way
-        engine = open_engine(config)
-        if engine.in_process:  # a policy that is its own judge is loaded once
-            engine = next((one.engine for one in self._opened if one.name == engine.name), engine)
+        before, place = self._kept or [], len(self._opened)
+        engine = before[place] if place < len(before) else open_engine(config)
+        kept = self._journal, self._budget, getattr(engine, "size", config.concurrency), self._under_way
+        if engine.in_process or engine.batched:  # a policy that is its own judge is loaded, or queues, once
+            same = (one.engine for one in self._opened if one.name == engine.name)
+            engine = next((one for one in same if type(one) is type(engine)), engine)
         self._opened.append(JournaledEngine(engine, *kept))
+        if self._kept is not None:
+            self._kept[place : place + 1] = [engine]
         return self._opened[-1]
 
     def __iter__(self) -> Iterator[JournaledEngine]:
@@ -219,7 +229,8 @@ class Engines:
     async def prepare(self) -> None:
         """Before the first row is read: refuse what lacks a key or a price, recall what servers take."""
         self.check()
-        await asyncio.gather(*(self._recall(one.engine) for one in self if hasattr(one.engine, "served")))
+        engines = {id(one.engine): one.engine for one in self if hasattr(one.engine, "served")}
+        await asyncio.gather(*map(self._recall, engines.values()))
 
     def check(self) -> None:
         """Refuse what lacks a key or a price."""
@@ -258,6 +269,8 @@ class Engines:
         endpoint.on_learnt = remember
         if not known or says != said:
             remember()
+        if endpoint.batched:
+            await endpoint.recall()
 
     @property
     def busy(self) -> bool:
@@ -270,4 +283,4 @@ class Engines:
 
     async def close(self) -> None:
         for one in self:
-            await one.close()
+            await (one.close() if self._kept is None else one.drain())

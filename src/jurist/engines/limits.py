@@ -175,10 +175,13 @@ class Bucket:
     """A cap a minute as a leaking bucket that holds one second's worth, so that no minute sees much more."""
 
     def __init__(self, per_minute: float) -> None:
-        self._rate = per_minute / 60.0
-        self._room = max(1.0, self._rate)
+        self.change(per_minute)
         self._level = self._room
         self._at = -math.inf
+
+    def change(self, per_minute: float) -> None:
+        self._rate = per_minute / 60.0
+        self._room = max(1.0, self._rate)
 
     def take(self, amount: float, now: float) -> float:
         """Seconds to wait before this much may be used."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ..errors import SettingError
 from ..records import content_id
+from .batch import BatchEngine
 from .dialects import ChatCompletions, Messages, Takes
 from .endpoint import Endpoint
 from .engine import EngineConfig
@@ -25,24 +26,26 @@ class Vendor(Takes, frozen=True):
     extra: Mapping[str, Any] = {}
     hosted: bool = True
     """It bills by the list, and nothing about it can be asked for free."""
+    batch: bool = False  # of calls, as OpenAI or Anthropic take them
 
 
 _TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}}
 _EFFORT = {"reasoning_effort": "none"}
 _NO_THINKING = {"thinking": {"type": "disabled"}}
 _LATER = "max_completion_tokens"
+_CLAUDE = "https://api.anthropic.com/v1"
 _GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 _DEEPSEEK = "https://api.deepseek.com/v1"
 _STRICT = {"provider": {"require_parameters": True}}
 TABLE: Final[dict[str, Vendor]] = {
-    "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY", max_tokens=_LATER),
-    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", n=False, logprobs=False),
+    "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY", max_tokens=_LATER, batch=True),
+    "anthropic": Vendor(_CLAUDE, "ANTHROPIC_API_KEY", n=False, logprobs=False, batch=True),
     "gemini": Vendor(_GEMINI, "GEMINI_API_KEY", no_thinking=_EFFORT, logprobs=False, seed=False),
     "azure": Vendor("", "AZURE_OPENAI_API_KEY", max_tokens=_LATER, key_header="api-key"),
     "openrouter": Vendor("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", extra=_STRICT),
     "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     "fireworks": Vendor("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", no_thinking=_EFFORT),
-    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", n=False, logprobs=False),
+    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY", n=False, logprobs=False, batch=True),
     "deepseek": Vendor(_DEEPSEEK, "DEEPSEEK_API_KEY", constraint="", no_thinking=_NO_THINKING, n=False),
     "vllm": Vendor("http://localhost:8000/v1", constraint="choice", no_thinking=_TEMPLATE, hosted=False),
     "sglang": Vendor("http://localhost:30000/v1", constraint="regex", no_thinking=_TEMPLATE, hosted=False),
@@ -81,7 +84,8 @@ def open_endpoint(config: EngineConfig) -> Endpoint:
     price = config.price or (listed_price(kind, model) if hosted else None)
     key_env = config.key_env or vendor.key_env or "OPENAI_API_KEY"
     dialect = (Messages if kind == "anthropic" else ChatCompletions)(model, takes, extra)
-    return Endpoint(name, url.rstrip("/"), dialect, replace(config, price=price, key_env=key_env), hosted)
+    opened = BatchEngine if config.batch and vendor.batch else Endpoint
+    return opened(name, url.rstrip("/"), dialect, replace(config, price=price, key_env=key_env), hosted)
 
 
 def _openai_takes(model: str, takes: Takes, compatible: bool) -> Takes:

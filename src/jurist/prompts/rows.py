@@ -14,7 +14,7 @@ from datetime import date
 from importlib import import_module
 from io import TextIOWrapper
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import IO, Any, Literal, TypeVar, cast
 
@@ -25,7 +25,7 @@ from ..records import Dropped
 
 _T = TypeVar("_T")
 Source = str | os.PathLike[str] | Iterable[Any]
-"""A file, a folder, `hub:owner/name:split`; or rows: dicts or texts, a `datasets.Dataset`, a data frame."""
+"""A file, a folder, `s3://...`, `hub:owner/name:split`; rows: dicts, texts, a `Dataset`, a data frame."""
 Rows = Iterator[tuple[str, Any]]
 Drop = Callable[[Dropped], None]
 OnError = Literal["stop", "drop"]
@@ -108,10 +108,31 @@ def read_rows(source: Source) -> Rows:
         return _from_memory(source)
     if str(source).startswith("hub:"):
         return _from_hub(str(source))
+    if "://" in str(source):
+        remote = cast(Path, _Remote(str(source)))
+        return _refuse_empty(_from_file(remote), remote)
     path = Path(source).expanduser()
     if not path.exists():
         raise DataError(f"no file {path}. See what is there with: ls {for_shell(path.parent)}")
     return _refuse_empty(_from_folder(path) if path.is_dir() else _from_file(path), path)
+
+
+class _Remote:
+    """A file that fsspec opens, in a bucket or wherever; it is read as it comes."""
+
+    def __init__(self, url: str) -> None:
+        path = PurePosixPath(url)
+        self.url, self.name, self.stem, self.suffix = url, path.name, path.stem, path.suffix
+
+    def __str__(self) -> str:
+        return self.url
+
+    def open(self, mode: str) -> IO[bytes]:
+        fsspec = require("fsspec", f"reading {self}", "hub")
+        try:
+            return cast(IO[bytes], fsspec.open(self.url, mode, compression="infer").open())
+        except (ImportError, OSError, ValueError) as error:  # an ImportError says what to install
+            raise DataError(f"{self} cannot be opened: {first_line(error)}. Try another source") from None
 
 
 def _refuse_empty(rows: Rows, path: Path) -> Rows:
@@ -199,7 +220,9 @@ def _refused(path: Path, what: str) -> DataError:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    if isinstance(path, Path) and path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 def _jsonl(path: Path) -> Rows:
@@ -242,9 +265,10 @@ def _csv(path: Path) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
-    file = require("pyarrow.parquet", f"reading {path}", "parquet").ParquetFile(path)
-    rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
-    yield from _from_memory(rows, f"{path}, ")
+    parquet = require("pyarrow.parquet", f"reading {path}", "parquet")
+    with _open(path) as file:
+        batches = parquet.ParquetFile(file).iter_batches(batch_size=256)
+        yield from _from_memory((row for batch in batches for row in batch.to_pylist()), f"{path}, ")
 
 
 _READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}

@@ -10,16 +10,21 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+from msgspec import msgpack
 from msgspec.structs import replace
 
+from ..cluster.blocks import Row, take_in_leftovers
+from ..cluster.driver import Driver, connect
 from ..completions import Policies, load_groups, matchups, sample_completions
 from ..completions.load import parse_scheme
 from ..engines.budget import Budget, parse_money
+from ..engines.engine import Engine
 from ..engines.journaled import Engines
 from ..errors import DataError, RunError, SettingError
 from ..preferences import export as exports
@@ -64,9 +69,12 @@ def sample(cfg: LabelConfig, watch: Watch = nobody) -> Summary:
 
 def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -> Summary:
     """Without judges, completions are sampled and nothing is decided."""
-    marker = _marker_of(cfg)
+    marker, on = _marker_of(cfg), settings.cluster_of(cfg)
+    if on:
+        connect(on.cluster)
     with Run(cfg.out, journal=cfg.journal) as run:
         run.claim(marker, cfg.replace)
+        take_in_leftovers(run)
         progress = RunProgress(Budget(parse_money(cfg.budget), run.journal), settings.expected_rows(cfg))
         run_async(_collect(cfg, judges or (), run, progress, watch), progress.budget)
         if not progress.rows and progress.stopped is None:
@@ -82,8 +90,40 @@ def _run(cfg: LabelConfig, judges: Sequence[JudgeConfig] | None, watch: Watch) -
 async def _collect(
     cfg: LabelConfig, asked: Sequence[JudgeConfig], run: Run, progress: RunProgress, watch: Watch
 ) -> None:
-    """Completions, and the verdicts of these judges, for every prompt, streamed into the run's files."""
-    progress.engines = engines = Engines(run.journal, progress.budget)
+    """Completions, and the verdicts of these judges, for every prompt, here or on a cluster."""
+    async with opened(cfg, asked, run, progress) as (policies, judges):
+        if on := settings.cluster_of(cfg):
+            work = partial(label_block, (msgpack.encode(settings.as_recipe(cfg)), bool(asked)))
+            async with telling(watch, progress):
+                await Driver(on, _rows_of(cfg), work, run, progress).drive()
+        else:
+            await label_rows(cfg, _rows_of(cfg), policies, judges, run, progress, watch)
+        progress.judges |= _recorded_judges(progress.counts)
+        run.write_json("judges.json", list(progress.judges.values()))
+
+
+async def label_block(
+    job: tuple[bytes, bool], rows: Sequence[Row], run: Run, budget: Budget, kept: list[Engine], watch: Watch
+) -> RunProgress:
+    """What an actor of a cluster does: some of the rows, into a run of their own."""
+    cfg = msgpack.decode(job[0], type=LabelConfig)  # pickled, its defaults would count as given
+    asked = settings.judge_configs(cfg) if job[1] else ()
+    progress = RunProgress(budget, len(rows))
+    async with opened(cfg, asked, run, progress, kept) as (policies, judges):
+        await label_rows(cfg, rows, policies, judges, run, progress, watch)
+    return progress
+
+
+@asynccontextmanager
+async def opened(
+    cfg: LabelConfig,
+    asked: Sequence[JudgeConfig],
+    run: Run,
+    progress: RunProgress,
+    kept: list[Engine] | None = None,
+) -> AsyncIterator[tuple[Policies, list[Judge | Scorer]]]:
+    """Policies and judges, ready to be asked; their engines stay open if they are `kept`."""
+    progress.engines = engines = Engines(run.journal, progress.budget, kept)
     try:
         policies = open_policies(cfg, engines)
         judges = open_judges(cfg, asked, engines)
@@ -94,51 +134,67 @@ async def _collect(
             both, scale = orders.get(how.swap, "some"), getattr(one, "scale", None)
             progress.judges[one.name] = JudgeInfo(one.name, one.kind, both, how.clamp, scale)
         run.write_text("recipe.yaml", settings.recipe_text(cfg))
-        lost: list[Dropped] = []
-
-        async def work(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
-            found = await case_of(row)
-            progress.ended += 1
-            return found
-
-        async def case_of(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
-            group, gone = await sampled(row, policies, cfg)
-            if not judges and not cfg.read:
-                return Case(group.prompt, group.completions, (), group.labels), gone
-            met, alike = matchups(group, cfg.matchups, cfg.seed)
-            said = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
-            verdicts, paired = (*group.labels, *said), bool(group.pairs)
-            return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
-
-        rows = input_rows(cfg, lost.append)
-        # Enough rows to keep every engine busy while replies wait to be committed, and no more: what is alive
-        # has to fit the processor's cache. Both orders are asked at once, but completions come before them.
-        at_once = 1 if policies else min(map(_calls_at_once, judges), default=1)
-        window = max(64, max((one.concurrency for one in engines), default=64) * 3 // 2 // at_once)
-        with run.writing(*NOUNS, "dropped") as files:
-
-            def drop(rows: Sequence[Dropped]) -> None:
-                for row in rows:
-                    files["dropped"].add(row)
-                    progress.counts.drop(row)
-
-            try:
-                async with aclosing(in_order(rows, work, window)) as cases, telling(watch, progress):
-                    async for case, gone in cases:
-                        write_case(case, files)
-                        drop((*lost, *gone))
-                        lost.clear()
-                        progress.add(case)
-            except STOPS as reason:
-                progress.stopped = reason
-            drop(lost)
-            progress.judges |= _recorded_judges(progress.counts)
-            run.write_json("judges.json", list(progress.judges.values()))
+        yield policies, judges
     except asyncio.CancelledError:
         engines.abandon()
         raise
     finally:
         await engines.close()
+
+
+async def label_rows(
+    cfg: LabelConfig,
+    rows: Iterable[Row],
+    policies: Policies,
+    judges: Sequence[Judge | Scorer],
+    run: Run,
+    progress: RunProgress,
+    watch: Watch,
+) -> None:
+    """These rows, in their order, streamed into the files of a run."""
+
+    async def work(read: Row) -> tuple[Case | None, tuple[Dropped, ...]]:
+        row, lost = read
+        if row is None:
+            return None, lost
+        case, gone = await case_of(row)
+        progress.ended += 1
+        return case, (*lost, *gone)
+
+    async def case_of(row: Prompt | Group) -> tuple[Case, list[Dropped]]:
+        group, gone = await sampled(row, policies, cfg)
+        if not judges and not cfg.read:
+            return Case(group.prompt, group.completions, (), group.labels), gone
+        met, alike = matchups(group, cfg.matchups, cfg.seed)
+        said = await ask_judges(group.prompt, group.completions, met, judges, cfg.seed)
+        verdicts, paired = (*group.labels, *said), bool(group.pairs)
+        return Case(group.prompt, group.completions, tuple(met), verdicts, paired), gone + alike
+
+    # Enough rows to keep every engine busy while replies wait to be committed, and no more: what is alive
+    # has to fit the processor's cache. Both orders are asked at once, but completions come before them.
+    at_once = 1 if policies else min(map(_calls_at_once, judges), default=1)
+    window = max(64, max((one.concurrency for one in progress.engines or ()), default=64) * 3 // 2 // at_once)
+    with run.writing(*NOUNS, "dropped") as files:
+        try:
+            async with aclosing(in_order(rows, work, window)) as cases, telling(watch, progress):
+                async for case, gone in cases:
+                    for one in gone:
+                        files["dropped"].add(one)
+                        progress.counts.drop(one)
+                    if case is not None:
+                        write_case(case, files)
+                        progress.add(case)
+        except STOPS as reason:
+            progress.stopped = reason
+
+
+def _rows_of(cfg: LabelConfig) -> Iterator[Row]:
+    lost: list[Dropped] = []
+    for row in input_rows(cfg, lost.append):
+        yield row, tuple(lost)
+        lost.clear()
+    if lost:
+        yield None, tuple(lost)
 
 
 @asynccontextmanager
@@ -238,7 +294,7 @@ def _marker_of(cfg: LabelConfig) -> Marker:
     if name.startswith("hub:") or isinstance(source, Iterator):
         return Marker(name)
     first = frozenset(content_id(repr(row))[:8] for _, row in islice(read_rows(source), MARKED_ROWS))
-    if name != settings.IN_MEMORY:
+    if name != settings.IN_MEMORY and "://" not in name:
         name = str(Path(name).expanduser().resolve())
     return Marker(name, first)
 

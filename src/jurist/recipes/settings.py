@@ -41,6 +41,15 @@ class PolicyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[float, Meta(gt=0, description="Relative share of the completions.")] = 1.0
 
 
+class ClusterConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a job runs, and in how many processes."""
+
+    cluster: Annotated[str, Meta(description="ray, or ray://HOST:10001; empty: this process.")] = ""
+    actors: Annotated[int, Meta(ge=0, description="Processes; 0: one for each CPU or GPU share.")] = 0
+    gpus: Annotated[float, Meta(ge=0, description="GPUs of each; 0: one for hf:, where there are any.")] = 0.0
+    block: Annotated[int, Meta(ge=1, description="Rows that a process takes at a time.")] = 1000
+
+
 class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One labelling job."""
 
@@ -76,6 +85,7 @@ class LabelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     force: Annotated[bool, Meta(description="Export although a judge is no better than chance.")] = False
     budget: Annotated[str | float | None, Meta(description="The most the run may cost, e.g. 5usd.")] = None
     journal: Annotated[str | None, Meta(description="A journal shared with other runs.")] = None
+    on: Annotated[str | ClusterConfig, Meta(description="A cluster: ray, or ray://HOST:10001.")] = ""
     replace: Annotated[bool, Meta(description="Replace the labels of a run of another file.")] = False
     seed: Annotated[int, Meta(description="Seed of all random choices that are not the model's.")] = 0
 
@@ -107,9 +117,18 @@ def named_source(source: Any) -> str:
     return str(source) if isinstance(source, str | PathLike) else IN_MEMORY
 
 
-def _as_recipe(cfg: LabelConfig) -> LabelConfig:
+def as_recipe(cfg: LabelConfig) -> LabelConfig:
+    """The settings without rows that came in memory."""
     name, source = source_of(cfg)
     return replace(cfg, **{name: named_source(source)})
+
+
+def cluster_of(cfg: LabelConfig) -> ClusterConfig | None:
+    """Where the job runs, if not in this process."""
+    on = ClusterConfig(cfg.on) if isinstance(cfg.on, str) else cfg.on
+    if on.cluster.partition("://")[0] not in ("", "ray"):
+        raise SettingError(f"on: no cluster called {on.cluster!r}. Write: --on ray, or --on ray://HOST:10001")
+    return on if on.cluster else None
 
 
 def check(cfg: LabelConfig) -> None:
@@ -121,11 +140,12 @@ def check(cfg: LabelConfig) -> None:
     from ..verdicts.human import load_labels
 
     # From Python, types and ranges are not checked before.
-    tree = asdict(_as_recipe(cfg))
+    tree = asdict(as_recipe(cfg))
     parts = {name: to_builtins(part) for name, part in tree.items() if isinstance(part, Struct)}
     settings_from(LabelConfig, tree | parts)
     parse_money(cfg.budget)
     parse_scheme(cfg.matchups)
+    cluster_of(cfg)
     _refuse_idle(cfg)
     for name in cfg.export:
         if name not in FORMATS:
@@ -183,7 +203,7 @@ def recipe_text(cfg: LabelConfig) -> str:
     What was forced, or replaced, was meant for one start.
     """
     head = " · ".join(f"{name} {number}" for name, number in versions().items())
-    return f"# {head}\n{dump_yaml(replace(_as_recipe(cfg), force=False, replace=False))}"
+    return f"# {head}\n{dump_yaml(replace(as_recipe(cfg), force=False, replace=False))}"
 
 
 def versions() -> dict[str, str]:

@@ -111,11 +111,12 @@ class _Session:
         if self._stops > 1:
             self.main.cancel()
             return
-        if n := self._budget.under_way:
+        if n := self._budget.under_way - self._budget.in_batches:
             notice = f"stopping: waiting for {n} calls under way. Press Ctrl-C again to give them up"
             # In a terminal there is a line of progress above.
             print("\n" * sys.stderr.isatty() + f"jurist: {notice}", file=sys.stderr, flush=True)
-        self._budget.stop(Interrupted("stopped. Answered calls are kept; run the same command to go on"))
+        said = "stopped. " + "".join(f"{one}. " for one in self._budget.batches.values())
+        self._budget.stop(Interrupted(f"{said}Answered calls are kept; run the same command to go on"))
 
     def run(self, main: Coroutine[Any, Any, R]) -> R:
         usual = gc.get_threshold()
