@@ -74,6 +74,9 @@ def test_without_a_token_it_listens_on_this_machine_only():
     assert "--token_env JURIST_TOKEN" in run("serve", "shorter", "--host", "0.0.0.0").line
     assert "export NO_SUCH=" in run("serve", "shorter", "--token_env", "NO_SUCH").line
     assert "no judge called" in run("serve", "shortr").line
+    with judged_by("regex:a") as server:  # a page in a browser says where it comes from
+        assert score(server, "a", Origin="https://example.org")[0] == 403
+        assert score(server, "a")[0] == 200
 
 
 def test_a_body_that_is_too_large_too_slow_or_unreadable_is_refused(monkeypatch, capsys, caplog):

@@ -116,8 +116,8 @@ class Server:
         except JuristError as error:
             code = next(code for kinds, code in STATUS if isinstance(error, kinds))
             response = _error(code, str(error))
-        except Exception:
-            _log(traceback.format_exc())
+        except Exception as error:  # what it says may hold texts
+            _log("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
             response = _error(500, "this server has a fault, and its log says where")
         took, status = perf_counter() - started, response.status
         self._seen[f'{{path="{path}",status="{status}"}}'] += 1
@@ -131,6 +131,8 @@ class Server:
         known = not self._token or hmac.compare_digest(_token_of(request.headers), self._token)
         if not known and path != "/health":
             return _error(401, "this server wants its token: Authorization: Bearer TOKEN")
+        if not self._token and "Origin" in request.headers:  # a page in a browser here would spend money
+            return _error(403, "a web page may ask only a server with a token: --token_env JURIST_TOKEN")
         if path in ("/health", "/metrics"):
             return await handler(request)
         if self.draining or self.in_flight >= self._most:
