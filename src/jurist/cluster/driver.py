@@ -19,6 +19,7 @@ from math import ceil
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
+from warnings import catch_warnings
 
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError, SettingError
 from ..prompts.rows import require
@@ -45,9 +46,11 @@ def connect(cluster: str) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         where = cluster if "://" in cluster else None
         try:
-            ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
+            with catch_warnings(action="ignore"):
+                ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
             token = "If it asks for a token: export RAY_AUTH_MODE=token; else look with: ray status"
+            cluster = where or os.environ.get("RAY_ADDRESS", cluster)
             raise RunError(f"no cluster at {cluster} ({error}). {token}") from None
     return ray
 
@@ -57,9 +60,7 @@ class Driver:
 
     def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
         if any(one.engine.batched for one in progress.engines):
-            raise SettingError(
-                "batches wait for hours on any machine. Leave out --on, or add: --judge.engine.batch false"
-            )
+            raise SettingError("no batches on a cluster. Leave out --on, or add: --judge.engine.batch false")
         self._ray = connect(on.cluster)
         self._rows, self._run, self._progress, self._size = rows, run, progress, on.block
         there = self._ray.cluster_resources()
@@ -217,8 +218,7 @@ class Driver:
 
     def _count(self, live: Sequence[Tally]) -> None:
         """The run's progress, from its journal, the blocks that have ended and those at work."""
-        progress, journal, all_of = self._progress, self._run.journal, self._done
-        all_of = reduce(add_up, live, all_of)
+        progress, journal, all_of = self._progress, self._run.journal, reduce(add_up, live, self._done)
         budget, (spent, uncertain, calls) = progress.budget, self._books
         budget.spent = max(journal.spent, spent + all_of.spent)
         budget.uncertain = max(journal.uncertain, uncertain + all_of.uncertain)
