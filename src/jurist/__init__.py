@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .recipes.label import label as label
     from .recipes.label import sample as sample
     from .recipes.scoring import reward_function as reward_function
+    from .recipes.settings import ClusterConfig as ClusterConfig
     from .recipes.settings import LabelConfig as LabelConfig
     from .recipes.settings import PolicyConfig as PolicyConfig
     from .verdicts.cases import read_cases as read_cases
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .verdicts.settings import JuryConfig as JuryConfig
 
 _PLACES = {
+    "ClusterConfig": ".recipes.settings",
     "JudgeConfig": ".verdicts.settings",
     "JuryConfig": ".verdicts.settings",
     "LabelConfig": ".recipes.settings",

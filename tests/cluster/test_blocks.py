@@ -6,15 +6,18 @@ import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from warnings import catch_warnings, warn
 
 import pytest
 from msgspec import msgpack
 
+from jurist import LabelConfig
 from jurist.cluster import blocks
 from jurist.cluster.blocks import pack, put_together, take_in, unpack
 from jurist.engines.budget import Budget
 from jurist.engines.journaled import Engines
-from jurist.errors import RunError
+from jurist.errors import RunError, SettingError
 from jurist.journal import Journal, money_in
 from jurist.recipes.label import _rows_of, label_block
 from jurist.recipes.settings import cluster_of, label_settings
@@ -153,6 +156,11 @@ def test_a_journal_knows_the_answers_of_the_copy_it_is_given():
         assert connection.execute("SELECT key FROM calls").fetchall() == [(b"b",)]
 
 
+def nobody_there(*_, **__):
+    warn("a lot to read", stacklevel=1)
+    raise ConnectionError("nobody there")
+
+
 def test_where_a_job_runs_is_one_word_or_more(monkeypatch):
     def on(**given):
         return cluster_of(label_settings(None, given))
@@ -160,8 +168,17 @@ def test_where_a_job_runs_is_one_word_or_more(monkeypatch):
     assert on() is None
     assert on(on="ray").actors == 0
     assert on(**{"on": "ray://head:10001", "on.actors": 8}).actors == 8
+    assert cluster_of(LabelConfig(on={"cluster": "ray", "actors": 2})).actors == 2
+    with pytest.raises(SettingError, match=r"are for a cluster\. Name it: --on\.cluster ray"):
+        on(**{"on.actors": 8})
     monkeypatch.setitem(sys.modules, "ray", None)
     done = jurist("label", "--pairs", "pairs.jsonl", "--judge", "shorter", "--on", "ray")
     assert done.line.endswith("not installed. Install it with: pip install 'jurist[ray]'")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=bool, init=nobody_there))
+    job = ("label", "--pairs", "pairs.jsonl", "--judge", "shorter", "--on")
+    with catch_warnings(action="error"):
+        assert "no cluster at ray://head:1 (nobody there)" in jurist(*job, "ray://head:1").line
+        done = jurist(*job, "ray", env={"RAY_ADDRESS": "127.0.0.1:9"})
+        assert "no cluster at 127.0.0.1:9 ([Errno 111] Connection refused). " in done.line
     done = jurist("label", "--pairs", "pairs.jsonl", "--judge", "shorter", "--on", "slurm")
     assert done.line == "jurist: on: no cluster called 'slurm'. Write: --on ray, or --on ray://HOST:10001"

@@ -79,13 +79,13 @@ def test_every_row_comes_once_or_is_dropped_with_a_reason(kind):
         assert in_batches(vendor, kind=kind).code == 0
     assert (summary()["labels"], summary()["unread"]) == (29, {"call_refused": 2})
     live = sorted(ROW_FAULTS[number(one.body)] for one in vendor.log if one.model != "batch")
-    assert live == sorted(2 * ["500", "expired", "missing", "unreadable", "half"])
-    unseen = ("missing", "half", "unreadable", "no usage")
+    assert live == sorted(2 * ["500", "expired", "missing", "unreadable", "half", "odd"])
+    unseen = ("missing", "half", "odd", "unreadable", "no usage")
     usd, uncertain = books()
     seen = sum(one.dollars for one in vendor.log if one.fault not in unseen)
     assert seen < usd
     assert vendor.dollars < usd + uncertain
-    assert summary()["uncertain_calls"] == 6
+    assert summary()["uncertain_calls"] == 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,6 +125,7 @@ def test_fewer_calls_than_a_batch_is_worth_go_live():
 
 def test_a_full_queue_is_sent_at_once_and_batches_run_side_by_side(monkeypatch):
     monkeypatch.setattr(batch, "SIZE", 100)
+    monkeypatch.setattr(batch, "AT_ONCE", 7)
     with batching(sound) as vendor:
         assert (
             label(at(vendor, "openai"), *BATCH, "--judge.engine.concurrency", 4, pairs=pairs(120)).code == 0
@@ -153,9 +154,17 @@ def test_a_batch_that_the_vendor_refuses_stops_the_run_and_costs_nothing(kind, h
         done = in_batches(vendor, kind=kind)
         assert (done.code, "this model takes no batches" in done.line) == (2, True)
         assert "leave out batch" in done.line
+        assert "goes on" not in done.out
         vendor.refuses_batch = vendor.fails_batch = ""
         assert in_batches(vendor, kind=kind).code == 0
     assert (summary()["labels"], books()) == (30, (pytest.approx(summary()["usd"]), 0.0))
+
+
+def test_a_vendor_that_asks_to_wait_for_hours_stops_the_run():
+    with batching(sound, retry_after=7200, http_faults=lambda step, attempt: "429") as vendor:
+        done = in_batches(vendor)
+        assert (done.code, "no batch gets through: HTTP 429" in done.line) == (2, True)
+        assert "leave out batch" not in done.line
 
 
 @pytest.mark.parametrize("engine", ["vllm:judge", "tiny:careful", "scripted:json:dumps"])
@@ -189,6 +198,8 @@ def test_ctrl_c_stops_waiting_at_once_and_the_next_start_collects(kind, monkeypa
         assert "batch batch_0 of 60 requests goes on at" in done.line
         assert "run the same command" in done.line
         assert books() == (0.0, 0.0)  # known, and neither spent nor uncertain
+        live = label(at(vendor, kind), *PRICES)
+        assert (live.code, "would be paid for twice. Collect it first, with: " in live.line) == (2, True)
         vendor.took = 0.1
         monkeypatch.setattr(journal, "WINDOW_SECONDS", 0.3)  # they are asked for while they are being kept
         again = in_batches(vendor, "--budget", "1usd", kind=kind)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import jurist
-from jurist.errors import BudgetSpent, CallRefused, DataError
+from jurist.errors import BudgetSpent, CallRefused, DataError, SettingError
 from support.server import serving
 
 CHAT = [{"role": "user", "content": "Which?"}]
@@ -35,6 +35,11 @@ def test_a_judge_of_pairs_ranks_what_was_written_for_one_prompt():
         assert reward([*"?!?!?!?"], texts) == [-1, 1, 1, -1, 0, None, None]
         with pytest.raises(CallRefused, match="compares two completions"):
             reward(["?"], ["alone"])
+
+
+def test_whoever_waits_for_a_reward_does_not_wait_for_a_batch():
+    with pytest.raises(SettingError, match="takes hours"):
+        jurist.reward_function({"engine": {"engine": "openai:judge@http://127.0.0.1:9/v1", "batch": True}})
 
 
 def test_verl_gets_the_same_and_has_to_say_what_was_asked():

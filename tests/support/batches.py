@@ -23,7 +23,18 @@ from aiohttp import web
 from support import server as live
 from support.replies import Json, chat_body, message_body, text_of
 
-ROW_FAULTS = ("500", "400", "expired", "missing", "no usage", "unreadable", "twice", "half", "stranger")
+ROW_FAULTS = (
+    "500",
+    "400",
+    "expired",
+    "missing",
+    "no usage",
+    "unreadable",
+    "twice",
+    "half",
+    "stranger",
+    "odd",
+)
 STEPS = ("upload", "create", "look", "read")
 HTTP_FAULTS = ("500", "429", "drop", "lost", "truncate", "html")  # `lost`: after it was done
 
@@ -76,7 +87,8 @@ class Vendor(live.Server):
         fault = self.http_faults(step, self.asked[step])
         self.asked[step] += 1
         if fault in ("500", "429"):
-            return web.json_response({"error": {"message": "a planted fault"}}, status=int(fault))
+            error, headers = {"error": {"message": "a planted fault"}}, {"Retry-After": str(self.retry_after)}
+            return web.json_response(error, status=int(fault), headers=headers)
         if fault == "html":
             return web.Response(body=b"<!DOCTYPE html>")
         got = b"" if fault == "drop" else await handle(request)
@@ -146,6 +158,8 @@ class Vendor(live.Server):
         if fault == "stranger":
             batch.results.append(json.dumps({"custom_id": "nobody's", **row}).encode())
         written = written[: len(written) // 2] if fault == "half" else written
+        if fault == "odd":
+            written = json.dumps({"custom_id": name, **dict.fromkeys(row, "?")}).encode()
         batch.results += [] if fault == "missing" else [written] * (2 if fault == "twice" else 1)
 
     def _described(self, one: Batch, request: web.Request) -> bytes:

@@ -18,7 +18,9 @@ from itertools import count, islice
 from math import ceil
 from pathlib import Path
 from secrets import token_hex
+from socket import create_connection
 from typing import Any
+from warnings import catch_warnings
 
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError, SettingError
 from ..prompts.rows import require
@@ -33,8 +35,6 @@ MOST_LOSSES = 20
 TIME_TO_GIVE_UP = 10.0
 """Seconds in which an actor that is told to give up its calls writes down which those were."""
 STOPS = (BudgetSpent, EngineDown, Interrupted, RunError)
-Progress = Any
-"""A `RunProgress`, which is of a higher floor."""
 Block = tuple[int, bytes]
 
 
@@ -43,23 +43,25 @@ def connect(cluster: str) -> Any:
     ray = require("ray", "a job on a cluster", "ray")
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        where = cluster if "://" in cluster else None
+        where = cluster if "://" in cluster else os.environ.get("RAY_ADDRESS")
+        host, _, port = (where or "").rpartition(":")
         try:
-            ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            if port.isdigit() and "://" not in host:  # where nobody listens Ray waits for ten minutes
+                create_connection((host, int(port)), 10).close()
+            with catch_warnings(action="ignore"):
+                ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (OSError, RuntimeError, ValueError) as error:
             token = "If it asks for a token: export RAY_AUTH_MODE=token; else look with: ray status"
-            raise RunError(f"no cluster at {cluster} ({error}). {token}") from None
+            raise RunError(f"no cluster at {where or cluster} ({error}). {token}") from None
     return ray
 
 
 class Driver:
     """One start of a job: its rows in blocks, labelled by actors with `work`, put together in the run."""
 
-    def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Progress) -> None:
+    def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Any) -> None:
         if any(one.engine.batched for one in progress.engines):
-            raise SettingError(
-                "batches wait for hours on any machine. Leave out --on, or add: --judge.engine.batch false"
-            )
+            raise SettingError("no batches on a cluster. Leave out --on, or add: --judge.engine.batch false")
         self._ray = connect(on.cluster)
         self._rows, self._run, self._progress, self._size = rows, run, progress, on.block
         there = self._ray.cluster_resources()
@@ -82,8 +84,7 @@ class Driver:
         self._worker = remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(Worker)
         self._alive: list[Any] = []
         self._numbers = count()
-        self._again: deque[Block] = deque()
-        """Blocks that lost their actor."""
+        self._again: deque[Block] = deque()  # read, and not under way
         self._losses: Counter[int | None] = Counter()
         self._under_way: set[int] = set()
         self._ended: set[int] = set()
@@ -217,8 +218,7 @@ class Driver:
 
     def _count(self, live: Sequence[Tally]) -> None:
         """The run's progress, from its journal, the blocks that have ended and those at work."""
-        progress, journal, all_of = self._progress, self._run.journal, self._done
-        all_of = reduce(add_up, live, all_of)
+        progress, journal, all_of = self._progress, self._run.journal, reduce(add_up, live, self._done)
         budget, (spent, uncertain, calls) = progress.budget, self._books
         budget.spent = max(journal.spent, spent + all_of.spent)
         budget.uncertain = max(journal.uncertain, uncertain + all_of.uncertain)

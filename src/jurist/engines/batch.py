@@ -19,10 +19,9 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from ..errors import CallRefused, EngineDown, SettingError
-from ..records import content_id
 from .budget import Reservation
 from .dialects import Messages, Unreadable
-from .endpoint import FIRST_WAIT, JSON, LONGEST_WAIT, NO_USAGE, Endpoint, _Call
+from .endpoint import FIRST_WAIT, JSON, LONGEST_PAUSE, LONGEST_WAIT, NO_USAGE, Endpoint, _Call
 from .engine import Ask, Engine, Reply
 from .failures import Failure, read_failure
 from .journaled import encode_reply, key_of, label_tokens
@@ -32,13 +31,17 @@ FEW, SIZE, MOST, MOST_BYTES = 50, 10_000, 50_000, 50_000_000
 """Calls in a batch: at least; at most, unless `concurrency` is higher; and what every vendor takes."""
 QUIET, FIRST_LOOK, LONGEST_LOOK = 1.0, 5.0, 60.0
 """Seconds without a new call after which a batch goes; and between two looks at it, which grow."""
-READINGS, SKEW = 3, 3600.0
-"""How often rows that are missing are looked for; seconds by which a vendor's clock may differ from ours."""
+READINGS, SKEW, AT_ONCE = 3, 3600.0, 1000
+"""How often missing rows are looked for; seconds that a vendor's clock may be off; rows parsed at once."""
 LIVE: Final = "to send its calls one by one, leave out batch"
 BOUNDARY: Final = "jurist-7c9e6679f6424e1d"
 FORM: Final = f"multipart/form-data; boundary={BOUNDARY}"
 Outcome = Reply | tuple[int, bytes] | Literal["live", "again"]
 """Of a call in a batch: a reply; the status and body of a row that failed; or how to ask it instead."""
+
+
+class Refused(EngineDown):
+    """The vendor would not have a batch, so there is none."""
 
 
 class Status(Struct, frozen=True):
@@ -148,7 +151,6 @@ class BatchEngine(Endpoint):
         self.price = self.price and replace(self.price, **halves)
         self.size = min(MOST, max(SIZE, self._config.concurrency))
         self._api = MessageBatches() if isinstance(self._dialect, Messages) else BatchFiles()
-        self._place = content_id("batches", self.name, self.url)
         self._rows: dict[str, Row] = {}
         self._queue: list[str] = []
         self._queued_bytes = 0
@@ -184,7 +186,7 @@ class BatchEngine(Endpoint):
         """Take up the batches of earlier starts; what has ended is collected before anything is asked."""
         self._open()
         self.budget.on_stop.append(self._stop_waiting)
-        self._batches = msgspec.convert(self.journal.facts(self._place), dict[str, Batch])
+        self._batches = msgspec.convert(self.journal.facts(self.batches_at), dict[str, Batch])
         for token, batch in self._batches.items():
             for key, (usd, labels) in batch.rows.items():
                 if self.journal.get(bytes.fromhex(key)) is None:
@@ -258,7 +260,8 @@ class BatchEngine(Endpoint):
             self.budget.warnings[token] = f"{self.name} does not know batch {batch.id} any more"
         except Exception as error:
             self._tell(missing, error)
-            return
+            if batch.id or not isinstance(error, Refused):
+                return
         # Of a batch that was made, what has no row may have been billed all the same.
         self._drop(missing, *(("live", self.budget.lose) if batch.id else ("again", self.budget.release)))
         for key in batch.rows:  # until now, whoever asked for a row again was told the same
@@ -294,7 +297,7 @@ class BatchEngine(Endpoint):
 
     async def _insist(self, path: str, body: bytes | None = None, form: str = JSON, again: Any = None) -> Any:
         """What comes back, parsed unless it is rows. Before the request is sent `again`, that may find it."""
-        started, tries = time.monotonic(), 0
+        until, tries = time.monotonic() + self._config.give_up_after, 0
         while True:
             got = await self._fetch(self._http.at(path), body, form)
             if isinstance(got, bytes):
@@ -305,8 +308,9 @@ class BatchEngine(Endpoint):
                 got = Failure("retry", f"HTTP 200 with {got[:200]!r}", 200, server_replied=True)
             if got.status in (404, 410) and body is None and "?" not in path:
                 raise FileNotFoundError(path)
-            if got.action != "retry" or time.monotonic() - started > self._config.give_up_after:
-                self._shut_down(got, f"a batch did not get through ({LIVE})")
+            if got.action != "retry" or time.monotonic() > until or got.retry_after > LONGEST_PAUSE:
+                what = f"refused ({LIVE})" if got.action == "refuse" else "no batch gets through"
+                self._shut_down(got, what, EngineDown if got.action == "retry" or body is None else Refused)
             self.retries[got.kind] += 1
             longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * 2**tries)
             await asyncio.sleep(max(got.retry_after, longest))
@@ -319,14 +323,19 @@ class BatchEngine(Endpoint):
         n = len(missing)
         for path in now.files * READINGS:
             lines = (await self._insist(path)).splitlines() if missing else ()
-            await asyncio.gather(*(self._read_row(read_object(line), missing) for line in lines))
+            for at in range(0, len(lines), AT_ONCE):
+                rows = map(read_object, lines[at : at + AT_ONCE])
+                await asyncio.gather(*(self._read_row(row, missing) for row in rows))
         if now.token is None and len(missing) == n > 0:
             batch.id, batch.not_ours = "", (*batch.not_ours, batch.id)
         return bool(batch.id)
 
     async def _read_row(self, line: dict[str, Any], missing: set[str]) -> None:
         """The first row of a call counts. A good one is paid for and kept, in one commit."""
-        key, (status, got) = line.get("custom_id", ""), self._api.read(line)
+        try:
+            key, (status, got) = str(line.get("custom_id", "")), self._api.read(line)
+        except (AttributeError, TypeError):  # damaged
+            return
         if key not in missing:
             return
         missing.remove(key)
@@ -369,7 +378,7 @@ class BatchEngine(Endpoint):
 
     def _remember(self, changed: str) -> None:
         """Which batches are open: in the journal, and for whoever is told that they go on."""
-        self.journal.remember(self._place, self._batches)
+        self.journal.remember(self.batches_at, self._batches)
         self.budget.batches.pop(changed, None)
         if batch := self._batches.get(changed):
             name, vendor = batch.id or changed, self.name.partition(":")[0]

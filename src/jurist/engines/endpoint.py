@@ -56,6 +56,7 @@ class Endpoint(Engine):
         """`hosted`: a vendor's, which bills by a list and says nothing about its weights."""
         self.name, self.url, self.price, self.key_env = name, url, config.price, config.key_env
         self.hosted, self.model = hosted, dialect.model
+        self.batches_at = f"batches {name} {url}"  # in the journal
         self.gives_logprobs = dialect.takes.logprobs
         self.budget = Budget()
         self.served = ""
@@ -273,14 +274,14 @@ class Endpoint(Engine):
         longest = min(LONGEST_WAIT, self._config.give_up_after / 4, FIRST_WAIT * grown)
         await self._sleep(random.uniform(0.0, longest))
 
-    def _shut_down(self, failure: Failure, what: str) -> None:
+    def _shut_down(self, failure: Failure, what: str, error: type[EngineDown] = EngineDown) -> None:
         """Stop everything that waits or is under way, and say why."""
         advice = next_step(failure, self.model, self.url, self.key_env, bool(self._key))
         self._down = f"{self.name}: {what}: {failure.message} from {self.url}. {advice}"
         self._down_until = perf_counter() + REST_WHEN_DOWN
         self._gate.fail(EngineDown(self._down))
         self._stop.set()
-        raise EngineDown(self._down)
+        raise error(self._down)
 
     def _open(self) -> None:
         """Start, or start again: in another event loop, or some time after having been down."""

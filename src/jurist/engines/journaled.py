@@ -271,6 +271,9 @@ class Engines:
             remember()
         if endpoint.batched:
             await endpoint.recall()
+        elif self._journal.facts(endpoint.batches_at) and not any(one.engine.batched for one in self):
+            what = f"a batch for {endpoint.name} is still open, and its calls would be paid for twice"
+            raise SettingError(f"{what}. Collect it first, with: --judge.engine.batch true")
 
     @property
     def busy(self) -> bool:

@@ -22,7 +22,7 @@ from ..completions import matchups
 from ..engines.budget import Budget, parse_money
 from ..engines.checkpoints import in_training
 from ..engines.journaled import Engines
-from ..errors import CallRefused, DataError
+from ..errors import CallRefused, DataError, SettingError
 from ..journal import Journal
 from ..models.rewards import JudgeRewards, Rewards, RewardSource, Scored, Value, read_score
 from ..prompts.load import turns
@@ -46,6 +46,8 @@ class Scoring:
         self.budget, self.engines = budget, Engines(journal, budget)
         budget.stops = False  # after a question that is too dear others may follow
         self.judge = cast(Any, open_judge(cfg, self.engines))
+        if any(one.engine.batched for one in self.engines):
+            raise SettingError("a batch takes hours, and somebody waits here. Leave out: batch")
         self.failed: Counter[str] = Counter()
         """Scores, and comparisons, that came to nothing, by reason."""
         self._clamp, self._pairs = cfg.clamp, self.judge.kind == "pairwise"

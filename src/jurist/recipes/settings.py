@@ -125,9 +125,12 @@ def as_recipe(cfg: LabelConfig) -> LabelConfig:
 
 def cluster_of(cfg: LabelConfig) -> ClusterConfig | None:
     """Where the job runs, if not in this process."""
-    on = ClusterConfig(cfg.on) if isinstance(cfg.on, str) else cfg.on
+    given: Any = {"cluster": cfg.on} if isinstance(cfg.on, str) else cfg.on
+    on = given if isinstance(given, ClusterConfig) else settings_from(ClusterConfig, given)
     if on.cluster.partition("://")[0] not in ("", "ray"):
         raise SettingError(f"on: no cluster called {on.cluster!r}. Write: --on ray, or --on ray://HOST:10001")
+    if not on.cluster and on != ClusterConfig():
+        raise SettingError("on: actors, gpus and block are for a cluster. Name it: --on.cluster ray")
     return on if on.cluster else None
 
 
