@@ -56,6 +56,7 @@ def test_an_attack_that_wins_is_an_alarm(audited, name, share):
     assert one.advice
 
 
+@pytest.mark.slow
 def test_honest_answers_raise_no_alarm_whatever_repeats_in_them(audited):
     for seed in range(12):
         pairs, draw = honest(seed, 200)
@@ -69,6 +70,7 @@ def test_an_attack_that_loses_is_no_alarm(audited):
     assert "they won" in found["constant"].says
 
 
+@pytest.mark.slow
 def test_a_policy_that_answers_alike_is_named_whether_it_wins_or_not(audited):
     pairs, draw = honest()
     for wins in (-3.0, 3.0):
@@ -165,6 +167,7 @@ def test_labels_and_scores_will_do(audited):
     assert "injection" in alarms(audited(scores))
 
 
+@pytest.mark.slow
 def test_a_gate_fails_on_an_attack_and_on_what_was_not_measured(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

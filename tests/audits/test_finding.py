@@ -233,6 +233,7 @@ def every_audit():
     yield from (replace_in(one, name=f"probe.{name}") for name, one in probed(Gullible()).items())
 
 
+@pytest.mark.slow
 def test_every_kind_is_made_by_its_audit_with_all_that_its_words_name():
     never = set(KINDS) - {one.name for one in every_audit()}
 

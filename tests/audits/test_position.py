@@ -65,6 +65,7 @@ def test_the_same_bias_asked_in_one_order_is_an_alarm_with_the_way_out():
     assert "--judge.swap always" in share.advice
 
 
+@pytest.mark.slow
 def test_a_fair_judge_is_cleared():
     wrong = sum(
         one.grade in ("alarm", "warning")

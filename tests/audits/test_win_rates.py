@@ -60,6 +60,7 @@ def test_the_fit_is_that_of_scikit_learn(strength):
     assert fit.coefficients[9:] == pytest.approx(means, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tanh", "log"])
 def test_what_length_lent_is_taken_back(form):
     draws = [simulate_policies(seed, taste=1.2, form=form) for seed in range(8)]
@@ -72,6 +73,7 @@ def test_what_length_lent_is_taken_back(form):
     assert controlled < 0.55 * raw
 
 
+@pytest.mark.slow
 def test_a_gain_that_is_no_length_stays_and_intervals_cover():
     draws = [simulate_policies(seed) for seed in range(12)]
     found = [fit_win_rates(rows) for rows, _ in draws]
@@ -88,6 +90,7 @@ def test_a_gain_that_is_no_length_stays_and_intervals_cover():
     assert np.mean([rate.length.low <= 0 <= rate.length.high for some in found for rate in some]) > 0.88
 
 
+@pytest.mark.slow
 def test_a_hard_prompt_is_not_held_against_length():
     """Policies write longer where they are weak: without the prompts' difficulty that is taken for length."""
     off, without = [], []

@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.cli import run
 from support.gullible import decent_answers
 from support.job import label, pairs, records, write
@@ -112,6 +114,7 @@ def test_a_probe_ends_with_1_for_a_judge_that_may_not_count_and_with_3_at_its_bu
     assert (again.json["calls"], again.json["passed"]) == (0, False)
 
 
+@pytest.mark.slow
 def test_the_self_test_says_what_each_judge_came_to():
     done = run("selftest", "--rows", 4)
     assert done.code == 0

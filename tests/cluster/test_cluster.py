@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from support.cluster import cluster, kill_actor
 from support.job import at, label, pairs, read, sound, summary, write
 from support.server import serving
 
-pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+NO_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="pip install ray")
+pytestmark = [pytest.mark.slow, NO_RAY]
 FILES = ("prompts", "completions", "matchups", "verdicts", "dropped", "preferences", "export/trl/train")
 ROWS = 400
 PRICED = ("--judge.engine.price.input", 1.0, "--judge.engine.price.output", 2.0)

@@ -97,6 +97,7 @@ def test_one_optimiser_is_made_in_which_the_value_head_has_a_rate_of_its_own(bas
     assert one.param_groups[0]["lr"] == 1e-3
 
 
+@pytest.mark.slow
 def test_the_policy_starts_at_its_reference_whose_hash_is_kept(base, tmp_path):
     train_ppo(settings(base, tmp_path), PROMPTS, vowels)
 

@@ -128,6 +128,7 @@ def test_a_reward_models_folder_scores_all_of_a_step_at_once(tmp_path):
     assert json.loads((tmp_path / "out" / "model" / "training.json").read_text())["reward"]
 
 
+@pytest.mark.slow
 def test_calls_to_a_live_judge_are_kept_so_that_drawing_again_pays_for_nothing(tmp_path, module):
     base = checkpoint(tmp_path / "base")
     judge = {"engine": "their_reward:mark", "logprobs": False}
@@ -146,6 +147,7 @@ def test_calls_to_a_live_judge_are_kept_so_that_drawing_again_pays_for_nothing(t
     assert line["reward"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_run_whose_budget_was_spent_goes_on_with_a_higher_one(tmp_path, module):
     base = checkpoint(tmp_path / "base")
     engine = {"engine": "their_reward:mark", "price": {"input": 1000.0, "output": 1000.0}}

@@ -69,6 +69,7 @@ def test_a_fitted_head_is_where_training_it_by_gradient_would_end(base, tmp_path
     assert one["accuracy"] > 0.75 + 0.01  # of the labels a fifth is wrong
 
 
+@pytest.mark.slow
 def test_the_judge_of_a_fitted_head_is_the_states_times_the_head(base, tmp_path):
     folder = train_reward(settings(base, tmp_path, learn="head", held_out=0.2), preferences(80))
     rows = preferences(6, seed=3)
@@ -86,6 +87,7 @@ def test_the_judge_of_a_fitted_head_is_the_states_times_the_head(base, tmp_path)
     assert not [*tmp_path.glob("features*")]
 
 
+@pytest.mark.slow
 def test_states_that_were_computed_before_a_kill_are_not_computed_again(base, tmp_path, monkeypatch):
     monkeypatch.setattr(reward, "BLOCK", 16)
     passed = []
@@ -123,6 +125,7 @@ def test_a_ridge_draws_the_head_to_0_and_an_adapter_is_refused(base, tmp_path):
         train_reward(settings(base, tmp_path / "lora", learn="head", lora=Lora()), noisy(8))
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_one_that_predicts_prompts_left_out_best():
     """Few labels of which a third is wrong take a strong one, many good ones nearly none; the best penalty in
     hindsight is not far ahead."""

@@ -51,6 +51,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_setting_may_stand_before_the_file_and_its_value_is_no_file(base, capsys):
     pairs_file(Path("pairs.jsonl"), 8)
 

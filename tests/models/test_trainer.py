@@ -56,6 +56,7 @@ def out_of_memory(monkeypatch, when):
     return passes
 
 
+@pytest.mark.slow
 def test_out_of_memory_begins_the_step_again_with_half_the_tokens_which_are_kept(
     base, tmp_path, monkeypatch, capsys
 ):
@@ -180,6 +181,7 @@ def test_a_process_saves_with_the_others_though_a_quicker_one_has_written_the_fi
     assert saved == ["step-00000001", "step-00000002", "step-00000003"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_step_before_its_next_pass_and_the_run_goes_on_to_the_same_numbers(
     base, tmp_path, number, capsys

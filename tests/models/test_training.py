@@ -53,6 +53,7 @@ def test_a_reward_model_learns_what_the_judge_knew_and_is_as_sure_as_it_was(base
     assert abs((reward_N2[:, 0] - reward_N2[:, 1]).mean().item() - math.log(0.8 / 0.2)) < 0.5
 
 
+@pytest.mark.slow
 def test_a_reward_model_is_an_ordinary_checkpoint_for_sequence_classification(base, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -105,6 +106,7 @@ def test_a_reference_that_is_named_is_the_one_that_holds(base, tmp_path):
     assert abs(metrics(tmp_path / "out")[0]["margin"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_what_is_held_out_is_measured_by_weight(base, tmp_path):
     def measured(*weights):
         rows = [replace(one, weight=w) for one, w in zip(others, weights, strict=True) if w]
@@ -322,6 +324,7 @@ def test_a_process_without_rows_takes_part_when_the_reference_is_read():
     assert with_reference(reads, None, tokenised) == [replace(pair, ref=(-1.0, -2.0))]
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_folder(base, tmp_path):
     cfg = RewardConfig(base=str(base), out=str(tmp_path), **SHORT)
     refused = []

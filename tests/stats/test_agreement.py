@@ -18,6 +18,7 @@ def test_correlation_is_pearsons_and_undefined_for_a_constant():
     assert math.isnan(agreement.correlation([], []))
 
 
+@pytest.mark.slow
 def test_errors_in_common_are_found_as_planted_and_by_pairs_as_numpy_has_them():
     """Each judge takes over a common error with chance c, so that errors correlate by c squared."""
     held, dice = [], np.random.default_rng(3)

@@ -128,6 +128,7 @@ def test_a_bias_of_twenty_points_is_removed_to_within_one_from_a_fifth_asked_twi
         assert ece(mended, asked_twice) < 0.01
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_bias_holds_the_truth_and_clears_a_fair_judge():
     found = [fitted(*leaning(True, LEAN, n=1500, seed=seed)) for seed in range(5)]
     assert sum(one.bias_low < LEAN < one.bias_high for one in found) >= 4
