@@ -42,7 +42,7 @@ WORDS = (
 )
 BATCH = ("--judge.engine.batch", "true")
 QUICK = "from support.batches import quick; quick(); from jurist.cli import main; main()"
-UNSEEN = ("missing", "half", "unreadable")
+UNSEEN = ("missing", "half", "unreadable", "odd")  # billed, and no reply that could be read
 FILES = ("preferences", "matchups", "export/trl/train")
 
 
