@@ -25,18 +25,18 @@ WAIT_FOR_OWNER = 60.0
 CHUNK = 1 << 20
 
 
-Row = tuple[Prompt | Group | None, tuple[Dropped, ...]]
+InputRow = tuple[Prompt | Group | None, tuple[Dropped, ...]]
 """A row, and those that were left out before it; after the last one there is none."""
 _Packed = tuple[Prompt | None, Group | None, tuple[Dropped, ...]]
 
 
-def pack(rows: Iterable[Row]) -> bytes:
+def pack(rows: Iterable[InputRow]) -> bytes:
     """As JSON: it gives the same lines on the other side, which pickled records do not."""
     sort = ((None, row, lost) if isinstance(row, Group) else (row, None, lost) for row, lost in rows)
     return msgspec.json.encode(list(sort))
 
 
-def unpack(packed: bytes) -> list[Row]:
+def unpack(packed: bytes) -> list[InputRow]:
     rows = msgspec.json.decode(packed, type=list[_Packed])
     return [(prompt or group, lost) for prompt, group, lost in rows]
 

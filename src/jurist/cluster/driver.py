@@ -25,7 +25,7 @@ from warnings import catch_warnings
 from ..errors import BudgetSpent, EngineDown, Interrupted, RunError, SettingError
 from ..prompts.rows import require
 from ..run import Run
-from .blocks import Row, pack, put_together, take_in
+from .blocks import InputRow, pack, put_together, take_in
 from .ledger import Ledger, Tally, add_up
 from .worker import Ended, Job, Work, Worker
 
@@ -59,7 +59,7 @@ def connect(cluster: str) -> Any:
 class Driver:
     """One start of a job: its rows in blocks, labelled by actors with `work`, put together in the run."""
 
-    def __init__(self, on: Any, rows: Iterator[Row], work: Work, run: Run, progress: Any) -> None:
+    def __init__(self, on: Any, rows: Iterator[InputRow], work: Work, run: Run, progress: Any) -> None:
         if any(one.engine.batched for one in progress.engines):
             raise SettingError("no batches on a cluster. Leave out --on, or add: --judge.engine.batch false")
         self._ray = connect(on.cluster)
@@ -230,9 +230,9 @@ class Driver:
 
     async def _give_up(self) -> None:
         """The calls under way are written down as lost, by actors that can still do so."""
-        told = [actor.abandon.remote() for actor in self._alive]
+        asked = [actor.abandon.remote() for actor in self._alive]
         with suppress(Exception):
             async with asyncio.timeout(TIME_TO_GIVE_UP):
-                await asyncio.gather(*told, return_exceptions=True)
+                await asyncio.gather(*asked, return_exceptions=True)
                 while self._under_way:  # noqa: ASYNC110
                     await asyncio.sleep(LOOK_EVERY)

@@ -20,15 +20,15 @@ from ..engines.engine import Engine
 from ..errors import Interrupted, JuristError, MissingExtra, RunError
 from ..journal import Journal
 from ..run import Run
-from .blocks import Row, unpack, wait_until_free
+from .blocks import InputRow, unpack, wait_until_free
 from .ledger import Tally
 
 REPORT_EVERY = 0.5
 REPORTS_A_SECOND = 500
-"""The most that a ledger shall hear from all actors together."""
+"""The most that all actors together send to the ledger."""
 ASK_AGAIN = 0.2
 """Seconds after which a budget that was refused more asks again."""
-Work = Callable[[Sequence[Row], Run, Budget, list[Engine], Callable[[Any], None]], Awaitable[Any]]
+Work = Callable[[Sequence[InputRow], Run, Budget, list[Engine], Callable[[Any], None]], Awaitable[Any]]
 """Labels rows into a run and returns its progress."""
 Lease = Callable[[float, float, bool], Awaitable[tuple[float, Exception | None]]]
 
@@ -142,7 +142,7 @@ class Worker:
         self._seen = progress
 
     async def _report(self, block: int, budget: Budget, over: asyncio.Event) -> None:
-        """Say how far it is, and hear how many share the rate limits and whether to stop."""
+        """Say how far it is, and learn how many share the rate limits and whether to stop."""
         while not over.is_set():
             workers, stop = await self._ledger.report.remote(self._name, block, self._tally(budget))
             for engine in self._engines:

@@ -24,7 +24,7 @@ from .dialects import Messages, Unreadable
 from .endpoint import FIRST_WAIT, JSON, LONGEST_PAUSE, LONGEST_WAIT, NO_USAGE, Endpoint, _Call
 from .engine import Ask, Engine, Reply
 from .failures import Failure, read_failure
-from .journaled import encode_reply, key_of, label_tokens
+from .journaled import encode_reply, hash_call, label_tokens
 from .prices import Price, cost_of, most_it_costs
 
 FEW, SIZE, MOST, MOST_BYTES = 50, 10_000, 50_000, 50_000_000
@@ -117,7 +117,7 @@ class MessageBatches(BatchFiles):
         return status, got.get("message") or error
 
 
-class Row(Struct, eq=False):
+class QueuedCall(Struct, eq=False):
     """One call in the queue or in a batch; with its body until it is sent."""
 
     reserved: Reservation
@@ -151,7 +151,7 @@ class BatchEngine(Endpoint):
         self.price = self.price and replace(self.price, **halves)
         self.size = min(MOST, max(SIZE, self._config.concurrency))
         self._api = MessageBatches() if isinstance(self._dialect, Messages) else BatchFiles()
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, QueuedCall] = {}
         self._queue: list[str] = []
         self._queued_bytes = 0
         self._batches: dict[str, Batch] = {}
@@ -167,7 +167,7 @@ class BatchEngine(Endpoint):
         while True:
             known = self.refused
             body = self._dialect.write(ask, 1, known)
-            key = key_of(self._identity(body), ask).hex()
+            key = hash_call(self._identity(body), ask).hex()
             row = self._rows.get(key) or await self._enqueue(key, ask, body)
             got = await asyncio.shield(row.outcome)
             if isinstance(got, Reply):
@@ -192,7 +192,7 @@ class BatchEngine(Endpoint):
                 if self.journal.get(bytes.fromhex(key)) is None:
                     held = Reservation(self.name, usd, usd, 1, batch=True)
                     self.budget.change(held, 1)
-                    self._rows[key] = Row(held, labels, asyncio.get_running_loop().create_future())
+                    self._rows[key] = QueuedCall(held, labels, asyncio.get_running_loop().create_future())
             self._begin(token, batch)
         await asyncio.gather(*(asyncio.wait([one], timeout=FIRST_LOOK) for one in self._tasks.values()))
 
@@ -205,13 +205,15 @@ class BatchEngine(Endpoint):
         self.budget.warnings |= {} if self.budget.stopped else self.budget.batches
         await super().close()
 
-    async def _enqueue(self, key: str, ask: Ask, body: bytes) -> Row:
+    async def _enqueue(self, key: str, ask: Ask, body: bytes) -> QueuedCall:
         most = most_it_costs(self.price, len(body), ask.max_tokens)
         reserved = await self.budget.reserve(self.name, most, batch=True)
         if key in self._rows:  # the same call came while this one waited
             self.budget.release(reserved)
             return self._rows[key]
-        row = self._rows[key] = Row(reserved, ask.labels, asyncio.get_running_loop().create_future(), body)
+        row = self._rows[key] = QueuedCall(
+            reserved, ask.labels, asyncio.get_running_loop().create_future(), body
+        )
         self._queue.append(key)
         self._queued_bytes += len(body)
         if len(self._queue) >= self.size or self._queued_bytes >= MOST_BYTES:

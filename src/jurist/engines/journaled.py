@@ -39,10 +39,10 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 def call_key(engine: Engine, ask: Ask) -> bytes:
     """What was really asked of which model, and which sample of it this is."""
-    return key_of(engine.identity(ask), ask)
+    return hash_call(engine.identity(ask), ask)
 
 
-def key_of(identity: bytes, ask: Ask) -> bytes:
+def hash_call(identity: bytes, ask: Ask) -> bytes:
     return blake2b(identity, digest_size=16, salt=ask.sample.to_bytes(8, "big")).digest()
 
 
@@ -142,7 +142,7 @@ class JournaledEngine(Engine):
         if reply.call:  # of a batch: kept when that was collected
             return reply, self._journal.committed()
         if reply.sent:  # without a parameter that the server refused meanwhile: the key is of what was sent
-            key = key_of(reply.sent, ask)
+            key = hash_call(reply.sent, ask)
         reply = replace(reply, tokens=label_tokens(reply, ask.labels), sent=b"")
         committed = self._journal.put(key, encode_reply(reply), reply.cost)
         return replace(reply, call=key.hex()), committed

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import msgpack
 from msgspec.structs import replace
 
-from ..cluster.blocks import Row, take_in_leftovers
+from ..cluster.blocks import InputRow, take_in_leftovers
 from ..cluster.driver import Driver, connect
 from ..completions import Policies, load_groups, matchups, sample_completions
 from ..completions.load import parse_scheme
@@ -103,7 +103,12 @@ async def _collect(
 
 
 async def label_block(
-    job: tuple[bytes, bool], rows: Sequence[Row], run: Run, budget: Budget, kept: list[Engine], watch: Watch
+    job: tuple[bytes, bool],
+    rows: Sequence[InputRow],
+    run: Run,
+    budget: Budget,
+    kept: list[Engine],
+    watch: Watch,
 ) -> RunProgress:
     """What an actor of a cluster does: some of the rows, into a run of their own."""
     cfg = msgpack.decode(job[0], type=LabelConfig)  # pickled, its defaults would count as given
@@ -144,7 +149,7 @@ async def opened(
 
 async def label_rows(
     cfg: LabelConfig,
-    rows: Iterable[Row],
+    rows: Iterable[InputRow],
     policies: Policies,
     judges: Sequence[Judge | Scorer],
     run: Run,
@@ -153,7 +158,7 @@ async def label_rows(
 ) -> None:
     """These rows, in their order, streamed into the files of a run."""
 
-    async def work(read: Row) -> tuple[Case | None, tuple[Dropped, ...]]:
+    async def work(read: InputRow) -> tuple[Case | None, tuple[Dropped, ...]]:
         row, lost = read
         if row is None:
             return None, lost
@@ -188,7 +193,7 @@ async def label_rows(
             progress.stopped = reason
 
 
-def _rows_of(cfg: LabelConfig) -> Iterator[Row]:
+def _rows_of(cfg: LabelConfig) -> Iterator[InputRow]:
     lost: list[Dropped] = []
     for row in input_rows(cfg, lost.append):
         yield row, tuple(lost)

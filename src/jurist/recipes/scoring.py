@@ -33,7 +33,7 @@ from ..verdicts.settle import Opinion, settle, settle_scores
 
 AnyJudge = str | dict[str, Any] | JudgeConfig
 """As `--judge` takes it, or the folder of a reward model."""
-Row = tuple[Prompt, str]
+PromptText = tuple[Prompt, str]
 
 
 class Scoring:
@@ -53,7 +53,7 @@ class Scoring:
         self._clamp, self._pairs = cfg.clamp, self.judge.kind == "pairwise"
         self.source: RewardSource = self._compete if self._pairs else JudgeRewards(self.judge)
 
-    async def rewards(self, rows: Sequence[Row]) -> list[Scored]:
+    async def rewards(self, rows: Sequence[PromptText]) -> list[Scored]:
         """The score of each row; those of one prompt go to the judge together."""
         groups: dict[tuple[str, str | None], list[int]] = {}
         for place, (prompt, _) in enumerate(rows):
@@ -132,7 +132,7 @@ class RewardFunction(ExitStack):
     ) -> list[float | None]:
         """As TRL calls it: texts or turns. The judge is shown a column `reference` or `answer`."""
         answers = columns.get("reference") or columns.get("answer") or [None] * len(prompts)
-        rows = zip(map(prompt_of, prompts, answers), map(text_of, completions), strict=True)
+        rows = zip(map(prompt_of, prompts, answers), map(completion_text, completions), strict=True)
         return [one.score for one in self._rewards.run(self._scoring.rewards([*rows]))]
 
     def verl(
@@ -155,6 +155,6 @@ def prompt_of(asked: Any, reference: Any = None) -> Prompt:
     return Prompt.of(turns(asked, "prompt"), reference=None if reference is None else str(reference))
 
 
-def text_of(completion: Any) -> str:
+def completion_text(completion: Any) -> str:
     """Of a text, or of turns the last one's."""
     return completion if isinstance(completion, str) else turns(completion, "completion")[-1].content

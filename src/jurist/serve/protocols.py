@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..models.rewards import Scored
 from ..prompts.load import turns
 from ..prompts.rows import clip
-from ..recipes.scoring import Row, Scoring, prompt_of, text_of
+from ..recipes.scoring import PromptText, Scoring, completion_text, prompt_of
 from ..records import Completion, Matchup, Usage
 from ..verdicts.settle import Opinion
 
@@ -31,23 +31,23 @@ def need(fields: Any, name: str, kind: type = list) -> Any:
     return got
 
 
-def read_rows(fields: Fields) -> list[list[Row]]:
+def read_scoring(fields: Fields) -> list[list[PromptText]]:
     """`{"prompt", "completions"}`, or several of these as `{"rows"}`."""
     found = []
     for one in need(fields, "rows") if "rows" in fields else [fields]:
         texts = need(one, "completions")
         prompt = prompt_of(one.get("prompt") or one.get("messages"), one.get("reference"))
-        found.append([(prompt, text_of(text)) for text in texts])
+        found.append([(prompt, completion_text(text)) for text in texts])
     return found
 
 
-def write_rows(fields: Fields, found: list[list[Scored]]) -> tuple[int, Fields]:
+def write_scoring(fields: Fields, found: list[list[Scored]]) -> tuple[int, Fields]:
     scores: list[Any] = [[one.score for one in some] for some in found]
-    told = {"scores": scores, "reasons": [[one.failed or None for one in some] for some in found]}
-    return 200, told if "rows" in fields else {name: some[0] for name, some in told.items()}
+    answer = {"scores": scores, "reasons": [[one.failed or None for one in some] for some in found]}
+    return 200, answer if "rows" in fields else {name: some[0] for name, some in answer.items()}
 
 
-def read_queries(fields: Fields) -> list[list[Row]]:
+def read_queries(fields: Fields) -> list[list[PromptText]]:
     """OpenRLHF: a query is the prompt as the model saw it with the response behind it; labels are answers."""
     queries, prompts = need(fields, "query"), need(fields, "prompts")
     labels = need(fields, "labels") if fields.get("labels") else [None] * len(queries)
@@ -66,7 +66,7 @@ def write_queries(fields: Fields, found: list[list[Scored]]) -> tuple[int, Field
     return 200, {"rewards": rewards, "scores": rewards, "extra_logs": {"failed": rewards.count(None)}}
 
 
-def read_response(fields: Fields) -> list[list[Row]]:
+def read_response(fields: Fields) -> list[list[PromptText]]:
     """NeMo Gym: OpenAI's request and response of a rollout, beside the other fields of its row."""
     asked = need(fields, "responses_create_params", dict)
     given: Any = asked.get("input")
@@ -100,7 +100,7 @@ def read_decisions(fields: Fields) -> list[list[Matchup]]:
                 f"question '{name}' is not a choice between two of the completions {clip([*texts])}:"
                 " this judge can say no more than which of two is better"
             )
-        first, second = (Completion.of(prompt.id, text_of(texts[one])) for one in options)
+        first, second = (Completion.of(prompt.id, completion_text(texts[one])) for one in options)
         met.append(Matchup.of(prompt, first, second))
     return [met]
 
@@ -120,7 +120,7 @@ def write_decisions(fields: Fields, found: list[tuple[list[Opinion], Usage]]) ->
 
 # From the fields of a request what is judged together; how; from what came of it a status and fields.
 PROTOCOLS: Final[dict[str, tuple[Callable[[Fields], Any], Callable[..., Any], Callable[..., Any]]]] = {
-    "/score": (read_rows, Scoring.rewards, write_rows),
+    "/score": (read_scoring, Scoring.rewards, write_scoring),
     "/get_reward": (read_queries, Scoring.rewards, write_queries),
     "/verify": (read_response, Scoring.rewards, write_response),
     "/v1/systemone": (read_decisions, Scoring.compare, write_decisions),

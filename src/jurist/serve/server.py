@@ -156,8 +156,8 @@ class Server:
     async def _score(self, read: Any, ask: Any, write: Any, request: web.Request) -> web.Response:
         fields, asked = await _read(request, read)
         found = await asyncio.gather(*(ask(self.scoring, one) for one in asked))
-        status, told = write(fields, found)
-        return _json(told, status)
+        status, body = write(fields, found)
+        return _json(body, status)
 
     async def _chat(self, asked: Any, request: web.Request) -> web.Response:
         def read(fields: Fields) -> tuple[ChatCompletion | MessagesRequest, Ask]:
@@ -220,8 +220,8 @@ async def _read(request: web.Request, read: Callable[[Fields], Any]) -> tuple[Fi
         raise CallRefused(f"the request cannot be read: {said or type(error).__name__}") from None
 
 
-def _json(told: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(told), status=status, content_type="application/json")
+def _json(body: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
 
 def _error(status: int, message: str) -> web.Response:
